@@ -1,0 +1,31 @@
+"""The simulator behind the robot table."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.component import column, constant, resource, signal
+
+
+@resource
+class Physics:
+    """The backend that moves the rows; see `systems/physics/contract.py`."""
+
+    backend: Any = constant()
+
+    def state(self) -> dict[str, Any]:
+        """Hidden state that the root and joint columns do not show."""
+        state: dict[str, Any] = self.backend.state()
+        return state
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Put hidden state back."""
+        self.backend.load(state)
+
+
+@signal
+class Diverged:
+    """Rows whose simulation failed in this tick; they keep their last sound state until they are reset."""
+
+    rows: Tensor = column(dtype=torch.bool)

@@ -1,0 +1,143 @@
+"""What a robot is and how its parts move. z up; metres, radians, seconds; quaternions scalar first."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+import torch
+from torch import Tensor
+
+from engine.component import column, component, constant, derived, resource
+
+
+@component
+class RootState:
+    """The free base: pose of its frame origin in world axes, from the row's own origin."""
+
+    position: Tensor = column(3, unit="m")
+    rotation: Tensor = column(4, doc="scalar-first unit quaternion, base to world")
+    linear_velocity: Tensor = column(3, unit="m/s", doc="of the frame origin, world axes")
+    angular_velocity: Tensor = column(3, unit="rad/s", doc="world axes")
+
+
+@component
+class DofState:
+    """Joint state, in the joint order of axis `dof`."""
+
+    position: Tensor = column("dof", unit="rad")
+    velocity: Tensor = column("dof", unit="rad/s")
+
+
+@derived
+class BodyState:
+    """Every body's frame origin in world axes, in the order of axis `body` (0 is the root)."""
+
+    position: Tensor = column("body", 3, unit="m")
+    rotation: Tensor = column("body", 4, doc="scalar-first unit quaternion, body to world")
+    linear_velocity: Tensor = column("body", 3, unit="m/s")
+    angular_velocity: Tensor = column("body", 3, unit="rad/s")
+
+
+@derived
+class ContactForce:
+    """Net force that contacts put on each body, world axes, over the last physics substep."""
+
+    force: Tensor = column("body", 3, unit="N")
+    self_contacts: Tensor = column(unit="1", doc="substeps of this tick with a self-contact above the threshold")
+
+
+@derived
+class BaseFrame:
+    """Root motion as an on-board sensor reports it, in root axes."""
+
+    linear_velocity: Tensor = column(3, unit="m/s")
+    angular_velocity: Tensor = column(3, unit="rad/s")
+    gravity: Tensor = column(3, doc="unit vector; (0, 0, -1) when upright")
+
+
+@derived
+class Contact:
+    """Which feet bear load."""
+
+    touching: Tensor = column("foot", dtype=torch.bool, doc="contact force above the threshold")
+    force: Tensor = column("foot", unit="N", doc="magnitude of the net contact force")
+
+
+@resource
+class Robot:
+    """Names, limits and gains of the robot in the `robot` table; all tensors along axis `dof` unless said."""
+
+    name: str = constant()
+    dof_names: tuple[str, ...] = constant()
+    body_names: tuple[str, ...] = constant()
+    foot_names: tuple[str, ...] = constant()
+    tracked_bodies: tuple[str, ...] = constant()
+    anchor_body: str = constant()
+    end_effectors: tuple[str, ...] = constant()
+    default_position: Tensor = constant()  # rad
+    default_height: float = constant()  # m, of the root in the default pose
+    position_limit: Tensor = constant()  # (dof, 2) rad
+    soft_position_limit: Tensor = constant()  # (dof, 2) rad
+    velocity_limit: Tensor = constant()  # rad/s
+    torque_limit: Tensor = constant()  # N·m
+    stiffness: Tensor = constant()  # N·m/rad
+    damping: Tensor = constant()  # N·m·s/rad
+    armature: Tensor = constant()  # kg·m²
+    action_scale: Tensor = constant()  # rad per unit action
+
+
+Point = tuple[float, float, float]
+
+
+@attrs.frozen
+class Motor:
+    """One kind of joint drive: gains, reflected inertia and limits."""
+
+    stiffness: float  # N·m/rad
+    damping: float  # N·m·s/rad
+    torque: float  # N·m
+    speed: float  # rad/s
+    armature: float | None = None  # kg·m²; None keeps the model file's
+    action_scale: float | None = None  # rad per unit action; None: 0.25 torque / stiffness
+
+
+@attrs.frozen
+class Capsule:
+    """A collision shape on every body whose name matches `body`; a sphere where `end` is None."""
+
+    body: str  # pattern
+    radius: float  # m
+    start: Point  # m, in the body frame
+    end: Point | None = None
+
+
+@attrs.frozen
+class Box:
+    """A box along the axes of every body whose name matches `body`."""
+
+    body: str  # pattern
+    center: Point  # m, in the body frame
+    half_size: Point  # m
+
+
+@attrs.frozen
+class RobotDescription:
+    """A robot as a person writes it down: a model file and patterns over its names.
+
+    Patterns are regular expressions that must match a whole name; in `default_pose` and `motors` the
+    first match wins. `model` is an MJCF file, or a function that returns MJCF text.
+    """
+
+    name: str
+    model: Path | Callable[[], str]
+    motors: Mapping[str, Motor]
+    default_pose: Mapping[str, float] = attrs.field(factory=dict)  # rad; 0 where nothing matches
+    default_height: float | None = None  # m; None: the lowest foot point touches the floor
+    feet: tuple[str, ...] = ()  # body names
+    shapes: tuple[Capsule | Box, ...] = ()  # replace the model's collision geometry; () keeps it
+    foot_friction: float = 0.6  # sliding, wins over the floor's
+    locked_joints: str = ""  # pattern of joints that are welded at 0; their bodies merge into the parents
+    tracked_bodies: tuple[str, ...] = ()  # all when empty
+    anchor_body: str = ""  # the root when empty
+    end_effectors: tuple[str, ...] = ()
+    soft_limit: float = 0.9  # share of each joint range that is "inside"

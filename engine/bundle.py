@@ -1,0 +1,41 @@
+"""Bundles: components + resources + systems of one feature, as plain data returned by a function."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+
+from engine.terms import Concatenation, System, Term, concatenated, fuse, system, term
+
+__all__ = ["Bundle", "Concatenation", "Deferred", "System", "Term", "concatenated", "deferred", "fuse", "system", "term"]
+
+
+@attrs.frozen(eq=False)
+class Deferred:
+    """A resource that is made once the axes are known; see `deferred`."""
+
+    type: type
+    factory: Callable[[Mapping[str, tuple[str, ...]], int, torch.device], Any]
+
+
+def deferred(cls: type, factory: Callable[[Mapping[str, tuple[str, ...]], int, torch.device], Any]) -> Deferred:
+    """A resource made at build by factory(axis labels, seed, device), for sizes that terms decide."""
+    return Deferred(cls, factory)
+
+
+@attrs.define(eq=False)
+class Bundle:
+    """One feature. `axes` adds axes to its table; `repeat` is how often the tick's bracketed group runs;
+    `iteration` is how many ticks one learning iteration takes; `storage(component, column, rows)` may
+    offer memory to adopt instead of allocating."""
+
+    name: str
+    components: Sequence[type] = ()
+    resources: Sequence[Any] = ()
+    systems: Mapping[str, Sequence[System]] = attrs.field(factory=dict)
+    axes: Mapping[str, Any] = attrs.field(factory=dict)
+    repeat: int | None = None
+    iteration: int | None = None
+    table: str | None = None
+    storage: Callable[[type, str], torch.Tensor | None] | None = None

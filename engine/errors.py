@@ -1,0 +1,41 @@
+"""Everything the engine can complain about, said as sentences: where, what, value, cure."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LockstepError(Exception):
+    """A mistake that a person can mend; its text is a sentence that says how."""
+
+
+class BuildError(LockstepError):
+    """The scene does not fit together; found before anything runs."""
+
+
+class AccessError(LockstepError):
+    """A system or a caller touched data in a way that its declaration forbids."""
+
+
+class SceneError(LockstepError):
+    """A scene file, flag, address or value that cannot be used as given."""
+
+
+class SnapshotError(LockstepError):
+    """Snapshot bytes that are damaged or belong to another world."""
+
+
+def did_you_mean(word: str, known: Iterable[str], count: int = 3) -> str:
+    """' Did you mean a, b or c?' for the names closest to `word`; '' when none is near."""
+    names = sorted(set(known))
+    near = difflib.get_close_matches(word, names, n=count, cutoff=0.5)
+    tail = word.rsplit(".", 1)[-1]
+    near += [n for n in names if n not in near and n.rsplit(".", 1)[-1] == tail][: count - len(near)]
+    if not near:
+        return ""
+    return f" Did you mean {' or '.join(near)}?"
+
+
+def listing(names: Iterable[str], limit: int = 20) -> str:
+    """'a, b, c' with '…' when there are more than `limit`."""
+    all_names = list(names)
+    return ", ".join(all_names[:limit]) + (", …" if len(all_names) > limit else "")

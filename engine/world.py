@@ -1,0 +1,107 @@
+"""The world: all state of all environments, and nothing else."""
+
+import hashlib
+from typing import Any, TypeVar, overload
+
+import attrs
+import torch
+
+from engine.component import info, kind_of, Kind, resource
+from engine.errors import BuildError, did_you_mean, listing
+from engine.table import Table
+
+T = TypeVar("T")
+
+
+@resource
+class Clock:
+    """Where in time the run is. Tick 0 enters at RESET; `begun` is false until it has run."""
+
+    tick: int = 0
+    begun: bool = False
+
+
+@attrs.define(eq=False)
+class World:
+    """Tables of components, resources, and one random stream per system that asks for one."""
+
+    name: str
+    tables: dict[str, Table]
+    seed: int
+    device: torch.device
+    components: dict[tuple[str, type], Any] = attrs.field(factory=dict)
+    resources: dict[type, Any] = attrs.field(factory=dict)
+    generators: dict[str, torch.Generator] = attrs.field(factory=dict)
+    identity: dict[str, Any] = attrs.field(factory=dict)
+    condition_cache: dict[int, tuple[int, bool]] = attrs.field(factory=dict)
+
+    @property
+    def clock(self) -> Clock:
+        """The Clock resource."""
+        return self.resource(Clock)
+
+    def component(self, cls: type[T], table: str | None = None) -> T:
+        """The columns of a component; `table` may be left out where only one table has it."""
+        homes = [t for (t, c) in self.components if c is cls]
+        if table is None and len(homes) == 1:
+            table = homes[0]
+        found = self.components.get((table or "", cls))
+        if found is None:
+            names = sorted({c.__name__ for _, c in self.components})
+            where = f"several tables ({listing(homes)}); say which" if len(homes) > 1 and table is None else "no table"
+            raise BuildError(f"{cls.__name__} is in {where}. Components here: {listing(names)}.{did_you_mean(cls.__name__, names)}")
+        return found  # type: ignore[no-any-return]
+
+    def resource(self, cls: type[T]) -> T:
+        """The one instance of a resource."""
+        found = self.resources.get(cls)
+        if found is None:
+            names = sorted(c.__name__ for c in self.resources)
+            raise BuildError(
+                f"No bundle brings the resource {cls.__name__}. Resources here: {listing(names)}."
+                f"{did_you_mean(cls.__name__, names)} Add the bundle that owns it, or pass an instance in Bundle(resources=[...])."
+            )
+        return found  # type: ignore[no-any-return]
+
+    @overload
+    def __getitem__(self, key: type[T]) -> T: ...
+    @overload
+    def __getitem__(self, key: tuple[str, type[T]]) -> T: ...
+    def __getitem__(self, key: Any) -> Any:
+        """world[RootState], world["robot", RootState] or world[Clock]."""
+        if isinstance(key, tuple):
+            return self.component(key[1], key[0])
+        return self.component(key) if kind_of(key) is Kind.COMPONENT else self.resource(key)
+
+    def generator(self, name: str) -> torch.Generator:
+        """The random stream of that name, seeded from (world seed, name) on first use."""
+        if name not in self.generators:
+            stream = torch.Generator(device=self.device)
+            stream.manual_seed(stream_seed(self.seed, name))
+            self.generators[name] = stream
+        return self.generators[name]
+
+    def columns(self) -> dict[str, torch.Tensor]:
+        """Every column by address 'table.Component.column', in order of declaration."""
+        return {
+            f"{table}.{cls.__name__}.{name}": getattr(instance, name)
+            for (table, cls), instance in self.components.items()
+            for name in info(cls).columns
+        }
+
+    def snapshot(self) -> bytes:
+        """Everything the next tick depends on, as bytes; see engine/snapshot.py."""
+        from engine.snapshot import save
+
+        return save(self)
+
+    def restore(self, data: bytes, only: "tuple[str, ...] | None" = None) -> None:
+        """Copy a snapshot into the existing storage; `only` limits it to the resources of those names."""
+        from engine.snapshot import load
+
+        load(self, data, only)
+
+
+def stream_seed(seed: int, name: str) -> int:
+    """A 63-bit seed for a named stream: the first bytes of SHA-256 of 'seed/name'."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big") >> 1
