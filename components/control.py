@@ -53,6 +53,13 @@ class PdGains:
 
 
 @component
+class TorqueNoise:
+    """How unreliable each motor of a row is: noise drawn every substep, at most this much."""
+
+    amplitude: Tensor = column("dof", unit="1", doc="share of the torque limit")
+
+
+@component
 class PreviousDof:
     """Joint velocity at the end of the tick before, for accelerations."""
 

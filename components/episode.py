@@ -1,9 +1,9 @@
-"""Episodes: how long, how good, how they end."""
+"""Episodes: how long, how good, how they end, and what becomes harder as they last longer."""
 
 import torch
 from torch import Tensor
 
-from engine.component import column, component, signal
+from engine.component import column, component, resource, signal
 
 
 @component
@@ -21,6 +21,7 @@ class Done:
     ended: Tensor = column(dtype=torch.bool)
     terminated: Tensor = column(dtype=torch.bool, doc="failed: there is no future to bootstrap")
     truncated: Tensor = column(dtype=torch.bool, doc="cut off by a time limit: the future goes on unseen")
+    lost: Tensor = column(dtype=torch.bool, doc="the simulation failed: this tick is worth nothing")
     reason: Tensor = column("termination", dtype=torch.bool, doc="which terms fired")
 
 
@@ -37,3 +38,43 @@ class Reward:
 
     total: Tensor = column(unit="1")
     terms: Tensor = column("reward", doc="weight × value × dt of each term")
+
+
+@component
+class PushTimer:
+    """When each row is pushed next; a new episode draws a new wait."""
+
+    wait: Tensor = column(dtype=torch.int64, unit="control steps")
+    due: Tensor = column(dtype=torch.bool, doc="pushed in this tick")
+
+
+@signal
+class Chance:
+    """A fresh draw for every row and tick, for terminations that apply only sometimes."""
+
+    value: Tensor = column(doc="uniform in [0, 1)")
+
+
+@resource
+class EpisodeLength:
+    """Running mean length of finished episodes, which drives all curricula; scalars on the device."""
+
+    mean: Tensor  # control steps; 0 before the first episode has finished
+    weight: Tensor  # how much of the averaging window is filled, in [0, 1]
+    finished: Tensor  # episodes that finished in this tick
+
+
+@resource
+class PenaltyScale:
+    """Factor on the weight of reward terms that are registered with `penalty=True`; a scalar on the device."""
+
+    value: Tensor
+
+
+@resource
+class SoftLimits:
+    """Share of each joint's hard limits that counts as inside; scalars on the device."""
+
+    position: Tensor
+    velocity: Tensor
+    torque: Tensor

@@ -1,9 +1,12 @@
-"""What the learner keeps."""
+"""What the learner keeps: experience, the policy, and what the last update said."""
+
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from engine.component import column, component
+from engine.component import column, component, constant, resource
+from engine.errors import SnapshotError
 
 
 @component
@@ -12,7 +15,7 @@ class Rollout:
 
     actor: Tensor = column("step", "actor_observation")
     critic: Tensor = column("step", "critic_observation")
-    action: Tensor = column("step", "dof")
+    action: Tensor = column("step", "dof", doc="as drawn, before any limit")
     mean: Tensor = column("step", "dof", doc="of the action distribution when it was drawn")
     log_prob: Tensor = column("step")
     reward: Tensor = column("step")
@@ -22,3 +25,72 @@ class Rollout:
     value: Tensor = column("step", doc="of the state acted from")
     advantage: Tensor = column("step")
     target: Tensor = column("step", doc="λ-return, the critic's target")
+
+
+@resource
+class Policy:
+    """Actor and critic (modules of `systems/networks.py`), their optimiser, and the learning rate in force.
+
+    `parameters` is the storage of every network parameter, actor first, and `gradient` that of every
+    gradient. The optimiser steps that one vector, so its moments are vectors as well.
+    """
+
+    actor: Any = constant()
+    critic: Any = constant()
+    parameters: nn.Parameter = constant()
+    gradient: Tensor = constant()
+    optimiser: torch.optim.Adam = constant()
+    learning_rate: Tensor
+
+    def state(self) -> dict[str, Any]:
+        """Copies of everything that the next action and the next update depend on, by name."""
+        return {name: tensor.clone() for name, tensor in self._tensors().items()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Copy a saved state into the existing storage, bit for bit.
+
+        Raises SnapshotError, before anything is changed, when a name or shape differs.
+        """
+        own = self._tensors()
+        for name in [*own, *state]:
+            if name not in state or name not in own:
+                where = "is missing from the saved policy" if name in own else "is in the saved policy only"
+                raise SnapshotError(f"Policy: '{name}' {where}. Use the hidden layers that it was trained with.")
+        for name in own:
+            if own[name].shape != state[name].shape:
+                raise SnapshotError(
+                    f"Policy: '{name}' is {tuple(own[name].shape)} here but {tuple(state[name].shape)} in the saved policy. "
+                    "Use the observations, joints and hidden sizes that it was trained with."
+                )
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        moments = self.optimiser.state[self.parameters]
+        return {
+            **{f"actor.{name}": tensor for name, tensor in self.actor.state_dict().items()},
+            **{f"critic.{name}": tensor for name, tensor in self.critic.state_dict().items()},
+            **{f"optimiser.{name}": moments[name] for name in ("step", "exp_avg", "exp_avg_sq")},
+            "learning_rate": self.learning_rate,
+        }
+
+
+@resource
+class LearningMetrics:
+    """What the last policy update said of itself: means over its minibatches unless noted."""
+
+    surrogate_loss: Tensor
+    value_loss: Tensor
+    entropy: Tensor  # nats, of the action distribution
+    kl: Tensor  # nats, from the distribution that acted to the one being improved
+    clip_fraction: Tensor  # share of samples whose probability ratio left the clip range
+    learning_rate: Tensor  # after the update
+    action_std: Tensor  # mean over joints, after the update
+    explained_variance: Tensor  # 1 − Var(target − value) / Var(target), of the critic before the update
+    skipped_steps: Tensor  # optimiser steps left out since the run began, for a non-finite loss or gradient
+
+    @classmethod
+    def zeros(cls, device: torch.device | str = "cpu") -> "LearningMetrics":
+        """All zero, as before the first update."""
+        names = [field.name for field in cls.__attrs_attrs__]  # type: ignore[attr-defined]
+        return cls(**{name: torch.zeros((), device=device) for name in names})

@@ -13,7 +13,7 @@ class Metrics:
     steps: Tensor  # () row-steps so far
     episodes: Tensor  # (2 + reward,) of ended episodes: count, steps, weighted reward of each term
     reasons: Tensor  # (termination,) episodes by the term that ended them
-    errors: Tensor  # (error,) tracking errors, summed over rows and ticks
+    errors: Tensor  # (errors + 1,) tracking errors summed over rows and sampled ticks, and how many there were
     rewards: Tensor  # () reward, summed over rows and ticks
     latest_steps: Tensor
     latest_episodes: Tensor

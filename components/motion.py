@@ -1,11 +1,19 @@
 """Reference motion: clips as they come from files, the library they are sampled from, and targets."""
 
-import numpy as np
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 
 from engine.component import column, component, constant, derived, resource
+
+
+@attrs.frozen
+class BuiltInClip:
+    """A clip by name only; it is made for the robot at hand when the library is built."""
+
+    name: str
+    weight: float = 1.0
 
 
 @attrs.frozen(eq=False)
@@ -13,7 +21,7 @@ class Clip:
     """One motion as read from a file, before any robot is involved. Arrays are float64.
 
     `dof_names` is None where the file has no names; the order is then the documented one for its width.
-    `bodies` holds what the file says about body poses, for verification only.
+    What the file says about bodies and joint velocities serves to verify the clip and is not played back.
     """
 
     name: str
@@ -22,8 +30,11 @@ class Clip:
     root_rotation: np.ndarray  # (frames, 4) scalar first
     dof_position: np.ndarray  # (frames, dofs) rad
     dof_names: tuple[str, ...] | None = None
-    body_names: tuple[str, ...] | None = None
+    dof_velocity: np.ndarray | None = None  # (frames, dofs) rad/s
+    body_names: tuple[str, ...] | None = None  # None: the model's order, root first
     body_position: np.ndarray | None = None  # (frames, bodies, 3) m, world
+    body_rotation: np.ndarray | None = None  # (frames, bodies, 4) scalar first
+    file_rotation: str = ""  # how the file orders its quaternions: "wxyz" or "xyzw"; "" when the user has said so
     source: str = ""  # where it came from, for messages
     weight: float = 1.0
 
@@ -37,27 +48,90 @@ class Clip:
         """From the first frame to the last, (frames − 1) / fps."""
         return (self.num_frames - 1) / self.fps
 
+    @property
+    def title(self) -> str:
+        """Which clip, as messages begin."""
+        return f"Clip '{self.name}' ({self.source or 'made'})"
+
+    def at(self, frame: int) -> str:
+        """Which clip and where in it, as messages begin."""
+        return f"{self.title}, frame {frame} ({frame / self.fps:.2f} s)"
+
 
 @resource
 class MotionLibrary:
-    """Unique clips, resampled to one rate, concatenated over frames; see `systems/motion.py` for sampling."""
+    """Unique clips, resampled to one rate, concatenated over frames; `systems/motion.py` builds and samples it.
+
+    `vectors` packs, per frame: root position, linear and angular velocity (3 each), joint position and
+    velocity (dof each), then position, linear and angular velocity of the tracked bodies (3 × tracked each).
+    `rotations` packs the root's and the tracked bodies' quaternions, whose signs do not jump within a clip.
+    """
 
     names: tuple[str, ...] = constant()
+    warnings: tuple[str, ...] = constant()  # what verification found, one sentence each
     fps: float = constant()
+    num_dofs: int = constant()
+    num_tracked: int = constant()
     start: Tensor = constant()  # (clips,) int64 first frame
     frames: Tensor = constant()  # (clips,) int64 number of frames
     seconds: Tensor = constant()  # (clips,) float32 (frames − 1) / fps
     weight: Tensor = constant()  # (clips,) float32, sums to 1
-    root_position: Tensor = constant()  # (all frames, 3) m
-    root_rotation: Tensor = constant()  # (all frames, 4)
-    root_linear_velocity: Tensor = constant()  # (all frames, 3) m/s, world
-    root_angular_velocity: Tensor = constant()  # (all frames, 3) rad/s, world
-    dof_position: Tensor = constant()  # (all frames, dof) rad
-    dof_velocity: Tensor = constant()  # (all frames, dof) rad/s
-    body_position: Tensor = constant()  # (all frames, tracked, 3) m, world
-    body_rotation: Tensor = constant()  # (all frames, tracked, 4)
-    body_linear_velocity: Tensor = constant()  # (all frames, tracked, 3) m/s, frame origin, world
-    body_angular_velocity: Tensor = constant()  # (all frames, tracked, 3) rad/s, world
+    vectors: Tensor = constant()  # (all frames, 9 + 2 dof + 9 tracked)
+    rotations: Tensor = constant()  # (all frames, 1 + tracked, 4)
+
+    def part(self, first: int, count: int, *shape: int) -> Tensor:
+        """`count` columns of `vectors` from `first`, as (all frames, *shape)."""
+        return self.vectors[:, first : first + count].reshape(-1, *(shape or (count,)))
+
+    @property
+    def root_position(self) -> Tensor:
+        """(all frames, 3) m."""
+        return self.part(0, 3)
+
+    @property
+    def root_rotation(self) -> Tensor:
+        """(all frames, 4)."""
+        return self.rotations[:, 0]
+
+    @property
+    def root_linear_velocity(self) -> Tensor:
+        """(all frames, 3) m/s, world."""
+        return self.part(3, 3)
+
+    @property
+    def root_angular_velocity(self) -> Tensor:
+        """(all frames, 3) rad/s, world."""
+        return self.part(6, 3)
+
+    @property
+    def dof_position(self) -> Tensor:
+        """(all frames, dof) rad."""
+        return self.part(9, self.num_dofs)
+
+    @property
+    def dof_velocity(self) -> Tensor:
+        """(all frames, dof) rad/s."""
+        return self.part(9 + self.num_dofs, self.num_dofs)
+
+    @property
+    def body_position(self) -> Tensor:
+        """(all frames, tracked, 3) m, world."""
+        return self.part(9 + 2 * self.num_dofs, 3 * self.num_tracked, self.num_tracked, 3)
+
+    @property
+    def body_rotation(self) -> Tensor:
+        """(all frames, tracked, 4)."""
+        return self.rotations[:, 1:]
+
+    @property
+    def body_linear_velocity(self) -> Tensor:
+        """(all frames, tracked, 3) m/s, frame origin, world."""
+        return self.part(9 + 2 * self.num_dofs + 3 * self.num_tracked, 3 * self.num_tracked, self.num_tracked, 3)
+
+    @property
+    def body_angular_velocity(self) -> Tensor:
+        """(all frames, tracked, 3) rad/s, world."""
+        return self.part(9 + 2 * self.num_dofs + 6 * self.num_tracked, 3 * self.num_tracked, self.num_tracked, 3)
 
 
 @component
@@ -99,6 +173,14 @@ class RelativeTarget:
     rotation: Tensor = column("tracked", 4)
 
 
+@derived
+class AnchorView:
+    """The reference anchor and the robot's tracked bodies as seen from the robot's anchor, target last."""
+
+    position: Tensor = column("viewed", 3, unit="m")
+    rotation: Tensor = column("viewed", 6, doc="first two columns of the rotation matrix, row by row")
+
+
 @resource
 class TrackedBodies:
     """Index sets over axes `body` and `tracked`."""
@@ -111,7 +193,6 @@ class TrackedBodies:
 
 @resource
 class MotionFar:
-    """Radius in m beyond which a tracked body counts as lost, and the mean episode length that moves it."""
+    """Radius beyond which a tracked body counts as lost; a scalar on the device."""
 
-    threshold: Tensor
-    mean_length: Tensor
+    threshold: Tensor  # m

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from engine.component import column, component, derived
+from engine.component import column, component, constant, derived, resource
 
 
 @derived
@@ -14,7 +14,31 @@ class Observation:
 
 
 @component
-class History:
-    """The actor's past observations, newest first; zero after a reset."""
+class Seen:
+    """The observation at the end of the tick before, from which histories are made."""
 
-    actor: Tensor = column("history", "actor_observation")
+    actor: Tensor = column("actor_observation")
+    critic: Tensor = column("critic_observation")
+
+
+@component
+class History:
+    """Past values of the terms that ask for it: term by term, newest first; zero after a reset."""
+
+    actor: Tensor = column("actor_history")
+    critic: Tensor = column("critic_history")
+
+
+@resource
+class HistoryLayout:
+    """Where each column of a history comes from: an index into (observation, history) side by side."""
+
+    actor: Tensor = constant()  # (actor_history,) int64
+    critic: Tensor = constant()  # (critic_history,) int64
+
+
+@resource
+class ObservationNoise:
+    """Factor on the noise of all observation terms; a scalar on the device."""
+
+    level: Tensor

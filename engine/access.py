@@ -93,8 +93,13 @@ def read_signature(function: Callable[..., Any]) -> Signature:
     """Parse a system's or term's signature; raises BuildError naming the parameter that is wrong."""
     from engine.world import World
 
-    name = getattr(function, "__name__", repr(function))
-    if getattr(function, "__closure__", None):
+    if not inspect.isfunction(function):
+        raise BuildError(
+            f"{function!r} is not a plain function. A system or term is a function defined with `def`, "
+            "whose signature says everything it touches."
+        )
+    name = function.__name__
+    if function.__closure__:
         raise BuildError(
             f"'{name}' is a closure: it remembers {', '.join(function.__code__.co_freevars)} from where it was "
             "made. A system or term has no memory of its own; pass it as a constant after `*`."
@@ -107,7 +112,9 @@ def read_signature(function: Callable[..., Any]) -> Signature:
     for parameter in inspect.signature(function).parameters.values():
         hint = types.get(parameter.name)
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            raise BuildError(f"'{name}' takes *{parameter.name}; a signature must name everything it touches.")
+            raise BuildError(
+                f"'{name}' takes {str(parameter).split(':')[0]}; a signature must name everything it touches."
+            )
         if parameter.kind is parameter.KEYWORD_ONLY:
             if parameter.default is parameter.empty:
                 required.add(parameter.name)

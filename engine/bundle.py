@@ -8,7 +8,18 @@ import torch
 
 from engine.terms import Concatenation, System, Term, concatenated, fuse, system, term
 
-__all__ = ["Bundle", "Concatenation", "Deferred", "System", "Term", "concatenated", "deferred", "fuse", "system", "term"]
+__all__ = [
+    "Bundle",
+    "Concatenation",
+    "Deferred",
+    "System",
+    "Term",
+    "concatenated",
+    "deferred",
+    "fuse",
+    "system",
+    "term",
+]
 
 
 @attrs.frozen(eq=False)
@@ -27,8 +38,8 @@ def deferred(cls: type, factory: Callable[[Mapping[str, tuple[str, ...]], int, t
 @attrs.define(eq=False)
 class Bundle:
     """One feature. `axes` adds axes to its table; `repeat` is how often the tick's bracketed group runs;
-    `iteration` is how many ticks one learning iteration takes; `storage(component, column, rows)` may
-    offer memory to adopt instead of allocating."""
+    `iteration` is how many ticks one learning iteration takes; `storage(component, column name)` may
+    offer a tensor to adopt as a column of one of the bundle's components, or None to let the world allocate."""
 
     name: str
     components: Sequence[type] = ()

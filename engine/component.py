@@ -98,12 +98,14 @@ def _declare(cls: type[T], lifetime: Lifetime) -> type[T]:
     columns = {}
     for field in attrs.fields(declared):  # type: ignore[arg-type]
         if "axes" not in field.metadata:
-            raise BuildError(f"{cls.__name__}.{field.name} is not declared with column(...); a component holds tensors only.")
+            raise BuildError(
+                f"{cls.__name__}.{field.name} is not declared with column(...); a component holds tensors only."
+            )
         columns[field.name] = Column(name=field.name, **field.metadata)
     setattr(declared, "__lockstep__", ComponentInfo(cls.__name__, lifetime, (cls.__doc__ or "").strip(), columns))
     setattr(declared, "__setattr__", _refuse_assignment)
     setattr(declared, "__init__", _init)
-    setattr(declared, "make", classmethod(make))
+    setattr(declared, "make", classmethod(make))  # type: ignore[arg-type]
     return declared
 
 
@@ -170,7 +172,9 @@ def info(cls: Any) -> ComponentInfo:
     return found  # type: ignore[no-any-return]
 
 
-def make(cls: type[T], rows: int, axes: Axes | None = None, *, device: "torch.device | str" = "cpu", **values: Any) -> T:
+def make(
+    cls: type[T], rows: int, axes: Axes | None = None, *, device: "torch.device | str" = "cpu", **values: Any
+) -> T:
     """Allocate a component of `rows` rows; `values` are broadcast into their columns.
 
     `axes` maps an axis name to its labels or size. Raises BuildError for an unknown column, an unknown

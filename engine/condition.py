@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 import attrs
+import torch
 
 from engine.component import info
 from engine.errors import BuildError, did_you_mean, listing
@@ -95,4 +96,25 @@ def any_row(component: type, column: str, table: str | None = None) -> AnyRow:
             f"any_row: {component.__name__} has no column '{column}'; it has {listing(columns)}."
             f"{did_you_mean(column, columns)}"
         )
+    if columns[column].dtype != torch.bool:
+        raise BuildError(
+            f"any_row: {component.__name__}.{column} is {columns[column].dtype}; it must be a mask (torch.bool)."
+        )
     return AnyRow(component, column, table)
+
+
+def bind_condition(when: Any, table: str, world: Any, system: str) -> Any:
+    """`when` with its table filled in: the system's own if that has the component, else the only one that has.
+
+    Raises BuildError when no table has the component, or several that the system does not run on.
+    """
+    if not isinstance(when, AnyRow):
+        return when
+    homes = [name for name, cls in world.components if cls is when.component]
+    place = when.table or (table if table in homes or len(homes) != 1 else homes[0])
+    if place in homes:
+        return attrs.evolve(when, table=place)
+    asked = f"`{system}` runs under {when.label}, but {when.component.__name__} is in"
+    if not homes:
+        raise BuildError(f"{asked} no table. Add the bundle that brings it.")
+    raise BuildError(f"{asked} {listing(homes)}; say which: any_row(..., table=).")

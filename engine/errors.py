@@ -25,7 +25,7 @@ class SnapshotError(LockstepError):
 
 
 def did_you_mean(word: str, known: Iterable[str], count: int = 3) -> str:
-    """' Did you mean a, b or c?' for the names closest to `word`; '' when none is near."""
+    """' Did you mean a or b or c?' for the names closest to `word`; '' when none is near."""
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=count, cutoff=0.5)
     tail = word.rsplit(".", 1)[-1]

@@ -1,8 +1,8 @@
 """Says what a built scene is: tables, columns, the tick with readers and writers, addresses; and draws it."""
 
 from engine.component import info
-from engine.schedule import Entry, addresses
 from engine.scene import Simulation
+from engine.schedule import Entry, Key, addresses
 
 
 def explain(simulation: Simulation) -> str:
@@ -17,7 +17,7 @@ def explain(simulation: Simulation) -> str:
     lines += ["", "COLUMNS"]
     for (home_name, cls), instance in world.components.items():
         declared = info(cls)
-        lines.append(f"  {home_name}.{declared.name} ({declared.lifetime}): {declared.doc.splitlines()[0] if declared.doc else ''}")
+        lines.append(f"  {home_name}.{declared.name} ({declared.lifetime}): {_first_line(declared.doc)}".rstrip(" :"))
         for name, col in declared.columns.items():
             tensor = getattr(instance, name)
             axes = ", ".join(["row", *map(str, col.axes)])
@@ -26,40 +26,56 @@ def explain(simulation: Simulation) -> str:
             lines.append(f"    {name:<20} ({axes}) = {tuple(tensor.shape)} {kind}  {extra}".rstrip())
     lines += ["", "RESOURCES"]
     for cls in world.resources:
-        lines.append(f"  {cls.__name__}: {(cls.__doc__ or '').strip().splitlines()[0]}")
-    lines += ["", "TICK", f"  first tick: {schedule.tick.begin}, then from {schedule.tick.entry or schedule.tick.phases[0]}"]
+        lines.append(f"  {cls.__name__}: {_first_line(cls.__doc__)}".rstrip(" :"))
+    lines += [
+        "",
+        "TICK",
+        f"  first tick: {schedule.tick.begin}, then from {schedule.tick.entry or schedule.tick.phases[0]}",
+    ]
     for phase in (schedule.tick.begin, *schedule.tick.phases):
         entries = [e for e in schedule.entries if e.phase == phase]
         if entries:
             times = f" × {schedule.repeat}" if phase in schedule.tick.repeat and schedule.repeat > 1 else ""
             lines.append(f"  {phase}{times}")
-            lines += [f"    {line}" for entry in entries for line in _describe(entry)]
+            lines += [f"    {line}" for entry in entries for line in _describe(entry, len(world.tables) > 1)]
     lines += ["", "ADDRESSES"]
     for address, places in addresses(simulation.scene.bundles).items():
         lines.append(f"  {address} = {places[0].holder[places[0].key]!r}")
     return "\n".join(lines)
 
 
-def _describe(entry: Entry) -> list[str]:
-    doc = (entry.system.function.__doc__ or "").strip().splitlines()
-    when = f"  when {entry.system.when.label}" if entry.system.when is not None else ""
-    lines = [f"{entry.name} ({entry.bundle}){when}  {doc[0] if doc else ''}"]
-    reads, writes = _names(entry.system.reads), _names(entry.system.writes)
-    lines.append(f"  reads {reads or 'nothing'}; writes {writes or 'nothing'}" + ("; draws" if entry.system.signature.rng else ""))
+def _describe(entry: Entry, several: bool) -> list[str]:
+    where = f" on {entry.table}" if several and entry.table else ""
+    when = f"  when {entry.when.label}" if entry.when is not None else ""
+    after = f"  after {entry.system.after}" if entry.system.after else ""
+    lines = [
+        f"{entry.name} ({entry.bundle}){where}{when}{after}  {_first_line(entry.system.function.__doc__)}".rstrip()
+    ]
+    reads, writes = _names(entry, entry.reads), _names(entry, entry.writes)
+    lines.append(
+        f"  reads {reads or 'nothing'}; writes {writes or 'nothing'}"
+        + ("; draws" if entry.system.signature.rng else "")
+    )
     if entry.system.terms:
         lines.append(f"  terms {', '.join(entry.system.terms)}")
     return lines
 
 
-def _names(types: tuple[type, ...]) -> str:
-    return ", ".join(t.__name__ for t in types)
+def _names(entry: Entry, keys: tuple[Key, ...]) -> str:
+    """Names of data; those of another table than the system's own carry that table's name."""
+    return ", ".join(cls.__name__ if table in ("", entry.table) else f"{table}.{cls.__name__}" for table, cls in keys)
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().split("\n")[0]
 
 
 def graph(simulation: Simulation) -> str:
     """The tick as a DOT graph: systems in order (boxes, clustered by phase), components (ellipses), access (edges)."""
     lines = ["digraph tick {", "  rankdir=LR;", '  node [fontname="Helvetica"];']
     schedule = simulation.schedule
-    touched: dict[str, str] = {}
+    several = len(simulation.world.tables) > 1
+    touched: dict[str, None] = {}
     edges: list[str] = []
     previous = ""
     for number, phase in enumerate((schedule.tick.begin, *schedule.tick.phases)):
@@ -68,17 +84,19 @@ def graph(simulation: Simulation) -> str:
             continue
         lines.append(f'  subgraph cluster_{number} {{ label="{phase}";')
         for entry in entries:
-            node = f"{phase}.{entry.name}.{entry.table}"
+            node = f"{phase}.{entry.bundle}.{entry.name}.{entry.table}"
             lines.append(f'    "{node}" [shape=box, label="{entry.name}"];')
             if previous:
                 edges.append(f'  "{previous}" -> "{node}" [style=bold];')
             previous = node
-            for cls in entry.system.reads:
-                touched[cls.__name__] = ""
-                edges.append(f'  "{cls.__name__}" -> "{node}" [color=gray];')
-            for cls in entry.system.writes:
-                touched[cls.__name__] = ""
-                edges.append(f'  "{node}" -> "{cls.__name__}" [color=red];')
+            for keys, form in (
+                (entry.reads, '  "{0}" -> "{1}" [color=gray];'),
+                (entry.writes, '  "{1}" -> "{0}" [color=red];'),
+            ):
+                for table, cls in keys:
+                    data = f"{table}.{cls.__name__}" if several and table else cls.__name__
+                    touched[data] = None
+                    edges.append(form.format(data, node))
         lines.append("  }")
     lines += [f'  "{name}" [shape=ellipse];' for name in touched]
     return "\n".join([*lines, *edges, "}"]) + "\n"

@@ -5,7 +5,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 import torch
@@ -68,20 +68,25 @@ def build(
 ) -> Simulation:
     """Allocate, bind and prove a scene.
 
-    Raises SceneError for an unknown address or unusable value, BuildError for everything that does not
-    fit together, MemoryError-like SceneError before allocating more than the machine has.
+    Raises SceneError for an unknown address or unusable value and, before allocating, for columns larger than
+    the free memory; BuildError for everything that does not fit together.
     """
-    names = [b.name for b in scene.bundles]
-    if len(set(names)) != len(names):
-        raise BuildError(f"Two bundles are called '{next(n for n in names if names.count(n) > 1)}'; names must differ.")
+    for kind, names in (("bundles", [b.name for b in scene.bundles]), ("tables", [t.name for t in scene.tables])):
+        twice = [n for n in names if names.count(n) > 1]
+        if twice:
+            raise BuildError(f"Two {kind} are called '{twice[0]}'; names must differ.")
     apply_overrides(scene.bundles, overrides or {})
     device = torch.device(device)
     world = World(scene.name, {t.name: t for t in scene.tables}, seed, device, identity=dict(scene.identity))
     _bring_resources(scene.bundles, world)
     homes = {b.name: _home(b, world) for b in scene.bundles}
     _resolve_axes(scene.bundles, homes, world)
-    _bring_deferred(scene.bundles, homes, world, seed)
-    _allocate(scene.bundles, homes, world)
+    wanted = _wanted(scene.bundles, homes)
+    need = sum(num_bytes(cls, world.tables[home].rows, world.tables[home].axes) for home, cls in wanted)
+    refuse_beyond_memory(need, device, "The scene's columns")
+    _bring_deferred(scene.bundles, homes, world)
+    for (home, cls), bundles in wanted.items():
+        world.components[home, cls] = _allocate(cls, world.tables[home], bundles, device)
     schedule = make_schedule(world, scene.tick, scene.bundles, skip)
     if check:
         check_schedule(schedule)
@@ -96,15 +101,15 @@ def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:
                 continue
             if kind_of(type(item)) is not Kind.RESOURCE:
                 raise BuildError(f"Bundle '{bundle.name}' brings {item!r}, whose class is not a @resource.")
-            if world.resources.get(type(item), item) is not item:
-                raise BuildError(f"Two bundles bring the resource {type(item).__name__} ('{bundle.name}' is the second); keep one.")
-            world.resources[type(item)] = item
+            _add_resource(item, bundle, world)
 
 
 def _home(bundle: Bundle, world: World) -> Table:
     if bundle.table is None:
         if len(world.tables) != 1:
-            raise BuildError(f"Bundle '{bundle.name}' does not say which table it is for; tables: {listing(world.tables)}.")
+            raise BuildError(
+                f"Bundle '{bundle.name}' does not say which table it is for; tables: {listing(world.tables)}."
+            )
         return next(iter(world.tables.values()))
     if bundle.table not in world.tables:
         raise BuildError(
@@ -122,34 +127,36 @@ def _resolve_axes(bundles: Sequence[Bundle], homes: Mapping[str, Table], world: 
             if isinstance(given, Concatenation):
                 waiting.append((bundle, axis, given))
                 continue
-            labels: Labels = tuple(str(i) for i in range(given)) if isinstance(given, int) else tuple(given)
-            if axes.get(axis, labels) != labels:
-                raise BuildError(
-                    f"Bundle '{bundle.name}' says axis '{axis}' is {listing(labels, 4)} ({len(labels)}), but the table "
-                    f"already has {listing(axes[axis], 4)} ({len(axes[axis])})."
-                )
-            axes[axis] = labels
-    while waiting:
-        before = len(waiting)
-        problem: BuildError | None = None
-        for item in list(waiting):
-            bundle, axis, concatenation = item
+            _add_axis(axes, axis, tuple(map(str, range(given))) if isinstance(given, int) else tuple(given), bundle)
+    while waiting:  # a term may read a column that runs along another measured axis
+        later: list[tuple[Bundle, str, Concatenation]] = []
+        problem = BuildError("")
+        for bundle, axis, concatenation in waiting:
             try:
                 labels = measure(concatenation.terms, homes[bundle.name], world)
             except BuildError as error:
                 problem = error
-                continue
-            homes[bundle.name].axes[axis] = labels
-            waiting.remove(item)
-        if len(waiting) == before:
-            raise problem or BuildError("Axes wait for each other.")
+                later.append((bundle, axis, concatenation))
+            else:
+                _add_axis(homes[bundle.name].axes, axis, labels, bundle)
+        if len(later) == len(waiting):
+            raise problem
+        waiting = later
+
+
+def _add_axis(axes: dict[str, Labels], axis: str, labels: Labels, bundle: Bundle) -> None:
+    if axes.setdefault(axis, labels) != labels:
+        raise BuildError(
+            f"Bundle '{bundle.name}' says axis '{axis}' is {listing(labels, 4)} ({len(labels)}), but the table "
+            f"already has {listing(axes[axis], 4)} ({len(axes[axis])})."
+        )
 
 
 def measure(terms: Mapping[str, Term], home: Table, world: World) -> Labels:
     """Labels of the concatenated values of terms, by running each on two blank rows."""
     labels: list[str] = []
     for name, each in terms.items():
-        values = {
+        values: dict[str, Any] = {
             p.name: world.resource(p.type)
             if kind_of(p.type) is Kind.RESOURCE
             else make(p.type, 2, home.axes, device=world.device)
@@ -167,33 +174,53 @@ def measure(terms: Mapping[str, Term], home: Table, world: World) -> Labels:
     return tuple(labels)
 
 
-def _bring_deferred(bundles: Sequence[Bundle], homes: Mapping[str, Table], world: World, seed: int) -> None:
+def _bring_deferred(bundles: Sequence[Bundle], homes: Mapping[str, Table], world: World) -> None:
     for bundle in bundles:
-        for item in bundle.resources:
-            if isinstance(item, Deferred):
-                made = item.factory(homes[bundle.name].axes, stream_seed(seed, item.type.__name__), world.device)
-                world.resources[item.type] = made
+        for item in (r for r in bundle.resources if isinstance(r, Deferred)):
+            made = item.factory(homes[bundle.name].axes, stream_seed(world.seed, item.type.__name__), world.device)
+            if type(made) is not item.type:
+                raise BuildError(
+                    f"Bundle '{bundle.name}' defers {item.type.__name__}, but its factory made a {type(made).__name__}."
+                )
+            _add_resource(made, bundle, world)
 
 
-def _allocate(bundles: Sequence[Bundle], homes: Mapping[str, Table], world: World) -> None:
-    wanted: dict[tuple[str, type], Bundle] = {}
+def _add_resource(item: Any, bundle: Bundle, world: World) -> None:
+    if world.resources.setdefault(type(item), item) is not item:
+        raise BuildError(
+            f"Two bundles bring the resource {type(item).__name__} ('{bundle.name}' is the second); keep one."
+        )
+
+
+def _wanted(bundles: Sequence[Bundle], homes: Mapping[str, Table]) -> dict[tuple[str, type], list[Bundle]]:
+    """Every component of every table, with the bundles that list it."""
+    wanted: dict[tuple[str, type], list[Bundle]] = {}
     for bundle in bundles:
         for cls in bundle.components:
-            wanted.setdefault((homes[bundle.name].name, cls), bundle)
-    need = sum(num_bytes(cls, world.tables[name].rows, world.tables[name].axes) for name, cls in wanted)
-    refuse_beyond_memory(need, world.device, "The scene's columns")
-    for (name, cls), bundle in wanted.items():
-        home = world.tables[name]
-        offered = {c: bundle.storage(cls, c) for c in info(cls).columns} if bundle.storage else {}
-        blank = make(cls, home.rows, home.axes, device=world.device)
-        tensors = {c: getattr(blank, c) if offered.get(c) is None else offered[c].data for c in info(cls).columns}  # type: ignore[union-attr]
-        world.components[name, cls] = assemble(cls, tensors)
+            info(cls)
+            wanted.setdefault((homes[bundle.name].name, cls), []).append(bundle)
+    return wanted
+
+
+def _allocate(cls: type, home: Table, bundles: Sequence[Bundle], device: torch.device) -> Any:
+    blank: Any = make(cls, home.rows, home.axes, device=device)
+    tensors = {}
+    for name, declared in info(cls).columns.items():
+        own = getattr(blank, name)
+        offers = [t for t in (b.storage(cls, name) for b in bundles if b.storage) if t is not None]
+        if offers and (offers[0].shape != own.shape or offers[0].dtype != own.dtype):
+            raise BuildError(
+                f"{cls.__name__}.{name} is declared {declared.axes} = {tuple(own.shape)} {own.dtype} but was given storage of "
+                f"{tuple(offers[0].shape)} {offers[0].dtype}."
+            )
+        tensors[name] = offers[0].data if offers else own
+    return assemble(cls, tensors)
 
 
 def refuse_beyond_memory(need: int, device: torch.device, what: str) -> None:
     """SceneError when `need` bytes are more than the device has free; called before allocating."""
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
+        free = float(torch.cuda.mem_get_info(device)[0])
     else:
         free = _free_host_memory()
     if need > free:
@@ -217,7 +244,9 @@ def apply_overrides(bundles: Sequence[Bundle], overrides: Mapping[str, str]) -> 
     ready = []
     for address, text in overrides.items():
         if address not in known:
-            raise SceneError(f"There is no constant '{address}'.{did_you_mean(address, known) or ' --explain lists them.'}")
+            raise SceneError(
+                f"There is no constant '{address}'.{did_you_mean(address, known) or ' --explain lists them.'}"
+            )
         for place in known[address]:
             ready.append((place, parse_value(text, place.type, place.holder[place.key], address)))
     for place, value in ready:
@@ -229,41 +258,51 @@ def parse_value(text: str, declared: Any, current: Any, where: str) -> Any:
     options = _alternatives(declared)
     if not options or Any in options:
         options = (type(current),) if current is not None else (object,)
-    if str in options and len(options) == 1:
-        return text
     try:
         value: Any = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-        if text.lower() in ("true", "false"):
-            value = text.lower() == "true"
-        elif text.lower() == "none":
-            value = None
-        elif text.lower() in ("inf", "-inf"):
-            value = float(text)
-    for option in options:
-        if option is object:
-            return value
-        if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if option is tuple and isinstance(value, (tuple, list)):
-            return tuple(value)
-        if option is type(None) and value is None:
-            return None
-        if isinstance(option, type) and type(value) is option:
-            return value
-    if str in options:
-        return text
-    wanted = " or ".join("None" if o is type(None) else getattr(o, "__name__", str(o)) for o in options)
-    raise SceneError(f"{where} takes {wanted}, but was given '{text}'. It is {current!r} now.")
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        value = {"true": True, "false": False, "none": None, "inf": math.inf, "-inf": -math.inf}.get(text.lower(), text)
+    for option in sorted(options, key=lambda o: o is str):  # any text is a str, so that is asked last
+        for candidate in (value, text):
+            try:
+                return text if option is str else _fit(candidate, option)
+            except ValueError:
+                continue
+    wanted = " or ".join("None" if o is type(None) else o.__name__ if type(o) is type else str(o) for o in options)
+    raise SceneError(f"{where} takes {wanted.replace('typing.', '')}, but was given '{text}'. It is {current!r} now.")
 
 
 def _alternatives(declared: Any) -> tuple[Any, ...]:
-    origin = get_origin(declared)
-    if origin in (Union, types.UnionType):
+    if get_origin(declared) in (Union, types.UnionType):
         return tuple(o for part in get_args(declared) for o in _alternatives(part))
-    if origin is not None and origin.__name__ == "Literal":
-        return tuple({type(a) for a in get_args(declared)})
-    if origin is not None:
-        return (tuple,) if origin in (tuple, list) or getattr(origin, "__name__", "") == "Sequence" else (origin,)
     return () if declared in (inspect.Parameter.empty, None) else (declared,)
+
+
+def _fit(value: Any, option: Any) -> Any:
+    """`value` as the type `option`; ValueError when it is none."""
+    origin, parts = get_origin(option) or option, get_args(option)
+    if origin is object:
+        return value
+    if origin is Literal and any(value == p and type(value) is type(p) for p in parts):
+        return value
+    if origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if origin in (tuple, list, Sequence) and isinstance(value, (tuple, list)):
+        kinds = (
+            [parts[0]] * len(value) if len(parts) == 1 or parts[1:] == (...,) else list(parts or [object] * len(value))
+        )
+        if len(kinds) != len(value):
+            raise ValueError
+        return (list if origin is list else tuple)(_fit_any(v, kind) for v, kind in zip(value, kinds, strict=True))
+    if type(value) is origin:
+        return value
+    raise ValueError
+
+
+def _fit_any(value: Any, declared: Any) -> Any:
+    for option in _alternatives(declared):
+        try:
+            return _fit(value, object if option is Any else option)
+        except ValueError:
+            continue
+    raise ValueError

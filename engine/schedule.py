@@ -1,6 +1,6 @@
 """The tick: an ordered list of systems, bound to their data once, and run."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -8,11 +8,15 @@ from typing import Any
 import attrs
 import torch
 
-from engine.access import Signature, Terms
+from engine.access import Parameter, Signature, Terms
 from engine.bundle import Bundle, System
 from engine.component import Kind, kind_of
+from engine.condition import AnyRow, bind_condition
 from engine.errors import BuildError, did_you_mean, listing
 from engine.world import World
+
+Key = tuple[str, type]
+"""One piece of data: (table, component), or ("", resource)."""
 
 
 @attrs.frozen
@@ -25,22 +29,39 @@ class Tick:
     entry: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        places = [self.phases.index(p) for p in self.repeat if p in self.phases]
-        if len(places) != len(self.repeat) or places != list(range(places[0], places[0] + len(places)) if places else []):
+        twice = [p for p in self.phases if self.phases.count(p) > 1 or p == self.begin]
+        if twice:
+            raise BuildError(f"Phase '{twice[0]}' stands in the tick twice; names of phases must differ.")
+        unknown = [p for p in self.repeat if p not in self.phases]
+        start = self.phases.index(self.repeat[0]) if self.repeat and not unknown else 0
+        if unknown or self.phases[start : start + len(self.repeat)] != self.repeat:
             raise BuildError(f"The repeat group {self.repeat} is not a run of consecutive phases of {self.phases}.")
-        if self.entry is not None and self.entry not in self.phases:
+        if self.entry is None:
+            return
+        if self.entry not in self.phases:
             raise BuildError(f"The entry phase '{self.entry}' is not one of {listing(self.phases)}.")
+        if self.repeat and self.phases.index(self.entry) < start + len(self.repeat):
+            raise BuildError(
+                f"The entry phase '{self.entry}' does not lie behind the repeat group {self.repeat}; enter after it."
+            )
 
 
 @attrs.define(eq=False)
 class Entry:
-    """One system at its place in the tick, on one table, with its arguments bound."""
+    """One system at its place in the tick, on one table, with its arguments bound.
+
+    `reads` holds what is only read, the terms' reads included; `asks` what the condition `when` looks at.
+    """
 
     system: System
     bundle: str
     phase: str
     table: str
     call: Callable[[], None]
+    when: Any = None
+    reads: tuple[Key, ...] = ()
+    writes: tuple[Key, ...] = ()
+    asks: tuple[Key, ...] = ()
     seconds: float = 0.0
     calls: int = 0
 
@@ -58,12 +79,15 @@ class Entry:
 def arrange(tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> list[tuple[str, str, System]]:
     """(phase, bundle, system) in order: phases, then bundles, then declaration; `after` moves a system.
 
-    Raises BuildError for an unknown phase, or an `after` that names nobody in the same phase.
+    Systems behind the same one keep their order. Raises BuildError for an unknown phase, and for an `after`
+    that names nobody in the same phase or waits for itself.
     """
-    known = {tick.begin, *tick.phases}
+    known = (tick.begin, *tick.phases)
     for phase in skip:
         if phase not in known:
-            raise BuildError(f"--skip names phase '{phase}', which the tick does not have: {listing(known)}.{did_you_mean(phase, known)}")
+            raise BuildError(
+                f"--skip names phase '{phase}', which the tick does not have: {listing(known)}.{did_you_mean(phase, known)}"
+            )
     for bundle in bundles:
         for phase in bundle.systems:
             if phase not in known:
@@ -75,30 +99,65 @@ def arrange(tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> 
     for phase in (tick.begin, *tick.phases):
         if phase in skip:
             continue
-        placed = [(phase, b.name, s) for b in bundles for s in b.systems.get(phase, ())]
-        for item in [entry for entry in placed if entry[2].after]:
-            target = item[2].after
-            others = [entry for entry in placed if entry[2].name == target and entry is not item]
-            if not others:
-                names = [s.name for _, _, s in placed]
-                raise BuildError(
-                    f"`{item[2].name}` ({phase}) wants to run after `{target}`, which is not in {phase}. "
-                    f"There: {listing(names)}.{did_you_mean(str(target), names)}"
-                )
-            placed.remove(item)
-            placed.insert(placed.index(others[-1]) + 1, item)
-        order += placed
+        order += _chain([(phase, b.name, s) for b in bundles for s in b.systems.get(phase, ())])
     return order
 
 
+def _chain(placed: list[tuple[str, str, System]]) -> list[tuple[str, str, System]]:
+    """The systems of one phase, each with `after` right behind the one it names."""
+    followers: dict[int, list[int]] = {}
+    for i, (phase, _, each) in enumerate(placed):
+        if each.after is None:
+            continue
+        targets = [j for j, (_, _, other) in enumerate(placed) if other.name == each.after and j != i]
+        if not targets:
+            names = [s.name for _, _, s in placed if s is not each]
+            raise BuildError(
+                f"`{each.name}` ({phase}) wants to run after `{each.after}`, which is not in {phase}. "
+                f"There: {listing(names) or 'nothing else'}.{did_you_mean(each.after, names)}"
+            )
+        followers.setdefault(targets[-1], []).append(i)
+    order: list[int] = []
+    waiting = [i for i, (_, _, each) in enumerate(placed) if each.after is None][::-1]
+    while waiting:
+        order.append(waiting.pop())
+        waiting += followers.get(order[-1], [])[::-1]
+    lost = [placed[i] for i in range(len(placed)) if i not in order]
+    if lost:
+        who = " and ".join(f"`{each.name}`" for _, _, each in lost)
+        raise BuildError(f"In {lost[0][0]}, {who} wait for each other through `after=`; one of them must go first.")
+    return [placed[i] for i in order]
+
+
+def parameters_of(system: System) -> list[Parameter]:
+    """Every declared access of a system, its terms' included."""
+    return [*system.signature.parameters, *(p for each in system.terms.values() for p in each.signature.parameters)]
+
+
+def accesses(system: System, table: str) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
+    """What a system on that table only reads, and what it writes."""
+
+    def key(parameter: Parameter) -> Key:
+        if kind_of(parameter.type) is Kind.RESOURCE:
+            return ("", parameter.type)
+        return (system.tables.get(parameter.name, table), parameter.type)
+
+    writes = dict.fromkeys(key(p) for p in parameters_of(system) if p.writes)
+    reads = dict.fromkeys(key(p) for p in parameters_of(system) if key(p) not in writes)
+    return tuple(reads), tuple(writes)
+
+
 def tables_for(system: System, world: World) -> list[str]:
-    """Tables that have all components of a system (its terms' included); BuildError naming the nearest if none."""
-    needed = [t for t in (*system.reads, *system.writes) if kind_of(t) is Kind.COMPONENT]
-    redirected = {p.type for p in system.signature.parameters if p.name in system.tables}
-    own = [t for t in needed if t not in redirected]
-    if not own:
-        return ["" if not system.tables else next(iter(system.tables.values()))]
+    """Tables that have all components of a system (its terms' included); [""] when it touches only resources.
+
+    Raises BuildError naming the nearest table if there is none, and for a `tables=` that cannot be followed.
+    """
+    components = [p for p in parameters_of(system) if kind_of(p.type) is Kind.COMPONENT]
+    _check_redirects(system, components, world)
+    own = list(dict.fromkeys(p.type for p in components if p.name not in system.tables))
     homes = [name for name in world.tables if all((name, t) in world.components for t in own)]
+    if not own:
+        homes = [next(iter(system.tables.values()), "")]
     if not homes:
         best = max(world.tables, key=lambda name: sum((name, t) in world.components for t in own))
         lacks = [t.__name__ for t in own if (best, t) not in world.components]
@@ -106,7 +165,33 @@ def tables_for(system: System, world: World) -> list[str]:
             f"No table has everything that `{system.name}` touches. The closest is '{best}', which lacks "
             f"{listing(lacks)}. Add the bundle that brings it."
         )
+    for home in homes:
+        _check_lengths(system, home, world)
     return homes
+
+
+def _check_redirects(system: System, components: Sequence[Parameter], world: World) -> None:
+    by_name = {p.name: p.type for p in components}
+    for name, target in system.tables.items():
+        start = f"`{system.name}` points '{name}' at table '{target}'"
+        if name not in by_name:
+            raise BuildError(f"{start}, but takes {listing(by_name) or 'no components'}.{did_you_mean(name, by_name)}")
+        if target not in world.tables:
+            raise BuildError(
+                f"{start}, which the scene does not have: {listing(world.tables)}.{did_you_mean(target, world.tables)}"
+            )
+        if (target, by_name[name]) not in world.components:
+            raise BuildError(f"{start}, which lacks {by_name[name].__name__}. Add the bundle that brings it.")
+
+
+def _check_lengths(system: System, home: str, world: World) -> None:
+    for name, target in system.tables.items():
+        rows = world.tables[home].rows
+        if world.tables[target].rows != rows:
+            raise BuildError(
+                f"`{system.name}` runs on table '{home}' ({rows} rows) but points '{name}' at table '{target}' "
+                f"({world.tables[target].rows} rows); they must be equally long."
+            )
 
 
 def bind(system: System, table: str, world: World, name: str) -> Callable[[], None]:
@@ -127,7 +212,7 @@ def bind(system: System, table: str, world: World, name: str) -> Callable[[], No
     if system.signature.world:
         values[system.signature.world] = world
     if system.signature.terms:
-        bound = [
+        bound: list[tuple[str, Callable[[], torch.Tensor], Mapping[str, Any]]] = [
             (key, partial(each.function, **arguments(each.signature), **each.constants), each.settings)
             for key, each in system.terms.items()
         ]
@@ -145,67 +230,82 @@ class Schedule:
     entries: list[Entry]
     after_entry: list[Callable[[Entry], None]] = attrs.field(factory=list)
     around: Callable[[Entry], None] | None = None
+    _plans: dict[bool, list[Entry]] = attrs.field(factory=dict, init=False)
 
     def plan(self, begun: bool = True) -> list[Entry]:
         """Entries of one tick in the order they run, the repeat group unrolled; the first tick when not `begun`."""
-        by_phase: dict[str, list[Entry]] = {}
-        for entry in self.entries:
-            by_phase.setdefault(entry.phase, []).append(entry)
-        phases: list[str] = []
-        if not begun:
-            start = self.tick.phases.index(self.tick.entry) if self.tick.entry else 0
-            phases = [self.tick.begin, *self.tick.phases[start:]]
-            if self.tick.entry and any(p in phases for p in self.tick.repeat):
-                raise BuildError("The entry phase lies before the repeat group; enter after it.")
-        else:
-            for phase in self.tick.phases:
-                if phase in self.tick.repeat:
-                    if phase == self.tick.repeat[0]:
-                        phases += list(self.tick.repeat) * self.repeat
-                else:
-                    phases.append(phase)
-        return [entry for phase in phases for entry in by_phase.get(phase, ())]
+        if begun not in self._plans:
+            tick, phases = self.tick, list(self.tick.phases)
+            if tick.repeat:
+                start = phases.index(tick.repeat[0])
+                phases[start : start + len(tick.repeat)] = list(tick.repeat) * self.repeat
+            if not begun:
+                phases = [tick.begin, *(phases[phases.index(tick.entry) :] if tick.entry else phases)]
+            self._plans[begun] = [entry for phase in phases for entry in self.entries if entry.phase == phase]
+        return self._plans[begun]
 
     def steps(self) -> Iterator[Entry]:
         """Run one tick, yielding each entry before it runs; conditions are asked at that moment."""
+        for entry in self._due():
+            yield entry
+            with torch.no_grad():
+                self._run_entry(entry)
+
+    def run(self, ticks: int = 1) -> None:
+        """Run whole ticks."""
+        with torch.no_grad():
+            for _ in range(ticks):
+                for entry in self._due():
+                    self._run_entry(entry)
+
+    def _due(self) -> Iterator[Entry]:
         clock = self.world.clock
         plan = self.plan(clock.begun)
         if clock.begun:
             clock.tick += 1
         for entry in plan:
-            when = entry.system.when
-            if when is not None and not when.holds(self.world):
-                continue
-            yield entry
-            with torch.no_grad():
-                start = perf_counter()
-                if self.around is None:
-                    entry.call()
-                else:
-                    self.around(entry)
-                entry.seconds += perf_counter() - start
-                entry.calls += 1
-            for hook in self.after_entry:
-                hook(entry)
+            if entry.when is None or entry.when.holds(self.world):
+                yield entry
         clock.begun = True
 
-    def run(self, ticks: int = 1) -> None:
-        """Run whole ticks."""
-        for _ in range(ticks):
-            for _entry in self.steps():
-                pass
+    def _run_entry(self, entry: Entry) -> None:
+        start = perf_counter()
+        if self.around is None:
+            entry.call()
+        else:
+            self.around(entry)
+        entry.seconds += perf_counter() - start
+        entry.calls += 1
+        for hook in self.after_entry:
+            hook(entry)
 
 
 def make_schedule(world: World, tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> Schedule:
-    """Bind every system to its tables; raises BuildError as `arrange` and `tables_for` do."""
+    """Bind every system to its tables; raises BuildError as `arrange`, `tables_for` and `bind_condition` do."""
     repeats = {b.name: b.repeat for b in bundles if b.repeat is not None}
     if len(set(repeats.values())) > 1:
         raise BuildError(f"Bundles disagree on how often {tick.repeat} repeats: {repeats}.")
+    repeat = next(iter(repeats.values()), 1)
+    if repeat < 1:
+        raise BuildError(
+            f"Bundle '{next(iter(repeats))}' repeats {tick.repeat} {repeat} times; it must be at least once."
+        )
     entries = []
+    functions: dict[str, Callable[..., None]] = {}
     for phase, bundle, each in arrange(tick, bundles, skip):
+        address = f"{bundle}.{each.name}"
+        if functions.setdefault(address, each.function) is not each.function:
+            raise BuildError(
+                f"Bundle '{bundle}' has two different systems called `{each.name}`; give one of them a name=."
+            )
         for home in tables_for(each, world):
-            entries.append(Entry(each, bundle, phase, home, bind(each, home, world, f"{bundle}.{each.name}")))
-    return Schedule(world, tick, next(iter(repeats.values()), 1), entries)
+            when = bind_condition(each.when, home, world, each.name)
+            reads, writes = accesses(each, home)
+            asks = ((str(when.table), when.component),) if isinstance(when, AnyRow) else ()
+            entries.append(
+                Entry(each, bundle, phase, home, bind(each, home, world, address), when, reads, writes, asks)
+            )
+    return Schedule(world, tick, repeat, entries)
 
 
 @attrs.frozen
@@ -234,5 +334,6 @@ def addresses(bundles: Sequence[Bundle]) -> dict[str, list[Constant]]:
                     kind = part.signature.constant_types.get(key, Any)
                     found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.constants, key, kind))
                 for key, value in part.settings.items():
-                    found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.settings, key, type(value)))
+                    kind = int | float if type(value) is int else Any
+                    found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.settings, key, kind))
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import numpy as np
 import torch
 from torch import Tensor
@@ -45,36 +45,50 @@ def load(world: World, data: bytes, only: tuple[str, ...] | None = None) -> None
     worlds. With `only`, just the resources of those names are taken, whatever else differs.
     """
     body = read(data)
-    by_name = {cls.__name__: r for cls, r in world.resources.items()}
+    for name in only or ():
+        if name not in body["resources"]:
+            raise SnapshotError(f"The snapshot has no resource '{name}'.{did_you_mean(name, body['resources'])}")
+        if name not in {cls.__name__ for cls in world.resources}:
+            raise SnapshotError(f"This world has no resource '{name}' to take from the snapshot.")
     if only is not None:
-        for name in only:
-            if name not in body["resources"] or name not in by_name:
-                raise SnapshotError(f"The snapshot has no resource '{name}'.{did_you_mean(name, body['resources'])}")
-        states = {name: decode(body["resources"][name]) for name in only}
-        for name, state in states.items():
-            check_state(name, by_name[name], state)
-        for name, state in states.items():
-            load_resource(by_name[name], state)
+        _load_resources(world, {name: body["resources"][name] for name in only})
         return
     difference = first_difference(body["fingerprint"], _plain(fingerprint(world)))
     if difference:
         raise SnapshotError(f"The snapshot belongs to another world: {difference}")
-    states = {name: decode(state) for name, state in body["resources"].items()}
-    for name, state in states.items():
-        check_state(name, by_name[name], state)
+    _load_resources(world, body["resources"])
     for address, tensor in _kept_columns(world).items():
         tensor.copy_(decode(body["columns"][address]))
-    for name, state in states.items():
-        load_resource(by_name[name], state)
     for name, state in body["streams"].items():
-        world.generator(name).set_state(decode(state))
+        world.generators[name].set_state(decode(state))
     world.condition_cache.clear()
+
+
+def _load_resources(world: World, saved: Mapping[str, Any]) -> None:
+    """Load all or none: a resource that refuses its state after others took theirs has them put back."""
+    by_name = {cls.__name__: item for cls, item in world.resources.items()}
+    states = {name: decode(state) for name, state in saved.items()}
+    for name, state in states.items():
+        check_state(name, by_name[name], state)
+    before: dict[str, Any] = {}
+    try:
+        for name, state in states.items():
+            before[name] = encode(resource_state(by_name[name]))
+            load_resource(by_name[name], state)
+    except Exception as error:
+        for name, state in before.items():
+            load_resource(by_name[name], decode(state))
+        if isinstance(error, SnapshotError):
+            raise
+        raise SnapshotError(f"Resource {name} refuses its saved state: {error}") from error
 
 
 def read(data: bytes) -> dict[str, Any]:
     """The body of a snapshot; SnapshotError when bytes are missing, flipped or of another version."""
     if len(data) < _HEADER.size:
-        raise SnapshotError(f"The snapshot ends after {len(data)} bytes, inside its {_HEADER.size}-byte header; it was cut off.")
+        raise SnapshotError(
+            f"The snapshot ends after {len(data)} bytes, inside its {_HEADER.size}-byte header; it was cut off."
+        )
     magic, version, digest = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise SnapshotError(f"These bytes are not a snapshot: they start with {magic!r} instead of {MAGIC!r}.")
@@ -94,7 +108,10 @@ def fingerprint(world: World) -> dict[str, Any]:
     return {
         "scene": world.name,
         "identity": dict(world.identity),
-        "tables": {t.name: {"rows": t.rows, **{f"axis {a}": list(labels) for a, labels in t.axes.items()}} for t in world.tables.values()},
+        "tables": {
+            t.name: {"rows": t.rows, **{f"axis {a}": list(labels) for a, labels in t.axes.items()}}
+            for t in world.tables.values()
+        },
         "columns": {address: [list(t.shape), str(t.dtype)] for address, t in _kept_columns(world).items()},
         "resources": sorted(cls.__name__ for cls in world.resources),
         "streams": sorted(world.generators),
@@ -117,7 +134,10 @@ def first_difference(theirs: Any, ours: Any, path: str = "") -> str:
     if isinstance(theirs, list) and isinstance(ours, list) and theirs != ours:
         gone, new = [x for x in theirs if x not in ours], [x for x in ours if x not in theirs]
         if len(theirs) > 8 and (gone or new):
-            return f"{path}: the snapshot has {len(theirs)} entries, here are {len(ours)}; only there: {listing(map(str, gone), 5)}; only here: {listing(map(str, new), 5)}."
+            return (
+                f"{path}: the snapshot has {len(theirs)} entries, here are {len(ours)}; "
+                f"only there: {listing(map(str, gone), 5) or 'none'}; only here: {listing(map(str, new), 5) or 'none'}."
+            )
     if theirs != ours:
         return f"{path} is {theirs!r} in the snapshot but {ours!r} here."
     return ""
@@ -141,7 +161,9 @@ def resource_state(item: Any) -> dict[str, Any]:
     if hasattr(item, "state"):
         own: dict[str, Any] = item.state()
         return own
-    return {f.name: _field_state(getattr(item, f.name)) for f in attrs.fields(type(item)) if not f.metadata.get("constant")}
+    return {
+        f.name: _field_state(getattr(item, f.name)) for f in attrs.fields(type(item)) if not f.metadata.get("constant")
+    }
 
 
 def _field_state(value: Any) -> Any:
@@ -160,7 +182,7 @@ def check_state(name: str, item: Any, state: Mapping[str, Any]) -> None:
 def _shapes(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _shapes(v) for k, v in value.items()}
-    return list(value.shape) if isinstance(value, (Tensor, np.ndarray)) else None
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, (Tensor, np.ndarray)) else None
 
 
 def load_resource(item: Any, state: Mapping[str, Any]) -> None:
@@ -181,22 +203,29 @@ def load_resource(item: Any, state: Mapping[str, Any]) -> None:
 def encode(value: Any) -> Any:
     """Nested tensors, arrays and plain values as msgpack can carry them; SnapshotError for anything else."""
     if isinstance(value, Tensor):
-        array = value.detach().cpu().contiguous().numpy()
-        return {"__tensor__": str(array.dtype), "shape": list(array.shape), "data": array.tobytes()}
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+        return {"__tensor__": str(value.dtype).removeprefix("torch."), "shape": list(value.shape), "data": data}
     if isinstance(value, np.ndarray):
-        return {"__array__": str(value.dtype), "shape": list(value.shape), "data": np.ascontiguousarray(value).tobytes()}
+        return {
+            "__array__": str(value.dtype),
+            "shape": list(value.shape),
+            "data": np.ascontiguousarray(value).tobytes(),
+        }
     if isinstance(value, Mapping):
-        if all(isinstance(k, str) for k in value):
+        if all(isinstance(k, str) and not k.startswith("__") for k in value):
             return {k: encode(v) for k, v in value.items()}
         return {"__pairs__": [[encode(k), encode(v)] for k, v in value.items()]}
     if isinstance(value, tuple):
         return {"__tuple__": [encode(v) for v in value]}
     if isinstance(value, list):
         return [encode(v) for v in value]
-    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+    if value is None or isinstance(value, (bool, float, str, bytes)):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
         return value
     raise SnapshotError(
-        f"A snapshot cannot hold a {type(value).__name__}. Declare the field with constant(), or give its resource state() and load()."
+        f"A snapshot cannot hold {value!r:.60} ({type(value).__name__}). Declare the field with constant(), or give its resource state() and load()."
     )
 
 
@@ -206,10 +235,11 @@ def decode(value: Any) -> Any:
         return [decode(v) for v in value]
     if not isinstance(value, dict):
         return value
-    if "__tensor__" in value or "__array__" in value:
-        kind = "__tensor__" if "__tensor__" in value else "__array__"
-        array = np.frombuffer(value["data"], dtype=np.dtype(value[kind])).reshape(value["shape"]).copy()
-        return torch.from_numpy(array) if kind == "__tensor__" else array
+    if "__tensor__" in value:
+        dtype, data = getattr(torch, value["__tensor__"]), bytearray(value["data"])
+        return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(value["shape"])
+    if "__array__" in value:
+        return np.frombuffer(value["data"], dtype=np.dtype(value["__array__"])).reshape(value["shape"]).copy()
     if "__pairs__" in value:
         return {decode(k): decode(v) for k, v in value["__pairs__"]}
     if "__tuple__" in value:
@@ -218,7 +248,7 @@ def decode(value: Any) -> Any:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write whole or not at all: a temporary file beside `path`, fsync, rename; OSError leaves `path` as it was."""
+    """Write whole or not at all: a temporary file beside `path`, fsync, rename; a failure leaves `path` as it was."""
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
@@ -226,7 +256,7 @@ def write_file(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError:
+    except BaseException:
         part.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)

@@ -41,10 +41,12 @@ def put_rows(column: Tensor, mask: Tensor, value: Any) -> None:
     """Write `value` into the rows of `column` where `mask` is true, in place, without an index list.
 
     `column`: (rows, ...); `mask`: (rows,) bool; `value`: a number, or a tensor that broadcasts to `column`.
+    Raises RuntimeError, with nothing written, when `value` does not broadcast or overlaps `column` in part.
     """
-    wide = mask.view(-1, *[1] * (column.dim() - 1))
+    wide = mask.reshape(-1, *[1] * (column.dim() - 1))
     if isinstance(value, Tensor) and value.dim():
-        torch.where(wide, value.to(column.dtype), column, out=column)
+        fitting = value.to(column.dtype).expand_as(column)  # else `out=` would grow the column to the broadcast shape
+        torch.where(wide, fitting, column, out=column)
     else:
         column.masked_fill_(wide, value)
 
@@ -52,7 +54,6 @@ def put_rows(column: Tensor, mask: Tensor, value: Any) -> None:
 def push_history(history: Tensor, value: Tensor) -> None:
     """Make `value` entry 0 of `history` and move the others one place back, in place.
 
-    `history`: (rows, length, ...), newest first; `value`: (rows, ...).
+    `history`: (rows, length, ...), newest first; `value`: (rows, ...), which may be an entry of `history`.
     """
-    history[:, 1:] = history[:, :-1].clone()  # overlapping slices corrupt silently without the copy
-    history[:, 0] = value
+    history.copy_(torch.cat((value.unsqueeze(1), history[:, :-1]), 1))  # overlapping slices would corrupt silently

@@ -33,7 +33,9 @@ def term(function: Callable[..., Tensor], **given: Any) -> Term:
             f"Term `{name}` declares Write[{signature.writes[0].__name__}]. A term only reads; keep its state in a system."
         )
     if signature.rng or signature.world or signature.terms:
-        raise BuildError(f"Term `{name}` takes {signature.rng or signature.world or signature.terms}; a term only reads.")
+        raise BuildError(
+            f"Term `{name}` takes {signature.rng or signature.world or signature.terms}; a term only reads."
+        )
     accepted = {*signature.constants, *signature.required}
     constants = {**signature.constants, **{k: v for k, v in given.items() if k in accepted}}
     missing = signature.required - constants.keys()
@@ -101,10 +103,14 @@ def system(
         raise BuildError(f"System `{label}` needs {listing(sorted(missing))}; pass it to system({label}, ...).")
     if inspect.isgeneratorfunction(function):
         raise BuildError(f"System `{label}` is a generator; a system runs to its end when it is called.")
-    return System(label, function, signature, {**signature.constants, **constants}, when, after, tables or {}, {}, may_sync)
+    return System(
+        label, function, signature, {**signature.constants, **constants}, when, after, tables or {}, {}, may_sync
+    )
 
 
-def fuse(combiner: Callable[..., None], terms: Mapping[str, Term], *, name: str | None = None, **options: Any) -> System:
+def fuse(
+    combiner: Callable[..., None], terms: Mapping[str, Term], *, name: str | None = None, **options: Any
+) -> System:
     """One system from many terms: `combiner` has a parameter of type `Terms` that yields their values.
 
     Access is the union of the combiner's and the terms'. Other keywords are those of `system`.

@@ -9,7 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.schedule import Entry, Schedule
 
-_FREE = {"detach", "alias", "view", "_unsafe_view", "expand", "unsqueeze", "squeeze", "select", "slice", "permute", "transpose", "t", "as_strided", "unbind", "split", "split_with_sizes"}  # fmt: skip
+_FREE = {
+    "alias", "as_strided", "detach", "diagonal", "expand", "permute", "select", "slice", "split", "split_with_sizes",
+    "squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "_unsafe_view",
+}  # fmt: skip
 
 
 @attrs.define
@@ -25,9 +28,9 @@ class Cost:
     kinds: Counter[str] = attrs.field(factory=Counter)
 
 
-class _Count(TorchDispatchMode):
+class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, cost: Cost) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.cost = cost
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -36,8 +39,8 @@ class _Count(TorchDispatchMode):
         if name not in _FREE:  # views cost a fraction of a microsecond and touch no memory
             self.cost.operations += 1
             self.cost.kinds[name] += 1
-            if isinstance(out, Tensor):
-                self.cost.bytes += out.numel() * out.element_size()
+            made = out if isinstance(out, (tuple, list)) else (out,)
+            self.cost.bytes += sum(t.numel() * t.element_size() for t in made if isinstance(t, Tensor))
         return out
 
 

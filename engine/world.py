@@ -6,7 +6,7 @@ from typing import Any, TypeVar, overload
 import attrs
 import torch
 
-from engine.component import info, kind_of, Kind, resource
+from engine.component import Kind, info, kind_of, resource
 from engine.errors import BuildError, did_you_mean, listing
 from engine.table import Table
 
@@ -47,9 +47,15 @@ class World:
             table = homes[0]
         found = self.components.get((table or "", cls))
         if found is None:
+            if table is None and homes:
+                raise BuildError(
+                    f"{cls.__name__} is in several tables ({listing(homes)}); say which: world[table, {cls.__name__}]."
+                )
             names = sorted({c.__name__ for _, c in self.components})
-            where = f"several tables ({listing(homes)}); say which" if len(homes) > 1 and table is None else "no table"
-            raise BuildError(f"{cls.__name__} is in {where}. Components here: {listing(names)}.{did_you_mean(cls.__name__, names)}")
+            where = f"table '{table}'" if table and homes else "any table"
+            raise BuildError(
+                f"{cls.__name__} is not in {where}. Components here: {listing(names)}.{did_you_mean(cls.__name__, names)}"
+            )
         return found  # type: ignore[no-any-return]
 
     def resource(self, cls: type[T]) -> T:

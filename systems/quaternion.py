@@ -6,25 +6,21 @@ Products are Hamilton products; `rotate(q, v)` turns v from the frame of q into 
 import torch
 from torch import Tensor
 
+from systems.constants import vector
+
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """Hamilton product a ⊗ b; `a`, `b`: (..., 4)."""
-    aw, ax, ay, az = a.unbind(-1)
-    bw, bx, by, bz = b.unbind(-1)
-    return torch.stack(
-        (
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ),
-        -1,
-    )
+    """Hamilton product a ⊗ b; `a`, `b`: (..., 4), broadcasting."""
+    aw, av, bw, bv = a[..., :1], a[..., 1:], b[..., :1], b[..., 1:]
+    av, bv = torch.broadcast_tensors(av, bv)
+    real = (aw * bw).sub_((av * bv).sum(-1, keepdim=True))
+    imaginary = torch.linalg.cross(av, bv).addcmul_(aw, bv).addcmul_(bw, av)
+    return torch.cat((real, imaginary), -1)
 
 
 def conjugate(q: Tensor) -> Tensor:
     """The inverse rotation of a unit quaternion (..., 4)."""
-    return q * q.new_tensor((1.0, -1.0, -1.0, -1.0))
+    return torch.cat((q[..., :1], -q[..., 1:]), -1)
 
 
 def normalize(q: Tensor) -> Tensor:
@@ -32,26 +28,68 @@ def normalize(q: Tensor) -> Tensor:
     return q / q.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
 
+def difference(a: Tensor, b: Tensor) -> Tensor:
+    """a ⊗ b⁻¹: the turn in the outer frame that takes b to a; `a`, `b`: (..., 4), broadcasting."""
+    a, b = torch.broadcast_tensors(a, b)
+    aw, av, bw, bv = a[..., :1], a[..., 1:], b[..., :1], b[..., 1:]
+    imaginary = torch.linalg.cross(bv, av).addcmul_(bw, av).addcmul_(aw, bv, value=-1.0)
+    return torch.cat(((a * b).sum(-1, keepdim=True), imaginary), -1)
+
+
+def seen_from(a: Tensor, b: Tensor) -> Tensor:
+    """a⁻¹ ⊗ b: rotation b as seen from frame a; `a`, `b`: (..., 4), broadcasting."""
+    a, b = torch.broadcast_tensors(a, b)
+    aw, av, bw, bv = a[..., :1], a[..., 1:], b[..., :1], b[..., 1:]
+    imaginary = torch.linalg.cross(bv, av).addcmul_(aw, bv).addcmul_(bw, av, value=-1.0)
+    return torch.cat(((a * b).sum(-1, keepdim=True), imaginary), -1)
+
+
 def rotate(q: Tensor, v: Tensor) -> Tensor:
     """R(q) v; `q`: (..., 4), `v`: (..., 3), broadcasting."""
-    w, u = q[..., :1], q[..., 1:]
-    u, v = torch.broadcast_tensors(u, v)
-    t = 2.0 * torch.linalg.cross(u, v)
-    return v + w * t + torch.linalg.cross(u, t)
+    w, (u, v) = q[..., :1], torch.broadcast_tensors(q[..., 1:], v)
+    t = torch.linalg.cross(u, v).mul_(2.0)
+    return torch.linalg.cross(u, t).add_(v).addcmul_(w, t)
 
 
 def rotate_inverse(q: Tensor, v: Tensor) -> Tensor:
     """R(q)ᵀ v; `q`: (..., 4), `v`: (..., 3), broadcasting."""
-    w, u = q[..., :1], q[..., 1:]
-    u, v = torch.broadcast_tensors(u, v)
-    t = 2.0 * torch.linalg.cross(u, v)
-    return v - w * t + torch.linalg.cross(u, t)
+    w, (u, v) = q[..., :1], torch.broadcast_tensors(q[..., 1:], v)
+    t = torch.linalg.cross(u, v).mul_(2.0)
+    return torch.linalg.cross(u, t).add_(v).addcmul_(w, t, value=-1.0)
 
 
 def yaw(q: Tensor) -> Tensor:
     """Rotation about world z in rad, atan2(2(wz + xy), 1 − 2(y² + z²)); (..., 4) -> (...)."""
     w, x, y, z = q.unbind(-1)
-    return torch.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    sine = (w * z).addcmul_(x, y)
+    cosine = 0.5 - (y * y).addcmul_(z, z)
+    return torch.atan2(sine, cosine)
+
+
+_FLIPS = {"x": (-1,), "y": (-2,), "z": (-1, -2)}  # of (w, x), (y, z): what multiplying by i, j or k permutes
+_SIGNS = {"x": (-1.0, 1.0, -1.0, 1.0), "y": (-1.0, 1.0, 1.0, -1.0), "z": (-1.0, -1.0, 1.0, 1.0)}
+
+
+def turn(q: Tensor, axis: str, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """`q` (..., 4) turned by `angle` (...) in rad about the outer frame's `axis`, "x", "y" or "z"; broadcasting.
+
+    The same as multiplying from the left by the quaternion of that turn. Written to `out` where given.
+    """
+    half = 0.5 * angle.unsqueeze(-1)
+    return _turn(q, axis, half.cos(), half.sin(), out)
+
+
+def turn_by_euler(q: Tensor, angles: Tensor) -> Tensor:
+    """`q` (..., 4) turned about the outer frame's x, then y, then z by `angles` (..., 3) in rad."""
+    half = 0.5 * angles
+    for axis, cosine, sine in zip("xyz", half.cos().split(1, -1), half.sin().split(1, -1), strict=True):
+        q = _turn(q, axis, cosine, sine)
+    return q
+
+
+def _turn(q: Tensor, axis: str, cosine: Tensor, sine: Tensor, out: Tensor | None = None) -> Tensor:
+    product = q.unflatten(-1, (2, 2)).flip(_FLIPS[axis]).flatten(-2)
+    return torch.mul(cosine, q, out=out).addcmul_(sine * vector(_SIGNS[axis], q.device), product)
 
 
 def yaw_only(q: Tensor) -> Tensor:
@@ -80,42 +118,52 @@ def to_rotation_vector(q: Tensor) -> Tensor:
 def angle_between(a: Tensor, b: Tensor) -> Tensor:
     """Geodesic angle in [0, π] between two rotations; (..., 4), (..., 4) -> (...).
 
-    2 atan2(|vec|, |w|) of a ⊗ b⁻¹: exact for small angles, where arccos of the dot product is not.
+    4 atan2(|a − b|, |a + b|), signs chosen for the shorter way: exact for small angles, where the arccos of
+    the dot product is not.
     """
-    aw, av, bw, bv = a[..., :1], a[..., 1:], b[..., :1], b[..., 1:]
-    scalar = (a * b).sum(-1)
-    av, bv = torch.broadcast_tensors(av, bv)
-    vector = bw * av - aw * bv - torch.linalg.cross(av, bv)
-    return 2.0 * torch.atan2(vector.norm(dim=-1), scalar.abs())
+    apart, together = torch.linalg.vector_norm(a - b, dim=-1), torch.linalg.vector_norm(a + b, dim=-1)
+    return 4.0 * torch.atan2(torch.minimum(apart, together), torch.maximum(apart, together))
+
+
+def to_matrix(q: Tensor) -> Tensor:
+    """Rotation matrices of unit quaternions; (..., 4) -> (..., 3, 3).
+
+    Every entry is a quadratic form in (w, x, y, z): one outer product and one product with a constant.
+    """
+    forms = vector(_QUADRATIC, q.device).to(q.dtype).view(16, 9)
+    return (q.unsqueeze(-1) * q.unsqueeze(-2)).flatten(-2).matmul(forms).unflatten(-1, (3, 3))
+
+
+def _quadratic_forms() -> tuple[float, ...]:
+    """R_ij = Σ c_ijkl q_k q_l, as c[4 k + l, 3 i + j]: on the diagonal w² ± x² ± y² ± z², elsewhere 2(q_i q_j ± w q_k)."""
+    forms = [[0.0] * 9 for _ in range(16)]
+    for i in range(3):
+        forms[0][4 * i] = 1.0
+        for k in range(3):
+            forms[5 * (k + 1)][4 * i] = 1.0 if k == i else -1.0
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        for row, column, sign in ((i, j, -1.0), (j, i, 1.0)):
+            forms[4 * (i + 1) + j + 1][3 * row + column] = 2.0
+            forms[k + 1][3 * row + column] = 2.0 * sign
+    return tuple(value for form in forms for value in form)
+
+
+_QUADRATIC = _quadratic_forms()
 
 
 def first_two_columns(q: Tensor) -> Tensor:
     """rot6: the first two columns of the rotation matrix, read row by row; (..., 4) -> (..., 6)."""
-    w, x, y, z = q.unbind(-1)
-    return torch.stack(
-        (
-            1.0 - 2.0 * (y * y + z * z),
-            2.0 * (x * y - w * z),
-            2.0 * (x * y + w * z),
-            1.0 - 2.0 * (x * x + z * z),
-            2.0 * (x * z - w * y),
-            2.0 * (y * z + w * x),
-        ),
-        -1,
-    )
+    return to_matrix(q)[..., :2].flatten(-2)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Spherical interpolation along the shorter way, renormalised; `t` in [0, 1] broadcasts to (..., 1)."""
     dot = (a * b).sum(-1, keepdim=True)
-    b = torch.where(dot < 0, -b, b)
-    angle = torch.acos(dot.abs().clamp(max=1.0))
-    sine = angle.sin()
-    near = sine < 1e-4  # chord and arc agree here to float precision
-    safe = torch.where(near, torch.ones_like(sine), sine)
-    start = torch.where(near, 1.0 - t, ((1.0 - t) * angle).sin() / safe)
-    end = torch.where(near, t, (t * angle).sin() / safe)
-    return normalize(start * a + end * b)
+    angle = dot.abs().clamp_(max=1.0).acos_().clamp_(min=1e-3)  # below, arc and chord agree to float precision
+    part = t * angle
+    blend = (angle - part).sin_() * a
+    blend.addcmul_(torch.copysign(part.sin(), dot), b)
+    return blend / torch.linalg.vector_norm(blend, dim=-1, keepdim=True)
 
 
 def from_euler(roll: Tensor, pitch: Tensor, yaw: Tensor) -> Tensor:
@@ -124,6 +172,11 @@ def from_euler(roll: Tensor, pitch: Tensor, yaw: Tensor) -> Tensor:
     cp, sp = (0.5 * pitch).cos(), (0.5 * pitch).sin()
     cy, sy = (0.5 * yaw).cos(), (0.5 * yaw).sin()
     return torch.stack(
-        (cr * cp * cy + sr * sp * sy, sr * cp * cy - cr * sp * sy, cr * sp * cy + sr * cp * sy, cr * cp * sy - sr * sp * cy),
+        (
+            cr * cp * cy + sr * sp * sy,
+            sr * cp * cy - cr * sp * sy,
+            cr * sp * cy + sr * cp * sy,
+            cr * cp * sy - sr * sp * cy,
+        ),
         -1,
     )

@@ -1,0 +1,163 @@
+"""What the tick costs beside the physics it wraps, and an iteration beside its bare arithmetic.
+
+    python -m benchmarks.tick [--json] [--rows 512] [--rounds 6] [any flag of the scene, e.g. --clip stand]
+
+Every figure is a ratio against a floor measured in the same process, in turn with what it judges; segments
+in which others took more than 5 % of a core are dropped and repeated.
+
+tick_efficiency       env steps/s of the full tick without learning ÷ those of a bare loop of `Batch.step` over the
+                      same model, rows, states and controls
+iteration_efficiency  (bare physics + bare matrix products of inference and update, same shapes and number) ÷
+                      time of one training iteration
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from mujoco.batch import Batch
+
+from benchmarks.quiet import alternate
+from components.control import DofTarget
+from components.learning import Policy
+from components.physics import Physics
+from engine import Simulation, build
+from engine.timing import count_operations, measure_time
+from scenes.motion_tracking import scene
+
+PHYSICS = {"step_physics", "refresh_kinematics", "restart_physics", "begin_physics"}
+LEARNING = {"act", "estimate_advantage", "improve_policy"}
+TICKS = 24
+
+
+def simulate(rows: int, learn: bool, **arguments: Any) -> Simulation:
+    """The tracking scene, warmed up; without learning RECORD and LEARN are skipped."""
+    made = build(scene(num_envs=rows, **arguments), skip=() if learn else ("RECORD", "LEARN"))
+    made.run(3 * TICKS)
+    return made
+
+
+def bare_physics(simulation: Simulation, substeps: int, ticks: int) -> Callable[[], None]:
+    """A loop of `Batch.step` over a copy of the running simulations, with the controls they have now.
+
+    The states are put back before every control step, so that the floor steps through the same contacts as the
+    task does and not through robots lying on the ground.
+    """
+    backend = simulation.world[Physics].backend
+    batch = Batch(backend.model.model, len(backend._state), backend.nthread)
+    states = backend._state.numpy().copy()
+    batch.state[:] = states
+    controls = batch.bind("ctrl")
+    controls[:] = simulation.world[DofTarget].position.numpy()
+    batch.step(nstep=substeps)
+
+    def work() -> None:
+        for _ in range(ticks):
+            batch.state[:] = states
+            batch.step(nstep=substeps)
+
+    return work
+
+
+def matrix_products(policy: Policy, samples: int, rows: int, epochs: int, minibatches: int) -> Callable[[], None]:
+    """The matrix products of one iteration and nothing else: inference, values, and the update's three per layer."""
+    layers = {name: list(network.body.linears()) for name, network in (("actor", policy.actor), ("critic", policy.critic))}
+    size = samples // minibatches
+
+    def operands(count: int) -> dict[str, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
+        return {
+            name: [(torch.randn(count, la.in_features), la.weight, torch.randn(count, la.out_features)) for la in network]
+            for name, network in layers.items()
+        }
+
+    small, large, whole = operands(rows), operands(size), operands(samples)
+
+    @torch.no_grad()
+    def work() -> None:
+        for _ in range(samples // rows):
+            for inputs, weight, _out in small["actor"]:
+                inputs @ weight.t()
+        for inputs, weight, _out in whole["critic"]:
+            inputs @ weight.t()
+        for _ in range(epochs * minibatches):
+            for name in ("actor", "critic"):
+                for index, (inputs, weight, slope) in enumerate(large[name]):
+                    inputs @ weight.t()
+                    slope.t() @ inputs
+                    if index:
+                        slope @ weight
+
+    return work
+
+
+def measure(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
+    """All figures for one number of rows."""
+    playing = simulate(rows, False, **arguments)
+    substeps = int(arguments["substeps"])
+    floor = bare_physics(playing, substeps, TICKS)
+    kept, dropped = alternate({"floor": floor, "tick": lambda: playing.run(TICKS)}, rounds=rounds)
+    steps = rows * TICKS
+    ratios = [f / t for f, t in zip(kept["floor"], kept["tick"], strict=False)]
+    result: dict[str, Any] = {
+        "rows": rows,
+        "tick_efficiency": median(kept["floor"]) / median(kept["tick"]),
+        "tick_efficiency_spread": [min(ratios), max(ratios)],
+        "bare_steps_per_second": steps / median(kept["floor"]),
+        "tick_steps_per_second": steps / median(kept["tick"]),
+    }
+    times = measure_time(playing.schedule, TICKS)
+    total = sum(c.seconds for c in times.values())
+    result["time_per_system"] = {f"{p}.{s}": c.seconds / total for (p, s), c in times.items() if c.seconds / total > 0.002}
+
+    training = simulate(rows, True, **arguments)
+    constants = {e.name: e.system.constants for e in training.schedule.entries}["improve_policy"]
+    products = matrix_products(training.world[Policy], steps, rows, constants["epochs"], constants["minibatches"])
+    floor = bare_physics(training, substeps, TICKS)
+    kept, more = alternate({"physics": floor, "products": products, "iteration": lambda: training.run(TICKS)}, rounds=rounds)
+    result["iteration_efficiency"] = (median(kept["physics"]) + median(kept["products"])) / median(kept["iteration"])
+    result["iteration_seconds"] = median(kept["iteration"])
+    result["bare_physics_seconds"] = median(kept["physics"])
+    result["bare_products_seconds"] = median(kept["products"])
+    result["training_steps_per_second"] = steps / median(kept["iteration"])
+    times = measure_time(training.schedule, TICKS)
+    total = sum(c.seconds for c in times.values())
+    result["training_time_per_system"] = {f"{p}.{s}": c.seconds / total for (p, s), c in times.items() if c.seconds / total > 0.002}
+    counts = count_operations(training.schedule, TICKS)
+    outside = [c for (_, name), c in counts.items() if name not in PHYSICS | LEARNING]
+    result["operations_per_tick"] = sum(c.operations for c in outside) / TICKS
+    result["dropped_segments"] = dropped + more
+    return result
+
+
+def main() -> int:
+    """Print the figures as a table, or as JSON with --json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[512])
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--clip", default="squat")
+    parser.add_argument("--substeps", type=int, default=4)
+    parser.add_argument("--hidden", type=int, nargs="+", default=None)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    extra = {"hidden": tuple(given.hidden)} if given.hidden else {}
+    results = [measure(rows, given.rounds, clip=given.clip, substeps=given.substeps, **extra) for rows in given.rows]
+    if given.json:
+        print(json.dumps(results, indent=1))
+        return 0
+    for result in results:
+        for key, value in result.items():
+            if isinstance(value, dict):
+                print(f"{key}:")
+                for name, share in sorted(value.items(), key=lambda item: -item[1]):
+                    print(f"  {name:<36} {share:6.1%}")
+            else:
+                print(f"{key:<28} {value:.4g}" if isinstance(value, float) else f"{key:<28} {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

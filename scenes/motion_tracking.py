@@ -1,0 +1,125 @@
+"""Teach a humanoid to follow motion clips."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from engine import Bundle, Scene, SceneError, World, build, table
+from engine.schedule import addresses
+from scenes import robots
+from systems import metrics as counts
+from systems.actuation import actuation
+from systems.episode import episode
+from systems.evaluation import evaluation, summarise
+from systems.kinematics import kinematics
+from systems.motion import build_library
+from systems.motion_files import read_clips
+from systems.observations import group_terms
+from systems.physics import physics
+from systems.physics.model import build_robot
+from systems.ppo import play, ppo
+from systems.randomization import randomization
+from systems.tick import TICK
+from systems.tracking import NO_RESET_NOISE, modern_observations, modern_rewards, modern_terminations, tracking
+
+PROTOCOL = ("tracking.draw_motion.", "tracking.reset_to_reference.", "tracking.observe.noisy", "randomization.")
+GYRO = (0.04525, 0.0, -0.08339)  # m, gyro and velocimeter of the G1, in the pelvis frame
+
+
+def scene(
+    clip: Annotated[str, "a built-in clip (stand, squat, wave), a file, a folder, or a list a=2,b=1"] = "squat",
+    robot: Annotated[str, "a robot by name, an MJCF file, or auto: the G1 with the clip's joints"] = "auto",
+    num_envs: Annotated[int, "rows simulated in parallel"] = 512,
+    backend: Annotated[str, "physics backend: mujoco or kinematic"] = "mujoco",
+    control: Annotated[Literal["servo", "P", "V", "T"], "who turns targets into torque"] = "servo",
+    around: Annotated[Literal["default", "reference"], "the joint pose that an action of 0 asks for"] = "reference",
+    clip_height: Annotated[Literal["keep", "auto"], "auto lowers or raises clips until the feet meet the floor"] = "auto",
+    self_collision: Annotated[bool, "let the robot's parts collide with each other"] = False,
+    seconds: Annotated[float, "longest episode"] = 10.0,
+    substeps: Annotated[int, "physics steps in one control step of 0.02 s"] = 4,
+    horizon: Annotated[int, "control steps in one learning iteration"] = 24,
+    hidden: Annotated[tuple[int, ...], "hidden layers of actor and critic"] = (512, 256, 128),
+    threads: Annotated[int, "physics threads; 0: one per processor"] = 0,
+    iterations: Annotated[int, "learning iterations of a default run"] = 300,
+) -> Scene:
+    """Teach a humanoid to follow motion clips."""
+    dt = 0.02
+    clips = read_clips(clip)
+    if robot == "auto":
+        joints = {c.dof_position.shape[1] for c in clips if hasattr(c, "dof_position")}
+        robot = "g1_23dof" if joints == {23} else "g1"
+    if substeps < 1:
+        raise SceneError(f"substeps={substeps} makes no sense; physics takes at least 1 step in a control step.")
+    driven = "servo" if control == "servo" else "torque"
+    model = build_robot(robots.load(robot), control=driven, dt=dt / substeps, self_collision=self_collision)
+    library = build_library(clips, model.robot, model, fps=1 / dt, height=clip_height)
+    observations = modern_observations()
+
+    def bundles(rows: int, playing: bool, learner: Bundle, *more: Bundle) -> list[Bundle]:
+        return [
+            physics(model, rows=rows, backend=backend, decimation=substeps, nthread=threads),
+            actuation(controller=control, around=around, dt=dt),
+            kinematics(sensor=GYRO, feet=False),
+            episode(seconds=math.inf if playing else seconds, dt=dt, spread=not playing),
+            tracking(
+                library,
+                model.robot,
+                rewards=modern_rewards(),
+                terminations=modern_terminations(seconds=math.inf if playing else seconds, dt=dt),
+                observations=observations,
+                start="start" if playing else "uniform",
+                order="cycle" if playing else "weight",
+                reset_noise=NO_RESET_NOISE if playing else None,
+                noisy=not playing,
+                dt=dt,
+            ),
+            randomization(push_interval=None if playing else (1.0, 3.0), dt=dt),
+            learner,
+            *more,
+        ]
+
+    def evaluate(
+        snapshot: bytes,
+        *,
+        seed: int,
+        device: str,
+        overrides: Mapping[str, str] | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> dict[str, Any]:
+        """Play every clip from its start, noise and pushes off, and score the first episode of every row.
+
+        Rows differ by their encoder bias, which is part of a robot. `overrides` are the --set values of the
+        run; those that the protocol fixes are left out.
+        """
+        rows = max(64, len(library.names))
+        trial = Scene([table("robot", rows=rows)], bundles(rows, True, play(hidden=hidden), evaluation()), TICK)
+        known = addresses(trial.bundles)
+        wanted = {a: v for a, v in (overrides or {}).items() if a in known and not a.startswith(PROTOCOL)}
+        simulation = build(trial, seed=seed, device=device, overrides=wanted)
+        simulation.world.restore(snapshot, only=("Policy",))
+        frames = library.frames.tolist()
+        for frame in range(max(frames)):
+            simulation.run()
+            if progress is not None:
+                progress(frame / max(frames))
+        return summarise(simulation.world, library.names, frames)
+
+    def report(world: World) -> dict[str, float]:
+        return counts.report(world, dt)
+
+    return Scene(
+        tables=[table("robot", rows=num_envs)],
+        bundles=bundles(
+            num_envs,
+            False,
+            ppo(critic_terms=group_terms(observations, "critic"), horizon=horizon, hidden=hidden),
+            counts.metrics(horizon=horizon),
+        ),
+        tick=TICK,
+        name="motion_tracking",
+        identity={"robot": model.robot.name, "clips": list(library.names)},
+        report=report,
+        evaluate=evaluate,
+        panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),
+        iterations=iterations,
+    )

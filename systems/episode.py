@@ -1,0 +1,215 @@
+"""Episodes: begin, count, end; and the curricula that follow how long they last.
+
+A curriculum is a number that shrinks while episodes are shorter than `down` control steps and grows while
+they are longer than `up` (or the other way round). The published form multiplies it by 1 ± degree once
+per tick in which any row is reset, so that its pace depends on the number of rows. Here every finished
+episode counts: n episodes that finish in one tick multiply by (1 ± degree)ⁿ. A published degree d that saw
+k resets per tick corresponds to d / k.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Rewritten, SoftLimits
+from components.motion import MotionFar
+from components.observation import ObservationNoise
+from engine import Bundle, Rng, System, Write, any_row, deferred, first_tick, put_rows, system
+from engine.bundle import Deferred
+from engine.errors import SceneError
+from systems.tick import BEGIN, RECORD, RESET, SENSE
+
+Axes = Mapping[str, tuple[str, ...]]
+
+
+# -- episodes ------------------------------------------------------------------------------------------
+
+
+def mark_all_done(done: Write[Done], rewritten: Write[Rewritten]) -> None:
+    """Send every row through RESET before the first tick; none of them failed or ran out of time."""
+    for column in (done.terminated, done.truncated, done.lost, done.reason):
+        column.fill_(False)
+    done.ended.fill_(True)
+    rewritten.rows.fill_(True)
+
+
+def count_step(episode: Write[Episode]) -> None:
+    """One more control step."""
+    episode.step.add_(1)
+
+
+def mark_rewritten(done: Done, rewritten: Write[Rewritten]) -> None:
+    """Rows that ended are about to be rewritten."""
+    rewritten.rows.copy_(done.ended)
+
+
+def reset_episode(done: Done, episode: Write[Episode]) -> None:
+    """Start ended rows at step 0 with nothing earned."""
+    put_rows(episode.step, done.ended, 0)
+    put_rows(episode.reward_sums, done.ended, 0.0)
+
+
+def spread_episodes(rng: Rng, episode: Write[Episode], *, steps: int) -> None:
+    """Pretend that each row is already somewhere in [0, steps), so that time limits do not strike together."""
+    episode.step.random_(0, max(steps, 1), generator=rng)
+
+
+def num_steps(seconds: float, dt: float) -> float:
+    """Control steps of an episode of `seconds`, rounded to the nearest; infinite for an endless one.
+
+    Raises SceneError for a duration that is not positive.
+    """
+    if not seconds > 0:
+        raise SceneError(f"An episode of seconds={seconds} is not possible; give a positive number, or inf.")
+    return max(1, round(seconds / dt)) if math.isfinite(seconds) else math.inf
+
+
+def episode(*, seconds: float = 10.0, dt: float = 0.02, spread: bool = True) -> Bundle:
+    """Counts, marks and restarts episodes. The terms that end them come with the task's bundle.
+
+    `spread` starts the first episodes at random steps of [0, seconds / dt).
+    """
+    steps = num_steps(seconds, dt)
+    ended = any_row(Rewritten, "rows")
+    resets: list[System] = [system(reset_episode, when=ended)]
+    if spread and math.isfinite(steps):
+        resets.append(system(spread_episodes, when=first_tick(), steps=int(steps)))
+    return Bundle(
+        "episode",
+        components=[Episode, Done, Rewritten],
+        systems={BEGIN: [system(mark_all_done)], SENSE: [system(count_step)], RESET: resets},
+    )
+
+
+# -- curricula -----------------------------------------------------------------------------------------
+
+
+def measure_length(done: Done, episode: Episode, length: Write[EpisodeLength], *, window: float = 10_000.0) -> None:
+    """Fold the episodes that finished in this tick into the running mean, one `window`-th each.
+
+    With n episodes of mean length L: mean ← mean + (L − mean)(1 − k) / w, k = (1 − 1/window)ⁿ,
+    w ← 1 − k (1 − w). Dividing by w, the part of the window filled so far, makes it an honest mean from the
+    first episode on; and it stays between the shortest and the longest whatever n is.
+    """
+    finished = (done.terminated | done.truncated).to(torch.float32)
+    torch.sum(finished, 0, out=length.finished)
+    mean = (episode.step * finished).sum() / length.finished.clamp_min(1.0)
+    keep = torch.pow(1.0 - 1.0 / window, length.finished)
+    length.weight.copy_(1.0 - keep * (1.0 - length.weight))
+    length.mean.add_((mean - length.mean) * (1.0 - keep) / length.weight.clamp_min(1e-12))
+
+
+def _pace(value: Tensor, length: EpisodeLength, down: float, up: float, degree: float, low: float, high: float) -> None:
+    """value × (1 + degree)ⁿ where episodes are longer than `up`, × (1 − degree)ⁿ where shorter than `down`."""
+    longer = length.finished * (length.mean > up)
+    shorter = length.finished * (length.mean < down)
+    value.mul_(torch.pow(1.0 + degree, longer)).mul_(torch.pow(1.0 - degree, shorter)).clamp_(low, high)
+
+
+def adapt_penalty(
+    length: EpisodeLength,
+    penalty: Write[PenaltyScale],
+    *,
+    down: float = 40.0,
+    up: float = 42.0,
+    degree: float = 1e-7,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> None:
+    """Weigh penalties more as episodes get longer."""
+    _pace(penalty.value, length, down, up, degree, low, high)
+
+
+def adapt_limits(
+    length: EpisodeLength,
+    limits: Write[SoftLimits],
+    *,
+    down: float = 40.0,
+    up: float = 42.0,
+    degree: float = 2.5e-9,
+    position: tuple[float, float] = (0.95, 1.15),
+    velocity: tuple[float, float] = (0.95, 1.25),
+    torque: tuple[float, float] = (0.85, 1.25),
+) -> None:
+    """Tighten the soft joint limits as episodes get longer; each range is (lowest, highest) share."""
+    for value, span in ((limits.position, position), (limits.velocity, velocity), (limits.torque, torque)):
+        _pace(value, length, down, up, -degree, *span)
+
+
+def adapt_motion_far(
+    length: EpisodeLength,
+    far: Write[MotionFar],
+    *,
+    down: float = 40.0,
+    up: float = 42.0,
+    degree: float = 2.5e-7,
+    low: float = 0.25,
+    high: float = 2.0,
+) -> None:
+    """Demand closer tracking as episodes get longer; `low` and `high` in m."""
+    _pace(far.threshold, length, down, up, -degree, low, high)
+
+
+def adapt_noise(
+    length: EpisodeLength,
+    noise: Write[ObservationNoise],
+    *,
+    down: float = 40.0,
+    up: float = 42.0,
+    degree: float = 1e-7,
+    low: float = 1e-5,
+    high: float = 1.0,
+) -> None:
+    """Make observations noisier as episodes get longer."""
+    _pace(noise.level, length, down, up, degree, low, high)
+
+
+def scalars(cls: type, **values: float) -> Deferred:
+    """A resource of scalar tensors that is made on the world's device."""
+
+    def make(axes: Axes, seed: int, device: torch.device) -> object:
+        return cls(**{name: torch.tensor(float(value), device=device) for name, value in values.items()})
+
+    return deferred(cls, make)
+
+
+def curricula(
+    *,
+    window: float = 10_000.0,
+    penalty: float = 1.0,
+    limits: tuple[float, float, float] = (0.95, 0.95, 0.95),
+    motion_far: float = 1.5,
+    noise: float = 1.0,
+    penalty_adapts: Mapping[str, Any] | None = None,
+    limits_adapt: Mapping[str, Any] | None = None,
+    motion_far_adapts: Mapping[str, Any] | None = None,
+    noise_adapts: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Where each curriculum starts, and how those that move do so.
+
+    `penalty`, `limits` (position, velocity, torque), `motion_far` (m) and `noise` are start values, and final
+    ones where the constants of their system are not given: `penalty_adapts={"degree": 1e-7}` turns
+    `adapt_penalty` on. They stand still where RECORD is skipped.
+    """
+    moving = (
+        (adapt_penalty, penalty_adapts),
+        (adapt_limits, limits_adapt),
+        (adapt_motion_far, motion_far_adapts),
+        (adapt_noise, noise_adapts),
+    )
+    ended = any_row(Done, "ended")
+    systems = [system(function, when=ended, **given) for function, given in moving if given is not None]
+    return Bundle(
+        "curricula",
+        resources=[
+            scalars(EpisodeLength, mean=0.0, weight=0.0, finished=0.0),
+            scalars(PenaltyScale, value=penalty),
+            scalars(SoftLimits, position=limits[0], velocity=limits[1], torque=limits[2]),
+            scalars(MotionFar, threshold=motion_far),
+            scalars(ObservationNoise, level=noise),
+        ],
+        systems={RECORD: [system(measure_length, when=ended, window=window), *systems]},
+    )

@@ -1,0 +1,67 @@
+"""Feet and floor: finds clips that sink or hover, and puts them where they belong."""
+
+import attrs
+import numpy as np
+
+from components.motion import Clip
+from engine.errors import SceneError
+
+FLOOR_SINK, FLOOR_HOVER = 0.01, 0.02  # m that feet may be below the floor, or hang above it in the median frame
+FLOOR_FAR = 1.0  # m; a clip as far off as this is not about this floor
+FLIGHT = 1.0  # s; feet that are up for longer are not jumping but misplaced
+MAX_DRIFT = 0.15  # m that `height="auto"` may move a clip by differently from frame to frame
+
+
+def check_floor(clip: Clip, low: np.ndarray) -> list[str]:
+    """Warn of feet in or above the floor by the height of the lowest foot point, `low`: (T,) m.
+
+    Raises SceneError when the clip belongs to no floor near this one.
+    """
+    cure = "Say --clip-height auto to put the feet on the floor"
+    middle, frame = float(np.median(low)), int(low.argmin())
+    if abs(middle) > FLOOR_FAR:
+        raise SceneError(
+            f"{clip.title}: the lowest foot is at {middle:.2f} m in the median frame; the floor is at 0. {cure}."
+        )
+    warnings = []
+    if low[frame] < -FLOOR_SINK:
+        warnings.append(f"{clip.at(frame)}: a foot is {-100.0 * low[frame]:.1f} cm under the floor. {cure}.")
+    if middle > FLOOR_HOVER:
+        warnings.append(
+            f"{clip.title}: the lowest foot hangs {100.0 * middle:.1f} cm above the floor in the median frame. {cure}."
+        )
+    return warnings
+
+
+def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[str]]:
+    """Take away the slowly changing height of the lowest foot; jumps, which are short, stay as high as they are.
+
+    The floor line is a morphological opening over FLIGHT seconds, the largest curve below `low` without
+    peaks shorter than that, smoothed over a tenth of it. `low`: (T,) m.
+    """
+    reach = max(1, round(0.5 * FLIGHT * clip.fps))
+    lowest = _extreme(low, reach, largest=False)
+    floor = _smooth(_extreme(lowest, reach, largest=True), 0.1 * FLIGHT * clip.fps)
+    note = ""
+    if np.ptp(floor) > MAX_DRIFT:
+        note = f" The feet leave the floor for over {FLIGHT:g} s, so all frames are moved alike."
+        floor = np.full_like(low, np.percentile(low, 10.0))
+    if np.abs(floor).max() < 1e-3:
+        return clip, []
+    moved = clip.root_position - floor[:, None] * np.array((0.0, 0.0, 1.0))
+    change = f"{-100.0 * floor.max():+.1f} to {-100.0 * floor.min():+.1f} cm"
+    said = f"{clip.title}: height changed by {change} to put feet on the floor.{note}"
+    return attrs.evolve(clip, root_position=moved, body_position=None, body_rotation=None), [said]
+
+
+def _extreme(value: np.ndarray, reach: int, *, largest: bool) -> np.ndarray:
+    """Smallest or largest of each value and its `reach` neighbours on both sides, (T,) -> (T,)."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(value, reach, mode="edge"), 2 * reach + 1)
+    return np.asarray(windows.max(-1) if largest else windows.min(-1))
+
+
+def _smooth(value: np.ndarray, std: float) -> np.ndarray:
+    """Gaussian average over `std` frames, the ends held, (T,) -> (T,)."""
+    reach = max(1, round(3.0 * std))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / std) ** 2)
+    return np.convolve(np.pad(value, reach, mode="edge"), kernel / kernel.sum(), mode="valid")

@@ -1,0 +1,152 @@
+"""Physics: whichever simulator moves the robot, behind one contract. Simulators are imported when asked for."""
+
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from components.control import DofTarget, DofTorque
+from components.episode import Rewritten
+from components.physics import Diverged, Physics
+from components.robot import BodyState, ContactForce, DofState, RootState
+from engine.access import Write
+from engine.bundle import Bundle, system
+from engine.condition import any_row
+from engine.errors import SceneError, did_you_mean
+from systems.physics.contract import Backend
+from systems.tick import ACTUATE, REFRESH, SENSE, STEP
+
+if TYPE_CHECKING:
+    from systems.physics.model import RobotModel
+
+REWRITTEN = any_row(Rewritten, "rows")  # condition of everything that follows from rewritten rows
+BACKENDS = ("mujoco", "kinematic")
+_SIMULATOR = "the simulator reads and writes host memory"
+
+
+def begin_physics(physics: Write[Physics], diverged: Write[Diverged]) -> None:
+    """A new control step: nothing has diverged yet, no self-contact is counted."""
+    physics.backend.begin(diverged.rows)
+
+
+def step_physics_servo(
+    target: DofTarget,
+    physics: Write[Physics],
+    root: Write[RootState],
+    dofs: Write[DofState],
+    diverged: Write[Diverged],
+    *,
+    substeps: int,
+) -> None:
+    """Let the simulator's own servo pull the joints to their targets for `substeps` steps in one call."""
+    physics.backend.step(substeps, target.position, root, dofs, diverged.rows)
+
+
+def step_physics_torque(
+    torque: DofTorque,
+    physics: Write[Physics],
+    root: Write[RootState],
+    dofs: Write[DofState],
+    diverged: Write[Diverged],
+    *,
+    substeps: int = 1,
+) -> None:
+    """Apply explicit joint torques."""
+    physics.backend.step(substeps, torque.value, root, dofs, diverged.rows)
+
+
+def restart_physics(rewritten: Rewritten, root: RootState, dofs: DofState, physics: Write[Physics]) -> None:
+    """Push rows whose root or joints were written by hand into the simulator."""
+    physics.backend.restart(rewritten.rows, root, dofs)
+
+
+def refresh_kinematics(
+    physics: Physics, root: RootState, dofs: DofState, bodies: Write[BodyState], forces: Write[ContactForce]
+) -> None:
+    """Make body poses, velocities and contact forces agree with root and joints."""
+    physics.backend.kinematics(root, dofs, bodies, forces)
+
+
+def make_backend(
+    model: "RobotModel", *, rows: int, backend: str = "mujoco", decimation: int = 4, nthread: int = 0
+) -> Backend:
+    """A simulator of `rows` copies of the robot.
+
+    `nthread` 0 uses all processors. Raises SceneError for an unknown or missing backend, for settings that make
+    no sense, and before anything is allocated when the rows would not fit into memory.
+    """
+    if backend not in BACKENDS:
+        raise SceneError(
+            f"There is no physics backend '{backend}'; there are: {', '.join(BACKENDS)}.{did_you_mean(backend, BACKENDS)}"
+        )
+    if find_spec("mujoco") is None:
+        raise SceneError(
+            f"The physics backend '{backend}' needs MuJoCo, which is not installed. pip install 'mujoco>=4.0'"
+        )
+    for name, value, least in (("rows", rows, 1), ("decimation", decimation, 1), ("nthread", nthread, 0)):
+        if value < least:
+            raise SceneError(f"physics({name}={value}) makes no sense; {name} is at least {least}.")
+    if backend == "kinematic":
+        from systems.physics.kinematic_backend import KinematicBackend
+
+        return KinematicBackend(model, rows)
+    from systems.physics.mujoco_backend import MujocoBackend, check_memory
+
+    check_memory(model, rows, _free_memory())
+    return MujocoBackend(model, rows, decimation=decimation, nthread=nthread)
+
+
+def physics(
+    model: "RobotModel",
+    *,
+    rows: int,
+    backend: str = "mujoco",
+    control: str | None = None,
+    decimation: int = 4,
+    nthread: int = 0,
+) -> Bundle:
+    """Everything between joint commands and body poses.
+
+    `control` is "servo" (one native call per control step, reads DofTarget), "torque" (one call per substep,
+    reads DofTorque) or "none" (nothing is stepped: another system moves root and joints); by default what
+    the model was built for.
+    """
+    control = control or model.control
+    if control not in ("none", model.control):
+        raise SceneError(
+            f"physics(control='{control}') does not fit robot '{model.robot.name}', which was built with "
+            f"control='{model.control}'. Build the robot with control='{control}'."
+        )
+    simulator = make_backend(model, rows=rows, backend=backend, decimation=decimation, nthread=nthread)
+    step = {
+        "servo": [system(step_physics_servo, name="step_physics", substeps=decimation, may_sync=_SIMULATOR)],
+        "torque": [system(step_physics_torque, name="step_physics", substeps=1, may_sync=_SIMULATOR)],
+        "none": [],
+    }[control]
+    return Bundle(
+        "physics",
+        components=[RootState, DofState, BodyState, ContactForce, Diverged],
+        resources=[Physics(backend=simulator), model.robot],
+        axes=dict(model.axes),
+        systems={
+            ACTUATE: [system(begin_physics)],
+            STEP: step,
+            SENSE: [system(refresh_kinematics, may_sync=_SIMULATOR)],
+            REFRESH: [
+                system(restart_physics, when=REWRITTEN, may_sync=_SIMULATOR),
+                system(refresh_kinematics, when=REWRITTEN, may_sync=_SIMULATOR),
+            ],
+        },
+        repeat=decimation if control == "torque" else 1,
+    )
+
+
+def _free_memory() -> int:
+    """Bytes that can still be allocated, as far as the system tells."""
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,77 @@
+"""What every physics backend promises.
+
+One convention everywhere: z up; metres, radians, seconds; quaternions scalar first; positions from the
+row's own origin; velocities of body frame origins in world axes; joints and bodies in the robot's order.
+A backend converts; nobody else may.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+from components.robot import BodyState, ContactForce, DofState, RootState
+
+Quantity = Literal["foot_friction", "body_mass", "body_com", "stiffness", "damping"]
+
+
+class Backend(Protocol):
+    """Simulates every row of one robot table."""
+
+    @property
+    def axes(self) -> Mapping[str, tuple[str, ...]]:
+        """Labels of `dof`, `body` and `foot`, in the robot's order."""
+        ...
+
+    @property
+    def exact_resume(self) -> bool:
+        """Whether a restored snapshot continues with the same bytes."""
+        ...
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a step may be recorded as a CUDA graph."""
+        ...
+
+    def storage(self, component: type, field: str) -> Tensor | None:
+        """The tensor to adopt as that column, or None to let the world allocate."""
+        ...
+
+    def begin(self, diverged: Tensor) -> None:
+        """A new control step: no substep taken, `diverged` (rows,) bool all false, no self-contact counted."""
+        ...
+
+    def step(self, substeps: int, control: Tensor, root: RootState, dofs: DofState, diverged: Tensor) -> None:
+        """Advance; root and joint columns then hold the new state.
+
+        `control`: (rows, dof), joint targets in rad or torques in N·m as the robot was built. Rows whose
+        simulation fails are set in `diverged` (rows,) and put back to their last sound state.
+        """
+        ...
+
+    def restart(self, rows: Tensor, root: RootState, dofs: DofState) -> None:
+        """The columns of `rows` (rows,) bool were rewritten: push them in and forget warm starts and contacts."""
+        ...
+
+    def kinematics(self, root: RootState, dofs: DofState, bodies: BodyState, forces: ContactForce) -> None:
+        """Make the body columns agree with root and joints, and the forces with the last substep.
+
+        Rows that were restarted get the forces that act in their new state.
+        """
+        ...
+
+    def change(self, quantity: Quantity, rows: Tensor, value: Tensor) -> None:
+        """Give the rows of mask `rows` their own model constants; float32 `value`, one entry for every row.
+
+        foot_friction (rows,) sliding coefficient; body_mass (rows, body) kg, inertia follows;
+        body_com (rows, body, 3) m in the body frame; stiffness, damping (rows, dof) of the joint servo.
+        """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Hidden state that a snapshot needs beyond the columns."""
+        ...
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Put hidden state back."""
+        ...

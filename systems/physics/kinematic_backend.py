@@ -1,0 +1,76 @@
+"""No dynamics: joints go where they are told, the root stays where it was put. Plays motions; tests use it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.robot import BodyState, ContactForce, DofState, RootState
+from systems.physics.contract import Quantity
+from systems.physics.model import RobotModel
+
+
+class KinematicBackend:
+    """See `systems/physics/contract.py`. Everything it knows is in the columns; nothing touches anything."""
+
+    exact_resume = True
+    capturable = False
+
+    def __init__(self, model: RobotModel, rows: int) -> None:
+        self.model = model
+        self.axes = model.axes
+        self._moving = model.control == "servo"
+
+    def storage(self, component: type, field: str) -> Tensor | None:
+        """The columns themselves are the state."""
+        return None
+
+    def begin(self, diverged: Tensor) -> None:
+        """A new control step."""
+        diverged.zero_()
+
+    def step(self, substeps: int, control: Tensor, root: RootState, dofs: DofState, diverged: Tensor) -> None:
+        """Put the joints on their targets, within their limits; torques move nothing.
+
+        Rows with a non-finite target are marked and keep their joints.
+        """
+        if not self._moving:
+            return
+        robot = self.model.robot
+        bad = ~control.isfinite().all(-1)
+        diverged |= bad
+        target = control.clamp(robot.position_limit[:, 0], robot.position_limit[:, 1])
+        target = torch.where(bad[:, None], dofs.position, target)
+        dofs.velocity.copy_((target - dofs.position) / (substeps * self.model.dt))
+        dofs.position.copy_(target)
+
+    def restart(self, rows: Tensor, root: RootState, dofs: DofState) -> None:
+        """Nothing to forget."""
+
+    def kinematics(self, root: RootState, dofs: DofState, bodies: BodyState, forces: ContactForce) -> None:
+        """Forward kinematics of the columns; no forces."""
+        moved = self.model.kinematics(
+            *(
+                tensor.double().numpy()
+                for tensor in (
+                    root.position, root.rotation, dofs.position,
+                    root.linear_velocity, root.angular_velocity, dofs.velocity,
+                )
+            )
+        )  # fmt: skip
+        columns = (bodies.position, bodies.rotation, bodies.linear_velocity, bodies.angular_velocity)
+        for column, values in zip(columns, moved, strict=True):
+            column.copy_(torch.from_numpy(values))
+        forces.force.zero_()
+        forces.self_contacts.zero_()
+
+    def change(self, quantity: Quantity, rows: Tensor, value: Tensor) -> None:
+        """Mass, friction and gains make no difference without dynamics."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing is hidden."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Nothing is hidden."""

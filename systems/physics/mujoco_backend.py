@@ -1,0 +1,279 @@
+"""MuJoCo on the CPU: all rows in one `mujoco.batch.Batch`, stepped on its own threads.
+
+The batch keeps one float64 row of integration state per simulation; our columns are float32, so every
+field is converted with one copy. Results do not depend on the number of threads.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from mujoco.batch import Batch, SimulationError
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from components.robot import BodyState, ContactForce, DofState, RootState
+from engine.errors import SceneError, SnapshotError
+from systems.physics.contract import Quantity
+from systems.physics.model import RobotModel, rotate, rotate_inverse
+from systems.physics.quiet import quiet
+
+SELF_CONTACT_FORCE = 10.0  # N, above which a substep counts as one with a self-contact
+SPEED_LIMIT = 1000.0  # m/s or rad/s, beyond which a simulation counts as diverged
+_NONE, _VEL, _ACC = (
+    int(s) for s in (mujoco.mjtStage.mjSTAGE_NONE, mujoco.mjtStage.mjSTAGE_VEL, mujoco.mjtStage.mjSTAGE_ACC)
+)
+_BAD = [
+    int(w)
+    for w in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+        mujoco.mjtWarning.mjWARN_BADCTRL,
+    )
+]
+_FIELDS: Mapping[Quantity, tuple[str, ...]] = {
+    "foot_friction": ("geom_friction",),
+    "body_mass": ("body_mass", "body_inertia"),
+    "body_com": ("body_ipos",),
+    "stiffness": ("actuator_gainprm", "actuator_biasprm"),
+    "damping": ("actuator_biasprm",),
+}
+_DERIVING = ("body_mass", "body_com")  # MuJoCo derives other constants from these
+
+
+class MujocoBackend:
+    """See `systems/physics/contract.py`. `decimation` is the number of substeps in one control step."""
+
+    exact_resume = True
+    capturable = False
+
+    def __init__(self, model: RobotModel, rows: int, *, decimation: int, nthread: int = 0) -> None:
+        self.model = model
+        self.axes = model.axes
+        self.decimation = decimation
+        self._batch = Batch(model.model, rows, nthread)
+        inputs = (self._batch.bind(name) for name in ("qpos", "qvel", "ctrl", "qacc_warmstart"))
+        self._qpos, self._qvel, self._control, self._warm_start = inputs
+        outputs = (self._batch.bind(name) for name in ("xpos", "xquat", "cvel", "subtree_com"))
+        self._position, self._rotation, self._twist, self._center = outputs
+        self._sensors = self._batch.bind("sensordata") if model.model.nsensor else np.zeros((rows, 0))
+        self._sensed = np.array(model.sensed_bodies, np.int64)
+        self._force = np.zeros((rows, len(model.robot.body_names), 3), np.float32)
+        self._self_contacts = np.zeros(rows, np.float32)
+        self._unsound = np.zeros(rows, bool)  # rows that were given values no simulation can start from
+        self._substeps = decimation
+        self._stale = False
+        self._qpos[:, 2] = model.robot.default_height
+        self._qpos[:, 7:] = model.robot.default_position.numpy()
+        self._sound = self._batch.state.copy()
+        self._seen = self._warnings()
+        self._run(_VEL, None)
+
+    def storage(self, component: type, field: str) -> Tensor | None:
+        """Nothing can be adopted: float64 there, float32 here."""
+        return None
+
+    def begin(self, diverged: Tensor) -> None:
+        """A new control step."""
+        diverged.zero_()
+        self._self_contacts[:] = 0.0
+        self._substeps = 0
+
+    def step(self, substeps: int, control: Tensor, root: RootState, dofs: DofState, diverged: Tensor) -> None:
+        """Advance all rows; bodies are made current with the last substep of the control step."""
+        self._control[:] = control.numpy()
+        self._substeps += substeps
+        current = self._substeps >= self.decimation
+        stage = _VEL if current else _NONE
+        failed = self._unsound.copy()
+        self._unsound[:] = False
+        if self.model.self_collision:  # a count over substeps needs to see every one of them
+            for left in reversed(range(substeps)):
+                self._advance(1, _NONE if left else stage, failed)
+                self._self_contacts += np.linalg.norm(self._sensors[:, -3:], axis=-1) > SELF_CONTACT_FORCE
+        else:
+            self._advance(substeps, stage, failed)
+        self._stale = not current
+        self._read_forces(slice(None))
+        self._quarantine(failed, diverged)
+        self._sound[:] = self._batch.state
+        self._publish(root, dofs)
+
+    def restart(self, rows: Tensor, root: RootState, dofs: DofState) -> None:
+        """Push the rewritten rows in and compute what holds in their new state; other rows are not touched."""
+        picked = np.flatnonzero(rows.numpy())
+        if not picked.size:
+            return
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rotation = _float64(root.rotation, picked)
+            rotation /= np.linalg.norm(rotation, axis=-1, keepdims=True)
+            place = np.concatenate((_float64(root.position, picked), rotation, _float64(dofs.position, picked)), -1)
+            spin = rotate_inverse(rotation, _float64(root.angular_velocity, picked))
+            speed = np.concatenate((_float64(root.linear_velocity, picked), spin, _float64(dofs.velocity, picked)), -1)
+            sound = np.isfinite(place).all(-1) & (np.abs(speed) < SPEED_LIMIT).all(-1)
+        self._unsound[picked] = ~sound
+        picked, place, speed = picked[sound], place[sound], speed[sound]
+        self._batch.state[picked] = 0.0
+        self._qpos[picked], self._qvel[picked] = place, speed
+        if self.model.control == "servo":
+            self._control[picked] = place[:, 7:]  # at rest where it stands, until the next target
+        self._recompute(picked)
+
+    def kinematics(self, root: RootState, dofs: DofState, bodies: BodyState, forces: ContactForce) -> None:
+        """Copy what the simulations computed; root and joints are those of the last step or restart."""
+        if self._stale:
+            self._run(_VEL, None)
+            self._stale = False
+        position, spin = self._position[:, 1:], self._twist[:, 1:, :3]
+        arm = position - self._center[:, 1:2]  # from the tree's centre of mass, whose velocity MuJoCo reports
+        velocity = self._twist[:, 1:, 3:].copy()
+        for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            velocity[..., x] += spin[..., y] * arm[..., z] - spin[..., z] * arm[..., y]
+        _copy(bodies.position, position)
+        _copy(bodies.rotation, self._rotation[:, 1:])
+        _copy(bodies.angular_velocity, spin)
+        _copy(bodies.linear_velocity, velocity)
+        _copy(forces.force, self._force)
+        _copy(forces.self_contacts, self._self_contacts)
+
+    def change(self, quantity: Quantity, rows: Tensor, value: Tensor) -> None:
+        """Write per-row model constants and what MuJoCo derives from them."""
+        picked = np.flatnonzero(rows.numpy())
+        if not picked.size:
+            return
+        new = _float64(value, picked)
+        first, *others = (self._batch.expand(name) for name in _FIELDS[quantity])
+        if quantity == "foot_friction":
+            first[picked[:, None], list(self.model.foot_geoms), 0] = new[:, None]
+        elif quantity == "body_mass":
+            others[0][picked, 1:] *= (new / first[picked, 1:])[..., None]
+            first[picked, 1:] = new
+        elif quantity == "body_com":
+            first[picked, 1:] = new
+        elif quantity == "stiffness":
+            first[picked, :, 0], others[0][picked, :, 1] = new, -new
+        else:
+            first[picked, :, 2] = -new
+        if quantity in _DERIVING:
+            with quiet():
+                self._batch.set_const(picked)
+
+    def state(self) -> dict[str, Any]:
+        """Integration state, last forces and counts, and per-row model constants."""
+        names = sorted({name for names in _FIELDS.values() for name in names})
+        fields = {name: self._batch.expanded(name) for name in names}
+        return {
+            "simulation": self._batch.state.copy(),
+            "force": self._force.copy(),
+            "self_contacts": self._self_contacts.copy(),
+            "unsound": self._unsound.copy(),
+            "substeps": self._substeps,
+            "fields": {name: values.copy() for name, values in fields.items() if values is not None},
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Put hidden state back and recompute the bodies from it."""
+        shape = np.shape(state["simulation"])
+        if shape != self._batch.state.shape:
+            raise SnapshotError(
+                f"The snapshot holds the simulator's state as {shape} (rows, numbers); here it is {self._batch.state.shape}."
+            )
+        for name, values in state["fields"].items():
+            self._batch.expand(name)[:] = values
+        if {"body_mass", "body_ipos"} & state["fields"].keys():
+            with quiet():
+                self._batch.set_const()
+        self._batch.state[:] = state["simulation"]
+        self._sound[:] = self._batch.state
+        self._force[:] = state["force"]
+        self._self_contacts[:] = state["self_contacts"]
+        self._substeps = int(state["substeps"])
+        self._run(_VEL, None)
+        self._unsound[:] = state["unsound"]
+        self._stale = False
+        self._seen = self._warnings()
+
+    def _advance(self, substeps: int, stage: int, failed: np.ndarray) -> None:
+        try:
+            with quiet():
+                self._batch.step(nstep=substeps, stage=stage)
+        except SimulationError as error:
+            failed[error.ids] = True
+
+    def _run(self, stage: int, rows: np.ndarray | None) -> None:
+        try:
+            with quiet():
+                self._batch.forward(rows, stage)
+        except SimulationError as error:
+            self._unsound[error.ids] = True
+
+    def _warnings(self) -> np.ndarray:
+        return np.asarray(self._batch.warning[:, _BAD, 1].sum(1))
+
+    def _quarantine(self, failed: np.ndarray, diverged: Tensor) -> None:
+        """Mark rows that raised, warned or left the realm of numbers, and put them back to a sound state."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            sane = (np.abs(self._qvel).max(-1) < SPEED_LIMIT) & np.isfinite(self._batch.state.sum(-1))
+        bad = failed | (self._warnings() != self._seen) | ~sane
+        diverged |= torch.from_numpy(bad)
+        picked = np.flatnonzero(bad)
+        if picked.size:
+            self._batch.state[picked] = self._sound[picked]
+            self._recompute(picked)
+
+    def _recompute(self, picked: np.ndarray) -> None:
+        """Bodies and forces of some rows from their state, as if nothing had happened before."""
+        self._warm_start[picked] = 0.0
+        self._run(_ACC, picked)
+        self._warm_start[picked] = 0.0
+        self._read_forces(picked)
+        self._self_contacts[picked] = 0.0
+        self._seen = self._warnings()
+        self._sound[picked] = self._batch.state[picked]
+
+    def _read_forces(self, rows: "slice | np.ndarray") -> None:
+        """Net contact force of each body with a sensor; the sensor reports what the body exerts."""
+        count = len(self._sensed)
+        force = self._force[rows]
+        force[:, self._sensed] = -self._sensors[rows, : 3 * count].reshape(-1, count, 3)
+        self._force[rows] = force
+
+    def _publish(self, root: RootState, dofs: DofState) -> None:
+        rotation = self._qpos[:, 3:7]
+        _copy(root.position, self._qpos[:, :3])
+        _copy(root.rotation, rotation)
+        _copy(dofs.position, self._qpos[:, 7:])
+        _copy(root.linear_velocity, self._qvel[:, :3])
+        _copy(root.angular_velocity, rotate(rotation, self._qvel[:, 3:6]))  # body axes there
+        _copy(dofs.velocity, self._qvel[:, 6:])
+
+
+def _copy(column: Tensor, values: np.ndarray) -> None:
+    """Into a column without torch: its thread pool would spin on the processors that simulations need next."""
+    np.copyto(column.numpy(), values, casting="same_kind")
+    increment_version(column)
+
+
+def _float64(column: Tensor, rows: np.ndarray) -> np.ndarray:
+    return np.asarray(column.numpy()[rows], np.float64)
+
+
+def num_bytes(model: RobotModel, rows: int) -> int:
+    """Memory that the simulations of `rows` rows take, before any of it is allocated."""
+    compiled, bodies = model.model, len(model.robot.body_names)
+    state = mujoco.mj_stateSize(compiled, int(mujoco.mjtState.mjSTATE_INTEGRATION))
+    outputs = compiled.nbody * (3 + 4 + 6 + 3) + compiled.nsensordata
+    return rows * (8 * (2 * state + outputs) + 4 * (9 * bodies))
+
+
+def check_memory(model: RobotModel, rows: int, available: int) -> None:
+    """SceneError where the simulations would not fit into `available` bytes."""
+    needed = num_bytes(model, rows)
+    if needed > available:
+        raise SceneError(
+            f"{rows} rows of '{model.robot.name}' need {needed:,} bytes for their simulations, but only "
+            f"{available:,} bytes of memory are free; at most {max(1, available * rows // needed)} rows fit."
+        )

@@ -1,0 +1,192 @@
+"""What is good and what is not: general terms, and the system that adds them up.
+
+A term returns (rows,). Its settings: `weight` per second; `std`, where the value is a squared error e, turns
+it into exp(−e / std²), and `width` into exp(−e / width): 1 when on target; `penalty=True` puts it under the
+penalty curriculum; `unclipped=True` adds it after `only_positive` has cut the others off at 0.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from components.control import Action, DofTorque, PreviousDof
+from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
+from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Robot, RootState
+from engine import System, Term, Terms, Write, fuse
+from systems.constants import indices, mask, vector
+from systems.quaternion import rotate, rotate_inverse
+from systems.terminations import outside
+
+
+def squares(a: Tensor, b: Tensor) -> Tensor:
+    """(a − b)², element by element, in one operation; broadcasting."""
+    a, b = torch.broadcast_tensors(a, b)
+    return mse_loss(a, b, reduction="none")
+
+
+# -- terms ---------------------------------------------------------------------------------------------
+
+
+def alive(episode: Episode) -> Tensor:
+    """1 in every tick."""
+    return torch.ones_like(episode.step, dtype=torch.float32)
+
+
+def failed(done: Done) -> Tensor:
+    """1 in the tick in which the episode ends in failure; running out of time is none."""
+    return done.terminated.to(torch.float32)
+
+
+def action_rate(action: Action) -> Tensor:
+    """Σ (a − a_previous)² over joints, of undelayed actions."""
+    return squares(action.value, action.previous).sum(-1)
+
+
+def torques(torque: DofTorque) -> Tensor:
+    """Σ τ² over joints, in the last substep; (N·m)²."""
+    return torque.value.square().sum(-1)
+
+
+def dof_velocity(dofs: DofState) -> Tensor:
+    """Σ q̇² over joints; (rad/s)²."""
+    return dofs.velocity.square().sum(-1)
+
+
+def dof_acceleration(dofs: DofState, previous: PreviousDof, *, dt: float = 0.02) -> Tensor:
+    """Σ ((q̇ − q̇_previous) / dt)² over joints, with the change over one control step; (rad/s²)²."""
+    return squares(dofs.velocity, previous.velocity).sum(-1) / dt**2
+
+
+def energy(dofs: DofState, torque: DofTorque) -> Tensor:
+    """Σ max(τ q̇, 0) over joints; W."""
+    return (torque.value * dofs.velocity).clamp_min_(0.0).sum(-1)
+
+
+def orientation(base: BaseFrame) -> Tensor:
+    """g_x² + g_y² of unit gravity in the base frame: 0 upright, 1 lying down."""
+    return base.gravity[:, :2].square().sum(-1)
+
+
+def joint_limits(dofs: DofState, robot: Robot) -> Tensor:
+    """Σ over joints of how far each lies outside the robot's own soft limits; rad."""
+    low, high = robot.soft_position_limit.unbind(-1)
+    return torch.linalg.vector_norm(dofs.position - dofs.position.clamp(low, high), 1, dim=-1)
+
+
+def position_limits(dofs: DofState, robot: Robot, limits: SoftLimits) -> Tensor:
+    """Σ over joints of how far each lies outside the current share of its hard range; rad."""
+    return outside(dofs.position, robot.position_limit, limits.position).sum(-1)
+
+
+def velocity_limits(dofs: DofState, robot: Robot, limits: SoftLimits) -> Tensor:
+    """Σ over joints of how much faster each is than the current share of its limit, at most 1 rad/s each."""
+    return (dofs.velocity.abs() - robot.velocity_limit * limits.velocity).clamp_(0.0, 1.0).sum(-1)
+
+
+def torque_limits(torque: DofTorque, robot: Robot, limits: SoftLimits, *, most: float = math.inf) -> Tensor:
+    """Σ over joints of how much stronger each is than the current share of its limit, at most `most` N·m each."""
+    return (torque.value.abs() - robot.torque_limit * limits.torque).clamp_(0.0, most).sum(-1)
+
+
+def self_collision(forces: ContactForce) -> Tensor:
+    """Number of physics substeps of this tick in which the robot touched itself too hard."""
+    return forces.self_contacts
+
+
+def collision(forces: ContactForce, robot: Robot, *, bodies: tuple[str, ...], force: float = 0.1) -> Tensor:
+    """Number of bodies matching the patterns `bodies` that carry more than `force` in N."""
+    index = indices(robot.body_names, tuple(bodies), forces.force.device)
+    touched = torch.linalg.vector_norm(forces.force.index_select(1, index), dim=-1)
+    return (touched > force).sum(-1, dtype=torch.float32)
+
+
+def slippage(bodies: BodyState, contact: Contact, robot: Robot) -> Tensor:
+    """Σ over feet that bear load of their speed; m/s."""
+    feet = indices(robot.body_names, robot.foot_names, bodies.position.device)
+    speed = torch.linalg.vector_norm(bodies.linear_velocity.index_select(1, feet), dim=-1)
+    return (speed * contact.touching).sum(-1)
+
+
+def foot_orientation(bodies: BodyState, robot: Robot) -> Tensor:
+    """Σ over feet of the sine of the angle between sole and ground: √(g_x² + g_y²) in the foot frame."""
+    feet = bodies.rotation.index_select(1, indices(robot.body_names, robot.foot_names, bodies.rotation.device))
+    gravity = rotate_inverse(feet, vector((0.0, 0.0, -1.0), feet.device).expand(*feet.shape[:-1], 3))
+    return torch.linalg.vector_norm(gravity[..., :2], dim=-1).sum(-1)
+
+
+def foot_heading(bodies: BodyState, root: RootState, robot: Robot) -> Tensor:
+    """Σ over feet of the angle between the headings of foot and base, each that of its x axis; rad in [0, π]."""
+    feet = bodies.rotation.index_select(1, indices(robot.body_names, robot.foot_names, bodies.rotation.device))
+    forward = vector((1.0, 0.0, 0.0), feet.device)
+    axes = rotate(
+        torch.cat((feet, root.rotation.unsqueeze(1)), 1), forward.expand(*feet.shape[:1], feet.shape[1] + 1, 3)
+    )
+    heading = torch.atan2(axes[..., 1], axes[..., 0])
+    difference = heading[:, :-1] - heading[:, -1:]
+    return torch.atan2(difference.sin(), difference.cos()).abs().sum(-1)
+
+
+# -- the sum -------------------------------------------------------------------------------------------
+
+
+def _earn(
+    values: Terms, done: Done, episode: Episode, earned: Reward, dt: float, only_positive: bool, scale: Tensor | None
+) -> None:
+    device, terms = earned.total.device, earned.terms
+    weights = vector(tuple(float(w) * dt for w in values.setting("weight", 1.0)), device)
+    if scale is not None:
+        scaled = vector(tuple(float(bool(p)) for p in values.setting("penalty", False)), device)
+        weights = weights * torch.lerp(torch.ones_like(scaled), scale.expand_as(scaled), scaled)
+    torch.stack([value for _, value in values], -1, out=terms)
+    falloff = _falloff(values)
+    if any(falloff):
+        near = torch.exp(terms * vector(tuple(-f for f in falloff), device))
+        torch.where(mask(tuple(f > 0 for f in falloff), device), near, terms, out=terms)
+    terms.nan_to_num_(0.0, 0.0, 0.0).mul_(weights).masked_fill_(done.lost.unsqueeze(-1), 0.0)
+    if only_positive:
+        clipped = vector(tuple(float(not u) for u in values.setting("unclipped", False)), device)
+        torch.mv(terms, clipped, out=earned.total)
+        earned.total.clamp_min_(0.0).add_(torch.mv(terms, 1.0 - clipped))
+    else:
+        torch.sum(terms, -1, out=earned.total)
+    episode.reward_sums.add_(terms)
+
+
+def _falloff(values: Terms) -> tuple[float, ...]:
+    """1 / std² or 1 / width of every term; 0 where a term's value counts as it is."""
+    pairs = zip(values.setting("std"), values.setting("width"), strict=True)
+    return tuple(1.0 / std**2 if std else 1.0 / width if width else 0.0 for std, width in pairs)
+
+
+def reward(
+    values: Terms, done: Done, episode: Write[Episode], earned: Write[Reward], *, dt: float, only_positive: bool = False
+) -> None:
+    """Add up weight × value × dt, with `dt` in s; what is not finite, and all of a lost tick, counts 0.
+
+    `only_positive` cuts the sum off at 0, without the terms registered as `unclipped`.
+    """
+    _earn(values, done, episode, earned, dt, only_positive, None)
+
+
+def reward_under_curriculum(
+    values: Terms,
+    done: Done,
+    penalty: PenaltyScale,
+    episode: Write[Episode],
+    earned: Write[Reward],
+    *,
+    dt: float,
+    only_positive: bool = False,
+) -> None:
+    """`reward`, with the weights of terms registered as `penalty` scaled by the curriculum."""
+    _earn(values, done, episode, earned, dt, only_positive, penalty.value)
+
+
+def rewards(terms: Mapping[str, Term], *, dt: float = 0.02, only_positive: bool = False) -> System:
+    """The system `reward` over these terms; `dt` is the control step in s."""
+    curriculum = any(each.settings.get("penalty") for each in terms.values())
+    combiner = reward_under_curriculum if curriculum else reward
+    return fuse(combiner, terms, name="reward", dt=dt, only_positive=only_positive)

@@ -1,0 +1,282 @@
+"""Follow a reference motion: targets, tracking terms, reset to the reference; tracking().
+
+Rewards and terminations compare the robot at the end of a control step with the reference of that very
+moment; the command that the policy sees is the pose to have at the end of the next.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from components.episode import Chance, Done, Reward, Rewritten
+from components.motion import (
+    AnchorView,
+    MotionCursor,
+    MotionLibrary,
+    MotionReference,
+    RelativeTarget,
+    TrackedBodies,
+    TrackedState,
+)
+from components.robot import DofState, Robot, RootState
+from engine import Bundle, Rng, System, Term, Write, any_row, put_rows, system, term
+from engine.errors import SceneError
+from systems import observations as seen
+from systems import rewards as earn
+from systems import terminations as end
+from systems import tracking_terms as track
+from systems.constants import vector
+from systems.episode import mark_rewritten, num_steps
+from systems.kinematics import derive_tracked_state
+from systems.motion import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
+from systems.observations import ACTOR, CRITIC
+from systems.quaternion import difference, to_matrix, turn, turn_by_euler, yaw
+from systems.tick import ADVANCE, COMMAND, OBSERVE, REFRESH, RESET, REWARD, SENSE, TERMINATE
+
+Triple = tuple[float, float, float]
+
+
+def tracked_bodies(robot: Robot) -> TrackedBodies:
+    """The robot's tracked bodies, anchor and end effectors as indices.
+
+    Raises SceneError when the anchor or an end effector is not tracked.
+    """
+    for name in (robot.anchor_body, *robot.end_effectors):
+        if name not in robot.tracked_bodies:
+            raise SceneError(
+                f"Robot '{robot.name}' tracks {', '.join(robot.tracked_bodies)}, but not '{name}'; track it too."
+            )
+    device = robot.default_position.device
+    places = [robot.body_names.index(name) for name in robot.tracked_bodies]
+    ends = [robot.tracked_bodies.index(name) for name in robot.end_effectors]
+    return TrackedBodies(
+        names=robot.tracked_bodies,
+        body_index=torch.tensor(places, dtype=torch.int64, device=device),
+        anchor=robot.tracked_bodies.index(robot.anchor_body),
+        end_effectors=torch.tensor(ends, dtype=torch.int64, device=device),
+    )
+
+
+# -- targets -------------------------------------------------------------------------------------------
+
+
+def align_reference(
+    tracked: TrackedState, reference: MotionReference, bodies: TrackedBodies, relative: Write[RelativeTarget]
+) -> None:
+    """Re-place the reference at the robot's horizontal position and heading; height, roll and pitch stay its own.
+
+    With robot anchor (p, q) and reference anchor (p', q'): Δq = yaw(q ⊗ q'⁻¹), rotation Δq ⊗ q_b and position
+    (p.x, p.y, p'.z) + Δq · (p_b − p').
+    """
+    at = bodies.anchor
+    heading = yaw(difference(tracked.rotation[:, at], reference.body_rotation[:, at])).unsqueeze(-1)
+    turn(reference.body_rotation, "z", heading, out=relative.rotation)
+    cosine, sine = heading.cos(), heading.sin()
+    x, y, _ = (reference.body_position - reference.body_position[:, at : at + 1]).unbind(-1)
+    place_x, place_y, _ = tracked.position[:, at : at + 1].unbind(-1)
+    turned_x = torch.addcmul(place_x, cosine, x).addcmul_(sine, y, value=-1.0)
+    turned_y = torch.addcmul(place_y, sine, x).addcmul_(cosine, y)
+    torch.stack((turned_x, turned_y, reference.body_position[..., 2]), -1, out=relative.position)
+
+
+def derive_anchor_view(
+    tracked: TrackedState, reference: MotionReference, bodies: TrackedBodies, view: Write[AnchorView]
+) -> None:
+    """See the robot's tracked bodies, and the reference's anchor, from the robot's anchor."""
+    at = slice(bodies.anchor, bodies.anchor + 1)
+    positions = torch.cat((tracked.position, reference.body_position[:, at]), 1).sub_(tracked.position[:, at])
+    turns = to_matrix(torch.cat((tracked.rotation, reference.body_rotation[:, at]), 1))
+    seen = torch.matmul(turns[:, at].mT, torch.cat((turns[..., :2], positions.unsqueeze(-1)), -1))
+    view.rotation.copy_(seen[..., :2].flatten(-2))
+    view.position.copy_(seen[..., 2])
+
+
+# -- reset ---------------------------------------------------------------------------------------------
+
+
+def reset_to_reference(
+    done: Done,
+    library: MotionLibrary,
+    cursor: MotionCursor,
+    robot: Robot,
+    rng: Rng,
+    root: Write[RootState],
+    dofs: Write[DofState],
+    *,
+    position: Triple = (0.05, 0.05, 0.01),
+    rotation: Triple = (0.1, 0.1, 0.2),
+    linear: Triple = (0.5, 0.5, 0.2),
+    angular: Triple = (0.52, 0.52, 0.78),
+    joint: float = 0.1,
+    joint_velocity: float = 0.0,
+    on_frames: bool = False,
+) -> None:
+    """Put ended rows where their clip is when their episode begins, plus U(−x, x) of every quantity.
+
+    x: `position` m, `rotation` roll, pitch, yaw about world axes in rad, `linear` m/s, `angular` rad/s in
+    world axes, `joint` rad (then held within soft limits), `joint_velocity` rad/s. All 0: exactly the reference.
+    `on_frames` says that episodes begin on frames of their clip.
+    """
+    place, facing, velocity, spin, joints, speeds = sample_root_and_dofs(
+        library, cursor.clip, cursor.start, on_frames=on_frames
+    )
+    count = joints.shape[1]
+    spans = (
+        *position,
+        *rotation,
+        *linear,
+        *angular,
+        *(joint for _ in range(count)),
+        *(joint_velocity for _ in range(count)),
+    )
+    if any(spans):
+        used = spans if joint_velocity else spans[:-count]
+        drawn = torch.rand((len(done.ended), len(used)), generator=rng, device=place.device).sub_(0.5)
+        noise = drawn.mul_(vector(tuple(2.0 * x for x in used), place.device))
+        place, velocity, spin = place + noise[:, :3], velocity + noise[:, 6:9], spin + noise[:, 9:12]
+        facing = turn_by_euler(facing, noise[:, 3:6])
+        low, high = robot.soft_position_limit.unbind(-1)
+        joints = torch.clamp(joints + noise[:, 12 : 12 + count], low, high)
+        speeds = speeds + noise[:, 12 + count :] if joint_velocity else speeds
+    for column, value in (
+        (root.position, place),
+        (root.rotation, facing),
+        (root.linear_velocity, velocity),
+        (root.angular_velocity, spin),
+        (dofs.position, joints),
+        (dofs.velocity, speeds),
+    ):
+        put_rows(column, done.ended, value)
+
+
+NO_RESET_NOISE: Mapping[str, Any] = {
+    "position": (0.0, 0.0, 0.0),
+    "rotation": (0.0, 0.0, 0.0),
+    "linear": (0.0, 0.0, 0.0),
+    "angular": (0.0, 0.0, 0.0),
+    "joint": 0.0,
+    "joint_velocity": 0.0,
+}
+
+
+# -- the task ------------------------------------------------------------------------------------------
+
+
+def modern_rewards() -> dict[str, Term]:
+    """The G1 tracking task's rewards; perfect tracking earns 5 per second."""
+    return {
+        "global_anchor_position": term(track.global_anchor_position, weight=0.5, std=0.3),
+        "global_anchor_orientation": term(track.global_anchor_orientation, weight=0.5, std=0.4),
+        "body_position": term(track.body_position, weight=1.0, std=0.3),
+        "body_orientation": term(track.body_orientation, weight=1.0, std=0.4),
+        "body_linear_velocity": term(track.body_linear_velocity, weight=1.0, std=1.0),
+        "body_angular_velocity": term(track.body_angular_velocity, weight=1.0, std=3.14),
+        "action_rate": term(earn.action_rate, weight=-0.1),
+        "joint_limits": term(earn.joint_limits, weight=-10.0),
+        "self_collision": term(earn.self_collision, weight=-10.0),
+    }
+
+
+def modern_terminations(*, seconds: float = 10.0, dt: float = 0.02) -> dict[str, Term]:
+    """The G1 tracking task's terminations; `seconds` may be infinite."""
+    return {
+        "anchor_height": term(track.anchor_height, most=0.25),
+        "anchor_tilt": term(track.anchor_tilt, most=0.8),
+        "end_effector_height": term(track.end_effector_height, most=0.25),
+        "diverged": term(end.diverged, kind="fault"),
+        "time_limit": term(end.time_limit, kind="time_limit", steps=num_steps(seconds, dt)),
+        "motion_end": term(motion_ended, kind="time_limit"),
+    }
+
+
+def modern_observations(*, state_estimation: bool = True) -> dict[str, Term]:
+    """The G1 tracking task's observations: 160 numbers for the actor and 286 for the critic with 29 joints.
+
+    Without `state_estimation` the actor gets neither anchor position nor base velocity: 154 numbers.
+    """
+    estimated = seen.BOTH if state_estimation else CRITIC
+    return {
+        "command": term(track.command),
+        "anchor_position": term(track.anchor_position, noise=0.25, groups=estimated),
+        "anchor_orientation": term(track.anchor_orientation, noise=0.05),
+        "bodies_position": term(track.bodies_position, groups=CRITIC),
+        "bodies_orientation": term(track.bodies_orientation, groups=CRITIC),
+        "base_linear_velocity": term(seen.base_linear_velocity, noise=0.5, groups=estimated),
+        "base_angular_velocity": term(seen.base_angular_velocity, noise=0.2),
+        "measured_joint_position": term(seen.measured_joint_position, noise=0.01, groups=ACTOR),
+        "joint_position": term(seen.joint_position, groups=CRITIC),
+        "joint_velocity": term(seen.joint_velocity, noise=0.5),
+        "last_action": term(seen.last_action),
+    }
+
+
+def tracking(
+    library: MotionLibrary,
+    robot: Robot,
+    *,
+    rewards: Mapping[str, Term],
+    terminations: Mapping[str, Term],
+    observations: Mapping[str, Term],
+    start: str = "uniform",
+    order: str = "weight",
+    reset_noise: Mapping[str, Any] | None = None,
+    noisy: bool = True,
+    noise_curriculum: bool = False,
+    observation_limit: float = math.inf,
+    only_positive: bool = False,
+    dt: float = 0.02,
+) -> Bundle:
+    """Follow the clips of `library` at one control step `dt` in s per tick; see `modern_rewards` and its kin.
+
+    Where the library has one frame per tick, episodes start on frames and nothing is blended. `start` is
+    "uniform" over each clip or "start"; `order` draws clips by "weight" or in "cycle"; `reset_noise` gives constants of `reset_to_reference`
+    (its defaults are the G1 task's; `NO_RESET_NOISE` switches all off); `noisy` is observation noise.
+    """
+    exact = abs(library.fps * dt - 1.0) < 1e-6
+    again = any_row(Rewritten, "rows")
+    cut_off = any_row(Done, "truncated")  # what the critic would see next is asked only of rows that are cut off
+    looked = seen.observations(observations, noisy=noisy, limit=observation_limit, curriculum=noise_curriculum)
+    asks_chance = any(p.type is Chance for each in terminations.values() for p in each.signature.parameters)
+    judge: list[System] = [system(end.draw_chance)] if asks_chance else []
+    looks_around = any(p.type is AnchorView for each in observations.values() for p in each.signature.parameters)
+    view = [AnchorView] if looks_around else []
+    systems: dict[str, list[System]] = {
+        SENSE: [
+            system(derive_tracked_state, after="refresh_kinematics"),
+            system(align_reference, after="derive_tracked_state"),
+        ],
+        TERMINATE: [*judge, end.terminations(terminations), system(mark_rewritten)],
+        REWARD: [earn.rewards(rewards, dt=dt, only_positive=only_positive)],
+        ADVANCE: [system(advance_motion, dt=dt), system(sample_reference, when=cut_off, on_frames=exact)],
+        RESET: [
+            system(draw_motion, when=again, start=start, order=order, dt=dt, on_frames=exact),
+            system(reset_to_reference, when=again, on_frames=exact, **(reset_noise or {})),
+        ],
+        REFRESH: [system(derive_tracked_state, when=again, after="refresh_kinematics")],
+        COMMAND: [system(sample_reference, on_frames=exact)],
+        OBSERVE: [system(derive_anchor_view) for _ in view],
+    }
+    if looks_around:
+        systems[ADVANCE].append(system(derive_anchor_view, when=cut_off))
+    for each, more in looked.systems.items():
+        systems[each] = [*systems.get(each, ()), *more]
+    return Bundle(
+        "tracking",
+        components=[
+            *(MotionCursor, MotionReference, TrackedState, RelativeTarget, Reward),
+            *view,
+            *([Chance] if asks_chance else []),
+            *looked.components,
+        ],
+        resources=[library, tracked_bodies(robot), *looked.resources],
+        systems=systems,
+        axes={
+            "tracked": robot.tracked_bodies,
+            "viewed": (*robot.tracked_bodies, "target"),
+            "reward": tuple(rewards),
+            "termination": tuple(terminations),
+            **looked.axes,
+        },
+    )

@@ -1,0 +1,196 @@
+"""Terms of motion tracking: how close is the robot, is it lost, and where should it go?
+
+`TrackedState` and the reference are compared at the same moment. Terms on `RelativeTarget` forgive horizontal
+drift and heading; the others compare in the world.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from components.motion import (
+    AnchorView,
+    MotionCursor,
+    MotionFar,
+    MotionLibrary,
+    MotionReference,
+    RelativeTarget,
+    TrackedBodies,
+    TrackedState,
+)
+from components.robot import DofState
+from systems.constants import indices
+from systems.quaternion import angle_between, yaw
+from systems.rewards import squares
+
+# -- rewards: squared errors, for the settings `std` or `width` ----------------------------------------
+
+
+def global_anchor_position(tracked: TrackedState, reference: MotionReference, bodies: TrackedBodies) -> Tensor:
+    """‖p' − p‖² of the anchor in the world; m²."""
+    return squares(tracked.position[:, bodies.anchor], reference.body_position[:, bodies.anchor]).sum(-1)
+
+
+def global_anchor_orientation(tracked: TrackedState, reference: MotionReference, bodies: TrackedBodies) -> Tensor:
+    """Squared angle between the anchors in the world; rad²."""
+    return angle_between(tracked.rotation[:, bodies.anchor], reference.body_rotation[:, bodies.anchor]).square_()
+
+
+def body_position(tracked: TrackedState, target: RelativeTarget) -> Tensor:
+    """Mean ‖Δp‖² over tracked bodies, against the re-placed reference; m²."""
+    return squares(tracked.position, target.position).mean((1, 2)).mul_(3.0)
+
+
+def body_orientation(tracked: TrackedState, target: RelativeTarget) -> Tensor:
+    """Mean squared angle over tracked bodies, against the re-placed reference; rad²."""
+    return angle_between(tracked.rotation, target.rotation).square_().mean(-1)
+
+
+def body_linear_velocity(tracked: TrackedState, reference: MotionReference) -> Tensor:
+    """Mean ‖Δv‖² over tracked bodies, in world axes; (m/s)²."""
+    return squares(tracked.linear_velocity, reference.body_linear_velocity).mean((1, 2)).mul_(3.0)
+
+
+def body_angular_velocity(tracked: TrackedState, reference: MotionReference) -> Tensor:
+    """Mean ‖Δω‖² over tracked bodies, in world axes; (rad/s)²."""
+    return squares(tracked.angular_velocity, reference.body_angular_velocity).mean((1, 2)).mul_(3.0)
+
+
+def _picked(value: Tensor, bodies: TrackedBodies, names: tuple[str, ...]) -> Tensor:
+    return value.index_select(1, indices(bodies.names, tuple(names), value.device)) if names else value
+
+
+def world_position(
+    tracked: TrackedState,
+    reference: MotionReference,
+    bodies: TrackedBodies,
+    *,
+    of: tuple[str, ...] = (),
+) -> Tensor:
+    """Mean (Δp)² over x, y, z and the bodies matching the patterns `of` (default: all); m²."""
+    pair = (_picked(tracked.position, bodies, of), _picked(reference.body_position, bodies, of))
+    return squares(*pair).mean((1, 2))
+
+
+def world_rotation(
+    tracked: TrackedState,
+    reference: MotionReference,
+    bodies: TrackedBodies,
+    *,
+    of: tuple[str, ...] = (),
+) -> Tensor:
+    """Mean angle² over the bodies matching the patterns `of` (default: all); rad²."""
+    pair = (_picked(tracked.rotation, bodies, of), _picked(reference.body_rotation, bodies, of))
+    return angle_between(*pair).square_().mean(-1)
+
+
+def world_linear_velocity(tracked: TrackedState, reference: MotionReference) -> Tensor:
+    """Mean (Δv)² over x, y, z and bodies; (m/s)²."""
+    return squares(tracked.linear_velocity, reference.body_linear_velocity).mean((1, 2))
+
+
+def world_angular_velocity(tracked: TrackedState, reference: MotionReference) -> Tensor:
+    """Mean (Δω)² over x, y, z and bodies; (rad/s)²."""
+    return squares(tracked.angular_velocity, reference.body_angular_velocity).mean((1, 2))
+
+
+def dof_position_error(dofs: DofState, reference: MotionReference) -> Tensor:
+    """Mean (Δq)² over joints; rad²."""
+    return squares(dofs.position, reference.dof_position).mean(-1)
+
+
+def dof_velocity_error(dofs: DofState, reference: MotionReference) -> Tensor:
+    """Mean (Δq̇)² over joints; (rad/s)²."""
+    return squares(dofs.velocity, reference.dof_velocity).mean(-1)
+
+
+# -- terminations --------------------------------------------------------------------------------------
+
+
+def anchor_height(
+    tracked: TrackedState, reference: MotionReference, bodies: TrackedBodies, *, most: float = 0.25
+) -> Tensor:
+    """The anchor is more than `most` in m above or below the reference's."""
+    return (tracked.position[:, bodies.anchor, 2] - reference.body_position[:, bodies.anchor, 2]).abs_() > most
+
+
+def anchor_tilt(
+    tracked: TrackedState, reference: MotionReference, bodies: TrackedBodies, *, most: float = 0.8
+) -> Tensor:
+    """The z of unit gravity, seen from robot and reference anchor, differs by more than `most`.
+
+    That z is 2 (x² + y²) − 1 of the anchor's quaternion.
+    """
+    ours, theirs = tracked.rotation[:, bodies.anchor, 1:3], reference.body_rotation[:, bodies.anchor, 1:3]
+    return theirs.square().addcmul_(ours, ours, value=-1.0).sum(-1).abs_() > 0.5 * most
+
+
+def end_effector_height(
+    tracked: TrackedState, target: RelativeTarget, bodies: TrackedBodies, *, most: float = 0.25
+) -> Tensor:
+    """Any end effector is more than `most` in m above or below the re-placed reference's."""
+    apart = (tracked.position[..., 2] - target.position[..., 2]).index_select(1, bodies.end_effectors)
+    return torch.linalg.vector_norm(apart, math.inf, dim=-1) > most
+
+
+def motion_far(tracked: TrackedState, reference: MotionReference, far: MotionFar) -> Tensor:
+    """Any tracked body is further from the reference's, in the world, than the current radius."""
+    distance = torch.linalg.vector_norm(tracked.position - reference.body_position, dim=-1)
+    return distance.amax(-1) > far.threshold
+
+
+def dof_far(dofs: DofState, reference: MotionReference, *, most: float = 3.0) -> Tensor:
+    """The joints together, √Σ (Δq)², are more than `most` in rad from the reference's."""
+    return torch.linalg.vector_norm(dofs.position - reference.dof_position, dim=-1) > most
+
+
+# -- observations --------------------------------------------------------------------------------------
+
+
+def command(reference: MotionReference) -> Tensor:
+    """Joint positions and velocities to have at the end of the next control step; 2 per joint, rad and rad/s."""
+    return torch.cat((reference.dof_position, reference.dof_velocity), -1)
+
+
+def anchor_position(view: AnchorView) -> Tensor:
+    """The reference anchor seen from the robot's; 3 numbers, m."""
+    return view.position[:, -1]
+
+
+def anchor_orientation(view: AnchorView) -> Tensor:
+    """The reference anchor's orientation seen from the robot's; 6 numbers, rot6."""
+    return view.rotation[:, -1]
+
+
+def bodies_position(view: AnchorView) -> Tensor:
+    """The robot's tracked bodies seen from its anchor; 3 per body, m."""
+    return view.position[:, :-1].flatten(1)
+
+
+def bodies_orientation(view: AnchorView) -> Tensor:
+    """Orientations of the robot's tracked bodies seen from its anchor; 6 per body, rot6."""
+    return view.rotation[:, :-1].flatten(1)
+
+
+def phase(cursor: MotionCursor, library: MotionLibrary) -> Tensor:
+    """Share of the clip that has passed when the next control step ends; 1 number."""
+    return (cursor.time / library.seconds[cursor.clip]).unsqueeze(-1)
+
+
+def target_offset(tracked: TrackedState, reference: MotionReference) -> Tensor:
+    """Reference minus robot of every tracked body, turned into the heading of the robot's first; 3 per body, m."""
+    return _from_heading(reference.body_position - tracked.position, tracked)
+
+
+def target_position(tracked: TrackedState, reference: MotionReference) -> Tensor:
+    """Every reference body seen from the robot's first, turned into its heading; 3 per body, m."""
+    return _from_heading(reference.body_position - tracked.position[:, :1], tracked)
+
+
+def _from_heading(offset: Tensor, tracked: TrackedState) -> Tensor:
+    """World offsets (rows, bodies, 3) in axes turned about z to where the first body's x axis points; flattened."""
+    heading = yaw(tracked.rotation[:, 0]).unsqueeze(-1)
+    cosine, sine = heading.cos(), heading.sin()
+    x, y, z = offset.unbind(-1)
+    return torch.stack((cosine * x + sine * y, cosine * y - sine * x, z), -1).flatten(1)

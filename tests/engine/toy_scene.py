@@ -1,0 +1,154 @@
+"""A point that wanders until it is too far from home: enough of a scene to exercise the runner."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from engine import (
+    Bundle,
+    Rng,
+    Scene,
+    Tick,
+    World,
+    Write,
+    any_row,
+    build,
+    column,
+    component,
+    derived,
+    every,
+    put_rows,
+    resource,
+    signal,
+    system,
+    table,
+)
+
+TICK = Tick(phases=("STEP", "SENSE", "RESET", "REFRESH", "LEARN"), repeat=("STEP",), entry="RESET")
+
+
+@component
+class Point:
+    """Where each row is."""
+
+    position: Tensor = column(2, unit="m")
+
+
+@derived
+class Distance:
+    """How far each row is from home."""
+
+    value: Tensor = column(unit="m")
+
+
+@signal
+class Ended:
+    """Rows that went too far."""
+
+    rows: Tensor = column(dtype=torch.bool)
+
+
+@resource
+class Count:
+    """Episodes that ended in the running iteration and in the last finished one."""
+
+    running: int = 0
+    latest: int = 0
+
+
+def mark(ended: Write[Ended]) -> None:
+    """Begin with every row ended."""
+    ended.rows.fill_(True)
+
+
+def wander(rng: Rng, point: Write[Point], *, step: float = 0.3) -> None:
+    """Move every row a little, anywhere."""
+    point.position += step * torch.randn(point.position.shape, generator=rng)
+
+
+def measure(point: Point, distance: Write[Distance]) -> None:
+    """Distance from home."""
+    distance.value.copy_(point.position.norm(dim=-1))
+
+
+def stray(distance: Distance, ended: Write[Ended], count: Write[Count], *, limit: float = 1.0) -> None:
+    """End rows that are further than `limit` metres from home."""
+    ended.rows.copy_(distance.value > limit)
+    count.running += int(ended.rows.sum())
+
+
+def return_home(ended: Ended, point: Write[Point]) -> None:
+    """Put ended rows back."""
+    put_rows(point.position, ended.rows, 0.0)
+
+
+def flush(count: Write[Count]) -> None:
+    """Close an iteration."""
+    count.latest, count.running = count.running, 0
+
+
+def dawdle(*, pause: float) -> None:
+    """Take time."""
+    time.sleep(pause)
+
+
+def report(world: World) -> dict[str, float]:
+    """The finished iteration."""
+    return {
+        "reward/distance": float(world[Distance].value.double().mean()),
+        "end/strayed": world[Count].latest,
+        "loss/spread": float(world[Point].position.double().std()),
+    }
+
+
+def make(num_envs: int, pause: float) -> list[Bundle]:
+    """The whole scene in one bundle."""
+    far = any_row(Ended, "rows")
+    systems = {
+        "BEGIN": [system(mark)],
+        "STEP": [system(wander), system(dawdle, pause=pause)],
+        "SENSE": [system(measure), system(stray, may_sync="counts on the host")],
+        "RESET": [system(return_home, when=far)],
+        "REFRESH": [system(measure, when=far)],
+        "LEARN": [system(flush, when=every(5))],
+    }
+    return [Bundle("toy", [Point, Distance, Ended], [Count()], systems, repeat=2, iteration=5)]
+
+
+def scene(
+    num_envs: Annotated[int, "rows that wander"] = 8,
+    pause: Annotated[float, "seconds that a step takes"] = 0.0,
+    mode: Annotated[Literal["plain", "fancy"], "how it looks"] = "plain",
+    span: tuple[float, float] = (0.0, 1.0),
+    clip: Path | None = None,
+    loud: bool = False,
+    limit: int | Literal["auto"] = "auto",
+) -> Scene:
+    """Rows wander and are put back.
+
+    100 % of them.
+    """
+
+    def evaluate(snapshot: bytes, *, seed: int, device: str, progress: Any = None) -> dict[str, Any]:
+        other = build(
+            Scene([table("point", rows=num_envs)], make(num_envs, pause), TICK, name="toy"), seed=seed, device=device
+        )
+        other.world.restore(snapshot)
+        if progress is not None:
+            progress(1.0)
+        mean = float(other.world[Distance].value.mean())
+        return {"table": [{"clip": "walk", "success": 0.5, "distance": mean}], "summary": {"distance": mean}}
+
+    return Scene(
+        [table("point", rows=num_envs)],
+        make(num_envs, pause),
+        TICK,
+        name="toy",
+        report=report,
+        evaluate=evaluate,
+        panel=["reward/distance", "end/strayed"],
+        iterations=4,
+    )

@@ -1,0 +1,17 @@
+"""What several tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def data_path(*parts: str) -> Path:
+    """A file of the optional third-party test data; skips the test where it is missing."""
+    folder = Path(os.environ.get("LOCKSTEP_DATA", REPOSITORY.parent / "shared" / "data"))
+    path = folder.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"optional test data {'/'.join(parts)} is not installed (set LOCKSTEP_DATA)")
+    return path

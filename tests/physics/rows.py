@@ -1,0 +1,104 @@
+"""A few simulated rows with their columns, as the physics tests drive them."""
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from components.robot import BodyState, Capsule, ContactForce, DofState, Motor, RobotDescription, RootState
+from scenes.robots.humanoid import humanoid
+from systems.physics import make_backend
+from systems.physics.contract import Backend
+from systems.physics.model import RobotModel, build_robot
+
+PENDULUM = """<mujoco><compiler angle="radian"/><worldbody><body name="base" pos="0 0 1"><freejoint/>
+<geom size="0.1" mass="2"/><body name="arm"><joint name="swing" axis="0 1 0" range="-2 1" armature="0.02"/>
+<geom type="capsule" fromto="0 0 -0.1 0 0 -0.5" size="0.05" mass="1"/></body></body></worldbody></mujoco>"""
+
+
+def pendulum(**changes: Any) -> RobotDescription:
+    """A ball with one arm: the smallest robot there is."""
+    description = RobotDescription(
+        name="pendulum",
+        model=lambda: PENDULUM,
+        motors={"swing": Motor(stiffness=40.0, damping=2.0, torque=8.0, speed=10.0)},
+        default_height=1.0,
+    )
+    return attrs.evolve(description, **changes)
+
+
+def file_robot(path: Path, text: str) -> Path:
+    """`text` as an MJCF file."""
+    path.write_text(text)
+    return path
+
+
+def one_foot(*shapes: Capsule) -> RobotDescription:
+    """The pendulum with its arm as a foot of the given shapes."""
+    return pendulum(feet=("arm",), shapes=shapes)
+
+
+@attrs.define(eq=False)
+class Rows:
+    """A backend with its columns, standing in the default pose."""
+
+    model: RobotModel
+    backend: Backend
+    root: RootState
+    dofs: DofState
+    bodies: BodyState
+    forces: ContactForce
+    diverged: Tensor
+
+    def tick(self, control: Tensor | None = None, decimation: int = 4) -> None:
+        """One control step; holds the default pose, or no torque, unless told otherwise."""
+        if control is None:
+            rest = self.model.robot.default_position
+            control = (rest if self.model.control == "servo" else torch.zeros_like(rest)).expand_as(self.dofs.position)
+        self.backend.begin(self.diverged)
+        calls, substeps = (1, decimation) if self.model.control == "servo" else (decimation, 1)
+        for _ in range(calls):
+            self.backend.step(substeps, control, self.root, self.dofs, self.diverged)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Bodies and forces."""
+        self.backend.kinematics(self.root, self.dofs, self.bodies, self.forces)
+
+    def restart(self, *rows: int) -> None:
+        """Push rewritten rows in."""
+        mask = torch.zeros(len(self.diverged), dtype=torch.bool)
+        mask[list(rows)] = True
+        self.backend.restart(mask, self.root, self.dofs)
+        self.refresh()
+
+    def columns(self) -> bytes:
+        """Every column's bytes, one after the other."""
+        parts = (self.root, self.dofs, self.bodies, self.forces)
+        return b"".join(t.numpy().tobytes() for part in parts for t in vars(part).values())
+
+
+def make_rows(
+    count: int = 3,
+    description: RobotDescription | None = None,
+    *,
+    backend: str = "mujoco",
+    nthread: int = 1,
+    **options: Any,
+) -> Rows:
+    """`count` rows of a robot (our humanoid by default) that have just been put into the default pose."""
+    model = build_robot(description or humanoid(), **options)
+    axes = model.axes
+    rows = Rows(
+        model,
+        make_backend(model, rows=count, backend=backend, nthread=nthread),
+        RootState.make(count, axes, position=[0.0, 0.0, model.robot.default_height], rotation=[1.0, 0.0, 0.0, 0.0]),
+        DofState.make(count, axes, position=model.robot.default_position),
+        BodyState.make(count, axes),
+        ContactForce.make(count, axes),
+        torch.zeros(count, dtype=torch.bool),
+    )
+    rows.restart(*range(count))
+    return rows

@@ -1,0 +1,117 @@
+"""What every backend promises, asked of each."""
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from systems.physics import BACKENDS
+from tests.physics.rows import Rows, make_rows, pendulum
+
+
+@pytest.fixture(params=BACKENDS)
+def rows(request: pytest.FixtureRequest) -> Rows:
+    return make_rows(3, backend=request.param)
+
+
+def wander(rows: Rows, seed: int = 0) -> None:
+    """Put every row somewhere else, moving."""
+    draw = torch.Generator().manual_seed(seed)
+    count = len(rows.diverged)
+    rows.root.position.copy_(torch.randn(count, 3, generator=draw) + torch.tensor([0.0, 0.0, 3.0]))
+    turned = torch.randn(count, 4, generator=draw)
+    rows.root.rotation.copy_(turned / turned.norm(dim=-1, keepdim=True))
+    rows.root.linear_velocity.copy_(torch.randn(count, 3, generator=draw))
+    rows.root.angular_velocity.copy_(torch.randn(count, 3, generator=draw))
+    rows.dofs.velocity.copy_(torch.randn(rows.dofs.velocity.shape, generator=draw))
+
+
+def assert_bodies_agree(rows: Rows) -> None:
+    """Bodies are those that belong to the root and joint columns."""
+    root, dofs, bodies = rows.root, rows.dofs, rows.bodies
+    sources = (root.position, root.rotation, dofs.position, root.linear_velocity, root.angular_velocity, dofs.velocity)
+    expected = rows.model.kinematics(*(t.double().numpy() for t in sources))
+    found = (bodies.position, bodies.rotation, bodies.linear_velocity, bodies.angular_velocity)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a.numpy(), b, atol=2e-5)
+
+
+def test_axes_name_joints_bodies_and_feet_in_the_models_order(rows: Rows) -> None:
+    compiled = rows.model.model
+    assert rows.backend.axes["dof"] == tuple(compiled.joint(i).name for i in range(1, compiled.njnt))
+    assert rows.backend.axes["body"] == tuple(compiled.body(i).name for i in range(1, compiled.nbody))
+    assert rows.backend.axes["foot"] == ("left_ankle_roll_link", "right_ankle_roll_link")
+
+
+def test_bodies_are_current_after_a_restart(rows: Rows) -> None:
+    wander(rows)
+    rows.restart(0, 1, 2)
+    assert_bodies_agree(rows)
+    assert_close(rows.bodies.linear_velocity[:, 0], rows.root.linear_velocity)
+    assert_close(rows.bodies.angular_velocity[:, 0], rows.root.angular_velocity)
+
+
+def test_bodies_are_current_after_a_step(rows: Rows) -> None:
+    for _ in range(3):
+        rows.tick(rows.model.robot.default_position + 0.2 * torch.ones_like(rows.dofs.position))
+    assert_bodies_agree(rows)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bodies_are_current_after_explicit_torques(backend: str) -> None:
+    rows = make_rows(3, backend=backend, control="torque")
+    for _ in range(3):
+        rows.tick(torch.full_like(rows.dofs.position, 0.5))
+    assert_bodies_agree(rows)
+
+
+def test_new_control_step_clears_the_marks_of_the_last(rows: Rows) -> None:
+    rows.diverged.fill_(True)
+    rows.backend.begin(rows.diverged)
+    assert not rows.diverged.any()
+
+
+def test_row_with_a_target_that_is_no_number_is_marked_alone(rows: Rows) -> None:
+    control = rows.model.robot.default_position.expand_as(rows.dofs.position).clone()
+    control[1, 4] = float("nan")
+    rows.tick(control)
+    assert rows.diverged.tolist() == [False, True, False]
+    for part in (rows.root, rows.dofs, rows.bodies, rows.forces):
+        assert all(t.isfinite().all() for t in vars(part).values())
+
+
+def test_snapshot_continues_with_the_same_bytes(rows: Rows) -> None:
+    assert rows.backend.exact_resume
+    for _ in range(10):
+        rows.tick()
+    hidden = rows.backend.state()
+    kept = [[t.clone() for t in vars(part).values()] for part in (rows.root, rows.dofs, rows.bodies, rows.forces)]
+    for _ in range(50):
+        rows.tick()
+    first = rows.columns()
+    for part, tensors in zip((rows.root, rows.dofs, rows.bodies, rows.forces), kept, strict=True):
+        for t, old in zip(vars(part).values(), tensors, strict=True):
+            t.copy_(old)
+    rows.backend.load(hidden)
+    before = rows.columns()
+    rows.refresh()
+    assert rows.columns() == before  # nothing is stale after a restore
+    for _ in range(50):
+        rows.tick()
+    assert rows.columns() == first
+
+
+def test_kinematic_joints_go_to_their_targets_within_limits() -> None:
+    rows = make_rows(2, pendulum(), backend="kinematic")
+    rows.tick(torch.tensor([[0.5], [7.0]]))
+    assert_close(rows.dofs.position, torch.tensor([[0.5], [1.0]]))  # the range ends at 1
+    assert_close(rows.dofs.velocity, torch.tensor([[25.0], [50.0]]))  # over 4 × 0.005 s
+    assert_close(rows.root.position, torch.tensor([[0.0, 0.0, 1.0]] * 2))
+
+
+def test_kinematic_backend_plays_what_is_written_into_the_columns() -> None:
+    rows = make_rows(1, pendulum(), backend="kinematic")
+    rows.root.position[:, 0] = 4.0
+    rows.refresh()
+    assert_close(rows.bodies.position[0], torch.tensor([[4.0, 0.0, 1.0], [4.0, 0.0, 1.0]]))
+    assert not rows.forces.force.any()

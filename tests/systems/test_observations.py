@@ -1,0 +1,191 @@
+"""Every general observation term, how rows are lined up, and histories."""
+
+import math
+
+import pytest
+import torch
+from torch import tensor
+from torch.testing import assert_close
+
+from components.control import Action, EncoderBias
+from components.episode import Done
+from components.observation import History, HistoryLayout, Observation, ObservationNoise, Seen
+from components.robot import BaseFrame, Contact, ContactForce, DofState, RootState
+from engine import term
+from engine.errors import SceneError
+from systems import observations as seen
+from systems.tick import ACTUATE, OBSERVE, RESET
+from tests.systems.task_rows import generator, small_robot, terms
+
+AXES = {"dof": 2, "body": 4, "foot": 2, "termination": 1}
+
+
+def look(values, *, actor, critic, rows=1, level=None, rng=None, **options):
+    observation = Observation.make(rows, {"actor_observation": actor, "critic_observation": critic})
+    if level is None:
+        seen.observe(values, rng or generator(), observation, **options)
+    else:
+        noise = ObservationNoise(level=tensor(level))
+        seen.observe_under_curriculum(values, rng or generator(), noise, observation, **options)
+    return observation
+
+
+def test_general_terms():
+    robot = small_robot()
+    dofs = DofState.make(1, AXES, position=[0.5, -0.2], velocity=[3.0, 4.0])
+    assert_close(seen.joint_position(dofs, robot), tensor([[0.4, -0.3]]))
+    bias = EncoderBias.make(1, AXES, value=[0.01, -0.01])
+    assert_close(seen.measured_joint_position(dofs, robot, bias), tensor([[0.41, -0.31]]))
+    assert_close(dofs.position, tensor([[0.5, -0.2]]))
+    assert_close(seen.joint_velocity(dofs), tensor([[3.0, 4.0]]))
+    assert_close(seen.last_action(Action.make(1, AXES, value=[1.0, 2.0], previous=9.0)), tensor([[1.0, 2.0]]))
+    base = BaseFrame.make(
+        1, linear_velocity=[1.0, 2.0, 3.0], angular_velocity=[4.0, 5.0, 6.0], gravity=[0.0, 0.6, -0.8]
+    )
+    assert seen.base_linear_velocity(base).tolist() == [[1.0, 2.0, 3.0]]
+    assert seen.base_angular_velocity(base).tolist() == [[4.0, 5.0, 6.0]]
+    assert_close(seen.projected_gravity(base), tensor([[0.0, 0.6, -0.8]]))
+    assert_close(seen.base_height(RootState.make(1, position=[1.0, 2.0, 0.7])), tensor([[0.7]]))
+
+
+def test_feet_are_seen_foot_by_foot():
+    forces = ContactForce.make(1, AXES)
+    forces.force[0, 1], forces.force[0, 2] = tensor([1.0, 2.0, 3.0]), tensor([4.0, 5.0, 6.0])
+    assert seen.feet_force(forces, small_robot()).tolist() == [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
+    assert seen.feet_touching(Contact.make(1, AXES, touching=[True, False])).tolist() == [[1.0, 0.0]]
+
+
+def test_terms_stand_in_order_of_declaration_and_shared_ones_are_evaluated_once():
+    calls = []
+
+    def counted():
+        calls.append(1)
+        return tensor([[1.0, 2.0]])
+
+    values = terms(
+        shared=(tensor([[0.0, 0.0]]), {}),
+        secret=(tensor([[3.0]]), {"groups": ("critic",)}),
+        own=(tensor([[4.0]]), {"groups": ("actor",)}),
+    )
+    values._bound[0] = ("shared", counted, {})
+    observation = look(values, actor=3, critic=3, noisy=False)
+    assert observation.actor.tolist() == [[1.0, 2.0, 4.0]]
+    assert observation.critic.tolist() == [[1.0, 2.0, 3.0]]
+    assert len(calls) == 1
+
+
+def test_noise_is_uniform_within_its_range_drawn_for_every_number_and_not_for_the_critic():
+    rows = 4000
+    values = terms(a=(torch.ones(rows, 2), {"noise": 0.25}), b=(torch.ones(rows, 1), {}))
+    observation = look(values, actor=3, critic=3, rows=rows)
+    noisy = observation.actor[:, :2] - 1.0
+    assert -0.25 <= float(noisy.min()) < -0.249 and 0.249 < float(noisy.max()) <= 0.25
+    assert abs(float(noisy.mean())) < 0.01
+    assert abs(float((noisy[:, 0] * noisy[:, 1]).mean())) < 0.002  # var 0.25² / 3 = 0.02 if they were the same
+    assert_close(observation.actor[:, 2], torch.ones(rows))
+    assert_close(observation.critic, torch.ones(rows, 3))
+
+
+def test_noise_comes_before_clip_and_clip_before_scale():
+    rows = 2000
+    settings = {"noise": 0.5, "clip": 1.2, "scale": 2.0}
+    observation = look(terms(a=(torch.ones(rows, 1), settings)), actor=1, critic=1, rows=rows)
+    assert float(observation.actor.max()) == pytest.approx(2.4)  # (1 + 0.5) clipped to 1.2, doubled
+    assert float(observation.actor.min()) == pytest.approx(1.0, abs=0.01)
+    assert_close(observation.critic, torch.full((rows, 1), 2.0))
+
+
+def test_clip_and_scale_belong_to_their_own_columns():
+    values = terms(
+        a=(tensor([[5.0, -5.0]]), {"clip": 2.0}), b=(tensor([[5.0]]), {"scale": 0.1}), c=(tensor([[7.0]]), {})
+    )
+    observation = look(values, actor=4, critic=4)
+    assert_close(observation.actor, tensor([[2.0, -2.0, 0.5, 7.0]]))
+    assert_close(observation.critic, tensor([[2.0, -2.0, 0.5, 7.0]]))
+
+
+def test_the_limit_bounds_every_number():
+    observation = look(terms(a=(tensor([[500.0, -500.0, 3.0]]), {})), actor=3, critic=3, limit=100.0)
+    assert observation.actor.tolist() == observation.critic.tolist() == [[100.0, -100.0, 3.0]]
+
+
+def test_evaluation_is_without_noise_and_a_curriculum_scales_it():
+    values = terms(a=(torch.zeros(2000, 1), {"noise": 1.0}))
+    assert not look(values, actor=1, critic=1, rows=2000, noisy=False).actor.any()
+    level = look(values, actor=1, critic=1, rows=2000, level=0.1).actor
+    assert 0.099 < float(level.max()) <= 0.1
+
+
+# -- histories -----------------------------------------------------------------------------------------
+
+OBSERVED = ("a[0]", "a[1]", "b", "history[0]")
+REMEMBERED = ("a@1[0]", "a@1[1]", "a@2[0]", "a@2[1]", "b@1")
+
+
+def test_a_history_is_term_by_term_newest_first_each_with_its_own_length():
+    layout = HistoryLayout(actor=tensor(seen.lay_out(OBSERVED, REMEMBERED)), critic=tensor([], dtype=torch.int64))
+    axes = {"actor_observation": 4, "critic_observation": 1, "actor_history": 5, "critic_history": 0}
+    history = History.make(1, axes)
+    recorded = []
+    for tick in (1.0, 2.0, 3.0):
+        now = Seen.make(1, axes, actor=[10 * tick, 10 * tick + 1, 100 * tick, -1.0])
+        seen.push_history(now, layout, history)
+        recorded.append(history.actor[0].tolist())
+    assert recorded == [
+        [10.0, 11.0, 0.0, 0.0, 100.0],
+        [20.0, 21.0, 10.0, 11.0, 200.0],
+        [30.0, 31.0, 20.0, 21.0, 300.0],
+    ]
+
+
+def test_ended_rows_forget_and_what_was_seen_is_kept():
+    axes = {"actor_observation": 2, "critic_observation": 1, "actor_history": 2, "critic_history": 1, "termination": 1}
+    history = History.make(2, axes, actor=5.0, critic=6.0)
+    seen.reset_history(Done.make(2, axes, ended=[True, False]), history)
+    assert history.actor.tolist() == [[0.0, 0.0], [5.0, 5.0]] and history.critic.tolist() == [[0.0], [6.0]]
+    kept = Seen.make(1, axes)
+    seen.keep_seen(Observation.make(1, axes, actor=[1.0, 2.0], critic=3.0), kept)
+    assert kept.actor.tolist() == [[1.0, 2.0]] and kept.critic.tolist() == [[3.0]]
+
+
+def test_the_layout_follows_the_axes_of_the_table():
+    axes = {
+        "actor_observation": OBSERVED,
+        "actor_history": REMEMBERED,
+        "critic_observation": ("b",),
+        "critic_history": (),
+    }
+    layout = seen.make_layout(axes, 0, torch.device("cpu"))
+    # observation has 4 columns; a@2 comes from a@1, which is columns 0 and 1 of the history
+    assert layout.actor.tolist() == [0, 1, 4, 5, 2] and layout.critic.tolist() == []
+
+
+def test_history_systems_exist_only_where_a_term_asks_for_them():
+    plain = seen.observations({"velocity": term(seen.joint_velocity)})
+    assert set(plain.systems) == {OBSERVE} and plain.components == [Observation]
+    bundle = seen.observations(
+        {"velocity": term(seen.joint_velocity, history=4, groups=("actor",)), "c": term(seen.joint_position)}
+    )
+    assert [s.name for s in bundle.systems[OBSERVE]] == ["observe", "keep_seen"]
+    assert [s.name for s in bundle.systems[ACTUATE] + bundle.systems[RESET]] == ["push_history", "reset_history"]
+    assert list(bundle.axes["actor_history"].terms) == [f"velocity@{i}" for i in (1, 2, 3, 4)]
+    assert list(bundle.axes["actor_observation"].terms) == ["velocity", "c", "actor_history"]
+    assert list(bundle.axes["critic_observation"].terms) == ["c"]
+
+
+@pytest.mark.parametrize("groups", ["actor", ("actor", "referee")])
+def test_an_unknown_group_is_refused(groups):
+    with pytest.raises(SceneError) as error:
+        seen.observations({"velocity": term(seen.joint_velocity, groups=groups)})
+    assert str(error.value) == f"Observation `velocity` says groups={groups!r}; give a tuple of 'actor' and 'critic'."
+
+
+def test_a_group_that_sees_nothing_is_refused():
+    with pytest.raises(SceneError) as error:
+        seen.observations({"velocity": term(seen.joint_velocity, groups=("actor",))})
+    assert str(error.value) == "No observation term is for the critic; give at least one with groups=('critic',)."
+
+
+def test_infinity_stays_out_of_a_clipped_column():
+    observation = look(terms(a=(tensor([[math.inf]]), {"clip": 3.0}), b=(tensor([[1.0]]), {})), actor=2, critic=2)
+    assert observation.actor.tolist() == [[3.0, 1.0]]

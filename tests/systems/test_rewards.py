@@ -1,0 +1,178 @@
+"""Every general reward term by hand, and how they are added up."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import tensor
+from torch.testing import assert_close
+
+from components.control import Action, DofTorque, PreviousDof
+from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
+from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, RootState
+from engine import term
+from systems import rewards as earn
+from systems.quaternion import from_euler
+from tests.systems.task_rows import matrix, random_rotations, small_robot, terms
+
+AXES = {"dof": 2, "body": 4, "foot": 2, "termination": 1, "reward": 2}
+LIMITS = SoftLimits(position=tensor(0.5), velocity=tensor(0.9), torque=tensor(0.8))
+
+
+def test_alive_counts_every_tick_and_failed_only_failures():
+    assert earn.alive(Episode.make(2, AXES)).tolist() == [1.0, 1.0]
+    done = Done.make(
+        3, AXES, ended=[True, True, False], terminated=[True, False, False], truncated=[False, True, False]
+    )
+    assert earn.failed(done).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_action_rate_is_the_squared_change():
+    action = Action.make(1, AXES, value=[1.0, -2.0], previous=[0.5, 1.0])
+    assert_close(earn.action_rate(action), tensor([0.25 + 9.0]))
+
+
+def test_sums_of_squares_over_joints():
+    dofs = DofState.make(1, AXES, velocity=[3.0, -4.0])
+    assert_close(earn.torques(DofTorque.make(1, AXES, value=[3.0, -4.0])), tensor([25.0]))
+    assert_close(earn.dof_velocity(dofs), tensor([25.0]))
+    # ((3 - 1) / 0.02)² + ((-4 - -4) / 0.02)²
+    assert_close(earn.dof_acceleration(dofs, PreviousDof.make(1, AXES, velocity=[1.0, -4.0]), dt=0.02), tensor([1e4]))
+
+
+def test_energy_counts_only_work_that_is_done():
+    dofs, torque = DofState.make(1, AXES, velocity=[2.0, 3.0]), DofTorque.make(1, AXES, value=[5.0, -7.0])
+    assert_close(earn.energy(dofs, torque), tensor([10.0]))
+
+
+def test_orientation_is_how_far_gravity_leans():
+    assert_close(earn.orientation(BaseFrame.make(1, gravity=[0.3, -0.4, -0.87])), tensor([0.25]))
+
+
+def test_joint_limits_sum_what_lies_outside():
+    dofs = DofState.make(2, AXES, position=[[1.9, -2.0], [1.7, 0.0]])
+    assert_close(earn.joint_limits(dofs, small_robot()), tensor([0.1 + 0.2, 0.0]))
+
+
+def test_limits_follow_the_curriculum():
+    robot = small_robot()
+    dofs = DofState.make(1, AXES, position=[1.25, -1.5], velocity=[9.5, -12.0])
+    # inside is ±0.5 · 2 = ±1 rad, 0.9 · 10 = 9 rad/s (at most 1 each), 0.8 · 20 = 16 N·m
+    assert_close(earn.position_limits(dofs, robot, LIMITS), tensor([0.25 + 0.5]))
+    assert_close(earn.velocity_limits(dofs, robot, LIMITS), tensor([0.5 + 1.0]))
+    torque = DofTorque.make(1, AXES, value=[16.5, -20.0])
+    assert_close(earn.torque_limits(torque, robot, LIMITS), tensor([0.5 + 4.0]))
+    assert_close(earn.torque_limits(torque, robot, LIMITS, most=1.0), tensor([0.5 + 1.0]))
+
+
+def test_collisions_are_counted():
+    forces = ContactForce.make(1, AXES, self_contacts=3.0)
+    forces.force[0, 0] = tensor([0.0, 0.2, 0.0])
+    forces.force[0, 3] = tensor([0.0, 0.05, 0.0])
+    forces.force[0, 1] = 10.0
+    assert earn.self_collision(forces).tolist() == [3.0]
+    assert earn.collision(forces, small_robot(), bodies=("pelvis", "torso"), force=0.1).tolist() == [1.0]
+
+
+def test_slippage_is_the_speed_of_feet_that_bear_load():
+    bodies = BodyState.make(1, AXES)
+    bodies.linear_velocity[0, 1] = tensor([0.3, 0.4, 0.0])
+    bodies.linear_velocity[0, 2] = tensor([9.0, 0.0, 0.0])
+    bodies.linear_velocity[0, 0] = 5.0
+    contact = Contact.make(1, AXES, touching=[True, False])
+    assert_close(earn.slippage(bodies, contact, small_robot()), tensor([0.5]))
+
+
+def test_foot_terms_agree_with_rotation_matrices():
+    rotation, base = random_rotations(6, 4), random_rotations(6, seed=1)
+    bodies, root = BodyState.make(6, AXES, rotation=rotation), RootState.make(6, rotation=base)
+    tilted, turned = earn.foot_orientation(bodies, small_robot()), earn.foot_heading(bodies, root, small_robot())
+    for row in range(6):
+        lean = heading = 0.0
+        trunk = matrix(base[row])
+        for foot in (1, 2):
+            r = matrix(rotation[row, foot])
+            lean += np.linalg.norm((r.T @ [0, 0, -1])[:2])
+            difference = math.atan2(r[1, 0], r[0, 0]) - math.atan2(trunk[1, 0], trunk[0, 0])
+            heading += abs(math.atan2(math.sin(difference), math.cos(difference)))
+        assert tilted[row] == pytest.approx(lean, abs=1e-5)
+        assert turned[row] == pytest.approx(heading, abs=1e-4)
+
+
+def test_feet_turned_outwards_by_a_known_angle():
+    zero, out = torch.zeros(1), tensor([0.3])
+    bodies = BodyState.make(1, AXES, rotation=[1.0, 0, 0, 0])
+    bodies.rotation[0, 1] = from_euler(zero, zero, out)[0]
+    root = RootState.make(1, rotation=from_euler(zero, zero, tensor([-0.2]))[0].tolist())
+    assert_close(earn.foot_heading(bodies, root, small_robot()), tensor([0.5 + 0.2]))
+
+
+# -- the sum -------------------------------------------------------------------------------------------
+
+
+def summed(values, *, rows=1, lost=False, penalty=None, axes=AXES, **options):
+    done, episode, earned = (
+        Done.make(rows, axes, lost=lost),
+        Episode.make(rows, axes, reward_sums=1.0),
+        Reward.make(rows, axes),
+    )
+    if penalty is None:
+        earn.reward(values, done, episode, earned, dt=0.02, **options)
+    else:
+        earn.reward_under_curriculum(
+            values, done, PenaltyScale(value=tensor(penalty)), episode, earned, dt=0.02, **options
+        )
+    return earned, episode
+
+
+def test_terms_are_weighted_by_the_control_step_and_summed():
+    earned, episode = summed(terms(good=(tensor([2.0]), {"weight": 3.0}), bad=(tensor([4.0]), {"weight": -0.5})))
+    assert_close(earned.terms, tensor([[0.12, -0.04]]))
+    assert_close(earned.total, tensor([0.08]))
+    assert_close(episode.reward_sums, tensor([[1.12, 0.96]]))
+
+
+def test_an_error_with_a_std_becomes_one_on_target_and_falls_off():
+    values = terms(
+        near=(tensor([0.09, 0.0]), {"weight": 50.0, "std": 0.3}),
+        old=(tensor([0.06, 0.0]), {"weight": 50.0, "width": 0.03}),
+    )
+    earned, _ = summed(values, rows=2)
+    assert_close(earned.terms, tensor([[math.exp(-1.0), math.exp(-2.0)], [1.0, 1.0]]))
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_counts_nothing(broken):
+    plain, tracked = (tensor([broken]), {"weight": 1.0}), (tensor([math.nan]), {"weight": 1.0, "std": 0.1})
+    earned, episode = summed(terms(plain=plain, tracked=tracked))
+    assert earned.terms.tolist() == [[0.0, 0.0]] and earned.total.tolist() == [0.0]
+    assert bool(episode.reward_sums.isfinite().all())
+
+
+def test_a_lost_tick_earns_nothing():
+    earned, _ = summed(terms(good=(tensor([1.0]), {}), failed=(tensor([1.0]), {"weight": -200.0})), lost=True)
+    assert earned.terms.tolist() == [[0.0, 0.0]] and earned.total.tolist() == [0.0]
+
+
+def test_the_penalty_curriculum_scales_only_what_is_registered_as_a_penalty():
+    values = terms(good=(tensor([1.0]), {"weight": 50.0}), bad=(tensor([1.0]), {"weight": -50.0, "penalty": True}))
+    earned, _ = summed(values, penalty=0.1)
+    assert_close(earned.terms, tensor([[1.0, -0.1]]))
+
+
+def test_only_positive_cuts_the_sum_but_not_the_price_of_failure():
+    values = terms(
+        bad=(tensor([1.0, 0.0]), {"weight": -50.0}), failed=(tensor([1.0, 0.0]), {"weight": -200.0, "unclipped": True})
+    )
+    earned, _ = summed(values, rows=2, only_positive=True)
+    assert_close(earned.total, tensor([-4.0, 0.0]))
+    free, _ = summed(values, rows=2)
+    assert_close(free.total, tensor([-5.0, 0.0]))
+
+
+def test_the_combiner_reads_the_curriculum_only_where_a_term_is_a_penalty():
+    plain, scaled = term(earn.torques, weight=-1.0), term(earn.torques, weight=-1.0, penalty=True)
+    assert PenaltyScale not in earn.rewards({"torques": plain}).reads
+    system = earn.rewards({"torques": scaled})
+    assert PenaltyScale in system.reads and system.name == "reward"

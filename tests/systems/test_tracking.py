@@ -1,0 +1,351 @@
+"""Motion tracking: targets, every tracking term and the reset against numpy loops; the task as a whole."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, tensor
+from torch.testing import assert_close
+
+from components.episode import Done
+from components.motion import (
+    AnchorView,
+    MotionCursor,
+    MotionFar,
+    MotionReference,
+    RelativeTarget,
+    TrackedState,
+)
+from components.robot import DofState, RootState
+from engine.errors import SceneError
+from systems import tracking as task
+from systems import tracking_terms as track
+from systems.quaternion import from_euler, multiply
+from tests.systems.task_rows import (
+    about,
+    generator,
+    matrix,
+    matrix_angle,
+    random_rotations,
+    small_bodies,
+    small_robot,
+)
+
+AXES = {"dof": 2, "tracked": 4, "viewed": 5, "termination": 1}
+ROWS, BODIES, ANCHOR = 5, 4, 3
+
+
+@dataclass
+class Rows:
+    """Random robots and references."""
+
+    tracked: TrackedState
+    reference: MotionReference
+    dofs: DofState
+    target: RelativeTarget
+
+
+@pytest.fixture
+def rows() -> Rows:
+    rng = generator(7)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn((ROWS, *shape), generator=rng)
+
+    tracked = TrackedState.make(
+        ROWS, AXES, position=draw(4, 3), rotation=random_rotations(ROWS, 4), linear_velocity=draw(4, 3), angular_velocity=draw(4, 3)
+    )  # fmt: skip
+    reference = MotionReference.make(
+        ROWS, AXES, dof_position=draw(2), dof_velocity=draw(2), body_position=draw(4, 3),
+        body_rotation=random_rotations(ROWS, 4, seed=1), body_linear_velocity=draw(4, 3), body_angular_velocity=draw(4, 3),
+    )  # fmt: skip
+    target = RelativeTarget.make(ROWS, AXES)
+    task.align_reference(tracked, reference, small_bodies(), target)
+    return Rows(tracked, reference, DofState.make(ROWS, AXES, position=draw(2), velocity=draw(2)), target)
+
+
+def numbers(value: Tensor) -> np.ndarray:
+    return value.numpy().astype(np.float64)
+
+
+def close(value: Tensor, expected: Any, tolerance: float = 2e-5) -> None:
+    np.testing.assert_allclose(numbers(value), np.asarray(expected, dtype=np.float64), atol=tolerance)
+
+
+# -- targets -------------------------------------------------------------------------------------------
+
+
+def aligned(rows: Rows, row: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Positions and rotation matrices of the re-placed reference of one row, by the definition."""
+    place, theirs = numbers(rows.tracked.position[row]), numbers(rows.reference.body_position[row])
+    turn = matrix(rows.tracked.rotation[row, ANCHOR]) @ matrix(rows.reference.body_rotation[row, ANCHOR]).T
+    heading = about("z", math.atan2(turn[1, 0], turn[0, 0]))
+    origin = np.array([place[ANCHOR, 0], place[ANCHOR, 1], theirs[ANCHOR, 2]])
+    positions = [origin + heading @ (theirs[b] - theirs[ANCHOR]) for b in range(BODIES)]
+    return positions, [heading @ matrix(rows.reference.body_rotation[row, b]) for b in range(BODIES)]
+
+
+def test_the_reference_is_replaced_at_the_robots_place_and_heading(rows: Rows) -> None:
+    for row in range(ROWS):
+        positions, rotations = aligned(rows, row)
+        for body in range(BODIES):
+            close(rows.target.position[row, body], positions[body])
+            close(tensor(matrix(rows.target.rotation[row, body])), rotations[body])
+
+
+def test_a_robot_that_only_drifted_and_turned_is_on_target(rows: Rows) -> None:
+    turn = about("z", 2.5)
+    for row in range(ROWS):
+        for body in range(BODIES):
+            moved = turn @ numbers(rows.reference.body_position[row, body]) + [3.0, -2.0, 0.0]
+            rows.tracked.position[row, body] = tensor(moved)
+    heading = from_euler(torch.zeros(1), torch.zeros(1), tensor([2.5]))
+    rows.tracked.rotation.copy_(multiply(heading.unsqueeze(0), rows.reference.body_rotation))
+    task.align_reference(rows.tracked, rows.reference, small_bodies(), rows.target)
+    close(track.body_position(rows.tracked, rows.target), np.zeros(ROWS), 1e-9)
+    close(track.body_orientation(rows.tracked, rows.target), np.zeros(ROWS), 1e-9)
+    assert not track.end_effector_height(rows.tracked, rows.target, small_bodies(), most=1e-4).any()
+
+
+def test_the_anchor_sees_bodies_and_target(rows: Rows) -> None:
+    view = AnchorView.make(ROWS, AXES)
+    task.derive_anchor_view(rows.tracked, rows.reference, small_bodies(), view)
+    for row in range(ROWS):
+        place, back = numbers(rows.tracked.position[row, ANCHOR]), matrix(rows.tracked.rotation[row, ANCHOR]).T
+        bodies = [(rows.tracked.position[row, b], rows.tracked.rotation[row, b]) for b in range(BODIES)]
+        goal = (rows.reference.body_position[row, ANCHOR], rows.reference.body_rotation[row, ANCHOR])
+        for i, (position, rotation) in enumerate([*bodies, goal]):
+            close(view.position[row, i], back @ (numbers(position) - place))
+            close(view.rotation[row, i], (back @ matrix(rotation))[:, :2].reshape(-1))
+    assert_close(track.anchor_position(view), view.position[:, 4])
+    assert_close(track.anchor_orientation(view), view.rotation[:, 4])
+    assert_close(track.bodies_position(view), view.position[:, :4].reshape(ROWS, 12))
+    assert_close(track.bodies_orientation(view), view.rotation[:, :4].reshape(ROWS, 24))
+
+
+def test_tracked_bodies_become_indices() -> None:
+    robot = small_robot(tracked_bodies=("torso", "left_foot"), end_effectors=("left_foot",))
+    found = task.tracked_bodies(robot)
+    assert (found.body_index.tolist(), found.anchor, found.end_effectors.tolist()) == ([3, 1], 0, [1])
+    with pytest.raises(SceneError) as error:
+        task.tracked_bodies(small_robot(tracked_bodies=("torso",)))
+    assert str(error.value) == "Robot 'small' tracks torso, but not 'left_foot'; track it too."
+
+
+# -- rewards -------------------------------------------------------------------------------------------
+
+
+def test_anchor_errors_are_in_the_world(rows: Rows) -> None:
+    position = track.global_anchor_position(rows.tracked, rows.reference, small_bodies())
+    orientation = track.global_anchor_orientation(rows.tracked, rows.reference, small_bodies())
+    for row in range(ROWS):
+        apart = numbers(rows.tracked.position[row, ANCHOR]) - numbers(rows.reference.body_position[row, ANCHOR])
+        close(position[row], apart @ apart)
+        pair = matrix(rows.tracked.rotation[row, ANCHOR]), matrix(rows.reference.body_rotation[row, ANCHOR])
+        close(orientation[row], matrix_angle(*pair) ** 2, 1e-4)
+
+
+def test_body_errors_are_means_over_bodies_against_the_replaced_reference(rows: Rows) -> None:
+    position, orientation = (
+        track.body_position(rows.tracked, rows.target),
+        track.body_orientation(rows.tracked, rows.target),
+    )
+    for row in range(ROWS):
+        positions, rotations = aligned(rows, row)
+        apart = [np.sum((numbers(rows.tracked.position[row, b]) - positions[b]) ** 2) for b in range(BODIES)]
+        turned = [matrix_angle(matrix(rows.tracked.rotation[row, b]), rotations[b]) ** 2 for b in range(BODIES)]
+        close(position[row], np.mean(apart), 1e-4)
+        close(orientation[row], np.mean(turned), 1e-4)
+
+
+def test_velocity_errors_are_means_of_squared_norms_in_the_world(rows: Rows) -> None:
+    linear = track.body_linear_velocity(rows.tracked, rows.reference)
+    angular = track.body_angular_velocity(rows.tracked, rows.reference)
+    v = numbers(rows.tracked.linear_velocity) - numbers(rows.reference.body_linear_velocity)
+    w = numbers(rows.tracked.angular_velocity) - numbers(rows.reference.body_angular_velocity)
+    close(linear, (v**2).sum(-1).mean(-1))
+    close(angular, (w**2).sum(-1).mean(-1))
+
+
+def test_world_errors_also_average_over_axes_and_may_pick_bodies(rows: Rows) -> None:
+    apart = (numbers(rows.tracked.position) - numbers(rows.reference.body_position)) ** 2
+    bodies = small_bodies()
+    close(track.world_position(rows.tracked, rows.reference, bodies), apart.mean((1, 2)))
+    feet = track.world_position(rows.tracked, rows.reference, bodies, of=(".*_foot",))
+    close(feet, apart[:, 1:3].mean((1, 2)))
+    turned = [
+        [
+            matrix_angle(matrix(rows.tracked.rotation[r, b]), matrix(rows.reference.body_rotation[r, b])) ** 2
+            for b in range(BODIES)
+        ]
+        for r in range(ROWS)
+    ]
+    close(track.world_rotation(rows.tracked, rows.reference, bodies), np.mean(turned, 1), 1e-4)
+    close(track.world_rotation(rows.tracked, rows.reference, bodies, of=("torso",)), np.array(turned)[:, 3], 1e-4)
+    v = numbers(rows.tracked.linear_velocity) - numbers(rows.reference.body_linear_velocity)
+    w = numbers(rows.tracked.angular_velocity) - numbers(rows.reference.body_angular_velocity)
+    close(track.world_linear_velocity(rows.tracked, rows.reference), (v**2).mean((1, 2)))
+    close(track.world_angular_velocity(rows.tracked, rows.reference), (w**2).mean((1, 2)))
+
+
+def test_joint_errors_are_means_over_joints(rows: Rows) -> None:
+    q = numbers(rows.dofs.position) - numbers(rows.reference.dof_position)
+    v = numbers(rows.dofs.velocity) - numbers(rows.reference.dof_velocity)
+    close(track.dof_position_error(rows.dofs, rows.reference), (q**2).mean(-1))
+    close(track.dof_velocity_error(rows.dofs, rows.reference), (v**2).mean(-1))
+
+
+# -- terminations --------------------------------------------------------------------------------------
+
+
+def upright(count: int) -> tuple[TrackedState, MotionReference, RelativeTarget]:
+    one = [1.0, 0.0, 0.0, 0.0]
+    return (
+        TrackedState.make(count, AXES, rotation=one),
+        MotionReference.make(count, AXES, body_rotation=one),
+        RelativeTarget.make(count, AXES, rotation=one),
+    )
+
+
+def test_the_anchor_may_not_leave_the_references_height() -> None:
+    tracked, reference, _ = upright(3)
+    tracked.position[:, ANCHOR, 2] = tensor([0.26, -0.26, 0.24])
+    tracked.position[:, 0, 2] = 5.0
+    assert track.anchor_height(tracked, reference, small_bodies(), most=0.25).tolist() == [True, True, False]
+
+
+def test_the_anchor_may_not_tilt_away_from_the_reference(rows: Rows) -> None:
+    fallen = track.anchor_tilt(rows.tracked, rows.reference, small_bodies(), most=0.8)
+    for row in range(ROWS):
+        ours = (matrix(rows.tracked.rotation[row, ANCHOR]).T @ [0, 0, -1])[2]
+        theirs = (matrix(rows.reference.body_rotation[row, ANCHOR]).T @ [0, 0, -1])[2]
+        assert bool(fallen[row]) == (abs(theirs - ours) > 0.8)
+    assert fallen.any() and not fallen.all()
+    tracked, reference, _ = upright(2)
+    zero = torch.zeros(2)
+    tracked.rotation[:, ANCHOR] = from_euler(zero, tensor([1.36, 1.38]), zero)  # 1 - cos = 0.791, 0.810
+    assert track.anchor_tilt(tracked, reference, small_bodies(), most=0.8).tolist() == [False, True]
+
+
+def test_end_effectors_may_not_leave_the_targets_height() -> None:
+    tracked, _, target = upright(3)
+    tracked.position[0, 1, 2] = 0.26
+    tracked.position[1, 2, 2] = -0.26
+    tracked.position[2, 0, 2] = 5.0  # not an end effector
+    assert track.end_effector_height(tracked, target, small_bodies(), most=0.25).tolist() == [True, True, False]
+
+
+def test_no_body_may_leave_the_radius_around_the_reference() -> None:
+    tracked, reference, _ = upright(2)
+    tracked.position[0, 2] = tensor([0.9, 1.2, 0.1])  # 1.503 m
+    tracked.position[1, 2] = tensor([0.9, 1.2, 0.0])  # 1.5 m exactly is not beyond
+    far = MotionFar(threshold=tensor(1.5001))
+    assert track.motion_far(tracked, reference, far).tolist() == [True, False]
+
+
+def test_joints_together_may_not_leave_the_reference() -> None:
+    dofs = DofState.make(2, AXES, position=[[0.3, 0.4], [0.3, 0.3]])
+    assert track.dof_far(dofs, MotionReference.make(2, AXES), most=0.49).tolist() == [True, False]
+
+
+# -- observations --------------------------------------------------------------------------------------
+
+
+def test_the_command_is_the_references_joints(rows: Rows) -> None:
+    expected = torch.cat((rows.reference.dof_position, rows.reference.dof_velocity), 1)
+    assert torch.equal(track.command(rows.reference), expected)
+
+
+def test_targets_are_seen_from_the_heading_of_each_rows_own_root(rows: Rows) -> None:
+    offset, position = (
+        track.target_offset(rows.tracked, rows.reference),
+        track.target_position(rows.tracked, rows.reference),
+    )
+    for row in range(ROWS):
+        root = matrix(rows.tracked.rotation[row, 0])
+        back = about("z", -math.atan2(root[1, 0], root[0, 0]))
+        ours, theirs = numbers(rows.tracked.position[row]), numbers(rows.reference.body_position[row])
+        close(offset[row], np.concatenate([back @ (theirs[b] - ours[b]) for b in range(BODIES)]))
+        close(position[row], np.concatenate([back @ (theirs[b] - ours[0]) for b in range(BODIES)]))
+
+
+def test_phase_is_the_share_of_the_rows_own_clip() -> None:
+    class Library:
+        seconds = tensor([2.0, 8.0])
+
+    cursor = MotionCursor.make(2, clip=[0, 1], time=[1.0, 2.0])
+    assert track.phase(cursor, Library()).tolist() == [[0.5], [0.25]]  # type: ignore[arg-type]
+
+
+# -- reset ---------------------------------------------------------------------------------------------
+
+FACING = from_euler(tensor([0.3]), tensor([-0.2]), tensor([1.0]))[0]
+
+
+def reset(monkeypatch: pytest.MonkeyPatch, count: int, ended: Any, **noise: Any) -> tuple[RootState, DofState]:
+    """Reset onto a made-up reference: position (1, 2, 3), turned, moving, joints at 0.5 and 1.75."""
+
+    def sample(library: Any, clip: Tensor, time: Tensor) -> tuple[Tensor, ...]:
+        assert time.tolist() == [4.0] * count  # the moment at which the episode starts
+        made = ([1.0, 2.0, 3.0], FACING.tolist(), [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.5, 1.75], [7.0, 8.0])
+        return tuple(tensor(value).expand(count, -1) for value in made)
+
+    monkeypatch.setattr(task, "sample_root_and_dofs", sample)
+    root, dofs = RootState.make(count, position=-1.0), DofState.make(count, AXES, position=-1.0)
+    cursor = MotionCursor.make(count, start=4.0, time=4.02)
+    library: Any = None
+    done = Done.make(count, AXES, ended=ended)
+    task.reset_to_reference(done, library, cursor, small_robot(), generator(), root, dofs, **noise)
+    return root, dofs
+
+
+def test_without_noise_ended_rows_are_exactly_where_their_clip_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, dofs = reset(monkeypatch, 2, [True, False], **task.NO_RESET_NOISE)
+    assert root.position.tolist() == [[1.0, 2.0, 3.0], [-1.0, -1.0, -1.0]]
+    assert torch.equal(root.rotation, torch.stack((FACING, torch.zeros(4))))
+    assert_close(root.linear_velocity[0], tensor([0.1, 0.2, 0.3]))
+    assert_close(root.angular_velocity[0], tensor([0.4, 0.5, 0.6]))
+    assert dofs.position.tolist() == [[0.5, 1.75], [-1.0, -1.0]]
+    assert dofs.velocity.tolist() == [[7.0, 8.0], [0.0, 0.0]]
+
+
+def test_reset_noise_fills_its_ranges_and_joints_stay_within_soft_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, dofs = reset(monkeypatch, 6000, True)
+
+    def spans(value: Tensor, centre: list[float], half: list[float]) -> None:
+        apart = value - tensor(centre)
+        assert bool((apart.abs() <= tensor(half) + 1e-5).all())
+        assert bool((apart.amax(0) > 0.98 * tensor(half)).all()) and bool((apart.amin(0) < -0.98 * tensor(half)).all())
+
+    spans(root.position, [1.0, 2.0, 3.0], [0.05, 0.05, 0.01])
+    spans(root.linear_velocity, [0.1, 0.2, 0.3], [0.5, 0.5, 0.2])
+    spans(root.angular_velocity, [0.4, 0.5, 0.6], [0.52, 0.52, 0.78])
+    spans(dofs.position[:, :1], [0.5], [0.1])
+    assert 1.65 <= float(dofs.position[:, 1].min()) < 1.652 and float(dofs.position[:, 1].max()) == pytest.approx(1.8)
+    assert dofs.velocity[0].tolist() == dofs.velocity[1].tolist() == [7.0, 8.0]
+
+
+def test_reset_turns_by_euler_angles_about_world_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, _ = reset(monkeypatch, 3000, True)
+    found = []
+    for q in root.rotation:
+        r = matrix(q) @ matrix(FACING).T  # premultiplied: roll, then pitch, then yaw about fixed axes
+        found.append((math.atan2(r[2, 1], r[2, 2]), -math.asin(r[2, 0]), math.atan2(r[1, 0], r[0, 0])))
+    angles = np.array(found)
+    half = np.array([0.1, 0.1, 0.2])
+    assert bool((np.abs(angles) <= half + 1e-5).all())
+    assert bool((angles.max(0) > 0.98 * half).all()) and bool((angles.min(0) < -0.98 * half).all())
+
+
+def test_joint_velocity_noise_is_there_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, dofs = reset(monkeypatch, 4000, True, joint_velocity=0.5)
+    apart = dofs.velocity - tensor([7.0, 8.0])
+    assert 0.49 < float(apart.max()) <= 0.5 and -0.5 <= float(apart.min()) < -0.49
+
+
+def test_noise_is_drawn_for_every_row_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, dofs = reset(monkeypatch, 50, True)
+    assert len(root.position[:, 0].unique()) == len(dofs.position[:, 0].unique()) == 50

@@ -1,0 +1,279 @@
+"""The tracking task as a whole: it builds, is proven fresh, resets in place, and stays within its budget."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import tensor
+from torch.testing import assert_close
+
+from components.control import Action, ActionDelay, DofTorque
+from components.episode import Done, Episode, PushTimer, Reward, Rewritten
+from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedBodies, TrackedState
+from components.observation import History, Observation
+from components.robot import BaseFrame, BodyState, DofState, Robot, RootState
+from engine import BuildError, Scene, Simulation, Write, build, system, table, term
+from engine.timing import count_operations
+from scenes.robots.humanoid import humanoid
+from systems import observations as seen
+from systems import rewards as earn
+from systems import terminations as end
+from systems import tracking as task
+from systems import tracking_terms as track
+from systems.actuation import actuation
+from systems.episode import curricula, episode
+from systems.kinematics import derive_base_frame, derive_tracked_state, kinematics
+from systems.motion import build_library, sample_root_and_dofs
+from systems.motion_files import read_clips
+from systems.physics import physics
+from systems.physics.model import RobotModel, build_robot
+from systems.quaternion import rotate_inverse
+from systems.randomization import randomization
+from systems.tick import ACT, OBSERVE, TICK
+from systems.tracking import NO_RESET_NOISE, modern_observations, modern_rewards, modern_terminations, tracking
+
+SENSOR = (0.045, 0.0, -0.083)
+OTHERS = {"begin_physics", "step_physics", "refresh_kinematics", "restart_physics", "wiggle"}
+MOTION = {"advance_motion", "sample_reference", "draw_motion"}
+
+
+def wiggle(action: Write[Action]) -> None:
+    """Stand in for a policy: the same small action for everybody."""
+    action.previous.copy_(action.value)
+    action.value.fill_(0.05)
+
+
+@pytest.fixture(scope="module")
+def model() -> RobotModel:
+    return build_robot(humanoid(), self_collision=True)
+
+
+@pytest.fixture(scope="module")
+def library(model: RobotModel) -> MotionLibrary:
+    return build_library(read_clips("squat"), model.robot, model)
+
+
+def scene(model: RobotModel, library: MotionLibrary, rows: int = 8, **changes: Any) -> Scene:
+    options: dict[str, Any] = {
+        "rewards": modern_rewards(),
+        "terminations": modern_terminations(),
+        "observations": modern_observations(),
+        **changes.pop("task", {}),
+    }
+    bundles = [
+        physics(model, rows=rows, nthread=1),
+        kinematics(sensor=SENSOR, feet=False),
+        changes.pop("actuation", actuation(latency=(0, 2))),
+        episode(seconds=10.0),
+        tracking(library, model.robot, **options),
+        *changes.pop("more", [randomization()]),
+    ]
+    bundles[2].systems = {ACT: [system(wiggle)], **bundles[2].systems}
+    assert not changes
+    return Scene(tables=[table("robot", rows=rows)], bundles=bundles, tick=TICK)
+
+
+def start(model: RobotModel, library: MotionLibrary, ticks: int = 1, **changes: Any) -> Simulation:
+    simulation = build(scene(model, library, **changes))
+    simulation.run(ticks)
+    return simulation
+
+
+def fail_row(simulation: Simulation, row: int) -> None:
+    """Lift a row's reference by a metre, so that the coming tick ends its episode in failure."""
+    simulation.world[MotionReference].body_position[row, :, 2] += 1.0
+
+
+def test_it_runs_and_everything_stays_finite(model: RobotModel, library: MotionLibrary) -> None:
+    simulation = start(model, library, 60)
+    world = simulation.world
+    for address, column in world.columns().items():
+        assert bool(column.isfinite().all()), address
+    assert world[Observation].actor.shape[1] == 2 * 19 + 3 + 6 + 3 + 3 + 3 * 19
+    assert world[Observation].critic.shape[1] == 2 * 19 + 9 + 6 + 3 * 19 + 9 * len(model.robot.tracked_bodies)
+    assert bool((world[Reward].total <= 0.1).all())  # perfect tracking earns 5 per second
+
+
+def test_the_first_tick_puts_every_row_onto_its_reference(model: RobotModel, library: MotionLibrary) -> None:
+    world = start(model, library, 1, task={"reset_noise": NO_RESET_NOISE, "noisy": False}).world
+    cursor, root, dofs = world[MotionCursor], world[RootState], world[DofState]
+    place, facing, linear, angular, joints, speeds = sample_root_and_dofs(library, cursor.clip, cursor.start)
+    for column, value in (
+        (root.position, place),
+        (root.rotation, facing),
+        (root.linear_velocity, linear),
+        (root.angular_velocity, angular),
+        (dofs.position, joints),
+        (dofs.velocity, speeds),
+    ):
+        assert_close(column, value, atol=1e-5, rtol=0)
+    # the command is where to be one control step later: what the next tick's reward compares with
+    assert_close(cursor.time, cursor.start + 0.02)
+    _, _, _, _, next_joints, next_speeds = sample_root_and_dofs(library, cursor.clip, cursor.time)
+    assert_close(world[Observation].actor[:, :38], torch.cat((next_joints, next_speeds), 1), atol=1e-5, rtol=0)
+    assert len(world[Episode].step.unique()) > 4  # first episodes are spread
+
+
+def test_time_and_reference_move_by_one_step_and_reset_rows_start_over(
+    model: RobotModel, library: MotionLibrary
+) -> None:
+    simulation = start(model, library, 3, task={"start": "start"})
+    world = simulation.world
+    world[Episode].step.zero_()
+    before = world[MotionCursor].time.clone()
+    fail_row(simulation, 2)
+    simulation.run(1)
+    others = torch.arange(8) != 2
+    assert world[Done].terminated.tolist() == [i == 2 for i in range(8)]
+    assert_close(world[MotionCursor].time[others], before[others] + 0.02)
+    assert_close(world[MotionCursor].time[2], tensor(0.02))
+    assert world[Episode].step.tolist() == [int(i != 2) for i in range(8)]
+    assert not world[Action].value[2].any() and bool(world[Action].value[others].any())
+    assert not world[ActionDelay].queue[2].any()
+
+
+def test_the_first_observation_of_an_episode_is_of_that_episode(model: RobotModel, library: MotionLibrary) -> None:
+    simulation = start(model, library, 5, task={"noisy": False})
+    world = simulation.world
+    fail_row(simulation, 1)
+    world[PushTimer].wait[4] = 1
+    simulation.run(1)
+    assert bool(world[Done].ended[1]) and bool(world[PushTimer].due[4]) and bool(world[Rewritten].rows[4])
+    base, tracked, rows = (
+        BaseFrame.make(8),
+        TrackedState.make(8, {"tracked": model.robot.tracked_bodies}),
+        world[Observation],
+    )
+    derive_base_frame(world[RootState], base, sensor=SENSOR)
+    derive_tracked_state(world[BodyState], world[TrackedBodies], tracked)
+    anchor = world[TrackedBodies].anchor
+    _, _, _, _, joints, speeds = sample_root_and_dofs(library, world[MotionCursor].clip, world[MotionCursor].time)
+    apart = world[MotionReference].body_position[:, anchor] - tracked.position[:, anchor]
+    expected = torch.cat((joints, speeds, rotate_inverse(tracked.rotation[:, anchor], apart)), -1)
+    assert_close(rows.actor[:, :41], expected, atol=1e-5, rtol=0)
+    motion = torch.cat((base.linear_velocity, base.angular_velocity), -1)
+    assert_close(rows.actor[:, 47:53], motion, atol=1e-6, rtol=0)
+    dofs = torch.cat((world[DofState].velocity, world[Action].value), -1)
+    assert_close(rows.actor[:, -38:], dofs, atol=1e-6, rtol=0)
+
+
+def test_a_push_reaches_physics(model: RobotModel, library: MotionLibrary) -> None:
+    simulation = start(model, library, 2)
+    simulation.world[PushTimer].wait.fill_(100)
+    simulation.world[PushTimer].wait[0] = 1
+    simulation.run(1)
+    pushed = simulation.world[RootState].linear_velocity.clone()
+    simulation.run(1)
+    change = (simulation.world[RootState].linear_velocity - pushed)[0].norm()
+    assert float(change) < 0.5  # the pushed velocity went on; a forgotten push would fall back at once
+
+
+def test_forgetting_the_second_look_does_not_build(model: RobotModel, library: MotionLibrary) -> None:
+    broken = scene(model, library)
+    bundle = next(b for b in broken.bundles if b.name == "tracking")
+    bundle.systems = {**bundle.systems, OBSERVE: [s for s in bundle.systems[OBSERVE] if s.name == "observe"]}
+    with pytest.raises(BuildError, match=r"`observe` .* reads AnchorView"):
+        build(broken)
+
+
+def test_histories_hold_what_was_seen_in_the_ticks_before(model: RobotModel, library: MotionLibrary) -> None:
+    terms = {
+        "velocity": term(seen.joint_velocity, noise=0.5, history=2),
+        "gravity": term(seen.projected_gravity, groups=("critic",), history=1),
+    }
+    simulation = start(model, library, 1, task={"observations": terms})
+    world, recorded = simulation.world, []
+    assert not world[History].actor.any()
+    assert world[Observation].actor.shape[1] == 3 * 19 and world[Observation].critic.shape[1] == 3 * 19 + 2 * 3
+    for _ in range(3):
+        recorded.append((world[Observation].actor[:, :19].clone(), world[Observation].critic[:, 19:22].clone()))
+        world[Episode].step.zero_()
+        simulation.run(1)
+    running = ~world[Done].ended
+    past = torch.cat((recorded[2][0], recorded[1][0]), 1)  # newest first, as it was seen, noise included
+    assert torch.equal(world[Observation].actor[running, 19:], past[running])
+    assert torch.equal(world[Observation].critic[running, -3:], recorded[2][1][running])
+    fail_row(simulation, 0)
+    simulation.run(1)
+    assert bool(world[Done].ended[0]) and not world[Observation].actor[0, 19:].any()
+
+
+def test_the_humanoidverse_variant_builds_and_runs(model: RobotModel, library: MotionLibrary) -> None:
+    explicit = build_robot(humanoid(), control="torque")
+    rewards = {
+        "world_position": term(track.world_position, weight=1.0, width=0.03),
+        "torques": term(earn.torques, weight=-1e-6, penalty=True),
+        "torque_limits": term(earn.torque_limits, weight=-5.0, penalty=True),
+        "dof_acceleration": term(earn.dof_acceleration, weight=-1e-8),
+        "failed": term(earn.failed, weight=-200.0, unclipped=True),
+    }
+    terminations = {
+        "tilt": term(end.tilt),
+        "motion_far": term(track.motion_far),
+        "position_limit": term(end.position_limit),
+        "contact": term(end.contact, bodies=("torso_link",)),
+        **{name: each for name, each in modern_terminations().items() if each.settings},
+    }
+    for controller in ("P", "V", "T"):
+        simulation = start(
+            explicit,
+            library,
+            4,
+            actuation=actuation(
+                controller=controller, torque_noise=0.1, latency=(0, 2), limit=100.0, around="reference"
+            ),
+            task={"rewards": rewards, "terminations": terminations, "noise_curriculum": True},
+            more=[
+                curricula(
+                    penalty=0.1, penalty_adapts={"degree": 1e-5}, motion_far_adapts={}, limits_adapt={}, noise_adapts={}
+                ),
+                randomization(
+                    stiffness=(0.75, 1.25), damping=(0.75, 1.25), torque_noise=0.1, torque_noise_factor=(0.5, 1.5)
+                ),
+            ],
+        )
+        limit = simulation.world[Robot].torque_limit
+        assert bool((simulation.world[DofTorque].value.abs() <= limit).all())
+        assert bool(simulation.world[Reward].total.isfinite().all())
+
+
+def test_evaluation_needs_only_other_constants(model: RobotModel, library: MotionLibrary) -> None:
+    quiet = {
+        "terminations": modern_terminations(seconds=float("inf")), "noisy": False, "start": "start", "reset_noise": NO_RESET_NOISE
+    }  # fmt: skip
+    first, second = (start(model, library, 10, task=quiet, actuation=actuation(), more=[]).world for _ in range(2))
+    assert len(first[Observation].actor.unique(dim=0)) == 1  # all rows do the same
+    assert torch.equal(first[Observation].actor, second[Observation].actor)
+
+
+def operations(simulation: Simulation, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Operations of one tick outside physics and the motion library, whose sampling is done beforehand."""
+    world = simulation.world
+    sampled = sample_root_and_dofs(world[MotionLibrary], world[MotionCursor].clip, world[MotionCursor].start)
+    monkeypatch.setattr(task, "sample_root_and_dofs", lambda *_: sampled)
+    costs = count_operations(simulation.schedule)
+    return sum(c.operations for (_, name), c in costs.items() if name not in OTHERS | MOTION)
+
+
+def test_a_tick_with_a_failure_and_a_push_stays_within_its_share_of_the_budget(
+    model: RobotModel, library: MotionLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulation = start(model, library, 3)
+    world = simulation.world
+    world[Episode].step.zero_()
+    fail_row(simulation, 0)
+    world[PushTimer].wait[1] = 1
+    counted = operations(simulation, monkeypatch)
+    assert bool(world[Done].terminated[0]) and not world[Done].truncated.any() and bool(world[PushTimer].due[1])
+    assert counted <= 220
+
+
+def test_a_tick_in_which_nothing_happens_is_cheap(
+    model: RobotModel, library: MotionLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulation = start(model, library, 3)
+    simulation.world[Episode].step.zero_()
+    simulation.world[PushTimer].wait.fill_(100)
+    simulation.world[MotionCursor].time.copy_(simulation.world[MotionCursor].start + 0.02)
+    assert operations(simulation, monkeypatch) <= 160
+    assert not simulation.world[Rewritten].rows.any()
