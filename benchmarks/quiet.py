@@ -54,9 +54,11 @@ def alternate(
             break
     kept, dropped = {}, 0
     for name, segments in seen.items():
-        quiet = sorted(segments, key=lambda s: s.others)[:rounds] if sum(s.others <= limit for s in segments) < rounds else [
-            s for s in segments if s.others <= limit
-        ]
+        quiet = (
+            sorted(segments, key=lambda s: s.others)[:rounds]
+            if sum(s.others <= limit for s in segments) < rounds
+            else [s for s in segments if s.others <= limit]
+        )
         kept[name] = [s.seconds for s in quiet]
         dropped += len(segments) - len(quiet)
     return kept, dropped

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from mujoco.batch import Batch
 
@@ -26,6 +27,7 @@ from components.control import DofTarget
 from components.learning import Policy
 from components.physics import Physics
 from engine import Simulation, build
+from engine.schedule import Entry
 from engine.timing import count_operations, measure_time
 from scenes.motion_tracking import scene
 
@@ -42,22 +44,25 @@ def simulate(rows: int, learn: bool, **arguments: Any) -> Simulation:
 
 
 def bare_physics(simulation: Simulation, substeps: int, ticks: int) -> Callable[[], None]:
-    """A loop of `Batch.step` over a copy of the running simulations, with the controls they have now.
+    """A loop of `Batch.step` over the states and controls of the next ticks, recorded while the task runs them."""
+    running = simulation.world[Physics].backend._batch
+    batch = Batch(running.model, running.nsim, running.nthread)
+    recorded: list[np.ndarray] = []
 
-    The states are put back before every control step, so that the floor steps through the same contacts as the
-    task does and not through robots lying on the ground.
-    """
-    backend = simulation.world[Physics].backend
-    batch = Batch(backend.model.model, len(backend._state), backend.nthread)
-    states = backend._state.numpy().copy()
-    batch.state[:] = states
-    controls = batch.bind("ctrl")
-    controls[:] = simulation.world[DofTarget].position.numpy()
-    batch.step(nstep=substeps)
+    def record(entry: Entry) -> None:
+        if entry.name == "step_physics":
+            controls = running.bind("ctrl")
+            controls[:] = simulation.world[DofTarget].position.numpy()
+            recorded.append(running.state.copy())
+        entry.call()
+
+    simulation.schedule.around = record
+    simulation.run(ticks)
+    simulation.schedule.around = None
 
     def work() -> None:
-        for _ in range(ticks):
-            batch.state[:] = states
+        for state in recorded:
+            batch.state[:] = state
             batch.step(nstep=substeps)
 
     return work
@@ -65,12 +70,16 @@ def bare_physics(simulation: Simulation, substeps: int, ticks: int) -> Callable[
 
 def matrix_products(policy: Policy, samples: int, rows: int, epochs: int, minibatches: int) -> Callable[[], None]:
     """The matrix products of one iteration and nothing else: inference, values, and the update's three per layer."""
-    layers = {name: list(network.body.linears()) for name, network in (("actor", policy.actor), ("critic", policy.critic))}
+    layers = {
+        name: list(network.body.linears()) for name, network in (("actor", policy.actor), ("critic", policy.critic))
+    }
     size = samples // minibatches
 
     def operands(count: int) -> dict[str, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
         return {
-            name: [(torch.randn(count, la.in_features), la.weight, torch.randn(count, la.out_features)) for la in network]
+            name: [
+                (torch.randn(count, la.in_features), la.weight, torch.randn(count, la.out_features)) for la in network
+            ]
             for name, network in layers.items()
         }
 
@@ -111,13 +120,17 @@ def measure(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
     }
     times = measure_time(playing.schedule, TICKS)
     total = sum(c.seconds for c in times.values())
-    result["time_per_system"] = {f"{p}.{s}": c.seconds / total for (p, s), c in times.items() if c.seconds / total > 0.002}
+    result["time_per_system"] = {
+        f"{p}.{s}": c.seconds / total for (p, s), c in times.items() if c.seconds / total > 0.002
+    }
 
     training = simulate(rows, True, **arguments)
     constants = {e.name: e.system.constants for e in training.schedule.entries}["improve_policy"]
     products = matrix_products(training.world[Policy], steps, rows, constants["epochs"], constants["minibatches"])
     floor = bare_physics(training, substeps, TICKS)
-    kept, more = alternate({"physics": floor, "products": products, "iteration": lambda: training.run(TICKS)}, rounds=rounds)
+    kept, more = alternate(
+        {"physics": floor, "products": products, "iteration": lambda: training.run(TICKS)}, rounds=rounds
+    )
     result["iteration_efficiency"] = (median(kept["physics"]) + median(kept["products"])) / median(kept["iteration"])
     result["iteration_seconds"] = median(kept["iteration"])
     result["bare_physics_seconds"] = median(kept["physics"])
@@ -125,7 +138,9 @@ def measure(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
     result["training_steps_per_second"] = steps / median(kept["iteration"])
     times = measure_time(training.schedule, TICKS)
     total = sum(c.seconds for c in times.values())
-    result["training_time_per_system"] = {f"{p}.{s}": c.seconds / total for (p, s), c in times.items() if c.seconds / total > 0.002}
+    result["training_time_per_system"] = {
+        f"{p}.{s}": c.seconds / total for (p, s), c in times.items() if c.seconds / total > 0.002
+    }
     counts = count_operations(training.schedule, TICKS)
     outside = [c for (_, name), c in counts.items() if name not in PHYSICS | LEARNING]
     result["operations_per_tick"] = sum(c.operations for c in outside) / TICKS

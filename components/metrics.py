@@ -10,16 +10,10 @@ from engine.component import column, component, resource
 class Metrics:
     """Sums over the running iteration, and the finished iteration before it."""
 
-    steps: Tensor  # () row-steps so far
-    episodes: Tensor  # (2 + reward,) of ended episodes: count, steps, weighted reward of each term
-    reasons: Tensor  # (termination,) episodes by the term that ended them
+    sums: Tensor  # (2, 3 + termination + reward): over all rows, and over rows whose episode ended
     errors: Tensor  # (errors + 1,) tracking errors summed over rows and sampled ticks, and how many there were
-    rewards: Tensor  # () reward, summed over rows and ticks
-    latest_steps: Tensor
-    latest_episodes: Tensor
-    latest_reasons: Tensor
+    latest_sums: Tensor
     latest_errors: Tensor
-    latest_rewards: Tensor
 
 
 @component

@@ -222,7 +222,10 @@ def bind(system: System, table: str, world: World, name: str) -> Callable[[], No
 
 @attrs.define(eq=False)
 class Schedule:
-    """The bound tick. `run()` is one tick; `steps()` yields each entry just before it runs, for debuggers."""
+    """The bound tick. `run()` is one tick; `steps()` yields each entry just before it runs, for debuggers.
+
+    `threads` is what torch may use in systems that are `wide`; the others run on one.
+    """
 
     world: World
     tick: Tick
@@ -230,6 +233,7 @@ class Schedule:
     entries: list[Entry]
     after_entry: list[Callable[[Entry], None]] = attrs.field(factory=list)
     around: Callable[[Entry], None] | None = None
+    threads: int = attrs.field(factory=torch.get_num_threads)
     _plans: dict[bool, list[Entry]] = attrs.field(factory=dict, init=False)
 
     def plan(self, begun: bool = True) -> list[Entry]:
@@ -250,6 +254,7 @@ class Schedule:
             yield entry
             with torch.no_grad():
                 self._run_entry(entry)
+        self._use_threads(self.threads)
 
     def run(self, ticks: int = 1) -> None:
         """Run whole ticks."""
@@ -257,6 +262,7 @@ class Schedule:
             for _ in range(ticks):
                 for entry in self._due():
                     self._run_entry(entry)
+        self._use_threads(self.threads)
 
     def _due(self) -> Iterator[Entry]:
         clock = self.world.clock
@@ -268,8 +274,13 @@ class Schedule:
                 yield entry
         clock.begun = True
 
+    def _use_threads(self, count: int) -> None:
+        if count != torch.get_num_threads():
+            torch.set_num_threads(count)
+
     def _run_entry(self, entry: Entry) -> None:
         start = perf_counter()
+        self._use_threads(self.threads if entry.system.wide else 1)
         if self.around is None:
             entry.call()
         else:

@@ -57,6 +57,7 @@ class System:
     tables: Mapping[str, str] = attrs.field(factory=dict)
     terms: dict[str, Term] = attrs.field(factory=dict)
     may_sync: str = ""
+    wide: bool = False
 
     @property
     def reads(self) -> tuple[type, ...]:
@@ -81,12 +82,14 @@ def system(
     after: str | None = None,
     tables: Mapping[str, str] | None = None,
     may_sync: str = "",
+    wide: bool = False,
     **constants: Any,
 ) -> System:
     """Register a function as a system.
 
     `when` is a condition; `after` the name of the system it must directly follow in its phase; `tables`
-    points a parameter at a table; `may_sync` gives the reason why it may wait for device values.
+    points a parameter at a table; `may_sync` gives the reason why it may wait for device values; `wide` lets it use all of torch's threads. The
+    others run on one: waking threads costs small operations more than it saves, and simulators bring their own.
     Raises BuildError for an unknown or missing constant.
     """
     signature = read_signature(function)
@@ -104,7 +107,7 @@ def system(
     if inspect.isgeneratorfunction(function):
         raise BuildError(f"System `{label}` is a generator; a system runs to its end when it is called.")
     return System(
-        label, function, signature, {**signature.constants, **constants}, when, after, tables or {}, {}, may_sync
+        label, function, signature, {**signature.constants, **constants}, when, after, tables or {}, {}, may_sync, wide
     )
 
 

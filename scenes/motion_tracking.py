@@ -33,12 +33,15 @@ def scene(
     backend: Annotated[str, "physics backend: mujoco or kinematic"] = "mujoco",
     control: Annotated[Literal["servo", "P", "V", "T"], "who turns targets into torque"] = "servo",
     around: Annotated[Literal["default", "reference"], "the joint pose that an action of 0 asks for"] = "reference",
-    clip_height: Annotated[Literal["keep", "auto"], "auto lowers or raises clips until the feet meet the floor"] = "auto",
+    clip_height: Annotated[
+        Literal["keep", "auto"], "auto lowers or raises clips until the feet meet the floor"
+    ] = "auto",
     self_collision: Annotated[bool, "let the robot's parts collide with each other"] = False,
     seconds: Annotated[float, "longest episode"] = 10.0,
     substeps: Annotated[int, "physics steps in one control step of 0.02 s"] = 4,
     horizon: Annotated[int, "control steps in one learning iteration"] = 24,
     hidden: Annotated[tuple[int, ...], "hidden layers of actor and critic"] = (512, 256, 128),
+    exploration: Annotated[float, "standard deviation of actions when training starts"] = 1.0,
     threads: Annotated[int, "physics threads; 0: one per processor"] = 0,
     iterations: Annotated[int, "learning iterations of a default run"] = 300,
 ) -> Scene:
@@ -53,7 +56,9 @@ def scene(
     driven = "servo" if control == "servo" else "torque"
     model = build_robot(robots.load(robot), control=driven, dt=dt / substeps, self_collision=self_collision)
     library = build_library(clips, model.robot, model, fps=1 / dt, height=clip_height)
-    observations = modern_observations()
+    observations, rewards = modern_observations(), modern_rewards()
+    if not self_collision:
+        del rewards["self_collision"]  # nothing to count
 
     def bundles(rows: int, playing: bool, learner: Bundle, *more: Bundle) -> list[Bundle]:
         return [
@@ -64,7 +69,7 @@ def scene(
             tracking(
                 library,
                 model.robot,
-                rewards=modern_rewards(),
+                rewards=rewards,
                 terminations=modern_terminations(seconds=math.inf if playing else seconds, dt=dt),
                 observations=observations,
                 start="start" if playing else "uniform",
@@ -112,7 +117,7 @@ def scene(
         bundles=bundles(
             num_envs,
             False,
-            ppo(critic_terms=group_terms(observations, "critic"), horizon=horizon, hidden=hidden),
+            ppo(critic_terms=group_terms(observations, "critic"), horizon=horizon, hidden=hidden, init_std=exploration),
             counts.metrics(horizon=horizon),
         ),
         tick=TICK,

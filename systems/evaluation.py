@@ -102,7 +102,9 @@ def summarise(world: World, clips: Sequence[str], frames: Sequence[int]) -> dict
         }
         if length:
             row["completion %"] = 100.0 * float(result.frames[chosen].double().mean()) / (length - 1)
-        row.update({f"{key} (succeeded)": value for key, value in _errors(result, fine).items()} if bool(fine.any()) else {})
+        row.update(
+            {f"{key} (succeeded)": value for key, value in _errors(result, fine).items()} if bool(fine.any()) else {}
+        )
         rows.append(row)
     return {"table": rows, "summary": {k: v for k, v in rows[-1].items() if isinstance(v, (int, float))}}
 
@@ -110,7 +112,14 @@ def summarise(world: World, clips: Sequence[str], frames: Sequence[int]) -> dict
 def _errors(result: Score, chosen: Tensor) -> dict[str, float]:
     total = result.sums[chosen].double().sum(0)
     counted = result.frames[chosen].double()
-    frames = [counted.sum(), counted.sum(), counted.sum(), (counted - 1).clamp_min(0).sum(), (counted - 2).clamp_min(0).sum(), counted.sum()]
+    frames = [
+        counted.sum(),
+        counted.sum(),
+        counted.sum(),
+        (counted - 1).clamp_min(0).sum(),
+        (counted - 2).clamp_min(0).sum(),
+        counted.sum(),
+    ]
     mean = [float(t / f.clamp_min(1.0)) for t, f in zip(total, frames, strict=True)]
     return {
         "MPJPE global mm": 1e3 * mean[0],

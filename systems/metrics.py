@@ -14,17 +14,25 @@ from components.robot import DofState
 from engine import Bundle, World, Write, deferred, every, system
 from systems.tick import INSPECT, REWARD
 
-ERRORS = ("anchor_position", "body_position", "body_linear_velocity", "body_angular_velocity", "dof_position", "dof_velocity")
+ERRORS = (
+    "anchor_position",
+    "body_position",
+    "body_linear_velocity",
+    "body_angular_velocity",
+    "dof_position",
+    "dof_velocity",
+)
 
 
 def count_rewards(done: Done, episode: Episode, reward: Reward, metrics: Write[Metrics]) -> None:
-    """Add this tick's rewards, and the totals of the episodes that end in it."""
-    ended = done.ended.to(torch.float32)
-    totals = torch.cat((torch.ones_like(ended).unsqueeze(-1), episode.step.unsqueeze(-1), episode.reward_sums), -1)
-    metrics.episodes.add_(ended @ totals)
-    metrics.reasons.add_((done.reason & done.ended.unsqueeze(-1)).sum(0))
-    metrics.rewards.add_(reward.total.sum())
-    metrics.steps.add_(len(ended))
+    """Add this tick's rewards, and the totals of the episodes that end in it.
+
+    One product of (every row, ended rows) with (1, reward, steps, why it ended, reward of each term so far).
+    """
+    every_row = torch.ones_like(reward.total)
+    picked = torch.stack((every_row, done.ended.to(every_row.dtype)))
+    columns = [column.unsqueeze(-1) for column in (every_row, reward.total, episode.step)]
+    metrics.sums.add_(picked @ torch.cat((*columns, done.reason, episode.reward_sums), -1))
 
 
 def count_errors(
@@ -51,18 +59,16 @@ def count_errors(
 
 def flush_metrics(metrics: Write[Metrics]) -> None:
     """Keep the finished iteration as `latest` and start a new one."""
-    for name in ("steps", "episodes", "reasons", "errors", "rewards"):
-        running: Tensor = getattr(metrics, name)
-        getattr(metrics, f"latest_{name}").copy_(running)
+    for running, latest in ((metrics.sums, metrics.latest_sums), (metrics.errors, metrics.latest_errors)):
+        latest.copy_(running)
         running.zero_()
 
 
 def make_metrics(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> Metrics:
     """Metrics sized by the axes `reward` and `termination`; the seed is not used."""
-    sizes = {"steps": (), "episodes": (2 + len(axes["reward"]),), "reasons": (len(axes["termination"]),)}
-    sizes |= {"errors": (len(ERRORS) + 1,), "rewards": ()}
-    fields = {name: torch.zeros(size, dtype=torch.float64 if name != "episodes" else torch.float32, device=device) for name, size in sizes.items()}
-    return Metrics(**fields, **{f"latest_{name}": tensor.clone() for name, tensor in fields.items()})
+    sums = torch.zeros(2, 3 + len(axes["termination"]) + len(axes["reward"]), dtype=torch.float64, device=device)
+    errors = torch.zeros(len(ERRORS) + 1, dtype=torch.float64, device=device)
+    return Metrics(sums=sums, errors=errors, latest_sums=sums.clone(), latest_errors=errors.clone())
 
 
 def metrics(*, horizon: int) -> Bundle:
@@ -84,15 +90,15 @@ def report(world: World, dt: float) -> dict[str, float]:
     """
     latest = world[Metrics]
     axes = next(t.axes for t in world.tables.values() if "reward" in t.axes)
-    steps = max(float(latest.latest_steps), 1.0)
-    numbers = {"reward/per_step": float(latest.latest_rewards) / steps}
-    count, length, *sums = latest.latest_episodes.double().tolist()
+    (steps, reward, *_), (count, _, length, *totals) = latest.latest_sums.tolist()
+    reasons, terms = totals[: len(axes["termination"])], totals[len(axes["termination"]) :]
+    numbers = {"reward/per_step": reward / max(steps, 1.0)}
     if count:
-        numbers["episode/return"] = sum(sums) / count
+        numbers["episode/return"] = sum(terms) / count
         numbers["episode/length"] = length / count
-        numbers |= {f"reward/{name}": s / max(length * dt, 1e-9) for name, s in zip(axes["reward"], sums, strict=True)}
+        numbers |= {f"reward/{name}": s / max(length * dt, 1e-9) for name, s in zip(axes["reward"], terms, strict=True)}
     numbers["episode/ended"] = count
-    numbers |= {f"end/{name}": n / max(count, 1.0) for name, n in zip(axes["termination"], latest.latest_reasons.tolist(), strict=True)}
+    numbers |= {f"end/{name}": n / max(count, 1.0) for name, n in zip(axes["termination"], reasons, strict=True)}
     *errors, counted = latest.latest_errors.tolist()
     numbers |= {f"error/{name}": e / max(counted, 1.0) for name, e in zip(ERRORS, errors, strict=True)}
     if LearningMetrics in world.resources:

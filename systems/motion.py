@@ -121,7 +121,7 @@ def _nearest(library: MotionLibrary, clip: Tensor, time: Tensor) -> Tensor:
     """The frame closest to `time`, counted over all clips: (rows,), (rows,) -> (rows,)."""
     first = library.start.index_select(0, clip)
     frame = (time * library.fps).round_().long().add_(first)
-    return torch.clamp(frame, first, first.add(library.frames.index_select(0, clip)).sub_(1))
+    return torch.clamp(frame, first, library.last.index_select(0, clip), out=frame)
 
 
 def _sample(
@@ -213,7 +213,9 @@ def draw_motion(
             f"A motion cannot start at '{start}'; say 'uniform' for any moment of the clip or 'start' for its first."
         )
     if order not in ("weight", "cycle"):
-        raise SceneError(f"Clips cannot be taken in order '{order}'; say 'weight' to draw them or 'cycle' for all in turn.")
+        raise SceneError(
+            f"Clips cannot be taken in order '{order}'; say 'weight' to draw them or 'cycle' for all in turn."
+        )
     which, where = torch.rand((2, *cursor.time.shape), generator=rng, device=rng.device).unbind(0)
     if order == "cycle":
         clip = torch.arange(len(which), device=which.device).remainder_(len(library.names))

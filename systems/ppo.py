@@ -414,14 +414,20 @@ def ppo(
             deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device)),
         ],
         systems={
-            ACT: [system(act, limit=action_limit)],
+            ACT: [system(act, limit=action_limit, wide=True)],
             RECORD: [
                 system(record),
                 fuse(keep_final_observation, critic_terms, when=any_row(Done, "truncated"), limit=observation_limit),
             ],
             LEARN: [
-                system(estimate_advantage, when=due, may_sync="gathers cut-off rows once per rollout", **estimate),
-                system(improve_policy, when=due, **constants),
+                system(
+                    estimate_advantage,
+                    when=due,
+                    wide=True,
+                    may_sync="gathers cut-off rows once per rollout",
+                    **estimate,
+                ),
+                system(improve_policy, when=due, wide=True, **constants),
             ],
         },
         axes={"step": horizon, "final_observation": concatenated(critic_terms)},
@@ -437,7 +443,7 @@ def play(
 ) -> Bundle:
     """Act by the mean of a policy that `ppo` trained with the same layers; nothing is drawn, kept or learned."""
     policy = new_policy(hidden, critic_hidden)
-    return Bundle("ppo", resources=[policy], systems={ACT: [system(act_mean, limit=action_limit)]})
+    return Bundle("ppo", resources=[policy], systems={ACT: [system(act_mean, limit=action_limit, wide=True)]})
 
 
 def new_policy(

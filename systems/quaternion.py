@@ -125,27 +125,36 @@ def angle_between(a: Tensor, b: Tensor) -> Tensor:
     return 4.0 * torch.atan2(torch.minimum(apart, together), torch.maximum(apart, together))
 
 
-def to_matrix(q: Tensor) -> Tensor:
-    """Rotation matrices of unit quaternions; (..., 4) -> (..., 3, 3).
+def to_columns(q: Tensor) -> Tensor:
+    """The three columns of the rotation matrix one after the other: where x, y and z point; (..., 4) -> (..., 9).
 
-    Every entry is a quadratic form in (w, x, y, z): one outer product and one product with a constant.
+    Every entry is a quadratic form in (w, x, y, z): the ten products of two of them, and one matrix product.
     """
-    forms = vector(_QUADRATIC, q.device).to(q.dtype).view(16, 9)
-    return (q.unsqueeze(-1) * q.unsqueeze(-2)).flatten(-2).matmul(forms).unflatten(-1, (3, 3))
+    left, right, forms = (vector(values, q.device).to(q.dtype).view(-1, width) for values, width in _QUADRATIC)
+    return q.matmul(left).mul_(q.matmul(right)).matmul(forms)
 
 
-def _quadratic_forms() -> tuple[float, ...]:
-    """R_ij = Σ c_ijkl q_k q_l, as c[4 k + l, 3 i + j]: on the diagonal w² ± x² ± y² ± z², elsewhere 2(q_i q_j ± w q_k)."""
-    forms = [[0.0] * 9 for _ in range(16)]
+def to_matrix(q: Tensor) -> Tensor:
+    """Rotation matrices of unit quaternions; (..., 4) -> (..., 3, 3), a transposed view."""
+    return to_columns(q).unflatten(-1, (3, 3)).mT
+
+
+def _quadratic_forms() -> tuple[tuple[tuple[float, ...], int], ...]:
+    """Which components the ten products take, (4, 10) twice, and R_ij as their sum, (10, 9) at i + 3 j.
+
+    On the diagonal w² ± x² ± y² ± z², elsewhere 2 (q_i q_j ± w q_k).
+    """
+    pairs = [(k, m) for k in range(4) for m in range(k, 4)]
+    forms = [[0.0] * 9 for _ in pairs]
     for i in range(3):
-        forms[0][4 * i] = 1.0
-        for k in range(3):
-            forms[5 * (k + 1)][4 * i] = 1.0 if k == i else -1.0
+        for k in range(4):
+            forms[pairs.index((k, k))][4 * i] = 1.0 if k in (0, i + 1) else -1.0
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         for row, column, sign in ((i, j, -1.0), (j, i, 1.0)):
-            forms[4 * (i + 1) + j + 1][3 * row + column] = 2.0
-            forms[k + 1][3 * row + column] = 2.0 * sign
-    return tuple(value for form in forms for value in form)
+            forms[pairs.index((min(i, j) + 1, max(i, j) + 1))][row + 3 * column] = 2.0
+            forms[pairs.index((0, k + 1))][row + 3 * column] = 2.0 * sign
+    left, right = ([float(pair[side] == k) for k in range(4) for pair in pairs] for side in (0, 1))
+    return (tuple(left), 10), (tuple(right), 10), (tuple(value for form in forms for value in form), 9)
 
 
 _QUADRATIC = _quadratic_forms()

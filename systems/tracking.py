@@ -32,7 +32,7 @@ from systems.episode import mark_rewritten, num_steps
 from systems.kinematics import derive_tracked_state
 from systems.motion import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
 from systems.observations import ACTOR, CRITIC
-from systems.quaternion import difference, to_matrix, turn, turn_by_euler, yaw
+from systems.quaternion import difference, to_columns, turn, turn_by_euler, yaw
 from systems.tick import ADVANCE, COMMAND, OBSERVE, REFRESH, RESET, REWARD, SENSE, TERMINATE
 
 Triple = tuple[float, float, float]
@@ -87,10 +87,12 @@ def derive_anchor_view(
     """See the robot's tracked bodies, and the reference's anchor, from the robot's anchor."""
     at = slice(bodies.anchor, bodies.anchor + 1)
     positions = torch.cat((tracked.position, reference.body_position[:, at]), 1).sub_(tracked.position[:, at])
-    turns = to_matrix(torch.cat((tracked.rotation, reference.body_rotation[:, at]), 1))
-    seen = torch.matmul(turns[:, at].mT, torch.cat((turns[..., :2], positions.unsqueeze(-1)), -1))
-    view.rotation.copy_(seen[..., :2].flatten(-2))
-    view.position.copy_(seen[..., 2])
+    columns = to_columns(torch.cat((tracked.rotation, reference.body_rotation[:, at]), 1))  # three axes of each body
+    arrows = torch.cat((columns[..., :6], positions), -1).view(len(positions), -1, 3)
+    own = columns[:, bodies.anchor].unflatten(-1, (3, 3))  # the anchor's axes, one in each row
+    seen = torch.bmm(arrows, own.mT).unflatten(1, (-1, 3))
+    view.rotation.copy_(seen[:, :, :2].mT.flatten(-2))
+    view.position.copy_(seen[:, :, 2])
 
 
 # -- reset ---------------------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ _FIELDS: Mapping[Quantity, tuple[str, ...]] = {
 }
 _DERIVING = ("body_mass", "body_com")  # MuJoCo derives other constants from these
 
+_ALL = slice(None)
+
 
 class MujocoBackend:
     """See `systems/physics/contract.py`. `decimation` is the number of substeps in one control step."""
@@ -66,6 +68,8 @@ class MujocoBackend:
         self._unsound = np.zeros(rows, bool)  # rows that were given values no simulation can start from
         self._substeps = decimation
         self._stale = False
+        self._moved: np.ndarray | None = None  # rows that changed since bodies were last copied out; None: all
+        self._told: BodyState | None = None  # the columns they were copied to
         self._qpos[:, 2] = model.robot.default_height
         self._qpos[:, 7:] = model.robot.default_position.numpy()
         self._sound = self._batch.state.copy()
@@ -97,6 +101,7 @@ class MujocoBackend:
         else:
             self._advance(substeps, stage, failed)
         self._stale = not current
+        self._moved = None
         self._read_forces(slice(None))
         self._quarantine(failed, diverged)
         self._sound[:] = self._batch.state
@@ -121,23 +126,26 @@ class MujocoBackend:
         if self.model.control == "servo":
             self._control[picked] = place[:, 7:]  # at rest where it stands, until the next target
         self._recompute(picked)
+        self._moved = None if self._moved is None else np.union1d(self._moved, picked)
 
     def kinematics(self, root: RootState, dofs: DofState, bodies: BodyState, forces: ContactForce) -> None:
         """Copy what the simulations computed; root and joints are those of the last step or restart."""
         if self._stale:
             self._run(_VEL, None)
-            self._stale = False
-        position, spin = self._position[:, 1:], self._twist[:, 1:, :3]
-        arm = position - self._center[:, 1:2]  # from the tree's centre of mass, whose velocity MuJoCo reports
-        velocity = self._twist[:, 1:, 3:].copy()
+            self._stale, self._moved = False, None
+        rows = slice(None) if self._moved is None or self._told is not bodies else self._moved
+        self._moved, self._told = np.zeros(0, np.int64), bodies
+        position, spin = self._position[rows, 1:], self._twist[rows, 1:, :3]
+        arm = position - self._center[rows, 1:2]  # from the tree's centre of mass, whose velocity MuJoCo reports
+        velocity = self._twist[rows, 1:, 3:].copy()
         for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
             velocity[..., x] += spin[..., y] * arm[..., z] - spin[..., z] * arm[..., y]
-        _copy(bodies.position, position)
-        _copy(bodies.rotation, self._rotation[:, 1:])
-        _copy(bodies.angular_velocity, spin)
-        _copy(bodies.linear_velocity, velocity)
-        _copy(forces.force, self._force)
-        _copy(forces.self_contacts, self._self_contacts)
+        _copy(bodies.position, position, rows)
+        _copy(bodies.rotation, self._rotation[rows, 1:], rows)
+        _copy(bodies.angular_velocity, spin, rows)
+        _copy(bodies.linear_velocity, velocity, rows)
+        _copy(forces.force, self._force[rows], rows)
+        _copy(forces.self_contacts, self._self_contacts[rows], rows)
 
     def change(self, quantity: Quantity, rows: Tensor, value: Tensor) -> None:
         """Write per-row model constants and what MuJoCo derives from them."""
@@ -193,7 +201,7 @@ class MujocoBackend:
         self._substeps = int(state["substeps"])
         self._run(_VEL, None)
         self._unsound[:] = state["unsound"]
-        self._stale = False
+        self._stale, self._moved = False, None
         self._seen = self._warnings()
 
     def _advance(self, substeps: int, stage: int, failed: np.ndarray) -> None:
@@ -251,9 +259,9 @@ class MujocoBackend:
         _copy(dofs.velocity, self._qvel[:, 6:])
 
 
-def _copy(column: Tensor, values: np.ndarray) -> None:
-    """Into a column without torch: its thread pool would spin on the processors that simulations need next."""
-    np.copyto(column.numpy(), values, casting="same_kind")
+def _copy(column: Tensor, values: np.ndarray, rows: "slice | np.ndarray" = _ALL) -> None:
+    """Into rows of a column without torch: its threads would spin on the processors that simulations need next."""
+    column.numpy()[rows] = values
     increment_version(column)
 
 

@@ -288,7 +288,7 @@ FACING = from_euler(tensor([0.3]), tensor([-0.2]), tensor([1.0]))[0]
 def reset(monkeypatch: pytest.MonkeyPatch, count: int, ended: Any, **noise: Any) -> tuple[RootState, DofState]:
     """Reset onto a made-up reference: position (1, 2, 3), turned, moving, joints at 0.5 and 1.75."""
 
-    def sample(library: Any, clip: Tensor, time: Tensor) -> tuple[Tensor, ...]:
+    def sample(library: Any, clip: Tensor, time: Tensor, *, on_frames: bool = False) -> tuple[Tensor, ...]:
         assert time.tolist() == [4.0] * count  # the moment at which the episode starts
         made = ([1.0, 2.0, 3.0], FACING.tolist(), [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.5, 1.75], [7.0, 8.0])
         return tuple(tensor(value).expand(count, -1) for value in made)

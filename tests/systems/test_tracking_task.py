@@ -250,7 +250,7 @@ def operations(simulation: Simulation, monkeypatch: pytest.MonkeyPatch) -> int:
     """Operations of one tick outside physics and the motion library, whose sampling is done beforehand."""
     world = simulation.world
     sampled = sample_root_and_dofs(world[MotionLibrary], world[MotionCursor].clip, world[MotionCursor].start)
-    monkeypatch.setattr(task, "sample_root_and_dofs", lambda *_: sampled)
+    monkeypatch.setattr(task, "sample_root_and_dofs", lambda *_, **__: sampled)
     costs = count_operations(simulation.schedule)
     return sum(c.operations for (_, name), c in costs.items() if name not in OTHERS | MOTION)
 

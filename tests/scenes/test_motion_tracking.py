@@ -1,0 +1,164 @@
+"""The main scene: it builds for every robot, learns without findings, and stays within its budgets."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from components.episode import Done, Episode, PushTimer, Rewritten
+from components.learning import Policy
+from components.metrics import Score
+from components.observation import Observation
+from engine import SceneError, Simulation, build
+from engine.audit import Audit
+from engine.component import num_bytes
+from engine.schedule import Entry
+from engine.timing import count_operations
+from scenes.motion_tracking import scene
+from scenes.robots.g1 import available
+from tests.helpers import data_path
+
+SMALL: dict[str, Any] = {"hidden": (16,), "threads": 1}
+NOT_COUNTED = {
+    "begin_physics",
+    "step_physics",
+    "refresh_kinematics",
+    "restart_physics",
+    "act",
+    "estimate_advantage",
+    "improve_policy",
+}
+needs_g1 = pytest.mark.skipif(not available(), reason="the G1's data wheel is not installed")
+
+
+def small(rows: int = 8, **arguments: Any) -> Simulation:
+    """The scene with few rows and a tiny network."""
+    return build(scene(**{"robot": "humanoid", "clip": "squat", "num_envs": rows, **SMALL, **arguments}))
+
+
+@needs_g1
+def test_observation_widths_of_the_g1_are_the_published_ones() -> None:
+    world = small(2, robot="g1").world
+    assert world[Observation].actor.shape == (2, 160)
+    assert world[Observation].critic.shape == (2, 286)
+
+
+def test_fifty_audited_ticks_of_learning_have_no_findings() -> None:
+    simulation = small(horizon=12)
+    audit = Audit(simulation.schedule)
+    simulation.run(50)
+    assert [finding.text for finding in audit.findings] == []
+
+
+def test_the_worst_tick_stays_within_three_hundred_operations() -> None:
+    simulation = small(horizon=1000)
+    simulation.run(4)
+    world = simulation.world
+    counted = []
+    for _ in range(4):  # every fourth tick counts tracking errors as well
+        world[Episode].step[0] = 10_000  # runs out of time
+        world[PushTimer].wait[1] = 1  # is pushed
+        costs = count_operations(simulation.schedule)
+        assert bool(world[Done].truncated[0]) and bool(world[PushTimer].due[1])
+        counted.append(sum(c.operations for (_, name), c in costs.items() if name not in NOT_COUNTED))
+    assert max(counted) <= 300
+
+
+@needs_g1
+def test_columns_of_4096_rows_take_less_than_four_gigabytes() -> None:
+    made = build(scene(robot="g1", num_envs=2, threads=1)).world  # real networks, two rows
+    axes = made.tables["robot"].axes
+    need = sum(num_bytes(cls, 4096, axes) for _, cls in made.components)
+    assert need < 2 * 2**30  # simulations take 0.1 GiB and one update's scratch 0.2 GiB beside this
+
+
+def test_truncated_rows_keep_what_the_critic_would_have_seen() -> None:
+    """The kept observation equals the ordinary one of a world in which the same row is not cut off."""
+    from components.learning import Rollout
+
+    cut, whole = small(horizon=1000), small(horizon=1000)
+    for simulation in (cut, whole):
+        simulation.run(4)
+        simulation.world[PushTimer].wait.fill_(1000)
+    going_on = ~whole.world[Rewritten].rows
+    cut.world[Episode].step.fill_(10_000)
+    for simulation in (cut, whole):
+        simulation.run(1)
+    compared = going_on & cut.world[Done].truncated & ~whole.world[Done].ended
+    assert bool(compared.any())
+    kept = cut.world[Rollout].final_critic[:, (cut.world.clock.tick - 1) % 1000]
+    torch.testing.assert_close(kept[compared], whole.world[Observation].critic[compared], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("control", ["P", "V", "T"])
+def test_explicit_controllers_run_every_substep(control: str) -> None:
+    simulation = small(control=control)
+    seen: list[str] = []
+
+    def note(entry: Entry) -> None:
+        seen.append(entry.name)
+
+    simulation.run(2)
+    simulation.schedule.after_entry.append(note)
+    simulation.run(1)
+    assert seen.count("compute_torque") == seen.count("step_physics") == 4
+
+
+def test_evaluation_scores_every_row_once_and_is_repeatable() -> None:
+    made = scene(robot="humanoid", clip="squat,wave", num_envs=4, **SMALL)
+    simulation = build(made)
+    simulation.run(2)
+    assert made.evaluate is not None
+    first, second = (made.evaluate(simulation.world.snapshot(), seed=3, device="cpu") for _ in range(2))
+    assert first == second
+    assert [row["clip"] for row in first["table"]] == ["squat", "wave", "all"]
+    assert sum(row["episodes"] for row in first["table"][:2]) == 64
+    assert all(math.isfinite(v) for v in first["summary"].values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"clip": "squad"}, "squad"),
+        ({"robot": "g2"}, "g2"),
+        ({"backend": "mujoko"}, "mujoko"),
+        ({"num_envs": 0}, "at least 1"),
+        ({"num_envs": -3}, "-3"),
+        ({"substeps": 0}, "substeps=0"),
+        ({"seconds": 0.0}, "seconds=0.0"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(arguments: dict[str, Any], message: str) -> None:
+    from engine import LockstepError
+
+    with pytest.raises(LockstepError, match=message) as caught:
+        small(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_absurd_numbers_of_rows_are_refused_before_allocating() -> None:
+    with pytest.raises(SceneError, match="memory|GiB"):
+        small(2_000_000_000)
+
+
+@pytest.fixture(
+    params=[
+        "asap_g1_23dof/asap_kick_level1.pkl",
+        "kimodo_g1_29dof/kimodo_wave.csv",
+        "kimodo_g1_29dof/kimodo_walk_50hz.npz",
+    ]
+)
+def real_clip(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Real clips of every format."""
+    yield str(data_path("motions", request.param))
+
+
+@needs_g1
+def test_real_clips_of_every_format_train(real_clip: str) -> None:
+    made = build(scene(clip=real_clip, num_envs=4, horizon=4, **SMALL))
+    made.run(9)
+    assert len(made.world.tables["robot"].axes["dof"]) == (23 if real_clip.endswith("pkl") else 29)
+    assert all(bool(p.isfinite().all()) for p in made.world[Policy].actor.parameters())
+    assert Score not in {cls for _, cls in made.world.components}
