@@ -20,16 +20,47 @@ from systems.physics.model import build_robot
 from systems.ppo import play, ppo
 from systems.randomization import randomization
 from systems.tick import TICK
-from systems.tracking import NO_RESET_NOISE, modern_observations, modern_rewards, modern_terminations, tracking
+from systems.tracking import modern_observations, modern_rewards, modern_terminations, reset_noise, tracking
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "laptop": {
+        "num_envs": 512,
+        "substeps": 3,
+        "hidden": (256, 128),
+        "robustness": 0.1,
+        "exploration": 0.25,
+        "iterations": 400,
+        "learning": {"desired_kl": 0.02, "entropy_weight": 0.001, "value_clip": math.inf},
+    },
+    "published": {
+        "num_envs": 4096,
+        "substeps": 4,
+        "hidden": (512, 256, 128),
+        "robustness": 1.0,
+        "exploration": 1.0,
+        "iterations": 30_000,
+        "learning": {},
+    },
+}
 PROTOCOL = ("tracking.draw_motion.", "tracking.reset_to_reference.", "tracking.observe.noisy", "randomization.")
 GYRO = (0.04525, 0.0, -0.08339)  # m, gyro and velocimeter of the G1, in the pelvis frame
+
+
+def pushes(share: float, dt: float) -> Bundle:
+    """Encoders that are off, and a `share` of the published pushes."""
+    if not share:
+        return randomization(push_interval=None, dt=dt)
+    x, y, z, roll, pitch, yaw = (share * most for most in (0.5, 0.5, 0.2, 0.52, 0.52, 0.78))
+    return randomization(push_linear=(x, y, z), push_angular=(roll, pitch, yaw), dt=dt)
 
 
 def scene(
     clip: Annotated[str, "a built-in clip (stand, squat, wave), a file, a folder, or a list a=2,b=1"] = "squat",
     robot: Annotated[str, "a robot by name, an MJCF file, or auto: the G1 with the clip's joints"] = "auto",
-    num_envs: Annotated[int, "rows simulated in parallel"] = 512,
+    recipe: Annotated[
+        Literal["auto", "laptop", "published"], "where numbers not given come from; auto: by device"
+    ] = "auto",
+    num_envs: Annotated[int | None, "rows simulated in parallel"] = None,
     backend: Annotated[str, "physics backend: mujoco or kinematic"] = "mujoco",
     control: Annotated[Literal["servo", "P", "V", "T"], "who turns targets into torque"] = "servo",
     around: Annotated[Literal["default", "reference"], "the joint pose that an action of 0 asks for"] = "reference",
@@ -38,25 +69,36 @@ def scene(
     ] = "auto",
     self_collision: Annotated[bool, "let the robot's parts collide with each other"] = False,
     seconds: Annotated[float, "longest episode"] = 10.0,
-    substeps: Annotated[int, "physics steps in one control step of 0.02 s"] = 4,
+    substeps: Annotated[int | None, "physics steps in one control step of 0.02 s"] = None,
     horizon: Annotated[int, "control steps in one learning iteration"] = 24,
-    hidden: Annotated[tuple[int, ...], "hidden layers of actor and critic"] = (512, 256, 128),
-    exploration: Annotated[float, "standard deviation of actions when training starts"] = 1.0,
+    hidden: Annotated[tuple[int, ...] | None, "hidden layers of actor and critic"] = None,
+    robustness: Annotated[float | None, "share of the published sensor noise, reset noise and pushes"] = None,
+    exploration: Annotated[float | None, "standard deviation of actions when training starts"] = None,
     threads: Annotated[int, "physics threads; 0: one per processor"] = 0,
-    iterations: Annotated[int, "learning iterations of a default run"] = 300,
+    iterations: Annotated[int | None, "learning iterations"] = None,
+    device: str = "cpu",
 ) -> Scene:
     """Teach a humanoid to follow motion clips."""
+    chosen = RECIPES[recipe if recipe != "auto" else "laptop" if device == "cpu" else "published"]
+    num_envs = chosen["num_envs"] if num_envs is None else num_envs
+    substeps = chosen["substeps"] if substeps is None else substeps
+    hidden = chosen["hidden"] if hidden is None else hidden
+    robustness = chosen["robustness"] if robustness is None else robustness
+    exploration = chosen["exploration"] if exploration is None else exploration
+    iterations = chosen["iterations"] if iterations is None else iterations
     dt = 0.02
     clips = read_clips(clip)
     if robot == "auto":
         joints = {c.dof_position.shape[1] for c in clips if hasattr(c, "dof_position")}
         robot = "g1_23dof" if joints == {23} else "g1"
+    if not 0.0 <= robustness <= 10.0:
+        raise SceneError(f"robustness={robustness} is a share of the published noise; give a number from 0 to 10.")
     if substeps < 1:
         raise SceneError(f"substeps={substeps} makes no sense; physics takes at least 1 step in a control step.")
     driven = "servo" if control == "servo" else "torque"
     model = build_robot(robots.load(robot), control=driven, dt=dt / substeps, self_collision=self_collision)
     library = build_library(clips, model.robot, model, fps=1 / dt, height=clip_height)
-    observations, rewards = modern_observations(), modern_rewards()
+    observations, rewards = modern_observations(noise=robustness), modern_rewards()
     if not self_collision:
         del rewards["self_collision"]  # nothing to count
 
@@ -74,11 +116,11 @@ def scene(
                 observations=observations,
                 start="start" if playing else "uniform",
                 order="cycle" if playing else "weight",
-                reset_noise=NO_RESET_NOISE if playing else None,
+                reset_noise=reset_noise(0.0 if playing else robustness),
                 noisy=not playing,
                 dt=dt,
             ),
-            randomization(push_interval=None if playing else (1.0, 3.0), dt=dt),
+            pushes(0.0 if playing else robustness, dt),
             learner,
             *more,
         ]
@@ -117,7 +159,13 @@ def scene(
         bundles=bundles(
             num_envs,
             False,
-            ppo(critic_terms=group_terms(observations, "critic"), horizon=horizon, hidden=hidden, init_std=exploration),
+            ppo(
+                critic_terms=group_terms(observations, "critic"),
+                horizon=horizon,
+                hidden=hidden,
+                init_std=exploration,
+                **chosen["learning"],
+            ),
             counts.metrics(horizon=horizon),
         ),
         tick=TICK,

@@ -1,10 +1,10 @@
 """What an iteration was like: rewards, episode lengths, why episodes ended, how far the robot was off."""
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import attrs
 import torch
-from torch import Tensor
 
 from components.episode import Done, Episode, Reward
 from components.learning import LearningMetrics
@@ -103,5 +103,7 @@ def report(world: World, dt: float) -> dict[str, float]:
     numbers |= {f"error/{name}": e / max(counted, 1.0) for name, e in zip(ERRORS, errors, strict=True)}
     if LearningMetrics in world.resources:
         learned = world[LearningMetrics]
-        numbers |= {f"learn/{f.name}": float(getattr(learned, f.name)) for f in attrs.fields(LearningMetrics)}
+        numbers |= {
+            f"learn/{f.name}": float(getattr(learned, f.name)) for f in attrs.fields(cast(Any, LearningMetrics))
+        }
     return numbers

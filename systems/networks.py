@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from components.learning import Policy
 from engine.errors import BuildError
 
+SMALL = 0.01  # of the actor's last layer at the start: an untrained policy asks for next to nothing
 MARGIN = 0.01  # added to the standard deviation, so that an input that never moves is not blown up
 
 
@@ -198,6 +199,9 @@ def make_policy(
     actor = Actor(actor_width, num_dofs, hidden, init_std)
     critic = Critic(critic_width, critic_hidden)
     actor.body.initialise(generator)
+    *_, last = actor.body.linears()
+    last.weight.mul_(SMALL)
+    last.bias.mul_(SMALL)
     critic.body.initialise(generator)
     actor.to(device)
     critic.to(device)

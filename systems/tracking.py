@@ -4,6 +4,7 @@ Rewards and terminations compare the robot at the end of a control step with the
 moment; the command that the policy sees is the pose to have at the end of the next.
 """
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -163,6 +164,13 @@ NO_RESET_NOISE: Mapping[str, Any] = {
 }
 
 
+def reset_noise(share: float) -> dict[str, Any]:
+    """Constants of `reset_to_reference`: a `share` of the G1 task's reset noise; 0 resets exactly to the reference."""
+    defaults = inspect.signature(reset_to_reference).parameters
+    spans = {name: defaults[name].default for name in NO_RESET_NOISE}
+    return {n: tuple(share * x for x in v) if isinstance(v, tuple) else share * v for n, v in spans.items()}
+
+
 # -- the task ------------------------------------------------------------------------------------------
 
 
@@ -193,23 +201,23 @@ def modern_terminations(*, seconds: float = 10.0, dt: float = 0.02) -> dict[str,
     }
 
 
-def modern_observations(*, state_estimation: bool = True) -> dict[str, Term]:
+def modern_observations(*, state_estimation: bool = True, noise: float = 1.0) -> dict[str, Term]:
     """The G1 tracking task's observations: 160 numbers for the actor and 286 for the critic with 29 joints.
 
-    Without `state_estimation` the actor gets neither anchor position nor base velocity: 154 numbers.
+    `noise` is the share of the published sensor noise. Without `state_estimation` the actor gets neither anchor position nor base velocity: 154 numbers.
     """
     estimated = seen.BOTH if state_estimation else CRITIC
     return {
         "command": term(track.command),
-        "anchor_position": term(track.anchor_position, noise=0.25, groups=estimated),
-        "anchor_orientation": term(track.anchor_orientation, noise=0.05),
+        "anchor_position": term(track.anchor_position, noise=0.25 * noise, groups=estimated),
+        "anchor_orientation": term(track.anchor_orientation, noise=0.05 * noise),
         "bodies_position": term(track.bodies_position, groups=CRITIC),
         "bodies_orientation": term(track.bodies_orientation, groups=CRITIC),
-        "base_linear_velocity": term(seen.base_linear_velocity, noise=0.5, groups=estimated),
-        "base_angular_velocity": term(seen.base_angular_velocity, noise=0.2),
-        "measured_joint_position": term(seen.measured_joint_position, noise=0.01, groups=ACTOR),
+        "base_linear_velocity": term(seen.base_linear_velocity, noise=0.5 * noise, groups=estimated),
+        "base_angular_velocity": term(seen.base_angular_velocity, noise=0.2 * noise),
+        "measured_joint_position": term(seen.measured_joint_position, noise=0.01 * noise, groups=ACTOR),
         "joint_position": term(seen.joint_position, groups=CRITIC),
-        "joint_velocity": term(seen.joint_velocity, noise=0.5),
+        "joint_velocity": term(seen.joint_velocity, noise=0.5 * noise),
         "last_action": term(seen.last_action),
     }
 

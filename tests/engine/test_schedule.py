@@ -23,7 +23,7 @@ from engine import (
     system,
     table,
 )
-from engine.schedule import addresses, arrange
+from engine.schedule import Entry, addresses, arrange
 from tests.engine.toy import TICK, Age, Distance, Place, complaint, finish, measure, move, run, toy, toy_systems
 
 
@@ -357,3 +357,38 @@ def test_arrangement_names_phase_and_bundle():
         ("MOVE", "toy", "move"),
         ("SENSE", "toy", "measure"),
     ]
+
+
+def narrow_work(log: Write[Log]) -> None:
+    """One thread is enough."""
+    log.digits.add_(1)
+
+
+def wide_work(log: Write[Log]) -> None:
+    """All threads help."""
+    log.digits.add_(1)
+
+
+def test_only_wide_systems_use_all_threads_and_the_setting_is_put_back() -> None:
+    seen: dict[str, int] = {}
+
+    def note(entry: Entry) -> None:
+        seen[entry.name] = torch.get_num_threads()
+        entry.call()
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        simulation = build(
+            Scene(
+                [table("t", rows=2)],
+                [Bundle("b", [Log], systems={"GO": [system(narrow_work), system(wide_work, wide=True)]})],
+                Tick(("GO",)),
+            )
+        )
+        simulation.schedule.around = note
+        simulation.run(2)
+        assert seen == {"narrow_work": 1, "wide_work": 3}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

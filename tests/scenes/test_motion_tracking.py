@@ -1,7 +1,6 @@
 """The main scene: it builds for every robot, learns without findings, and stays within its budgets."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -139,7 +138,7 @@ def test_bad_arguments_are_one_sentence(arguments: dict[str, Any], message: str)
 
 
 def test_absurd_numbers_of_rows_are_refused_before_allocating() -> None:
-    with pytest.raises(SceneError, match="memory|GiB"):
+    with pytest.raises(SceneError, match=r"memory|GiB"):
         small(2_000_000_000)
 
 
@@ -150,9 +149,9 @@ def test_absurd_numbers_of_rows_are_refused_before_allocating() -> None:
         "kimodo_g1_29dof/kimodo_walk_50hz.npz",
     ]
 )
-def real_clip(request: pytest.FixtureRequest) -> Iterator[str]:
+def real_clip(request: pytest.FixtureRequest) -> str:
     """Real clips of every format."""
-    yield str(data_path("motions", request.param))
+    return str(data_path("motions", request.param))
 
 
 @needs_g1

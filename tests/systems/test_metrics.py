@@ -1,0 +1,65 @@
+"""What an iteration reports, worked out by hand on three rows."""
+
+import torch
+from torch.testing import assert_close
+
+from components.episode import Done, Episode, Reward
+from components.metrics import Metrics
+from components.motion import MotionReference, RelativeTarget, TrackedBodies, TrackedState
+from components.robot import DofState
+from engine import World, table
+from systems.metrics import ERRORS, count_errors, count_rewards, flush_metrics, make_metrics, report
+
+AXES = {"reward": ("near", "calm"), "termination": ("fallen", "time_limit"), "tracked": 2, "dof": 2, "body": 2}
+LABELS = {name: labels for name, labels in AXES.items() if isinstance(labels, tuple)}
+
+
+def world_of(metrics: Metrics) -> World:
+    """A world with nothing but a table and these metrics."""
+    world = World("test", {"robot": table("robot", rows=3, axes=AXES)}, 0, torch.device("cpu"))
+    world.resources[Metrics] = metrics
+    return world
+
+
+def test_only_ended_episodes_count_and_rewards_are_per_second_of_them() -> None:
+    metrics = make_metrics(LABELS, 0, torch.device("cpu"))
+    done = Done.make(3, AXES, ended=[True, False, True], reason=[[True, False], [True, False], [False, True]])
+    episode = Episode.make(3, AXES, step=[10, 7, 30], reward_sums=[[1.0, -0.5], [9.0, 9.0], [3.0, 0.0]])
+    reward = Reward.make(3, AXES, total=[0.1, 0.2, 0.6])
+    count_rewards(done, episode, reward, metrics)
+    flush_metrics(metrics)
+    numbers = report(world_of(metrics), dt=0.02)
+    assert numbers["episode/ended"] == 2
+    assert_close(numbers["episode/length"], (10 + 30) / 2)
+    assert_close(numbers["episode/return"], (1.0 - 0.5 + 3.0 + 0.0) / 2)
+    assert_close(numbers["reward/per_step"], (0.1 + 0.2 + 0.6) / 3)
+    assert_close(numbers["reward/near"], (1.0 + 3.0) / (40 * 0.02))
+    assert_close(numbers["reward/calm"], -0.5 / (40 * 0.02))
+    assert (numbers["end/fallen"], numbers["end/time_limit"]) == (0.5, 0.5)
+
+
+def test_flushing_starts_a_new_iteration() -> None:
+    metrics = make_metrics(LABELS, 0, torch.device("cpu"))
+    nobody = Done.make(3, AXES)
+    count_rewards(nobody, Episode.make(3, AXES), Reward.make(3, AXES, total=1.0), metrics)
+    flush_metrics(metrics)
+    assert float(metrics.sums.abs().sum()) == 0.0
+    flush_metrics(metrics)
+    numbers = report(world_of(metrics), dt=0.02)
+    assert numbers["reward/per_step"] == 0.0
+    assert "episode/length" not in numbers  # no episode ended, so there is nothing to say of one
+
+
+def test_errors_are_means_over_rows_bodies_and_counted_ticks() -> None:
+    metrics = make_metrics(LABELS, 0, torch.device("cpu"))
+    bodies = TrackedBodies(names=("a", "b"), body_index=torch.tensor([0, 1]), anchor=1, end_effectors=torch.tensor([0]))
+    tracked = TrackedState.make(2, AXES, position=[[[0.3, 0.0, 0.0], [0.0, 0.4, 0.0]], [[0.0] * 3, [0.0] * 3]])
+    dofs = DofState.make(2, AXES, position=[[3.0, 4.0], [0.0, 0.0]])
+    for _ in range(2):
+        count_errors(tracked, RelativeTarget.make(2, AXES), MotionReference.make(2, AXES), dofs, bodies, metrics)
+    flush_metrics(metrics)
+    numbers = report(world_of(metrics), dt=0.02)
+    assert_close(numbers["error/anchor_position"], (0.4 + 0.0) / 2)
+    assert_close(numbers["error/body_position"], ((0.3 + 0.4) / 2 + 0.0) / 2)
+    assert_close(numbers["error/dof_position"], (5.0 + 0.0) / 2)
+    assert {f"error/{name}" for name in ERRORS} <= numbers.keys()
