@@ -29,7 +29,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "hidden": (256, 128),
         "robustness": 0.1,
         "exploration": 0.25,
-        "iterations": 400,
+        "iterations": 300,
         "learning": {"desired_kl": 0.02, "entropy_weight": 0.001, "value_clip": math.inf},
     },
     "published": {
@@ -74,7 +74,7 @@ def scene(
     hidden: Annotated[tuple[int, ...] | None, "hidden layers of actor and critic"] = None,
     robustness: Annotated[float | None, "share of the published sensor noise, reset noise and pushes"] = None,
     exploration: Annotated[float | None, "standard deviation of actions when training starts"] = None,
-    threads: Annotated[int, "physics threads; 0: one per processor"] = 0,
+    physics_threads: Annotated[int, "threads that step physics; 0: one per processor"] = 0,
     iterations: Annotated[int | None, "learning iterations"] = None,
     device: str = "cpu",
 ) -> Scene:
@@ -104,7 +104,7 @@ def scene(
 
     def bundles(rows: int, playing: bool, learner: Bundle, *more: Bundle) -> list[Bundle]:
         return [
-            physics(model, rows=rows, backend=backend, decimation=substeps, nthread=threads),
+            physics(model, rows=rows, backend=backend, decimation=substeps, nthread=physics_threads),
             actuation(controller=control, around=around, dt=dt),
             kinematics(sensor=GYRO, feet=False),
             episode(seconds=math.inf if playing else seconds, dt=dt, spread=not playing),

@@ -19,7 +19,7 @@ from scenes.motion_tracking import scene
 from scenes.robots.g1 import available
 from tests.helpers import data_path
 
-SMALL: dict[str, Any] = {"hidden": (16,), "threads": 1}
+SMALL: dict[str, Any] = {"hidden": (16,), "physics_threads": 1}
 NOT_COUNTED = {
     "begin_physics",
     "step_physics",
@@ -67,7 +67,7 @@ def test_the_worst_tick_stays_within_three_hundred_operations() -> None:
 
 @needs_g1
 def test_columns_of_4096_rows_take_less_than_four_gigabytes() -> None:
-    made = build(scene(robot="g1", num_envs=2, threads=1)).world  # real networks, two rows
+    made = build(scene(robot="g1", num_envs=2, physics_threads=1)).world  # real networks, two rows
     axes = made.tables["robot"].axes
     need = sum(num_bytes(cls, 4096, axes) for _, cls in made.components)
     assert need < 2 * 2**30  # simulations take 0.1 GiB and one update's scratch 0.2 GiB beside this
