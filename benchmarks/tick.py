@@ -29,7 +29,7 @@ from components.physics import Physics
 from engine import Simulation, build
 from engine.schedule import Entry
 from engine.timing import count_operations, measure_time
-from scenes.motion_tracking import scene
+from scenes.motion_tracking import RECIPES, scene
 
 PHYSICS = {"step_physics", "refresh_kinematics", "restart_physics", "begin_physics"}
 LEARNING = {"act", "estimate_advantage", "improve_policy"}
@@ -154,7 +154,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=[512])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--clip", default="squat")
-    parser.add_argument("--substeps", type=int, default=4)
+    parser.add_argument("--substeps", type=int, default=RECIPES["laptop"]["substeps"])
     parser.add_argument("--hidden", type=int, nargs="+", default=None)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

@@ -21,7 +21,7 @@ def describe(path: Path) -> RobotDescription:
     """The robot in an MJCF file, with the file's own shapes, keyframe pose, torque limits and servo gains.
 
     Joints without a position servo get one that spends the whole torque on 1 rad of error. Feet are the
-    leaf bodies that reach lowest. Raises SceneError with the list of what the file lacks.
+    leaf bodies that reach lowest; they are the end effectors too. Raises SceneError with the list of what the file lacks.
     """
     bare = RobotDescription(name=path.stem, model=path, motors={})
     spec = mjcf.read_spec(bare)
@@ -44,12 +44,14 @@ def describe(path: Path) -> RobotDescription:
         mujoco.mj_resetDataKeyframe(model, data, 0)
     mujoco.mj_kinematics(model, data)
     pose = {model.joint(i).name: float(data.qpos[model.jnt_qposadr[i]]) for i in range(1, model.njnt)}
+    feet = _feet(model, data)
     return RobotDescription(
         name=path.stem,
         model=path,
         motors={re.escape(name): _motor(spec, model, name, torque) for name, torque in torques.items()},
         default_pose={re.escape(name): angle for name, angle in pose.items() if angle},
-        feet=_feet(model, data),
+        feet=feet,
+        end_effectors=feet,
     )
 
 

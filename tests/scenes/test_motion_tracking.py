@@ -1,20 +1,24 @@
 """The main scene: it builds for every robot, learns without findings, and stays within its budgets."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from components.episode import Done, Episode, PushTimer, Rewritten
+from components.control import DofTarget
+from components.episode import Done, Episode, PushTimer, Reward, Rewritten
 from components.learning import Policy
 from components.metrics import Score
 from components.observation import Observation
+from components.robot import Robot
 from engine import SceneError, Simulation, build
 from engine.audit import Audit
 from engine.component import num_bytes
 from engine.schedule import Entry
 from engine.timing import count_operations
+from scenes import robots
 from scenes.motion_tracking import scene
 from scenes.robots.g1 import available
 from tests.helpers import data_path
@@ -93,7 +97,7 @@ def test_truncated_rows_keep_what_the_critic_would_have_seen() -> None:
 
 @pytest.mark.parametrize("control", ["P", "V", "T"])
 def test_explicit_controllers_run_every_substep(control: str) -> None:
-    simulation = small(control=control)
+    simulation = small(control=control, substeps=4)
     seen: list[str] = []
 
     def note(entry: Entry) -> None:
@@ -154,6 +158,26 @@ def real_clip(request: pytest.FixtureRequest) -> str:
     return str(data_path("motions", request.param))
 
 
+def test_any_mjcf_file_with_a_free_joint_and_torque_limits_trains(tmp_path: Path) -> None:
+    description = robots.load("humanoid")
+    own = small().world[Robot]
+    pose = [0, 0, own.default_height, 1, 0, 0, 0, *own.default_position.tolist()]
+    assert callable(description.model)
+    text = description.model().replace('armature="0.01"', 'armature="0.01" actuatorfrcrange="-60 60"')
+    file = tmp_path / "somebody.xml"
+    key = f"<keyframe><key qpos='{' '.join(map(str, pose))}'/></keyframe>"
+    file.write_text(text.replace("</mujoco>", f"{key}</mujoco>"))
+    simulation = small(robot=str(file), clip="stand", horizon=4)
+    simulation.run(9)
+    assert simulation.world[Robot].name == "somebody"
+    assert simulation.world[Robot].end_effectors == simulation.world[Robot].foot_names
+
+
+def test_other_devices_than_the_processor_are_refused() -> None:
+    with pytest.raises(SceneError, match="simulates in host memory"):
+        small(device="cuda:0")
+
+
 @needs_g1
 def test_real_clips_of_every_format_train(real_clip: str) -> None:
     made = build(scene(clip=real_clip, num_envs=4, horizon=4, **SMALL))
@@ -161,3 +185,29 @@ def test_real_clips_of_every_format_train(real_clip: str) -> None:
     assert len(made.world.tables["robot"].axes["dof"]) == (23 if real_clip.endswith("pkl") else 29)
     assert all(bool(p.isfinite().all()) for p in made.world[Policy].actor.parameters())
     assert Score not in {cls for _, cls in made.world.components}
+
+
+def test_a_row_whose_simulation_fails_is_put_aside_and_the_others_do_not_notice() -> None:
+    sound, broken = small(horizon=4), small(horizon=4)
+    for simulation in (sound, broken):
+        simulation.run(6)
+
+    def poison(entry: Entry) -> None:
+        if entry.name == "aim_around_reference":
+            broken.world[DofTarget].position[2] = math.nan
+
+    broken.schedule.after_entry.append(poison)
+    for simulation in (sound, broken):
+        simulation.run(1)
+    broken.schedule.after_entry.clear()
+    reasons = broken.world.tables["robot"].axes["termination"]
+    assert broken.world[Done].reason[:, reasons.index("diverged")].tolist() == [i == 2 for i in range(8)]
+    assert float(broken.world[Reward].total[2]) == 0.0
+    for address, column in broken.world.columns().items():
+        if column.is_floating_point() and "DofTarget" not in address:
+            assert bool(column.isfinite().all()), address
+    others = [0, 1, 3, 4, 5, 6, 7]
+    for name in ("robot.DofState.position", "robot.RootState.rotation", "robot.Observation.actor"):
+        assert torch.equal(sound.world.columns()[name][others], broken.world.columns()[name][others])
+    broken.run(8)
+    assert all(bool(p.isfinite().all()) for p in broken.world[Policy].actor.parameters())
