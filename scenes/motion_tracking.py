@@ -166,6 +166,7 @@ def scene(
             False,
             ppo(
                 critic_terms=group_terms(observations, "critic"),
+                behind="derive_anchor_view",
                 horizon=horizon,
                 hidden=hidden,
                 init_std=exploration,

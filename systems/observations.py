@@ -106,6 +106,12 @@ def critic_history(history: History) -> Tensor:
 # -- lining up -----------------------------------------------------------------------------------------
 
 
+def _extent(noise: Sequence[float | None], widths: Sequence[int]) -> tuple[int, int]:
+    """The first column of the first noisy term, and one past the last column of the last."""
+    noisy = [i for i, n in enumerate(noise) if n]
+    return sum(widths[: noisy[0]]), sum(widths[: noisy[-1] + 1])
+
+
 def _line_up(
     values: Terms, rng: Rng, observation: Observation, noisy: bool, limit: float, level: Tensor | None
 ) -> None:
@@ -119,9 +125,10 @@ def _line_up(
         width = tuple(widths[i] for i in inside)
         noise, clip, scale = (tuple(settings[key][i] for i in inside) for key in ("noise", "clip", "scale"))
         if noisy and group == "actor" and any(noise):
-            amplitude = spread(tuple(2.0 * (n or 0.0) for n in noise), width, row.device)
-            drawn = torch.rand(row.shape, generator=rng, device=row.device).sub_(0.5)
-            row.addcmul_(drawn if level is None else drawn.mul_(level), amplitude)
+            noisy_columns = slice(*_extent(noise, width))  # none is drawn for the clean ones before and behind
+            amplitude = spread(tuple(2.0 * (n or 0.0) for n in noise), width, row.device)[noisy_columns]
+            drawn = torch.rand((len(row), len(amplitude)), generator=rng, device=row.device).sub_(0.5)
+            row[:, noisy_columns].addcmul_(drawn if level is None else drawn.mul_(level), amplitude)
         if any(c is not None for c in clip):
             bound = spread(tuple(math.inf if c is None else float(c) for c in clip), width, row.device)
             torch.clamp(row, -bound, bound, out=row)

@@ -388,6 +388,7 @@ def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: T
 def ppo(
     *,
     critic_terms: Mapping[str, Term],
+    behind: str | None = None,
     horizon: int = 24,
     hidden: Sequence[int] = (512, 256, 128),
     critic_hidden: Sequence[int] | None = None,
@@ -400,7 +401,8 @@ def ppo(
     """Learn by PPO, one iteration every `horizon` ticks.
 
     `critic_terms` are the critic's observation terms in their order, and `observation_limit` its bound, for
-    the observation before a reset; `action_limit` bounds what is applied. Further keywords are constants of
+    the observation before a reset, which is kept `behind` the system of RECORD that last prepares it.
+    `action_limit` bounds what is applied. Further keywords are constants of
     `estimate_advantage` (gamma, lam) or `improve_policy` (epochs, clip, …). Raises BuildError for others,
     and at build where `critic_terms` do not make up the critic's observation.
     """
@@ -417,7 +419,13 @@ def ppo(
             ACT: [system(act, limit=action_limit, wide=True)],
             RECORD: [
                 system(record),
-                fuse(keep_final_observation, critic_terms, when=any_row(Done, "truncated"), limit=observation_limit),
+                fuse(
+                    keep_final_observation,
+                    critic_terms,
+                    when=any_row(Done, "truncated"),
+                    after=behind,
+                    limit=observation_limit,
+                ),
             ],
             LEARN: [
                 system(

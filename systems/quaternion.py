@@ -129,9 +129,10 @@ def to_columns(q: Tensor) -> Tensor:
     """The three columns of the rotation matrix one after the other: where x, y and z point; (..., 4) -> (..., 9).
 
     Every entry is a quadratic form in (w, x, y, z): the ten products of two of them, and one matrix product.
+    All products are 16 wide, for which matrix libraries have fast paths, and the rest is zero.
     """
-    left, right, forms = (vector(values, q.device).to(q.dtype).view(-1, width) for values, width in _QUADRATIC)
-    return q.matmul(left).mul_(q.matmul(right)).matmul(forms)
+    left, right, forms = (vector(values, q.device).to(q.dtype).view(-1, WIDE) for values in _QUADRATIC)
+    return q.matmul(left).mul_(q.matmul(right)).matmul(forms)[..., :9]
 
 
 def to_matrix(q: Tensor) -> Tensor:
@@ -139,13 +140,19 @@ def to_matrix(q: Tensor) -> Tensor:
     return to_columns(q).unflatten(-1, (3, 3)).mT
 
 
-def _quadratic_forms() -> tuple[tuple[tuple[float, ...], int], ...]:
-    """Which components the ten products take, (4, 10) twice, and R_ij as their sum, (10, 9) at i + 3 j.
+WIDE = 16
+
+
+def _quadratic_forms() -> tuple[tuple[float, ...], ...]:
+    """Which components the ten products take, (4, WIDE) twice, and R_ij as their sum, (WIDE, WIDE) at i + 3 j.
 
     On the diagonal w² ± x² ± y² ± z², elsewhere 2 (q_i q_j ± w q_k).
     """
     pairs = [(k, m) for k in range(4) for m in range(k, 4)]
-    forms = [[0.0] * 9 for _ in pairs]
+    left, right = ([[0.0] * WIDE for _ in range(4)] for _ in range(2))
+    forms = [[0.0] * WIDE for _ in range(WIDE)]
+    for number, (first, second) in enumerate(pairs):
+        left[first][number] = right[second][number] = 1.0
     for i in range(3):
         for k in range(4):
             forms[pairs.index((k, k))][4 * i] = 1.0 if k in (0, i + 1) else -1.0
@@ -153,8 +160,7 @@ def _quadratic_forms() -> tuple[tuple[tuple[float, ...], int], ...]:
         for row, column, sign in ((i, j, -1.0), (j, i, 1.0)):
             forms[pairs.index((min(i, j) + 1, max(i, j) + 1))][row + 3 * column] = 2.0
             forms[pairs.index((0, k + 1))][row + 3 * column] = 2.0 * sign
-    left, right = ([float(pair[side] == k) for k in range(4) for pair in pairs] for side in (0, 1))
-    return (tuple(left), 10), (tuple(right), 10), (tuple(value for form in forms for value in form), 9)
+    return tuple(tuple(value for line in matrix for value in line) for matrix in (left, right, forms))
 
 
 _QUADRATIC = _quadratic_forms()

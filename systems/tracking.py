@@ -34,7 +34,7 @@ from systems.kinematics import derive_tracked_state
 from systems.motion import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
 from systems.observations import ACTOR, CRITIC
 from systems.quaternion import difference, to_columns, turn, turn_by_euler, yaw
-from systems.tick import ADVANCE, COMMAND, OBSERVE, REFRESH, RESET, REWARD, SENSE, TERMINATE
+from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, REWARD, SENSE, TERMINATE
 
 Triple = tuple[float, float, float]
 
@@ -89,11 +89,11 @@ def derive_anchor_view(
     at = slice(bodies.anchor, bodies.anchor + 1)
     positions = torch.cat((tracked.position, reference.body_position[:, at]), 1).sub_(tracked.position[:, at])
     columns = to_columns(torch.cat((tracked.rotation, reference.body_rotation[:, at]), 1))  # three axes of each body
-    arrows = torch.cat((columns[..., :6], positions), -1).view(len(positions), -1, 3)
+    arrows = torch.cat((columns[..., :6], positions), -1).view(len(positions), -1, 3).mT.contiguous()
     own = columns[:, bodies.anchor].unflatten(-1, (3, 3))  # the anchor's axes, one in each row
-    seen = torch.bmm(arrows, own.mT).unflatten(1, (-1, 3))
-    view.rotation.copy_(seen[:, :, :2].mT.flatten(-2))
-    view.position.copy_(seen[:, :, 2])
+    seen = torch.bmm(own, arrows).unflatten(2, (-1, 3)).transpose(1, 2)  # rows, bodies, xyz, (x axis, y axis, place)
+    view.rotation.unflatten(2, (3, 2)).copy_(seen[..., :2])
+    view.position.copy_(seen[..., 2])
 
 
 # -- reset ---------------------------------------------------------------------------------------------
@@ -259,7 +259,8 @@ def tracking(
         ],
         TERMINATE: [*judge, end.terminations(terminations), system(mark_rewritten)],
         REWARD: [earn.rewards(rewards, dt=dt, only_positive=only_positive)],
-        ADVANCE: [system(advance_motion, dt=dt), system(sample_reference, when=cut_off, on_frames=exact)],
+        ADVANCE: [system(advance_motion, dt=dt)],
+        RECORD: [system(sample_reference, when=cut_off, on_frames=exact)],
         RESET: [
             system(draw_motion, when=again, start=start, order=order, dt=dt, on_frames=exact),
             system(reset_to_reference, when=again, on_frames=exact, **(reset_noise or {})),
@@ -269,7 +270,7 @@ def tracking(
         OBSERVE: [system(derive_anchor_view) for _ in view],
     }
     if looks_around:
-        systems[ADVANCE].append(system(derive_anchor_view, when=cut_off))
+        systems[RECORD].append(system(derive_anchor_view, when=cut_off))
     for each, more in looked.systems.items():
         systems[each] = [*systems.get(each, ()), *more]
     return Bundle(
