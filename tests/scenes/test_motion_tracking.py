@@ -20,7 +20,7 @@ from engine.schedule import Entry
 from engine.timing import count_operations
 from scenes import robots
 from scenes.motion_tracking import scene
-from scenes.robots.g1 import available
+from scenes.robots.menagerie import available
 from tests.helpers import data_path
 
 SMALL: dict[str, Any] = {"hidden": (16,), "physics_threads": 1}

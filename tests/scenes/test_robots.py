@@ -13,10 +13,11 @@ from torch.testing import assert_close
 
 from engine.errors import SceneError
 from scenes import robots
-from scenes.robots import g1 as g1_file
+from scenes.robots import menagerie as data_wheel
 from scenes.robots import load
-from scenes.robots.g1 import WHEEL, g1
+from scenes.robots.g1 import g1
 from scenes.robots.humanoid import humanoid
+from scenes.robots.menagerie import WHEEL
 from scenes.robots.motors import geared
 from systems.physics.model import RobotModel, build_robot
 from tests.helpers import data_path
@@ -209,7 +210,7 @@ def test_unknown_robot_lists_near_misses() -> None:
 
 
 def test_g1_without_its_data_becomes_the_humanoid_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(g1_file, "find_spec", lambda name: None)
+    monkeypatch.setattr(data_wheel, "find_spec", lambda name: None)
     with pytest.warns(UserWarning, match="is not installed; the built-in humanoid takes its place"):
         assert load("g1").name == "humanoid"
     with pytest.raises(
