@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from engine.errors import SceneError
 from scenes import robots
-from scenes.robots import menagerie as data_wheel
 from scenes.robots import load
+from scenes.robots import menagerie as data_wheel
 from scenes.robots.g1 import g1
 from scenes.robots.humanoid import humanoid
 from scenes.robots.menagerie import WHEEL
