@@ -3,6 +3,7 @@
 import ast
 import inspect
 import math
+import os
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
@@ -222,19 +223,24 @@ def refuse_beyond_memory(need: int, device: torch.device, what: str) -> None:
     if device.type == "cuda":
         free = float(torch.cuda.mem_get_info(device)[0])
     else:
-        free = _free_host_memory()
+        free = free_host_memory()
     if need > free:
         raise SceneError(
             f"{what} need {need / 2**30:.1f} GiB, but {device} has {free / 2**30:.1f} GiB free. Use fewer rows (--num-envs)."
         )
 
 
-def _free_host_memory() -> float:
+def free_host_memory() -> float:
+    """Bytes that can still be allocated: what is available, else all that is installed, else unknown (inf)."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
-        return float(sizes["MemAvailable"])
+        return sizes["MemAvailable"]
     except (OSError, KeyError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
         return math.inf
 
 

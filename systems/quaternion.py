@@ -36,14 +36,6 @@ def difference(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat(((a * b).sum(-1, keepdim=True), imaginary), -1)
 
 
-def seen_from(a: Tensor, b: Tensor) -> Tensor:
-    """a⁻¹ ⊗ b: rotation b as seen from frame a; `a`, `b`: (..., 4), broadcasting."""
-    a, b = torch.broadcast_tensors(a, b)
-    aw, av, bw, bv = a[..., :1], a[..., 1:], b[..., :1], b[..., 1:]
-    imaginary = torch.linalg.cross(bv, av).addcmul_(aw, bv).addcmul_(bw, av, value=-1.0)
-    return torch.cat(((a * b).sum(-1, keepdim=True), imaginary), -1)
-
-
 def rotate(q: Tensor, v: Tensor) -> Tensor:
     """R(q) v; `q`: (..., 4), `v`: (..., 3), broadcasting."""
     w, (u, v) = q[..., :1], torch.broadcast_tensors(q[..., 1:], v)

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from scenes.robots.menagerie import WHEEL, available
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+needs_g1 = pytest.mark.skipif(not available(), reason=f"the data package {WHEEL} is not installed")
 
 
 def data_path(*parts: str) -> Path:

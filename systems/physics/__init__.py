@@ -1,6 +1,5 @@
 """Physics: whichever simulator moves the robot, behind one contract. Simulators are imported when asked for."""
 
-import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from engine.access import Write
 from engine.bundle import Bundle, system
 from engine.condition import any_row
 from engine.errors import SceneError, did_you_mean
+from engine.scene import free_host_memory
 from systems.physics.contract import Backend
 from systems.tick import ACTUATE, REFRESH, SENSE, STEP
 
@@ -91,7 +91,7 @@ def make_backend(
         return KinematicBackend(model, rows)
     from systems.physics.mujoco_backend import MujocoBackend, check_memory
 
-    check_memory(model, rows, _free_memory())
+    check_memory(model, rows, free_host_memory())
     return MujocoBackend(model, rows, decimation=decimation, nthread=nthread)
 
 
@@ -138,15 +138,3 @@ def physics(
         },
         repeat=decimation if control == "torque" else 1,
     )
-
-
-def _free_memory() -> int:
-    """Bytes that can still be allocated, as far as the system tells."""
-    try:
-        with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

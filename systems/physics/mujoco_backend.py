@@ -277,7 +277,7 @@ def num_bytes(model: RobotModel, rows: int) -> int:
     return rows * (8 * (2 * state + outputs) + 4 * (9 * bodies))
 
 
-def check_memory(model: RobotModel, rows: int, available: int) -> None:
+def check_memory(model: RobotModel, rows: int, available: float) -> None:
     """SceneError where the simulations would not fit into `available` bytes."""
     needed = num_bytes(model, rows)
     if needed > available:

@@ -144,7 +144,7 @@ def test_terms_measured_are_the_terms_run():
 
 def test_absurd_number_of_rows_is_refused_before_allocating(monkeypatch: pytest.MonkeyPatch):
     """Per row: x 8 + moves 8 + distance 4 + ended 1 + seen 12 = 33 bytes; 33e12 / 2^30 = 30733.6 GiB."""
-    monkeypatch.setattr(scene_module, "_free_host_memory", lambda: 2.0**30)
+    monkeypatch.setattr(scene_module, "free_host_memory", lambda: 2.0**30)
     monkeypatch.setattr(scene_module, "make", fail_for_many_rows)
     assert complaint(toy(rows=10**12)) == (
         "SceneError: The scene's columns need 30733.6 GiB, but cpu has 1.0 GiB free. Use fewer rows (--num-envs)."
@@ -167,6 +167,9 @@ def test_unknown_free_memory_refuses_nothing(monkeypatch: pytest.MonkeyPatch):
         raise FileNotFoundError
 
     monkeypatch.setattr("builtins.open", no_such_file)
+    with pytest.raises(SceneError):  # what is installed still bounds it
+        refuse_beyond_memory(2**70, torch.device("cpu"), "Everything")
+    monkeypatch.setattr("os.sysconf", no_such_file)
     refuse_beyond_memory(2**70, torch.device("cpu"), "Everything")
 
 

@@ -20,8 +20,7 @@ from engine.schedule import Entry
 from engine.timing import count_operations
 from scenes import robots
 from scenes.motion_tracking import scene
-from scenes.robots.menagerie import available
-from tests.helpers import data_path
+from tests.helpers import data_path, needs_g1
 
 SMALL: dict[str, Any] = {"hidden": (16,), "physics_threads": 1}
 NOT_COUNTED = {
@@ -33,7 +32,6 @@ NOT_COUNTED = {
     "estimate_advantage",
     "improve_policy",
 }
-needs_g1 = pytest.mark.skipif(not available(), reason="the G1's data wheel is not installed")
 
 
 def small(rows: int = 8, **arguments: Any) -> Simulation:

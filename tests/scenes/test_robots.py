@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 
 import mujoco
@@ -17,15 +16,10 @@ from scenes.robots import load
 from scenes.robots import menagerie as data_wheel
 from scenes.robots.g1 import g1
 from scenes.robots.humanoid import humanoid
-from scenes.robots.menagerie import WHEEL
 from scenes.robots.motors import geared
 from systems.physics.model import RobotModel, build_robot
-from tests.helpers import data_path
+from tests.helpers import data_path, needs_g1
 from tests.physics.rows import PENDULUM, file_robot, make_rows
-
-needs_wheel = pytest.mark.skipif(
-    find_spec(WHEEL.replace("-", "_")) is None, reason=f"the data package {WHEEL} is not installed"
-)
 
 LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
 ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow")
@@ -55,7 +49,7 @@ def test_gains_of_a_geared_motor_follow_from_its_inertia() -> None:
     assert (pair.stiffness, pair.damping, pair.torque) == (2 * motor.stiffness, 2 * motor.damping, 50.0)
 
 
-@needs_wheel
+@needs_g1
 def test_g1_has_the_joints_and_bodies_of_the_real_robot_in_order() -> None:
     full, short = build_robot(g1()).robot, build_robot(g1(23)).robot
     assert full.dof_names == joints((*ARM, *WRIST)) and short.dof_names == joints(ARM)
@@ -64,7 +58,7 @@ def test_g1_has_the_joints_and_bodies_of_the_real_robot_in_order() -> None:
     assert short.body_names == tuple(name for name in full.body_names if "wrist" not in name)
 
 
-@needs_wheel
+@needs_g1
 @pytest.mark.parametrize(
     ("joint", "stiffness", "damping", "torque", "speed", "armature", "scale"),
     [
@@ -88,7 +82,7 @@ def test_g1_motor_profile(
     np.testing.assert_allclose(found, [stiffness, damping, torque, speed, armature, scale], rtol=3e-6)
 
 
-@needs_wheel
+@needs_g1
 @pytest.mark.parametrize(
     ("joint", "default", "lower", "upper", "speed", "torque", "stiffness", "damping"),
     [
@@ -125,7 +119,7 @@ def test_g1_humanoidverse_profile(
     assert model.robot.default_height == 0.8
 
 
-@needs_wheel
+@needs_g1
 def test_g1_stands_knees_bent() -> None:
     model = build_robot(g1())
     expected = {"left_hip_pitch_joint": -0.312, "right_knee_joint": 0.669, "left_ankle_pitch_joint": -0.363,
@@ -135,7 +129,7 @@ def test_g1_stands_knees_bent() -> None:
     assert model.robot.default_height == 0.76
 
 
-@needs_wheel
+@needs_g1
 def test_g1_tracks_fourteen_bodies_in_the_documented_order() -> None:
     robot = build_robot(g1()).robot
     legs = [f"{s}_{p}_link" for s in ("left", "right") for p in ("hip_roll", "knee", "ankle_roll")]
@@ -147,7 +141,7 @@ def test_g1_tracks_fourteen_bodies_in_the_documented_order() -> None:
     )  # fmt: skip
 
 
-@needs_wheel
+@needs_g1
 def test_g1_keeps_its_mass_and_drops_what_only_costs_time() -> None:
     for joints_count in (29, 23):
         compiled = build_robot(g1(joints_count)).model
@@ -162,19 +156,19 @@ def test_g1_keeps_its_mass_and_drops_what_only_costs_time() -> None:
         }
 
 
-@needs_wheel
+@needs_g1
 def test_g1_sole_is_35_mm_below_the_foot_frame_on_four_points_a_foot() -> None:
     model = build_robot(g1())
     assert len(model.foot_point_body) == 8
     np.testing.assert_allclose(model.foot_point_local[:, 2] - model.foot_point_radius, -0.035)
 
 
-@needs_wheel
+@needs_g1
 def test_g1_keeps_its_meshes_when_it_is_to_be_seen() -> None:
     assert build_robot(g1(), visual=True).model.nmesh > 20
 
 
-@needs_wheel
+@needs_g1
 def test_g1_agrees_with_the_development_data_model() -> None:
     other = mujoco.MjModel.from_xml_path(str(data_path("robots", "unitree_g1", "g1_29dof_nomesh.xml")))
     model = build_robot(g1()).model
@@ -183,7 +177,7 @@ def test_g1_agrees_with_the_development_data_model() -> None:
     np.testing.assert_allclose(model.body_pos[2:], other.body_pos[2:], atol=1e-4)
 
 
-@needs_wheel
+@needs_g1
 @pytest.mark.parametrize("name", [n for n in robots.ROBOTS if n.startswith("g1")])
 def test_g1_carries_its_weight_in_the_first_moments(name: str) -> None:
     rows = make_rows(1, load(name))
