@@ -416,7 +416,7 @@ def ppo(
             deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device)),
         ],
         systems={
-            ACT: [system(act, limit=action_limit, wide=True)],
+            ACT: [system(act, limit=action_limit)],
             RECORD: [
                 system(record),
                 fuse(
@@ -451,7 +451,7 @@ def play(
 ) -> Bundle:
     """Act by the mean of a policy that `ppo` trained with the same layers; nothing is drawn, kept or learned."""
     policy = new_policy(hidden, critic_hidden)
-    return Bundle("ppo", resources=[policy], systems={ACT: [system(act_mean, limit=action_limit, wide=True)]})
+    return Bundle("ppo", resources=[policy], systems={ACT: [system(act_mean, limit=action_limit)]})
 
 
 def new_policy(
