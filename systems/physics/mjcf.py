@@ -28,6 +28,7 @@ class Solver:
     impedance_ratio: float = 1.0
     joint_friction: bool = False  # keep the model's dry friction, one constraint row per joint
     islands: bool = False  # one robot per simulation is one island; looking for more costs time
+    sparse: bool = True  # constraint Jacobians: a foot moves with its own leg only
 
 
 def read_spec(description: RobotDescription) -> mujoco.MjSpec:
@@ -190,6 +191,7 @@ def set_options(spec: mujoco.MjSpec, solver: Solver, dt: float) -> None:
     option.iterations, option.ls_iterations = solver.iterations, solver.line_search
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC if solver.elliptic else mujoco.mjtCone.mjCONE_PYRAMIDAL
     option.impratio = solver.impedance_ratio
+    option.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE if solver.sparse else mujoco.mjtJacobian.mjJAC_DENSE
     option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
     if not solver.islands:
         option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
