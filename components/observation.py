@@ -7,7 +7,7 @@ from engine.component import column, component, constant, derived, resource
 
 @derived
 class Observation:
-    """One row of numbers for the actor (noisy, deployable) and one for the critic (clean, privileged)."""
+    """One row of numbers for the actor (noisy, deployable) and one for the critic (privileged, and clean by default)."""
 
     actor: Tensor = column("actor_observation")
     critic: Tensor = column("critic_observation")
