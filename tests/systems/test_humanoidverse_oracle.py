@@ -13,13 +13,15 @@ import pytest
 import torch
 
 from components.control import Action, DofTorque, PreviousDof
-from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
+from components.episode import Chance, Done, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
 from components.motion import MotionCursor, MotionFar, MotionLibrary, MotionReference
 from components.observation import Observation
-from components.robot import BodyState, ContactForce, DofState, Robot, RootState
+from components.robot import BaseFrame, BodyState, ContactForce, DofState, Robot, RootState
 from engine import Simulation, World, build
 from engine.schedule import Entry
 from scenes.motion_tracking import scene
+from systems import rewards as earn
+from systems import terminations as end
 from systems.quaternion import normalize
 from systems.tick import OBSERVE, RECORD, REWARD, SENSE
 from tests.helpers import needs_g1
@@ -28,6 +30,7 @@ from tests.systems import humanoidverse_oracle as oracle
 pytestmark = needs_g1
 ROWS = 6
 CONSTANTS = oracle.g1_constants()
+LISTED = oracle.TERMINATE_AFTER_CONTACTS_ON
 FASTER = {"penalty": 1e-3, "limits_dof_pos": 2e-4, "motion_far": 1e-3}  # so that a few episodes move them visibly
 
 
@@ -124,6 +127,27 @@ def judged(world: World) -> Judged:
     )
 
 
+def switched_off(world: World) -> dict[str, torch.Tensor]:
+    """Terminations that the setting has but does not use; chance always strikes."""
+    dofs, robot, torque, chance = world[DofState], world[Robot], world[DofTorque], Chance.make(ROWS)
+    return {
+        "contact": end.contact(world[ContactForce], robot, bodies=LISTED),
+        "low_height": end.low(world[RootState], height=0.2),
+        "dof_pos_limit": end.position_limit(dofs, robot, chance),
+        "dof_vel_limit": end.velocity_limit(dofs, robot, chance),
+        "torque_limit": end.torque_limit(torque, robot, chance),
+    }
+
+
+def unweighted(world: World) -> dict[str, torch.Tensor]:
+    """Penalties that the setting has but gives no weight."""
+    return {
+        "penalty_dof_vel": earn.dof_velocity(world[DofState]),
+        "penalty_dof_acc": earn.dof_acceleration(world[DofState], world[PreviousDof]),
+        "penalty_orientation": earn.orientation(world[BaseFrame]),
+    }
+
+
 def close(actual: np.ndarray, expected: np.ndarray, what: str) -> None:
     """Within 1e-6 of the largest magnitude of each row, or of 1."""
     actual, expected = actual.reshape(len(actual), -1), expected.reshape(len(expected), -1)
@@ -178,6 +202,7 @@ class Watch:
             now.start + (self.count - now.step) * oracle.DT,  # where the clip is says the count, not a changed step
             now.length - 0.5 * oracle.DT,  # ticks fall on frames, and the last frame is the end
             oracle.TerminationSettings(motion_far=now.radius),
+            plain(self.world[ContactForce].force)[:, [oracle.BODY_NAMES.index(n) for n in LISTED]],
         )
         failed, late, ended = oracle.outcome(found)
         reasons = dict(zip(axes["termination"], done.reason.T.numpy(), strict=True))
@@ -190,6 +215,9 @@ class Watch:
         for theirs, name in ours.items():
             np.testing.assert_array_equal(reasons[name], found[theirs], err_msg=f"tick {self.tick}: {name}")
             self.seen[theirs] += int(found[theirs].sum())
+        for name, value in switched_off(self.world).items():
+            np.testing.assert_array_equal(value.numpy(), found[name], err_msg=f"tick {self.tick}: {name}")
+            self.seen[name] += int(found[name].sum())
         assert not reasons["diverged"].any()
         for column, expected in ((done.terminated, failed), (done.truncated, late), (done.ended, ended)):
             np.testing.assert_array_equal(column.numpy(), expected)
@@ -199,6 +227,8 @@ class Watch:
         for place, name in enumerate(axes["reward"]):
             weight = oracle.REWARD_SCALES[name] * oracle.DT * (now.penalty if name in oracle.PENALTY_SCALED else 1.0)
             close(plain(reward.terms[:, place]), terms[name] * weight, f"tick {self.tick}: {name}")
+        for name, value in unweighted(self.world).items():
+            close(plain(value), terms[name], f"tick {self.tick}: {name}")
         close(plain(reward.total), oracle.total(terms, now.penalty), f"tick {self.tick}: total")
 
     def compare_curricula(self) -> None:
@@ -296,7 +326,7 @@ def test_fabricated_extremes_agree() -> None:
     """Any pose, any speed, torque and force, on and beyond every threshold."""
     watch = Watch(preset("kinematic", "squat"), fabricate)
     watch.run(40)
-    assert min(watch.seen[name] for name in ("gravity", "motion_far", "time_out", "running")) >= 5
+    assert min(count for name, count in watch.seen.items() if name != "motion_end") >= 5
     assert (
         watch.moving["penalty"] != 0.1 and watch.moving["motion_far"] != 1.5 and watch.moving["limits_torque"] != 1.15
     )
