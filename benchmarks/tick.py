@@ -29,7 +29,8 @@ from components.physics import Physics
 from engine import Simulation, build
 from engine.schedule import Entry
 from engine.timing import count_operations, measure_time
-from scenes.motion_tracking import RECIPES, scene
+from scenes.motion_tracking import scene
+from scenes.presets import RECIPES
 
 PHYSICS = {"step_physics", "refresh_kinematics", "restart_physics", "begin_physics"}
 LEARNING = {"act", "estimate_advantage", "improve_policy"}

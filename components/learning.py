@@ -55,7 +55,9 @@ class Policy:
         for name in [*own, *state]:
             if name not in state or name not in own:
                 where = "is missing from the saved policy" if name in own else "is in the saved policy only"
-                raise SnapshotError(f"Policy: '{name}' {where}. Use the hidden layers that it was trained with.")
+                raise SnapshotError(
+                    f"Policy: '{name}' {where}. Use the hidden layers and the normalisation that it was trained with."
+                )
         for name in own:
             if own[name].shape != state[name].shape:
                 raise SnapshotError(

@@ -184,10 +184,12 @@ class AnchorView:
 
 @resource
 class TrackedBodies:
-    """Index sets over axes `body` and `tracked`."""
+    """Index sets over axes `body` and `tracked`. Virtual bodies come last."""
 
     names: tuple[str, ...] = constant()
-    body_index: Tensor = constant()  # (tracked,) int64, into axis body
+    body_index: Tensor = constant()  # (tracked,) int64, into axis body; of a virtual body, its parent
+    virtual_position: Tensor = constant(factory=lambda: torch.zeros(0, 3))  # (virtual, 3) m, in the parent's frame
+    virtual_rotation: Tensor = constant(factory=lambda: torch.zeros(0, 4))  # (virtual, 4) to the parent's frame
     anchor: int = constant()  # into axis tracked
     end_effectors: Tensor = constant()  # (effectors,) int64, into axis tracked
 

@@ -7,7 +7,7 @@ from engine.component import column, component, constant, derived, resource
 
 @derived
 class Observation:
-    """One row of numbers for the actor (noisy, deployable) and one for the critic (clean, privileged)."""
+    """One row of numbers for the actor (noisy, deployable) and one for the critic (privileged, and clean by default)."""
 
     actor: Tensor = column("actor_observation")
     critic: Tensor = column("critic_observation")
@@ -15,10 +15,9 @@ class Observation:
 
 @component
 class Seen:
-    """The observation at the end of the tick before, from which histories are made."""
+    """What goes into the histories in the next tick: noisy, clipped and scaled, with noise of its own."""
 
-    actor: Tensor = column("actor_observation")
-    critic: Tensor = column("critic_observation")
+    value: Tensor = column("remembered")
 
 
 @component
@@ -31,7 +30,7 @@ class History:
 
 @resource
 class HistoryLayout:
-    """Where each column of a history comes from: an index into (observation, history) side by side."""
+    """Where each column of a history comes from: an index into (`Seen.value`, history) side by side."""
 
     actor: Tensor = constant()  # (actor_history,) int64
     critic: Tensor = constant()  # (critic_history,) int64

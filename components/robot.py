@@ -63,6 +63,30 @@ class Contact:
     force: Tensor = column("foot", unit="N", doc="magnitude of the net contact force")
 
 
+@component
+class Flight:
+    """How each foot travels through the air. A foot is down while it touches, and in the tick after it did."""
+
+    touched: Tensor = column("foot", dtype=torch.bool, doc="touched in the tick before")
+    down: Tensor = column("foot", dtype=torch.bool, fill=1.0)
+    landed: Tensor = column("foot", dtype=torch.bool, doc="came down in this tick")
+    seconds: Tensor = column("foot", unit="s", doc="since it was last down")
+    peak: Tensor = column("foot", unit="m", doc="highest frame origin since it was last down")
+
+
+Point = tuple[float, float, float]
+
+
+@attrs.frozen
+class VirtualBody:
+    """A frame that moves with a body as if it were welded to it: a hand, a head."""
+
+    name: str
+    parent: str  # body
+    position: Point  # m, in the parent's frame
+    rotation: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)  # scalar first, to the parent's frame
+
+
 @resource
 class Robot:
     """Names, limits and gains of the robot in the `robot` table; all tensors along axis `dof` unless said."""
@@ -71,7 +95,8 @@ class Robot:
     dof_names: tuple[str, ...] = constant()
     body_names: tuple[str, ...] = constant()
     foot_names: tuple[str, ...] = constant()
-    tracked_bodies: tuple[str, ...] = constant()
+    tracked_bodies: tuple[str, ...] = constant()  # bodies, then all virtual ones
+    virtual_bodies: tuple[VirtualBody, ...] = constant(default=())
     anchor_body: str = constant()
     end_effectors: tuple[str, ...] = constant()
     default_position: Tensor = constant()  # rad
@@ -84,9 +109,6 @@ class Robot:
     damping: Tensor = constant()  # N·m·s/rad
     armature: Tensor = constant()  # kg·m²
     action_scale: Tensor = constant()  # rad per unit action
-
-
-Point = tuple[float, float, float]
 
 
 @attrs.frozen
@@ -138,6 +160,7 @@ class RobotDescription:
     foot_friction: float = 0.6  # sliding, wins over the floor's
     locked_joints: str = ""  # pattern of joints that are welded at 0; their bodies merge into the parents
     tracked_bodies: tuple[str, ...] = ()  # all when empty
+    virtual_bodies: tuple[VirtualBody, ...] = ()  # tracked as well, after the others
     anchor_body: str = ""  # the root when empty
     end_effectors: tuple[str, ...] = ()
     soft_limit: float = 0.9  # share of each joint range that is "inside"

@@ -221,7 +221,7 @@ def make_parser(flags: Sequence[Flag], program: str, description: str) -> argpar
 def _add(group: Any, flag: Flag, destination: str) -> None:
     shown = f" (default: {', '.join(map(str, flag.default)) if isinstance(flag.default, tuple) else flag.default})"
     text = (flag.help + (shown if flag.default not in (None, ()) else "")).replace("%", "%%").strip()
-    if flag.type is bool:
+    if set(alternatives(flag.type)) - {type(None)} == {bool}:
         group.add_argument(flag.text, action=argparse.BooleanOptionalAction, dest=destination, help=text)
         return
     kinds = [option for option in alternatives(flag.type) if option is not type(None)]

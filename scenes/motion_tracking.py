@@ -1,74 +1,51 @@
 """Teach a humanoid to follow motion clips."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from engine import Bundle, Scene, SceneError, World, build, table
 from engine.schedule import addresses
 from scenes import robots
+from scenes.presets import PRESETS, choose
 from systems import metrics as counts
 from systems.actuation import actuation
-from systems.episode import episode
 from systems.evaluation import evaluation, summarise
-from systems.kinematics import kinematics
 from systems.motion import build_library
 from systems.motion_files import read_clips
 from systems.observations import group_terms
 from systems.physics import physics
 from systems.physics.model import build_robot
 from systems.ppo import play, ppo
-from systems.randomization import randomization
 from systems.tick import TICK
-from systems.tracking import modern_observations, modern_rewards, modern_terminations, reset_noise, tracking
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "laptop": {
-        "num_envs": 512,
-        "substeps": 3,
-        "hidden": (256, 128),
-        "robustness": 0.1,
-        "exploration": 0.25,
-        "iterations": 300,
-        "learning": {"desired_kl": 0.02, "entropy_weight": 0.001, "value_clip": math.inf},
-    },
-    "published": {
-        "num_envs": 4096,
-        "substeps": 4,
-        "hidden": (512, 256, 128),
-        "robustness": 1.0,
-        "exploration": 1.0,
-        "iterations": 30_000,
-        "learning": {},
-    },
-}
-PROTOCOL = ("tracking.draw_motion.", "tracking.reset_to_reference.", "tracking.observe.noisy", "randomization.")
-GYRO = (0.04525, 0.0, -0.08339)  # m, gyro and velocimeter of the G1, in the pelvis frame
-
-
-def pushes(share: float, dt: float) -> Bundle:
-    """Encoders that are off, and a `share` of the published pushes."""
-    if not share:
-        return randomization(push_interval=None, dt=dt)
-    x, y, z, roll, pitch, yaw = (share * most for most in (0.5, 0.5, 0.2, 0.52, 0.52, 0.78))
-    return randomization(push_linear=(x, y, z), push_angular=(roll, pitch, yaw), dt=dt)
+PROTOCOL = (
+    "tracking.draw_motion.",
+    "tracking.reset_to_reference.",
+    "tracking.observe.noisy",
+    "tracking.remember.noisy",
+    "randomization.",
+)
 
 
 def scene(
     clip: Annotated[str, "a built-in clip (stand, squat, wave), a file, a folder, or a list a=2,b=1"] = "squat",
     robot: Annotated[str, "a robot by name, an MJCF file, or auto: the G1 with the clip's joints"] = "auto",
+    preset: Annotated[
+        Literal["modern", "humanoidverse"], "what is rewarded, seen and punished: the G1 task, or HumanoidVerse's"
+    ] = "modern",
     recipe: Annotated[
-        Literal["laptop", "published"], "where numbers not given come from: measured on two cores, or the literature"
-    ] = "laptop",
+        Literal["laptop", "published", "humanoidverse"] | None,
+        "where numbers not given come from: measured on two cores, or published; by default what suits the preset",
+    ] = None,
     num_envs: Annotated[int | None, "rows simulated in parallel"] = None,
     backend: Annotated[str, "physics backend: mujoco or kinematic"] = "mujoco",
-    control: Annotated[Literal["servo", "P", "V", "T"], "who turns targets into torque"] = "servo",
-    around: Annotated[Literal["default", "reference"], "the joint pose that an action of 0 asks for"] = "reference",
+    control: Annotated[Literal["servo", "P", "V", "T"] | None, "who turns targets into torque"] = None,
+    around: Annotated[Literal["default", "reference"] | None, "the joint pose that an action of 0 asks for"] = None,
     clip_height: Annotated[
         Literal["keep", "auto"], "auto lowers or raises clips until the feet meet the floor"
     ] = "auto",
-    self_collision: Annotated[bool, "let the robot's parts collide with each other"] = False,
-    seconds: Annotated[float, "longest episode"] = 10.0,
+    self_collision: Annotated[bool | None, "let the robot's parts collide with each other"] = None,
+    seconds: Annotated[float | None, "longest episode"] = None,
     substeps: Annotated[int | None, "physics steps in one control step of 0.02 s"] = None,
     horizon: Annotated[int, "control steps in one learning iteration"] = 24,
     hidden: Annotated[tuple[int, ...] | None, "hidden layers of actor and critic"] = None,
@@ -79,13 +56,21 @@ def scene(
     device: str = "cpu",
 ) -> Scene:
     """Teach a humanoid to follow motion clips."""
-    chosen = RECIPES[recipe]
-    num_envs = chosen["num_envs"] if num_envs is None else num_envs
-    substeps = chosen["substeps"] if substeps is None else substeps
-    hidden = chosen["hidden"] if hidden is None else hidden
-    robustness = chosen["robustness"] if robustness is None else robustness
-    exploration = chosen["exploration"] if exploration is None else exploration
-    iterations = chosen["iterations"] if iterations is None else iterations
+    what = PRESETS[preset]
+    use = choose(
+        preset,
+        recipe,
+        num_envs=num_envs,
+        substeps=substeps,
+        hidden=hidden,
+        robustness=robustness,
+        exploration=exploration,
+        iterations=iterations,
+        control=control,
+        around=around,
+        seconds=seconds,
+        self_collision=self_collision,
+    )
     if device != "cpu":
         raise SceneError(
             f"Backend '{backend}' simulates in host memory, so this scene runs with --device cpu, not '{device}'; "
@@ -95,37 +80,34 @@ def scene(
     clips = read_clips(clip)
     if robot == "auto":
         joints = {c.dof_position.shape[1] for c in clips if hasattr(c, "dof_position")}
-        robot = "g1_23dof" if joints == {23} else "g1"
-    if not 0.0 <= robustness <= 10.0:
-        raise SceneError(f"robustness={robustness} is a share of the published noise; give a number from 0 to 10.")
-    if substeps < 1:
-        raise SceneError(f"substeps={substeps} makes no sense; physics takes at least 1 step in a control step.")
-    driven = "servo" if control == "servo" else "torque"
-    model = build_robot(robots.load(robot), control=driven, dt=dt / substeps, self_collision=self_collision)
+        robot = what.robot(joints)
+    if not 0.0 <= use.robustness <= 10.0:
+        raise SceneError(f"robustness={use.robustness} is a share of the published noise; give a number from 0 to 10.")
+    if use.substeps < 1:
+        raise SceneError(f"substeps={use.substeps} makes no sense; physics takes at least 1 step in a control step.")
+    model = build_robot(
+        what.describe(robots.load(robot)),
+        control="servo" if use.control == "servo" else "torque",
+        dt=dt / use.substeps,
+        self_collision=use.self_collision,
+    )
     library = build_library(clips, model.robot, model, fps=1 / dt, height=clip_height)
-    observations, rewards = modern_observations(noise=robustness), modern_rewards()
-    if not self_collision:
-        del rewards["self_collision"]  # nothing to count
+    observations = what.observe(noise=use.robustness)
 
     def bundles(rows: int, playing: bool, learner: Bundle, *more: Bundle) -> list[Bundle]:
+        task = what.task(
+            library,
+            model,
+            observations,
+            playing=playing,
+            seconds=use.seconds,
+            robustness=use.robustness,
+            dt=dt,
+        )
         return [
-            physics(model, rows=rows, backend=backend, decimation=substeps, nthread=physics_threads),
-            actuation(controller=control, around=around, dt=dt),
-            kinematics(sensor=GYRO if model.robot.name.startswith("g1") else (0.0, 0.0, 0.0), feet=False),
-            episode(seconds=math.inf if playing else seconds, dt=dt, spread=not playing),
-            tracking(
-                library,
-                model.robot,
-                rewards=rewards,
-                terminations=modern_terminations(seconds=math.inf if playing else seconds, dt=dt),
-                observations=observations,
-                start="start" if playing else "uniform",
-                order="cycle" if playing else "weight",
-                reset_noise=reset_noise(0.0 if playing else robustness),
-                noisy=not playing,
-                dt=dt,
-            ),
-            pushes(0.0 if playing else robustness, dt),
+            physics(model, rows=rows, backend=backend, decimation=use.substeps, nthread=physics_threads),
+            actuation(controller=use.control, around=use.around, limit=what.limit, dt=dt),
+            *task,
             learner,
             *more,
         ]
@@ -144,7 +126,8 @@ def scene(
         run; those that the protocol fixes are left out.
         """
         rows = max(64, len(library.names))
-        trial = Scene([table("robot", rows=rows)], bundles(rows, True, play(hidden=hidden), evaluation()), TICK)
+        learner = play(hidden=use.hidden, normalise=use.normalise)
+        trial = Scene([table("robot", rows=rows)], bundles(rows, True, learner, evaluation()), TICK)
         known = addresses(trial.bundles)
         wanted = {a: v for a, v in (overrides or {}).items() if a in known and not a.startswith(PROTOCOL)}
         simulation = build(trial, seed=seed, device=device, overrides=wanted)
@@ -160,17 +143,19 @@ def scene(
         return counts.report(world, dt)
 
     return Scene(
-        tables=[table("robot", rows=num_envs)],
+        tables=[table("robot", rows=use.num_envs)],
         bundles=bundles(
-            num_envs,
+            use.num_envs,
             False,
             ppo(
                 critic_terms=group_terms(observations, "critic"),
-                behind="derive_anchor_view",
+                behind=what.behind,
+                observation_limit=what.limit,
                 horizon=horizon,
-                hidden=hidden,
-                init_std=exploration,
-                **chosen["learning"],
+                hidden=use.hidden,
+                init_std=use.exploration,
+                normalise=use.normalise,
+                **use.learning,
             ),
             counts.metrics(horizon=horizon),
         ),
@@ -180,5 +165,5 @@ def scene(
         report=report,
         evaluate=evaluate,
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),
-        iterations=iterations,
+        iterations=use.iterations,
     )

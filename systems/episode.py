@@ -94,19 +94,18 @@ def measure_length(done: Done, episode: Episode, length: Write[EpisodeLength], *
     w ← 1 − k (1 − w). Dividing by w, the part of the window filled so far, makes it an honest mean from the
     first episode on; and it stays between the shortest and the longest whatever n is.
     """
-    finished = (done.terminated | done.truncated).to(torch.float32)
-    torch.sum(finished, 0, out=length.finished)
+    finished = done.terminated | done.truncated
+    length.finished.copy_(finished.sum())
     mean = (episode.step * finished).sum() / length.finished.clamp_min(1.0)
     keep = torch.pow(1.0 - 1.0 / window, length.finished)
     length.weight.copy_(1.0 - keep * (1.0 - length.weight))
     length.mean.add_((mean - length.mean) * (1.0 - keep) / length.weight.clamp_min(1e-12))
 
 
-def _pace(value: Tensor, length: EpisodeLength, down: float, up: float, degree: float, low: float, high: float) -> None:
-    """value × (1 + degree)ⁿ where episodes are longer than `up`, × (1 − degree)ⁿ where shorter than `down`."""
-    longer = length.finished * (length.mean > up)
-    shorter = length.finished * (length.mean < down)
-    value.mul_(torch.pow(1.0 + degree, longer)).mul_(torch.pow(1.0 - degree, shorter)).clamp_(low, high)
+def _pace(length: EpisodeLength, down: float, up: float, degree: float) -> Tensor:
+    """(1 + degree)ⁿ where episodes are longer than `up`, (1 − degree)ⁿ where shorter than `down`; n finished."""
+    longer, shorter = (length.mean > up).double(), (length.mean < down).double()
+    return longer.mul_(math.log1p(degree)).add_(shorter, alpha=math.log1p(-degree)).mul_(length.finished).exp_()
 
 
 def adapt_penalty(
@@ -120,7 +119,7 @@ def adapt_penalty(
     high: float = 1.0,
 ) -> None:
     """Weigh penalties more as episodes get longer."""
-    _pace(penalty.value, length, down, up, degree, low, high)
+    penalty.value.mul_(_pace(length, down, up, degree)).clamp_(low, high)
 
 
 def adapt_limits(
@@ -135,8 +134,9 @@ def adapt_limits(
     torque: tuple[float, float] = (0.85, 1.25),
 ) -> None:
     """Tighten the soft joint limits as episodes get longer; each range is (lowest, highest) share."""
+    factor = _pace(length, down, up, -degree)
     for value, span in ((limits.position, position), (limits.velocity, velocity), (limits.torque, torque)):
-        _pace(value, length, down, up, -degree, *span)
+        value.mul_(factor).clamp_(*span)
 
 
 def adapt_motion_far(
@@ -150,7 +150,7 @@ def adapt_motion_far(
     high: float = 2.0,
 ) -> None:
     """Demand closer tracking as episodes get longer; `low` and `high` in m."""
-    _pace(far.threshold, length, down, up, -degree, low, high)
+    far.threshold.mul_(_pace(length, down, up, -degree)).clamp_(low, high)
 
 
 def adapt_noise(
@@ -164,14 +164,19 @@ def adapt_noise(
     high: float = 1.0,
 ) -> None:
     """Make observations noisier as episodes get longer."""
-    _pace(noise.level, length, down, up, degree, low, high)
+    noise.level.mul_(_pace(length, down, up, degree)).clamp_(low, high)
 
 
 def scalars(cls: type, **values: float) -> Deferred:
-    """A resource of scalar tensors that is made on the world's device."""
+    """A resource of scalar tensors that is made on the world's device.
+
+    In float64: a curriculum of the published pace moves by less in one tick than float32 can tell.
+    """
 
     def make(axes: Axes, seed: int, device: torch.device) -> object:
-        return cls(**{name: torch.tensor(float(value), device=device) for name, value in values.items()})
+        return cls(
+            **{name: torch.tensor(float(value), dtype=torch.float64, device=device) for name, value in values.items()}
+        )
 
     return deferred(cls, make)
 

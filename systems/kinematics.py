@@ -1,14 +1,15 @@
 """What the robot's sensors would say: motion of the base in its own frame, feet on the ground."""
 
 import torch
+from torch import Tensor
 
-from components.episode import Rewritten
+from components.episode import Done, Rewritten
 from components.motion import TrackedBodies, TrackedState
-from components.robot import BaseFrame, BodyState, Contact, ContactForce, Robot, RootState
-from engine import Bundle, System, Write, any_row, system
+from components.robot import BaseFrame, BodyState, Contact, ContactForce, Flight, Robot, RootState
+from engine import Bundle, System, Write, any_row, put_rows, system
 from systems.constants import indices, vector
-from systems.quaternion import to_matrix
-from systems.tick import REFRESH, SENSE
+from systems.quaternion import multiply, rotate, to_matrix
+from systems.tick import REFRESH, RESET, SENSE
 
 
 def derive_base_frame(
@@ -34,12 +35,44 @@ def derive_contacts(forces: ContactForce, robot: Robot, contact: Write[Contact],
 
 
 def derive_tracked_state(bodies: BodyState, tracked_bodies: TrackedBodies, tracked: Write[TrackedState]) -> None:
-    """Pick the tracked bodies out of all bodies."""
+    """Pick the tracked bodies out of all bodies, and carry the virtual ones along with their parents."""
     index = tracked_bodies.body_index
     torch.index_select(bodies.position, 1, index, out=tracked.position)
     torch.index_select(bodies.rotation, 1, index, out=tracked.rotation)
     torch.index_select(bodies.linear_velocity, 1, index, out=tracked.linear_velocity)
     torch.index_select(bodies.angular_velocity, 1, index, out=tracked.angular_velocity)
+    if len(tracked_bodies.virtual_position):
+        motion = (tracked.position, tracked.rotation, tracked.linear_velocity, tracked.angular_velocity)
+        carry(*motion, tracked_bodies.virtual_position, tracked_bodies.virtual_rotation)
+
+
+def tracked_parents(robot: Robot) -> list[int]:
+    """Where each tracked body is in axis `body`; of a virtual one, its parent."""
+    parent = {body.name: body.parent for body in robot.virtual_bodies}
+    return [robot.body_names.index(parent.get(name, name)) for name in robot.tracked_bodies]
+
+
+def virtual_frames(robot: Robot) -> tuple[Tensor, Tensor]:
+    """Place (virtual, 3) in m and rotation (virtual, 4) of the virtual bodies in their parents' frames."""
+    device = robot.default_position.device
+    places = torch.tensor([body.position for body in robot.virtual_bodies], device=device)
+    turns = torch.tensor([body.rotation for body in robot.virtual_bodies], device=device)
+    return places.view(-1, 3), turns.view(-1, 4)
+
+
+def carry(position: Tensor, rotation: Tensor, linear: Tensor, angular: Tensor, offset: Tensor, twist: Tensor) -> None:
+    """Move the last bodies from their parents' frames to their own, in place.
+
+    `position`, `linear`, `angular`: (..., bodies, 3), `rotation`: (..., bodies, 4) in world axes, of which the
+    last hold the parents'; `offset`: (virtual, 3) and `twist`: (virtual, 4) in these. The position becomes
+    p + R(q) o, the velocity v + ω × R(q) o, the rotation q ⊗ r; the angular velocity stays.
+    """
+    last = slice(-len(offset), None)
+    turned = rotation[..., last, :]
+    arm = rotate(turned, offset)
+    position[..., last, :] += arm
+    linear[..., last, :] += torch.linalg.cross(angular[..., last, :], arm)
+    turned.copy_(multiply(turned, twist))
 
 
 def kinematics(
@@ -60,4 +93,50 @@ def kinematics(
         "kinematics",
         components=[BaseFrame, Contact] if feet else [BaseFrame],
         systems={SENSE: sense, REFRESH: refresh},
+    )
+
+
+# -- flight --------------------------------------------------------------------------------------------
+
+
+def follow_feet(
+    bodies: BodyState, forces: ContactForce, robot: Robot, flight: Write[Flight], *, dt: float, threshold: float = 1.0
+) -> None:
+    """Follow each foot through the air: how long, how high, and whether it came down in this tick.
+
+    A foot touches when the ground pushes it up with more than `threshold` in N. A single tick without
+    contact does not count as flight, so a foot is down while it touches and in the tick after.
+    """
+    feet = indices(robot.body_names, robot.foot_names, forces.force.device)
+    flight.seconds.masked_fill_(flight.down, 0.0).add_(dt)
+    flight.peak.masked_fill_(flight.down, -torch.inf)
+    torch.maximum(flight.peak, bodies.position[..., 2].index_select(1, feet), out=flight.peak)
+    touching = forces.force[..., 2].index_select(1, feet) > threshold
+    down = touching | flight.touched
+    torch.gt(down, flight.down, out=flight.landed)
+    flight.down.copy_(down)
+    flight.touched.copy_(touching)
+
+
+def reset_flight(done: Done, flight: Write[Flight]) -> None:
+    """Ended rows start with both feet down, so that the first contact of an episode is no landing."""
+    for column, value in (
+        (flight.touched, False),
+        (flight.down, True),
+        (flight.landed, False),
+        (flight.seconds, 0.0),
+        (flight.peak, 0.0),
+    ):
+        put_rows(column, done.ended, value)
+
+
+def flight(*, dt: float = 0.02, threshold: float = 1.0) -> Bundle:
+    """Keeps `Flight`, for rewards on how feet are lifted; `dt` is the control step in s, `threshold` in N."""
+    return Bundle(
+        "flight",
+        components=[Flight],
+        systems={
+            SENSE: [system(follow_feet, after="refresh_kinematics", dt=dt, threshold=threshold)],
+            RESET: [system(reset_flight, when=any_row(Rewritten, "rows"))],
+        },
     )

@@ -6,10 +6,11 @@ from typing import Any, cast
 import attrs
 import torch
 
-from components.episode import Done, Episode, Reward
+from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
 from components.learning import LearningMetrics
 from components.metrics import Metrics
-from components.motion import MotionReference, RelativeTarget, TrackedBodies, TrackedState
+from components.motion import MotionFar, MotionReference, RelativeTarget, TrackedBodies, TrackedState
+from components.observation import ObservationNoise
 from components.robot import DofState
 from engine import Bundle, World, Write, deferred, every, system
 from systems.tick import INSPECT, REWARD
@@ -101,9 +102,26 @@ def report(world: World, dt: float) -> dict[str, float]:
     numbers |= {f"end/{name}": n / max(count, 1.0) for name, n in zip(axes["termination"], reasons, strict=True)}
     *errors, counted = latest.latest_errors.tolist()
     numbers |= {f"error/{name}": e / max(counted, 1.0) for name, e in zip(ERRORS, errors, strict=True)}
+    numbers |= curricula(world)
     if LearningMetrics in world.resources:
         learned = world[LearningMetrics]
         numbers |= {
             f"learn/{f.name}": float(getattr(learned, f.name)) for f in attrs.fields(cast(Any, LearningMetrics))
         }
     return numbers
+
+
+def curricula(world: World) -> dict[str, float]:
+    """Where the curricula stand, and the mean length in control steps that drives them; nothing without any."""
+    if EpisodeLength not in world.resources:
+        return {}
+    limits = world[SoftLimits]
+    return {
+        "curriculum/episode_length": float(world[EpisodeLength].mean),
+        "curriculum/penalty": float(world[PenaltyScale].value),
+        "curriculum/position_limit": float(limits.position),
+        "curriculum/velocity_limit": float(limits.velocity),
+        "curriculum/torque_limit": float(limits.torque),
+        "curriculum/motion_far": float(world[MotionFar].threshold),
+        "curriculum/noise": float(world[ObservationNoise].level),
+    }

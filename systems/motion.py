@@ -22,6 +22,7 @@ from engine.errors import SceneError
 from engine.table import put_rows
 from systems import quaternion
 from systems.clip_maker import make_clip
+from systems.kinematics import carry, tracked_parents, virtual_frames
 from systems.motion_check import verify_clip
 from systems.motion_kinematics import Kinematics, angular_velocity, continuous, differentiate, resample
 
@@ -100,8 +101,12 @@ def _pack(clip: Clip, robot: Robot, model: Kinematics) -> tuple[np.ndarray, np.n
     angular = angular_velocity(clip.root_rotation, clip.fps)
     speed = differentiate(clip.dof_position, clip.fps)
     bodies = model.kinematics(clip.root_position, clip.root_rotation, clip.dof_position, linear, angular, speed)
-    tracked = [robot.body_names.index(name) for name in robot.tracked_bodies]
-    position, rotation, body_linear, body_angular = (part[:, tracked] for part in bodies)
+    tracked = tracked_parents(robot)
+    followed = [part[:, tracked] for part in bodies]
+    if robot.virtual_bodies:
+        frames = [part.double().cpu() for part in virtual_frames(robot)]
+        carry(*map(torch.from_numpy, followed), *frames)  # tensors share the memory of their arrays
+    position, rotation, body_linear, body_angular = followed
     parts = (clip.root_position, linear, angular, clip.dof_position, speed, position, body_linear, body_angular)
     vectors = np.concatenate([part.reshape(clip.num_frames, -1) for part in parts], 1)
     return vectors, continuous(np.concatenate((clip.root_rotation[:, None], rotation), 1))

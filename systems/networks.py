@@ -55,6 +55,17 @@ class Normaliser(nn.Module):
         self.count.add_(sound * batch.shape[0])
 
 
+class Untouched(nn.Module):
+    """Stands where a normaliser would and leaves its inputs alone."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """`batch` itself."""
+        return batch
+
+    def update(self, batch: Tensor) -> None:
+        """There is nothing to learn."""
+
+
 class Mlp(nn.Module):
     """Linear layers with ELU between them and none after the last."""
 
@@ -91,9 +102,11 @@ class Actor(nn.Module):
     of its own and does not depend on the observation.
     """
 
-    def __init__(self, width: int, num_dofs: int, hidden: Sequence[int], std: float = 1.0) -> None:
+    def __init__(
+        self, width: int, num_dofs: int, hidden: Sequence[int], std: float = 1.0, normalise: bool = True
+    ) -> None:
         super().__init__()
-        self.normaliser = Normaliser(width)
+        self.normaliser = Normaliser(width) if normalise else Untouched()
         self.body = Mlp(width, hidden, num_dofs)
         self.log_std = nn.Parameter(torch.full((num_dofs,), math.log(std)), requires_grad=False)
 
@@ -106,9 +119,9 @@ class Actor(nn.Module):
 class Critic(nn.Module):
     """Expected discounted reward of a privileged observation."""
 
-    def __init__(self, width: int, hidden: Sequence[int]) -> None:
+    def __init__(self, width: int, hidden: Sequence[int], normalise: bool = True) -> None:
         super().__init__()
-        self.normaliser = Normaliser(width)
+        self.normaliser = Normaliser(width) if normalise else Untouched()
         self.body = Mlp(width, hidden, 1)
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -178,12 +191,13 @@ def make_policy(
     critic_hidden: Sequence[int] | None = None,
     init_std: float = 1.0,
     learning_rate: float = 1e-3,
+    normalise: bool = True,
     seed: int = 0,
     device: "torch.device | str" = "cpu",
 ) -> Policy:
     """A new policy; equal seeds give equal weights on every device. `critic_hidden` is `hidden` unless given.
 
-    Raises BuildError for a layer without units, or a deviation or learning rate that is not positive.
+    `normalise` False feeds the networks observations as they are. Raises BuildError for a layer without units, or a deviation or learning rate that is not positive.
     """
     critic_hidden = hidden if critic_hidden is None else critic_hidden
     if min(actor_width, critic_width, num_dofs, *hidden, *critic_hidden) < 1:
@@ -196,8 +210,8 @@ def make_policy(
             f"The policy was given init_std={init_std} and learning_rate={learning_rate}; both must be above 0."
         )
     generator = torch.Generator().manual_seed(seed)
-    actor = Actor(actor_width, num_dofs, hidden, init_std)
-    critic = Critic(critic_width, critic_hidden)
+    actor = Actor(actor_width, num_dofs, hidden, init_std, normalise)
+    critic = Critic(critic_width, critic_hidden, normalise)
     actor.body.initialise(generator)
     *_, last = actor.body.linears()
     last.weight.mul_(SMALL)
@@ -223,6 +237,7 @@ def deployed(policy: Policy) -> Actor:
     """A copy of the actor on the CPU that shares nothing with training: observation to mean action."""
     first = next(policy.actor.body.linears())
     hidden = [layer.out_features for layer in policy.actor.body.linears()][:-1]
-    copy = Actor(first.in_features, len(policy.actor.log_std), hidden)
+    normalise = isinstance(policy.actor.normaliser, Normaliser)
+    copy = Actor(first.in_features, len(policy.actor.log_std), hidden, normalise=normalise)
     copy.load_state_dict(policy.actor.state_dict())
     return copy.eval()

@@ -1,13 +1,16 @@
 """What the networks see: general terms, the system that lines them up, and histories.
 
 A term returns (rows, width). Its settings: `groups`, of "actor" and "critic" (both by default; a shared term is
-evaluated once); `noise`, half the width of uniform noise on the actor's copy; `clip`, a bound on the
-magnitude; `scale`, a factor; `history`, how many past ticks are appended. Order: value, noise, clip, scale,
-history. The critic sees everything without noise.
+evaluated once); `noise` and `critic_noise`, half the width of uniform noise on the actor's and on the critic's
+copy (the critic's has none by default); `clip`, a bound on the magnitude; `scale`, a factor; `history`, how many
+past ticks are remembered. Order: value, noise, clip, scale. What is remembered gets `noise` of its own
+draw, and every group that sees the term sees the same past. The past stands behind everything else, or
+where the mapping of terms has a term of `actor_history` or `critic_history`.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +39,7 @@ from systems.constants import indices, spread
 from systems.tick import ACTUATE, OBSERVE, RESET
 
 BOTH = ("actor", "critic")
+SETTINGS = ("noise", "critic_noise", "clip", "scale")
 ACTOR = ("actor",)
 CRITIC = ("critic",)
 
@@ -94,55 +98,78 @@ def feet_touching(contact: Contact) -> Tensor:
 
 
 def actor_history(history: History) -> Tensor:
-    """What the actor saw in the ticks before, of the terms that ask for it: term by term, newest first."""
+    """The past of the actor's terms that ask for it: term by term, newest first; 0 before the episode."""
     return history.actor
 
 
 def critic_history(history: History) -> Tensor:
-    """What the critic saw in the ticks before, of the terms that ask for it: term by term, newest first."""
+    """The past of the critic's terms that ask for it: term by term, newest first; 0 before the episode."""
     return history.critic
 
 
 # -- lining up -----------------------------------------------------------------------------------------
 
 
-def _extent(noise: Sequence[float | None], widths: Sequence[int]) -> tuple[int, int]:
-    """The first column of the first noisy term, and one past the last column of the last."""
-    noisy = [i for i, n in enumerate(noise) if n]
-    return sum(widths[: noisy[0]]), sum(widths[: noisy[-1] + 1])
+def _disturb(
+    row: Tensor, noise: Sequence[float | None], widths: tuple[int, ...], rng: Rng, level: Tensor | None
+) -> None:
+    """Add noise to the columns of noisy terms; none is drawn for the others."""
+    runs: list[list[int]] = []  # columns of neighbouring noisy terms: first, and one past the last
+    column = 0
+    for half, width in zip(noise, widths, strict=True):
+        if half and runs and runs[-1][1] == column:
+            runs[-1][1] += width
+        elif half:
+            runs.append([column, column + width])
+        column += width
+    amplitude = spread(tuple(2.0 * (n or 0.0) for n in noise), widths, row.device)
+    count = sum(last - first for first, last in runs)
+    drawn = torch.rand((len(row), count), generator=rng, device=row.device).sub_(0.5)
+    pieces = (drawn if level is None else drawn.mul_(level)).split([last - first for first, last in runs], 1)
+    for (first, last), piece in zip(runs, pieces, strict=True):
+        row[:, first:last].addcmul_(piece, amplitude[first:last])
 
 
 def _line_up(
-    values: Terms, rng: Rng, observation: Observation, noisy: bool, limit: float, level: Tensor | None
+    row: Tensor,
+    seen: Sequence[Tensor],
+    settings: Mapping[str, Sequence[Any]],
+    noise: str,
+    rng: Rng | None,
+    level: Tensor | None,
+    limit: float = math.inf,
+) -> None:
+    """Fill `row` with the values side by side, and do to it what their settings say; `rng` None: without noise."""
+    torch.cat(list(seen), -1, out=row)
+    widths, clip, scale = tuple(value.shape[1] for value in seen), settings["clip"], settings["scale"]
+    if rng is not None and any(settings[noise]):
+        _disturb(row, settings[noise], widths, rng, level)
+    if any(c is not None for c in clip):
+        bound = spread(tuple(math.inf if c is None else float(c) for c in clip), widths, row.device)
+        torch.clamp(row, -bound, bound, out=row)
+    if any(s is not None for s in scale):
+        row.mul_(spread(tuple(1.0 if s is None else float(s) for s in scale), widths, row.device))
+    if limit < math.inf:
+        row.clamp_(-limit, limit)
+
+
+def _observe(
+    values: Terms, rng: Rng | None, observation: Observation, limit: float, level: Tensor | None = None
 ) -> None:
     groups = values.setting("groups", BOTH)
     seen = [value for _, value in values]
-    widths = [value.shape[1] for value in seen]
-    settings = {key: values.setting(key) for key in ("noise", "clip", "scale")}
-    for group, row in (("actor", observation.actor), ("critic", observation.critic)):
+    settings = {key: values.setting(key) for key in SETTINGS}
+    for group, row, noise in (("actor", observation.actor, "noise"), ("critic", observation.critic, "critic_noise")):
         inside = [i for i, member in enumerate(groups) if group in member]
-        torch.cat([seen[i] for i in inside], -1, out=row)
-        width = tuple(widths[i] for i in inside)
-        noise, clip, scale = (tuple(settings[key][i] for i in inside) for key in ("noise", "clip", "scale"))
-        if noisy and group == "actor" and any(noise):
-            noisy_columns = slice(*_extent(noise, width))  # none is drawn for the clean ones before and behind
-            amplitude = spread(tuple(2.0 * (n or 0.0) for n in noise), width, row.device)[noisy_columns]
-            drawn = torch.rand((len(row), len(amplitude)), generator=rng, device=row.device).sub_(0.5)
-            row[:, noisy_columns].addcmul_(drawn if level is None else drawn.mul_(level), amplitude)
-        if any(c is not None for c in clip):
-            bound = spread(tuple(math.inf if c is None else float(c) for c in clip), width, row.device)
-            torch.clamp(row, -bound, bound, out=row)
-        if any(s is not None for s in scale):
-            row.mul_(spread(tuple(1.0 if s is None else float(s) for s in scale), width, row.device))
-        if limit < math.inf:
-            row.clamp_(-limit, limit)
+        own = {key: [setting[i] for i in inside] for key, setting in settings.items()}
+        _line_up(row, [seen[i] for i in inside], own, noise, rng, level, limit)
 
 
 def observe(
     values: Terms, rng: Rng, observation: Write[Observation], *, noisy: bool = True, limit: float = math.inf
 ) -> None:
-    """Line up what actor and critic see; `noisy` adds noise to the actor's row, ±`limit` bounds both rows."""
-    _line_up(values, rng, observation, noisy, limit, None)
+    """Line up what actor and critic see; `noisy` False leaves all noise out, ±`limit` bounds both rows."""
+    _observe(values, rng if noisy else None, observation, limit)
 
 
 def observe_under_curriculum(
@@ -155,22 +182,33 @@ def observe_under_curriculum(
     limit: float = math.inf,
 ) -> None:
     """`observe`, with the noise of all terms scaled by the curriculum."""
-    _line_up(values, rng, observation, noisy, limit, noise.level)
+    _observe(values, rng if noisy else None, observation, limit, noise.level)
 
 
 # -- histories -----------------------------------------------------------------------------------------
 
 
-def keep_seen(observation: Observation, seen: Write[Seen]) -> None:
-    """Keep what was seen for the next tick's history."""
-    seen.actor.copy_(observation.actor)
-    seen.critic.copy_(observation.critic)
+def _remember(values: Terms, rng: Rng | None, seen: Seen, level: Tensor | None = None) -> None:
+    settings = {key: values.setting(key) for key in SETTINGS}
+    _line_up(seen.value, [value for _, value in values], settings, "noise", rng, level)
+
+
+def remember(values: Terms, rng: Rng, seen: Write[Seen], *, noisy: bool = True) -> None:
+    """Keep what there is to see for the next tick's history, with noise of its own unless `noisy` is False."""
+    _remember(values, rng if noisy else None, seen)
+
+
+def remember_under_curriculum(
+    values: Terms, rng: Rng, noise: ObservationNoise, seen: Write[Seen], *, noisy: bool = True
+) -> None:
+    """`remember`, with the noise of all terms scaled by the curriculum."""
+    _remember(values, rng if noisy else None, seen, noise.level)
 
 
 def push_history(seen: Seen, layout: HistoryLayout, history: Write[History]) -> None:
-    """Put what was seen at the end of the tick before at the front of each term's history."""
-    history.actor.copy_(torch.cat((seen.actor, history.actor), -1).index_select(1, layout.actor))
-    history.critic.copy_(torch.cat((seen.critic, history.critic), -1).index_select(1, layout.critic))
+    """Put what there was to see at the end of the tick before at the front of each term's history."""
+    history.actor.copy_(torch.cat((seen.value, history.actor), -1).index_select(1, layout.actor))
+    history.critic.copy_(torch.cat((seen.value, history.critic), -1).index_select(1, layout.critic))
 
 
 def reset_history(done: Done, history: Write[History]) -> None:
@@ -184,14 +222,14 @@ def past(name: str, age: int) -> str:
     return f"{name}@{age}"
 
 
-def lay_out(observed: Sequence[str], remembered: Sequence[str]) -> list[int]:
-    """Where each label of a history comes from: its observation, or the place of the tick after it.
+def lay_out(remembered: Sequence[str], history: Sequence[str]) -> list[int]:
+    """Where each label of a history comes from: what was just seen, or the place of the tick after it.
 
     Labels are 'term' or 'term[i]', and 'term@age' or 'term@age[i]' in the history.
     """
-    places = {label: i for i, label in enumerate([*observed, *remembered])}
+    places = {label: i for i, label in enumerate([*remembered, *history])}
     found = []
-    for label in remembered:
+    for label in history:
         name, _, rest = label.rpartition("@")
         age, bracket, column = rest.partition("[")
         younger = name if age == "1" else past(name, int(age) - 1)
@@ -201,8 +239,7 @@ def lay_out(observed: Sequence[str], remembered: Sequence[str]) -> list[int]:
 
 def make_layout(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> HistoryLayout:
     """The layout for the axes of this table; the seed is not used."""
-    actor = lay_out(axes["actor_observation"], axes["actor_history"])
-    critic = lay_out(axes["critic_observation"], axes["critic_history"])
+    actor, critic = (lay_out(axes["remembered"], axes[f"{group}_history"]) for group in BOTH)
     return HistoryLayout(
         actor=torch.tensor(actor, dtype=torch.int64, device=device),
         critic=torch.tensor(critic, dtype=torch.int64, device=device),
@@ -231,29 +268,28 @@ def observations(
             raise SceneError(
                 f"Observation `{name}` says groups={each.settings['groups']!r}; give a tuple of 'actor' and 'critic'."
             )
-    ages = {g: {n: int(t.settings.get("history", 0)) for n, t in group_terms(terms, g).items()} for g in BOTH}
-    remembering = any(age for group in ages.values() for age in group.values())
+    kept = {name: each for name, each in terms.items() if each.settings.get("history")}
     every = dict(terms)
-    if remembering:
-        for group, function in (("actor", actor_history), ("critic", critic_history)):
-            if any(ages[group].values()):
-                every[f"{group}_history"] = term(function, groups=(group,))
-    for group in BOTH:
+    for group, function in (("actor", actor_history), ("critic", critic_history)):
+        placed = any(each.function is function for each in terms.values())
+        if group_terms(kept, group) and not placed:
+            every[f"{group}_history"] = term(function, groups=(group,))
         if not group_terms(every, group):
             raise SceneError(f"No observation term is for the {group}; give at least one with groups=('{group}',).")
     axes: dict[str, object] = {}
-    if remembering:
+    if kept:
+        axes["remembered"] = concatenated(kept)
         for group in BOTH:
-            kept = {past(n, i): terms[n] for n, age in ages[group].items() for i in range(1, age + 1)}
-            axes[f"{group}_history"] = concatenated(kept)
+            ages = [(n, t, range(1, int(t.settings["history"]) + 1)) for n, t in group_terms(kept, group).items()]
+            axes[f"{group}_history"] = concatenated({past(n, age): t for n, t, some in ages for age in some})
     axes |= {f"{group}_observation": concatenated(group_terms(every, group)) for group in BOTH}
-    combiner = observe_under_curriculum if curriculum else observe
-    systems: dict[str, list[System]] = {OBSERVE: [fuse(combiner, every, name="observe", noisy=noisy, limit=limit)]}
-    if not remembering:
+    look, keep = (observe_under_curriculum, remember_under_curriculum) if curriculum else (observe, remember)
+    systems: dict[str, list[System]] = {OBSERVE: [fuse(look, every, name="observe", noisy=noisy, limit=limit)]}
+    if not kept:
         return Bundle("observation", components=[Observation], systems=systems, axes=axes)
     systems[ACTUATE] = [system(push_history)]
     systems[RESET] = [system(reset_history, when=any_row(Rewritten, "rows"))]
-    systems[OBSERVE].append(system(keep_seen))
+    systems[OBSERVE].append(fuse(keep, kept, name="remember", noisy=noisy))
     return Bundle(
         "observation",
         components=[Observation, Seen, History],

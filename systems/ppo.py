@@ -394,6 +394,7 @@ def ppo(
     critic_hidden: Sequence[int] | None = None,
     init_std: float = 1.0,
     learning_rate: float = 1e-3,
+    normalise: bool = True,
     action_limit: float = math.inf,
     observation_limit: float = math.inf,
     **constants: Any,
@@ -402,7 +403,7 @@ def ppo(
 
     `critic_terms` are the critic's observation terms in their order, and `observation_limit` its bound, for
     the observation before a reset, which is kept `behind` the system of RECORD that last prepares it.
-    `action_limit` bounds what is applied. Further keywords are constants of
+    `normalise` False feeds the networks observations as they are; `action_limit` bounds what is applied. Further keywords are constants of
     `estimate_advantage` (gamma, lam) or `improve_policy` (epochs, clip, …). Raises BuildError for others,
     and at build where `critic_terms` do not make up the critic's observation.
     """
@@ -412,7 +413,7 @@ def ppo(
         "ppo",
         components=[Rollout],
         resources=[
-            new_policy(hidden, critic_hidden, init_std, learning_rate),
+            new_policy(hidden, critic_hidden, init_std, learning_rate, normalise),
             deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device)),
         ],
         systems={
@@ -447,15 +448,20 @@ def play(
     *,
     hidden: Sequence[int] = (512, 256, 128),
     critic_hidden: Sequence[int] | None = None,
+    normalise: bool = True,
     action_limit: float = math.inf,
 ) -> Bundle:
     """Act by the mean of a policy that `ppo` trained with the same layers; nothing is drawn, kept or learned."""
-    policy = new_policy(hidden, critic_hidden)
+    policy = new_policy(hidden, critic_hidden, normalise=normalise)
     return Bundle("ppo", resources=[policy], systems={ACT: [system(act_mean, limit=action_limit)]})
 
 
 def new_policy(
-    hidden: Sequence[int], critic_hidden: Sequence[int] | None, init_std: float = 1.0, learning_rate: float = 1e-3
+    hidden: Sequence[int],
+    critic_hidden: Sequence[int] | None,
+    init_std: float = 1.0,
+    learning_rate: float = 1e-3,
+    normalise: bool = True,
 ) -> Deferred:
     """A policy as wide as the table's observations and joints, made once these are known."""
 
@@ -474,6 +480,7 @@ def new_policy(
             critic_hidden=critic_hidden,
             init_std=init_std,
             learning_rate=learning_rate,
+            normalise=normalise,
             seed=seed,
             device=device,
         )

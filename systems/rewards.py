@@ -14,7 +14,7 @@ from torch.nn.functional import mse_loss
 
 from components.control import Action, DofTorque, PreviousDof
 from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
-from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Robot, RootState
+from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, Robot, RootState
 from engine import System, Term, Terms, Write, fuse
 from systems.constants import indices, mask, vector
 from systems.quaternion import rotate, rotate_inverse
@@ -129,6 +129,16 @@ def foot_heading(bodies: BodyState, root: RootState, robot: Robot) -> Tensor:
     return torch.atan2(difference.sin(), difference.cos()).abs().sum(-1)
 
 
+def flight_too_low(flight: Flight, *, height: float) -> Tensor:
+    """Σ over feet that land in this tick of how far their highest point stayed below `height`; m."""
+    return ((height - flight.peak).clamp_min_(0.0) * flight.landed).sum(-1)
+
+
+def flight_time(flight: Flight, *, least: float = 0.5) -> Tensor:
+    """Σ over feet that land in this tick of their time in the air beyond `least`; s."""
+    return ((flight.seconds - least) * flight.landed).sum(-1)
+
+
 # -- the sum -------------------------------------------------------------------------------------------
 
 
@@ -139,7 +149,7 @@ def _earn(
     weights = vector(tuple(float(w) * dt for w in values.setting("weight", 1.0)), device)
     if scale is not None:
         scaled = vector(tuple(float(bool(p)) for p in values.setting("penalty", False)), device)
-        weights = weights * torch.lerp(torch.ones_like(scaled), scale.expand_as(scaled), scaled)
+        weights = weights * torch.lerp(torch.ones_like(scaled), scale.to(scaled.dtype), scaled)
     torch.stack([value for _, value in values], -1, out=terms)
     falloff = _falloff(values)
     if any(falloff):

@@ -6,10 +6,11 @@ moment; the command that the policy sees is the pose to have at the end of the n
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from components.episode import Chance, Done, Reward, Rewritten
 from components.motion import (
@@ -30,7 +31,7 @@ from systems import terminations as end
 from systems import tracking_terms as track
 from systems.constants import vector
 from systems.episode import mark_rewritten, num_steps
-from systems.kinematics import derive_tracked_state
+from systems.kinematics import derive_tracked_state, tracked_parents, virtual_frames
 from systems.motion import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
 from systems.observations import ACTOR, CRITIC
 from systems.quaternion import difference, to_columns, turn, turn_by_euler, yaw
@@ -50,11 +51,13 @@ def tracked_bodies(robot: Robot) -> TrackedBodies:
                 f"Robot '{robot.name}' tracks {', '.join(robot.tracked_bodies)}, but not '{name}'; track it too."
             )
     device = robot.default_position.device
-    places = [robot.body_names.index(name) for name in robot.tracked_bodies]
+    position, rotation = virtual_frames(robot)
     ends = [robot.tracked_bodies.index(name) for name in robot.end_effectors]
     return TrackedBodies(
         names=robot.tracked_bodies,
-        body_index=torch.tensor(places, dtype=torch.int64, device=device),
+        body_index=torch.tensor(tracked_parents(robot), dtype=torch.int64, device=device),
+        virtual_position=position,
+        virtual_rotation=rotation,
         anchor=robot.tracked_bodies.index(robot.anchor_body),
         end_effectors=torch.tensor(ends, dtype=torch.int64, device=device),
     )
@@ -143,14 +146,13 @@ def reset_to_reference(
         low, high = robot.soft_position_limit.unbind(-1)
         joints = torch.clamp(joints + noise[:, 12 : 12 + count], low, high)
         speeds = speeds + noise[:, 12 + count :] if joint_velocity else speeds
-    for column, value in (
-        (root.position, place),
-        (root.rotation, facing),
-        (root.linear_velocity, velocity),
-        (root.angular_velocity, spin),
-        (dofs.position, joints),
-        (dofs.velocity, speeds),
-    ):
+    put_state(done, root, dofs, (place, facing, velocity, spin, joints, speeds))
+
+
+def put_state(done: Done, root: RootState, dofs: DofState, state: tuple[Tensor, ...]) -> None:
+    """Write root pose and motion, then joint positions and velocities, into ended rows."""
+    motion = (root.position, root.rotation, root.linear_velocity, root.angular_velocity)
+    for column, value in zip((*motion, dofs.position, dofs.velocity), state, strict=True):
         put_rows(column, done.ended, value)
 
 
@@ -231,6 +233,7 @@ def tracking(
     observations: Mapping[str, Term],
     start: str = "uniform",
     order: str = "weight",
+    reset: Callable[..., None] = reset_to_reference,
     reset_noise: Mapping[str, Any] | None = None,
     noisy: bool = True,
     noise_curriculum: bool = False,
@@ -241,8 +244,8 @@ def tracking(
     """Follow the clips of `library` at one control step `dt` in s per tick; see `modern_rewards` and its kin.
 
     Where the library has one frame per tick, episodes start on frames and nothing is blended. `start` is
-    "uniform" over each clip or "start"; `order` draws clips by "weight" or in "cycle"; `reset_noise` gives constants of `reset_to_reference`
-    (its defaults are the G1 task's; `NO_RESET_NOISE` switches all off); `noisy` is observation noise.
+    "uniform" over each clip or "start"; `order` draws clips by "weight" or in "cycle"; `reset` puts ended rows on the reference and `reset_noise` gives its
+    constants (the defaults are the G1 task's; `NO_RESET_NOISE` switches all off); `noisy` is observation noise.
     """
     exact = abs(library.fps * dt - 1.0) < 1e-6
     again = any_row(Rewritten, "rows")
@@ -263,7 +266,7 @@ def tracking(
         RECORD: [system(sample_reference, when=cut_off, on_frames=exact)],
         RESET: [
             system(draw_motion, when=again, start=start, order=order, dt=dt, on_frames=exact),
-            system(reset_to_reference, when=again, on_frames=exact, **(reset_noise or {})),
+            system(reset, name="reset_to_reference", when=again, on_frames=exact, **(reset_noise or {})),
         ],
         REFRESH: [system(derive_tracked_state, when=again, after="refresh_kinematics")],
         COMMAND: [system(sample_reference, on_frames=exact)],

@@ -73,6 +73,22 @@ def world_position(
     return squares(*pair).mean((1, 2))
 
 
+def world_position_of_two(
+    tracked: TrackedState,
+    reference: MotionReference,
+    bodies: TrackedBodies,
+    *,
+    first: tuple[str, ...],
+    second: tuple[str, ...],
+    widths: tuple[float, float],
+    shares: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
+    """Σ over two sets of bodies of share · exp(−e / width), e as in `world_position`; `widths` in m²."""
+    errors = (world_position(tracked, reference, bodies, of=each) for each in (first, second))
+    near = [share * torch.exp(e / -width) for e, width, share in zip(errors, widths, shares, strict=True)]
+    return near[0] + near[1]
+
+
 def world_rotation(
     tracked: TrackedState,
     reference: MotionReference,

@@ -213,6 +213,13 @@ def _robot(
         )
     middle, half = limits.mean(1), 0.5 * description.soft_limit * (limits[:, 1] - limits[:, 0])
 
+    virtual = description.virtual_bodies
+    _known("parent of a virtual body", tuple(body.parent for body in virtual), bodies, name)
+    tracked = _known("tracked body", description.tracked_bodies or bodies, bodies, name)
+    twice = [body.name for body in virtual if body.name in bodies]
+    if twice:
+        raise SceneError(f"Robot '{name}' has a body '{twice[0]}' already; give the virtual body another name.")
+
     def along_dofs(values: object) -> Tensor:
         return torch.as_tensor(np.asarray(values), dtype=torch.float32)
 
@@ -221,7 +228,8 @@ def _robot(
         dof_names=joints,
         body_names=bodies,
         foot_names=feet,
-        tracked_bodies=_known("tracked body", description.tracked_bodies or bodies, bodies, name),
+        tracked_bodies=(*tracked, *(body.name for body in virtual)),
+        virtual_bodies=virtual,
         anchor_body=_known("anchor body", (description.anchor_body or bodies[0],), bodies, name)[0],
         end_effectors=_known("end effector", description.end_effectors, bodies, name),
         default_position=along_dofs(default),

@@ -140,5 +140,15 @@ def test_only_the_curricula_that_are_given_move():
     bundle = ep.curricula(penalty=0.1, penalty_adapts={"degree": 1e-6})
     assert [s.name for s in bundle.systems[RECORD]] == ["measure_length", "adapt_penalty"]
     made = {r.type: r.factory({}, 0, torch.device("cpu")) for r in bundle.resources}
-    assert_close(made[PenaltyScale].value, tensor(0.1))
-    assert_close(made[MotionFar].threshold, tensor(1.5))
+    assert_close(made[PenaltyScale].value, tensor(0.1, dtype=torch.float64))
+    assert_close(made[MotionFar].threshold, tensor(1.5, dtype=torch.float64))
+
+
+def test_the_slowest_published_pace_adds_up():
+    """1 − 2.5e-9 is 1 in float32: after a million ticks with one finished episode each the limit has shrunk by 0.25 %."""
+    made = {r.type: r.factory({}, 0, torch.device("cpu")) for r in ep.curricula(limits=(1.15, 1.15, 1.15)).resources}
+    limits = made[SoftLimits]
+    ep.adapt_limits(length(50.0, 1.0), limits, degree=2.5e-9)
+    assert float(limits.position) == pytest.approx(1.15 * (1.0 - 2.5e-9), rel=1e-15)
+    ep.adapt_limits(length(50.0, 1e6 - 1.0), limits, degree=2.5e-9)
+    assert float(limits.position) == pytest.approx(1.15 * (1.0 - 2.5e-9) ** 1e6, rel=1e-9)

@@ -161,3 +161,17 @@ def test_empty_layers_and_impossible_numbers_are_refused():
         make_policy(5, 7, 0)
     with pytest.raises(BuildError, match=r"init_std=0\.0 and learning_rate=0\.001; both must be above 0"):
         make_policy(5, 7, 2, init_std=0.0)
+
+
+def test_a_policy_without_normalisation_feeds_its_layers_observations_as_they_are():
+    policy = make_policy(5, 7, 2, hidden=(8, 6), seed=3, normalise=False)
+    actor, critic = torch.randn(4, 5), torch.randn(4, 7)
+    before = actor.clone()
+    policy.actor.normaliser.update(100.0 * actor)
+    assert torch.equal(policy.actor(actor), policy.actor.body(before))
+    assert torch.equal(policy.critic(critic), policy.critic.body(critic).squeeze(-1))
+    assert torch.equal(actor, before)
+    assert not any("normaliser" in name for name in policy.state())
+    assert torch.equal(deployed(policy)(actor), policy.actor(actor))
+    with pytest.raises(SnapshotError, match="hidden layers and the normalisation that it was trained with"):
+        policy.load(small_policy(3).state())

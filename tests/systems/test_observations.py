@@ -118,17 +118,17 @@ def test_evaluation_is_without_noise_and_a_curriculum_scales_it():
 
 # -- histories -----------------------------------------------------------------------------------------
 
-OBSERVED = ("a[0]", "a[1]", "b", "history[0]")
-REMEMBERED = ("a@1[0]", "a@1[1]", "a@2[0]", "a@2[1]", "b@1")
+NOW = ("a[0]", "a[1]", "b", "c")  # c is remembered by the critic only
+PAST = ("a@1[0]", "a@1[1]", "a@2[0]", "a@2[1]", "b@1")
 
 
 def test_a_history_is_term_by_term_newest_first_each_with_its_own_length():
-    layout = HistoryLayout(actor=tensor(seen.lay_out(OBSERVED, REMEMBERED)), critic=tensor([], dtype=torch.int64))
-    axes = {"actor_observation": 4, "critic_observation": 1, "actor_history": 5, "critic_history": 0}
+    layout = HistoryLayout(actor=tensor(seen.lay_out(NOW, PAST)), critic=tensor([], dtype=torch.int64))
+    axes = {"remembered": 4, "actor_history": 5, "critic_history": 0}
     history = History.make(1, axes)
     recorded = []
     for tick in (1.0, 2.0, 3.0):
-        now = Seen.make(1, axes, actor=[10 * tick, 10 * tick + 1, 100 * tick, -1.0])
+        now = Seen.make(1, axes, value=[10 * tick, 10 * tick + 1, 100 * tick, -1.0])
         seen.push_history(now, layout, history)
         recorded.append(history.actor[0].tolist())
     assert recorded == [
@@ -138,26 +138,56 @@ def test_a_history_is_term_by_term_newest_first_each_with_its_own_length():
     ]
 
 
-def test_ended_rows_forget_and_what_was_seen_is_kept():
-    axes = {"actor_observation": 2, "critic_observation": 1, "actor_history": 2, "critic_history": 1, "termination": 1}
+def test_ended_rows_forget():
+    axes = {"actor_history": 2, "critic_history": 1, "termination": 1}
     history = History.make(2, axes, actor=5.0, critic=6.0)
     seen.reset_history(Done.make(2, axes, ended=[True, False]), history)
     assert history.actor.tolist() == [[0.0, 0.0], [5.0, 5.0]] and history.critic.tolist() == [[0.0], [6.0]]
-    kept = Seen.make(1, axes)
-    seen.keep_seen(Observation.make(1, axes, actor=[1.0, 2.0], critic=3.0), kept)
-    assert kept.actor.tolist() == [[1.0, 2.0]] and kept.critic.tolist() == [[3.0]]
+
+
+def test_what_is_remembered_is_noisy_clipped_and_scaled_with_a_draw_of_its_own():
+    rows = 2000
+    settings = {"noise": 0.5, "critic_noise": 9.0, "clip": 1.2, "scale": 2.0, "groups": ("actor",)}
+    values = terms(a=(torch.ones(rows, 1), settings), b=(torch.zeros(rows, 1), {}))
+    kept = Seen.make(rows, {"remembered": 2})
+    seen.remember(values, generator(), kept)
+    assert float(kept.value[:, 0].max()) == pytest.approx(2.4)  # (1 + 0.5) clipped to 1.2, doubled
+    assert float(kept.value[:, 0].min()) == pytest.approx(1.0, abs=0.01)
+    assert not kept.value[:, 1].any()
+    seen.remember(values, generator(), kept, noisy=False)
+    assert_close(kept.value[:, 0], torch.full((rows,), 2.0))
+    seen.remember_under_curriculum(values, generator(), ObservationNoise(level=tensor(0.1)), kept)
+    assert float(kept.value[:, 0].max()) == pytest.approx(2.1, abs=0.001)
+
+
+def test_the_critic_gets_noise_of_its_own_where_it_is_asked_for():
+    rows = 4000
+    settings = {"noise": 0.25, "critic_noise": 0.5}
+    values = terms(
+        a=(torch.zeros(rows, 1), settings),
+        b=(torch.zeros(rows, 1), {}),
+        c=(torch.zeros(rows, 2), {"critic_noise": 1.0}),
+    )
+    observation = look(values, actor=4, critic=4, rows=rows)
+    assert 0.249 < float(observation.actor[:, 0].max()) <= 0.25
+    assert not observation.actor[:, 1:].any()
+    assert 0.499 < float(observation.critic[:, 0].max()) <= 0.5
+    assert not observation.critic[:, 1].any()
+    assert 0.998 < float(observation.critic[:, 2:].max()) <= 1.0
+    assert (
+        abs(float((observation.actor[:, 0] * observation.critic[:, 0]).mean())) < 0.003
+    )  # 0.042 if they were the same
 
 
 def test_the_layout_follows_the_axes_of_the_table():
     axes = {
-        "actor_observation": OBSERVED,
-        "actor_history": REMEMBERED,
-        "critic_observation": ("b",),
-        "critic_history": (),
+        "remembered": NOW,
+        "actor_history": PAST,
+        "critic_history": ("c@1",),
     }
     layout = seen.make_layout(axes, 0, torch.device("cpu"))
-    # observation has 4 columns; a@2 comes from a@1, which is columns 0 and 1 of the history
-    assert layout.actor.tolist() == [0, 1, 4, 5, 2] and layout.critic.tolist() == []
+    # there are 4 columns to remember; a@2 comes from a@1, which is columns 0 and 1 of the history
+    assert layout.actor.tolist() == [0, 1, 4, 5, 2] and layout.critic.tolist() == [3]
 
 
 def test_history_systems_exist_only_where_a_term_asks_for_them():
@@ -166,11 +196,24 @@ def test_history_systems_exist_only_where_a_term_asks_for_them():
     bundle = seen.observations(
         {"velocity": term(seen.joint_velocity, history=4, groups=("actor",)), "c": term(seen.joint_position)}
     )
-    assert [s.name for s in bundle.systems[OBSERVE]] == ["observe", "keep_seen"]
+    assert [s.name for s in bundle.systems[OBSERVE]] == ["observe", "remember"]
     assert [s.name for s in bundle.systems[ACTUATE] + bundle.systems[RESET]] == ["push_history", "reset_history"]
     assert list(bundle.axes["actor_history"].terms) == [f"velocity@{i}" for i in (1, 2, 3, 4)]
     assert list(bundle.axes["actor_observation"].terms) == ["velocity", "c", "actor_history"]
     assert list(bundle.axes["critic_observation"].terms) == ["c"]
+    assert list(bundle.axes["remembered"].terms) == ["velocity"]
+
+
+def test_a_history_stands_where_it_is_put():
+    bundle = seen.observations(
+        {
+            "a": term(seen.joint_velocity, history=1),
+            "past": term(seen.actor_history, groups=("actor",)),
+            "z": term(seen.joint_position),
+        }
+    )
+    assert list(bundle.axes["actor_observation"].terms) == ["a", "past", "z"]
+    assert list(bundle.axes["critic_observation"].terms) == ["a", "z", "critic_history"]
 
 
 @pytest.mark.parametrize("groups", ["actor", ("actor", "referee")])

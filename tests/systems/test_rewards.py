@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from components.control import Action, DofTorque, PreviousDof
 from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
-from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, RootState
+from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, RootState
 from engine import term
 from systems import rewards as earn
 from systems.quaternion import from_euler
@@ -106,6 +106,14 @@ def test_feet_turned_outwards_by_a_known_angle():
     bodies.rotation[0, 1] = from_euler(zero, zero, out)[0]
     root = RootState.make(1, rotation=from_euler(zero, zero, tensor([-0.2]))[0].tolist())
     assert_close(earn.foot_heading(bodies, root, small_robot()), tensor([0.5 + 0.2]))
+
+
+def test_feet_are_judged_when_they_land():
+    flight = Flight.make(2, AXES, seconds=[0.3, 0.7], peak=[0.05, 0.3])
+    flight.landed[0, :] = True
+    flight.landed[1, 0] = True
+    assert_close(earn.flight_too_low(flight, height=0.2), tensor([0.15, 0.15]))  # 0.3 m is high enough
+    assert_close(earn.flight_time(flight, least=0.5), tensor([0.0, -0.2]))
 
 
 # -- the sum -------------------------------------------------------------------------------------------

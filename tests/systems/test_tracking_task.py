@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from components.control import Action, ActionDelay, DofTorque
 from components.episode import Done, Episode, PushTimer, Reward, Rewritten
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedBodies, TrackedState
-from components.observation import History, Observation
+from components.observation import History, Observation, Seen
 from components.robot import BaseFrame, BodyState, DofState, Robot, RootState
 from engine import BuildError, Scene, Simulation, Write, build, system, table, term
 from engine.timing import count_operations
@@ -186,12 +186,17 @@ def test_histories_hold_what_was_seen_in_the_ticks_before(model: RobotModel, lib
     assert not world[History].actor.any()
     assert world[Observation].actor.shape[1] == 3 * 19 and world[Observation].critic.shape[1] == 3 * 19 + 2 * 3
     for _ in range(3):
-        recorded.append((world[Observation].actor[:, :19].clone(), world[Observation].critic[:, 19:22].clone()))
+        velocity, gravity = world[Seen].value.clone().split((19, 3), 1)
+        recorded.append((velocity, gravity))
+        assert torch.equal(gravity, world[Observation].critic[:, 19:22])
+        assert 0 < float((velocity - world[DofState].velocity).abs().max()) <= 0.5  # noisy, but not as it was seen
+        assert not torch.equal(velocity, world[Observation].actor[:, :19])
         world[Episode].step.zero_()
         simulation.run(1)
     running = ~world[Done].ended
-    past = torch.cat((recorded[2][0], recorded[1][0]), 1)  # newest first, as it was seen, noise included
+    past = torch.cat((recorded[2][0], recorded[1][0]), 1)  # newest first
     assert torch.equal(world[Observation].actor[running, 19:], past[running])
+    assert torch.equal(world[Observation].critic[running, 22:60], past[running])  # the same past for both
     assert torch.equal(world[Observation].critic[running, -3:], recorded[2][1][running])
     fail_row(simulation, 0)
     simulation.run(1)
