@@ -172,7 +172,7 @@ def scene(
                 init_std=exploration,
                 **chosen["learning"],
             ),
-            counts.metrics(horizon=horizon),
+            counts.metrics(horizon=horizon, tracking=True),
         ),
         tick=TICK,
         name="motion_tracking",

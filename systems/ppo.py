@@ -410,7 +410,7 @@ def ppo(
     due = every(horizon)
     return Bundle(
         "ppo",
-        components=[Rollout],
+        components=[Action, Rollout],
         resources=[
             new_policy(hidden, critic_hidden, init_std, learning_rate),
             deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device)),
@@ -451,7 +451,7 @@ def play(
 ) -> Bundle:
     """Act by the mean of a policy that `ppo` trained with the same layers; nothing is drawn, kept or learned."""
     policy = new_policy(hidden, critic_hidden)
-    return Bundle("ppo", resources=[policy], systems={ACT: [system(act_mean, limit=action_limit, wide=True)]})
+    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean, limit=action_limit, wide=True)]})
 
 
 def new_policy(
