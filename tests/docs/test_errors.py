@@ -75,8 +75,12 @@ def test_each_command_prints_what_the_page_shows(page: str, tmp_path: Path, monk
 
 
 def literals(node: ast.AST) -> list[str]:
-    """The fixed parts of the texts in an expression that are long enough to be recognised."""
-    return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str) and len(n.value) > 11]
+    """The fixed parts of the texts in an expression that are long enough to be recognised, without what is filled in."""
+    if isinstance(node, ast.FormattedValue):
+        return []
+    if isinstance(node, ast.Constant):
+        return [node.value] if isinstance(node.value, str) and len(node.value) > 11 else []
+    return [text for child in ast.iter_child_nodes(node) for text in literals(child)]
 
 
 def sentences_of_the_engine() -> Iterator[tuple[str, str]]:
@@ -109,5 +113,5 @@ def test_the_index_names_every_page_and_words_that_are_on_it():
     assert {f"errors/{page}" for _, page in rows} == set(PAGES) - {"errors/index.md"}
     for words, page in rows:
         printed = one_line(" ".join(f.text for f in fences(f"errors/{page}", "text")))
-        for part in re.split(r" · | … ", words.replace("(…)", "(")):
-            assert part.strip("… ") in printed, f"{page} prints nothing with '{part}'"
+        for part in re.split(r"\s*[·…]\s*", words.replace("(…)", "(…")):
+            assert part in printed, f"{page} prints nothing with '{part}'"
