@@ -43,12 +43,14 @@ def fences(page: str, language: str = "", title: str | None = None) -> list[Fenc
     """The blocks of a page of docs/, in order; only those of a language and title, if given."""
     text = (DOCS / page).read_text(encoding="utf-8")
     found = [Fence(page, text[: m.start()].count("\n") + 1, m[1], m[2] or "", m[3]) for m in FENCE.finditer(text)]
-    return [f for f in found if f.language == (language or f.language) and f.title == (f.title if title is None else title)]
+    return [
+        f for f in found if f.language == (language or f.language) and f.title == (f.title if title is None else title)
+    ]
 
 
 def assembled(page: str, title: str) -> str:
     """The file of that name, which a page shows block by block."""
-    return "\n".join(fence.text for fence in fences(page, "python", title))
+    return "\n\n".join(fence.text for fence in fences(page, "python", title))
 
 
 def namespace(**names: Any) -> dict[str, Any]:
