@@ -14,7 +14,7 @@ from systems.terminations import time_limit
 from systems.tick import TICK
 from systems.trial import play_episodes
 
-ROWS, TRIAL_ROWS, HIDDEN = 64, 200, (32,)
+ROWS, TRIAL_ROWS, HIDDEN = 64, 1000, (32,)
 
 
 def ends_after(steps: int, kind: str = "failure") -> dict[str, Term]:
@@ -30,13 +30,12 @@ class Rung:
     observations: Callable[[], Mapping[str, Term]]
     rewards: Callable[[], Mapping[str, Term]]
     terminations: Callable[[], Mapping[str, Term]]
+    levers: int = 1
 
     def scene(self, rows: int, *learner: Bundle) -> Scene:
-        """The task with whoever learns or plays it; the policy has one action."""
-        goal = task(
-            observations=self.observations(), rewards=self.rewards(), terminations=self.terminations(), dt=1.0
-        )
-        home = table("row", rows=rows, axes={"dof": ("action",)})
+        """The task with whoever learns or plays it; an action has `levers` numbers."""
+        goal = task(observations=self.observations(), rewards=self.rewards(), terminations=self.terminations(), dt=1.0)
+        home = table("row", rows=rows, axes={"dof": self.levers})
         return Scene([home], [self.state(), episode(spread=False), goal, *learner], TICK, name="rung")
 
     def learn(self, iterations: int, *, horizon: int, seed: int = 0, **options: Any) -> Simulation:

@@ -1,6 +1,6 @@
 """Third rung: the first action of an episode decides what its last step earns; those between change nothing.
 
-The return is 1 − (a₀ − 1)²: 1 for the best first action, 0 for an action of 0. Credit can come back on two
+The return is 1 − the mean over six levers of (a₀ − best)²: 1 at best, 0 for an action of 0. Credit can come back on two
 ways: along the trace of GAE, (γλ)^k, or through a critic that sees what was chosen.
 """
 
@@ -15,19 +15,20 @@ from engine import Bundle, Write, column, component, put_rows, system, term
 from systems.tick import STEP
 from tests.learning.ladder import Rung, ends_after
 
-STEPS = 6
+STEPS = 4
+BEST = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
 
 
 @component
 class Choice:
     """What was chosen in the first step of the episode."""
 
-    first: Tensor = column()
+    first: Tensor = column("dof")
 
 
 def remember(action: Action, episode: Episode, choice: Write[Choice]) -> None:
     """Keep the first action of the episode."""
-    put_rows(choice.first, episode.step == 0, action.value[:, 0])
+    put_rows(choice.first, episode.step == 0, action.value)
 
 
 def moment(episode: Episode) -> Tensor:
@@ -37,16 +38,16 @@ def moment(episode: Episode) -> Tensor:
 
 def chosen(choice: Choice, episode: Episode) -> Tensor:
     """The first action, once it has been taken."""
-    return (choice.first * (episode.step > 0)).unsqueeze(-1)
+    return choice.first * (episode.step > 0).unsqueeze(-1)
 
 
 def verdict(choice: Choice, done: Done) -> Tensor:
-    """1 − (a₀ − 1)² in the last step, nothing before."""
-    return (1.0 - (choice.first - 1.0).square()) * done.ended
+    """1 − the mean of (a₀ − best)² in the last step, nothing before."""
+    return (1.0 - (choice.first - BEST).square().mean(-1)) * done.ended
 
 
 def delayed_credit(critic_sees_the_choice: bool) -> Rung:
-    """Six steps; only the first matters, and only the last earns."""
+    """Four steps; only the first matters, and only the last earns."""
     seen = {"moment": term(moment)}
     if critic_sees_the_choice:
         seen["chosen"] = term(chosen, groups=("critic",))
@@ -55,13 +56,15 @@ def delayed_credit(critic_sees_the_choice: bool) -> Rung:
         observations=lambda: seen,
         rewards=lambda: {"verdict": term(verdict)},
         terminations=lambda: ends_after(STEPS),
+        levers=len(BEST),
     )
 
 
 def learned(gamma: float, lam: float, critic_sees_the_choice: bool) -> float:
     """The score after training; 1 is best."""
     rung = delayed_credit(critic_sees_the_choice)
-    trained = rung.learn(80, horizon=2 * STEPS, gamma=gamma, lam=lam, entropy_weight=0.0)
+    steady = {"desired_kl": 0.0, "learning_rate": 3e-3, "entropy_weight": 0.0}
+    trained = rung.learn(40, horizon=2 * STEPS, gamma=gamma, lam=lam, **steady)
     return rung.score(trained, steps=STEPS)
 
 
@@ -74,7 +77,7 @@ def learned(gamma: float, lam: float, critic_sees_the_choice: bool) -> float:
     ],
 )
 def test_credit_comes_back_to_the_first_action(gamma: float, lam: float, critic_sees_the_choice: bool):
-    assert learned(gamma, lam, critic_sees_the_choice) > 0.95
+    assert learned(gamma, lam, critic_sees_the_choice) > 0.97
 
 
 @pytest.mark.parametrize(
@@ -85,4 +88,4 @@ def test_credit_comes_back_to_the_first_action(gamma: float, lam: float, critic_
     ],
 )
 def test_credit_does_not_come_back(gamma: float, lam: float, critic_sees_the_choice: bool):
-    assert learned(gamma, lam, critic_sees_the_choice) < 0.7
+    assert learned(gamma, lam, critic_sees_the_choice) < 0.4

@@ -8,6 +8,7 @@ the score of a policy is minus its mean squared error:
 - a policy that sees and bends has no floor
 """
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -60,17 +61,16 @@ def squared_target(seen: object = place) -> Rung:
 
 
 def test_the_policy_bends_to_what_it_sees():
-    trained = squared_target().learn(100, horizon=16)
-    assert squared_target().score(trained, steps=1) > 0.25 * BEST_LINE
+    trained = squared_target().learn(40, horizon=16)
+    assert squared_target().score(trained, steps=1) > 0.05 * BEST_LINE
 
 
 def test_a_policy_without_hidden_layers_reaches_the_best_line_and_no_more():
-    trained = squared_target().learn(60, horizon=16, hidden=())
-    score = squared_target().score(trained, steps=1, hidden=())
-    assert 1.35 * BEST_LINE < score < 0.65 * BEST_LINE
+    trained = squared_target().learn(40, horizon=16, hidden=())
+    assert squared_target().score(trained, steps=1, hidden=()) == pytest.approx(BEST_LINE, rel=0.1)
 
 
 def test_the_observation_of_another_row_is_worth_no_more_than_none():
     rung = squared_target(place_of_the_neighbour)
-    trained = rung.learn(60, horizon=16)
-    assert rung.score(trained, steps=1) < 0.85 * BEST_CONSTANT
+    trained = rung.learn(40, horizon=16)
+    assert rung.score(trained, steps=1) == pytest.approx(BEST_CONSTANT, rel=0.1)
