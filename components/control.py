@@ -8,7 +8,7 @@ from engine.component import column, component, signal
 
 @component
 class Action:
-    """The policy's raw output and the one before it; zero after a reset."""
+    """The policy's raw output and the one before it; zero after a reset where `reset_action` runs."""
 
     value: Tensor = column("dof", doc="clipped, undelayed")
     previous: Tensor = column("dof")

@@ -17,6 +17,16 @@ class Metrics:
 
 
 @component
+class FirstEpisode:
+    """The first episode of each row, for an evaluation: what comes after it does not count."""
+
+    alive: Tensor = column(dtype=torch.bool, fill=1.0)
+    failed: Tensor = column(dtype=torch.bool, doc="ended by a failure")
+    steps: Tensor = column(dtype=torch.int64, unit="control steps")
+    earned: Tensor = column(unit="1", doc="sum of rewards: the return, undiscounted")
+
+
+@component
 class Score:
     """How one evaluation episode went. Rows stop counting when their first episode ends."""
 

@@ -157,7 +157,7 @@ def scene(
                 normalise=use.normalise,
                 **use.learning,
             ),
-            counts.metrics(horizon=horizon),
+            counts.metrics(horizon=horizon, tracking=True),
         ),
         tick=TICK,
         name="motion_tracking",

@@ -72,20 +72,21 @@ def make_metrics(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.d
     return Metrics(sums=sums, errors=errors, latest_sums=sums.clone(), latest_errors=errors.clone())
 
 
-def metrics(*, horizon: int) -> Bundle:
-    """Counts every tick and flushes every `horizon` ticks."""
+def metrics(*, horizon: int, tracking: bool = False) -> Bundle:
+    """Counts every tick and flushes every `horizon` ticks; `tracking` also counts how far off the robot is."""
+    errors = [system(count_errors, when=every(4))] if tracking else []
     return Bundle(
         "metrics",
         resources=[deferred(Metrics, make_metrics)],
         systems={
-            REWARD: [system(count_rewards, after="reward"), system(count_errors, when=every(4))],
+            REWARD: [system(count_rewards, after="reward"), *errors],
             INSPECT: [system(flush_metrics, when=every(horizon))],
         },
     )
 
 
 def report(world: World, dt: float) -> dict[str, float]:
-    """The finished iteration as numbers by name; what no episode ended to tell is left out.
+    """The finished iteration as numbers by name; what no episode ended to tell, or nobody counted, is left out.
 
     `dt` is the control step in s; reward terms are per second of the episodes that ended.
     """
@@ -101,7 +102,8 @@ def report(world: World, dt: float) -> dict[str, float]:
     numbers["episode/ended"] = count
     numbers |= {f"end/{name}": n / max(count, 1.0) for name, n in zip(axes["termination"], reasons, strict=True)}
     *errors, counted = latest.latest_errors.tolist()
-    numbers |= {f"error/{name}": e / max(counted, 1.0) for name, e in zip(ERRORS, errors, strict=True)}
+    if counted:
+        numbers |= {f"error/{name}": e / counted for name, e in zip(ERRORS, errors, strict=True)}
     numbers |= curricula(world)
     if LearningMetrics in world.resources:
         learned = world[LearningMetrics]

@@ -28,6 +28,7 @@ from systems.tick import ACT, LEARN, RECORD
 
 LOG_TWO_PI = math.log(2 * math.pi)
 KL_ROUNDING = 1e-8  # a divergence below this is rounding: the policy has not moved
+WIDE = 128  # units of a layer from which more threads save more than it costs to wake them
 
 
 # -- act -----------------------------------------------------------------------------------------------
@@ -408,10 +409,10 @@ def ppo(
     and at build where `critic_terms` do not make up the critic's observation.
     """
     estimate = {key: constants.pop(key) for key in ("gamma", "lam") if key in constants}
-    due = every(horizon)
+    due, wide = every(horizon), max((0, *hidden, *(critic_hidden or ()))) >= WIDE
     return Bundle(
         "ppo",
-        components=[Rollout],
+        components=[Action, Rollout],
         resources=[
             new_policy(hidden, critic_hidden, init_std, learning_rate, normalise),
             deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device)),
@@ -432,11 +433,11 @@ def ppo(
                 system(
                     estimate_advantage,
                     when=due,
-                    wide=True,
+                    wide=wide,
                     may_sync="gathers cut-off rows once per rollout",
                     **estimate,
                 ),
-                system(improve_policy, when=due, wide=True, **constants),
+                system(improve_policy, when=due, wide=wide, **constants),
             ],
         },
         axes={"step": horizon, "final_observation": concatenated(critic_terms)},
@@ -453,7 +454,7 @@ def play(
 ) -> Bundle:
     """Act by the mean of a policy that `ppo` trained with the same layers; nothing is drawn, kept or learned."""
     policy = new_policy(hidden, critic_hidden, normalise=normalise)
-    return Bundle("ppo", resources=[policy], systems={ACT: [system(act_mean, limit=action_limit)]})
+    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean, limit=action_limit)]})
 
 
 def new_policy(

@@ -5,8 +5,10 @@ it into exp(−e / std²), and `width` into exp(−e / width): 1 when on target;
 penalty curriculum; `unclipped=True` adds it after `only_positive` has cut the others off at 0.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from torch.nn.functional import mse_loss
 from components.control import Action, DofTorque, PreviousDof
 from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, Robot, RootState
-from engine import System, Term, Terms, Write, fuse
+from engine import Scene, SceneError, System, Term, Terms, Write, fuse
 from systems.constants import indices, mask, vector
 from systems.quaternion import rotate, rotate_inverse
 from systems.terminations import outside
@@ -200,3 +202,29 @@ def rewards(terms: Mapping[str, Term], *, dt: float = 0.02, only_positive: bool 
     curriculum = any(each.settings.get("penalty") for each in terms.values())
     combiner = reward_under_curriculum if curriculum else reward
     return fuse(combiner, terms, name="reward", dt=dt, only_positive=only_positive)
+
+
+def with_rewards(scene: Callable[..., Scene], **terms: Term) -> Callable[..., Scene]:
+    """A scene function that earns `terms` too, behind its own; a name that it has already gets another term.
+
+    Its flags, report and evaluation stay the same. Raises SceneError, when it is called, for a scene without
+    the system `reward`, and for a term under `penalty` where no curriculum scales penalties.
+    """
+
+    @functools.wraps(scene)
+    def extended(**flags: Any) -> Scene:
+        made = scene(**flags)
+        found = [(b, s) for b in made.bundles for group in b.systems.values() for s in group if s.name == "reward"]
+        if not found:
+            raise SceneError(f"The scene '{made.name}' has no system `reward` to add {', '.join(terms)} to.")
+        bundle, summed = found[0]
+        scaled = [name for name, each in terms.items() if each.settings.get("penalty")]
+        if scaled and summed.function is not reward_under_curriculum:
+            raise SceneError(
+                f"Reward `{scaled[0]}` says penalty=True, but the scene '{made.name}' has no penalty curriculum; leave it out."
+            )
+        summed.terms.update(terms)
+        bundle.axes = {**bundle.axes, "reward": tuple(summed.terms)}
+        return made
+
+    return extended

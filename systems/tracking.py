@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.episode import Chance, Done, Reward, Rewritten
+from components.episode import Done, Rewritten
 from components.motion import (
     AnchorView,
     MotionCursor,
@@ -30,12 +30,13 @@ from systems import rewards as earn
 from systems import terminations as end
 from systems import tracking_terms as track
 from systems.constants import vector
-from systems.episode import mark_rewritten, num_steps
+from systems.episode import num_steps
 from systems.kinematics import derive_tracked_state, tracked_parents, virtual_frames
 from systems.motion import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
 from systems.observations import ACTOR, CRITIC
 from systems.quaternion import difference, to_columns, turn, turn_by_euler, yaw
-from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, REWARD, SENSE, TERMINATE
+from systems.task import task
+from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, SENSE
 
 Triple = tuple[float, float, float]
 
@@ -250,9 +251,16 @@ def tracking(
     exact = abs(library.fps * dt - 1.0) < 1e-6
     again = any_row(Rewritten, "rows")
     cut_off = any_row(Done, "truncated")  # what the critic would see next is asked only of rows that are cut off
-    looked = seen.observations(observations, noisy=noisy, limit=observation_limit, curriculum=noise_curriculum)
-    asks_chance = any(p.type is Chance for each in terminations.values() for p in each.signature.parameters)
-    judge: list[System] = [system(end.draw_chance)] if asks_chance else []
+    common = task(
+        observations=observations,
+        rewards=rewards,
+        terminations=terminations,
+        noisy=noisy,
+        noise_curriculum=noise_curriculum,
+        observation_limit=observation_limit,
+        only_positive=only_positive,
+        dt=dt,
+    )
     looks_around = any(p.type is AnchorView for each in observations.values() for p in each.signature.parameters)
     view = [AnchorView] if looks_around else []
     systems: dict[str, list[System]] = {
@@ -260,8 +268,6 @@ def tracking(
             system(derive_tracked_state, after="refresh_kinematics"),
             system(align_reference, after="derive_tracked_state"),
         ],
-        TERMINATE: [*judge, end.terminations(terminations), system(mark_rewritten)],
-        REWARD: [earn.rewards(rewards, dt=dt, only_positive=only_positive)],
         ADVANCE: [system(advance_motion, dt=dt)],
         RECORD: [system(sample_reference, when=cut_off, on_frames=exact)],
         RESET: [
@@ -274,23 +280,20 @@ def tracking(
     }
     if looks_around:
         systems[RECORD].append(system(derive_anchor_view, when=cut_off))
-    for each, more in looked.systems.items():
+    for each, more in common.systems.items():
         systems[each] = [*systems.get(each, ()), *more]
     return Bundle(
         "tracking",
         components=[
-            *(MotionCursor, MotionReference, TrackedState, RelativeTarget, Reward),
+            *(MotionCursor, MotionReference, TrackedState, RelativeTarget),
             *view,
-            *([Chance] if asks_chance else []),
-            *looked.components,
+            *common.components,
         ],
-        resources=[library, tracked_bodies(robot), *looked.resources],
+        resources=[library, tracked_bodies(robot), *common.resources],
         systems=systems,
         axes={
             "tracked": robot.tracked_bodies,
             "viewed": (*robot.tracked_bodies, "target"),
-            "reward": tuple(rewards),
-            "termination": tuple(terminations),
-            **looked.axes,
+            **common.axes,
         },
     )

@@ -1,0 +1,124 @@
+"""Balance a pole on a cart: a whole task on one page, to be read from top to bottom.
+
+The physics is that of Barto, Sutton & Anderson, "Neuronlike adaptive elements that can solve difficult
+learning control problems" (1983), without friction. Limits, masses and the score are those of Gymnasium's
+CartPole-v1, except for the action: any force from −10 to 10 N, where CartPole-v1 knows only these two.
+"""
+
+import math
+from functools import partial
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from components.control import Action
+from components.episode import Done, Rewritten
+from engine import Bundle, Rng, Scene, Term, Write, any_row, column, component, put_rows, system, table, term
+from systems.episode import episode
+from systems.metrics import metrics, report
+from systems.ppo import play, ppo
+from systems.task import task
+from systems.terminations import time_limit
+from systems.tick import RESET, STEP, TICK
+from systems.trial import play_episodes
+
+DT, LONGEST = 0.02, 500  # s in one tick, ticks in one episode
+
+
+@component
+class Cart:
+    """A cart on a track with a pole hinged to it, one of each per row."""
+
+    position: Tensor = column(unit="m", doc="0 in the middle of the track")
+    speed: Tensor = column(unit="m/s")
+    angle: Tensor = column(unit="rad", doc="of the pole; 0 upright, positive when it leans forward")
+    spin: Tensor = column(unit="rad/s")
+
+
+def push(
+    action: Action, cart: Write[Cart], *, force: float = 10.0, cart_mass: float = 1.0, pole_mass: float = 0.1,
+    half_length: float = 0.5, gravity: float = 9.8, dt: float = DT,
+) -> None:  # fmt: skip
+    """Push every cart by action × `force` in N, and let it and its pole, a uniform rod, move on by one Euler step."""
+    mass, sine, cosine = cart_mass + pole_mass, cart.angle.sin(), cart.angle.cos()
+    pushed = force * action.value[:, 0].clamp(-1.0, 1.0)
+    drive = (pushed + pole_mass * half_length * cart.spin.square() * sine) / mass
+    spin_change = (gravity * sine - cosine * drive) / (half_length * (4 / 3 - pole_mass * cosine.square() / mass))
+    speed_change = drive - pole_mass * half_length * spin_change * cosine / mass
+    cart.position += dt * cart.speed
+    cart.speed += dt * speed_change
+    cart.angle += dt * cart.spin
+    cart.spin += dt * spin_change
+
+
+def start_over(done: Done, rng: Rng, cart: Write[Cart], *, spread: float = 0.05) -> None:
+    """Put the rows whose episode ended near the middle, nearly upright: everything uniform within ±`spread`."""
+    for value in (cart.position, cart.speed, cart.angle, cart.spin):
+        drawn = torch.rand(value.shape, generator=rng, device=rng.device)
+        put_rows(value, done.ended, spread * (2.0 * drawn - 1.0))
+
+
+def state(cart: Cart) -> Tensor:
+    """What the policy sees: everything there is."""
+    return torch.stack((cart.position, cart.speed, cart.angle, cart.spin), -1)
+
+
+def balanced(cart: Cart) -> Tensor:
+    """What is good: 1 in every tick, so that it pays to make the episode last."""
+    return torch.ones_like(cart.angle)
+
+
+def off_track(cart: Cart, *, most: float = 2.4) -> Tensor:
+    """The cart is more than `most` metres from the middle."""
+    return cart.position.abs() > most
+
+
+def fallen(cart: Cart, *, degrees: float = 12.0) -> Tensor:
+    """The pole leans by more than `degrees`."""
+    return cart.angle.abs() > math.radians(degrees)
+
+
+def sight() -> dict[str, Term]:
+    """What actor and critic see, as terms."""
+    return {"state": term(state)}
+
+
+def balancing(rows: int, *learner: Bundle, **more: Any) -> Scene:
+    """The task, and behind it whoever learns or plays it."""
+    cart = Bundle(
+        "cart",
+        components=[Cart],
+        systems={STEP: [system(push)], RESET: [system(start_over, when=any_row(Rewritten, "rows"))]},
+        axes={"dof": ("force",)},  # the policy's action is this one number
+    )
+    goal = task(
+        observations=sight(),
+        rewards={"balanced": term(balanced, weight=1.0 / DT)},  # weights are per second
+        terminations={
+            "off_track": term(off_track),
+            "fallen": term(fallen),
+            "time_limit": term(time_limit, kind="time_limit", steps=LONGEST),
+        },
+        dt=DT,
+    )
+    bundles = [cart, episode(spread=False), goal, *learner]
+    return Scene([table("cart", rows=rows)], bundles, TICK, name="cartpole", **more)
+
+
+def scene(
+    num_envs: Annotated[int, "carts simulated in parallel"] = 64,
+    horizon: Annotated[int, "ticks in one learning iteration"] = 32,
+    hidden: Annotated[tuple[int, ...], "hidden layers of actor and critic"] = (32, 32),
+    iterations: Annotated[int, "learning iterations"] = 100,
+) -> Scene:
+    """Balance a pole on a cart. The score is the mean return of 100 episodes without exploration; 500 is best."""
+    return balancing(
+        num_envs,
+        ppo(critic_terms=sight(), horizon=horizon, hidden=hidden, value_clip=math.inf),  # values are near 100, not 1
+        metrics(horizon=horizon),
+        report=partial(report, dt=DT),
+        evaluate=partial(play_episodes, partial(balancing, 100, play(hidden=hidden)), ticks=LONGEST),
+        panel=("episode/return", "episode/length"),
+        iterations=iterations,
+    )
