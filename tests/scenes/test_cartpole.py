@@ -225,9 +225,7 @@ def test_two_iterations_from_the_command_line_leave_a_whole_run(
     assert result["return"] == pytest.approx(result["length"])  # 1 for each step
 
 
-@pytest.mark.parametrize(
-    ("hidden", "wide"), [((32, 32), set()), ((128,), {"act", "estimate_advantage", "improve_policy"})]
-)
-def test_only_large_layers_wake_other_threads(hidden: tuple[int, ...], wide: set[str]):
+@pytest.mark.parametrize(("hidden", "wide"), [((32, 32), set()), ((128,), {"estimate_advantage", "improve_policy"})])
+def test_only_learning_with_large_layers_wakes_other_threads(hidden: tuple[int, ...], wide: set[str]):
     entries = small(hidden=hidden).schedule.entries
     assert {entry.name for entry in entries if entry.system.wide} == wide
