@@ -12,7 +12,7 @@ import pytest
 
 from engine import SceneError, Simulation
 from engine import run as runner
-from engine.flags import Flag, scene_flags
+from engine.flags import Flag, parse, scene_flags
 from engine.run import main
 from engine.run_folder import RunFolder, checkpoints
 
@@ -160,6 +160,15 @@ def test_flags_have_the_types_and_help_of_the_scene_function() -> None:
     assert Flag("height", float | None).read("-inf") == -float("inf")
     with pytest.raises(SceneError, match="--span takes a whole number, repeated with commas between"):
         flags["span"].read("1,x")
+
+
+def test_a_switch_may_be_left_to_the_scene() -> None:
+    def scene(fast: bool | None = None) -> None:
+        """A scene that decides by itself unless told."""
+
+    flags = scene_flags(scene, "toy.py")
+    said = [parse(words, flags, "toy", "") for words in ([], ["--fast"], ["--no-fast"])]
+    assert [given.get("scene.fast") for given in said] == [None, True, False]
 
 
 def test_help_lists_scene_flags_with_text_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
