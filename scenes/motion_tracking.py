@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from engine import Bundle, Scene, SceneError, World, build, table
+from engine import Bundle, Scene, SceneError, Simulation, World, build, table
 from engine.schedule import addresses
+from engine.snapshot import identity
 from scenes import robots
 from systems import metrics as counts
 from systems.actuation import actuation
 from systems.episode import episode
 from systems.evaluation import evaluation, summarise
+from systems.film import LONGEST
+from systems.footage import MOST_TAKES, film_of, footage
 from systems.kinematics import kinematics
 from systems.motion import build_library
 from systems.motion_files import read_clips
@@ -94,14 +98,14 @@ def scene(
     dt = 0.02
     clips = read_clips(clip)
     if robot == "auto":
-        joints = {c.dof_position.shape[1] for c in clips if hasattr(c, "dof_position")}
-        robot = "g1_23dof" if joints == {23} else "g1"
+        robot = robots.fitting(clips)
     if not 0.0 <= robustness <= 10.0:
         raise SceneError(f"robustness={robustness} is a share of the published noise; give a number from 0 to 10.")
     if substeps < 1:
         raise SceneError(f"substeps={substeps} makes no sense; physics takes at least 1 step in a control step.")
     driven = "servo" if control == "servo" else "torque"
-    model = build_robot(robots.load(robot), control=driven, dt=dt / substeps, self_collision=self_collision)
+    description = robots.load(robot)
+    model = build_robot(description, control=driven, dt=dt / substeps, self_collision=self_collision)
     library = build_library(clips, model.robot, model, fps=1 / dt, height=clip_height)
     observations, rewards = modern_observations(noise=robustness), modern_rewards()
     if not self_collision:
@@ -130,6 +134,26 @@ def scene(
             *more,
         ]
 
+    def playing(
+        data: bytes, rows: int, seed: int, device: str, overrides: Mapping[str, str] | None, more: Bundle
+    ) -> Simulation:
+        """Every clip from its start, noise and pushes off, by the policy of a snapshot.
+
+        `overrides` are the --set values of the run; those that the protocol fixes are left out.
+        """
+        theirs = identity(data).get("robot", "")
+        if theirs != model.robot.name:
+            raise SceneError(
+                f"The policy moves the robot '{theirs}', but this scene has '{model.robot.name}'. Choose with --robot, or "
+                "install what warnings name."
+            )
+        trial = Scene([table("robot", rows=rows)], bundles(rows, True, play(hidden=hidden), more), TICK)
+        known = addresses(trial.bundles)
+        wanted = {a: v for a, v in (overrides or {}).items() if a in known and not a.startswith(PROTOCOL)}
+        simulation = build(trial, seed=seed, device=device, overrides=wanted)
+        simulation.world.restore(data, only=("Policy",))
+        return simulation
+
     def evaluate(
         snapshot: bytes,
         *,
@@ -138,23 +162,31 @@ def scene(
         overrides: Mapping[str, str] | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> dict[str, Any]:
-        """Play every clip from its start, noise and pushes off, and score the first episode of every row.
-
-        Rows differ by their encoder bias, which is part of a robot. `overrides` are the --set values of the
-        run; those that the protocol fixes are left out.
-        """
+        """Score the first episode of every row; rows differ by their encoder bias, which is part of a robot."""
         rows = max(64, len(library.names))
-        trial = Scene([table("robot", rows=rows)], bundles(rows, True, play(hidden=hidden), evaluation()), TICK)
-        known = addresses(trial.bundles)
-        wanted = {a: v for a, v in (overrides or {}).items() if a in known and not a.startswith(PROTOCOL)}
-        simulation = build(trial, seed=seed, device=device, overrides=wanted)
-        simulation.world.restore(snapshot, only=("Policy",))
+        simulation = playing(snapshot, rows, seed, device, overrides, evaluation())
         frames = library.frames.tolist()
         for frame in range(max(frames)):
             simulation.run()
             if progress is not None:
                 progress(frame / max(frames))
         return summarise(simulation.world, library.names, frames)
+
+    def film(
+        snapshot: bytes,
+        path: Path,
+        *,
+        seed: int,
+        device: str,
+        overrides: Mapping[str, str] | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> dict[str, str]:
+        """Film one robot per clip, the reference as its ghost, until LONGEST is full."""
+        frames = min(int(library.frames.max()), round(LONGEST / dt))
+        camera = footage(frames=frames, dofs=model.robot.dof_names)
+        simulation = playing(snapshot, min(len(library.names), MOST_TAKES), seed, device, overrides, camera)
+        simulation.run(frames)
+        return film_of(simulation.world, path, description, library, fps=1 / dt, progress=progress)
 
     def report(world: World) -> dict[str, float]:
         return counts.report(world, dt)
@@ -179,6 +211,9 @@ def scene(
         identity={"robot": model.robot.name, "clips": list(library.names)},
         report=report,
         evaluate=evaluate,
+        film=film,
+        policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
+        titles=counts.titles(dt),
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),
         iterations=iterations,
     )

@@ -85,27 +85,23 @@ def _smooth(values: np.ndarray, std: float) -> np.ndarray:
     return np.stack([np.convolve(column, kernel / kernel.sum(), mode="valid") for column in padded.T], 1)
 
 
-def cut(takes: Sequence[Take], fps: float) -> list[Take]:
-    """At most LONGEST of film: later frames and takes are left out; endings are held."""
-    left, made = round(LONGEST * fps), []
+Words = tuple[tuple[str, ...], str]  # the lines of a frame, and the ending where it is shown
+
+
+def cut(takes: Sequence[Take], fps: float) -> tuple[list[Take], list[Words]]:
+    """At most LONGEST of film and what is written on every frame; endings are held, what is too long is left out."""
+    left, made, words = round(LONGEST * fps), [], []
     for take in takes:
         count = min(left, len(take.robot))
         if not count:
             continue
-        whole = count == len(take.robot)
-        extra = min(round(HOLD * fps), left - count) if whole and take.ending else 0
-        frames = [*range(count), *([count - 1] * extra)]
-        made.append(
-            attrs.evolve(
-                take,
-                robot=take.robot[frames],
-                ghost=None if take.ghost is None else take.ghost[frames],
-                captions=tuple(take.captions[i] for i in frames),
-                ending=take.ending if whole else "",
-            )
-        )
+        whole = bool(take.ending) and count == len(take.robot)
+        frames = [*range(count), *([count - 1] * min(round(HOLD * fps), left - count) if whole else [])]
+        ghost = None if take.ghost is None else take.ghost[frames]
+        made.append(attrs.evolve(take, robot=take.robot[frames], ghost=ghost))
+        words += [(take.captions[i], take.ending if whole and i == count - 1 else "") for i in frames]
         left -= len(frames)
-    return made
+    return made, words
 
 
 def write_film(
@@ -122,14 +118,16 @@ def write_film(
     `progress` is called with a share from 0 to 1. Raises SceneError where there is nothing to show, no encoder, or
     the file cannot be written; what was at `path` before then stays.
     """
-    takes = cut(takes, fps)
+    takes, words = cut(takes, fps)
     if not takes:
         raise SceneError("There is nothing to film: the robot did not make a single step.")
     try:
         import av
         import PIL
     except ImportError as error:
-        raise SceneError(f"A film needs the package {error.name}, which is not installed. pip install av pillow") from None
+        raise SceneError(
+            f"A film needs the package {error.name}, which is not installed. pip install av pillow"
+        ) from None
     del av, PIL
     from systems.physics.render import NoPictures, render
     from systems.physics.stage import LAMP
@@ -140,7 +138,6 @@ def write_film(
     cameras = np.concatenate([follow(take, stage.height, fps) for take in takes])
 
     def told(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        words = [(take.captions[i], _ending(take, i, fps)) for take in takes for i in range(len(take.robot))]
         for number, (frame, (lines, ending)) in enumerate(zip(frames, words, strict=True)):
             if progress is not None:
                 progress(number / len(words))
@@ -154,12 +151,6 @@ def write_film(
         encode(path, told(paint(stage, robot, both, cameras, size)), fps, size)
         return f"painted, as OpenGL does not work here ({problem})"
     return "drawn by MuJoCo"
-
-
-def _ending(take: Take, frame: int, fps: float) -> str:
-    """Shown from the moment of the fall on."""
-    held = len(take.robot) - min(len(take.robot), round(HOLD * fps) + 1)
-    return take.ending if frame >= held and np.array_equal(take.robot[frame], take.robot[-1]) else ""
 
 
 def caption(frame: np.ndarray, lines: Sequence[str], ending: str = "") -> np.ndarray:

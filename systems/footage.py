@@ -1,19 +1,21 @@
 """Keeps the first episode of every row, and cuts takes of a film from it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
 from components.episode import Done
 from components.footage import Footage
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
-from components.robot import DofState, RootState
+from components.robot import DofState, RobotDescription, RootState
 from engine import Bundle, World, Write, put_rows, system
 from engine.world import Clock
-from systems.film import Take
+from systems.film import SIZE, Take, write_film
 from systems.motion import sample_root_and_dofs
 from systems.tick import REWARD
 
+MOST_TAKES = 4
 ROOT = ("x", "y", "z", "qw", "qx", "qy", "qz")
 
 
@@ -81,8 +83,25 @@ def takes(world: World, clips: Sequence[str], seconds: Sequence[float], *, ghost
     return made
 
 
-def mean_errors(world: World) -> tuple[float, float]:
-    """Global and local error in m, meant over all frames that were kept."""
-    kept = world[Footage]
-    shown = torch.arange(kept.far.shape[1]) < kept.frames.unsqueeze(1)
-    return float(kept.far[shown].mean()), float(kept.local[shown].mean())
+def film_of(
+    world: World,
+    path: Path,
+    description: RobotDescription,
+    library: MotionLibrary,
+    *,
+    fps: float,
+    ghost: bool = True,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, str]:
+    """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.write_film`."""
+    from systems.physics.stage import build_stage
+
+    shots = takes(world, library.names, library.seconds.tolist(), ghost=ghost)
+    how = write_film(path, build_stage(description, size=SIZE), shots, fps=fps, progress=progress)
+    seen = {"shown": "; ".join(f"{shot.name}, {shot.ending or 'to its end'}" for shot in shots)}
+    if ghost:
+        kept = world[Footage]
+        shown = torch.arange(kept.far.shape[1]) < kept.frames.unsqueeze(1)
+        far, local = (1e3 * float(errors[shown].mean()) for errors in (kept.far, kept.local))
+        seen["error"] = f"{far:.0f} mm global, {local:.0f} mm local, mean over the film"
+    return {**seen, "pictures": how}

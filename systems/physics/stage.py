@@ -189,9 +189,7 @@ def _piece(model: mujoco.MjModel, geom: int) -> Piece | None:
         angles = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 2 * _RINGS)
         vertices, faces = _turned(list(zip(np.cos(angles), np.sin(angles), strict=True)), _AROUND)
         long = size[1] if kind == _GEOM.mjGEOM_CAPSULE else 0.0
-        vertices = np.sign(vertices) * (0, 0, long) + vertices * (
-            size if kind == _GEOM.mjGEOM_ELLIPSOID else size[0]
-        )
+        vertices = np.sign(vertices) * (0, 0, long) + vertices * (size if kind == _GEOM.mjGEOM_ELLIPSOID else size[0])
     else:
         return None
     material = model.geom_matid[geom]
