@@ -46,12 +46,19 @@ class Policy:
         """Copies of everything that the next action and the next update depend on, by name."""
         return {name: tensor.clone() for name, tensor in self._tensors().items()}
 
+    def exported(self) -> dict[str, Any]:
+        """What acting needs, and judging: the state without the optimiser's moments."""
+        return {name: tensor for name, tensor in self.state().items() if not name.startswith("optimiser.")}
+
     def load(self, state: dict[str, Any]) -> None:
-        """Copy a saved state into the existing storage, bit for bit.
+        """Copy a saved or exported state into the existing storage, bit for bit; the latter begins with fresh moments.
 
         Raises SnapshotError, before anything is changed, when a name or shape differs.
         """
         own = self._tensors()
+        if not any(name.startswith("optimiser.") for name in state):
+            moments = {name: torch.zeros_like(t) for name, t in own.items() if name.startswith("optimiser.")}
+            state = {**state, **moments}
         for name in [*own, *state]:
             if name not in state or name not in own:
                 where = "is missing from the saved policy" if name in own else "is in the saved policy only"

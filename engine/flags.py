@@ -31,6 +31,7 @@ class Flag:
     type: Any
     default: Any = None
     help: str = ""
+    bare: bool = False  # may stand without a value
 
     @property
     def text(self) -> str:
@@ -55,11 +56,16 @@ RUN = (
     Flag("checkpoint_every", int, 50, "iterations between checkpoints"),
     Flag("keep", int, 3, "how many of the newest checkpoints stay"),
     Flag("skip", tuple[str, ...], (), "phases to leave out, such as RECORD,LEARN"),
+    Flag("film", bool, True, "film the policy when the run ends"),
 )
 PLACES = (
-    Flag("out", Path | None, None, "folder of the run, instead of runs/<scene>/<time>"),
+    Flag("out", Path | None, None, "folder of the run, instead of runs/<scene>/<time>; the file that --export writes"),
     Flag("resume", Path | None, None, "go on: a run folder continues in place, a checkpoint file into a new folder"),
     Flag("eval", Path | None, None, "only evaluate this run folder or checkpoint"),
+    Flag(
+        "play", Path | None, None, "only film this run folder, checkpoint or exported policy; alone: the scene's", True
+    ),
+    Flag("export", Path | None, None, "only write the policy of this run folder or checkpoint to the file --out"),
 )
 SWITCHES = {
     "explain": "print tables, columns, the tick and every address",
@@ -228,7 +234,8 @@ def _add(group: Any, flag: Flag, destination: str) -> None:
     metavar = "|".join(
         "|".join(map(str, get_args(kind))) if get_origin(kind) is Literal else _SHORT.get(kind, "A,B") for kind in kinds
     )
-    group.add_argument(flag.text, dest=destination, metavar=metavar, help=text)
+    optional: dict[str, Any] = {"nargs": "?", "const": True} if flag.bare else {}
+    group.add_argument(flag.text, dest=destination, metavar=metavar, help=text, **optional)
 
 
 def parse(arguments: Sequence[str], flags: Sequence[Flag], program: str, description: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,22 +17,23 @@ import attrs
 import torch
 
 from engine import flags as command
+from engine import use
 from engine.errors import LockstepError, SceneError
 from engine.load import blaming, load_scene, make_scene
 from engine.panel import Panel, duration, make_console, results_table
-from engine.run_folder import Origin, RunFolder, json_bytes, refuse_unusable
+from engine.run_folder import Origin, RunFolder, refuse_unusable
 from engine.scene import Scene, Simulation, build
 from engine.schedule import addresses
-from engine.snapshot import write_file
+from engine.use import PROGRAM, print_facts
 from engine.world import World
 
-PROGRAM = "python -m engine.run"
 SHARE_OF_PHASE = {
     "TORQUE": "physics",
     "STEP": "physics",
     "LEARN": "learning",
 }  # for the time split only; others are systems
-_FREE_ON_RESUME = {"iterations", "checkpoint_every", "keep"}
+_FREE_ON_RESUME = {"iterations", "checkpoint_every", "keep", "film"}
+_ORIGINS = ("resume", "eval", "play", "export")
 
 
 @attrs.define
@@ -64,10 +65,6 @@ class Plan:
             return build(
                 scene, seed=self.run["seed"], device=self.run["device"], overrides=self.overrides, skip=self.run["skip"]
             )
-
-
-class Interrupted(Exception):
-    """Ctrl-C while something other than a tick was running."""
 
 
 @attrs.define
@@ -113,8 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: list[str]) -> int:
     plan = make_plan(arguments)
     console = make_console()
-    if plan.given.get("eval"):
-        return _evaluate_only(plan, console)
+    for name, only in (("eval", use.evaluate_only), ("play", use.play), ("export", use.export)):
+        if plan.given.get(name):
+            return only(plan, console, Relay(console), Stop())
     modes = [name for name in (*command.SWITCHES, *command.COUNTED) if plan.given.get(name)]
     if len(modes) > 1:
         raise SceneError(f"--{modes[0]} and --{modes[1]} are two things to do instead of training; choose one.")
@@ -127,6 +125,8 @@ def make_plan(arguments: list[str]) -> Plan:
     origin = _origin(arguments)
     config = origin.config if origin and origin.config else None
     recorded: str = config["source"] if config else ""
+    if recorded.endswith(".py"):
+        recorded = str(Path(recorded).absolute())
     if source is None and not recorded:
         if {"-h", "--help"} & set(arguments):
             about = "SCENE is a file or module with a function scene(); its parameters are flags too."
@@ -136,7 +136,7 @@ def make_plan(arguments: list[str]) -> Plan:
     gone = recorded.endswith(".py") and not Path(recorded).exists()
     if source is None and gone:
         raise SceneError(
-            f"The run was made with {recorded}, which is gone. Name the scene file before --resume or --eval."
+            f"The run was made with {recorded}, which is gone. Name the scene file first, before the flags."
         )
     function, found = load_scene(source or recorded)
     if origin and recorded and found != recorded and not gone:
@@ -144,8 +144,9 @@ def make_plan(arguments: list[str]) -> Plan:
     own = command.scene_flags(function, found)
     text = inspect.cleandoc(function.__doc__ or "")
     given = command.parse(arguments, own, f"{PROGRAM} {source or recorded}", text)
-    if given.get("resume") and given.get("eval"):
-        raise SceneError("--resume and --eval cannot be combined; --eval alone measures a run.")
+    asked = [f"--{name}" for name in _ORIGINS if given.get(name)]
+    if len(asked) > 1:
+        raise SceneError(f"{asked[0]} and {asked[1]} cannot be combined; each is a command of its own.")
     plan = settle(found, function, own, given, config, origin)
     check_device(plan.run["device"])
     if plan.run["threads"]:
@@ -156,9 +157,11 @@ def make_plan(arguments: list[str]) -> Plan:
 def _origin(arguments: Sequence[str]) -> Origin | None:
     for number, word in enumerate(arguments):
         flag, equals, value = word.partition("=")
-        if flag in ("--resume", "--eval"):
+        if flag.removeprefix("--") in _ORIGINS and flag.startswith("--"):
             path = value if equals else next(iter(arguments[number + 1 :]), "")
             if not path or path.startswith("-"):
+                if flag == "--play" and not equals:
+                    continue  # the policy that comes with the scene
                 raise SceneError(f"{flag} takes a run folder or a checkpoint.")
             return Origin.find(Path(path).expanduser())
     return None
@@ -193,7 +196,7 @@ def settle(
         config is not None
         and origin is not None
         and origin.path.is_dir()
-        and not given.get("eval")
+        and given.get("resume")
         and not given.get("out")
     )
     said = {
@@ -359,6 +362,9 @@ def configuration(plan: Plan, simulation: Simulation, origin: Origin | None) -> 
     }
     return {
         "scene": simulation.scene.name,
+        "identity": dict(simulation.scene.identity),
+        "rows": next(iter(simulation.world.tables.values())).rows,
+        "titles": dict(simulation.scene.titles),
         "source": plan.source,
         "flags": {name: command.to_plain(value) for name, value in plan.flags.items()},
         "run": {name: command.to_plain(value) for name, value in plan.run.items()},
@@ -424,8 +430,11 @@ class Training:
                 self._save()
             self.folder.draw_curve()
             evaluated = self._evaluate() if not self.stop.requested else False
+            if evaluated:
+                self.folder.draw_curve()  # now with the results
+            filmed = self._film() if not self.stop.requested else {}
         self.folder.flush()
-        self._summarise(evaluated)
+        self._summarise(evaluated, filmed)
         return 130 if self.stop.requested else 0
 
     def _loop(self, panel: Panel, last: int) -> None:
@@ -482,7 +491,7 @@ class Training:
             self.saved_tick = clock.tick
 
     def _evaluate(self) -> bool:
-        result = evaluate(self.plan, self.simulation.scene, self.world.snapshot(), self.stop, self.warn)
+        result = use.evaluate(self.plan, self.simulation.scene, self.world.snapshot(), self.stop, self.warn)
         if result is None:
             return False
         self.console.print(results_table(result))
@@ -495,7 +504,19 @@ class Training:
             return False
         return True
 
-    def _summarise(self, evaluated: bool) -> None:
+    def _film(self) -> Mapping[str, str]:
+        """What the film shows, and which file it is; a film that fails is a warning."""
+        if self.simulation.scene.film is None or not self.plan.run["film"]:
+            return {}
+        path = self.folder.path / "film.mp4"
+        try:
+            seen = use.film(self.plan, self.simulation.scene, self.world.snapshot(), path, self.stop, self.warn)
+        except Exception as error:  # whatever it is, the training is done and stays
+            self.warn(f"The film could not be made: {error or type(error).__name__}")
+            return {}
+        return {} if seen is None else {"film": path.name, **seen}
+
+    def _summarise(self, evaluated: bool, filmed: Mapping[str, str]) -> None:
         path, (iteration, ticks) = self.folder.path, divmod(self.world.clock.tick, self.length)
         total = self.plan.run["iterations"]
         finished = iteration >= total
@@ -505,6 +526,7 @@ class Training:
             "checkpoint": str(self.folder.saved.relative_to(path)) if self.folder.saved else "none could be written",
             "curve": "curve.png" if (path / "curve.png").exists() else "",
             "evaluation": "evaluation.json" if evaluated else "",
+            **filmed,
             "watch": f"tensorboard --logdir {path}",
             "go on": "" if finished else f"{PROGRAM} --resume {path}",
         }
@@ -513,74 +535,9 @@ class Training:
         self.console.print(
             f"\n[bold]{head} {iteration}/{total} iterations{after}[/]  {steps}  {duration(self.elapsed)}"
         )
-        for name, value in facts.items():
-            if value:
-                self.console.print(f"  {name:<12}{value}", markup=False, soft_wrap=True)
+        print_facts(self.console, facts)
         for text in dict.fromkeys(self.warn.said):
             self.console.print(f"  ! {text}", markup=False, soft_wrap=True)
-
-
-def evaluate(plan: Plan, scene: Scene, data: bytes, stop: Stop, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """Measure a snapshot as the scene says; None without an evaluation, or when it was interrupted.
-
-    The scene's function gets `progress`, to call with a share from 0 to 1, and the --set values if it has a
-    parameter `overrides`.
-    """
-    if scene.evaluate is None:
-        return None
-    more: dict[str, Any] = {}
-    if "overrides" in inspect.signature(scene.evaluate).parameters:
-        more["overrides"] = dict(plan.overrides)
-    elif plan.overrides:
-        warn("The scene evaluates without the values given with --set.")
-
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    console = make_console()
-    if not console.is_terminal:
-        console.print("evaluating")
-    with Progress(
-        TextColumn("evaluating"), BarColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=1.0)
-
-        def progress(share: float) -> None:
-            if stop.requested:
-                raise Interrupted
-            bar.update(task, completed=share)
-
-        try:
-            return scene.evaluate(data, seed=plan.run["seed"], device=plan.run["device"], progress=progress, **more)
-        except Interrupted:
-            warn("The evaluation was interrupted; --eval does it again.")
-            return None
-
-
-def _evaluate_only(plan: Plan, console: Any) -> int:
-    origin, out = plan.origin, plan.given.get("out")
-    if origin is None:
-        raise SceneError("--eval takes a run folder or a checkpoint.")
-    if out:
-        refuse_unusable(out)
-    warn, stop = Relay(console), Stop()
-    path, data, _ = origin.load(warn)
-    scene = plan.scene()
-    if scene.evaluate is None:
-        raise SceneError(f"The scene '{scene.name}' has no evaluation.")
-    with stop.listening():
-        result = evaluate(plan, scene, data, stop, warn)
-    if result is None:
-        return 130
-    console.print(results_table(result))
-    home = out or origin.folder
-    if home:
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-            write_file(home / "evaluation.json", json_bytes({"checkpoint": path.name, **result}))
-        except OSError as error:
-            raise SceneError(f"{home / 'evaluation.json'} cannot be written ({error.strerror or error}).") from None
-        console.print(f"  evaluation  {home / 'evaluation.json'}", markup=False, soft_wrap=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -222,10 +222,10 @@ class RunFolder:
 
     def draw_curve(self) -> None:
         """Bring curve.png up to date."""
-        from engine.curve import draw
+        from engine.curve import Recorded, draw
 
         try:
-            draw(self.path / "curve.png", self.metrics.rows(), self.timing.rows(), str(self.path))
+            draw(self.path / "curve.png", [Recorded.read(self.path, self.metrics.rows(), self.timing.rows())])
         except OSError as error:
             self.warn(f"curve.png cannot be written ({error.strerror or error}).")
 
@@ -269,7 +269,10 @@ def checkpoints(folder: Path) -> list[Path]:
 
 @attrs.frozen
 class Origin:
-    """What --resume or --eval points at: a run folder, or one checkpoint and the folder it belongs to."""
+    """What --resume, --eval, --play or --export point at: a run folder, or one checkpoint and the folder it belongs to.
+
+    An exported policy has no folder and brings its configuration along.
+    """
 
     path: Path
     folder: Path | None
@@ -287,7 +290,7 @@ class Origin:
         home = next(
             (p for p in (path.absolute().parent, path.absolute().parent.parent) if (p / "config.json").is_file()), None
         )
-        return cls(path, home, _read_config(home / "config.json") if home else None)
+        return cls(path, home, _read_config(home / "config.json") if home else _brought_config(path))
 
     def load(self, warn: Say) -> tuple[Path, bytes, list[Path]]:
         """The checkpoint file, its bytes, and newer ones that are damaged; SnapshotError when none is whole."""
@@ -314,6 +317,15 @@ def _read_whole(path: Path) -> bytes:
     except SnapshotError as error:
         raise SnapshotError(f"{path}: {error}") from None
     return data
+
+
+def _brought_config(path: Path) -> dict[str, Any] | None:
+    """The configuration inside an exported policy; None for any other file, of which `load` tells what is wrong."""
+    try:
+        found: dict[str, Any] | None = snapshot.about(path.read_bytes()).get("config")
+    except (OSError, SnapshotError):
+        return None
+    return found
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 import os
 import types
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
@@ -24,9 +25,10 @@ from engine.world import Clock, World, stream_seed
 class Scene:
     """What a scene function returns.
 
-    `identity` is what a snapshot must agree on besides the tables (robot, clips, …). `report` turns a
-    world into the numbers of one learning iteration, `evaluate` measures a trained world (both optional;
-    see engine/run.py).
+    `identity` is what a snapshot must agree on besides the tables (robot, clips, …). What follows is optional:
+    `report` turns a world into the numbers of one learning iteration, and `titles` says what they are, in words with a
+    unit, by name or by 'group/' (numbers with the same title share a panel of curve.png). `evaluate` measures a trained
+    world, `film` shows one, `policy` is a trained one that comes with the scene; see engine/run.py.
     """
 
     tables: Sequence[Table]
@@ -36,6 +38,9 @@ class Scene:
     identity: Mapping[str, Any] = attrs.field(factory=dict)
     report: Callable[[World], dict[str, float]] | None = None
     evaluate: Callable[..., dict[str, Any]] | None = None
+    film: Callable[..., Mapping[str, str]] | None = None
+    policy: Path | None = None
+    titles: Mapping[str, str] = attrs.field(factory=dict)
     panel: Sequence[str] = ()
     iterations: int = 100
 

@@ -1,7 +1,8 @@
 """World <-> bytes. A checkpoint is a snapshot; there is no second format.
 
 Layout: magic, format version (u32), SHA-256 of the body, body. The body is msgpack: a fingerprint, the raw
-bytes of every state and derived column, `state()` of each resource, and every random stream.
+bytes of every state and derived column, `state()` of each resource, and every random stream. An extract has
+a part of the resources and how they were made, and no columns.
 """
 
 import hashlib
@@ -34,6 +35,10 @@ def save(world: World) -> bytes:
         "resources": {cls.__name__: encode(resource_state(r)) for cls, r in world.resources.items()},
         "streams": {name: encode(g.get_state()) for name, g in sorted(world.generators.items())},
     }
+    return _sealed(body)
+
+
+def _sealed(body: Mapping[str, Any]) -> bytes:
     packed: bytes = msgpack.packb(body)
     return _HEADER.pack(MAGIC, FORMAT, hashlib.sha256(packed).digest()) + packed
 
@@ -53,6 +58,10 @@ def load(world: World, data: bytes, only: tuple[str, ...] | None = None) -> None
     if only is not None:
         _load_resources(world, {name: body["resources"][name] for name in only})
         return
+    if "columns" not in body:
+        raise SnapshotError(
+            f"The snapshot holds only {listing(body['resources'])}, to be used as it is; a run goes on from a checkpoint."
+        )
     difference = first_difference(body["fingerprint"], _plain(fingerprint(world)))
     if difference:
         raise SnapshotError(f"The snapshot belongs to another world: {difference}")
@@ -62,6 +71,29 @@ def load(world: World, data: bytes, only: tuple[str, ...] | None = None) -> None
     for name, state in body["streams"].items():
         world.generators[name].set_state(decode(state))
     world.condition_cache.clear()
+
+
+def extract(world: World, about: Mapping[str, Any]) -> bytes:
+    """A snapshot of nothing but what can be used without going on: the `exported()` of resources that have it.
+
+    `about` says how it was made. It is taken with `restore(data, only=...)`; SnapshotError without such a resource.
+    """
+    kept = {cls.__name__: encode(item.exported()) for cls, item in world.resources.items() if hasattr(item, "exported")}
+    if not kept:
+        raise SnapshotError(f"The scene '{world.name}' has no policy to export.")
+    return _sealed({"fingerprint": fingerprint(world), "resources": kept, "about": encode(dict(about))})
+
+
+def about(data: bytes) -> dict[str, Any]:
+    """How an extract was made; empty for an ordinary snapshot."""
+    said: dict[str, Any] = decode(read(data).get("about", {}))
+    return said
+
+
+def identity(data: bytes) -> dict[str, Any]:
+    """The scene's name and identity in the world that a snapshot was taken of."""
+    seen = read(data)["fingerprint"]
+    return {"scene": seen["scene"], **seen["identity"]}
 
 
 def _load_resources(world: World, saved: Mapping[str, Any]) -> None:

@@ -1,15 +1,19 @@
 """Teach a humanoid to follow motion clips."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from engine import Bundle, Scene, SceneError, World, build, table
+from engine import Bundle, Scene, SceneError, Simulation, World, build, table
 from engine.schedule import addresses
+from engine.snapshot import identity
 from scenes import robots
 from scenes.presets import PRESETS, choose
 from systems import metrics as counts
 from systems.actuation import actuation
 from systems.evaluation import evaluation, summarise
+from systems.film import LONGEST
+from systems.footage import MOST_TAKES, film_of, footage
 from systems.motion import build_library
 from systems.motion_files import read_clips
 from systems.observations import group_terms
@@ -85,8 +89,9 @@ def scene(
         raise SceneError(f"robustness={use.robustness} is a share of the published noise; give a number from 0 to 10.")
     if use.substeps < 1:
         raise SceneError(f"substeps={use.substeps} makes no sense; physics takes at least 1 step in a control step.")
+    description = what.describe(robots.load(robot))
     model = build_robot(
-        what.describe(robots.load(robot)),
+        description,
         control="servo" if use.control == "servo" else "torque",
         dt=dt / use.substeps,
         self_collision=use.self_collision,
@@ -112,6 +117,27 @@ def scene(
             *more,
         ]
 
+    def playing(
+        data: bytes, rows: int, seed: int, device: str, overrides: Mapping[str, str] | None, more: Bundle
+    ) -> Simulation:
+        """Every clip from its start, noise and pushes off, by the policy of a snapshot.
+
+        `overrides` are the --set values of the run; those that the protocol fixes are left out.
+        """
+        theirs = identity(data).get("robot", "")
+        if theirs != model.robot.name:
+            raise SceneError(
+                f"The policy moves the robot '{theirs}', but this scene has '{model.robot.name}'. Choose with --robot, or "
+                "install what warnings name."
+            )
+        learner = play(hidden=use.hidden, normalise=use.normalise)
+        trial = Scene([table("robot", rows=rows)], bundles(rows, True, learner, more), TICK)
+        known = addresses(trial.bundles)
+        wanted = {a: v for a, v in (overrides or {}).items() if a in known and not a.startswith(PROTOCOL)}
+        simulation = build(trial, seed=seed, device=device, overrides=wanted)
+        simulation.world.restore(data, only=("Policy",))
+        return simulation
+
     def evaluate(
         snapshot: bytes,
         *,
@@ -120,24 +146,31 @@ def scene(
         overrides: Mapping[str, str] | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> dict[str, Any]:
-        """Play every clip from its start, noise and pushes off, and score the first episode of every row.
-
-        Rows differ by their encoder bias, which is part of a robot. `overrides` are the --set values of the
-        run; those that the protocol fixes are left out.
-        """
+        """Score the first episode of every row; rows differ by their encoder bias, which is part of a robot."""
         rows = max(64, len(library.names))
-        learner = play(hidden=use.hidden, normalise=use.normalise)
-        trial = Scene([table("robot", rows=rows)], bundles(rows, True, learner, evaluation()), TICK)
-        known = addresses(trial.bundles)
-        wanted = {a: v for a, v in (overrides or {}).items() if a in known and not a.startswith(PROTOCOL)}
-        simulation = build(trial, seed=seed, device=device, overrides=wanted)
-        simulation.world.restore(snapshot, only=("Policy",))
+        simulation = playing(snapshot, rows, seed, device, overrides, evaluation())
         frames = library.frames.tolist()
         for frame in range(max(frames)):
             simulation.run()
             if progress is not None:
                 progress(frame / max(frames))
         return summarise(simulation.world, library.names, frames)
+
+    def film(
+        snapshot: bytes,
+        path: Path,
+        *,
+        seed: int,
+        device: str,
+        overrides: Mapping[str, str] | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> dict[str, str]:
+        """Film one robot per clip, the reference as its ghost, until LONGEST is full."""
+        frames = min(int(library.frames.max()), round(LONGEST / dt))
+        camera = footage(frames=frames, dofs=model.robot.dof_names)
+        simulation = playing(snapshot, min(len(library.names), MOST_TAKES), seed, device, overrides, camera)
+        simulation.run(frames)
+        return film_of(simulation.world, path, description, library, fps=1 / dt, progress=progress)
 
     def report(world: World) -> dict[str, float]:
         return counts.report(world, dt)
@@ -164,6 +197,9 @@ def scene(
         identity={"robot": model.robot.name, "clips": list(library.names)},
         report=report,
         evaluate=evaluate,
+        film=film,
+        policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
+        titles=counts.titles(dt),
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),
         iterations=use.iterations,
     )

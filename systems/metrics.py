@@ -127,3 +127,21 @@ def curricula(world: World) -> dict[str, float]:
         "curriculum/motion_far": float(world[MotionFar].threshold),
         "curriculum/noise": float(world[ObservationNoise].level),
     }
+
+
+def titles(dt: float) -> dict[str, str]:
+    """What the numbers of `report` are, for a reader who does not know them; `dt` is the control step in s."""
+    return {
+        "error/anchor_position": "Tracking error: place of the trunk (anchor), mean place of all bodies around it [m]",
+        "error/body_position": "Tracking error: place of the trunk (anchor), mean place of all bodies around it [m]",
+        "end/": "Why episodes end [share of those that ended]",
+        "episode/length": f"Length of episodes [control steps of {dt:g} s]",
+        "reward/per_step": "Mean reward of a control step [1]",
+        "reward/": "What each reward term earns [1/s]",
+        "error/body_linear_velocity": "Tracking error: speed of bodies, mean [m/s]",
+        "error/body_angular_velocity": "Tracking error: turning of bodies, mean [rad/s]",
+        "error/dof_position": "Tracking error: joint angles, L2 norm over joints [rad]",
+        "learn/kl": "Learning: change of the policy in one update, KL divergence [nat]",
+        "curriculum/": "Curricula: penalty and limits [share], radius [m], length [control steps]",
+        "learn/action_std": "Exploration: standard deviation of actions [1]",
+    }

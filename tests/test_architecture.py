@@ -20,7 +20,7 @@ ONLY_HERE = {
     "mujoco": ("systems/physics/", "benchmarks/", "tests/"),
     "mujoco_warp": ("systems/physics/", "benchmarks/", "tests/"),
     "warp": ("systems/physics/", "benchmarks/", "tests/"),
-    "rich": ("engine/run.py", "engine/panel.py", "engine/run_folder.py", "tests/"),
+    "rich": ("engine/use.py", "engine/panel.py", "tests/"),
     "tensorboard": ("engine/run.py", "engine/panel.py", "engine/run_folder.py", "tests/"),
     "matplotlib": (
         "engine/run.py",
@@ -35,8 +35,22 @@ ONLY_HERE = {
     "PyQt5": ("engine/debugger/",),
     "pyqtgraph": ("engine/debugger/",),
     "pickle": ("systems/array_pickle.py", "tests/"),
+    "av": ("systems/film.py", "tests/"),
+    "PIL": ("systems/film.py", "systems/painter.py", "tests/"),
 }
-LAZY = {"rich", "tensorboard", "matplotlib", "PySide6", "PyQt6", "PyQt5", "pyqtgraph", "mujoco_warp", "warp"}
+LAZY = {
+    "rich",
+    "av",
+    "PIL",
+    "tensorboard",
+    "matplotlib",
+    "PySide6",
+    "PyQt6",
+    "PyQt5",
+    "pyqtgraph",
+    "mujoco_warp",
+    "warp",
+}
 MAY_BE_EAGER = ("engine/panel.py", "tests/")  # the panel is what a person without a window looks at
 
 

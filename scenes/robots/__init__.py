@@ -1,8 +1,9 @@
 """Robots by name, or from a file."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from components.motion import BuiltInClip, Clip
 from components.robot import RobotDescription
 from engine.errors import SceneError, did_you_mean, listing
 from scenes.robots import custom, g1, humanoid, menagerie
@@ -37,3 +38,9 @@ def load(name: str) -> RobotDescription:
         )
         return humanoid.humanoid()
     return ROBOTS[name]()
+
+
+def fitting(clips: Sequence[Clip | BuiltInClip]) -> str:
+    """The robot that `auto` means for these clips: the G1 with as many joints as they have."""
+    joints = {clip.dof_position.shape[1] for clip in clips if isinstance(clip, Clip)}
+    return "g1_23dof" if joints == {23} else "g1"

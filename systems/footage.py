@@ -1,0 +1,107 @@
+"""Keeps the first episode of every row, and cuts takes of a film from it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from components.episode import Done
+from components.footage import Footage
+from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
+from components.robot import DofState, RobotDescription, RootState
+from engine import Bundle, World, Write, put_rows, system
+from engine.world import Clock
+from systems.film import SIZE, Take, write_film
+from systems.motion import sample_root_and_dofs
+from systems.tick import REWARD
+
+MOST_TAKES = 4
+ROOT = ("x", "y", "z", "qw", "qx", "qy", "qz")
+
+
+def keep_frame(
+    clock: Clock,
+    done: Done,
+    root: RootState,
+    dofs: DofState,
+    tracked: TrackedState,
+    reference: MotionReference,
+    cursor: MotionCursor,
+    library: MotionLibrary,
+    footage: Write[Footage],
+) -> None:
+    """Keep where robot and reference are, before anything is reset; the first tick with physics is tick 1."""
+    frame = clock.tick - 1
+    if frame >= footage.far.shape[1]:
+        return
+    offset = tracked.position - reference.body_position
+    place, facing, _, _, joints, _ = sample_root_and_dofs(library, cursor.clip, cursor.time)
+    footage.robot[:, frame] = torch.cat((root.position, root.rotation, dofs.position), -1)
+    footage.ghost[:, frame] = torch.cat((place, facing, joints), -1)
+    footage.far[:, frame] = offset.norm(dim=-1).mean(-1)
+    footage.local[:, frame] = (offset - offset[:, :1]).norm(dim=-1).mean(-1)
+    footage.time[:, frame] = cursor.time
+    footage.frames.add_(footage.running)
+    put_rows(footage.clip, footage.running, cursor.clip)
+    put_rows(footage.reason, footage.running, done.reason)
+    footage.fallen.logical_or_(done.terminated & footage.running)
+    footage.running.logical_and_(~done.ended)
+
+
+def footage(*, frames: int, dofs: Sequence[str]) -> Bundle:
+    """Keeps the first `frames` control steps; `dofs` are the robot's joints."""
+    return Bundle(
+        "footage",
+        components=[Footage],
+        systems={REWARD: [system(keep_frame)]},
+        axes={"frame": frames, "state": (*ROOT, *dofs)},
+    )
+
+
+def takes(world: World, clips: Sequence[str], seconds: Sequence[float], *, ghost: bool = True) -> list[Take]:
+    """What every row's footage shows, with its captions; `clips`, `seconds`: names and lengths of all clips."""
+    kept = world[Footage]
+    reasons = next(t.axes["termination"] for t in world.tables.values() if "frame" in t.axes)
+    made = []
+    for row, count in enumerate(kept.frames.tolist()):
+        clip = int(kept.clip[row])
+        captions = []
+        for time, far, local in zip(*(x[row, :count].tolist() for x in (kept.time, kept.far, kept.local)), strict=True):
+            lines = [clips[clip], f"{time:.2f} / {seconds[clip]:.2f} s"]
+            lines += [f"error {1e3 * far:.0f} mm global, {1e3 * local:.0f} mm local"] if ghost else []
+            captions.append(tuple(lines))
+        why = [name.replace("_", " ") for name, true in zip(reasons, kept.reason[row].tolist(), strict=True) if true]
+        made.append(
+            Take(
+                name=clips[clip],
+                robot=kept.robot[row, :count].double().numpy(),
+                ghost=kept.ghost[row, :count].double().numpy() if ghost else None,
+                captions=tuple(captions),
+                ending=f"fallen: {', '.join(why)}" if bool(kept.fallen[row]) else "",
+            )
+        )
+    return made
+
+
+def film_of(
+    world: World,
+    path: Path,
+    description: RobotDescription,
+    library: MotionLibrary,
+    *,
+    fps: float,
+    ghost: bool = True,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, str]:
+    """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.write_film`."""
+    from systems.physics.stage import build_stage
+
+    shots = takes(world, library.names, library.seconds.tolist(), ghost=ghost)
+    how = write_film(path, build_stage(description, size=SIZE), shots, fps=fps, progress=progress)
+    seen = {"shown": "; ".join(f"{shot.name}, {shot.ending or 'to its end'}" for shot in shots)}
+    if ghost:
+        kept = world[Footage]
+        shown = torch.arange(kept.far.shape[1]) < kept.frames.unsqueeze(1)
+        far, local = (1e3 * float(errors[shown].mean()) for errors in (kept.far, kept.local))
+        seen["error"] = f"{far:.0f} mm global, {local:.0f} mm local, mean over the film"
+    return {**seen, "pictures": how}
