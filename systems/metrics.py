@@ -28,12 +28,12 @@ ERRORS = (
 def count_rewards(done: Done, episode: Episode, reward: Reward, metrics: Write[Metrics]) -> None:
     """Add this tick's rewards, and the totals of the episodes that end in it.
 
-    One product of (every row, ended rows) with (1, reward, steps, why it ended, reward of each term so far).
+    One product of (every row, ended rows) with (1, reward, steps, why it ended, each term's reward now and so far).
     """
     every_row = torch.ones_like(reward.total)
     picked = torch.stack((every_row, done.ended.to(every_row.dtype)))
     columns = [column.unsqueeze(-1) for column in (every_row, reward.total, episode.step)]
-    metrics.sums.add_(picked @ torch.cat((*columns, done.reason, episode.reward_sums), -1))
+    metrics.sums.add_(picked @ torch.cat((*columns, done.reason, reward.terms, episode.reward_sums), -1))
 
 
 def count_errors(
@@ -67,7 +67,7 @@ def flush_metrics(metrics: Write[Metrics]) -> None:
 
 def make_metrics(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> Metrics:
     """Metrics sized by the axes `reward` and `termination`; the seed is not used."""
-    sums = torch.zeros(2, 3 + len(axes["termination"]) + len(axes["reward"]), dtype=torch.float64, device=device)
+    sums = torch.zeros(2, 3 + len(axes["termination"]) + 2 * len(axes["reward"]), dtype=torch.float64, device=device)
     errors = torch.zeros(len(ERRORS) + 1, dtype=torch.float64, device=device)
     return Metrics(sums=sums, errors=errors, latest_sums=sums.clone(), latest_errors=errors.clone())
 
@@ -88,19 +88,20 @@ def metrics(*, horizon: int, tracking: bool = False) -> Bundle:
 def report(world: World, dt: float) -> dict[str, float]:
     """The finished iteration as numbers by name; what no episode ended to tell, or nobody counted, is left out.
 
-    `dt` is the control step in s; reward terms are per second of the episodes that ended.
+    `dt` is the control step in s; reward terms are per second of all rows, return and length of episodes that ended.
     """
     latest = world[Metrics]
     axes = next(t.axes for t in world.tables.values() if "reward" in t.axes)
-    (steps, reward, *_), (count, _, length, *totals) = latest.latest_sums.tolist()
-    reasons, terms = totals[: len(axes["termination"])], totals[len(axes["termination"]) :]
+    reasons, terms = len(axes["termination"]), len(axes["reward"])
+    (steps, reward, _, *rest), (count, _, length, *totals) = latest.latest_sums.tolist()
     numbers = {"reward/per_step": reward / max(steps, 1.0)}
     if count:
-        numbers["episode/return"] = sum(terms) / count
+        numbers["episode/return"] = sum(totals[reasons + terms :]) / count
         numbers["episode/length"] = length / count
-        numbers |= {f"reward/{name}": s / max(length * dt, 1e-9) for name, s in zip(axes["reward"], terms, strict=True)}
+    earned = rest[reasons : reasons + terms]
+    numbers |= {f"reward/{name}": s / max(steps * dt, 1e-9) for name, s in zip(axes["reward"], earned, strict=True)}
     numbers["episode/ended"] = count
-    numbers |= {f"end/{name}": n / max(count, 1.0) for name, n in zip(axes["termination"], reasons, strict=True)}
+    numbers |= {f"end/{name}": n / max(count, 1.0) for name, n in zip(axes["termination"], totals[:reasons], strict=True)}
     *errors, counted = latest.latest_errors.tolist()
     if counted:
         numbers |= {f"error/{name}": e / counted for name, e in zip(ERRORS, errors, strict=True)}

@@ -21,11 +21,11 @@ def world_of(metrics: Metrics) -> World:
     return world
 
 
-def test_only_ended_episodes_count_and_rewards_are_per_second_of_them() -> None:
+def test_lengths_and_returns_are_of_ended_episodes_and_reward_terms_per_second_of_all_rows() -> None:
     metrics = make_metrics(LABELS, 0, torch.device("cpu"))
     done = Done.make(3, AXES, ended=[True, False, True], reason=[[True, False], [True, False], [False, True]])
     episode = Episode.make(3, AXES, step=[10, 7, 30], reward_sums=[[1.0, -0.5], [9.0, 9.0], [3.0, 0.0]])
-    reward = Reward.make(3, AXES, total=[0.1, 0.2, 0.6])
+    reward = Reward.make(3, AXES, total=[0.1, 0.2, 0.6], terms=[[0.2, -0.1], [0.3, -0.1], [0.6, 0.0]])
     count_rewards(done, episode, reward, metrics)
     flush_metrics(metrics)
     numbers = report(world_of(metrics), dt=0.02)
@@ -33,8 +33,8 @@ def test_only_ended_episodes_count_and_rewards_are_per_second_of_them() -> None:
     assert_close(numbers["episode/length"], (10 + 30) / 2)
     assert_close(numbers["episode/return"], (1.0 - 0.5 + 3.0 + 0.0) / 2)
     assert_close(numbers["reward/per_step"], (0.1 + 0.2 + 0.6) / 3)
-    assert_close(numbers["reward/near"], (1.0 + 3.0) / (40 * 0.02))
-    assert_close(numbers["reward/calm"], -0.5 / (40 * 0.02))
+    assert_close(numbers["reward/near"], (0.2 + 0.3 + 0.6) / (3 * 0.02))
+    assert_close(numbers["reward/calm"], -(0.1 + 0.1) / (3 * 0.02))
     assert (numbers["end/fallen"], numbers["end/time_limit"]) == (0.5, 0.5)
 
 
