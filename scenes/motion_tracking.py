@@ -54,6 +54,7 @@ def scene(
     horizon: Annotated[int, "control steps in one learning iteration"] = 24,
     hidden: Annotated[tuple[int, ...] | None, "hidden layers of actor and critic"] = None,
     robustness: Annotated[float | None, "share of the published sensor noise, reset noise and pushes"] = None,
+    noise_curriculum: Annotated[bool, "let sensor noise grow with the length of episodes (humanoidverse)"] = False,
     exploration: Annotated[float | None, "standard deviation of actions when training starts"] = None,
     physics_threads: Annotated[int, "threads that step physics; 0: one per processor"] = 0,
     iterations: Annotated[int | None, "learning iterations"] = None,
@@ -107,6 +108,7 @@ def scene(
             playing=playing,
             seconds=use.seconds,
             robustness=use.robustness,
+            noise_curriculum=noise_curriculum,
             dt=dt,
         )
         return [

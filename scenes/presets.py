@@ -8,7 +8,7 @@ import attrs
 
 from components.motion import MotionLibrary
 from components.robot import RobotDescription
-from engine import Bundle, Term
+from engine import Bundle, SceneError, Term
 from systems.actuation import Controller
 from systems.episode import episode
 from systems.humanoidverse import LIMIT, humanoidverse, humanoidverse_observations, humanoidverse_robot
@@ -112,9 +112,15 @@ def modern_task(
     playing: bool,
     seconds: float,
     robustness: float,
+    noise_curriculum: bool,
     dt: float,
 ) -> list[Bundle]:
     """The G1 tracking task; `playing` a policy: from each clip's start, without noise, pushes or end."""
+    if noise_curriculum:
+        raise SceneError(
+            "noise_curriculum=True asks for sensor noise that grows, which the preset 'modern' does not have; "
+            "leave it out or choose --preset humanoidverse."
+        )
     rewards = modern_rewards()
     if not model.self_collision:
         del rewards["self_collision"]  # nothing to count
@@ -146,10 +152,19 @@ def humanoidverse_task(
     playing: bool,
     seconds: float,
     robustness: float,
+    noise_curriculum: bool,
     dt: float,
 ) -> list[Bundle]:
     """HumanoidVerse's task: of what `robustness` scales it publishes sensor noise only, which is in `observations`."""
-    return humanoidverse(library, model.robot, observations=observations, playing=playing, seconds=seconds, dt=dt)
+    return humanoidverse(
+        library,
+        model.robot,
+        observations=observations,
+        playing=playing,
+        seconds=seconds,
+        noise_curriculum=noise_curriculum,
+        dt=dt,
+    )
 
 
 PRESETS = {

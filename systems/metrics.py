@@ -101,7 +101,9 @@ def report(world: World, dt: float) -> dict[str, float]:
     earned = rest[reasons : reasons + terms]
     numbers |= {f"reward/{name}": s / max(steps * dt, 1e-9) for name, s in zip(axes["reward"], earned, strict=True)}
     numbers["episode/ended"] = count
-    numbers |= {f"end/{name}": n / max(count, 1.0) for name, n in zip(axes["termination"], totals[:reasons], strict=True)}
+    numbers |= {
+        f"end/{name}": n / max(count, 1.0) for name, n in zip(axes["termination"], totals[:reasons], strict=True)
+    }
     *errors, counted = latest.latest_errors.tolist()
     if counted:
         numbers |= {f"error/{name}": e / counted for name, e in zip(ERRORS, errors, strict=True)}

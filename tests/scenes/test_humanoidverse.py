@@ -12,9 +12,9 @@ from components.control import Action, DofTorque
 from components.episode import Done, Episode, PenaltyScale, Reward
 from components.learning import Policy, Rollout
 from components.motion import MotionCursor, MotionFar, MotionLibrary, MotionReference, TrackedState
-from components.observation import History, Observation, Seen
+from components.observation import History, Observation, ObservationNoise, Seen
 from components.robot import BaseFrame, DofState, Robot, RootState
-from engine import Simulation, build
+from engine import SceneError, Simulation, build
 from engine.audit import Audit
 from engine.timing import count_operations
 from scenes.motion_tracking import scene
@@ -297,3 +297,12 @@ def test_flags_win_over_recipes_and_recipes_over_nothing() -> None:
     assert given.normalise and given.exploration == 0.25
     modern = choose("modern", None, substeps=5)
     assert (modern.num_envs, modern.substeps, modern.control, modern.around) == (512, 5, "servo", "reference")
+
+
+def test_the_noise_curriculum_is_a_flag_and_only_of_this_preset() -> None:
+    grown = hv(noise_curriculum=True)
+    grown.run(3)
+    assert float(grown.world[ObservationNoise].level) == pytest.approx(0.05, rel=1e-3)
+    assert float(hv().world[ObservationNoise].level) == 1.0
+    with pytest.raises(SceneError, match="which the preset 'modern' does not have"):
+        scene(robot="humanoid", noise_curriculum=True)
