@@ -98,8 +98,8 @@ def report(world: World, dt: float) -> dict[str, float]:
         numbers["episode/return"] = sum(terms) / count
         numbers["episode/length"] = length / count
         numbers |= {f"reward/{name}": s / max(length * dt, 1e-9) for name, s in zip(axes["reward"], terms, strict=True)}
+        numbers |= {f"end/{name}": n / count for name, n in zip(axes["termination"], reasons, strict=True)}
     numbers["episode/ended"] = count
-    numbers |= {f"end/{name}": n / max(count, 1.0) for name, n in zip(axes["termination"], reasons, strict=True)}
     *errors, counted = latest.latest_errors.tolist()
     if counted:
         numbers |= {f"error/{name}": e / counted for name, e in zip(ERRORS, errors, strict=True)}
