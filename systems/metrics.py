@@ -98,12 +98,10 @@ def report(world: World, dt: float) -> dict[str, float]:
     if count:
         numbers["episode/return"] = sum(totals[reasons + terms :]) / count
         numbers["episode/length"] = length / count
+        numbers |= {f"end/{name}": n / count for name, n in zip(axes["termination"], totals[:reasons], strict=True)}
     earned = rest[reasons : reasons + terms]
     numbers |= {f"reward/{name}": s / max(steps * dt, 1e-9) for name, s in zip(axes["reward"], earned, strict=True)}
     numbers["episode/ended"] = count
-    numbers |= {
-        f"end/{name}": n / max(count, 1.0) for name, n in zip(axes["termination"], totals[:reasons], strict=True)
-    }
     *errors, counted = latest.latest_errors.tolist()
     if counted:
         numbers |= {f"error/{name}": e / counted for name, e in zip(ERRORS, errors, strict=True)}

@@ -47,7 +47,9 @@ def test_flushing_starts_a_new_iteration() -> None:
     flush_metrics(metrics)
     numbers = report(world_of(metrics), dt=0.02)
     assert numbers["reward/per_step"] == 0.0
-    assert "episode/length" not in numbers  # no episode ended, so there is nothing to say of one
+    assert {"episode/length", "end/fallen"}.isdisjoint(numbers)  # no episode ended: there is nothing to say of one
+    assert numbers["episode/ended"] == 0.0
+    assert not any(name.startswith("error/") for name in numbers)  # and nobody counted errors
 
 
 def test_errors_are_means_over_rows_bodies_and_counted_ticks() -> None:
