@@ -21,7 +21,7 @@ from engine.access import Rng, Write
 from engine.errors import SceneError
 from engine.table import put_rows
 from systems import quaternion
-from systems.clip_maker import make_clip
+from systems.clips import make_clip
 from systems.motion_check import verify_clip
 from systems.motion_kinematics import Kinematics, angular_velocity, continuous, differentiate, resample
 
