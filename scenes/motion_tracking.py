@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from engine import Bundle, Scene, SceneError, World, build, table
+from engine.errors import listing
 from engine.schedule import addresses
 from scenes import robots
 from systems import metrics as counts
 from systems.actuation import actuation
+from systems.clips import BUILT_IN
 from systems.episode import episode
 from systems.evaluation import evaluation, summarise
 from systems.kinematics import kinematics
@@ -55,7 +57,7 @@ def pushes(share: float, dt: float) -> Bundle:
 
 
 def scene(
-    clip: Annotated[str, "a built-in clip (stand, squat, wave), a file, a folder, or a list a=2,b=1"] = "squat",
+    clip: Annotated[str, f"a built-in clip ({listing(BUILT_IN)}), a file, a folder, or a list a=2,b=1"] = "squat",
     robot: Annotated[str, "a robot by name, an MJCF file, or auto: the G1 with the clip's joints"] = "auto",
     recipe: Annotated[
         Literal["laptop", "published"], "where numbers not given come from: measured on two cores, or the literature"

@@ -20,7 +20,7 @@ from systems.motion_kinematics import Kinematics, angular_velocity, differentiat
 
 GRAVITY = 9.81  # m/s²
 SMOOTH = 1e-5  # m per m/s³: what jerk costs against a displaced centre of pressure
-SETTLED = 1e-3  # m; a change of the plan smaller than this is the last
+SETTLED = 2e-3  # m; a change of the plan smaller than this is the last
 ROUNDS = 6
 SHARED = 4  # frames that share a Jacobian
 

@@ -1,11 +1,13 @@
 """Plans of footsteps: where each foot is at any time, and where the floor shall push."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import attrs
 import numpy as np
 import torch
 
+from engine.errors import SceneError
 from systems import quaternion
 from systems.clips.outline import FPS, bump, rise, times
 from systems.clips.stance import Stance, yawed
@@ -52,6 +54,11 @@ def walk_through(stance: Stance, steps: Sequence[Step], pace: Pace) -> Footsteps
 
     Feet leave the floor a frame before they move along, and come down a frame after. All of it is quintics.
     """
+    if len(stance.feet) != 2:
+        raise SceneError(
+            f"{stance.robot.name} cannot take steps: it has {len(stance.feet)} feet, and clips with steps are made for "
+            "two. Choose stand or squat."
+        )
     off = [pace.rest + pace.shift + i * (pace.swing + pace.double) for i in range(len(steps))]
     down = [begin + pace.swing for begin in off]
     time = times(down[-1] + pace.shift + pace.rest)
@@ -100,6 +107,6 @@ def foot_poses(stance: Stance, steps: Footsteps) -> tuple[np.ndarray, np.ndarray
 def _through(points: Sequence[tuple[float, np.ndarray]], time: np.ndarray) -> np.ndarray:
     """A path (T, 2) m that rests at each of (s, m) `points` and takes a quintic from each to the next."""
     path = np.tile(points[0][1], (len(time), 1))
-    for (begin, here), (end, there) in zip(points[:-1], points[1:], strict=True):
+    for (begin, here), (end, there) in pairwise(points):
         path = path + rise(time, begin, end)[:, None] * (there - here)
     return path

@@ -22,7 +22,6 @@ class Outline:
     foot_rotation: np.ndarray  # (T, feet, 4)
     pressure: np.ndarray | None = None  # (T, 2) m, where the floor shall push; None: the mass stays above the soles
 
-
     @property
     def rotation(self) -> np.ndarray:
         """Of the root, (T, 4)."""

@@ -29,7 +29,7 @@ class Stance:
     upper: np.ndarray
     height: float  # m, of the root when standing
     scale: float  # height of the root against the G1's
-    feet: tuple[int, ...]  # bodies
+    feet: tuple[int, ...]  # bodies, from left to right
     foot_position: np.ndarray  # (feet, 3) m
     foot_rotation: np.ndarray  # (feet, 4), flat on the floor
     soles: np.ndarray  # (feet, 2) m, middle of each sole
@@ -53,6 +53,7 @@ def stand_up(robot: Robot, model: Kinematics) -> Stance:
     flat_points = model.foot_points(flat_position, flat_rotation)[0]
     position, rotation = body_poses(model, place, turn, default[None])
     height = -float(model.foot_points(position, rotation)[0, :, 2].min())
+    feet = tuple(sorted(feet, key=lambda foot: -position[0, foot, 1]))
     knees = [i for i, name in enumerate(robot.dof_names) if "knee" in name]
     if any(abs(default[i]) < 0.15 for i in knees):
         height *= 0.985  # straight legs cannot give way
@@ -61,7 +62,7 @@ def stand_up(robot: Robot, model: Kinematics) -> Stance:
         points = flat_points[[body == foot for body in model.foot_point_body]]
         if not len(points):
             raise SceneError(
-                f"Foot '{robot.foot_names[i]}' of {robot.name} has no contact points, so it cannot be put on the floor."
+                f"Foot '{robot.body_names[foot]}' of {robot.name} has no contact points, so it cannot be put on the floor."
             )
         below = points - flat_position[0, foot]
         target[i, 2] = -below[:, 2].min()

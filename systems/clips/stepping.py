@@ -1,6 +1,5 @@
 """Clips that take steps: march, side-step, turn and walk."""
 
-
 import numpy as np
 
 from systems.clips.balance import cart_path
@@ -20,14 +19,14 @@ def march(stance: Stance) -> Outline:
     steps = [Step(foot, (0.0, 0.0, 0.0)) for foot in (LEFT, RIGHT) * 4]
     pace = Pace(swing=0.46, double=0.14, lift=0.1 * stance.scale)
     plan = walk_through(stance, steps, pace)
-    return _outline(stance, plan, arms=(plan.lift[:, 1] - plan.lift[:, 0]) / pace.lift)
+    return _outline(stance, plan, arms=(plan.lift[:, RIGHT] - plan.lift[:, LEFT]) / pace.lift)
 
 
 def side_step(stance: Stance) -> Outline:
     """Two steps to the left and two back, each foot following the other."""
-    aside, inward = 0.12 * stance.scale, 0.025 * stance.scale
+    aside, inward = 0.11 * stance.scale, _inward(0.025 * stance.scale)
     way = ((LEFT, 1), (RIGHT, 1), (LEFT, 2), (RIGHT, 2), (RIGHT, 1), (LEFT, 1), (RIGHT, 0), (LEFT, 0))
-    steps = [Step(foot, (0.0, aside * count + bool(count) * (inward, -inward)[foot == LEFT], 0.0)) for foot, count in way]
+    steps = [Step(foot, (0.0, aside * count + inward[foot] if count else 0.0, 0.0)) for foot, count in way]
     return _outline(stance, walk_through(stance, steps, Pace(swing=0.48, double=0.16, lift=0.06 * stance.scale)))
 
 
@@ -39,12 +38,17 @@ def turn(stance: Stance) -> Outline:
 
 def walk(stance: Stance) -> Outline:
     """Six steps forward and one to close up, feet nearer to each other than when standing."""
-    length, inward = 0.285 * stance.scale, 0.03 * stance.scale
-    steps = [Step(i % 2, (length * (i + 1), (-inward, inward)[i % 2], 0.0)) for i in range(5)]
-    steps += [Step(foot, (6 * length, 0.0, 0.0)) for foot in (RIGHT, LEFT)]
+    length, inward = 0.285 * stance.scale, _inward(0.03 * stance.scale)
+    way = ((LEFT, 1), (RIGHT, 2), (LEFT, 3), (RIGHT, 4), (LEFT, 5), (RIGHT, 6), (LEFT, 6))
+    steps = [Step(foot, (length * count, inward[foot] if count < 6 else 0.0, 0.0)) for foot, count in way]
     plan = walk_through(stance, steps, Pace(swing=0.52, double=0.12, lift=0.06 * stance.scale, roll=0.1))
-    ahead = (plan.place[:, 1, 0] - plan.place[:, 0, 0]) / length
+    ahead = (plan.place[:, RIGHT, 0] - plan.place[:, LEFT, 0]) / length
     return _outline(stance, plan, arms=ahead, trunk=-0.15 * ahead)
+
+
+def _inward(distance: float) -> tuple[float, float]:
+    """Which way `distance` towards the other foot is, for the left foot and the right one, along y."""
+    return -distance, distance
 
 
 def _outline(
