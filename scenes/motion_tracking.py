@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from engine import Bundle, Scene, SceneError, Simulation, World, build, table
+from engine.errors import listing
 from engine.schedule import addresses
 from engine.snapshot import identity
 from scenes import robots
 from scenes.presets import PRESETS, choose
 from systems import metrics as counts
 from systems.actuation import actuation
+from systems.clips import BUILT_IN
 from systems.evaluation import evaluation, summarise
 from systems.film import LONGEST
 from systems.footage import MOST_TAKES, film_of, footage
@@ -32,7 +34,7 @@ PROTOCOL = (
 
 
 def scene(
-    clip: Annotated[str, "a built-in clip (stand, squat, wave), a file, a folder, or a list a=2,b=1"] = "squat",
+    clip: Annotated[str, f"a built-in clip ({listing(BUILT_IN)}), a file, a folder, or a list a=2,b=1"] = "squat",
     robot: Annotated[str, "a robot by name, an MJCF file, or auto: the G1 with the clip's joints"] = "auto",
     preset: Annotated[
         Literal["modern", "humanoidverse"], "what is rewarded, seen and punished: the G1 task, or HumanoidVerse's"

@@ -17,7 +17,7 @@ from systems.tick import TICK
 
 
 def scene(
-    clip: Annotated[str, "a built-in clip (stand, squat, wave), a file, a folder, or a list a=2,b=1"] = "squat",
+    clip: Annotated[str, f"a built-in clip ({listing(BUILT_IN)}), a file, a folder, or a list a=2,b=1"] = "squat",
     robot: Annotated[str, "a robot by name, an MJCF file, or auto: the G1 with the clip's joints"] = "auto",
     clip_height: Annotated[
         Literal["keep", "auto"], "auto lowers or raises clips until the feet meet the floor"

@@ -18,10 +18,10 @@ from components.episode import Done
 from components.motion import BuiltInClip, Clip, MotionCursor, MotionLibrary, MotionReference
 from components.robot import Robot
 from engine.access import Rng, Write
-from engine.errors import SceneError
+from engine.errors import SceneError, listing
 from engine.table import put_rows
 from systems import quaternion
-from systems.clip_maker import make_clip
+from systems.clips import BUILT_IN, make_clip
 from systems.kinematics import carry, tracked_parents, virtual_frames
 from systems.motion_check import verify_clip
 from systems.motion_kinematics import Kinematics, angular_velocity, continuous, differentiate, resample
@@ -46,7 +46,9 @@ def build_library(
     SceneError for a clip that cannot be played by this robot.
     """
     if not clips:
-        raise SceneError("The motion library was given no clips. Name a built-in clip (stand, squat, wave) or a file.")
+        raise SceneError(
+            f"The motion library was given no clips. Name a built-in clip ({listing(BUILT_IN)}) or a file."
+        )
     warnings: list[str] = []
     packed: list[tuple[np.ndarray, np.ndarray]] = []
     unique = _merge(clips)

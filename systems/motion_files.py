@@ -20,8 +20,8 @@ import numpy as np
 from components.motion import BuiltInClip, Clip
 from engine.errors import SceneError, did_you_mean, listing
 from systems.array_pickle import read_array_pickle
+from systems.clips import BUILT_IN
 
-BUILT_IN = ("stand", "squat", "wave")
 CSV_FPS = 30.0  # what public CSV clips are recorded at; the files do not say
 _LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
 _WAIST = ("waist_yaw", "waist_roll", "waist_pitch")
@@ -70,8 +70,9 @@ def read_clips(spec: str) -> list[Clip | BuiltInClip]:
     """
     clips: list[Clip | BuiltInClip] = []
     for request in _requests(spec):
-        if request.path in BUILT_IN and not request.options and not request.key:
-            clips.append(BuiltInClip(request.path, request.weight))
+        built_in = request.path.replace("_", "-")
+        if built_in in BUILT_IN and not request.options and not request.key:
+            clips.append(BuiltInClip(built_in, request.weight))
             continue
         for file in _files(request.path):
             clips += [attrs.evolve(clip, weight=request.weight) for clip in _read(file, request)]

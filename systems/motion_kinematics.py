@@ -27,6 +27,10 @@ class Kinematics(Protocol):
     def body_com(self) -> np.ndarray:
         """(bodies, 3) m in the body frame."""
 
+    @property
+    def body_inertia(self) -> np.ndarray:
+        """(bodies, 3, 3) kg·m² about the centre of mass, in the axes of the body frame."""
+
     def kinematics(
         self,
         root_position: np.ndarray,

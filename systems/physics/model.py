@@ -52,6 +52,12 @@ class RobotModel:
         """Labels of the axes `dof`, `body` and `foot`."""
         return {"dof": self.robot.dof_names, "body": self.robot.body_names, "foot": self.robot.foot_names}
 
+    @property
+    def body_inertia(self) -> np.ndarray:
+        """(B, 3, 3) kg·m² about each body's centre of mass, in the axes of its frame."""
+        axes = rotate(self.model.body_iquat[1:, None], np.eye(3)[None])
+        return np.einsum("bki,bk,bkj->bij", axes, self.model.body_inertia[1:], axes)
+
     def kinematics(
         self,
         root_position: np.ndarray,

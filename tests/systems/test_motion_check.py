@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 
 from components.motion import Clip
 from engine.errors import SceneError
-from systems.clip_maker import make_clip
+from systems.clips import make_clip
 from systems.motion_check import verify_clip
 from systems.motion_files import BREADTH_FIRST_ORDER, read_clips
 from systems.motion_floor import put_on_floor

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from components.motion import Clip
 from engine.errors import SceneError
-from systems.clip_maker import make_clip
+from systems.clips import make_clip
 from systems.motion_check import verify_clip
 from systems.motion_files import BUILT_IN
 from systems.motion_kinematics import body_poses
