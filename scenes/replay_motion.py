@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from engine import Bundle, Scene, build, table
+from engine.errors import listing
 from scenes import robots
+from systems.clips import BUILT_IN
 from systems.film import LONGEST
 from systems.footage import MOST_TAKES, film_of, footage
 from systems.motion import build_library
