@@ -134,11 +134,14 @@ class Tape:
     """Forward and backward pass of one MLP for up to `rows` samples at a time, in memory of its own.
 
     `forward` remembers the activations that the next `backward` needs; both may be called any number of
-    times. Gradients are added to the `grad` of the MLP's parameters, which must exist.
+    times. Derivatives are added to `gradients`, tensors like the MLP's parameters and in their order; by
+    default to the `grad` of these, which must exist.
     """
 
-    def __init__(self, mlp: Mlp, rows: int) -> None:
+    def __init__(self, mlp: Mlp, rows: int, gradients: Sequence[Tensor] | None = None) -> None:
         self.linears = list(mlp.linears())
+        own = [p.grad for p in mlp.parameters()] if gradients is None else gradients
+        self.gradients = [g for g in own if g is not None]
         self.inputs = torch.empty(0)
         self.outputs = [layer.weight.new_empty(rows, layer.out_features) for layer in self.linears]
         self.slopes = [torch.empty_like(output) for output in self.outputs[:-1]]
@@ -158,9 +161,9 @@ class Tape:
         for index in reversed(range(len(self.linears))):
             layer = self.linears[index]
             inputs = self.outputs[index - 1][:samples] if index else self.inputs
-            assert layer.weight.grad is not None and layer.bias.grad is not None
-            layer.weight.grad.addmm_(slope.t(), inputs)
-            layer.bias.grad.add_(slope.sum(0))
+            weight, bias = self.gradients[2 * index : 2 * index + 2]
+            weight.addmm_(slope.t(), inputs)
+            bias.add_(slope.sum(0))
             if index:
                 below = torch.mm(slope, layer.weight, out=self.slopes[index - 1][:samples])
                 # ELU's derivative from its result h: 1 where h > 0, else h + 1
@@ -180,6 +183,13 @@ def share_storage(networks: Sequence[nn.Module]) -> tuple[nn.Parameter, Tensor]:
         parameter.data = values.view_as(parameter)
         parameter.grad = slopes.view_as(parameter)
     return shared, gradient
+
+
+def views_like(networks: Sequence[nn.Module], vector: Tensor) -> list[list[Tensor]]:
+    """A vector as long as all parameters, as tensors like those of each network, in the order of `share_storage`."""
+    shapes = [[parameter.shape for parameter in network.parameters()] for network in networks]
+    pieces = iter(vector.split([shape.numel() for group in shapes for shape in group]))
+    return [[next(pieces).view(shape) for shape in group] for group in shapes]
 
 
 def make_policy(

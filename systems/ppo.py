@@ -7,6 +7,7 @@ divergence. Gradients of the losses are written out next to the losses; see `net
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -23,11 +24,13 @@ from engine.condition import any_row, every
 from engine.errors import BuildError, listing
 from engine.table import put_rows
 from engine.world import Clock
-from systems.networks import Tape, make_policy
+from systems.networks import Tape, make_policy, views_like
+from systems.threads import Run, side_by_side
 from systems.tick import ACT, LEARN, RECORD
 
 LOG_TWO_PI = math.log(2 * math.pi)
 KL_ROUNDING = 1e-8  # a divergence below this is rounding: the policy has not moved
+SHARES = 2  # of a minibatch, computed side by side; results depend on it, but not on the number of threads
 WIDE = 128  # units of a layer from which more threads save more than it costs to wake them
 
 
@@ -128,14 +131,14 @@ def estimate_advantage(
     A row cut off by a time limit goes on from what it saw before its reset.
     """
     rows, steps = rollout.reward.shape
-    values = batched(policy.critic, rollout.critic.flatten(0, 1), rows_at_once).view(rows, steps)
-    last = batched(policy.critic, observation.critic, rows_at_once)
-    following = torch.cat([values[:, 1:], last.unsqueeze(1)], dim=1)
+    with side_by_side(SHARES) as run:
+        values = batched(policy.critic, rollout.critic.flatten(0, 1), rows_at_once, run).view(rows, steps)
+    following = torch.cat([values[:, 1:], policy.critic(observation.critic).unsqueeze(1)], dim=1)
     if values.is_cpu:
         where = rollout.truncated.nonzero(as_tuple=True)
-        following[where] = batched(policy.critic, rollout.final_critic[where], rows_at_once)
+        following[where] = policy.critic(rollout.final_critic[where])
     else:  # asking which rows were cut off would wait for the GPU
-        final = batched(policy.critic, rollout.final_critic.flatten(0, 1), rows_at_once).view(rows, steps)
+        final = policy.critic(rollout.final_critic.flatten(0, 1)).view(rows, steps)
         following = torch.where(rollout.truncated, final, following)
     rollout.value.copy_(values)
     rollout.advantage.copy_(
@@ -164,12 +167,12 @@ def generalised_advantage(
     return advantage
 
 
-def batched(network: nn.Module, inputs: Tensor, rows_at_once: int) -> Tensor:
+def batched(network: nn.Module, inputs: Tensor, rows_at_once: int, run: Run) -> Tensor:
     """`network(inputs)`, on a CPU at most so many rows at a time, as many as its cache holds."""
     if not inputs.is_cpu or len(inputs) <= rows_at_once:
         outputs: Tensor = network(inputs)
         return outputs
-    return torch.cat([network(piece) for piece in inputs.split(rows_at_once)])
+    return torch.cat(run(network, inputs.split(rows_at_once)))
 
 
 # -- improve -------------------------------------------------------------------------------------------
@@ -201,28 +204,29 @@ def improve_policy(
     """
     batch = Batch.of(rollout, policy)
     samples = len(batch.advantage)
-    room = math.ceil(samples / minibatches)
+    shares = SHARES if batch.advantage.is_cpu else 1
+    room = math.ceil(math.ceil(samples / minibatches) / shares)
     room = min(room, rows_at_once) if batch.advantage.is_cpu else room
-    scratch, actor_tape, critic_tape = batch.like(room), Tape(policy.actor.body, room), Tape(policy.critic.body, room)
-    old_log_std = policy.actor.log_std.clone()
+    workers = [Worker.of(policy, batch, room) for _ in range(shares)]
+    settings: dict[str, Any] = {"policy": policy, "batch": batch, "old_log_std": policy.actor.log_std.clone()}
+    settings |= {"clip": clip, "value_clip": value_clip, "value_weight": value_weight}
     totals, attempts = batch.advantage.new_zeros(5), 0
-    for _ in range(epochs):
-        order = torch.randperm(samples, generator=rng, device=rng.device)
-        for chosen in order.chunk(minibatches):
-            losses = batch.advantage.new_zeros(4)
-            policy.gradient.zero_()
-            policy.actor.log_std.grad.sub_(entropy_weight)
-            for rows in chosen.split(room):
-                part = batch.take(rows, scratch)
-                losses[:3] += add_actor_gradient(policy.actor, actor_tape, part, old_log_std, len(chosen), clip)
-                losses[3] += add_critic_gradient(critic_tape, part, len(chosen), value_clip, value_weight)
-            sound = clip_gradients(policy, max_grad_norm) & losses.isfinite().all()
-            attempts += 1
-            if desired_kl > 0:
-                rate = scheduled_rate(policy.learning_rate, losses[2], desired_kl, lowest_rate, highest_rate)
-                policy.learning_rate.copy_(torch.where(sound, rate, policy.learning_rate))
-            step_if(policy, sound)
-            totals += torch.cat([torch.where(sound, losses, 0.0), sound.view(1)])
+    with side_by_side(shares) as run:
+        for _ in range(epochs):
+            order = torch.randperm(samples, generator=rng, device=rng.device)
+            for chosen in order.chunk(minibatches):
+                parts = chosen.chunk(shares)
+                add = partial(Worker.add, samples=len(chosen), **settings)
+                losses = torch.stack(run(add, workers[: len(parts)], parts)).sum(0)
+                torch.sum(torch.stack([w.gradient for w in workers[: len(parts)]]), 0, out=policy.gradient)
+                policy.actor.log_std.grad.sub_(entropy_weight)
+                sound = clip_gradients(policy, max_grad_norm) & losses.isfinite().all()
+                attempts += 1
+                if desired_kl > 0:
+                    rate = scheduled_rate(policy.learning_rate, losses[2], desired_kl, lowest_rate, highest_rate)
+                    policy.learning_rate.copy_(torch.where(sound, rate, policy.learning_rate))
+                step_if(policy, sound)
+                totals += torch.cat([torch.where(sound, losses, 0.0), sound.view(1)])
     report(metrics, policy, rollout, totals, attempts)
     policy.actor.normaliser.update(rollout.actor.flatten(0, 1))
     policy.critic.normaliser.update(rollout.critic.flatten(0, 1))
@@ -270,7 +274,49 @@ class Batch:
         return Batch(*(torch.index_select(a, 0, rows, out=b[: len(rows)]) for a, b in pairs))
 
 
-def add_actor_gradient(actor: Any, tape: Tape, part: Batch, old_log_std: Tensor, samples: int, clip: float) -> Tensor:
+@attrs.frozen(eq=False)
+class Worker:
+    """What one thread needs for its share of a minibatch: memory for samples, tapes, and a gradient of its own."""
+
+    memory: Batch
+    actor: Tape
+    critic: Tape
+    gradient: Tensor  # like Policy.gradient
+    log_std: Tensor  # the part of it that belongs to the actor's deviation
+
+    @classmethod
+    def of(cls, policy: Policy, batch: Batch, room: int) -> "Worker":
+        """For at most `room` samples at a time."""
+        gradient = torch.zeros_like(policy.gradient)
+        (log_std, *actor), critic = views_like([policy.actor, policy.critic], gradient)
+        tapes = Tape(policy.actor.body, room, actor), Tape(policy.critic.body, room, critic)
+        return cls(batch.like(room), *tapes, gradient, log_std)
+
+    def add(
+        self,
+        rows: Tensor,
+        *,
+        policy: Policy,
+        batch: Batch,
+        samples: int,
+        old_log_std: Tensor,
+        clip: float,
+        value_clip: float,
+        value_weight: float,
+    ) -> Tensor:
+        """Make `gradient` that of the samples `rows` of a minibatch of `samples`; their share of the four losses."""
+        self.gradient.zero_()
+        losses = batch.advantage.new_zeros(4)
+        for some in rows.split(len(self.memory.advantage)):
+            part = batch.take(some, self.memory)
+            losses[:3] += add_actor_gradient(policy.actor, self.actor, self.log_std, part, old_log_std, samples, clip)
+            losses[3] += add_critic_gradient(self.critic, part, samples, value_clip, value_weight)
+        return losses
+
+
+def add_actor_gradient(
+    actor: Any, tape: Tape, log_std_gradient: Tensor, part: Batch, old_log_std: Tensor, samples: int, clip: float
+) -> Tensor:
     """Add the surrogate loss's gradient for a part of a minibatch of `samples`.
 
     Returns this part's share of (surrogate loss, clip fraction, KL divergence).
@@ -284,7 +330,7 @@ def add_actor_gradient(actor: Any, tape: Tape, part: Batch, old_log_std: Tensor,
     kl = gaussian_kl(part.mean, old_log_std, mean, actor.log_std)
     clipped = (change.exp() - 1).abs_() > clip
     slope /= samples
-    actor.log_std.grad.addmv_(squares.sub_(1).t(), slope)  # d log π / d log σ = z² − 1
+    log_std_gradient.addmv_(squares.sub_(1).t(), slope)  # d log π / d log σ = z² − 1
     tape.backward(z.mul_(inverse_std).mul_(slope.unsqueeze(1)))  # d log π / dμ = z / σ
     return torch.stack([loss.sum(), clipped.sum(), kl.sum()]) / samples
 

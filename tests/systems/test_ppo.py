@@ -563,3 +563,18 @@ def test_critic_terms_in_another_order_do_not_build():
         match=r"ppo was given critic_terms that say other\[0\], other\[1\] \(2 numbers\), but the critic observes wished",
     ):
         build(grant_wishes({"other": term(wished)}))
+
+
+def test_an_update_is_the_same_with_one_thread_and_with_several():
+    before, states = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            policy = small_policy()
+            with torch.no_grad():
+                improve(policy, collected(policy))
+            states.append(policy.state())
+    finally:
+        torch.set_num_threads(before)
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
