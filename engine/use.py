@@ -1,12 +1,13 @@
 """What is done with a trained world: evaluate it, film it, export its policy."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine import flags as command
-from engine.errors import SceneError
+from engine.errors import SceneError, SnapshotError
 from engine.panel import make_console, results_table
 from engine.run_folder import Origin, json_bytes, refuse_unusable
 from engine.scene import Scene, Simulation
@@ -95,6 +96,15 @@ def _refuse_foreign(path: Path, data: bytes, scene: Scene) -> None:
         raise SceneError(f"{path} was trained in the scene '{theirs}', but this is '{scene.name}'; name that scene.")
 
 
+@contextmanager
+def _blaming(path: Path, scene: Scene) -> Iterator[None]:
+    """Say which file does not fit which scene."""
+    try:
+        yield
+    except SnapshotError as error:
+        raise SceneError(f"{path} does not fit the scene '{scene.name}' with these flags: {error}") from None
+
+
 def play(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> int:
     """--play: film a policy; the exit status."""
     scene, out = plan.scene(), plan.given.get("out")
@@ -109,7 +119,7 @@ def play(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> int:
     _refuse_foreign(path, data, scene)
     home = out or origin.folder or Path("runs") / scene.name
     target = home if home.suffix == ".mp4" else home / "film.mp4"
-    with stop.listening():
+    with stop.listening(), _blaming(path, scene):
         seen = film(plan, scene, data, target, stop, warn)
     if seen is None:
         return 130
@@ -131,7 +141,8 @@ def export(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> int:
     world = simulation.world
     usable = [cls.__name__ for cls in world.resources if hasattr(cls, "exported")]
     made = about(data)
-    world.restore(data, only=tuple(usable) if made else (*usable, "Clock"))
+    with _blaming(path, simulation.scene):
+        world.restore(data, only=tuple(usable) if made else (*usable, "Clock"))
     small = extract(world, made or _making(plan, simulation))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +193,7 @@ def evaluate_only(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> in
     if scene.evaluate is None:
         raise SceneError(f"The scene '{scene.name}' has no evaluation.")
     _refuse_foreign(path, data, scene)
-    with stop.listening():
+    with stop.listening(), _blaming(path, scene):
         result = evaluate(plan, scene, data, stop, warn)
     if result is None:
         return 130

@@ -131,8 +131,8 @@ def scene(
         theirs = identity(data).get("robot", "")
         if theirs != model.robot.name:
             raise SceneError(
-                f"The policy moves the robot '{theirs}', but this scene has '{model.robot.name}'. Choose with --robot, or "
-                "install what warnings name."
+                f"The policy moves the robot '{theirs}', but this scene has '{model.robot.name}'. Name the robot "
+                "with --robot; a robot whose data is not installed is replaced by the humanoid."
             )
         learner = play(hidden=use.hidden, normalise=use.normalise)
         trial = Scene([table("robot", rows=rows)], bundles(rows, True, learner, more), TICK)
@@ -173,7 +173,7 @@ def scene(
         frames = min(int(library.frames.max()), round(LONGEST / dt))
         camera = footage(frames=frames, dofs=model.robot.dof_names)
         simulation = playing(snapshot, min(len(library.names), MOST_TAKES), seed, device, overrides, camera)
-        simulation.run(frames)
+        simulation.run(frames + 1)  # the first tick only places the robot
         return film_of(simulation.world, path, description, library, fps=1 / dt, progress=progress)
 
     def report(world: World) -> dict[str, float]:

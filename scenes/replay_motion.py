@@ -46,7 +46,7 @@ def scene(
         frames = min(int(library.frames.max()), round(LONGEST / dt))
         camera = footage(frames=frames, dofs=model.robot.dof_names)
         simulation = build(Scene([table("robot", rows=rows)], [*bundles(), camera], TICK), seed=seed, device=device)
-        simulation.run(frames)
+        simulation.run(frames + 1)  # the first tick only places the robot
         seen = film_of(simulation.world, path, description, library, fps=1 / dt, ghost=False, progress=progress)
         found = {f"finding {i}": text for i, text in enumerate(library.warnings, 1)} or {"findings": "none"}
         shown = {name: portrait(library, i, model.robot, model) for i, name in enumerate(library.names[:rows])}

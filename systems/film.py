@@ -179,6 +179,9 @@ def encode(path: Path, frames: Iterator[np.ndarray], fps: float, size: tuple[int
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SceneError(f"The film {path} cannot be written ({error.strerror or error}).") from None
+    try:
         with av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container:
             stream: Any = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
             stream.width, stream.height = size

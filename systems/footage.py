@@ -97,7 +97,7 @@ def film_of(
     from systems.physics.stage import build_stage
 
     shots = takes(world, library.names, library.seconds.tolist(), ghost=ghost)
-    how = write_film(path, build_stage(description, size=SIZE), shots, fps=fps, progress=progress)
+    how = write_film(path, build_stage(description, size=SIZE), shots, fps=fps, size=SIZE, progress=progress)
     seen = {"shown": "; ".join(f"{shot.name}, {shot.ending or 'to its end'}" for shot in shots)}
     if ghost:
         kept = world[Footage]

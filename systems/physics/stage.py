@@ -176,7 +176,7 @@ def _height(model: mujoco.MjModel, pieces: tuple[Piece, ...]) -> float:
 
 
 def _piece(model: mujoco.MjModel, geom: int) -> Piece | None:
-    kind, size = model.geom_type[geom], model.geom_size[geom]
+    kind, size = _GEOM(int(model.geom_type[geom])), model.geom_size[geom]
     if kind == _GEOM.mjGEOM_MESH:
         vertices, faces = _hull(model, int(model.geom_dataid[geom]))
     elif kind == _GEOM.mjGEOM_BOX:

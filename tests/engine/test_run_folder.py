@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from engine import SceneError, SnapshotError, snapshot
-from engine.curve import draw, grouped
 from engine.run import main
 from engine.run_folder import Lines, Origin, RunFolder, checkpoints, plain_numbers
 
@@ -221,26 +220,3 @@ def test_numbers_that_json_lacks_become_null() -> None:
     value = {"a": float("inf"), "b": [1, 2.5, float("nan")], "c": (True, None, "x")}
     assert plain_numbers(value) == {"a": None, "b": [1, 2.5, None], "c": [True, None, "x"]}
     json.dumps(plain_numbers(value), allow_nan=False)
-
-
-def test_the_curve_is_a_picture_of_every_group_with_gaps() -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "iteration": i,
-            "tick": 5 * i,
-            "env_steps": 40 * i,
-            "reward/total": i / 10,
-            "loss/value": 1000.0 / i,
-            "rate": 1e-3,
-        }
-        for i in range(1, 200)
-    ]
-    rows[3]["end/fallen"] = 0.5
-    rows[5]["reward/total"] = None
-    groups = grouped(rows)
-    assert list(groups) == ["reward", "loss", "other", "end"]
-    assert str(groups["reward"]["total"][5]) == str(groups["end"]["fallen"][0]) == "nan"
-    draw(Path("curve.png"), rows, [{"iteration": i, "elapsed": 3.0 * i} for i in range(1, 200)], "run")
-    assert Path("curve.png").read_bytes().startswith(b"\x89PNG")
-    draw(Path("none.png"), [], [], "run")
-    assert not Path("none.png").exists() and not list(Path().glob("*.part"))

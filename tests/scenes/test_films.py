@@ -1,0 +1,141 @@
+"""The films of the scenes: a policy beside its reference, a clip by itself."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from components.footage import Footage
+from components.learning import Policy
+from components.metrics import Score
+from components.motion import MotionLibrary
+from engine import Scene, SceneError, build, table
+from engine.run import main
+from engine.snapshot import _HEADER, FORMAT, MAGIC, extract
+from scenes import motion_tracking, replay_motion
+from systems import film, footage
+from systems.evaluation import evaluation
+from systems.tick import TICK
+from tests.helpers import data_path, needs_g1
+
+TINY: dict[str, Any] = {"robot": "humanoid", "num_envs": 4, "hidden": (16,), "physics_threads": 1}
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pictures, few of them, painted, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(footage, "SIZE", (96, 72))
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    for place in (film, motion_tracking, replay_motion):
+        monkeypatch.setattr(place, "LONGEST", 0.2)
+
+
+def frames(path: Path) -> int:
+    import av
+
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_a_film_shows_the_policy_of_a_snapshot_and_its_error() -> None:
+    made = motion_tracking.scene(clip="squat,wave", **TINY)
+    world = build(made).world
+    assert made.film is not None
+    seen = made.film(world.snapshot(), Path("a.mp4"), seed=0, device="cpu", overrides={"ppo.act.limit": "5"})
+    assert seen["shown"].startswith("squat, ") and "mm global" in seen["error"] and "painted" in seen["pictures"]
+    assert frames(Path("a.mp4")) == 10  # 0.2 s at 50 per second
+
+
+def test_footage_has_the_errors_of_the_evaluation_and_stops_where_an_episode_ends() -> None:
+    made = motion_tracking.scene(clip="squat", **TINY)
+    bundles = [b for b in made.bundles if b.name not in ("metrics",)]
+    dofs = build(made).world.tables["robot"].axes["dof"]
+    trial = Scene(
+        [table("robot", rows=4)], [*bundles, evaluation(), footage.footage(frames=60, dofs=dofs)], TICK, name="trial"
+    )
+    simulation = build(trial)
+    simulation.run(61)
+    score, kept = simulation.world[Score], simulation.world[Footage]
+    np.testing.assert_array_equal(kept.frames, score.frames)
+    np.testing.assert_array_equal(kept.running, score.alive)
+    for row in range(4):
+        count = int(kept.frames[row])
+        assert 0 < count <= 60
+        for column, at in ((kept.far, 0), (kept.local, 1)):
+            assert float(column[row, :count].sum()) == pytest.approx(float(score.sums[row, at]), rel=1e-5)
+    shots = footage.takes(simulation.world, ["squat"], [4.8])
+    assert [len(shot.robot) for shot in shots] == kept.frames.tolist()
+    assert [bool(shot.ending) for shot in shots] == kept.fallen.tolist()
+    far = 1e3 * float(kept.far[0, 0])
+    assert shots[0].captions[0][2].startswith(f"error {far:.0f} mm global")
+
+
+def test_a_replay_passes_the_audit_and_follows_the_clip_exactly() -> None:
+    made = replay_motion.scene(clip="squat,wave", robot="humanoid")
+    library = next(r for b in made.bundles for r in b.resources if isinstance(r, MotionLibrary))
+    model = next(b for b in made.bundles if b.name == "physics").axes["dof"]
+    simulation = build(
+        Scene([table("robot", rows=2)], [*made.bundles, footage.footage(frames=20, dofs=model)], TICK, name="trial")
+    )
+    simulation.run(21)
+    kept = simulation.world[Footage]
+    for row, first in enumerate(library.start.tolist()):
+        expected = np.concatenate((library.root_position, library.root_rotation, library.dof_position), 1)
+        np.testing.assert_allclose(kept.robot[row], expected[first + 1 : first + 21], atol=1e-5)
+        np.testing.assert_allclose(kept.ghost[row], expected[first + 1 : first + 21], atol=1e-5)
+    assert float(kept.far.max()) < 1e-5
+
+
+def test_replaying_a_clip_is_a_run_with_a_film_and_what_was_found(capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(replay_motion.__file__)
+    assert main([source, "--clip", "squat", "--robot", "humanoid", "--audit", "5"]) == 0
+    assert main([source, "--clip", "squat", "--robot", "humanoid", "--check"]) == 0
+    assert not Path("runs").exists()
+    made = replay_motion.scene(clip="squat", robot="humanoid")
+    assert made.film is not None
+    seen = made.film(b"", Path("clip.mp4"), seed=0, device="cpu")
+    assert seen["findings"] == "none" and "frames at 50 per second; fastest joint" in seen["squat"]
+    assert "% of its limit; lowest point of a sole" in seen["squat"] and "error" not in seen
+    assert frames(Path("clip.mp4")) == 10
+    capsys.readouterr()
+    assert main([source, "--clip", "nowhere.csv"]) == 2
+    assert "nowhere.csv" in capsys.readouterr().err and not Path("runs").exists()
+
+
+@needs_g1
+def test_a_replay_repeats_what_verification_finds() -> None:
+    clip = str(data_path("motions", "asap_g1_23dof", "asap_kick_level1.pkl"))
+    made = replay_motion.scene(clip=clip)
+    assert made.identity["robot"] == "g1_23dof" and made.film is not None
+    seen = made.film(b"", Path("clip.mp4"), seed=0, device="cpu")
+    assert "height changed by" in seen["finding 1"]
+
+
+def test_the_policy_of_another_robot_is_refused_by_name() -> None:
+    snapshot = build(motion_tracking.scene(clip="stand", **TINY)).world.snapshot()
+    other = motion_tracking.scene(clip="stand", **TINY)
+    assert other.evaluate is not None and other.film is not None
+    data = snapshot.replace(b"humanoid", b"humanoix")  # same length, so that only the name differs
+
+    body = data[_HEADER.size :]
+    data = _HEADER.pack(MAGIC, FORMAT, hashlib.sha256(body).digest()) + body
+    for use in (other.film, other.evaluate):
+        place = (Path("a.mp4"),) if use is other.film else ()
+        with pytest.raises(SceneError, match="moves the robot 'humanoix', but this scene has 'humanoid'"):
+            use(data, *place, seed=0, device="cpu")
+
+
+def test_an_exported_policy_is_the_trained_one_with_fresh_moments() -> None:
+    simulation = build(motion_tracking.scene(clip="stand", horizon=4, **TINY))
+    simulation.run(6)
+    trained = simulation.world[Policy].state()
+    small = extract(simulation.world, {})
+    assert len(small) < 0.5 * len(simulation.world.snapshot()) and bool(trained["optimiser.exp_avg"].any())
+    other = build(motion_tracking.scene(clip="stand", horizon=4, **TINY), seed=1).world
+    other.restore(small, only=("Policy",))
+    for name, tensor in other[Policy].state().items():
+        assert torch.equal(tensor, torch.zeros_like(tensor) if name.startswith("optimiser.") else trained[name]), name
