@@ -576,5 +576,5 @@ def test_an_update_is_the_same_with_one_thread_and_with_several():
             states.append(policy.state())
     finally:
         torch.set_num_threads(before)
-    for name, tensor in states[0].items():
-        assert torch.equal(tensor, states[1][name]), name
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
