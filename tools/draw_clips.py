@@ -23,7 +23,7 @@ from systems.physics.model import RobotModel, build_robot
 
 POSES, WIDTH, HEIGHT = 8, 150, 260  # pictures in a strip, and pixels of each
 FINER = 2  # drawn larger by this and scaled down
-COLOURS = 96
+COLOURS = 64
 FLOOR, LINE, BACKGROUND = (0.9, 0.91, 0.93, 1.0), (0.45, 0.5, 0.6, 1.0), 245
 DOWN = 5e-4  # m; a point of a sole that is lower than this bears load
 LAMP = np.array((-0.12, -0.2, -1.0))  # where it shines

@@ -16,7 +16,7 @@ from systems import quaternion
 from systems.clips.legs import Motion, put_feet_down
 from systems.clips.outline import FPS, Outline, planted
 from systems.clips.stance import Stance
-from systems.motion_kinematics import Kinematics, angular_velocity, differentiate
+from systems.motion_kinematics import Kinematics, body_poses, continuous
 
 GRAVITY = 9.81  # m/s²
 SMOOTH = 1e-5  # m per m/s³: what jerk costs against a displaced centre of pressure
@@ -57,27 +57,33 @@ class Effort:
 
 
 def measure(model: Kinematics, motion: Motion) -> Effort:
-    """The effort of a motion at FPS, by differences of frames; it rests before and after."""
-    position, rotation, dofs = motion
-    moving = (differentiate(position, FPS), angular_velocity(rotation, FPS), differentiate(dofs, FPS))
-    place, turn, linear, angular = model.kinematics(position, rotation, dofs, *moving)
-    q = torch.from_numpy(turn)
+    """The effort of a motion at FPS, by differences of frames; it rests before and after.
+
+    Momenta are taken between frames, so that their change is one of neighbours like the acceleration.
+    """
+    position, rotation = body_poses(model, *motion)
+    turn = torch.from_numpy(continuous(rotation))
     share = (model.body_mass / model.body_mass.sum())[:, None]
-    out = quaternion.rotate(q, torch.from_numpy(model.body_com).expand(len(q), -1, -1)).numpy()
-    centres, speeds = place + out, linear + np.cross(angular, out)
-    centre, speed = (share * centres).sum(1), (share * speeds).sum(1)
-    turning = quaternion.rotate_inverse(q, torch.from_numpy(angular)).numpy()
-    own = np.einsum("bij,tbj->tbi", model.body_inertia, turning)
-    orbital = (share * np.cross(centres - centre[:, None], speeds - speed[:, None])).sum(1)
-    spin = orbital + quaternion.rotate(q, torch.from_numpy(own)).numpy().sum(1) / model.body_mass.sum()
-    return Effort(centre=centre, acceleration=_second_difference(centre), spin=differentiate(spin, FPS))
+    centres = position + quaternion.rotate(turn, torch.from_numpy(model.body_com).expand(len(turn), -1, -1)).numpy()
+    centre = (share * centres).sum(1)
+    apart = centres - centre[:, None]
+    orbital = (share * np.cross(0.5 * (apart[1:] + apart[:-1]), FPS * np.diff(apart, axis=0))).sum(1)
+    rate = FPS * quaternion.to_rotation_vector(quaternion.difference(turn[1:], turn[:-1]))
+    between = quaternion.normalize(turn[1:] + turn[:-1])
+    own = np.einsum("bij,tbj->tbi", model.body_inertia, quaternion.rotate_inverse(between, rate).numpy())
+    spin = orbital + quaternion.rotate(between, torch.from_numpy(own)).numpy().sum(1) / model.body_mass.sum()
+    still = np.zeros((1, 3))
+    return Effort(
+        centre=centre,
+        acceleration=_second_difference(centre),
+        spin=np.concatenate((still, FPS * np.diff(spin, axis=0), still)),
+    )
 
 
 def _second_difference(value: np.ndarray) -> np.ndarray:
     """Acceleration of frames (T, ...), 0 at both ends."""
     inside = (value[2:] - 2.0 * value[1:-1] + value[:-2]) * FPS**2
-    still = np.zeros_like(value[:1])
-    return np.concatenate((still, inside, still))
+    return np.concatenate((np.zeros_like(value[:1]), inside, np.zeros_like(value[:1])))
 
 
 def follow_pressure(pressure: np.ndarray, arm: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -55,9 +55,13 @@ def check_feet(name: str, stance: Stance, outline: Outline, motion: Motion) -> N
     position, rotation = body_poses(stance.model, *motion)
     error = np.abs(_foot_error(stance, outline, position, rotation, np.arange(len(position)))).max()
     if error > PLACED:
+        joints, needed = len(stance.legs), 6 * len(stance.feet)
+        reason = f"{100.0 * error:.1f} cm are missing within its joint limits"
+        if joints < needed:
+            reason = f"its legs have {joints} joints, where feet that go anywhere need {needed}"
         raise SceneError(
-            f"{stance.robot.name} cannot {name} with its feet flat on the floor: {100.0 * error:.1f} cm are missing "
-            "within its joint limits. Choose another clip, or check its default pose and limits."
+            f"{stance.robot.name} cannot {name} with its feet flat on the floor: {reason}. Choose another clip, or "
+            "check its default pose and limits."
         )
 
 

@@ -19,7 +19,7 @@ def march(stance: Stance) -> Outline:
     steps = [Step(foot, (0.0, 0.0, 0.0)) for foot in (LEFT, RIGHT) * 4]
     pace = Pace(swing=0.46, double=0.14, lift=0.1 * stance.scale)
     plan = walk_through(stance, steps, pace)
-    return _outline(stance, plan, arms=(plan.lift[:, RIGHT] - plan.lift[:, LEFT]) / pace.lift)
+    return step_along(stance, plan, arms=(plan.lift[:, RIGHT] - plan.lift[:, LEFT]) / pace.lift)
 
 
 def side_step(stance: Stance) -> Outline:
@@ -27,13 +27,13 @@ def side_step(stance: Stance) -> Outline:
     aside, inward = 0.11 * stance.scale, _inward(0.025 * stance.scale)
     way = ((LEFT, 1), (RIGHT, 1), (LEFT, 2), (RIGHT, 2), (RIGHT, 1), (LEFT, 1), (RIGHT, 0), (LEFT, 0))
     steps = [Step(foot, (0.0, aside * count + inward[foot] if count else 0.0, 0.0)) for foot, count in way]
-    return _outline(stance, walk_through(stance, steps, Pace(swing=0.48, double=0.16, lift=0.06 * stance.scale)))
+    return step_along(stance, walk_through(stance, steps, Pace(swing=0.48, double=0.16, lift=0.06 * stance.scale)))
 
 
 def turn(stance: Stance) -> Outline:
     """Half a turn to the left in eight steps on the spot."""
     steps = [Step(foot, (0.0, 0.0, 0.25 * np.pi * count)) for count in (1, 2, 3, 4) for foot in (LEFT, RIGHT)]
-    return _outline(stance, walk_through(stance, steps, Pace(swing=0.46, double=0.16, lift=0.06 * stance.scale)))
+    return step_along(stance, walk_through(stance, steps, Pace(swing=0.46, double=0.16, lift=0.06 * stance.scale)))
 
 
 def walk(stance: Stance) -> Outline:
@@ -43,7 +43,7 @@ def walk(stance: Stance) -> Outline:
     steps = [Step(foot, (length * count, inward[foot] if count < 6 else 0.0, 0.0)) for foot, count in way]
     plan = walk_through(stance, steps, Pace(swing=0.52, double=0.12, lift=0.06 * stance.scale, roll=0.1))
     ahead = (plan.place[:, RIGHT, 0] - plan.place[:, LEFT, 0]) / length
-    return _outline(stance, plan, arms=ahead, trunk=-0.15 * ahead)
+    return step_along(stance, plan, arms=ahead, trunk=-0.15 * ahead)
 
 
 def _inward(distance: float) -> tuple[float, float]:
@@ -51,7 +51,7 @@ def _inward(distance: float) -> tuple[float, float]:
     return -distance, distance
 
 
-def _outline(
+def step_along(
     stance: Stance, plan: Footsteps, *, arms: np.ndarray | None = None, trunk: np.ndarray | None = None
 ) -> Outline:
     """Footsteps with the pelvis between the feet, facing as they do, and as low as the legs need it.

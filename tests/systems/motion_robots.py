@@ -105,6 +105,11 @@ class MuJoCoRobot:
         self.foot_point_body = tuple(int(model.geom_bodyid[g]) - 1 for g in self.feet for _ in (0, 1))
         self.body_mass = model.body_mass[1:].copy()
         self.body_com = model.body_ipos[1:].copy()
+        self.body_inertia = np.zeros((len(names), 3, 3))
+        axes = np.zeros(9)
+        for i, inertia in enumerate(self.body_inertia, start=1):
+            mujoco.mju_quat2Mat(axes, model.body_iquat[i])
+            inertia[:] = axes.reshape(3, 3) @ np.diag(model.body_inertia[i]) @ axes.reshape(3, 3).T
 
     def kinematics(
         self,

@@ -70,6 +70,10 @@ def test_built_in_names_stay_names_until_a_robot_is_known() -> None:
     assert read_clips("stand,squat=3") == [BuiltInClip("stand", 1.0), BuiltInClip("squat", 3.0)]
 
 
+def test_names_of_two_words_may_be_joined_either_way() -> None:
+    assert read_clips("side-step=2,side_step") == [BuiltInClip("side-step", 2.0), BuiltInClip("side-step", 1.0)]
+
+
 def test_documented_orders() -> None:
     assert DOCUMENTED_ORDER[29][19] == "left_wrist_roll_joint"
     assert DOCUMENTED_ORDER[23][15:19] == tuple(
@@ -166,7 +170,7 @@ def test_csv_and_npz_of_one_motion_agree() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("sqat", "There is no clip 'sqat': it is neither .* stand, squat, wave. Did you mean squat?"),
+        ("sqat", "There is no clip 'sqat': it is neither .* turn, walk. Did you mean squat?"),
         ("nowhere.pkl", "The clip file nowhere.pkl does not exist."),
         ("some/where", "The clip file some/where does not exist."),
         ("stand=0", "The weight '0' in 'stand=0' is not a positive number. Write it like a.pkl=2."),

@@ -1,4 +1,4 @@
-"""Clips of our own: feet stay put and flat, joints stay within limits, and the robot would not fall over."""
+"""Clips in which nothing is carried over: feet stay put and flat, joints within limits, the mass above the soles."""
 
 from functools import cache
 
@@ -11,7 +11,6 @@ from components.motion import Clip
 from engine.errors import SceneError
 from systems.clips import make_clip
 from systems.motion_check import verify_clip
-from systems.motion_files import BUILT_IN
 from systems.motion_kinematics import body_poses
 from tests.systems.motion_robots import MuJoCoRobot, doll, g1
 
@@ -31,7 +30,7 @@ def body(model: MuJoCoRobot, *words: str) -> int:
     return max(i for i, name in enumerate(model.robot.body_names) if all(word in name for word in words))
 
 
-every_clip = pytest.mark.parametrize("name", BUILT_IN)
+every_clip = pytest.mark.parametrize("name", ["stand", "twist", "squat", "wave"])  # the mass stays put
 every_robot = pytest.mark.parametrize("robot", ROBOTS)
 
 
@@ -148,7 +147,10 @@ def test_straight_default_legs_bend_a_little() -> None:
 
 def test_unknown_clip_and_missing_feet() -> None:
     model = doll()
-    with pytest.raises(SceneError, match="There is no built-in clip 'jump'; there are stand, squat, wave"):
+    with pytest.raises(
+        SceneError,
+        match="There is no built-in clip 'jump'; there are stand, sway, twist, squat, wave, march, side-step, turn, walk",
+    ):
         make_clip("jump", model.robot, model)
     model.robot = attrs.evolve(model.robot, foot_names=())
     with pytest.raises(SceneError, match="test names no feet"):
