@@ -36,7 +36,7 @@ ONLY_HERE = {
     "pyqtgraph": ("engine/debugger/",),
     "pickle": ("systems/array_pickle.py", "tests/"),
     "av": ("systems/film.py", "tests/"),
-    "PIL": ("systems/film.py", "systems/painter.py", "tests/"),
+    "PIL": ("systems/film.py", "systems/painter.py", "benchmarks/", "tests/"),
 }
 LAZY = {
     "rich",
@@ -51,7 +51,7 @@ LAZY = {
     "mujoco_warp",
     "warp",
 }
-MAY_BE_EAGER = ("engine/panel.py", "tests/")  # the panel is what a person without a window looks at
+MAY_BE_EAGER = ("engine/panel.py", "benchmarks/", "tests/")  # the panel is what a person without a window looks at
 
 
 def sources(*packages: str) -> list[Path]:

@@ -1,7 +1,7 @@
 """Draws the pictures of docs/clips.md and prints its table, measured with the simulator's own bodies.
 
-python -m tools.draw_clips                     # all clips on the G1, into docs/pictures
-python -m tools.draw_clips --robot humanoid --folder /tmp walk turn
+python -m benchmarks.clips                     # all clips on the G1, into docs/pictures
+python -m benchmarks.clips --robot humanoid --folder /tmp walk turn
 """
 
 import argparse
@@ -87,7 +87,7 @@ def _render(renderer: mujoco.Renderer, root: np.ndarray) -> np.ndarray:
     nothing = renderer.render()[..., 0] < 0
     renderer.disable_segmentation_rendering()
     _furnish(renderer.scene, root)
-    picture = renderer.render().copy()
+    picture: np.ndarray = renderer.render().copy()
     picture[nothing] = BACKGROUND
     return picture
 
