@@ -66,7 +66,7 @@ def test_each_command_prints_what_the_page_shows(page: str, tmp_path: Path, monk
     sentence = ""
     for fence in fences(page):
         if fence.language == "text":
-            sentence = fence.text.rstrip("\n").replace("/home/me", str(tmp_path))
+            sentence = fence.text.rstrip("\n").replace("/path/to", str(tmp_path))
         elif fence.language == "bash":
             status, out, err = command(*shlex.split(fence.text)[3:])
             assert status == {"runs": 0, "finds": 1, "fails": 2}[fence.title], f"{fence.place}: {out}{err}"
