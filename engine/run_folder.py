@@ -311,7 +311,7 @@ class Origin:
 def _read_whole(path: Path) -> bytes:
     try:
         data = path.read_bytes()
-        snapshot.read(data)
+        snapshot.Snapshot.decode(data)
     except OSError as error:
         raise SnapshotError(f"{path} cannot be read ({error.strerror}).") from None
     except SnapshotError as error:

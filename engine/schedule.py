@@ -21,12 +21,16 @@ Key = tuple[str, type]
 
 @attrs.frozen
 class Tick:
-    """Phases in order. The `repeat` group runs several times; the first tick runs `begin`, then enters at `entry`."""
+    """Phases in order. The `repeat` group runs several times; the first tick runs `begin`, then enters at `entry`.
+
+    Observers see finished rows behind phase `finished`, before anything starts over.
+    """
 
     phases: tuple[str, ...]
     repeat: tuple[str, ...] = ()
     begin: str = "BEGIN"
     entry: str | None = None
+    finished: str | None = None
 
     def __attrs_post_init__(self) -> None:
         twice = [p for p in self.phases if self.phases.count(p) > 1 or p == self.begin]
@@ -36,6 +40,8 @@ class Tick:
         start = self.phases.index(self.repeat[0]) if self.repeat and not unknown else 0
         if unknown or self.phases[start : start + len(self.repeat)] != self.repeat:
             raise BuildError(f"The repeat group {self.repeat} is not a run of consecutive phases of {self.phases}.")
+        if self.finished is not None and self.finished not in self.phases:
+            raise BuildError(f"The phase finished='{self.finished}' is not one of {listing(self.phases)}.")
         if self.entry is None:
             return
         if self.entry not in self.phases:
@@ -224,7 +230,9 @@ def bind(system: System, table: str, world: World, name: str) -> Callable[[], No
 class Schedule:
     """The bound tick. `run()` is one tick; `steps()` yields each entry just before it runs, for debuggers.
 
-    `threads` is what torch may use in systems that are `wide`; the others run on one.
+    `at_finish` is called once per tick behind the phase `tick.finished` (not in the tick that begins), `after_tick`
+    at its end; neither may change the world. `threads` is what torch may use in systems that are `wide`; the
+    others run on one.
     """
 
     world: World
@@ -232,6 +240,8 @@ class Schedule:
     repeat: int
     entries: list[Entry]
     after_entry: list[Callable[[Entry], None]] = attrs.field(factory=list)
+    at_finish: list[Callable[[], None]] = attrs.field(factory=list)
+    after_tick: list[Callable[[], None]] = attrs.field(factory=list)
     around: Callable[[Entry], None] | None = None
     threads: int = attrs.field(factory=torch.get_num_threads)
     _plans: dict[bool, list[Entry]] = attrs.field(factory=dict, init=False)
@@ -269,10 +279,27 @@ class Schedule:
         plan = self.plan(clock.begun)
         if clock.begun:
             clock.tick += 1
+        if clock.begun and self.at_finish:
+            split = self._behind_finish(plan)
+            yield from self._holding(plan[:split])
+            for hook in self.at_finish:
+                hook()
+            plan = plan[split:]
+        yield from self._holding(plan)
+        clock.begun = True
+        for hook in self.after_tick:
+            hook()
+
+    def _holding(self, plan: Sequence[Entry]) -> Iterator[Entry]:
         for entry in plan:
             if entry.when is None or entry.when.holds(self.world):
                 yield entry
-        clock.begun = True
+
+    def _behind_finish(self, plan: Sequence[Entry]) -> int:
+        """How many entries of a tick run up to the phase in which finished rows are looked at."""
+        phases = self.tick.phases
+        last = phases.index(self.tick.finished) if self.tick.finished else len(phases)
+        return sum(phases.index(entry.phase) <= last for entry in plan)
 
     def _use_threads(self, count: int) -> None:
         if count != torch.get_num_threads():

@@ -1,16 +1,16 @@
 """World <-> bytes. A checkpoint is a snapshot; there is no second format.
 
-Layout: magic, format version (u32), SHA-256 of the body, body. The body is msgpack: a fingerprint, the raw
-bytes of every state and derived column, `state()` of each resource, and every random stream. An extract has
-a part of the resources and how they were made, and no columns.
+`capture` copies what the next tick depends on out of a world: every state and derived column, `state()` of each
+resource, every random stream. Encoded (engine/blocks.py), the first part is a msgpack tree, in which arrays are
+numbers of the parts that follow. An extract has a part of the resources and how they were made, and no columns.
 """
 
 import hashlib
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import msgpack  # type: ignore[import-untyped]
@@ -18,58 +18,123 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.blocks import PREFIX, Damage, pack, unpack
 from engine.component import info
 from engine.errors import SnapshotError, did_you_mean, listing
 from engine.world import World
 
 MAGIC = b"LOCKSTEP"
-FORMAT = 1
-_HEADER = struct.Struct("<8sI32s")
+FORMAT = 2
+_DIGEST_OF_1 = struct.Struct("<32s")  # of the body, which is all of format 1 behind the prefix
+
+
+@attrs.define(eq=False)
+class Snapshot:
+    """What the next tick depends on, in memory of its own on the host."""
+
+    fingerprint: dict[str, Any]
+    columns: dict[str, Tensor] | None
+    resources: dict[str, Any]
+    streams: dict[str, Tensor] = attrs.field(factory=dict)
+    about: dict[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def tick(self) -> int:
+        """The tick behind which it was taken; -1 when nothing had run."""
+        clock = self.resources.get("Clock", {})
+        return int(clock["tick"]) if clock.get("begun") else -1
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of its arrays."""
+        return sum(map(_size, (self.columns, self.resources, self.streams)))
+
+    def pieces(self) -> Iterator["bytes | memoryview"]:
+        """The encoded snapshot in pieces of at most a mebibyte."""
+        arrays: list[tuple[str, memoryview]] = []
+        body: dict[str, Any] = {
+            "fingerprint": self.fingerprint,
+            "resources": {name: encode(state, arrays, name) for name, state in self.resources.items()},
+        }
+        if self.columns is not None:
+            body["columns"] = {name: encode(column, arrays, name) for name, column in self.columns.items()}
+            body["streams"] = {name: encode(s, arrays, f"stream {name}") for name, s in self.streams.items()}
+        if self.about:
+            body["about"] = encode(self.about)
+        body["parts"] = [name for name, _ in arrays]
+        return pack(MAGIC, FORMAT, [msgpack.packb(body), *(data for _, data in arrays)])
+
+    def encode(self) -> bytes:
+        """The snapshot as bytes."""
+        return b"".join(self.pieces())
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """The snapshot in `data`; SnapshotError when bytes are missing, flipped or of an unknown version."""
+        body, arrays = _body(data)
+        try:
+            columns = body.get("columns")
+            return cls(
+                body["fingerprint"],
+                None if columns is None else {name: decode(value, arrays) for name, value in columns.items()},
+                {name: decode(value, arrays) for name, value in body["resources"].items()},
+                {name: decode(value, arrays) for name, value in body.get("streams", {}).items()},
+                decode(body.get("about", {}), arrays),
+            )
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise SnapshotError(f"The snapshot is not laid out as one of format {FORMAT} ({error}).") from None
+
+
+def capture(world: World, into: Snapshot | None = None, *, about: Mapping[str, Any] | None = None) -> Snapshot:
+    """Copy what the next tick depends on; the memory of `into`, which is given up, is used again where it fits."""
+    old = into or Snapshot({}, {}, {})
+    return Snapshot(
+        fingerprint(world),
+        {name: copied(tensor, (old.columns or {}).get(name)) for name, tensor in _kept_columns(world).items()},
+        {c.__name__: copied(resource_state(r), old.resources.get(c.__name__)) for c, r in world.resources.items()},
+        {name: stream.get_state() for name, stream in sorted(world.generators.items())},
+        dict(about or {}),
+    )
 
 
 def save(world: World) -> bytes:
-    """Everything that the next tick depends on."""
-    body = {
-        "fingerprint": fingerprint(world),
-        "columns": {address: encode(tensor) for address, tensor in _kept_columns(world).items()},
-        "resources": {cls.__name__: encode(resource_state(r)) for cls, r in world.resources.items()},
-        "streams": {name: encode(g.get_state()) for name, g in sorted(world.generators.items())},
-    }
-    return _sealed(body)
+    """Everything that the next tick depends on, as bytes."""
+    return capture(world).encode()
 
 
-def _sealed(body: Mapping[str, Any]) -> bytes:
-    packed: bytes = msgpack.packb(body)
-    return _HEADER.pack(MAGIC, FORMAT, hashlib.sha256(packed).digest()) + packed
-
-
-def load(world: World, data: bytes, only: tuple[str, ...] | None = None) -> None:
+def load(
+    world: World, data: "bytes | Snapshot", only: tuple[str, ...] | None = None, *, any_identity: bool = False
+) -> None:
     """Copy a snapshot into a world. Nothing is changed unless all of it fits.
 
     Raises SnapshotError for damaged bytes, another format version, or the first difference between the
-    worlds. With `only`, just the resources of those names are taken, whatever else differs.
+    worlds; `any_identity` lets robots, clips and the like differ where the columns still fit. With `only`, just the
+    resources of those names are taken, whatever else differs.
     """
-    body = read(data)
+    taken = data if isinstance(data, Snapshot) else Snapshot.decode(data)
     for name in only or ():
-        if name not in body["resources"]:
-            raise SnapshotError(f"The snapshot has no resource '{name}'.{did_you_mean(name, body['resources'])}")
+        if name not in taken.resources:
+            raise SnapshotError(f"The snapshot has no resource '{name}'.{did_you_mean(name, taken.resources)}")
         if name not in {cls.__name__ for cls in world.resources}:
             raise SnapshotError(f"This world has no resource '{name}' to take from the snapshot.")
     if only is not None:
-        _load_resources(world, {name: body["resources"][name] for name in only})
+        _load_resources(world, {name: taken.resources[name] for name in only})
         return
-    if "columns" not in body:
+    if taken.columns is None:
         raise SnapshotError(
-            f"The snapshot holds only {listing(body['resources'])}, to be used as it is; a run goes on from a checkpoint."
+            f"The snapshot holds only {listing(taken.resources)}, to be used as it is; a run goes on from a checkpoint."
         )
-    difference = first_difference(body["fingerprint"], _plain(fingerprint(world)))
+    theirs, ours = dict(taken.fingerprint), _plain(fingerprint(world))
+    if any_identity:
+        theirs["identity"] = ours["identity"]
+    difference = first_difference(_plain(theirs), ours)
     if difference:
         raise SnapshotError(f"The snapshot belongs to another world: {difference}")
-    _load_resources(world, body["resources"])
+    _load_resources(world, taken.resources)
     for address, tensor in _kept_columns(world).items():
-        tensor.copy_(decode(body["columns"][address]))
-    for name, state in body["streams"].items():
-        world.generators[name].set_state(decode(state))
+        tensor.copy_(taken.columns[address])
+    for name, state in taken.streams.items():
+        world.generators[name].set_state(state)
     world.condition_cache.clear()
 
 
@@ -78,61 +143,96 @@ def extract(world: World, about: Mapping[str, Any]) -> bytes:
 
     `about` says how it was made. It is taken with `restore(data, only=...)`; SnapshotError without such a resource.
     """
-    kept = {cls.__name__: encode(item.exported()) for cls, item in world.resources.items() if hasattr(item, "exported")}
+    kept = {cls.__name__: copied(item.exported()) for cls, item in world.resources.items() if hasattr(item, "exported")}
     if not kept:
         raise SnapshotError(f"The scene '{world.name}' has no policy to export.")
-    return _sealed({"fingerprint": fingerprint(world), "resources": kept, "about": encode(dict(about))})
+    return Snapshot(fingerprint(world), None, kept, about=dict(about)).encode()
 
 
 def about(data: bytes) -> dict[str, Any]:
     """How an extract was made; empty for an ordinary snapshot."""
-    said: dict[str, Any] = decode(read(data).get("about", {}))
+    body, arrays = _body(data)
+    said: dict[str, Any] = decode(body.get("about", {}), arrays)
     return said
 
 
 def identity(data: bytes) -> dict[str, Any]:
     """The scene's name and identity in the world that a snapshot was taken of."""
-    seen = read(data)["fingerprint"]
+    seen = _body(data)[0]["fingerprint"]
     return {"scene": seen["scene"], **seen["identity"]}
 
 
 def _load_resources(world: World, saved: Mapping[str, Any]) -> None:
     """Load all or none: a resource that refuses its state after others took theirs has them put back."""
     by_name = {cls.__name__: item for cls, item in world.resources.items()}
-    states = {name: decode(state) for name, state in saved.items()}
-    for name, state in states.items():
+    for name, state in saved.items():
         check_state(name, by_name[name], state)
     before: dict[str, Any] = {}
     try:
-        for name, state in states.items():
-            before[name] = encode(resource_state(by_name[name]))
-            load_resource(by_name[name], state)
+        for name, state in saved.items():
+            before[name] = copied(resource_state(by_name[name]))
+            load_resource(by_name[name], copied(state))
     except Exception as error:
         for name, state in before.items():
-            load_resource(by_name[name], decode(state))
+            load_resource(by_name[name], state)
         if isinstance(error, SnapshotError):
             raise
         raise SnapshotError(f"Resource {name} refuses its saved state: {error}") from error
 
 
-def read(data: bytes) -> dict[str, Any]:
-    """The body of a snapshot; SnapshotError when bytes are missing, flipped or of another version."""
-    if len(data) < _HEADER.size:
+def _body(data: bytes) -> tuple[dict[str, Any], list[bytearray]]:
+    """The tree of a snapshot and its arrays; SnapshotError when bytes are missing, flipped or of another version."""
+    if len(data) < PREFIX.size:
         raise SnapshotError(
-            f"The snapshot ends after {len(data)} bytes, inside its {_HEADER.size}-byte header; it was cut off."
+            f"The snapshot ends after {len(data)} bytes, inside its {PREFIX.size}-byte header; it was cut off."
         )
-    magic, version, digest = _HEADER.unpack_from(data)
+    magic, version = PREFIX.unpack_from(data)
     if magic != MAGIC:
         raise SnapshotError(f"These bytes are not a snapshot: they start with {magic!r} instead of {MAGIC!r}.")
+    if version == 1:
+        return _body_of_1(data), []
     if version != FORMAT:
-        raise SnapshotError(f"The snapshot has format version {version}; this program reads version {FORMAT}.")
-    body = data[_HEADER.size :]
-    if hashlib.sha256(body).digest() != digest:
+        raise SnapshotError(f"The snapshot has format version {version}; this program reads versions 1 to {FORMAT}.")
+    parts: list[bytearray] = []
+    try:
+        unpack(data, parts)
+    except Damage as damage:
         raise SnapshotError(
-            f"The snapshot's checksum does not match its {len(body)} bytes: it is truncated or damaged. Use an earlier one."
+            f"The snapshot is damaged at byte {damage.offset}: the block of {_name_of(damage.part, parts)} there "
+            f"{damage.text}. Use an earlier one."
+        ) from None
+    return _unpacked(bytes(parts[0]) if parts else b""), parts[1:]
+
+
+def _name_of(part: int, parts: list[bytearray]) -> str:
+    names = ["the table of contents", *(_unpacked(bytes(parts[0]))["parts"] if parts else ())]
+    return names[part] if part < len(names) else "the end"
+
+
+def _body_of_1(data: bytes) -> dict[str, Any]:
+    """Format 1: one msgpack tree with the arrays inside, behind its SHA-256."""
+    start = PREFIX.size + _DIGEST_OF_1.size
+    if len(data) < start:
+        raise SnapshotError(
+            f"The snapshot ends after {len(data)} bytes, inside its {start}-byte header; it was cut off."
         )
-    unpacked: dict[str, Any] = msgpack.unpackb(body, strict_map_key=False)
-    return unpacked
+    body = data[start:]
+    if hashlib.sha256(body).digest() != data[PREFIX.size : start]:
+        raise SnapshotError(
+            f"The snapshot is damaged behind byte {start}: its checksum does not match the {len(body)} bytes there. "
+            "Use an earlier one."
+        )
+    return _unpacked(body)
+
+
+def _unpacked(body: bytes) -> dict[str, Any]:
+    try:
+        unpacked = msgpack.unpackb(body, strict_map_key=False)
+        if isinstance(unpacked, dict) and {"fingerprint", "resources"} <= unpacked.keys():
+            return unpacked
+    except (ValueError, msgpack.UnpackException):
+        pass
+    raise SnapshotError("The snapshot's table of contents is not one.")
 
 
 def fingerprint(world: World) -> dict[str, Any]:
@@ -232,59 +332,102 @@ def load_resource(item: Any, state: Mapping[str, Any]) -> None:
             setattr(item, name, value)
 
 
-def encode(value: Any) -> Any:
-    """Nested tensors, arrays and plain values as msgpack can carry them; SnapshotError for anything else."""
+def copied(value: Any, into: Any = None) -> Any:
+    """`value` with every tensor and array copied to the host, into those of `into` where they fit.
+
+    SnapshotError for what a snapshot cannot hold.
+    """
+    if isinstance(value, Tensor):
+        if isinstance(into, Tensor) and into.shape == value.shape and into.dtype == value.dtype:
+            return into.copy_(value.detach())
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    if isinstance(value, np.ndarray):
+        if isinstance(into, np.ndarray) and into.shape == value.shape and into.dtype == value.dtype:
+            np.copyto(into, value)
+            return into
+        return np.array(value, order="C")
+    if isinstance(value, Mapping):
+        old = into if isinstance(into, Mapping) else {}
+        return {key: copied(part, old.get(key)) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(copied(part) for part in value)
+    _refuse_foreign(value)
+    return value
+
+
+def _refuse_foreign(value: Any) -> None:
+    whole = isinstance(value, int) and -(2**63) <= value < 2**64
+    if not whole and value is not None and not isinstance(value, (bool, float, str, bytes)):
+        raise SnapshotError(
+            f"A snapshot cannot hold {value!r:.60} ({type(value).__name__}). Declare the field with constant(), or give its resource state() and load()."
+        )
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, (Tensor, np.ndarray)):
+        return int(value.nbytes)
+    if isinstance(value, Mapping):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, (list, tuple)) else 0
+
+
+def encode(value: Any, arrays: "list[tuple[str, memoryview]] | None" = None, name: str = "") -> Any:
+    """Nested tensors, arrays and plain values as msgpack can carry them; SnapshotError for anything else.
+
+    With `arrays`, the bytes of tensors and arrays go there, under `name`, and the tree keeps their numbers.
+    """
+
+    def carried(data: np.ndarray) -> dict[str, Any]:
+        flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        if arrays is None:
+            return {"data": flat.tobytes()}
+        arrays.append((name, flat.data))
+        return {"part": len(arrays) - 1}
+
     if isinstance(value, Tensor):
         flat = value.detach().cpu().contiguous().reshape(-1)
-        data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
-        return {"__tensor__": str(value.dtype).removeprefix("torch."), "shape": list(value.shape), "data": data}
+        dtype = str(value.dtype).removeprefix("torch.")
+        return {"__tensor__": dtype, "shape": list(value.shape), **carried(flat.view(torch.uint8).numpy())}
     if isinstance(value, np.ndarray):
-        return {
-            "__array__": str(value.dtype),
-            "shape": list(value.shape),
-            "data": np.ascontiguousarray(value).tobytes(),
-        }
+        return {"__array__": str(value.dtype), "shape": list(value.shape), **carried(value)}
     if isinstance(value, Mapping):
         if all(isinstance(k, str) and not k.startswith("__") for k in value):
-            return {k: encode(v) for k, v in value.items()}
-        return {"__pairs__": [[encode(k), encode(v)] for k, v in value.items()]}
+            return {k: encode(v, arrays, name) for k, v in value.items()}
+        return {"__pairs__": [[encode(k), encode(v, arrays, name)] for k, v in value.items()]}
     if isinstance(value, tuple):
-        return {"__tuple__": [encode(v) for v in value]}
+        return {"__tuple__": [encode(v, arrays, name) for v in value]}
     if isinstance(value, list):
-        return [encode(v) for v in value]
-    if value is None or isinstance(value, (bool, float, str, bytes)):
-        return value
-    if isinstance(value, int) and -(2**63) <= value < 2**64:
-        return value
-    raise SnapshotError(
-        f"A snapshot cannot hold {value!r:.60} ({type(value).__name__}). Declare the field with constant(), or give its resource state() and load()."
-    )
+        return [encode(v, arrays, name) for v in value]
+    _refuse_foreign(value)
+    return value
 
 
-def decode(value: Any) -> Any:
+def decode(value: Any, arrays: "list[bytearray] | None" = None) -> Any:
     """The inverse of `encode`."""
     if isinstance(value, list):
-        return [decode(v) for v in value]
+        return [decode(v, arrays) for v in value]
     if not isinstance(value, dict):
         return value
-    if "__tensor__" in value:
-        dtype, data = getattr(torch, value["__tensor__"]), bytearray(value["data"])
+    if "__tensor__" in value or "__array__" in value:
+        data = bytearray(value["data"]) if "data" in value else (arrays or [])[value["part"]]
+        if "__array__" in value:
+            return np.frombuffer(data, dtype=np.dtype(value["__array__"])).reshape(value["shape"]).copy()
+        dtype = getattr(torch, value["__tensor__"])
         return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(value["shape"])
-    if "__array__" in value:
-        return np.frombuffer(value["data"], dtype=np.dtype(value["__array__"])).reshape(value["shape"]).copy()
     if "__pairs__" in value:
-        return {decode(k): decode(v) for k, v in value["__pairs__"]}
+        return {decode(k, arrays): decode(v, arrays) for k, v in value["__pairs__"]}
     if "__tuple__" in value:
-        return tuple(decode(v) for v in value["__tuple__"])
-    return {k: decode(v) for k, v in value.items()}
+        return tuple(decode(v, arrays) for v in value["__tuple__"])
+    return {k: decode(v, arrays) for k, v in value.items()}
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: "bytes | Iterable[bytes | memoryview]") -> None:
     """Write whole or not at all: a temporary file beside `path`, fsync, rename; a failure leaves `path` as it was."""
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
-            file.write(data)
+            for piece in (data,) if isinstance(data, bytes) else data:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)

@@ -1,7 +1,7 @@
 """The world: all state of all environments, and nothing else."""
 
 import hashlib
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import attrs
 import torch
@@ -9,6 +9,9 @@ import torch
 from engine.component import Kind, info, kind_of, resource
 from engine.errors import BuildError, did_you_mean, listing
 from engine.table import Table
+
+if TYPE_CHECKING:
+    from engine.snapshot import Snapshot
 
 T = TypeVar("T")
 
@@ -95,17 +98,23 @@ class World:
             for name in info(cls).columns
         }
 
+    def capture(self, into: "Snapshot | None" = None) -> "Snapshot":
+        """Everything the next tick depends on, copied; the memory of `into` is used again. See engine/snapshot.py."""
+        from engine.snapshot import capture
+
+        return capture(self, into)
+
     def snapshot(self) -> bytes:
-        """Everything the next tick depends on, as bytes; see engine/snapshot.py."""
-        from engine.snapshot import save
+        """Everything the next tick depends on, as bytes."""
+        return self.capture().encode()
 
-        return save(self)
-
-    def restore(self, data: bytes, only: "tuple[str, ...] | None" = None) -> None:
+    def restore(
+        self, data: "bytes | Snapshot", only: "tuple[str, ...] | None" = None, *, any_identity: bool = False
+    ) -> None:
         """Copy a snapshot into the existing storage; `only` limits it to the resources of those names."""
         from engine.snapshot import load
 
-        load(self, data, only)
+        load(self, data, only, any_identity=any_identity)
 
 
 def stream_seed(seed: int, name: str) -> int:

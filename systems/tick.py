@@ -35,4 +35,5 @@ TICK = Tick(
     repeat=(TORQUE, STEP),
     begin=BEGIN,
     entry=RESET,
+    finished=RECORD,
 )  # fmt: skip

@@ -106,7 +106,7 @@ def test_a_full_disk_during_a_checkpoint_keeps_the_one_before_and_the_run_goes_o
     assert "checkpoint  checkpoints/iteration_000002.lockstep" in said
     assert Path("run/metrics.jsonl").read_bytes() == Path("whole/metrics.jsonl").read_bytes()
     assert [path.stem for path in checkpoints(Path("run"))] == ["iteration_000002", "iteration_000001"]
-    snapshot.read(checkpoints(Path("run"))[0].read_bytes())
+    snapshot.Snapshot.decode(checkpoints(Path("run"))[0].read_bytes())
 
 
 def test_a_write_that_really_fails_leaves_the_checkpoint_whole_and_no_part() -> None:

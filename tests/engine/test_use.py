@@ -78,7 +78,9 @@ def test_an_exported_policy_says_how_it_was_made_and_brings_its_flags(
 ) -> None:
     assert main(["--export", "run", "--out", "will.lockstep"]) == 0
     data = Path("will.lockstep").read_bytes()
-    assert list(snapshot.read(data)["resources"]) == ["Will"] and str(Path.cwd()) not in str(snapshot.about(data))
+    assert list(snapshot.Snapshot.decode(data).resources) == ["Will"] and str(Path.cwd()) not in str(
+        snapshot.about(data)
+    )
     capsys.readouterr()
     assert main([FILM, "--play", "will.lockstep"]) == 0
     said = capsys.readouterr().out

@@ -1,0 +1,97 @@
+"""Bytes in checksummed blocks, so that damage is found and said where it is.
+
+    file  := magic (8 bytes)  version (u32)  block*  end
+    block := stored length (u32)  raw length (u32)  codec (u8)  last of its part (u8)  digest (16 bytes)  payload
+
+A part is a run of blocks of at most 1 MiB; the end is a block without payload. A digest is the beginning of the
+SHA-256 of the block's number, its head and its payload, so that blocks cannot be lost, doubled or swapped either.
+Numbers are little-endian.
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+PIECE = 1 << 20  # bytes of a block before compression
+PREFIX = struct.Struct("<8sI")
+_HEAD = struct.Struct("<IIBB")
+_DIGEST = 16
+_RAW, _ZLIB, _END = 0, 1, 2
+_SAMPLE = 1 << 14  # bytes that are compressed to see whether it pays
+_WORTH = 0.5  # zlib is slower than a disk: only what shrinks to half is compressed
+
+
+@attrs.frozen
+class Damage(Exception):
+    """Bytes that are not what was written: `text` says what is wrong at `offset`, in part `part`."""
+
+    offset: int
+    part: int
+    text: str
+
+
+def pack(magic: bytes, version: int, parts: Iterable["bytes | memoryview"]) -> Iterator["bytes | memoryview"]:
+    """The file, piece by piece; the heavy work of each (hash, compress) lets other threads run."""
+    yield PREFIX.pack(magic, version)
+    number = 0
+    for part in parts:
+        view = memoryview(part).cast("B")
+        for start in range(0, max(len(view), 1), PIECE):
+            raw = view[start : start + PIECE]
+            codec, payload = _squeezed(raw)
+            head = _HEAD.pack(len(payload), len(raw), codec, start + PIECE >= len(view))
+            yield head + _digest(number, head, payload)
+            yield payload
+            number += 1
+    head = _HEAD.pack(0, 0, _END, 1)
+    yield head + _digest(number, head, b"")
+
+
+def unpack(data: bytes, found: list[bytearray]) -> None:
+    """Append the parts behind the prefix of `data` to `found`; raises Damage, with `found` holding the whole ones."""
+    view, offset, number, part = memoryview(data), PREFIX.size, 0, bytearray()
+    while True:
+        start = offset
+        offset += _HEAD.size + _DIGEST
+        if offset > len(view):
+            raise _cut(view, start, found)
+        head = bytes(view[start : start + _HEAD.size])
+        stored, raw, codec, last = _HEAD.unpack(head)
+        payload = view[offset : offset + stored]
+        if codec <= _END and len(payload) < stored:
+            raise _cut(view, start, found)
+        if _digest(number, head, payload) != view[start + _HEAD.size : offset]:
+            raise Damage(start, len(found), "does not match its checksum")
+        offset += stored
+        number += 1
+        if codec == _END:
+            break
+        part += zlib.decompressobj().decompress(payload, raw) if codec == _ZLIB else payload
+        if last:
+            found.append(part)
+            part = bytearray()
+    if offset != len(view):
+        raise Damage(offset, len(found), f"is followed by {len(view) - offset} bytes that do not belong to it")
+
+
+def _cut(view: memoryview, start: int, found: list[bytearray]) -> Damage:
+    return Damage(start, len(found), f"is cut off: the file ends at byte {len(view)}")
+
+
+def _squeezed(raw: memoryview) -> tuple[int, "bytes | memoryview"]:
+    """The codec that pays for this block, and its payload."""
+    middle = max(0, len(raw) - _SAMPLE) // 2
+    sample = raw[middle : middle + _SAMPLE]
+    if len(zlib.compress(sample, 1)) > _WORTH * len(sample):
+        return _RAW, raw
+    packed = zlib.compress(raw, 1)
+    return (_ZLIB, packed) if len(packed) < len(raw) else (_RAW, raw)
+
+
+def _digest(number: int, head: bytes, payload: "bytes | memoryview") -> bytes:
+    digest = hashlib.sha256(struct.pack("<Q", number) + head)
+    digest.update(payload)
+    return digest.digest()[:_DIGEST]
