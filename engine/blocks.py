@@ -21,6 +21,7 @@ _HEAD = struct.Struct("<IIBB")
 _DIGEST = 16
 _RAW, _ZLIB, _END = 0, 1, 2
 _SAMPLE = 1 << 14  # bytes that are compressed to see whether it pays
+_SMALL = 256  # bytes that are not worth the trouble
 _WORTH = 0.5  # zlib is slower than a disk: only what shrinks to half is compressed
 
 
@@ -83,6 +84,8 @@ def _cut(view: memoryview, start: int, found: list[bytearray]) -> Damage:
 
 def _squeezed(raw: memoryview) -> tuple[int, "bytes | memoryview"]:
     """The codec that pays for this block, and its payload."""
+    if len(raw) < _SMALL:
+        return _RAW, raw
     middle = max(0, len(raw) - _SAMPLE) // 2
     sample = raw[middle : middle + _SAMPLE]
     if len(zlib.compress(sample, 1)) > _WORTH * len(sample):

@@ -378,16 +378,17 @@ def encode(value: Any, arrays: "list[tuple[str, memoryview]] | None" = None, nam
     """
 
     def carried(data: np.ndarray) -> dict[str, Any]:
-        flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
         if arrays is None:
-            return {"data": flat.tobytes()}
-        arrays.append((name, flat.data))
+            return {"data": data.tobytes()}
+        flat = np.ascontiguousarray(data).reshape(-1)
+        arrays.append((name, flat.view(np.uint8).data if flat.size else memoryview(b"")))
         return {"part": len(arrays) - 1}
 
     if isinstance(value, Tensor):
         flat = value.detach().cpu().contiguous().reshape(-1)
         dtype = str(value.dtype).removeprefix("torch.")
-        return {"__tensor__": dtype, "shape": list(value.shape), **carried(flat.view(torch.uint8).numpy())}
+        data = (flat.view(torch.uint8) if flat.numel() else torch.empty(0, dtype=torch.uint8)).numpy()
+        return {"__tensor__": dtype, "shape": list(value.shape), **carried(data)}
     if isinstance(value, np.ndarray):
         return {"__array__": str(value.dtype), "shape": list(value.shape), **carried(value)}
     if isinstance(value, Mapping):

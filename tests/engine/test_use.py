@@ -105,7 +105,10 @@ BAD = {
     "no film": ([TOY, "--play"], "The scene 'toy' has no film, so there is nothing to --play."),
     "garbage": ([FILM, "--play", "garbage"], "garbage: These bytes are not a snapshot"),
     "empty": ([FILM, "--play", "empty"], "empty: The snapshot ends after 0 bytes"),
-    "torn": ([FILM, "--play", "torn"], "torn: The snapshot's checksum does not match"),
+    "torn": (
+        [FILM, "--play", "torn"],
+        "torn: The snapshot is damaged at byte ",
+    ),
     "other scene": (
         [FILM, "--play", "will.lockstep", "--name", "dance"],
         "will.lockstep was trained in the scene 'film', but this is 'dance'; name that scene.",
