@@ -11,6 +11,7 @@ class Episode:
     """Progress of the current episode of each row."""
 
     step: Tensor = column(dtype=torch.int64, unit="control steps")
+    began: Tensor = column(dtype=torch.int64, unit="tick", doc="behind which the episode began")
     reward_sums: Tensor = column("reward", doc="weighted reward of each term so far, × dt")
 
 

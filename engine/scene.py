@@ -16,6 +16,7 @@ from engine.bundle import Bundle, Concatenation, Deferred, Term
 from engine.check import check_schedule
 from engine.component import Kind, Labels, assemble, info, kind_of, make, num_bytes
 from engine.errors import BuildError, SceneError, did_you_mean, listing
+from engine.observed import Ends, Vital, find_ends, find_vitals
 from engine.schedule import Schedule, Tick, addresses, make_schedule
 from engine.table import Table
 from engine.world import Clock, World, stream_seed
@@ -52,11 +53,13 @@ class Scene:
 
 @attrs.define(eq=False)
 class Simulation:
-    """A world and the schedule that moves it."""
+    """A world, the schedule that moves it, and by table what its bundles declare for those who watch."""
 
     scene: Scene
     world: World
     schedule: Schedule
+    ends: dict[str, Ends] = attrs.field(factory=dict)
+    vitals: dict[str, list[Vital]] = attrs.field(factory=dict)
 
     def run(self, ticks: int = 1) -> None:
         """Run whole ticks; the very first one enters at the tick's entry phase."""
@@ -96,7 +99,8 @@ def build(
     schedule = make_schedule(world, scene.tick, scene.bundles, skip)
     if check:
         check_schedule(schedule)
-    return Simulation(scene, world, schedule)
+    placed = [(bundle, homes[bundle.name].name) for bundle in scene.bundles]
+    return Simulation(scene, world, schedule, find_ends(placed, world), find_vitals(placed, world))
 
 
 def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:

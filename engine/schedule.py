@@ -9,7 +9,7 @@ import attrs
 import torch
 
 from engine.access import Parameter, Signature, Terms
-from engine.bundle import Bundle, System
+from engine.bundle import Bundle, System, Term
 from engine.component import Kind, kind_of
 from engine.condition import AnyRow, bind_condition
 from engine.errors import BuildError, did_you_mean, listing
@@ -200,17 +200,27 @@ def _check_lengths(system: System, home: str, world: World) -> None:
             )
 
 
+def accessed(signature: Signature, table: str, world: World, tables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The components (of `table`, or of the one that `tables` says) and resources that a signature names."""
+    values: dict[str, Any] = {}
+    for parameter in signature.parameters:
+        if kind_of(parameter.type) is Kind.RESOURCE:
+            values[parameter.name] = world.resource(parameter.type)
+        else:
+            values[parameter.name] = world.component(parameter.type, (tables or {}).get(parameter.name, table))
+    return values
+
+
+def bind_term(each: Term, table: str, world: World) -> Callable[[], torch.Tensor]:
+    """A term that no system fuses, as a call without arguments, on one table."""
+    return partial(each.function, **accessed(each.signature, table, world), **each.constants)
+
+
 def bind(system: System, table: str, world: World, name: str) -> Callable[[], None]:
     """The system as a call without arguments, on one table."""
 
     def arguments(signature: Signature) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for parameter in signature.parameters:
-            if kind_of(parameter.type) is Kind.RESOURCE:
-                values[parameter.name] = world.resource(parameter.type)
-            else:
-                values[parameter.name] = world.component(parameter.type, system.tables.get(parameter.name, table))
-        return values
+        return accessed(signature, table, world, system.tables)
 
     values = arguments(system.signature)
     if system.signature.rng:

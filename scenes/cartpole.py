@@ -91,6 +91,7 @@ def balancing(rows: int, *learner: Bundle, **more: Any) -> Scene:
         components=[Cart],
         systems={STEP: [system(push)], RESET: [system(start_over, when=any_row(Rewritten, "rows"))]},
         axes={"dof": ("force",)},  # the policy's action is this one number
+        vitals=sight(),
     )
     goal = task(
         observations=sight(),

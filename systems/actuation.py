@@ -13,6 +13,7 @@ from components.robot import DofState, Robot
 from engine import Bundle, Rng, System, Write, any_row, push_history, put_rows, system
 from engine.errors import SceneError
 from systems.tick import ACTUATE, BEGIN, RESET, TORQUE
+from systems.vitals import control_vitals
 
 Controller = Literal["servo", "P", "V", "T"]
 
@@ -159,4 +160,10 @@ def actuation(
         systems[TORQUE] = [
             system(compute_torque, controller=controller, dt=dt, noisy=torque_noise > 0, limited=limited)
         ]
-    return Bundle("actuation", components=components, systems=systems, axes={"delay": latency[1] + 1})
+    return Bundle(
+        "actuation",
+        components=components,
+        systems=systems,
+        axes={"delay": latency[1] + 1},
+        vitals=control_vitals(explicit=controller != "servo"),
+    )

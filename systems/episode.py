@@ -17,7 +17,7 @@ from torch import Tensor
 from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Rewritten, SoftLimits
 from components.motion import MotionFar
 from components.observation import ObservationNoise
-from engine import Bundle, Rng, System, Write, any_row, deferred, first_tick, put_rows, system
+from engine import Bundle, Clock, Endings, Rng, System, Write, any_row, deferred, first_tick, put_rows, system
 from engine.bundle import Deferred
 from engine.errors import SceneError
 from systems.tick import BEGIN, RECORD, RESET, SENSE
@@ -46,9 +46,10 @@ def mark_rewritten(done: Done, rewritten: Write[Rewritten]) -> None:
     rewritten.rows.copy_(done.ended)
 
 
-def reset_episode(done: Done, episode: Write[Episode]) -> None:
+def reset_episode(done: Done, clock: Clock, episode: Write[Episode]) -> None:
     """Start ended rows at step 0 with nothing earned."""
     put_rows(episode.step, done.ended, 0)
+    put_rows(episode.began, done.ended, clock.tick)
     put_rows(episode.reward_sums, done.ended, 0.0)
 
 
@@ -81,6 +82,7 @@ def episode(*, seconds: float = 10.0, dt: float = 0.02, spread: bool = True) -> 
         "episode",
         components=[Episode, Done, Rewritten],
         systems={BEGIN: [system(mark_all_done)], SENSE: [system(count_step)], RESET: resets},
+        endings=Endings(Done, ended="ended", failed="terminated", reason="reason", began=(Episode, "began")),
     )
 
 

@@ -10,6 +10,7 @@ from engine import Bundle, System, Write, any_row, put_rows, system
 from systems.constants import indices, vector
 from systems.quaternion import multiply, rotate, to_matrix
 from systems.tick import REFRESH, RESET, SENSE
+from systems.vitals import base_vitals
 
 
 def derive_base_frame(
@@ -93,6 +94,7 @@ def kinematics(
         "kinematics",
         components=[BaseFrame, Contact] if feet else [BaseFrame],
         systems={SENSE: sense, REFRESH: refresh},
+        vitals=base_vitals(),
     )
 
 

@@ -11,6 +11,7 @@ from systems.rewards import rewards as add_up
 from systems.terminations import draw_chance
 from systems.terminations import terminations as judge
 from systems.tick import REWARD, TERMINATE
+from systems.vitals import task_vitals
 
 
 def task(
@@ -45,4 +46,5 @@ def task(
         resources=seen.resources,
         systems=systems,
         axes={"reward": tuple(rewards), "termination": tuple(terminations), **seen.axes},
+        vitals=task_vitals(),
     )

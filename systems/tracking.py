@@ -37,6 +37,7 @@ from systems.observations import ACTOR, CRITIC
 from systems.quaternion import difference, to_columns, turn, turn_by_euler, yaw
 from systems.task import task
 from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, SENSE
+from systems.vitals import tracking_vitals
 
 Triple = tuple[float, float, float]
 
@@ -296,4 +297,5 @@ def tracking(
             "viewed": (*robot.tracked_bodies, "target"),
             **common.axes,
         },
+        vitals={**tracking_vitals(), **common.vitals},
     )

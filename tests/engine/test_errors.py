@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.errors import AccessError, BuildError, LockstepError, SceneError, SnapshotError, did_you_mean, listing
+from engine.errors import AccessError, BuildError, LockstepError, SceneError, SnapshotError, WireError, did_you_mean, listing
 
 
 def test_near_misses_are_named_closest_first():
@@ -29,6 +29,6 @@ def test_long_listings_are_cut():
     assert listing([]) == ""
 
 
-@pytest.mark.parametrize("kind", [AccessError, BuildError, SceneError, SnapshotError])
+@pytest.mark.parametrize("kind", [AccessError, BuildError, SceneError, SnapshotError, WireError])
 def test_every_error_is_a_lockstep_error(kind: type[Exception]):
     assert issubclass(kind, LockstepError)

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Rewritten, SoftLimits
 from components.motion import MotionFar
 from components.observation import ObservationNoise
+from engine import Clock
 from engine.errors import SceneError
 from systems import episode as ep
 from systems.tick import RECORD, RESET
@@ -32,8 +33,9 @@ def test_the_first_tick_sends_every_row_through_reset_without_blame():
 def test_steps_are_counted_and_ended_rows_start_over():
     episode = Episode.make(2, AXES, step=[4, 9], reward_sums=1.5)
     ep.count_step(episode)
-    ep.reset_episode(Done.make(2, AXES, ended=[False, True]), episode)
+    ep.reset_episode(Done.make(2, AXES, ended=[False, True]), Clock(tick=7, begun=True), episode)
     assert episode.step.tolist() == [5, 0]
+    assert episode.began.tolist() == [0, 7]
     assert episode.reward_sums.tolist() == [[1.5, 1.5], [0.0, 0.0]]
 
 
