@@ -1,5 +1,6 @@
 """The simulator behind the robot table."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ class Physics:
         """Hidden state that the root and joint columns do not show."""
         state: dict[str, Any] = self.backend.state()
         return state
+
+    def focus(self, rows: Sequence[int] | None) -> None:
+        """Simulate these rows only, for whoever looks at nothing else; the others stand still. None: all."""
+        self.backend.focus(rows)
 
     def load(self, state: dict[str, Any]) -> None:
         """Put hidden state back."""

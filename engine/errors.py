@@ -28,6 +28,10 @@ class WireError(LockstepError):
     """Bytes that are no frame or no recording, or a value that a frame cannot carry."""
 
 
+class ReplayError(LockstepError):
+    """A tick or row that cannot be gone back to."""
+
+
 def did_you_mean(word: str, known: Iterable[str], count: int = 3) -> str:
     """' Did you mean a or b or c?' for the names closest to `word`; '' when none is near."""
     names = sorted(set(known))

@@ -29,7 +29,8 @@ class Scene:
     `identity` is what a snapshot must agree on besides the tables (robot, clips, …). What follows is optional:
     `report` turns a world into the numbers of one learning iteration, and `titles` says what they are, in words with a
     unit, by name or by 'group/' (numbers with the same title share a panel of curve.png). `evaluate` measures a trained
-    world, `film` shows one, `policy` is a trained one that comes with the scene; see engine/run.py.
+    world, `film` shows one, `policy` is a trained one that comes with the scene; see engine/run.py. `film_episode`
+    films the columns (by address, one sample per tick) that engine/replay.py re-creates of a row.
     """
 
     tables: Sequence[Table]
@@ -40,6 +41,7 @@ class Scene:
     report: Callable[[World], dict[str, float]] | None = None
     evaluate: Callable[..., dict[str, Any]] | None = None
     film: Callable[..., Mapping[str, str]] | None = None
+    film_episode: Callable[[Mapping[str, Any], Path], Mapping[str, str]] | None = None
     policy: Path | None = None
     titles: Mapping[str, str] = attrs.field(factory=dict)
     panel: Sequence[str] = ()

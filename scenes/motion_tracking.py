@@ -15,7 +15,7 @@ from systems.actuation import actuation
 from systems.clips import BUILT_IN
 from systems.evaluation import evaluation, summarise
 from systems.film import LONGEST
-from systems.footage import MOST_TAKES, film_of, footage
+from systems.footage import MOST_TAKES, film_columns, film_of, footage
 from systems.motion import build_library
 from systems.motion_files import read_clips
 from systems.observations import group_terms
@@ -176,6 +176,10 @@ def scene(
         simulation.run(frames + 1)  # the first tick only places the robot
         return film_of(simulation.world, path, description, library, fps=1 / dt, progress=progress)
 
+    def film_episode(columns: Mapping[str, Any], path: Path) -> dict[str, str]:
+        """Film one row's episode, the reference as its ghost."""
+        return film_columns(columns, path, description, library, table="robot", fps=1 / dt)
+
     def report(world: World) -> dict[str, float]:
         return counts.report(world, dt)
 
@@ -202,6 +206,7 @@ def scene(
         report=report,
         evaluate=evaluate,
         film=film,
+        film_episode=film_episode,
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
         titles=counts.titles(dt),
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),

@@ -1,9 +1,12 @@
 """Keeps the first episode of every row, and cuts takes of a film from it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from components.episode import Done
 from components.footage import Footage
@@ -105,3 +108,42 @@ def film_of(
         far, local = (1e3 * float(errors[shown].mean()) for errors in (kept.far, kept.local))
         seen["error"] = f"{far:.0f} mm global, {local:.0f} mm local, mean over the film"
     return {**seen, "pictures": how}
+
+
+def film_columns(
+    columns: Mapping[str, Any],
+    path: Path,
+    description: RobotDescription,
+    library: MotionLibrary,
+    *,
+    table: str,
+    fps: float,
+) -> dict[str, str]:
+    """Film one episode from its columns (T, ...) by address; what is seen, by name.
+
+    The clip's cursor is always one step ahead, so the reference of the robot's instant lies `1 / fps` before it.
+    Raises as `systems.film.write_film`.
+    """
+    from systems.physics.stage import build_stage
+
+    def kept(address: str) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(columns[f"{table}.{address}"]))
+
+    clips, times = kept("MotionCursor.clip"), kept("MotionCursor.time") - 1.0 / fps
+    place, facing, _, _, joints, _ = sample_root_and_dofs(library, clips, times)
+    robot = torch.cat((kept("RootState.position"), kept("RootState.rotation"), kept("DofState.position")), -1)
+    clip = int(clips[0])
+    lines = [
+        (library.names[clip], f"{time:.2f} / {float(library.seconds[clip]):.2f} s", f"root {1e3 * far:.0f} mm off")
+        for time, far in zip(times.tolist(), (robot[:, :3] - place).norm(dim=-1).tolist(), strict=True)
+    ]
+    failed = bool(kept("Done.terminated")[-1]) and len(robot) > 1
+    take = Take(
+        name=library.names[clip],
+        robot=robot.double().numpy(),
+        ghost=torch.cat((place, facing, joints), -1).double().numpy(),
+        captions=tuple(lines),
+        ending="failed" if failed else "",
+    )
+    how = write_film(path, build_stage(description, size=SIZE), [take], fps=fps, size=SIZE)
+    return {"shown": f"{take.name} from {float(times[0]):.2f} s to {float(times[-1]):.2f} s", "pictures": how}

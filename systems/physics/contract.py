@@ -5,7 +5,7 @@ row's own origin; velocities of body frame origins in world axes; joints and bod
 A backend converts; nobody else may.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
@@ -66,6 +66,10 @@ class Backend(Protocol):
         foot_friction (rows,) sliding coefficient; body_mass (rows, body) kg, inertia follows;
         body_com (rows, body, 3) m in the body frame; stiffness, damping (rows, dof) of the joint servo.
         """
+        ...
+
+    def focus(self, rows: Sequence[int] | None) -> None:
+        """Let steps move these rows only, to the same bytes as among all; the others stand still. None: all."""
         ...
 
     def state(self) -> dict[str, Any]:

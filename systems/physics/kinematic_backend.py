@@ -1,6 +1,6 @@
 """No dynamics: joints go where they are told, the root stays where it was put. Plays motions; tests use it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,6 +67,9 @@ class KinematicBackend:
 
     def change(self, quantity: Quantity, rows: Tensor, value: Tensor) -> None:
         """Mass, friction and gains make no difference without dynamics."""
+
+    def focus(self, rows: Sequence[int] | None) -> None:
+        """There is no work to spare."""
 
     def state(self) -> dict[str, Any]:
         """Nothing is hidden."""

@@ -4,7 +4,7 @@ The batch keeps one float64 row of integration state per simulation; our columns
 field is converted with one copy. Results do not depend on the number of threads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mujoco
@@ -70,6 +70,7 @@ class MujocoBackend:
         self._stale = False
         self._moved: np.ndarray | None = None  # rows that changed since bodies were last copied out; None: all
         self._told: BodyState | None = None  # the columns they were copied to
+        self._focus: np.ndarray | None = None  # the rows that are stepped; None: all
         self._qpos[:, 2] = model.robot.default_height
         self._qpos[:, 7:] = model.robot.default_position.numpy()
         self._sound = self._batch.state.copy()
@@ -169,6 +170,10 @@ class MujocoBackend:
             with quiet():
                 self._batch.set_const(picked)
 
+    def focus(self, rows: Sequence[int] | None) -> None:
+        """Step these rows only."""
+        self._focus = None if rows is None else np.array(sorted(rows), np.int64)
+
     def state(self) -> dict[str, Any]:
         """Integration state, last forces and counts, and per-row model constants."""
         names = sorted({name for names in _FIELDS.values() for name in names})
@@ -207,7 +212,7 @@ class MujocoBackend:
     def _advance(self, substeps: int, stage: int, failed: np.ndarray) -> None:
         try:
             with quiet():
-                self._batch.step(nstep=substeps, stage=stage)
+                self._batch.step(self._focus, nstep=substeps, stage=stage)
         except SimulationError as error:
             failed[error.ids] = True
 

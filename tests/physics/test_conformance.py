@@ -115,3 +115,22 @@ def test_kinematic_backend_plays_what_is_written_into_the_columns() -> None:
     rows.refresh()
     assert_close(rows.bodies.position[0], torch.tensor([[4.0, 0.0, 1.0], [4.0, 0.0, 1.0]]))
     assert not rows.forces.force.any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_row_moves_to_the_same_bytes_when_only_it_is_simulated(backend: str) -> None:
+    everyone, alone = (make_rows(3, backend=backend) for _ in range(2))
+    alone.backend.focus([1])
+    for tick in range(6):
+        for rows in (everyone, alone):
+            target = rows.model.robot.default_position + 0.1 * tick * torch.tensor([[1.0], [-1.0], [0.5]])
+            rows.tick(target)
+    for part, other in ((everyone.root, alone.root), (everyone.dofs, alone.dofs), (everyone.bodies, alone.bodies)):
+        for name, column in vars(part).items():
+            assert torch.equal(column[1], getattr(other, name)[1])
+    if backend == "mujoco":
+        assert not torch.equal(everyone.dofs.position[0], alone.dofs.position[0])
+    alone.backend.focus(None)
+    before = alone.dofs.position.clone()
+    alone.tick(alone.model.robot.default_position.expand_as(before) + 0.3)
+    assert (alone.dofs.position != before).any(-1).all()
