@@ -24,6 +24,10 @@ class SnapshotError(LockstepError):
     """Snapshot bytes that are damaged or belong to another world."""
 
 
+class BreakError(LockstepError):
+    """A break expression that cannot be understood."""
+
+
 class WireError(LockstepError):
     """Bytes that are no frame or no recording, or a value that a frame cannot carry."""
 

@@ -151,7 +151,8 @@ def _write(
     try:
         home.mkdir(parents=True, exist_ok=True)
         with open(home / "columns.npz", "wb") as file:
-            np.savez_compressed(file, **{"tick": episode.ticks, **episode.columns})
+            arrays: dict[str, Any] = {"tick": episode.ticks, **episode.columns}
+            np.savez_compressed(file, **arrays)
         seen["columns"] = str(home / "columns.npz")
         if not given.no_plots:
             seen["plots"] = f"{draw(home / 'plots', episode)} pictures in {home / 'plots'}"
