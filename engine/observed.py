@@ -59,7 +59,8 @@ def _ends(bundle: Bundle, table: str, world: World) -> Ends:
     assert said is not None
     ended = _column(bundle, table, world, said.component, said.ended, "ended")
     failed = _column(bundle, table, world, said.component, said.failed, "failed") if said.failed else ended
-    reason, labels = None, ("ended",)
+    reason: Tensor | None = None
+    labels: Labels = ("ended",)
     if said.reason:
         reason = _column(bundle, table, world, said.component, said.reason, "reason")
         axis = info(said.component).columns[said.reason].axes[0]
@@ -75,9 +76,7 @@ def _column(bundle: Bundle, table: str, world: World, component: type, name: str
         raise BuildError(f"{where}, which the table lacks. Add the component to the bundle.")
     known = info(component).columns
     if name not in known:
-        raise BuildError(
-            f"{where}.{name}, but {component.__name__} has {listing(known)}.{did_you_mean(name, known)}"
-        )
+        raise BuildError(f"{where}.{name}, but {component.__name__} has {listing(known)}.{did_you_mean(name, known)}")
     column: Tensor = getattr(world.components[table, component], name)
     fits = column.dtype in (torch.int32, torch.int64) if role == "began" else column.dtype == torch.bool
     if not fits or column.dim() != (2 if role == "reason" else 1):

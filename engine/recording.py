@@ -25,6 +25,7 @@ MAGIC = b"ENGREC1\n"
 _CHECK = struct.Struct(">I")
 _TRAILER = struct.Struct(">8sQI")
 _END = b"ENGEND1\n"
+_LIMITS = Limits()
 _HEAD = LENGTH.size + _CHECK.size
 TERMINAL, END, TORN = 0, 1, 2
 """When a sample was taken: behind the phase `Tick.finished`, at the end of a tick, in the middle of one that failed."""
@@ -44,7 +45,7 @@ class RecordingWriter:
     def create(cls, path: Path, schema: Mapping[str, Any]) -> Self:
         """A new file that begins with the schema; replaces one that is there."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = cls(path, open(path, "wb", buffering=0))
+        writer = cls(path, open(path, "wb", buffering=0))  # noqa: SIM115 - open until closed
         try:
             writer._put(MAGIC)
             writer.append(schema)
@@ -60,10 +61,12 @@ class RecordingWriter:
         Raises WireError for a file that is no recording.
         """
         recording = Recording.open(path)
-        kept = [r for r in recording.records[1:] if r.message["t"] != "index" and _last_tick(r.message) <= through]
-        later = [r for r in recording.records[1:] if r not in kept]
-        end = later[0].offset if later else recording.records[-1].end
-        writer = cls(path, open(path, "r+b", buffering=0))
+        end = recording.records[0].end
+        for record in recording.records[1:]:
+            if record.message["t"] == "index" or _last_tick(record.message) > through:
+                break
+            end = record.end
+        writer = cls(path, open(path, "r+b", buffering=0))  # noqa: SIM115 - open until closed
         writer.file.truncate(end)
         writer.file.seek(end)
         writer.size = end
@@ -141,7 +144,7 @@ class Recording:
     lost: str
 
     @classmethod
-    def open(cls, path: "str | Path", limits: Limits = Limits()) -> Self:
+    def open(cls, path: "str | Path", limits: Limits = _LIMITS) -> Self:
         """Read a file; WireError when it is no recording, or its schema is damaged; OSError when it cannot be read."""
         path = Path(path)
         data = path.read_bytes()
@@ -149,7 +152,9 @@ class Recording:
             raise WireError(f"{path} is not a recording: it starts with {data[: len(MAGIC)]!r} instead of {MAGIC!r}.")
         records, lost = _read(data, limits)
         if not records or records[0].message["t"] != "schema":
-            raise WireError(f"{path} is not a recording that can be read: its schema is missing; {lost or 'it has none'}.")
+            raise WireError(
+                f"{path} is not a recording that can be read: its schema is missing; {lost or 'it has none'}."
+            )
         column_ids(records[0].message)
         return cls(path, records, not lost, lost)
 
@@ -163,9 +168,9 @@ class Recording:
         """Every message between schema and index."""
         return [record.message for record in self.records[1:] if record.message["t"] != "index"]
 
-    def of(self, kind: str, **fields: Any) -> Iterator[dict[str, Any]]:
+    def of(self, t: str, /, **fields: Any) -> Iterator[dict[str, Any]]:
         """The messages of a type that have these fields: of("data", sub="trace")."""
-        return (m for m in self.frames if m["t"] == kind and all(m.get(k) == v for k, v in fields.items()))
+        return (m for m in self.frames if m["t"] == t and all(m.get(k) == v for k, v in fields.items()))
 
     def trace(self, row: int, addresses: "list[str] | None" = None, sub: str = "trace") -> Trace:
         """What was recorded of one row, by column address; all columns without `addresses`.

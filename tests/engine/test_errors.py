@@ -2,7 +2,16 @@
 
 import pytest
 
-from engine.errors import AccessError, BuildError, LockstepError, SceneError, SnapshotError, WireError, did_you_mean, listing
+from engine.errors import (
+    AccessError,
+    BuildError,
+    LockstepError,
+    SceneError,
+    SnapshotError,
+    WireError,
+    did_you_mean,
+    listing,
+)
 
 
 def test_near_misses_are_named_closest_first():
