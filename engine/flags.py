@@ -65,6 +65,7 @@ PLACES = (
     Flag(
         "play", Path | None, None, "only film this run folder, checkpoint or exported policy; alone: the scene's", True
     ),
+    Flag("record", str | None, None, "keep the recent past of these rows, such as 0-15 or 3,17 (alone: of 16)", True),
     Flag("export", Path | None, None, "only write the policy of this run folder or checkpoint to the file --out"),
 )
 SWITCHES = {

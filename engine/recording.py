@@ -61,9 +61,11 @@ class RecordingWriter:
         Raises WireError for a file that is no recording.
         """
         recording = Recording.open(path)
-        kept = [r for r in recording.records[1:] if r.message["t"] != "index" and _last_tick(r.message) <= through]
-        later = [r for r in recording.records[1:] if r not in kept]
-        end = later[0].offset if later else recording.records[-1].end
+        end = recording.records[0].end
+        for record in recording.records[1:]:
+            if record.message["t"] == "index" or _last_tick(record.message) > through:
+                break
+            end = record.end
         writer = cls(path, open(path, "r+b", buffering=0))  # noqa: SIM115 - open until closed
         writer.file.truncate(end)
         writer.file.seek(end)
@@ -166,9 +168,9 @@ class Recording:
         """Every message between schema and index."""
         return [record.message for record in self.records[1:] if record.message["t"] != "index"]
 
-    def of(self, kind: str, **fields: Any) -> Iterator[dict[str, Any]]:
+    def of(self, t: str, /, **fields: Any) -> Iterator[dict[str, Any]]:
         """The messages of a type that have these fields: of("data", sub="trace")."""
-        return (m for m in self.frames if m["t"] == kind and all(m.get(k) == v for k, v in fields.items()))
+        return (m for m in self.frames if m["t"] == t and all(m.get(k) == v for k, v in fields.items()))
 
     def trace(self, row: int, addresses: "list[str] | None" = None, sub: str = "trace") -> Trace:
         """What was recorded of one row, by column address; all columns without `addresses`.

@@ -14,11 +14,11 @@ import numpy as np
 from engine.condition import Every, FirstTick
 from engine.errors import ReplayError, SnapshotError
 from engine.observed import Ends
-from engine.recorder import row_digest, traced_columns
 from engine.run_folder import CHECKPOINT, Lines, checkpoints
 from engine.scene import Simulation
 from engine.schedule import Entry, Schedule
 from engine.snapshot import Snapshot
+from engine.trace import row_digest, traced_columns
 from engine.world import World
 
 Pair = tuple[int, int]

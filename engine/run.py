@@ -25,6 +25,7 @@ from engine.run_folder import Origin, RunFolder, refuse_unusable
 from engine.scene import Scene, Simulation, build
 from engine.schedule import addresses
 from engine.use import PROGRAM, print_facts
+from engine.watch import Watch, rows_to_record
 from engine.world import World
 
 SHARE_OF_PHASE = {
@@ -283,6 +284,7 @@ def _train(plan: Plan, console: Any) -> int:
     try:
         simulation = plan.build()
         plan.run["iterations"] = plan.run["iterations"] or simulation.scene.iterations
+        recorded = rows_to_record(plan.given.get("record"), simulation)
         start = _restore(plan, origin, simulation, warn) if origin else None
         folder = reopened or RunFolder.create(plan.given.get("out"), simulation.scene.name, warn)
         folder.keep = plan.run["keep"]
@@ -294,6 +296,8 @@ def _train(plan: Plan, console: Any) -> int:
                 elif origin.folder is not None:
                     folder.take_rows(origin.folder, iteration)
             folder.write_json("config.json", configuration(plan, simulation, origin))
+            resumed = origin.folder if origin is not None else None
+            watch = Watch.begin(simulation, folder.path, warn, recorded, resumed)
         except OSError as error:
             raise SceneError(f"{folder.path} cannot be written to ({error.strerror or error}).") from None
     except BaseException:
@@ -301,7 +305,7 @@ def _train(plan: Plan, console: Any) -> int:
             folder.close() if folder is reopened else folder.abandon()
         raise
     try:
-        return Training(plan, simulation, folder, console, warn).run()
+        return Training(plan, simulation, folder, console, warn, watch).run()
     finally:
         folder.close()
 
@@ -388,6 +392,7 @@ class Training:
     folder: RunFolder
     console: Any
     warn: Relay
+    watch: Watch
     stop: Stop = attrs.field(factory=Stop)
     origin_of_time: float = 0.0
     began: float = 0.0
@@ -425,7 +430,7 @@ class Training:
         times = self.folder.timing.rows()
         self.origin_of_time = time.perf_counter() - (times[-1]["elapsed"] if times else 0.0)
         with self.stop.listening():
-            with panel.shown():
+            with panel.shown(), self.watch.looking():
                 self._loop(panel, total * self.length)
                 self._save()
             self.folder.draw_curve()
@@ -482,6 +487,7 @@ class Training:
         return {**{name: value / whole for name, value in shares.items()}, "by_phase": phases, "by_system": systems}
 
     def _save(self) -> None:
+        self.watch.flush()
         clock = self.world.clock
         if (
             clock.begun

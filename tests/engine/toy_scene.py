@@ -9,6 +9,8 @@ from torch import Tensor
 
 from engine import (
     Bundle,
+    Clock,
+    Endings,
     Rng,
     Scene,
     Tick,
@@ -25,9 +27,10 @@ from engine import (
     signal,
     system,
     table,
+    term,
 )
 
-TICK = Tick(phases=("STEP", "SENSE", "RESET", "REFRESH", "LEARN"), repeat=("STEP",), entry="RESET")
+TICK = Tick(phases=("STEP", "SENSE", "RESET", "REFRESH", "LEARN"), repeat=("STEP",), entry="RESET", finished="SENSE")
 
 
 @component
@@ -49,6 +52,14 @@ class Ended:
     """Rows that went too far."""
 
     rows: Tensor = column(dtype=torch.bool)
+    side: Tensor = column("side", dtype=torch.bool, doc="on which side of home")
+
+
+@component
+class Walk:
+    """When each row set out."""
+
+    began: Tensor = column(dtype=torch.int64, unit="tick")
 
 
 @resource
@@ -62,6 +73,7 @@ class Count:
 def mark(ended: Write[Ended]) -> None:
     """Begin with every row ended."""
     ended.rows.fill_(True)
+    ended.side.fill_(False)
 
 
 def wander(rng: Rng, point: Write[Point], *, step: float = 0.3) -> None:
@@ -74,15 +86,23 @@ def measure(point: Point, distance: Write[Distance]) -> None:
     distance.value.copy_(point.position.norm(dim=-1))
 
 
-def stray(distance: Distance, ended: Write[Ended], count: Write[Count], *, limit: float = 1.0) -> None:
+def stray(point: Point, distance: Distance, ended: Write[Ended], count: Write[Count], *, limit: float = 1.0) -> None:
     """End rows that are further than `limit` metres from home."""
     ended.rows.copy_(distance.value > limit)
+    ended.side[:, 0] = ended.rows & (point.position[:, 0] < 0)
+    ended.side[:, 1] = ended.rows & (point.position[:, 0] >= 0)
     count.running += int(ended.rows.sum())
 
 
-def return_home(ended: Ended, point: Write[Point]) -> None:
+def return_home(ended: Ended, clock: Clock, point: Write[Point], walk: Write[Walk]) -> None:
     """Put ended rows back."""
     put_rows(point.position, ended.rows, 0.0)
+    put_rows(walk.began, ended.rows, clock.tick)
+
+
+def place(point: Point) -> Tensor:
+    """Where the row is."""
+    return point.position
 
 
 def flush(count: Write[Count]) -> None:
@@ -115,7 +135,19 @@ def make(num_envs: int, pause: float) -> list[Bundle]:
         "REFRESH": [system(measure, when=far)],
         "LEARN": [system(flush, when=every(5))],
     }
-    return [Bundle("toy", [Point, Distance, Ended], [Count()], systems, repeat=2, iteration=5)]
+    return [
+        Bundle(
+            "toy",
+            [Point, Walk, Distance, Ended],
+            [Count()],
+            systems,
+            axes={"side": ("left", "right")},
+            repeat=2,
+            iteration=5,
+            endings=Endings(Ended, ended="rows", reason="side", began=(Walk, "began")),
+            vitals={"place": term(place)},
+        )
+    ]
 
 
 def scene(

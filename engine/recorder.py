@@ -1,0 +1,254 @@
+"""The flight recorder: the recent past of a few rows (trace) and of all (black box), kept in memory until it is needed.
+
+Written as a recording when a tick fails, when a column first holds a value that is not finite, on request, and at the end.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.component import info
+from engine.errors import SceneError
+from engine.recording import END, TERMINAL, TORN, RecordingWriter
+from engine.scene import Simulation
+from engine.schema import make_schema
+from engine.trace import RowTrace, as_numpy, traced_columns
+from engine.wire import pack_array
+
+MOST_ROWS = 64
+USUAL_ROWS = 16
+BUDGET = 64 << 20  # bytes of the trace
+SAMPLES = 128  # of the black box
+EVERY_ON_HOST = 2  # ticks between samples of the black box on a CPU, where they cost more than on a GPU
+_EVENTS = 256
+
+
+def watched_table(simulation: Simulation) -> str:
+    """The table that is traced: the first with endings, else the first."""
+    return next(iter(simulation.ends or simulation.world.tables))
+
+
+def parse_rows(text: "str | bool", rows: int) -> list[int]:
+    """The rows that --record names ('0-15', '3,17'), of `rows`; True: 16 of them, evenly spread. SceneError for bad ones."""
+    if text is True:
+        count = min(USUAL_ROWS, rows)
+        return [i * rows // count for i in range(count)]
+    found: dict[int, None] = {}
+    for part in str(text).split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise SceneError(f"--record takes rows such as 0-15 or 3,17, but was given '{text}'.")
+        span = int(first), int(last) if dash else int(first)
+        for row in span:
+            if row >= rows:
+                raise SceneError(f"--record names row {row}, but there are {rows} rows, counted from 0.")
+        if span[1] < span[0]:
+            raise SceneError(f"--record is given the rows {part.strip()}; write the smaller one first.")
+        found |= dict.fromkeys(range(span[0], span[1] + 1))
+    if len(found) > MOST_ROWS:
+        raise SceneError(f"--record names {len(found)} rows; {MOST_ROWS} are the most.")
+    return list(found)
+
+
+class BlackBox:
+    """A ring of the vital numbers of every row, as float16: (samples, rows, labels)."""
+
+    def __init__(self, simulation: Simulation, table: str, samples: int, every: int) -> None:
+        self.world, self.table, self.every = simulation.world, table, every
+        self.vitals = simulation.vitals.get(table, [])
+        width = sum(len(vital.labels) for vital in self.vitals)
+        rows = self.world.tables[table].rows
+        self.store = torch.zeros((samples, rows, width), dtype=torch.float16)
+        self.tick = np.zeros(samples, np.int64)
+        self.taken = 0
+
+    def take(self) -> None:
+        """Sample all rows, if it is time to."""
+        tick = self.world.clock.tick
+        if not self.vitals or tick % self.every:
+            return
+        slot = self.taken % len(self.tick)
+        rows = self.store.shape[1]
+        self.store[slot].copy_(torch.cat([vital.value().reshape(rows, -1).float() for vital in self.vitals], 1))
+        self.tick[slot] = tick
+        self.taken += 1
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """What is kept, oldest first, some samples a message."""
+        slots = np.arange(max(0, self.taken - len(self.tick)), self.taken) % len(self.tick)
+        values = self.store.numpy()
+        each = max(1, (1 << 22) // max(1, values[0].nbytes))
+        for start in range(0, len(slots), each):
+            part = slots[start : start + each]
+            at = self.tick[part]
+            yield {
+                "t": "data",
+                "sub": "black_box",
+                "table": self.table,
+                "ticks": [int(at[0]), int(at[-1])],
+                "at": pack_array(at),
+                "values": pack_array(values[part]),
+            }
+
+
+class FiniteCheck:
+    """Looks for the first value of a traced state column that is neither a number nor meant to be.
+
+    The sum of a column is finite where all of it is; only where it is not, each element is looked at.
+    """
+
+    def __init__(self, simulation: Simulation, table: str) -> None:
+        self.simulation, self.table = simulation, table
+        state = {f"{t}.{c.__name__}": c for t, c in simulation.world.components if info(c).lifetime == "state"}
+        self.columns: list[tuple[str, type, Tensor]] = [
+            (address, state[owner], column)
+            for address, column in traced_columns(simulation.world, table).items()
+            if (owner := address.rpartition(".")[0]) in state and column.is_floating_point()
+        ]
+
+    def find(self) -> dict[str, Any] | None:
+        """An event that names row, label, column and the system that wrote it; None while all is finite."""
+        sums = torch.stack([column.sum(dtype=torch.float32) for _, _, column in self.columns]) if self.columns else None
+        if sums is None or bool(torch.isfinite(sums.sum())):
+            return None
+        for (address, component, column), total in zip(self.columns, sums, strict=True):
+            if not bool(torch.isfinite(total)):
+                bad = (~torch.isfinite(column)).nonzero()
+                if len(bad):
+                    return self._event(address, component, column, bad[0].tolist())
+        return None
+
+    def _event(self, address: str, component: type, column: Tensor, where: list[int]) -> dict[str, Any]:
+        world, (row, *places) = self.simulation.world, where
+        axes = info(component).columns[address.rpartition(".")[2]].axes
+        labels = [
+            world.tables[self.table].axes[axis][place] if isinstance(axis, str) else str(place)
+            for axis, place in zip(axes, places, strict=True)
+        ]
+        writers = [e.place for e in self.simulation.schedule.entries if (self.table, component) in e.writes]
+        label = f"[{', '.join(labels)}]" if labels else ""
+        text = f"{address}{label} is {float(column[tuple(where)])} in row {row} at tick {world.clock.tick}"
+        unique = list(dict.fromkeys(writers))
+        text += f", written by {unique[0]}" if len(unique) == 1 else f", written by one of {', '.join(unique)}"
+        fields = {"labels": labels, "writers": unique}
+        return event("nonfinite", world.clock.tick, text + ".", row=row, column=address, fields=fields)
+
+
+def event(kind: str, tick: int, text: str, **more: Any) -> dict[str, Any]:
+    """A message of type 'event'."""
+    return {"t": "event", "kind": kind, "tick": tick, "text": text, **more}
+
+
+class Recorder:
+    """Keeps the trace of `rows` and the black box of a simulation, and writes them.
+
+    Attached, it looks behind `Tick.finished` and at the end of each tick, and changes nothing. `budget` is the
+    memory of the trace in bytes; `folder` is where recordings go that nobody names; `say` is told what happens.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        *,
+        rows: "list[int] | None" = None,
+        budget: int = BUDGET,
+        samples: int = SAMPLES,
+        folder: Path = Path("records"),
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.simulation, self.folder, self.say = simulation, folder, say
+        self.table = watched_table(simulation)
+        rows = parse_rows(True, simulation.world.tables[self.table].rows) if rows is None else rows
+        self.trace = RowTrace(simulation.world, self.table, rows, budget)
+        on_host = simulation.world.device.type == "cpu"
+        self.black_box = BlackBox(simulation, self.table, samples, EVERY_ON_HOST if on_host else 1)
+        self.check: FiniteCheck | None = FiniteCheck(simulation, self.table)
+        self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
+        self.asked = self.stopped = False
+
+    def attach(self) -> None:
+        """Begin to look."""
+        self.simulation.schedule.at_finish.append(self.see_finished)
+        self.simulation.schedule.after_tick.append(self.see_end)
+
+    def detach(self) -> None:
+        """Stop looking."""
+        schedule = self.simulation.schedule
+        if self.see_finished in schedule.at_finish:
+            schedule.at_finish.remove(self.see_finished)
+            schedule.after_tick.remove(self.see_end)
+
+    def ask(self) -> None:
+        """Have a recording written at the end of the tick; safe to call from a signal handler."""
+        self.asked = True
+
+    @torch.no_grad()
+    def see_finished(self) -> None:
+        """Sample rows whose episode is over, while they show how."""
+        if self.stopped:
+            return
+        ends = self.simulation.ends.get(self.table)
+        if ends is not None:
+            ended = as_numpy(ends.ended)[self.trace.rows]
+            if ended.any():
+                self.trace.take(TERMINAL, ended)
+        self.black_box.take()
+        self._look_for_nonfinite()
+
+    @torch.no_grad()
+    def see_end(self) -> None:
+        """Sample all rows, and write what was asked for."""
+        if self.stopped:
+            return
+        self.trace.take(END)
+        self._look_for_nonfinite()
+        if self.asked:
+            self.asked = False
+            self.keep("request", "A recording was asked for.")
+
+    def _look_for_nonfinite(self) -> None:
+        found = self.check.find() if self.check is not None else None
+        if found is not None:
+            self.check = None  # what follows from the first one is of no interest
+            self.trace.take(TORN)
+            self.say(found["text"])
+            self._keep(found)
+
+    def keep_failure(self, error: BaseException) -> None:
+        """Write what led to an exception, with the rows as they are in the middle of the tick that failed."""
+        if not self.stopped:
+            self.trace.take(TORN)
+            self.keep("exception", f"{type(error).__name__}: {str(error)[:2000]}")
+
+    def keep(self, kind: str, text: str) -> Path | None:
+        """Write into the folder, named by tick and kind; None, with a warning and no more recording, where it cannot be."""
+        return None if self.stopped else self._keep(event(kind, self.simulation.world.clock.tick, text))
+
+    def _keep(self, why: dict[str, Any]) -> Path | None:
+        self.events.append(why)
+        path = self.folder / f"tick_{why['tick']:08d}_{why['kind']}.rec"
+        try:
+            return self.write(path)
+        except OSError as error:
+            path.unlink(missing_ok=True)  # what little room there is belongs to checkpoints
+            self.stopped = True
+            self.say(
+                f"The recording {path.name} cannot be written ({error.strerror or error}); nothing more is recorded."
+            )
+        return None
+
+    def write(self, path: Path) -> Path:
+        """Write everything that is kept; OSError where that fails."""
+        writer = RecordingWriter.create(path, make_schema(self.simulation))
+        try:
+            for message in (*self.events, *self.trace.messages(), *self.black_box.messages()):
+                writer.append(message)
+            writer.close()
+        finally:
+            writer.file.close()
+        return path

@@ -1,0 +1,154 @@
+"""All columns of a few rows, tick by tick, in a ring of fixed memory; and the digest of one row."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.component import info
+from engine.recording import END
+from engine.wire import pack_array
+from engine.world import World
+
+LARGEST = 4096
+"""Bytes per row. A component with a larger column (a rollout) is left out of traces and digests, with all its columns."""
+_FRAME = 1 << 22  # bytes of columns in one message, about
+
+
+def traced_columns(world: World, table: str) -> dict[str, Tensor]:
+    """The columns of a table that are traced, by address 'table.Component.column', in order of declaration."""
+    found: dict[str, Tensor] = {}
+    for (home, cls), instance in world.components.items():
+        columns = {f"{home}.{cls.__name__}.{name}": getattr(instance, name) for name in info(cls).columns}
+        if home == table and all(column[0].nbytes <= LARGEST for column in columns.values()):
+            found |= columns
+    return found
+
+
+def traced_addresses(world: World, table: str, *, signals: bool = True) -> list[str]:
+    """The addresses of `traced_columns` in order; without those of signals if asked, as digests are made."""
+    lasting = {f"{t}.{cls.__name__}" for t, cls in world.components if info(cls).lifetime != "signal"}
+    return [a for a in traced_columns(world, table) if signals or a.rpartition(".")[0] in lasting]
+
+
+def row_digest(world: World, table: str, row: int) -> str:
+    """32 hexadecimal digits of what one row holds now: the first 16 bytes of a SHA-256.
+
+    It runs over address (UTF-8), a zero byte, and the row's little-endian values in C order, of each of
+    `traced_addresses(world, table, signals=False)` in that order.
+    """
+    columns = traced_columns(world, table)
+    digest = hashlib.sha256()
+    for address in traced_addresses(world, table, signals=False):
+        digest.update(address.encode() + b"\0")
+        digest.update(little(as_numpy(columns[address][row])).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def as_numpy(column: Tensor) -> np.ndarray:
+    """A column as numpy sees it: the same memory where it lies on the host. bfloat16 comes as its 16 bits."""
+    column = column.detach().cpu()
+    return (column.view(torch.int16) if column.dtype == torch.bfloat16 else column).numpy()
+
+
+def little(array: np.ndarray) -> np.ndarray:
+    """Little-endian, whatever the machine is."""
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+class RowTrace:
+    """A ring of samples of all traced columns of `rows`, as many as fit into `budget` bytes.
+
+    A sample is taken of all rows at once, at a moment (TERMINAL, END, TORN) of a tick; `present` says for which rows it counts.
+    """
+
+    def __init__(self, world: World, table: str, rows: Sequence[int], budget: int) -> None:
+        self.world, self.table = world, table
+        self.rows = np.array(rows, np.int64)
+        columns = traced_columns(world, table)
+        self.columns = list(columns.values())
+        ids = {address: number for number, address in enumerate(world.columns())}
+        self.ids = [ids[address] for address in columns]
+        self.on_host = world.device.type == "cpu"
+        self.aliases = [as_numpy(column) if self.on_host else None for column in self.columns]
+        self.device_rows = torch.as_tensor(self.rows, device=world.device)
+        blanks = [as_numpy(column[:1]) for column in self.columns]
+        each = len(rows) * sum(blank.nbytes for blank in blanks) + len(rows) + 9
+        self.capacity = max(2, budget // each)
+        self.store = [np.empty((self.capacity, len(rows), *blank.shape[1:]), blank.dtype) for blank in blanks]
+        self.tick = np.zeros(self.capacity, np.int64)
+        self.moment = np.zeros(self.capacity, np.uint8)
+        self.present = np.zeros((self.capacity, len(rows)), np.bool_)
+        self.taken = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the ring when it is full."""
+        return sum(part.nbytes for part in (*self.store, self.tick, self.moment, self.present))
+
+    def take(self, moment: int = END, present: "np.ndarray | None" = None) -> None:
+        """Copy what the rows hold now."""
+        slot = self.taken % self.capacity
+        self.tick[slot], self.moment[slot] = self.world.clock.tick, moment
+        self.present[slot] = True if present is None else present
+        for column, alias, ring in zip(self.columns, self.aliases, self.store, strict=True):
+            if alias is None:
+                ring[slot] = as_numpy(column.index_select(0, self.device_rows))
+            elif alias.flags.c_contiguous:
+                alias.take(self.rows, 0, ring[slot], "clip")  # with any other mode numpy copies twice
+            else:
+                ring[slot] = alias[self.rows]
+        self.taken += 1
+
+    def samples(self) -> np.ndarray:
+        """Slots of the samples that are kept, oldest first."""
+        return np.arange(max(0, self.taken - self.capacity), self.taken) % self.capacity
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """Everything that is kept, as messages of type 'data', oldest first."""
+        slots = self.samples()
+        each = max(1, _FRAME * self.capacity // max(1, sum(part.nbytes for part in self.store)))
+        for start in range(0, len(slots), each):
+            yield self._message("trace", slots[start : start + each], slice(None))
+
+    def episode(self, row: int, began: int) -> dict[str, Any]:
+        """What is kept of one row since its episode began behind a tick, as one message."""
+        place = int(np.flatnonzero(self.rows == row)[0])
+        slots = self.samples()
+        tick, moment = self.tick[slots], self.moment[slots]
+        mine = self.present[slots, place] & ((tick > began) | ((tick == began) & (moment == END)))
+        return self._message("episode", slots[mine], slice(place, place + 1))
+
+    def _message(self, sub: str, slots: np.ndarray, places: slice) -> dict[str, Any]:
+        arrays = [ring[slots][:, places] for ring in self.store]
+        columns = list(zip(self.ids, arrays, strict=True))
+        at = self.tick[slots]
+        return data_message(
+            sub, self.table, self.rows[places].tolist(), at, self.moment[slots], self.present[slots][:, places], columns
+        )
+
+
+def data_message(
+    sub: str,
+    table: str,
+    rows: list[int],
+    at: np.ndarray,
+    moment: np.ndarray,
+    present: np.ndarray,
+    columns: Sequence[tuple[int, np.ndarray]],
+) -> dict[str, Any]:
+    """Samples as a message: `at` and `moment` (samples,), `present` (samples, rows), columns (samples, rows, …) by id."""
+    return {
+        "t": "data",
+        "sub": sub,
+        "table": table,
+        "ticks": [int(at[0]), int(at[-1])],
+        "rows": rows,
+        "at": pack_array(at),
+        "moment": pack_array(moment),
+        "present": pack_array(present),
+        "cols": [[number, *pack_array(array)] for number, array in columns],
+    }
