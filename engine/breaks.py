@@ -24,9 +24,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from engine.component import info
 from engine.errors import BreakError, did_you_mean, listing
-from engine.world import World
+from engine.world import World, column_labels
 
 LONGEST, DEEPEST = 256, 16
 FUNCTIONS = ("abs", "all", "any", "changed", "count", "max", "mean", "min", "nonfinite", "norm", "rate")
@@ -41,7 +40,6 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }
 _SUM: dict[str, Callable[[Any, Any], Any]] = {"+": lambda a, b: a + b, "-": lambda a, b: a - b}
 _PRODUCT: dict[str, Callable[[Any, Any], Any]] = {"*": lambda a, b: a * b, "/": lambda a, b: a / b}
-_XYZ = {3: ("x", "y", "z"), 4: ("w", "x", "y", "z")}
 
 Value = Callable[[], Tensor]
 """A bound part of an expression: (rows, ...) or a scalar."""
@@ -290,18 +288,6 @@ class _Parser:
 
     def _stop(self, what: str, at: int) -> NoReturn:
         raise BreakError(f"In '{self.text}', at character {at + 1}: {what}{'' if what.endswith(('.', '?')) else '.'}")
-
-
-def column_labels(world: World, address: str) -> list[tuple[str, ...]]:
-    """Labels of each axis of a column behind the row: of the table's axes, x y z (w first) for 3 and 4 numbers, else counted."""
-    table, component, name = address.split(".")
-    cls = next(c for home, c in world.components if home == table and info(c).name == component)
-    shape = getattr(world.components[table, cls], name).shape[1:]
-    axes = info(cls).columns[name].axes
-    return [
-        world.tables[table].axes[axis] if isinstance(axis, str) else _XYZ.get(size, tuple(map(str, range(size))))
-        for axis, size in zip(axes, shape, strict=True)
-    ]
 
 
 def _number(value: Tensor) -> Tensor:

@@ -13,13 +13,14 @@ import numpy as np
 
 from engine.condition import Every, FirstTick
 from engine.errors import ReplayError, SnapshotError
+from engine.failures import logged_failures
 from engine.observed import Ends
 from engine.run_folder import CHECKPOINT, Lines, checkpoints
 from engine.scene import Simulation
 from engine.schedule import Entry, Schedule
 from engine.snapshot import Snapshot
 from engine.trace import row_digest, traced_columns
-from engine.world import World
+from engine.world import World, flat_labels
 
 Pair = tuple[int, int]
 """Row and tick."""
@@ -34,7 +35,7 @@ class Failure:
 
     tick: int
     row: int
-    first_tick: int
+    first_tick: int | None
     reasons: tuple[str, ...]
     digest: str
     iteration: int
@@ -54,6 +55,8 @@ class Episode:
     reasons: tuple[str, ...]
     digest: str
     alone: int = 0  # of the ticks, how many ran without the other rows
+    labels: dict[str, tuple[str, ...]] = attrs.field(factory=dict)  # of the values of one sample, by address
+    units: dict[str, str] = attrs.field(factory=dict)
 
     @property
     def name(self) -> str:
@@ -103,7 +106,10 @@ class Watcher:
         """What was collected."""
         columns = {a: np.stack([sample[a] for sample in self.samples]) for a in self.samples[0]}
         alone = 0 if alone_from is None else sum(tick > alone_from for tick in self.ticks)
-        return Episode(self.row, np.array(self.ticks), columns, self.done, self.reasons, self.digest, alone)
+        labels = {address: flat_labels(self.world, address) for address in columns}
+        units = {address: self.world.declaration(address).unit for address in columns}
+        ticks = np.array(self.ticks)
+        return Episode(self.row, ticks, columns, self.done, self.reasons, self.digest, alone, labels, units)
 
 
 def last_carrying_tick(schedule: Schedule, first: int, last: int) -> int:
@@ -158,8 +164,11 @@ class Past:
             )
         self.table = next(iter(self.simulation.ends))
         self.failures = [
-            Failure(row["tick"], row["row"], row["first_tick"], tuple(row["reasons"]), row["digest"], row["iteration"])
-            for row in Lines(self.folder / "failures.jsonl", self.warn).rows()
+            Failure(
+                line["tick"], line["row"], line["first_tick"], tuple(line["reasons"]), line["digest"], line["iteration"]
+            )
+            for line in logged_failures(self.folder)
+            if line.get("table", self.table) == self.table
         ]
         length = self.simulation.scene.iteration
         self.points = {-1: None}
@@ -212,7 +221,7 @@ class Past:
     def _start(self, row: int, tick: int) -> int:
         """The last point before an episode's reset, as far as that is known."""
         logged = self.logged(row, tick)
-        before = logged.first_tick if logged else tick
+        before = tick if logged is None or logged.first_tick is None else logged.first_tick
         return self._before(max(before, 0))
 
     def _before(self, tick: int) -> int:

@@ -19,7 +19,8 @@ from engine.use import print_facts
 PROGRAM = "python -m engine.replay"
 _LISTED = 20
 _PANELS = 3  # side by side
-_MOST_LINES = 64
+_MOST_LINES = 40
+_COLOURS = tuple(f"C{number}" for number in range(10))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,9 +106,9 @@ def _list(past: Past, console: Any) -> int:
     for head in ("tick", "row", "ticks long", "why", "see it again"):
         table.add_column(head, justify="right" if head in ("tick", "row", "ticks long") else "left")
     for failure in past.failures[-_LISTED:]:
-        long = failure.tick - failure.first_tick
+        long = "?" if failure.first_tick is None else str(failure.tick - failure.first_tick)
         why = ", ".join(failure.reasons)
-        table.add_row(str(failure.tick), str(failure.row), str(long), why, _line(past, failure.row, failure.tick))
+        table.add_row(str(failure.tick), str(failure.row), long, why, _line(past, failure.row, failure.tick))
     console.print(table)
     console.print(f"{len(past.failures)} failures are logged, the last {min(_LISTED, len(past.failures))} are shown")
     return 0
@@ -152,6 +153,9 @@ def _write(
         home.mkdir(parents=True, exist_ok=True)
         with open(home / "columns.npz", "wb") as file:
             arrays: dict[str, Any] = {"tick": episode.ticks, **episode.columns}
+            arrays |= {
+                f"labels {address}": np.array(labels) for address, labels in episode.labels.items() if labels[1:]
+            }
             np.savez_compressed(file, **arrays)
         seen["columns"] = str(home / "columns.npz")
         if not given.no_plots:
@@ -176,26 +180,32 @@ def draw(folder: Path, episode: Episode) -> int:
     for component, addresses in groups.items():
         wide = min(len(addresses), _PANELS)
         tall = -(-len(addresses) // wide)
-        figure = Figure(figsize=(5.2 * wide, 2.9 * tall), layout="constrained")
+        figure = Figure(figsize=(6.4 * wide, 3.0 * tall), layout="constrained")
         FigureCanvasAgg(figure)
         for place, address in enumerate(addresses, 1):
             axes = figure.add_subplot(tall, wide, place)
-            values = episode.columns[address].reshape(len(episode.ticks), -1).astype(np.float64)
-            shown = values[:, :_MOST_LINES]
-            axes.plot(
-                episode.ticks,
-                shown,
-                linewidth=0.8,
-                drawstyle="steps-post" if _discrete(address, episode) else "default",
-            )
-            more = f", {shown.shape[1]} of {values.shape[1]}" if values.shape[1] > _MOST_LINES else ""
-            axes.set_title(address.rpartition(".")[2] + more, fontsize=9)
-            axes.grid(alpha=0.3)
-            axes.tick_params(labelsize=7)
+            _draw_column(axes, episode, address)
         figure.suptitle(f"{component}, row {episode.row}", fontsize=10)
         figure.savefig(folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', component)}.png", dpi=90)
     return len(groups)
 
 
-def _discrete(address: str, episode: Episode) -> bool:
-    return episode.columns[address].dtype.kind in "biu"
+def _draw_column(axes: Any, episode: Episode, address: str) -> None:
+    values = episode.columns[address].reshape(len(episode.ticks), -1)
+    labels, unit = episode.labels[address], episode.units[address]
+    shown = values[:, :_MOST_LINES].astype(np.float64)
+    style = "steps-post" if values.dtype.kind in "biu" else "default"
+    lines = axes.plot(episode.ticks, shown, linewidth=0.8, drawstyle=style)
+    for number, line in enumerate(lines):
+        line.set_color(_COLOURS[number % len(_COLOURS)])
+        line.set_linestyle(("-", "--", ":", "-.")[number // len(_COLOURS) % 4])
+    more = f", the first {shown.shape[1]} of {values.shape[1]}" if values.shape[1] > _MOST_LINES else ""
+    axes.set_title(address.rpartition(".")[2] + (f" ({unit})" if unit else "") + more, fontsize=9)
+    axes.set_xlabel("tick", fontsize=7)
+    if len(lines) > 1:
+        axes.legend(
+            lines, labels[: len(lines)], fontsize=5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5),
+            ncols=-(-len(lines) // 20), handlelength=1.2, columnspacing=0.8, labelspacing=0.25,
+        )  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.tick_params(labelsize=7)

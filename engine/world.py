@@ -1,12 +1,13 @@
 """The world: all state of all environments, and nothing else."""
 
 import hashlib
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import attrs
 import torch
 
-from engine.component import Kind, info, kind_of, resource
+from engine.component import Column, Kind, info, kind_of, resource
 from engine.errors import BuildError, did_you_mean, listing
 from engine.table import Table
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from engine.snapshot import Snapshot
 
 T = TypeVar("T")
+_XYZ = {3: ("x", "y", "z"), 4: ("w", "x", "y", "z")}
 
 
 @resource
@@ -98,6 +100,12 @@ class World:
             for name in info(cls).columns
         }
 
+    def declaration(self, address: str) -> Column:
+        """How the column 'table.Component.column' is declared."""
+        table, component, name = address.split(".")
+        cls = next(cls for home, cls in self.components if home == table and cls.__name__ == component)
+        return info(cls).columns[name]
+
     def capture(self, into: "Snapshot | None" = None) -> "Snapshot":
         """Everything the next tick depends on, copied; the memory of `into` is used again. See engine/snapshot.py."""
         from engine.snapshot import capture
@@ -115,6 +123,22 @@ class World:
         from engine.snapshot import load
 
         load(self, data, only, any_identity=any_identity)
+
+
+def column_labels(world: World, address: str) -> list[tuple[str, ...]]:
+    """Labels along each axis of a column behind the row: those of the table's axes; x y z for three numbers, w x y z for
+    four, else counted."""
+    shape = world.columns()[address].shape[1:]
+    own = world.tables[address.split(".")[0]].axes
+    return [
+        own[axis] if isinstance(axis, str) else _XYZ.get(size, tuple(map(str, range(size))))
+        for axis, size in zip(world.declaration(address).axes, shape, strict=True)
+    ]
+
+
+def flat_labels(world: World, address: str) -> tuple[str, ...]:
+    """A label for each value that a column has in one row: 'left_foot.x'; '' where there is only one."""
+    return tuple(".".join(parts) for parts in product(*column_labels(world, address)))
 
 
 def stream_seed(seed: int, name: str) -> int:
