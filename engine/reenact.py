@@ -19,7 +19,7 @@ from engine.run_folder import CHECKPOINT, Lines, checkpoints
 from engine.scene import Simulation
 from engine.schedule import Entry, Schedule
 from engine.snapshot import Snapshot
-from engine.trace import row_digest, traced_columns
+from engine.trace import row_digest, traced_addresses, traced_columns
 from engine.world import World, flat_labels
 
 Pair = tuple[int, int]
@@ -57,6 +57,7 @@ class Episode:
     alone: int = 0  # of the ticks, how many ran without the other rows
     labels: dict[str, tuple[str, ...]] = attrs.field(factory=dict)  # of the values of one sample, by address
     units: dict[str, str] = attrs.field(factory=dict)
+    signals: frozenset[str] = frozenset()  # addresses whose first sample tells of the episode before
 
     @property
     def name(self) -> str:
@@ -108,8 +109,10 @@ class Watcher:
         alone = 0 if alone_from is None else sum(tick > alone_from for tick in self.ticks)
         labels = {address: flat_labels(self.world, address) for address in columns}
         units = {address: self.world.declaration(address).unit for address in columns}
-        ticks = np.array(self.ticks)
-        return Episode(self.row, ticks, columns, self.done, self.reasons, self.digest, alone, labels, units)
+        signals = frozenset(columns) - {*traced_addresses(self.world, self.ends.table, signals=False)}
+        return Episode(
+            self.row, np.array(self.ticks), columns, self.done, self.reasons, self.digest, alone, labels, units, signals
+        )
 
 
 def last_carrying_tick(schedule: Schedule, first: int, last: int) -> int:

@@ -193,9 +193,10 @@ def draw(folder: Path, episode: Episode) -> int:
 def _draw_column(axes: Any, episode: Episode, address: str) -> None:
     values = episode.columns[address].reshape(len(episode.ticks), -1)
     labels, unit = episode.labels[address], episode.units[address]
-    shown = values[:, :_MOST_LINES].astype(np.float64)
+    first = int(address in episode.signals)
+    shown = values[first:, :_MOST_LINES].astype(np.float64)
     style = "steps-post" if values.dtype.kind in "biu" else "default"
-    lines = axes.plot(episode.ticks, shown, linewidth=0.8, drawstyle=style)
+    lines = axes.plot(episode.ticks[first:], shown, linewidth=0.8, drawstyle=style)
     for number, line in enumerate(lines):
         line.set_color(_COLOURS[number % len(_COLOURS)])
         line.set_linestyle(("-", "--", ":", "-.")[number // len(_COLOURS) % 4])
