@@ -120,13 +120,13 @@ class Leaf:
 def everything(simulation: Simulation) -> list[Leaf]:
     """Every leaf of the world and of what its systems are bound to."""
     world = simulation.world
-    seen = {id(item) for item in world.resources.values()}  # one inside another is walked under its own name
+    seen = {id(item): item for item in world.resources.values()}  # one inside another is walked under its own name
     found: list[Leaf] = []
     for (table, cls), instance in world.components.items():
         kind = "signal " if info(cls).lifetime == "signal" else ""
         found += _walk(instance, f"{kind}{table}.{cls.__name__}", seen, _nowhere)
     for cls, item in world.resources.items():
-        seen.remove(id(item))
+        del seen[id(item)]
         found += _walk(item, cls.__name__, seen, _nowhere)
     for name, stream in world.generators.items():
         found += _walk(stream, f"stream {name}", seen, _nowhere)
@@ -137,7 +137,7 @@ def everything(simulation: Simulation) -> list[Leaf]:
     return [leaf for leaf in found if not isinstance(leaf.value, (Tensor, np.ndarray)) or _array(leaf.value).size]
 
 
-def _walk(value: Any, path: str, seen: set[int], assign: Callable[[Any], None]) -> Iterator[Leaf]:
+def _walk(value: Any, path: str, seen: dict[int, Any], assign: Callable[[Any], None]) -> Iterator[Leaf]:
     if isinstance(value, CODE):
         return
     if _plain(value):
@@ -145,7 +145,7 @@ def _walk(value: Any, path: str, seen: set[int], assign: Callable[[Any], None]) 
         return
     if id(value) in seen:
         return
-    seen.add(id(value))
+    seen[id(value)] = value  # kept, so that nothing new gets its number
     if isinstance(value, (Tensor, np.ndarray, torch.Generator)):
         yield Leaf(path, value, assign)
         if isinstance(value, Tensor) and value.grad is not None:
