@@ -9,7 +9,7 @@ import struct
 import tracemalloc
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
 import numpy as np
@@ -533,3 +533,40 @@ def test_two_arrays_of_a_file_do_not_share_memory() -> None:
     tree["columns"][names[0]]["part"] = tree["columns"][names[1]]["part"]
     tree["columns"][names[0]]["__tensor__"] = tree["columns"][names[1]]["__tensor__"]
     refused(forged(tree, *arrays))
+
+
+# What could be written but not read back is refused when it is captured.
+
+
+class Pair(NamedTuple):
+    """A tuple whose parts have names."""
+
+    first: int
+    second: int
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(2, "f4,i4"), np.array([{}, None], dtype=object)], ids=["records", "objects"]
+)
+def test_an_array_that_could_not_be_read_back_is_refused_at_once(array: np.ndarray) -> None:
+    simulation = run(1)
+    simulation.world[Wind].gusts = array  # type: ignore[assignment]
+    with pytest.raises(SnapshotError, match="A snapshot cannot hold an array of "):
+        simulation.world.capture()
+
+
+def test_a_tuple_with_names_is_kept_as_a_tuple() -> None:
+    simulation = run(1)
+    simulation.world[Wind].gusts = Pair(1, 2)  # type: ignore[assignment]
+    simulation.world.restore(simulation.world.snapshot())
+    assert simulation.world[Wind].gusts == (1, 2)
+
+
+def test_physics_that_refuses_half_way_is_put_back(tracking: tuple[Simulation, bytes]) -> None:
+    """Fields of single rows come first in a file, and forces of another shape behind them."""
+    simulation, whole = tracking
+    taken = Snapshot.decode(whole)
+    state = taken.resources["Physics"]
+    state["fields"] = {"geom_friction": np.full_like(state["force"], 0.1, shape=(4, 28, 3))}
+    state["force"] = np.zeros((4, 3, 3), np.float32)
+    refused(taken.encode(), simulation, whole)
