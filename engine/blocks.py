@@ -4,8 +4,8 @@
     block := stored length (u32)  raw length (u32)  codec (u8)  last of its part (u8)  digest (16 bytes)  payload
 
 A part is a run of blocks of at most 1 MiB; the end is a block without payload. A digest is the beginning of the
-SHA-256 of the block's number, its head and its payload, so that blocks cannot be lost, doubled or swapped either.
-Numbers are little-endian.
+SHA-256 of the digest before it (of the first block: of magic and version), the block's head and its payload, so that
+blocks cannot be lost, doubled, swapped or mixed with those of another file either. Numbers are little-endian.
 """
 
 import hashlib
@@ -36,24 +36,25 @@ class Damage(Exception):
 
 def pack(magic: bytes, version: int, parts: Iterable["bytes | memoryview"]) -> Iterator["bytes | memoryview"]:
     """The file, piece by piece; the heavy work of each (hash, compress) lets other threads run."""
-    yield PREFIX.pack(magic, version)
-    number = 0
+    digest = PREFIX.pack(magic, version)
+    yield digest
     for part in parts:
         view = memoryview(part).cast("B")
         for start in range(0, max(len(view), 1), PIECE):
             raw = view[start : start + PIECE]
             codec, payload = _squeezed(raw)
             head = _HEAD.pack(len(payload), len(raw), codec, start + PIECE >= len(view))
-            yield head + _digest(number, head, payload)
+            digest = _digest(digest, head, payload)
+            yield head + digest
             yield payload
-            number += 1
     head = _HEAD.pack(0, 0, _END, 1)
-    yield head + _digest(number, head, b"")
+    yield head + _digest(digest, head, b"")
 
 
 def unpack(data: bytes, found: list[bytearray]) -> None:
     """Append the parts behind the prefix of `data` to `found`; raises Damage, with `found` holding the whole ones."""
-    view, offset, number, part = memoryview(data), PREFIX.size, 0, bytearray()
+    view, offset, part, begun = memoryview(data), PREFIX.size, bytearray(), False
+    digest = bytes(view[:offset])
     while True:
         start = offset
         offset += _HEAD.size + _DIGEST
@@ -64,22 +65,43 @@ def unpack(data: bytes, found: list[bytearray]) -> None:
         payload = view[offset : offset + stored]
         if codec <= _END and len(payload) < stored:
             raise _cut(view, start, found)
-        if _digest(number, head, payload) != view[start + _HEAD.size : offset]:
+        digest = _digest(digest, head, payload)
+        if digest != view[start + _HEAD.size : offset]:
             raise Damage(start, len(found), "does not match its checksum")
         offset += stored
-        number += 1
         if codec == _END:
             break
-        part += zlib.decompressobj().decompress(payload, raw) if codec == _ZLIB else payload
+        content = _content(payload, raw, codec)
+        if content is None or last > 1:
+            raise Damage(start, len(found), "is not one that is ever written")
+        part += content
         if last:
             found.append(part)
-            part = bytearray()
+            part, begun = bytearray(), False
+        else:
+            begun = True
+    if begun or stored or raw:
+        raise Damage(start, len(found), "is not one that is ever written")
     if offset != len(view):
         raise Damage(offset, len(found), f"is followed by {len(view) - offset} bytes that do not belong to it")
 
 
 def _cut(view: memoryview, start: int, found: list[bytearray]) -> Damage:
     return Damage(start, len(found), f"is cut off: the file ends at byte {len(view)}")
+
+
+def _content(payload: memoryview, raw: int, codec: int) -> "bytes | memoryview | None":
+    """What a payload stands for; None where it does not hold `raw` bytes, of which a block has at most PIECE."""
+    if raw > PIECE or codec not in (_RAW, _ZLIB) or (codec == _RAW and raw != len(payload)):
+        return None
+    if codec == _RAW:
+        return payload
+    try:
+        unpacking = zlib.decompressobj()
+        content = unpacking.decompress(payload, raw + 1)  # a limit of 0 would be none
+    except zlib.error:
+        return None
+    return content if len(content) == raw and unpacking.eof and not unpacking.unused_data else None
 
 
 def _squeezed(raw: memoryview) -> tuple[int, "bytes | memoryview"]:
@@ -94,7 +116,7 @@ def _squeezed(raw: memoryview) -> tuple[int, "bytes | memoryview"]:
     return (_ZLIB, packed) if len(packed) < len(raw) else (_RAW, raw)
 
 
-def _digest(number: int, head: bytes, payload: "bytes | memoryview") -> bytes:
-    digest = hashlib.sha256(struct.pack("<Q", number) + head)
+def _digest(before: bytes, head: bytes, payload: "bytes | memoryview") -> bytes:
+    digest = hashlib.sha256(before + head)
     digest.update(payload)
     return digest.digest()[:_DIGEST]

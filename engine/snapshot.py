@@ -6,7 +6,9 @@ numbers of the parts that follow. An extract has a part of the resources and how
 """
 
 import hashlib
+import math
 import os
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +27,8 @@ from engine.world import World
 
 MAGIC = b"LOCKSTEP"
 FORMAT = 2
+_ARRAYS = "biufcmMSU"  # kinds of numpy's types that are numbers or text in themselves
+_TENSORS = re.compile(r"bool|(u?int|b?float|complex)(8|16|32|64|128)(_\w+)?")  # others crash torch when asked for
 _DIGEST_OF_1 = struct.Struct("<32s")  # of the body, which is all of format 1 behind the prefix
 
 
@@ -74,15 +78,27 @@ class Snapshot:
         body, arrays = _body(data)
         try:
             columns = body.get("columns")
-            return cls(
+            taken = cls(
                 body["fingerprint"],
                 None if columns is None else {name: decode(value, arrays) for name, value in columns.items()},
                 {name: decode(value, arrays) for name, value in body["resources"].items()},
                 {name: decode(value, arrays) for name, value in body.get("streams", {}).items()},
                 decode(body.get("about", {}), arrays),
             )
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            _check_kinds(taken)
+        except Exception as error:  # who forges a tree chooses what it raises
             raise SnapshotError(f"The snapshot is not laid out as one of format {FORMAT} ({error}).") from None
+        return taken
+
+
+def _check_kinds(taken: Snapshot) -> None:
+    """ValueError where something is not of the kind that it stands for."""
+    _plain(taken.fingerprint)
+    tensors, mappings = [*(taken.columns or {}).values(), *taken.streams.values()], [*taken.resources.values()]
+    if not all(isinstance(tensor, Tensor) for tensor in tensors):
+        raise ValueError("a column or stream is no tensor")
+    if not all(isinstance(state, dict) for state in (*mappings, taken.fingerprint, taken.about)):
+        raise ValueError("a resource, the fingerprint or 'about' is no table of names")
 
 
 def capture(world: World, into: Snapshot | None = None, *, about: Mapping[str, Any] | None = None) -> Snapshot:
@@ -130,12 +146,37 @@ def load(
     difference = first_difference(_plain(theirs), ours)
     if difference:
         raise SnapshotError(f"The snapshot belongs to another world: {difference}")
+    _check_contents(world, taken)
     _load_resources(world, taken.resources)
     for address, tensor in _kept_columns(world).items():
         tensor.copy_(taken.columns[address])
     for name, state in taken.streams.items():
         world.generators[name].set_state(state)
     world.condition_cache.clear()
+
+
+def _check_contents(world: World, taken: Snapshot) -> None:
+    """SnapshotError where a snapshot does not hold what its fingerprint says."""
+    streams = {name: stream.get_state() for name, stream in world.generators.items()}
+    branches: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = (
+        ("column", taken.columns or {}, _kept_columns(world)),
+        ("resource", taken.resources, {cls.__name__: {} for cls in world.resources}),
+        ("stream", taken.streams, streams),
+    )
+    for kind, theirs, ours in branches:
+        for name in (*ours, *theirs):
+            if name not in theirs or name not in ours:
+                where = "does not hold" if name in ours else "holds, beyond its own list,"
+                raise SnapshotError(f"The snapshot {where} the {kind} {name}; it was not written by this program.")
+            if kind != "resource" and _shapes(theirs[name]) != _shapes(ours[name]):
+                raise SnapshotError(
+                    f"The snapshot holds the {kind} {name} as {_shapes(theirs[name])}; here it is {_shapes(ours[name])}."
+                )
+    for name, stream in world.generators.items():
+        try:
+            torch.Generator(stream.device).set_state(taken.streams[name])
+        except RuntimeError as error:
+            raise SnapshotError(f"The snapshot's stream {name} is none ({error}).") from None
 
 
 def extract(world: World, about: Mapping[str, Any]) -> bytes:
@@ -152,14 +193,20 @@ def extract(world: World, about: Mapping[str, Any]) -> bytes:
 def about(data: bytes) -> dict[str, Any]:
     """How an extract was made; empty for an ordinary snapshot."""
     body, arrays = _body(data)
-    said: dict[str, Any] = decode(body.get("about", {}), arrays)
+    try:
+        said: dict[str, Any] = dict(decode(body.get("about", {}), arrays))
+    except Exception as error:
+        raise SnapshotError(f"The snapshot does not say how it was made ({error}).") from None
     return said
 
 
 def identity(data: bytes) -> dict[str, Any]:
     """The scene's name and identity in the world that a snapshot was taken of."""
     seen = _body(data)[0]["fingerprint"]
-    return {"scene": seen["scene"], **seen["identity"]}
+    try:
+        return {"scene": seen["scene"], **seen["identity"]}
+    except (KeyError, TypeError) as error:
+        raise SnapshotError(f"The snapshot does not say what world it was taken of ({error}).") from None
 
 
 def _load_resources(world: World, saved: Mapping[str, Any]) -> None:
@@ -192,7 +239,9 @@ def _body(data: bytes) -> tuple[dict[str, Any], list[bytearray]]:
     if version == 1:
         return _body_of_1(data), []
     if version != FORMAT:
-        raise SnapshotError(f"The snapshot has format version {version}; this program reads versions 1 to {FORMAT}.")
+        raise SnapshotError(
+            f"The snapshot has format version {version} (bytes 8 to 11); this program reads versions 1 to {FORMAT}."
+        )
     parts: list[bytearray] = []
     try:
         unpack(data, parts)
@@ -205,8 +254,9 @@ def _body(data: bytes) -> tuple[dict[str, Any], list[bytearray]]:
 
 
 def _name_of(part: int, parts: list[bytearray]) -> str:
-    names = ["the table of contents", *(_unpacked(bytes(parts[0]))["parts"] if parts else ())]
-    return names[part] if part < len(names) else "the end"
+    listed = _unpacked(bytes(parts[0])).get("parts") if parts else None
+    names = ["the table of contents", *(listed if isinstance(listed, list) else ())]
+    return str(names[part]) if part < len(names) else "the end"
 
 
 def _body_of_1(data: bytes) -> dict[str, Any]:
@@ -230,7 +280,7 @@ def _unpacked(body: bytes) -> dict[str, Any]:
         unpacked = msgpack.unpackb(body, strict_map_key=False)
         if isinstance(unpacked, dict) and {"fingerprint", "resources"} <= unpacked.keys():
             return unpacked
-    except (ValueError, msgpack.UnpackException):
+    except (ValueError, TypeError, msgpack.UnpackException):  # TypeError: a list as a key
         pass
     raise SnapshotError("The snapshot's table of contents is not one.")
 
@@ -342,6 +392,8 @@ def copied(value: Any, into: Any = None) -> Any:
             return into.copy_(value.detach())
         return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     if isinstance(value, np.ndarray):
+        if value.dtype.kind not in _ARRAYS:
+            raise SnapshotError(f"A snapshot cannot hold an array of {value.dtype}; keep numbers or text in it.")
         if isinstance(into, np.ndarray) and into.shape == value.shape and into.dtype == value.dtype:
             np.copyto(into, value)
             return into
@@ -350,7 +402,8 @@ def copied(value: Any, into: Any = None) -> Any:
         old = into if isinstance(into, Mapping) else {}
         return {key: copied(part, old.get(key)) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(copied(part) for part in value)
+        parts = [copied(part) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
     _refuse_foreign(value)
     return value
 
@@ -403,18 +456,45 @@ def encode(value: Any, arrays: "list[tuple[str, memoryview]] | None" = None, nam
     return value
 
 
+def _carried(value: Mapping[str, Any], arrays: list[bytearray]) -> "Tensor | np.ndarray":
+    """The tensor or array that stands in the tree so; ValueError where type, shape and data do not fit together.
+
+    Each part of `arrays` is given away once, so that no two tensors share memory.
+    """
+    named, shape, part = value.get("__tensor__", value.get("__array__")), value["shape"], value.get("part")
+    if isinstance(value.get("data"), bytes):
+        data = bytearray(value["data"])
+    elif type(part) is int and 0 <= part < len(arrays):
+        data, arrays[part] = arrays[part], bytearray()
+    else:
+        raise ValueError(f"there are no data for part {part!r:.20}")
+    dtype: Any = None
+    known = False
+    if isinstance(named, str) and "__array__" in value:
+        dtype = np.dtype(named)
+        known = dtype.kind in _ARRAYS
+    elif isinstance(named, str) and _TENSORS.fullmatch(named):
+        dtype = getattr(torch, named, None)
+        known = isinstance(dtype, torch.dtype)
+    if not known or type(shape) is not list or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"there is no array of type {named!r:.40} and shape {shape!r:.40}")
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"{len(data)} bytes are no {named} of shape {shape!r:.40}")
+    if "__array__" in value:
+        return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+    return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(shape)
+
+
 def decode(value: Any, arrays: "list[bytearray] | None" = None) -> Any:
-    """The inverse of `encode`."""
+    """The inverse of `encode`; ValueError, or what else Python says, for what `encode` does not make."""
     if isinstance(value, list):
         return [decode(v, arrays) for v in value]
     if not isinstance(value, dict):
+        if value is not None and not isinstance(value, (bool, int, float, str, bytes)):
+            raise ValueError(f"{value!r:.60} is nothing that a snapshot holds")
         return value
     if "__tensor__" in value or "__array__" in value:
-        data = bytearray(value["data"]) if "data" in value else (arrays or [])[value["part"]]
-        if "__array__" in value:
-            return np.frombuffer(data, dtype=np.dtype(value["__array__"])).reshape(value["shape"]).copy()
-        dtype = getattr(torch, value["__tensor__"])
-        return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(value["shape"])
+        return _carried(value, [] if arrays is None else arrays)
     if "__pairs__" in value:
         return {decode(k, arrays): decode(v, arrays) for k, v in value["__pairs__"]}
     if "__tuple__" in value:

@@ -176,15 +176,14 @@ class MujocoBackend:
 
     def state(self) -> dict[str, Any]:
         """Integration state, last forces and counts, and per-row model constants."""
-        names = sorted({name for names in _FIELDS.values() for name in names})
-        fields = {name: self._batch.expanded(name) for name in names}
+        fields = {name: values for name, values in self._changed().items() if (values != self._nominal(name)).any()}
         return {
             "simulation": self._batch.state.copy(),
             "force": self._force.copy(),
             "self_contacts": self._self_contacts.copy(),
             "unsound": self._unsound.copy(),
             "substeps": self._substeps,
-            "fields": {name: values.copy() for name, values in fields.items() if values is not None},
+            "fields": {name: values.copy() for name, values in fields.items()},
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -194,9 +193,10 @@ class MujocoBackend:
             raise SnapshotError(
                 f"The snapshot holds the simulator's state as {shape} (rows, numbers); here it is {self._batch.state.shape}."
             )
-        for name, values in state["fields"].items():
-            self._batch.expand(name)[:] = values
-        if {"body_mass", "body_ipos"} & state["fields"].keys():
+        touched = self._changed().keys() | state["fields"].keys()
+        for name in touched:  # what was changed here but not there gets the model's values again
+            self._batch.expand(name)[:] = state["fields"].get(name, self._nominal(name))
+        if {"body_mass", "body_ipos"} & touched:
             with quiet():
                 self._batch.set_const()
         self._batch.state[:] = state["simulation"]
@@ -208,6 +208,15 @@ class MujocoBackend:
         self._unsound[:] = state["unsound"]
         self._stale, self._moved = False, None
         self._seen = self._warnings()
+
+    def _changed(self) -> dict[str, np.ndarray]:
+        """The model's fields that have a value for each row."""
+        names = sorted({name for names in _FIELDS.values() for name in names})
+        fields = {name: self._batch.expanded(name) for name in names}
+        return {name: values for name, values in fields.items() if values is not None}
+
+    def _nominal(self, name: str) -> np.ndarray:
+        return np.asarray(getattr(self.model.model, name))
 
     def _advance(self, substeps: int, stage: int, failed: np.ndarray) -> None:
         try:

@@ -28,6 +28,7 @@ class Will:
         if state["strength"].shape != self.strength.shape:
             raise ValueError("it is of another size")
         self.strength.copy_(state["strength"])
+        self.moment.copy_(state.get("moment", torch.zeros(3)))
 
 
 def scene(strength: float = 0.5, size: int = 1, name: str = "film", fail: str = "", shipped: str = "") -> Scene:

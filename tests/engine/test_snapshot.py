@@ -423,7 +423,10 @@ def test_something_else_is_refused():
 
 def test_other_version_is_refused():
     newer = SAVED[:8] + (3).to_bytes(4, "little") + SAVED[12:]
-    assert refusal(OTHER, newer) == "The snapshot has format version 3; this program reads versions 1 to 2."
+    assert (
+        refusal(OTHER, newer)
+        == "The snapshot has format version 3 (bytes 8 to 11); this program reads versions 1 to 2."
+    )
 
 
 def other_world(**changes: Any) -> Simulation:
