@@ -24,6 +24,10 @@ class SnapshotError(LockstepError):
     """Snapshot bytes that are damaged or belong to another world."""
 
 
+class ReplayError(LockstepError):
+    """A tick or row that cannot be gone back to."""
+
+
 def did_you_mean(word: str, known: Iterable[str], count: int = 3) -> str:
     """' Did you mean a or b or c?' for the names closest to `word`; '' when none is near."""
     names = sorted(set(known))

@@ -89,7 +89,7 @@ class Snapshot:
 def capture(world: World, into: Snapshot | None = None, *, about: Mapping[str, Any] | None = None) -> Snapshot:
     """Copy what the next tick depends on; the memory of `into`, which is given up, is used again where it fits."""
     old = into or Snapshot({}, {}, {})
-    with _one_thread():
+    with one_thread():
         return Snapshot(
             fingerprint(world),
             {name: copied(tensor, (old.columns or {}).get(name)) for name, tensor in _kept_columns(world).items()},
@@ -100,7 +100,7 @@ def capture(world: World, into: Snapshot | None = None, *, about: Mapping[str, A
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Copy on one thread: it fills the memory's bandwidth, and never waits for threads that a busy machine holds up."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -143,7 +143,7 @@ def load(
     difference = first_difference(_plain(theirs), ours)
     if difference:
         raise SnapshotError(f"The snapshot belongs to another world: {difference}")
-    with _one_thread():
+    with one_thread():
         _load_resources(world, taken.resources)
         for address, tensor in _kept_columns(world).items():
             tensor.copy_(taken.columns[address])
