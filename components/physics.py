@@ -15,6 +15,11 @@ class Physics:
 
     backend: Any = constant()
 
+    @property
+    def exact_resume(self) -> bool:
+        """Whether a restored snapshot continues with the same bytes."""
+        return bool(self.backend.exact_resume)
+
     def state(self) -> dict[str, Any]:
         """Hidden state that the root and joint columns do not show."""
         state: dict[str, Any] = self.backend.state()

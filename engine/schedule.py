@@ -240,9 +240,9 @@ def bind(system: System, table: str, world: World, name: str) -> Callable[[], No
 class Schedule:
     """The bound tick. `run()` is one tick; `steps()` yields each entry just before it runs, for debuggers.
 
-    `at_finish` is called once per tick behind the phase `tick.finished` (not in the tick that begins), `after_tick`
-    at its end; neither may change the world. `threads` is what torch may use in systems that are `wide`; the
-    others run on one.
+    `before_tick` is called before a tick begins, and may refuse it by raising. `at_finish` is called once per tick behind
+    the phase `tick.finished` (not in the tick that begins), `after_tick` at its end. None of them may change the world.
+    `threads` is what torch may use in systems that are `wide`; the others run on one.
     """
 
     world: World
@@ -250,6 +250,7 @@ class Schedule:
     repeat: int
     entries: list[Entry]
     after_entry: list[Callable[[Entry], None]] = attrs.field(factory=list)
+    before_tick: list[Callable[[], None]] = attrs.field(factory=list)
     at_finish: list[Callable[[], None]] = attrs.field(factory=list)
     after_tick: list[Callable[[], None]] = attrs.field(factory=list)
     around: Callable[[Entry], None] | None = None
@@ -286,6 +287,8 @@ class Schedule:
 
     def _due(self) -> Iterator[Entry]:
         clock = self.world.clock
+        for hook in self.before_tick:
+            hook()
         plan = self.plan(clock.begun)
         if clock.begun:
             clock.tick += 1

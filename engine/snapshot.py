@@ -11,6 +11,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -104,13 +105,25 @@ def _check_kinds(taken: Snapshot) -> None:
 def capture(world: World, into: Snapshot | None = None, *, about: Mapping[str, Any] | None = None) -> Snapshot:
     """Copy what the next tick depends on; the memory of `into`, which is given up, is used again where it fits."""
     old = into or Snapshot({}, {}, {})
-    return Snapshot(
-        fingerprint(world),
-        {name: copied(tensor, (old.columns or {}).get(name)) for name, tensor in _kept_columns(world).items()},
-        {c.__name__: copied(resource_state(r), old.resources.get(c.__name__)) for c, r in world.resources.items()},
-        {name: stream.get_state() for name, stream in sorted(world.generators.items())},
-        dict(about or {}),
-    )
+    with one_thread():
+        return Snapshot(
+            fingerprint(world),
+            {name: copied(tensor, (old.columns or {}).get(name)) for name, tensor in _kept_columns(world).items()},
+            {c.__name__: copied(resource_state(r), old.resources.get(c.__name__)) for c, r in world.resources.items()},
+            {name: stream.get_state() for name, stream in sorted(world.generators.items())},
+            dict(about or {}),
+        )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Copy on one thread: it fills the memory's bandwidth, and never waits for threads that a busy machine holds up."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def save(world: World) -> bytes:
@@ -147,9 +160,10 @@ def load(
     if difference:
         raise SnapshotError(f"The snapshot belongs to another world: {difference}")
     _check_contents(world, taken)
-    _load_resources(world, taken.resources)
-    for address, tensor in _kept_columns(world).items():
-        tensor.copy_(taken.columns[address])
+    with one_thread():
+        _load_resources(world, taken.resources)
+        for address, tensor in _kept_columns(world).items():
+            tensor.copy_(taken.columns[address])
     for name, state in taken.streams.items():
         world.generators[name].set_state(state)
     world.condition_cache.clear()

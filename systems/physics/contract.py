@@ -16,7 +16,14 @@ Quantity = Literal["foot_friction", "body_mass", "body_com", "stiffness", "dampi
 
 
 class Backend(Protocol):
-    """Simulates every row of one robot table."""
+    """Simulates every row of one robot table.
+
+    The root and joint columns are the state, whoever writes them: a row whose columns hold another number than
+    the backend last wrote or took is pushed in when `step`, `restart` or `kinematics` is called next, as if
+    `restart` had named it; rows that nobody wrote go on bit for bit. Writes are seen by the version counters of the
+    columns, which every torch operation moves. Columns keep what was written, a rotation of another length than 1 too,
+    until the next step.
+    """
 
     @property
     def axes(self) -> Mapping[str, tuple[str, ...]]:
@@ -50,7 +57,11 @@ class Backend(Protocol):
         ...
 
     def restart(self, rows: Tensor, root: RootState, dofs: DofState) -> None:
-        """The columns of `rows` (rows,) bool were rewritten: push them in and forget warm starts and contacts."""
+        """The columns of `rows` (rows,) bool were rewritten: push them in and forget warm starts and contacts.
+
+        Rows that a simulation cannot start from (a number that is not finite, a rotation of length 0) are set in
+        `diverged` by the next step, and put back to their last sound state.
+        """
         ...
 
     def kinematics(self, root: RootState, dofs: DofState, bodies: BodyState, forces: ContactForce) -> None:
@@ -73,9 +84,15 @@ class Backend(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Hidden state that a snapshot needs beyond the columns."""
+        """Hidden state that a snapshot needs beyond the columns, what the columns last held included.
+
+        Whoever keeps it copies it: its arrays may be those in use.
+        """
         ...
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Put hidden state back."""
+        """Put hidden state back, copied; the columns are put back by the caller, before or after.
+
+        An edit that was pending when the state was taken is pending again.
+        """
         ...

@@ -19,6 +19,7 @@ from engine.errors import SceneError, SnapshotError
 from systems.physics.contract import Quantity
 from systems.physics.model import RobotModel, rotate, rotate_inverse
 from systems.physics.quiet import quiet
+from systems.physics.remembered import Remembered
 
 SELF_CONTACT_FORCE = 10.0  # N, above which a substep counts as one with a self-contact
 SPEED_LIMIT = 1000.0  # m/s or rad/s, beyond which a simulation counts as diverged
@@ -42,6 +43,7 @@ _FIELDS: Mapping[Quantity, tuple[str, ...]] = {
     "damping": ("actuator_biasprm",),
 }
 _DERIVING = ("body_mass", "body_com")  # MuJoCo derives other constants from these
+_DERIVING_FIELDS = ("body_mass", "body_inertia", "body_ipos")
 
 _ALL = slice(None)
 
@@ -67,6 +69,8 @@ class MujocoBackend:
         self._self_contacts = np.zeros(rows, np.float32)
         self._unsound = np.zeros(rows, bool)  # rows that were given values no simulation can start from
         self._substeps = decimation
+        self._remembered = Remembered(rows, len(model.robot.dof_names))
+        self._varied: set[str] = set()  # fields of the model that differ from row to row
         self._stale = False
         self._moved: np.ndarray | None = None  # rows that changed since bodies were last copied out; None: all
         self._told: BodyState | None = None  # the columns they were copied to
@@ -89,6 +93,7 @@ class MujocoBackend:
 
     def step(self, substeps: int, control: Tensor, root: RootState, dofs: DofState, diverged: Tensor) -> None:
         """Advance all rows; bodies are made current with the last substep of the control step."""
+        self._take_edits(root, dofs)
         self._control[:] = control.numpy()
         self._substeps += substeps
         current = self._substeps >= self.decimation
@@ -109,10 +114,20 @@ class MujocoBackend:
         self._publish(root, dofs)
 
     def restart(self, rows: Tensor, root: RootState, dofs: DofState) -> None:
-        """Push the rewritten rows in and compute what holds in their new state; other rows are not touched."""
-        picked = np.flatnonzero(rows.numpy())
-        if not picked.size:
-            return
+        """Push in the rows named and those edited, and compute what holds in their new state; others are not touched."""
+        edited = self._remembered.edited(root, dofs)
+        picked = np.flatnonzero(rows.numpy() if edited is None else rows.numpy() | edited)
+        if picked.size:
+            self._push(picked, root, dofs)
+
+    def _take_edits(self, root: RootState, dofs: DofState) -> None:
+        """Push in what was written into the columns since this backend wrote or took them."""
+        edited = self._remembered.edited(root, dofs)
+        if edited is not None and edited.any():
+            self._push(np.flatnonzero(edited), root, dofs)
+
+    def _push(self, picked: np.ndarray, root: RootState, dofs: DofState) -> None:
+        self._remembered.take(root, dofs, picked)
         with np.errstate(invalid="ignore", divide="ignore"):
             rotation = _float64(root.rotation, picked)
             rotation /= np.linalg.norm(rotation, axis=-1, keepdims=True)
@@ -130,7 +145,8 @@ class MujocoBackend:
         self._moved = None if self._moved is None else np.union1d(self._moved, picked)
 
     def kinematics(self, root: RootState, dofs: DofState, bodies: BodyState, forces: ContactForce) -> None:
-        """Copy what the simulations computed; root and joints are those of the last step or restart."""
+        """Copy what the simulations computed."""
+        self._take_edits(root, dofs)
         if self._stale:
             self._run(_VEL, None)
             self._stale, self._moved = False, None
@@ -154,6 +170,7 @@ class MujocoBackend:
         if not picked.size:
             return
         new = _float64(value, picked)
+        self._varied.update(_FIELDS[quantity])
         first, *others = (self._batch.expand(name) for name in _FIELDS[quantity])
         if quantity == "foot_friction":
             first[picked[:, None], list(self.model.foot_geoms), 0] = new[:, None]
@@ -175,48 +192,53 @@ class MujocoBackend:
         self._focus = None if rows is None else np.array(sorted(rows), np.int64)
 
     def state(self) -> dict[str, Any]:
-        """Integration state, last forces and counts, and per-row model constants."""
-        fields = {name: values for name, values in self._changed().items() if (values != self._nominal(name)).any()}
+        """Integration state, last forces and counts, what the columns held, and per-row model constants.
+
+        The arrays are those in use; whoever keeps them copies them.
+        """
         return {
-            "simulation": self._batch.state.copy(),
-            "force": self._force.copy(),
-            "self_contacts": self._self_contacts.copy(),
-            "unsound": self._unsound.copy(),
+            "simulation": self._batch.state,
+            "force": self._force,
+            "self_contacts": self._self_contacts,
+            "unsound": self._unsound,
             "substeps": self._substeps,
-            "fields": {name: values.copy() for name, values in fields.items()},
+            "columns": self._remembered.values,
+            "fields": {name: self._batch.expand(name) for name in sorted(self._varied)},
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Put hidden state back and recompute the bodies from it."""
+        """Put hidden state back. Bodies and forces are in columns, so they are computed only when asked for again."""
         shape = np.shape(state["simulation"])
         if shape != self._batch.state.shape:
             raise SnapshotError(
                 f"The snapshot holds the simulator's state as {shape} (rows, numbers); here it is {self._batch.state.shape}."
             )
-        touched = self._changed().keys() | state["fields"].keys()
-        for name in touched:  # what was changed here but not there gets the model's values again
-            self._batch.expand(name)[:] = state["fields"].get(name, self._nominal(name))
-        if {"body_mass", "body_ipos"} & touched:
-            with quiet():
-                self._batch.set_const()
+        self._load_fields(state["fields"])
         self._batch.state[:] = state["simulation"]
         self._sound[:] = self._batch.state
         self._force[:] = state["force"]
         self._self_contacts[:] = state["self_contacts"]
         self._substeps = int(state["substeps"])
-        self._run(_VEL, None)
         self._unsound[:] = state["unsound"]
-        self._stale, self._moved = False, None
+        self._remembered.load(state["columns"])
         self._seen = self._warnings()
+        self._stale, self._moved = True, None
 
-    def _changed(self) -> dict[str, np.ndarray]:
-        """The model's fields that have a value for each row."""
-        names = sorted({name for names in _FIELDS.values() for name in names})
-        fields = {name: self._batch.expanded(name) for name in names}
-        return {name: values for name, values in fields.items() if values is not None}
+    def _load_fields(self, fields: Mapping[str, np.ndarray]) -> None:
+        """Put per-row model constants back, the model's own where the snapshot has none.
 
-    def _nominal(self, name: str) -> np.ndarray:
-        return np.asarray(getattr(self.model.model, name))
+        What MuJoCo derives from them follows only in rows in which they change: it takes as long as a tick.
+        """
+        derive = np.zeros(len(self._force), bool)
+        for name in sorted(self._varied | fields.keys()):
+            mine, theirs = self._batch.expand(name), fields.get(name, getattr(self._batch.model, name))
+            if name in _DERIVING_FIELDS:
+                derive |= (mine != theirs).reshape(len(mine), -1).any(-1)
+            mine[:] = theirs
+        self._varied = set(fields)
+        if derive.any():
+            with quiet():
+                self._batch.set_const(np.flatnonzero(derive))
 
     def _advance(self, substeps: int, stage: int, failed: np.ndarray) -> None:
         try:
@@ -271,6 +293,7 @@ class MujocoBackend:
         _copy(root.linear_velocity, self._qvel[:, :3])
         _copy(root.angular_velocity, rotate(rotation, self._qvel[:, 3:6]))  # body axes there
         _copy(dofs.velocity, self._qvel[:, 6:])
+        self._remembered.take(root, dofs)
 
 
 def _copy(column: Tensor, values: np.ndarray, rows: "slice | np.ndarray" = _ALL) -> None:
@@ -288,7 +311,8 @@ def num_bytes(model: RobotModel, rows: int) -> int:
     compiled, bodies = model.model, len(model.robot.body_names)
     state = mujoco.mj_stateSize(compiled, int(mujoco.mjtState.mjSTATE_INTEGRATION))
     outputs = compiled.nbody * (3 + 4 + 6 + 3) + compiled.nsensordata
-    return rows * (8 * (2 * state + outputs) + 4 * (9 * bodies))
+    columns = 13 + 2 * len(model.robot.dof_names)
+    return rows * (8 * (2 * state + outputs) + 4 * (9 * bodies + columns))
 
 
 def check_memory(model: RobotModel, rows: int, available: float) -> None:

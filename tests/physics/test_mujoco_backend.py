@@ -2,15 +2,18 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from mujoco.batch import SimulationError
+from torch import Tensor
 from torch.testing import assert_close
 
 from components.robot import Capsule
 from engine.errors import SceneError, SnapshotError
+from engine.snapshot import copied, encode
 from systems.physics.mujoco_backend import MujocoBackend, check_memory, num_bytes
 from tests.physics.rows import Rows, make_rows, one_foot, pendulum
 
@@ -20,7 +23,7 @@ GRAVITY = 9.81
 def simulations(rows: Rows) -> np.ndarray:
     """The integration state of every row."""
     assert isinstance(rows.backend, MujocoBackend)
-    return np.asarray(rows.backend.state()["simulation"])
+    return np.array(rows.backend.state()["simulation"])
 
 
 def settle(rows: Rows, ticks: int = 50) -> None:
@@ -246,6 +249,149 @@ def test_per_row_constants_reach_the_simulator_and_survive_a_snapshot() -> None:
         assert model.actuator_gainprm[0, 0] == 20.0
         np.testing.assert_array_equal(model.actuator_biasprm[0, :3], [0.0, -20.0, -3.0])
         np.testing.assert_allclose(model.body_ipos[1:], rows.model.body_com + 0.01, atol=1e-7)
+
+
+def test_row_that_is_edited_to_no_number_is_marked_and_put_back() -> None:
+    rows, other = make_rows(3), make_rows(3)
+    for each in (rows, other):
+        settle(each, 5)
+    sound = rows.dofs.position[1].clone()
+    rows.dofs.position[1, 3] = float("nan")
+    rows.tick()
+    other.tick()
+    assert rows.diverged.tolist() == [False, True, False]
+    assert_close(rows.dofs.position[1], sound, rtol=0.0, atol=0.0)
+    np.testing.assert_array_equal(simulations(rows)[[0, 2]], simulations(other)[[0, 2]])
+    rows.tick()
+    assert not rows.diverged.any()  # it went on from there
+
+
+def test_edited_rotation_is_normalised_and_its_column_keeps_what_was_written() -> None:
+    rows = make_rows(2)
+    rows.tick()
+    rows.root.rotation[1] = torch.tensor([0.0, 0.0, 0.0, 3.0])
+    rows.refresh()
+    assert rows.root.rotation[1].tolist() == [0.0, 0.0, 0.0, 3.0]
+    assert_close(rows.bodies.rotation[1, 0], torch.tensor([0.0, 0.0, 0.0, 1.0]))
+    before = simulations(rows)
+    rows.refresh()
+    np.testing.assert_array_equal(simulations(rows), before)
+    rows.tick()
+    assert rows.root.rotation[1].norm() == pytest.approx(1.0, abs=1e-6) and rows.root.rotation[1, 3].abs() > 0.99
+
+
+def test_edit_between_substeps_is_taken_once_and_warm_starts_of_others_stay() -> None:
+    rows, other = make_rows(2, control="torque"), make_rows(2, control="torque")
+    for each in (rows, other):
+        settle(each, 10)
+        each.backend.begin(each.diverged)
+        for substep in range(4):
+            if each is rows and substep == 2:
+                each.root.linear_velocity[1] += 0.5
+            each.backend.step(1, torch.zeros_like(each.dofs.position), each.root, each.dofs, each.diverged)
+        each.refresh()
+    np.testing.assert_array_equal(simulations(rows)[0], simulations(other)[0])
+    assert rows.backend._warm_start[1].any()  # type: ignore[attr-defined]
+    assert_close(
+        rows.root.linear_velocity[1, :2] - other.root.linear_velocity[1, :2], torch.full((2,), 0.5), atol=0.2, rtol=0.0
+    )
+
+
+def snapshot(rows: Rows) -> tuple[dict[str, Any], list[Tensor]]:
+    """Everything, as a world's snapshot keeps it."""
+    return copied(rows.backend.state()), [t.clone() for t in columns_in(rows)]
+
+
+def columns_in(rows: Rows) -> list[Tensor]:
+    return [t for part in (rows.root, rows.dofs, rows.bodies, rows.forces) for t in vars(part).values()]
+
+
+def go_back(rows: Rows, kept: tuple[dict[str, Any], list[Tensor]]) -> None:
+    """The hidden state first, then the columns, as a world does it."""
+    rows.backend.load(kept[0])
+    for column, old in zip(columns_in(rows), kept[1], strict=True):
+        column.copy_(old)
+
+
+def same(one: Any, other: Any) -> bool:
+    return encode(copied(one)) == encode(copied(other))
+
+
+@pytest.mark.parametrize("happened", ["nothing", "restarted", "edited", "quarantined", "unsound", "rotated"])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_going_on_right_after_something_happened_gives_the_same_bytes(happened: str, fresh: bool) -> None:
+    rows = make_rows(3)
+    settle(rows, 5)
+    if happened == "quarantined":
+        rows.backend._qvel[1, 8] = np.inf  # type: ignore[attr-defined]
+    rows.tick()
+    if happened in ("restarted", "unsound"):
+        rows.dofs.position[1, 0] = 0.1 if happened == "restarted" else float("nan")
+        rows.restart(1)
+    elif happened == "edited":
+        rows.root.linear_velocity[1, 0] += 1.0
+    elif happened == "rotated":
+        rows.root.rotation[1] *= 2.0
+        rows.refresh()
+    kept = snapshot(rows)
+    other = make_rows(3) if fresh else rows
+    marks = []
+    ends = []
+    for each in (rows, other):
+        if each is other and ends:
+            go_back(other, kept)
+            assert same(other.backend.state(), kept[0])
+        for _ in range(12):
+            each.tick()
+            marks.append(each.diverged.tolist())
+        ends.append((copied(each.backend.state()), each.columns()))
+    assert same(ends[0][0], ends[1][0]) and ends[0][1] == ends[1][1]
+    assert marks[:12] == marks[12:] and any(marks[0]) == (happened == "unsound")
+
+
+def test_going_back_undoes_model_constants_that_were_changed_since() -> None:
+    rows = make_rows(3)
+    masses = torch.from_numpy(rows.model.body_mass).float().expand(3, -1)
+    settle(rows, 5)
+    bare = snapshot(rows)
+    settle(rows, 10)
+    first = rows.columns()
+    go_back(rows, bare)
+    rows.backend.change("body_mass", torch.tensor([True, True, False]), masses * 1.5)
+    settle(rows, 5)
+    heavy = snapshot(rows)
+    settle(rows, 10)
+    second = rows.columns()
+    go_back(rows, heavy)
+    rows.backend.change("body_mass", torch.tensor([False, True, True]), masses * 0.75)
+    rows.backend.change("stiffness", torch.tensor([False, True, True]), 2.0 * rows.model.robot.stiffness.expand(3, -1))
+    settle(rows, 5)
+    go_back(rows, heavy)
+    assert same(rows.backend.state(), heavy[0])
+    settle(rows, 10)
+    assert rows.columns() == second != first
+    go_back(rows, bare)
+    assert same(rows.backend.state(), bare[0])
+    settle(rows, 10)
+    assert rows.columns() == first
+    fresh = make_rows(3)
+    go_back(fresh, heavy)
+    settle(fresh, 10)
+    assert fresh.columns() == second
+
+
+def test_constants_are_derived_again_only_for_rows_whose_mass_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, asked = make_rows(3), []
+    masses = torch.from_numpy(rows.model.body_mass).float().expand(3, -1)
+    rows.backend.change("body_mass", torch.tensor([True, True, True]), masses * 1.5)
+    kept = snapshot(rows)
+    rows.backend.change("body_mass", torch.tensor([False, True, False]), masses * 1.25)
+    batch = rows.backend._batch  # type: ignore[attr-defined]
+    derive = batch.set_const
+    monkeypatch.setattr(batch, "set_const", lambda ids: (asked.append(ids.tolist()), derive(ids)))
+    go_back(rows, kept)
+    go_back(rows, kept)
+    assert asked == [[1]]
 
 
 def test_snapshot_of_another_size_is_refused() -> None:
