@@ -12,6 +12,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -182,31 +183,42 @@ class Recording:
         wanted = {address: _known(address, ids) for address in addresses or ()}
         found: dict[str, list[np.ndarray]] = {}
         ticks, moments = [], []
-        for message in self.of("data", sub=sub):
-            if row not in message["rows"]:
-                continue
-            place = message["rows"].index(row)
-            here = unpack_array(message["present"])[:, place]
-            ticks.append(unpack_array(message["at"])[here])
-            moments.append(unpack_array(message["moment"])[here])
-            for number, *array in message["cols"]:
-                if not wanted or number in wanted.values():
-                    found.setdefault(names[number], []).append(unpack_array(array)[:, place][here])
+        with self._blaming():
+            for message in self.of("data", sub=sub):
+                if row not in message["rows"]:
+                    continue
+                place = message["rows"].index(row)
+                here = unpack_array(message["present"])[:, place]
+                ticks.append(unpack_array(message["at"])[here])
+                moments.append(unpack_array(message["moment"])[here])
+                for number, *array in message["cols"]:
+                    if not wanted or number in wanted.values():
+                        found.setdefault(names[number], []).append(unpack_array(array)[:, place][here])
         missing = [address for address in wanted if address not in found]
         if not ticks or missing:
             what = f"column {missing[0]} of row {row}" if ticks else f"row {row}"
             raise WireError(f"{self.path} holds no {sub} of {what}.")
-        columns = {address: np.concatenate(found[address]) for address in (wanted or found)}
+        with self._blaming():
+            columns = {address: np.concatenate(found[address]) for address in (wanted or found)}
         return Trace(row, np.concatenate(ticks), np.concatenate(moments), columns)
 
     def black_box(self, row: int, table: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Ticks (samples,) and the vital numbers (samples,) of one row by label; WireError where there are none."""
-        messages = list(self.of("data", sub="black_box", table=table))
-        if not messages or not 0 <= row < unpack_array(messages[0]["values"]).shape[1]:
-            raise WireError(f"{self.path} holds no black box of row {row} of table '{table}'.")
-        ticks = np.concatenate([unpack_array(m["at"]) for m in messages])
-        values = np.concatenate([unpack_array(m["values"])[:, row] for m in messages])
-        return ticks, {label: values[:, i] for i, label in enumerate(self.schema["vitals"][table])}
+        with self._blaming():
+            messages = list(self.of("data", sub="black_box", table=table))
+            if not messages or not 0 <= row < unpack_array(messages[0]["values"]).shape[1]:
+                raise WireError(f"{self.path} holds no black box of row {row} of table '{table}'.")
+            ticks = np.concatenate([unpack_array(m["at"]) for m in messages])
+            values = np.concatenate([unpack_array(m["values"])[:, row] for m in messages])
+            return ticks, {label: values[:, i] for i, label in enumerate(self.schema["vitals"][table])}
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """A file that is sound but not laid out as a recording was made by somebody else."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise WireError(f"{self.path} has a message that is not laid out as one of a recording ({error!r}).") from None
 
 
 def _known(address: str, ids: Mapping[str, int]) -> int:
