@@ -349,6 +349,20 @@ def test_going_on_right_after_something_happened_gives_the_same_bytes(happened: 
     assert marks[:12] == marks[12:] and any(marks[0]) == (happened == "unsound")
 
 
+def test_snapshot_without_remembered_columns_goes_on_as_it_did() -> None:
+    rows = make_rows(3)
+    settle(rows, 5)
+    rows.dofs.position[1, 0] = 0.1
+    rows.restart(1)
+    kept = snapshot(rows)
+    settle(rows, 5)
+    expected = rows.columns()
+    del kept[0]["columns"]
+    go_back(rows, kept)
+    settle(rows, 5)
+    assert rows.columns() == expected
+
+
 def test_going_back_undoes_model_constants_that_were_changed_since() -> None:
     rows = make_rows(3)
     masses = torch.from_numpy(rows.model.body_mass).float().expand(3, -1)
