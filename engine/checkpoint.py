@@ -151,6 +151,11 @@ class Writer:
         self._waiting.put((name, taken))
         self.stall = time.perf_counter() - start
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be written."""
+        return self._thread is None or self._free.qsize() == BUFFERS
+
     def outcomes(self) -> list[Outcome]:
         """What became of the checkpoints that were finished since this was last asked; call it on the tick thread."""
         found = []

@@ -239,11 +239,11 @@ def test_allowing_changes_of_nothing_is_refused(capsys: pytest.CaptureFixture[st
 
 
 def test_modules_of_lockstep_and_of_packages_are_not_the_users() -> None:
-    import scenes.presets  # noqa: F401 - something beside the scene
+    import scenes.robots  # noqa: F401 - something beside the scene
 
     found = own_modules(REPOSITORY / "scenes" / "motion_tracking.py")
-    assert {"presets.py", "robots/__init__.py"} <= found.keys() and "motion_tracking.py" not in found
+    assert {"robots/__init__.py", "robots/humanoid.py"} <= found.keys() and "motion_tracking.py" not in found
     found = own_modules(REPOSITORY / "scene_at_the_top.py")
-    assert "scenes/presets.py" in found
+    assert "scenes/robots/__init__.py" in found
     assert not [name for name in found if name.startswith(("engine/", "systems/", "components/"))]
     assert not own_modules(Path(torch.__file__).parents[3] / "scene.py").keys() & {"numpy/__init__.py"}
