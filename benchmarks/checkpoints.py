@@ -40,7 +40,9 @@ def train(rows: int, **arguments: Any) -> Simulation:
 def cost(simulation: Simulation, place: Path, *, every: int, rounds: int, block: int) -> dict[str, float]:
     """Cost of checkpoints, in blocks of `block` iterations."""
     folder = RunFolder.create(place, "checkpoints", print)
-    taken, stalls, writes = 0, [], []
+    taken = 0
+    stalls: list[float] = []
+    writes: list[float] = []
 
     def without() -> None:
         simulation.run(block * ITERATION)
@@ -100,7 +102,7 @@ def curve(place: Path, iterations: int = 300) -> float:
     names = [f"{group}/{i}" for group in ("reward", "end", "error", "learn") for i in range(8)]
     for iteration in range(1, iterations + 1):
         row = {"iteration": iteration, "tick": ITERATION * iteration, "env_steps": 512 * ITERATION * iteration}
-        folder.append({**row, **{name: 0.5 * iteration for name in names}}, {"iteration": iteration, "elapsed": 1.0})
+        folder.append({**row, **dict.fromkeys(names, 0.5 * iteration)}, {"iteration": iteration, "elapsed": 1.0})
     seconds = 0.0
     for _ in range(2):
         start = time.perf_counter()
