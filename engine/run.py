@@ -442,7 +442,7 @@ class Training:
         panel.iteration(row, timing)
         if iteration % self.plan.run["checkpoint_every"] == 0 and iteration < panel.total:
             self.folder.save(self.world, *divmod(clock.tick, self.length))
-            self.folder.draw_curve()
+            self.folder.update_curve()
         self.folder.report()
         self._start_iteration()
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from engine.world import World
 
 __all__ = ["Lines", "Origin", "RunFolder", "checkpoints", "json_bytes", "plain_numbers", "refuse_unusable"]
 
+_SHARE_OF_CURVE = 0.005  # of the time of training
 UNBEGUN = {".lock", "config.json.part"}  # all that a run leaves that was killed before it began
 
 
@@ -59,6 +61,7 @@ class RunFolder:
     saved: Path | None = None
     merit: Merit = attrs.field(factory=Merit)
     failing: bool = False
+    next_curve: float = 0.0
     told: set[str] = attrs.field(factory=set)
     metrics: Lines = attrs.field(init=False)
     timing: Lines = attrs.field(init=False)
@@ -223,6 +226,14 @@ class RunFolder:
         except OSError as error:
             self.events = False
             self.warn(f"TensorBoard events cannot be written ({error.strerror or error}).")
+
+    def update_curve(self) -> None:
+        """Draw the curve again, unless drawing would take more than its small share of the time."""
+        start = time.perf_counter()
+        if start >= self.next_curve:
+            self.draw_curve()
+            now = time.perf_counter()
+            self.next_curve = now + (now - start) / _SHARE_OF_CURVE
 
     def draw_curve(self) -> None:
         """Bring curve.png up to date."""
