@@ -11,11 +11,12 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from engine.checkpoint import CHECKPOINT, checkpoints
 from engine.condition import Every, FirstTick
 from engine.errors import ReplayError, SnapshotError
 from engine.failures import logged_failures
 from engine.observed import Ends
-from engine.run_folder import CHECKPOINT, Lines, checkpoints
+from engine.run_folder import Lines
 from engine.scene import Simulation
 from engine.schedule import Entry, Schedule
 from engine.snapshot import Snapshot

@@ -1,8 +1,6 @@
 """The command line: python -m engine.run scenes/<name>.py [flags]."""
 
-import importlib.metadata
 import inspect
-import platform
 import signal
 import sys
 import threading
@@ -18,9 +16,12 @@ import torch
 
 from engine import flags as command
 from engine import use
+from engine.checkpoint import checkpoint_name
 from engine.errors import LockstepError, SceneError
 from engine.load import blaming, load_scene, make_scene
+from engine.made_of import made_of
 from engine.panel import Panel, duration, make_console, results_table
+from engine.resume import Start, restore
 from engine.run_folder import Origin, RunFolder, refuse_unusable
 from engine.scene import Scene, Simulation, build
 from engine.schedule import addresses
@@ -148,6 +149,8 @@ def make_plan(arguments: list[str]) -> Plan:
     asked = [f"--{name}" for name in _ORIGINS if given.get(name)]
     if len(asked) > 1:
         raise SceneError(f"{asked[0]} and {asked[1]} cannot be combined; each is a command of its own.")
+    if given.get("allow_changes") and not given.get("resume"):
+        raise SceneError("--allow-changes is for a run that goes on; it stands beside --resume.")
     plan = settle(found, function, own, given, config, origin)
     check_device(plan.run["device"])
     if plan.run["threads"]:
@@ -285,17 +288,14 @@ def _train(plan: Plan, console: Any) -> int:
         simulation = plan.build()
         plan.run["iterations"] = plan.run["iterations"] or simulation.scene.iterations
         recorded = rows_to_record(plan.given.get("record"), simulation)
-        start = _restore(plan, origin, simulation, warn) if origin else None
+        start = restore(plan, origin, simulation, warn) if origin else None
         folder = reopened or RunFolder.create(plan.given.get("out"), simulation.scene.name, warn)
-        folder.keep = plan.run["keep"]
+        folder.keep, folder.merit.name = plan.run["keep"], simulation.scene.best
         try:
-            if origin is not None and start is not None:
-                path, iteration, damaged = start
-                if in_place:
-                    folder.rewind(path, iteration, damaged)
-                elif origin.folder is not None:
-                    folder.take_rows(origin.folder, iteration)
-            folder.write_json("config.json", configuration(plan, simulation, origin))
+            folder.write_json("config.json", configuration(plan, simulation, origin, start))
+            if start is not None:
+                start.set_aside()
+                folder.go_on(start.checkpoint if start.own else None, start.iteration, start.tick, start.rows)
             resumed = origin.folder if origin is not None else None
             watch = Watch.begin(simulation, folder.path, warn, recorded, resumed)
         except OSError as error:
@@ -308,27 +308,6 @@ def _train(plan: Plan, console: Any) -> int:
         return Training(plan, simulation, folder, console, warn, watch).run()
     finally:
         folder.close()
-
-
-def _restore(
-    plan: Plan, origin: Origin, simulation: Simulation, warn: Callable[[str], None]
-) -> tuple[Path, int, list[Path]]:
-    path, data, damaged = origin.load(warn)
-    simulation.world.restore(data)
-    length = simulation.scene.iteration
-    iteration = simulation.world.clock.tick // length
-    if iteration >= plan.run["iterations"]:
-        raise SceneError(
-            f"{path} is already at iteration {iteration} of {plan.run['iterations']}. Ask for more with --iterations, or measure it with --eval."
-        )
-    config = origin.config or {}
-    recorded = {**config.get("versions", {}), "torch threads:": config.get("torch_threads", torch.get_num_threads())}
-    for name, version in {**versions(), "torch threads:": torch.get_num_threads()}.items():
-        if recorded.get(name, version) != version:
-            warn(
-                f"The run was made with {name} {recorded[name]}, here it is {version}; it may not reach the same bytes."
-            )
-    return path, iteration, damaged
 
 
 @attrs.define
@@ -348,19 +327,16 @@ class Relay:
             self.console.print(f"! {text}", markup=False, soft_wrap=True)
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
-    found = {"python": platform.python_version()}
-    for name in ("lockstep-sim", "torch", "numpy", "mujoco"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def configuration(plan: Plan, simulation: Simulation, origin: Origin | None) -> dict[str, Any]:
-    """Everything that the run depends on, as config.json keeps it."""
+def configuration(
+    plan: Plan, simulation: Simulation, origin: Origin | None = None, start: Start | None = None
+) -> dict[str, Any]:
+    """Everything that the run depends on, as config.json keeps it, and what changed each time that it was resumed."""
+    before = (origin.config or {}) if origin else {}
+    changes = list(before.get("changes", []))
+    if start is not None and start.changes:
+        changes.append({"iteration": start.iteration, "changes": start.changes})
+    began = before.get("began_from") if start is None or start.checkpoint is None or start.own else start.checkpoint
+    parts = made_of(plan.source, simulation.scene)
     constants = {
         address: places[0].holder[places[0].key] for address, places in addresses(simulation.scene.bundles).items()
     }
@@ -374,8 +350,11 @@ def configuration(plan: Plan, simulation: Simulation, origin: Origin | None) -> 
         "run": {name: command.to_plain(value) for name, value in plan.run.items()},
         "overrides": plan.overrides,
         "resumed_from": str(origin.path) if origin else None,
-        "torch_threads": torch.get_num_threads(),
-        "versions": versions(),
+        "began_from": str(Path(began).absolute()) if began else None,
+        "torch_threads": parts.pop("torch_threads"),
+        "versions": parts.pop("versions"),
+        "made_of": parts,
+        "changes": changes,
         "addresses": {
             address: value if isinstance(value, (int, float, str)) or value is None else repr(value)
             for address, value in constants.items()
@@ -397,7 +376,6 @@ class Training:
     origin_of_time: float = 0.0
     began: float = 0.0
     first_tick: int = 0
-    saved_tick: int = -1
     spent: dict[int, float] = attrs.field(factory=dict)
 
     @property
@@ -432,7 +410,7 @@ class Training:
         with self.stop.listening():
             with panel.shown(), self.watch.looking():
                 self._loop(panel, total * self.length)
-                self._save()
+                self._save_last()
             self.folder.draw_curve()
             evaluated = self._evaluate() if not self.stop.requested else False
             if evaluated:
@@ -463,14 +441,15 @@ class Training:
         seconds = time.perf_counter() - self.began
         timing = {"iteration": iteration, "elapsed": self.elapsed, "seconds": seconds}
         timing |= {"steps_per_second": (clock.tick - self.first_tick) * self.rows / seconds, **self._split()}
-        self.folder.metrics.append(row)
-        self.folder.timing.append(timing)
+        self.folder.append(row, timing)
         shown = {name: value for name, value in timing.items() if name not in ("iteration", "by_phase", "by_system")}
         self.folder.write_events(iteration, row | {f"time/{name}": value for name, value in shown.items()})
         panel.iteration(row, timing)
         if iteration % self.plan.run["checkpoint_every"] == 0 and iteration < panel.total:
-            self._save()
-            self.folder.draw_curve()
+            self.watch.flush()
+            self.folder.save(self.world, *divmod(clock.tick, self.length))
+            self.folder.update_curve()
+        self.folder.report()
         self._start_iteration()
 
     def _split(self) -> dict[str, Any]:
@@ -486,15 +465,14 @@ class Training:
         whole = max(sum(shares.values()), 1e-12)
         return {**{name: value / whole for name, value in shares.items()}, "by_phase": phases, "by_system": systems}
 
-    def _save(self) -> None:
+    def _save_last(self) -> None:
+        """Leave the world as it is in a checkpoint, if it is not in one already."""
+        moment = divmod(self.world.clock.tick, self.length)
         self.watch.flush()
-        clock = self.world.clock
-        if (
-            clock.begun
-            and self.saved_tick != clock.tick
-            and self.folder.checkpoint(self.world.snapshot(), *divmod(clock.tick, self.length))
-        ):
-            self.saved_tick = clock.tick
+        self.folder.drain()
+        if self.world.clock.begun and getattr(self.folder.saved, "name", "") != checkpoint_name(*moment):
+            self.folder.save(self.world, *moment)
+            self.folder.drain()
 
     def _evaluate(self) -> bool:
         result = use.evaluate(self.plan, self.simulation.scene, self.world.snapshot(), self.stop, self.warn)

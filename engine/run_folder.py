@@ -3,102 +3,37 @@
 `metrics.jsonl` holds only what the seed decides; everything that a clock decides is in `timing.jsonl`.
 """
 
+import errno
 import fcntl
 import json
-import math
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 import attrs
 
-from engine import snapshot
-from engine.errors import SceneError, SnapshotError
+from engine import checkpoint, snapshot
+from engine.checkpoint import WINDOW, Merit, Outcome, Writer, checkpoint_name, checkpoints, moment
+from engine.errors import SceneError, SnapshotError, did_you_mean
+from engine.rows import Lines, Say, json_bytes, plain_numbers
+from engine.snapshot import Snapshot
+from engine.world import World
 
-CHECKPOINT = re.compile(r"iteration_(\d+)(?:_tick_(\d+))?\.lockstep")
-Say = Callable[[str], None]
+__all__ = ["Lines", "Origin", "RunFolder", "checkpoints", "json_bytes", "plain_numbers", "refuse_unusable"]
 
-
-def plain_numbers(value: Any) -> Any:
-    """Nested values with floats that JSON lacks (nan, inf) as None."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_numbers(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain_numbers(part) for part in value]
-    if isinstance(value, bool) or value is None or isinstance(value, (int, str)):
-        return value
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def json_bytes(value: Mapping[str, Any]) -> bytes:
-    """Indented JSON for people."""
-    return (json.dumps(plain_numbers(value), indent=2, ensure_ascii=False) + "\n").encode()
-
-
-@attrs.define
-class Lines:
-    """A JSON-lines file that survives a full disk: what could not be written waits for the next row."""
-
-    path: Path
-    warn: Say
-    waiting: list[str] = attrs.field(factory=list)
-    failed: bool = False
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Write one row; a failure is said once and tried again with the next row."""
-        self.waiting.append(json.dumps(plain_numbers(row)) + "\n")
-        self.flush()
-
-    def flush(self) -> None:
-        """Try to write the rows that wait."""
-        size = self.path.stat().st_size if self.path.exists() else 0
-        try:
-            with open(self.path, "ab", buffering=0) as file:
-                data = "".join(self.waiting).encode()
-                if file.write(data) != len(data):
-                    raise OSError("only a part could be written")
-        except OSError as error:
-            if self.path.is_file():
-                os.truncate(self.path, size)
-            if not self.failed:
-                self.warn(f"{self.path.name} cannot be written ({error.strerror or error}); its rows wait in memory.")
-            self.failed = True
-            return
-        self.waiting.clear()
-        self.failed = False
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Every whole row of the file and the rows that wait."""
-        return [row for row, _ in _whole_rows(self.path)] + [json.loads(line) for line in self.waiting]
-
-    def cut(self, iteration: int) -> None:
-        """Drop the rows after an iteration, and a torn last row."""
-        if self.path.exists():
-            kept = "".join(line for row, line in _whole_rows(self.path) if row["iteration"] <= iteration)
-            snapshot.write_file(self.path, kept.encode())
-
-
-def _whole_rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    for line in text.splitlines(keepends=True):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            return
-        if not line.endswith("\n") or not isinstance(row, dict) or "iteration" not in row:
-            return
-        yield row, line
+_SHARE_OF_CURVE = 0.005  # of the time of training
+UNBEGUN = {".lock", "config.json.part"}  # all that a run leaves that was killed before it began
 
 
 def refuse_unusable(path: Path) -> None:
     """SceneError when no new run can be written at `path`; leaves nothing behind."""
-    if path.is_dir() and any(child.name != ".lock" for child in path.iterdir()):
+    if path.is_dir() and any(child.name not in UNBEGUN for child in path.iterdir()):
         holds = "a run; go on with --resume" if (path / "config.json").exists() else "files"
         raise SceneError(f"The folder {path} already holds {holds}. Choose another --out.")
     ancestor = path
@@ -124,12 +59,18 @@ class RunFolder:
     events: Any = None
     fresh: bool = False
     saved: Path | None = None
+    merit: Merit = attrs.field(factory=Merit)
+    failing: bool = False
+    next_curve: float = 0.0
+    told: set[str] = attrs.field(factory=set)
     metrics: Lines = attrs.field(init=False)
     timing: Lines = attrs.field(init=False)
+    writer: Writer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.metrics = Lines(self.path / "metrics.jsonl", self.warn)
         self.timing = Lines(self.path / "timing.jsonl", self.warn)
+        self.writer = Writer(self._put)
 
     @classmethod
     def create(cls, path: Path | None, scene: str, warn: Say) -> Self:
@@ -141,7 +82,13 @@ class RunFolder:
             else:
                 refuse_unusable(path)
                 path.mkdir(parents=True, exist_ok=True)
-            return cls(path, warn, fresh=fresh)._locked()
+            made = cls(path, warn, fresh=fresh)._locked()
+            try:
+                refuse_unusable(path)  # another run may have come and gone before it was locked
+            except SceneError:
+                made.close()
+                raise
+            return made
         except OSError as error:
             raise SceneError(
                 f"The run folder {path} cannot be made ({error.strerror}). Choose another --out."
@@ -149,8 +96,15 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, path: Path, warn: Say) -> Self:
-        """An existing folder, locked; SceneError when another run is writing to it."""
-        return cls(path, warn)._locked()
+        """An existing folder, locked, without what a killed write left; SceneError when another run is writing to it."""
+        folder = cls(path, warn)._locked()
+        try:
+            for part in (*path.glob("*.part"), *(path / "checkpoints").glob("*.part")):
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            folder.close()
+            raise SceneError(f"The run folder {path} cannot be written to ({error.strerror}).") from None
+        return folder
 
     def _locked(self) -> Self:
         try:
@@ -174,35 +128,88 @@ class RunFolder:
         """Write a small file whole; OSError leaves the old one."""
         snapshot.write_file(self.path / name, json_bytes(value))
 
-    def checkpoint(self, data: bytes, iteration: int, ticks: int) -> bool:
-        """Keep a snapshot taken `ticks` ticks after an iteration; False, with a warning, when it cannot be written."""
-        name = f"iteration_{iteration:06d}" + (f"_tick_{ticks:04d}" if ticks else "") + ".lockstep"
-        target = self.path / "checkpoints" / name
-        try:
-            target.parent.mkdir(exist_ok=True)
-            snapshot.write_file(target, data)
-        except OSError as error:
-            kept = f"the newest is {self.saved.name}" if self.saved else "there is none yet"
-            self.warn(f"checkpoint {name} could not be written ({error.strerror or error}); {kept}. Training goes on.")
-            return False
-        self.saved = target
-        for old in checkpoints(self.path)[self.keep :]:
-            old.unlink(missing_ok=True)
-        return True
+    def append(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
+        """Write what a finished iteration was like and how long it took."""
+        self.metrics.append(row)
+        self.timing.append(timing)
+        self.merit.note(row)
 
-    def rewind(self, checkpoint: Path, iteration: int, damaged: list[Path]) -> None:
-        """Forget what came after a checkpoint, and set damaged ones aside."""
-        for path in damaged:
-            path.rename(path.with_suffix(".damaged"))
-        self.metrics.cut(iteration)
-        self.timing.cut(iteration)
-        self.saved = checkpoint
+    def save(self, world: World, iteration: int, ticks: int) -> None:
+        """Take a checkpoint `ticks` ticks after an iteration; it is written meanwhile, and `report` says how that went.
 
-    def take_rows(self, source: Path, iteration: int) -> None:
-        """Begin with the rows of another run up to an iteration."""
+        None is taken while rows wait for room on the disk, since it would be newer than they are.
+        """
+        name = checkpoint_name(iteration, ticks)
         for lines in (self.metrics, self.timing):
-            kept = "".join(line for row, line in _whole_rows(source / lines.path.name) if row["iteration"] <= iteration)
-            snapshot.write_file(lines.path, kept.encode())
+            if lines.waiting:
+                lines.flush()
+            if lines.waiting:
+                self._tell(Outcome(name, OSError(errno.ENOSPC, f"the rows of {lines.path.name} come first")))
+                return
+        self.writer.take(world, name)
+
+    def report(self) -> None:
+        """Say what became of the checkpoints: once that they fail, and once that they are written again."""
+        for outcome in self.writer.outcomes():
+            self._tell(outcome)
+
+    def drain(self) -> None:
+        """Wait until the checkpoints that were taken are written, and report."""
+        self.writer.drain()
+        self.report()
+
+    def _tell(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            if not self.failing:
+                kept = f"the newest is {self.saved.name}" if self.saved else "there is none yet"
+                why = getattr(outcome.error, "strerror", None) or str(outcome.error) or "out of memory"
+                self.warn(
+                    f"checkpoint {outcome.name} could not be written ({why}); {kept}. Training goes on, and the next "
+                    "ones are tried."
+                )
+            self.failing = True
+            return
+        self.saved = self.path / "checkpoints" / outcome.name
+        if self.failing:
+            self.warn(f"checkpoints are written again: {outcome.name}.")
+        self.failing = False
+        if outcome.untidy is not None:
+            self._once(f"old checkpoints cannot be tidied up ({outcome.untidy.strerror or outcome.untidy}).")
+        if self.merit.name and self.merit.of(moment(self.saved)[0]) is None:
+            self._once(
+                f"None of the last {WINDOW} iterations reported '{self.merit.number}', so {outcome.name} cannot be the "
+                f"best checkpoint.{did_you_mean(self.merit.number, next(reversed(self.metrics.rows()), {}))}"
+            )
+
+    def _once(self, text: str) -> None:
+        if text not in self.told:
+            self.told.add(text)
+            self.warn(text)
+
+    def _put(self, name: str, taken: Snapshot) -> OSError | None:
+        """Write a checkpoint and tidy up behind it; runs in the writer's thread."""
+        checkpoint.write(self.path, name, taken)
+        try:
+            checkpoint.prune(self.path, self.keep, self.merit)
+        except OSError as error:
+            return error
+        return None
+
+    def go_on(self, newest: Path | None, iteration: int, tick: int, rows: Path | None = None) -> None:
+        """Forget what came after a tick, `newest` being the checkpoint of it; the rows may be those of another run."""
+        for path in sorted(self.path.glob("*.jsonl")):
+            Lines(path, self.warn).cut(iteration, tick)
+        if rows is not None:
+            for lines in (self.metrics, self.timing):
+                lines.take(rows / lines.path.name, iteration, tick)
+        self.saved = newest
+        known = self.metrics.rows()
+        for row in known:
+            self.merit.note(row)
+        last = known[-1]["iteration"] if known else 0
+        if newest is not None and last < iteration:
+            self.warn(f"{self.metrics.path.name} ends at iteration {last}; its rows up to {iteration} are lost.")
+        checkpoint.prune(self.path, self.keep, self.merit)
 
     def write_events(self, iteration: int, values: Mapping[str, Any]) -> None:
         """TensorBoard scalars of one iteration; after a failure there are no more of them."""
@@ -219,6 +226,14 @@ class RunFolder:
         except OSError as error:
             self.events = False
             self.warn(f"TensorBoard events cannot be written ({error.strerror or error}).")
+
+    def update_curve(self) -> None:
+        """Draw the curve again, unless drawing would take more than its small share of the time."""
+        start = time.perf_counter()
+        if start >= self.next_curve:
+            self.draw_curve()
+            now = time.perf_counter()
+            self.next_curve = now + (now - start) / _SHARE_OF_CURVE
 
     def draw_curve(self) -> None:
         """Bring curve.png up to date."""
@@ -238,7 +253,14 @@ class RunFolder:
                 self.warn(f"{len(lines.waiting)} rows of {lines.path.name} are lost.")
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Let go of the folder, once what was taken is written."""
+        try:
+            self.writer.close()
+            self.report()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self.events:
             try:
                 self.events.close()
@@ -261,12 +283,6 @@ def _new_name(parent: Path) -> Path:
     raise SceneError(f"{parent} is full of runs that began in this second; choose a folder with --out.")
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run folder, newest first."""
-    found = [(m, p) for p in (folder / "checkpoints").glob("*.lockstep") if (m := CHECKPOINT.fullmatch(p.name))]
-    return [p for m, p in sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2] or 0)), reverse=True)]
-
-
 @attrs.frozen
 class Origin:
     """What --resume, --eval, --play or --export point at: a run folder, or one checkpoint and the folder it belongs to.
@@ -283,8 +299,13 @@ class Origin:
         """Look at `path`; SceneError when it is neither a run folder nor a file."""
         if path.is_dir():
             if not (path / "config.json").is_file():
-                raise SceneError(f"{path} is not a run folder: it has no config.json.")
+                raise SceneError(f"{path} is not a run folder: it has no config.json.{_unbegun(path)}")
             return cls(path, path, _read_config(path / "config.json"))
+        if path.is_symlink():
+            target = path.parent / os.readlink(path)
+            if not path.exists():
+                raise SceneError(f"{path} points to {target}, which is not there. Name another checkpoint.")
+            path = target
         if not path.exists():
             raise SceneError(f"There is no run folder or checkpoint at {path}.")
         home = next(
@@ -306,6 +327,11 @@ class Origin:
                 continue
             return path, data, damaged
         raise SnapshotError(f"{self.path / 'checkpoints'} holds no {'whole ' if damaged else ''}checkpoint.")
+
+
+def _unbegun(path: Path) -> str:
+    left = {child.name for child in path.iterdir()}
+    return f" It was stopped before it began; start it again with --out {path}." if left and left <= UNBEGUN else ""
 
 
 def _read_whole(path: Path) -> bytes:

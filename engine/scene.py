@@ -30,7 +30,9 @@ class Scene:
     `report` turns a world into the numbers of one learning iteration, and `titles` says what they are, in words with a
     unit, by name or by 'group/' (numbers with the same title share a panel of curve.png). `evaluate` measures a trained
     world, `film` shows one, `policy` is a trained one that comes with the scene; see engine/run.py. `film_episode`
-    films the columns (by address, one sample per tick) that engine/replay.py re-creates of a row.
+    films the columns (by address, one sample per tick) that engine/replay.py re-creates of a row. `best` names the
+    number of `report` by which the best checkpoint is kept, with "-" in front where less is better. `made_of` is what
+    else decides the numbers ("robot g1", "clip squat", …) with a digest of each, so that a resume notices changes.
     """
 
     tables: Sequence[Table]
@@ -46,6 +48,8 @@ class Scene:
     titles: Mapping[str, str] = attrs.field(factory=dict)
     panel: Sequence[str] = ()
     iterations: int = 100
+    best: str | None = None
+    made_of: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def iteration(self) -> int:

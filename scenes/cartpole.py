@@ -128,4 +128,5 @@ def scene(
         evaluate=partial(play_episodes, partial(balancing, 100, play(hidden=hidden)), ticks=LONGEST),
         panel=("episode/return", "episode/length"),
         iterations=iterations,
+        best="episode/return",
     )

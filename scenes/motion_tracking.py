@@ -16,6 +16,7 @@ from systems.clips import BUILT_IN
 from systems.evaluation import evaluation, summarise
 from systems.film import LONGEST
 from systems.footage import MOST_TAKES, film_columns, film_of, footage
+from systems.made_of import robot_and_clips
 from systems.motion import build_library
 from systems.motion_files import read_clips
 from systems.observations import group_terms
@@ -211,4 +212,6 @@ def scene(
         titles=counts.titles(dt),
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),
         iterations=use.iterations,
+        best="reward/per_step",  # of all rows, and still rising when episodes have long stopped getting longer
+        made_of=robot_and_clips(model, library),
     )

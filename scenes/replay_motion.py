@@ -10,6 +10,7 @@ from scenes import robots
 from systems.clips import BUILT_IN
 from systems.film import LONGEST
 from systems.footage import MOST_TAKES, film_of, footage
+from systems.made_of import robot_and_clips
 from systems.motion import build_library
 from systems.motion_files import read_clips
 from systems.physics import physics
@@ -60,4 +61,5 @@ def scene(
         identity={"robot": model.robot.name, "clips": list(library.names)},
         film=film,
         iterations=1,
+        made_of=robot_and_clips(model, library),
     )

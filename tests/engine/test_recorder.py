@@ -229,7 +229,10 @@ def test_a_signal_asks_a_training_for_a_recording(monkeypatch: pytest.MonkeyPatc
     before = signal.getsignal(signal.SIGUSR1)
     assert main([TOY, "--out", "run", "--record", "1,3"]) == 0
     assert signal.getsignal(signal.SIGUSR1) == before
-    assert sorted(p.name for p in Path("run/records").iterdir()) == ["tick_00000008_request.rec", "tick_00000020_end.rec"]
+    assert sorted(p.name for p in Path("run/records").iterdir()) == [
+        "tick_00000008_request.rec",
+        "tick_00000020_end.rec",
+    ]
     recording = Recording.open("run/records/tick_00000008_request.rec")
     assert recording.complete and recording.trace(3).tick[-1] == 8
     assert [m["kind"] for m in Recording.open("run/records/tick_00000020_end.rec").of("event")] == ["request", "end"]
@@ -329,7 +332,9 @@ def test_the_terminal_sample_of_each_logged_failure_is_kept() -> None:
     _, rows, _ = log(20)
     recording = Recording.open("failures.rec")
     samples = list(recording.of("data", sub="failure"))
-    assert [(m["rows"], m["ticks"][0], m["reasons"]) for m in samples] == [([r["row"]], r["tick"], r["reasons"]) for r in rows]
+    assert [(m["rows"], m["ticks"][0], m["reasons"]) for m in samples] == [
+        ([r["row"]], r["tick"], r["reasons"]) for r in rows
+    ]
     row = rows[0]["row"]
     trace = recording.trace(row, sub="failure")
     assert (np.linalg.norm(trace.columns["point.Point.position"], axis=1) > 1.0).all()

@@ -1,0 +1,31 @@
+"""SIGKILL at any moment costs time and nothing else; benchmarks/kill.py does this at length with the tracking scene."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import kill
+from engine.checkpoint import moment
+
+TOY = Path(__file__).parents[1] / "engine" / "toy_scene.py"
+ITERATIONS, EVERY = 24, 2
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    """The toy scene: 0.1 s in an iteration, checkpoints of half a megabyte, and the best of them judged."""
+    text = TOY.read_text(encoding="utf-8").replace("        iterations=4,", '        best="-loss/spread",')
+    scene = tmp_path / "toy.py"
+    scene.write_text(text, encoding="utf-8")
+    told = {"num-envs": 20_000, "iterations": ITERATIONS, "checkpoint-every": EVERY, "pause": 0.005}
+    return [str(scene), *(word for name, value in told.items() for word in (f"--{name}", str(value)))]
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path, command: list[str]) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    kill.finish(kill.run_of(command, whole))
+    kills = kill.kill_often(command, killed, kills=4, inside=2, early=1, iterations=ITERATIONS, every=EVERY, seed=3)
+    assert len(kills) == 4 and sum(each.hit == "write of a checkpoint" for each in kills) >= 2, kills
+    assert kill.differences(whole, killed) == []
+    assert [moment(path) for path in kill.checkpoints(whole)] == [moment(path) for path in kill.checkpoints(killed)]
+    assert not list(killed.rglob("*.part"))
