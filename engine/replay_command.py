@@ -87,12 +87,15 @@ def open_past(folder: Path, warn: Any, allow_changes: bool = False) -> tuple[Pas
 
     Raises SceneError where it is no run folder, and where what it was made of has changed since.
     """
+    from engine.resume import changes_since
     from engine.run import make_plan
 
     if not folder.is_dir():
         raise SceneError(f"{folder} is not a run folder.")
-    plan = make_plan(["--resume", str(folder)])
+    plan = make_plan(["--resume", str(folder), *(["--allow-changes"] if allow_changes else [])])
     past = Past(folder, plan.build, warn, any_identity=allow_changes)
+    assert plan.origin is not None
+    changes_since(plan, plan.origin, past.simulation, warn)
     return past, past.simulation.scene.film_episode
 
 

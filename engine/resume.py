@@ -48,7 +48,7 @@ def restore(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> 
     total = plan.run["iterations"]
     if unwritten and not began and _rows_written(origin.path) < total:
         warn(f"{origin.path} has no checkpoint yet; it begins again from the start.")
-        return Start(changes=_changes(plan, origin, simulation, warn))
+        return Start(changes=changes_since(plan, origin, simulation, warn))
     path, data, damaged = source.load(warn)
     taken = Snapshot.decode(data)
     tick = max(taken.tick, 0)
@@ -57,7 +57,7 @@ def restore(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> 
         raise SceneError(
             f"{path} is already at iteration {iteration} of {total}. Ask for more with --iterations, or measure it with --eval."
         )
-    changes = _changes(plan, origin, simulation, warn)
+    changes = changes_since(plan, origin, simulation, warn)
     simulation.world.restore(taken, any_identity=bool(plan.given.get("allow_changes")))
     own = in_place and source is origin
     return Start(path, iteration, tick, own, None if own else source.folder, damaged if own else [], changes)
@@ -68,7 +68,7 @@ def _rows_written(folder: Path) -> int:
     return int(rows[-1]["iteration"]) if rows else 0
 
 
-def _changes(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> list[str]:
+def changes_since(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> list[str]:
     """What the run is made of that changed since, said as warnings; SceneError where that must be allowed."""
     if origin.config is None:
         return []

@@ -58,10 +58,11 @@ def test_what_a_kill_leaves_is_removed_or_cut_and_the_run_reaches_the_same_bytes
         Path("run", name + ".part").write_bytes(b"half of")
     for name, row in {"metrics": '{"iteration": 3, "tick": 15}', "failures": '{"row": 1, "tick": 12}'}.items():
         with open(f"run/{name}.jsonl", "a", encoding="utf-8") as file:
-            file.write('{"row": 1, "tick": 10, "iteration": 2}\n' * (name == "failures") + row + '\n{"tick": 1')
+            file.write(row + '\n{"tick": 1')
     assert main(["--resume", "run", "--iterations", "4"]) == 0
     assert files("run") == files("whole")
-    assert Path("run/failures.jsonl").read_text() == '{"row": 1, "tick": 10, "iteration": 2}\n'
+    logged, whole = (Path(folder, "failures.jsonl").read_text() for folder in ("run", "whole"))
+    assert logged.replace("replay run", "replay whole") == whole
     assert not list(Path("run").rglob("*.part"))
 
 
