@@ -218,7 +218,9 @@ class Recording:
         try:
             yield
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise WireError(f"{self.path} has a message that is not laid out as one of a recording ({error!r}).") from None
+            raise WireError(
+                f"{self.path} has a message that is not laid out as one of a recording ({error!r})."
+            ) from None
 
 
 def _known(address: str, ids: Mapping[str, int]) -> int:

@@ -177,7 +177,7 @@ def test_the_black_box_has_every_second_tick_of_every_row() -> None:
 
 def test_a_value_that_is_not_finite_is_named_with_row_column_and_writers() -> None:
     said: list[str] = []
-    simulation, recorder = recorded(3, say=said.append)
+    simulation, _ = recorded(3, say=said.append)
     raise_in(simulation, 5, "position")
     simulation.run(10)
     assert said == [
@@ -229,7 +229,10 @@ def test_a_signal_asks_a_training_for_a_recording(monkeypatch: pytest.MonkeyPatc
     before = signal.getsignal(signal.SIGUSR1)
     assert main([TOY, "--out", "run", "--record", "1,3"]) == 0
     assert signal.getsignal(signal.SIGUSR1) == before
-    assert sorted(p.name for p in Path("run/records").iterdir()) == ["tick_00000008_request.rec", "tick_00000020_end.rec"]
+    assert sorted(p.name for p in Path("run/records").iterdir()) == [
+        "tick_00000008_request.rec",
+        "tick_00000020_end.rec",
+    ]
     recording = Recording.open("run/records/tick_00000008_request.rec")
     assert recording.complete and recording.trace(3).tick[-1] == 8
     assert [m["kind"] for m in Recording.open("run/records/tick_00000020_end.rec").of("event")] == ["request", "end"]
@@ -329,7 +332,9 @@ def test_the_terminal_sample_of_each_logged_failure_is_kept() -> None:
     _, rows, _ = log(20)
     recording = Recording.open("failures.rec")
     samples = list(recording.of("data", sub="failure"))
-    assert [(m["rows"], m["ticks"][0], m["reasons"]) for m in samples] == [([r["row"]], r["tick"], r["reasons"]) for r in rows]
+    assert [(m["rows"], m["ticks"][0], m["reasons"]) for m in samples] == [
+        ([r["row"]], r["tick"], r["reasons"]) for r in rows
+    ]
     row = rows[0]["row"]
     trace = recording.trace(row, sub="failure")
     assert (np.linalg.norm(trace.columns["point.Point.position"], axis=1) > 1.0).all()
@@ -399,7 +404,7 @@ def test_a_run_that_branches_off_a_checkpoint_takes_the_log_along(tmp_path: Path
     assert main(["--resume", "first/checkpoints/iteration_000002.lockstep", "--out", "second"]) == 0
     first, second = (Path(name, "failures.jsonl").read_text() for name in ("first", "second"))
     assert second.replace("replay second", "replay first") == first
-    assert [line for line in second.splitlines() if "replay second" in line][0].startswith('{"iteration": 3')
+    assert next(line for line in second.splitlines() if "replay second" in line).startswith('{"iteration": 3')
 
 
 def test_a_lost_recording_of_failures_costs_a_warning_and_the_counts_of_one_iteration(

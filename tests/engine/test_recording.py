@@ -137,7 +137,9 @@ def test_any_bytes_are_a_recording_or_a_wire_error(path: Path, data: bytes) -> N
             Recording.open(path)
 
 
-@pytest.mark.parametrize("broken", [{"rows": 3}, {"at": None}, {"cols": [[9, "<f4", [1, 2], b"12345678"]]}, {"present": []}])
+@pytest.mark.parametrize(
+    "broken", [{"rows": 3}, {"at": None}, {"cols": [[9, "<f4", [1, 2], b"12345678"]]}, {"present": []}]
+)
 def test_a_message_of_another_layout_is_a_wire_error(path: Path, broken: dict[str, Any]) -> None:
     write(path, sample(1) | broken)
     with pytest.raises(WireError):
