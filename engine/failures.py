@@ -25,7 +25,7 @@ from engine.run_folder import Lines
 from engine.scene import Simulation
 from engine.schema import make_schema
 from engine.snapshot import write_file
-from engine.trace import as_numpy, data_message, row_digest, traced_columns
+from engine.trace import RowReader, as_numpy, data_message
 from engine.wire import schema_hash
 
 LINES, FRAMES = "failures.jsonl", "failures.rec"
@@ -58,8 +58,7 @@ class FailureLog:
         self.writer: RecordingWriter | None = None
         self.frames: list[dict[str, Any]] = []
         self.full = False
-        ids = {address: number for number, address in enumerate(self.world.columns())}
-        self.columns = [(ids[a], column) for a, column in traced_columns(self.world, self.table).items()]
+        self.reader = RowReader(self.world, self.table)
         self._start_iteration()
 
     def _start_iteration(self) -> None:
@@ -96,8 +95,9 @@ class FailureLog:
         why[:, -1] = ~why.any(1)
         self.failed += len(rows)
         self.by_reason += why.sum(0)
-        for row, fired in zip(rows.tolist(), why, strict=True):
-            if (self.logged[fired] < MOST).any():
+        for place in np.flatnonzero((why & (self.logged < MOST)).any(1)):
+            row, fired = int(rows[place]), why[place]
+            if (self.logged[fired] < MOST).any():  # still, after the rows before it
                 self.logged[fired] += 1
                 self.rows_logged += 1
                 self._log(row, [label for label, on in zip(self.labels, fired, strict=True) if on and label])
@@ -106,6 +106,7 @@ class FailureLog:
         assert self.ends is not None
         tick = self.world.clock.tick
         began = None if self.ends.began is None else int(self.ends.began[row])
+        held = self.reader.read(row)
         several = {"table": self.table} if len(self.world.tables) > 1 else {}
         line = {
             "iteration": self._iteration(tick),
@@ -114,16 +115,16 @@ class FailureLog:
             "row": row,
             "first_tick": began,
             "reasons": reasons,
-            "digest": row_digest(self.world, self.table, row),
+            "digest": self.reader.digest(held),
             "replay": f"{PROGRAM} {spoken(self.folder)} --row {row} --tick {tick}",
         }
         self.lines.waiting.append(json.dumps(line) + "\n")
-        self.frames.append(self._terminal_sample(row) | {"reasons": reasons})
+        self.frames.append(self._terminal_sample(row, held) | {"reasons": reasons})
         if self.recorder is not None and not self.recorder.stopped and row in self.recorder.trace.rows:
             self.frames.append(self.recorder.trace.episode(row, began or 0) | {"reasons": reasons})
 
-    def _terminal_sample(self, row: int) -> dict[str, Any]:
-        columns = [(number, as_numpy(column[row])[None, None]) for number, column in self.columns]
+    def _terminal_sample(self, row: int, held: list[bytes]) -> dict[str, Any]:
+        columns = self.reader.packed(held)
         at, moment = np.array([self.world.clock.tick]), np.array([TERMINAL], np.uint8)
         return data_message("failure", self.table, [row], at, moment, np.ones((1, 1), np.bool_), columns)
 

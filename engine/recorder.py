@@ -197,8 +197,9 @@ class Recorder:
             ended = as_numpy(ends.ended)[self.trace.rows]
             if ended.any():
                 self.trace.take(TERMINAL, ended)
+            if ends.ended.any():  # a row that starts over takes what was wrong with it along
+                self._look_for_nonfinite()
         self.black_box.take()
-        self._look_for_nonfinite()
 
     @torch.no_grad()
     def see_end(self) -> None:

@@ -1,6 +1,7 @@
 """All columns of a few rows, tick by tick, in a ring of fixed memory; and the digest of one row."""
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from engine.world import World
 
 LARGEST = 4096
 """Bytes per row. A component with a larger column (a rollout) is left out of traces and digests, with all its columns."""
+_LITTLE = sys.byteorder == "little"
 _FRAME = 1 << 22  # bytes of columns in one message, about
 
 
@@ -40,12 +42,36 @@ def row_digest(world: World, table: str, row: int) -> str:
     It runs over address (UTF-8), a zero byte, and the row's little-endian values in C order, of each of
     `traced_addresses(world, table, signals=False)` in that order.
     """
-    columns = traced_columns(world, table)
-    digest = hashlib.sha256()
-    for address in traced_addresses(world, table, signals=False):
-        digest.update(address.encode() + b"\0")
-        digest.update(little(as_numpy(columns[address][row])).tobytes())
-    return digest.hexdigest()[:32]
+    reader = RowReader(world, table)
+    return reader.digest(reader.read(row))
+
+
+class RowReader:
+    """Reads one row of a table at a time: the bytes of every traced column, little-endian and in C order."""
+
+    def __init__(self, world: World, table: str) -> None:
+        columns = traced_columns(world, table)
+        ids = {address: number for number, address in enumerate(world.columns())}
+        lasting = set(traced_addresses(world, table, signals=False))
+        self.columns = list(columns.values())
+        blanks = [little(as_numpy(column[:1])) for column in self.columns]
+        self.heads = [[ids[a], b.dtype.str, [1, *b.shape]] for a, b in zip(columns, blanks, strict=True)]
+        self.labels = [f"{address}\0".encode() if address in lasting else b"" for address in columns]
+        self.aliases = [as_numpy(column) for column in self.columns] if world.device.type == "cpu" else None
+
+    def read(self, row: int) -> list[bytes]:
+        """What a row holds now, column by column."""
+        arrays = (c[row] for c in self.aliases) if self.aliases else (as_numpy(c[row]) for c in self.columns)
+        return [little(array).tobytes() for array in arrays]
+
+    def digest(self, held: Sequence[bytes]) -> str:
+        """The digest of what `read` returned."""
+        parts = [label + data for label, data in zip(self.labels, held, strict=True) if label]
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:32]
+
+    def packed(self, held: Sequence[bytes]) -> list[list[Any]]:
+        """The same as columns of a message with one sample of one row."""
+        return [[*head, data] for head, data in zip(self.heads, held, strict=True)]
 
 
 def as_numpy(column: Tensor) -> np.ndarray:
@@ -56,7 +82,7 @@ def as_numpy(column: Tensor) -> np.ndarray:
 
 def little(array: np.ndarray) -> np.ndarray:
     """Little-endian, whatever the machine is."""
-    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return array if _LITTLE else array.astype(array.dtype.newbyteorder("<"))
 
 
 class RowTrace:
@@ -124,7 +150,7 @@ class RowTrace:
 
     def _message(self, sub: str, slots: np.ndarray, places: slice) -> dict[str, Any]:
         arrays = [ring[slots][:, places] for ring in self.store]
-        columns = list(zip(self.ids, arrays, strict=True))
+        columns = [[number, *pack_array(array)] for number, array in zip(self.ids, arrays, strict=True)]
         at = self.tick[slots]
         return data_message(
             sub, self.table, self.rows[places].tolist(), at, self.moment[slots], self.present[slots][:, places], columns
@@ -138,9 +164,9 @@ def data_message(
     at: np.ndarray,
     moment: np.ndarray,
     present: np.ndarray,
-    columns: Sequence[tuple[int, np.ndarray]],
+    columns: list[list[Any]],
 ) -> dict[str, Any]:
-    """Samples as a message: `at` and `moment` (samples,), `present` (samples, rows), columns (samples, rows, …) by id."""
+    """Samples as a message: `at` and `moment` (samples,), `present` (samples, rows), packed columns (samples, rows, …)."""
     return {
         "t": "data",
         "sub": sub,
@@ -150,5 +176,5 @@ def data_message(
         "at": pack_array(at),
         "moment": pack_array(moment),
         "present": pack_array(present),
-        "cols": [[number, *pack_array(array)] for number, array in columns],
+        "cols": columns,
     }

@@ -177,7 +177,7 @@ def test_the_black_box_has_every_second_tick_of_every_row() -> None:
 
 def test_a_value_that_is_not_finite_is_named_with_row_column_and_writers() -> None:
     said: list[str] = []
-    simulation, recorder = recorded(3, say=said.append)
+    simulation, _ = recorded(3, say=said.append)
     raise_in(simulation, 5, "position")
     simulation.run(10)
     assert said == [
@@ -404,7 +404,7 @@ def test_a_run_that_branches_off_a_checkpoint_takes_the_log_along(tmp_path: Path
     assert main(["--resume", "first/checkpoints/iteration_000002.lockstep", "--out", "second"]) == 0
     first, second = (Path(name, "failures.jsonl").read_text() for name in ("first", "second"))
     assert second.replace("replay second", "replay first") == first
-    assert [line for line in second.splitlines() if "replay second" in line][0].startswith('{"iteration": 3')
+    assert next(line for line in second.splitlines() if "replay second" in line).startswith('{"iteration": 3')
 
 
 def test_a_lost_recording_of_failures_costs_a_warning_and_the_counts_of_one_iteration(

@@ -1,5 +1,6 @@
 """Frames: what goes in comes out, and nothing but WireError comes out of bytes from elsewhere."""
 
+import contextlib
 import struct
 
 import msgpack
@@ -65,10 +66,8 @@ def test_a_damaged_frame_is_a_message_or_a_wire_error(message: dict, data: st.Da
     frame = bytearray(encode_frame(message))
     place = data.draw(st.integers(0, len(frame) - 1))
     frame[place] ^= data.draw(st.integers(1, 255))
-    try:
+    with contextlib.suppress(WireError):
         assert isinstance(decode_frame(bytes(frame)), dict)
-    except WireError:
-        pass
 
 
 def packed(value: object) -> bytes:
@@ -112,7 +111,7 @@ def test_limits_are_kept_both_ways() -> None:
             decode_body(packed(message), small)
     with pytest.raises(WireError, match="64 are the most"):
         decode_body(packed({"t": "x", "a": b"a" * 64}), small)
-    with pytest.raises(WireError, match="64 are the most. Send less at once"):
+    with pytest.raises(WireError, match=r"64 are the most\. Send less at once"):
         encode_frame({"t": "x", "a": b"a" * 64}, small)
     with pytest.raises(WireError, match="64 are the most"):
         split_frames(struct.pack(">I", 65), small)
