@@ -20,7 +20,7 @@ ONLY_HERE = {
     "mujoco": ("systems/physics/", "benchmarks/", "tests/"),
     "mujoco_warp": ("systems/physics/", "benchmarks/", "tests/"),
     "warp": ("systems/physics/", "benchmarks/", "tests/"),
-    "rich": ("engine/use.py", "engine/panel.py", "tests/"),
+    "rich": ("engine/use.py", "engine/panel.py", "engine/replay_command.py", "tests/"),
     "tensorboard": ("engine/run.py", "engine/panel.py", "engine/run_folder.py", "tests/"),
     "matplotlib": (
         "engine/run.py",
