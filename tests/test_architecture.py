@@ -27,6 +27,7 @@ ONLY_HERE = {
         "engine/panel.py",
         "engine/run_folder.py",
         "engine/curve.py",
+        "engine/replay_command.py",
         "benchmarks/",
         "tests/",
     ),
