@@ -18,8 +18,8 @@ import attrs
 import numpy as np
 
 from engine.failures import FRAMES
-from engine.reenact import Episode, Failure, Past
 from engine.recording import END, TERMINAL, Recording
+from engine.reenact import Episode, Failure, Past
 from engine.replay_command import open_past
 from engine.wire import column_ids, unpack_array
 
