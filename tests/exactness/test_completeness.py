@@ -38,7 +38,6 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "kinematic": partial(tracking, backend="kinematic"),
     "humanoidverse": partial(tracking, preset="humanoidverse"),
     "humanoidverse with a curriculum": partial(tracking, preset="humanoidverse", noise_curriculum=True),
-    "not normalised": partial(tracking, recipe="humanoidverse"),
     "cartpole": partial(cartpole.scene, num_envs=4, horizon=6, hidden=(8,)),
     "replay": partial(replay_motion.scene, clip="squat,wave", robot="humanoid"),
     "toy": toy,
