@@ -23,11 +23,12 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None))
 CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, Enum, torch.dtype)
 
 FIXED = {
+    r"Physics\.backend\._focus": "None, except while somebody replays a single row",
     r"Robot\..*": "the robot: names, limits, gains and poses that the scene says",
     r"(MotionLibrary|TrackedBodies|HistoryLayout)\..*": "the clips and index sets that the scene says",
     r"Wind\.name": "declared constant",
     r"Physics\.backend\.(model|axes)(\..*)?": "the robot as it was compiled; per-row values are copies of its fields",
-    r"Physics\.backend\.(decimation|_moving|_sensed|_focus)": "how the backend was built, and which rows its driver lets it move",
+    r"Physics\.backend\.(decimation|_moving|_sensed)": "how the backend was built",
     r"Physics\.backend\._batch\.(_b|model|_models|_nkey)": "the compiled model and the handle of the native object",
     r"Physics\.backend\._batch\._data": "an empty simulation that only says how long fields are",
     r"Policy\.(actor|critic)(\..*)?\.(training|_is_full_backward_hook|call_super_init|in_features|out_features)": "torch",
@@ -40,7 +41,8 @@ SCRATCH = {
     r"Policy\.optimiser\.found_inf": "written before each step",
     r"Physics\.backend\._batch\.(warning|status)": "counters, of which only what a step adds is looked at",
     r"Physics\.backend\._seen": "the counters at the last restart",
-    r"Physics\.backend\.(_stale|_moved|_told|_remembered\._versions)": "what to look at again: after a restore, all",
+    r"Physics\.backend\.(_stale|_moved|_told)(\..*)?": "which bodies to copy out, where all are after a restore",
+    r"Physics\.backend\._remembered\._(versions|of)(\..*)?": "whether a column was written at all; values say what was",
     r"Physics\.backend\._sound": "the state behind the last step or restart, which is the state itself",
     r"Physics\.backend\._batch\._bound\.(xpos|xquat|cvel|subtree_com|sensordata)": "outputs of MuJoCo",
     r"signal .*": "a signal is valid only in the tick that wrote it",
