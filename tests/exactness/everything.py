@@ -42,7 +42,7 @@ SCRATCH = {
     r"Physics\.backend\._batch\.(warning|status)": "counters, of which only what a step adds is looked at",
     r"Physics\.backend\._seen": "the counters at the last restart",
     r"Physics\.backend\.(_stale|_moved|_told)(\..*)?": "which bodies to copy out, where all are after a restore",
-    r"Physics\.backend\._remembered\._(versions|of)(\..*)?": "whether a column was written at all; values say what was",
+    r"Physics\.backend\._remembered\._(versions|of)(\W.*)?": "whether a column was written at all; values say what was",
     r"Physics\.backend\._sound": "the state behind the last step or restart, which is the state itself",
     r"Physics\.backend\._batch\._bound\.(xpos|xquat|cvel|subtree_com|sensordata)": "outputs of MuJoCo",
     r"signal .*": "a signal is valid only in the tick that wrote it",
