@@ -110,9 +110,11 @@ def _squeezed(raw: memoryview) -> tuple[int, "bytes | memoryview"]:
         return _RAW, raw
     middle = max(0, len(raw) - _SAMPLE) // 2
     sample = raw[middle : middle + _SAMPLE]
-    if len(zlib.compress(sample, 1)) > _WORTH * len(sample):
+    packed = zlib.compress(sample, 1)
+    if len(packed) > _WORTH * len(sample):
         return _RAW, raw
-    packed = zlib.compress(raw, 1)
+    if len(sample) < len(raw):
+        packed = zlib.compress(raw, 1)
     return (_ZLIB, packed) if len(packed) < len(raw) else (_RAW, raw)
 
 

@@ -42,7 +42,7 @@ SCRATCH = {
     r"Physics\.backend\._batch\.(warning|status)": "counters, of which only what a step adds is looked at",
     r"Physics\.backend\._seen": "the counters at the last restart",
     r"Physics\.backend\.(_stale|_moved|_told)(\..*)?": "which bodies to copy out, where all are after a restore",
-    r"Physics\.backend\._remembered\._(versions|of)(\..*)?": "whether a column was written at all; values say what was",
+    r"Physics\.backend\._remembered\._(versions|of)(\W.*)?": "whether a column was written at all; values say what was",
     r"Physics\.backend\._sound": "the state behind the last step or restart, which is the state itself",
     r"Physics\.backend\._batch\._bound\.(xpos|xquat|cvel|subtree_com|sensordata)": "outputs of MuJoCo",
     r"signal .*": "a signal is valid only in the tick that wrote it",
@@ -73,7 +73,7 @@ class Leaf:
             return self.value.tobytes()
         if isinstance(self.value, torch.Generator):
             return self.value.get_state().numpy().tobytes()
-        return repr(self.value)
+        return sorted(map(repr, self.value)) if isinstance(self.value, set) else repr(self.value)
 
     def change(self) -> None:
         """Make all of it something else."""
@@ -136,13 +136,19 @@ def everything(simulation: Simulation) -> list[Leaf]:
         if isinstance(entry.call, partial):
             bound = {k: v for k, v in entry.call.keywords.items() if v is not world and not isinstance(v, PLAIN)}
             found += [leaf for leaf in _walk(bound, f"system {entry.name}", seen, _nowhere) if not _plain(leaf.value)]
-    return [leaf for leaf in found if not isinstance(leaf.value, (Tensor, np.ndarray)) or _array(leaf.value).size]
+    return [leaf for leaf in found if not _empty(leaf.value)]
+
+
+def _empty(value: Any) -> bool:
+    if isinstance(value, (Tensor, np.ndarray)):
+        return _array(value).size == 0
+    return isinstance(value, set) and not value
 
 
 def _walk(value: Any, path: str, seen: dict[int, Any], assign: Callable[[Any], None]) -> Iterator[Leaf]:
     if isinstance(value, CODE):
         return
-    if _plain(value):
+    if _plain(value) or (isinstance(value, set) and all(_plain(part) for part in value)):
         yield Leaf(path, value, assign)
         return
     if id(value) in seen:
@@ -156,7 +162,7 @@ def _walk(value: Any, path: str, seen: dict[int, Any], assign: Callable[[Any], N
         for number, (key, part) in enumerate(value.items()):
             name = f"{path}.{key}" if isinstance(key, str) else f"{path}[{number}]"
             yield from _walk(part, name, seen, partial(_put_item, value, key))
-    elif isinstance(value, (list, tuple, set, frozenset)):
+    elif isinstance(value, (list, tuple)):
         for number, part in enumerate(value):
             yield from _walk(part, f"{path}[{number}]", seen, partial(_put_item, value, number))
     elif isinstance(value, partial):
@@ -218,6 +224,8 @@ def _other_plain(old: Any) -> Any:
         return old + 1
     if isinstance(old, (str, bytes)):
         return old * 2 + type(old)()
+    if isinstance(old, set):
+        return set()
     if isinstance(old, tuple):
         return tuple(_other_plain(part) for part in old)
     return 1

@@ -27,7 +27,7 @@ OFTEN = {
 
 def tracking(**arguments: Any) -> Scene:
     """Four little humanoids with all of the published noise, whose episodes are short."""
-    small: dict[str, Any] = {"robot": "humanoid", "clip": "squat,wave", "num_envs": 4, "hidden": (8,), "horizon": 12}
+    small: dict[str, Any] = {"robot": "humanoid", "clip": "squat,wave", "num_envs": 4, "hidden": (8,), "horizon": 6}
     return motion_tracking.scene(**small, robustness=1.0, seconds=0.4, physics_threads=1, **arguments)
 
 
@@ -38,8 +38,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "kinematic": partial(tracking, backend="kinematic"),
     "humanoidverse": partial(tracking, preset="humanoidverse"),
     "humanoidverse with a curriculum": partial(tracking, preset="humanoidverse", noise_curriculum=True),
-    "not normalised": partial(tracking, recipe="humanoidverse"),
-    "cartpole": partial(cartpole.scene, num_envs=4, horizon=12, hidden=(8,)),
+    "cartpole": partial(cartpole.scene, num_envs=4, horizon=6, hidden=(8,)),
     "replay": partial(replay_motion.scene, clip="squat,wave", robot="humanoid"),
     "toy": toy,
     "toy with a runner": toy_scene.scene,
