@@ -220,7 +220,7 @@ class MujocoBackend:
         self._self_contacts[:] = state["self_contacts"]
         self._substeps = int(state["substeps"])
         self._unsound[:] = state["unsound"]
-        self._remembered.load(state.get("columns"))  # snapshots of earlier versions have none
+        self._remembered.load(state.get("columns", {}))  # snapshots of earlier versions have none
         self._seen = self._warnings()
         self._stale, self._moved = True, None
 

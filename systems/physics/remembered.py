@@ -21,7 +21,7 @@ def columns_of(root: RootState, dofs: DofState) -> dict[str, Tensor]:
 
 
 class Remembered:
-    """Copies of the columns of `rows` rows; zeros, as columns begin, until the first are taken."""
+    """Copies of the columns of `rows` rows by name; zeros, as columns begin, until the first are taken."""
 
     def __init__(self, rows: int, dofs: int) -> None:
         widths = {
@@ -34,8 +34,7 @@ class Remembered:
         }
         self.values = {name: np.zeros((rows, width), np.float32) for name, width in widths.items()}
         self._of: tuple[RootState, DofState] | None = None
-        self._versions: list[int] = []
-        self._unknown = False
+        self._versions: tuple[int, ...] = ()
 
     def edited(self, root: RootState, dofs: DofState) -> np.ndarray | None:
         """Rows (rows,) bool that hold another number than was remembered; None when nothing was written at all.
@@ -43,12 +42,12 @@ class Remembered:
         A NaN is another number unless it has the same bits; a zero of the other sign is not.
         """
         columns = columns_of(root, dofs)
-        if self._unknown:
-            self.take(root, dofs)
+        if not self.values:
+            self.values = {name: column.numpy().copy() for name, column in columns.items()}
         same = self._of is not None and self._of[0] is root and self._of[1] is dofs
-        if same and self._versions == [column._version for column in columns.values()]:
+        if same and self._versions == tuple(column._version for column in columns.values()):
             return None
-        found = np.zeros(len(self.values["root_position"]), bool)
+        found = np.zeros(len(root.position), bool)
         for name, column in columns.items():
             new, old = column.numpy(), self.values[name]
             differs = new.view(np.int32) != old.view(np.int32)
@@ -62,13 +61,12 @@ class Remembered:
         for name, column in columns_of(root, dofs).items():
             self.values[name][rows] = column.numpy()[rows]
         self._look(root, dofs)
-        self._unknown = False
 
-    def load(self, values: Mapping[str, np.ndarray] | None) -> None:
-        """Put remembered values back, and look at every column again; None: what they hold then is no edit."""
-        self._of, self._unknown = None, values is None
-        for name, new in (values or {}).items():
-            self.values[name][:] = new
+    def load(self, values: Mapping[str, np.ndarray]) -> None:
+        """Put remembered values back, and look at every column again; without any, what they hold then is no edit."""
+        self._of = None
+        self.values = {name: np.array(new) for name, new in values.items()}
 
     def _look(self, root: RootState, dofs: DofState) -> None:
-        self._of, self._versions = (root, dofs), [column._version for column in columns_of(root, dofs).values()]
+        self._of = (root, dofs)
+        self._versions = tuple(column._version for column in columns_of(root, dofs).values())

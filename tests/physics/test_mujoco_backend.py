@@ -359,6 +359,7 @@ def test_snapshot_without_remembered_columns_goes_on_as_it_did() -> None:
     expected = rows.columns()
     del kept[0]["columns"]
     go_back(rows, kept)
+    go_back(rows, snapshot(rows))
     settle(rows, 5)
     assert rows.columns() == expected
 
