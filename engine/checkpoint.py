@@ -78,13 +78,21 @@ class Merit:
 
 
 def prune(folder: Path, keep: int, merit: Merit) -> None:
-    """Remove all checkpoints of a run folder but the `keep` newest and the best, and let BEST point to that.
+    """Let BEST point to the best checkpoint of a run folder, and remove all others but the `keep` newest.
 
-    OSError when a file cannot be removed, or the link not be made.
+    OSError when the link cannot be made or a file not be removed; one does not keep the other from being done.
     """
     known = checkpoints(folder)
     best = merit.best(known)
-    link = folder / "checkpoints" / BEST
+    try:
+        _link(folder / "checkpoints" / BEST, best)
+    finally:
+        for old in known[keep:]:
+            if old != best:
+                old.unlink(missing_ok=True)
+
+
+def _link(link: Path, best: Path | None) -> None:
     if best is None:
         link.unlink(missing_ok=True)
     elif not link.is_symlink() or os.readlink(link) != best.name:
@@ -92,9 +100,6 @@ def prune(folder: Path, keep: int, merit: Merit) -> None:
         part.unlink(missing_ok=True)
         part.symlink_to(best.name)
         os.replace(part, link)
-    for old in known[keep:]:
-        if old != best:
-            old.unlink(missing_ok=True)
 
 
 def write(folder: Path, name: str, taken: Snapshot) -> None:

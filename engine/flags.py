@@ -61,7 +61,7 @@ RUN = (
 PLACES = (
     Flag("out", Path | None, None, "folder of the run, instead of runs/<scene>/<time>; the file that --export writes"),
     Flag("resume", Path | None, None, "go on: a run folder continues in place, a checkpoint file into a new folder"),
-    Flag("allow_changes", bool, None, "resume although the scene file, robot, clips or packages changed since"),
+    Flag("allow_changes", bool, None, "resume although the scene file, robot, clips or packages changed since", True),
     Flag("eval", Path | None, None, "only evaluate this run folder or checkpoint"),
     Flag(
         "play", Path | None, None, "only film this run folder, checkpoint or exported policy; alone: the scene's", True
@@ -229,7 +229,7 @@ def make_parser(flags: Sequence[Flag], program: str, description: str) -> argpar
 def _add(group: Any, flag: Flag, destination: str) -> None:
     shown = f" (default: {', '.join(map(str, flag.default)) if isinstance(flag.default, tuple) else flag.default})"
     text = (flag.help + (shown if flag.default not in (None, ()) else "")).replace("%", "%%").strip()
-    if flag.type is bool and flag.default is None:
+    if flag.type is bool and flag.bare:
         group.add_argument(flag.text, action="store_true", dest=destination, help=text)
         return
     if set(alternatives(flag.type)) - {type(None)} == {bool}:

@@ -173,12 +173,18 @@ class RunFolder:
         if self.failing:
             self.warn(f"checkpoints are written again: {outcome.name}.")
         self.failing = False
-        if outcome.untidy is not None:
-            self._once(f"old checkpoints cannot be tidied up ({outcome.untidy.strerror or outcome.untidy}).")
+        self._say_untidy(outcome.untidy)
         if self.merit.name and self.merit.of(moment(self.saved)[0]) is None:
             self._once(
                 f"None of the last {WINDOW} iterations reported '{self.merit.number}', so {outcome.name} cannot be the "
                 f"best checkpoint.{did_you_mean(self.merit.number, next(reversed(self.metrics.rows()), {}))}"
+            )
+
+    def _say_untidy(self, error: OSError | None) -> None:
+        if error is not None:
+            self._once(
+                f"checkpoints cannot be tidied up ({error.strerror or error}): there may be more of them than --keep "
+                f"says, and {checkpoint.BEST} may not be there."
             )
 
     def _once(self, text: str) -> None:
@@ -189,6 +195,9 @@ class RunFolder:
     def _put(self, name: str, taken: Snapshot) -> OSError | None:
         """Write a checkpoint and tidy up behind it; runs in the writer's thread."""
         checkpoint.write(self.path, name, taken)
+        return self._tidy()
+
+    def _tidy(self) -> OSError | None:
         try:
             checkpoint.prune(self.path, self.keep, self.merit)
         except OSError as error:
@@ -209,7 +218,7 @@ class RunFolder:
         last = known[-1]["iteration"] if known else 0
         if newest is not None and last < iteration:
             self.warn(f"{self.metrics.path.name} ends at iteration {last}; its rows up to {iteration} are lost.")
-        checkpoint.prune(self.path, self.keep, self.merit)
+        self._say_untidy(self._tidy())
 
     def write_events(self, iteration: int, values: Mapping[str, Any]) -> None:
         """TensorBoard scalars of one iteration; after a failure there are no more of them."""

@@ -262,3 +262,18 @@ def test_a_number_that_is_never_reported_is_named_once(capsys: pytest.CaptureFix
     said = capsys.readouterr().out.split("finished")[0]
     assert said.count("reported 'loss/spred', so iteration_000001.lockstep cannot be the best checkpoint. Did you") == 1
     assert not Path("run/checkpoints/best.lockstep").is_symlink()
+
+
+def test_a_disk_without_links_still_prunes_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: Path, target: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    arguments = ["--iterations", "9", "--checkpoint-every", "1", "--keep", "2", "--out", "run"]
+    assert main([best_of("loss/spread"), *arguments]) == 0
+    said = capsys.readouterr().out.split("finished")[0]
+    assert said.count("! checkpoints cannot be tidied up (Operation not permitted): there may be more of them") == 1
+    assert len(checkpoints(Path("run"))) <= 3
+    assert main(["--resume", "run", "--iterations", "10"]) == 0
