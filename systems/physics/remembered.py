@@ -65,7 +65,9 @@ class Remembered:
     def load(self, values: Mapping[str, np.ndarray]) -> None:
         """Put remembered values back, and look at every column again; without any, what they hold then is no edit."""
         self._of = None
-        self.values = {name: np.array(new) for name, new in values.items()}
+        self.values = {name: self.values.get(name, np.empty_like(new)) for name, new in values.items()}
+        for name, new in values.items():
+            self.values[name][:] = new
 
     def _look(self, root: RootState, dofs: DofState) -> None:
         self._of = (root, dofs)
