@@ -171,7 +171,8 @@ def kill_often(
             break
         done.append(kill)
         tell(kill)
-    if last_iteration(folder) < iterations or not (folder / "evaluation.json").exists():
+    newest = checkpoints(folder)
+    if not newest or moment(newest[0])[0] < iterations:
         finish(run_of(command, folder))
     return done
 
