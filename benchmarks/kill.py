@@ -23,6 +23,7 @@ from pathlib import Path
 import attrs
 
 from engine.checkpoint import checkpoints, moment
+from engine.failures import spoken
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCENE = ("scenes/motion_tracking.py", "--robot", "humanoid", "--num-envs", "16", "--hidden", "32", "--no-film")
@@ -187,7 +188,9 @@ def differences(whole: Path, killed: Path) -> list[str]:
 
 
 def _bytes(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
+    """A file, with the run folder, which failures.jsonl spells in its lines to paste, as RUN."""
+    data = path.read_bytes() if path.exists() else b""
+    return data.replace(f"replay {spoken(path.parent)} ".encode(), b"replay RUN ") if path.suffix == ".jsonl" else data
 
 
 def main() -> int:

@@ -241,6 +241,6 @@ def test_failures_of_the_tracking_scene_are_recreated_with_the_rows_alone(
         seen = compare(recording, episode, failure)
         assert seen.different == () and seen.numbers > 1000 and episode.digest == failure.digest
     assert all(
-        past.episodes([(f.row, f.tick)])[0].alone == min(f.tick % 12 or 12, len(e.ticks))
+        past.episodes([(f.row, f.tick)])[0].alone == min(f.tick % 12, len(e.ticks))
         for f, e in [*zip(past.failures, episodes, strict=True)][-3:]
     )
