@@ -1,1 +1,1 @@
-"""The live debugger's clients: a window, and a text client. They know only frames; neither torch nor a scene is needed."""
+"""The window that shows a running simulation, or a recording of one. It speaks `engine/wire.py` and knows no scene."""
