@@ -18,12 +18,16 @@ Check = Callable[[Any], Any]
 
 
 class Refused(WireError):
-    """A message that is not taken. `code` is one of the protocol's; `id` of the command that it answers, if it said one."""
+    """A message that is not taken: one of the protocol's codes, and a sentence.
 
-    def __init__(self, code: str, text: str, number: int | None = None) -> None:
+    id: of the command or subscription that it answers, if it said one; answer: the type of the message that says so.
+    """
+
+    def __init__(self, code: str, text: str, number: int | None = None, answer: str = "error") -> None:
         super().__init__(text)
         self.code = code
         self.id = number
+        self.answer = answer
 
 
 def field(check: Check, name: str = "", **more: Any) -> Any:

@@ -122,7 +122,7 @@ def alive(pid: int) -> bool:
 def free_stem(folder: Path, pid: int) -> Path:
     """The folder's path without suffix for one more hub of a process. Leftovers under the same number are removed."""
     for stem in _stems(folder, pid):
-        if not _answers(stem.with_suffix(".sock")):
+        if not _answers(beside(stem, ".sock")):
             remove(stem)
             return stem
     raise AssertionError("unreachable: there is always one more number")
@@ -165,7 +165,12 @@ def write_note(path: Path, note: Mapping[str, Any]) -> None:
 def remove(stem: Path) -> None:
     """Remove the files of one hub."""
     for suffix in _SUFFIXES:
-        stem.with_name(stem.name + suffix).unlink(missing_ok=True)
+        beside(stem, suffix).unlink(missing_ok=True)
+
+
+def beside(stem: Path, suffix: str) -> Path:
+    """The file of a hub with that suffix."""
+    return stem.with_name(stem.name + suffix)
 
 
 def read_token(path: Path) -> bytes:

@@ -353,19 +353,24 @@ def parse(found: Mapping[str, Any], known: Known | None = None) -> Message:
         raise Refused("unsupported", f"'{found['t']:.40}' is no message of this protocol.", number)
     if kind is SetColumn and "address" in found:
         kind = SetConstant
+    try:
+        made = _made(kind, found)
+        if known is not None:
+            made.check(known)
+    except Refused as refused:
+        answer = "sub_no" if kind is Sub and number is not None else "error"
+        raise Refused(refused.code, str(refused), number, answer) from None
+    return made
+
+
+def _made(kind: type[Message], found: Mapping[str, Any]) -> Message:
     values: dict[str, Any] = {}
     for wire_name, name, check, required in _FIELDS[kind]:
         if wire_name in found:
             try:
                 values[name] = check(found[wire_name])
             except Refused as refused:
-                raise Refused(refused.code, f"{wire_name} of '{found['t']}' {refused}.", number) from None
+                raise Refused(refused.code, f"{wire_name} of '{found['t']}' {refused}.") from None
         elif required:
-            raise Refused("bad_message", f"'{found['t']}' lacks {wire_name}.", number)
-    made = kind(**values)
-    if known is not None:
-        try:
-            made.check(known)
-        except Refused as refused:
-            raise Refused(refused.code, str(refused), number) from None
-    return made
+            raise Refused("bad_message", f"'{found['t']}' lacks {wire_name}.")
+    return kind(**values)

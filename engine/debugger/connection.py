@@ -21,6 +21,7 @@ LIMITS = Limits(frame=1 << 23)
 """What a client takes from a run: a schema has at most 4 MiB, a data frame about 1 MiB."""
 PATIENCE = 5.0
 """Seconds for each step of the handshake."""
+Socket = socket.socket
 _BAD_FRAMES = 3  # in a row, and the connection is given up
 
 
@@ -36,7 +37,7 @@ class Address:
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"
 
-    def open(self, timeout: float = PATIENCE) -> socket.socket:
+    def open(self, timeout: float = PATIENCE) -> Socket:
         """A connected socket; AttachError with the cure when nobody listens."""
         try:
             if not self.path:
@@ -69,7 +70,7 @@ class Connection:
     client named. bad: frames that were dropped because they could not be read.
     """
 
-    socket: socket.socket
+    socket: Socket
     hello: dict[str, Any] = attrs.field(factory=dict)
     welcome: dict[str, Any] = attrs.field(factory=dict)
     schema: dict[str, Any] | None = None
