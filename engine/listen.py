@@ -17,7 +17,7 @@ from engine.live_runs import LONGEST_PATH, beside, write_private
 
 FAILURES, WINDOW, PAUSE = 3, 10.0, 10.0
 """So many strangers within so many seconds, and nobody is let in for so many seconds."""
-_BACKLOG = 8
+_BACKLOG = 64
 Socket = socket.socket
 
 

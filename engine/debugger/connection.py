@@ -170,11 +170,16 @@ class Connection:
                 continue
             self._bad_in_a_row = 0
             if message["t"] == "ping":
-                self.send({"t": "pong", "n": message.get("n", 0)})
+                self._answer({"t": "pong", "n": message.get("n", 0)})
                 continue
             if message["t"] == "data":
-                self.send({"t": "ack", "seq": message.get("seq", 0)})
+                self._answer({"t": "ack", "seq": message.get("seq", 0)})
             return message
+
+    def _answer(self, message: Mapping[str, Any]) -> None:
+        """A run that has hung up cannot be answered, but what it said before, its goodbye, can still be read."""
+        with contextlib.suppress(AttachError):
+            self.send(message)
 
     def _take(self) -> bytes | None:
         if len(self._buffer) < LENGTH.size:

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from engine.errors import WireError
 from engine.live_runs import remove, runs_folder, write_note
 from engine.wire import decode_body, encode_frame, pack_array, unpack_array
 from tests.debugger.scripted_run import SYSTEMS, ScriptedRun
@@ -277,7 +278,14 @@ class ScriptedServer:
         if kind == "step" and self.mode != "paused":
             self._send(peer, {"t": "error", "id": number, "code": "not_paused", "text": "Pause before stepping."})
             return
-        self._send(peer, {"t": "ok", "id": number, **command(peer, message)})
+        try:
+            answer = command(peer, message)
+        except (KeyError, ValueError, IndexError, TypeError, WireError) as error:
+            self._send(
+                peer, {"t": "error", "id": number, "code": "bad_message", "text": f"'{kind}' is wrong: {error}."}
+            )
+            return
+        self._send(peer, {"t": "ok", "id": number, **answer})
         self._all(self.state())
 
     def _pause_at(self, system: int | None, why: str) -> dict[str, Any]:
@@ -312,7 +320,8 @@ class ScriptedServer:
         rows, labels = np.array(message["rows"]), message["labels"]
         old = self.run.sample(message["column"], np.full(len(rows), self.tick), rows).reshape(len(rows), -1)
         old = old if labels is None else old[:, labels]
-        new = unpack_array(message["values"]).reshape(old.shape)
+        new = unpack_array(message["values"])
+        new = np.broadcast_to(new.reshape(-1) if new.size in (1, old.shape[1]) else new.reshape(old.shape), old.shape)
         self.run.edits.append((message["column"], self.tick, rows, labels, new))
         return {"old": pack_array(old)}
 
@@ -352,7 +361,7 @@ class ScriptedServer:
     def _do_control(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
         peer.role = "control" if message["do"] == "take" else "observe"
         self.controller = "scripted client" if message["do"] == "take" else None
-        self.event("control", f"control: {self.controller}")
+        self.event("control", f"{self.controller or 'nobody'} holds control.")
         return {"role": peer.role, "controller": self.controller}
 
     def _do_provenance(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
