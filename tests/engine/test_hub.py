@@ -95,6 +95,16 @@ def drained(hub: Hub, count: int = 1, seconds: float = 3.0) -> list[tuple[Peer, 
     return found
 
 
+def seen(hub: Hub, kind: type) -> tuple[Peer, Any]:
+    """Drain until a message of that class has come; it."""
+    end = time.monotonic() + 3.0
+    while time.monotonic() < end:
+        for peer, message in drained(hub):
+            if isinstance(message, kind):
+                return peer, message
+    raise AssertionError(f"no {kind} came")
+
+
 def heard(connection: Connection, kind: str, seconds: float = 3.0) -> dict[str, Any]:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
@@ -137,8 +147,7 @@ def frame(tick: int, size: int = 3) -> dict[str, Any]:
 
 def subscribed(hub: Hub, connection: Connection, number: int = 1) -> Peer:
     connection.send({"t": "sub", "id": number, "kind": "values", "columns": [[0, None]], "rows": [0], "hz": 30})
-    peer, _ = next((p, m) for p, m in drained(hub, 1) if isinstance(m, messages.Sub))
-    return peer
+    return seen(hub, messages.Sub)[0]
 
 
 # -- nobody there ----------------------------------------------------------------------------------------
@@ -164,7 +173,7 @@ def test_after_the_last_client_the_hub_sleeps_again(hub: Hub):
     with attached(hub):
         drained(hub)
         assert hub.attached
-    assert isinstance(drained(hub)[0][1], Left)
+    seen(hub, Left)
     assert not hub.attached
     time.sleep(0.2)
     wakes = hub.wakes
@@ -298,7 +307,7 @@ def test_a_killed_client_is_gone_and_its_data_forgotten(hub: Hub):
         hub.offer(peer, 1, frame(tick))
     connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.socket.close()
-    assert drained(hub)[-1] == (peer, Left(controlled=True))
+    assert seen(hub, Left) == (peer, Left(controlled=True))
     assert peer.gone
     assert hub.controller is None
     hub.post(peer, {"t": "ok", "id": 1})
@@ -656,7 +665,7 @@ def test_one_client_holds_control_and_everybody_is_told(hub: Hub):
         assert heard(bob, "ok")["controller"] == "bob"
         assert heard(ann, "event")["text"].startswith(("ann", "bob"))
         bob.send({"t": "pause", "id": 4})
-        peer, message = drained(hub, 3)[-1]
+        peer, message = seen(hub, messages.Pause)
         assert (peer.name, peer.role, message) == ("bob", "control", messages.Pause(4))
         assert hub.controller is peer
 
@@ -665,7 +674,7 @@ def test_a_controller_that_goes_is_reported(hub: Hub):
     with attached(hub, client="watcher") as watcher:
         with attached(hub, role="control", client="boss"):
             drained(hub, 2)
-        assert drained(hub)[-1][1] == Left(controlled=True)
+        assert seen(hub, Left)[1] == Left(controlled=True)
         texts = [heard(watcher, "event")["text"] for _ in range(2)]
         assert texts == ["boss holds control.", "boss has gone, nobody holds control."]
         watcher.send({"t": "control", "id": 1, "do": "take"})
@@ -714,11 +723,8 @@ def test_subscriptions_take_turns(hub: Hub):
         for tick in range(2, 5):  # subscription 1 has more to say, but 2 has waited longer
             hub.offer(peer, 2, frame(tick))
             hub.offer(peer, 1, frame(tick))
-        seen = []
-        for tick in range(5, 9):
-            message = heard(connection, "data")
-            seen.append((message["sub"], message["ticks"][0]))
-        assert seen == [(1, 0), (1, 1), (2, 4), (1, 4)]
+        came = [heard(connection, "data") for _ in range(4)]
+        assert [(m["sub"], m["ticks"][0]) for m in came] == [(1, 0), (1, 1), (2, 4), (1, 4)]
 
 
 def test_what_was_unsubscribed_is_not_sent(hub: Hub):
@@ -756,8 +762,7 @@ def test_a_client_that_never_reads_neither_holds_the_tick_nor_grows(hub: Hub):
     assert slowest < 0.02
     for tick in range(1200):
         hub.broadcast({"t": "event", "kind": "warning", "tick": tick, "text": "x" * 500})
-    left = drained(hub)[-1]
-    assert left == (peer, Left(controlled=False))
+    assert seen(hub, Left) == (peer, Left(controlled=False))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10  # KiB
     connection.close()
 
