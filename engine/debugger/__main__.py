@@ -1,0 +1,172 @@
+"""`python -m engine.debugger`: find a run and attach to it, with a window or without; or open a recording."""
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.debugger.connection import Address
+from engine.debugger.remote import RemoteRun, forwarded, remote_runs
+from engine.errors import AttachError, LockstepError
+from engine.live_runs import LiveRun, live_runs, read_token
+
+if TYPE_CHECKING:
+    pass
+
+DEMO = Path(__file__).parent / "demo.rec"
+_NO_SCREEN = ("offscreen", "minimal", "vnc", "linuxfb", "eglfs")
+_EPILOG = """\
+Without arguments it attaches to the run that is alive, or lists them when there are several.
+  python -m engine.debugger                       a window on the only run
+  python -m engine.debugger 4711                  ... on the run of process 4711 (or a part of a run's name)
+  python -m engine.debugger runs/x/tick_1.rec     a recording
+  python -m engine.debugger --ssh me@server       a run on another machine
+  python -m engine.debugger --text                commands at a prompt, no window
+  python -m engine.debugger --text print RootState.position 0
+  python -m engine.debugger --text "break --mark nonfinite(robot.DofTorque.value)"
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m engine.debugger",
+        description="Look into a running simulation, or a recording of one.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="*", help="a recording, a process or a run's name; with --text, a command")
+    parser.add_argument("--run", metavar="RUN", help="process or name of the run, where WHAT is a command")
+    parser.add_argument("--list", action="store_true", help="show the runs that are alive and end")
+    parser.add_argument("--text", action="store_true", help="commands instead of a window; `--text help` lists them")
+    parser.add_argument("--demo", action="store_true", help="open the recording that ships with Lockstep")
+    parser.add_argument("--ssh", metavar="HOST", help="look for runs on another machine")
+    parser.add_argument("--tcp", metavar="HOST:PORT", help="attach over TCP; needs --token-file")
+    parser.add_argument("--token-file", type=Path, metavar="F", help="the run's <pid>.token")
+    parser.add_argument("--control", action="store_true", help="ask for control at once; otherwise only observe")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """What the command line asks for; the exit status."""
+    given = _parser().parse_intermixed_args(arguments)
+    try:
+        if given.list:
+            return _show([*(remote_runs(given.ssh) if given.ssh else live_runs())])
+        if given.demo or _is_file(given):
+            return _open_recording(DEMO if given.demo else Path(given.what[0]), given)
+        if not given.text:
+            _need_window()
+        with _address(given) as address:
+            return _text(address, given) if given.text else _window(address, None, given)
+    except LockstepError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read what is printed has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _is_file(given: argparse.Namespace) -> bool:
+    return bool(given.what) and not given.text and (Path(given.what[0]).is_file() or given.what[0].endswith(".rec"))
+
+
+# -- which run -----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _address(given: argparse.Namespace) -> Iterator[Address]:
+    wanted = given.run or ("" if given.text else " ".join(given.what))
+    if given.tcp:
+        yield _tcp(given)
+    elif given.ssh:
+        remote = _only(remote_runs(given.ssh), wanted, f"on {given.ssh}")
+        with forwarded(given.ssh, str(remote.socket)) as address:
+            yield address
+    else:
+        yield Address(path=str(_only(live_runs(), wanted, "on this machine").socket))
+
+
+def _tcp(given: argparse.Namespace) -> Address:
+    host, _, port = given.tcp.rpartition(":")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise AttachError(f"--tcp {given.tcp} is not HOST:PORT, as in --tcp localhost:5555.")
+    if given.token_file is None:
+        raise AttachError("--tcp needs --token-file with the run's <pid>.token, which lies next to its socket.")
+    return Address(host=host.strip("[]") or "127.0.0.1", port=int(port), token=read_token(given.token_file))
+
+
+def _only(runs: "Sequence[LiveRun | RemoteRun]", wanted: str, where: str) -> "LiveRun | RemoteRun":
+    """The run that is meant; AttachError with the list when that is not one."""
+    found = [run for run in runs if Path(run.socket).stem == wanted] or [
+        run for run in runs if wanted in str(run.note.get("run"))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if not runs:
+        raise AttachError(
+            f"No run is alive {where}. Start one, as in `python -m engine.run scenes/cartpole.py`, or open a recording."
+        )
+    which = "No run" if not found else f"{len(found)} runs"
+    lines = "\n".join(run.line() for run in (found or runs))
+    about = f" called '{wanted}'" if wanted else ""
+    raise AttachError(f"{which}{about} {where}; name one by its process or a part of its name:\n{lines}")
+
+
+def _show(runs: "Sequence[LiveRun | RemoteRun]") -> int:
+    for run in runs:
+        print(run.line())
+    if not runs:
+        print("No run is alive.")
+    return 0
+
+
+# -- what to open it with ------------------------------------------------------------------------------
+
+
+def _text(address: Address, given: argparse.Namespace) -> int:
+    from engine.debugger.session import Session
+    from engine.debugger.text import Text, printed, prompt
+
+    one_shot = bool(given.what)
+    session: Session = Session.attach(
+        address, role="control" if given.control else "observe", on_event=None if one_shot else printed(sys.stdout)
+    )
+    try:
+        text = Text(session)
+        if one_shot:
+            return 0 if (text.run(given.what[0]) if len(given.what) == 1 else text.do(list(given.what))) else 1
+        return prompt(text, sys.stdin)
+    finally:
+        session.close()
+
+
+def _need_window() -> None:
+    """AttachError, before Qt is touched, where no window can be shown: Qt would end the process."""
+    if importlib.util.find_spec("PySide6") is None or importlib.util.find_spec("pyqtgraph") is None:
+        raise AttachError("The window needs Qt: pip install 'lockstep-sim[debugger]'. Without it there is --text.")
+    shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform == "linux" and not shown and os.environ.get("QT_QPA_PLATFORM", "").split(":")[0] not in _NO_SCREEN:
+        raise AttachError("There is no display: use `ssh -X` or --text here, or record and open the file elsewhere.")
+
+
+def _open_recording(path: Path, given: argparse.Namespace) -> int:
+    if not path.is_file():
+        raise AttachError(f"There is no recording {path}.")
+    _need_window()
+    return _window(None, path, given)
+
+
+def _window(address: Address | None, recording: Path | None, given: argparse.Namespace) -> int:
+    show = importlib.import_module("engine.debugger.window").show
+    return int(show(address=address, recording=recording, role="control" if given.control else "observe"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,454 @@
+"""The debugger without a window: commands typed at a prompt, or given on the command line."""
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+import attrs
+import numpy as np
+
+from engine.debugger.places import Place, columns_of, find_place, parse_rows
+from engine.debugger.session import Session
+from engine.errors import AttachError, LockstepError, SceneError, did_you_mean
+from engine.wire import pack_array, unpack_array
+
+PROMPT = "lockstep> "
+MOST_ROWS, MOST_ROWS_SET = 64, 1 << 16
+_FIRST_DATA = 10.0  # seconds
+_QUIET = ("reset", "iteration")  # events that are not printed as they come
+
+
+class Refused(LockstepError):
+    """The run's `error` answer."""
+
+
+@attrs.frozen
+class Command:
+    """One command: how it is called, its help, and whether the client has to hold control for it."""
+
+    usage: str
+    help: str
+    function: Callable[["Text", list[str]], None]
+    controls: bool
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def _command(usage: str, help: str, controls: bool = False) -> Callable[[Any], Any]:
+    def add(function: Callable[["Text", list[str]], None]) -> Callable[["Text", list[str]], None]:
+        COMMANDS[usage.split()[0]] = Command(usage, help, function, controls)
+        return function
+
+    return add
+
+
+@attrs.define(eq=False)
+class Text:
+    """Runs commands against a session and prints what comes of them."""
+
+    session: Session
+    out: TextIO = attrs.field(factory=lambda: sys.stdout)
+    breaks: dict[int, str] = attrs.field(factory=dict)
+    holds_control: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.holds_control = self.session.role == "control"
+
+    @property
+    def columns(self) -> list[Any]:
+        """Every column of the run."""
+        return columns_of(self.session.schema)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=self.out, flush=True)
+
+    def table(self, lines: Sequence[Sequence[str]]) -> None:
+        """Print lines of cells, aligned."""
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))] if lines else []
+        for line in lines:
+            self.say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+    def run(self, line: str) -> bool:
+        """Do one line; False when it failed, after saying why. AttachError when the run is gone."""
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            self.say(f"'{line}' cannot be read ({error}); close the quotation.")
+            return False
+        return self.do(words)
+
+    def do(self, words: list[str]) -> bool:
+        """Do one command given as words."""
+        if not words:
+            return True
+        command = COMMANDS.get(words[0])
+        if command is None:
+            self.say(f"There is no command '{words[0]}'.{did_you_mean(words[0], COMMANDS)} `help` shows all.")
+            return False
+        try:
+            if command.controls:
+                self.take_control()
+            command.function(self, words[1:])
+        except AttachError:
+            if self.session.ended:
+                raise
+            self.say(str(sys.exception()))
+            return False
+        except LockstepError as error:
+            self.say(str(error))
+            return False
+        except (IndexError, ValueError):
+            self.say(f"'{' '.join(words)}' is not understood; it is: {command.usage}")
+            return False
+        return True
+
+    def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Send a command; Refused with the run's sentence when it does not do it."""
+        answer = self.session.ask({"t": kind, **fields})
+        if answer["t"] != "ok":
+            raise Refused(str(answer.get("text", answer.get("code"))))
+        return answer
+
+    def take_control(self) -> None:
+        """Hold control from now on; Refused when somebody else does."""
+        if not self.holds_control:
+            self.ask("control", do="take")
+            self.holds_control = True
+
+    def place(self, text: str) -> Place:
+        """The column, or part of one, that a word names."""
+        return find_place(text, self.columns)
+
+    def system(self, text: str) -> int:
+        """The number of a system, given by name or number."""
+        systems = self.session.schema["systems"]
+        for system in systems:
+            if text in (system["name"], f"{system['bundle']}.{system['name']}", str(system["id"])):
+                return int(system["id"])
+        raise SceneError(f"There is no system '{text}'.{did_you_mean(text, [s['name'] for s in systems])}")
+
+
+# -- looking -------------------------------------------------------------------------------------------
+
+
+@_command("list [FILTER]", "columns whose address, unit or writer contains FILTER")
+def _list(text: Text, words: list[str]) -> None:
+    wanted = words[0].lower() if words else ""
+    lines = [
+        [c.address, c.type, c.lifetime, ", ".join(c.writers), c.doc]
+        for c in text.columns
+        if wanted in f"{c.address} {c.unit} {' '.join(c.writers)}".lower()
+    ]
+    text.table(lines)
+    text.say(f"{len(lines)} of {len(text.columns)} columns.")
+
+
+@_command("systems [FILTER]", "systems in the order in which they run, by phase")
+def _systems(text: Text, words: list[str]) -> None:
+    wanted = words[0].lower() if words else ""
+    lines = [
+        [str(s["id"]), s["phase"], f"{s['bundle']}.{s['name']}", s["doc"]]
+        for s in text.session.schema["systems"]
+        if wanted in f"{s['phase']} {s['bundle']}.{s['name']}".lower()
+    ]
+    text.table(lines)
+
+
+@_command("constants [FILTER]", "constants by address, as --set and `set` take them")
+def _constants(text: Text, words: list[str]) -> None:
+    wanted = words[0] if words else ""
+    constants = [c for c in text.session.schema["constants"] if wanted in c["address"]]
+    text.table([[c["address"], c["type"], str(c["value"])] for c in constants])
+
+
+@_command(
+    "print COLUMN[LABEL] [ROWS]", "values of rows: print DofState.position[left_knee] 0,7 (row 0 if none is named)"
+)
+def _print(text: Text, words: list[str]) -> None:
+    place = text.place(words[0])
+    rows = parse_rows(words[1] if len(words) > 1 else "0", place.column.rows, MOST_ROWS)
+    with text.session.watch("values", [_asked(place)], rows) as next_frame:
+        frame = next_frame(_FIRST_DATA)
+    if frame is None:
+        raise SceneError(f"No values came within {_FIRST_DATA:g} s; `state` says what the run is doing.")
+    text.say(f"{place.column.address} [{place.column.unit or place.column.dtype}] at tick {frame['ticks'][1]}")
+    values = _values(frame, len(rows))
+    if values.shape[1] <= len(rows) or place.names == [""]:
+        text.table(
+            [
+                ["row", *(name or "value" for name in place.names)],
+                *([str(r), *map(_said, v)] for r, v in zip(rows, values, strict=True)),
+            ]
+        )
+    else:
+        heads = ["", *(f"row {row}" for row in rows)]
+        text.table([heads, *([n, *map(_said, v)] for n, v in zip(place.names, values.T, strict=True))])
+
+
+@_command("watch COLUMN[LABEL] [ROW] [COUNT]", "values of a row as they come, until Ctrl-C or COUNT of them")
+def _watch(text: Text, words: list[str]) -> None:
+    place = text.place(words[0])
+    rows = parse_rows(words[1] if len(words) > 1 else "0", place.column.rows, 1)
+    left = int(words[2]) if len(words) > 2 else -1
+    text.say(f"tick  {'  '.join(name or 'value' for name in place.names)}")
+    with contextlib.suppress(KeyboardInterrupt), text.session.watch("values", [_asked(place)], rows) as next_frame:
+        while left != 0:
+            frame = next_frame(1.0)
+            if frame is not None:
+                text.say(f"{frame['ticks'][1]}  {'  '.join(map(_said, _values(frame, 1)[0]))}")
+                left -= 1
+
+
+@_command("provenance COLUMN[LABEL] [ROW]", "who wrote a number, when, from what, and who reads it")
+def _provenance(text: Text, words: list[str]) -> None:
+    place = text.place(words[0])
+    label = place.labels[0] if place.labels else None
+    row = parse_rows(words[1] if len(words) > 1 else "0", place.column.rows, 1)[0]
+    found = text.ask("provenance", column=place.column.id, label=label, row=row)
+    text.say(
+        f"{place.column.address} was written by {found.get('writer')} at tick {found.get('tick')} ({found.get('kind')})."
+    )
+    text.say(f"  from: {', '.join(found.get('sources', ())) or 'nothing'}")
+    text.say(f"  read by: {', '.join(found.get('readers', ())) or 'nobody'}")
+
+
+@_command("state", "what the run is doing")
+def _state(text: Text, words: list[str]) -> None:
+    state = text.session.wait_for_state()
+    text.table(
+        [[key, str(value)] for key, value in state.items() if key not in ("t", "stack")] or [["state", "unknown"]]
+    )
+    for line in state.get("stack", ()):
+        text.say(f"    {line}")
+
+
+@_command("log [COUNT]", "the latest events")
+def _log(text: Text, words: list[str]) -> None:
+    count = int(words[0]) if words else 20
+    for event in list(text.session.events)[-count:]:
+        text.say(_event_line(event))
+
+
+# -- changing ------------------------------------------------------------------------------------------
+
+
+@_command("pause", "stop at the next boundary; the run goes on 30 s after its last controller has gone", controls=True)
+def _pause(text: Text, words: list[str]) -> None:
+    text.ask("pause")
+    _where(text)
+
+
+@_command("run", "go on", controls=True)
+def _run(text: Text, words: list[str]) -> None:
+    text.ask("run")
+    text.say("running")
+
+
+@_command(
+    "step [system|phase|tick] [COUNT]", "go on by a few units while paused; one tick if nothing is said", controls=True
+)
+def _step(text: Text, words: list[str]) -> None:
+    unit = words.pop(0) if words and not words[0].isdigit() else "tick"
+    text.ask("step", unit=unit, count=int(words[0]) if words else 1)
+    _where(text)
+
+
+@_command("to SYSTEM|TICK", "go on until just before a system, or to the end of a tick", controls=True)
+def _to(text: Text, words: list[str]) -> None:
+    where = {"tick": int(words[0])} if words[0].isdigit() else {"system": text.system(words[0])}
+    text.ask("run_to", **where)
+    _where(text)
+
+
+@_command("set COLUMN[LABEL] ROWS VALUES [force] [because REASON] | set ADDRESS VALUE", "write values (1 or 1,2,3) into rows, or a constant", controls=True)  # fmt: skip
+def _set(text: Text, words: list[str]) -> None:
+    reason = ""
+    if "because" in words:
+        at = words.index("because")
+        words, reason = words[:at], " ".join(words[at + 1 :])
+    force = words[-1] == "force"
+    words = words[:-1] if force else words
+    if len(words) == 2:
+        answer = text.ask("set", address=words[0], value=words[1], reason=reason)
+        text.say(f"{words[0]}: {answer.get('old')} → {answer.get('new')} ({answer.get('when')})")
+        return
+    where, which, values = words
+    place = text.place(where)
+    rows = parse_rows(which, place.column.rows, MOST_ROWS_SET)
+    array = np.array([_number(value) for value in values.split(",")]).astype(place.column.dtype)
+    labels = None if place.labels is None else list(place.labels)
+    answer = text.ask("set", column=place.column.id, rows=rows, labels=labels, values=pack_array(array), force=force, reason=reason)  # fmt: skip
+    old = unpack_array(answer["old"]).reshape(-1)
+    text.say(
+        f"{where} of {len(rows)} row(s): {', '.join(map(_said, old[:8]))}{' …' if len(old) > 8 else ''} → {values}"
+    )
+
+
+@_command("break [--at MOMENT] [--rows ROWS] [--skip N] [--mark|--keep] EXPRESSION", "stop where it holds: break nonfinite(robot.DofTorque.value)", controls=True)  # fmt: skip
+def _break(text: Text, words: list[str]) -> None:
+    fields: dict[str, Any] = {"at": "tick", "rows": None, "skip": 0, "action": "pause"}
+    while words and words[0].startswith("--"):
+        option = words.pop(0)[2:]
+        if option in ("mark", "keep"):
+            fields["action"] = option
+        elif option == "rows":
+            fields["rows"] = parse_rows(words.pop(0), max(c.rows for c in text.columns), MOST_ROWS_SET)
+        elif option == "skip":
+            fields["skip"] = int(words.pop(0))
+        elif option == "at":
+            fields["at"] = words.pop(0)
+        else:
+            raise ValueError
+    if not words:
+        text.table([[str(number), expression] for number, expression in text.breaks.items()])
+        return
+    expression = " ".join(words)
+    number = text.ask("break", when=expression, **fields)["break"]
+    text.breaks[number] = expression
+    text.say(f"break {number}: {expression}")
+
+
+@_command("unbreak NUMBER", "remove a break", controls=True)
+def _unbreak(text: Text, words: list[str]) -> None:
+    text.ask("unbreak", **{"break": int(words[0])})
+    text.breaks.pop(int(words[0]), None)
+
+
+@_command("seek TICK|-TICKS", "look at an earlier tick: a number, or how far back", controls=True)
+def _seek(text: Text, words: list[str]) -> None:
+    tick = int(words[0])
+    if tick < 0:
+        tick += int(text.session.wait_for_state().get("tick") or 0)
+    text.ask("seek", tick=max(0, tick))
+    text.say(f"viewing tick {max(0, tick)}; `live` goes back, `branch` goes on from here")
+
+
+@_command("live", "back to the latest tick", controls=True)
+def _live(text: Text, words: list[str]) -> None:
+    text.ask("live")
+
+
+@_command("branch", "go on from the tick in view", controls=True)
+def _branch(text: Text, words: list[str]) -> None:
+    text.ask("branch")
+
+
+@_command("reset ROWS", "send rows through RESET", controls=True)
+def _reset(text: Text, words: list[str]) -> None:
+    rows = parse_rows(words[0], max(c.rows for c in text.columns), MOST_ROWS_SET)
+    text.ask("reset", rows=rows)
+
+
+@_command("record on|off [CONTENT]", "begin or end a recording in the run's folder", controls=True)
+def _record(text: Text, words: list[str]) -> None:
+    answer = text.ask("record", on={"on": True, "off": False}[words[0]] if words[0] in ("on", "off") else _bad(), content=" ".join(words[1:]))  # fmt: skip
+    text.say(f"recording {words[0]} {answer.get('file', '')}".rstrip())
+
+
+@_command("snapshot", "write a snapshot into the run's folder", controls=True)
+def _snapshot(text: Text, words: list[str]) -> None:
+    text.say(f"snapshot {text.ask('snapshot').get('file', 'written')}")
+
+
+@_command("control take|release", "hold control, or give it back; commands that change something take it")
+def _control(text: Text, words: list[str]) -> None:
+    answer = text.ask("control", do=words[0])
+    text.holds_control = words[0] == "take"
+    text.say(f"control: {answer.get('controller') or 'nobody'}")
+
+
+@_command("help [COMMAND]", "this")
+def _help(text: Text, words: list[str]) -> None:
+    if words and words[0] not in COMMANDS:
+        raise SceneError(f"There is no command '{words[0]}'.{did_you_mean(words[0], COMMANDS)}")
+    for name, command in COMMANDS.items():
+        if not words or name == words[0]:
+            text.say(f"  {command.usage}\n      {command.help}")
+    if not words:
+        text.say(
+            "  quit\n      leave; the run goes on\nROWS are 5 or 0,7,9 or 0-7 or all. A COLUMN may be the end of its address."
+        )
+
+
+# -- words ---------------------------------------------------------------------------------------------
+
+
+def _asked(place: Place) -> list[Any]:
+    return [place.column.id, None if place.labels is None else list(place.labels)]
+
+
+def _values(frame: dict[str, Any], rows: int) -> np.ndarray:
+    values = unpack_array(frame["cols"][0][1:])
+    return values.reshape(rows, -1)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    return str(value) if isinstance(value, np.integer) else f"{float(value):.6g}"
+
+
+def _number(text: str) -> float:
+    words = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+    return words[text] if text in words else float(text)
+
+
+def _bad() -> bool:
+    raise ValueError
+
+
+def _where(text: Text) -> None:
+    state = text.session.state
+    following = state.get("next")
+    systems = {system["id"]: system["name"] for system in text.session.schema["systems"]}
+    before = f" before {systems.get(following, following)}" if following is not None else ""
+    text.say(f"{state.get('mode', 'paused')}{before} at tick {state.get('tick')} {state.get('why') or ''}".rstrip())
+
+
+def _event_line(event: dict[str, Any]) -> str:
+    row = f" row {event['row']}" if event.get("row") is not None else ""
+    fields = ", ".join(f"{key} {value}" for key, value in (event.get("fields") or {}).items())
+    return f"[{event.get('tick')}] {event.get('kind')}{row}: {event.get('text') or fields}"
+
+
+# -- the prompt ----------------------------------------------------------------------------------------
+
+
+def prompt(text: Text, source: TextIO) -> int:
+    """Read lines until there are no more, or `quit`; 0, or 1 when the run has gone."""
+    interactive = source.isatty()
+    if interactive:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401 - gives input() a history
+    run = text.session.connection.hello.get("run", {})
+    text.say(
+        f"Attached to {run.get('name')} ({run.get('scene')}, process {run.get('pid')}). `help` shows the commands."
+    )
+    try:
+        while True:
+            line = input(PROMPT) if interactive else source.readline()
+            if (not interactive and not line) or line.strip() in ("quit", "exit"):
+                return 0
+            text.run(line)
+    except EOFError:
+        return 0
+    except KeyboardInterrupt:
+        text.say("")
+        return 0
+    except AttachError as error:
+        text.say(str(error))
+        return 1
+
+
+def printed(out: TextIO) -> Callable[[dict[str, Any]], None]:
+    """What prints events that a person at a prompt should see at once."""
+
+    def show(event: dict[str, Any]) -> None:
+        if event.get("kind") not in _QUIET:
+            print(_event_line(event), file=out, flush=True)
+
+    return show

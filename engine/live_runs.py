@@ -1,0 +1,189 @@
+"""Where runs can be found: a folder per user that nobody else may enter, with a socket and a note for each live run.
+
+    <pid>.sock   the Unix socket that the run listens on, mode 0600
+    <pid>.json   protocol, pid, host, scene, run, started: what a list of runs shows without waking anybody
+    <pid>.token  the secret of a run that also listens on TCP, 64 hexadecimal digits, mode 0600
+
+A run's second hub in one process is called <pid>-2, and so on.
+"""
+
+import json
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from engine.errors import AttachError, SceneError
+
+LONGEST_PATH = 103
+"""Bytes of a socket's path that every system takes (Linux: 107, macOS: 103)."""
+_SUFFIXES = (".json", ".sock", ".token")
+_LONGEST_NOTE = 1 << 16  # bytes; a note is written by a run, but read from a folder that also holds leftovers
+
+
+def runs_folder(create: bool = False) -> Path:
+    """$XDG_RUNTIME_DIR/lockstep, or <temporary folder>/lockstep-<uid> where there is none.
+
+    Created with mode 0700 if asked; SceneError when what is there belongs to somebody else or is open to others.
+    """
+    private = os.environ.get("XDG_RUNTIME_DIR", "")
+    if private and os.path.isabs(private) and os.access(private, os.W_OK | os.X_OK):
+        folder = Path(private) / "lockstep"
+        if len(os.fsencode(folder)) + len("/4194304-99.sock") <= LONGEST_PATH:
+            return verified(folder, create)
+    return verified(Path(tempfile.gettempdir()) / f"lockstep-{os.getuid()}", create)
+
+
+def verified(folder: Path, create: bool = False) -> Path:
+    """The folder, if it is a real folder of this user that nobody else may enter; SceneError otherwise."""
+    if create:
+        folder.mkdir(mode=0o700, parents=False, exist_ok=True)
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return folder
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        what = "is not a folder" if not stat.S_ISDIR(found.st_mode) else f"has mode {found.st_mode & 0o777:04o}"
+        raise SceneError(
+            f"{folder}, where debuggers look for runs, {what} and belongs to user {found.st_uid}; it must be a folder of "
+            f"user {os.getuid()} with mode 0700, or others could listen. Remove it, or set XDG_RUNTIME_DIR to a folder of your own."
+        )
+    return folder
+
+
+@attrs.frozen
+class LiveRun:
+    """One entry of the folder: the socket to connect to, and what the run says about itself."""
+
+    socket: Path
+    note: dict[str, Any]
+
+    @property
+    def pid(self) -> int:
+        """The process, as the host that it runs on counts."""
+        return int(self.note["pid"])
+
+    @property
+    def here(self) -> bool:
+        """Whether it runs on this host."""
+        return bool(self.note["host"] == socket.gethostname())
+
+    def line(self) -> str:
+        """One line of a list of runs."""
+        note = self.note
+        return f"{self.socket.stem:>10}  {note['run']}  ({note['scene']} on {note['host']} since {note['started']})"
+
+
+def live_runs(folder: Path | None = None) -> list[LiveRun]:
+    """Every run that is alive, oldest first. Files of processes of this host that are gone are removed."""
+    folder = runs_folder() if folder is None else folder
+    found = []
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        note = read_note(path)
+        if note is None:
+            continue
+        run = LiveRun(path.with_suffix(".sock"), note)
+        if run.here and not alive(run.pid):
+            remove(path.with_suffix(""))
+        else:
+            found.append(run)
+    return sorted(found, key=lambda run: (str(run.note["started"]), run.pid))
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """What a run wrote about itself; None for what is no such note."""
+    try:
+        with open(path, "rb") as file:
+            note = json.loads(file.read(_LONGEST_NOTE))
+    except (OSError, ValueError, RecursionError):
+        return None
+    words = ("host", "scene", "run", "started")
+    if not isinstance(note, dict) or type(note.get("pid")) is not int or note["pid"] <= 0:
+        return None
+    return note if all(isinstance(note.get(word), str) for word in words) else None
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this host exists."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def free_stem(folder: Path, pid: int) -> Path:
+    """The folder's path without suffix for one more hub of a process. Leftovers under the same number are removed."""
+    for stem in _stems(folder, pid):
+        if not _answers(beside(stem, ".sock")):
+            remove(stem)
+            return stem
+    raise AssertionError("unreachable: there is always one more number")
+
+
+def _stems(folder: Path, pid: int) -> Iterator[Path]:
+    yield folder / str(pid)
+    number = 2
+    while True:
+        yield folder / f"{pid}-{number}"
+        number += 1
+
+
+def _answers(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.2)
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            return False
+    return True
+
+
+def write_private(path: Path, text: str) -> None:
+    """A new file of mode 0600 that appears whole or not at all."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def write_note(path: Path, note: Mapping[str, Any]) -> None:
+    """What `read_note` reads."""
+    write_private(path, json.dumps(dict(note)))
+
+
+def remove(stem: Path) -> None:
+    """Remove the files of one hub."""
+    for suffix in _SUFFIXES:
+        beside(stem, suffix).unlink(missing_ok=True)
+
+
+def beside(stem: Path, suffix: str) -> Path:
+    """The file of a hub with that suffix."""
+    return stem.with_name(stem.name + suffix)
+
+
+def read_token(path: Path) -> bytes:
+    """The secret in a token file; AttachError for anything else, and for a file that others may read."""
+    try:
+        mode = path.stat().st_mode
+        with open(path, "rb") as file:
+            text = file.read(200).strip()
+        token = bytes.fromhex(text.decode("ascii"))
+    except (OSError, ValueError) as error:
+        raise AttachError(f"The token file {path} cannot be read ({error}); copy the run's <pid>.token.") from None
+    if mode & 0o077:
+        raise AttachError(f"The token file {path} has mode {mode & 0o777:04o}, so others may read it; chmod 600 it.")
+    if len(token) != 32:
+        raise AttachError(f"The token file {path} holds {len(token)} bytes, not the 32 of a token.")
+    return token
