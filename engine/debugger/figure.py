@@ -6,6 +6,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+from engine.debugger.hints import short
+
 SLIP = 0.15  # m/s along the floor beyond which a body that bears load slips
 LOAD = 10.0  # N beyond which a body bears load
 SLIP_LIMIT = 0.5  # m/s that count as much as a tracking error at its threshold
@@ -221,10 +223,10 @@ def violations(figure: Figure, position: np.ndarray, errors: np.ndarray, slips: 
     lost = np.flatnonzero(~np.isfinite(position).all(-1))
     if len(lost):
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-        found.append((np.inf, f"{plain(figure.bodies[lost[0]])}{more}: position is not finite"))
+        found.append((np.inf, f"{short(figure.bodies[lost[0]])}{more}: position is not finite"))
     for number in np.argsort(-np.nan_to_num(errors, nan=-1.0), kind="stable")[:2].tolist():
         error = float(errors[number])
-        name = plain(figure.bodies[figure.tracked[number]])
+        name = short(figure.bodies[figure.tracked[number]])
         if not np.isfinite(error):
             continue
         if figure.threshold:
@@ -234,15 +236,10 @@ def violations(figure: Figure, position: np.ndarray, errors: np.ndarray, slips: 
             found.append((min(error, 0.99), f"{name} {error:.2f} m from reference"))
     for number in np.argsort(-slips, kind="stable")[:2].tolist():
         if slips[number] > SLIP:
-            name = plain(figure.bodies[number])
+            name = short(figure.bodies[number])
             found.append((float(slips[number]) / SLIP_LIMIT, f"{name} slips {slips[number]:.1f} m/s"))
     found.sort(key=lambda item: -item[0])
     return [(text, share) for share, text in found]
-
-
-def plain(body: str) -> str:
-    """A body's name without the '_link' that robot files put behind every name."""
-    return body.removesuffix("_link")
 
 
 def seconds_per_tick(schema: Mapping[str, Any] | None) -> float | None:

@@ -8,6 +8,7 @@ from engine.debugger.store import ColumnInfo, Store
 USUAL = {
     "reward_total": "Reward.total",
     "torque": "DofTorque.value",
+    "action": "Action.value",
     "dof_position": "DofState.position",
     "value": "Rollout.value",
     "episode_step": "Episode.step",
@@ -48,11 +49,17 @@ def clip_name(schema: Mapping[str, Any] | None, index: float | None) -> str:
     return str(int(index))
 
 
+def short(label: str) -> str:
+    """A label without the '_joint' or '_link' that robot files put behind every name: 'left_knee', 'left_foot.x'."""
+    head, dot, tail = label.partition(".")
+    return head.removesuffix("_link").removesuffix("_joint") + dot + tail
+
+
 def title_of(column: ColumnInfo, label: int | None) -> str:
     """'DofState.position · left_knee rad'."""
     name = f"{column.component}.{column.name}"
     if label is None:
         name += " · norm" if column.size > 1 else ""
     elif column.labels[label]:
-        name += f" · {column.labels[label]}"
+        name += f" · {short(column.labels[label])}"
     return f"{name} {column.unit}".rstrip() if column.unit not in ("", "1") else name
