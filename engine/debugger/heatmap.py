@@ -53,7 +53,8 @@ def arrange(key: np.ndarray | None, rows: int, descending: bool = False) -> np.n
 
 def worst_rows(values: np.ndarray, count: int, highest: bool) -> list[int]:
     """The rows with the highest (or lowest) values, those that are not finite before all others."""
-    return arrange(values.astype(np.float64), len(values), descending=highest)[:count].tolist()
+    first = arrange(values.astype(np.float64), len(values), descending=highest)[:count]
+    return [int(row) for row in first]
 
 
 class HeatMap(QWidget):

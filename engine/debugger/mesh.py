@@ -21,6 +21,7 @@ from engine.debugger.figure import FIELD_OF_VIEW, Camera, Figure
 from engine.debugger.store import Store
 
 PATIENCE = 20.0  # s that a picture, or the start, may take
+PLATFORMS = ("egl", "osmesa") if sys.platform == "linux" else ("",)  # values of MUJOCO_GL that need no window
 LARGEST = 640 * 480  # pixels of a picture; a larger panel shows it enlarged
 
 
@@ -154,6 +155,7 @@ class Mesh:
         """A model file that a person has chosen; wins over the one that the run names."""
         self._figure: Figure | None = None
         self._renderer: Renderer | None = None
+        self._platforms: list[str] = []
         self._image: QImage | None = None
 
     @property
@@ -184,7 +186,13 @@ class Mesh:
             return
         self.problem, self._figure = "", figure
         self.columns = (*root, *(c.id for c in self.store.columns.values() if self._may_be_joints(c, figure)))
-        self._renderer = Renderer(model)
+        said = os.environ.get("MUJOCO_GL")
+        self._platforms = [said] if said else list(PLATFORMS)
+        self._start(model)
+
+    def _start(self, model: Path) -> None:
+        platform = self._platforms.pop(0)
+        self._renderer = Renderer(model, environment={"MUJOCO_GL": platform} if platform else {})
 
     def close(self) -> None:
         """End the render process."""
@@ -198,6 +206,10 @@ class Mesh:
         if renderer is None:
             return False
         if renderer.problem:
+            model = None if self._figure is None else self._model(self._figure)
+            if not renderer.about and self._platforms and model is not None:
+                self._start(model)
+                return False
             self.problem = renderer.problem
             self.close()
             return True

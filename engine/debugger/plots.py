@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QWheelEvent
-from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from engine.debugger.chart import Chart
 from engine.debugger.hints import find_role, title_of
@@ -37,6 +37,7 @@ class Plots(Panel):
         self._touched = False  # the defaults are replaced by a schema that suits them better only until then
         self._legend = QLabel()
         self._legend.setContentsMargins(6, 2, 6, 2)
+        self._legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         set_colour(self._legend, DIM)
         self._note = ""
         inside = QWidget()

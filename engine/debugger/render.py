@@ -42,6 +42,7 @@ def load(path: str) -> Any:
     else:
         model = mujoco.MjModel.from_xml_path(path)
     model.vis.quality.offsamples = 0
+    model.vis.headlight.ambient[:], model.vis.headlight.diffuse[:] = 0.45, 0.55  # dark parts on a dark background
     model.vis.global_.offwidth, model.vis.global_.offheight = LARGEST
     return model
 
@@ -84,9 +85,9 @@ class Show:
         """What the window has to know to make poses of this model."""
         kinds = self.mujoco.mjtJoint
         joints = [(self.model.joint(i).name, int(self.model.jnt_qposadr[i])) for i in range(self.model.njnt)]
-        kind = self.model.jnt_type
-        free = [place for i, (_, place) in enumerate(joints) if kind[i] == kinds.mjJNT_FREE]
-        moving = (kinds.mjJNT_HINGE, kinds.mjJNT_SLIDE)
+        kind = self.model.jnt_type.tolist()
+        free = [place for i, (_, place) in enumerate(joints) if kind[i] == int(kinds.mjJNT_FREE)]
+        moving = (int(kinds.mjJNT_HINGE), int(kinds.mjJNT_SLIDE))
         return {
             "joints": [joint for i, joint in enumerate(joints) if kind[i] in moving],
             "free": free[0] if free else None,

@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QHBoxLayout,
     QHeaderView,
     QLabel,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
     QToolButton,
@@ -26,6 +28,7 @@ from engine.debugger.store import ColumnInfo, Store
 from engine.debugger.theme import AMBER, BLUE, DIM, FILL, RED, TEXT, brush, colour, number, pen, set_colour, set_text
 
 WORST = 10
+ROOM_FOR_LIST = 320  # pixels of width
 BINS = 40
 RANGE_EVERY = 0.5  # s between changes of the histogram's range
 ORDERS = (("by row", ""), ("by value", "value"), ("by clip", "clip"), ("by episode step", "episode_step"))
@@ -52,7 +55,13 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
         self.setMinimumSize(70, 64)
         self.setToolTip("Click to put the threshold")
         self.bars = pg.PlotCurveItem(
-            stepMode="center", fillLevel=0.0, brush=brush(FILL), pen=pen(BLUE), skipFiniteCheck=True
+            np.zeros(2),
+            np.zeros(1),
+            stepMode="center",
+            fillLevel=0.0,
+            brush=brush(FILL),
+            pen=pen(BLUE),
+            skipFiniteCheck=True,
         )
         self.threshold = pg.InfiniteLine(angle=90, movable=True, pen=pen(AMBER))
         self.threshold.sigPositionChanged.connect(lambda line: self.moved(float(line.value())))
@@ -121,7 +130,7 @@ class Rows(Panel):
         self._touched = False
         self._drawn: object = None
         self.choice, self.order, self.direction = QComboBox(), QComboBox(), QToolButton()
-        self.map, self.histogram, self.list = HeatMap(), Histogram(), _worst_list()
+        self.map, self.histogram, self.worst = HeatMap(), Histogram(), _worst_list()
         self.words = QLabel()
         self._lay_out()
         self.choice.activated.connect(lambda index: self.show_column(*self.choice.itemData(index)))
@@ -129,13 +138,17 @@ class Rows(Panel):
         self.direction.clicked.connect(self._turn)
         self.map.picked = control.select
         self.histogram.moved = self._put_threshold
-        self.list.cellClicked.connect(self._pick_listed)
+        self.worst.cellClicked.connect(self._pick_listed)
         self._say_direction()
         self.schema_changed()
 
     def _lay_out(self) -> None:
-        self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.choice.setMinimumContentsLength(12)
+        for combo, least in ((self.choice, 80), (self.order, 64)):
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.setMinimumContentsLength(4)
+            combo.setMinimumWidth(least)
+        self.order.view().setMinimumWidth(120)
+        self.choice.view().setMinimumWidth(220)
         self.choice.setToolTip("Which number of every row is shown")
         for text, key in ORDERS:
             self.order.addItem(text, key)
@@ -144,15 +157,16 @@ class Rows(Panel):
         self.direction.setAutoRaise(True)
         above = QHBoxLayout()
         above.setContentsMargins(4, 2, 4, 0)
-        above.addWidget(self.choice, 1)
-        above.addWidget(self.order)
+        above.addWidget(self.choice, 3)
+        above.addWidget(self.order, 2)
         above.addWidget(self.direction)
         middle = QHBoxLayout()
         middle.setSpacing(6)
         middle.addWidget(self.map, 5)
         middle.addWidget(self.histogram, 4)
-        middle.addWidget(self.list)
+        middle.addWidget(self.worst)
         self.words.setContentsMargins(6, 0, 6, 2)
+        self.words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         set_colour(self.words, DIM)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -160,6 +174,11 @@ class Rows(Panel):
         box.addLayout(above)
         box.addLayout(middle, 1)
         box.addWidget(self.words)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """The list gives way where there is no room for all three."""
+        super().resizeEvent(event)
+        self.worst.setVisible(self.width() >= ROOM_FOR_LIST)
 
     # -- what is shown ---------------------------------------------------------------------------------
 
@@ -186,6 +205,11 @@ class Rows(Panel):
         self._say_direction()
         self._fill_choice()
 
+    def worst_row(self) -> int | None:
+        """The worst row by what is shown; None where nothing has come."""
+        frame = None if self.shown is None else self.store.frame(*self.shown)
+        return None if frame is None or not len(frame[1]) else worst_rows(frame[1], 1, self.highest)[0]
+
     def chosen(self) -> str:
         """What is shown as text, 'address:place in a row', for a saved layout; '' for nothing, place '' for the norm."""
         if self.shown is None:
@@ -210,7 +234,7 @@ class Rows(Panel):
         self.choice.setCurrentIndex(list(entries).index(self.shown) if self.shown is not None else -1)
 
     def _say_direction(self) -> None:
-        self.direction.setText("highest worst" if self.highest else "lowest worst")
+        self.direction.setText("high is bad" if self.highest else "low is bad")
 
     def _turn(self) -> None:
         self.highest = not self.highest
@@ -231,7 +255,7 @@ class Rows(Panel):
             self.refresh()
 
     def _pick_listed(self, line: int, _: int) -> None:
-        item = self.list.item(line, 0)
+        item = self.worst.item(line, 0)
         if item is not None and item.text():
             self.control.select(int(item.text()))
 
@@ -310,7 +334,7 @@ class Rows(Panel):
             wrong = row is not None and not np.isfinite(values[row])
             tint = RED if wrong else TEXT
             for place, text in enumerate(texts):
-                item = self.list.item(line, place)
+                item = self.worst.item(line, place)
                 assert item is not None
                 if item.text() != text:
                     item.setText(text)
@@ -348,7 +372,10 @@ def _worst_list() -> QTableWidget:
     made.setHorizontalHeaderLabels(["worst", "value"])
     made.verticalHeader().hide()
     made.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-    made.verticalHeader().setDefaultSectionSize(16)
+    made.verticalHeader().setMinimumSectionSize(12)
+    made.verticalHeader().setDefaultSectionSize(15)
+    made.horizontalHeader().setHighlightSections(False)
+    made.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     made.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
     made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     made.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -356,6 +383,7 @@ def _worst_list() -> QTableWidget:
     made.setShowGrid(False)
     made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     made.setFixedWidth(112)
+    made.hide()  # until there is room
     for line in range(WORST):
         for place in range(2):
             made.setItem(line, place, QTableWidgetItem())
