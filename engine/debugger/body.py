@@ -64,7 +64,8 @@ class Body(Panel):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
-        self.mesh = Mesh(store)
+        self.mesh = mesh = Mesh(store)
+        self.destroyed.connect(lambda: mesh.close())
         self._figures: list[Figure] = []
         self._memory = Memory()
         self._drawn: object = None
@@ -97,7 +98,6 @@ class Body(Panel):
         menu = QMenu(self)
         menu.addActions(self._actions)
         menu.setToolTipsVisible(True)
-        self._actions[-1].setEnabled(not self.mesh.refusal(self.view.figure))
         self._actions[-1].setToolTip(self.mesh.refusal(self.view.figure) or "Drawn by MuJoCo in a process of its own")
         menu.addAction("Choose a model file for meshes…").triggered.connect(self._choose_model)
         if len(self._figures) > 1:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.debugger.store import ColumnInfo, Store
+from engine.debugger.column_info import ColumnInfo
+from engine.debugger.store import Store
 
 USUAL = {
     "reward_total": "Reward.total",

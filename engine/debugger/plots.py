@@ -8,9 +8,10 @@ from PySide6.QtGui import QAction, QWheelEvent
 from PySide6.QtWidgets import QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from engine.debugger.chart import Chart
+from engine.debugger.column_info import ColumnInfo
 from engine.debugger.hints import find_role, title_of
 from engine.debugger.panel import Control, Panel, Sub
-from engine.debugger.store import ColumnInfo, Store
+from engine.debugger.store import Store
 from engine.debugger.theme import AMBER, DIM, set_colour, set_text
 
 MOST = 12  # charts: more curves than fit on a screen in time

@@ -1,119 +1,31 @@
 """The Rows panel: one number of every row as a heat map, a histogram and the ten worst."""
 
-import time
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import pyqtgraph as pg
-from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QSizePolicy,
-    QTableWidget,
-    QTableWidgetItem,
     QToolButton,
     QVBoxLayout,
 )
 
+from engine.debugger.column_info import ColumnInfo
 from engine.debugger.heatmap import HeatMap, arrange, worst_rows
 from engine.debugger.hints import find_role, title_of
+from engine.debugger.histogram import WORST, Histogram, worst_list
 from engine.debugger.panel import Control, Panel, Sub
-from engine.debugger.store import ColumnInfo, Store
-from engine.debugger.theme import AMBER, BLUE, DIM, FILL, RED, TEXT, brush, colour, number, pen, set_colour, set_text
+from engine.debugger.store import Store
+from engine.debugger.theme import DIM, RED, TEXT, colour, number, set_colour, set_text
 
-WORST = 10
 ROOM_FOR_LIST = 320  # pixels of width
-BINS = 40
-RANGE_EVERY = 0.5  # s between changes of the histogram's range
 ORDERS = (("by row", ""), ("by value", "value"), ("by clip", "clip"), ("by episode step", "episode_step"))
 GOOD_WHEN_HIGH = ("reward_total", "value", "advantage", "log_prob", "episode_step")  # roles whose low values are bad
 
 Chosen = tuple[int, int | None]
-
-
-class Histogram(pg.PlotWidget):  # type: ignore[misc]
-    """How many rows have which value, and the threshold that a click puts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.moved: Callable[[float], None] = lambda _: None
-        item = self.getPlotItem()
-        item.hideButtons()
-        item.setMenuEnabled(False)
-        item.setMouseEnabled(False, False)
-        item.disableAutoRange()
-        item.hideAxis("left")
-        item.getAxis("bottom").setHeight(20)
-        item.getAxis("bottom").enableAutoSIPrefix(False)
-        self.setFrameShape(self.Shape.NoFrame)
-        self.setMinimumSize(70, 64)
-        self.setToolTip("Click to put the threshold")
-        self.bars = pg.PlotCurveItem(
-            np.zeros(2),
-            np.zeros(1),
-            stepMode="center",
-            fillLevel=0.0,
-            brush=brush(FILL),
-            pen=pen(BLUE),
-            skipFiniteCheck=True,
-        )
-        self.threshold = pg.InfiniteLine(angle=90, movable=True, pen=pen(AMBER))
-        self.threshold.sigPositionChanged.connect(lambda line: self.moved(float(line.value())))
-        self.row = pg.InfiniteLine(angle=90, pen=pen(TEXT))
-        for part in (self.bars, self.row, self.threshold):
-            self.addItem(part, ignoreBounds=True)
-        self.threshold.setVisible(False)
-        self.row.setVisible(False)
-        self._edges: tuple[float, float] | None = None
-        self._highest = 0.0
-        self._ranged = 0.0
-
-    def set(self, values: np.ndarray, selected: float) -> None:
-        """Draw the finite ones of values (rows,), and where the selected row is among them."""
-        finite = values[np.isfinite(values)].astype(np.float64)
-        self.row.setVisible(bool(np.isfinite(selected)))
-        if np.isfinite(selected):
-            self.row.setValue(selected)
-        if not len(finite):
-            self.bars.setData(np.zeros(2), np.zeros(1))
-            return
-        now = time.monotonic()
-        ranging = self._edges is None or now - self._ranged >= RANGE_EVERY
-        if ranging:
-            low, high = float(finite.min()), float(finite.max())
-            margin = 0.5 * max(abs(high), 1.0) * 1e-2 if high <= low else 0.0
-            self._edges, self._ranged = (low - margin, high + margin), now
-        assert self._edges is not None
-        counts, edges = np.histogram(finite, BINS, self._edges)
-        self.bars.setData(edges, counts.astype(np.float64))
-        if ranging or counts.max() > self._highest:
-            self._highest = max(1.0, float(counts.max()))
-            space = 0.04 * (self._edges[1] - self._edges[0])
-            x = (self._edges[0] - space, self._edges[1] + space)
-            self.setRange(xRange=x, yRange=(0.0, 1.05 * self._highest), padding=0, disableAutoRange=False)
-
-    def forget(self) -> None:
-        """Another number is shown from now on."""
-        self._edges = None
-
-    def put_threshold(self, value: float | None) -> None:
-        """Draw the threshold at a value, or not at all."""
-        self.threshold.setVisible(value is not None)
-        if value is not None:
-            self.threshold.setValue(value)
-
-    def mousePressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Put the threshold where it was clicked."""
-        if event.button() == Qt.MouseButton.LeftButton:
-            place = self.getPlotItem().getViewBox().mapSceneToView(QPointF(self.mapToScene(event.position().toPoint())))
-            self.moved(float(place.x()))
-        super().mousePressEvent(event)
 
 
 class Rows(Panel):
@@ -130,7 +42,7 @@ class Rows(Panel):
         self._touched = False
         self._drawn: object = None
         self.choice, self.order, self.direction = QComboBox(), QComboBox(), QToolButton()
-        self.map, self.histogram, self.worst = HeatMap(), Histogram(), _worst_list()
+        self.map, self.histogram, self.worst = HeatMap(), Histogram(), worst_list()
         self.words = QLabel()
         self._lay_out()
         self.choice.activated.connect(lambda index: self.show_column(*self.choice.itemData(index)))
@@ -348,11 +260,11 @@ class Rows(Panel):
         lost = int((~np.isfinite(values)).sum())
         parts = []
         if lost:
-            parts.append(f"{lost} of {len(values)} rows not finite")
+            parts.append(f"{lost} of {len(values)} not finite")
         if self.threshold is not None and len(values):
             beyond = int((values > self.threshold).sum() if self.highest else (values < self.threshold).sum())
             side = "above" if self.highest else "below"
-            parts.append(f"{beyond} rows {side} {number(self.threshold)} ({100.0 * beyond / len(values):.1f} %)")
+            parts.append(f"{beyond} {side} {number(self.threshold)} ({100.0 * beyond / len(values):.1f} %)")
         if not parts:
             parts.append(f"{len(values)} rows · click the histogram for a threshold")
         set_text(self.words, " · ".join(parts))
@@ -365,26 +277,3 @@ def default_column(store: Store) -> ColumnInfo | None:
     errors = [column for column in scalars if "error" in column.address.lower()]
     roles = [find_role(store, "reward_total"), find_role(store, "episode_step")]
     return next((c for c in [*errors, *roles, *scalars] if c is not None and c.size == 1), None)
-
-
-def _worst_list() -> QTableWidget:
-    made = QTableWidget(WORST, 2)
-    made.setHorizontalHeaderLabels(["worst", "value"])
-    made.verticalHeader().hide()
-    made.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-    made.verticalHeader().setMinimumSectionSize(12)
-    made.verticalHeader().setDefaultSectionSize(15)
-    made.horizontalHeader().setHighlightSections(False)
-    made.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    made.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-    made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    made.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    made.setShowGrid(False)
-    made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    made.setFixedWidth(112)
-    made.hide()  # until there is room
-    for line in range(WORST):
-        for place in range(2):
-            made.setItem(line, place, QTableWidgetItem())
-    return made

@@ -75,7 +75,9 @@ class View(QWidget):
         draw_words(painter, place, self.lines)
         if self.height() > 200:
             below = QRectF(place.left(), place.bottom() - painter.fontMetrics().height(), place.width(), 20)
-            draw_words(painter, below, [[(self.note or LEGEND, AMBER if self.note else DIM)]])
+            command = self.shot is not None and self.shot.command is not None
+            legend = LEGEND + (" · amber commanded velocity" if command else "")
+            draw_words(painter, below, [[(self.note or legend, AMBER if self.note else DIM)]])
         painter.end()
 
     def _paper(self) -> QImage:

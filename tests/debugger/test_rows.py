@@ -12,7 +12,8 @@ from PySide6.QtGui import QColor
 
 from engine.debugger import theme
 from engine.debugger.heatmap import HeatMap, arrange, colors, shade, side_of, worst_rows
-from engine.debugger.rows import WORST, Rows, default_column
+from engine.debugger.histogram import WORST
+from engine.debugger.rows import Rows, default_column
 from engine.debugger.store import Store
 from tests.debugger.panels import IDS, Asked, feed_column, make_schema, make_store, picture_of
 
@@ -116,7 +117,7 @@ def test_the_worst_are_listed_and_a_click_selects(rows: Rows):
     assert rows.control.selected == [5]
     rows.direction.click()
     assert [rows.worst.item(line, 0).text() for line in range(3)] == ["6", "9", "8"]
-    assert "1 of 10 rows not finite" in rows.words.text()
+    assert "1 of 10 not finite" in rows.words.text()
 
 
 def test_a_click_in_the_histogram_puts_the_threshold_and_counts_what_is_beyond(qtbot, rows: Rows):
@@ -129,7 +130,7 @@ def test_a_click_in_the_histogram_puts_the_threshold_and_counts_what_is_beyond(q
     qtbot.mouseClick(rows.histogram.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert rows.threshold == pytest.approx(2.5, abs=0.1)
     assert rows.histogram.threshold.isVisible()
-    assert rows.words.text().startswith("3 rows below 2.") and rows.words.text().endswith("(30.0 %)")
+    assert rows.words.text().startswith("3 below 2.") and rows.words.text().endswith("(30.0 %)")
 
 
 def test_the_limit_of_a_column_is_its_threshold(rows: Rows):
@@ -138,7 +139,7 @@ def test_the_limit_of_a_column_is_its_threshold(rows: Rows):
     assert rows.choice.currentText() == "DofState.position · left_knee rad"
     feed_column(rows.store, "DofState.position", 1, 1, np.linspace(1.0, 3.0, 10))
     rows.refresh()
-    assert rows.words.text() == "5 rows above 2.00 (50.0 %)"
+    assert rows.words.text() == "5 above 2.00 (50.0 %)"
 
 
 def test_rows_are_sorted_by_value_clip_and_step(rows: Rows):
@@ -189,7 +190,7 @@ def test_no_data_breaks_the_panel(qtbot, count: int, values: str):
     panel.refresh()
     assert picture_of(panel).shape == (236, 340, 3)
     lost = int((~np.isfinite(made)).sum()) if values != "none" else 0
-    assert (f"{lost} of {count} rows not finite" in panel.words.text()) == bool(lost)
+    assert (f"{lost} of {count} not finite" in panel.words.text()) == bool(lost)
     listed = [panel.worst.item(line, 0).text() for line in range(WORST)]
     assert sum(bool(text) for text in listed) == (0 if values == "none" else min(count, WORST))
 
