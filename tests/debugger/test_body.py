@@ -24,7 +24,7 @@ from engine.debugger.figure import (
 from engine.debugger.painter import Shot, draw, ghost_capsules, wrong_bodies
 from engine.debugger.store import Store
 from engine.debugger.view import View
-from tests.debugger.panels import (
+from tests.debugger.made_up import (
     STANDING,
     TRACKED,
     Asked,

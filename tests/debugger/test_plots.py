@@ -11,7 +11,7 @@ from engine.debugger import theme
 from engine.debugger.chart import band_breaks, band_polygons, fit, make_line
 from engine.debugger.plots import MOST, Plots, default_charts
 from engine.debugger.store import Store
-from tests.debugger.panels import IDS, Asked, feed_column, feed_trace, make_schema, make_store, picture_of
+from tests.debugger.made_up import IDS, Asked, feed_column, feed_trace, make_schema, make_store, picture_of
 
 KNEE = ("DofState.position", 1)
 

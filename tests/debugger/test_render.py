@@ -14,7 +14,7 @@ from engine.debugger import render
 from engine.debugger.body import Body
 from engine.debugger.figure import Camera
 from engine.debugger.mesh import Mesh, Renderer, cut_out
-from tests.debugger.panels import STANDING, Asked, feed_values, make_schema, make_store
+from tests.debugger.made_up import STANDING, Asked, feed_values, make_schema, make_store
 from tests.helpers import REPOSITORY
 
 MODEL = """<mujoco><worldbody><geom type="plane" size="5 5 1"/><light pos="0 0 3"/>

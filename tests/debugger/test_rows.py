@@ -15,7 +15,7 @@ from engine.debugger.heatmap import HeatMap, arrange, colors, shade, side_of, wo
 from engine.debugger.histogram import WORST
 from engine.debugger.rows import Rows, default_column
 from engine.debugger.store import Store
-from tests.debugger.panels import IDS, Asked, feed_column, make_schema, make_store, picture_of
+from tests.debugger.made_up import IDS, Asked, feed_column, make_schema, make_store, picture_of
 
 
 @pytest.fixture
