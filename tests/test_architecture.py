@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "systems": {"systems", "components", "engine", "torch", "numpy", "attrs"},
 }
 ONLY_HERE = {
-    "mujoco": ("systems/physics/", "benchmarks/", "tests/"),
+    "mujoco": ("systems/physics/", "engine/debugger/render.py", "benchmarks/", "tests/"),
+    "OpenGL": ("engine/debugger/render.py",),  # a process of its own, which the window starts
     "mujoco_warp": ("systems/physics/", "benchmarks/", "tests/"),
     "warp": ("systems/physics/", "benchmarks/", "tests/"),
     "rich": ("engine/use.py", "engine/panel.py", "engine/replay_command.py", "tests/"),

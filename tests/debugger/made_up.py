@@ -1,0 +1,174 @@
+"""A made-up run for tests of panels: its schema, frames that fill a store, and a control that notes what it is asked."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from engine.debugger.panel import Panel, Sub
+from engine.debugger.store import Store
+from engine.wire import pack_array
+
+TREE = (("pelvis", -1), ("left_knee", 0), ("left_ankle", 1), ("right_knee", 0), ("right_ankle", 3), ("head", 0))
+STANDING = np.array(
+    [(0, 0, 0.9), (0, 0.1, 0.5), (0, 0.1, 0.1), (0, -0.1, 0.5), (0, -0.1, 0.1), (0, 0, 1.4)], np.float32
+)
+TRACKED = (0, 2, 4)
+LIMITS = np.array([[-2.0, 2.0]] * 3)
+COLUMNS = {  # component.column: shape, dtype, unit
+    "BodyState.position": ((6, 3), "float32", "m"),
+    "BodyState.rotation": ((6, 4), "float32", ""),
+    "ContactForce.force": ((6, 3), "float32", "N"),
+    "MotionReference.body_position": ((3, 3), "float32", "m"),
+    "DofState.position": ((3,), "float32", "rad"),
+    "Reward.total": ((), "float32", "1"),
+    "Episode.step": ((), "int64", ""),
+    "MotionCursor.clip": ((), "int64", ""),
+    "MotionCursor.time": ((), "float32", "s"),
+    "Done.terminated": ((), "bool", ""),
+}
+IDS = {name: number for number, name in enumerate(COLUMNS)}
+AXES = {"DofState.position": "dof"}
+
+
+def make_schema(rows: int = 4, figure: bool = True, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The schema of a run with one table 'robot'; `without` leaves columns out, whose ids then stay free."""
+    components: dict[str, list[dict[str, Any]]] = {}
+    for name, (shape, dtype, unit) in COLUMNS.items():
+        if name in without:
+            continue
+        owner, _, column = name.partition(".")
+        described = {
+            "id": IDS[name],
+            "name": column,
+            "axes": [AXES.get(name, "")] * len(shape),
+            "shape": list(shape),
+            "dtype": dtype,
+            "unit": unit,
+            "doc": "",
+        }
+        if name == "DofState.position":
+            described["limits"] = pack_array(LIMITS)
+        components.setdefault(owner, []).append(described)
+    bodies = [{"name": name, "parent": parent, "radius": 0.05, "length": 0.2} for name, parent in TREE]
+    figures = {
+        "table": "robot",
+        "name": "stick",
+        "bodies": bodies,
+        "position": IDS["BodyState.position"],
+        "rotation": IDS["BodyState.rotation"],
+        "reference": IDS["MotionReference.body_position"],
+        "tracked": list(TRACKED),
+        "threshold": 0.25,
+        "force": IDS["ContactForce.force"],
+        "root": None,
+    }
+    return {
+        "t": "schema",
+        "version": 1,
+        "run": {"scene": "made_up", "identity": {"clips": ["walk_07", "wave"]}},
+        "tables": [
+            {
+                "name": "robot",
+                "rows": rows,
+                "axes": [{"name": "dof", "labels": ["left_hip", "left_knee_joint", "left_ankle"]}],
+                "components": [
+                    {"name": owner, "lifetime": "component", "doc": "", "columns": columns}
+                    for owner, columns in components.items()
+                ],
+            }
+        ],
+        "resources": [],
+        "phases": [],
+        "systems": [],
+        "constants": [{"address": "tracking.reward.dt", "type": "float", "value": 0.02}],
+        "figures": [figures] if figure else [],
+        "rewards": {"reward_total": "robot.Reward.total"},
+    }
+
+
+class Asked:
+    """A control that only notes what a panel asks for."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.selected: list[int] = []
+
+    def send(self, message: dict[str, Any], then: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """Note it."""
+        self.sent.append(message)
+
+    def select(self, row: int) -> None:
+        """Note it."""
+        self.selected.append(row)
+
+    def show(self, panel_title: str) -> None:
+        """Nothing."""
+
+    def plot(self, column_id: int, label: int) -> None:
+        """Nothing."""
+
+
+def make_store(rows: int = 4, **schema: Any) -> Store:
+    """A store that knows the schema and nothing else."""
+    store = Store()
+    store.feed(make_schema(rows, **schema))
+    assert store.bad == 0 and store.columns
+    return store
+
+
+def feed_values(store: Store, tick: int, values: Mapping[str, Any], row: int = 0, finish: bool = False) -> None:
+    """A frame of poses: values of one row by 'Component.column'."""
+    cols = []
+    for name, value in values.items():
+        shape, dtype, _ = COLUMNS[name]
+        cols.append([IDS[name], *pack_array(np.asarray(value, np.dtype(dtype)).reshape(1, *shape))])
+    store.feed(_data("pose", 1, tick, tick) | {"cols": cols, "rows": [row], "finish": pack_array(np.array([finish]))})
+    assert store.bad == 0
+
+
+def feed_trace(
+    store: Store,
+    name: str,
+    label: int,
+    ticks: list[int],
+    values: list[float],
+    row: int = 0,
+    ended: tuple[int, ...] = (),
+) -> None:
+    """A trace of one number; `ended` are places of the samples that were taken as the episode ended."""
+    sub = Sub("trace", ((IDS[name], (label,)),), (row,), 20.0)
+    store.subscribed(2, sub)
+    done = np.zeros((len(ticks), 1), bool)
+    done[list(ended)] = True
+    array = np.asarray(values, np.float32).reshape(-1, 1, 1)
+    store.feed(
+        _data("trace", 2, ticks[0], ticks[-1])
+        | {
+            "cols": [[IDS[name], *pack_array(array)]],
+            "rows": [row],
+            "at": pack_array(np.array(ticks, np.int64)),
+            "ended": pack_array(done),
+        }
+    )
+    assert store.bad == 0
+
+
+def feed_column(store: Store, name: str, label: int | None, tick: int, values: Any) -> None:
+    """A frame of one number of all rows."""
+    sub = Sub("column", ((IDS[name], None if label is None else (label,)),), (), 5.0)
+    store.subscribed(3, sub)
+    array = np.asarray(values, np.float32)
+    store.feed(_data("column", 3, tick, tick) | {"cols": [[IDS[name], *pack_array(array)]]})
+    assert store.bad == 0
+
+
+def _data(kind: str, sub: int, first: int, last: int) -> dict[str, Any]:
+    return {"t": "data", "sub": sub, "seq": 1, "kind": kind, "ticks": [first, last], "view": None, "lost": 0}
+
+
+def picture_of(panel: Panel) -> np.ndarray:
+    """What a panel looks like, (height, width, 3) uint8."""
+    image = panel.grab().toImage().convertToFormat(panel.grab().toImage().Format.Format_RGB888)
+    raw = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
+    return raw[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
