@@ -42,7 +42,8 @@ class Endings:
 
     `ended` marks every end, `failed` those that are failures (None: all), `reason` is (rows, axis) bool with one
     label for each reason (None: nobody says). `began` is (component, column) of an integer per row: the tick
-    behind which the episode began (None: nobody counts).
+    behind which the episode began (None: nobody counts). `follow` are (component, column) of masks that are set with
+    `ended` when somebody ends an episode by hand.
     """
 
     component: type
@@ -50,6 +51,7 @@ class Endings:
     failed: str | None = None
     reason: str | None = None
     began: tuple[type, str] | None = None
+    follow: tuple[tuple[type, str], ...] = ()
 
 
 @attrs.define(eq=False)

@@ -24,6 +24,14 @@ class SnapshotError(LockstepError):
     """Snapshot bytes that are damaged or belong to another world."""
 
 
+class EditError(LockstepError):
+    """Something that cannot be changed by hand; `code` is one of the debugger protocol's."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class BreakError(LockstepError):
     """A break expression that cannot be understood."""
 

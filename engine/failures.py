@@ -180,6 +180,16 @@ class FailureLog:
             except OSError as error:
                 self.say(f"{FRAMES} is not complete ({error.strerror or error}).")
 
+    def rewind(self) -> None:
+        """The world has gone back to an earlier tick of this run: forget what came after it. OSError."""
+        if self.writer is not None:
+            self.writer.file.close()
+            self.writer = None
+        self.lines.waiting.clear()
+        self.frames.clear()
+        self._start_iteration()
+        self.resume(self.folder)
+
     def resume(self, source: Path) -> None:
         """Go on behind the tick at which the world stands, with what `source` (this folder, or another run's) logged.
 

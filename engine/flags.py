@@ -66,6 +66,9 @@ PLACES = (
     Flag(
         "play", Path | None, None, "only film this run folder, checkpoint or exported policy; alone: the scene's", True
     ),
+    Flag("debug", str, "on", "let the debugger attach: on, off, or tcp:PORT as well"),
+    Flag("debug_expose", bool, None, "let --debug tcp:HOST:PORT listen beyond this machine", True),
+    Flag("debug_on_detach", Literal["resume", "stay"], "resume", "what a paused run does when its debugger has gone"),
     Flag("record", str | None, None, "keep the recent past of these rows, such as 0-15 or 3,17 (alone: of 16)", True),
     Flag("export", Path | None, None, "only write the policy of this run folder or checkpoint to the file --out"),
 )

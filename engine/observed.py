@@ -26,6 +26,7 @@ class Ends:
     reason: Tensor | None
     labels: Labels
     began: Tensor | None
+    follow: tuple[Tensor, ...] = ()
 
 
 @attrs.frozen(eq=False)
@@ -66,7 +67,8 @@ def _ends(bundle: Bundle, table: str, world: World) -> Ends:
         axis = info(said.component).columns[said.reason].axes[0]
         labels = world.tables[table].axes[axis] if isinstance(axis, str) else tuple(map(str, range(axis)))
     began = _column(bundle, table, world, *said.began, "began") if said.began else None
-    return Ends(table, ended, failed, reason, labels, began)
+    follow = tuple(_column(bundle, table, world, *place, "follow") for place in said.follow)
+    return Ends(table, ended, failed, reason, labels, began, follow)
 
 
 def _column(bundle: Bundle, table: str, world: World, component: type, name: str, role: str) -> Tensor:

@@ -16,8 +16,10 @@ import torch
 
 from engine import flags as command
 from engine import use
+from engine.attend import attended
 from engine.checkpoint import checkpoint_name
 from engine.errors import LockstepError, SceneError
+from engine.inspector import Inspector
 from engine.load import blaming, load_scene, make_scene
 from engine.made_of import made_of
 from engine.panel import Panel, duration, make_console, results_table
@@ -377,6 +379,7 @@ class Training:
     began: float = 0.0
     first_tick: int = 0
     spent: dict[int, float] = attrs.field(factory=dict)
+    inspector: Inspector | None = None
 
     @property
     def world(self) -> World:
@@ -408,7 +411,7 @@ class Training:
         times = self.folder.timing.rows()
         self.origin_of_time = time.perf_counter() - (times[-1]["elapsed"] if times else 0.0)
         with self.stop.listening():
-            with panel.shown(), self.watch.looking():
+            with panel.shown(), self.watch.looking(), attended(self):
                 self._loop(panel, total * self.length)
                 self._save_last()
             self.folder.draw_curve()
@@ -422,14 +425,15 @@ class Training:
 
     def _loop(self, panel: Panel, last: int) -> None:
         clock = self.world.clock
-        self._start_iteration()
+        self.start_iteration()
         while not self.stop.requested and (not clock.begun or clock.tick < last):
             self.simulation.run()
             if clock.tick and clock.tick % self.length == 0:
                 self._finish_iteration(panel)
             panel.tick(clock.tick / self.length)
 
-    def _start_iteration(self) -> None:
+    def start_iteration(self) -> None:
+        """Begin to count the time of an iteration."""
         self.began, self.first_tick = time.perf_counter(), self.world.clock.tick
         self.spent = {id(entry): entry.seconds for entry in self.simulation.schedule.entries}
 
@@ -445,12 +449,14 @@ class Training:
         shown = {name: value for name, value in timing.items() if name not in ("iteration", "by_phase", "by_system")}
         self.folder.write_events(iteration, row | {f"time/{name}": value for name, value in shown.items()})
         panel.iteration(row, timing)
+        if self.inspector is not None:
+            self.inspector.iteration(iteration, row)
         if iteration % self.plan.run["checkpoint_every"] == 0 and iteration < panel.total:
             self.watch.flush()
             self.folder.save(self.world, *divmod(clock.tick, self.length))
             self.folder.update_curve()
         self.folder.report()
-        self._start_iteration()
+        self.start_iteration()
 
     def _split(self) -> dict[str, Any]:
         phases: dict[str, float] = {}

@@ -48,6 +48,9 @@ def refuse_unusable(path: Path) -> None:
         raise SceneError(f"{ancestor} cannot be written to ({error.strerror}). Choose another --out.") from None
 
 
+INTERVENTIONS = "interventions.jsonl"
+
+
 @attrs.define(eq=False)
 class RunFolder:
     """One run on disk, locked for this process."""
@@ -207,7 +210,8 @@ class RunFolder:
     def go_on(self, newest: Path | None, iteration: int, tick: int, rows: Path | None = None) -> None:
         """Forget what came after a tick, `newest` being the checkpoint of it; the rows may be those of another run."""
         for path in sorted(self.path.glob("*.jsonl")):
-            Lines(path, self.warn).cut(iteration, tick)
+            if path.name != INTERVENTIONS:  # what somebody did stays true
+                Lines(path, self.warn).cut(iteration, tick)
         if rows is not None:
             for lines in (self.metrics, self.timing):
                 lines.take(rows / lines.path.name, iteration, tick)

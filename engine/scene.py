@@ -6,6 +6,7 @@ import math
 import os
 import types
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -66,6 +67,7 @@ class Simulation:
     schedule: Schedule
     ends: dict[str, Ends] = attrs.field(factory=dict)
     vitals: dict[str, list[Vital]] = attrs.field(factory=dict)
+    originals: dict[str, list[Any]] = attrs.field(factory=dict)  # what edited constants were when it was built
 
     def run(self, ticks: int = 1) -> None:
         """Run whole ticks; the very first one enters at the tick's entry phase."""
@@ -106,7 +108,16 @@ def build(
     if check:
         check_schedule(schedule)
     placed = [(bundle, homes[bundle.name].name) for bundle in scene.bundles]
-    return Simulation(scene, world, schedule, find_ends(placed, world), find_vitals(placed, world))
+    simulation = Simulation(scene, world, schedule, find_ends(placed, world), find_vitals(placed, world))
+    world.restored.append(partial(_sync_constants, simulation))
+    return simulation
+
+
+def _sync_constants(simulation: Simulation) -> None:
+    if simulation.originals or simulation.world.constants:
+        from engine.edit import sync_constants
+
+        sync_constants(simulation)
 
 
 def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:

@@ -242,7 +242,8 @@ class Schedule:
 
     `before_tick` is called before a tick begins, and may refuse it by raising. `at_finish` is called once per tick behind
     the phase `tick.finished` (not in the tick that begins), `after_tick` at its end. None of them may change the world.
-    `threads` is what torch may use in systems that are `wide`; the others run on one.
+    `between` is called before each entry, and may wait there. `threads` is what torch may use in systems that are
+    `wide`; the others run on one.
     """
 
     world: World
@@ -253,6 +254,7 @@ class Schedule:
     before_tick: list[Callable[[], None]] = attrs.field(factory=list)
     at_finish: list[Callable[[], None]] = attrs.field(factory=list)
     after_tick: list[Callable[[], None]] = attrs.field(factory=list)
+    between: Callable[[Entry], None] | None = None
     around: Callable[[Entry], None] | None = None
     threads: int = attrs.field(factory=torch.get_num_threads)
     _plans: dict[bool, list[Entry]] = attrs.field(factory=dict, init=False)
@@ -306,6 +308,8 @@ class Schedule:
     def _holding(self, plan: Sequence[Entry]) -> Iterator[Entry]:
         for entry in plan:
             if entry.when is None or entry.when.holds(self.world):
+                if self.between is not None:
+                    self.between(entry)
                 yield entry
 
     def _behind_finish(self, plan: Sequence[Entry]) -> int:

@@ -42,6 +42,7 @@ class Snapshot:
     resources: dict[str, Any]
     streams: dict[str, Tensor] = attrs.field(factory=dict)
     about: dict[str, Any] = attrs.field(factory=dict)
+    constants: dict[str, str] = attrs.field(factory=dict)  # edited since the scene was built
 
     @property
     def tick(self) -> int:
@@ -64,6 +65,8 @@ class Snapshot:
         if self.columns is not None:
             body["columns"] = {name: encode(column, arrays, name) for name, column in self.columns.items()}
             body["streams"] = {name: encode(s, arrays, f"stream {name}") for name, s in self.streams.items()}
+        if self.constants:
+            body["constants"] = self.constants
         if self.about:
             body["about"] = encode(self.about)
         body["parts"] = [name for name, _ in arrays]
@@ -85,6 +88,7 @@ class Snapshot:
                 {name: decode(value, arrays) for name, value in body["resources"].items()},
                 {name: decode(value, arrays) for name, value in body.get("streams", {}).items()},
                 decode(body.get("about", {}), arrays),
+                {str(address): str(text) for address, text in body.get("constants", {}).items()},
             )
             _check_kinds(taken)
         except Exception as error:  # who forges a tree chooses what it raises
@@ -166,7 +170,10 @@ def load(
             tensor.copy_(taken.columns[address])
     for name, state in taken.streams.items():
         world.generators[name].set_state(state)
+    world.constants = dict(taken.constants)
     world.condition_cache.clear()
+    for hook in world.restored:
+        hook()
 
 
 def _check_contents(world: World, taken: Snapshot) -> None:

@@ -1,6 +1,7 @@
 """The world: all state of all environments, and nothing else."""
 
 import hashlib
+from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -38,6 +39,8 @@ class World:
     resources: dict[type, Any] = attrs.field(factory=dict)
     generators: dict[str, torch.Generator] = attrs.field(factory=dict)
     identity: dict[str, Any] = attrs.field(factory=dict)
+    constants: dict[str, str] = attrs.field(factory=dict)  # edited since the build, by address
+    restored: list[Callable[[], None]] = attrs.field(factory=list)  # called when a snapshot was put back
     condition_cache: dict[int, tuple[int, bool]] = attrs.field(factory=dict)
 
     @property

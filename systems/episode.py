@@ -82,7 +82,14 @@ def episode(*, seconds: float = 10.0, dt: float = 0.02, spread: bool = True) -> 
         "episode",
         components=[Episode, Done, Rewritten],
         systems={BEGIN: [system(mark_all_done)], SENSE: [system(count_step)], RESET: resets},
-        endings=Endings(Done, ended="ended", failed="terminated", reason="reason", began=(Episode, "began")),
+        endings=Endings(
+            Done,
+            ended="ended",
+            failed="terminated",
+            reason="reason",
+            began=(Episode, "began"),
+            follow=((Done, "truncated"), (Rewritten, "rows")),
+        ),
     )
 
 

@@ -1,0 +1,88 @@
+"""A training that debuggers may attach to: its socket, its inspector, and what becomes of its files when it goes back."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from engine.checkpoint import checkpoint_name, checkpoints, moment
+from engine.errors import SceneError
+from engine.hub import Hub
+from engine.inspector import Inspector
+from engine.listen import parse_debug
+from engine.schema import make_schema
+
+if TYPE_CHECKING:
+    from engine.run import Training
+
+
+@contextmanager
+def attended(training: "Training") -> Iterator[None]:
+    """Let debuggers attach as long as this lasts; a training that cannot listen goes on without, and says so."""
+    given = training.plan.given
+    expose = bool(given.get("debug_expose"))
+    debug = parse_debug(given.get("debug") or "on", expose)
+    if debug is None:
+        yield
+        return
+    simulation, path = training.simulation, training.folder.path
+    run = {
+        "name": path.name,
+        "scene": simulation.scene.name,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "folder": str(path),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": str(simulation.world.device),
+        "seed": simulation.world.seed,
+    }
+    hub = Hub(run, partial(make_schema, simulation), debug=debug, expose=expose)
+    try:
+        for notice in hub.start():
+            training.warn(notice)
+    except SceneError as error:
+        training.warn(str(error))
+        yield
+        return
+    training.inspector = Inspector(
+        simulation,
+        hub,
+        path,
+        stay=given.get("debug_on_detach") == "stay",
+        saved=partial(save_now, training),
+        branched=partial(go_back, training),
+        stopping=lambda: training.stop.requested,
+    )
+    try:
+        yield
+    except BaseException as error:
+        training.inspector.failed(error)
+        raise
+    finally:
+        training.inspector.close()
+
+
+def save_now(training: "Training") -> str:
+    """Write a checkpoint of this moment; its name."""
+    now = divmod(training.world.clock.tick, training.length)
+    training.watch.flush()
+    training.folder.save(training.world, *now)
+    return checkpoint_name(*now)
+
+
+def go_back(training: "Training", tick: int) -> None:
+    """The run goes on from an earlier tick: its later checkpoints are set aside, its later rows forgotten."""
+    folder, here, newest = training.folder, divmod(tick, training.length), None
+    folder.drain()
+    for path in checkpoints(folder.path):
+        if moment(path) > here:
+            path.rename(path.with_suffix(".abandoned"))
+        else:
+            newest = newest or path
+    folder.go_on(newest, tick // training.length, tick)
+    training.watch.failures.rewind()
+    training.start_iteration()
+    training.warn(f"A debugger went on from tick {tick}; later checkpoints are kept as *.abandoned.")
