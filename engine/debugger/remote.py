@@ -16,7 +16,7 @@ from engine.debugger.connection import Address
 from engine.errors import AttachError
 
 _LIST = (
-    'for d in "$XDG_RUNTIME_DIR/lockstep" "${TMPDIR:-/tmp}/lockstep-$(id -u)" "/tmp/lockstep-$(id -u)"; do for f in "$d"/*.json; do '
+    'for d in "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/lockstep" "${TMPDIR:-/tmp}/lockstep-$(id -u)" "/tmp/lockstep-$(id -u)"; do for f in "$d"/*.json; do '
     '[ -f "$f" ] && p=$(basename "$f" .json) && kill -0 "${p%%-*}" 2>/dev/null '
     '&& printf "%s\\t%s\\n" "${f%.json}.sock" "$(tr -d "\\n" <"$f")"; done; done; true'
 )
@@ -55,7 +55,8 @@ def remote_runs(host: str) -> list[RemoteRun]:
     except subprocess.TimeoutExpired:
         raise AttachError(f"ssh to {host} took longer than {_SECONDS:g} s.") from None
     if done.returncode != 0:
-        raise AttachError(f"ssh to {host} failed: {done.stderr.strip().splitlines()[-1:] or done.returncode}.")
+        said = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        raise AttachError(f"ssh to {host} failed: {said[0].rstrip('.')}.")
     found: dict[str, RemoteRun] = {}
     for line in done.stdout.splitlines():
         path, _, text = line.partition("\t")

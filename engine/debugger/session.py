@@ -15,6 +15,7 @@ from engine.errors import AttachError
 ANSWER = 30.0
 """Seconds for which an answer is waited for; a tick of a large run may take that long."""
 _EVENTS = 1000  # kept
+_LAST_WORDS = 0.5  # seconds
 
 
 @attrs.define(eq=False, slots=False)
@@ -58,7 +59,11 @@ class Session:
             self._number += 1
             number = self._number
             self._answers[number] = None
-        self.connection.send({**message, "id": number})
+        try:
+            self.connection.send({**message, "id": number})
+        except AttachError:
+            self._wait(lambda: None, _LAST_WORDS)  # the run may have said why it went
+            raise
         answer: dict[str, Any] | None = self._wait(lambda: self._answers[number], seconds)
         with self._news:
             del self._answers[number]

@@ -216,9 +216,8 @@ class ScriptedServer:
     def _publish(self, peer: Peer) -> None:
         for sub in list(peer.subs.values()):
             last = peer.sent.get(sub["id"], self.tick - 1)
-            due = self.tick - last >= max(1, round(TICKS_PER_SECOND / sub["hz"]))
-            if self.mode == "paused" and last >= self.tick:
-                due = False
+            wait = 1 if sub["id"] not in peer.sent or self.mode == "paused" else round(TICKS_PER_SECOND / sub["hz"])
+            due = self.tick - last >= max(1, wait)
             if not due or len(peer.waiting) >= 2:
                 continue
             peer.sequence += 1
@@ -258,7 +257,7 @@ class ScriptedServer:
             self._send(peer, {"t": "pong", "n": message["n"]})
         elif kind == "sub":
             peer.subs[message["id"]] = message
-            peer.sent[message["id"]] = self.tick - 1
+            peer.sent.pop(message["id"], None)
             self._send(peer, {"t": "sub_ok", "id": message["id"], "hz": float(message["hz"]), "bytes": 1000})
             self._publish(peer)
         elif kind == "unsub":

@@ -212,9 +212,9 @@ class ScriptedRun:
         self._spoil(column, values, tick, row)
         for number, since, rows, labels, new in self.edits:
             if number == column:
-                hit = (tick >= since) & np.isin(row, rows)
+                hit, place = np.nonzero((row[:, None] == rows) & (tick >= since)[:, None])
                 flat = _flat(values)
-                flat[np.ix_(hit, np.arange(flat.shape[1]) if labels is None else labels)] = new
+                flat[hit[:, None], np.arange(flat.shape[1]) if labels is None else labels] = new[place]
         return values
 
     def _spoil(self, column: int, values: np.ndarray, tick: np.ndarray, row: np.ndarray) -> None:

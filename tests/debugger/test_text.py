@@ -1,0 +1,431 @@
+"""The text client against a scripted run: every command, what it prints, and how it fails."""
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.debugger.__main__ import main
+from engine.debugger.connection import Address
+from engine.debugger.places import columns_of, find_place, parse_rows
+from engine.debugger.session import Session
+from engine.debugger.text import COMMANDS, Text, printed, prompt
+from engine.errors import AttachError, SceneError
+from engine.hub import Hub
+from engine.listen import Debug
+from engine.live_runs import write_note
+from engine.wire import unpack_array
+from tests.debugger.scripted import ScriptedServer
+from tests.debugger.scripted_run import JOINTS, ScriptedRun
+from tests.helpers import REPOSITORY
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of live runs, empty."""
+    with tempfile.TemporaryDirectory(prefix="txt", dir="/tmp") as name:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        folder = Path(name) / "lockstep"
+        folder.mkdir(mode=0o700)
+        yield folder
+
+
+@pytest.fixture
+def server(runtime: Path) -> Iterator[ScriptedServer]:
+    """A scripted run that can be found."""
+    stem = runtime / str(os.getpid())
+    note = {"protocol": [1, 0], "pid": os.getpid(), "host": socket.gethostname(), "scene": "scripted", "run": "walk/1",
+            "started": "now"}  # fmt: skip
+    write_note(stem.with_suffix(".json"), note)
+    with ScriptedServer(stem.with_suffix(".sock")) as made:
+        yield made
+
+
+@pytest.fixture
+def text(server: ScriptedServer) -> Iterator[Text]:
+    made = Text(Session.attach(Address(path=str(server.path))), io.StringIO())
+    yield made
+    made.session.close()
+
+
+def said(text: Text, line: str, well: bool = True) -> str:
+    """What one command prints."""
+    assert isinstance(text.out, io.StringIO)
+    text.out.seek(0)
+    text.out.truncate()
+    assert text.run(line) is well, text.out.getvalue()
+    return text.out.getvalue()
+
+
+# -- looking -------------------------------------------------------------------------------------------
+
+
+def test_list_shows_columns_with_type_and_writer(text: Text):
+    lines = said(text, "list torque").splitlines()
+    assert lines[0].split() == ["robot.DofTorque.value", "29", "N·m", "signal", "pd_torque"]
+    assert lines[-1] == "1 of 32 columns."
+    assert said(text, "list").count("robot.") == 32
+    assert said(text, "list nothing-like-this") == "0 of 32 columns.\n"
+
+
+def test_print_shows_the_numbers_of_the_run(text: Text, server: ScriptedServer):
+    lines = said(text, "print RootState.position 0,2048").splitlines()
+    assert lines[0] == "robot.RootState.position [m] at tick 1000"
+    assert lines[1].split() == ["row", "0", "row", "2048"]
+    rows = np.array([0, 2048])
+    expected = server.run.sample(0, np.array([1000, 1000]), rows)
+    for place, label in enumerate("xyz"):
+        words = lines[2 + place].split()
+        assert words[0] == label
+        np.testing.assert_allclose([float(w) for w in words[1:]], expected[:, place], rtol=1e-5)
+
+
+def test_print_of_one_label_has_a_line_for_each_row(text: Text, server: ScriptedServer):
+    lines = said(text, "print 'DofTorque.value[left_knee]' 0-3").splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["row", "0", "1", "2", "3"]
+    assert server.wait("sub")["columns"] == [[12, [JOINTS.index("left_knee")]]]
+    assert server.wait("unsub")["id"] == server.wait("sub")["id"]
+
+
+def test_watch_prints_values_as_they_come(text: Text, server: ScriptedServer):
+    server.advance(3)
+    assert said(text, "watch Episode.step 5 1").splitlines()[0] == "tick  value"
+    assert server.wait("unsub")["id"] == server.wait("sub")["id"]
+
+
+def test_provenance_names_writer_and_readers(text: Text):
+    assert said(text, "provenance 'DofTorque.value[left_knee]' 7").splitlines() == [
+        "robot.DofTorque.value was written by pd_torque at tick 1000 (observed).",
+        "  from: robot.DofTarget, robot.DofState, robot.PdGains",
+        "  read by: step_physics",
+    ]
+
+
+def test_systems_constants_state_log_and_help(text: Text, server: ScriptedServer):
+    assert said(text, "systems STEP").split()[:3] == ["4", "STEP", "physics.step_physics"]
+    assert said(text, "constants std").split() == ["tracking.reward.body_position.std", "float", "0.3"]
+    assert "mode              running" in said(text, "state")
+    server.event("break", "nonfinite(robot.DofTorque.value) hit", row=7)
+    while not text.session.events:
+        time.sleep(0.01)
+    assert said(text, "log") == "[1000] break row 7: nonfinite(robot.DofTorque.value) hit\n"
+    for name in COMMANDS:
+        assert COMMANDS[name].usage in said(text, "help")
+        assert said(text, f"help {name}").startswith(f"  {name}")
+
+
+# -- changing ------------------------------------------------------------------------------------------
+
+
+def test_a_command_that_changes_something_takes_control_first(text: Text, server: ScriptedServer):
+    assert said(text, "pause") == "paused before fill_gains at tick 1000 paused by hand\n"
+    kinds = [m["t"] for m in server.received if m["t"] not in ("auth", "pong")]
+    assert kinds == ["control", "pause"]
+    said(text, "run")
+    assert [m["t"] for m in server.received][-1] == "run"
+    assert sum(m["t"] == "control" for m in server.received) == 1
+
+
+def test_stepping_says_where_the_run_stands(text: Text):
+    assert said(text, "step", well=False) == "Pause before stepping.\n"
+    said(text, "pause")
+    assert said(text, "step system 2") == "paused before aim at tick 1000 stepped\n"
+    assert said(text, "step 3") == "paused before aim at tick 1003 stepped\n"
+    assert said(text, "to reward") == "paused before reward at tick 1004 arrived\n"
+    assert said(text, "to 1010").startswith("paused before fill_gains at tick 1010")
+
+
+def test_set_writes_into_rows_and_says_what_was_there(text: Text, server: ScriptedServer):
+    assert said(text, "set 'PdGains.stiffness[left_knee]' 0-1 120.5 because too soft") == (
+        "PdGains.stiffness[left_knee] of 2 row(s): 99, 99 → 120.5\n"
+    )
+    message = server.wait("set")
+    assert (message["rows"], message["labels"]) == ([0, 1], [JOINTS.index("left_knee")])
+    assert (message["reason"], message["force"]) == ("too soft", False)
+    np.testing.assert_array_equal(unpack_array(message["values"]), np.float32([120.5]))
+    assert said(text, "print 'PdGains.stiffness[left_knee]' 0,2").splitlines()[2:] == ["0    120.5", "2    99"]
+    said(text, "set RootState.position 4 0,0,0.8 force")
+    assert server.wait("set")["force"] is True
+
+
+def test_set_changes_a_constant_by_its_address(text: Text, server: ScriptedServer):
+    assert (
+        said(text, "set tracking.reward.body_position.std 0.2")
+        == "tracking.reward.body_position.std: 0.3 → 0.2 (live)\n"
+    )
+    assert server.wait("set")["address"] == "tracking.reward.body_position.std"
+
+
+def test_breaks_are_set_listed_and_removed(text: Text, server: ScriptedServer):
+    line = "break --at 'before reward' --rows 0-3 --skip 2 --mark nonfinite(robot.DofTorque.value)"
+    assert said(text, line) == "break 1: nonfinite(robot.DofTorque.value)\n"
+    message = server.wait("break")
+    assert (message["at"], message["rows"], message["skip"], message["action"]) == (
+        "before reward",
+        [0, 1, 2, 3],
+        2,
+        "mark",
+    )
+    assert said(text, "break").split() == ["1", "nonfinite(robot.DofTorque.value)"]
+    said(text, "unbreak 1")
+    assert said(text, "break") == ""
+
+
+def test_time_travel_and_the_rest(text: Text, server: ScriptedServer):
+    assert said(text, "seek -35").startswith("viewing tick 965;")
+    said(text, "branch")
+    assert server.tick == 965
+    said(text, "live")
+    said(text, "reset 3,4")
+    assert server.wait("reset")["rows"] == [3, 4]
+    assert said(text, "record on trace") == "recording on recordings/1.lockrec\n"
+    assert server.wait("record")["content"] == "trace"
+    assert said(text, "snapshot") == "snapshot snapshots/965.lockstep\n"
+    assert said(text, "control release") == "control: nobody\n"
+    assert text.holds_control is False
+
+
+# -- failing -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("prnt x", "There is no command 'prnt'. Did you mean print or run? `help` shows all."),
+        ("print Dof.pos", "The run has no column 'Dof.pos'. Did you mean DofState.position"),
+        ("print position", "'position' may be robot.RootState.position or robot.DofState.position or"),
+        ("print 'DofTorque.value[left_nee]'", "robot.DofTorque.value has no value 'left_nee'. Did you mean left_knee"),
+        ("print Reward.total 9999", "There is no row 9999; the table has 4096, counted from 0."),
+        ("print Reward.total 0-99", "'0-99' names 100 rows; 1 to 64 can be asked for at once."),
+        ("print Reward.total x", "'x' names no rows; say a number, 0,7,9 or 0-7."),
+        ("print", "'print' is not understood; it is: print COLUMN[LABEL] [ROWS]"),
+        ("print 'x", "cannot be read (No closing quotation)"),
+        ("to nowhere", "There is no system 'nowhere'."),
+        ("set Reward.total 0 soft", "'set Reward.total 0 soft' is not understood; it is: set COLUMN"),
+        ("break --loudly x", "is not understood; it is: break"),
+        ("record maybe", "'record maybe' is not understood"),
+        ("step banana", "'step' is wrong: 'banana'."),
+        ("help me", "There is no command 'me'."),
+    ],
+)
+def test_a_mistake_is_a_sentence(text: Text, line: str, sentence: str):
+    said(text, "pause")
+    assert sentence in said(text, line, well=False)
+
+
+def test_a_refusal_of_the_run_is_shown(text: Text, server: ScriptedServer):
+    server.refuse["pause"] = ("not_controller", "ann holds control.")
+    assert said(text, "pause", well=False) == "ann holds control.\n"
+
+
+def test_a_run_that_ends_ends_the_prompt(server: ScriptedServer):
+    out = io.StringIO()
+    text = Text(Session.attach(Address(path=str(server.path)), on_event=printed(out)), out)
+    server.event("warning", "it is getting hot")
+    server.event("reset", "not shown")
+    server.end("the run was interrupted")
+    while not text.session.ended:
+        time.sleep(0.01)
+    assert prompt(text, io.StringIO("list torque\npause\nlist\n")) == 1
+    assert out.getvalue().splitlines()[0] == "[1000] warning: it is getting hot"
+    assert "not shown" not in out.getvalue()
+    assert out.getvalue().splitlines()[-1] == "the run was interrupted"
+
+
+def test_a_run_that_does_not_answer_says_where_it_is(text: Text, server: ScriptedServer):
+    server.deaf.add("pause")
+    server._all({**server.state(), "stuck": 41.0, "why": "in step_physics for 41 s"})
+    while "stuck" not in text.session.state:
+        time.sleep(0.01)
+    with pytest.raises(AttachError, match=r"has not answered 'pause' for 0.2 s; it is in step_physics for 41 s\."):
+        text.session.ask({"t": "pause"}, 0.2)
+
+
+def test_another_version_is_explained(server: ScriptedServer):
+    server.protocol = (2, 0)
+    with pytest.raises(AttachError, match=r"protocol 2\.0, this debugger 1\.0: upgrade this debugger"):
+        Session.attach(Address(path=str(server.path)))
+
+
+# -- the command line ----------------------------------------------------------------------------------
+
+
+def test_the_only_run_is_attached_to(server: ScriptedServer, capsys: pytest.CaptureFixture[str]):
+    assert main(["--list"]) == 0
+    assert "walk/1  (scripted on" in capsys.readouterr().out
+    assert main(["--text", "print", "Reward.total", "0"]) == 0
+    assert "robot.Reward.total [1] at tick 1000" in capsys.readouterr().out
+    assert main(["--text", "print Reward.total 0"]) == 0
+    assert main(["--text", "--run", "walk", "state"]) == 0
+    assert main(["--text", "--run", str(os.getpid()), "seek", "-3"]) == 0
+    assert main(["--text", "nonsense"]) == 1
+
+
+def test_commands_come_from_a_pipe(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("pause\nstep system\nquit\n"))
+    assert main(["--text"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("Attached to scripted/2026-01-01_12-00-00 (scripted, process")
+    assert out[-1] == "paused before act at tick 1000 stepped"
+
+
+def test_which_run_is_meant_must_be_clear(server: ScriptedServer, runtime: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["--text", "--run", "sprint", "state"]) == 1
+    assert "No run called 'sprint' on this machine" in capsys.readouterr().err
+    note = {"protocol": [1, 0], "pid": os.getppid(), "host": socket.gethostname(), "scene": "s", "run": "walk/2", "started": "now"}  # fmt: skip
+    write_note(runtime / f"{os.getppid()}.json", note)
+    assert main(["--text", "state"]) == 1
+    assert "2 runs on this machine; name one" in capsys.readouterr().err
+    assert main(["--text", "--run", "walk/1", "state"]) == 0
+    assert main(["--text", "--run", "walk/2", "state"]) == 1
+    assert "No run listens at" in capsys.readouterr().err
+
+
+def test_without_runs_it_says_how_to_start_one(runtime: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["--list"]) == 0
+    assert capsys.readouterr().out == "No run is alive.\n"
+    assert main(["--text", "state"]) == 1
+    assert "No run is alive on this machine. Start one" in capsys.readouterr().err
+
+
+def test_notes_of_processes_that_are_gone_are_removed(runtime: Path, capsys: pytest.CaptureFixture[str]):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    note = {
+        "protocol": [1, 0],
+        "pid": gone.pid,
+        "host": socket.gethostname(),
+        "scene": "s",
+        "run": "r",
+        "started": "now",
+    }
+    write_note(runtime / f"{gone.pid}.json", note)
+    (runtime / f"{gone.pid}.sock").touch()
+    write_note(runtime / "77.json", {**note, "host": "elsewhere"})
+    (runtime / "junk.json").write_text("[" * 100_000)
+    (runtime / "half.json").write_text('{"pid": -1}')
+    assert main(["--list"]) == 0
+    assert "r  (s on elsewhere since now)" in capsys.readouterr().out
+    assert sorted(path.name for path in runtime.iterdir()) == ["77.json", "half.json", "junk.json"]
+
+
+def test_without_a_display_it_says_so_before_qt_starts(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    assert main([]) == 1
+    assert "There is no display: use `ssh -X` or --text here" in capsys.readouterr().err
+    assert main(["nowhere.rec"]) == 1
+    assert "There is no recording nowhere.rec." in capsys.readouterr().err
+
+
+def test_over_tcp_with_a_token_file(runtime: Path, capsys: pytest.CaptureFixture[str]):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    hub = Hub({"name": "tcp/1", "scene": "toy"}, ScriptedRun().schema, debug=Debug(port=port))
+    hub.start()
+    assert hub.stem is not None
+    token = hub.stem.with_suffix(".token")
+    try:
+        assert main(["--text", "--tcp", f"127.0.0.1:{port}", "--token-file", str(token), "list", "torque"]) == 0
+        assert "1 of 32 columns." in capsys.readouterr().out
+        for arguments, sentence in (
+            (["--tcp", f"127.0.0.1:{port}"], "--tcp needs --token-file"),
+            (["--tcp", "nowhere", "--token-file", str(token)], "is not HOST:PORT"),
+            (["--tcp", "127.0.0.1:1", "--token-file", str(token)], "No run listens at 127.0.0.1:1"),
+        ):
+            assert main(["--text", *arguments, "state"]) == 1
+            assert sentence in capsys.readouterr().err
+        token.chmod(0o644)
+        assert main(["--text", "--tcp", f"127.0.0.1:{port}", "--token-file", str(token), "state"]) == 1
+        assert "chmod 600" in capsys.readouterr().err
+        token.chmod(0o600)
+        token.write_text("0" * 64)
+        assert main(["--text", "--tcp", f"127.0.0.1:{port}", "--token-file", str(token), "state"]) == 1
+        assert "The token is not this run's" in capsys.readouterr().err
+    finally:
+        hub.close()
+
+
+SSH = """#!/bin/sh
+# What ssh does, without another machine: run the command here; a forwarded socket is a link to the socket.
+if [ "$1" = -N ]; then
+  while [ "$1" != -L ]; do shift; done
+  [ "$4" = broken ] && { echo "connect failed" >&2; exit 255; }
+  ln -s "${2#*:}" "${2%%:*}"
+  exec sleep 60
+fi
+[ "$2" = nowhere ] && { echo "Could not resolve hostname" >&2; exit 255; }
+exec sh -c "$3"
+"""
+
+
+def test_runs_of_another_machine_through_ssh(
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "ssh").write_text(SSH)
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert main(["--ssh", "me@server", "--list"]) == 0
+    assert "walk/1" in capsys.readouterr().out
+    assert main(["--ssh", "me@server", "--text", "--run", "walk/1", "list", "torque"]) == 0
+    assert "1 of 32 columns." in capsys.readouterr().out
+    server.path.with_suffix(".json").write_text(
+        server.path.with_suffix(".json").read_text().replace("walk/1", "gone/1")
+    )
+    assert main(["--ssh", "broken", "--text", "--run", "gone/1", "state"]) == 1
+    assert "could not forward" in capsys.readouterr().err
+    assert main(["--ssh", "nowhere", "--list"]) == 1
+    assert "Could not resolve hostname" in capsys.readouterr().err
+    assert main(["--ssh=-oProxyCommand=evil", "--list"]) == 1
+    assert "is no host for --ssh" in capsys.readouterr().err
+
+
+def test_the_text_client_needs_neither_torch_nor_qt():
+    script = (
+        "import sys, engine.debugger.__main__, engine.debugger.text, engine.debugger.session, engine.hub\n"
+        "assert not {'torch', 'PySide6', 'pyqtgraph', 'mujoco'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)
+
+
+# -- words ---------------------------------------------------------------------------------------------
+
+
+def test_places_are_found_by_the_end_of_an_address_and_by_labels():
+    columns = columns_of(ScriptedRun().schema())
+    knee = JOINTS.index("left_knee")
+    assert find_place("robot.DofTorque.value", columns).labels is None
+    assert find_place("DofTorque.value[left_knee]", columns).labels == (knee,)
+    assert find_place("DofTorque.value[3]", columns).labels == (3,)
+    assert find_place("BodyState.position[left_knee]", columns).names == ["left_knee.x", "left_knee.y", "left_knee.z"]
+    assert find_place("BodyState.position[left_knee.y]", columns).labels == (3 * (knee + 1) + 1,)
+    assert find_place("RootState.rotation[w]", columns).labels == (0,)
+    assert find_place("Observation.actor[command[3]]", columns).labels == (3,)
+    assert len(find_place("Observation.actor[command]", columns).labels or ()) == 58
+    assert find_place("Reward.total", columns).names == [""]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"), [("5", [5]), ("0,7,9", [0, 7, 9]), ("2-4", [2, 3, 4]), ("all", list(range(10))), ("1,3-4", [1, 3, 4])]
+)  # fmt: skip
+def test_rows_are_read(text: str, rows: list[int]):
+    assert parse_rows(text, 10, 64) == rows
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1-", "4-2", "a", "1.5", "10", "²", "0-9999999999"])
+def test_what_names_no_rows_is_refused(text: str):
+    with pytest.raises(SceneError):
+        parse_rows(text, 10, 64)
