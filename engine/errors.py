@@ -28,6 +28,10 @@ class WireError(LockstepError):
     """Bytes that are no frame or no recording, or a value that a frame cannot carry."""
 
 
+class AttachError(LockstepError):
+    """A run that a debugger cannot attach to, or that it lost."""
+
+
 class ReplayError(LockstepError):
     """A tick or row that cannot be gone back to."""
 

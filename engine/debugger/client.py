@@ -5,16 +5,12 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Qt, QTimer, Signal, Slot
 
-from engine.debugger.link import Address, Link
+from engine.debugger.connection import Address
+from engine.debugger.link import Link
 from engine.debugger.panel import Sub
 from engine.debugger.store import Store
 
 Then = Callable[[dict[str, Any]], None]
-COMMANDS = frozenset(
-    ["pause", "run", "step", "run_to", "set", "break", "unbreak", "seek", "live", "branch", "snapshot", "record"]
-    + ["reset", "control", "provenance", "asset"]
-)
-CONTROLLING = COMMANDS - {"provenance", "asset", "seek", "live"}
 _BATCH = 64  # messages taken at a time, so that a flood does not hold the window
 
 
@@ -26,7 +22,7 @@ class Client(QObject):
     ready = Signal()
     """Connected, and the schema is known: subscriptions are asked for anew."""
     schema_changed = Signal()
-    event = Signal(dict)
+    happened = Signal(dict)
     answered = Signal(dict, dict)
     """A command and its answer, `ok` or `error`; also what the run says to nobody in particular."""
     status = Signal(str, str)
@@ -135,7 +131,7 @@ class Client(QObject):
         elif kind == "sub_no":
             self._refused(_number(message.get("id")), str(message.get("text", "")))
         elif kind == "event" and self.store.events:
-            self.event.emit(self.store.events[-1])
+            self.happened.emit(self.store.events[-1])
 
     def _link(self, status: str, text: str) -> None:
         self.connected = status == "open"

@@ -4,11 +4,8 @@ No Qt here. Whoever uses a Link is told by `notify`, called on the socket thread
 """
 
 import contextlib
-import hashlib
-import hmac
 import os
 import socket
-import stat
 import threading
 import time
 from collections import deque
@@ -17,13 +14,10 @@ from pathlib import Path
 from select import select
 from typing import Any
 
-import attrs
+from engine.debugger.connection import LIMITS, MAGIC, PROTOCOL, Address, other_version, proof, said, user_name
+from engine.errors import AttachError, WireError
+from engine.wire import LENGTH, decode_body, encode_frame
 
-from engine.errors import SceneError, WireError
-from engine.wire import LENGTH, Limits, decode_body, encode_frame
-
-MAGIC = b"ENGDBG1\n"
-PROTOCOL = [1, 0]
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 _HANDSHAKE = 5.0  # seconds for all of it
 _PING, _SILENCE = 1.0, 10.0  # seconds between pings, and without a word until the connection counts as dead
@@ -32,51 +26,6 @@ _OUTGOING = 4 << 20  # bytes that may wait to be sent to a run that does not rea
 _BAD = 3  # frames that cannot be read until the connection is made anew
 _FINAL = ("version", "auth", "ended")
 _CHUNK = 1 << 18
-
-
-@attrs.frozen
-class Address:
-    """Where a run listens: a Unix socket, or host and port with the file that holds its token."""
-
-    path: str = ""
-    host: str = ""
-    port: int = 0
-    token_file: str = ""
-
-    @classmethod
-    def parse(cls, text: str, token_file: str = "") -> "Address":
-        """'/run/…/123.sock' or 'host:port'; SceneError for anything else."""
-        host, colon, port = text.rpartition(":")
-        if colon and port.isdecimal() and "/" not in text and 0 < int(port) < 65536:
-            return cls(host=host.strip("[]") or "127.0.0.1", port=int(port), token_file=token_file)
-        if not text or len(os.fsencode(text)) > 107:
-            raise SceneError(
-                f"'{text}' is not an address. Give the path of a socket (at most 107 bytes), or host:port."
-            )
-        return cls(path=text, token_file=token_file)
-
-    def __str__(self) -> str:
-        return self.path or f"{self.host}:{self.port}"
-
-    def token(self) -> bytes:
-        """The 32 bytes that the token file holds, as they are or as 64 hexadecimal digits; SceneError without them."""
-        if not self.token_file:
-            raise SceneError(f"The run at {self} asks for a token. Name the file that holds it with --token.")
-        try:
-            with open(self.token_file, "rb") as file:
-                if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                    raise SceneError(f"Others may read the token file {self.token_file}. Run chmod 600 on it.")
-                data = file.read(256)
-        except OSError as error:
-            raise SceneError(f"The token file {self.token_file} cannot be read ({error.strerror}).") from None
-        if len(data) != 32:
-            try:
-                data = bytes.fromhex(data.decode("ascii"))
-            except ValueError:
-                data = b""
-        if len(data) != 32:
-            raise SceneError(f"The token file {self.token_file} does not hold 32 bytes, or 64 hexadecimal digits.")
-        return data
 
 
 class _Cut(Exception):
@@ -129,7 +78,7 @@ class Link:
 
     def take(self, most: int = 256) -> list[dict[str, Any]]:
         """The oldest messages that wait."""
-        taken = []
+        taken: list[dict[str, Any]] = []
         with contextlib.suppress(IndexError):
             while len(taken) < most:
                 taken.append(self._inbox.popleft())
@@ -153,19 +102,16 @@ class Link:
     def _work(self) -> None:
         pause = FIRST_PAUSE
         while not self._stop.is_set():
-            opened = time.monotonic()
             try:
                 with self._connected() as connection:
                     pause = FIRST_PAUSE
                     self._serve(connection)
                 break
-            except (_Cut, OSError, WireError) as error:
+            except (_Cut, AttachError, OSError, WireError) as error:
                 text, final = self._reason(error)
             if final:
                 self._tell("over", text)
                 break
-            if time.monotonic() - opened > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
             self._tell("lost", f"{text} Trying again in {pause:.1f} s.")
             self._stop.wait(pause)
             pause = min(LONGEST_PAUSE, 2.0 * pause)
@@ -176,23 +122,15 @@ class Link:
         """A sentence about why the connection is over, and whether it is for good."""
         if self._pid and self.address.path and not _alive(self._pid):
             return f"Run ended: its process {self._pid} is gone without a word.", True
-        if isinstance(error, _Cut):
-            return str(error), error.final
+        if isinstance(error, (_Cut, AttachError)):
+            return str(error), isinstance(error, _Cut) and error.final
         if isinstance(error, WireError):
             return f"The run sent what is no frame: {error}", False
         return f"No connection to {self.address}: {getattr(error, 'strerror', None) or error or 'timed out'}.", False
 
     def _connected(self) -> "_Connection":
-        if self.address.path:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            sock.settimeout(_HANDSHAKE)
-            try:
-                sock.connect(self.address.path)
-            except OSError:
-                sock.close()
-                raise
-        else:
-            sock = socket.create_connection((self.address.host, self.address.port), _HANDSHAKE)
+        sock = self.address.open(_HANDSHAKE)
+        if not self.address.path:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = _Connection(sock)
         try:
@@ -208,22 +146,25 @@ class Link:
         hello = self._expect(connection, "hello", deadline)
         run, protocol, nonce = hello.get("run"), hello.get("protocol"), hello.get("nonce")
         if not isinstance(run, dict) or not isinstance(protocol, list) or not protocol:
-            raise WireError("its greeting is not that of a run.")
+            raise _Cut(other_version(None), True)
         if protocol[0] != PROTOCOL[0]:
-            older = "the window" if isinstance(protocol[0], int) and protocol[0] > PROTOCOL[0] else "the run"
-            raise _Cut(
-                f"The run speaks protocol {protocol}, this window {PROTOCOL}. Upgrade the engine of {older}.", True
-            )
-        proof = b""
+            raise _Cut(other_version(protocol), True)
+        shown = b""
         if hello.get("auth") == "token":
-            try:
-                token = self.address.token()
-            except SceneError as error:
-                raise _Cut(str(error), True) from None
-            proof = hmac.new(token, bytes(nonce or b"") + self.role.encode(), hashlib.sha256).digest()
+            if not self.address.token or not isinstance(nonce, bytes) or len(nonce) < 16:
+                raise _Cut(
+                    f"The run at {self.address} asks for its token: give --token-file with its <pid>.token.", True
+                )
+            shown = proof(self.address.token, nonce, self.role)
         connection.queue(
-            {"t": "auth", "protocol": PROTOCOL, "client": self.name, "role": self.role, "proof": proof}
-            | {"schema": self.schema_hash}
+            {
+                "t": "auth",
+                "protocol": list(PROTOCOL),
+                "client": user_name(),
+                "role": self.role,
+                "proof": shown,
+                "schema": self.schema_hash,
+            }
         )
         welcome = self._expect(connection, "welcome", deadline)
         pid = run.get("pid")
@@ -244,7 +185,7 @@ class Link:
             elif message["t"] == kind:
                 return message
             elif message["t"] in ("bye", "error"):
-                raise _Cut(str(message.get("text", message.get("code", ""))), message.get("code") in _FINAL)
+                raise _Cut(said(message), message.get("code") in _FINAL)
         raise _Cut("Closed.", True)
 
     def _serve(self, connection: "_Connection") -> None:
@@ -269,13 +210,13 @@ class Link:
                 elif message["t"] == "pong":
                     self.latency = time.monotonic() - sent.get(message.get("n", 0), time.monotonic())
                 elif message["t"] == "bye":
-                    raise _Cut(str(message.get("text", "")), message.get("code") in _FINAL)
+                    raise _Cut(said(message), message.get("code") in _FINAL)
                 else:
                     self._put(message)
 
     def _messages(self, connection: "_Connection") -> "list[dict[str, Any]]":
         """Whole messages that have come; bad ones are dropped and counted."""
-        messages = []
+        messages: list[dict[str, Any]] = []
         while len(messages) < _WAITING:
             try:
                 message = connection.next_message()
@@ -300,7 +241,6 @@ class _Connection:
         self.bad = 0
         self._incoming = bytearray()
         self._outgoing = bytearray()
-        self._limits = Limits()
 
     def __enter__(self) -> "_Connection":
         return self
@@ -310,7 +250,7 @@ class _Connection:
 
     def queue(self, message: dict[str, Any]) -> None:
         """Line up a message; _Cut when too much is waiting already."""
-        self.queue_bytes(encode_frame(message, self._limits))
+        self.queue_bytes(encode_frame(message))
 
     def queue_bytes(self, data: bytes) -> None:
         if len(self._outgoing) + len(data) > _OUTGOING:
@@ -344,13 +284,13 @@ class _Connection:
         if len(self._incoming) < LENGTH.size:
             return None
         (length,) = LENGTH.unpack_from(self._incoming)
-        if length > self._limits.frame:
-            raise _Cut(f"The run announced a frame of {length} bytes; {self._limits.frame} are the most.")
+        if length > LIMITS.frame:
+            raise _Cut(f"The run announced a frame of {length} bytes; {LIMITS.frame} are the most.")
         if len(self._incoming) < LENGTH.size + length:
             return None
         body = bytes(memoryview(self._incoming)[LENGTH.size : LENGTH.size + length])
         del self._incoming[: LENGTH.size + length]
-        return decode_body(body, self._limits)
+        return decode_body(body, LIMITS)
 
 
 def _alive(pid: int) -> bool:

@@ -1,6 +1,5 @@
-"""Windows are drawn to memory: Qt looks for its platform when it is first imported."""
+"""Windows of these tests are drawn offscreen; said before anything imports Qt."""
 
 import os
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
-os.environ["QT_SCALE_FACTOR"] = "1"
