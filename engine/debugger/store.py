@@ -1,7 +1,9 @@
 """Everything the window has received, for panels to draw from. No Qt, one thread."""
 
 import math
+import time
 from collections import Counter, deque
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,10 @@ Value = tuple[int, np.ndarray, bool]
 
 @attrs.frozen(eq=False, slots=False)
 class ColumnInfo:
-    """One column as the schema describes it. `shape` is that of one row; `limits` is (values, 2), lower and upper, or None."""
+    """One column as the schema describes it. `shape` is that of one row.
+
+    `limits` is (values, 2), lower and upper, or None. `axes` names the places of each axis, None where nothing does.
+    """
 
     id: int
     address: str
@@ -44,7 +49,7 @@ class ColumnInfo:
     writers: tuple[str, ...]
     readers: tuple[str, ...]
     limits: np.ndarray | None
-    _axes: tuple[tuple[str, ...] | None, ...]
+    axes: tuple[tuple[str, ...] | None, ...]
 
     @property
     def size(self) -> int:
@@ -61,7 +66,7 @@ class ColumnInfo:
         """One text per value of a row, in flat order: 'left_knee', 'left_foot.x', '[3]'; '' for a scalar."""
         named = _QUATERNION if self.is_quaternion else _CARTESIAN
         texts = [""]
-        for size, labels in zip(self.shape, self._axes, strict=True):
+        for size, labels in zip(self.shape, self.axes, strict=True):
             words = labels or named.get(size)
             if words:
                 texts = [f"{text}.{word}" if text else word for text in texts for word in words]
@@ -73,7 +78,8 @@ class ColumnInfo:
 class Store:
     """What was received. Lookups return None, or arrays of length 0, for what has not come."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self.schema: dict[str, Any] | None = None
         self.columns: dict[int, ColumnInfo] = {}
         self.by_address: dict[str, int] = {}
@@ -82,7 +88,14 @@ class Store:
         self.run: dict[str, Any] = {}
         self.selected = 0
         self.cursor: int | None = None
+        self.picked: tuple[int, int | None] | None = None
+        """The column, and the flat label in it, that is marked in World."""
+        self.breaks: dict[int, dict[str, Any]] = {}
+        """Breaks that this window has set, by number, as they were asked for."""
         self.events: deque[dict[str, Any]] = deque(maxlen=4096)
+        self.notes: deque[tuple[float, str, int | None, str]] = deque(maxlen=2000)
+        """What Log shows: seconds since 1970, kind, tick or None, text; `noted` have been made so far."""
+        self.noted = 0
         self.learner: list[tuple[int, dict[str, float]]] = []
         self.timing: dict[str, Any] = {}
         self.seen: Counter[str] = Counter()
@@ -180,6 +193,11 @@ class Store:
             return self.columns[column_id].rows if column_id in self.columns else 0
         return next((column.rows for column in self.columns.values()), 0)
 
+    def note(self, kind: str, text: str, tick: int | None = None) -> None:
+        """Put a line into the log."""
+        self.notes.append((self._clock(), kind, tick, text))
+        self.noted += 1
+
     # -- receiving -------------------------------------------------------------------------------------
 
     def subscribed(self, sub_id: int, sub: "Sub | None") -> None:
@@ -215,17 +233,18 @@ class Store:
         self.state = {key: value for key, value in message.items() if key != "t"}
 
     def _event(self, message: dict[str, Any]) -> None:
-        self.events.append(
-            {
-                "kind": str(message["kind"]),
-                "tick": int(message["tick"]),
-                "row": message.get("row"),
-                "column": message.get("column"),
-                "system": message.get("system"),
-                "text": str(message.get("text", "")),
-                "fields": dict(message.get("fields") or {}),
-            }
-        )
+        event = {
+            "kind": str(message["kind"]),
+            "tick": int(message["tick"]),
+            "row": message.get("row"),
+            "column": message.get("column"),
+            "system": message.get("system"),
+            "text": str(message.get("text", "")),
+            "fields": dict(message.get("fields") or {}),
+        }
+        self.events.append(event)
+        if event["kind"] != "reset" or event["row"] == self.selected:
+            self.note(event["kind"], event["text"] or event["kind"], event["tick"])
 
     def _schema(self, message: dict[str, Any]) -> None:
         ids = column_ids(message)
