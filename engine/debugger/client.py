@@ -44,6 +44,11 @@ class Client(QObject):
         self._arrived.connect(self._drain, Qt.ConnectionType.QueuedConnection)
         self.link = Link(address, self._arrived.emit, role)
 
+    @property
+    def latency(self) -> float:
+        """Seconds to the run and back."""
+        return self.link.latency
+
     def start(self) -> None:
         """Begin to connect."""
         self.link.start()

@@ -41,17 +41,22 @@ def parse_values(text: str, info: ColumnInfo, count: int, force: bool = False) -
         numbers: list[float] = [known[word.lower()] for word in words]
     else:
         try:
-            numbers = [float(word) if info.dtype.startswith("float") else int(word) for word in words]
+            numbers = [float(word) if info.is_float else int(word) for word in words]
         except ValueError as error:
-            kind = "a number" if info.dtype.startswith("float") else "a whole number"
+            kind = "a number" if info.is_float else "a whole number"
             raise SceneError(f"{str(error).rpartition(':')[2].strip()} is not {kind}.") from None
     low, high = _RANGES.get(info.dtype, (-(2**31), 2**31 - 1) if info.dtype == "int32" else (-(2**63), 2**63 - 1))
-    if not info.dtype.startswith("float") and not all(low <= number <= high for number in numbers):
+    if not info.is_float and not all(low <= number <= high for number in numbers):
         raise SceneError(f"A value of type {info.dtype} lies between {low} and {high}.")
-    values = np.array(numbers * (count if len(numbers) == 1 else 1), info.dtype)
+    values = np.array(numbers * (count if len(numbers) == 1 else 1), _numpy_dtype(info))
     if values.dtype.kind == "f" and not np.isfinite(values).all() and not force:
         raise SceneError("What is not finite spreads through everything. Tick 'also if not finite' if that is meant.")
     return values
+
+
+def _numpy_dtype(info: ColumnInfo) -> Any:
+    """numpy has no bfloat16."""
+    return info.dtype if info.dtype in np.sctypeDict else np.float32
 
 
 @attrs.define

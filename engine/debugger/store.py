@@ -57,6 +57,11 @@ class ColumnInfo:
         return math.prod(self.shape)
 
     @property
+    def is_float(self) -> bool:
+        """Whether values may have fractions, and may be not finite."""
+        return "float" in self.dtype
+
+    @property
     def is_quaternion(self) -> bool:
         """Whether the last axis holds w, x, y, z."""
         return bool(self.shape) and self.shape[-1] == 4 and any(part in self.name for part in _ROTATION_NAMES)
@@ -156,6 +161,15 @@ class Store:
             return np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_)
         return ring.read()
 
+    def traced_rows(self) -> list[int]:
+        """Rows of which something was traced."""
+        return sorted({row for _, _, row in self._rings})
+
+    def traced(self, row: int) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
+        """(column, flat label, ticks, values) of everything that was traced of one row."""
+        rings = ((key, ring.read()) for key, ring in self._rings.items() if key[2] == row)
+        return [(column, label, ticks, values) for (column, label, _), (ticks, values, _) in rings if len(ticks)]
+
     def frame(self, column_id: int, label: int | None) -> tuple[int, np.ndarray] | None:
         """Tick and float32 (table rows,): one value, or with label None the norm, of every row."""
         return self._frames.get(self._one(column_id, label))
@@ -233,7 +247,7 @@ class Store:
         self.state = {key: value for key, value in message.items() if key != "t"}
 
     def _event(self, message: dict[str, Any]) -> None:
-        event = {
+        event: dict[str, Any] = {
             "kind": str(message["kind"]),
             "tick": int(message["tick"]),
             "row": message.get("row"),

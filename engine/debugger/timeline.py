@@ -41,7 +41,8 @@ class Timeline(Panel):
         layout.addWidget(self.bar, 1)
         layout.addWidget(self.text)
         self._wanted: int | None = None
-        self._sent = 0.0
+        self.sought = -1e9
+        """When something was last asked for, by time.monotonic."""
         self._later = QTimer(self, singleShot=True)
         self._later.timeout.connect(self._send)
         self._seen: tuple[Any, ...] = ()
@@ -78,7 +79,7 @@ class Timeline(Panel):
         if span is None:
             return
         self._wanted = self.store.cursor = max(span[0], min(span[1], tick))
-        left = _BETWEEN - (time.monotonic() - self._sent)
+        left = _BETWEEN - (time.monotonic() - self.sought)
         if left <= 0.0:
             self._send()
         elif not self._later.isActive():
@@ -100,6 +101,7 @@ class Timeline(Panel):
         """Back to the latest tick."""
         self._later.stop()
         self._wanted = None
+        self.sought = time.monotonic()
         if self.store.cursor is not None or self.store.state.get("view") is not None:
             self.control.send({"t": "live"})
         self.store.cursor = None
@@ -107,7 +109,7 @@ class Timeline(Panel):
 
     def _send(self) -> None:
         if self._wanted is not None:
-            self._sent = time.monotonic()
+            self.sought = time.monotonic()
             wanted, self._wanted = self._wanted, None
             self.control.send({"t": "seek", "tick": wanted})
 

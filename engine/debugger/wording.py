@@ -42,7 +42,7 @@ def say_values(values: np.ndarray, info: ColumnInfo, labels: tuple[str, ...]) ->
 def say_type(info: ColumnInfo) -> str:
     """'3 m', '29 rad', '14×3 m', 'bool', '1'."""
     shape = "×".join(str(size) for size in info.shape)
-    unit = info.unit if info.dtype.startswith("float") else info.unit or info.dtype
+    unit = info.unit if info.is_float else info.unit or info.dtype
     return f"{shape} {unit}".strip() or "1"
 
 
