@@ -26,7 +26,7 @@ class Client(QObject):
     answered = Signal(dict, dict)
     """A command and its answer, `ok` or `error`; also what the run says to nobody in particular."""
     status = Signal(str, str)
-    """'open', 'lost' or 'over', and a sentence about why."""
+    """'open', 'lost', 'over' or 'ended', and a sentence about why."""
     _arrived = Signal()
 
     def __init__(self, store: Store, address: Address, role: str = "observe", parent: QObject | None = None) -> None:
@@ -140,7 +140,7 @@ class Client(QObject):
 
     def _link(self, status: str, text: str) -> None:
         self.connected = status == "open"
-        self.over = status == "over"
+        self.over = status in ("over", "ended")
         self.store.connection = text
         if status != "open":
             self._usable = False

@@ -21,7 +21,7 @@ from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.store import Store
 
 _SETTLE = 200  # ms without scrolling or expanding before other columns are asked for
-_WIDTHS = (132, 98, 58)
+_SHARES = (0.32, 0.28, 0.14)  # of the width; what is left is for the writer
 
 
 class Columns(Panel):
@@ -33,6 +33,7 @@ class Columns(Panel):
     def __init__(self, store: Store, control: Control) -> None:
         super().__init__(store, control)
         self.filter = QLineEdit(placeholderText="filter columns   Ctrl+F", clearButtonEnabled=True)
+        self.filter.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # keys are for the run until somebody wants to type
         self.filter.textChanged.connect(self._filtered)
         self.tree = QTreeView()
         self.model = ColumnTree(store, self)
@@ -60,8 +61,6 @@ class Columns(Panel):
         tree.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         tree.header().setStretchLastSection(True)
         tree.header().setMinimumSectionSize(30)
-        for section, width in enumerate(_WIDTHS):
-            tree.header().resizeSection(section, width)
         tree.header().setSectionResizeMode(VALUE, QHeaderView.ResizeMode.Interactive)
         tree.selectionModel().currentChanged.connect(self._picked)
         tree.expanded.connect(self._toggled)
@@ -92,6 +91,8 @@ class Columns(Panel):
     def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         super().resizeEvent(event)
         if self._fresh:
+            for section, share in enumerate(_SHARES):
+                self.tree.header().resizeSection(section, round(share * self.tree.width()))
             self._expand_what_fits()
         self._settled.start()
 

@@ -10,7 +10,10 @@ from engine.debugger.host import PanelHost
 _VERSION = 1  # of saved layouts
 STRIPS = ("Tick", "Time")
 _SHARES = (0.27, 0.24)  # of the width: World, Plots
-_HEIGHTS = {"Tick": 76, "Time": 44, "Why": 0.17, "Rows": 0.27}  # pixels, or shares of the height
+_TRACEBACK = 140  # pixels
+_WHY, _ROWS = 0.19, 0.27  # of the height
+_LEAST = {"World": (250, 140), "Why": (220, 90), "Log": (160, 80), "Rows": (260, 150), "Plots": (240, 200)}
+"""Sizes below which a panel says nothing."""
 LOWER = ("Reward", "Observation", "Action", "Learner")
 """Panels that share a place as tabs, the first in front."""
 
@@ -26,6 +29,20 @@ class PanelDock(QDockWidget):
         if host.title in STRIPS:
             self.setTitleBarWidget(QWidget())
             self.setFeatures(QDockWidget.DockWidgetFeature.NoDockWidgetFeatures)
+            host.changed.connect(self._fit)
+            self._fit()
+        else:
+            host.setMinimumSize(*_LEAST.get(host.title, (200, 120)))
+
+    def _fit(self) -> None:
+        """A strip is as high as it says, so that all else is for the others; a traceback takes what it needs."""
+        panel = self.host.panel
+        self.host.setFixedHeight(_TRACEBACK if panel is None else panel.minimumHeight())
+
+    def hide_title(self, hidden: bool) -> None:
+        """A tab says the name already, and can be dragged as well."""
+        if self.host.title not in STRIPS and hidden != (self.titleBarWidget() is not None):
+            self.setTitleBarWidget(QWidget() if hidden else None)  # type: ignore[arg-type]
 
 
 def arrange(window: QMainWindow, docks: Mapping[str, PanelDock]) -> None:
@@ -63,14 +80,18 @@ def give_sizes(window: QMainWindow, docks: Mapping[str, PanelDock]) -> None:
     """The sizes of the default arrangement in a window of the size it has."""
     width, height = window.width(), window.height()
     horizontal, vertical = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
-    tall = {name: round(size * height) if isinstance(size, float) else size for name, size in _HEIGHTS.items()}
+    why, rows = round(_WHY * height), round(_ROWS * height)
     window.resizeDocks([docks["World"], docks["Plots"]], [round(share * width) for share in _SHARES], horizontal)
-    window.resizeDocks([docks["Tick"], docks["Time"]], [tall["Tick"], tall["Time"]], vertical)
-    window.resizeDocks([docks["Rows"], docks[LOWER[0]]], [tall["Rows"]] * 2, vertical)
+    window.resizeDocks([docks["Rows"], docks[LOWER[0]]], [rows, rows], vertical)
     middle = round((1.0 - sum(_SHARES)) * width)
     window.resizeDocks([docks["Rows"], docks[LOWER[0]]], [round(0.44 * middle), round(0.56 * middle)], horizontal)
-    used = tall["Tick"] + tall["Time"] + 90
-    window.resizeDocks([docks["World"], docks["Why"]], [height - used - tall["Why"], tall["Why"]], vertical)
+    window.resizeDocks([docks["World"], docks["Why"]], [round(0.6 * height), why], vertical)
+
+
+def hide_titles(window: QMainWindow, docks: Mapping[str, PanelDock]) -> None:
+    """Titles are for panels that stand alone."""
+    for dock in docks.values():
+        dock.hide_title(bool(window.tabifiedDockWidgets(dock)) and not dock.isFloating())
 
 
 def save(window: QMainWindow, settings: QSettings, scene: str) -> None:

@@ -24,23 +24,23 @@ _PING, _SILENCE = 1.0, 10.0  # seconds between pings, and without a word until t
 _WAITING = 2048  # messages that may wait to be taken; then the socket is left alone, and the run drops frames
 _OUTGOING = 4 << 20  # bytes that may wait to be sent to a run that does not read
 _BAD = 3  # frames that cannot be read until the connection is made anew
-_FINAL = ("version", "auth", "ended")
+_FINAL = {"version": "over", "auth": "over", "ended": "ended"}  # what a goodbye means
 _CHUNK = 1 << 18
 
 
 class _Cut(Exception):
-    """The connection is over; `final` when trying again is of no use."""
+    """The connection is over. `then` is what that means: 'lost' (try again), 'over' (of no use), 'ended' (so is the run)."""
 
-    def __init__(self, text: str, final: bool = False) -> None:
+    def __init__(self, text: str, then: str = "lost") -> None:
         super().__init__(text)
-        self.final = final
+        self.then = then
 
 
 class Link:
     """One connection, made again whenever it breaks. Messages wait in order until `take` is called.
 
     Besides what the run sends there are messages of type 'link' {status, text}: 'open' behind a handshake, 'lost' when
-    the connection broke, 'over' when it will not be made again. Nothing that a run sends ends the thread otherwise.
+    the connection broke, 'over' when it will not be made again, 'ended' when the run is over. Nothing that a run sends ends the thread otherwise.
     """
 
     def __init__(
@@ -108,9 +108,9 @@ class Link:
                     self._serve(connection)
                 break
             except (_Cut, AttachError, OSError, WireError) as error:
-                text, final = self._reason(error)
-            if final:
-                self._tell("over", text)
+                text, then = self._reason(error)
+            if then != "lost":
+                self._tell(then, text)
                 break
             self._tell("lost", f"{text} Trying again in {pause:.1f} s.")
             self._stop.wait(pause)
@@ -118,15 +118,17 @@ class Link:
         self._wake_in.close()
         self._wake_out.close()
 
-    def _reason(self, error: Exception) -> tuple[str, bool]:
-        """A sentence about why the connection is over, and whether it is for good."""
+    def _reason(self, error: Exception) -> tuple[str, str]:
+        """A sentence about why the connection is over, and what that means."""
+        if isinstance(error, _Cut) and error.then != "lost":
+            return str(error), error.then
         if self._pid and self.address.path and not _alive(self._pid):
-            return f"Run ended: its process {self._pid} is gone without a word.", True
+            return f"Run ended: its process {self._pid} is gone without a word.", "ended"
         if isinstance(error, (_Cut, AttachError)):
-            return str(error), isinstance(error, _Cut) and error.final
+            return str(error), "lost"
         if isinstance(error, WireError):
-            return f"The run sent what is no frame: {error}", False
-        return f"No connection to {self.address}: {getattr(error, 'strerror', None) or error or 'timed out'}.", False
+            return f"The run sent what is no frame: {error}", "lost"
+        return f"No connection to {self.address}: {getattr(error, 'strerror', None) or error or 'timed out'}.", "lost"
 
     def _connected(self) -> "_Connection":
         sock = self.address.open(_HANDSHAKE)
@@ -146,14 +148,14 @@ class Link:
         hello = self._expect(connection, "hello", deadline)
         run, protocol, nonce = hello.get("run"), hello.get("protocol"), hello.get("nonce")
         if not isinstance(run, dict) or not isinstance(protocol, list) or not protocol:
-            raise _Cut(other_version(None), True)
+            raise _Cut(other_version(None), "over")
         if protocol[0] != PROTOCOL[0]:
-            raise _Cut(other_version(protocol), True)
+            raise _Cut(other_version(protocol), "over")
         shown = b""
         if hello.get("auth") == "token":
             if not self.address.token or not isinstance(nonce, bytes) or len(nonce) < 16:
                 raise _Cut(
-                    f"The run at {self.address} asks for its token: give --token-file with its <pid>.token.", True
+                    f"The run at {self.address} asks for its token: give --token-file with its <pid>.token.", "over"
                 )
             shown = proof(self.address.token, nonce, self.role)
         connection.queue(
@@ -185,8 +187,8 @@ class Link:
             elif message["t"] == kind:
                 return message
             elif message["t"] in ("bye", "error"):
-                raise _Cut(said(message), message.get("code") in _FINAL)
-        raise _Cut("Closed.", True)
+                raise _Cut(said(message), _FINAL.get(str(message.get("code")), "lost"))
+        raise _Cut("Closed.", "over")
 
     def _serve(self, connection: "_Connection") -> None:
         heard = pinged = time.monotonic()
@@ -210,7 +212,7 @@ class Link:
                 elif message["t"] == "pong":
                     self.latency = time.monotonic() - sent.get(message.get("n", 0), time.monotonic())
                 elif message["t"] == "bye":
-                    raise _Cut(said(message), message.get("code") in _FINAL)
+                    raise _Cut(said(message), _FINAL.get(str(message.get("code")), "lost"))
                 else:
                     self._put(message)
 

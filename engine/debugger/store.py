@@ -1,15 +1,13 @@
 """Everything the window has received, for panels to draw from. No Qt, one thread."""
 
-import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 
+from engine.debugger.column_info import ColumnInfo, read_columns
 from engine.debugger.rings import Band, TraceRing
 from engine.errors import WireError
 from engine.wire import column_ids, unpack_array
@@ -17,67 +15,17 @@ from engine.wire import column_ids, unpack_array
 if TYPE_CHECKING:
     from engine.debugger.panel import Sub
 
+__all__ = ["ColumnInfo", "Store", "Value"]
+
 _ROWS = 128  # rows of one column whose latest value is kept
 _TIMINGS = 3000  # timing frames kept: five minutes at 10 Hz
 _RECENT = 100  # of them make median and p95
+_PAST = 1 << 19  # bytes of earlier values kept of one column and row
+_PAST_ROWS = 8  # rows of which they are kept
+_NEAR = 15  # ticks by which they may be older than what is looked at, where no run can be asked any more
 _BLACK_BOX = 1024  # samples of vital numbers kept of one row
-_CARTESIAN = {3: ("x", "y", "z")}
-_QUATERNION = {**_CARTESIAN, 4: ("w", "x", "y", "z")}
-_ROTATION_NAMES = ("rotation", "orientation", "quaternion")
 
 Value = tuple[int, np.ndarray, bool]
-
-
-@attrs.frozen(eq=False, slots=False)
-class ColumnInfo:
-    """One column as the schema describes it. `shape` is that of one row.
-
-    `limits` is (values, 2), lower and upper, or None. `axes` names the places of each axis, None where nothing does.
-    """
-
-    id: int
-    address: str
-    table: str
-    component: str
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    unit: str
-    doc: str
-    lifetime: str
-    rows: int
-    writers: tuple[str, ...]
-    readers: tuple[str, ...]
-    limits: np.ndarray | None
-    axes: tuple[tuple[str, ...] | None, ...]
-
-    @property
-    def size(self) -> int:
-        """Values in one row."""
-        return math.prod(self.shape)
-
-    @property
-    def is_float(self) -> bool:
-        """Whether values may have fractions, and may be not finite."""
-        return "float" in self.dtype
-
-    @property
-    def is_quaternion(self) -> bool:
-        """Whether the last axis holds w, x, y, z."""
-        return bool(self.shape) and self.shape[-1] == 4 and any(part in self.name for part in _ROTATION_NAMES)
-
-    @cached_property
-    def labels(self) -> tuple[str, ...]:
-        """One text per value of a row, in flat order: 'left_knee', 'left_foot.x', '[3]'; '' for a scalar."""
-        named = _QUATERNION if self.is_quaternion else _CARTESIAN
-        texts = [""]
-        for size, labels in zip(self.shape, self.axes, strict=True):
-            words = labels or named.get(size)
-            if words:
-                texts = [f"{text}.{word}" if text else word for text in texts for word in words]
-            else:
-                texts = [f"{text}[{index}]" for text in texts for index in range(size)]
-        return tuple(texts)
 
 
 class Store:
@@ -111,6 +59,7 @@ class Store:
         self._subs: dict[int, Sub] = {}
         self._latest: dict[int, dict[int, Value]] = {}
         self._viewed: dict[int, dict[int, Value]] = {}
+        self._past: dict[int, dict[int, deque[Value]]] = {}
         self._rings: dict[tuple[int, int, int], TraceRing] = {}
         self._frames: dict[tuple[int, int | None], tuple[int, np.ndarray]] = {}
         self._bands: dict[tuple[int, int | None], Band] = {}
@@ -122,17 +71,22 @@ class Store:
     def value(self, column_id: int, row: int) -> Value | None:
         """Tick, the row's values in the shape of the column, and whether they were taken as its episode ended.
 
-        At `cursor` where one is set: what the run sent for that tick, else what traces hold of it.
+        At `cursor` where one is set: what the run sent for that tick, else what traces hold of it; of a run that has
+        ended, what came last before it.
         """
         if self.cursor is None:
             return self._latest.get(column_id, {}).get(row)
         viewed = self._viewed.get(column_id, {}).get(row)
         if viewed is not None and viewed[0] == self.cursor:
             return viewed
-        latest = self._latest.get(column_id, {}).get(row)
-        if latest is not None and latest[0] == self.cursor:
-            return latest
-        return self._traced(column_id, row, self.cursor)
+        past = self._past.get(row, {}).get(column_id, ())
+        earlier = next((held for held in reversed(past) if held[0] <= self.cursor), None)
+        if earlier is not None and earlier[0] == self.cursor:
+            return earlier
+        traced = self._traced(column_id, row, self.cursor)
+        if traced is None and earlier is not None and self.state.get("mode") == "ended":
+            return earlier if self.cursor - earlier[0] <= _NEAR else None
+        return traced
 
     def _traced(self, column_id: int, row: int, tick: int) -> Value | None:
         info = self.columns.get(column_id)
@@ -262,7 +216,7 @@ class Store:
 
     def _schema(self, message: dict[str, Any]) -> None:
         ids = column_ids(message)
-        columns = {info.id: info for info in _columns(message)}
+        columns = {info.id: info for info in read_columns(message)}
         kept = {
             number
             for number, old in self.columns.items()
@@ -273,6 +227,9 @@ class Store:
         for held in (self._latest, self._viewed):
             for number in [number for number in held if number not in kept]:
                 del held[number]
+        for of_row in self._past.values():
+            for number in [number for number in of_row if number not in kept]:
+                del of_row[number]
         self._rings = {key: ring for key, ring in self._rings.items() if key[0] in kept}
         self._frames = {key: frame for key, frame in self._frames.items() if key[0] in kept}
         self._bands = {key: band for key, band in self._bands.items() if key[0] in kept}
@@ -326,8 +283,23 @@ class Store:
             for place, row in enumerate(rows):
                 of_column.pop(row, None)  # so that the order of the dict is that of arrival
                 of_column[row] = (tick, array[place], bool(finish[place]))
+                if view is None:
+                    self._keep(number, row, of_column[row])
             while len(of_column) > _ROWS:
                 del of_column[next(iter(of_column))]
+
+    def _keep(self, column: int, row: int, value: Value) -> None:
+        """Remember a value for when somebody looks back."""
+        if row not in self._past:
+            while len(self._past) >= _PAST_ROWS:
+                del self._past[next(iter(self._past))]
+            self._past[row] = {}
+        past = self._past[row].get(column)
+        if past is None:
+            past = self._past[row][column] = deque(maxlen=max(8, min(512, _PAST // max(1, value[1].nbytes))))
+        while past and past[-1][0] >= value[0]:
+            past.pop()
+        past.append(value)
 
     def _trace(self, message: dict[str, Any], sub: "Sub | None") -> None:
         rows, at = self._rows(message, sub), unpack_array(message["at"]).astype(np.int64)
@@ -404,50 +376,3 @@ class Store:
                 earlier = old_ticks < at[0]
                 ticks, held = np.append(old_ticks[earlier], ticks), np.concatenate([old[earlier], held])
             self._vitals[row] = ticks[-_BLACK_BOX:], held[-_BLACK_BOX:]
-
-
-def _columns(schema: dict[str, Any]) -> list[ColumnInfo]:
-    """Every column of a schema; WireError or KeyError where it is none."""
-    writers: dict[str, list[str]] = {}
-    readers: dict[str, list[str]] = {}
-    for system in schema["systems"]:
-        for names, found in ((system["writes"], writers), (system["reads"], readers)):
-            for name in names:
-                if system["name"] not in found.setdefault(name, []):
-                    found[name].append(system["name"])
-    made = []
-    for table in schema["tables"]:
-        axes = {axis["name"]: tuple(axis["labels"]) for axis in table["axes"]}
-        for component in table["components"]:
-            owner = f"{table['name']}.{component['name']}"
-            for column in component["columns"]:
-                shape = tuple(int(size) for size in column["shape"])
-                named = [axes.get(axis) if axis else None for axis in column["axes"]]
-                fitting = tuple(n if n is not None and len(n) == s else None for n, s in zip(named, shape, strict=True))
-                made.append(
-                    ColumnInfo(
-                        id=int(column["id"]),
-                        address=f"{owner}.{column['name']}",
-                        table=table["name"],
-                        component=component["name"],
-                        name=column["name"],
-                        shape=shape,
-                        dtype=column["dtype"],
-                        unit=column.get("unit", ""),
-                        doc=column.get("doc", ""),
-                        lifetime=component.get("lifetime", "state"),
-                        rows=int(table["rows"]),
-                        writers=tuple(writers.get(owner, ())),
-                        readers=tuple(readers.get(owner, ())),
-                        limits=_limits(column.get("limits"), math.prod(shape)),
-                        axes=fitting,
-                    )
-                )
-    return made
-
-
-def _limits(packed: Any, size: int) -> np.ndarray | None:
-    """[dtype, shape, bin] of one pair for all values or one for each, as (values, 2)."""
-    if packed is None:
-        return None
-    return np.broadcast_to(unpack_array(packed).astype(np.float64).reshape(-1, 2), (size, 2))

@@ -25,7 +25,7 @@ VIOLET = "#8265d0"
 SELECTION = "#1d4f80"
 SERIES = (WHITE, BLUE, AMBER, GREEN, VIOLET, RED, "#4cc9c0", "#e08bd0", "#b9c26a", "#c98a5a")
 """Colours of several things side by side that have no meaning of their own."""
-PHASES = {"ACT": VIOLET, "TORQUE": FILL, "STEP": FILL, "REWARD": "#8f6d1c", "LEARN": "#3d7f52"}
+PHASES = {"ACT": VIOLET, "TORQUE": FILL, "STEP": FILL, "LEARN": "#4a5a86"}
 """Colours of phases that are worth recognising; the others are grey."""
 FAMILY, POINTS = "DejaVu Sans", 9
 
@@ -39,8 +39,8 @@ QStatusBar {{ background: {PANEL}; }}
 QStatusBar::item {{ border: none; }}
 QTreeView, QTableView, QPlainTextEdit {{ background: {BACKGROUND}; border: none; }}
 QHeaderView::section {{ background: {RAISED}; color: {TEXT}; border: none; border-right: 1px solid {LINE}; padding: 1px 3px; }}
-QLineEdit, QSpinBox, QComboBox {{ background: {BACKGROUND}; border: 1px solid {LINE}; border-radius: 2px; padding: 1px 3px; }}
-QLineEdit:focus, QSpinBox:focus, QComboBox:focus {{ border: 1px solid {BLUE}; }}
+QLineEdit {{ background: {BACKGROUND}; border: 1px solid {LINE}; border-radius: 2px; padding: 1px 3px; }}
+QLineEdit:focus {{ border: 1px solid {BLUE}; }}
 QTabBar::tab {{ background: {PANEL}; color: {DIM}; padding: 3px 8px; border: none; border-top: 2px solid transparent; }}
 QTabBar::tab:selected {{ background: {RAISED}; color: {TEXT}; border-top: 2px solid {BLUE}; }}
 QTabBar::tab:hover {{ color: {TEXT}; }}

@@ -3,11 +3,12 @@
 import time
 from typing import Any, ClassVar
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, QTimer
+from PySide6.QtCore import QPointF, QRectF, Qt, QTimer
 from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QPolygonF
-from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from engine.debugger import theme
+from engine.debugger.elided import Elided
 from engine.debugger.panel import Control, Panel
 from engine.debugger.store import Store
 
@@ -32,14 +33,13 @@ class Timeline(Panel):
     def __init__(self, store: Store, control: Control) -> None:
         super().__init__(store, control)
         self.bar = Bar(store, self.seek, self.go_live)
-        self.text = QLabel()
-        self.text.setMinimumWidth(100)
-        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.text = Elided("live")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 0, 8, 2)
         layout.setSpacing(0)
         layout.addWidget(self.bar, 1)
         layout.addWidget(self.text)
+        self.setFixedHeight(self.bar.minimumHeight() + self.text.sizeHint().height() + 4)
         self._wanted: int | None = None
         self.sought = -1e9
         """When something was last asked for, by time.monotonic."""
@@ -120,11 +120,8 @@ class Bar(QWidget):
     def __init__(self, store: Store, seek: Any, go_live: Any) -> None:
         super().__init__()
         self.store, self._seek, self._go_live = store, seek, go_live
-        self.setMinimumHeight(26)
+        self.setMinimumHeight(28)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-
-    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        return QSize(600, 26)
 
     def span(self) -> tuple[int, int] | None:
         """Oldest and newest tick that can be looked at."""

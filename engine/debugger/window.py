@@ -105,6 +105,9 @@ class Window(QMainWindow):
         layout.arrange(self, self.docks)
         self._wanting = QTimer(self, singleShot=True, interval=_SETTLE)
         self._wanting.timeout.connect(self._subscribe)
+        self._retitling = QTimer(self, singleShot=True, interval=0)
+        self._retitling.timeout.connect(lambda: layout.hide_titles(self, self.docks))
+        self._retitling.start()
         self._follow_visibility()
         self._listen()
         self._start_timers()
@@ -218,9 +221,12 @@ class Window(QMainWindow):
         self.hosts["Body"].shown = True
         for dock in self.docks.values():
             dock.visibilityChanged.connect(lambda shown, dock=dock: self._shown(dock, shown))
+            dock.dockLocationChanged.connect(lambda _: self._retitling.start())
+            dock.topLevelChanged.connect(lambda _: self._retitling.start())
 
     def _shown(self, dock: layout.PanelDock, shown: bool) -> None:
         dock.host.shown = shown and not self.isMinimized()
+        self._retitling.start()
         self._want()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
@@ -305,12 +311,15 @@ class Window(QMainWindow):
 
     def _status(self, status: str, text: str) -> None:
         self.store.note("connection", text or "connected")
-        if status == "over":
+        if status == "ended":
             self.store.state = {**self.store.state, "mode": "ended"}
             self.store.connection = ""
             self.say(text if text.lower().startswith("run ended") else f"Run ended: {text}", theme.AMBER)
             self._said_until = float("inf")
             self._save.show()
+        elif status == "over":
+            self.say(text, theme.RED)
+            self._said_until = float("inf")
         elif status == "lost":
             self.store.breaks.clear()
         self.deeds.allow(status == "open")
@@ -350,6 +359,8 @@ class Window(QMainWindow):
         layout.forget(self.settings, self._scene or "")
         self.settings.remove(f"charts/{self._scene}")
         layout.arrange(self, self.docks)
+        layout.hide_titles(self, self.docks)
+        layout.give_sizes(self, self.docks)
         self.call("Plots", "reset")
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
@@ -357,6 +368,7 @@ class Window(QMainWindow):
         if not self._sized:
             self._sized = True
             layout.give_sizes(self, self.docks)
+        self.setFocus()  # keys are for the run, not for the first box that one can type into
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
         if self._scene is not None:
