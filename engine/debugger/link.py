@@ -268,8 +268,12 @@ class _Connection:
             with contextlib.suppress(OSError):
                 wake.recv(4096)
         if writable:
-            with contextlib.suppress(BlockingIOError):
+            try:
                 del self._outgoing[: self.sock.send(self._outgoing)]
+            except BlockingIOError:
+                pass
+            except OSError:  # nobody reads any more, but a goodbye may lie unread on this side
+                self._outgoing.clear()
         if self.sock not in readable:
             return False
         try:

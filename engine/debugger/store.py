@@ -25,6 +25,13 @@ _PAST_ROWS = 8  # rows of which they are kept
 _NEAR = 15  # ticks by which they may be older than what is looked at, where no run can be asked any more
 _BLACK_BOX = 1024  # samples of vital numbers kept of one row
 
+_NONE = type(None)
+_STATE: dict[str, tuple[type, ...]] = {
+    "mode": (str,), "tick": (int,), "next": (int, _NONE), "substep": (int,), "why": (str,), "ticks_per_second": (int, float),
+    "cost": (int, float), "dropped": (int,), "controller": (str, _NONE), "inspected": (bool,), "view": (int, _NONE),
+    "history": (list, _NONE), "exact": (bool,), "intervened": (int,),
+}  # fmt: skip
+
 Value = tuple[int, np.ndarray, bool]
 
 
@@ -197,14 +204,19 @@ class Store:
         self.run = dict(message["run"])
 
     def _state(self, message: dict[str, Any]) -> None:
-        int(message["tick"])
+        for key, kinds in _STATE.items():
+            if key in message and not isinstance(message[key], kinds):
+                raise WireError(f"A state says {message[key]!r:.40} for {key}.")
+        history = message.get("history")
+        if history is not None and (len(history) != 2 or not all(type(tick) is int for tick in history)):
+            raise WireError("A state says no oldest and newest tick for history.")
         self.state = {key: value for key, value in message.items() if key != "t"}
 
     def _event(self, message: dict[str, Any]) -> None:
         event: dict[str, Any] = {
             "kind": str(message["kind"]),
             "tick": int(message["tick"]),
-            "row": message.get("row"),
+            "row": message.get("row") if type(message.get("row")) is int else None,
             "column": message.get("column"),
             "system": message.get("system"),
             "text": str(message.get("text", "")),
