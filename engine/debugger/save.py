@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PySide6.QtWidgets import QMainWindow
 
 from engine.debugger.store import ColumnInfo, Store
 from engine.errors import SceneError
@@ -24,6 +25,23 @@ def save_recording(store: Store, path: Path) -> None:
             writer.close()
     except OSError as error:
         raise SceneError(f"{path} cannot be written ({error.strerror or error}). Choose another place.") from None
+
+
+def save_screenshot(window: QMainWindow, store: Store, stem: Path) -> None:
+    """<stem>.png, <stem>.layout (as QMainWindow.restoreState takes it) and, once there is a schema, <stem>.rec.
+
+    SceneError where they cannot be written.
+    """
+    picture = window.grab()
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        stem.with_suffix(".layout").write_bytes(window.saveState().data())
+    except OSError as error:
+        raise SceneError(f"The screenshot cannot be written to {stem.parent} ({error.strerror or error}).") from None
+    if not picture.save(str(stem.with_suffix(".png"))):
+        raise SceneError(f"{stem}.png cannot be written.")
+    if store.schema is not None:
+        save_recording(store, stem.with_suffix(".rec"))
 
 
 def _messages(store: Store) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """The window: panels in docks, one timer for each rate, and the subscriptions of what can be seen."""
 
-import importlib
 import sys
 import time
 from datetime import datetime
@@ -13,68 +12,52 @@ from PySide6.QtGui import QCloseEvent, QShowEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QPushButton
 
 from engine.debugger import layout, theme
+from engine.debugger.action import ActionPanel
+from engine.debugger.answers import Answers
+from engine.debugger.body import Body
 from engine.debugger.client import Client, Then
 from engine.debugger.columns import Columns
 from engine.debugger.connection import Address
 from engine.debugger.deeds import Deeds
-from engine.debugger.edit import say_edit
 from engine.debugger.elided import Elided
 from engine.debugger.host import PanelHost
 from engine.debugger.keys import DEEDS, MENUS
+from engine.debugger.learner import LearnerPanel
 from engine.debugger.log import Log
 from engine.debugger.merge import merge
+from engine.debugger.observation import ObservationPanel
 from engine.debugger.panel import Panel
 from engine.debugger.playback import Playback
-from engine.debugger.save import save_recording
+from engine.debugger.plots import Plots
+from engine.debugger.reward import RewardPanel
+from engine.debugger.rows import Rows
+from engine.debugger.save import save_recording, save_screenshot
 from engine.debugger.schedule import Schedule
 from engine.debugger.store import Store
 from engine.debugger.timeline import Timeline
 from engine.debugger.toolbar import Toolbar
+from engine.debugger.why_panel import WhyPanel
 from engine.errors import SceneError
 
-
-# until the merge: panels of other branches, by module and class
-def _load(module: str, name: str, title_: str) -> type[Panel]:
-    try:
-        return getattr(importlib.import_module(f"engine.debugger.{module}"), name)  # type: ignore[no-any-return]
-    except Exception as error:
-        reason = str(error)
-        import traceback
-
-        traceback.print_exc()
-
-        class Missing(Panel):
-            title = title_
-
-            def __init__(self, store: Store, control: Any) -> None:
-                super().__init__(store, control)
-                from PySide6.QtWidgets import QLabel, QVBoxLayout
-
-                QVBoxLayout(self).addWidget(QLabel(f"no panel: {reason}", wordWrap=True))
-
-        return Missing
-
-
-PANELS = (
+PANELS: tuple[type[Panel], ...] = (
     Schedule,
     Timeline,
     Columns,
-    _load("why_panel", "WhyPanel", "Why"),
+    WhyPanel,
     Log,
-    _load("body", "Body", "Body"),
-    _load("rows", "Rows", "Rows"),
-    _load("reward", "RewardPanel", "Reward"),
-    _load("observation", "ObservationPanel", "Observation"),
-    _load("action", "ActionPanel", "Action"),
-    _load("learner", "LearnerPanel", "Learner"),
-    _load("plots", "Plots", "Plots"),
+    Body,
+    Rows,
+    RewardPanel,
+    ObservationPanel,
+    ActionPanel,
+    LearnerPanel,
+    Plots,
 )
 _TOOLBAR = 8.0  # refreshes per second
 _SETTLE = 30  # ms in which changes of what is wanted are gathered
 _SEEKING = 0.6  # seconds in which the run's word about what is viewed is older than ours
 _SHOWN = 8000  # ms that a sentence stays in the status line
 _SIZE = (1600, 950)
-_QUIET = ("provenance", "asset", "seek", "live")
 
 
 class Window(QMainWindow):
@@ -87,6 +70,7 @@ class Window(QMainWindow):
         self.settings = settings if settings is not None else QSettings("lockstep", "debugger")
         self.pictures = Path("screenshots")
         self.deeds = Deeds(self)
+        self._answers = Answers(self)
         self.hosts = {cls.title: self._host(cls) for cls in PANELS}
         self.tick, self.time, self.world = (self.hosts[name] for name in ("Tick", "Time", "World"))
         self.docks = {title: layout.PanelDock(host, self) for title, host in self.hosts.items() if title != "Body"}
@@ -143,9 +127,9 @@ class Window(QMainWindow):
         client.fed.connect(self._fed)
         client.ready.connect(self._want)
         client.schema_changed.connect(self._schema_changed)
-        client.answered.connect(self._answered)
+        client.answered.connect(self._answers.take)
         client.status.connect(self._status)
-        client.happened.connect(self._happened)
+        client.happened.connect(self._answers.happened)
 
     def _start_timers(self) -> None:
         """One for each rate. A frame that is late is skipped: a timer that could not fire in time fires once."""
@@ -276,39 +260,6 @@ class Window(QMainWindow):
         if isinstance(charts, list) and charts:
             self.call("Plots", "choose", [str(chart) for chart in charts])
 
-    def _answered(self, command: dict[str, Any], answer: dict[str, Any]) -> None:
-        kind, store = str(command.get("t", "")), self.store
-        if answer.get("t") != "ok":
-            text = str(answer.get("text") or answer.get("code", "refused"))
-            if answer.get("code") == "not_controller":
-                text += " Press Ctrl+T to take control."
-            if kind != "provenance" and answer.get("code") != "lost":
-                store.note("error", f"{kind}: {text}")
-                self.say(text, theme.RED)
-            return
-        if kind == "break":
-            store.breaks[int(answer.get("break", 0))] = command
-        elif kind == "unbreak":
-            store.breaks.pop(command["break"], None)
-        elif kind == "control":
-            self.client.role = str(answer.get("role", "control" if command["do"] == "take" else "observe"))
-        said = self._say_command(command, answer)
-        if kind == "set":
-            self.deeds.undoable.remember(command, answer)
-            self.say(said, theme.BLUE)
-        if kind not in _QUIET and kind:
-            store.note(kind, said, store.state.get("tick"))
-
-    def _say_command(self, command: dict[str, Any], answer: dict[str, Any]) -> str:
-        if command["t"] == "set":
-            return say_edit(command, answer, self.store)
-        if command["t"] == "break":
-            condition = f" when {command['when']}" if command["when"] else ""
-            return f"{answer.get('break')}: {command['at']}{condition}, {command['action']}"
-        where = answer.get("file") or answer.get("text") or ""
-        given = " ".join(str(v) for k, v in command.items() if k not in ("t", "id") and isinstance(v, (str, int)))
-        return f"{given} {where}".strip() or "done"
-
     def _status(self, status: str, text: str) -> None:
         self.store.note("connection", text or "connected")
         if status == "ended":
@@ -323,10 +274,6 @@ class Window(QMainWindow):
         elif status == "lost":
             self.store.breaks.clear()
         self.deeds.allow(status == "open")
-
-    def _happened(self, event: dict[str, Any]) -> None:
-        if event["kind"] in ("break", "nonfinite", "exception", "warning"):
-            self.say(f"{event['kind']}: {event['text']}", theme.AMBER if event["kind"] == "warning" else theme.RED)
 
     def _refresh_frame(self) -> None:
         self.toolbar.refresh(self.client.role, self.client.latency, self.deeds.recording)
@@ -396,17 +343,11 @@ class Window(QMainWindow):
     def screenshot(self) -> None:
         """A picture, the arrangement of panels, and the data, side by side in `pictures`."""
         stem = self.pictures / f"{self._scene or 'window'}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-        picture = self.grab()
         try:
-            self.pictures.mkdir(parents=True, exist_ok=True)
-            stem.with_suffix(".layout").write_bytes(self.saveState().data())
-            if self.store.schema is not None:
-                save_recording(self.store, stem.with_suffix(".rec"))
-        except (OSError, SceneError) as error:
-            self.say(f"The screenshot cannot be saved: {error}", theme.RED)
-            return
-        saved = picture.save(str(stem.with_suffix(".png")))
-        self.say(f"Saved {stem}.png, .layout and .rec" if saved else f"{stem}.png cannot be written", theme.TEXT)
+            save_screenshot(self, self.store, stem)
+            self.say(f"Saved {stem}.png, .layout and .rec")
+        except SceneError as error:
+            self.say(str(error), theme.RED)
 
 
 class WindowControl:
