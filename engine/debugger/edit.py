@@ -48,7 +48,8 @@ def parse_values(text: str, info: ColumnInfo, count: int, force: bool = False) -
     low, high = _RANGES.get(info.dtype, (-(2**31), 2**31 - 1) if info.dtype == "int32" else (-(2**63), 2**63 - 1))
     if not info.is_float and not all(low <= number <= high for number in numbers):
         raise SceneError(f"A value of type {info.dtype} lies between {low} and {high}.")
-    values = np.array(numbers * (count if len(numbers) == 1 else 1), _numpy_dtype(info))
+    with np.errstate(over="ignore"):  # what is too large for the type is found to be infinite below
+        values = np.array(numbers * (count if len(numbers) == 1 else 1), _numpy_dtype(info))
     if values.dtype.kind == "f" and not np.isfinite(values).all() and not force:
         raise SceneError("What is not finite spreads through everything. Tick 'also if not finite' if that is meant.")
     return values

@@ -57,6 +57,18 @@ def group_systems(schema: dict[str, Any]) -> list[Group]:
     return groups
 
 
+def share_out(seconds: np.ndarray, room: float) -> np.ndarray:
+    """Widths that fill the room in proportion to seconds, but for what would be too narrow to be seen."""
+    seconds = np.nan_to_num(seconds.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
+    if seconds.sum() <= 0.0:
+        seconds = np.ones(len(seconds))
+    least = min(_NARROWEST, room / (2 * len(seconds)))
+    widths: np.ndarray = np.maximum(seconds / seconds.sum() * room, least)
+    spare = widths - least
+    widths -= (widths.sum() - room) * spare / max(float(spare.sum()), 1e-9)
+    return widths
+
+
 class Strip(QWidget):
     """The bar itself: painted, not made of widgets."""
 
@@ -91,9 +103,8 @@ class Strip(QWidget):
         """What each system takes; equal parts as long as nothing was measured."""
         timing = self.store.timing
         if timing and len(timing["seconds"]) == len(self.store.systems):
-            measured: np.ndarray = np.nan_to_num(timing["seconds"], nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
-            if measured.sum() > 0.0:
-                return measured
+            measured: np.ndarray = np.nan_to_num(timing["seconds"], posinf=0.0, neginf=0.0)
+            return measured
         return np.ones(len(self.store.systems), np.float32)
 
     def arrange(self) -> None:
@@ -101,14 +112,7 @@ class Strip(QWidget):
         if not self.segments:
             return
         seconds = self.seconds()[[segment.system for segment in self.segments]]
-        room = float(self.width() - 1)
-        share = seconds / max(float(seconds.sum()), 1e-12)
-        least = min(_NARROWEST, room / (2 * len(self.segments)))
-        widths = np.maximum(share * room, least)
-        over = widths.sum() - room
-        wide = widths > least
-        if over > 0.0 and wide.any():
-            widths[wide] -= over * (widths[wide] - least) / max(float((widths[wide] - least).sum()), 1e-9)
+        widths = share_out(seconds, self.width() - 1.0)
         left = 0.0
         for segment, width in zip(self.segments, widths, strict=True):
             segment.left, segment.width = left, float(width)
