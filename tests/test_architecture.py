@@ -32,10 +32,10 @@ ONLY_HERE = {
         "benchmarks/",
         "tests/",
     ),
-    "PySide6": ("engine/debugger/",),
-    "PyQt6": ("engine/debugger/",),
-    "PyQt5": ("engine/debugger/",),
-    "pyqtgraph": ("engine/debugger/",),
+    "PySide6": ("engine/debugger/", "tests/debugger/"),
+    "PyQt6": ("engine/debugger/", "tests/debugger/"),
+    "PyQt5": ("engine/debugger/", "tests/debugger/"),
+    "pyqtgraph": ("engine/debugger/", "tests/debugger/"),
     "pickle": ("systems/array_pickle.py", "tests/"),
     "av": ("systems/film.py", "tests/"),
     "PIL": ("systems/film.py", "systems/painter.py", "benchmarks/", "tests/"),
@@ -53,7 +53,12 @@ LAZY = {
     "mujoco_warp",
     "warp",
 }
-MAY_BE_EAGER = ("engine/panel.py", "benchmarks/", "tests/")  # the panel is what a person without a window looks at
+MAY_BE_EAGER = (
+    "engine/panel.py",
+    "engine/debugger/",
+    "benchmarks/",
+    "tests/",
+)  # the panel is what a person without a window looks at
 
 
 def sources(*packages: str) -> list[Path]:

@@ -1,0 +1,62 @@
+"""Log: events, answers to commands, interventions."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from PySide6.QtGui import QTextCharFormat, QTextCursor
+from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout
+
+from engine.debugger import theme
+from engine.debugger.panel import Control, Panel
+from engine.debugger.store import Store
+
+_LINES = 2000
+_COLOURS = {
+    "nonfinite": theme.RED,
+    "exception": theme.RED,
+    "error": theme.RED,
+    "warning": theme.AMBER,
+    "break": theme.AMBER,
+    "control": theme.AMBER,
+    "edit": theme.BLUE,
+    "reset": theme.DIM,
+    "iteration": theme.DIM,
+}
+
+
+class Log(Panel):
+    """Lines, newest last; scrolled along as long as the last one is in view."""
+
+    title: ClassVar[str] = "Log"
+    rate: ClassVar[float] = 5.0
+
+    def __init__(self, store: Store, control: Control) -> None:
+        super().__init__(store, control)
+        self.text = QPlainTextEdit(readOnly=True)
+        self.text.setMaximumBlockCount(_LINES)
+        self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(2, 2, 2, 2)
+        layout.addWidget(self.text)
+        self._read = store.noted - len(store.notes)
+
+    def refresh(self) -> None:
+        """Write what has been noted since."""
+        fresh = self.store.noted - self._read
+        if not fresh:
+            return
+        self._read = self.store.noted
+        bar = self.text.verticalScrollBar()
+        follow = bar.value() >= bar.maximum() - 2
+        cursor = QTextCursor(self.text.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        for when, kind, tick, text in list(self.store.notes)[-fresh:]:
+            look = QTextCharFormat()
+            look.setForeground(theme.brush(_COLOURS.get(kind, theme.TEXT)))
+            clock = datetime.fromtimestamp(when).strftime("%H:%M:%S")
+            place = "" if tick is None else f"tick {tick}  "
+            cursor.insertText(
+                ("" if self.text.document().isEmpty() else "\n") + f"{clock}  {place}{kind}: {text}", look
+            )
+        if follow:
+            bar.setValue(bar.maximum())

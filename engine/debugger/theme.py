@@ -1,0 +1,172 @@
+"""How the window looks: Fusion, dark, dense, one font. Red is wrong, amber asks for attention or is not live, blue is
+reference and links, white is the selected row, green is good; colour is never the only sign."""
+
+import math
+from functools import cache
+
+import pyqtgraph as pg
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QBrush, QColor, QFont, QIcon, QPainter, QPalette, QPen, QPixmap, QPolygonF
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
+
+BACKGROUND = "#0e0f12"
+PANEL = "#16181d"
+RAISED = "#22262e"
+LINE = "#3a3f4a"
+TEXT = "#d7dae0"
+DIM = "#8a919e"
+WHITE = "#f4f6fa"
+RED = "#ff5c5c"
+AMBER = "#f0b429"
+BLUE = "#5aa9f8"
+FILL = "#2d6cb5"
+GREEN = "#58c26f"
+VIOLET = "#8265d0"
+SELECTION = "#1d4f80"
+SERIES = (WHITE, BLUE, AMBER, GREEN, VIOLET, RED, "#4cc9c0", "#e08bd0", "#b9c26a", "#c98a5a")
+"""Colours of several things side by side that have no meaning of their own."""
+PHASES = {"ACT": VIOLET, "TORQUE": FILL, "STEP": FILL, "LEARN": "#4a5a86"}
+"""Colours of phases that are worth recognising; the others are grey."""
+FAMILY, POINTS = "DejaVu Sans", 9
+
+_STYLE = f"""
+QToolTip {{ color: {TEXT}; background: {RAISED}; border: 1px solid {LINE}; }}
+QMainWindow::separator {{ background: {BACKGROUND}; width: 5px; height: 5px; }}
+QDockWidget {{ color: {TEXT}; }}
+QDockWidget::title {{ background: {PANEL}; padding: 3px 4px; }}
+QToolBar {{ background: {PANEL}; border: none; spacing: 4px; }}
+QStatusBar {{ background: {PANEL}; }}
+QStatusBar::item {{ border: none; }}
+QTreeView, QTableView, QPlainTextEdit {{ background: {BACKGROUND}; border: none; }}
+QHeaderView::section {{ background: {RAISED}; color: {TEXT}; border: none; border-right: 1px solid {LINE}; padding: 1px 3px; }}
+QLineEdit {{ background: {BACKGROUND}; border: 1px solid {LINE}; border-radius: 2px; padding: 1px 3px; }}
+QLineEdit:focus {{ border: 1px solid {BLUE}; }}
+QTabBar::tab {{ background: {PANEL}; color: {DIM}; padding: 3px 8px; border: none; border-top: 2px solid transparent; }}
+QTabBar::tab:selected {{ background: {RAISED}; color: {TEXT}; border-top: 2px solid {BLUE}; }}
+QTabBar::tab:hover {{ color: {TEXT}; }}
+"""
+
+
+def font(points: float = POINTS, bold: bool = False) -> QFont:
+    """The window's font."""
+    made = QFont(FAMILY)
+    made.setPointSizeF(points)
+    made.setBold(bold)
+    return made
+
+
+def apply(app: QApplication) -> None:
+    """Style, palette and font of the application, and the defaults of plots: no antialiasing, no OpenGL."""
+    app.setStyle("Fusion")
+    app.setFont(font())
+    palette = QPalette()
+    role = QPalette.ColorRole
+    for which, colour in {
+        role.Window: PANEL,
+        role.WindowText: TEXT,
+        role.Base: BACKGROUND,
+        role.AlternateBase: PANEL,
+        role.ToolTipBase: RAISED,
+        role.ToolTipText: TEXT,
+        role.Text: TEXT,
+        role.PlaceholderText: DIM,
+        role.Button: RAISED,
+        role.ButtonText: TEXT,
+        role.BrightText: RED,
+        role.Link: BLUE,
+        role.Highlight: SELECTION,
+        role.HighlightedText: WHITE,
+        role.Mid: LINE,
+        role.Dark: BACKGROUND,
+        role.Light: LINE,
+    }.items():
+        palette.setColor(which, QColor(colour))
+    for which in (role.Text, role.WindowText, role.ButtonText):
+        palette.setColor(QPalette.ColorGroup.Disabled, which, QColor(LINE).lighter(130))
+    app.setPalette(palette)
+    app.setStyleSheet(_STYLE)
+    pg.setConfigOptions(antialias=False, useOpenGL=False, background=BACKGROUND, foreground=DIM)
+
+
+@cache
+def colour(name: str, alpha: int = 255) -> QColor:
+    """A colour by its text, with an opacity of 0 to 255."""
+    made = QColor(name)
+    made.setAlpha(alpha)
+    return made
+
+
+@cache
+def pen(name: str, dashed: bool = False, alpha: int = 255) -> QPen:
+    """A line one pixel wide: wider ones are four times slower to draw."""
+    made = QPen(colour(name, alpha))
+    made.setWidth(1)
+    made.setCosmetic(True)
+    if dashed:
+        made.setStyle(Qt.PenStyle.DashLine)
+    return made
+
+
+@cache
+def brush(name: str, alpha: int = 255) -> QBrush:
+    """A plain fill."""
+    return QBrush(colour(name, alpha))
+
+
+def set_text(label: QLabel, text: str) -> None:
+    """Change a label only where that changes something: laying text out is what costs."""
+    if label.text() != text:
+        label.setText(text)
+
+
+def set_colour(widget: QWidget, name: str) -> None:
+    """Change the colour of a widget's text only where that changes something."""
+    role = widget.foregroundRole()
+    if widget.palette().color(role) != colour(name):
+        palette = widget.palette()
+        palette.setColor(role, colour(name))
+        widget.setPalette(palette)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number in few characters: '0.118', '-12.5', '1.2e+06', 'NaN', '∞'."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    size = abs(value)
+    if size == 0.0:
+        return "0"
+    if size >= 10.0 ** (digits + 2) or size < 10.0**-digits:
+        return f"{value:.{max(1, digits - 2)}e}"
+    return f"{value:.{min(digits, max(0, digits - 1 - math.floor(math.log10(size))))}f}"
+
+
+_SHAPES: dict[str, list[list[tuple[float, float]]]] = {
+    "run": [[(4, 2), (13, 8), (4, 14)]],
+    "pause": [[(3, 2), (7, 2), (7, 14), (3, 14)], [(9, 2), (13, 2), (13, 14), (9, 14)]],
+    "step_system": [[(1, 3), (7, 8), (1, 13)], [(7, 3), (13, 8), (7, 13)]],
+    "step_tick": [[(2, 3), (9, 8), (2, 13)], [(10, 3), (13, 3), (13, 13), (10, 13)]],
+    "break": [[(8, 2), (15, 14), (1, 14)]],
+    "live": [[(2, 3), (8, 8), (2, 13)], [(8, 3), (14, 8), (8, 13)]],
+}
+
+
+@cache
+def icon(name: str, tint: str = TEXT) -> QIcon:
+    """A drawn icon: run, pause, step_system, step_tick, break, live or record (a disc)."""
+    made = QIcon()
+    for mode, shade in ((QIcon.Mode.Normal, tint), (QIcon.Mode.Disabled, LINE)):
+        pixmap = QPixmap(16, 16)
+        pixmap.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(pixmap)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(shade))
+        if name == "record":
+            painter.drawEllipse(QRectF(3, 3, 10, 10))
+        for polygon in _SHAPES.get(name, []):
+            painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in polygon]))
+        painter.end()
+        made.addPixmap(pixmap, mode)
+    return made

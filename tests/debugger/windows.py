@@ -1,0 +1,93 @@
+"""A window attached to a scripted run, for tests of the frame around the panels."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QApplication
+
+from engine.debugger import theme
+from engine.debugger.client import Client
+from engine.debugger.connection import Address
+from engine.debugger.store import Store
+from engine.debugger.window import Window
+from tests.debugger.scripted import ScriptedServer
+from tests.debugger.scripted_run import ScriptedRun
+
+
+@attrs.define(eq=False)
+class Attached:
+    """A window, and the run that it looks at."""
+
+    server: ScriptedServer
+    store: Store
+    client: Client
+    window: Window
+    wait: Callable[..., None]
+    sequence: int = 0
+
+    def flow(self, ticks: int = 30) -> None:
+        """Let ticks pass, and what they bring arrive. Subscriptions take turns, as two frames at a time are all that is sent."""
+        for number in range(ticks):
+            with self.server._lock:
+                for peer in self.server.peers:
+                    ids = list(peer.subs)
+                    turn = 3 * number % max(1, len(ids))
+                    peer.subs = {each: peer.subs[each] for each in ids[turn:] + ids[:turn]}
+            self.server.advance()
+            self.settle(3)
+
+    def settle(self, times: int = 20) -> None:
+        """Let the window do what it has to."""
+        for _ in range(times):
+            QApplication.processEvents()
+
+    def say_state(self) -> None:
+        """Send `state`, and wait until the window has it."""
+        seen = self.store.seen["state"]
+        self.server._all(self.server.state())
+        self.wait(lambda: self.store.seen["state"] > seen)
+
+    def refresh(self) -> None:
+        """Redraw every panel that is shown now, instead of when its timer says so."""
+        for host in self.window.hosts.values():
+            host.refresh()
+        self.window._refresh_frame()
+
+    def last(self, kind: str) -> dict[str, Any]:
+        """The latest message of a type that the run got."""
+        return self.server.wait(kind)
+
+
+@contextmanager
+def attached(
+    qtbot: Any, rows: int = 64, size: tuple[int, int] = (1600, 950), settings: Path | None = None, role: str = "control"
+) -> Iterator[Attached]:
+    """Open a window on a scripted run and wait for the schema."""
+    theme.apply(QApplication.instance())
+    with tempfile.TemporaryDirectory(prefix="dbg") as folder:
+        path = Path(folder)
+        with ScriptedServer(path / "r.sock", ScriptedRun(rows=rows)) as server:
+            store = Store()
+            client = Client(store, Address(path=str(path / "r.sock")), role)
+            window = Window(
+                store, client, QSettings(str(settings or path / "settings.ini"), QSettings.Format.IniFormat)
+            )
+            window.pictures = path / "pictures"
+            window.resize(*size)
+            window.show()
+            client.start()
+            try:
+                qtbot.waitUntil(lambda: store.schema is not None and bool(store.state), timeout=5000)
+                made = Attached(server, store, client, window, lambda check: qtbot.waitUntil(check, timeout=5000))
+                server.wait("sub")
+                made.settle()
+                yield made
+            finally:
+                window.close()
+                window.deleteLater()
+                QApplication.processEvents()
