@@ -173,6 +173,10 @@ class Gatherer:
         """By label: the collected samples of all rows."""
         return {label: np.concatenate([v for _, v in kept]) for label, kept in self._terms.items() if kept}
 
+    def latest_terms(self) -> list[tuple[int, deque[tuple[int, np.ndarray]]]]:
+        """By label: what was collected, to tell whether there is news."""
+        return [(label, kept) for label, kept in self._terms.items() if kept]
+
     def observations(self) -> dict[int, Stretch]:
         """By row: the collected observations; a break where the episode is another one."""
         return {row: _glances(kept) for row, kept in self._seen.items() if kept}

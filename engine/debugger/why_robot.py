@@ -22,7 +22,7 @@ FEWEST_SAMPLES = 100  # of observations and actions
 FEWEST_PAIRS = 50  # consecutive samples of one episode
 FEWEST_TICKS = 200  # of motors
 FEWEST_WINDOWS = 3  # of joint velocity
-FEWEST_EARNINGS = 200  # samples of a reward term
+FEWEST_EARNINGS = 100  # samples of a reward term
 COMMANDS = ("command", "reference", "target", "goal", "phase")  # in names of terms that say what is wanted
 
 
@@ -217,13 +217,13 @@ def jitter(evidence: Evidence) -> list[Finding]:
     finite = share[np.isfinite(share)]
     middle = float(np.median(finite)) if len(finite) else 0.0
     typical = float(np.nanmedian(size))
-    if middle > 0.5 and typical > 0.3:
+    if middle > 0.5 and typical > 1.0:
         text = f"whole body chatters: {percent(middle)} of joint-velocity power is above 8 Hz"
         return [Finding("attention", text, "Action", 0.6)]
     stand_out = [
         i
         for i in np.argsort(-np.nan_to_num(size))
-        if share[i] > max(0.4, middle + 0.25) and size[i] > max(0.3, 2 * typical)
+        if share[i] > max(0.4, middle + 0.25) and size[i] > max(0.5, 2 * typical)
     ]
     found = []
     for i in stand_out[:3]:
