@@ -3,12 +3,11 @@
 from typing import ClassVar
 
 import numpy as np
-from PySide6.QtWidgets import QLabel
 
 from engine.debugger import theme
 from engine.debugger.declared import Declared, short
-from engine.debugger.drawing import Bar, BarList, nice, scrolled, stacked
-from engine.debugger.evidence import CLOSE, Evidence, gatherer, stretches, vitals
+from engine.debugger.drawing import Bar, BarList, Line, nice, scrolled, stacked
+from engine.debugger.evidence import Evidence, gatherer, stretches, vitals
 from engine.debugger.finding import percent
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.signs import Joints, joint_signs, saturation
@@ -17,9 +16,9 @@ from engine.debugger.wanted import action_subs, vitals_subs
 from engine.debugger.why_robot import torque_use
 
 EVERY = 10  # refreshes between statistics
-HEADINGS = ("noise", "rate", "clip", "torque", "limit")
+HEADINGS = ("limit", "torque", "noise", "clip", "rate")
 LEGEND = (
-    "bar: selected row · white: mean ± deviation of watched rows · noise: exploration · rate: change per tick · "
+    "bar: selected row · mark: mean ± deviation of watched rows · noise: exploration · rate: change per tick · "
     "clip: share of ticks at the action limit · torque: median share of its limit · limit: share of ticks at it"
 )
 
@@ -32,8 +31,8 @@ class ActionPanel(Panel):
 
     def __init__(self, store: Store, control: Control) -> None:
         super().__init__(store, control)
-        self.head = QLabel("waiting for a run")
-        self.head.setToolTip(LEGEND.replace(" · ", "\n"))
+        self.head = Line("waiting for a run")
+        self.head.note = LEGEND.replace(" · ", "\n")
         self.bars = BarList(HEADINGS)
         box = stacked(self)
         box.addWidget(self.head)
@@ -104,23 +103,22 @@ class ActionPanel(Panel):
         column, joints = known.roles["action"], self._joints
         limit = known.number("act.limit", "clip_action.limit")
         sizes = [0.0, *np.abs(row[np.isfinite(row)])]
+        tip = LEGEND.replace(" · ", "\n")
         bars, wrong = [], 0
         for i, label in enumerate(column.labels):
             mean = float(joints.mean[i]) if joints is not None else None
             spread = float(joints.spread[i]) if joints is not None else 0.0
             sizes += [abs(mean) + spread] if mean is not None and np.isfinite(mean + spread) else []
-            value = float(row[i]) if here else 0.0
+            value = float(row[i]) if here else None
             bad = self._share[i] > 0.15 or (joints is not None and joints.at_clip[i] > 0.2) or self._noise[i] < 0.05
             wrong += bool(bad)
             texts = self._texts(i, joints, limit)
-            colour = theme.AMBER if bad else theme.BLUE
-            bars.append(
-                Bar(short(label), value, mean, spread, texts, colour, f"{label}\n{LEGEND.replace(' · ', chr(10))}")
-            )
+            colours = (theme.AMBER, theme.AMBER) if bad else (theme.BLUE, theme.TEXT)
+            bars.append(Bar(short(label), value, mean, spread, texts, *colours, f"{label}\n{tip}"))
         reach = nice(max(sizes))
         self.bars.show_bars(bars, -reach, reach)
         samples = joints.samples if joints is not None else 0
-        text = f"{column.width} joints · {samples} samples of up to {CLOSE} rows"
+        text = f"{column.width} joints · {samples} samples"
         text += f" · action limit ±{theme.number(limit)}" if limit else " · no action limit"
         text += f" · {wrong} amber: at a limit, or without exploration" if wrong else ""
         theme.set_text(self.head, text if here else f"{text} · no data of row {self.store.selected} yet")
@@ -130,9 +128,9 @@ class ActionPanel(Panel):
             return "–" if np.isnan(value) else percent(value) if share else theme.number(value, 2)
 
         return (
-            said(float(self._noise[i])),
-            said(float(joints.rate[i])) if joints is not None else "–",
-            said(float(joints.at_clip[i]), True) if joints is not None and limit else "–",
-            said(float(self._use[i]), True),
             said(float(self._share[i]), True),
+            said(float(self._use[i]), True),
+            said(float(self._noise[i])),
+            said(float(joints.at_clip[i]), True) if joints is not None and limit else "–",
+            said(float(joints.rate[i])) if joints is not None else "–",
         )

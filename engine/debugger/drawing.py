@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import attrs
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter, QPaintEvent, QPolygonF
-from PySide6.QtWidgets import QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from engine.debugger import theme
 
@@ -23,9 +23,11 @@ def nice(value: float) -> float:
     return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if value <= step * power * (1 + 1e-9))
 
 
-def elided(metrics: QFontMetricsF, text: str, width: float) -> str:
-    """The text, cut in the middle where it is too wide."""
-    return metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, max(0.0, width))
+def elided(
+    metrics: QFontMetricsF, text: str, width: float, mode: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle
+) -> str:
+    """The text, cut where it is too wide; in the middle by default."""
+    return metrics.elidedText(text, mode, max(0.0, width))
 
 
 def scrolled(inner: QWidget) -> QScrollArea:
@@ -45,21 +47,55 @@ def stacked(widget: QWidget) -> QVBoxLayout:
     return box
 
 
+class Line(QLabel):
+    """A line of text that is cut off with dots where it is too long; the tooltip has all of it."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.note = ""  # more for the tooltip
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Hardly any width."""
+        return QSize(40, super().minimumSizeHint().height())
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As narrow as it gets."""
+        return self.minimumSizeHint()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw."""
+        painter = QPainter(self)
+        text = elided(QFontMetricsF(self.font()), self.text(), self.width() - GAP, Qt.TextElideMode.ElideRight)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        painter.drawText(QRectF(4, 0, self.width() - 4, self.height()), Qt.AlignmentFlag.AlignVCenter, text)
+        painter.end()
+
+    def event(self, event: QEvent) -> bool:
+        """Put the whole text in the tooltip when it is asked for."""
+        if event.type() == QEvent.Type.ToolTip:
+            self.setToolTip(f"{self.text()}\n{self.note}".strip())
+        return bool(super().event(event))
+
+
 @attrs.frozen
 class Bar:
-    """One line of a BarList. A value that is not finite is written out instead of drawn."""
+    """One line of a BarList. A value that is not finite is written out instead of drawn; None leaves it out."""
 
     name: str
-    value: float
+    value: float | None
     mark: float | None = None  # a white tick, such as a mean
     spread: float = 0.0  # half the length of a thin line about the mark
     texts: tuple[str, ...] = ()
     colour: str = theme.BLUE
+    shade: str = theme.TEXT  # of the name
     tip: str = ""
 
 
 class BarList(QWidget):
-    """Horizontal bars from 0, one line each, with names on the left and short texts on the right."""
+    """Horizontal bars from 0, one line each, with names on the left and short texts on the right.
+
+    Texts whose heading comes later are left out first where the widget is narrow.
+    """
 
     picked = Signal(int)
     opened = Signal(int)
@@ -72,12 +108,14 @@ class BarList(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMouseTracking(True)
 
-    def show_bars(self, bars: Sequence[Bar], low: float, high: float, chosen: int = -1) -> None:
+    def show_bars(
+        self, bars: Sequence[Bar], low: float, high: float, chosen: int = -1, title: str | None = None
+    ) -> None:
         """Draw other bars over the range `low` to `high`; nothing is done where nothing changed."""
-        fresh = (tuple(bars), low, high, chosen)
-        if fresh != (self.bars, self.low, self.high, self.chosen):
+        fresh = (tuple(bars), low, high, chosen, self.title if title is None else title)
+        if fresh != (self.bars, self.low, self.high, self.chosen, self.title):
             grown = len(bars) != len(self.bars)
-            self.bars, self.low, self.high, self.chosen = fresh
+            self.bars, self.low, self.high, self.chosen, self.title = fresh
             if grown:
                 self.setMinimumHeight(self.minimumSizeHint().height())
             self.update()
@@ -120,6 +158,8 @@ class BarList(QWidget):
             max(metrics.horizontalAdvance(t) for t in (heading, *(b.texts[i] for b in self.bars if i < len(b.texts))))
             for i, heading in enumerate(self.headings)
         ]
+        while columns and sum(c + 2 * GAP for c in columns) > 0.42 * self.width():
+            columns.pop()
         right = self.width() - sum(c + 2 * GAP for c in columns)
         left = min(max((metrics.horizontalAdvance(b.name) for b in self.bars), default=0.0), 0.4 * right) + 2 * GAP
         if self.title:
@@ -127,8 +167,12 @@ class BarList(QWidget):
             text = elided(metrics, self.title, self.width() - 2 * GAP)
             painter.drawText(QRectF(0, 0, self.width(), 16), Qt.AlignmentFlag.AlignCenter, text)
         painter.setPen(theme.pen(theme.DIM))
+        if self.bars and self.headings:
+            scale = QRectF(left, self._top() - 15, right - GAP - left, 15)
+            painter.drawText(scale, Qt.AlignmentFlag.AlignLeft, theme.number(self.low))
+            painter.drawText(scale, Qt.AlignmentFlag.AlignRight, theme.number(self.high))
         x = float(right)
-        for heading, width in zip(self.headings, columns, strict=True):
+        for heading, width in zip(self.headings, columns, strict=False):
             box = QRectF(x, self._top() - 15, width + GAP, 15)
             painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, heading)
             x += width + 2 * GAP
@@ -150,7 +194,7 @@ class BarList(QWidget):
         top = self._top() + i * line
         if i == self.chosen:
             painter.fillRect(QRectF(0, top, self.width(), line), theme.brush(theme.SELECTION, 120))
-        painter.setPen(theme.pen(theme.TEXT))
+        painter.setPen(theme.pen(bar.shade))
         name = elided(metrics, bar.name, left - 2 * GAP)
         painter.drawText(QRectF(0, top, left - GAP, line), Qt.AlignmentFlag.AlignRight | middle, name)
         span = (self.high - self.low) or 1.0
@@ -158,7 +202,9 @@ class BarList(QWidget):
         def at(value: float) -> float:
             return left + (right - GAP - left) * min(1.0, max(0.0, (value - self.low) / span))
 
-        if math.isfinite(bar.value):
+        if bar.value is None:
+            pass
+        elif math.isfinite(bar.value):
             a, b = sorted((at(0.0), at(bar.value)))
             painter.fillRect(QRectF(a, top + 0.2 * line, max(1.0, b - a), 0.6 * line), theme.brush(bar.colour))
         else:
@@ -167,11 +213,12 @@ class BarList(QWidget):
         painter.setPen(theme.pen(theme.LINE))
         painter.drawLine(QPointF(at(0.0), top), QPointF(at(0.0), top + line))
         if bar.mark is not None and math.isfinite(bar.mark):
-            painter.setPen(theme.pen(theme.WHITE))
-            painter.drawLine(QPointF(at(bar.mark), top + 2), QPointF(at(bar.mark), top + line - 2))
             if bar.spread > 0 and math.isfinite(bar.spread):
                 y = top + line / 2
+                painter.setPen(theme.pen(theme.DIM))
                 painter.drawLine(QPointF(at(bar.mark - bar.spread), y), QPointF(at(bar.mark + bar.spread), y))
+            painter.setPen(theme.pen(theme.WHITE))
+            painter.drawLine(QPointF(at(bar.mark), top + 2), QPointF(at(bar.mark), top + line - 2))
         painter.setPen(theme.pen(theme.TEXT))
         x = right
         for text, width in zip(bar.texts, columns, strict=False):
@@ -248,9 +295,9 @@ class Histogram(QWidget):
 class Chart(QWidget):
     """One number over iterations, its usual band shaded, its last value and a word for it."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, log: bool = False) -> None:
         super().__init__()
-        self.title, self.word, self.shade = title, "", theme.DIM
+        self.title, self.word, self.shade, self.log = title, "", theme.DIM, log
         self.xs = self.ys = np.zeros(0)
         self.band: tuple[float, float] | None = None
         self.setMinimumSize(130, 64)
@@ -280,22 +327,27 @@ class Chart(QWidget):
             self._draw(painter, metrics, good)
         painter.end()
 
+    def _range(self, ys: np.ndarray) -> tuple[float, float]:
+        """From the lowest to the highest of values and band."""
+        values = [float(ys.min()), float(ys.max()), *(self.band or ())]
+        low, high = (f(v for v in values if math.isfinite(v)) for f in (min, max))
+        room = 0.05 * (high - low) or 0.05 * (abs(high) or 1.0)
+        return (low, high) if high > low else (low - room, high + room)
+
     def _draw(self, painter: QPainter, metrics: QFontMetricsF, good: np.ndarray) -> None:
-        low, high = float(self.ys[good].min()), float(self.ys[good].max())
-        if self.band is not None:
-            low = min(low, self.band[0]) if math.isfinite(self.band[0]) else low
-            high = max(high, self.band[1]) if math.isfinite(self.band[1]) else high
-        room = 0.05 * (high - low) or max(abs(high), 1.0) * 0.05
-        low, high = low - room, high + room
+        low, high = self._range(self.ys[good])
+        log = self.log and low > 0
         labels = [theme.number(high), theme.number(low)]
         left = max(metrics.horizontalAdvance(t) for t in labels) + 2 * GAP
-        top, bottom, right = 20.0, self.height() - 6.0, self.width() - GAP
+        top, bottom, right = 21.0, self.height() - 7.0, self.width() - GAP
+        base, span = (math.log(low), math.log(high / low)) if log else (low, high - low)
 
         def y(value: float) -> float:
-            return bottom - (bottom - top) * (min(high, max(low, value)) - low) / (high - low)
+            inside = min(high, max(low, value))
+            return bottom - (bottom - top) * ((math.log(inside) if log else inside) - base) / span
 
         painter.setPen(theme.pen(theme.DIM))
-        box = QRectF(0, top - 4, left - GAP, bottom - top + 8)
+        box = QRectF(0, top - 6, left - GAP, bottom - top + 12)
         painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop, labels[0])
         painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignBottom, labels[1])
         if self.band is not None:

@@ -21,7 +21,8 @@ CLOSE = 8  # rows, for all channels of an observation
 FEW = 4  # rows, for all joints each tick
 KEPT = 1500  # ticks of a row
 GLANCES = 400  # samples of a row's observation
-FRAMES = 24  # frames of all rows that are kept of a reward term
+FRAMES = 24  # frames of all rows that are kept of a reward term, or as many as make
+EARNINGS = 20_000  # samples
 MOST_TERMS = 24
 ITERATIONS = 400
 STANDING = 10.0  # N on a foot, where contact is not a column
@@ -138,9 +139,10 @@ class Gatherer:
         """Take the latest frames and observations; cheap, for every refresh. Nothing while an old tick is in view."""
         known = self.know(store.schema)
         terms, seen = known.roles.get("reward_terms"), known.roles.get("observation")
+        most = max(2, min(FRAMES, EARNINGS // max(1, terms.rows))) if terms else 1
         for label in range(min(MOST_TERMS, terms.width) if terms else 0):
             frame = store.frame(terms.id, label) if terms else None
-            kept = self._terms.setdefault(label, deque(maxlen=FRAMES))
+            kept = self._terms.setdefault(label, deque(maxlen=most))
             if frame is not None and (not kept or kept[-1][0] != frame[0]):
                 kept.append((frame[0], np.asarray(frame[1])))
         if store.cursor is None and seen is not None:

@@ -4,11 +4,11 @@ from typing import ClassVar
 
 import attrs
 import numpy as np
-from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 
 from engine.debugger import theme
 from engine.debugger.declared import Declared
-from engine.debugger.drawing import Chart, scrolled, stacked
+from engine.debugger.drawing import Chart, Line, scrolled, stacked
 from engine.debugger.evidence import gatherer, learner
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.store import Store
@@ -25,17 +25,18 @@ class Usual:
     title: str
     low: float | None = None
     high: float | None = None
+    log: bool = False
 
 
 FIXED = (
     Usual("reward/per_step", "reward of a tick"),
     Usual("episode/length", "episode length"),
     Usual("learn/explained_variance", "explained variance", 0.5, 1.0),
-    Usual("learn/kl", "KL divergence"),
+    Usual("learn/kl", "KL divergence", log=True),
     Usual("learn/clip_fraction", "clip share", 0.02, 0.3),
     Usual("learn/entropy", "entropy"),
     Usual("learn/action_std", "action deviation", 0.05, 1.5),
-    Usual("learn/learning_rate", "learning rate"),
+    Usual("learn/learning_rate", "learning rate", log=True),
     Usual("learn/gradient_norm", "gradient norm", 0.0, 100.0),
     Usual("learn/value_loss", "value loss"),
     Usual("learn/surrogate_loss", "surrogate loss"),
@@ -76,8 +77,8 @@ class LearnerPanel(Panel):
 
     def __init__(self, store: Store, control: Control) -> None:
         super().__init__(store, control)
-        self.head = QLabel("waiting for the first iteration")
-        self.charts = {each.name: Chart(each.title) for each in FIXED}
+        self.head = Line("waiting for the first iteration")
+        self.charts = {each.name: Chart(each.title, each.log) for each in FIXED}
         self._inner = QWidget()
         self._grid = QGridLayout(self._inner)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -125,7 +126,6 @@ class LearnerPanel(Panel):
         text += f"outside the usual band: {', '.join(out)}" if out else "all within their usual bands"
         text += f" · not reported: {', '.join(missing)}" if missing else ""
         theme.set_text(self.head, text)
-        self.head.setToolTip(text)
 
     def _place(self, names: tuple[str, ...]) -> None:
         across = max(1, self.width() // CHART)

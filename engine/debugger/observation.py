@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QWidget
 
 from engine.debugger import theme
 from engine.debugger.declared import Column, Declared, groups
-from engine.debugger.drawing import GAP, elided, nice, stacked
+from engine.debugger.drawing import GAP, Line, elided, nice, stacked
 from engine.debugger.evidence import gatherer
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.signs import Channels, channel_signs
@@ -150,7 +150,8 @@ class ObservationPanel(Panel):
 
     def __init__(self, store: Store, control: Control) -> None:
         super().__init__(store, control)
-        self.head = QLabel("waiting for a run")
+        self.head = Line("waiting for a run")
+        self.head.note = "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\nwhite the selected row; green below: how often a value is new"
         self.strip = Strip()
         self.table = table(("channel", "name", "sign", "figure"))
         box = stacked(self)

@@ -3,7 +3,8 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from PySide6.QtWidgets import QHBoxLayout
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QBoxLayout
 
 from engine.debugger import theme
 from engine.debugger.declared import Declared, RewardTerm
@@ -16,6 +17,8 @@ from engine.debugger.store import Store
 from engine.debugger.wanted import reward_subs
 
 BINS = 40
+EVERY = 5  # refreshes between statistics of all rows
+WIDE, TALL = 560, 320  # px from which the histogram is beside or below the bars
 
 
 class RewardPanel(Panel):
@@ -26,12 +29,13 @@ class RewardPanel(Panel):
 
     def __init__(self, store: Store, control: Control) -> None:
         super().__init__(store, control)
-        self.bars = BarList(("share", "spread", "sign"), "terms of a tick: bar row, mark mean of all rows")
+        self.bars = BarList(("sign", "share", "spread"), "terms of a tick: bar row, mark mean of all rows")
         self.histogram = Histogram()
+        self._count = 0
         self.chosen: int | None = None  # None: the term most in need of a look
         self._statistics: tuple[Any, dict[int, TermSigns], dict[int, str]] = (None, {}, {})
         scroll = scrolled(self.bars)
-        self._box = QHBoxLayout(self)
+        self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.setSpacing(2)
         self._box.addWidget(scroll, 3)
@@ -46,6 +50,15 @@ class RewardPanel(Panel):
         wanted = [known.roles[role] for role in ("reward_terms", "reward_total") if role in known.roles]
         own = [Sub("values", tuple((c.id, None) for c in wanted), "selected", 10.0)] if wanted else []
         return own + reward_subs(known)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """The histogram beside the bars, below them, or not at all where there is no room."""
+        super().resizeEvent(event)
+        beside = self.width() >= WIDE
+        way = QBoxLayout.Direction.LeftToRight if beside else QBoxLayout.Direction.TopToBottom
+        if self._box.direction() != way:
+            self._box.setDirection(way)
+        self.histogram.setVisible(beside or self.height() >= TALL)
 
     def schema_changed(self) -> None:
         """Other terms."""
@@ -70,11 +83,13 @@ class RewardPanel(Panel):
         known = data.declared
         column = known.roles.get("reward_terms")
         if column is None:
-            self.bars.title = "the run names no column of reward terms" if self.store.schema else "waiting for a run"
-            self.bars.show_bars((), 0.0, 1.0)
+            text = "the run names no column of reward terms" if self.store.schema else "waiting for a run"
+            self.bars.show_bars((), 0.0, 1.0, title=text)
+            self.histogram.show_counts(np.zeros(0), 0.0, 1.0, title="")
             return
         fresh = tuple((label, len(kept), kept[-1][0]) for label, kept in data.latest_terms())
-        if fresh != self._statistics[0]:
+        self._count += 1
+        if fresh != self._statistics[0] and (self._count % EVERY == 0 or self._statistics[0] is None):
             terms = data.terms()
             signs = {i: s for i, values in terms.items() if (s := term_signs(values)) is not None}
             self._statistics = (fresh, signs, {i: sign_word(known.terms[i], terms[i], s) for i, s in signs.items()})
@@ -86,22 +101,19 @@ class RewardPanel(Panel):
         got = self.store.value(column, self.store.selected)
         row = np.full(len(known.terms), np.nan) if got is None else np.asarray(got[1], np.float64).ravel()
         whole = sum(abs(s.mean) for s in signs.values()) or 1.0
-        bars, sizes = [], [0.0]
+        bars = []
         for i, term in enumerate(known.terms):
             sign = signs.get(i)
-            value = float(row[i]) if got is not None and i < len(row) else 0.0
+            value = float(row[i]) if got is not None and i < len(row) else None
             mark = sign.mean if sign else None
-            texts = (percent(abs(sign.mean) / whole), theme.number(sign.spread, 2), words.get(i, "")) if sign else ()
-            bars.append(Bar(term.name, value, mark, 0.0, texts, _colour(value), _tip(term, sign)))
-            sizes += [abs(x) for x in (value, mark or 0.0) if np.isfinite(x)]
-        low = min([0.0, *(b.value for b in bars if np.isfinite(b.value)), *(b.mark for b in bars if b.mark)])
-        reach = nice(max(sizes))
-        self.bars.title = (
-            "terms of a tick: bar row, mark mean of all rows"
-            if got is not None
-            else f"terms of a tick: no data of row {self.store.selected} yet, mark mean of all rows"
-        )
-        self.bars.show_bars(bars, -reach if low < 0 else 0.0, reach, self._shown(known))
+            texts = (words.get(i, ""), percent(abs(sign.mean) / whole), theme.number(sign.spread, 2)) if sign else ()
+            bars.append(Bar(term.name, value, mark, 0.0, texts, _colour(value), tip=_tip(term, sign)))
+        ends = [0.0, *(x for b in bars for x in (b.value, b.mark) if x is not None and np.isfinite(x))]
+        low = -nice(-min(ends)) if min(ends) < 0 else 0.0
+        high = nice(max(ends)) if max(ends) > 0 or not low else 0.0
+        here = "bar row" if got is not None else f"no data of row {self.store.selected} yet"
+        title = f"terms of a tick: {here}, mark mean of all rows"
+        self.bars.show_bars(bars, low, high, self._shown(known), title)
 
     def _shown(self, known: Declared) -> int:
         if self.chosen is not None:
@@ -155,8 +167,8 @@ def sign_word(term: RewardTerm, values: np.ndarray, signs: TermSigns) -> str:
     return ""
 
 
-def _colour(value: float) -> str:
-    return theme.GREEN if value > 0 else theme.RED
+def _colour(value: float | None) -> str:
+    return theme.RED if value is not None and value < 0 else theme.GREEN
 
 
 def _tip(term: RewardTerm, sign: TermSigns | None) -> str:

@@ -231,7 +231,15 @@ def kernel_slope(value: np.ndarray) -> np.ndarray:
     return np.asarray(2 * np.sqrt(-np.log(clipped)) * clipped / (math.sqrt(2) * math.exp(-0.5)))
 
 
-# -- episodes ------------------------------------------------------------------------------------------
+# -- feet and episodes ------------------------------------------------------------------------------------------
+
+
+def lifted(height: np.ndarray) -> np.ndarray:
+    """Where a foot is more than 4 cm above its usual lowest height in m (the 5th percentile)."""
+    finite = height[np.isfinite(height)]
+    if not len(finite):
+        return np.zeros(len(height), bool)
+    return np.asarray(height > np.percentile(finite, 5) + 0.04)
 
 
 def densest(values: np.ndarray, share: float) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from engine.debugger.drawing import Bar, BarList, Histogram, nice, scrolled, sta
 from engine.debugger.evidence import Evidence, Foot, gatherer
 from engine.debugger.finding import ORDER, Finding, percent
 from engine.debugger.panel import Control, Panel, Sub
+from engine.debugger.signs import lifted
 from engine.debugger.store import Store
 from engine.debugger.tables import fill, table
 from engine.debugger.wanted import (
@@ -77,7 +78,7 @@ class GaitStrip(QWidget):
             painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, names[i])
             _bars(painter, foot.ticks, foot.touching, last, left, top + 2, 0.45 * tall, across, theme.GREEN)
             if foot.reference_height is not None:
-                down = foot.reference_height < np.nanpercentile(foot.reference_height, 5) + 0.04
+                down = ~lifted(foot.reference_height)
                 _bars(painter, foot.ticks, down, last, left, top + 2 + 0.5 * tall, 0.25 * tall, across, theme.BLUE)
         painter.setPen(theme.pen(theme.LINE))
         painter.drawLine(QPointF(left, 18), QPointF(left, 18 + tall * len(self.feet)))
@@ -114,6 +115,9 @@ class Sentences(QListWidget):
         self.setResizeMode(QListWidget.ResizeMode.Adjust)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFrameShape(QListWidget.Shape.NoFrame)
+        self.setSelectionMode(QListWidget.SelectionMode.NoSelection)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setSpacing(1)
         self.setStyleSheet(f"background: {theme.BACKGROUND};")
         self.findings: list[Finding] = []
 
@@ -299,13 +303,11 @@ class WhyPanel(Panel):
 
     def _show_autopsy(self, found: "Autopsy | str", dt: float | None) -> None:
         if isinstance(found, str):
-            self.autopsy.title = found
-            self.autopsy.show_bars((), 0.0, 1.0)
-            self.autopsy.update()
+            self.autopsy.show_bars((), 0.0, 1.0, title=found)
             return
         scale, unit = (dt, "s") if dt else (1.0, "ticks")
         order = found.first()[:MOST_BARS]
-        self.autopsy.title = f"{found.reason}: when {found.failures} failures left the survivors' p5–p95"
+        title = f"{found.reason}: when {found.failures} failures left the survivors' p5–p95"
         bars = []
         for place, i in enumerate(order):
             before = float(found.departure[i]) * scale
@@ -313,9 +315,9 @@ class WhyPanel(Panel):
             tip = f"{found.names[i]}: too {side}; at the end {percent(float(found.outside[0, i]))} of failures are outside"
             text = f"{before:.2f} {unit}" if dt else f"{before:.0f} {unit}"
             shade = theme.RED if place == 0 else theme.AMBER
-            bars.append(Bar(f"{vital_words(found.names[i])} {side}", before, None, 0.0, (text,), shade, tip))
-        self.autopsy.show_bars(bars, 0.0, nice(max([b.value for b in bars], default=1.0)))
-        self.autopsy.update()
+            bars.append(Bar(f"{vital_words(found.names[i])} {side}", before, None, 0.0, (text,), shade, tip=tip))
+        reach = nice(max([float(found.departure[i]) * scale for i in order], default=1.0))
+        self.autopsy.show_bars(bars, 0.0, reach, title=title)
 
 
 def _end_texts(reason: str, share: float, step: float, change: float) -> tuple[str, str, str, str]:

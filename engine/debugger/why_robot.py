@@ -13,6 +13,7 @@ from engine.debugger.signs import (
     fast_power,
     joint_signs,
     kernel_signs,
+    lifted,
     pooled,
     saturation,
     term_signs,
@@ -56,10 +57,13 @@ def observation(evidence: Evidence) -> list[Finding]:
     if column is None:
         return unknown("observation: the run names no column of observations", "Observation")
     channels = channel_signs(list(evidence.observations.values()), known.number("observe.limit"))
-    if channels is None or channels.samples < FEWEST_SAMPLES or channels.pairs < FEWEST_PAIRS:
+    if channels is None or channels.samples < FEWEST_SAMPLES:
         number = channels.samples if channels else 0
         return unknown(f"observation: too few data ({number} of {FEWEST_SAMPLES} samples)", "Observation")
     found: list[Finding] = []
+    if channels.pairs < FEWEST_PAIRS:
+        text = f"observation: too few data ({channels.pairs} of {FEWEST_PAIRS} samples that follow another one)"
+        found += unknown(text, "Observation")
     signs: dict[str, list[int]] = {}
     for channel, sign, _ in suspicious(channels, column.labels):
         signs.setdefault(sign, []).append(channel)
@@ -151,8 +155,9 @@ def collapse(evidence: Evidence) -> list[Finding]:
     drawn, names = evidence.exploration, [short(n) for n in evidence.declared.joints]
     if drawn is None or len(drawn) < FEWEST_SAMPLES or drawn.shape[1] != len(names):
         return []
-    std = np.sqrt(np.nanmean(np.where(np.isfinite(drawn), drawn, np.nan) ** 2, axis=0))
-    gone = [i for i in np.argsort(std) if std[i] < 0.05]
+    finite = np.isfinite(drawn)
+    squares = (np.where(finite, drawn, 0.0) ** 2).sum(0) / np.maximum(finite.sum(0), 1)
+    gone = [i for i in range(len(names)) if squares[i] < 0.05**2 and finite[:, i].any()]
     if not gone:
         return []
     which = f" ({listed([names[i] for i in gone])})" if len(gone) < len(names) else ""
@@ -254,8 +259,8 @@ def gait(evidence: Evidence) -> list[Finding]:
         if slides > 0.25:
             text = f"{short(name)} slides: faster than 0.3 m/s in {percent(slides)} of the ticks in which it bears load"
             found.append(Finding("attention", text, "Why", 0.5))
-        lifted = [f.touching[_lifted(f.reference_height)] for f in feet if f.reference_height is not None]
-        swing = np.concatenate(lifted) if lifted else np.zeros(0)
+        swings = [f.touching[lifted(f.reference_height)] for f in feet if f.reference_height is not None]
+        swing = np.concatenate(swings) if swings else np.zeros(0)
         if len(swing) >= FEWEST_TICKS / 4 and swing.mean() > 0.4:
             text = f"{short(name)} drags: on the ground in {percent(float(swing.mean()))} of the reference's swing"
             found.append(Finding("attention", text, "Why", 0.55))
@@ -264,11 +269,6 @@ def gait(evidence: Evidence) -> list[Finding]:
                 Finding("attention", f"{short(name)} never touches the ground ({len(down)} ticks)", "Why", 0.45)
             )
     return found
-
-
-def _lifted(height: np.ndarray) -> np.ndarray:
-    """Where a foot of the reference is more than 4 cm above its usual lowest place."""
-    return np.asarray(height > np.nanpercentile(height, 5) + 0.04)
 
 
 # -- reward --------------------------------------------------------------------------------------------

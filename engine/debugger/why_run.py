@@ -123,9 +123,11 @@ def clip_place(evidence: Evidence) -> list[Finding]:
     times = np.array([e.time for e in here])
     passed = [s.values[s.values[:, 1] == clip, 2] for s in evidence.cursors.values() if s.values.shape[1] == 3]
     reach = max([float(times.max()), *(float(np.nanmax(p)) for p in passed if len(p) and np.isfinite(p).any())])
-    first, last = densest(times, 0.6)
-    if len(here) < FEWEST_ENDS or last - first > 0.25 * reach:
+    spans = [densest(times, share) for share in (0.95, 0.9, 0.8, 0.7, 0.6)]
+    narrow = [(a, b) for a, b in spans if b - a <= 0.2 * reach]
+    if len(here) < FEWEST_ENDS or not narrow:
         return []
+    first, last = narrow[0]
     within = [e for e in here if first <= e.time <= last]
     reasons, number = np.unique([e.reasons[0] for e in within], return_counts=True)
     name = evidence.declared.clips[clip] if 0 <= clip < len(evidence.declared.clips) else f"clip {clip}"

@@ -107,7 +107,16 @@ def schema(rows: int) -> dict[str, Any]:
         "resources": [],
         "phases": [],
         "systems": [
-            {"id": i, "name": n, "phase": p, "bundle": "", "doc": "", "reads": [], "writes": [f"robot.{c}"], "terms": []}
+            {
+                "id": i,
+                "name": n,
+                "phase": p,
+                "bundle": "",
+                "doc": "",
+                "reads": [],
+                "writes": [f"robot.{c}"],
+                "terms": [],
+            }
             for i, (n, p, c) in enumerate(SYSTEMS)
         ],
         "constants": [{"address": a, "type": "", "value": v} for a, v in constants.items()],
@@ -231,7 +240,7 @@ class Planted:
     def feed(self, store: Store, collect: Callable[[Store], None] | None = None) -> None:
         """Send what the subscriptions of all panels would bring; `collect` is called as often as a panel refreshes."""
         ids = {f"{c}.{n}": i for i, (c, n, *_) in enumerate(COLUMNS)}
-        subs = {number: sub for number, sub in enumerate(self._subs(ids))}
+        subs = dict(enumerate(self._subs(ids)))
         for number, sub in subs.items():
             store.subscribed(number, sub)
         for event in self.events:
@@ -312,4 +321,11 @@ class Planted:
     def _timing(self, number: int, tick: int) -> dict[str, Any]:
         seconds = np.array(self.seconds, np.float32)
         more = {"seconds": pack_array(seconds), "calls": pack_array(np.ones(len(seconds), np.int32))}
-        return {"t": "data", "sub": number, "kind": "timing", "ticks": [tick, tick], "tick_seconds": self.tick_seconds, **more}
+        return {
+            "t": "data",
+            "sub": number,
+            "kind": "timing",
+            "ticks": [tick, tick],
+            "tick_seconds": self.tick_seconds,
+            **more,
+        }
