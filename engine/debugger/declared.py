@@ -62,8 +62,14 @@ class RewardTerm:
     name: str
     scale: float | None  # weight × dt; None: not declared
     sigma: float | None = None  # in the unit of the error; None: no kernel
-    word: str = "σ"  # what to turn: std or width
+    setting: str = "std"  # what to turn: std, which is σ, or width, which is σ²
     unclear: bool = False  # a sum of kernels, whose error cannot be told from its value
+
+    @property
+    def word(self) -> str:
+        """The setting with its value."""
+        sigma = self.sigma or 0.0
+        return f"σ = {sigma:.3g}" if self.setting == "std" else f"{self.setting} (σ²) = {sigma**2:.3g}"
 
 
 @attrs.frozen
@@ -219,7 +225,7 @@ def _term(
     if dt is None or not isinstance(weight, (int, float)):
         return RewardTerm(name, None)
     if isinstance(std, (int, float)) and std > 0:
-        return RewardTerm(name, weight * dt, float(std), "σ (std)")
+        return RewardTerm(name, weight * dt, float(std))
     if isinstance(width, (int, float)) and width > 0:
         return RewardTerm(name, weight * dt, math.sqrt(width), "width")
     widths = _setting(systems, constants, name, "widths")

@@ -16,11 +16,11 @@ GAP = 6
 
 
 def nice(value: float) -> float:
-    """The next 1, 2 or 5 × 10^k that is not below a size: ranges that rarely change. 1 for 0 and what is not finite."""
+    """The next of few round numbers that is not below a size, so that ranges rarely change. 1 for 0 and non-finite ones."""
     if not math.isfinite(value) or value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if value <= step * power * (1 + 1e-9))
+    return next(step * power for step in (1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0) if value <= step * power * (1 + 1e-9))
 
 
 def elided(
@@ -161,7 +161,7 @@ class BarList(QWidget):
         while columns and sum(c + 2 * GAP for c in columns) > 0.42 * self.width():
             columns.pop()
         right = self.width() - sum(c + 2 * GAP for c in columns)
-        left = min(max((metrics.horizontalAdvance(b.name) for b in self.bars), default=0.0), 0.4 * right) + 2 * GAP
+        left = min(max((metrics.horizontalAdvance(b.name) for b in self.bars), default=0.0), 0.6 * right) + 2 * GAP
         if self.title:
             painter.setPen(theme.pen(theme.TEXT))
             text = elided(metrics, self.title, self.width() - 2 * GAP)

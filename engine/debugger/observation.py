@@ -16,7 +16,7 @@ from engine.debugger.signs import Channels, channel_signs
 from engine.debugger.store import Store
 from engine.debugger.tables import fill, table
 from engine.debugger.wanted import observation_subs
-from engine.debugger.why_robot import FEWEST_PAIRS, suspicious
+from engine.debugger.why_robot import AT_REST, FEWEST_PAIRS, suspicious
 
 EVERY = 10  # refreshes between statistics
 MOST_LISTED = 200
@@ -124,7 +124,7 @@ class Strip(QWidget):
     def _draw(
         self, painter: QPainter, found: Channels, left: float, step: float, middle: float, tall: float, bottom: float
     ) -> None:
-        wide = max(1.0, step - 1)
+        wide = step - 1 if step >= 4 else step
         changes = np.nan_to_num(found.changes)
         for i in range(len(self.labels)):
             x = left + i * step
@@ -206,17 +206,17 @@ class ObservationPanel(Panel):
 
     def _statistics(self, rows: dict[int, Any], known: Declared, column: Column) -> None:
         found = channel_signs(list(rows.values()), known.number("observe.limit"))
-        self._listed = suspicious(found, column.labels)[:MOST_LISTED] if found is not None else []
-        self.strip.show_channels(column.labels, found, frozenset(i for i, _, _ in self._listed))
+        listed = suspicious(found, column.labels) if found is not None else []
+        self._listed = sorted(listed, key=lambda one: one[1] == AT_REST)[:MOST_LISTED]
+        self.strip.show_channels(column.labels, found, frozenset(i for i, sign, _ in self._listed if sign != AT_REST))
         samples = found.samples if found is not None else 0
         text = f"{column.width} channels · {samples} samples of {len(rows)} rows · "
         if found is None or found.pairs < FEWEST_PAIRS:
             text += f"too few to judge ({found.pairs if found else 0} of {FEWEST_PAIRS} consecutive)"
         else:
-            wrong = len({i for i, _, _ in self._listed})
-            text += f"{wrong} suspicious" if wrong else "none suspicious"
+            text += f"{len(self.strip.marked)} suspicious" if self.strip.marked else "none suspicious"
         theme.set_text(self.head, text)
-        theme.set_colour(self.head, theme.AMBER if self._listed else theme.TEXT)
+        theme.set_colour(self.head, theme.AMBER if self.strip.marked else theme.TEXT)
         lines = [(str(i), column.labels[i], sign, figure) for i, sign, figure in self._listed]
-        reds = {"non-finite": theme.RED, "constant": theme.RED, "stale": theme.RED}
-        fill(self.table, lines, [reds.get(sign, theme.AMBER) for _, sign, _ in self._listed])
+        shades = {"non-finite": theme.RED, "constant": theme.RED, "stale": theme.RED, AT_REST: theme.DIM}
+        fill(self.table, lines, [shades.get(sign, theme.AMBER) for _, sign, _ in self._listed])

@@ -174,10 +174,7 @@ def _colour(value: float | None) -> str:
 def _tip(term: RewardTerm, sign: TermSigns | None) -> str:
     lines = [term.name]
     if term.scale is not None:
-        lines.append(
-            f"weight × dt {theme.number(term.scale)}"
-            + (f", {term.word} {theme.number(term.sigma)}" if term.sigma else "")
-        )
+        lines.append(f"weight × dt {theme.number(term.scale)}" + (f", {term.word}" if term.sigma else ""))
     if sign is not None:
         lines.append(f"mean {theme.number(sign.mean)}, spread {theme.number(sign.spread)} over {sign.samples} samples")
     return "\n".join(lines)

@@ -33,7 +33,7 @@ from engine.debugger.why_run import end_table, vital_words, worst_reason
 
 SHADES = {"wrong": theme.RED, "attention": theme.AMBER, "note": theme.TEXT, "unknown": theme.DIM}
 WORDS = {"wrong": "WRONG", "attention": "LOOK", "note": "note", "unknown": "cannot tell"}
-PICTURES = 300  # least height of the panel that shows pictures, px
+PICTURES = 380  # least height of the panel that shows pictures, px
 LINES = 6  # of the table that are seen without scrolling
 BINS = 50
 STEPS = 200  # ticks of gait that are drawn
@@ -312,7 +312,8 @@ class WhyPanel(Panel):
         for place, i in enumerate(order):
             before = float(found.departure[i]) * scale
             side = "high" if found.above[i] >= 0.5 else "low"
-            tip = f"{found.names[i]}: too {side}; at the end {percent(float(found.outside[0, i]))} of failures are outside"
+            share = percent(float(found.outside[0, i]))
+            tip = f"{found.names[i]}: too {side}; at the end {share} of failures are outside"
             text = f"{before:.2f} {unit}" if dt else f"{before:.0f} {unit}"
             shade = theme.RED if place == 0 else theme.AMBER
             bars.append(Bar(f"{vital_words(found.names[i])} {side}", before, None, 0.0, (text,), shade, tip=tip))

@@ -9,6 +9,7 @@ from engine.debugger.evidence import Evidence
 from engine.debugger.finding import Finding, Severity, figure, listed, percent, unknown
 from engine.debugger.signs import (
     Channels,
+    TermSigns,
     channel_signs,
     fast_power,
     joint_signs,
@@ -24,6 +25,7 @@ FEWEST_PAIRS = 50  # consecutive samples of one episode
 FEWEST_TICKS = 200  # of motors
 FEWEST_WINDOWS = 3  # of joint velocity
 FEWEST_EARNINGS = 100  # samples of a reward term
+AT_REST = "at rest"  # constant, in a command that asks some joints for nothing
 COMMANDS = ("command", "reference", "target", "goal", "phase")  # in names of terms that say what is wanted
 
 
@@ -34,13 +36,14 @@ def suspicious(channels: Channels, labels: Sequence[str]) -> list[tuple[int, str
     """(channel, sign, figure in words) of every channel that looks wrong; a channel may have several signs."""
     found = []
     enough = channels.pairs >= FEWEST_PAIRS
+    resting = _resting(channels, labels)
     for i in range(len(labels)):
         if channels.nonfinite[i] > 0:
             found.append((i, "non-finite", f"{percent(float(channels.nonfinite[i]))} of samples"))
             if channels.nonfinite[i] == 1:
                 continue
         if enough and channels.spread[i] == 0:
-            found.append((i, "constant", f"always {figure(float(channels.mean[i]))}"))
+            found.append((i, AT_REST if i in resting else "constant", f"always {figure(float(channels.mean[i]))}"))
         elif enough and channels.changes[i] == 0:
             found.append((i, "stale", f"0 of {channels.pairs} times new within an episode"))
         if channels.at_limit[i] > 0.05:
@@ -48,6 +51,13 @@ def suspicious(channels: Channels, labels: Sequence[str]) -> list[tuple[int, str
         if channels.far[i] > 0.002 and channels.peak[i] > 20:
             found.append((i, "far out", f"up to {channels.peak[i]:.0f} σ from its median"))
     return found
+
+
+def _resting(channels: Channels, labels: Sequence[str]) -> set[int]:
+    """Constant channels of commands that are not constant as a whole: a clip may leave joints at rest."""
+    commands = [places for term, places in groups(labels).items() if any(word in term for word in COMMANDS)]
+    still = {i for places in commands for i in places if channels.spread[i] == 0}
+    return still - {i for places in commands if still.issuperset(places) for i in places}
 
 
 def observation(evidence: Evidence) -> list[Finding]:
@@ -88,12 +98,12 @@ def _of_term(
     if sign == "non-finite":
         return Finding("wrong", f"{some} {_verb(wrong, 'is', 'are')} not finite in some rows", "Observation", 0.99, *at)
     if sign == "constant":
-        text = f"{some} never {_verb(wrong, 'changes', 'change')} (always {figure(float(channels.mean[wrong[0]]))})"
-        if len(wrong) > 1:
-            text = f"{some} never change"
-        if wanted and not whole:  # a clip may leave joints at rest
-            return Finding("note", f"{text}: what is asked of them is always the same", "Observation", 0.3, *at)
+        always = f" (always {figure(float(channels.mean[wrong[0]]))})" if len(wrong) == 1 else ""
+        text = f"{some} never {_verb(wrong, 'changes', 'change')}{always}"
         return Finding("wrong" if whole else "attention", text, "Observation", 0.9, *at)
+    if sign == AT_REST:
+        text = f"{some} never {_verb(wrong, 'changes', 'change')}: the clip asks nothing else there"
+        return Finding("note", text, "Observation", 0.3, *at)
     if sign == "stale":
         all_of = f"{term} is stale: {'its' if whole else some + ' keep their'}"
         text = f"{all_of} value{'s' if whole and len(places) > 1 else ''} never changed within an episode"
@@ -297,8 +307,7 @@ def reward(evidence: Evidence) -> list[Finding]:
             elif term.sigma is None:
                 text = f"{term.name} is the same in every row ({figure(sign.mean)} per tick): it tells nothing apart"
                 found.append(Finding("note", text, "Reward", 0.2, *at))
-    means = {i: s.mean for i, s in signs.items()}
-    return found + _balance(known, means)
+    return found + _balance(known, signs)
 
 
 def _kernel(known: Declared, label: int, values: np.ndarray, at: tuple[int, int]) -> list[Finding]:
@@ -307,10 +316,10 @@ def _kernel(known: Declared, label: int, values: np.ndarray, at: tuple[int, int]
     if kernel is None or not term.sigma:
         return []
     if kernel.low > 0.4:
-        text = f"{term.name} gives no signal: {percent(kernel.low)} of rows below 0.05 — {term.word} too small"
+        text = f"{term.name} gives no signal: {percent(kernel.low)} of rows below 0.05 — {term.word} is too small"
         if not term.unclear:
             far = f"the median error is {figure(kernel.error)}" if kernel.error else "most errors are beyond 10 σ"
-            text += f" ({figure(term.sigma)}; {far})"
+            text += f", {far}"
         return [Finding("wrong" if kernel.low > 0.6 else "attention", text, "Reward", 0.5 + 0.3 * kernel.low, *at)]
     if kernel.high > 0.95:
         text = f"{term.name} is at its top: {percent(kernel.high)} of rows above 0.95 — nothing left to gain"
@@ -318,7 +327,8 @@ def _kernel(known: Declared, label: int, values: np.ndarray, at: tuple[int, int]
     return []
 
 
-def _balance(known: Declared, means: dict[int, float]) -> list[Finding]:
+def _balance(known: Declared, signs: dict[int, TermSigns]) -> list[Finding]:
+    means = {i: s.mean for i, s in signs.items()}
     earned = sum(m for m in means.values() if m > 0)
     taken = -sum(m for m in means.values() if m < 0)
     whole = earned + taken
@@ -329,7 +339,8 @@ def _balance(known: Declared, means: dict[int, float]) -> list[Finding]:
     if taken > earned and len(means) > 1:
         worst = min(means, key=lambda i: means[i])
         text = f"penalties take {figure(taken)} per tick, the rest earns {figure(earned)}: most of it is "
-        text += f"{known.terms[worst].name} ({percent(-means[worst] / taken)}); ending early may pay"
+        text += f"{known.terms[worst].name} ({percent(-means[worst] / taken)})"
+        text += "; ending early may pay" if signs[worst].zero < 0.9 else ""  # not where ending is what is punished
         return [Finding("attention", text, "Reward", 0.6)]
     if share > 0.7 and len(means) > 2:
         return [Finding("note", f"{name} decides: {percent(share)} of all that is earned or taken", "Reward", 0.3)]

@@ -211,8 +211,8 @@ def learner(evidence: Evidence) -> list[Finding]:
     lowest, highest = known.number("improve_policy.lowest_rate"), known.number("improve_policy.highest_rate")
     if kl is not None and target and kl > 2 * target:
         end = ", though the learning rate is at its lowest" if rate and lowest and rate <= 1.01 * lowest else ""
-        text = f"the policy changes too fast: KL {figure(kl)} is {kl / target:.1f} times its target of {figure(target)}{end}"
-        found.append(Finding("attention", text, "Learner", 0.55))
+        text = f"the policy changes too fast: KL {figure(kl)} is {kl / target:.1f} times its target of {figure(target)}"
+        found.append(Finding("attention", text + end, "Learner", 0.55))
     if kl is not None and target and kl < target / 4 and rate and highest and rate >= 0.99 * highest:
         text = f"the policy hardly changes: KL {figure(kl)} with the learning rate at its highest ({figure(rate)})"
         found.append(Finding("attention", text, "Learner", 0.55))
@@ -284,7 +284,8 @@ def physics(evidence: Evidence) -> list[Finding]:
     faults = [r for r in known.reasons if known.constant(f"{r}.kind") == "fault"]
     for reason, share, _, _ in end_table(evidence):
         if reason in faults and share > 0.002:
-            text = f"the simulation of {percent(share)} of episodes failed ({reason}): check gains, masses and the time step"
+            text = f"the simulation of {percent(share)} of episodes failed ({reason}): "
+            text += "check gains, masses and the time step"
             found.append(Finding("wrong" if share > 0.05 else "attention", text, "Log", 0.85))
     return found
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import attrs
 import numpy as np
-from PySide6.QtGui import QImage
 
 from engine.debugger.evidence import gatherer
 from engine.debugger.panel import Panel
@@ -115,7 +114,7 @@ STORES: dict[str, Callable[[], Store]] = {
 SIZES = ((430, 200), (430, 560), (760, 300))
 
 
-def drawn(panel: Panel, width: int, height: int) -> QImage:
+def drawn(panel: Panel, width: int, height: int) -> Any:
     """The panel at a size, after some refreshes."""
     panel.resize(width, height)
     panel.show()

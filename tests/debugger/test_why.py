@@ -130,7 +130,7 @@ def test_a_reward_sigma_too_small():
     run.feed(store, gatherer.collect)
     first = diagnose(gatherer.gather(store))[0]
     assert first.text.startswith("body_position gives no signal: ")
-    assert "below 0.05 — σ (std) too small (0.1; the median error is 0.247)" in first.text
+    assert "below 0.05 — σ = 0.1 is too small, the median error is 0.247" in first.text
     assert (first.severity, first.panel, first.label) == ("wrong", "Reward", 0)
 
 
@@ -138,7 +138,7 @@ def test_a_kernel_that_has_vanished_is_beyond_ten_sigma():
     run = Planted()
     run.columns["Reward.terms"][..., 0] = 0.0
     first = said(run)[0]
-    assert "100 % of rows below 0.05 — σ (std) too small (0.3; most errors are beyond 10 σ)" in first.text
+    assert "100 % of rows below 0.05 — σ = 0.3 is too small, most errors are beyond 10 σ" in first.text
 
 
 def test_a_constant_observation_channel():
