@@ -7,8 +7,9 @@ import numpy as np
 from engine.debugger import theme
 from engine.debugger.declared import Declared, short
 from engine.debugger.drawing import Bar, BarList, Line, nice, scrolled, stacked
-from engine.debugger.evidence import Evidence, gatherer, stretches, vitals
+from engine.debugger.evidence import Evidence
 from engine.debugger.finding import percent
+from engine.debugger.gather import gatherer, stretches, vitals
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.signs import Joints, joint_signs, saturation
 from engine.debugger.store import Store

@@ -7,9 +7,10 @@ import numpy as np
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from engine.debugger import theme
+from engine.debugger.charts import Chart
 from engine.debugger.declared import Declared
-from engine.debugger.drawing import Chart, Line, scrolled, stacked
-from engine.debugger.evidence import gatherer, learner
+from engine.debugger.drawing import Line, scrolled, stacked
+from engine.debugger.gather import gatherer, learner
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.store import Store
 from engine.debugger.wanted import learner_subs

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QWidget
 from engine.debugger import theme
 from engine.debugger.declared import Column, Declared, groups
 from engine.debugger.drawing import GAP, Line, elided, nice, stacked
-from engine.debugger.evidence import gatherer
+from engine.debugger.gather import gatherer
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.signs import Channels, channel_signs
 from engine.debugger.store import Store

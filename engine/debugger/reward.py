@@ -7,10 +7,11 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout
 
 from engine.debugger import theme
+from engine.debugger.charts import Histogram
 from engine.debugger.declared import Declared, RewardTerm
-from engine.debugger.drawing import Bar, BarList, Histogram, nice, scrolled
-from engine.debugger.evidence import gatherer
+from engine.debugger.drawing import Bar, BarList, nice, scrolled
 from engine.debugger.finding import percent
+from engine.debugger.gather import gatherer
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.signs import TermSigns, kernel_signs, kernel_slope, term_signs
 from engine.debugger.store import Store

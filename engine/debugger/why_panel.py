@@ -10,10 +10,12 @@ from PySide6.QtWidgets import QListWidget, QListWidgetItem, QTabWidget, QWidget
 
 from engine.debugger import theme
 from engine.debugger.autopsy import Autopsy, examine
+from engine.debugger.charts import Histogram
 from engine.debugger.declared import short
-from engine.debugger.drawing import Bar, BarList, Histogram, nice, scrolled, stacked
-from engine.debugger.evidence import Evidence, Foot, gatherer
+from engine.debugger.drawing import Bar, BarList, nice, scrolled, stacked
+from engine.debugger.evidence import Evidence, Foot
 from engine.debugger.finding import ORDER, Finding, percent
+from engine.debugger.gather import gatherer
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.signs import lifted
 from engine.debugger.store import Store

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.debugger.declared import Declared, groups, short
+from engine.debugger.declared import Declared, RewardTerm, groups, short
 from engine.debugger.evidence import Evidence
 from engine.debugger.finding import Finding, Severity, figure, listed, percent, unknown
 from engine.debugger.signs import (
     Channels,
+    Kernel,
     TermSigns,
     channel_signs,
     fast_power,
@@ -82,7 +83,22 @@ def observation(evidence: Evidence) -> list[Finding]:
             of_term = [i for i in wrong if i in set(places)]
             if of_term:
                 found.append(_of_term(evidence, channels, term, places, sign, of_term))
+        if not set(places) & set(signs.get("stale", ())):
+            found += _held(evidence, channels, term, places)
     return found
+
+
+def _held(evidence: Evidence, channels: Channels, term: str, places: list[int]) -> list[Finding]:
+    """A command that mostly keeps its value while the clip that it comes from plays on."""
+    moving = [i for i in places if channels.spread[i] > 0]
+    ending = _while_clip_moves(evidence, term)
+    if not moving or not ending or channels.pairs < FEWEST_PAIRS:
+        return []
+    share = float(np.median(channels.changes[moving]))
+    if share > 0.4:
+        return []
+    text = f"{term} is stale: its values changed in only {percent(share)} of {channels.pairs} samples{ending}"
+    return [Finding("wrong", text, "Observation", 0.92, evidence.declared.roles["observation"].id, moving[0])]
 
 
 def _of_term(
@@ -300,31 +316,45 @@ def reward(evidence: Evidence) -> list[Finding]:
         if sign.nonfinite:
             text = f"{term.name} was not finite in {sign.nonfinite} of {sign.samples + sign.nonfinite} samples"
             found.append(Finding("wrong", text, "Reward", 0.97, *at))
-        found += _kernel(known, i, evidence.terms[i], at)
-        if sign.spread == 0 and (term.scale or 0) > 0:
+        if sign.spread == 0 and (term.scale or 0) > 0 and term.sigma is None:
             if sign.mean == 0:
                 found.append(Finding("attention", f"{term.name} earns nothing: 0 in every row", "Reward", 0.6, *at))
-            elif term.sigma is None:
+            else:
                 text = f"{term.name} is the same in every row ({figure(sign.mean)} per tick): it tells nothing apart"
                 found.append(Finding("note", text, "Reward", 0.2, *at))
-    return found + _balance(known, signs)
+    return found + _kernels(known, evidence, column.id) + _balance(known, signs)
 
 
-def _kernel(known: Declared, label: int, values: np.ndarray, at: tuple[int, int]) -> list[Finding]:
-    term = known.terms[label]
-    kernel = kernel_signs(values, term.scale, term.sigma) if term.sigma and term.scale else None
-    if kernel is None or not term.sigma:
-        return []
-    if kernel.low > 0.4:
-        text = f"{term.name} gives no signal: {percent(kernel.low)} of rows below 0.05 — {term.word} is too small"
-        if not term.unclear:
-            far = f"the median error is {figure(kernel.error)}" if kernel.error else "most errors are beyond 10 σ"
-            text += f", {far}"
-        return [Finding("wrong" if kernel.low > 0.6 else "attention", text, "Reward", 0.5 + 0.3 * kernel.low, *at)]
-    if kernel.high > 0.95:
-        text = f"{term.name} is at its top: {percent(kernel.high)} of rows above 0.95 — nothing left to gain"
-        return [Finding("note", text, "Reward", 0.3, *at)]
-    return []
+def _kernels(known: Declared, evidence: Evidence, column: int) -> list[Finding]:
+    """Terms exp(−e² / σ²) that are too far up or down their slope; where most are, σ is hardly to blame."""
+    measured = {
+        i: kernel
+        for i, values in evidence.terms.items()
+        if (term := known.terms[i]).sigma and (kernel := kernel_signs(values, term.scale or 0.0, term.sigma))
+    }
+    low = [i for i, kernel in measured.items() if kernel.low > 0.4]
+    high = [i for i, kernel in measured.items() if kernel.high > 0.95]
+    found = []
+    if len(low) >= 3 and len(low) > len(measured) / 2:
+        text = f"{len(low)} of {len(measured)} kernels give no signal ({listed([known.terms[i].name for i in low])}): "
+        text += "robots are far from where they should be"
+        found.append(Finding("attention", text, "Reward", 0.6, column, low[0]))
+    else:
+        found += [_too_tight(known.terms[i], measured[i], column, i) for i in low]
+    if high:
+        text = f"{listed([known.terms[i].name for i in high])} {_verb(high, 'is', 'are')} at the top: more than 95 % of rows"
+        found.append(
+            Finding("note", text + " above 0.95, hardly anything left to gain", "Reward", 0.3, column, high[0])
+        )
+    return found
+
+
+def _too_tight(term: RewardTerm, kernel: Kernel, column: int, label: int) -> Finding:
+    text = f"{term.name} gives no signal: {percent(kernel.low)} of rows below 0.05 — {term.word} is too small"
+    if not term.unclear:
+        text += f", the median error is {figure(kernel.error)}" if kernel.error else ", most errors are beyond 10 σ"
+    severity: Severity = "wrong" if kernel.low > 0.6 else "attention"
+    return Finding(severity, text, "Reward", 0.5 + 0.3 * kernel.low, column, label)
 
 
 def _balance(known: Declared, signs: dict[int, TermSigns]) -> list[Finding]:

@@ -107,7 +107,8 @@ def ends(evidence: Evidence) -> list[Finding]:
     found = [Finding(severity, text, "Why", 0.5 + 0.3 * min(1.0, share))]
     if np.isfinite(step) and step < 10 and share > 0.3:
         text = f"episodes end by {reason} within {step:.0f} steps of their start: look at the pose after a reset, "
-        found.append(Finding("attention", text + "and at the first actions", "World", 0.9))
+        now: Severity = "wrong" if step < 5 and share > 0.8 else "attention"
+        found.append(Finding(now, text + "and at the first actions", "World", 0.9))
     return found + clip_place(evidence)
 
 
@@ -201,11 +202,10 @@ def learner(evidence: Evidence) -> list[Finding]:
     found = _skipped(numbers.get("learn/skipped_steps"))
     explained = recent(numbers, "learn/explained_variance")
     if explained is not None and updates >= 2 * RECENT and explained < 0.1:
-        severity: Severity = "wrong" if explained < -0.2 else "attention"
         text = (
             f"value function explains nothing ({figure(explained)}): check return scale and the critic's observations"
         )
-        found.append(Finding(severity, text, "Learner", 0.6))
+        found.append(Finding("attention", text, "Learner", 0.6))
     kl, target = recent(numbers, "learn/kl"), known.number("improve_policy.desired_kl")
     rate = recent(numbers, "learn/learning_rate")
     lowest, highest = known.number("improve_policy.lowest_rate"), known.number("improve_policy.highest_rate")

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from engine.debugger.evidence import gatherer
+from engine.debugger.gather import gatherer
 from engine.debugger.panel import Panel
 from engine.debugger.store import Store
 from engine.wire import pack_array

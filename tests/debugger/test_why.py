@@ -6,8 +6,9 @@ import pytest
 from engine.debugger import signs, why_robot, why_run
 from engine.debugger.autopsy import Autopsy, examine
 from engine.debugger.declared import declared
-from engine.debugger.evidence import Evidence, Gatherer
+from engine.debugger.evidence import Evidence
 from engine.debugger.finding import Finding
+from engine.debugger.gather import Gatherer
 from engine.debugger.store import Store
 from engine.debugger.why import diagnose
 from engine.wire import pack_array
@@ -141,6 +142,21 @@ def test_a_kernel_that_has_vanished_is_beyond_ten_sigma():
     assert "100 % of rows below 0.05 — σ = 0.3 is too small, most errors are beyond 10 σ" in first.text
 
 
+def test_kernels_that_are_mostly_low_are_one_sentence_about_the_robots():
+    run, more = Planted(), schema(16)
+    more["constants"].append({"address": "tracking.reward.action_rate.std", "type": "", "value": 1.0})
+    run.columns["Reward.terms"][..., :3] = 0.0
+    store, gatherer = Store(), Gatherer()
+    store.feed(more)
+    run.feed(store, gatherer.collect)
+    texts = [f.text for f in diagnose(gatherer.gather(store)) if f.severity in ALARMS]
+    assert texts[0] == (
+        "3 of 3 kernels give no signal (body_position, body_velocity and action_rate): "
+        "robots are far from where they should be"
+    )
+    assert not any("too small" in text for text in texts)
+
+
 def test_a_constant_observation_channel():
     run = Planted()
     run.columns["Observation.actor"][..., 6] = -1.0
@@ -159,6 +175,15 @@ def test_a_stale_command():
     assert first.text.startswith("command is stale: its values never changed within an episode (")
     assert first.text.endswith("while the clip plays on")
     assert (first.severity, first.panel) == ("wrong", "Observation")
+
+
+def test_a_command_that_is_renewed_now_and_then_only():
+    run = Planted()
+    command = run.columns["Observation.actor"][..., :4]
+    command[:] = command[np.arange(run.ticks) // 40 * 40]
+    first = said(run)[0]
+    assert first.text.startswith("command is stale: its values changed in only 1")
+    assert first.text.endswith("while the clip plays on")
 
 
 def test_a_command_whose_joints_partly_rest_is_a_note_only():
