@@ -32,6 +32,7 @@ class RewardPanel(Panel):
         super().__init__(store, control)
         self.bars = BarList(("sign", "share", "spread"), "terms of a tick: bar row, mark mean of all rows")
         self.histogram = Histogram()
+        self.histogram.setToolTip("exp(−e²/σ²) of all rows; amber: how steep it is there; red: hardly any signal")
         self._count = 0
         self.chosen: int | None = None  # None: the term most in need of a look
         self._statistics: tuple[Any, dict[int, TermSigns], dict[int, str]] = (None, {}, {})
@@ -133,13 +134,13 @@ class RewardPanel(Panel):
         kernel = kernel_signs(values, term.scale, term.sigma) if term.sigma and term.scale else None
         if kernel is not None and term.sigma:
             counts, edges = np.histogram(kernel.value, BINS, (0.0, 1.0))
-            caption = f"{percent(kernel.low)} below 0.05, {percent(kernel.high)} above 0.95"
-            caption += f", median error {theme.number(kernel.error)}" if kernel.error and not term.unclear else ""
+            caption = f"{percent(kernel.low)} < 0.05, {percent(kernel.high)} > 0.95"
+            caption += f", median error {kernel.error:.2g}" if kernel.error and not term.unclear else ""
             self.histogram.show_counts(
                 counts,
                 0.0,
                 1.0,
-                title=f"{term.name}: exp(−e²/σ²), σ {theme.number(term.sigma)}; its slope amber",
+                title=f"{term.name}, σ {term.sigma:.3g}",
                 caption=caption,
                 curve=kernel_slope(np.linspace(0.0, 1.0, 60)),
                 hot=edges[1:] <= 0.05 + 1e-9,
