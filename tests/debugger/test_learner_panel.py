@@ -1,0 +1,69 @@
+"""The Learner panel, drawn offscreen."""
+
+import numpy as np
+import pytest
+from pytestqt.qtbot import QtBot
+
+from engine.debugger.learner import LearnerPanel
+from tests.debugger.panels import SIZES, STORES, Asked, drawn, full, silent
+from tests.debugger.planted import Planted, schema
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_it_draws_whatever_came(qtbot: QtBot, name: str):
+    panel = LearnerPanel(STORES[name](), Asked())
+    qtbot.addWidget(panel)
+    for size in SIZES:
+        drawn(panel, *size)
+    panel.schema_changed()
+    panel.refresh()
+
+
+def test_values_outside_their_usual_bands_say_so(qtbot: QtBot):
+    def spoil(run: Planted) -> None:
+        run.learner = [{**v, "learn/kl": 0.08, "learn/explained_variance": 0.1} for v in run.learner]
+
+    panel = LearnerPanel(full(spoil=spoil), Asked())
+    qtbot.addWidget(panel)
+    drawn(panel, 760, 300)
+    assert panel.charts["learn/kl"].word == "0.080 high"
+    assert panel.charts["learn/kl"].band == (0.005, 0.02)
+    assert panel.charts["learn/explained_variance"].word == "0.100 low"
+    assert panel.charts["learn/clip_fraction"].word == "0.100 usual"
+    assert "outside the usual band: explained variance, KL divergence" in panel.head.text()
+
+
+def test_what_is_not_reported_is_said_not_to_be(qtbot: QtBot):
+    panel = LearnerPanel(full(), Asked())
+    qtbot.addWidget(panel)
+    drawn(panel, 760, 300)
+    assert "all within their usual bands" in panel.head.text()
+    assert "not reported: episode length, gradient norm, value loss, surrogate loss" in panel.head.text()
+    assert panel.charts["learn/gradient_norm"].isHidden()
+    waiting = LearnerPanel(silent(), Asked())
+    qtbot.addWidget(waiting)
+    assert waiting.head.text() == "waiting for the first iteration"
+
+
+def test_a_number_that_is_not_finite_interrupts_the_line(qtbot: QtBot):
+    def spoil(run: Planted) -> None:
+        run.learner[5]["learn/kl"] = np.nan
+        run.learner[-1]["learn/kl"] = np.inf
+
+    panel = LearnerPanel(full(spoil=spoil), Asked())
+    qtbot.addWidget(panel)
+    drawn(panel, 430, 560)
+    assert panel.charts["learn/kl"].word == "∞ not finite"
+    assert np.isfinite(panel.charts["learn/kl"].ys).sum() == 18
+
+
+def test_charts_fill_the_width(qtbot: QtBot):
+    panel = LearnerPanel(full(), Asked())
+    qtbot.addWidget(panel)
+    for width, across in ((430, 2), (760, 3), (1280, 6)):
+        drawn(panel, width, 400)
+        panel.refresh()
+        assert len({chart.x() for chart in panel.charts.values() if not chart.isHidden()}) == across
+    panel.store.feed({**schema(16), "constants": []})
+    panel.schema_changed()
+    assert panel.charts["learn/kl"].band is None
