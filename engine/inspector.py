@@ -240,18 +240,19 @@ class Inspector:
 
     def _pause(self, entry: Entry | None) -> None:
         """Wait here, and do what is said, until the run may go on."""
-        self._answer_pending()
         self.alone_since = 0.0
         self._show_everything()
         self._publish("paused")
+        self._answer_pending()
         while self.pausing and not self.left and not self.run_to:
             if self.stopping():
                 self._go_on()
                 break
             self.hub.wait(0.2)
-            if self._serve():
+            if self._serve() and self.pausing and not self.left and not self.run_to:
                 self._show_everything()
                 self._publish("paused")
+                self._answer_pending()
             if time.perf_counter() - self.said >= STATE_EVERY:
                 self._publish("paused")
             if not self.hub.controller and not self.stay:
@@ -325,11 +326,13 @@ class Inspector:
             case say.Select(rows=rows):
                 self._select(peer, rows)
                 return None
-            case say.Pause():
+            case say.Pause(id=number):
                 self._stand("asked for")
-                return {"tick": self._tick()}
+                self.pending.append((peer, number))
+                return None
             case say.Run():
                 self._go_on()
+                self._publish("running")
                 return {"tick": self._tick()}
             case say.Step(id=number, unit=unit, count=count):
                 self._need_pause("step")

@@ -20,6 +20,7 @@ from engine.errors import BuildError, SceneError, did_you_mean, listing
 from engine.observed import Ends, Vital, find_ends, find_vitals
 from engine.schedule import Schedule, Tick, addresses, make_schedule
 from engine.table import Table
+from engine.view import View
 from engine.world import Clock, World, stream_seed
 
 
@@ -34,6 +35,7 @@ class Scene:
     films the columns (by address, one sample per tick) that engine/replay.py re-creates of a row. `best` names the
     number of `report` by which the best checkpoint is kept, with "-" in front where less is better. `made_of` is what
     else decides the numbers ("robot g1", "clip squat", …) with a digest of each, so that a resume notices changes.
+    `view` tells debuggers what to draw; see engine/view.py.
     """
 
     tables: Sequence[Table]
@@ -47,6 +49,7 @@ class Scene:
     film_episode: Callable[[Mapping[str, Any], Path], Mapping[str, str]] | None = None
     policy: Path | None = None
     titles: Mapping[str, str] = attrs.field(factory=dict)
+    view: View = attrs.field(factory=View)
     panel: Sequence[str] = ()
     iterations: int = 100
     best: str | None = None

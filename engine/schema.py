@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 from engine.component import info
 from engine.condition import AnyRow
 from engine.scene import Simulation
 from engine.schedule import Entry, Key, addresses
+from engine.wire import pack_array
 
 _LONGEST_TEXT = 200  # characters of a constant that is no plain value
 
@@ -40,12 +42,14 @@ def make_schema(simulation: Simulation) -> dict[str, Any]:
             for address, places in addresses(simulation.scene.bundles).items()
         ],
         "vitals": {table: [label for v in vitals for label in v.labels] for table, vitals in simulation.vitals.items()},
+        **simulation.scene.view.described(world),
         "endings": {table: {"reasons": list(ends.labels)} for table, ends in simulation.ends.items()},
     }
 
 
 def _tables(simulation: Simulation) -> list[dict[str, Any]]:
     ids = {address: number for number, address in enumerate(simulation.world.columns())}
+    limits = {a: pack_array(np.array(pairs, np.float32)) for a, pairs in simulation.scene.view.limits.items()}
     made: list[dict[str, Any]] = []
     for home in simulation.world.tables.values():
         components = []
@@ -62,6 +66,8 @@ def _tables(simulation: Simulation) -> list[dict[str, Any]]:
                     "dtype": str(column.dtype).removeprefix("torch."),
                     "unit": column.unit,
                     "doc": column.doc,
+                    "editable": declared.lifetime == "state",
+                    "limits": limits.get(f"{table}.{declared.name}.{name}"),
                 }
                 for name, column in declared.columns.items()
             ]

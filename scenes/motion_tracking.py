@@ -24,6 +24,7 @@ from systems.physics import physics
 from systems.physics.model import build_robot
 from systems.ppo import play, ppo
 from systems.tick import TICK
+from systems.view import robot_view
 
 PROTOCOL = (
     "tracking.draw_motion.",
@@ -211,6 +212,7 @@ def scene(
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
         titles=counts.titles(dt),
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),
+        view=robot_view(model, table="robot", dt=dt, threshold=0.25),
         iterations=use.iterations,
         best="reward/per_step",  # of all rows, and still rising when episodes have long stopped getting longer
         made_of=robot_and_clips(model, library),
