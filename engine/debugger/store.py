@@ -122,14 +122,18 @@ class Store:
             return np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_)
         return ring.read()
 
-    def traced_rows(self) -> list[int]:
-        """Rows of which something was traced."""
-        return sorted({row for _, _, row in self._rings})
-
     def traced(self, row: int) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
         """(column, flat label, ticks, values) of everything that was traced of one row."""
         rings = ((key, ring.read()) for key, ring in self._rings.items() if key[2] == row)
         return [(column, label, ticks, values) for (column, label, _), (ticks, values, _) in rings if len(ticks)]
+
+    def history(self, row: int) -> dict[int, list[Value]]:
+        """What came of one row lately, by column, oldest first; not every tick."""
+        return {column: list(past) for column, past in self._past.get(row, {}).items()}
+
+    def known_rows(self) -> list[int]:
+        """Rows of which anything is remembered."""
+        return sorted({row for _, _, row in self._rings} | set(self._past))
 
     def frame(self, column_id: int, label: int | None) -> tuple[int, np.ndarray] | None:
         """Tick and float32 (table rows,): one value, or with label None the norm, of every row."""
