@@ -285,6 +285,8 @@ class Store:
 
     def _values(self, message: dict[str, Any], sub: "Sub | None") -> None:
         rows, view = self._rows(message, sub), message.get("view")
+        if view is None and self.state.get("view") == int(message["ticks"][1]):
+            view = self.state["view"]  # a run that stands at an earlier tick shows that one
         tick = int(message["ticks"][1]) if view is None else int(view)
         held = self._latest if view is None else self._viewed
         finish = unpack_array(message["finish"]) if message.get("finish") else np.zeros(len(rows), np.bool_)

@@ -410,7 +410,7 @@ def test_what_was_saved_plays_back_as_it_was_seen(run, tmp_path):
             assert len(was) and np.allclose(was.astype(float), found.astype(float))
     assert len(again.store.trace(torque, 5, 0)[0]) == 0
     shown = run.store.history(0)[root]
-    again.store.cursor = shown[2][0] + 1
+    again.store.cursor = shown[0][0] + 1
     again.send({"t": "seek", "tick": again.store.cursor})
     tick, values, _ = [held for held in shown if held[0] <= again.store.cursor][-1]
     held = again.store.value(root, 0)
