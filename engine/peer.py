@@ -185,10 +185,14 @@ class Peer:
         self.subscriptions.discard(subscription)
 
     @property
+    def ready(self) -> bool:
+        """Whether a data frame could be sent now."""
+        return self._moving is None and len(self._in_flight) < IN_FLIGHT
+
+    @property
     def pending(self) -> bool:
         """Whether there is something that may be sent now."""
-        ready = bool(self._slots) and len(self._in_flight) < IN_FLIGHT
-        return self._moving is not None or bool(self._greeting or self._replies) or self._state is not None or ready
+        return self.owes or self._state is not None or (bool(self._slots) and self.ready)
 
     def take(self) -> bytes | dict[str, Any] | None:
         """What is to be sent next: a frame, or a data message that is still to be packed."""

@@ -713,6 +713,28 @@ def test_two_frames_are_on_their_way_and_then_the_latest_wins(hub: Hub):
         assert [(m["seq"], m["ticks"], m["lost"]) for m in data] == [(3, [4, 4], 2)]
 
 
+def test_no_wake_up_is_lost_that_comes_while_another_is_read(hub: Hub):
+    class Racing:
+        """The reading end of the wake-up, during each of whose reads the tick thread wakes the other one again."""
+
+        def __init__(self, real: socket.socket) -> None:
+            self.real = real
+
+        def recv(self, count: int) -> bytes:
+            hub._sockets.wake()
+            return self.real.recv(count)
+
+        def close(self) -> None:
+            self.real.close()
+
+    hub._sockets._wake_out = Racing(hub._sockets._wake_out)  # type: ignore[assignment]
+    with attached(hub) as connection:
+        peer = subscribed(hub, connection)
+        hub.post(peer, {"t": "ok", "id": 1})
+        heard(connection, "ok")
+        until(lambda: not hub._sockets._woken)
+
+
 def test_subscriptions_take_turns(hub: Hub):
     with attached(hub) as connection:
         peer = subscribed(hub, connection, 1)
