@@ -33,7 +33,7 @@ class TooLarge(WireError):
     """A frame that is longer than this client may send."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Peer:
     """A client. What the tick thread may look at: session, name, role, dropped, gone; the rest is the hub's.
 
@@ -41,15 +41,15 @@ class Peer:
     left, and what is posted to it goes nowhere.
     """
 
-    socket: Socket = attrs.field(repr=False)
-    listener: Listener = attrs.field(repr=False)
+    socket: Socket = attrs.field()
+    listener: Listener = attrs.field()
     session: int = 0
     name: str = ""
     role: str = "observe"
     dropped: int = 0
     gone: bool = False
     stage: Stage = "magic"
-    nonce: bytes = attrs.field(factory=lambda: secrets.token_bytes(16), repr=False)
+    nonce: bytes = attrs.field(factory=lambda: secrets.token_bytes(16))
     opened: float = attrs.field(factory=time.monotonic)
     heard: float = attrs.field(factory=time.monotonic)
     bad: int = 0
@@ -72,6 +72,9 @@ class Peer:
     _in_flight: deque[int] = attrs.field(factory=deque, init=False)
     _moving: memoryview | None = attrs.field(default=None, repr=False, init=False)
     _moving_bytes: int = attrs.field(default=0, init=False)
+
+    def __repr__(self) -> str:
+        return f"Peer({self.session}, {self.name!r}, {self.role})"
 
     # -- what comes in ---------------------------------------------------------------------------------
 
