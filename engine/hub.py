@@ -176,7 +176,9 @@ class Hub:
             if peer.gone or subscription not in peer.subscriptions:
                 return False
             kept = peer.offer(subscription, message)
-        self._sockets.wake()
+            ready = peer.ready
+        if ready:  # otherwise its next acknowledgement wakes the thread
+            self._sockets.wake()
         return kept
 
     def empty(self, peer: Peer, subscription: int) -> bool:

@@ -33,7 +33,7 @@ class TooLarge(WireError):
     """A frame that is longer than this client may send."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Peer:
     """A client. What the tick thread may look at: session, name, role, dropped, gone; the rest is the hub's.
 
@@ -41,15 +41,15 @@ class Peer:
     left, and what is posted to it goes nowhere.
     """
 
-    socket: Socket = attrs.field(repr=False)
-    listener: Listener = attrs.field(repr=False)
+    socket: Socket = attrs.field()
+    listener: Listener = attrs.field()
     session: int = 0
     name: str = ""
     role: str = "observe"
     dropped: int = 0
     gone: bool = False
     stage: Stage = "magic"
-    nonce: bytes = attrs.field(factory=lambda: secrets.token_bytes(16), repr=False)
+    nonce: bytes = attrs.field(factory=lambda: secrets.token_bytes(16))
     opened: float = attrs.field(factory=time.monotonic)
     heard: float = attrs.field(factory=time.monotonic)
     bad: int = 0
@@ -72,6 +72,9 @@ class Peer:
     _in_flight: deque[int] = attrs.field(factory=deque, init=False)
     _moving: memoryview | None = attrs.field(default=None, repr=False, init=False)
     _moving_bytes: int = attrs.field(default=0, init=False)
+
+    def __repr__(self) -> str:
+        return f"Peer({self.session}, {self.name!r}, {self.role})"
 
     # -- what comes in ---------------------------------------------------------------------------------
 
@@ -185,10 +188,14 @@ class Peer:
         self.subscriptions.discard(subscription)
 
     @property
+    def ready(self) -> bool:
+        """Whether a data frame could be sent now."""
+        return self._moving is None and len(self._in_flight) < IN_FLIGHT
+
+    @property
     def pending(self) -> bool:
         """Whether there is something that may be sent now."""
-        ready = bool(self._slots) and len(self._in_flight) < IN_FLIGHT
-        return self._moving is not None or bool(self._greeting or self._replies) or self._state is not None or ready
+        return self.owes or self._state is not None or (bool(self._slots) and self.ready)
 
     def take(self) -> bytes | dict[str, Any] | None:
         """What is to be sent next: a frame, or a data message that is still to be packed."""

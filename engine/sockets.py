@@ -44,6 +44,7 @@ class Sockets:
     def __attrs_post_init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._woken = False
+        self._looked = 0.0
         self._farewell: dict[str, Any] | None = None
         self._thread: threading.Thread | None = None
 
@@ -112,7 +113,8 @@ class Sockets:
         for key, mask in ready:
             self._guarded(partial(self._serve, key.data, mask, now), key.data)
         self._reopen(now)
-        if self.peers:
+        if self.peers and now - self._looked >= _LOOK / 2:
+            self._looked = now
             self._guarded(partial(self.watch, now), None)
         for peer in list(self.peers):
             self._guarded(partial(self._tend, peer, now), peer)
@@ -134,9 +136,9 @@ class Sockets:
 
     def _serve(self, what: Any, mask: int, now: float) -> None:
         if what is None:
-            self._woken = False
             with contextlib.suppress(BlockingIOError):
                 self._wake_out.recv(4096)
+            self._woken = False  # only now: a byte that came in between was read, and what it is about is sent below
         elif isinstance(what, Listener):
             self._accept(what, now)
         elif mask & selectors.EVENT_READ and what in self.peers:

@@ -14,6 +14,8 @@ from engine.recording import TERMINAL, Recording
 from engine.wire import pack_array, unpack_array
 
 _TRACES = ("trace", "episode")
+_NEAR = 15  # ticks by which a sample may be older than the tick in view, where not every tick was kept
+_SINGLE = -1  # the number of a subscription that nobody made
 _OFFLINE = "This is a recording: it can be looked at, but not changed."
 
 
@@ -37,9 +39,10 @@ class Playback(QObject):
         self.refused: dict[Sub, str] = {}
         self._subs: dict[Sub, int] = {}
         self._number = 0
-        self._frames = [m for m in self.recording.of("data") if m.get("sub") in _TRACES]
+        self._frames = [m for m in self.recording.of("data") if m.get("sub") in (*_TRACES, "values")]
+        self._singles = list(self.recording.of("data", sub="labels"))
         self._boxes = list(self.recording.of("data", sub="black_box"))
-        ticks: list[int] = [tick for m in [*self._frames, *self._boxes] for tick in m["ticks"]]
+        ticks: list[int] = [tick for m in [*self._frames, *self._singles, *self._boxes] for tick in m["ticks"]]
         self.first, self.last = (min(ticks), max(ticks)) if ticks else (0, 0)
         self.rows = sorted({int(row) for m in self._frames for row in m["rows"]})
 
@@ -138,7 +141,7 @@ class Playback(QObject):
         for message, place in self._of_row(row):
             at, moment = unpack_array(message["at"]), unpack_array(message["moment"])
             here = np.flatnonzero((at <= tick) & unpack_array(message["present"])[:, place])
-            if not len(here) or (view is not None and at[here[-1]] != tick):
+            if not len(here) or (view is not None and at[here[-1]] < tick - _NEAR):
                 continue
             same = here[at[here] == at[here[-1]]]
             sample = int(same[0] if moment[same[0]] == TERMINAL else same[-1])
@@ -151,7 +154,7 @@ class Playback(QObject):
                 "cols": columns,
                 "rows": [row],
                 "finish": pack_array(np.array([moment[sample] == TERMINAL])),
-                "view": view,
+                "view": view if at[sample] == tick else None,
                 "ticks": [int(at[sample]), int(at[sample])],
             }
             self.store.feed({"t": "data", "sub": self._subs[sub], "kind": sub.kind, **frame})
@@ -159,6 +162,8 @@ class Playback(QObject):
     def _feed_trace(self, sub: Sub, row: int) -> None:
         wanted = dict(sub.columns)
         for message, place in self._of_row(row):
+            if message["sub"] not in _TRACES:
+                continue
             here = unpack_array(message["present"])[:, place]
             columns = []
             for number, *packed in message["cols"]:
@@ -170,6 +175,18 @@ class Playback(QObject):
             ended = (unpack_array(message["moment"])[here] == TERMINAL)[:, None]
             frame = {"rows": [row], "at": pack_array(at), "ended": pack_array(ended), "cols": columns}
             self.store.feed({"t": "data", "sub": self._subs[sub], "kind": "trace", "ticks": message["ticks"], **frame})
+        self._feed_singles(wanted, row)
+
+    def _feed_singles(self, wanted: dict[int, tuple[int, ...] | None], row: int) -> None:
+        """Numbers of columns of which only a part was traced; each is a subscription of its own to the store."""
+        for message in self._singles:
+            number, labels = message["cols"][0][0], tuple(message["labels"])
+            asked = wanted.get(number, ())
+            if message["rows"] == [row] and (asked is None or set(labels) <= set(asked)):
+                self.store.subscribed(_SINGLE, Sub("trace", ((number, labels),)))
+                ended = (unpack_array(message["moment"]) == TERMINAL)[:, None]
+                frame = {key: message[key] for key in ("rows", "at", "cols", "ticks")} | {"ended": pack_array(ended)}
+                self.store.feed({"t": "data", "sub": _SINGLE, "kind": "trace", **frame})
 
     def _feed_vitals(self, sub: Sub, rows: list[int]) -> None:
         for message in self._boxes:

@@ -1,19 +1,27 @@
 """What the window has received, as a recording that the same window opens."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PySide6.QtWidgets import QMainWindow
 
-from engine.debugger.store import ColumnInfo, Store
+from engine.debugger.store import ColumnInfo, Store, Value
 from engine.errors import SceneError
 from engine.recording import END, TERMINAL, RecordingWriter
 from engine.wire import pack_array
 
+_Found = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # sub, ticks, moments, values
+_MESSAGE = 1 << 22  # bytes of samples in one message
+
 
 def save_recording(store: Store, path: Path) -> None:
-    """Schema, traces of every row that was traced, latest values, events. SceneError where there is nothing, or no place."""
+    """Schema, events, and of every row that was looked at: traces ('trace' of columns, 'labels' of single numbers) and
+    the values that were shown ('values').
+
+    SceneError where there is nothing to save, or no place to.
+    """
     if store.schema is None:
         raise SceneError("Nothing has been received yet, so there is nothing to save.")
     try:
@@ -44,55 +52,80 @@ def save_screenshot(window: QMainWindow, store: Store, stem: Path) -> None:
         save_recording(store, stem.with_suffix(".rec"))
 
 
-def _messages(store: Store) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
-    for row in store.traced_rows():
-        message = _trace(store, row)
-        if message is not None:
-            made.append(message)
-    return made + [{"t": "event", **event} for event in store.events]
+def _messages(store: Store) -> Iterator[dict[str, Any]]:
+    for row in store.known_rows():
+        traced: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
+        for column, label, ticks, values in store.traced(row):
+            traced.setdefault(column, {})[label] = ticks, values
+        history = store.history(row)
+        whole: dict[tuple[str, bytes, bytes], list[tuple[ColumnInfo, np.ndarray]]] = {}
+        for info in store.columns.values():
+            found = _every_tick(info, traced.get(info.id, {})) or _now_and_then(history.get(info.id, []))
+            if found is not None:
+                sub, at, moment, values = found
+                whole.setdefault((sub, at.tobytes(), moment.tobytes()), []).append((info, values))
+        for (sub, *times), columns in whole.items():
+            at, moment = np.frombuffer(times[0], np.int64), np.frombuffer(times[1], np.uint8)
+            yield from _samples(sub, row, at, moment, columns)
+        for column, labels in traced.items():
+            if len(labels) < store.columns[column].size:
+                yield from _labels(store.columns[column], row, labels)
+    for event in store.events:
+        yield {"t": "event", **event}
 
 
-def _trace(store: Store, row: int) -> dict[str, Any] | None:
-    """All that is known of one row: traced numbers tick by tick, latest values at the end; NaN where something is not."""
-    traced = store.traced(row)
-    times = [np.stack([ticks, _twins(ticks)]) for _, _, ticks, _ in traced]
-    latest = {info.id: held for info in store.columns.values() if (held := store.value(info.id, row)) is not None}
-    times += [np.array([[held[0]], [0]]) for held in latest.values()]
-    if not times:
+def _every_tick(info: ColumnInfo, traced: dict[int, tuple[np.ndarray, np.ndarray]]) -> _Found | None:
+    """A column all of whose values were traced, together."""
+    first = traced.get(0)
+    if first is None or len(traced) < info.size or not all(np.array_equal(t, first[0]) for t, _ in traced.values()):
         return None
-    moments = np.unique(np.concatenate(times, 1), axis=1)
-    ticks, twins = moments
-    place = {(int(tick), int(twin)): index for index, (tick, twin) in enumerate(moments.T)}
-    columns: dict[int, np.ndarray] = {}
-    for column, label, own, values in traced:
-        array = columns.setdefault(column, _blank(store.columns[column], len(ticks)))
-        at = [place[int(tick), int(twin)] for tick, twin in zip(own, _twins(own), strict=True)]
-        array[at, label] = values
-    for column, (tick, value, _) in latest.items():
-        columns.setdefault(column, _blank(store.columns[column], len(ticks)))[place[tick, 0]] = value.reshape(-1)
-    moment = np.where((ticks[:-1] == ticks[1:]) & (twins[1:] == 1), TERMINAL, END)
-    return {
-        "t": "data",
-        "sub": "trace",
-        "table": next(iter(store.columns.values())).table,
-        "ticks": [int(ticks[0]), int(ticks[-1])],
-        "rows": [row],
-        "at": pack_array(ticks.astype(np.int64)),
-        "moment": pack_array(np.append(moment, END).astype(np.uint8)),
-        "present": pack_array(np.ones((len(ticks), 1), np.bool_)),
-        "cols": [
-            [c, *pack_array(array.reshape(len(ticks), 1, *store.columns[c].shape))] for c, array in columns.items()
-        ],
-    }
+    values = np.stack([traced[label][1] for label in range(info.size)], 1)
+    return "trace", first[0].astype(np.int64), _moments(first[0]), _fit(values.reshape(-1, *info.shape), info)
 
 
-def _twins(ticks: np.ndarray) -> np.ndarray:
-    """1 for the second sample of a tick, which begins an episode, else 0."""
-    return np.append(0, (np.diff(ticks) == 0).astype(np.int64)) if len(ticks) else np.zeros(0, np.int64)
+def _now_and_then(history: list[Value]) -> _Found | None:
+    """What came of a column to be shown: whole, but not of every tick."""
+    if not history:
+        return None
+    ticks = np.array([tick for tick, _, _ in history], np.int64)
+    moments = np.array([TERMINAL if finish else END for *_, finish in history], np.uint8)
+    return "values", ticks, moments, np.stack([value for _, value, _ in history])
 
 
-def _blank(info: ColumnInfo, samples: int) -> np.ndarray:
-    if info.is_float:
-        return np.full((samples, info.size), np.nan, np.float32)
-    return np.zeros((samples, info.size), np.dtype(info.dtype))
+def _labels(info: ColumnInfo, row: int, traced: dict[int, tuple[np.ndarray, np.ndarray]]) -> Iterator[dict[str, Any]]:
+    """Single numbers of a column, each with its own ticks."""
+    for label, (ticks, values) in traced.items():
+        column = (info, _fit(values[:, None], info))
+        for message in _samples("labels", row, ticks.astype(np.int64), _moments(ticks), [column]):
+            yield {**message, "labels": [label]}
+
+
+def _samples(
+    sub: str, row: int, at: np.ndarray, moment: np.ndarray, columns: list[tuple[ColumnInfo, np.ndarray]]
+) -> Iterator[dict[str, Any]]:
+    """Samples of one row as messages of a few megabytes."""
+    each = max(1, _MESSAGE // max(1, sum(array[0].nbytes for _, array in columns)))
+    for start in range(0, len(at), each):
+        part = slice(start, start + each)
+        yield {
+            "t": "data",
+            "sub": sub,
+            "table": columns[0][0].table,
+            "ticks": [int(at[part][0]), int(at[part][-1])],
+            "rows": [row],
+            "at": pack_array(at[part]),
+            "moment": pack_array(moment[part]),
+            "present": pack_array(np.ones((len(at[part]), 1), np.bool_)),
+            "cols": [[info.id, *pack_array(array[part][:, None])] for info, array in columns],
+        }
+
+
+def _moments(ticks: np.ndarray) -> np.ndarray:
+    """The first of two samples of one tick is that of an episode's end."""
+    return np.append(np.where(np.diff(ticks) == 0, TERMINAL, END), END).astype(np.uint8)
+
+
+def _fit(values: np.ndarray, info: ColumnInfo) -> np.ndarray:
+    """Traced numbers, which are held as float64, in a type of the kind that the column has."""
+    dtype = np.float32 if info.is_float else np.dtype(info.dtype)
+    return values.astype(dtype)

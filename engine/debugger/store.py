@@ -122,14 +122,18 @@ class Store:
             return np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_)
         return ring.read()
 
-    def traced_rows(self) -> list[int]:
-        """Rows of which something was traced."""
-        return sorted({row for _, _, row in self._rings})
-
     def traced(self, row: int) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
         """(column, flat label, ticks, values) of everything that was traced of one row."""
         rings = ((key, ring.read()) for key, ring in self._rings.items() if key[2] == row)
         return [(column, label, ticks, values) for (column, label, _), (ticks, values, _) in rings if len(ticks)]
+
+    def history(self, row: int) -> dict[int, list[Value]]:
+        """What came of one row lately, by column, oldest first; not every tick."""
+        return {column: list(past) for column, past in self._past.get(row, {}).items()}
+
+    def known_rows(self) -> list[int]:
+        """Rows of which anything is remembered."""
+        return sorted({row for _, _, row in self._rings} | set(self._past))
 
     def frame(self, column_id: int, label: int | None) -> tuple[int, np.ndarray] | None:
         """Tick and float32 (table rows,): one value, or with label None the norm, of every row."""
@@ -281,6 +285,8 @@ class Store:
 
     def _values(self, message: dict[str, Any], sub: "Sub | None") -> None:
         rows, view = self._rows(message, sub), message.get("view")
+        if view is None and self.state.get("view") == int(message["ticks"][1]):
+            view = self.state["view"]  # a run that stands at an earlier tick shows that one
         tick = int(message["ticks"][1]) if view is None else int(view)
         held = self._latest if view is None else self._viewed
         finish = unpack_array(message["finish"]) if message.get("finish") else np.zeros(len(rows), np.bool_)

@@ -155,6 +155,17 @@ def test_looking_back_reads_what_the_run_sent_else_traces_else_nothing(store):
     assert int(store.value(1, 2)[1]) == 80
 
 
+def test_a_run_that_stands_at_an_earlier_tick_does_not_erase_later_ones(store):
+    for tick in (10, 20):
+        store.feed(values(tick, 1, np.array([tick]), [0]))
+    store.feed({"t": "state", "mode": "viewing", "tick": 15, "view": 15})
+    store.feed(values(15, 1, np.array([15]), [0]))
+    store.cursor = 15
+    assert int(store.value(1, 0)[1]) == 15
+    store.cursor = None
+    assert int(store.value(1, 0)[1]) == 20 and [held[0] for held in store.history(0)[1]] == [10, 20]
+
+
 def test_a_run_that_has_ended_is_looked_back_at_with_what_came(store):
     for tick in (10, 20):
         store.feed(values(tick, 1, np.array([tick]), [0]))

@@ -17,6 +17,7 @@ from engine.debugger.edit import BreakDialog, ConstantDialog, EditDialog
 from engine.debugger.keys import DEEDS, KeyList
 from engine.debugger.merge import merge
 from engine.debugger.panel import Sub
+from engine.debugger.playback import Playback
 from engine.debugger.save import save_recording
 from engine.debugger.store import Store
 from engine.debugger.toolbar import describe_cost, describe_mode
@@ -394,19 +395,27 @@ def test_what_cannot_be_saved_is_said(run, tmp_path):
         save_recording(Store(), tmp_path / "x.rec")
 
 
-def test_traces_survive_being_saved(run, tmp_path):
-    column = run.store.by_address["robot.Reward.total"]
-    run.window.plot(column, 0)
-    run.flow(40)
+def test_what_was_saved_plays_back_as_it_was_seen(run, tmp_path):
+    reward, torque = run.store.by_address["robot.Reward.total"], run.store.by_address["robot.DofTorque.value"]
+    root = run.store.by_address["robot.RootState.position"]
+    run.window.plot(torque, 4)
+    run.flow(60)
     run.refresh()
-    ticks, values, _ = run.store.trace(column, 0, 0)
-    ticks, values = ticks.copy(), values.copy()
     save_recording(run.store, tmp_path / "x.rec")
-    kept = Recording.open(tmp_path / "x.rec").trace(0, ["robot.Reward.total"])
-    found = kept.columns["robot.Reward.total"]
-    known = np.isfinite(found)
-    assert np.isin(ticks, kept.tick[known]).all()
-    assert np.allclose(found[known][: len(values)], values[: known.sum()])
+    again = Playback(Store(), tmp_path / "x.rec")
+    again.start()
+    again.subscribe([Sub("trace", ((reward, None), (torque, (4, 5)))), Sub("values", ((root, None), (torque, None)))])
+    for column, label in ((reward, 0), (torque, 4)):
+        for was, found in zip(run.store.trace(column, label, 0), again.store.trace(column, label, 0), strict=True):
+            assert len(was) and np.allclose(was.astype(float), found.astype(float))
+    assert len(again.store.trace(torque, 5, 0)[0]) == 0
+    shown = run.store.history(0)[root]
+    again.store.cursor = shown[0][0] + 1
+    again.send({"t": "seek", "tick": again.store.cursor})
+    tick, values, _ = [held for held in shown if held[0] <= again.store.cursor][-1]
+    held = again.store.value(root, 0)
+    assert held[0] == tick and np.allclose(held[1], values)
+    assert again.store.bad == 0
 
 
 # -- looks ----------------------------------------------------------------------------------------------

@@ -1,0 +1,147 @@
+"""Clients of a hub, good and bad, for its tests."""
+
+import contextlib
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from engine import messages
+from engine.debugger.connection import Address, Connection
+from engine.hub import Hub
+from engine.peer import Peer
+from engine.wire import LENGTH, decode_body, pack_array
+
+RUN = {"name": "toy/1", "scene": "toy", "pid": os.getpid(), "host": socket.gethostname(), "started": "now",
+       "device": "cpu", "seed": 1, "folder": "runs/toy/1"}  # fmt: skip
+SCHEMA: dict[str, Any] = {
+    "t": "schema",
+    "tables": [
+        {
+            "name": "robot",
+            "rows": 8,
+            "axes": [],
+            "components": [
+                {"name": "Root", "columns": [{"id": 0, "name": "position", "shape": [3]}, {"id": 1, "name": "step", "shape": []}]}
+            ],
+        }
+    ],
+    "systems": [{"id": 0, "name": "move", "reads": [], "writes": ["robot.Root"]}],
+}  # fmt: skip
+
+
+def where(hub: Hub) -> Address:
+    assert hub.stem is not None
+    return Address(path=f"{hub.stem}.sock")
+
+
+@contextlib.contextmanager
+def attached(hub: Hub, **more: Any) -> Iterator[Connection]:
+    made = Connection.attach(where(hub), **more)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def drained(hub: Hub, count: int = 1, seconds: float = 3.0) -> list[tuple[Peer, Any]]:
+    found: list[tuple[Peer, Any]] = []
+    end = time.monotonic() + seconds
+    while len(found) < count and time.monotonic() < end:
+        hub.wait(0.05)
+        found += hub.drain()
+    assert len(found) >= count, found
+    return found
+
+
+def seen(hub: Hub, kind: type) -> tuple[Peer, Any]:
+    """Drain until a message of that class has come; it."""
+    end = time.monotonic() + 3.0
+    while time.monotonic() < end:
+        for peer, message in drained(hub):
+            if isinstance(message, kind):
+                return peer, message
+    raise AssertionError(f"no {kind} came")
+
+
+def heard(connection: Connection, kind: str, seconds: float = 3.0) -> dict[str, Any]:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        message = connection.receive(left)
+        if message is not None and message["t"] == kind:
+            return message
+    raise AssertionError(f"no '{kind}' came")
+
+
+def until(holds: Callable[[], object], seconds: float = 3.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not become so"
+        time.sleep(0.01)
+
+
+def raw(hub: Hub) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.settimeout(5.0)
+    made.connect(where(hub).path)
+    return made
+
+
+def closed(made: socket.socket, seconds: float = 3.0) -> bool:
+    """Whether the other end hangs up, whatever it says before."""
+    made.settimeout(seconds)
+    try:
+        while made.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def frame(tick: int, size: int = 3) -> dict[str, Any]:
+    return {"kind": "values", "ticks": [tick, tick], "view": None, "cols": [[0, *pack_array(np.full((1, size), tick, np.float32))]]}  # fmt: skip
+
+
+def subscribed(hub: Hub, connection: Connection, number: int = 1) -> Peer:
+    connection.send({"t": "sub", "id": number, "kind": "values", "columns": [[0, None]], "rows": [0], "hz": 30})
+    return seen(hub, messages.Sub)[0]
+
+
+def received(client: socket.socket, seconds: float = 0.3) -> list[dict[str, Any]]:
+    """Whatever comes within some seconds, unanswered."""
+    data, end = b"", time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and select.select([client], [], [], left)[0]:
+        data += client.recv(1 << 20)
+    found = []
+    while data:
+        (length,) = LENGTH.unpack_from(data)
+        found.append(decode_body(data[4 : 4 + length]))
+        data = data[4 + length :]
+    return found
+
+
+def goodbye(client: socket.socket) -> str:
+    """The code of the `bye` that ends a connection."""
+    data = b""
+    with contextlib.suppress(OSError):
+        while more := client.recv(65536):
+            data += more
+    while data:
+        (length,) = LENGTH.unpack_from(data)
+        message, data = decode_body(data[4 : 4 + length]), data[4 + length :]
+        if message["t"] == "bye":
+            return str(message["code"])
+    raise AssertionError("no goodbye")
+
+
+def free_port() -> int:
+    """A port that nobody listens at just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
