@@ -5,6 +5,7 @@ waits inside a hook of the schedule; commands are carried out there and between 
 """
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +34,10 @@ from engine.trace import as_numpy
 from engine.wire import pack_array
 
 BUDGET = 0.005  # share of a tick that data may cost
+HISTORY = 0.002  # share of a tick that snapshots for going back may cost
+VITALS = 0.001  # share of a tick that the black box may cost
+GOVERN_EVERY = 1.0  # s
+_VITALS_EVERY = (2, 32)  # ticks between samples of the black box, at least and at most
 STATE_EVERY = 0.5  # s
 _MOST_EVENT_ROWS = 32
 
@@ -98,6 +103,9 @@ class Inspector:
         self.tick_seconds, self.tick_began, self.said, self.alone_since = 0.02, 0.0, 0.0, 0.0
         self.spent_on = [0.0] * len(schedule.entries), [0] * len(schedule.entries)
         self.numbers = 0
+        self.overhead = self.spent = self.governed = (
+            0.0  # seconds in a tick, averaged and now; when rates were looked at last
+        )
         self.hooked = False
         self.versions: list[tuple[tuple[str, type], int]] = []
         schedule.before_tick.insert(0, self._before_tick)
@@ -123,19 +131,23 @@ class Inspector:
         self.tick_began = time.perf_counter()
 
     def _at_finish(self) -> None:
+        start = time.thread_time()
         for row in self.resets:
             self._mark_done(row)
         self.resets = []
         tick = self._tick()
-        for plans in self.clients.values():
-            for plan in plans.values():
-                plan.timed(plan.at_finish, tick)
-        self._tell_resets(tick)
+        if any(bool(ends.ended.any()) for ends in self.simulation.ends.values()):
+            for plans in self.clients.values():
+                for plan in plans.values():
+                    plan.at_finish(tick)
+            self._tell_resets(tick)
         if self.black_box is not None:
             self._take_vitals()
         self._ask_breaks("tick", None, memory=False)
+        self.spent = time.thread_time() - start
 
     def _after_tick(self) -> None:
+        start = clock = time.thread_time()
         self.inside, self.next = False, None
         tick, now = self._tick(), time.perf_counter()
         self.tick_seconds += 0.1 * ((now - self.tick_began) - self.tick_seconds)
@@ -143,18 +155,37 @@ class Inspector:
         self._ask_breaks("tick", None, memory=True)
         for peer, plans in self.clients.items():
             for plan in plans.values():
-                plan.timed(plan.after_tick, tick)
+                if plan.kind == "trace":
+                    clock = time.thread_time()
+                    plan.after_tick(tick)
+                    plan.spent += time.thread_time() - clock
+                    plan.settle()
                 if now >= plan.due:
                     plan.due = now + 1.0 / plan.hz
-                    plan.timed(self._offer, peer, plan, tick)
-                plan.settle()
+                    clock = time.thread_time()
+                    self._offer(peer, plan, tick)
+                    plan.framed(time.thread_time() - clock)
+        if now - self.governed >= GOVERN_EVERY:
+            self.governed = now
+            self._govern()
+        if now - self.said >= STATE_EVERY:
+            self._publish("running")
+        self.hub.send()
+        self.overhead += 0.05 * (self.spent + time.thread_time() - start - self.overhead)
+
+    def _govern(self) -> None:
+        """Keep what debuggers cost below what it may, and tell them at which rates they get what they asked for."""
         every = [plan for plans in self.clients.values() for plan in plans.values()]
-        for plan in govern(every, self.tick_seconds, BUDGET):
+        share = sum(plan.cost(plan.hz, self.tick_seconds) for plan in every) / self.tick_seconds
+        others = self.overhead / self.tick_seconds - share
+        for plan in govern(every, self.tick_seconds, max(BUDGET / 2, BUDGET - max(others, 0.0))):
             for peer, plans in self.clients.items():
                 if plans.get(plan.id) is plan:
                     self.hub.post(peer, {"t": "sub_ok", "id": plan.id, "hz": plan.hz, "bytes": plan.num_bytes})
-        if now - self.said >= STATE_EVERY:
-            self._publish("running")
+        if self.ring is not None:
+            self.ring.every = max(self.history[0], math.ceil(self.ring.seconds / (HISTORY * self.tick_seconds)))
+        if self.black_box is not None and not any(plan.kind == "vitals" for plan in every):
+            self.black_box = None
 
     def _between(self, entry: Entry) -> None:
         """Before each system of an inspected tick."""
@@ -430,7 +461,7 @@ class Inspector:
             self.hub.post(peer, {"t": "sub_no", "id": plan.id, "code": "over_budget", "text": text})
             return
         if message.kind == "vitals" and self.black_box is None:
-            self.black_box = BlackBox(self.simulation, self.table, 2, 1)
+            self.black_box = BlackBox(self.simulation, self.table, 2, _VITALS_EVERY[0])
         self.clients[peer][plan.id] = plan
         self.hub.post(peer, {"t": "sub_ok", "id": plan.id, "hz": plan.hz, "bytes": plan.num_bytes})
 
@@ -438,9 +469,7 @@ class Inspector:
         self.selected[peer] = rows
         for plan in self.clients[peer].values():
             if plan.selected:
-                least = min((len(p.alias) for p in plan.columns), default=1 << 62)
-                plan.rows = np.array([row for row in rows if row < least], np.int64)
-                plan.ring, plan.finished, plan.due = [], None, 0.0
+                plan.aim(rows)
 
     # -- data ------------------------------------------------------------------------------------------
 
@@ -459,7 +488,7 @@ class Inspector:
         if made is not None:
             if self.ring is not None and self.ring.viewing:
                 made["view"] = tick
-            self.hub.offer(peer, plan.id, made)
+            self.hub.offer(peer, plan.id, made, wake=False)
 
     def _show_everything(self) -> None:
         """All latest values, at once: the run stands still, and somebody looks."""
@@ -469,6 +498,7 @@ class Inspector:
                 if plan.kind in ("values", "pose", "column"):
                     plan.finished = None
                 self._offer(peer, plan, tick)
+        self.hub.send()
 
     def _timing(self, tick: int) -> dict[str, Any]:
         seconds, calls = self.spent_on
@@ -492,9 +522,11 @@ class Inspector:
 
     def _take_vitals(self) -> None:
         assert self.black_box is not None
-        before = self.black_box.taken
+        before, start = self.black_box.taken, time.thread_time()
         self.black_box.take()
         if self.black_box.taken > before:
+            wanted = (time.thread_time() - start) / (VITALS * self.tick_seconds)
+            self.black_box.every = int(np.clip(math.ceil(wanted), *_VITALS_EVERY))
             slot = before % len(self.black_box.tick)
             self.vitals.append((int(self.black_box.tick[slot]), self.black_box.store[slot].numpy().copy()))
 
@@ -524,7 +556,8 @@ class Inspector:
         fields = more.pop("fields", {})
         self.hub.broadcast(
             {"t": "event", "kind": kind, "tick": self._tick(), "row": row, "column": column, "system": system,
-             "text": text, "fields": fields}
+             "text": text, "fields": fields},
+            wake=not self.inside or self.schedule.between is not None,
         )  # fmt: skip
 
     def _tell_resets(self, tick: int) -> None:
@@ -697,7 +730,7 @@ class Inspector:
                 "substep": 0,
                 "why": self.why if mode == "paused" else "",
                 "ticks_per_second": 1.0 / max(self.tick_seconds, 1e-9),
-                "cost": sum(plan.cost for plan in plans) / max(self.tick_seconds, 1e-9),
+                "cost": self.overhead / max(self.tick_seconds, 1e-9),
                 "dropped": sum(plan.lost for plan in plans),
                 "controller": holder.name if holder is not None else None,
                 "inspected": self.schedule.between is not None,

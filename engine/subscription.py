@@ -4,8 +4,7 @@ A plan samples at two moments of a tick: behind the phase `Tick.finished`, where
 and at the end. Nothing here waits for anybody; what is not fetched in time is replaced, and counted.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -15,11 +14,14 @@ from torch import Tensor
 from engine.observed import Ends
 from engine.scene import Simulation
 from engine.trace import as_numpy
-from engine.wire import pack_array
+from engine.wire import Samples
 
 TRACE_BYTES = 1 << 20  # of one subscription's samples between two frames
 LARGEST = 1 << 18  # bytes of a frame while the run goes on
-_SMOOTH = 0.05  # share of a new measurement in the average of a plan's cost
+SLOWEST = 0.5  # Hz
+_SMOOTH = 0.05  # share of a new measurement in the averages of a plan's cost
+_ROOM = 0.7  # share of the budget that must be enough before a rate is raised again
+_ENDING = ("values", "pose", "trace")  # kinds that show how an episode ended
 
 
 @attrs.define(eq=False)
@@ -30,15 +32,22 @@ class Picked:
     column: Tensor
     labels: np.ndarray | None
     alias: np.ndarray = attrs.field(init=False)
+    on_host: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.alias = as_numpy(self.column)
+        self.on_host = self.column.device.type == "cpu"
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The values of some rows, copied: (rows, *column) or (rows, labels)."""
-        if self.column.device.type != "cpu":
+        if not self.on_host:
             self.alias = as_numpy(self.column)
-        taken: np.ndarray = self.alias[rows]
+        taken: np.ndarray
+        if len(rows) == 1:  # the usual case, and a slice costs a fraction of an index array
+            row = rows[0]
+            taken = self.alias[row : row + 1]
+            return taken.copy() if self.labels is None else taken.reshape(1, -1)[:, self.labels]
+        taken = self.alias[rows]
         return taken if self.labels is None else taken.reshape(len(rows), -1)[:, self.labels]
 
 
@@ -55,12 +64,18 @@ class Plan:
     hz: float
     ends: Ends | None
     due: float = 0.0
-    cost: float = 0.0  # seconds in a tick, averaged
-    spent: float = 0.0  # seconds in this tick
+    per_tick: float = 0.0  # seconds that every tick costs, averaged
+    per_frame: float = 0.0  # seconds that a frame costs, averaged
+    spent: float = 0.0  # seconds of this tick so far
     lost: int = 0
-    finished: "tuple[np.ndarray, list[np.ndarray]] | None" = None
+    finished: "tuple[int, np.ndarray, list[np.ndarray]] | None" = None
     ring: list[tuple[int, np.ndarray, list[np.ndarray]]] = attrs.field(factory=list)
     since: int = 0
+    going_on: np.ndarray = attrs.field(init=False)  # (rows,) False: nobody's episode has ended; never written to
+    most: int = attrs.field(init=False)  # samples that the ring holds
+
+    def __attrs_post_init__(self) -> None:
+        self.aim(self.rows)
 
     @property
     def num_bytes(self) -> int:
@@ -71,33 +86,39 @@ class Plan:
         return one * len(self.rows)
 
     def at_finish(self, tick: int) -> None:
-        """Keep what rows whose episode has ended show now."""
-        if self.ends is None or self.kind not in ("values", "pose", "trace") or not len(self.rows):
+        """Keep what rows whose episode has ended show now; called in ticks in which there are any."""
+        if self.ends is None or self.kind not in _ENDING or not len(self.rows):
             return
         ended = as_numpy(self.ends.ended)[self.rows]
         if not ended.any():
-            self.finished = None
             return
         if self.kind == "trace":
             self._append(tick, ended)
         else:
-            self.finished = ended, [picked.take(self.rows) for picked in self.columns]
+            self.finished = tick, ended, [picked.take(self.rows) for picked in self.columns]
 
     def after_tick(self, tick: int) -> None:
-        """Keep what every tick is asked for."""
-        if self.kind == "trace" and len(self.rows):
-            self._append(tick, np.zeros(len(self.rows), np.bool_))
+        """Keep what every tick is asked for: a plan of kind `trace` needs this call."""
+        if len(self.rows):
+            self._append(tick, self.going_on)
 
     def _append(self, tick: int, ended: np.ndarray) -> None:
-        values = [picked.take(self.rows) for picked in self.columns]
+        values = [picked.take(self.rows).reshape(len(self.rows), -1) for picked in self.columns]
         self.ring.append((tick, ended, values))
-        size = sum(value.nbytes for value in values) + 16
-        while len(self.ring) * size > TRACE_BYTES and len(self.ring) > 1:
+        if len(self.ring) > self.most:
             self.ring.pop(0)
             self.lost += 1
 
+    def aim(self, rows: "Sequence[int] | np.ndarray") -> None:
+        """Look at these rows from now on; rows that a column does not have are left out."""
+        least = min((len(p.alias) for p in self.columns), default=1 << 62)
+        self.rows = np.array([row for row in rows if row < least], np.int64)
+        self.going_on = np.zeros(len(self.rows), np.bool_)
+        self.most = max(1, TRACE_BYTES // (self.num_bytes + 16))
+        self.ring, self.finished, self.due = [], None, 0.0
+
     def message(self, tick: int) -> dict[str, Any] | None:
-        """The frame of what there is now; None when there is nothing new."""
+        """A data message of what there is now, its arrays copied but not packed; None when there is nothing new."""
         if self.kind == "trace":
             return self._trace()
         if self.kind == "column":
@@ -107,45 +128,44 @@ class Plan:
                 values = flat[:, picked.labels[0]].astype(np.float32)
             else:
                 values = np.sqrt(np.square(flat.astype(np.float32)).sum(1)) if flat.shape[1] > 1 else flat[:, 0]
-            return self._data([tick, tick], [[picked.number, *pack_array(values.astype(np.float32))]])
+            return self._data([tick, tick], [[picked.number, values.astype(np.float32)]])
         values_of = [picked.take(self.rows) for picked in self.columns]
-        finish = np.zeros(len(self.rows), np.bool_)
-        if self.finished is not None:
-            finish, early = self.finished
+        cols = [[picked.number, value] for picked, value in zip(self.columns, values_of, strict=True)]
+        finish = self.going_on
+        if self.finished is not None and self.finished[0] == tick:
+            _, finish, early = self.finished
             for now, then in zip(values_of, early, strict=True):
                 now[finish] = then[finish]
-        more = {"rows": self.rows.tolist(), "finish": pack_array(finish)}
-        cols = [[p.number, *pack_array(value)] for p, value in zip(self.columns, values_of, strict=True)]
-        return self._data([tick, tick], cols) | more
+        self.finished = None
+        return self._data([tick, tick], cols) | {"rows": self.rows.tolist(), "finish": finish}
 
     def _trace(self) -> dict[str, Any] | None:
         if not self.ring:
             return None
         ring, self.ring = self.ring, []
-        at, ended = np.array([tick for tick, _, _ in ring]), np.stack([e for _, e, _ in ring])
-        cols = []
-        for number, picked in enumerate(self.columns):
-            values = np.stack([sample[number] for _, _, sample in ring])
-            cols.append([picked.number, *pack_array(values.reshape(len(ring), len(self.rows), -1))])
-        more = {"at": pack_array(at), "ended": pack_array(ended), "rows": self.rows.tolist()}
-        return self._data([int(at[0]), int(at[-1])], cols) | more
+        cols = [
+            [picked.number, Samples(sample[number] for _, _, sample in ring)]
+            for number, picked in enumerate(self.columns)
+        ]
+        at, ended = np.array([tick for tick, _, _ in ring], np.int64), Samples(ended for _, ended, _ in ring)
+        return self._data([ring[0][0], ring[-1][0]], cols) | {"at": at, "ended": ended, "rows": self.rows.tolist()}
 
     def _data(self, ticks: list[int], cols: list[list[Any]]) -> dict[str, Any]:
         lost, self.lost = self.lost, 0
         return {"kind": self.kind, "ticks": ticks, "view": None, "lost": lost, "cols": cols}
 
-    def timed(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call, and count the time."""
-        start = time.perf_counter()
-        try:
-            return function(*arguments)
-        finally:
-            self.spent += time.perf_counter() - start
-
     def settle(self) -> None:
-        """Close a tick's account."""
-        self.cost += _SMOOTH * (self.spent - self.cost)
+        """Close a tick's account of what every tick costs."""
+        self.per_tick += _SMOOTH * (self.spent - self.per_tick)
         self.spent = 0.0
+
+    def framed(self, seconds: float) -> None:
+        """Account for a frame; the first one stands for those that follow."""
+        self.per_frame += (4 * _SMOOTH if self.per_frame else 1.0) * (seconds - self.per_frame)
+
+    def cost(self, hz: float, tick_seconds: float) -> float:
+        """Seconds that the plan costs in a tick at some rate; no more than one frame is made in a tick."""
+        return self.per_tick + self.per_frame * min(1.0, hz * tick_seconds)
 
 
 def make_plan(
@@ -166,23 +186,32 @@ def make_plan(
         picked.append(Picked(identity, column, None if labels is None else np.array(labels, np.int64)))
     ends = simulation.ends.get(tables[0]) if tables else next(iter(simulation.ends.values()), None)
     wanted = np.array(selected if rows == "selected" else rows, np.int64)
-    least = min((len(p.alias) for p in picked), default=1 << 62)
-    return Plan(number, kind, picked, wanted[wanted < least], rows == "selected", hz, hz, ends)
+    return Plan(number, kind, picked, wanted, rows == "selected", hz, hz, ends)
 
 
 def govern(plans: Sequence[Plan], tick_seconds: float, budget: float) -> list[Plan]:
     """Halve the rates of what costs most until everything fits into `budget` (share of a tick); those that changed.
 
-    Plans whose rate was lowered get some of it back once there is room for twice what is used.
+    A rate that was lowered is doubled again, one in a call, once that leaves some of the budget free. What a rate costs
+    is foreseen, not awaited, so rates do not swing.
     """
-    share = sum(plan.cost for plan in plans) / max(tick_seconds, 1e-9)
-    if share > budget:
-        worst = max(plans, key=lambda plan: plan.cost)
-        worst.hz = max(worst.hz / 2, 0.5)
-        return [worst]
-    if share < budget / 2:
-        for plan in plans:
-            if plan.hz < plan.asked:
-                plan.hz = min(plan.asked, 1.5 * plan.hz)
-                return [plan]
-    return []
+    before = {plan.id: plan.hz for plan in plans}
+    most = budget * tick_seconds
+
+    def gain(plan: Plan) -> float:
+        lower = max(plan.hz / 2, min(SLOWEST, plan.asked))
+        return plan.cost(plan.hz, tick_seconds) - plan.cost(lower, tick_seconds)
+
+    total = sum(plan.cost(plan.hz, tick_seconds) for plan in plans)
+    while total > most and any(plan.hz > SLOWEST for plan in plans):
+        # A rate above that of ticks costs nothing more, so it is halved whatever that gains.
+        worst = max((p for p in plans if p.hz > SLOWEST), key=lambda p: (gain(p), p.hz))
+        total -= gain(worst)
+        worst.hz = max(worst.hz / 2, SLOWEST)
+    if not any(plan.hz != before[plan.id] for plan in plans):
+        for plan in sorted((p for p in plans if p.hz < p.asked), key=lambda p: p.hz):
+            higher = min(plan.asked, 2 * plan.hz)
+            if total + plan.cost(higher, tick_seconds) - plan.cost(plan.hz, tick_seconds) <= _ROOM * most:
+                plan.hz = higher
+                break
+    return [plan for plan in plans if plan.hz != before[plan.id]]
