@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+from torch import Tensor
 
 from engine import messages as say
 from engine.breaks import Expression, compile_break
@@ -103,6 +104,7 @@ class Inspector:
         self.tick_seconds, self.tick_began, self.said, self.alone_since = 0.02, 0.0, 0.0, 0.0
         self.spent_on = [0.0] * len(schedule.entries), [0] * len(schedule.entries)
         self.numbers = 0
+        self.aliases: dict[int, np.ndarray] = {}
         self.overhead = self.spent = self.governed = (
             0.0  # seconds in a tick, averaged and now; when rates were looked at last
         )
@@ -136,7 +138,7 @@ class Inspector:
             self._mark_done(row)
         self.resets = []
         tick = self._tick()
-        if any(bool(ends.ended.any()) for ends in self.simulation.ends.values()):
+        if any(self._seen(ends.ended).any() for ends in self.simulation.ends.values()):
             for plans in self.clients.values():
                 for plan in plans.values():
                     plan.at_finish(tick)
@@ -560,25 +562,33 @@ class Inspector:
             wake=not self.inside or self.schedule.between is not None,
         )  # fmt: skip
 
+    def _seen(self, column: Tensor) -> np.ndarray:
+        """A column as numpy sees it, looked up once where it lies on the host, since storage never moves."""
+        if column.device.type != "cpu":
+            return as_numpy(column)
+        if id(column) not in self.aliases:
+            self.aliases[id(column)] = as_numpy(column)
+        return self.aliases[id(column)]
+
     def _tell_resets(self, tick: int) -> None:
         ends = self.simulation.ends.get(self.table)
         if ends is None:
             return
-        ended = as_numpy(ends.ended)
+        ended = self._seen(ends.ended)
         if not ended.any():
             return
         rows = np.flatnonzero(ended)
         why: dict[str, int] = {}
         if ends.reason is not None:
-            counts = as_numpy(ends.reason)[rows].sum(0)
+            counts = self._seen(ends.reason)[rows].sum(0)
             why = {label: int(count) for label, count in zip(ends.labels, counts, strict=True) if count}
         fields: dict[str, Any] = {"reasons": why, "count": len(rows), "rows": rows[:_MOST_EVENT_ROWS].tolist()}
-        fields["failed"] = as_numpy(ends.failed)[rows[:_MOST_EVENT_ROWS]].tolist()
+        fields["failed"] = self._seen(ends.failed)[rows[:_MOST_EVENT_ROWS]].tolist()
         if ends.reason is not None:
-            shown = as_numpy(ends.reason)[rows[:_MOST_EVENT_ROWS]]
+            shown = self._seen(ends.reason)[rows[:_MOST_EVENT_ROWS]]
             fields["why"] = [[label for label, on in zip(ends.labels, row, strict=True) if on] for row in shown]
         if ends.began is not None:
-            fields["steps"] = (tick - as_numpy(ends.began)[rows[:_MOST_EVENT_ROWS]]).tolist()
+            fields["steps"] = (tick - self._seen(ends.began)[rows[:_MOST_EVENT_ROWS]]).tolist()
         text = ", ".join(f"{count} × {label}" for label, count in why.items()) or f"{len(rows)} episodes ended"
         self._event("reset", text, row=int(rows[0]), fields=fields)
 

@@ -73,8 +73,12 @@ class Plan:
     since: int = 0
     going_on: np.ndarray = attrs.field(init=False)  # (rows,) False: nobody's episode has ended; never written to
     most: int = attrs.field(init=False)  # samples that the ring holds
+    ending: bool = attrs.field(init=False)  # whether it shows how an episode ended
+    ended: "np.ndarray | None" = attrs.field(default=None, init=False)  # as numpy sees it on the host
 
     def __attrs_post_init__(self) -> None:
+        if self.ends is not None and self.ends.ended.device.type == "cpu":
+            self.ended = as_numpy(self.ends.ended)
         self.aim(self.rows)
 
     @property
@@ -87,9 +91,9 @@ class Plan:
 
     def at_finish(self, tick: int) -> None:
         """Keep what rows whose episode has ended show now; called in ticks in which there are any."""
-        if self.ends is None or self.kind not in _ENDING or not len(self.rows):
+        if self.ends is None or not self.ending:
             return
-        ended = as_numpy(self.ends.ended)[self.rows]
+        ended = (self.ended if self.ended is not None else as_numpy(self.ends.ended))[self.rows]
         if not ended.any():
             return
         if self.kind == "trace":
@@ -114,6 +118,7 @@ class Plan:
         least = min((len(p.alias) for p in self.columns), default=1 << 62)
         self.rows = np.array([row for row in rows if row < least], np.int64)
         self.going_on = np.zeros(len(self.rows), np.bool_)
+        self.ending = self.kind in _ENDING and len(self.rows) > 0
         self.most = max(1, TRACE_BYTES // (self.num_bytes + 16))
         self.ring, self.finished, self.due = [], None, 0.0
 
