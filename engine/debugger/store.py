@@ -27,9 +27,9 @@ _BLACK_BOX = 1024  # samples of vital numbers kept of one row
 
 _NONE = type(None)
 _STATE: dict[str, tuple[type, ...]] = {
-    "mode": (str,), "tick": (int,), "next": (int, _NONE), "substep": (int,), "why": (str,), "ticks_per_second": (int, float),
+    "mode": (str,), "tick": (int, _NONE), "next": (int, _NONE), "substep": (int,), "why": (str,), "ticks_per_second": (int, float),
     "cost": (int, float), "dropped": (int,), "controller": (str, _NONE), "inspected": (bool,), "view": (int, _NONE),
-    "history": (list, _NONE), "exact": (bool,), "intervened": (int,),
+    "history": (list, _NONE), "exact": (bool,), "intervened": (int,), "stuck": (int, float), "stack": (list,),
 }  # fmt: skip
 
 Value = tuple[int, np.ndarray, bool]
@@ -214,12 +214,15 @@ class Store:
         history = message.get("history")
         if history is not None and (len(history) != 2 or not all(type(tick) is int for tick in history)):
             raise WireError("A state says no oldest and newest tick for history.")
-        self.state = {key: value for key, value in message.items() if key != "t"}
+        told = {key: value for key, value in message.items() if key != "t"}
+        if told.get("tick") is None:  # a run that is stuck says only in what, and for how long
+            told = self.state | {key: value for key, value in told.items() if value is not None}
+        self.state = told
 
     def _event(self, message: dict[str, Any]) -> None:
         event: dict[str, Any] = {
             "kind": str(message["kind"]),
-            "tick": int(message["tick"]),
+            "tick": int(message["tick"] if message["tick"] is not None else self.state.get("tick") or 0),
             "row": message.get("row") if type(message.get("row")) is int else None,
             "column": message.get("column"),
             "system": message.get("system"),
@@ -361,6 +364,8 @@ class Store:
         if len(seconds) != len(self.systems) or len(calls) != len(seconds):
             raise WireError("A frame of timing does not fit the systems of the schema.")
         tick, tick_seconds = int(message["ticks"][1]), float(message["tick_seconds"])
+        if not seconds.any():
+            return  # no tick has passed since the last frame
         self._timings.append((tick, seconds, tick_seconds))
         recent = [self._timings[i] for i in range(max(0, len(self._timings) - _RECENT), len(self._timings))]
         median, p95 = np.percentile(np.stack([s for _, s, _ in recent]), (50.0, 95.0), axis=0)

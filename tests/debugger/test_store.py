@@ -259,6 +259,18 @@ def test_resets_of_other_rows_do_not_fill_the_log(store):
     assert [note[3] for note in store.notes] == ["of 0", "hit"] and len(store.events) == 4
 
 
+def test_a_run_that_is_stuck_keeps_its_tick_and_says_in_what(store):
+    store.feed({"t": "state", "mode": "running", "tick": 7, "history": [0, 7]})
+    store.feed(
+        {"t": "state", "mode": "running", "tick": None, "why": "in act for 41 s", "stuck": 41.0, "stack": ["act"]}
+    )
+    store.feed({"t": "event", "kind": "control", "tick": None, "text": "taken"})
+    assert (store.state["tick"], store.state["why"], store.state["history"]) == (7, "in act for 41 s", [0, 7])
+    assert store.events[-1]["tick"] == 7
+    store.feed({"t": "state", "mode": "running", "tick": 8})
+    assert "stuck" not in store.state and store.bad == 0
+
+
 def test_roles_lead_to_columns(store):
     store.schema["rewards"] = {"reward_total": "robot.Dof.step", "reward_terms": "robot.Gone.x"}
     assert store.role("reward_total").id == 1 and store.role("reward_terms") is None and store.role("clip") is None
