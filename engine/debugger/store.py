@@ -22,7 +22,7 @@ _TIMINGS = 3000  # timing frames kept: five minutes at 10 Hz
 _RECENT = 100  # of them make median and p95
 _PAST = 1 << 19  # bytes of earlier values kept of one column and row
 _PAST_ROWS = 8  # rows of which they are kept
-_NEAR = 15  # ticks by which they may be older than what is looked at, where no run can be asked any more
+_NEAR = 15  # ticks by which they may be older than what is looked at
 _BLACK_BOX = 1024  # samples of vital numbers kept of one row
 
 _NONE = type(None)
@@ -78,8 +78,8 @@ class Store:
     def value(self, column_id: int, row: int) -> Value | None:
         """Tick, the row's values in the shape of the column, and whether they were taken as its episode ended.
 
-        At `cursor` where one is set: what the run sent for that tick, else what traces hold of it; of a run that has
-        ended, what came last before it.
+        At `cursor` where one is set: what the run sent for that tick, else what traces hold of it, else what came
+        shortly before, with the tick that it is of.
         """
         if self.cursor is None:
             return self._latest.get(column_id, {}).get(row)
@@ -91,8 +91,8 @@ class Store:
         if earlier is not None and earlier[0] == self.cursor:
             return earlier
         traced = self._traced(column_id, row, self.cursor)
-        if traced is None and earlier is not None and self.state.get("mode") == "ended":
-            return earlier if self.cursor - earlier[0] <= _NEAR else None
+        if traced is None and earlier is not None and self.cursor - earlier[0] <= _NEAR:
+            return earlier
         return traced
 
     def _traced(self, column_id: int, row: int, tick: int) -> Value | None:

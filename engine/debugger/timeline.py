@@ -69,6 +69,8 @@ class Timeline(Panel):
         if cursor is None:
             return f"{last} · history of {newest - oldest} ticks · drag to look back", theme.DIM
         exact = "exact" if state.get("exact", True) else "replayed, not bit-exact"
+        if state.get("view") != cursor:
+            exact = "what was received" if mode == "ended" else "what was received, the run is asked"
         stands = {"paused": " — engine paused", "ended": " — run ended"}.get(mode, "")
         shown = f"{cursor:,}".replace(",", " ")
         return f"viewing tick {shown} (−{newest - cursor} of {newest - oldest}, {exact}){stands}", theme.AMBER

@@ -166,13 +166,15 @@ def test_a_run_that_stands_at_an_earlier_tick_does_not_erase_later_ones(store):
     assert int(store.value(1, 0)[1]) == 20 and [held[0] for held in store.history(0)[1]] == [10, 20]
 
 
-def test_a_run_that_has_ended_is_looked_back_at_with_what_came(store):
+def test_until_the_run_answers_what_came_shortly_before_is_shown_with_its_tick(store):
     for tick in (10, 20):
         store.feed(values(tick, 1, np.array([tick]), [0]))
     store.cursor = 15
-    assert store.value(1, 0) is None
-    store.feed({"t": "state", "mode": "ended", "tick": 20})
     assert store.value(1, 0)[0] == 10
+    store.feed(values(20, 1, np.array([15]), [0], view=15))
+    assert store.value(1, 0)[0] == 15
+    store.cursor = 60
+    assert store.value(1, 0) is None
 
 
 def test_frames_of_all_rows_make_a_band_of_what_is_finite(store):
