@@ -284,11 +284,14 @@ class Window(QMainWindow):
         if self.store.connection:
             text, colour = self.store.connection, theme.AMBER
         elif state.get("mode") == "paused":
-            text, colour = str(state.get("why") or "paused"), theme.AMBER
+            why = str(state.get("why", ""))
+            text, colour = why if why.startswith("break") else f"paused: {why}".rstrip(": "), theme.AMBER
         else:
-            text, colour = str(state.get("why") or ""), theme.DIM
+            text, colour = str(state.get("why") or ""), theme.AMBER if "stuck" in state else theme.DIM
         theme.set_text(self.message, text)
         theme.set_colour(self.message, colour)
+        if "stuck" in state:
+            self.message.setToolTip("\n".join(str(line) for line in state.get("stack", ())))
 
     # -- errors, layout, files -------------------------------------------------------------------------
 
