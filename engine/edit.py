@@ -56,7 +56,7 @@ class Editor:
         _refuse_twice(address, "value", places)
         new = _spread(address, np.asarray(values), len(rows), len(places))
         with torch.no_grad():
-            ready = torch.from_numpy(np.ascontiguousarray(new)).to(column.dtype)
+            ready = torch.from_numpy(np.array(new)).to(column.dtype)
             if not force and not bool(ready.isfinite().all()):
                 raise EditError("not_editable", f"{address}: a value is not finite. Ask for it with force.")
             if not column.is_floating_point() and not np.array_equal(as_numpy(ready), new):

@@ -283,7 +283,12 @@ class Ring:
     def _unseen(self) -> Iterator[None]:
         """Without hooks, and without counting time: what runs again is not new."""
         schedule = self._schedule
-        lists: tuple[list[Any], ...] = (schedule.before_tick, schedule.at_finish, schedule.after_tick, schedule.after_entry)
+        lists: tuple[list[Any], ...] = (
+            schedule.before_tick,
+            schedule.at_finish,
+            schedule.after_tick,
+            schedule.after_entry,
+        )
         before, between = [list(hooks) for hooks in lists], schedule.between
         spent = [(entry.seconds, entry.calls) for entry in schedule.entries]
         try:
