@@ -183,6 +183,12 @@ class Recorder:
             schedule.at_finish.remove(self.see_finished)
             schedule.after_tick.remove(self.see_end)
 
+    def forget(self) -> None:
+        """Time has jumped: what is kept is of ticks that never were, or leads nowhere."""
+        self.trace.taken = self.black_box.taken = 0
+        self.events.clear()
+        self.check = FiniteCheck(self.simulation, self.table)
+
     def ask(self) -> None:
         """Have a recording written at the end of the tick; safe to call from a signal handler."""
         self.asked = True
