@@ -204,11 +204,9 @@ def test_edits_are_written_down_told_and_counted(folder: Path, tmp_path: Path) -
         assert [line["what"] for line in lines] == ["set", "set", "reset", "set"]
         assert [line["tick"] for line in lines] == [tick] * 4 and {line["client"] for line in lines} == {"me"}
         assert lines[1]["reason"] == "too wild" and (lines[1]["old"], lines[1]["new"]) == ("0.3", "0.1")
-        assert (
-            lines[0]["old"] == lines[3]["new"]
-            and lines[0]["new"] == lines[3]["old"] == [[0.5]]
-            or lines[0]["new"] == [0.5]
-        )
+        assert (lines[0]["old"] == lines[3]["new"] and lines[0]["new"] == lines[3]["old"] == [[0.5]]) or lines[0][
+            "new"
+        ] == [0.5]
     with paused_toy(folder, folder=tmp_path) as (live, client):  # a run that goes on in the same folder
         assert client.state["intervened"] == 4
 
