@@ -365,13 +365,13 @@ class Inspector:
                 self.editor.live_signals = self._live_signals()
                 old = self.editor.set_column(address, rows, values, labels, force=force)
                 what = f"{address} of {len(rows)} rows"
-                self._intervention(peer, "set", what, old.tolist(), np.asarray(values).tolist(), reason)
+                self._intervention(peer, "set", what, old.tolist(), np.asarray(values).tolist(), reason, address=address)
                 return {"old": pack_array(old)}
             case say.SetConstant(address=address, value=value, reason=reason):
                 before, after, when = self.editor.set_constant(address, value)
                 if self.ring is not None and not self.ring.viewing and not self.inside:
                     self.ring.keep()
-                self._intervention(peer, "set", address, before, after, reason)
+                self._intervention(peer, "set", address, before, after, reason, address=address)
                 return {"old": before, "new": after, "when": when}
             case say.Break():
                 return self._add_break(message)
@@ -669,13 +669,16 @@ class Inspector:
         self._event("record", f"recording written: {path.name}" if path else "recording")
         return {"path": str(path) if path else ""}
 
-    def _intervention(self, peer: Peer, what: str, where: str, old: Any, new: Any, reason: str) -> None:
+    def _intervention(
+        self, peer: Peer, what: str, where: str, old: Any, new: Any, reason: str, *, address: str | None = None
+    ) -> None:
         self.intervened += 1
         line = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"), "tick": self._tick(), "client": peer.name, "what": what,
             "where": where, "old": old, "new": new, "reason": reason,
         }  # fmt: skip
-        self._event("edit", f"{peer.name}: {what} {where}", fields={"old": old, "new": new, "reason": reason})
+        fields = {"old": old, "new": new, "reason": reason} | ({"address": address} if address else {})
+        self._event("edit", f"{peer.name}: {what} {where}", fields=fields)
         if self.folder is not None:
             try:
                 with open(self.folder / INTERVENTIONS, "a", encoding="utf-8") as file:

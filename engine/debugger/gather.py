@@ -152,7 +152,7 @@ class Gatherer:
 
     def _add_timing(self, timing: Mapping[str, Any], found: Evidence) -> None:
         """Medians of the latest frames, and of as many when watching began."""
-        if len(timing.get("seconds", ())) != len(self.declared.systems):
+        if "seconds" not in timing or len(timing["seconds"]) != len(self.declared.systems):
             return
         found.seconds = np.asarray(timing["seconds"], np.float64)
         history = timing.get("history", ())
@@ -309,7 +309,8 @@ def _bad(found: Evidence) -> list[Bad]:
         if event.get("kind") == "nonfinite":
             fields = event.get("fields") or {}
             column, system = event.get("column"), event.get("system")
-            writers = (named.get(system, str(system)),) if system is not None else tuple(fields.get("writers", ()))
+            writers = (named.get(system, str(system)),) if system is not None else ()
+            writers = tuple(map(_system_name, fields.get("writers", ()))) or tuple(map(_system_name, writers))
             labels = ", ".join(map(str, fields.get("labels", ())))
             address = str(by_id.get(column, column)) if column is not None else ""
             listed.append(Bad(address, labels, event.get("row"), int(event.get("tick", 0)), writers))
@@ -329,6 +330,11 @@ def _bad(found: Evidence) -> list[Bad]:
     for one in sorted(listed, key=lambda b: b.tick):
         first.setdefault(one.address, one)
     return list(first.values())
+
+
+def _system_name(text: str) -> str:
+    """'step_physics', also of '`step_physics` (STEP)'."""
+    return str(text).split("`")[1] if str(text).count("`") == 2 else str(text)
 
 
 def _first_bad(values: np.ndarray) -> list[tuple[int, int]]:

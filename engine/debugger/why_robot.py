@@ -96,10 +96,11 @@ def _held(evidence: Evidence, channels: Channels, term: str, places: list[int]) 
     if not moving or not ending or channels.pairs < FEWEST_PAIRS:
         return []
     share = float(np.median(channels.changes[moving]))
-    if share > 0.4:
+    if share > 0.6:
         return []
     text = f"{term} is stale: its values changed in only {percent(share)} of {channels.pairs} samples{ending}"
-    return [Finding("wrong", text, "Observation", 0.92, evidence.declared.roles["observation"].id, moving[0])]
+    severity: Severity = "wrong" if share < 0.4 else "attention"
+    return [Finding(severity, text, "Observation", 0.92, evidence.declared.roles["observation"].id, moving[0])]
 
 
 def _of_term(
@@ -119,16 +120,16 @@ def _of_term(
         text = f"{some} never {_verb(wrong, 'changes', 'change')}{always}"
         if whole and len(wrong) > 1:
             text = f"{term} never changes: all its {len(wrong)} policy channels are constant"
+        if whole and wanted and channels.mean[wrong].any():  # at 0 no clip stands still
+            return Finding("note", text + ": the clip stands still, or else it is stale", "Observation", 0.9, *at)
         text += _while_clip_moves(evidence, term) if whole else ""
-        alarming = whole and channels.pairs >= FEWEST_PAIRS
-        if whole and wanted:  # a clip may stand still, but hardly at 0
-            alarming = not channels.mean[wrong].any()
-            text += "" if alarming else ": either the clip stands still, or the command does"
+        alarming = whole and (wanted or channels.pairs >= FEWEST_PAIRS)
         return Finding("wrong" if alarming else "attention", text, "Observation", 0.9, *at)
     if sign == AT_REST:
         text = f"{some} never {_verb(wrong, 'changes', 'change')}: the clip asks nothing else there"
         return Finding("note", text, "Observation", 0.3, *at)
     if sign == "stale":
+        whole = all(i in wrong for i in places if channels.spread[i] > 0)  # others are constant, which is said elsewhere
         all_of = f"{term} is stale: {'its' if whole else some + ' keep their'}"
         text = f"{all_of} value{'s' if whole and len(places) > 1 else ''} never changed within an episode"
         if not whole:

@@ -32,7 +32,7 @@ def nonfinite(evidence: Evidence) -> list[Finding]:
     label = column.labels.index(cause.label) if column is not None and cause.label in column.labels else None
     what = f"{cause.address}{f'[{short(cause.label)}]' if cause.label else ''}"
     writers = cause.writers or _writers(cause.address, known)
-    by = f", written by {listed(writers)}" if writers else ""
+    by = f", written by {'one of ' if len(writers) > 1 else ''}{listed(writers)}" if writers else ""
     where = f" in row {cause.row}" if cause.row is not None else ""
     text = f"{what} is not finite{where} since tick {cause.tick}{by}{_edited(evidence, cause, column)}"
     others = [b.address for b in evidence.bad if b.address != cause.address]

@@ -1,11 +1,15 @@
 """A real training with a debugger on its socket, in one thread but for the sockets' own: what a window would receive."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pytest
 
 from engine.debugger.connection import Address
 from engine.debugger.evidence import Evidence
@@ -50,16 +54,30 @@ class Clock:
         self.now += DT
 
 
+def steady(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Rates of data count in ticks of DT, and no rate is lowered because the machine is slow."""
+    clock = Clock()
+    for name in ("engine.inspector", "engine.feed"):
+        module = sys.modules.get(name)
+        if module is not None and hasattr(module, "BUDGET"):
+            monkeypatch.setattr(module, "BUDGET", math.inf)
+        if module is not None and hasattr(module, "time"):
+            monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
 class Live:
     """Trains a scene, and watches it as the Why panel does: the same subscriptions, rules and rates.
 
-    `how` are keywords of engine.scene.build. Use it where the inspector's clock and budget are replaced.
+    `clock` comes from `steady`; `how` are keywords of engine.scene.build.
     """
 
     def __init__(self, scene: Scene, folder: Path, clock: Clock, **how: Any) -> None:
         self.simulation = build(scene, **how)
         self.world = self.simulation.world
-        self.hub = Hub({"name": "planted", "scene": scene.name, "pid": 1}, partial(make_schema, self.simulation), folder=folder)
+        self.hub = Hub(
+            {"name": "planted", "scene": scene.name, "pid": 1}, partial(make_schema, self.simulation), folder=folder
+        )
         self.hub.start()
         self.inspector = Inspector(self.simulation, self.hub, folder)
         self.simulation.schedule.before_tick.append(clock.tick)
@@ -98,8 +116,6 @@ class Live:
 
     def set_value(self, address: str, row: int, label: int, value: float) -> dict[str, Any]:
         """Edit one value, finite or not."""
-        import numpy as np
-
         packed = pack_array(np.array([[value]], np.float32))
         at = {"column": self.store.by_address[address], "rows": [row], "labels": [label]}
         return self.ask({"t": "set", **at, "values": packed, "force": not math.isfinite(value), "reason": "planted"})
@@ -122,20 +138,14 @@ class Live:
         report = self.simulation.scene.report
         if clock.tick and clock.tick % length == 0 and report is not None:
             self.inspector.iteration(clock.tick // length, report(self.world))
-        self.receive()
-        while any(not self.hub.empty(peer, sub) for peer, plans in self.inspector.clients.items() for sub in plans):
-            time.sleep(0.0005)  # so that what a test sees does not depend on how fast sockets are
-            self.receive()
-        self.gatherer.collect(self.store)
-
-    def receive(self) -> None:
-        """Take in what has come."""
+        time.sleep(0.001)  # so that the threads of the sockets get their turn
         for message in self.link.take():
             self.store.feed(message)
             if message["t"] == "data":
                 self.link.send({"t": "ack", "seq": message["seq"]})
             elif message["t"] in ("ok", "error", "sub_ok", "sub_no"):
                 self.answers[message["id"]] = message
+        self.gatherer.collect(self.store)
 
     def train(self, ticks: int) -> None:
         """Train on."""
