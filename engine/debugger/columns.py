@@ -89,6 +89,7 @@ class Columns(Panel):
         self._rebuild(None)
 
     def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Share the width out, and fill the height."""
         super().resizeEvent(event)
         if self._fresh:
             for section, share in enumerate(_SHARES):
@@ -97,6 +98,7 @@ class Columns(Panel):
         self._settled.start()
 
     def event(self, event: QEvent) -> bool:
+        """Fill the height when first shown."""
         if event.type() == QEvent.Type.Show and self._fresh:
             self._expand_what_fits()
         return super().event(event)

@@ -134,6 +134,7 @@ class Strip(QWidget):
     # -- drawing ---------------------------------------------------------------------------------------
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """The tick, or the last minutes."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.colour(theme.BACKGROUND))
         if self.history:
@@ -225,12 +226,14 @@ class Strip(QWidget):
     # -- the mouse -------------------------------------------------------------------------------------
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Mark a system; a second click takes the mark away."""
         found = self.at(event.position())
         self.system = None if found == self.system else found
         self.marked.emit(self.system)
         self.update()
 
     def event(self, event: QEvent) -> bool:
+        """Say what is pointed at."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             found = self.at(event.pos())
             QToolTip.showText(event.globalPos(), self.describe(found) if found is not None else "", self)

@@ -166,6 +166,7 @@ class Bar(QWidget):
         return sorted(found, key=lambda mark: order.index(mark[1]))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """The bar up to what is shown, and the marks."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.colour(theme.BACKGROUND))
         bottom = self.height() - 3.0
@@ -207,9 +208,11 @@ class Bar(QWidget):
         return left, left + width
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Look at the tick under the mouse."""
         self.mouseMoveEvent(event)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Look at the tick under the mouse; the right end is live."""
         span = self.span()
         if span is None or not event.buttons() & Qt.MouseButton.LeftButton:
             return

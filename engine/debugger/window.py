@@ -214,6 +214,7 @@ class Window(QMainWindow):
         self._want()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """A window that is minimised asks for nothing."""
         if event.type() == QEvent.Type.WindowStateChange:
             hidden = self.isMinimized()
             self.hosts["Body"].shown = not hidden
@@ -311,6 +312,7 @@ class Window(QMainWindow):
         self.call("Plots", "reset")
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Give panels their sizes when there is a size to share out."""
         super().showEvent(event)
         if not self._sized:
             self._sized = True
@@ -318,6 +320,7 @@ class Window(QMainWindow):
         self.setFocus()  # keys are for the run, not for the first box that one can type into
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
+        """Keep the layout, and let go of the run."""
         if self._scene is not None:
             layout.save(self, self.settings, self._scene)
             self.settings.setValue(f"charts/{self._scene}", self.call("Plots", "chosen") or [])
