@@ -262,7 +262,8 @@ class Window(QMainWindow):
             self.call("Plots", "choose", [str(chart) for chart in charts])
 
     def _status(self, status: str, text: str) -> None:
-        self.store.note("connection", text or "connected")
+        opened = f"opened {self.store.run.get('name')}" if status == "recording" else "connected"
+        self.store.note("connection", text or opened)
         if status == "ended":
             self.store.state = {**self.store.state, "mode": "ended"}
             self.store.connection = ""
@@ -285,6 +286,8 @@ class Window(QMainWindow):
             text, colour = self.store.connection, theme.AMBER
         elif state.get("mode") == "paused":
             text, colour = str(state.get("why") or "paused"), theme.AMBER
+        elif state.get("mode") == "ended":
+            text, colour = str(state.get("why") or ""), theme.AMBER
         else:
             text, colour = str(state.get("why") or ""), theme.DIM
         theme.set_text(self.message, text)
