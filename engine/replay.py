@@ -282,12 +282,14 @@ class Ring:
     def _unseen(self) -> Iterator[None]:
         """Without hooks: what runs again is not new."""
         lists = (self._schedule.before_tick, self._schedule.at_finish, self._schedule.after_tick)
-        before = [list(hooks) for hooks in lists]
+        before, between = [list(hooks) for hooks in lists], self._schedule.between
         try:
             for hooks in lists:
                 hooks.clear()
+            self._schedule.between = None
             yield
         finally:
+            self._schedule.between = between
             for hooks, old in zip(lists, before, strict=True):
                 hooks[:] = old
 

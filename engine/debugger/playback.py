@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import QObject, QTimer, Signal
 
+from engine.debugger.offline import OFFLINE
 from engine.debugger.panel import Sub
 from engine.debugger.recorded import Recorded
 from engine.debugger.store import Store
@@ -14,7 +15,6 @@ from engine.wire import pack_array
 
 _SINGLE = -1  # the number of a subscription that nobody made
 _WHOLE = -2  # and of what is told of the whole run
-OFFLINE = "This is a recording: it can be looked at, but not changed."
 
 
 class Playback(QObject):

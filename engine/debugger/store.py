@@ -22,14 +22,14 @@ _TIMINGS = 3000  # timing frames kept: five minutes at 10 Hz
 _RECENT = 100  # of them make median and p95
 _PAST = 1 << 19  # bytes of earlier values kept of one column and row
 _PAST_ROWS = 8  # rows of which they are kept
-_NEAR = 15  # ticks by which they may be older than what is looked at, where no run can be asked any more
+_NEAR = 15  # ticks by which they may be older than what is looked at
 _BLACK_BOX = 1024  # samples of vital numbers kept of one row
 
 _NONE = type(None)
 _STATE: dict[str, tuple[type, ...]] = {
-    "mode": (str,), "tick": (int,), "next": (int, _NONE), "substep": (int,), "why": (str,), "ticks_per_second": (int, float),
+    "mode": (str,), "tick": (int, _NONE), "next": (int, _NONE), "substep": (int,), "why": (str,), "ticks_per_second": (int, float),
     "cost": (int, float), "dropped": (int,), "controller": (str, _NONE), "inspected": (bool,), "view": (int, _NONE),
-    "history": (list, _NONE), "exact": (bool,), "intervened": (int,),
+    "history": (list, _NONE), "exact": (bool,), "intervened": (int,), "stuck": (int, float), "stack": (list,),
 }  # fmt: skip
 
 Value = tuple[int, np.ndarray, bool]
@@ -78,8 +78,8 @@ class Store:
     def value(self, column_id: int, row: int) -> Value | None:
         """Tick, the row's values in the shape of the column, and whether they were taken as its episode ended.
 
-        At `cursor` where one is set: what the run sent for that tick, else what traces hold of it; of a run that has
-        ended, what came last before it.
+        At `cursor` where one is set: what the run sent for that tick, else what traces hold of it, else what came
+        shortly before, with the tick that it is of.
         """
         if self.cursor is None:
             return self._latest.get(column_id, {}).get(row)
@@ -91,8 +91,8 @@ class Store:
         if earlier is not None and earlier[0] == self.cursor:
             return earlier
         traced = self._traced(column_id, row, self.cursor)
-        if traced is None and earlier is not None and self.state.get("mode") == "ended":
-            return earlier if self.cursor - earlier[0] <= _NEAR else None
+        if traced is None and earlier is not None and self.cursor - earlier[0] <= _NEAR:
+            return earlier
         return traced
 
     def _traced(self, column_id: int, row: int, tick: int) -> Value | None:
@@ -219,12 +219,15 @@ class Store:
         history = message.get("history")
         if history is not None and (len(history) != 2 or not all(type(tick) is int for tick in history)):
             raise WireError("A state says no oldest and newest tick for history.")
-        self.state = {key: value for key, value in message.items() if key != "t"}
+        told = {key: value for key, value in message.items() if key != "t"}
+        if told.get("tick") is None:  # a run that is stuck says only in what, and for how long
+            told = self.state | {key: value for key, value in told.items() if value is not None}
+        self.state = told
 
     def _event(self, message: dict[str, Any]) -> None:
         event: dict[str, Any] = {
             "kind": str(message["kind"]),
-            "tick": int(message["tick"]),
+            "tick": int(message["tick"] if message["tick"] is not None else self.state.get("tick") or 0),
             "row": message.get("row") if type(message.get("row")) is int else None,
             "column": message.get("column"),
             "system": message.get("system"),
@@ -376,6 +379,8 @@ class Store:
         if len(seconds) != len(self.systems) or len(calls) != len(seconds):
             raise WireError("A frame of timing does not fit the systems of the schema.")
         tick, tick_seconds = int(message["ticks"][1]), float(message["tick_seconds"])
+        if not seconds.any():
+            return  # no tick has passed since the last frame
         self._timings.append((tick, seconds, tick_seconds))
         recent = [self._timings[i] for i in range(max(0, len(self._timings) - _RECENT), len(self._timings))]
         median, p95 = np.percentile(np.stack([s for _, s, _ in recent]), (50.0, 95.0), axis=0)

@@ -62,13 +62,15 @@ class Timeline(Panel):
         """What is shown, in words, and the colour of them."""
         state, span, cursor = self.store.state, self.bar.span(), self.store.cursor
         mode = state.get("mode", "")
+        last = {"paused": "paused", "ended": "run ended"}.get(mode, "live")
         if span is None:
-            return ("run ended" if mode == "ended" else "live · no history"), theme.DIM
+            return f"{last} · no history", theme.DIM
         oldest, newest = span
         if cursor is None:
-            last = {"paused": "paused", "ended": "ended"}.get(mode, "live")
             return f"{last} · history of {newest - oldest} ticks · drag to look back", theme.DIM
         exact = "exact" if state.get("exact", True) else "replayed, not bit-exact"
+        if state.get("view") != cursor:
+            exact = "what was received" if mode == "ended" else "what was received, the run is asked"
         stands = {"paused": " — engine paused", "ended": " — run ended"}.get(mode, "")
         shown = f"{cursor:,}".replace(",", " ")
         return f"viewing tick {shown} (−{newest - cursor} of {newest - oldest}, {exact}){stands}", theme.AMBER
