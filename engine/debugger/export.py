@@ -86,8 +86,9 @@ def save_selection(numbers: Numbers, path: Path) -> None:
         raise SceneError("Nothing has been received of what is plotted or marked, so there is nothing to export.")
     try:
         if path.suffix == ".npz":
-            arrays = {name: values for name, (_, values) in numbers.items()}
-            np.savez_compressed(path, **arrays, **{f"{name}.tick": ticks for name, (ticks, _) in numbers.items()})
+            arrays: dict[str, Any] = {name: values for name, (_, values) in numbers.items()}
+            arrays |= {f"{name}.tick": ticks for name, (ticks, _) in numbers.items()}
+            np.savez_compressed(path, **arrays)
             return
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

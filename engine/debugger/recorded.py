@@ -70,8 +70,8 @@ class Recorded:
             present = unpack_array(message["present"])
             why = next((unpack_array(a) for n, *a in message["cols"] if reason is not None and n == reason.id), None)
             for sample, place in np.argwhere((moment == TERMINAL)[:, None] & present):
-                on = [] if why is None else np.flatnonzero(why[sample, place])
-                names = [reason.labels[i] for i in on] if reason is not None else []
+                fired = [] if why is None else np.flatnonzero(why[sample, place]).tolist()
+                names = [reason.labels[i] for i in fired] if reason is not None else []
                 yield {
                     "t": "event",
                     "kind": "reset",

@@ -146,8 +146,10 @@ class Store:
 
     def frames(self) -> list[tuple[int, int | None, int, np.ndarray, np.ndarray]]:
         """(column, label, tick, float32 (rows,), (frames, 4)) of every number that came of all rows: latest frame, and band."""
-        held = [(*key, *frame, self._bands.get(key)) for key, frame in self._frames.items()]
-        return [(*rest, np.stack(band.read(), 1)) for *rest, band in held if band is not None]
+        return [
+            (column, label, tick, values, np.stack(self._bands.get((column, label), Band()).read(), 1))
+            for (column, label), (tick, values) in self._frames.items()
+        ]
 
     def _one(self, column_id: int, label: int | None) -> tuple[int, int | None]:
         """A scalar is its own only value, whichever way it is asked for."""
