@@ -144,6 +144,13 @@ class Store:
         band = self._bands.get(self._one(column_id, label))
         return Band().read() if band is None else band.read()
 
+    def frames(self) -> list[tuple[int, int | None, int, np.ndarray, np.ndarray]]:
+        """(column, label, tick, float32 (rows,), (frames, 4)) of every number that came of all rows: latest frame, and band."""
+        return [
+            (column, label, tick, values, np.stack(self._bands.get((column, label), Band()).read(), 1))
+            for (column, label), (tick, values) in self._frames.items()
+        ]
+
     def _one(self, column_id: int, label: int | None) -> tuple[int, int | None]:
         """A scalar is its own only value, whichever way it is asked for."""
         scalar = column_id in self.columns and self.columns[column_id].size == 1
@@ -268,6 +275,7 @@ class Store:
             "pose": self._values,
             "trace": self._trace,
             "column": self._column,
+            "band": self._band,
             "timing": self._timing,
             "learner": self._learner,
             "vitals": self._black_box,
@@ -360,6 +368,15 @@ class Store:
             tick = int(message["ticks"][1])
             self._frames[key] = (tick, array.astype(np.float32, copy=False))
             self._bands.setdefault(key, Band()).append(tick, self._frames[key][1])
+
+    def _band(self, message: dict[str, Any], sub: "Sub | None") -> None:
+        """What a saved window had made of earlier `column` frames: ticks, median, p5 and p95 (frames, 4)."""
+        for number, *packed in message["cols"]:
+            history, labels = unpack_array(packed).astype(np.float64), message.get("labels")
+            if history.ndim != 2 or history.shape[1] != 4:
+                raise WireError("A saved band does not have a tick and three numbers for each frame.")
+            key = self._one(self.columns[int(number)].id, int(labels[0]) if labels else None)
+            self._bands[key] = Band(history)
 
     def _timing(self, message: dict[str, Any], sub: "Sub | None") -> None:
         seconds = unpack_array(message["seconds"]).astype(np.float32)

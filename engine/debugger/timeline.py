@@ -157,7 +157,7 @@ class Bar(QWidget):
             kind, row = event["kind"], event["row"]
             if kind not in MARKS or not span[0] <= event["tick"] <= span[1]:
                 continue
-            if kind == "reset" and row is not None and row != self.store.selected:
+            if kind == "reset" and row is not None and self.store.selected not in _rows_of(event):
                 continue
             colour, word = MARKS[kind]
             if kind == "reset" and row is None:
@@ -222,3 +222,9 @@ class Bar(QWidget):
             self._go_live()
         else:
             self._seek(self.tick_at(event.position().x()))
+
+
+def _rows_of(event: dict[str, Any]) -> list[Any]:
+    """The rows that an event is about: a run names all that were reset in a tick, the first of them by itself."""
+    rows = event["fields"].get("rows")
+    return rows if isinstance(rows, list) else [event["row"]]
