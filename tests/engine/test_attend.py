@@ -144,7 +144,9 @@ def test_an_intervention_marks_the_metrics_also_of_a_run_that_is_resumed() -> No
 
 
 def _training() -> runner.Training:
-    return next(o for o in gc.get_objects() if isinstance(o, runner.Training) and o.folder.path.name == "run")
+    """The one that runs."""
+    found = [each for each in gc.get_objects() if isinstance(each, runner.Training)]
+    return next(each for each in found if each.inspector is not None and each.inspector.hub.stem is not None)
 
 
 def test_a_paused_run_that_is_interrupted_leaves_a_checkpoint() -> None:
