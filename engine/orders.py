@@ -172,7 +172,7 @@ def _set_column(run: "Inspector", peer: Peer, message: say.SetColumn) -> Answer:
     run.touched |= run.inside
     rows = list(message.rows)
     where = f"{address} of {f'row {rows[0]}' if len(rows) == 1 else f'{len(rows)} rows'}"
-    new = np.broadcast_to(message.values.reshape(-1), old.shape) if message.values.size == 1 else message.values
+    new = np.broadcast_to(message.values.reshape(old.shape if message.values.size == old.size else (1, -1)), old.shape)
     more = {"rows": rows[:_SHOWN], "labels": None if message.labels is None else list(message.labels)[:_SHOWN]}
     _note(run, peer, "set", where, old.tolist(), new.tolist(), message.reason, column=address, row=rows[0], more=more)
     return {"old": pack_array(old)}

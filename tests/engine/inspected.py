@@ -14,7 +14,7 @@ from engine.debugger.connection import Address, Connection
 from engine.hub import Hub
 from engine.inspector import Inspector
 from engine.schema import make_schema
-from engine.wire import pack_array, unpack_array
+from engine.wire import column_ids, pack_array, unpack_array
 from tests.engine import toy_scene
 from tests.engine.hub_clients import RUN
 
@@ -24,11 +24,11 @@ SECONDS = 10.0
 class Client:
     """One debugger; what is not an answer is kept: states, events, data."""
 
-    def __init__(self, hub: Hub, simulation: Simulation, role: str = "control", name: str = "me") -> None:
-        assert hub.stem is not None
-        self.connection = Connection.attach(Address(path=f"{hub.stem}.sock"), role=role, client=name)
-        self.ids = {address: number for number, address in enumerate(simulation.world.columns())}
-        self.systems = [entry.name for entry in simulation.schedule.entries]
+    def __init__(self, path: str, role: str = "control", name: str = "me") -> None:
+        self.connection = Connection.attach(Address(path=path), role=role, client=name)
+        assert self.connection.schema is not None
+        self.ids = column_ids(self.connection.schema)
+        self.systems = [system["name"] for system in self.connection.schema["systems"]]
         self.state: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
         self.data: list[dict[str, Any]] = []
@@ -167,7 +167,7 @@ class Live:
         self.inspector.close()
 
     def client(self, role: str = "control", name: str = "me") -> Client:
-        made = Client(self.hub, self.simulation, role, name)
+        made = Client(f"{self.hub.stem}.sock", role, name)
         self.clients.append(made)
         return made
 
