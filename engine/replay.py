@@ -39,7 +39,7 @@ class Ring:
 
     A tick is said by its number; the world is always behind a whole one, and behind -1 where none has run. `seek`
     puts an earlier tick in view. From there, `live` returns to the present and `branch` makes the tick in view the present;
-    running before either is refused. The schedule's before_tick, at_finish and after_tick do not see what is run again.
+    running before either is refused. The hooks of the schedule do not see what is run again.
 
     What is written into columns or resources by hand between two ticks is noticed and kept, since running again would
     not repeat it. Call `keep` after other changes by hand: to a random stream, or through methods of a resource.
@@ -77,7 +77,7 @@ class Ring:
         self._spare: list[_Moment] = []
         self._inside = False
         self._known = self.tick  # what the last tick left; marks None: something else was done since
-        self._marks: tuple[list[int], list[int], list[Any]] | None = None
+        self._marks: tuple[list[int], list[int], list[Any], dict[str, str]] | None = None
         self._take()
         need = 2 * self._moments[0].num_bytes
         if need > budget:
@@ -243,11 +243,12 @@ class Ring:
         """The world is what a tick, or a snapshot, left."""
         self._known, self._marks = self.tick, self._read_marks()
 
-    def _read_marks(self) -> tuple[list[int], list[int], list[Any]]:
-        """What changes when somebody writes: version counters and plain values."""
+    def _read_marks(self) -> tuple[list[int], list[int], list[Any], dict[str, str]]:
+        """What changes when somebody writes: version counters, plain values and edited constants."""
         values = [getattr(item, name) for item, name in self._fields]
         plain = [v for v in values if v is None or isinstance(v, (bool, int, float, str, bytes))]
-        return [tensor._version for tensor in self._tensors], [id(v) for v in values if isinstance(v, Tensor)], plain
+        identities = [id(v) for v in values if isinstance(v, Tensor)]
+        return [tensor._version for tensor in self._tensors], identities, plain, dict(self._world.constants)
 
     def _take(self) -> None:
         """Keep the world in place of what was kept of the same tick; the oldest make room."""
@@ -285,16 +286,27 @@ class Ring:
 
     @contextmanager
     def _unseen(self) -> Iterator[None]:
-        """Without hooks: what runs again is not new."""
-        lists = (self._schedule.before_tick, self._schedule.at_finish, self._schedule.after_tick)
-        before = [list(hooks) for hooks in lists]
+        """Without hooks, and without counting time: what runs again is not new."""
+        schedule = self._schedule
+        lists: tuple[list[Any], ...] = (
+            schedule.before_tick,
+            schedule.at_finish,
+            schedule.after_tick,
+            schedule.after_entry,
+        )
+        before, between = [list(hooks) for hooks in lists], schedule.between
+        spent = [(entry.seconds, entry.calls) for entry in schedule.entries]
         try:
+            schedule.between = None
             for hooks in lists:
                 hooks.clear()
             yield
         finally:
+            schedule.between = between
             for hooks, old in zip(lists, before, strict=True):
                 hooks[:] = old
+            for entry, (seconds, calls) in zip(schedule.entries, spent, strict=True):
+                entry.seconds, entry.calls = seconds, calls
 
     def _undo_unfinished(self) -> None:
         """Go back to the end of the last whole tick when a tick was left halfway."""

@@ -20,6 +20,8 @@ from engine.attend import attended
 from engine.checkpoint import checkpoint_name
 from engine.errors import LockstepError, SceneError
 from engine.inspector import Inspector
+from engine.journal import counted
+from engine.listen import parse_debug
 from engine.load import blaming, load_scene, make_scene
 from engine.made_of import made_of
 from engine.panel import Panel, duration, make_console, results_table
@@ -283,6 +285,9 @@ def _train(plan: Plan, console: Any) -> int:
     in_place = origin is not None and origin.path.is_dir() and not plan.given.get("out")
     if plan.given.get("out") and not in_place:
         refuse_unusable(plan.given["out"])
+    parse_debug(
+        plan.given.get("debug") or "on", bool(plan.given.get("debug_expose"))
+    )  # what is wrong with it is said now
     warn = Relay(console)
     reopened = RunFolder.reopen(origin.path, warn) if origin is not None and in_place else None
     folder = reopened
@@ -319,10 +324,13 @@ class Relay:
     console: Any
     panel: Panel | None = None
     said: list[str] = attrs.field(factory=list)
+    also: Callable[[str], None] | None = None  # who else is told
 
     def __call__(self, text: str) -> None:
         """Say it, and remember it for the summary."""
         self.said.append(text)
+        if self.also is not None:
+            self.also(text)
         if self.panel is not None:
             self.panel.event(text)
         else:
@@ -442,6 +450,8 @@ class Training:
         iteration = clock.tick // self.length
         row: dict[str, float] = {"iteration": iteration, "tick": clock.tick, "env_steps": clock.tick * self.rows}
         row |= scene.report(self.world) if scene.report else {}
+        interventions = counted(self.folder.path)
+        row |= {"intervened": interventions} if interventions else {}
         seconds = time.perf_counter() - self.began
         timing = {"iteration": iteration, "elapsed": self.elapsed, "seconds": seconds}
         timing |= {"steps_per_second": (clock.tick - self.first_tick) * self.rows / seconds, **self._split()}
