@@ -124,7 +124,7 @@ class Bench:
 
     def alone(self) -> None:
         """Run until the last debugger has been forgotten."""
-        while self.hub.attached or self.inspector.clients:
+        while self.hub.attached or self.inspector.feed.clients:
             self.simulation.run()
 
     @contextmanager
@@ -135,7 +135,7 @@ class Bench:
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         try:
-            while not self.inspector.clients or not all(self.inspector.clients.values()):
+            while not self.inspector.feed.clients or not all(self.inspector.feed.clients.values()):
                 if started.poll() is not None:
                     raise SystemExit(f"The client ended with status {started.returncode} before it had attached.")
                 self.simulation.run()
@@ -199,7 +199,7 @@ def attached(bench: Bench, subscriptions: list[dict[str, Any]], rounds: int) -> 
             with bench.process("plain", file.name):
                 bench.settle()
                 pairs.append((without, bench.block(bench.length)))
-                rates = [plan.hz for plans in bench.inspector.clients.values() for plan in plans.values()]
+                rates = [plan.hz for plans in bench.inspector.feed.clients.values() for plan in plans.values()]
     tick = min(float(np.mean(a.wall)) for a, _ in pairs)  # of the block that the machine disturbed least
     own = [(b.hooks - a.hooks) / bench.length / tick for a, b in pairs]
     asked = [each["hz"] for each in subscriptions]

@@ -14,7 +14,7 @@ MOST_ROWS = 256
 """Rows whose end is told one by one."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class EpisodeEnds:
     """Reads the endings of a table. What is not told at once is counted, and told with the next event.
 
@@ -27,6 +27,9 @@ class EpisodeEnds:
     table: str
     rows: int = attrs.field(default=0, init=False)
     reasons: dict[str, int] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._columns = self.simulation.world.columns()
 
     def tell(self, tick: int, due: bool) -> dict[str, Any] | None:
         """Text, first row and fields of an event about the rows that end now; None where there are none, or it is not due."""
@@ -66,6 +69,6 @@ class EpisodeEnds:
     def _of_role(self, role: str) -> Tensor | None:
         """The column that plays a part, if it has one number for each row of the table."""
         address = self.simulation.scene.view.roles.get(role, "")
-        column = self.simulation.world.columns().get(address)
+        column = self._columns.get(address)
         home = address.split(".")[0]
         return column if column is not None and home == self.table and column[0].numel() == 1 else None

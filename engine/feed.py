@@ -14,11 +14,14 @@ from engine.hub import Hub
 from engine.peer import Peer
 from engine.recorder import EVERY_ON_HOST, BlackBox
 from engine.scene import Simulation
-from engine.subscription import LARGEST, Governor, Plan, make_plan
+from engine.subscription import ENDING, LARGEST, Governor, Plan, make_plan
 from engine.wire import pack_array
 
 BUDGET = 0.005
 """Share of a tick that data may cost."""
+VITALS = 0.001
+"""Share of a tick that the black box may cost; where it costs more, it is sampled in fewer ticks."""
+_SELDOM = 32  # ticks between samples of the black box, at most
 _EVENT_EVERY = 0.05  # s between events of resets, and between those of one break that goes on holding
 
 
@@ -116,24 +119,27 @@ class Feed:
         tick = self.tick()
         if self._black_box is not None:
             self._take_vitals(self._black_box)
-        self._each(lambda peer, plan: plan.at_finish(tick))
+        self._each(lambda peer, plan: plan.at_finish(tick), lambda plan: plan.kind in ENDING)
         now = time.perf_counter()
         told = self.endings.tell(tick, now - self._told >= _EVENT_EVERY)
         if told is not None:
             self._told = now
-            self.event("reset", told["text"], row=told["row"], fields=told["fields"])
+            self.event("reset", told["text"], row=told["row"], fields=told["fields"], wake=False)
 
     def after_tick(self, seconds: float) -> None:
         """Sample, and offer what is due, at the end of a tick that took so long."""
         tick, now = self.tick(), time.perf_counter()
         self.tick_seconds += 0.1 * (seconds - self.tick_seconds)
-        self._each(lambda peer, plan: self._sample(peer, plan, tick, now))
+        self._each(
+            lambda peer, plan: self._sample(peer, plan, tick, now), lambda plan: plan.kind == "trace" or now >= plan.due
+        )
         for plan in self.plans:
             plan.settle()
         changed = self.governor.adjust(self.plans, self.tick_seconds, now)
         for peer, plans in self.clients.items():
             if changed is not None and plans.get(changed.id) is changed:
                 self._say_rate(peer, changed)
+        self.hub.send()
 
     def _sample(self, peer: Peer, plan: Plan, tick: int, now: float) -> None:
         plan.after_tick(tick)
@@ -144,12 +150,13 @@ class Feed:
     def show_everything(self, view: int | None) -> None:
         """All latest values at once: the run stands still, and somebody looks. `view`: the earlier tick that is in view."""
         tick = self.tick()
-        self._each(lambda peer, plan: self._offer(peer, plan, tick, view, still=True))
+        self._each(lambda peer, plan: self._offer(peer, plan, tick, view, still=True), lambda plan: True)
+        self.hub.send()
 
-    def _each(self, do: Callable[[Peer, Plan], None]) -> None:
+    def _each(self, do: Callable[[Peer, Plan], None], which: Callable[[Plan], bool]) -> None:
         for peer, plans in self.clients.items():
-            for plan in list(plans.values()):
-                start = time.perf_counter()
+            for plan in list(filter(which, plans.values())):
+                start = time.thread_time()  # what other processes do meanwhile is not the plan's fault
                 try:
                     do(peer, plan)
                 except (
@@ -158,7 +165,7 @@ class Feed:
                     del plans[plan.id]
                     text = f"That cannot be sent: {type(error).__name__}: {error}"[:500]
                     self.hub.post(peer, {"t": "sub_no", "id": plan.id, "code": "unsupported", "text": text})
-                plan.spent += time.perf_counter() - start
+                plan.spent += time.thread_time() - start
 
     def _offer(self, peer: Peer, plan: Plan, tick: int, view: int | None, *, still: bool = False) -> None:
         if plan.kind in ("trace", "vitals") and not self.hub.empty(peer, plan.id):
@@ -174,7 +181,7 @@ class Feed:
             made = plan.message(tick, still=still)
         if made is not None:
             made["view"] = view
-            self.hub.offer(peer, plan.id, made)
+            self.hub.offer(peer, plan.id, made, wake=False)
 
     def _timing(self, plan: Plan, tick: int) -> dict[str, Any] | None:
         entries = self.simulation.schedule.entries
@@ -204,18 +211,22 @@ class Feed:
         if not any(plan.kind == "vitals" for plan in self.plans):
             self._black_box = None
         elif self._black_box is None:
-            every = EVERY_ON_HOST if self.simulation.world.device.type == "cpu" else 1
-            self._black_box = BlackBox(self.simulation, self.table, 1, every)
+            self._black_box = BlackBox(self.simulation, self.table, 1, self._usual_every)
+
+    @property
+    def _usual_every(self) -> int:
+        return EVERY_ON_HOST if self.simulation.world.device.type == "cpu" else 1
 
     @torch.no_grad()
     def _take_vitals(self, box: BlackBox) -> None:
-        start, before = time.perf_counter(), box.taken
+        start, before = time.thread_time(), box.taken
         asked = [plan for plan in self.plans if plan.kind == "vitals"]
         box.take()
         if box.taken > before:
             for plan in asked:
                 plan.vitals.append((int(box.tick[0]), box.store[0].numpy()[plan.rows]))
-        asked[0].spent += time.perf_counter() - start
+            wanted = (time.thread_time() - start) / (VITALS * self.tick_seconds)
+            box.every = max(self._usual_every, min(_SELDOM, round(wanted)))
 
     def iteration(self, number: int, values: dict[str, float]) -> None:
         """An iteration is over: its numbers."""
@@ -230,10 +241,18 @@ class Feed:
     # -- events ----------------------------------------------------------------------------------------
 
     def event(self, kind: str, text: str, **more: Any) -> None:
-        """Tell everybody what happened. more: row, column (address), system (name), fields."""
+        """Tell everybody what happened. more: row, column (address), system (name), fields; wake, as of Hub.broadcast."""
         about = {key: more.get(key) for key in ("row", "column", "system")}
         self.hub.broadcast(
-            {"t": "event", "kind": kind, "tick": self.tick(), **about, "text": text, "fields": more.get("fields") or {}}
+            {
+                "t": "event",
+                "kind": kind,
+                "tick": self.tick(),
+                **about,
+                "text": text,
+                "fields": more.get("fields") or {},
+            },
+            wake=more.get("wake", True),
         )
 
     def may_mark(self, number: int) -> bool:

@@ -5,6 +5,7 @@ is done between ticks and, while the run stands there, between systems: engine/o
 engine/feed.py's.
 """
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,6 +31,9 @@ from engine.schedule import Entry
 from engine.stepping import Stepper
 
 STATE_EVERY = 0.5  # s
+SNAPSHOTS = 0.002
+"""Share of a tick that snapshots for going back may cost; where they cost more, there are fewer."""
+_FARTHEST = 8  # times as many ticks between them, at most
 
 
 @attrs.define(eq=False, slots=False)
@@ -133,7 +137,13 @@ class Inspector:
         self.steps.end_tick(self.tick)
         self.feed.after_tick(time.perf_counter() - self._began)
         if time.perf_counter() - self._said >= STATE_EVERY:
+            self._space_snapshots()
             self.publish()
+
+    def _space_snapshots(self) -> None:
+        if self.ring is not None:
+            wanted = self.ring.seconds / (SNAPSHOTS * max(self.feed.tick_seconds, 1e-6))
+            self.ring.every = max(self.history[0], min(_FARTHEST * self.history[0], math.ceil(wanted)))
 
     def _between(self, entry: Entry) -> None:
         """Before each system of an inspected tick."""

@@ -16,12 +16,14 @@ from torch import Tensor
 from engine.observed import Ends
 from engine.scene import Simulation
 from engine.trace import as_numpy
-from engine.wire import pack_array
+from engine.wire import Samples
 
 TRACE_BYTES = 1 << 20
 """Of one subscription's samples between two frames; the oldest make room, and are counted as lost."""
 LARGEST = 1 << 18
 """Bytes of a frame while the run goes on."""
+ENDING = ("values", "pose", "trace")
+"""Kinds that show how an episode ended."""
 VITALS = 128  # samples of one subscription between two frames
 _SMOOTH = 0.05  # share of a new measurement in the average of a plan's cost
 _SLOWEST = 0.5  # Hz
@@ -51,7 +53,8 @@ class Picked:
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The values of some rows, copied: (rows, *column) or (rows, labels)."""
         if self.alias is not None:
-            taken: np.ndarray = self.alias[rows]
+            # one row is the usual case, and its number costs a fraction of an array of numbers
+            taken: np.ndarray = self.alias[rows[0]][None].copy() if len(rows) == 1 else self.alias[rows]
         else:
             taken = as_numpy(self.column[torch.from_numpy(rows).to(self.column.device)])
         return taken if self.labels is None else taken.reshape(len(rows), -1)[:, self.labels]
@@ -89,12 +92,19 @@ class Plan:
     since: int = -1  # tick or iteration of the last frame
     before: Any = None  # what was counted when the last frame was made
     finished: "tuple[np.ndarray, list[np.ndarray]] | None" = None
+    going_on: np.ndarray = attrs.field(factory=lambda: np.zeros(0, np.bool_))  # (rows,) False; nobody writes to it
+    ended: "np.ndarray | None" = attrs.field(init=False)  # which rows of the table end, as numpy sees it on the host
     ring: deque[Sample] = attrs.field(factory=deque)
     vitals: "deque[tuple[int, np.ndarray]]" = attrs.field(factory=lambda: deque(maxlen=VITALS))
+
+    def __attrs_post_init__(self) -> None:
+        on_host = self.ends is not None and self.ends.ended.device.type == "cpu"
+        self.ended = as_numpy(self.ends.ended) if self.ends is not None and on_host else None
 
     def retarget(self, rows: Sequence[int]) -> None:
         """Have other rows from now on; those that the table does not have are left out."""
         self.rows = np.array([row for row in rows if row < self.most], np.int64)
+        self.going_on = np.zeros(len(self.rows), np.bool_)
         self.forget()
         self.due = 0.0
         if self.kind == "column":
@@ -110,10 +120,13 @@ class Plan:
 
     def at_finish(self, tick: int) -> None:
         """Keep what rows whose episode has ended show now."""
-        if self.ends is None or self.kind not in ("values", "pose", "trace") or not len(self.rows):
+        if self.ends is None or self.kind not in ENDING or not len(self.rows):
             return
-        ended = as_numpy(self.ends.ended)[self.rows]
         self.finished = None
+        now = as_numpy(self.ends.ended) if self.ended is None else self.ended
+        if len(self.rows) == 1 and not now[self.rows[0]]:
+            return
+        ended = now[self.rows]
         if not ended.any():
             return
         if self.kind == "trace":
@@ -124,30 +137,33 @@ class Plan:
     def after_tick(self, tick: int) -> None:
         """Keep what is asked for of every tick."""
         if self.kind == "trace" and len(self.rows):
-            self._append(tick, np.zeros(len(self.rows), np.bool_))
+            self._append(tick, self.going_on)
 
     def _append(self, tick: int, ended: np.ndarray) -> None:
-        self.ring.append((tick, ended, [picked.take(self.rows) for picked in self.columns]))
+        count = len(self.rows)
+        self.ring.append((tick, ended, [picked.take(self.rows).reshape(count, -1) for picked in self.columns]))
         while len(self.ring) * (self.num_bytes + 16) > TRACE_BYTES and len(self.ring) > 1:
             self.ring.popleft()
             self.lost += 1
 
     def message(self, tick: int, *, still: bool = False) -> dict[str, Any] | None:
-        """The frame of what there is now; None when there is nothing new. `still`: the run stands, whatever ended has ended."""
+        """The frame of what there is now, its arrays copied but not packed; None when there is nothing new.
+
+        `still`: the run stands, whatever ended has ended.
+        """
         if self.kind == "trace":
             return self._trace()
         if self.kind == "column":
             picked = self.columns[0]
-            return self.data([tick, tick], [[picked.number, *pack_array(picked.scalar())]])
+            return self.data([tick, tick], [[picked.number, picked.scalar()]])
         values_of = [picked.take(self.rows) for picked in self.columns]
-        finish = np.zeros(len(self.rows), np.bool_)
+        finish = self.going_on
         if self.finished is not None and not still:
             finish, early = self.finished
             for now, then in zip(values_of, early, strict=True):
                 now[finish] = then[finish]
-        more = {"rows": self.rows.tolist(), "finish": pack_array(finish)}
-        cols = [[p.number, *pack_array(value)] for p, value in zip(self.columns, values_of, strict=True)]
-        return self.data([tick, tick], cols) | more
+        cols = [[p.number, value] for p, value in zip(self.columns, values_of, strict=True)]
+        return self.data([tick, tick], cols) | {"rows": self.rows.tolist(), "finish": finish}
 
     def _trace(self) -> dict[str, Any] | None:
         """As many of the samples that wait as fit into a frame, oldest first."""
@@ -155,13 +171,12 @@ class Plan:
         if not count:
             return None
         ring = [self.ring.popleft() for _ in range(count)]
-        at, ended = np.array([tick for tick, _, _ in ring]), np.stack([e for _, e, _ in ring])
-        cols = []
-        for number, picked in enumerate(self.columns):
-            values = np.stack([sample[number] for _, _, sample in ring])
-            cols.append([picked.number, *pack_array(values.reshape(count, len(self.rows), -1))])
-        more = {"at": pack_array(at), "ended": pack_array(ended), "rows": self.rows.tolist()}
-        return self.data([int(at[0]), int(at[-1])], cols) | more
+        cols = [
+            [picked.number, Samples(sample[number] for _, _, sample in ring)]
+            for number, picked in enumerate(self.columns)
+        ]
+        at, ended = np.array([tick for tick, _, _ in ring]), Samples(ended for _, ended, _ in ring)
+        return self.data([ring[0][0], ring[-1][0]], cols) | {"at": at, "ended": ended, "rows": self.rows.tolist()}
 
     def data(self, ticks: list[int], cols: "list[list[Any]] | None" = None) -> dict[str, Any]:
         """A frame of this kind, with what was lost before it."""

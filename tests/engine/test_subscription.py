@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from engine.subscription import LARGEST, TRACE_BYTES, Governor, make_plan
-from engine.wire import unpack_array
+from engine.wire import pack_data, unpack_array
 from scenes import cartpole
 from tests.engine.inspected import History, Live, paused_toy, toy, unpacked
 
@@ -161,7 +161,7 @@ def test_a_trace_that_nobody_fetches_keeps_the_newest_and_counts_the_others() ->
     assert plan.lost == 100
     first = plan.message(0)
     assert first is not None and first["lost"] == 100 and first["ticks"][0] == 100
-    assert sum(len(array[-1]) for array in first["cols"]) <= LARGEST
+    assert sum(len(array[-1]) for array in pack_data(first)["cols"]) <= LARGEST
     ticks = [first["ticks"]]
     while (frame := plan.message(0)) is not None:
         assert frame["lost"] == 0
@@ -253,4 +253,4 @@ def test_the_norm_of_a_column_is_that_of_its_rows() -> None:
     plan = make_plan(simulation, "point", 1, "column", [(0, None)], [], 5.0)
     frame = plan.message(0)
     assert frame is not None and plan.num_bytes == 12
-    assert unpack_array(frame["cols"][0][1:]).tolist() == [5.0, 0.0, 13.0]
+    assert unpack_array(pack_data(frame)["cols"][0][1:]).tolist() == [5.0, 0.0, 13.0]
