@@ -44,6 +44,7 @@ class Feed:
     _black_box: BlackBox | None = attrs.field(default=None, init=False)
     _learned: tuple[int, dict[str, float]] = attrs.field(default=(0, {}), init=False)
     _told: float = attrs.field(default=0.0, init=False)
+    _spaced: float = attrs.field(default=0.0, init=False)
     _marks: dict[int, float] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -212,6 +213,7 @@ class Feed:
             self._black_box = None
         elif self._black_box is None:
             self._black_box = BlackBox(self.simulation, self.table, 1, self._usual_every)
+            self._spaced = time.monotonic()
 
     @property
     def _usual_every(self) -> int:
@@ -225,8 +227,10 @@ class Feed:
         if box.taken > before:
             for plan in asked:
                 plan.vitals.append((int(box.tick[0]), box.store[0].numpy()[plan.rows]))
-            wanted = (time.thread_time() - start) / (VITALS * self.tick_seconds)
-            box.every = max(self._usual_every, min(_SELDOM, round(wanted)))
+            if time.monotonic() - self._spaced >= self.governor.settle:
+                self._spaced = time.monotonic()
+                wanted = round((time.thread_time() - start) / (VITALS * self.tick_seconds))
+                box.every = max(self._usual_every, min(_SELDOM, wanted))
 
     def iteration(self, number: int, values: dict[str, float]) -> None:
         """An iteration is over: its numbers."""
