@@ -91,6 +91,7 @@ class Break:
     rows: "np.ndarray | None"
     skip: int
     action: str
+    owner: object = None
     tick: int = -2  # of the last hit: one hit a tick, where it is asked in each
     kept: bool = False
 
@@ -121,8 +122,8 @@ class Breakpoints:
         """Whether one is asked between systems."""
         return any(each.place != "tick" for each in self.known.values())
 
-    def add(self, message: say.Break) -> Break:
-        """A new break; EditError or BreakError for what cannot be asked."""
+    def add(self, message: say.Break, owner: object = None) -> Break:
+        """A new break of a client; EditError or BreakError for what cannot be asked."""
         if len(self.known) >= BREAKS:
             raise EditError("over_budget", f"{BREAKS} breaks are the most; remove one first.")
         place, _, system = message.at.partition(" ")
@@ -134,7 +135,7 @@ class Breakpoints:
             )
         rows = None if message.rows is None else np.array(message.rows, np.int64)
         self._made += 1
-        made = Break(self._made, expression, place, number, rows, message.skip, message.action)
+        made = Break(self._made, expression, place, number, rows, message.skip, message.action, owner)
         self.known[made.number] = made
         return made
 
@@ -152,6 +153,10 @@ class Breakpoints:
         """Forget a break; EditError for one that is not there."""
         if self.known.pop(number, None) is None:
             raise EditError("bad_message", f"There is no break {number}.")
+
+    def leave(self, owner: object) -> None:
+        """A client has gone, and with it its breaks: nobody else knows of them."""
+        self.known = {number: each for number, each in self.known.items() if each.owner is not owner}
 
     def forget(self) -> None:
         """Time has jumped: what a value was in the tick before is not known."""

@@ -322,6 +322,7 @@ class Inspector:
                 self.publish()
             elif isinstance(message, Left):
                 self.feed.leave(peer)
+                self.breaks.leave(peer)
                 self.pending = [(p, number) for p, number in self.pending if p is not peer]
             elif peer in self.feed.clients:
                 obey(self, peer, message)

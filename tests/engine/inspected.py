@@ -34,6 +34,8 @@ class Client:
         self.data: list[dict[str, Any]] = []
         self.answers: dict[int, dict[str, Any]] = {}
         self.rates: list[dict[str, Any]] = []
+        self.bye: dict[str, Any] | None = None
+        self.pong = -1
         self.last = 0
 
     def read(self, seconds: float) -> bool:
@@ -52,6 +54,10 @@ class Client:
                 self.answers[message["id"]] = message
             case "sub_ok" | "sub_no":
                 self.rates.append(message)
+            case "bye":
+                self.bye = message
+            case "pong":
+                self.pong = message["n"]
         return True
 
     def until(self, holds: Callable[[], Any], seconds: float = SECONDS) -> Any:
