@@ -15,11 +15,12 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
 from engine.errors import AttachError
@@ -38,7 +39,7 @@ _KNOWN: list[dict[str, Any]] = [
     {"t": "select", "rows": [3, 4]},
     {"t": "break", "id": 6, "at": "before stray", "when": "point.Distance.value > 0.9", "skip": 2, "action": "mark"},
     {"t": "break", "id": 7, "at": "tick", "when": "changed(point.Point.position[0])", "rows": [1], "action": "pause"},
-    {"t": "set", "id": 8, "column": 0, "rows": [0, 7], "labels": [1], "values": pack_array(np.float32([0.1, 0.2]))},
+    {"t": "set", "id": 8, "column": 0, "rows": [0, 7], "labels": [1], "values": pack_array(np.array([0.1, 0.2], np.float32))},
     {"t": "set", "id": 9, "address": "toy.wander.step", "value": "0.25", "reason": ""},
     {"t": "pause", "id": 10}, {"t": "step", "id": 11, "unit": "system", "count": 2}, {"t": "run", "id": 12},
     {"t": "run_to", "id": 13, "system": 4, "tick": None}, {"t": "live", "id": 14}, {"t": "branch", "id": 15},
@@ -97,9 +98,14 @@ def _throw_some(client: Client, waiting: deque[bytes]) -> None:
             client.connection.socket.sendall(LENGTH.pack(len(body)) + body)
         client.send("run")
         client.connection.send({"t": "ping", "n": number})
-        client.until(lambda at=number: client.bye or client.pong >= at)  # all of them have been looked at
+        client.until(partial(_looked_at, client, number))
         if client.bye is not None:
             return
+
+
+def _looked_at(client: Client, number: int) -> bool:
+    """Whether the run has dealt with what was sent before that ping, or hung up."""
+    return client.bye is not None or client.pong >= number
 
 
 def _attach(live: Live) -> Client:

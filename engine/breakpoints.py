@@ -93,6 +93,7 @@ class Break:
     action: str
     owner: object = None
     tick: int = -2  # of the last hit: one hit a tick, where it is asked in each
+    told: float = 0.0  # when the last event went out
     kept: bool = False
 
 

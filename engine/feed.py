@@ -19,7 +19,8 @@ from engine.wire import pack_array
 
 BUDGET = 0.005
 """Share of a tick that data may cost."""
-_EVENT_EVERY = 0.05  # s between events of resets, and between those of one break that goes on holding
+EVENT_EVERY = 0.05
+"""Seconds between events of resets, and between those of one break that goes on holding."""
 
 
 @attrs.define(eq=False)
@@ -41,7 +42,6 @@ class Feed:
     _black_box: BlackBox | None = attrs.field(default=None, init=False)
     _learned: tuple[int, dict[str, float]] = attrs.field(default=(0, {}), init=False)
     _told: float = attrs.field(default=0.0, init=False)
-    _marks: dict[int, float] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.endings = EpisodeEnds(self.simulation, self.table)
@@ -118,7 +118,7 @@ class Feed:
             self._take_vitals(self._black_box)
         self._each(lambda peer, plan: plan.at_finish(tick))
         now = time.perf_counter()
-        told = self.endings.tell(tick, now - self._told >= _EVENT_EVERY)
+        told = self.endings.tell(tick, now - self._told >= EVENT_EVERY)
         if told is not None:
             self._told = now
             self.event("reset", told["text"], row=told["row"], fields=told["fields"])
@@ -235,14 +235,6 @@ class Feed:
         self.hub.broadcast(
             {"t": "event", "kind": kind, "tick": self.tick(), **about, "text": text, "fields": more.get("fields") or {}}
         )
-
-    def may_mark(self, number: int) -> bool:
-        """Whether to tell of a break again: not in every tick of one that goes on holding."""
-        now = time.perf_counter()
-        if now - self._marks.get(number, 0.0) < _EVENT_EVERY:
-            return False
-        self._marks[number] = now
-        return True
 
 
 def _vitals(plan: Plan) -> dict[str, Any] | None:

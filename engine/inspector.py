@@ -17,7 +17,7 @@ import attrs
 from engine.breakpoints import Breakpoints, Hit, Writers
 from engine.edit import Editor
 from engine.errors import LockstepError
-from engine.feed import Feed
+from engine.feed import EVENT_EVERY, Feed
 from engine.hub import Hub
 from engine.inbox import Joined, Left
 from engine.journal import Journal
@@ -221,8 +221,9 @@ class Inspector:
 
     def _hit(self, hits: list[Hit]) -> None:
         for hit in hits:
-            each = hit.by
-            if each.action != "mark" or self.feed.may_mark(each.number):
+            each, now = hit.by, time.perf_counter()
+            if each.action == "pause" or now - each.told >= EVENT_EVERY:
+                each.told = now
                 self.feed.event("break", hit.text, row=hit.row, column=hit.column, system=hit.writer, fields=hit.fields)
             if each.action == "pause":
                 self.steps.stand(hit.text)
