@@ -47,7 +47,7 @@ class Inspector:
     simulation: Simulation
     hub: Hub
     folder: Path | None = None
-    history: tuple[int, int] = (50, 1 << 29)
+    history: tuple[int, int] = (50, 1 << 30)
     stay: bool = False
     patience: float = 30.0
     saved: Callable[[], str] | None = None

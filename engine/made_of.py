@@ -137,6 +137,8 @@ def _own_digest() -> str:
     whole = hashlib.sha256()
     for folder in _own_folders():
         for path in sorted(folder.rglob("*.py")):
+            if folder / "debugger" in path.parents:
+                continue  # another process, which decides nothing
             whole.update(f"{folder.name}/{path.relative_to(folder).as_posix()} {_digest(path)}\n".encode())
     return whole.hexdigest()
 

@@ -5,6 +5,7 @@ As a command, python -m engine.replay RUN re-creates episodes of a run folder: e
 """
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -69,6 +70,8 @@ class Ring:
             for field in attrs.fields(cls)
             if not field.metadata.get("constant")
         ]
+        self.seconds = 0.0
+        """CPU time of the last snapshot; memory that is new costs several times as much as memory that is used again."""
         self._moments: list[_Moment] = []
         self._present: _Moment | None = None
         self._spare: list[_Moment] = []
@@ -261,10 +264,12 @@ class Ring:
         self._look()
 
     def _capture(self) -> _Moment:
+        start = time.thread_time()
         old = self._spare.pop() if self._spare else None
         snapshot = self._world.capture(old.snapshot if old else None)
         with one_thread():
             signals = copied(self._signals, old.signals if old else None)
+        self.seconds = time.thread_time() - start
         return _Moment(snapshot, signals, snapshot.num_bytes + sum(t.nbytes for t in signals.values()))
 
     def _restore(self, moment: _Moment) -> None:

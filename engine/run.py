@@ -21,6 +21,7 @@ from engine.checkpoint import checkpoint_name
 from engine.errors import LockstepError, SceneError
 from engine.inspector import Inspector
 from engine.journal import counted
+from engine.listen import parse_debug
 from engine.load import blaming, load_scene, make_scene
 from engine.made_of import made_of
 from engine.panel import Panel, duration, make_console, results_table
@@ -284,6 +285,9 @@ def _train(plan: Plan, console: Any) -> int:
     in_place = origin is not None and origin.path.is_dir() and not plan.given.get("out")
     if plan.given.get("out") and not in_place:
         refuse_unusable(plan.given["out"])
+    parse_debug(
+        plan.given.get("debug") or "on", bool(plan.given.get("debug_expose"))
+    )  # what is wrong with it is said now
     warn = Relay(console)
     reopened = RunFolder.reopen(origin.path, warn) if origin is not None and in_place else None
     folder = reopened

@@ -21,7 +21,7 @@ from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.store import Store
 
 _SETTLE = 200  # ms without scrolling or expanding before other columns are asked for
-_SHARES = (0.32, 0.28, 0.14)  # of the width; what is left is for the writer
+_SHARES = (0.31, 0.31, 0.13)  # of the width; what is left is for the writer
 
 
 class Columns(Panel):
@@ -89,6 +89,7 @@ class Columns(Panel):
         self._rebuild(None)
 
     def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Share the width out, and fill the height."""
         super().resizeEvent(event)
         if self._fresh:
             for section, share in enumerate(_SHARES):
@@ -97,6 +98,7 @@ class Columns(Panel):
         self._settled.start()
 
     def event(self, event: QEvent) -> bool:
+        """Fill the height when first shown."""
         if event.type() == QEvent.Type.Show and self._fresh:
             self._expand_what_fits()
         return super().event(event)

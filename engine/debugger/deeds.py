@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QMessageBox
 
 from engine.debugger import theme
 from engine.debugger.edit import BreakDialog, ConstantDialog, EditDialog, Undo, break_message
+from engine.debugger.export import save_chrome_trace, save_selection, selection
 from engine.debugger.keys import DEEDS, KeyList
 
 if TYPE_CHECKING:
@@ -51,14 +52,17 @@ class Deeds(QObject):
     # -- the run ---------------------------------------------------------------------------------------
 
     def do_toggle(self) -> None:
+        """Run or pause."""
         self.do_pause() if self.store.state.get("mode") == "running" else self.do_run()
 
     def do_run(self) -> None:
+        """Run."""
         self.store.cursor = None
         self.window.world.call("forget")
         self._send({"t": "run"})
 
     def do_pause(self) -> None:
+        """Pause."""
         self._send({"t": "pause"})
 
     def do_break(self) -> None:
@@ -77,6 +81,7 @@ class Deeds(QObject):
             self._send(break_message(at))
 
     def do_break_when(self) -> None:
+        """Break when."""
         picked = self.store.picked
         when = ""
         if picked is not None and picked[0] in self.store.columns:
@@ -86,6 +91,7 @@ class Deeds(QObject):
         BreakDialog(self.store, self.window.control, self.window, when, at).open()
 
     def do_clear_breaks(self) -> None:
+        """Remove all breaks."""
         self._unbreak(list(self.store.breaks))
 
     def _unbreak(self, numbers: list[int]) -> None:
@@ -93,12 +99,15 @@ class Deeds(QObject):
             self._send({"t": "unbreak", "break": number})
 
     def do_step_system(self) -> None:
+        """Step one system."""
         self._step("system")
 
     def do_step_tick(self) -> None:
+        """Step one tick."""
         self._step("tick")
 
     def do_step_phase(self) -> None:
+        """Step to the end of the phase."""
         self._step("phase")
 
     def _step(self, unit: str) -> None:
@@ -106,6 +115,7 @@ class Deeds(QObject):
         self._send({"t": "step", "unit": unit, "count": 1})
 
     def do_run_to(self) -> None:
+        """Run to the marked system."""
         system = self.window.marked_system()
         if system is None:
             self.window.say("Click a system in the Tick strip first.", theme.AMBER)
@@ -114,6 +124,7 @@ class Deeds(QObject):
             self._send({"t": "run_to", "system": system, "tick": None})
 
     def do_record(self) -> None:
+        """Record."""
         wanted = not self.recording
 
         def then(answer: dict[str, Any]) -> None:
@@ -124,30 +135,38 @@ class Deeds(QObject):
         self._send({"t": "record", "on": wanted, "content": "trace"}, then)
 
     def do_snapshot(self) -> None:
+        """Snapshot."""
         self._send({"t": "snapshot"})
 
     def do_control(self) -> None:
+        """Take or release control."""
         taken = self.window.client.role == "control"
         self._send({"t": "control", "do": "release" if taken else "take"})
 
     # -- time ------------------------------------------------------------------------------------------
 
     def do_back(self) -> None:
+        """One tick back."""
         self.window.time.call("scrub", -1)
 
     def do_forward(self) -> None:
+        """One tick forward."""
         self.window.time.call("scrub", 1)
 
     def do_back_far(self) -> None:
+        """Ten ticks back."""
         self.window.time.call("scrub", -10)
 
     def do_forward_far(self) -> None:
+        """Ten ticks forward."""
         self.window.time.call("scrub", 10)
 
     def do_live(self) -> None:
+        """Live."""
         self.window.time.call("go_live")
 
     def do_branch(self) -> None:
+        """Branch from the tick in view."""
         cursor = self.store.cursor
         if cursor is None:
             self.window.say("Look at an earlier tick first: drag the Time strip, or press Left.", theme.AMBER)
@@ -162,9 +181,11 @@ class Deeds(QObject):
     # -- rows ------------------------------------------------------------------------------------------
 
     def do_previous_row(self) -> None:
+        """Previous row."""
         self._move_row(-1)
 
     def do_next_row(self) -> None:
+        """Next row."""
         self._move_row(1)
 
     def _move_row(self, by: int) -> None:
@@ -196,6 +217,7 @@ class Deeds(QObject):
         self.window.select(rows[place % len(rows)])
 
     def do_reset_row(self) -> None:
+        """Reset this row."""
         self._send({"t": "reset", "rows": [self.store.selected]})
 
     # -- numbers ---------------------------------------------------------------------------------------
@@ -208,24 +230,29 @@ class Deeds(QObject):
         return picked
 
     def do_plot(self) -> None:
+        """Plot the marked number."""
         picked = self._picked()
         if picked is not None:
             self.window.plot(picked[0], picked[1] or 0)
 
     def do_histogram(self) -> None:
+        """Histogram of the marked number."""
         picked = self._picked()
         if picked is not None:
             self.window.histogram(*picked)
 
     def do_edit(self) -> None:
+        """Edit the marked number."""
         picked = self._picked()
         if picked is not None:
             EditDialog(self.store, self.window.control, picked[0], picked[1], self.window).open()
 
     def do_constant(self) -> None:
+        """Set a constant."""
         ConstantDialog(self.store, self.window.control, self.window).open()
 
     def do_undo(self) -> None:
+        """Undo the last edit."""
         message = self.undoable.take()
         if message is None:
             self.window.say("There is no edit to undo.", theme.AMBER)
@@ -233,25 +260,46 @@ class Deeds(QObject):
             self._send(message)
 
     def do_filter(self) -> None:
+        """Filter columns."""
         self.window.show_panel("World")
         self.window.world.call("search")
 
     # -- the window ------------------------------------------------------------------------------------
 
     def do_save(self) -> None:
+        """Save what was received."""
         self.window.ask_and_save()
 
+    def do_export_numbers(self) -> None:
+        """What is plotted, and the marked column, of the selected row, as .npz or CSV."""
+        window = self.window
+        charts = [(chart.column, chart.label) for chart in window.call("Plots", "shown_charts") or []]
+        wanted = dict.fromkeys([*charts, *([self.store.picked] if self.store.picked else [])])
+        known = [each for each in wanted if each[0] in self.store.columns]
+        numbers = selection(self.store, known, self.store.selected)
+        window.ask_and_write("Export numbers", "numbers.csv", "CSV (*.csv);;NumPy (*.npz)", lambda path: save_selection(numbers, path))  # fmt: skip
+
+    def do_export_timing(self) -> None:
+        """Seconds of systems, for trace viewers."""
+        ask = self.window.ask_and_write
+        ask("Export timing", "timing.json", "Chrome trace (*.json)", lambda path: save_chrome_trace(self.store, path))
+
     def do_screenshot(self) -> None:
+        """Screenshot."""
         self.window.screenshot()
 
     def do_quit(self) -> None:
+        """Quit."""
         self.window.close()
 
     def do_timing_history(self) -> None:
+        """Tick strip: last tick or last minutes."""
         self.window.tick.call("toggle_history")
 
     def do_reset_layout(self) -> None:
+        """Reset layout."""
         self.window.reset_layout()
 
     def do_keys(self) -> None:
+        """Key list."""
         KeyList(self.window).open()

@@ -14,15 +14,18 @@ class Elided(QLabel):
         self.setMinimumWidth(60)
 
     def setText(self, text: str) -> None:  # noqa: N802 - Qt's name
+        """The whole text is also shown when pointed at."""
         super().setText(text)
         self.setToolTip(text)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Little, whatever the text."""
         return QSize(60, super().sizeHint().height())
 
     minimumSizeHint = sizeHint  # noqa: N815 - Qt's name
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """The text as far as it fits."""
         painter = QPainter(self)
         painter.setPen(self.palette().color(self.foregroundRole()))
         box = self.contentsRect()

@@ -50,6 +50,7 @@ class PanelHost(QWidget):
 
     @property
     def title(self) -> str:
+        """The panel's name."""
         return self.panel_class.title
 
     @property
@@ -128,10 +129,12 @@ class PanelHost(QWidget):
         return False
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
+        """Take numbers of World."""
         if event.mimeData().hasFormat(COLUMN_MIME):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
+        """Tell which number it was."""
         self.taken.emit(*dropped(event.mimeData()))
         event.acceptProposedAction()
 

@@ -39,6 +39,7 @@ class Schedule(Panel):
 
     @property
     def system(self) -> int | None:
+        """The system that was clicked."""
         return self.strip.system
 
     def subscriptions(self) -> list[Sub]:

@@ -134,6 +134,7 @@ class Strip(QWidget):
     # -- drawing ---------------------------------------------------------------------------------------
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """The tick, or the last minutes."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.colour(theme.BACKGROUND))
         if self.history:
@@ -169,8 +170,9 @@ class Strip(QWidget):
             return
         painter.setPen(theme.pen(theme.BACKGROUND if dark else theme.WHITE))
         painter.drawText(QPointF(box.left(), top + measure.ascent()), name)
-        if self.store.timing and height >= 2 * measure.ascent() + 2:
-            painter.drawText(QPointF(box.left(), top + height - 3), f"{seconds * 1e3:.1f} ms")
+        said = f"{seconds * 1e3:.1f} ms"
+        if self.store.timing and height >= 2 * measure.ascent() + 2 and measure.horizontalAdvance(said) <= box.width():
+            painter.drawText(QPointF(box.left(), top + height - 3), said)
 
     def _paint_marks(self, painter: QPainter, following: int | None, top: float, height: float) -> None:
         breaks = {str(message.get("at", "")) for message in self.store.breaks.values()}
@@ -225,12 +227,14 @@ class Strip(QWidget):
     # -- the mouse -------------------------------------------------------------------------------------
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Mark a system; a second click takes the mark away."""
         found = self.at(event.position())
         self.system = None if found == self.system else found
         self.marked.emit(self.system)
         self.update()
 
     def event(self, event: QEvent) -> bool:
+        """Say what is pointed at."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             found = self.at(event.pos())
             QToolTip.showText(event.globalPos(), self.describe(found) if found is not None else "", self)

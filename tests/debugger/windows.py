@@ -1,6 +1,7 @@
 """A window attached to a scripted run, for tests of the frame around the panels."""
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,11 @@ class Attached:
                     peer.subs = {each: peer.subs[each] for each in ids[turn:] + ids[:turn]}
             self.server.advance()
             self.settle(3)
+            for _ in range(50):
+                if not any(peer.waiting for peer in self.server.peers):
+                    break
+                time.sleep(0.001)  # until the frames of this tick have been acknowledged
+                self.settle(1)
 
     def settle(self, times: int = 20) -> None:
         """Let the window do what it has to."""

@@ -175,7 +175,7 @@ def test_help_lists_scene_flags_with_text_and_defaults(capsys: pytest.CaptureFix
     assert main([TOY, "--help"]) == 0
     said = capsys.readouterr().out
     assert "100 % of them." in said
-    assert "--num-envs N          rows that wander (default: 8)" in said
+    assert "--num-envs N rows that wander (default: 8)" in " ".join(said.split())
     assert "--loud, --no-loud" in said and "--mode plain|fancy" in said
     assert main(["--help"]) == 0
 

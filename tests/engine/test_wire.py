@@ -175,7 +175,17 @@ def test_the_schema_says_what_the_scene_is() -> None:
     point = table["components"][0]
     assert (point["name"], point["lifetime"], point["doc"]) == ("Point", "state", "Where each row is.")
     assert point["columns"] == [
-        {"id": 0, "name": "position", "axes": [""], "shape": [2], "dtype": "float32", "unit": "m", "doc": ""}
+        {
+            "id": 0,
+            "name": "position",
+            "axes": [""],
+            "shape": [2],
+            "dtype": "float32",
+            "unit": "m",
+            "doc": "",
+            "editable": True,
+            "limits": None,
+        }
     ]
     assert [p["name"] for p in schema["phases"]] == ["BEGIN", "STEP", "SENSE", "RESET", "REFRESH", "LEARN"]
     assert [p["repeat"] for p in schema["phases"]] == [1, 2, 1, 1, 1, 1]
