@@ -194,7 +194,8 @@ class Breakpoints:
         address, label = self._place(expression, row)
         writer = self.writers.name(key_of(self.simulation, address))
         where = f"row {row}" + (f", {label}" if label else "")
-        text = f"break: {expression.text} hit at {where} of {address}, written by {writer}; "
+        where += f" of {address}" if len(expression.columns) > 1 else ""
+        text = f"break: {expression.text} hit at {where}, written by {writer}; "
         text += f"{len(rows)} of {expression.rows} rows"
         fields = {"break": each.number, "rows": rows[:MOST_ROWS].tolist(), "count": len(rows), "label": label}
         return Hit(each, text, row, address, writer, fields)

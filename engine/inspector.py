@@ -28,6 +28,7 @@ from engine.replay import Ring
 from engine.scene import Simulation
 from engine.schedule import Entry
 from engine.stepping import Stepper
+from engine.subscription import Plan
 
 STATE_EVERY = 0.5  # s
 
@@ -81,6 +82,11 @@ class Inspector:
         """The tick that runs, or behind which the run is; -1 where none has run."""
         clock = self.world.clock
         return clock.tick if clock.begun or self.inside else -1
+
+    @property
+    def clients(self) -> dict[Peer, dict[int, Plan]]:
+        """Who is attached, and their subscriptions by number."""
+        return self.feed.clients
 
     @property
     def viewing(self) -> bool:
@@ -160,6 +166,8 @@ class Inspector:
         self.schedule.at_finish.append(self._at_finish)
         self.schedule.after_tick.append(self._after_tick)
         self.finite = FiniteCheck(self.simulation, self.table)
+        with self._survived("The breaks"):
+            self._look_for_nonfinite()  # before the next tick spreads it
         if self.history[1] > 0:
             try:
                 self.ring = Ring(self.simulation, every=self.history[0], budget=self.history[1])

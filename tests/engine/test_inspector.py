@@ -188,9 +188,7 @@ def test_a_break_between_systems_stops_there_and_names_row_label_column_and_writ
         assert client.next == "stray"
         assert (event["row"], event["column"], event["system"]) == (5, POSITION, "wander")
         assert event["fields"]["label"] == "1" and event["fields"]["rows"] == [5] and event["fields"]["count"] == 1
-        assert event["text"] == (
-            f"break: {POSITION} > 0.5 hit at row 5, 1 of {POSITION}, written by wander; 1 of 8 rows"
-        )
+        assert event["text"] == (f"break: {POSITION} > 0.5 hit at row 5, 1, written by wander; 1 of 8 rows")
         assert client.state["why"] == event["text"]
 
 
