@@ -365,7 +365,9 @@ class Inspector:
                 self.editor.live_signals = self._live_signals()
                 old = self.editor.set_column(address, rows, values, labels, force=force)
                 what = f"{address} of {len(rows)} rows"
-                self._intervention(peer, "set", what, old.tolist(), np.asarray(values).tolist(), reason, address=address)
+                self._intervention(
+                    peer, "set", what, old.tolist(), np.asarray(values).tolist(), reason, address=address
+                )
                 return {"old": pack_array(old)}
             case say.SetConstant(address=address, value=value, reason=reason):
                 before, after, when = self.editor.set_constant(address, value)

@@ -129,7 +129,9 @@ def _of_term(
         text = f"{some} never {_verb(wrong, 'changes', 'change')}: the clip asks nothing else there"
         return Finding("note", text, "Observation", 0.3, *at)
     if sign == "stale":
-        whole = all(i in wrong for i in places if channels.spread[i] > 0)  # others are constant, which is said elsewhere
+        whole = all(
+            i in wrong for i in places if channels.spread[i] > 0
+        )  # others are constant, which is said elsewhere
         all_of = f"{term} is stale: {'its' if whole else some + ' keep their'}"
         text = f"{all_of} value{'s' if whole and len(places) > 1 else ''} never changed within an episode"
         if not whole:
