@@ -99,8 +99,8 @@ class BlackBox:
 class FiniteCheck:
     """Looks for the first value of a traced state column that is neither a number nor meant to be.
 
-    Of several columns it takes one whose writers read none of the others: a cause before what it spoils. The sum of a column is
-    finite where all of it is; only where it is not, each element is looked at.
+    Of several columns it takes one whose writers read none of the others: a cause before what it spoils. The sum of a
+    column is finite where all of it is; only where it is not, each element is looked at.
     """
 
     def __init__(self, simulation: Simulation, table: str) -> None:
@@ -191,6 +191,12 @@ class Recorder:
         if self.see_finished in schedule.at_finish:
             schedule.at_finish.remove(self.see_finished)
             schedule.after_tick.remove(self.see_end)
+
+    def forget(self) -> None:
+        """Time has jumped: what is kept is of ticks that never were, or leads nowhere."""
+        self.trace.taken = self.black_box.taken = 0
+        self.events.clear()
+        self.check = FiniteCheck(self.simulation, self.table)
 
     def ask(self) -> None:
         """Have a recording written at the end of the tick; safe to call from a signal handler."""

@@ -16,7 +16,8 @@ from engine.errors import AttachError, LockstepError
 from engine.live_runs import LiveRun, live_runs, read_token
 
 if TYPE_CHECKING:
-    pass
+    from engine.debugger.offline import Offline
+    from engine.debugger.session import Session
 
 DEMO = Path(__file__).parent / "demo.rec"
 _NO_SCREEN = ("offscreen", "minimal", "vnc", "linuxfb", "eglfs")
@@ -25,9 +26,11 @@ Without arguments it attaches to the run that is alive, or lists them when there
   python -m engine.debugger                       a window on the only run
   python -m engine.debugger 4711                  ... on the run of process 4711 (or a part of a run's name)
   python -m engine.debugger runs/x/tick_1.rec     a recording
+  python -m engine.debugger --demo                a recording that ships with Lockstep
   python -m engine.debugger --ssh me@server       a run on another machine
   python -m engine.debugger --text                commands at a prompt, no window
   python -m engine.debugger --text print RootState.position 0
+  python -m engine.debugger --text x.rec log      a recording, without a window
   python -m engine.debugger --text "break --mark nonfinite(robot.DofTorque.value)"
 """
 
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.list:
             return _show([*(remote_runs(given.ssh) if given.ssh else live_runs())])
         if given.demo or _is_file(given):
-            return _open_recording(DEMO if given.demo else Path(given.what[0]), given)
+            return _open_recording(DEMO if given.demo else Path(given.what.pop(0)), given)
         if not given.text:
             _need_window()
         with _address(given) as address:
@@ -74,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_file(given: argparse.Namespace) -> bool:
-    return bool(given.what) and not given.text and (Path(given.what[0]).is_file() or given.what[0].endswith(".rec"))
+    """Whether the first word is a file; a command may have the name of one, but none ends in .rec."""
+    named = bool(given.what) and not given.run
+    return named and (given.what[0].endswith(".rec") or (not given.text and Path(given.what[0]).is_file()))
 
 
 # -- which run -----------------------------------------------------------------------------------------
@@ -132,15 +137,19 @@ def _show(runs: "Sequence[LiveRun | RemoteRun]") -> int:
 
 def _text(address: Address, given: argparse.Namespace) -> int:
     from engine.debugger.session import Session
-    from engine.debugger.text import Text, printed, prompt
+    from engine.debugger.text import printed
 
-    one_shot = bool(given.what)
-    session: Session = Session.attach(
-        address, role="control" if given.control else "observe", on_event=None if one_shot else printed(sys.stdout)
-    )
+    role, talk = "control" if given.control else "observe", None if given.what else printed(sys.stdout)
+    return _commands(Session.attach(address, role=role, on_event=talk), given)
+
+
+def _commands(session: "Session | Offline", given: argparse.Namespace) -> int:
+    """Those of the command line, or what is typed."""
+    from engine.debugger.text import Text, prompt
+
     try:
         text = Text(session)
-        if one_shot:
+        if given.what:
             return 0 if (text.run(given.what[0]) if len(given.what) == 1 else text.do(list(given.what))) else 1
         return prompt(text, sys.stdin)
     finally:
@@ -159,6 +168,10 @@ def _need_window() -> None:
 def _open_recording(path: Path, given: argparse.Namespace) -> int:
     if not path.is_file():
         raise AttachError(f"There is no recording {path}.")
+    if given.text:
+        from engine.debugger.offline import Offline
+
+        return _commands(Offline(path), given)
     _need_window()
     return _window(None, path, given)
 

@@ -59,14 +59,16 @@ class Node:
         info, whole = self.info, self.count == self.info.size
         if whole and len(info.shape) > 1:
             each = info.size // info.shape[0]
-            names = info.axes[0] or [f"[{index}]" for index in range(info.shape[0])]
+            names = _shorter(info.axes[0] or tuple(f"[{index}]" for index in range(info.shape[0])))
             for index, name in enumerate(names):
                 yield Node(name, self, index, info, index * each, each)
             return
-        skipped = "" if whole else f"{self.name}."
-        for offset in range(self.count):
-            label = info.labels[self.first + offset]
-            yield Node(label.removeprefix(skipped), self, offset, info, self.first + offset, 1, type=info.unit)
+        labels = info.labels[self.first : self.first + self.count]
+        if not whole:
+            body = info.axes[0][self.place] if info.axes[0] else f"[{self.place}]"
+            labels = tuple(label.removeprefix(body).removeprefix(".") for label in labels)
+        for offset, name in enumerate(_shorter(labels)):
+            yield Node(name, self, offset, info, self.first + offset, 1, type=info.unit)
         if info.is_quaternion and self.count == 4:
             for angle, name in enumerate(_ANGLES):
                 yield Node(name, self, 4 + angle, info, self.first, 4, angle, type="°")
@@ -238,6 +240,14 @@ class ColumnTree(QAbstractItemModel):
             if node.info is not None:
                 return dragged(node.info.id, node.label)
         return QMimeData()
+
+
+def _shorter(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names without the last word that all of them have: 'left_knee' for 'left_knee_joint'."""
+    ends = {name.rpartition("_")[2] for name in names}
+    if len(names) < 2 or len(ends) > 1 or not all(name.rpartition("_")[0] for name in names):
+        return names
+    return tuple(name.rpartition("_")[0] for name in names)
 
 
 def _tip(node: Node) -> str:

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QMessageBox
 
 from engine.debugger import theme
 from engine.debugger.edit import BreakDialog, ConstantDialog, EditDialog, Undo, break_message
+from engine.debugger.export import save_chrome_trace, save_selection, selection
 from engine.debugger.keys import DEEDS, KeyList
 
 if TYPE_CHECKING:
@@ -268,6 +269,20 @@ class Deeds(QObject):
     def do_save(self) -> None:
         """Save what was received."""
         self.window.ask_and_save()
+
+    def do_export_numbers(self) -> None:
+        """What is plotted, and the marked column, of the selected row, as .npz or CSV."""
+        window = self.window
+        charts = [(chart.column, chart.label) for chart in window.call("Plots", "shown_charts") or []]
+        wanted = dict.fromkeys([*charts, *([self.store.picked] if self.store.picked else [])])
+        known = [each for each in wanted if each[0] in self.store.columns]
+        numbers = selection(self.store, known, self.store.selected)
+        window.ask_and_write("Export numbers", "numbers.csv", "CSV (*.csv);;NumPy (*.npz)", lambda path: save_selection(numbers, path))  # fmt: skip
+
+    def do_export_timing(self) -> None:
+        """Seconds of systems, for trace viewers."""
+        ask = self.window.ask_and_write
+        ask("Export timing", "timing.json", "Chrome trace (*.json)", lambda path: save_chrome_trace(self.store, path))
 
     def do_screenshot(self) -> None:
         """Screenshot."""

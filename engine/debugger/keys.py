@@ -50,6 +50,8 @@ DEEDS = (
     Deed("undo", "Undo the last edit", ("Ctrl+Z",), "Edit", "", True),
     Deed("filter", "Filter columns", ("Ctrl+F",), "Edit"),
     Deed("save", "Save what was received…", ("Ctrl+S",), "File"),
+    Deed("export_numbers", "Export numbers of this row…", (), "File"),
+    Deed("export_timing", "Export timing…", (), "File"),
     Deed("screenshot", "Screenshot", ("Ctrl+Shift+S",), "File"),
     Deed("quit", "Quit", ("Ctrl+Q",), "File"),
     Deed("timing_history", "Tick strip: last tick or last minutes", ("T",), "View"),

@@ -106,6 +106,10 @@ class Plots(Panel):
         self._touched = False
         self.changed.emit()
 
+    def shown_charts(self) -> list[Chart]:
+        """The charts, from the top."""
+        return list(self.charts)
+
     def chosen(self) -> list[str]:
         """The charts as text, 'address:place in a row', for a saved layout."""
         return [f"{self.store.columns[chart.column].address}:{chart.label}" for chart in self.charts]

@@ -69,9 +69,12 @@ class TraceRing:
 class Band:
     """How one number is spread over all rows, frame by frame: median and 5th and 95th percentile of the finite ones."""
 
-    def __init__(self) -> None:
-        self._rows = np.zeros((_FIRST, 4))
-        self._count = 0
+    def __init__(self, history: np.ndarray | None = None) -> None:
+        """history (frames, 4): what `read` gave of an earlier one."""
+        self._count = 0 if history is None else min(len(history), SAMPLES)
+        self._rows = np.zeros((max(_FIRST, self._count), 4))
+        if history is not None:
+            self._rows[: self._count] = history[len(history) - self._count :]
 
     def append(self, tick: int, values: np.ndarray) -> None:
         """Add one frame of all rows; one that is not later than the last replaces those from there on."""

@@ -208,7 +208,9 @@ class Rows(Panel):
         row = self.store.selected
         frame = None if self.shown is None else self.store.frame(*self.shown)
         if frame is None:
-            waiting = "waiting for its first frame" if self.shown is not None else "no number to show yet"
+            ended = self.store.state.get("mode") == "ended"
+            coming = "not kept for all rows" if ended else "waiting for its first frame"
+            waiting = coming if self.shown is not None else "no number to show yet"
             if self._drawn is None:
                 self._clear(waiting)
                 self._drawn = waiting

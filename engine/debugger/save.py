@@ -17,8 +17,8 @@ _MESSAGE = 1 << 22  # bytes of samples in one message
 
 
 def save_recording(store: Store, path: Path) -> None:
-    """Schema, events, and of every row that was looked at: traces ('trace' of columns, 'labels' of single numbers) and
-    the values that were shown ('values').
+    """Schema and events; of every row that was looked at traces ('trace' of columns, 'labels' of single numbers) and the
+    values that were shown ('values'); of all rows the latest 'column' and the 'band' before it; 'learner' and 'timing'.
 
     SceneError where there is nothing to save, or no place to.
     """
@@ -72,6 +72,22 @@ def _messages(store: Store) -> Iterator[dict[str, Any]]:
                 yield from _labels(store.columns[column], row, labels)
     for event in store.events:
         yield {"t": "event", **event}
+    yield from _whole(store)
+
+
+def _whole(store: Store) -> Iterator[dict[str, Any]]:
+    """What is told of the whole run: numbers of all rows, of the learner, and seconds of systems."""
+    for number, label, tick, values, band in store.frames():
+        told = {"t": "data", "ticks": [tick, tick], "labels": None if label is None else [label]}
+        if len(band):
+            yield {**told, "sub": "band", "cols": [[number, *pack_array(band)]]}
+        yield {**told, "sub": "column", "cols": [[number, *pack_array(values)]]}
+    for iteration, numbers in store.learner:
+        yield {"t": "data", "sub": "learner", "iteration": iteration, "values": numbers}
+    timing: dict[str, Any] = store.timing
+    for tick, seconds, tick_seconds in timing.get("history", ()):
+        each = {"ticks": [tick, tick], "seconds": pack_array(seconds), "calls": pack_array(timing["calls"])}
+        yield {"t": "data", "sub": "timing", "tick_seconds": tick_seconds, **each}
 
 
 def _every_tick(info: ColumnInfo, traced: dict[int, tuple[np.ndarray, np.ndarray]]) -> _Found | None:

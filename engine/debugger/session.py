@@ -51,6 +51,12 @@ class Session:
         """What this client may do: observe or control."""
         return str(self.connection.welcome.get("role"))
 
+    @property
+    def greeting(self) -> str:
+        """What this client is attached to, in a sentence."""
+        run = self.connection.hello.get("run", {})
+        return f"Attached to {run.get('name')} ({run.get('scene')}, process {run.get('pid')})."
+
     # -- asking ----------------------------------------------------------------------------------------
 
     def ask(self, message: Mapping[str, Any], seconds: float = ANSWER) -> dict[str, Any]:

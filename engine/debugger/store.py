@@ -22,14 +22,14 @@ _TIMINGS = 3000  # timing frames kept: five minutes at 10 Hz
 _RECENT = 100  # of them make median and p95
 _PAST = 1 << 19  # bytes of earlier values kept of one column and row
 _PAST_ROWS = 8  # rows of which they are kept
-_NEAR = 15  # ticks by which they may be older than what is looked at, where no run can be asked any more
+_NEAR = 15  # ticks by which they may be older than what is looked at
 _BLACK_BOX = 1024  # samples of vital numbers kept of one row
 
 _NONE = type(None)
 _STATE: dict[str, tuple[type, ...]] = {
-    "mode": (str,), "tick": (int,), "next": (int, _NONE), "substep": (int,), "why": (str,), "ticks_per_second": (int, float),
+    "mode": (str,), "tick": (int, _NONE), "next": (int, _NONE), "substep": (int,), "why": (str,), "ticks_per_second": (int, float),
     "cost": (int, float), "dropped": (int,), "controller": (str, _NONE), "inspected": (bool,), "view": (int, _NONE),
-    "history": (list, _NONE), "exact": (bool,), "intervened": (int,),
+    "history": (list, _NONE), "exact": (bool,), "intervened": (int,), "stuck": (int, float), "stack": (list,),
 }  # fmt: skip
 
 Value = tuple[int, np.ndarray, bool]
@@ -78,8 +78,8 @@ class Store:
     def value(self, column_id: int, row: int) -> Value | None:
         """Tick, the row's values in the shape of the column, and whether they were taken as its episode ended.
 
-        At `cursor` where one is set: what the run sent for that tick, else what traces hold of it; of a run that has
-        ended, what came last before it.
+        At `cursor` where one is set: what the run sent for that tick, else what traces hold of it, else what came
+        shortly before, with the tick that it is of.
         """
         if self.cursor is None:
             return self._latest.get(column_id, {}).get(row)
@@ -91,8 +91,8 @@ class Store:
         if earlier is not None and earlier[0] == self.cursor:
             return earlier
         traced = self._traced(column_id, row, self.cursor)
-        if traced is None and earlier is not None and self.state.get("mode") == "ended":
-            return earlier if self.cursor - earlier[0] <= _NEAR else None
+        if traced is None and earlier is not None and self.cursor - earlier[0] <= _NEAR:
+            return earlier
         return traced
 
     def _traced(self, column_id: int, row: int, tick: int) -> Value | None:
@@ -143,6 +143,13 @@ class Store:
         """Ticks, median, 5th and 95th percentile over all rows of the `column` frames so far."""
         band = self._bands.get(self._one(column_id, label))
         return Band().read() if band is None else band.read()
+
+    def frames(self) -> list[tuple[int, int | None, int, np.ndarray, np.ndarray]]:
+        """(column, label, tick, float32 (rows,), (frames, 4)) of every number that came of all rows: latest frame, and band."""
+        return [
+            (column, label, tick, values, np.stack(self._bands.get((column, label), Band()).read(), 1))
+            for (column, label), (tick, values) in self._frames.items()
+        ]
 
     def _one(self, column_id: int, label: int | None) -> tuple[int, int | None]:
         """A scalar is its own only value, whichever way it is asked for."""
@@ -214,7 +221,10 @@ class Store:
         history = message.get("history")
         if history is not None and (len(history) != 2 or not all(type(tick) is int for tick in history)):
             raise WireError("A state says no oldest and newest tick for history.")
-        self.state = {key: value for key, value in message.items() if key != "t"}
+        told = {key: value for key, value in message.items() if key != "t"}
+        if told.get("tick") is None:  # a run that is stuck says only in what, and for how long
+            told = self.state | {key: value for key, value in told.items() if value is not None}
+        self.state = told
 
     def _event(self, message: dict[str, Any]) -> None:
         tick = message["tick"]
@@ -265,6 +275,7 @@ class Store:
             "pose": self._values,
             "trace": self._trace,
             "column": self._column,
+            "band": self._band,
             "timing": self._timing,
             "learner": self._learner,
             "vitals": self._black_box,
@@ -358,12 +369,23 @@ class Store:
             self._frames[key] = (tick, array.astype(np.float32, copy=False))
             self._bands.setdefault(key, Band()).append(tick, self._frames[key][1])
 
+    def _band(self, message: dict[str, Any], sub: "Sub | None") -> None:
+        """What a saved window had made of earlier `column` frames: ticks, median, p5 and p95 (frames, 4)."""
+        for number, *packed in message["cols"]:
+            history, labels = unpack_array(packed).astype(np.float64), message.get("labels")
+            if history.ndim != 2 or history.shape[1] != 4:
+                raise WireError("A saved band does not have a tick and three numbers for each frame.")
+            key = self._one(self.columns[int(number)].id, int(labels[0]) if labels else None)
+            self._bands[key] = Band(history)
+
     def _timing(self, message: dict[str, Any], sub: "Sub | None") -> None:
         seconds = unpack_array(message["seconds"]).astype(np.float32)
         calls = unpack_array(message["calls"]) if message.get("calls") else np.ones(len(seconds), np.int32)
         if len(seconds) != len(self.systems) or len(calls) != len(seconds):
             raise WireError("A frame of timing does not fit the systems of the schema.")
         tick, tick_seconds = int(message["ticks"][1]), float(message["tick_seconds"])
+        if not seconds.any():
+            return  # no tick has passed since the last frame
         self._timings.append((tick, seconds, tick_seconds))
         recent = [self._timings[i] for i in range(max(0, len(self._timings) - _RECENT), len(self._timings))]
         median, p95 = np.percentile(np.stack([s for _, s, _ in recent]), (50.0, 95.0), axis=0)

@@ -170,8 +170,9 @@ class Strip(QWidget):
             return
         painter.setPen(theme.pen(theme.BACKGROUND if dark else theme.WHITE))
         painter.drawText(QPointF(box.left(), top + measure.ascent()), name)
-        if self.store.timing and height >= 2 * measure.ascent() + 2:
-            painter.drawText(QPointF(box.left(), top + height - 3), f"{seconds * 1e3:.1f} ms")
+        said = f"{seconds * 1e3:.1f} ms"
+        if self.store.timing and height >= 2 * measure.ascent() + 2 and measure.horizontalAdvance(said) <= box.width():
+            painter.drawText(QPointF(box.left(), top + height - 3), said)
 
     def _paint_marks(self, painter: QPainter, following: int | None, top: float, height: float) -> None:
         breaks = {str(message.get("at", "")) for message in self.store.breaks.values()}

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import attrs
 import numpy as np
 
+from engine.debugger.offline import Offline
 from engine.debugger.places import Place, columns_of, find_place, parse_rows
 from engine.debugger.session import Session
 from engine.errors import AttachError, LockstepError, SceneError, did_you_mean
@@ -49,7 +50,7 @@ def _command(usage: str, help: str, controls: bool = False) -> Callable[[Any], A
 class Text:
     """Runs commands against a session and prints what comes of them."""
 
-    session: Session
+    session: Session | Offline
     out: TextIO = attrs.field(factory=lambda: sys.stdout)
     breaks: dict[int, str] = attrs.field(factory=dict)
     holds_control: bool = False
@@ -424,10 +425,7 @@ def prompt(text: Text, source: TextIO) -> int:
     if interactive:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - gives input() a history
-    run = text.session.connection.hello.get("run", {})
-    text.say(
-        f"Attached to {run.get('name')} ({run.get('scene')}, process {run.get('pid')}). `help` shows the commands."
-    )
+    text.say(f"{text.session.greeting} `help` shows the commands.")
     try:
         while True:
             line = input(PROMPT) if interactive else source.readline()

@@ -62,13 +62,15 @@ class Timeline(Panel):
         """What is shown, in words, and the colour of them."""
         state, span, cursor = self.store.state, self.bar.span(), self.store.cursor
         mode = state.get("mode", "")
+        last = {"paused": "paused", "ended": "run ended"}.get(mode, "live")
         if span is None:
-            return ("run ended" if mode == "ended" else "live · no history"), theme.DIM
+            return f"{last} · no history", theme.DIM
         oldest, newest = span
         if cursor is None:
-            last = {"paused": "paused", "ended": "ended"}.get(mode, "live")
             return f"{last} · history of {newest - oldest} ticks · drag to look back", theme.DIM
         exact = "exact" if state.get("exact", True) else "replayed, not bit-exact"
+        if state.get("view") != cursor:
+            exact = "what was received" if mode == "ended" else "what was received, the run is asked"
         stands = {"paused": " — engine paused", "ended": " — run ended"}.get(mode, "")
         shown = f"{cursor:,}".replace(",", " ")
         return f"viewing tick {shown} (−{newest - cursor} of {newest - oldest}, {exact}){stands}", theme.AMBER
@@ -155,7 +157,7 @@ class Bar(QWidget):
             kind, row = event["kind"], event["row"]
             if kind not in MARKS or not span[0] <= event["tick"] <= span[1]:
                 continue
-            if kind == "reset" and row is not None and row != self.store.selected:
+            if kind == "reset" and row is not None and self.store.selected not in _rows_of(event):
                 continue
             colour, word = MARKS[kind]
             if kind == "reset" and row is None:
@@ -220,3 +222,9 @@ class Bar(QWidget):
             self._go_live()
         else:
             self._seek(self.tick_at(event.position().x()))
+
+
+def _rows_of(event: dict[str, Any]) -> list[Any]:
+    """The rows that an event is about: a run names all that were reset in a tick, the first of them by itself."""
+    rows = event["fields"].get("rows")
+    return rows if isinstance(rows, list) else [event["row"]]

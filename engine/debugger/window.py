@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -262,7 +263,8 @@ class Window(QMainWindow):
             self.call("Plots", "choose", [str(chart) for chart in charts])
 
     def _status(self, status: str, text: str) -> None:
-        self.store.note("connection", text or "connected")
+        opened = f"opened {self.store.run.get('name')}" if status == "recording" else "connected"
+        self.store.note("connection", text or opened)
         if status == "ended":
             self.store.state = {**self.store.state, "mode": "ended"}
             self.store.connection = ""
@@ -284,11 +286,15 @@ class Window(QMainWindow):
         if self.store.connection:
             text, colour = self.store.connection, theme.AMBER
         elif state.get("mode") == "paused":
-            text, colour = str(state.get("why") or "paused"), theme.AMBER
+            why = str(state.get("why", ""))
+            text, colour = why if why.startswith("break") else f"paused: {why}".rstrip(": "), theme.AMBER
         else:
-            text, colour = str(state.get("why") or ""), theme.DIM
+            wrong = "stuck" in state or state.get("mode") == "ended"
+            text, colour = str(state.get("why") or ""), theme.AMBER if wrong else theme.DIM
         theme.set_text(self.message, text)
         theme.set_colour(self.message, colour)
+        if "stuck" in state:
+            self.message.setToolTip("\n".join(str(line) for line in state.get("stack", ())))
 
     # -- errors, layout, files -------------------------------------------------------------------------
 
@@ -334,6 +340,17 @@ class Window(QMainWindow):
         name, _ = QFileDialog.getSaveFileName(self, "Save what was received", "received.rec", "Recordings (*.rec)")
         if name:
             self.save(Path(name))
+
+    def ask_and_write(self, title: str, name: str, kinds: str, write: Callable[[Path], None]) -> None:
+        """Ask for a place, and have something written there; what goes wrong is said in the status line."""
+        chosen, _ = QFileDialog.getSaveFileName(self, title, name, kinds)
+        if not chosen:
+            return
+        try:
+            write(Path(chosen))
+            self.say(f"Wrote {chosen}")
+        except SceneError as error:
+            self.say(str(error), theme.RED)
 
     def save(self, path: Path) -> None:
         """Save everything that was received as a recording; what goes wrong is said in the status line."""

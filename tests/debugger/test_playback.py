@@ -144,4 +144,4 @@ def test_a_recording_that_was_cut_off_opens_as_far_as_it_goes(recording, qtbot):
     recording.write_bytes(recording.read_bytes()[:-400])
     made = Playback(Store(), recording)
     made.start()
-    assert made.store.state["why"] != "" and made.last == LAST
+    assert made.store.state["why"] != "" and made.recorded.last == LAST

@@ -166,13 +166,15 @@ def test_a_run_that_stands_at_an_earlier_tick_does_not_erase_later_ones(store):
     assert int(store.value(1, 0)[1]) == 20 and [held[0] for held in store.history(0)[1]] == [10, 20]
 
 
-def test_a_run_that_has_ended_is_looked_back_at_with_what_came(store):
+def test_until_the_run_answers_what_came_shortly_before_is_shown_with_its_tick(store):
     for tick in (10, 20):
         store.feed(values(tick, 1, np.array([tick]), [0]))
     store.cursor = 15
-    assert store.value(1, 0) is None
-    store.feed({"t": "state", "mode": "ended", "tick": 20})
     assert store.value(1, 0)[0] == 10
+    store.feed(values(20, 1, np.array([15]), [0], view=15))
+    assert store.value(1, 0)[0] == 15
+    store.cursor = 60
+    assert store.value(1, 0) is None
 
 
 def test_frames_of_all_rows_make_a_band_of_what_is_finite(store):
@@ -257,6 +259,18 @@ def test_resets_of_other_rows_do_not_fill_the_log(store):
         store.feed({"t": "event", "kind": "reset", "tick": 1, "row": row, "text": f"of {row}"})
     store.feed({"t": "event", "kind": "break", "tick": 2, "row": 3, "text": "hit"})
     assert [note[3] for note in store.notes] == ["of 0", "hit"] and len(store.events) == 4
+
+
+def test_a_run_that_is_stuck_keeps_its_tick_and_says_in_what(store):
+    store.feed({"t": "state", "mode": "running", "tick": 7, "history": [0, 7]})
+    store.feed(
+        {"t": "state", "mode": "running", "tick": None, "why": "in act for 41 s", "stuck": 41.0, "stack": ["act"]}
+    )
+    store.feed({"t": "event", "kind": "control", "tick": None, "text": "taken"})
+    assert (store.state["tick"], store.state["why"], store.state["history"]) == (7, "in act for 41 s", [0, 7])
+    assert store.events[-1]["tick"] == 7
+    store.feed({"t": "state", "mode": "running", "tick": 8})
+    assert "stuck" not in store.state and store.bad == 0
 
 
 def test_roles_lead_to_columns(store):

@@ -41,8 +41,10 @@ def test_the_text_says_what_is_shown(panel):
     state(panel)
     assert panel.say()[0] == "live · history of 255 ticks · drag to look back"
     panel.store.cursor = 1220
+    assert panel.say()[0] == "viewing tick 1 220 (−35 of 255, what was received, the run is asked)"
+    state(panel, view=1220)
     assert panel.say()[0] == "viewing tick 1 220 (−35 of 255, exact)"
-    state(panel, mode="paused", exact=False)
+    state(panel, mode="paused", exact=False, view=1220)
     assert panel.say()[0] == "viewing tick 1 220 (−35 of 255, replayed, not bit-exact) — engine paused"
 
 

@@ -225,6 +225,17 @@ def test_hooks_do_not_see_ticks_that_are_run_again() -> None:
     assert seen == [-8, 8, -9, 9]
 
 
+def test_whoever_waits_between_systems_is_not_asked_when_ticks_run_again() -> None:
+    simulation, ring, _ = ringed(8)
+    seen: list[int] = []
+    simulation.schedule.between = lambda entry: seen.append(ring.tick)
+    ring.seek(3)
+    ring.live()
+    assert seen == [] and simulation.schedule.between is not None
+    simulation.run()
+    assert set(seen) == {8}
+
+
 def test_snapshot_at_a_tick_leaves_the_world_as_it_was() -> None:
     simulation, ring, seen = ringed(13)
     assert ring.snapshot_at(7).encode() == seen[7][0]
