@@ -23,6 +23,7 @@ from engine import build
 from engine.debugger.connection import Address, Connection
 from engine.hub import Hub
 from engine.inspector import Inspector
+from engine.replay import Ring
 from engine.scene import Simulation
 from engine.schema import make_schema
 from scenes.motion_tracking import scene
@@ -33,12 +34,14 @@ CLIENTS = "benchmarks.debugger_clients"
 
 @attrs.define
 class Block:
-    """Measured ticks: seconds each by the clock and on the CPU of the ticking thread, and of the thread of the sockets."""
+    """Measured ticks: seconds each by the clock and on the CPU of the ticking thread; CPU seconds of the thread of the
+    sockets, and of the debugger's hooks in the ticking thread, its snapshots included."""
 
     wall: np.ndarray
     cpu: np.ndarray
     sockets: float
     hooks: float
+    snapshots: float
     wakes: int
 
 
@@ -94,10 +97,17 @@ class Bench:
     def _count_ring(self) -> None:
         """Snapshots are part of what an attached debugger costs."""
         ring, schedule = self.inspector.ring, self.simulation.schedule
+        assert ring is not None
         for hooks, name in ((schedule.before_tick, "_before"), (schedule.after_tick, "_after")):
-            place = hooks.index(getattr(ring, name))
-            self._count(ring, name)
-            hooks[place] = getattr(ring, name)
+            real = getattr(ring, name)
+            setattr(ring, name, partial(self._keep, ring, real))  # also there, so that the ring can take it out again
+            hooks[hooks.index(real)] = getattr(ring, name)
+
+    def _keep(self, ring: Ring, real: Callable[[], None]) -> None:
+        """A hook of the ring; a snapshot counts in full measure over the ticks that it stands for, not in this one."""
+        start, taken = time.thread_time(), ring.kept[-1]
+        real()
+        self.spent += time.thread_time() - start if ring.kept[-1] == taken else 0.0
 
     def block(self, ticks: int) -> Block:
         """Run and time ticks."""
@@ -108,7 +118,9 @@ class Bench:
             start, busy = time.perf_counter(), time.thread_time()
             self.simulation.run()
             wall[each], cpu[each] = time.perf_counter() - start, time.thread_time() - busy
-        return Block(wall, cpu, time.clock_gettime(clock) - before, self.spent, self.hub.wakes - wakes)
+        ring, sockets = self.inspector.ring, time.clock_gettime(clock) - before
+        snapshots = ticks * ring.seconds / ring.every if ring is not None else 0.0
+        return Block(wall, cpu, sockets, self.spent + snapshots, snapshots, self.hub.wakes - wakes)
 
     def alone(self) -> None:
         """Run until the last debugger has been forgotten."""
@@ -194,6 +206,7 @@ def attached(bench: Bench, subscriptions: list[dict[str, Any]], rounds: int) -> 
     return {
         "tick_seconds": tick,
         "hooks": median(own),
+        "snapshots": median(b.snapshots / bench.length / tick for _, b in pairs),
         "wall": median(float(np.median(b.wall) / np.median(a.wall)) - 1.0 for a, b in pairs),
         "cpu": median(float((np.median(b.cpu) - np.median(a.cpu)) / tick) for a, b in pairs),
         "noise": float(np.std([np.median(a.cpu) for a, _ in pairs]) / tick),

@@ -108,6 +108,9 @@ class Client(QObject):
         messages = self.link.take(_BATCH)
         for message in messages:
             self._take(message)
+        taken = [m["seq"] for m in messages if m["t"] == "data" and type(m.get("seq")) is int]
+        if taken and not self._closed:  # one stands for all before it, and wakes the run once
+            self.link.send({"t": "ack", "seq": taken[-1]})
         if messages:
             self.fed.emit()
         if len(messages) == _BATCH:
@@ -119,10 +122,7 @@ class Client(QObject):
             self._link(str(message["status"]), str(message["text"]))
             return
         self.store.feed(message)
-        if kind == "data":
-            if isinstance(message.get("seq"), int):
-                self.link.send({"t": "ack", "seq": message["seq"]})
-        elif kind in ("ok", "error"):
+        if kind in ("ok", "error"):
             command, then = self._waiting.pop(_number(message.get("id")), ({}, None))
             self._answer(command, then, message)
         elif kind == "hello":
