@@ -30,6 +30,7 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
         item.hideAxis("left")
         item.getAxis("bottom").setHeight(20)
         item.getAxis("bottom").enableAutoSIPrefix(False)
+        item.getAxis("bottom").setStyle(autoExpandTextSpace=False, hideOverlappingLabels=True)
         self.setFrameShape(self.Shape.NoFrame)
         self.setMinimumSize(70, 64)
         self.setToolTip("Click to put the threshold")
