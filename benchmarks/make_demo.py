@@ -61,7 +61,7 @@ def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
                 messages += [*watch(simulation), timing(simulation, before, took)]
         numbers = simulation.scene.report(simulation.world) if simulation.scene.report is not None else {}
         messages.append({"t": "data", "sub": "learner", "iteration": iteration, "values": numbers})
-    names = {number: address for number, address in enumerate(simulation.world.columns())}
+    names = dict(enumerate(simulation.world.columns()))
     for message in recorder.trace.messages():
         messages += thinned(message, names)
     return make_schema(simulation), [*messages, *recorder.black_box.messages()]

@@ -14,14 +14,24 @@ if TYPE_CHECKING:
     from engine.bundle import Bundle, Endings, System, Term, concatenated, deferred, fuse, system, term
     from engine.component import column, component, constant, derived, resource, signal
     from engine.condition import any_row, every, first_tick
-    from engine.errors import AccessError, BuildError, LockstepError, SceneError, SnapshotError, WireError
+    from engine.errors import (
+        AccessError,
+        BreakError,
+        BuildError,
+        EditError,
+        LockstepError,
+        ReplayError,
+        SceneError,
+        SnapshotError,
+        WireError,
+    )
     from engine.scene import Scene, Simulation, build
     from engine.schedule import Tick
     from engine.table import push_history, put_rows, table
     from engine.world import Clock, World
 
 __all__ = [
-    "AccessError", "BuildError", "Bundle", "Clock", "Endings", "LockstepError", "Rng", "Scene", "SceneError", "Simulation",
+    "AccessError", "BreakError", "BuildError", "Bundle", "Clock", "EditError", "Endings", "LockstepError", "ReplayError", "Rng", "Scene", "SceneError", "Simulation",
     "SnapshotError", "System", "Term", "Terms", "Tick", "WireError", "World", "Write", "any_row", "build", "column", "component",
     "concatenated", "constant", "deferred", "derived", "every", "first_tick", "fuse", "push_history", "put_rows",
     "resource", "signal", "system", "table", "term",
@@ -32,7 +42,17 @@ _HOMES = {
     "engine.bundle": ["Bundle", "Endings", "System", "Term", "concatenated", "deferred", "fuse", "system", "term"],
     "engine.component": ["column", "component", "constant", "derived", "resource", "signal"],
     "engine.condition": ["any_row", "every", "first_tick"],
-    "engine.errors": ["AccessError", "BuildError", "LockstepError", "SceneError", "SnapshotError", "WireError"],
+    "engine.errors": [
+        "AccessError",
+        "BreakError",
+        "BuildError",
+        "EditError",
+        "LockstepError",
+        "ReplayError",
+        "SceneError",
+        "SnapshotError",
+        "WireError",
+    ],
     "engine.scene": ["Scene", "Simulation", "build"],
     "engine.schedule": ["Tick"],
     "engine.table": ["push_history", "put_rows", "table"],

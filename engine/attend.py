@@ -56,33 +56,42 @@ def attended(training: "Training") -> Iterator[None]:
         branched=partial(go_back, training),
         stopping=lambda: training.stop.requested,
     )
+    training.warn.also = partial(training.inspector.say, "warning")
     try:
         yield
     except BaseException as error:
         training.inspector.failed(error)
         raise
     finally:
+        training.warn.also = None
         training.inspector.close()
 
 
 def save_now(training: "Training") -> str:
-    """Write a checkpoint of this moment; its name."""
+    """Write a checkpoint of this moment; its name. SceneError where it cannot be written."""
     now = divmod(training.world.clock.tick, training.length)
     training.watch.flush()
     training.folder.save(training.world, *now)
-    return checkpoint_name(*now)
+    training.folder.drain()
+    name = checkpoint_name(*now)
+    if training.folder.failing or getattr(training.folder.saved, "name", "") != name:
+        raise SceneError(f"The checkpoint {name} could not be written; the run's warnings say why.")
+    return name
 
 
 def go_back(training: "Training", tick: int) -> None:
     """The run goes on from an earlier tick: its later checkpoints are set aside, its later rows forgotten."""
-    folder, here, newest = training.folder, divmod(tick, training.length), None
+    folder, here, newest = training.folder, divmod(max(tick, 0), training.length), None
     folder.drain()
-    for path in checkpoints(folder.path):
-        if moment(path) > here:
-            path.rename(path.with_suffix(".abandoned"))
-        else:
-            newest = newest or path
-    folder.go_on(newest, tick // training.length, tick)
-    training.watch.failures.rewind()
+    try:
+        for path in checkpoints(folder.path):
+            if moment(path) > here:
+                path.rename(path.with_suffix(".abandoned"))
+            else:
+                newest = newest or path
+        folder.go_on(newest, here[0], max(tick, 0))
+        training.watch.rewind()
+    except OSError as error:
+        training.warn(f"The files of the run do not go back to tick {tick} ({error.strerror or error}).")
     training.start_iteration()
     training.warn(f"A debugger went on from tick {tick}; later checkpoints are kept as *.abandoned.")

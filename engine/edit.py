@@ -14,6 +14,7 @@ from engine.condition import AnyRow, FirstTick
 from engine.errors import EditError, SceneError, did_you_mean, listing
 from engine.scene import Simulation, parse_value
 from engine.schedule import Entry, addresses, bind
+from engine.snapshot import one_thread
 from engine.trace import as_numpy
 
 
@@ -33,10 +34,11 @@ class Editor:
         *,
         force: bool = False,
     ) -> np.ndarray:
-        """Write `values` (rows, labels), or all values of a row without `labels`; what was there, in the same shape.
+        """Write `values` into the flat `labels` of rows, or all values of a row; what was there, as (rows, labels).
 
-        State only: what is derived from it is computed again by its own writers. Raises EditError for a derived
-        column, a signal that nobody reads any more, values of another shape, and without `force` for values that are not finite.
+        There is one value for each row and label, or for each label, or one for all. State only: what is derived from it
+        is computed again by its own writers. Raises EditError for a derived column, a signal that nobody reads any more,
+        values that do not fit or that the column cannot hold and, without `force`, values that are not finite.
         """
         world = self.simulation.world
         column = world.columns().get(address)
@@ -50,16 +52,20 @@ class Editor:
         if flat is None:
             raise EditError("not_editable", f"{address} lies in memory that belongs to something else.")
         places = list(range(flat.shape[1])) if labels is None else list(labels)
-        new = np.asarray(values).reshape(len(rows), -1) if np.size(values) == len(rows) * len(places) else None
-        if new is None:
-            wanted = f"{len(rows)} rows × {len(places)} values"
-            raise EditError("bad_shape", f"{address}: {np.size(values)} values were given for {wanted}.")
-        if not force and not np.isfinite(new.astype(np.float64)).all():
-            raise EditError("not_editable", f"{address}: a value is not finite. Ask for it with force.")
+        _refuse_twice(address, "row", rows)
+        _refuse_twice(address, "value", places)
+        new = _spread(address, np.asarray(values), len(rows), len(places))
         with torch.no_grad():
+            ready = torch.from_numpy(np.array(new)).to(column.dtype)
+            if not force and not bool(ready.isfinite().all()):
+                raise EditError("not_editable", f"{address}: a value is not finite. Ask for it with force.")
+            if not column.is_floating_point() and not np.array_equal(as_numpy(ready), new):
+                kind = str(column.dtype).removeprefix("torch.")
+                wrong = new[as_numpy(ready) != new][0]
+                raise EditError("bad_shape", f"{address} holds {kind}; {wrong} is none.")
             index = torch.tensor(list(rows))[:, None], torch.tensor(places)[None, :]
             old = as_numpy(flat[index]).copy()
-            flat[index] = torch.from_numpy(np.array(new)).to(column.dtype).to(column.device)
+            flat[index] = ready.to(column.device)
         self._derive_again(key)
         return old
 
@@ -96,7 +102,7 @@ class Editor:
         Not those that draw, or keep state of their own: noise and histories would move on twice.
         """
         stale, world = {key}, self.simulation.world
-        due: dict[int, Entry] = {}
+        due: dict[tuple[int, str], Entry] = {}
         plan = self.simulation.schedule.plan()
         while True:
             before = len(stale)
@@ -104,11 +110,11 @@ class Editor:
                 caches = entry.writes and all(home and info(cls).lifetime == "derived" for home, cls in entry.writes)
                 if caches and stale & {*entry.reads} and entry.system.signature.rng is None:
                     stale |= {*entry.writes}
-                    due[id(entry.system.function)] = entry
+                    due[_same(entry)] = entry
             if len(stale) == before:
                 break
-        with torch.no_grad():
-            for entry in [each for each in plan if due.get(id(each.system.function)) is each]:
+        with torch.no_grad(), one_thread():
+            for entry in [each for each in plan if due.get(_same(each)) is each]:
                 entry.call()
         world.condition_cache.clear()
 
@@ -124,7 +130,8 @@ class Editor:
             raise EditError("unknown_column", f"There is no constant '{address}'.{near}")
         bundle, system = address.split(".")[:2]
         entries = [e for e in simulation.schedule.entries if (e.bundle, e.name) == (bundle, system)]
-        if not entries or all(isinstance(entry.when, FirstTick) for entry in entries):
+        begin = simulation.schedule.tick.begin
+        if all(isinstance(entry.when, FirstTick) or entry.phase == begin for entry in entries):
             raise EditError(
                 "not_editable", f"{address} counts only when the run begins; give it with --set to a new one."
             )
@@ -136,8 +143,46 @@ class Editor:
             raise EditError("bad_message", str(error)) from None
         simulation.world.constants[address] = text
         sync_constants(simulation)
-        when = "at_reset" if all(isinstance(entry.when, AnyRow) for entry in entries) else "live"
+        when = "at_reset" if all(self._at_reset(entry) for entry in entries) else "live"
         return repr(old), repr(new), when
+
+    def edited(self) -> dict[str, str]:
+        """The values of constants that are not what the scene was built with, by address."""
+        return {address: self.value(address) for address in self.simulation.world.constants}
+
+    def value(self, address: str) -> str:
+        """The value of a constant, in words."""
+        place = addresses(self.simulation.scene.bundles)[address][0]
+        return repr(place.holder[place.key])
+
+    def _at_reset(self, entry: Entry) -> bool:
+        """Whether a system runs only where episodes ended."""
+        if not isinstance(entry.when, AnyRow):
+            return False
+        asked = getattr(self.simulation.world.component(entry.when.component, entry.when.table), entry.when.column)
+        return any(asked is each for ends in self.simulation.ends.values() for each in (ends.ended, *ends.follow))
+
+
+def _same(entry: Entry) -> tuple[int, str]:
+    """What a system that stands in the tick twice has in common."""
+    return id(entry.system.function), entry.table
+
+
+def _refuse_twice(address: str, what: str, numbers: Sequence[int]) -> None:
+    if len({*numbers}) < len(numbers):
+        twice = next(number for number in numbers if list(numbers).count(number) > 1)
+        raise EditError("bad_message", f"{address}: {what} {twice} is named twice.")
+
+
+def _spread(address: str, values: np.ndarray, rows: int, labels: int) -> np.ndarray:
+    """One value for each row and label."""
+    if values.dtype.kind not in "biuf":
+        raise EditError("bad_shape", f"{address}: values of type {values.dtype} are no numbers.")
+    if values.size == rows * labels:
+        return values.reshape(rows, labels)
+    if values.size in (1, labels):
+        return np.broadcast_to(values.reshape(1, -1), (rows, labels))
+    raise EditError("bad_shape", f"{address}: {values.size} values were given for {rows} rows × {labels} values.")
 
 
 def sync_constants(simulation: Simulation) -> None:

@@ -51,7 +51,9 @@ class Hub:
       post(peer, m)     an answer (`ok`, `error`, `sub_ok`, ...) or an event for one client, in order
       broadcast(m)      an event for all clients
       offer(peer, s, m) data for subscription s: kind, ticks and cols of a `data` message whose arrays nobody writes to
-                        any more; sub, seq and lost are filled in. Latest wins; False when something was lost
+                        any more; sub, seq and lost are filled in, arrays are packed. Latest wins; False when something
+                        was lost
+      send()            once behind several calls of broadcast and offer with wake=False
       empty(peer, s)    whether an offer would not replace one that still waits
       publish(state)    the `state` message, to everybody, latest wins; say it at least every STATE_EVERY seconds
       controller        the peer that holds control, or None
@@ -79,6 +81,7 @@ class Hub:
         self._beat = self._said_state = self._pinged = 0.0
         self._state: dict[str, Any] | None = None
         self._sessions = 0
+        self._owing = False
         self._known: Known | None = None
         self._schema_frame, self._schema_hash = b"", ""
         self._owner = os.getpid()
@@ -162,24 +165,32 @@ class Hub:
         self._queue(peer, frame)
         self._sockets.wake()
 
-    def broadcast(self, message: Mapping[str, Any]) -> None:
+    def broadcast(self, message: Mapping[str, Any], *, wake: bool = True) -> None:
         """Send every client an event."""
         if self.attached:
             frame = _packed(message)
             for peer in self._sockets.attached():
                 self._queue(peer, frame)
-            self._sockets.wake()
+            self._owing = True
+            if wake:
+                self.send()
 
-    def offer(self, peer: Peer, subscription: int, message: dict[str, Any]) -> bool:
+    def offer(self, peer: Peer, subscription: int, message: dict[str, Any], *, wake: bool = True) -> bool:
         """Put data where the hub takes it as soon as the client has room."""
         with self._lock:
             if peer.gone or subscription not in peer.subscriptions:
                 return False
             kept = peer.offer(subscription, message)
-            ready = peer.ready
-        if ready:  # otherwise its next acknowledgement wakes the thread
-            self._sockets.wake()
+            self._owing = self._owing or peer.ready  # otherwise its next acknowledgement wakes the thread
+        if wake:
+            self.send()
         return kept
+
+    def send(self) -> None:
+        """Have what was given with `wake=False` sent: one wake of the other thread for all of it."""
+        if self._owing:
+            self._owing = False
+            self._sockets.wake()
 
     def empty(self, peer: Peer, subscription: int) -> bool:
         """Whether nothing of a subscription waits to be sent."""

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
+import numpy as np
 
 from engine.errors import WireError
 from engine.listen import Listener
-from engine.wire import LENGTH, encode_frame
+from engine.wire import LENGTH, Samples, encode_frame, pack_data
 
 HANDSHAKE_FRAME = 1 << 12  # bytes
 REPLIES, REPLY_BYTES = 1024, 1 << 20
@@ -227,7 +228,7 @@ class Peer:
             self._moving = memoryview(frame)
             return
         try:
-            self._moving = memoryview(encode_frame(frame))
+            self._moving = memoryview(encode_frame(pack_data(frame)))
         except WireError:
             self._in_flight.remove(frame["seq"])
             self._moving_bytes = 0
@@ -289,10 +290,13 @@ class Peer:
 
 
 def weight(message: Mapping[str, Any]) -> int:
-    """About how many bytes a data message takes: those of its arrays."""
-    arrays = [*message.get("cols", ()), *(value for value in message.values() if isinstance(value, list) and value)]
-    return 256 + sum(
-        array[-1].nbytes if isinstance(array[-1], memoryview) else len(array[-1])
-        for array in arrays
-        if isinstance(array[-1], (bytes, bytearray, memoryview))
-    )
+    """About how many bytes a data message takes: those of its arrays, packed or not."""
+    arrays = [col[-1] for col in message.get("cols", ())]
+    arrays += [value[-1] if type(value) is list and value else value for value in message.values()]
+    return 256 + sum(_size(array) for array in arrays)
+
+
+def _size(array: Any) -> int:
+    if isinstance(array, (np.ndarray, Samples, memoryview)):
+        return array.nbytes
+    return len(array) if isinstance(array, (bytes, bytearray)) else 0

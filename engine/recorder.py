@@ -97,7 +97,7 @@ class BlackBox:
 
 
 class FiniteCheck:
-    """Looks for the first value of a traced state column that is neither a number nor meant to be.
+    """Looks for the first value of a traced state column that is neither a number nor meant to be: in the tick's order.
 
     The sum of a column is finite where all of it is; only where it is not, each element is looked at.
     """
@@ -110,6 +110,9 @@ class FiniteCheck:
             for address, column in traced_columns(simulation.world, table).items()
             if (owner := address.rpartition(".")[0]) in state and column.is_floating_point()
         ]
+        entries = simulation.schedule.entries
+        written = {key: place for place, entry in reversed(list(enumerate(entries))) for key in entry.writes}
+        self.columns.sort(key=lambda found: written.get((table, found[1]), -1))  # causes before what they spoil
 
     def find(self) -> dict[str, Any] | None:
         """An event that names row, label, column and the system that wrote it; None while all is finite."""
@@ -182,6 +185,12 @@ class Recorder:
         if self.see_finished in schedule.at_finish:
             schedule.at_finish.remove(self.see_finished)
             schedule.after_tick.remove(self.see_end)
+
+    def forget(self) -> None:
+        """Time has jumped: what is kept is of ticks that never were, or leads nowhere."""
+        self.trace.taken = self.black_box.taken = 0
+        self.events.clear()
+        self.check = FiniteCheck(self.simulation, self.table)
 
     def ask(self) -> None:
         """Have a recording written at the end of the tick; safe to call from a signal handler."""

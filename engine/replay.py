@@ -5,6 +5,7 @@ As a command, python -m engine.replay RUN re-creates episodes of a run folder: e
 """
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -38,7 +39,7 @@ class Ring:
 
     A tick is said by its number; the world is always behind a whole one, and behind -1 where none has run. `seek`
     puts an earlier tick in view. From there, `live` returns to the present and `branch` makes the tick in view the present;
-    running before either is refused. The schedule's before_tick, at_finish and after_tick do not see what is run again.
+    running before either is refused. The hooks of the schedule do not see what is run again.
 
     What is written into columns or resources by hand between two ticks is noticed and kept, since running again would
     not repeat it. Call `keep` after other changes by hand: to a random stream, or through methods of a resource.
@@ -69,12 +70,14 @@ class Ring:
             for field in attrs.fields(cls)
             if not field.metadata.get("constant")
         ]
+        self.seconds = 0.0
+        """CPU time of the last snapshot; memory that is new costs several times as much as memory that is used again."""
         self._moments: list[_Moment] = []
         self._present: _Moment | None = None
         self._spare: list[_Moment] = []
         self._inside = False
         self._known = self.tick  # what the last tick left; marks None: something else was done since
-        self._marks: tuple[list[int], list[int], list[Any]] | None = None
+        self._marks: tuple[list[int], list[int], list[Any], dict[str, str]] | None = None
         self._take()
         need = 2 * self._moments[0].num_bytes
         if need > budget:
@@ -240,11 +243,12 @@ class Ring:
         """The world is what a tick, or a snapshot, left."""
         self._known, self._marks = self.tick, self._read_marks()
 
-    def _read_marks(self) -> tuple[list[int], list[int], list[Any]]:
-        """What changes when somebody writes: version counters and plain values."""
+    def _read_marks(self) -> tuple[list[int], list[int], list[Any], dict[str, str]]:
+        """What changes when somebody writes: version counters, plain values and edited constants."""
         values = [getattr(item, name) for item, name in self._fields]
         plain = [v for v in values if v is None or isinstance(v, (bool, int, float, str, bytes))]
-        return [tensor._version for tensor in self._tensors], [id(v) for v in values if isinstance(v, Tensor)], plain
+        identities = [id(v) for v in values if isinstance(v, Tensor)]
+        return [tensor._version for tensor in self._tensors], identities, plain, dict(self._world.constants)
 
     def _take(self) -> None:
         """Keep the world in place of what was kept of the same tick; the oldest make room."""
@@ -260,10 +264,12 @@ class Ring:
         self._look()
 
     def _capture(self) -> _Moment:
+        start = time.thread_time()
         old = self._spare.pop() if self._spare else None
         snapshot = self._world.capture(old.snapshot if old else None)
         with one_thread():
             signals = copied(self._signals, old.signals if old else None)
+        self.seconds = time.thread_time() - start
         return _Moment(snapshot, signals, snapshot.num_bytes + sum(t.nbytes for t in signals.values()))
 
     def _restore(self, moment: _Moment) -> None:
@@ -280,18 +286,27 @@ class Ring:
 
     @contextmanager
     def _unseen(self) -> Iterator[None]:
-        """Without hooks: what runs again is not new."""
-        lists = (self._schedule.before_tick, self._schedule.at_finish, self._schedule.after_tick)
-        before, between = [list(hooks) for hooks in lists], self._schedule.between
+        """Without hooks, and without counting time: what runs again is not new."""
+        schedule = self._schedule
+        lists: tuple[list[Any], ...] = (
+            schedule.before_tick,
+            schedule.at_finish,
+            schedule.after_tick,
+            schedule.after_entry,
+        )
+        before, between = [list(hooks) for hooks in lists], schedule.between
+        spent = [(entry.seconds, entry.calls) for entry in schedule.entries]
         try:
+            schedule.between = None
             for hooks in lists:
                 hooks.clear()
-            self._schedule.between = None
             yield
         finally:
-            self._schedule.between = between
+            schedule.between = between
             for hooks, old in zip(lists, before, strict=True):
                 hooks[:] = old
+            for entry, (seconds, calls) in zip(schedule.entries, spent, strict=True):
+                entry.seconds, entry.calls = seconds, calls
 
     def _undo_unfinished(self) -> None:
         """Go back to the end of the last whole tick when a tick was left halfway."""

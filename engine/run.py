@@ -20,6 +20,7 @@ from engine.attend import attended
 from engine.checkpoint import checkpoint_name
 from engine.errors import LockstepError, SceneError
 from engine.inspector import Inspector
+from engine.journal import counted
 from engine.listen import parse_debug
 from engine.load import blaming, load_scene, make_scene
 from engine.made_of import made_of
@@ -323,10 +324,13 @@ class Relay:
     console: Any
     panel: Panel | None = None
     said: list[str] = attrs.field(factory=list)
+    also: Callable[[str], None] | None = None  # who else is told
 
     def __call__(self, text: str) -> None:
         """Say it, and remember it for the summary."""
         self.said.append(text)
+        if self.also is not None:
+            self.also(text)
         if self.panel is not None:
             self.panel.event(text)
         else:
@@ -446,6 +450,8 @@ class Training:
         iteration = clock.tick // self.length
         row: dict[str, float] = {"iteration": iteration, "tick": clock.tick, "env_steps": clock.tick * self.rows}
         row |= scene.report(self.world) if scene.report else {}
+        interventions = counted(self.folder.path)
+        row |= {"intervened": interventions} if interventions else {}
         seconds = time.perf_counter() - self.began
         timing = {"iteration": iteration, "elapsed": self.elapsed, "seconds": seconds}
         timing |= {"steps_per_second": (clock.tick - self.first_tick) * self.rows / seconds, **self._split()}

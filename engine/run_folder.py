@@ -215,7 +215,10 @@ class RunFolder:
         if rows is not None:
             for lines in (self.metrics, self.timing):
                 lines.take(rows / lines.path.name, iteration, tick)
+            if (rows / INTERVENTIONS).is_file():
+                Lines(self.path / INTERVENTIONS, self.warn).take(rows / INTERVENTIONS, iteration, tick)
         self.saved = newest
+        self.merit.values = {number: value for number, value in self.merit.values.items() if number <= iteration}
         known = self.metrics.rows()
         for row in known:
             self.merit.note(row)

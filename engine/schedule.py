@@ -295,7 +295,7 @@ class Schedule:
         if clock.begun:
             clock.tick += 1
         if clock.begun and self.at_finish:
-            split = self._behind_finish(plan)
+            split = self.behind_finish(plan)
             yield from self._holding(plan[:split])
             for hook in self.at_finish:
                 hook()
@@ -312,7 +312,7 @@ class Schedule:
                     self.between(entry)
                 yield entry
 
-    def _behind_finish(self, plan: Sequence[Entry]) -> int:
+    def behind_finish(self, plan: Sequence[Entry]) -> int:
         """How many entries of a tick run up to the phase in which finished rows are looked at."""
         phases = self.tick.phases
         last = phases.index(self.tick.finished) if self.tick.finished else len(phases)

@@ -116,6 +116,7 @@ def capture(world: World, into: Snapshot | None = None, *, about: Mapping[str, A
             {c.__name__: copied(resource_state(r), old.resources.get(c.__name__)) for c, r in world.resources.items()},
             {name: stream.get_state() for name, stream in sorted(world.generators.items())},
             dict(about or {}),
+            dict(world.constants),
         )
 
 

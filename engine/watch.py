@@ -72,6 +72,12 @@ class Watch:
         """Bring the files up to date; called before a checkpoint is written."""
         self.failures.flush()
 
+    def rewind(self) -> None:
+        """The world has gone back to an earlier tick of this run: forget what came after it. OSError."""
+        self.failures.rewind()
+        if self.recorder is not None:
+            self.recorder.forget()
+
     @contextmanager
     def _listening(self) -> Iterator[None]:
         recorder = self.recorder

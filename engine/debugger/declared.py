@@ -3,6 +3,7 @@
 A scene names its columns by role; a column with the usual name plays the role where none is named.
 """
 
+import ast
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -104,12 +105,16 @@ class Declared:
         return float(value) if good else None
 
 
-def declared(schema: Mapping[str, Any] | None) -> Declared:
-    """Read a schema; whatever is missing or has an unexpected form counts as not said."""
+def declared(schema: Mapping[str, Any] | None, edits: Mapping[str, Any] | None = None) -> Declared:
+    """Read a schema; whatever is missing or has an unexpected form counts as not said.
+
+    edits: by address, what constants were given since the schema was made.
+    """
     schema = schema or {}
     columns = {column.address: column for column in _columns(schema)}
     roles = _roles(schema, columns)
     constants = {c["address"]: c.get("value") for c in schema.get("constants", ()) if "address" in c}
+    constants |= {address: written(new) for address, new in (edits or {}).items() if address in constants}
     systems = tuple(schema.get("systems", ()))
     table = next((roles[r].table for r in ("reward_terms", "ended", "action") if r in roles), None)
     table = table or next((t["name"] for t in schema.get("tables", ())), "")
@@ -149,6 +154,14 @@ def flat_labels(shape: Sequence[int], axes: Sequence[Sequence[str]]) -> tuple[st
             names = "xyz" if size == 3 else "wxyz" if size == 4 else [f"[{i}]" for i in range(size)]
         labels = [f"{a}.{b}" if a and not b.startswith("[") else a + b for a in labels for b in names]
     return tuple(labels)
+
+
+def written(value: Any) -> Any:
+    """A value as an edit tells it, '0.01' or '(256, 128)'; text that is no number, list or word of Python stays text."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
 
 
 def groups(labels: Sequence[str]) -> dict[str, list[int]]:

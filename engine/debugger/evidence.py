@@ -20,6 +20,7 @@ FRAMES = 24  # frames of all rows that are kept of a reward term, or as many as 
 EARNINGS = 20_000  # samples
 MOST_TERMS = 24
 ITERATIONS = 400
+PACE = 20  # frames of timing that say how long a tick takes
 STANDING = 10.0  # N on a foot, where contact is not a column
 
 
@@ -99,8 +100,8 @@ class Evidence:
     feet: list[Foot] = attrs.field(factory=list)
     events: list[dict[str, Any]] = attrs.field(factory=list)
     seconds: np.ndarray | None = None  # per system and tick
-    first_tick_seconds: float | None = None  # when watching began
-    tick_seconds: float | None = None
+    pace: tuple[float, np.ndarray] | None = None  # seconds of a tick, and of each system in it, lately
+    first_pace: tuple[float, np.ndarray] | None = None  # when watching began
     bad: list[Bad] = attrs.field(factory=list)  # first of each column, oldest first
 
 

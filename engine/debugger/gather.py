@@ -16,6 +16,7 @@ from engine.debugger.evidence import (
     ITERATIONS,
     KEPT,
     MOST_TERMS,
+    PACE,
     STANDING,
     WATCHED,
     Bad,
@@ -41,10 +42,13 @@ class Gatherer:
     def _forget(self, schema: Any) -> None:
         self._schema = schema
         self.declared = declared(schema)
+        self._edits: list[tuple[int, str, Any]] = []  # since a tick, a constant, and what it was given
+        self._heard: Any = None  # the latest event that was looked at
         self._terms: dict[int, deque[tuple[int, np.ndarray]]] = {}
         self._seen: dict[int, deque[tuple[int, np.ndarray, float]]] = {}
         self._drawn: dict[int, tuple[int, np.ndarray]] = {}
-        self._first: float | None = None
+        self._since = -1  # the tick up to which samples of reward terms are stale
+        self._pace: tuple[float, np.ndarray] | None = None  # when watching began: seconds of a tick, of each system
 
     def know(self, schema: Any) -> Declared:
         """What the schema declares, read again only when it is another one."""
@@ -52,15 +56,41 @@ class Gatherer:
             self._forget(schema)
         return self.declared
 
+    def _hear(self, store: Received) -> None:
+        """Constants that were edited count as they are now. An edit at an earlier tick undoes those behind it."""
+        fresh: list[Mapping[str, Any]] = []
+        for event in reversed(store.events):
+            if event is self._heard:
+                break
+            fresh.append(event)
+        if not fresh:
+            return
+        self._heard, before = fresh[0], list(self._edits)
+        for event in reversed(fresh):
+            if event.get("kind") == "edit":
+                fields, tick = event.get("fields") or {}, int(event.get("tick", 0))
+                self._edits = [edit for edit in self._edits if edit[0] <= tick]
+                if isinstance(fields.get("address"), str) and "new" in fields:
+                    self._edits.append((tick, fields["address"], fields["new"]))
+        if self._edits == before:
+            return
+        terms = self.declared.terms
+        self.declared = declared(self._schema, {address: new for _, address, new in self._edits})
+        if self.declared.terms != terms:  # what was earned by other settings says nothing about these
+            self._since = max((tick for tick, _, _ in self._edits), default=-1)
+            self._terms.clear()
+
     def collect(self, store: Received) -> None:
         """Take the latest frames and observations; cheap, for every refresh. Nothing while an old tick is in view."""
-        known = self.know(store.schema)
+        self.know(store.schema)
+        self._hear(store)
+        known = self.declared
         terms, seen = known.roles.get("reward_terms"), known.roles.get("observation")
         most = max(2, min(FRAMES, EARNINGS // max(1, terms.rows))) if terms else 1
         for label in range(min(MOST_TERMS, terms.width) if terms else 0):
             frame = store.frame(terms.id, label) if terms else None
             kept = self._terms.setdefault(label, deque(maxlen=most))
-            if frame is not None and (not kept or kept[-1][0] != frame[0]):
+            if frame is not None and frame[0] > self._since and (not kept or kept[-1][0] != frame[0]):
                 kept.append((frame[0], np.asarray(frame[1])))
         if store.cursor is None and seen is not None:
             step = known.roles.get("episode_step")
@@ -116,14 +146,21 @@ class Gatherer:
         found.velocities = stretches(store, known.roles.get("velocity"))
         found.torques = stretches(store, known.roles.get("torque"))
         found.vitals, found.feet = vitals(store, known), feet(store, known)
-        timing = store.timing or {}
-        if len(timing.get("seconds", ())) == len(known.systems):
-            found.seconds = np.asarray(timing.get("seconds", ()), np.float64)
-        if timing.get("tick_seconds"):
-            found.tick_seconds = float(timing["tick_seconds"])
-            self._first = found.first_tick_seconds = self._first or found.tick_seconds
+        self._add_timing(store.timing or {}, found)
         found.bad = _bad(found)
         return found
+
+    def _add_timing(self, timing: Mapping[str, Any], found: Evidence) -> None:
+        """Medians of the latest frames, and of as many when watching began."""
+        if "seconds" not in timing or len(timing["seconds"]) != len(self.declared.systems):
+            return
+        found.seconds = np.asarray(timing["seconds"], np.float64)
+        history = timing.get("history", ())
+        frames = [history[i] for i in range(max(0, len(history) - PACE), len(history))]
+        if len(frames) == PACE:
+            pace = float(np.median([t for *_, t in frames])), np.median([s for _, s, _ in frames], 0)
+            self._pace = self._pace or pace
+            found.pace, found.first_pace = pace, self._pace
 
 
 _GATHERERS: "WeakKeyDictionary[Any, Gatherer]" = WeakKeyDictionary()
@@ -272,7 +309,8 @@ def _bad(found: Evidence) -> list[Bad]:
         if event.get("kind") == "nonfinite":
             fields = event.get("fields") or {}
             column, system = event.get("column"), event.get("system")
-            writers = (named.get(system, str(system)),) if system is not None else tuple(fields.get("writers", ()))
+            writers: tuple[str, ...] = (named.get(system, str(system)),) if system is not None else ()
+            writers = tuple(map(_system_name, fields.get("writers", ()))) or tuple(map(_system_name, writers))
             labels = ", ".join(map(str, fields.get("labels", ())))
             address = str(by_id.get(column, column)) if column is not None else ""
             listed.append(Bad(address, labels, event.get("row"), int(event.get("tick", 0)), writers))
@@ -292,6 +330,11 @@ def _bad(found: Evidence) -> list[Bad]:
     for one in sorted(listed, key=lambda b: b.tick):
         first.setdefault(one.address, one)
     return list(first.values())
+
+
+def _system_name(text: str) -> str:
+    """'step_physics', also of '`step_physics` (STEP)'."""
+    return str(text).split("`")[1] if str(text).count("`") == 2 else str(text)
 
 
 def _first_bad(values: np.ndarray) -> list[tuple[int, int]]:

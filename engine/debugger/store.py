@@ -227,9 +227,12 @@ class Store:
         self.state = told
 
     def _event(self, message: dict[str, Any]) -> None:
+        tick = message["tick"]
+        if tick is None:  # the hub speaks for itself, and does not know it
+            tick = self.state.get("tick", -1)
         event: dict[str, Any] = {
             "kind": str(message["kind"]),
-            "tick": int(message["tick"] if message["tick"] is not None else self.state.get("tick") or 0),
+            "tick": int(tick),
             "row": message.get("row") if type(message.get("row")) is int else None,
             "column": message.get("column"),
             "system": message.get("system"),

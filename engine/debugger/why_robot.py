@@ -26,6 +26,7 @@ FEWEST_PAIRS = 50  # consecutive samples of one episode
 FEWEST_TICKS = 200  # of motors
 FEWEST_WINDOWS = 3  # of joint velocity
 FEWEST_EARNINGS = 100  # samples of a reward term
+FAR_OUT = 100  # σ
 AT_REST = "at rest"  # constant, in a command that asks some joints for nothing
 COMMANDS = ("command", "reference", "target", "goal", "phase")  # in names of terms that say what is wanted
 
@@ -43,7 +44,7 @@ def suspicious(channels: Channels, labels: Sequence[str]) -> list[tuple[int, str
             found.append((i, "non-finite", f"{percent(float(channels.nonfinite[i]))} of samples"))
             if channels.nonfinite[i] == 1:
                 continue
-        if enough and channels.spread[i] == 0:
+        if channels.samples >= FEWEST_SAMPLES and channels.spread[i] == 0:  # also where no episode lasts two samples
             found.append((i, AT_REST if i in resting else "constant", f"always {figure(float(channels.mean[i]))}"))
         elif enough and channels.changes[i] == 0:
             found.append((i, "stale", f"0 of {channels.pairs} times new within an episode"))
@@ -95,10 +96,11 @@ def _held(evidence: Evidence, channels: Channels, term: str, places: list[int]) 
     if not moving or not ending or channels.pairs < FEWEST_PAIRS:
         return []
     share = float(np.median(channels.changes[moving]))
-    if share > 0.4:
+    if share > 0.6:
         return []
     text = f"{term} is stale: its values changed in only {percent(share)} of {channels.pairs} samples{ending}"
-    return [Finding("wrong", text, "Observation", 0.92, evidence.declared.roles["observation"].id, moving[0])]
+    severity: Severity = "wrong" if share < 0.4 else "attention"
+    return [Finding(severity, text, "Observation", 0.92, evidence.declared.roles["observation"].id, moving[0])]
 
 
 def _of_term(
@@ -116,11 +118,20 @@ def _of_term(
     if sign == "constant":
         always = f" (always {figure(float(channels.mean[wrong[0]]))})" if len(wrong) == 1 else ""
         text = f"{some} never {_verb(wrong, 'changes', 'change')}{always}"
-        return Finding("wrong" if whole else "attention", text, "Observation", 0.9, *at)
+        if whole and len(wrong) > 1:
+            text = f"{term} never changes: all its {len(wrong)} policy channels are constant"
+        if whole and wanted and channels.mean[wrong].any():  # at 0 no clip stands still
+            return Finding("note", text + ": the clip stands still, or else it is stale", "Observation", 0.9, *at)
+        text += _while_clip_moves(evidence, term) if whole else ""
+        alarming = whole and (wanted or channels.pairs >= FEWEST_PAIRS)
+        return Finding("wrong" if alarming else "attention", text, "Observation", 0.9, *at)
     if sign == AT_REST:
         text = f"{some} never {_verb(wrong, 'changes', 'change')}: the clip asks nothing else there"
         return Finding("note", text, "Observation", 0.3, *at)
     if sign == "stale":
+        whole = all(
+            i in wrong for i in places if channels.spread[i] > 0
+        )  # others are constant, which is said elsewhere
         all_of = f"{term} is stale: {'its' if whole else some + ' keep their'}"
         text = f"{all_of} value{'s' if whole and len(places) > 1 else ''} never changed within an episode"
         if not whole:
@@ -133,7 +144,8 @@ def _of_term(
         text = f"{some} {_verb(wrong, 'is', 'are')} clipped in up to {percent(share)} of samples"
         return Finding("attention", text, "Observation", 0.5, *at)
     text = f"{some} {_verb(wrong, 'jumps', 'jump')} up to {channels.peak[wrong].max():.0f} σ from the median"
-    return Finding("attention", text, "Observation", 0.4, *at)
+    often: Severity = "attention" if channels.peak[wrong].max() > FAR_OUT else "note"  # robots that fall see the like
+    return Finding(often, text, "Observation", 0.4, *at)
 
 
 def _verb(wrong: list[int], one: str, many: str) -> str:
@@ -245,9 +257,7 @@ def jitter(evidence: Evidence) -> list[Finding]:
     share, size, windows = fast_power(list(evidence.velocities.values()), dt)
     if windows < FEWEST_WINDOWS:
         return unknown(f"jitter: too few data ({windows} of {FEWEST_WINDOWS} windows of 64 ticks)", "Action")
-    finite = share[np.isfinite(share)]
-    middle = float(np.median(finite)) if len(finite) else 0.0
-    typical = float(np.nanmedian(size))
+    middle, typical = _typical(share), _typical(size)
     if middle > 0.5 and typical > 1.0:
         text = f"whole body chatters: {percent(middle)} of joint-velocity power is above 8 Hz"
         return [Finding("attention", text, "Action", 0.6)]
@@ -297,6 +307,17 @@ def gait(evidence: Evidence) -> list[Finding]:
     return found
 
 
+def _typical(values: np.ndarray) -> float:
+    """The median of the finite ones; 0 without any."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else 0.0
+
+
+def _chatters(evidence: Evidence) -> bool:
+    """Whether the joints of the whole body do: then the error of velocities says more about control than about σ."""
+    return any(f.text.startswith("whole body chatters") for f in jitter(evidence))
+
+
 # -- reward --------------------------------------------------------------------------------------------
 
 
@@ -340,7 +361,8 @@ def _kernels(known: Declared, evidence: Evidence, column: int) -> list[Finding]:
         text += "robots are far from where they should be"
         found.append(Finding("attention", text, "Reward", 0.6, column, low[0]))
     else:
-        found += [_too_tight(known.terms[i], measured[i], column, i) for i in low]
+        shaking = bool(low) and _chatters(evidence)
+        found += [_too_tight(known.terms[i], measured[i], column, i, shaking) for i in low]
     if high:
         text = f"{listed([known.terms[i].name for i in high])} {_verb(high, 'is', 'are')} at the top: more than 95 % of rows"
         found.append(
@@ -349,10 +371,13 @@ def _kernels(known: Declared, evidence: Evidence, column: int) -> list[Finding]:
     return found
 
 
-def _too_tight(term: RewardTerm, kernel: Kernel, column: int, label: int) -> Finding:
+def _too_tight(term: RewardTerm, kernel: Kernel, column: int, label: int, shaking: bool) -> Finding:
     text = f"{term.name} gives no signal: {percent(kernel.low)} of rows below 0.05 — {term.word} is too small"
     if not term.unclear:
         text += f", the median error is {figure(kernel.error)}" if kernel.error else ", most errors are beyond 10 σ"
+    if shaking and "velocity" in term.name:
+        text = text.replace(" is too small", " is too small for a body that chatters")
+        return Finding("attention", text, "Reward", 0.5, column, label)
     severity: Severity = "wrong" if kernel.low > 0.6 else "attention"
     return Finding(severity, text, "Reward", 0.5 + 0.3 * kernel.low, column, label)
 

@@ -1,11 +1,12 @@
 """Rules about the run as a whole: non-finite numbers, how episodes end, the learner, physics, time."""
 
+import math
 import re
 
 import numpy as np
 
 from engine.debugger.autopsy import Autopsy, examine
-from engine.debugger.declared import Declared, short
+from engine.debugger.declared import Column, Declared, short
 from engine.debugger.evidence import Bad, Evidence
 from engine.debugger.finding import Finding, Severity, figure, listed, percent, unknown
 from engine.debugger.signs import densest
@@ -13,6 +14,7 @@ from engine.debugger.signs import densest
 FEWEST_ENDS = 20
 FEWEST_ITERATIONS = 5
 RECENT = 5  # iterations that a judgement is about
+SHORTLY = 2  # ticks between an edit and what comes of it
 
 
 # -- non-finite numbers --------------------------------------------------------------------------------
@@ -30,17 +32,24 @@ def nonfinite(evidence: Evidence) -> list[Finding]:
     label = column.labels.index(cause.label) if column is not None and cause.label in column.labels else None
     what = f"{cause.address}{f'[{short(cause.label)}]' if cause.label else ''}"
     writers = cause.writers or _writers(cause.address, known)
-    by = f", written by {listed(writers)}" if writers else ""
+    by = f", written by {'one of ' if len(writers) > 1 else ''}{listed(writers)}" if writers else ""
     where = f" in row {cause.row}" if cause.row is not None else ""
-    edited = any(
-        e.get("kind") == "edit" and e.get("column") in (cause.address, column.id if column else None)
-        for e in evidence.events
-    )
-    text = f"{what} is not finite{where} since tick {cause.tick}{by}{', after an edit of it' if edited else ''}"
+    text = f"{what} is not finite{where} since tick {cause.tick}{by}{_edited(evidence, cause, column)}"
     others = [b.address for b in evidence.bad if b.address != cause.address]
     if others:
         text += f"; then {listed([o.partition('.')[2] for o in others], 2)}"
     return [Finding("wrong", text, "World", 1.0, column.id if column else None, label)]
+
+
+def _edited(evidence: Evidence, bad: Bad, column: Column | None) -> str:
+    """Whether somebody changed the column by hand shortly before."""
+    names = (bad.address, column.id if column else None)
+    for event in reversed(evidence.events):
+        if event.get("kind") == "edit" and 0 <= bad.tick - int(event.get("tick", 0)) <= SHORTLY:
+            fields = event.get("fields") or {}
+            if event.get("column") in names or fields.get("address") == bad.address:
+                return f", after an edit of it at tick {event['tick']}"
+    return ""
 
 
 def _writers(address: str, known: Declared) -> tuple[str, ...]:
@@ -200,12 +209,7 @@ def learner(evidence: Evidence) -> list[Finding]:
     if updates < FEWEST_ITERATIONS:
         return unknown(f"learner: too few data ({updates} of {FEWEST_ITERATIONS} iterations)", "Learner")
     found = _skipped(numbers.get("learn/skipped_steps"))
-    explained = recent(numbers, "learn/explained_variance")
-    if explained is not None and updates >= 2 * RECENT and explained < 0.1:
-        text = (
-            f"value function explains nothing ({figure(explained)}): check return scale and the critic's observations"
-        )
-        found.append(Finding("attention", text, "Learner", 0.6))
+    found += _explained(numbers, known) if updates >= 2 * RECENT else []
     kl, target = recent(numbers, "learn/kl"), known.number("improve_policy.desired_kl")
     rate = recent(numbers, "learn/learning_rate")
     lowest, highest = known.number("improve_policy.lowest_rate"), known.number("improve_policy.highest_rate")
@@ -217,13 +221,30 @@ def learner(evidence: Evidence) -> list[Finding]:
         text = f"the policy hardly changes: KL {figure(kl)} with the learning rate at its highest ({figure(rate)})"
         found.append(Finding("attention", text, "Learner", 0.55))
     clipped = recent(numbers, "learn/clip_fraction")
-    if clipped is not None and clipped > 0.4:
+    if clipped is not None and clipped > 0.4 and updates >= 2 * RECENT:
         text = f"{percent(clipped)} of samples leave the clip range in an update: take smaller or fewer steps"
         found.append(Finding("attention", text, "Learner", 0.5))
     norm = recent(numbers, "learn/gradient_norm")
     if norm is not None and not norm < 100:
         found.append(Finding("attention", f"the gradient norm is {figure(norm)}: check reward scale", "Learner", 0.5))
     return found + _deviation(numbers)
+
+
+def _explained(numbers: dict[str, np.ndarray], known: Declared) -> list[Finding]:
+    """A value function that explains nothing; harmless where returns hardly differ, so that there is little to explain."""
+    explained, loss = recent(numbers, "learn/explained_variance"), recent(numbers, "learn/value_loss")
+    if explained is None or explained >= 0.1:
+        return []
+    text = f"value function explains nothing ({figure(explained)})"
+    earned, gamma = recent(numbers, "reward/per_step"), known.number("estimate_advantage.gamma", "gamma")
+    if loss is None or earned is None or gamma is None or not 0 <= gamma < 1:
+        return [Finding("note", f"{text}; how much returns vary is not known", "Learner", 0.4)]
+    horizon = min(1 / (1 - gamma), recent(numbers, "episode/length") or math.inf)
+    varies, size = math.sqrt(max(0.0, loss) / (1 - explained)), abs(earned) * horizon
+    if varies < 0.15 * size:
+        text += f": returns hardly vary (by {percent(varies / size)}), there is little to explain"
+        return [Finding("note", text, "Learner", 0.3)]
+    return [Finding("attention", f"{text}: check return scale and the critic's observations", "Learner", 0.6)]
 
 
 def _skipped(skipped: np.ndarray | None) -> list[Finding]:
@@ -284,10 +305,18 @@ def physics(evidence: Evidence) -> list[Finding]:
     faults = [r for r in known.reasons if known.constant(f"{r}.kind") == "fault"]
     for reason, share, _, _ in end_table(evidence):
         if reason in faults and share > 0.002:
-            text = f"the simulation of {percent(share)} of episodes failed ({reason}): "
+            text = f"the simulation of {percent(share)} of episodes failed ({reason}){_in_one_row(evidence, reason)}: "
             text += "check gains, masses and the time step"
             found.append(Finding("wrong" if share > 0.05 else "attention", text, "Log", 0.85))
     return found
+
+
+def _in_one_row(evidence: Evidence, reason: str) -> str:
+    """Where nearly all of many ends by a reason are those of one row."""
+    rows, counts = np.unique([e.row for e in evidence.ends if reason in e.reasons], return_counts=True)
+    if not len(rows) or counts.max() < FEWEST_ENDS or counts.max() < 0.9 * counts.sum():
+        return ""
+    return f", nearly all in row {rows[np.argmax(counts)]}"
 
 
 def time(evidence: Evidence) -> list[Finding]:
@@ -299,8 +328,22 @@ def time(evidence: Evidence) -> list[Finding]:
     slowest = int(np.argmax(shares))
     text = f"{known.systems[slowest]['name']} takes {percent(float(shares[slowest]))} of the tick"
     found = [Finding("note", text, "Tick", 0.1)]
-    now, before = evidence.tick_seconds, evidence.first_tick_seconds
-    if now and before and now > 1.5 * before:
-        text = f"a tick takes {1000 * now:.1f} ms, {now / before:.1f} times what it took when the window was attached"
-        found.append(Finding("attention", text, "Tick", 0.3))
-    return found
+    return found + _slower(evidence)
+
+
+def _slower(evidence: Evidence) -> list[Finding]:
+    """Ticks that take longer than they did; where all systems do, the machine is to blame and not the run."""
+    if evidence.pace is None or evidence.first_pace is None:
+        return []
+    (now, parts), (before, first) = evidence.pace, evidence.first_pace
+    if not now > 1.5 * before > 0:
+        return []
+    text = f"a tick takes {1000 * now:.1f} ms, {now / before:.1f} times what it took when watching began"
+    more = np.nan_to_num(parts - first)
+    most = int(np.argmax(more))
+    usual = float(np.median((parts / np.maximum(first, 1e-9))[first > 0.02 * before])) if before else 1.0
+    if usual > 1.25 or more[most] < 0.5 * (now - before):
+        return [Finding("note", f"{text}, and all systems do: the machine is busy", "Tick", 0.15)]
+    share = more[most] / (now - before)
+    text += f": {percent(min(1.0, float(share)))} of the rest is {evidence.declared.systems[most]['name']}"
+    return [Finding("attention", text, "Tick", 0.3)]

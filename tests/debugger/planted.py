@@ -89,6 +89,7 @@ def schema(rows: int) -> dict[str, Any]:
         "ppo.improve_policy.lowest_rate": 1e-5,
         "ppo.improve_policy.highest_rate": 1e-2,
         "ppo.act.limit": 5.0,
+        "ppo.estimate_advantage.gamma": 0.99,
     }
     return {
         "t": "schema",
@@ -202,6 +203,7 @@ class Planted:
             {
                 "learn/kl": 0.01,
                 "learn/explained_variance": 0.8,
+                "learn/value_loss": 0.1,
                 "learn/clip_fraction": 0.1,
                 "learn/learning_rate": 1e-3,
                 "learn/entropy": 4.0,

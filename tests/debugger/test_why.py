@@ -282,7 +282,10 @@ def test_the_autopsy_says_what_it_lacks():
 
 
 LEARNER = {
-    "explained": ({"learn/explained_variance": 0.02}, "value function explains nothing (0.02): check return scale"),
+    "explained": (
+        {"learn/explained_variance": 0.02, "learn/value_loss": 1.0},
+        "value function explains nothing (0.02): check return scale",
+    ),
     "kl": ({"learn/kl": 0.08, "learn/learning_rate": 1e-5}, "KL 0.08 is 8.0 times its target of 0.01, though the"),
     "slow": ({"learn/kl": 0.001, "learn/learning_rate": 1e-2}, "the policy hardly changes: KL 0.001 with the learning"),
     "clip": ({"learn/clip_fraction": 0.6}, "60 % of samples leave the clip range"),
@@ -327,8 +330,31 @@ def test_time_names_the_slowest_system_and_what_has_slowed_down():
     found = [f.text for f in why_run.time(gathered(Planted()))]
     assert found == ["step_physics takes 40 % of the tick"]
     evidence = gathered(Planted())
-    evidence.tick_seconds, evidence.first_tick_seconds = 0.03, 0.01
-    assert "a tick takes 30.0 ms, 3.0 times what it took" in why_run.time(evidence)[1].text
+    parts = np.full(8, 1e-3)
+    evidence.first_pace = 0.008, parts
+    evidence.pace = 0.028, parts + 0.02 * np.eye(8)[3]
+    slower = why_run.time(evidence)[1]
+    assert slower.severity == "attention"
+    assert slower.text == (
+        "a tick takes 28.0 ms, 3.5 times what it took when watching began: 100 % of the rest is step_physics"
+    )
+
+
+def test_ticks_that_are_slower_in_all_their_parts_are_the_machines_affair():
+    evidence = gathered(Planted())
+    evidence.first_pace, evidence.pace = (0.008, np.full(8, 1e-3)), (0.024, np.full(8, 3e-3))
+    slower = why_run.time(evidence)[1]
+    assert (slower.severity, slower.text[-46:]) == ("note", "began, and all systems do: the machine is busy")
+
+
+def test_a_value_function_with_nothing_to_explain_alarms_nobody():
+    run = Planted()
+    run.learner = [{**v, "learn/explained_variance": -0.4, "learn/value_loss": 0.002} for v in run.learner]
+    found = [f for f in said(run) if "value function" in f.text]
+    # sqrt(0.002 / 1.4) = 0.038 of 0.032 per step × 100 steps
+    assert [(f.severity, f.text) for f in found] == [
+        ("note", "value function explains nothing (−0.4): returns hardly vary (by 1 %), there is little to explain")
+    ]
 
 
 # -- how episodes end ----------------------------------------------------------------------------------

@@ -1,0 +1,236 @@
+"""What debuggers cost the thread that ticks: blocks of ticks with and without one, in turn. For benchmarks/debugger.py."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import attrs
+import numpy as np
+
+from benchmarks.debugger_clients import subscribe
+from engine import build
+from engine.debugger.connection import Address, Connection
+from engine.hub import Hub
+from engine.inspector import Inspector
+from engine.scene import Simulation
+from engine.schema import make_schema
+from scenes.motion_tracking import scene
+
+SETTLE = 12  # ticks behind each change that are not measured: the handshake, the first snapshot, new rates
+CLIENTS = "benchmarks.debugger_clients"
+
+
+@attrs.define
+class Block:
+    """Measured ticks: seconds each by the clock and on the CPU of the ticking thread, and of the thread of the sockets."""
+
+    wall: np.ndarray
+    cpu: np.ndarray
+    sockets: float
+    hooks: float
+    wakes: int
+
+
+@attrs.define(eq=False)
+class Bench:
+    """A training in this process that debuggers can attach to."""
+
+    simulation: Simulation
+    hub: Hub
+    inspector: Inspector
+    length: int
+    spent: float = 0.0
+
+    @classmethod
+    def open(cls, rows: int, **arguments: Any) -> "Bench":
+        """Build the tracking scene, warm it up, and listen."""
+        simulation = build(scene(num_envs=rows, **arguments))
+        simulation.run(2 * simulation.scene.iteration)
+        folder = Path(tempfile.mkdtemp(prefix="lockstep-bench"))
+        run = {"name": "benchmark", "scene": simulation.scene.name, "pid": os.getpid(), "host": socket.gethostname(),
+               "started": "", "device": str(simulation.world.device), "seed": simulation.world.seed, "folder": ""}  # fmt: skip
+        hub = Hub(run, partial(make_schema, simulation), folder=folder)
+        hub.start()
+        made = cls(simulation, hub, Inspector(simulation, hub), simulation.scene.iteration)
+        for name in ("_before_tick", "_at_finish", "_after_tick"):
+            made._count(made.inspector, name)
+        simulation.schedule.before_tick[0] = made.inspector._before_tick
+        return made
+
+    def _count(self, owner: Any, name: str) -> None:
+        """Add the CPU time of a hook to `spent`."""
+        real = getattr(owner, name)
+
+        def counted() -> None:
+            start = time.thread_time()
+            real()
+            self.spent += time.thread_time() - start
+
+        setattr(owner, name, counted)
+
+    @property
+    def path(self) -> str:
+        """The socket."""
+        return f"{self.hub.stem}.sock"
+
+    def settle(self, ticks: int = SETTLE) -> None:
+        """Run ticks that nobody measures."""
+        ring = self.inspector.ring
+        self.simulation.run(ticks)
+        if self.inspector.ring is not ring and self.inspector.ring is not None:
+            self._count_ring()
+
+    def _count_ring(self) -> None:
+        """Snapshots are part of what an attached debugger costs."""
+        ring, schedule = self.inspector.ring, self.simulation.schedule
+        for hooks, name in ((schedule.before_tick, "_before"), (schedule.after_tick, "_after")):
+            place = hooks.index(getattr(ring, name))
+            self._count(ring, name)
+            hooks[place] = getattr(ring, name)
+
+    def block(self, ticks: int) -> Block:
+        """Run and time ticks."""
+        wall, cpu, thread = np.empty(ticks), np.empty(ticks), self.hub._sockets._thread
+        clock = time.pthread_getcpuclockid(thread.ident) if thread is not None and thread.ident else 0
+        before, wakes, self.spent = time.clock_gettime(clock), self.hub.wakes, 0.0
+        for each in range(ticks):
+            start, busy = time.perf_counter(), time.thread_time()
+            self.simulation.run()
+            wall[each], cpu[each] = time.perf_counter() - start, time.thread_time() - busy
+        return Block(wall, cpu, time.clock_gettime(clock) - before, self.spent, self.hub.wakes - wakes)
+
+    def alone(self) -> None:
+        """Run until the last debugger has been forgotten."""
+        while self.hub.attached or self.inspector.clients:
+            self.simulation.run()
+
+    @contextmanager
+    def process(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """A client process, attached; ended behind the block."""
+        started = subprocess.Popen(
+            [sys.executable, "-m", CLIENTS, arguments[0], self.path, *arguments[1:]],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        try:
+            while not self.inspector.clients or not all(self.inspector.clients.values()):
+                if started.poll() is not None:
+                    raise SystemExit(f"The client ended with status {started.returncode} before it had attached.")
+                self.simulation.run()
+            yield started
+        finally:
+            started.kill()
+            started.wait()
+            self.alone()
+
+    @contextmanager
+    def stalled(self, subscriptions: list[dict[str, Any]]) -> Iterator[None]:
+        """A client that subscribes and never reads."""
+        connection = Connection.attach(Address(path=self.path))
+        subscribe(connection, subscriptions)
+        try:
+            yield
+        finally:
+            connection.close()
+            self.alone()
+
+
+def watch(bench: Bench, seconds: float = 4.0) -> dict[str, Any]:
+    """What the window sees of the training, and what it subscribes to."""
+    with bench.process("window", str(time.time()), str(seconds)) as window:
+        while window.poll() is None:
+            bench.simulation.run()
+        assert window.stdout is not None
+        found: dict[str, Any] = json.loads(window.stdout.read())
+    return found
+
+
+def unattended(bench: Bench) -> dict[str, float]:
+    """Microseconds of the hook with nobody attached, and how often the thread of the sockets woke in an iteration."""
+    hook, count = type(bench.inspector)._before_tick, 200_000
+
+    def loop(call: Callable[[], object]) -> float:
+        start = time.thread_time()
+        for _ in range(count):
+            call()
+        return (time.thread_time() - start) / count
+
+    bench.alone()
+    time.sleep(0.6)
+    wakes = bench.hub.wakes
+    bench.simulation.run(bench.length)
+    woken = bench.hub.wakes - wakes
+    bound = partial(hook, bench.inspector)
+    return {"microseconds": 1e6 * min(loop(bound) for _ in range(5)), "wakes": float(woken)}
+
+
+def attached(bench: Bench, subscriptions: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
+    """Shares of tick time that a reading client costs: of pairs of blocks, the median of what they differ by."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(subscriptions, file)
+        file.flush()
+        pairs = []
+        for _ in range(rounds):
+            bench.alone()
+            bench.settle()
+            without = bench.block(bench.length)
+            with bench.process("plain", file.name):
+                bench.settle()
+                pairs.append((without, bench.block(bench.length)))
+                rates = [plan.hz for plans in bench.inspector.clients.values() for plan in plans.values()]
+    tick = min(float(np.mean(a.wall)) for a, _ in pairs)  # of the block that the machine disturbed least
+    own = [(b.hooks - a.hooks) / bench.length / tick for a, b in pairs]
+    asked = [each["hz"] for each in subscriptions]
+    return {
+        "tick_seconds": tick,
+        "hooks": median(own),
+        "wall": median(float(np.median(b.wall) / np.median(a.wall)) - 1.0 for a, b in pairs),
+        "cpu": median(float((np.median(b.cpu) - np.median(a.cpu)) / tick) for a, b in pairs),
+        "noise": float(np.std([np.median(a.cpu) for a, _ in pairs]) / tick),
+        "sockets": median(b.sockets / bench.length / tick for _, b in pairs),
+        "wakes": median(b.wakes / bench.length for _, b in pairs),
+        "frames_per_second": sum(rates),
+        "asked_per_second": sum(asked),
+    }
+
+
+def unread(bench: Bench, subscriptions: list[dict[str, Any]], rounds: int) -> dict[str, dict[str, float]]:
+    """p50 and p99 of tick time with clients that do not read, relative to those of the quiet blocks between."""
+    times: dict[str, list[Block]] = {"quiet": [], "stalled": [], "stopped": [], "killed": []}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(subscriptions, file)
+        file.flush()
+        for _ in range(rounds):
+            for name, blocks in times.items():
+                bench.alone()
+                bench.settle()
+                client = (
+                    nullcontext() if name == "quiet" else bench.stalled(subscriptions) if name == "stalled"
+                    else bench.process("plain", file.name)
+                )  # fmt: skip
+                with client as started:
+                    bench.settle()
+                    if started is not None:
+                        started.send_signal(signal.SIGSTOP if name == "stopped" else signal.SIGKILL)
+                    blocks.append(bench.block(bench.length))
+    quiet = times.pop("quiet")
+    return {name: _against(blocks, quiet) for name, blocks in times.items()}
+
+
+def _against(blocks: list[Block], quiet: list[Block]) -> dict[str, float]:
+    found = {}
+    for clock in ("wall", "cpu"):
+        here, there = (np.concatenate([getattr(b, clock) for b in each]) for each in (blocks, quiet))
+        for share in (50, 99):
+            found[f"{clock}_p{share}"] = float(np.percentile(here, share) / np.percentile(there, share)) - 1.0
+    return found

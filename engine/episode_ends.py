@@ -1,0 +1,71 @@
+"""The events that say which episodes ended: how many, why, and of some of them when and where in what they followed."""
+
+from typing import Any
+
+import attrs
+import numpy as np
+from torch import Tensor
+
+from engine.scene import Simulation
+from engine.trace import as_numpy
+from engine.wire import pack_array
+
+MOST_ROWS = 256
+"""Rows whose end is told one by one."""
+
+
+@attrs.define(eq=False)
+class EpisodeEnds:
+    """Reads the endings of a table. What is not told at once is counted, and told with the next event.
+
+    Fields of an event: `rows`, how many episodes ended; `reasons`, how many by each reason; and arrays, as packed by
+    engine/wire.py, of up to MOST_ROWS rows of the event's tick that ended for a reason: `row`, `reason` (the first one's
+    index), `step` (how long the episode was) and, where the scene's roles name the columns, `clip` and `time`.
+    """
+
+    simulation: Simulation
+    table: str
+    rows: int = attrs.field(default=0, init=False)
+    reasons: dict[str, int] = attrs.field(factory=dict, init=False)
+
+    def tell(self, tick: int, due: bool) -> dict[str, Any] | None:
+        """Text, first row and fields of an event about the rows that end now; None where there are none, or it is not due."""
+        ends = self.simulation.ends.get(self.table)
+        if ends is None or not len(rows := np.flatnonzero(as_numpy(ends.ended))):
+            return None
+        fired = as_numpy(ends.reason)[rows] if ends.reason is not None else np.zeros((len(rows), 0), np.bool_)
+        self.rows += len(rows)
+        for label, count in zip(ends.labels, fired.sum(0), strict=False):
+            if count:
+                self.reasons[label] = self.reasons.get(label, 0) + int(count)
+        if not due:
+            return None
+        fields: dict[str, Any] = {"rows": self.rows, "reasons": self.reasons} | self._details(tick, rows, fired)
+        text = ", ".join(f"{count} × {label}" for label, count in self.reasons.items()) or f"{self.rows} episodes ended"
+        self.rows, self.reasons = 0, {}
+        return {"text": text, "row": int(rows[0]), "fields": fields}
+
+    def _details(self, tick: int, rows: np.ndarray, fired: np.ndarray) -> dict[str, Any]:
+        known = fired.any(1)
+        shown, fired = rows[known][:MOST_ROWS], fired[known][:MOST_ROWS]
+        if not len(shown):
+            return {}
+        details = {"row": shown.astype(np.int32), "reason": fired.argmax(1).astype(np.int32)}
+        began, step = self.simulation.ends[self.table].began, self._of_role("episode_step")
+        if step is not None:
+            details["step"] = as_numpy(step)[shown].reshape(len(shown)).astype(np.float32)
+        else:
+            since = as_numpy(began)[shown] if began is not None else np.full(len(shown), np.nan)
+            details["step"] = (tick - since).astype(np.float32)
+        for name, role in (("clip", "clip"), ("time", "clip_time")):
+            column = self._of_role(role)
+            if column is not None:
+                details[name] = as_numpy(column)[shown].reshape(len(shown)).astype(np.float32)
+        return {name: pack_array(array) for name, array in details.items()}
+
+    def _of_role(self, role: str) -> Tensor | None:
+        """The column that plays a part, if it has one number for each row of the table."""
+        address = self.simulation.scene.view.roles.get(role, "")
+        column = self.simulation.world.columns().get(address)
+        home = address.split(".")[0]
+        return column if column is not None and home == self.table and column[0].numel() == 1 else None

@@ -1,0 +1,255 @@
+"""What debuggers are sent of a run: the data they subscribed to, and events. Asked by the tick thread, taken by the hub."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+
+from engine import messages as say
+from engine.episode_ends import EpisodeEnds
+from engine.hub import Hub
+from engine.peer import Peer
+from engine.recorder import EVERY_ON_HOST, BlackBox
+from engine.scene import Simulation
+from engine.subscription import LARGEST, Governor, Plan, make_plan
+from engine.wire import pack_array
+
+BUDGET = 0.005
+"""Share of a tick that data may cost."""
+_EVENT_EVERY = 0.05  # s between events of resets, and between those of one break that goes on holding
+
+
+@attrs.define(eq=False)
+class Feed:
+    """The clients of a run, their subscriptions, and what goes to them. `table` is the one whose rows are watched.
+
+    `tick` says behind or in which tick the run is. Sampling never raises: a subscription that fails ends with `sub_no`.
+    """
+
+    simulation: Simulation
+    hub: Hub
+    table: str
+    tick: Callable[[], int]
+    governor: Governor = attrs.field(factory=lambda: Governor(BUDGET))
+    clients: dict[Peer, dict[int, Plan]] = attrs.field(factory=dict, init=False)
+    selected: dict[Peer, tuple[int, ...]] = attrs.field(factory=dict, init=False)
+    tick_seconds: float = attrs.field(default=0.02, init=False)
+    endings: EpisodeEnds = attrs.field(init=False)
+    _black_box: BlackBox | None = attrs.field(default=None, init=False)
+    _learned: tuple[int, dict[str, float]] = attrs.field(default=(0, {}), init=False)
+    _told: float = attrs.field(default=0.0, init=False)
+    _marks: dict[int, float] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.endings = EpisodeEnds(self.simulation, self.table)
+
+    # -- clients ---------------------------------------------------------------------------------------
+
+    def join(self, peer: Peer) -> None:
+        """A client has come; it has selected row 0."""
+        self.clients[peer], self.selected[peer] = {}, (0,)
+
+    def leave(self, peer: Peer) -> None:
+        """A client has gone."""
+        self.clients.pop(peer, None)
+        self.selected.pop(peer, None)
+        self._look_at_vitals()
+
+    @property
+    def plans(self) -> list[Plan]:
+        """All subscriptions."""
+        return [plan for plans in self.clients.values() for plan in plans.values()]
+
+    @property
+    def cost(self) -> float:
+        """Share of a tick that data costs."""
+        return self.governor.share(self.plans, self.tick_seconds)
+
+    @property
+    def dropped(self) -> int:
+        """Frames that clients did not fetch in time."""
+        return sum(peer.dropped for peer in self.clients)
+
+    def subscribe(self, peer: Peer, message: say.Sub, *, paused: bool) -> None:
+        """Begin to send what was asked for, or say why not."""
+        chosen = message.rows == "selected"
+        rows = self.selected[peer] if isinstance(message.rows, str) else message.rows
+        plan = make_plan(
+            self.simulation, self.table, message.id, message.kind, message.columns, rows, message.hz, selected=chosen
+        )
+        self.clients[peer].pop(plan.id, None)
+        problem = ""
+        if plan.num_bytes > LARGEST and not paused:
+            problem = f"{plan.num_bytes} bytes in a frame are more than {LARGEST}; pause the run, or ask for less."
+        elif plan.kind == "vitals" and not self.simulation.vitals.get(self.table):
+            problem = "This scene declares no vital numbers."
+        if problem:
+            code = "unsupported" if plan.kind == "vitals" else "over_budget"
+            self.hub.post(peer, {"t": "sub_no", "id": plan.id, "code": code, "text": problem})
+        else:
+            self.clients[peer][plan.id] = plan
+            self._say_rate(peer, plan)
+        self._look_at_vitals()
+
+    def unsubscribe(self, peer: Peer, number: int) -> None:
+        """Send nothing more of a subscription."""
+        self.clients[peer].pop(number, None)
+        self._look_at_vitals()
+
+    def select(self, peer: Peer, rows: tuple[int, ...]) -> None:
+        """What a client means by "selected" from now on."""
+        self.selected[peer] = rows
+        for plan in self.clients[peer].values():
+            if plan.selected:
+                plan.retarget(rows)
+
+    def _say_rate(self, peer: Peer, plan: Plan) -> None:
+        self.hub.post(peer, {"t": "sub_ok", "id": plan.id, "hz": plan.hz, "bytes": plan.num_bytes})
+
+    # -- data ------------------------------------------------------------------------------------------
+
+    def at_finish(self) -> None:
+        """Sample rows that ended, while they show how; tell of them."""
+        tick = self.tick()
+        if self._black_box is not None:
+            self._take_vitals(self._black_box)
+        self._each(lambda peer, plan: plan.at_finish(tick))
+        now = time.perf_counter()
+        told = self.endings.tell(tick, now - self._told >= _EVENT_EVERY)
+        if told is not None:
+            self._told = now
+            self.event("reset", told["text"], row=told["row"], fields=told["fields"])
+
+    def after_tick(self, seconds: float) -> None:
+        """Sample, and offer what is due, at the end of a tick that took so long."""
+        tick, now = self.tick(), time.perf_counter()
+        self.tick_seconds += 0.1 * (seconds - self.tick_seconds)
+        self._each(lambda peer, plan: self._sample(peer, plan, tick, now))
+        for plan in self.plans:
+            plan.settle()
+        changed = self.governor.adjust(self.plans, self.tick_seconds, now)
+        for peer, plans in self.clients.items():
+            if changed is not None and plans.get(changed.id) is changed:
+                self._say_rate(peer, changed)
+
+    def _sample(self, peer: Peer, plan: Plan, tick: int, now: float) -> None:
+        plan.after_tick(tick)
+        if now >= plan.due and (plan.num_bytes <= LARGEST or plan.kind == "trace"):
+            plan.due = now + 1.0 / plan.hz
+            self._offer(peer, plan, tick, None)
+
+    def show_everything(self, view: int | None) -> None:
+        """All latest values at once: the run stands still, and somebody looks. `view`: the earlier tick that is in view."""
+        tick = self.tick()
+        self._each(lambda peer, plan: self._offer(peer, plan, tick, view, still=True))
+
+    def _each(self, do: Callable[[Peer, Plan], None]) -> None:
+        for peer, plans in self.clients.items():
+            for plan in list(plans.values()):
+                start = time.perf_counter()
+                try:
+                    do(peer, plan)
+                except (
+                    Exception
+                ) as error:  # a debugger may be wrong in ways that nobody thought of; the training goes on
+                    del plans[plan.id]
+                    text = f"That cannot be sent: {type(error).__name__}: {error}"[:500]
+                    self.hub.post(peer, {"t": "sub_no", "id": plan.id, "code": "unsupported", "text": text})
+                plan.spent += time.perf_counter() - start
+
+    def _offer(self, peer: Peer, plan: Plan, tick: int, view: int | None, *, still: bool = False) -> None:
+        if plan.kind in ("trace", "vitals") and not self.hub.empty(peer, plan.id):
+            return  # what is kept goes with the next frame
+        made: dict[str, Any] | None
+        if plan.kind == "timing":
+            made = self._timing(plan, tick)
+        elif plan.kind == "learner":
+            made = self._learner(plan, tick)
+        elif plan.kind == "vitals":
+            made = _vitals(plan)
+        else:
+            made = plan.message(tick, still=still)
+        if made is not None:
+            made["view"] = view
+            self.hub.offer(peer, plan.id, made)
+
+    def _timing(self, plan: Plan, tick: int) -> dict[str, Any] | None:
+        entries = self.simulation.schedule.entries
+        now = np.array([entry.seconds for entry in entries]), np.array([entry.calls for entry in entries], np.int32)
+        before, since = plan.before, plan.since
+        if before is not None and tick <= since:
+            return None
+        plan.before, plan.since = now, tick
+        if before is None:  # from now on, rather than since the run began
+            return None
+        made = plan.data([since + 1, tick])
+        return made | {
+            "seconds": pack_array(((now[0] - before[0]) / (tick - since)).astype(np.float32)),
+            "calls": pack_array(now[1] - before[1]),
+            "tick_seconds": self.tick_seconds,
+        }
+
+    def _learner(self, plan: Plan, tick: int) -> dict[str, Any] | None:
+        iteration, values = self._learned
+        if iteration == plan.since or not values:
+            return None
+        plan.since = iteration
+        return plan.data([tick, tick]) | {"values": values, "iteration": iteration}
+
+    def _look_at_vitals(self) -> None:
+        """Take them, or stop to, as somebody asks for them."""
+        if not any(plan.kind == "vitals" for plan in self.plans):
+            self._black_box = None
+        elif self._black_box is None:
+            every = EVERY_ON_HOST if self.simulation.world.device.type == "cpu" else 1
+            self._black_box = BlackBox(self.simulation, self.table, 1, every)
+
+    @torch.no_grad()
+    def _take_vitals(self, box: BlackBox) -> None:
+        start, before = time.perf_counter(), box.taken
+        asked = [plan for plan in self.plans if plan.kind == "vitals"]
+        box.take()
+        if box.taken > before:
+            for plan in asked:
+                plan.vitals.append((int(box.tick[0]), box.store[0].numpy()[plan.rows]))
+        asked[0].spent += time.perf_counter() - start
+
+    def iteration(self, number: int, values: dict[str, float]) -> None:
+        """An iteration is over: its numbers."""
+        self._learned = number, values
+        self.event("iteration", f"iteration {number}", fields={"iteration": number})
+
+    def jump(self) -> None:
+        """Time has jumped: what is kept of other ticks leads nowhere."""
+        for plan in self.plans:
+            plan.forget()
+
+    # -- events ----------------------------------------------------------------------------------------
+
+    def event(self, kind: str, text: str, **more: Any) -> None:
+        """Tell everybody what happened. more: row, column (address), system (name), fields."""
+        about = {key: more.get(key) for key in ("row", "column", "system")}
+        self.hub.broadcast(
+            {"t": "event", "kind": kind, "tick": self.tick(), **about, "text": text, "fields": more.get("fields") or {}}
+        )
+
+    def may_mark(self, number: int) -> bool:
+        """Whether to tell of a break again: not in every tick of one that goes on holding."""
+        now = time.perf_counter()
+        if now - self._marks.get(number, 0.0) < _EVENT_EVERY:
+            return False
+        self._marks[number] = now
+        return True
+
+
+def _vitals(plan: Plan) -> dict[str, Any] | None:
+    if not plan.vitals or not len(plan.rows):
+        return None
+    samples = list(plan.vitals)
+    plan.vitals.clear()
+    at, values = np.array([tick for tick, _ in samples]), np.stack([values for _, values in samples])
+    made = plan.data([int(at[0]), int(at[-1])])
+    return made | {"at": pack_array(at), "values": pack_array(values), "rows": plan.rows.tolist()}

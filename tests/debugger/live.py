@@ -1,0 +1,162 @@
+"""A real training with a debugger on its socket, in one thread but for the sockets' own: what a window would receive."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.debugger.connection import Address
+from engine.debugger.evidence import Evidence
+from engine.debugger.finding import Finding
+from engine.debugger.gather import Gatherer
+from engine.debugger.link import Link
+from engine.debugger.panel import Sub
+from engine.debugger.store import Store
+from engine.debugger.wanted import (
+    action_subs,
+    cursor_subs,
+    foot_subs,
+    learner_subs,
+    observation_subs,
+    reward_subs,
+    timing_subs,
+    vitals_subs,
+)
+from engine.debugger.why import diagnose
+from engine.hub import Hub
+from engine.inspector import Inspector
+from engine.scene import Scene, build
+from engine.schema import make_schema
+from engine.wire import pack_array
+
+PATIENCE = 30.0  # s
+DT = 0.02  # s
+
+
+class Clock:
+    """Time as the inspector sees it: every tick takes DT, whatever else the machine has to do."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        """Seconds of ticks so far."""
+        return self.now
+
+    def tick(self) -> None:
+        """Another one."""
+        self.now += DT
+
+
+def steady(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Rates of data count in ticks of DT, and no rate is lowered because the machine is slow."""
+    clock = Clock()
+    for name in ("engine.inspector", "engine.feed"):
+        module = sys.modules.get(name)
+        if module is not None and hasattr(module, "BUDGET"):
+            monkeypatch.setattr(module, "BUDGET", math.inf)
+        if module is not None and hasattr(module, "time"):
+            monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+class Live:
+    """Trains a scene, and watches it as the Why panel does: the same subscriptions, rules and rates.
+
+    `clock` comes from `steady`; `how` are keywords of engine.scene.build.
+    """
+
+    def __init__(self, scene: Scene, folder: Path, clock: Clock, **how: Any) -> None:
+        self.simulation = build(scene, **how)
+        self.world = self.simulation.world
+        self.hub = Hub(
+            {"name": "planted", "scene": scene.name, "pid": 1}, partial(make_schema, self.simulation), folder=folder
+        )
+        self.hub.start()
+        self.inspector = Inspector(self.simulation, self.hub, folder)
+        self.simulation.schedule.before_tick.append(clock.tick)
+        self.store, self.gatherer = Store(), Gatherer()
+        self.answers: dict[int, dict[str, Any]] = {}
+        self.number = 0
+        self.link = Link(Address(str(self.hub.stem) + ".sock"), lambda: None, role="control")
+        self.link.start()
+        self.until(lambda: self.store.schema is not None)
+        known = self.gatherer.know(self.store.schema)
+        for wanted in (cursor_subs, vitals_subs, reward_subs, observation_subs, action_subs, foot_subs):
+            self.subscribe(*wanted(known))
+        self.subscribe(*learner_subs(), *timing_subs())
+
+    def close(self) -> None:
+        """Leave, and end the run."""
+        self.link.close()
+        self.inspector.close()
+
+    def subscribe(self, *subs: Sub) -> None:
+        """Ask for data."""
+        for sub in subs:
+            self.number += 1
+            self.store.subscribed(self.number, sub)
+            columns = [[column, None if labels is None else list(labels)] for column, labels in sub.columns]
+            asked = {"t": "sub", "id": self.number, "kind": sub.kind, "columns": columns, "rows": list(sub.rows)}
+            self.link.send({**asked, "hz": sub.hz})
+
+    def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a command, and train until it is answered."""
+        self.number += 1
+        number = self.number
+        self.link.send({**message, "id": number})
+        self.until(lambda: number in self.answers)
+        return self.answers[number]
+
+    def set_value(self, address: str, row: int, label: int, value: float) -> dict[str, Any]:
+        """Edit one value, finite or not."""
+        packed = pack_array(np.array([[value]], np.float32))
+        at = {"column": self.store.by_address[address], "rows": [row], "labels": [label]}
+        return self.ask({"t": "set", **at, "values": packed, "force": not math.isfinite(value), "reason": "planted"})
+
+    def set_constant(self, address: str, value: object) -> dict[str, Any]:
+        """Edit a constant."""
+        return self.ask({"t": "set", "address": address, "value": str(value), "reason": "planted"})
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Train until something has come."""
+        end = time.monotonic() + PATIENCE
+        while not done():
+            assert time.monotonic() < end, "nothing came"
+            self.tick()
+
+    def tick(self) -> None:
+        """One tick, and everything that has come."""
+        self.simulation.run()
+        clock, length = self.world.clock, self.simulation.scene.iteration
+        report = self.simulation.scene.report
+        if clock.tick and clock.tick % length == 0 and report is not None:
+            self.inspector.iteration(clock.tick // length, report(self.world))
+        time.sleep(0.001)  # so that the threads of the sockets get their turn
+        for message in self.link.take():
+            self.store.feed(message)
+            if message["t"] == "data":
+                self.link.send({"t": "ack", "seq": message["seq"]})
+            elif message["t"] in ("ok", "error", "sub_ok", "sub_no"):
+                self.answers[message["id"]] = message
+        self.gatherer.collect(self.store)
+
+    def train(self, ticks: int) -> None:
+        """Train on."""
+        for _ in range(ticks):
+            self.tick()
+
+    def evidence(self) -> Evidence:
+        """What the rules look at."""
+        assert self.store.bad == 0
+        return self.gatherer.gather(self.store)
+
+    def said(self) -> list[Finding]:
+        """The sentences of the Why panel."""
+        return diagnose(self.evidence())

@@ -1,0 +1,177 @@
+"""A training of the command line with a debugger attached: its files, whatever is done to its time."""
+
+import contextlib
+import gc
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import run as runner
+from engine.errors import AttachError
+from engine.run import main
+from engine.run_folder import RunFolder
+from tests.engine.hub_clients import until
+from tests.engine.inspected import Client
+
+TOY = str(Path(__file__).with_name("toy_scene.py"))
+POSITION = "point.Point.position"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in an empty folder, where nobody else's runs are listed, without the second that a picture costs."""
+    with tempfile.TemporaryDirectory(prefix="runs", dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(RunFolder, "draw_curve", lambda self: None)
+        yield
+
+
+class Running:
+    """The command line in a thread, and a client of it."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.status: int | None = None
+        self.thread = threading.Thread(target=self._run, args=(list(arguments),), daemon=True)
+        self.thread.start()
+        path = Path(os.environ["XDG_RUNTIME_DIR"], "lockstep", f"{os.getpid()}.sock")
+        until(path.exists, 20.0)
+        self.client = Client(str(path))
+
+    def _run(self, arguments: list[str]) -> None:
+        self.status = main(arguments)
+
+    def end(self) -> int | None:
+        """Read to the end; the exit status."""
+        with contextlib.suppress(AttachError):
+            self.client.until(lambda: not self.thread.is_alive(), 60.0)
+        self.client.close()
+        self.thread.join(60.0)
+        assert not self.thread.is_alive()
+        return self.status
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    """The files of a run that its seed decides."""
+    path = Path(folder)
+    files = [path / "metrics.jsonl", path / "failures.rec", *sorted(path.glob("checkpoints/*.lockstep"))]
+    return {file.name: file.read_bytes() for file in files if not file.is_symlink()}
+
+
+def rows(folder: str, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(folder, name).read_text().splitlines()]
+
+
+LONG = (TOY, "--iterations", "60", "--checkpoint-every", "4", "--keep", "100", "--pause", "0.001")
+
+
+def test_a_run_that_was_paused_sought_and_brought_back_leaves_the_same_files() -> None:
+    assert main([*LONG, "--out", "plain"]) == 0
+    running = Running(*LONG, "--out", "watched")
+    client = running.client
+    client.sub("values", POSITION)
+    client.sub("trace", POSITION, rows=[0, 1])
+    client.until(lambda: client.state.get("tick", 0) >= 30)
+    client.ask("break", when=f"{POSITION} > 99", at="before measure")
+    client.ask("pause")
+    tick = client.state["tick"]
+    client.ask("seek", tick=tick - 7)
+    client.ask("seek", tick=tick - 13)
+    client.ask("live")
+    client.ask("step", unit="system", count=4)
+    client.ask("step", unit="tick", count=3)
+    client.ask("seek", tick=tick - 2)
+    client.ask("run")
+    assert running.end() == 0
+    assert contents("watched") == contents("plain")
+    assert not Path("watched/interventions.jsonl").exists()
+
+
+def test_going_on_from_the_past_cuts_the_files_back_and_the_run_ends_as_if_it_had_never_gone_further() -> None:
+    assert main([*LONG, "--out", "plain"]) == 0
+    running = Running(*LONG, "--out", "branched")
+    client = running.client
+    client.until(lambda: client.state.get("tick", 0) >= 60)
+    client.ask("pause")
+    tick = client.state["tick"]
+    oldest = client.state["history"][0]
+    back = max(oldest, tick - 33)
+    client.ask("seek", tick=back)
+    client.ask("branch")
+    path, iteration = Path("branched"), back // 5
+    left = sorted(file.name for file in path.glob("checkpoints/iteration_*.lockstep"))
+    assert all(int(name.split("_")[1].split(".")[0]) <= iteration for name in left)
+    assert [*path.glob("checkpoints/*.abandoned")]
+    assert [row["iteration"] for row in rows("branched", "metrics.jsonl")] == [*range(1, iteration + 1)]
+    assert all(row["tick"] <= back for row in rows("branched", "failures.jsonl"))
+    assert rows("branched", "interventions.jsonl")[0]["what"] == "branch"
+    client.ask("run")
+    assert running.end() == 0
+    plain, branched = rows("plain", "metrics.jsonl"), rows("branched", "metrics.jsonl")
+    assert [row.pop("intervened", 0) for row in branched] == [0] * iteration + [1] * (60 - iteration)
+    assert branched == plain
+    last = "checkpoints/iteration_000060.lockstep"
+    assert Path("branched", last).read_bytes() == Path("plain", last).read_bytes()
+    seen = [[{**row, "replay": ""} for row in rows(name, "failures.jsonl")] for name in ("plain", "branched")]
+    assert seen[0] == seen[1]
+
+
+def test_an_intervention_marks_the_metrics_also_of_a_run_that_is_resumed() -> None:
+    running = Running(TOY, "--iterations", "4000", "--out", "run", "--pause", "0.001")
+    client = running.client
+    client.ask("pause")
+    client.ask("set", address="toy.wander.step", value="0.05", reason="calm down")
+    assert client.ask("snapshot")["name"].startswith("iteration_")
+    client.ask("run")
+    tick = client.state["tick"]
+    client.until(lambda: client.state["tick"] > tick + 10 or client.read(0.2))
+    _training().stop.requested = True
+    assert running.end() == 130
+    done = rows("run", "metrics.jsonl")
+    assert done[-1]["intervened"] == 1
+    assert main(["--resume", "run", "--iterations", str(done[-1]["iteration"] + 3), "--debug", "off"]) == 0
+    assert rows("run", "metrics.jsonl")[-1]["intervened"] == 1
+    simulation = runner.make_plan([TOY]).build()
+    newest = max(Path("run/checkpoints").glob("iteration_*.lockstep"))
+    simulation.world.restore(newest.read_bytes())
+    assert simulation.world.constants == {"toy.wander.step": "0.05"}
+
+
+def _training() -> runner.Training:
+    """The one that runs."""
+    found = [each for each in gc.get_objects() if isinstance(each, runner.Training)]
+    return next(each for each in found if each.inspector is not None and each.inspector.hub.stem is not None)
+
+
+def test_a_paused_run_that_is_interrupted_leaves_a_checkpoint() -> None:
+    running = Running(TOY, "--iterations", "4000", "--out", "run")
+    client = running.client
+    client.ask("pause")
+    _training().stop.requested = True
+    assert running.end() == 130
+    tick = rows("run", "metrics.jsonl")[-1]["tick"] if Path("run/metrics.jsonl").exists() else 0
+    assert [*Path("run/checkpoints").glob("iteration_*.lockstep")] and tick % 5 == 0
+    assert any(event["kind"] == "ended" for event in client.events)
+
+
+def test_iterations_checkpoints_and_warnings_are_told() -> None:
+    running = Running(TOY, "--iterations", "300", "--pause", "0.001", "--out", "run")
+    client = running.client
+    client.sub("learner", rows=[])
+    client.until(lambda: client.frames("learner"))
+    frame = client.frames("learner")[-1]
+    row = rows("run", "metrics.jsonl")[frame["iteration"] - 1]
+    assert frame["values"]["reward/distance"] == row["reward/distance"]
+    assert any(event["kind"] == "iteration" for event in client.events)
+    client.ask("pause")
+    client.ask("seek", tick=client.state["history"][0])
+    client.ask("branch")
+    assert any(e["kind"] == "warning" and "went on from tick" in e["text"] for e in client.events)
+    client.ask("run")
+    assert running.end() == 0

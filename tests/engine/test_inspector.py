@@ -1,0 +1,502 @@
+"""A run under a debugger: what nobody pays, stopping, stepping, breaks, time travel, and that nothing gets into a tick."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.wire import unpack_array
+from tests.engine.hub_clients import until
+from tests.engine.inspected import Client, History, Live, paused_toy, toy
+
+POSITION, DISTANCE, ENDED = "point.Point.position", "point.Distance.value", "point.Ended.rows"
+TICK = ["wander", "dawdle", "wander", "dawdle", "measure", "stray"]
+"""The systems of a tick in which no row ends."""
+
+
+# -- nobody there --------------------------------------------------------------------------------------
+
+
+def test_nobody_attached_costs_one_if_and_wakes_no_thread(folder: Path) -> None:
+    live = Live(toy(), folder)
+    hook, began = live.simulation.schedule.before_tick[0], time.perf_counter()
+    for _ in range(20_000):
+        hook()
+    assert (time.perf_counter() - began) / 20_000 < 2e-6  # 0.1 µs on an idle machine
+    live.simulation.run(50)
+    assert live.hub.wakes == 0
+    assert live.simulation.schedule.at_finish == live.simulation.schedule.after_tick == []
+    live.inspector.close()
+    assert live.simulation.schedule.before_tick == []
+
+
+def test_attaching_and_detaching_leaves_the_hooks_as_they_were(folder: Path) -> None:
+    with Live(toy(), folder) as live:
+        before = live.hooks()
+        client = live.client()
+        client.ask("break", when=f"{DISTANCE} > 99", at="before measure")
+        client.ask("pause")
+        client.ask("step", unit="system", count=3)
+        assert live.hooks() != before
+        client.ask("run")
+        client.close()
+        until(lambda: live.inspector.ring is None)
+        assert live.hooks() == before and not live.inspector.breaks.known
+
+
+# -- stopping ------------------------------------------------------------------------------------------
+
+
+def test_a_pause_is_answered_once_the_run_stands_and_the_state_says_so(folder: Path) -> None:
+    with Live(toy(), folder) as live:
+        client = live.client()
+        answer = client.ask("pause")
+        tick = live.world.clock.tick
+        time.sleep(0.1)
+        assert live.world.clock.tick == tick == answer["tick"]
+        assert client.state["mode"] == "paused" and client.state["why"] == "asked for" and client.next is None
+        assert client.state["history"][1] == tick and client.state["exact"] is True
+        assert client.ask("pause")["tick"] == tick
+        client.ask("run")
+        client.until(lambda: client.state["mode"] == "running" and client.state["tick"] > tick)
+        assert client.refused("step", unit="tick", count=1)[0] == "not_paused"
+
+
+def test_ticks_are_stepped_one_by_one_and_many_at_once(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        tick = live.world.clock.tick
+        assert client.ask("step", unit="tick", count=1)["tick"] == tick + 1
+        assert client.ask("step", unit="tick", count=7)["tick"] == tick + 8 == live.world.clock.tick
+        assert client.next is None and client.state["mode"] == "paused"
+
+
+def due(live: Live) -> list[str]:
+    """The systems of the next tick, if no row ends in it and it does not learn."""
+    return TICK + (["flush"] if (live.world.clock.tick + 1) % 5 == 0 else [])
+
+
+def still(live: Live, client: Client) -> None:
+    """Have no row end for a while."""
+    client.ask("set", address="toy.wander.step", value="0.0", reason="")
+    while live.world.clock.tick % 5 != 0:
+        client.ask("step", unit="tick", count=1)
+
+
+def test_systems_are_stepped_exactly_across_repetitions_and_the_ends_of_ticks(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        still(live, client)
+        ran: list[str] = []
+        live.simulation.schedule.after_entry.append(lambda entry: ran.append(entry.name))
+        seen = []
+        for count in range(1, 7):
+            client.ask("step", unit="system", count=1)
+            seen.append((client.next, client.state["substep"]))
+            assert len(ran) == count
+        assert ran == TICK
+        assert seen == [("dawdle", 0), ("wander", 1), ("dawdle", 1), ("measure", 0), ("stray", 0), (None, 0)]
+        client.ask("step", unit="system", count=8)  # a whole tick, and two of the next
+        assert ran == TICK * 2 + TICK[:2] and client.next == "wander" and client.state["substep"] == 1
+        client.ask("step", unit="tick", count=1)  # what is left of this one
+        assert ran == TICK * 3 and client.next is None
+        client.ask("step", unit="system", count=2)
+        client.ask("step", unit="tick", count=2)
+        assert ran == TICK * 5 + ["flush"][: len(ran) - len(TICK) * 5]
+
+
+def test_phases_are_stepped_one_repetition_at_a_time(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        still(live, client)
+        client.ask("step", unit="phase", count=1)
+        assert (client.next, client.state["substep"]) == ("wander", 1)
+        client.ask("step", unit="phase", count=1)
+        assert client.next == "measure"
+        client.ask("step", unit="system", count=1)
+        client.ask("step", unit="phase", count=1)  # the rest of SENSE
+        assert client.next is None
+        tick = live.world.clock.tick
+        client.ask("step", unit="phase", count=4)  # a tick has three
+        assert (client.next, client.state["substep"], live.world.clock.tick) == ("wander", 1, tick + 2)
+
+
+def test_run_to_a_system_goes_round_and_run_to_a_tick_ends_behind_it(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        still(live, client)
+        tick = live.world.clock.tick
+        wander = client.systems.index("wander")
+        places = []
+        for _ in range(3):
+            client.ask("run_to", system=wander, tick=None)
+            places.append((live.world.clock.tick, client.state["substep"]))
+        assert places == [(tick + 1, 0), (tick + 1, 1), (tick + 2, 0)]
+        assert client.ask("run_to", system=None, tick=tick + 9)["tick"] == tick + 9
+        assert client.next is None and client.state["why"] == "run_to"
+        code, text = client.refused("run_to", system=None, tick=tick)
+        assert code == "bad_message" and text == f"The run is at tick {tick + 9}; tick {tick} lies behind, seek it."
+
+
+def test_a_step_that_is_overtaken_by_run_is_answered_too(folder: Path) -> None:
+    with paused_toy(folder) as (_live, client):
+        number = client.send("run_to", system=client.systems.index("mark"), tick=None)  # never runs again
+        time.sleep(0.1)
+        client.ask("run")
+        assert client.answer(number)["code"] == "busy"
+
+
+def test_a_run_goes_on_when_its_debugger_has_gone_and_waits_if_told_to_stay(folder: Path) -> None:
+    with paused_toy(folder, patience=0.3) as (live, client):
+        tick = live.world.clock.tick
+        before = len(live.hooks()[0])
+        client.close()
+        until(lambda: live.world.clock.tick > tick)
+        until(lambda: len(live.hooks()[0]) < before)
+    with paused_toy(folder, patience=0.1, stay=True) as (live, client):
+        tick = live.world.clock.tick
+        client.close()
+        time.sleep(0.6)
+        assert live.world.clock.tick == tick
+        again = live.client(name="again")
+        again.ask("run")
+        again.until(lambda: live.world.clock.tick > tick)
+
+
+def test_a_run_that_is_asked_to_end_does_not_wait_for_its_debugger(folder: Path) -> None:
+    live = Live(toy(), folder)
+    live.inspector.stopping = live.over.is_set
+    live.thread.start()
+    client = live.client()
+    client.ask("pause")
+    live.over.set()
+    live.thread.join(2.0)
+    assert not live.thread.is_alive() and live.error is None
+    live.inspector.close()
+
+
+# -- breaks --------------------------------------------------------------------------------------------
+
+
+def test_a_break_between_systems_stops_there_and_names_row_label_column_and_writer(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        still(live, client)
+        client.ask("set", **client.set(POSITION, [5], [0.7], [1]))
+        client.ask("break", when=f"{POSITION} > 0.5", at="before stray")
+        client.ask("run")
+        event = client.told("break")
+        client.until(lambda: client.state["mode"] == "paused")
+        assert client.next == "stray"
+        assert (event["row"], event["column"], event["system"]) == (5, POSITION, "wander")
+        assert event["fields"]["label"] == "1" and event["fields"]["rows"] == [5] and event["fields"]["count"] == 1
+        assert event["text"] == (
+            f"break: {POSITION} > 0.5 hit at row 5, 1 of {POSITION}, written by wander; 1 of 8 rows"
+        )
+        assert client.state["why"] == event["text"]
+
+
+def test_a_break_behind_a_system_stops_before_the_next_one(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        still(live, client)
+        number = client.ask("break", when=f"any({DISTANCE} >= 0)", at="after measure")["break"]
+        client.ask("run")
+        client.until(lambda: client.state["mode"] == "paused")
+        assert client.next == "stray"
+        client.ask("unbreak", **{"break": number})
+        tick = live.world.clock.tick
+        client.ask("run")
+        client.until(lambda: live.world.clock.tick > tick + 3)
+
+
+def test_a_break_at_a_tick_sees_rows_that_ended_before_they_start_over(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        client.ask("break", when=f"{DISTANCE} > 1")
+        client.ask("run")
+        event = client.told("break")
+        client.until(lambda: client.state["mode"] == "paused")
+        assert client.next == "return_home"
+        row = event["row"]
+        assert live.column(DISTANCE)[row] > 1 and live.column(ENDED)[row]
+        client.ask("step", unit="tick", count=1)
+        assert live.column(DISTANCE)[row] == 0
+
+
+def test_breaks_look_at_chosen_rows_skip_hits_and_hit_once_a_tick(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        still(live, client)
+        tick = live.world.clock.tick
+        client.ask("set", **client.set(POSITION, [5], [0.7], [1]))
+        client.ask("break", when=f"{POSITION}[1] > 0.5", rows=[0, 1, 2])
+        client.ask("break", when=f"{POSITION}[1] > 0.5", rows=[4, 5], skip=3)
+        client.ask("run")
+        client.until(lambda: client.state["mode"] == "paused")
+        assert live.world.clock.tick == tick + 4
+
+
+def test_a_mark_is_told_but_does_not_stop(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        client.ask("break", when=f"rate({POSITION}[0]) != 0", action="mark")
+        client.ask("run")
+        tick = live.world.clock.tick
+        assert client.told("break")["column"] == POSITION
+        client.until(lambda: live.world.clock.tick > tick + 50)
+        assert client.state["mode"] == "running"
+        assert len([e for e in client.events if e["kind"] == "break"]) < 25  # not one for each tick
+
+
+def test_what_is_kept_is_a_recording_in_the_run_folder(folder: Path, tmp_path: Path) -> None:
+    with paused_toy(folder, folder=None) as (_live, client):
+        assert client.refused("break", when=f"{DISTANCE} > 1", action="keep")[0] == "unsupported"
+    with Live(toy(), folder) as live:
+        live.inspector.folder = tmp_path
+        client = live.client()
+        client.ask("break", when=f"{DISTANCE} > 1", action="keep")
+        until(lambda: [*tmp_path.glob("records/*_break.rec")])
+
+
+@pytest.mark.parametrize(
+    ("when", "more", "code"),
+    [
+        ("point.Point.positon > 1", {}, "bad_expression"),
+        ("point.Point.position >", {}, "bad_expression"),
+        (f"{POSITION} > 1", {"at": "before meassure"}, "bad_message"),
+        (f"{POSITION} > 1", {"at": "after 99"}, "bad_message"),
+    ],
+)
+def test_a_break_that_cannot_be_asked_is_refused(folder: Path, when: str, more: dict[str, str], code: str) -> None:
+    with paused_toy(folder) as (_live, client):
+        found, text = client.refused("break", when=when, **more)
+        assert found == code and text
+
+
+def test_a_value_that_is_not_finite_is_told_with_its_system_and_stops_where_a_break_asks_for_it(folder: Path) -> None:
+    simulation = toy()
+    wander = next(entry for entry in simulation.schedule.entries if entry.name == "wander")
+    call = wander.call
+
+    def poisoned() -> None:
+        call()
+        if simulation.world.clock.tick == 60:
+            simulation.world.columns()[POSITION][4, 1] = float("nan")
+
+    wander.call = poisoned
+    with Live(simulation, folder, pace=0.005) as live:
+        client = live.client()
+        client.ask("break", when=f"nonfinite({POSITION})")
+        client.until(lambda: client.state["mode"] == "paused" and client.state["tick"] == 60)
+        event = next(e for e in client.events if e["kind"] == "break")
+        assert (event["row"], event["system"], event["fields"]["label"]) == (4, "wander", "1")
+        client.ask("step", unit="tick", count=1)
+        bad = client.told("nonfinite")
+        assert (bad["row"], bad["column"], bad["fields"]["labels"]) == (4, POSITION, ["1"])
+        assert "wander" in bad["text"]
+
+
+def test_who_wrote_a_number_is_declared_and_once_seen_observed(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        number = client.ids[DISTANCE]
+        told = client.ask("provenance", column=number, label=None, row=0)
+        assert told["kind"] == "declared" and told["writer"] == "measure" and told["sources"] == ["Point"]
+        assert told["readers"] == ["stray"]
+        client.ask("step", unit="system", count=5)
+        told = client.ask("provenance", column=number, label=None, row=0)
+        assert (told["kind"], told["writer"], told["tick"]) == ("observed", "measure", live.world.clock.tick)
+
+
+# -- time ----------------------------------------------------------------------------------------------
+
+
+def test_seeking_shows_the_same_bytes_and_a_run_that_comes_back_goes_on_undisturbed(folder: Path) -> None:
+    plain, watched = toy(), toy()
+    history = History(watched)
+    with Live(watched, folder, history=(7, 1 << 26)) as live:
+        client = live.client()
+        client.until(lambda: live.world.clock.tick > 60)
+        client.ask("break", when=f"{DISTANCE} > 99", at="before measure")
+        client.ask("pause")
+        present = live.world.clock.tick
+        client.sub("values", POSITION, rows=[0, 3])
+        for tick in (present - 5, present - 20, present - 11):
+            client.data.clear()
+            answer = client.ask("seek", tick=tick)
+            assert answer == {"t": "ok", "id": answer["id"], "tick": tick, "exact": True}
+            assert client.state["mode"] == "viewing" and client.state["view"] == tick
+            assert client.state["history"][1] == present
+            for address, column in history.end[tick].items():
+                np.testing.assert_array_equal(live.column(address), column)
+            assert client.frames("values")[-1]["view"] == tick
+        assert client.refused("step", unit="tick", count=1)[0] == "not_paused"
+        assert client.refused("seek", tick=present + 1)[0] == "out_of_history"
+        assert client.ask("live")["tick"] == present and client.state["mode"] == "paused"
+        client.ask("step", unit="system", count=3)
+        assert client.refused("seek", tick=present - 5)[0] == "not_paused"
+        client.ask("step", unit="tick", count=1)
+        client.ask("seek", tick=present - 3)
+        client.ask("run")  # from the present
+        client.until(lambda: live.world.clock.tick > present + 20)
+        client.ask("pause")
+        plain.run(live.world.clock.tick + 1)
+        assert plain.world.snapshot() == live.world.snapshot()
+        assert client.state["intervened"] == 0
+
+
+def test_a_seek_during_a_step_stops_the_step(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        start = live.world.clock.tick
+        number = client.send("step", unit="tick", count=100_000)
+        client.until(lambda: live.world.clock.tick > start + 5)
+        client.ask("seek", tick=start)
+        assert live.world.clock.tick == start and client.answer(number)["t"] == "ok"
+        client.ask("live")
+
+
+def test_a_branch_goes_on_from_the_tick_in_view_and_traces_begin_again(folder: Path) -> None:
+    gone: list[int] = []
+    with paused_toy(folder, branched=gone.append) as (live, client):
+        client.sub("trace", DISTANCE, rows=[0])
+        client.sub("vitals", rows=[0])
+        client.ask("step", unit="tick", count=30)
+        tick = live.world.clock.tick
+        client.ask("seek", tick=tick - 9)
+        client.ask("branch")
+        assert gone == [tick - 9] and client.state["mode"] == "paused" and client.state["intervened"] == 1
+        client.data.clear()
+        client.ask("step", unit="tick", count=4)
+        client.drain()
+        at = [frame["ticks"] for frame in client.frames("trace")]
+        assert at[0][0] == tick - 8 and at[-1][1] == tick - 5
+        assert client.frames("vitals")[-1]["ticks"][1] <= tick - 5
+        assert client.refused("branch")[0] == "out_of_history"
+
+
+def test_a_mid_tick_edit_and_a_reset_are_seen_again_when_the_past_is_sought(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        still(live, client)
+        client.ask("step", unit="system", count=2)
+        client.ask("set", **client.set(POSITION, [2], [[0.25, 0.5]]))
+        client.ask("step", unit="tick", count=1)
+        edited, end = live.world.clock.tick, live.column(POSITION)
+        assert end[2].tolist() == [0.25, 0.5]
+        client.ask("reset", rows=[2])
+        client.ask("step", unit="tick", count=1)
+        assert live.column(POSITION)[2].tolist() == [0, 0]
+        client.ask("step", unit="tick", count=3)
+        client.ask("seek", tick=edited)
+        np.testing.assert_array_equal(live.column(POSITION), end)
+        client.ask("seek", tick=edited + 2)
+        assert live.column(POSITION)[2].tolist() == [0, 0]
+        client.ask("live")
+
+
+# -- clients -------------------------------------------------------------------------------------------
+
+
+def test_control_is_handed_over_and_an_observer_may_only_look(folder: Path) -> None:
+    with Live(toy(), folder) as live:
+        one = live.client(name="one")
+        two = live.client(name="two")
+        assert two.refused("pause")[0] == "not_controller"
+        two.sub("values", POSITION)
+        one.ask("pause")
+        one.ask("control", do="release")
+        two.ask("control", do="take")
+        assert one.refused("run")[0] == "not_controller"
+        two.ask("run")
+        two.until(lambda: two.state["controller"] == "two" and two.state["mode"] == "running")
+        assert one.refused("pause")[1].endswith("and two does; ask there to release it.")
+
+
+def test_a_mistake_inside_a_command_is_an_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Live(toy(), folder) as live:
+        client = live.client()
+
+        def broken(*_: object, **__: object) -> None:
+            raise ZeroDivisionError("nobody thought of this")
+
+        monkeypatch.setattr(type(live.inspector.editor), "set_constant", broken)
+        code, text = client.refused("set", address="toy.wander.step", value="1", reason="")
+        assert (code, text) == ("unsupported", "That failed: ZeroDivisionError: nobody thought of this")
+        monkeypatch.setattr(type(live.inspector.breaks), "ask", broken)
+        assert "ZeroDivisionError" in client.told("warning")["text"]
+        tick = live.world.clock.tick
+        client.until(lambda: live.world.clock.tick > tick + 5)
+
+
+def test_an_exception_in_a_system_is_told_before_the_run_ends(folder: Path) -> None:
+    simulation = toy()
+    entry = next(entry for entry in simulation.schedule.entries if entry.name == "measure")
+    live = Live(simulation, folder)
+    live.thread.start()
+    client = live.client()
+    client.ask("pause")
+
+    def fail() -> None:
+        raise ValueError("the floor is lava")
+
+    entry.call = fail
+    client.send("run")
+    event = client.told("exception")
+    assert event["text"] == "ValueError: the floor is lava" and event["system"] == "measure"
+    assert "floor is lava" in event["fields"]["traceback"]
+    live.thread.join(2.0)
+    assert isinstance(live.error, ValueError)
+    live.inspector.close()
+    assert client.told("ended")["text"] == "The run has ended."
+
+
+def test_a_reset_event_counts_reasons_and_tells_of_rows(folder: Path) -> None:
+    simulation = toy(rows=3)
+    history = History(simulation)
+    with Live(simulation, folder, pace=0.06) as live:
+        client = live.client()
+        event = client.until(lambda: next((e for e in client.events if e["kind"] == "reset"), None))
+        fields, seen = event["fields"], history.finish[event["tick"]]
+        rows = np.flatnonzero(seen[ENDED])
+        assert fields["rows"] == len(rows) == sum(fields["reasons"].values())
+        assert unpack_array(fields["row"]).tolist() == rows.tolist()
+        assert unpack_array(fields["reason"]).tolist() == seen["point.Ended.side"][rows].argmax(1).tolist()
+        steps = event["tick"] - history.end[event["tick"] - 1]["point.Walk.began"][rows]
+        assert unpack_array(fields["step"]).tolist() == steps.tolist()
+
+
+def test_recording_is_switched_on_and_off_and_ends_when_nobody_is_left(folder: Path, tmp_path: Path) -> None:
+    with Live(toy(), folder, folder=tmp_path) as live:
+        before = live.hooks()
+        client = live.client()
+        client.connection.send({"t": "select", "rows": [1, 5]})
+        client.ask("record", on=True, content="trace")
+        assert client.refused("record", on=True, content="trace")[0] == "busy"
+        time.sleep(0.1)
+        path = Path(client.ask("record", on=False, content="trace")["path"])
+        assert path.parent == tmp_path / "records" and path.is_file()
+        assert client.refused("record", on=False, content="trace")[0] == "bad_message"
+        client.ask("record", on=True, content="trace")
+        client.close()
+        until(lambda: live.hooks() == before)
+        assert [*tmp_path.glob("records/*_end.rec")]
+
+
+def test_random_commands_do_not_reach_the_tick(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    with Live(toy(), folder, pace=0.0, patience=0.2) as live:
+        client = live.client()
+        kinds = [
+            ("pause", {}), ("run", {}), ("live", {}), ("branch", {}), ("snapshot", {}), ("reset", {"rows": [1, 7]}),
+            ("step", {"unit": "system", "count": 2}), ("step", {"unit": "phase", "count": 3}),
+            ("step", {"unit": "tick", "count": 2}), ("run_to", {"system": 4, "tick": None}),
+            ("break", {"when": f"{DISTANCE} > 0.9", "at": "before stray"}), ("unbreak", {"break": 1}),
+            ("break", {"when": f"changed({ENDED})", "action": "pause"}),
+            ("set", {"address": "toy.stray.limit", "value": "0.8", "reason": ""}),
+            ("set", client.set(POSITION, [0, 3], [0.1])), ("set", client.set(ENDED, [0], [True])),
+            ("record", {"on": True, "content": ""}), ("provenance", {"column": 0, "label": None, "row": 1}),
+        ]  # fmt: skip
+        for _ in range(400):
+            kind, fields = kinds[rng.integers(len(kinds))]
+            if rng.random() < 0.15:
+                kind, fields = "seek", {"tick": max(0, live.world.clock.tick - int(rng.integers(0, 30)))}
+            number = client.send(kind, **fields)
+            if rng.random() < 0.3 and kind not in ("step", "run_to", "pause"):
+                client.answer(number)
+        for number in list(live.inspector.breaks.known):
+            client.send("unbreak", **{"break": number})
+        client.answer(client.send("run"))
+        client.until(lambda: client.state["mode"] == "running")
+        assert torch.isfinite(live.world.columns()[POSITION]).all()
