@@ -1,6 +1,6 @@
 """Makes the recording that `python -m engine.debugger --demo` opens, from a short training of the humanoid that ships as code.
 
-    python -m benchmarks.make_demo [--out engine/debugger/demo.rec] [--iterations 60]
+    python -m benchmarks.make_demo [--out engine/debugger/demo.rec] [--iterations 25]
 
 The robot has begun to learn to walk and still falls. What moves is kept of 8 rows at every tick, the rest of their columns at
 every tenth; the rewards of all rows at every fourth; the black box, what the learner reported, and what each system took.
@@ -27,7 +27,8 @@ from engine.trace import as_numpy
 from engine.wire import encode_frame, pack_array, unpack_array
 from scenes.motion_tracking import scene
 
-ROWS, WATCHED = 64, tuple(range(8))
+ROWS = 64
+WATCHED = range(0, ROWS, 8)
 SHOWN = 120  # ticks
 SELDOM, WHOLE = 10, 4  # ticks between samples of what is not plotted, and of all rows
 SAMPLES = 40  # of the black box
@@ -51,6 +52,7 @@ def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         for _ in range(length):
             if simulation.world.clock.tick == watched:
                 recorder.attach()
+                simulation.schedule.at_finish.append(lambda: messages.extend(endings(simulation)))
             before = [(entry.seconds, entry.calls) for entry in simulation.schedule.entries]
             start = time.perf_counter()
             simulation.run()
@@ -63,6 +65,16 @@ def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     for message in recorder.trace.messages():
         messages += thinned(message, names)
     return make_schema(simulation), [*messages, *recorder.black_box.messages()]
+
+
+def endings(simulation: Simulation) -> Iterator[dict[str, Any]]:
+    """An event for each episode that ends in this tick, of all rows."""
+    ends = simulation.ends["robot"]
+    assert ends.reason is not None
+    for row in np.flatnonzero(as_numpy(ends.ended)).tolist():
+        names = [label for label, on in zip(ends.labels, as_numpy(ends.reason)[row], strict=True) if on]
+        told = {"tick": simulation.world.clock.tick, "row": row, "text": ", ".join(names)}
+        yield {"t": "event", "kind": "reset", **told, "fields": {"reasons": names, "count": 1}}
 
 
 def watch(simulation: Simulation) -> Iterator[dict[str, Any]]:
@@ -103,7 +115,7 @@ def main(arguments: "list[str] | None" = None) -> int:
     """Make the file, and refuse one that is too large or knows the machine that it was made on."""
     parser = argparse.ArgumentParser("python -m benchmarks.make_demo")
     parser.add_argument("--out", type=Path, default=Path("engine/debugger/demo.rec"))
-    parser.add_argument("--iterations", type=int, default=60)
+    parser.add_argument("--iterations", type=int, default=25)
     given = parser.parse_args(arguments)
     schema, messages = make(given.iterations)
     writer = RecordingWriter.create(given.out, schema)

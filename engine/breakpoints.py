@@ -91,7 +91,9 @@ class Break:
     rows: "np.ndarray | None"
     skip: int
     action: str
+    owner: object = None
     tick: int = -2  # of the last hit: one hit a tick, where it is asked in each
+    told: float = 0.0  # when the last event went out
     kept: bool = False
 
 
@@ -121,8 +123,8 @@ class Breakpoints:
         """Whether one is asked between systems."""
         return any(each.place != "tick" for each in self.known.values())
 
-    def add(self, message: say.Break) -> Break:
-        """A new break; EditError or BreakError for what cannot be asked."""
+    def add(self, message: say.Break, owner: object = None) -> Break:
+        """A new break of a client; EditError or BreakError for what cannot be asked."""
         if len(self.known) >= BREAKS:
             raise EditError("over_budget", f"{BREAKS} breaks are the most; remove one first.")
         place, _, system = message.at.partition(" ")
@@ -134,7 +136,7 @@ class Breakpoints:
             )
         rows = None if message.rows is None else np.array(message.rows, np.int64)
         self._made += 1
-        made = Break(self._made, expression, place, number, rows, message.skip, message.action)
+        made = Break(self._made, expression, place, number, rows, message.skip, message.action, owner)
         self.known[made.number] = made
         return made
 
@@ -152,6 +154,10 @@ class Breakpoints:
         """Forget a break; EditError for one that is not there."""
         if self.known.pop(number, None) is None:
             raise EditError("bad_message", f"There is no break {number}.")
+
+    def leave(self, owner: object) -> None:
+        """A client has gone, and with it its breaks: nobody else knows of them."""
+        self.known = {number: each for number, each in self.known.items() if each.owner is not owner}
 
     def forget(self) -> None:
         """Time has jumped: what a value was in the tick before is not known."""
@@ -188,7 +194,8 @@ class Breakpoints:
         address, label = self._place(expression, row)
         writer = self.writers.name(key_of(self.simulation, address))
         where = f"row {row}" + (f", {label}" if label else "")
-        text = f"break: {expression.text} hit at {where} of {address}, written by {writer}; "
+        where += f" of {address}" if len(expression.columns) > 1 else ""
+        text = f"break: {expression.text} hit at {where}, written by {writer}; "
         text += f"{len(rows)} of {expression.rows} rows"
         fields = {"break": each.number, "rows": rows[:MOST_ROWS].tolist(), "count": len(rows), "label": label}
         return Hit(each, text, row, address, writer, fields)

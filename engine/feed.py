@@ -22,7 +22,8 @@ BUDGET = 0.005
 VITALS = 0.001
 """Share of a tick that the black box may cost; where it costs more, it is sampled in fewer ticks."""
 _SELDOM = 32  # ticks between samples of the black box, at most
-_EVENT_EVERY = 0.05  # s between events of resets, and between those of one break that goes on holding
+EVENT_EVERY = 0.05
+"""Seconds between events of resets, and between those of one break that goes on holding."""
 
 
 @attrs.define(eq=False)
@@ -45,7 +46,6 @@ class Feed:
     _learned: tuple[int, dict[str, float]] = attrs.field(default=(0, {}), init=False)
     _told: float = attrs.field(default=0.0, init=False)
     _spaced: float = attrs.field(default=0.0, init=False)
-    _marks: dict[int, float] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.endings = EpisodeEnds(self.simulation, self.table)
@@ -122,7 +122,7 @@ class Feed:
             self._take_vitals(self._black_box)
         self._each(lambda peer, plan: plan.at_finish(tick), lambda plan: plan.kind in ENDING)
         now = time.perf_counter()
-        told = self.endings.tell(tick, now - self._told >= _EVENT_EVERY)
+        told = self.endings.tell(tick, now - self._told >= EVENT_EVERY)
         if told is not None:
             self._told = now
             self.event("reset", told["text"], row=told["row"], fields=told["fields"], wake=False)
@@ -258,14 +258,6 @@ class Feed:
             },
             wake=more.get("wake", True),
         )
-
-    def may_mark(self, number: int) -> bool:
-        """Whether to tell of a break again: not in every tick of one that goes on holding."""
-        now = time.perf_counter()
-        if now - self._marks.get(number, 0.0) < _EVENT_EVERY:
-            return False
-        self._marks[number] = now
-        return True
 
 
 def _vitals(plan: Plan) -> dict[str, Any] | None:

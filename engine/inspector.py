@@ -18,7 +18,7 @@ import attrs
 from engine.breakpoints import Breakpoints, Hit, Writers
 from engine.edit import Editor
 from engine.errors import LockstepError
-from engine.feed import Feed
+from engine.feed import EVENT_EVERY, Feed
 from engine.hub import Hub
 from engine.inbox import Joined, Left
 from engine.journal import Journal
@@ -29,6 +29,7 @@ from engine.replay import Ring
 from engine.scene import Simulation
 from engine.schedule import Entry
 from engine.stepping import Stepper
+from engine.subscription import Plan
 
 STATE_EVERY = 0.5  # s
 SNAPSHOTS = 0.002
@@ -85,6 +86,11 @@ class Inspector:
         """The tick that runs, or behind which the run is; -1 where none has run."""
         clock = self.world.clock
         return clock.tick if clock.begun or self.inside else -1
+
+    @property
+    def clients(self) -> dict[Peer, dict[int, Plan]]:
+        """Who is attached, and their subscriptions by number."""
+        return self.feed.clients
 
     @property
     def viewing(self) -> bool:
@@ -170,6 +176,8 @@ class Inspector:
         self.schedule.at_finish.append(self._at_finish)
         self.schedule.after_tick.append(self._after_tick)
         self.finite = FiniteCheck(self.simulation, self.table)
+        with self._survived("The breaks"):
+            self._look_for_nonfinite()  # before the next tick spreads it
         if self.history[1] > 0:
             try:
                 self.ring = Ring(self.simulation, every=self.history[0], budget=self.history[1])
@@ -231,8 +239,9 @@ class Inspector:
 
     def _hit(self, hits: list[Hit]) -> None:
         for hit in hits:
-            each = hit.by
-            if each.action != "mark" or self.feed.may_mark(each.number):
+            each, now = hit.by, time.perf_counter()
+            if each.action == "pause" or now - each.told >= EVENT_EVERY:
+                each.told = now
                 self.feed.event("break", hit.text, row=hit.row, column=hit.column, system=hit.writer, fields=hit.fields)
             if each.action == "pause":
                 self.steps.stand(hit.text)
@@ -332,6 +341,7 @@ class Inspector:
                 self.publish()
             elif isinstance(message, Left):
                 self.feed.leave(peer)
+                self.breaks.leave(peer)
                 self.pending = [(p, number) for p, number in self.pending if p is not peer]
             elif peer in self.feed.clients:
                 obey(self, peer, message)

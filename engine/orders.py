@@ -121,7 +121,7 @@ def _need_live(run: "Inspector") -> None:
 def _break(run: "Inspector", peer: Peer, message: say.Break) -> Answer:
     if message.action == "keep" and run.recorder is None:
         _start_recorder(run, message.rows or run.feed.selected[peer])
-    return {"break": run.breaks.add(message).number}
+    return {"break": run.breaks.add(message, peer).number}
 
 
 def _unbreak(run: "Inspector", peer: Peer, message: say.Unbreak) -> Answer:

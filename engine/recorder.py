@@ -97,9 +97,10 @@ class BlackBox:
 
 
 class FiniteCheck:
-    """Looks for the first value of a traced state column that is neither a number nor meant to be: in the tick's order.
+    """Looks for the first value of a traced state column that is neither a number nor meant to be.
 
-    The sum of a column is finite where all of it is; only where it is not, each element is looked at.
+    Of several columns it takes one whose writers read none of the others: a cause before what it spoils. The sum of a
+    column is finite where all of it is; only where it is not, each element is looked at.
     """
 
     def __init__(self, simulation: Simulation, table: str) -> None:
@@ -110,21 +111,26 @@ class FiniteCheck:
             for address, column in traced_columns(simulation.world, table).items()
             if (owner := address.rpartition(".")[0]) in state and column.is_floating_point()
         ]
-        entries = simulation.schedule.entries
-        written = {key: place for place, entry in reversed(list(enumerate(entries))) for key in entry.writes}
-        self.columns.sort(key=lambda found: written.get((table, found[1]), -1))  # causes before what they spoil
 
     def find(self) -> dict[str, Any] | None:
         """An event that names row, label, column and the system that wrote it; None while all is finite."""
         sums = torch.stack([column.sum(dtype=torch.float32) for _, _, column in self.columns]) if self.columns else None
         if sums is None or bool(torch.isfinite(sums.sum())):
             return None
-        for (address, component, column), total in zip(self.columns, sums, strict=True):
-            if not bool(torch.isfinite(total)):
-                bad = (~torch.isfinite(column)).nonzero()
-                if len(bad):
-                    return self._event(address, component, column, bad[0].tolist())
-        return None
+        bad = [
+            found
+            for found, total in zip(self.columns, sums, strict=True)
+            if not bool(torch.isfinite(total)) and not bool(torch.isfinite(found[2]).all())
+        ]
+        if not bad:
+            return None
+        address, component, column = next((found for found in bad if not self._spoiled(found[1], bad)), bad[0])
+        return self._event(address, component, column, (~torch.isfinite(column)).nonzero()[0].tolist())
+
+    def _spoiled(self, component: type, bad: list[tuple[str, type, Tensor]]) -> bool:
+        others = {(self.table, other) for _, other, _ in bad if other is not component}
+        key, entries = (self.table, component), self.simulation.schedule.entries
+        return any(others & {*entry.reads} for entry in entries if key in entry.writes)
 
     def _event(self, address: str, component: type, column: Tensor, where: list[int]) -> dict[str, Any]:
         world, (row, *places) = self.simulation.world, where

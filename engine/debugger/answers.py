@@ -54,7 +54,8 @@ class Answers(QObject):
     def happened(self, event: dict[str, Any]) -> None:
         """One event; what is wrong is said at once."""
         if event["kind"] in _LOUD:
-            self.window.say(f"{event['kind']}: {event['text']}", _LOUD[event["kind"]])
+            text, kind = event["text"], event["kind"]
+            self.window.say(text if text.startswith(kind) else f"{kind}: {text}", _LOUD[kind])
 
 
 def say_command(command: dict[str, Any], answer: dict[str, Any], store: Store) -> str:

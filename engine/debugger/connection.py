@@ -1,6 +1,7 @@
 """A client's end of a debugger connection: finding the socket, the handshake, frames in and out. No Qt."""
 
 import contextlib
+import getpass
 import hmac
 import os
 import select
@@ -239,7 +240,7 @@ def other_version(theirs: Any) -> str:
 def user_name() -> str:
     """How a client calls itself, for the list of who is attached."""
     try:
-        login = os.getlogin()
-    except OSError:
+        login = getpass.getuser()
+    except (OSError, KeyError):  # neither the environment nor the system has a name
         login = str(os.getuid())
     return f"{login}@{socket.gethostname()}"

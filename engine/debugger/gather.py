@@ -309,8 +309,8 @@ def _bad(found: Evidence) -> list[Bad]:
         if event.get("kind") == "nonfinite":
             fields = event.get("fields") or {}
             column, system = event.get("column"), event.get("system")
-            writers: tuple[str, ...] = (named.get(system, str(system)),) if system is not None else ()
-            writers = tuple(map(_system_name, fields.get("writers", ()))) or tuple(map(_system_name, writers))
+            told = fields.get("writers") or ([named.get(system, str(system))] if system is not None else [])
+            writers = tuple(map(_system_name, told))
             labels = ", ".join(map(str, fields.get("labels", ())))
             address = str(by_id.get(column, column)) if column is not None else ""
             listed.append(Bad(address, labels, event.get("row"), int(event.get("tick", 0)), writers))

@@ -13,6 +13,7 @@ from engine.debugger.theme import AMBER, BLUE, FILL, TEXT, brush, pen
 
 WORST = 10
 BINS = 40
+LABEL = 42  # px between numbers on the axis, at least
 RANGE_EVERY = 0.5  # s between changes of the range
 
 
@@ -76,6 +77,24 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
             space = 0.04 * (self._edges[1] - self._edges[0])
             x = (self._edges[0] - space, self._edges[1] + space)
             self.setRange(xRange=x, yRange=(0.0, 1.05 * self._highest), padding=0, disableAutoRange=False)
+            self._label(*x)
+
+    def _label(self, low: float, high: float) -> None:
+        """Round numbers below, as many as have room."""
+        most = max(1, int(self.width() // LABEL))
+        exact = (high - low) / (most + 1)
+        power = 10.0 ** np.floor(np.log10(exact))
+        step = power * next((nice for nice in (1, 2, 5) if nice * power >= exact), 10)
+        ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+        half = 0.5 * LABEL / max(1, self.width()) * (high - low)  # a label at the rim would be cut
+        inside = [float(tick) for tick in ticks if low + half <= tick <= high - half]
+        self.getPlotItem().getAxis("bottom").setTicks([[(tick, f"{tick:.6g}") for tick in inside]])
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """More room, more numbers."""
+        super().resizeEvent(event)
+        if getattr(self, "_edges", None) is not None:
+            self._label(*self.getPlotItem().getViewBox().viewRange()[0])
 
     def forget(self) -> None:
         """Another number is shown from now on."""
@@ -111,7 +130,7 @@ def worst_list() -> QTableWidget:
     made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     made.setShowGrid(False)
     made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    made.setFixedWidth(112)
+    made.setFixedWidth(124)
     made.hide()  # until there is room
     for line in range(WORST):
         for place in range(2):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import QObject, QTimer, Signal
 
+from engine.debugger.gather import gatherer
 from engine.debugger.offline import OFFLINE
 from engine.debugger.panel import Sub
 from engine.debugger.recorded import Recorded
@@ -45,7 +46,11 @@ class Playback(QObject):
             self.store.selected = recorded.rows[0]
         for event in recorded.events():
             self.store.feed(event)
+        tick = None
         for message in recorded.whole:
+            if message["sub"] == "column" and message["ticks"] != tick:
+                tick = message["ticks"]
+                gatherer(self.store).collect(self.store)  # of frames that come at once only the last would be noticed
             self.store.feed({**message, "kind": message["sub"], "sub": _WHOLE})
         self._tell_state(None)
         self.status.emit("recording", recorded.lost)

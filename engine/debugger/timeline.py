@@ -13,6 +13,8 @@ from engine.debugger.panel import Control, Panel
 from engine.debugger.store import Store
 
 _BETWEEN = 0.1  # seconds between two seeks while dragging
+_SETTLED = 0.6  # seconds in which the run's word about what is viewed is older than ours
+_PATIENCE = 30.0  # seconds after which a seek that was not answered is forgotten
 MARKS = {
     "nonfinite": (theme.RED, "NaN"),
     "exception": (theme.RED, "exception"),
@@ -43,6 +45,7 @@ class Timeline(Panel):
         self._wanted: int | None = None
         self.sought = -1e9
         """When something was last asked for, by time.monotonic."""
+        self._unanswered = False
         self._later = QTimer(self, singleShot=True)
         self._later.timeout.connect(self._send)
         self._seen: tuple[Any, ...] = ()
@@ -81,8 +84,11 @@ class Timeline(Panel):
         if span is None:
             return
         self._wanted = self.store.cursor = max(span[0], min(span[1], tick))
-        left = _BETWEEN - (time.monotonic() - self.sought)
-        if left <= 0.0:
+        since = time.monotonic() - self.sought
+        left = _BETWEEN - since
+        if self._unanswered and since < _PATIENCE:
+            pass  # a run may take seconds to get there; it is told the latest wish as soon as it has answered
+        elif left <= 0.0:
             self._send()
         elif not self._later.isActive():
             self._later.start(int(left * 1e3) + 1)
@@ -112,8 +118,18 @@ class Timeline(Panel):
     def _send(self) -> None:
         if self._wanted is not None:
             self.sought = time.monotonic()
-            wanted, self._wanted = self._wanted, None
-            self.control.send({"t": "seek", "tick": wanted})
+            wanted, self._wanted, self._unanswered = self._wanted, None, True
+            self.control.send({"t": "seek", "tick": wanted}, self._answered)
+
+    def _answered(self, answer: dict[str, Any]) -> None:
+        self._unanswered = False
+        self._send()
+
+    @property
+    def seeking(self) -> bool:
+        """Whether what the run says about the tick in view is older than what was asked of it."""
+        since = time.monotonic() - self.sought
+        return since < _SETTLED or (self._unanswered and since < _PATIENCE)
 
 
 class Bar(QWidget):

@@ -124,7 +124,7 @@ def _of_term(
             return Finding("note", text + ": the clip stands still, or else it is stale", "Observation", 0.9, *at)
         text += _while_clip_moves(evidence, term) if whole else ""
         alarming = whole and (wanted or channels.pairs >= FEWEST_PAIRS)
-        return Finding("wrong" if alarming else "attention", text, "Observation", 0.9, *at)
+        return Finding("wrong" if alarming else "attention", text, "Observation", 0.91, *at)
     if sign == AT_REST:
         text = f"{some} never {_verb(wrong, 'changes', 'change')}: the clip asks nothing else there"
         return Finding("note", text, "Observation", 0.3, *at)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,21 +35,25 @@ def nonfinite(evidence: Evidence) -> list[Finding]:
     writers = cause.writers or _writers(cause.address, known)
     by = f", written by {'one of ' if len(writers) > 1 else ''}{listed(writers)}" if writers else ""
     where = f" in row {cause.row}" if cause.row is not None else ""
-    text = f"{what} is not finite{where} since tick {cause.tick}{by}{_edited(evidence, cause, column)}"
+    text = f"{what} is not finite{where} since tick {cause.tick}{by}{_edited(evidence, cause, column, writers)}"
     others = [b.address for b in evidence.bad if b.address != cause.address]
     if others:
         text += f"; then {listed([o.partition('.')[2] for o in others], 2)}"
     return [Finding("wrong", text, "World", 1.0, column.id if column else None, label)]
 
 
-def _edited(evidence: Evidence, bad: Bad, column: Column | None) -> str:
-    """Whether somebody changed the column by hand shortly before."""
+def _edited(evidence: Evidence, bad: Bad, column: Column | None, writers: Sequence[str]) -> str:
+    """Whether somebody changed the column by hand shortly before, or a constant of a system that writes it."""
     names = (bad.address, column.id if column else None)
     for event in reversed(evidence.events):
-        if event.get("kind") == "edit" and 0 <= bad.tick - int(event.get("tick", 0)) <= SHORTLY:
-            fields = event.get("fields") or {}
-            if event.get("column") in names or fields.get("address") == bad.address:
-                return f", after an edit of it at tick {event['tick']}"
+        fields, tick = event.get("fields") or {}, int(event.get("tick", 0))
+        if event.get("kind") != "edit" or tick > bad.tick:
+            continue
+        address = str(fields.get("address", ""))
+        if bad.tick - tick <= SHORTLY and (event.get("column") in names or address == bad.address):
+            return f", after an edit of it at tick {tick}"
+        if address in evidence.declared.constants and address.split(".")[1] in writers:
+            return f", after {address} was set to {fields.get('new')} at tick {tick}"
     return ""
 
 

@@ -56,7 +56,6 @@ PANELS: tuple[type[Panel], ...] = (
 )
 _TOOLBAR = 8.0  # refreshes per second
 _SETTLE = 30  # ms in which changes of what is wanted are gathered
-_SEEKING = 0.6  # seconds in which the run's word about what is viewed is older than ours
 _SHOWN = 8000  # ms that a sentence stays in the status line
 _SIZE = (1600, 950)
 
@@ -243,7 +242,7 @@ class Window(QMainWindow):
 
     def _seeking(self) -> bool:
         panel = self.time.panel
-        return isinstance(panel, Timeline) and time.monotonic() - panel.sought < _SEEKING
+        return isinstance(panel, Timeline) and panel.seeking
 
     def _schema_changed(self) -> None:
         for host in self.hosts.values():

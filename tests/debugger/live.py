@@ -1,7 +1,6 @@
 """A real training with a debugger on its socket, in one thread but for the sockets' own: what a window would receive."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import feed, inspector
 from engine.debugger.connection import Address
 from engine.debugger.evidence import Evidence
 from engine.debugger.finding import Finding
@@ -57,12 +57,9 @@ class Clock:
 def steady(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Rates of data count in ticks of DT, and no rate is lowered because the machine is slow."""
     clock = Clock()
-    for name in ("engine.inspector", "engine.feed"):
-        module = sys.modules.get(name)
-        if module is not None and hasattr(module, "BUDGET"):
-            monkeypatch.setattr(module, "BUDGET", math.inf)
-        if module is not None and hasattr(module, "time"):
-            monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(inspector, "time", clock)
+    monkeypatch.setattr(feed, "time", clock)
+    monkeypatch.setattr(feed, "BUDGET", math.inf)
     return clock
 
 

@@ -479,3 +479,37 @@ def test_all_nan_is_named_and_breaks_no_rule():
     assert "is not finite" in found[0].text
     assert not [f.text for f in found if "the rule failed" in f.text]
     assert why_robot.observation(gathered(run))
+
+
+# -- edits ---------------------------------------------------------------------------------------------
+
+
+def edited(tick: int, new: str) -> dict[str, object]:
+    fields = {"address": "tracking.reward.body_position.std", "old": "0.3", "new": new, "reason": ""}
+    return {"t": "event", "kind": "edit", "tick": tick, "text": "somebody: set", "fields": fields}
+
+
+def test_an_edited_constant_counts_from_its_tick_and_an_edit_at_an_earlier_one_undoes_it():
+    run, store, gatherer = Planted(ticks=100), Store(), Gatherer()
+    store.feed(schema(run.rows))
+    run.feed(store, gatherer.collect)
+    assert len(gatherer.terms()[0]) == 2 * run.rows  # a frame every 50 ticks
+    store.feed(edited(60, "0.01"))
+    store.feed(edited(70, "0.02"))
+    gatherer.collect(store)
+    assert gatherer.declared.terms[0].sigma == 0.02
+    assert not gatherer.terms()  # what was earned before, σ being 0.3, says nothing about 0.02
+    branch = {"t": "event", "kind": "edit", "tick": 65, "text": "somebody: branch tick 65", "fields": {}}
+    store.feed(branch)
+    gatherer.collect(store)
+    assert gatherer.declared.terms[0].sigma == 0.01
+    store.feed({**branch, "tick": 10})
+    gatherer.collect(store)
+    assert gatherer.declared.terms[0].sigma == 0.3
+
+
+def test_an_event_of_the_hub_which_knows_no_tick_is_no_bad_frame():
+    store = Store()
+    store.feed({"t": "event", "kind": "control", "tick": None, "row": None, "text": "ann holds control", "fields": {}})
+    assert store.bad == 0
+    assert store.events[-1]["tick"] == -1

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
 from engine.messages import Known
@@ -27,7 +27,7 @@ VALID: list[dict[str, Any]] = [
     {"t": "step", "id": 3, "unit": "system", "count": 2},
     {"t": "run_to", "id": 4, "system": 2, "tick": None},
     {"t": "run_to", "id": 5, "system": None, "tick": 100},
-    {"t": "set", "id": 6, "column": 0, "rows": [0, 9], "labels": [2], "values": pack_array(np.float32([1, 2])),
+    {"t": "set", "id": 6, "column": 0, "rows": [0, 9], "labels": [2], "values": pack_array(np.array([1, 2], np.float32)),
      "force": False, "reason": "because"},
     {"t": "set", "id": 7, "address": "tracking.reward.std", "value": "0.2", "reason": ""},
     {"t": "break", "id": 8, "at": "before reward", "when": "nonfinite(a.B.c)", "rows": None, "skip": 0, "action": "pause"},

@@ -34,6 +34,8 @@ class Client:
         self.data: list[dict[str, Any]] = []
         self.answers: dict[int, dict[str, Any]] = {}
         self.rates: list[dict[str, Any]] = []
+        self.bye: dict[str, Any] | None = None
+        self.pong = -1
         self.last = 0
 
     def read(self, seconds: float) -> bool:
@@ -52,6 +54,10 @@ class Client:
                 self.answers[message["id"]] = message
             case "sub_ok" | "sub_no":
                 self.rates.append(message)
+            case "bye":
+                self.bye = message
+            case "pong":
+                self.pong = message["n"]
         return True
 
     def until(self, holds: Callable[[], Any], seconds: float = SECONDS) -> Any:
@@ -74,7 +80,8 @@ class Client:
         return self.last
 
     def answer(self, number: int) -> dict[str, Any]:
-        return self.until(lambda: self.answers.get(number))
+        found: dict[str, Any] = self.until(lambda: self.answers.get(number))
+        return found
 
     def ask(self, kind: str, /, **fields: Any) -> dict[str, Any]:
         """Send a command that succeeds; its answer, once the state that goes with it has come."""
@@ -94,7 +101,8 @@ class Client:
         """Subscribe; what is answered. An address may be (address, labels)."""
         columns = [[self.ids[a], None] if isinstance(a, str) else [self.ids[a[0]], a[1]] for a in addresses]
         number = self.send("sub", kind=kind, columns=columns, rows=rows, hz=hz)
-        return self.until(lambda: next((r for r in self.rates if r["id"] == number), None))
+        rate: dict[str, Any] = self.until(lambda: next((r for r in self.rates if r["id"] == number), None))
+        return rate
 
     def frames(self, kind: str) -> list[dict[str, Any]]:
         return [message for message in self.data if message["kind"] == kind]
@@ -114,7 +122,7 @@ class Client:
 
     def told(self, kind: str) -> dict[str, Any]:
         """The next event of a kind that comes; earlier ones are forgotten."""
-        found = self.until(lambda: next((e for e in self.events if e["kind"] == kind), None))
+        found: dict[str, Any] = self.until(lambda: next((e for e in self.events if e["kind"] == kind), None))
         self.events = []
         return found
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.debugger_fuzz import MOST_GROWTH, fuzz
 from engine.wire import unpack_array
 from tests.engine.hub_clients import until
 from tests.engine.inspected import Client, History, Live, paused_toy, toy
@@ -187,9 +188,7 @@ def test_a_break_between_systems_stops_there_and_names_row_label_column_and_writ
         assert client.next == "stray"
         assert (event["row"], event["column"], event["system"]) == (5, POSITION, "wander")
         assert event["fields"]["label"] == "1" and event["fields"]["rows"] == [5] and event["fields"]["count"] == 1
-        assert event["text"] == (
-            f"break: {POSITION} > 0.5 hit at row 5, 1 of {POSITION}, written by wander; 1 of 8 rows"
-        )
+        assert event["text"] == (f"break: {POSITION} > 0.5 hit at row 5, 1, written by wander; 1 of 8 rows")
         assert client.state["why"] == event["text"]
 
 
@@ -500,3 +499,9 @@ def test_random_commands_do_not_reach_the_tick(folder: Path) -> None:
         client.answer(client.send("run"))
         client.until(lambda: client.state["mode"] == "running")
         assert torch.isfinite(live.world.columns()[POSITION]).all()
+
+
+def test_frames_of_all_kinds_do_not_harm_a_run_that_trains() -> None:
+    """A tenth of what benchmarks/debugger_fuzz.py does."""
+    outcome = fuzz(3_000, seed=1)
+    assert outcome.growth < MOST_GROWTH and outcome.ticks > 0

@@ -12,18 +12,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from engine import SceneError, Simulation, build
+from engine import Bundle, Scene, SceneError, Simulation, Write, build, column, component, system, table
 from engine.failures import FailureLog, cut_lines, logged_failures, spoken
-from engine.recorder import Recorder, parse_rows
+from engine.recorder import FiniteCheck, Recorder, parse_rows
 from engine.recording import END, TERMINAL, TORN, Recording, RecordingWriter
 from engine.run import main
 from engine.run_folder import RunFolder
 from engine.trace import LARGEST, row_digest, traced_addresses, traced_columns
 from engine.watch import Watch
-from tests.engine.toy_scene import Ended, Point, Walk, scene
+from tests.engine.toy_scene import TICK, Ended, Point, Walk, scene
 
 TOY = str(Path(__file__).with_name("toy_scene.py"))
+
+
+@component
+class Cause:
+    """Goes wrong first."""
+
+    value: Tensor = column()
+
+
+@component
+class Effect:
+    """Goes wrong with it."""
+
+    value: Tensor = column()
 
 
 @pytest.fixture(autouse=True)
@@ -190,6 +205,22 @@ def test_a_value_that_is_not_finite_is_named_with_row_column_and_writers() -> No
     assert event["fields"]["labels"] == ["1"]
     trace = recording.trace(2)
     assert np.isnan(trace.columns["point.Point.position"][-1][1]) and trace.moment[-1] == TORN
+
+
+def test_of_several_columns_the_one_that_reads_none_of_the_others_is_named() -> None:
+    def spoil(cause: Cause, effect: Write[Effect]) -> None:
+        effect.value.copy_(cause.value)
+
+    def keep(cause: Write[Cause]) -> None:
+        cause.value.mul_(1.0)
+
+    parts = Bundle("parts", components=[Effect, Cause], systems={"STEP": [system(spoil), system(keep)]})
+    simulation = build(Scene([table("point", rows=4)], [parts], TICK))
+    simulation.world.component(Cause, "point").value[3] = float("nan")
+    simulation.run(1)
+    found = FiniteCheck(simulation, "point").find()
+    assert found is not None
+    assert (found["column"], found["row"]) == ("point.Cause.value", 3)
 
 
 def test_infinite_sums_of_finite_values_are_no_finding() -> None:

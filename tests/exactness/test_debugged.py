@@ -25,7 +25,7 @@ def folder() -> Iterator[Path]:
 
 
 def test_a_fall_is_shown_with_its_pose_torques_and_rewards_and_told_with_clip_and_time(folder: Path) -> None:
-    simulation = tracking()
+    simulation = tracking(control="P")
     history = History(simulation)
     with Live(simulation, folder, pace=0.03) as live:
         client = live.client()
@@ -76,7 +76,7 @@ def test_mujoco_goes_on_from_an_edit(folder: Path) -> None:
 
 
 def test_a_training_that_was_looked_at_in_every_way_reaches_the_same_bytes(folder: Path) -> None:
-    plain, watched = tracking(), tracking()
+    plain, watched = tracking(control="P"), tracking(control="P")
     with Live(watched, folder, history=(5, 1 << 28)) as live:
         client = live.client()
         client.sub("values", ROOT, TORQUE)
