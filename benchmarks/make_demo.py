@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ OFTEN = (
 """What is kept at every tick: what Body draws and Plots begin with."""
 
 
+def _extend(messages: list[dict[str, Any]], simulation: Simulation) -> None:
+    messages.extend(endings(simulation))
+
+
 def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Train, watch the last SHOWN ticks; schema and messages."""
     simulation = build(scene(robot="humanoid", clip="walk", num_envs=ROWS, hidden=(64, 64), physics_threads=1), seed=1)
@@ -52,7 +57,7 @@ def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         for _ in range(length):
             if simulation.world.clock.tick == watched:
                 recorder.attach()
-                simulation.schedule.at_finish.append(lambda: messages.extend(endings(simulation)))
+                simulation.schedule.at_finish.append(partial(_extend, messages, simulation))
             before = [(entry.seconds, entry.calls) for entry in simulation.schedule.entries]
             start = time.perf_counter()
             simulation.run()
