@@ -80,7 +80,7 @@ def test_a_run_that_was_paused_sought_and_brought_back_leaves_the_same_files() -
     client.until(lambda: client.state.get("tick", 0) >= 30)
     client.ask("break", when=f"{POSITION} > 99", at="before measure")
     client.ask("pause")
-    tick = client.state["tick"]
+    tick = client.state.get("tick")
     client.ask("seek", tick=tick - 7)
     client.ask("seek", tick=tick - 13)
     client.ask("live")
@@ -99,7 +99,7 @@ def test_going_on_from_the_past_cuts_the_files_back_and_the_run_ends_as_if_it_ha
     client = running.client
     client.until(lambda: client.state.get("tick", 0) >= 60)
     client.ask("pause")
-    tick = client.state["tick"]
+    tick = client.state.get("tick")
     oldest = client.state["history"][0]
     back = max(oldest, tick - 33)
     client.ask("seek", tick=back)
@@ -129,8 +129,8 @@ def test_an_intervention_marks_the_metrics_also_of_a_run_that_is_resumed() -> No
     client.ask("set", address="toy.wander.step", value="0.05", reason="calm down")
     assert client.ask("snapshot")["name"].startswith("iteration_")
     client.ask("run")
-    tick = client.state["tick"]
-    client.until(lambda: client.state["tick"] > tick + 10 or client.read(0.2))
+    tick = client.state.get("tick")
+    client.until(lambda: client.state.get("tick") > tick + 10 or client.read(0.2))
     _training().stop.requested = True
     assert running.end() == 130
     done = rows("run", "metrics.jsonl")

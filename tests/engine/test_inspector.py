@@ -57,11 +57,11 @@ def test_a_pause_is_answered_once_the_run_stands_and_the_state_says_so(folder: P
         tick = live.world.clock.tick
         time.sleep(0.1)
         assert live.world.clock.tick == tick == answer["tick"]
-        assert client.state["mode"] == "paused" and client.state["why"] == "asked for" and client.next is None
+        assert client.state.get("mode") == "paused" and client.state["why"] == "asked for" and client.next is None
         assert client.state["history"][1] == tick and client.state["exact"] is True
         assert client.ask("pause")["tick"] == tick
         client.ask("run")
-        client.until(lambda: client.state["mode"] == "running" and client.state["tick"] > tick)
+        client.until(lambda: client.state.get("mode") == "running" and client.state.get("tick") > tick)
         assert client.refused("step", unit="tick", count=1)[0] == "not_paused"
 
 
@@ -70,7 +70,7 @@ def test_ticks_are_stepped_one_by_one_and_many_at_once(folder: Path) -> None:
         tick = live.world.clock.tick
         assert client.ask("step", unit="tick", count=1)["tick"] == tick + 1
         assert client.ask("step", unit="tick", count=7)["tick"] == tick + 8 == live.world.clock.tick
-        assert client.next is None and client.state["mode"] == "paused"
+        assert client.next is None and client.state.get("mode") == "paused"
 
 
 def due(live: Live) -> list[str]:
@@ -184,7 +184,7 @@ def test_a_break_between_systems_stops_there_and_names_row_label_column_and_writ
         client.ask("break", when=f"{POSITION} > 0.5", at="before stray")
         client.ask("run")
         event = client.told("break")
-        client.until(lambda: client.state["mode"] == "paused")
+        client.until(lambda: client.state.get("mode") == "paused")
         assert client.next == "stray"
         assert (event["row"], event["column"], event["system"]) == (5, POSITION, "wander")
         assert event["fields"]["label"] == "1" and event["fields"]["rows"] == [5] and event["fields"]["count"] == 1
@@ -197,7 +197,7 @@ def test_a_break_behind_a_system_stops_before_the_next_one(folder: Path) -> None
         still(live, client)
         number = client.ask("break", when=f"any({DISTANCE} >= 0)", at="after measure")["break"]
         client.ask("run")
-        client.until(lambda: client.state["mode"] == "paused")
+        client.until(lambda: client.state.get("mode") == "paused")
         assert client.next == "stray"
         client.ask("unbreak", **{"break": number})
         tick = live.world.clock.tick
@@ -210,7 +210,7 @@ def test_a_break_at_a_tick_sees_rows_that_ended_before_they_start_over(folder: P
         client.ask("break", when=f"{DISTANCE} > 1")
         client.ask("run")
         event = client.told("break")
-        client.until(lambda: client.state["mode"] == "paused")
+        client.until(lambda: client.state.get("mode") == "paused")
         assert client.next == "return_home"
         row = event["row"]
         assert live.column(DISTANCE)[row] > 1 and live.column(ENDED)[row]
@@ -226,7 +226,7 @@ def test_breaks_look_at_chosen_rows_skip_hits_and_hit_once_a_tick(folder: Path) 
         client.ask("break", when=f"{POSITION}[1] > 0.5", rows=[0, 1, 2])
         client.ask("break", when=f"{POSITION}[1] > 0.5", rows=[4, 5], skip=3)
         client.ask("run")
-        client.until(lambda: client.state["mode"] == "paused")
+        client.until(lambda: client.state.get("mode") == "paused")
         assert live.world.clock.tick == tick + 4
 
 
@@ -237,7 +237,7 @@ def test_a_mark_is_told_but_does_not_stop(folder: Path) -> None:
         tick = live.world.clock.tick
         assert client.told("break")["column"] == POSITION
         client.until(lambda: live.world.clock.tick > tick + 50)
-        assert client.state["mode"] == "running"
+        assert client.state.get("mode") == "running"
         assert len([e for e in client.events if e["kind"] == "break"]) < 25  # not one for each tick
 
 
@@ -280,7 +280,7 @@ def test_a_value_that_is_not_finite_is_told_with_its_system_and_stops_where_a_br
     with Live(simulation, folder, pace=0.005) as live:
         client = live.client()
         client.ask("break", when=f"nonfinite({POSITION})")
-        client.until(lambda: client.state["mode"] == "paused" and client.state["tick"] == 60)
+        client.until(lambda: client.state.get("mode") == "paused" and client.state.get("tick") == 60)
         event = next(e for e in client.events if e["kind"] == "break")
         assert (event["row"], event["system"], event["fields"]["label"]) == (4, "wander", "1")
         client.ask("step", unit="tick", count=1)
@@ -317,14 +317,14 @@ def test_seeking_shows_the_same_bytes_and_a_run_that_comes_back_goes_on_undistur
             client.data.clear()
             answer = client.ask("seek", tick=tick)
             assert answer == {"t": "ok", "id": answer["id"], "tick": tick, "exact": True}
-            assert client.state["mode"] == "viewing" and client.state["view"] == tick
+            assert client.state.get("mode") == "viewing" and client.state["view"] == tick
             assert client.state["history"][1] == present
             for address, column in history.end[tick].items():
                 np.testing.assert_array_equal(live.column(address), column)
             assert client.frames("values")[-1]["view"] == tick
         assert client.refused("step", unit="tick", count=1)[0] == "not_paused"
         assert client.refused("seek", tick=present + 1)[0] == "out_of_history"
-        assert client.ask("live")["tick"] == present and client.state["mode"] == "paused"
+        assert client.ask("live")["tick"] == present and client.state.get("mode") == "paused"
         client.ask("step", unit="system", count=3)
         assert client.refused("seek", tick=present - 5)[0] == "not_paused"
         client.ask("step", unit="tick", count=1)
@@ -356,7 +356,7 @@ def test_a_branch_goes_on_from_the_tick_in_view_and_traces_begin_again(folder: P
         tick = live.world.clock.tick
         client.ask("seek", tick=tick - 9)
         client.ask("branch")
-        assert gone == [tick - 9] and client.state["mode"] == "paused" and client.state["intervened"] == 1
+        assert gone == [tick - 9] and client.state.get("mode") == "paused" and client.state["intervened"] == 1
         client.data.clear()
         client.ask("step", unit="tick", count=4)
         client.drain()
@@ -497,7 +497,7 @@ def test_random_commands_do_not_reach_the_tick(folder: Path) -> None:
         for number in list(live.inspector.breaks.known):
             client.send("unbreak", **{"break": number})
         client.answer(client.send("run"))
-        client.until(lambda: client.state["mode"] == "running")
+        client.until(lambda: client.state.get("mode") == "running")
         assert torch.isfinite(live.world.columns()[POSITION]).all()
 
 
