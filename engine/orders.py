@@ -148,7 +148,10 @@ def _seek(run: "Inspector", peer: Peer, message: say.Seek) -> Answer:
 
 
 def _live(run: "Inspector", peer: Peer, message: say.Live) -> Answer:
+    viewing = run.viewing
     run.seek(_history(run), None)
+    if viewing:
+        run.steps.stand("back from an earlier tick")
     return {"tick": run.tick}
 
 

@@ -182,7 +182,11 @@ class Body(Panel):
             return
         held = self.store.value(view.figure.position, row)
         new_picture = self.mesh.poll()
-        now = (row, self.store.cursor, None if held is None else (held[0], held[2]), self.store.seen["trace"])
+        seen = (
+            self.store.seen["trace"],
+            self.store.seen["pose"],
+        )  # others may bring the position of a tick before the rest
+        now = (row, self.store.cursor, None if held is None else (held[0], held[2]), *seen)
         if now == self._drawn and not new_picture:
             return
         self._drawn = now

@@ -88,7 +88,7 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
         ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
         half = 0.5 * LABEL / max(1, self.width()) * (high - low)  # a label at the rim would be cut
         inside = [float(tick) for tick in ticks if low + half <= tick <= high - half]
-        self.getPlotItem().getAxis("bottom").setTicks([[(tick, f"{tick:.6g}") for tick in inside]])
+        self.getPlotItem().getAxis("bottom").setTicks([[(tick, f"{tick + 0.0:.6g}") for tick in inside]])
 
     def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """More room, more numbers."""

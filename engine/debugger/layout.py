@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from PySide6.QtCore import QByteArray, QSettings, Qt
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabWidget, QWidget
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QTabWidget, QWidget
 
 from engine.debugger.host import PanelHost
 
@@ -89,9 +89,12 @@ def give_sizes(window: QMainWindow, docks: Mapping[str, PanelDock]) -> None:
 
 
 def hide_titles(window: QMainWindow, docks: Mapping[str, PanelDock]) -> None:
-    """Titles are for panels that stand alone."""
+    """Titles are for panels that stand alone; the others have tabs, which Qt forgets when a panel comes back from outside."""
     for dock in docks.values():
         dock.hide_title(bool(window.tabifiedDockWidgets(dock)) and not dock.isFloating())
+    for bar in window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+        if bar.count() > 1 and not bar.isVisible():
+            bar.show()
 
 
 def save(window: QMainWindow, settings: QSettings, scene: str) -> None:

@@ -34,7 +34,7 @@ class Log(Panel):
         super().__init__(store, control)
         self.text = QPlainTextEdit(readOnly=True)
         self.text.setMaximumBlockCount(_LINES)
-        self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(2, 2, 2, 2)
         layout.addWidget(self.text)
@@ -55,8 +55,7 @@ class Log(Panel):
             look.setForeground(theme.brush(_COLOURS.get(kind, theme.TEXT)))
             clock = datetime.fromtimestamp(when).strftime("%H:%M:%S")
             place = "" if tick is None else f"tick {tick}  "
-            cursor.insertText(
-                ("" if self.text.document().isEmpty() else "\n") + f"{clock}  {place}{kind}: {text}", look
-            )
+            said = text if text.startswith(f"{kind}:") else f"{kind}: {text}"
+            cursor.insertText(("" if self.text.document().isEmpty() else "\n") + f"{clock}  {place}{said}", look)
         if follow:
             bar.setValue(bar.maximum())

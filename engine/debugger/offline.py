@@ -45,6 +45,10 @@ class Offline:
         """See Session."""
         return self.state
 
+    def standing(self) -> dict[str, Any]:
+        """See Session."""
+        return self.state
+
     def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Seeking and who writes a column are answered from the file; everything else is refused."""
         match message["t"]:

@@ -106,6 +106,11 @@ class Session:
         self._wait(lambda: self.state or None, seconds)
         return self.state
 
+    def standing(self, seconds: float = 1.0) -> dict[str, Any]:
+        """The state of a run that has just answered that it stands still, which may come behind the answer."""
+        self._wait(lambda: self.state if self.state.get("mode") != "running" else None, seconds)
+        return self.state
+
     def _wait(self, found: Callable[[], Any], seconds: float) -> Any:
         end = time.monotonic() + seconds
         with self._news:

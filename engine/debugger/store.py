@@ -167,7 +167,7 @@ class Store:
 
     def role(self, name: str) -> ColumnInfo | None:
         """The column that the scene names for a role, such as 'reward_terms'."""
-        for part in ("rewards", "observations", "actions", "terminations"):
+        for part in ("roles", "rewards", "observations", "actions", "terminations"):
             hints = (self.schema or {}).get(part)
             if isinstance(hints, dict) and isinstance(hints.get(name), str):
                 return self.column(hints[name])

@@ -403,7 +403,7 @@ def _bad() -> bool:
 
 
 def _where(text: Text) -> None:
-    state = text.session.state
+    state = text.session.standing()
     following = state.get("next")
     systems = {system["id"]: system["name"] for system in text.session.schema["systems"]}
     before = f" before {systems.get(following, following)}" if following is not None else ""

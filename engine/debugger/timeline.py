@@ -67,7 +67,8 @@ class Timeline(Panel):
         mode = state.get("mode", "")
         last = {"paused": "paused", "ended": "run ended"}.get(mode, "live")
         if span is None:
-            return f"{last} · no history", theme.DIM
+            inside = mode == "paused" and state.get("next") is not None
+            return f"{last} · {'in a tick: step to its end to look back' if inside else 'no history'}", theme.DIM
         oldest, newest = span
         if cursor is None:
             return f"{last} · history of {newest - oldest} ticks · drag to look back", theme.DIM
