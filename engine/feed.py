@@ -22,8 +22,10 @@ BUDGET = 0.005
 VITALS = 0.001
 """Share of a tick that the black box may cost; where it costs more, it is sampled in fewer ticks."""
 _SELDOM = 32  # ticks between samples of the black box, at most
+RESETS_EVERY = 0.2
+"""Seconds between events of resets."""
 EVENT_EVERY = 0.05
-"""Seconds between events of resets, and between those of one break that goes on holding."""
+"""Seconds between events of one break that goes on holding."""
 
 
 @attrs.define(eq=False)
@@ -41,6 +43,8 @@ class Feed:
     clients: dict[Peer, dict[int, Plan]] = attrs.field(factory=dict, init=False)
     selected: dict[Peer, tuple[int, ...]] = attrs.field(factory=dict, init=False)
     tick_seconds: float = attrs.field(default=0.02, init=False)
+    hooks: float = attrs.field(default=0.0, init=False)  # CPU seconds of the debugger's hooks in a tick, averaged
+    snapshots: float = attrs.field(default=0.0, init=False)  # CPU seconds in a tick of what is kept to go back to
     endings: EpisodeEnds = attrs.field(init=False)
     _black_box: BlackBox | None = attrs.field(default=None, init=False)
     _learned: tuple[int, dict[str, float]] = attrs.field(default=(0, {}), init=False)
@@ -70,7 +74,13 @@ class Feed:
     @property
     def cost(self) -> float:
         """Share of a tick that data costs."""
-        return self.governor.share(self.plans, self.tick_seconds)
+        return self.governor.share(self.plans, self.tick_seconds) + self.others
+
+    @property
+    def others(self) -> float:
+        """Share of a tick that the debugger costs besides its subscriptions."""
+        plans = self.governor.share(self.plans, self.tick_seconds)
+        return max(0.0, self.hooks / self.tick_seconds - plans) + self.snapshots / self.tick_seconds
 
     @property
     def dropped(self) -> int:
@@ -122,7 +132,7 @@ class Feed:
             self._take_vitals(self._black_box)
         self._each(lambda peer, plan: plan.at_finish(tick), lambda plan: plan.kind in ENDING)
         now = time.perf_counter()
-        told = self.endings.tell(tick, now - self._told >= EVENT_EVERY)
+        told = self.endings.tell(tick, now - self._told >= RESETS_EVERY)
         if told is not None:
             self._told = now
             self.event("reset", told["text"], row=told["row"], fields=told["fields"], wake=False)
@@ -136,17 +146,21 @@ class Feed:
         )
         for plan in self.plans:
             plan.settle()
-        changed = self.governor.adjust(self.plans, self.tick_seconds, now)
-        for peer, plans in self.clients.items():
-            if changed is not None and plans.get(changed.id) is changed:
-                self._say_rate(peer, changed)
+        for changed in self.governor.adjust(self.plans, self.tick_seconds, now, self.others):
+            for peer, plans in self.clients.items():
+                if plans.get(changed.id) is changed:
+                    self._say_rate(peer, changed)
         self.hub.send()
 
     def _sample(self, peer: Peer, plan: Plan, tick: int, now: float) -> None:
         plan.after_tick(tick)
         if now >= plan.due and (plan.num_bytes <= LARGEST or plan.kind == "trace"):
             plan.due = now + 1.0 / plan.hz
+            start = time.thread_time()
             self._offer(peer, plan, tick, None)
+            seconds = time.thread_time() - start
+            plan.framed(seconds)
+            plan.spent -= seconds
 
     def show_everything(self, view: int | None) -> None:
         """All latest values at once: the run stands still, and somebody looks. `view`: the earlier tick that is in view."""

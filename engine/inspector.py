@@ -32,7 +32,7 @@ from engine.stepping import Stepper
 from engine.subscription import Plan
 
 STATE_EVERY = 0.5  # s
-SNAPSHOTS = 0.002
+SNAPSHOTS = 0.001
 """Share of a tick that snapshots for going back may cost; where they cost more, there are fewer."""
 _FARTHEST = 8  # times as many ticks between them, at most
 
@@ -78,7 +78,8 @@ class Inspector:
         self.inside = False  # a tick has begun and is not over
         self.touched = False  # something was written by hand in the middle of a tick
         self._hooked = False
-        self._said = self._began = self._alone = 0.0
+        self._said = self._began = self._alone = self._spent = 0.0
+        self._looked = -1  # tick in which was looked for what is not finite
         schedule.before_tick.insert(0, self._before_tick)
 
     @property
@@ -123,6 +124,7 @@ class Inspector:
         self.steps.begin_tick()
 
     def _at_finish(self) -> None:
+        start = time.thread_time()
         if self.resets:
             self._mark_done()
         self.steps.pass_finish()
@@ -134,22 +136,28 @@ class Inspector:
                 self._look_for_nonfinite()
         if self.steps.stands:
             self._inspect()
+        self._spent = time.thread_time() - start
 
     def _after_tick(self) -> None:
+        start = time.thread_time()
         self.inside = False
         with self._survived("The breaks"):
-            self._look_for_nonfinite()
+            if self._looked != self.tick:  # once a tick: what a later system spoils is still there in the next
+                self._look_for_nonfinite()
             self._hit(self.breaks.ask("tick", None))
         self.steps.end_tick(self.tick)
         self.feed.after_tick(time.perf_counter() - self._began)
         if time.perf_counter() - self._said >= STATE_EVERY:
             self._space_snapshots()
             self.publish()
+        self.feed.hooks += 0.05 * (self._spent + time.thread_time() - start - self.feed.hooks)
+        self._spent = 0.0
 
     def _space_snapshots(self) -> None:
         if self.ring is not None:
             wanted = self.ring.seconds / (SNAPSHOTS * max(self.feed.tick_seconds, 1e-6))
             self.ring.every = max(self.history[0], min(_FARTHEST * self.history[0], math.ceil(wanted)))
+            self.feed.snapshots = self.ring.seconds / self.ring.every
 
     def _between(self, entry: Entry) -> None:
         """Before each system of an inspected tick."""
@@ -250,6 +258,7 @@ class Inspector:
                 self.recorder.keep("break", hit.text)
 
     def _look_for_nonfinite(self) -> None:
+        self._looked = self.tick
         found = self.finite.find() if self.finite is not None else None
         if found is None:
             return

@@ -25,7 +25,9 @@ LARGEST = 1 << 18
 ENDING = ("values", "pose", "trace")
 """Kinds that show how an episode ended."""
 VITALS = 128  # samples of one subscription between two frames
-_SMOOTH = 0.05  # share of a new measurement in the average of a plan's cost
+_SMOOTH = 0.05  # share of a new measurement in the averages of a plan's cost
+_LEAST = 0.4  # share of the budget that plans have whatever else there is
+_ROOM = 0.8  # share of the budget that must be enough for a rate to be raised again
 _SLOWEST = 0.5  # Hz
 
 Sample = tuple[int, np.ndarray, list[np.ndarray]]
@@ -86,8 +88,9 @@ class Plan:
     rows: np.ndarray = attrs.field(factory=lambda: np.zeros(0, np.int64))
     num_bytes: int = 0  # of a frame, about
     due: float = 0.0
-    cost: float = 0.0  # seconds in a tick, averaged
-    spent: float = 0.0  # seconds in this tick
+    per_tick: float = 0.0  # seconds that every tick costs, averaged
+    per_frame: float = 0.0  # seconds that a frame costs, averaged
+    spent: float = 0.0  # seconds in this tick, without its frame
     lost: int = 0
     since: int = -1  # tick or iteration of the last frame
     before: Any = None  # what was counted when the last frame was made
@@ -184,9 +187,17 @@ class Plan:
         return {"kind": self.kind, "ticks": ticks, "view": None, "lost": lost, "cols": cols or []}
 
     def settle(self) -> None:
-        """Close a tick's account."""
-        self.cost += _SMOOTH * (self.spent - self.cost)
+        """Close the account of what every tick costs."""
+        self.per_tick += _SMOOTH * (self.spent - self.per_tick)
         self.spent = 0.0
+
+    def framed(self, seconds: float) -> None:
+        """Account for a frame; the first one stands for those that follow."""
+        self.per_frame += (4 * _SMOOTH if self.per_frame else 1.0) * (seconds - self.per_frame)
+
+    def cost(self, hz: float, tick_seconds: float) -> float:
+        """Seconds that the plan costs in a tick at some rate; there is at most one frame in a tick."""
+        return self.per_tick + self.per_frame * min(1.0, hz * tick_seconds)
 
 
 def make_plan(
@@ -216,10 +227,10 @@ def make_plan(
 
 @attrs.define
 class Governor:
-    """Keeps what plans cost below `budget`, a share of a tick, by asking the most expensive ones less often.
+    """Keeps what debuggers cost below `budget`, a share of a tick, by asking the most expensive plans less often.
 
-    It looks every `settle` seconds, so that one change shows before the next. The cost of samples that every tick is
-    asked for (traces, vitals) does not depend on a rate, and remains.
+    It looks every `settle` seconds. What a rate costs is foreseen from what a frame costs, so that rates do not swing. The
+    cost of samples that every tick is asked for (traces, vitals) does not depend on a rate, and remains.
     """
 
     budget: float
@@ -228,21 +239,37 @@ class Governor:
 
     def share(self, plans: Sequence[Plan], tick_seconds: float) -> float:
         """What the plans cost, as a share of a tick."""
-        return sum(plan.cost for plan in plans) / max(tick_seconds, 1e-9)
+        return sum(plan.cost(plan.hz, tick_seconds) for plan in plans) / max(tick_seconds, 1e-9)
 
-    def adjust(self, plans: Sequence[Plan], tick_seconds: float, now: float) -> Plan | None:
-        """Halve the rate of one plan, or give some of its own back to one; that plan, if any."""
+    def adjust(self, plans: Sequence[Plan], tick_seconds: float, now: float, others: float = 0.0) -> list[Plan]:
+        """Halve rates until everything fits, or double one that was halved; the plans whose rates are others now.
+
+        others: the share of a tick that the debugger costs besides. Plans have some of the budget whatever it is.
+        """
         if now - self.looked < self.settle:
-            return None
-        self.looked, share = now, self.share(plans, tick_seconds)
-        if share > self.budget:
-            for plan in sorted(plans, key=lambda plan: plan.cost, reverse=True):
-                if plan.hz > _SLOWEST:
-                    plan.hz = max(plan.hz / 2, _SLOWEST)
-                    return plan
-        elif share < self.budget / 2:
-            for plan in plans:
-                if plan.hz < plan.asked:
-                    plan.hz = min(plan.asked, 1.5 * plan.hz)
-                    return plan
-        return None
+            return []
+        self.looked = now
+        most = max(_LEAST * self.budget, self.budget - others) * tick_seconds
+        before = [plan.hz for plan in plans]
+        total = sum(plan.cost(plan.hz, tick_seconds) for plan in plans)
+        while total > most and (plan := _dearest(plans, tick_seconds)) is not None:
+            lower = max(min(plan.hz, 1.0 / tick_seconds) / 2, _SLOWEST)
+            total -= plan.cost(plan.hz, tick_seconds) - plan.cost(lower, tick_seconds)
+            plan.hz = lower
+        if before == [plan.hz for plan in plans]:
+            self._give_back(plans, tick_seconds, _ROOM * most - total)
+        return [plan for plan, hz in zip(plans, before, strict=True) if plan.hz != hz]
+
+    def _give_back(self, plans: Sequence[Plan], tick_seconds: float, room: float) -> None:
+        """Raise the slowest rate for which there are `room` seconds in a tick."""
+        for plan in sorted((p for p in plans if p.hz < p.asked), key=lambda p: p.hz / p.asked):
+            higher = min(plan.asked, 2 * plan.hz)
+            if plan.cost(higher, tick_seconds) - plan.cost(plan.hz, tick_seconds) <= room:
+                plan.hz = higher
+                return
+
+
+def _dearest(plans: Sequence[Plan], tick_seconds: float) -> Plan | None:
+    """The plan whose frames cost most of those that may come less often."""
+    slower = [plan for plan in plans if plan.hz > _SLOWEST and plan.per_frame > 0]
+    return max(slower, key=lambda p: p.cost(p.hz, tick_seconds) - p.per_tick, default=None)

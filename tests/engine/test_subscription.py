@@ -219,21 +219,28 @@ def test_the_governor_slows_down_what_costs_most_and_gives_it_back() -> None:
         make_plan(simulation, "point", n, "values", [(0, None)], [0], hz) for n, hz in ((1, 60.0), (2, 40.0))
     )
     governor, now = Governor(budget=0.005), 100.0
-    cheap.cost, dear.cost = 1e-5, 1e-3
-    rates = []
-    for _ in range(12):
-        changed = governor.adjust([cheap, dear], 0.01, now)
-        assert changed in (cheap, dear)
-        assert governor.adjust([cheap, dear], 0.01, now + 0.5) is None  # what was changed is given time to show
-        rates.append(dear.hz)
-        now += 1.0
-    assert rates[:7] == [20.0, 10.0, 5.0, 2.5, 1.25, 0.625, 0.5] and rates[-1] == 0.5
-    dear.cost = cheap.cost = 1e-6
-    for _ in range(20):
-        governor.adjust([cheap, dear], 0.01, now)
-        now += 1.0
+    cheap.framed(1e-5)
+    dear.framed(1e-3)
+    # Of a tick of 10 ms 50 µs may be used: 0.6 · 10 µs + 0.05 · 1 ms are 56 µs, and 0.025 · 1 ms are 25 µs.
+    assert governor.adjust([cheap, dear], 0.01, now) == [dear]
+    assert (cheap.hz, dear.hz) == (60.0, 2.5)
+    assert governor.adjust([cheap, dear], 0.01, now + 0.5) == []
+    assert governor.adjust([cheap, dear], 0.01, now + 1.0) == []  # 56 µs would be too much again
+    assert governor.adjust([cheap, dear], 0.01, now + 2.0, others=0.002) == [dear]  # 30 µs are left, 31 are used
+    assert dear.hz == 1.25
+    for _ in range(200):
+        dear.framed(1e-6)
+    for later in range(3, 20):
+        governor.adjust([cheap, dear], 0.01, now + later)
     assert (cheap.hz, dear.hz) == (60.0, 40.0)
-    assert governor.adjust([cheap, dear], 0.01, now) is None
+    assert governor.adjust([cheap, dear], 0.01, now + 20.0) == []
+
+
+def test_rates_above_that_of_ticks_are_halved_from_there() -> None:
+    plan = make_plan(toy(), "point", 1, "values", [(0, None)], [0], 30.0)
+    plan.framed(1e-3)
+    Governor(budget=0.006).adjust([plan], 0.1, 100.0)  # 10 ticks a second, 0.6 ms of each
+    assert plan.hz == 5.0
 
 
 def test_clients_are_told_the_rate_that_they_get(folder: Path) -> None:
@@ -242,8 +249,8 @@ def test_clients_are_told_the_rate_that_they_get(folder: Path) -> None:
         client = live.client()
         client.sub("values", POSITION, rows=list(range(8)))
         client.until(lambda: client.rates[-1]["hz"] == 0.5)
-        assert [rate["hz"] for rate in client.rates[:3]] == [60.0, 30.0, 15.0]
-        live.inspector.feed.governor.budget = 1.0
+        assert [rate["hz"] for rate in client.rates] == [60.0, 0.5]
+        live.inspector.feed.governor.budget = 100.0
         client.until(lambda: client.rates[-1]["hz"] == 60.0)
 
 
