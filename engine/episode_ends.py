@@ -30,13 +30,14 @@ class EpisodeEnds:
 
     def __attrs_post_init__(self) -> None:
         self._columns = self.simulation.world.columns()
+        self._seen: dict[int, np.ndarray] = {}
 
     def tell(self, tick: int, due: bool) -> dict[str, Any] | None:
         """Text, first row and fields of an event about the rows that end now; None where there are none, or it is not due."""
         ends = self.simulation.ends.get(self.table)
-        if ends is None or not len(rows := np.flatnonzero(as_numpy(ends.ended))):
+        if ends is None or not len(rows := np.flatnonzero(self._read(ends.ended))):
             return None
-        fired = as_numpy(ends.reason)[rows] if ends.reason is not None else np.zeros((len(rows), 0), np.bool_)
+        fired = self._read(ends.reason)[rows] if ends.reason is not None else np.zeros((len(rows), 0), np.bool_)
         self.rows += len(rows)
         for label, count in zip(ends.labels, fired.sum(0), strict=False):
             if count:
@@ -48,6 +49,14 @@ class EpisodeEnds:
         self.rows, self.reasons = 0, {}
         return {"text": text, "row": int(rows[0]), "fields": fields}
 
+    def _read(self, column: Tensor) -> np.ndarray:
+        """A column as numpy sees it, looked up once where it lies on the host, since storage never moves."""
+        if column.device.type != "cpu":
+            return as_numpy(column)
+        if id(column) not in self._seen:
+            self._seen[id(column)] = as_numpy(column)
+        return self._seen[id(column)]
+
     def _details(self, tick: int, rows: np.ndarray, fired: np.ndarray) -> dict[str, Any]:
         known = fired.any(1)
         shown, fired = rows[known][:MOST_ROWS], fired[known][:MOST_ROWS]
@@ -56,14 +65,14 @@ class EpisodeEnds:
         details = {"row": shown.astype(np.int32), "reason": fired.argmax(1).astype(np.int32)}
         began, step = self.simulation.ends[self.table].began, self._of_role("episode_step")
         if step is not None:
-            details["step"] = as_numpy(step)[shown].reshape(len(shown)).astype(np.float32)
+            details["step"] = self._read(step)[shown].reshape(len(shown)).astype(np.float32)
         else:
-            since = as_numpy(began)[shown] if began is not None else np.full(len(shown), np.nan)
+            since = self._read(began)[shown] if began is not None else np.full(len(shown), np.nan)
             details["step"] = (tick - since).astype(np.float32)
         for name, role in (("clip", "clip"), ("time", "clip_time")):
             column = self._of_role(role)
             if column is not None:
-                details[name] = as_numpy(column)[shown].reshape(len(shown)).astype(np.float32)
+                details[name] = self._read(column)[shown].reshape(len(shown)).astype(np.float32)
         return {name: pack_array(array) for name, array in details.items()}
 
     def _of_role(self, role: str) -> Tensor | None:

@@ -130,8 +130,9 @@ class Feed:
         tick = self.tick()
         if self._black_box is not None:
             self._take_vitals(self._black_box)
-        self._each(lambda peer, plan: plan.at_finish(tick), lambda plan: plan.kind in ENDING)
         now = time.perf_counter()
+        soon = now + 2.0 * self.tick_seconds
+        self._each(lambda peer, plan: plan.at_finish(tick), lambda plan: _may_come(plan, tick, soon))
         told = self.endings.tell(tick, now - self._told >= RESETS_EVERY)
         if told is not None:
             self._told = now
@@ -142,7 +143,8 @@ class Feed:
         tick, now = self.tick(), time.perf_counter()
         self.tick_seconds += 0.1 * (seconds - self.tick_seconds)
         self._each(
-            lambda peer, plan: self._sample(peer, plan, tick, now), lambda plan: plan.kind == "trace" or now >= plan.due
+            lambda peer, plan: self._sample(peer, plan, tick, now),
+            lambda plan: plan.kind == "trace" or (now >= plan.due and (plan.kind not in ENDING or plan.coming == tick)),
         )
         for plan in self.plans:
             plan.settle()
@@ -272,6 +274,16 @@ class Feed:
             },
             wake=more.get("wake", True),
         )
+
+
+def _may_come(plan: Plan, tick: int, soon: float) -> bool:
+    """Whether endings of a tick are of use to a plan: they are to a trace, and to a frame that is made at the tick's end."""
+    if plan.kind not in ENDING:
+        return False
+    if plan.kind != "trace" and plan.due > soon:
+        return False
+    plan.coming = tick
+    return True
 
 
 def _vitals(plan: Plan) -> dict[str, Any] | None:

@@ -94,7 +94,8 @@ class Plan:
     lost: int = 0
     since: int = -1  # tick or iteration of the last frame
     before: Any = None  # what was counted when the last frame was made
-    finished: "tuple[np.ndarray, list[np.ndarray]] | None" = None
+    finished: "tuple[int, np.ndarray, list[np.ndarray]] | None" = None  # with the tick in which episodes ended
+    coming: int = -2  # the tick whose frame may be made at its end, as its endings have been looked at
     going_on: np.ndarray = attrs.field(factory=lambda: np.zeros(0, np.bool_))  # (rows,) False; nobody writes to it
     ended: "np.ndarray | None" = attrs.field(init=False)  # which rows of the table end, as numpy sees it on the host
     ring: deque[Sample] = attrs.field(factory=deque)
@@ -125,7 +126,6 @@ class Plan:
         """Keep what rows whose episode has ended show now."""
         if self.ends is None or self.kind not in ENDING or not len(self.rows):
             return
-        self.finished = None
         now = as_numpy(self.ends.ended) if self.ended is None else self.ended
         if len(self.rows) == 1 and not now[self.rows[0]]:
             return
@@ -135,7 +135,7 @@ class Plan:
         if self.kind == "trace":
             self._append(tick, ended)
         else:
-            self.finished = ended, [picked.take(self.rows) for picked in self.columns]
+            self.finished = tick, ended, [picked.take(self.rows) for picked in self.columns]
 
     def after_tick(self, tick: int) -> None:
         """Keep what is asked for of every tick."""
@@ -161,8 +161,8 @@ class Plan:
             return self.data([tick, tick], [[picked.number, picked.scalar()]])
         values_of = [picked.take(self.rows) for picked in self.columns]
         finish = self.going_on
-        if self.finished is not None and not still:
-            finish, early = self.finished
+        if self.finished is not None and self.finished[0] == tick and not still:
+            _, finish, early = self.finished
             for now, then in zip(values_of, early, strict=True):
                 now[finish] = then[finish]
         cols = [[p.number, value] for p, value in zip(self.columns, values_of, strict=True)]
