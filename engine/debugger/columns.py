@@ -53,6 +53,7 @@ class Columns(Panel):
         tree = self.tree
         tree.setModel(self.model)
         tree.setUniformRowHeights(True)
+        tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # left_shoulder_pitch and _roll differ at their ends
         tree.setAlternatingRowColors(True)
         tree.setIndentation(14)
         tree.setDragEnabled(True)

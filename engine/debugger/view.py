@@ -76,7 +76,9 @@ class View(QWidget):
         if self.height() > 200:
             below = QRectF(place.left(), place.bottom() - painter.fontMetrics().height(), place.width(), 20)
             command = self.shot is not None and self.shot.command is not None
-            legend = LEGEND + (" · amber commanded velocity" if command else "")
+            failure = self.shot is not None and self.shot.failure is not None
+            legend = LEGEND + (" · grey outline last failure" if failure else "")
+            legend += " · amber commanded velocity" if command else ""
             draw_words(painter, below, [[(self.note or legend, AMBER if self.note else DIM)]])
         painter.end()
 
