@@ -44,7 +44,19 @@ def send(name, down):
     test.XTestFakeKeyEvent(display, code, down, ctypes.c_ulong(0))
     x.XFlush(display)
     time.sleep(0.05)
-test.XTestFakeMotionEvent(display, -1, 800, 400, ctypes.c_ulong(0))
+root, above, below, count = ctypes.c_ulong(), ctypes.c_ulong(), ctypes.POINTER(ctypes.c_ulong)(), ctypes.c_uint()
+x.XDefaultRootWindow.restype = ctypes.c_ulong
+top = ctypes.c_ulong(x.XDefaultRootWindow(display))
+x.XQueryTree(display, top, *map(ctypes.byref, (root, above, below, count)))
+for window in below[:count.value]:
+    wide, tall, rest = ctypes.c_uint(), ctypes.c_uint(), [ctypes.c_ulong() for _ in range(5)]
+    x.XGetGeometry(
+        display, ctypes.c_ulong(window), *map(ctypes.byref, (*rest[:3], wide, tall, *rest[3:]))
+    )
+    if wide.value > 1000 and sys.argv[2:]:  # nobody else gives the keyboard to it
+        x.XSetInputFocus(display, ctypes.c_ulong(window), 2, ctypes.c_ulong(0))
+        x.XSync(display, 0)
+        time.sleep(0.2)
 for press in sys.argv[2:]:
     names = press.split("+")
     for name in names: send(name, 1)
