@@ -269,8 +269,8 @@ def break_it(driver: Driver) -> None:
     dialog.force.setChecked(True)
     driver.confirm(dialog)
     world: Any = driver.window.hosts["World"].panel
-    world.filter.setText("velocity")
-    driver.mark("robot.PreviousDof.velocity", None)
+    world.filter.setText("PreviousDof")
+    driver.mark("robot.PreviousDof.velocity", LABEL)
     driver.press("F5")
     hit = driver.wait(20, lambda: "hit" in str(driver.store.state.get("why")))
     driver.wait(3)

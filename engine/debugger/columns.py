@@ -21,7 +21,7 @@ from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.store import Store
 
 _SETTLE = 200  # ms without scrolling or expanding before other columns are asked for
-_SHARES = (0.31, 0.31, 0.13)  # of the width; what is left is for the writer
+_SHARES = (0.4, 0.28, 0.14)  # of the width; what is left is for the writer
 
 
 class Columns(Panel):
@@ -55,7 +55,7 @@ class Columns(Panel):
         tree.setUniformRowHeights(True)
         tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # left_shoulder_pitch and _roll differ at their ends
         tree.setAlternatingRowColors(True)
-        tree.setIndentation(14)
+        tree.setIndentation(10)
         tree.setDragEnabled(True)
         tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         tree.setItemDelegateForColumn(VALUE, _ValueDelegate(tree))
