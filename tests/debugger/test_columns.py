@@ -200,6 +200,7 @@ def test_names_of_joints_are_whole_where_the_panel_has_its_usual_width(world, st
     for child in node.children:
         room = world.tree.visualRect(world.model.index_of(child)).width()
         assert metrics.horizontalAdvance(child.name) + 4 <= room, child.name
+    assert world.tree.header().length() == world.tree.viewport().width()
 
 
 def test_what_was_marked_and_expanded_outlives_another_schema(world, store, run):
