@@ -174,7 +174,9 @@ class Driver:
         self.wait(0.7)
         failed = {title: host.failed for title, host in self.window.hosts.items() if host.failed}
         expect(not failed and not self.store.bad, f"panels failed {failed}, {self.store.bad} bad frames")
-        seen = self.window.docks[torn].grab() if torn else self.app.primaryScreen().grabWindow(0, *box)
+        from PySide6.QtGui import QGuiApplication
+
+        seen = self.window.docks[torn].grab() if torn else QGuiApplication.primaryScreen().grabWindow(0, *box)
         path = self.out / f"{name}.png"
         expect(seen.save(str(path)), f"{path} cannot be written")
         with Image.open(path) as image:
@@ -301,8 +303,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(place) / "walking"
         with training(folder, given.warm_up), patch("engine.debugger.link.user_name", lambda: "me@laptop"):
             driver = Driver(folder, given.out)
-            for act in (lambda: look(driver, given.watch), lambda: look_back(driver), lambda: change(driver)):
-                act()
+            look(driver, given.watch)
+            look_back(driver)
+            change(driver)
             break_it(driver)
 
 
