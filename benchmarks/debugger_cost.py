@@ -65,7 +65,9 @@ class Bench:
                "started": "", "device": str(simulation.world.device), "seed": simulation.world.seed, "folder": ""}  # fmt: skip
         hub = Hub(run, partial(make_schema, simulation), folder=folder)
         hub.start()
-        made = cls(simulation, hub, Inspector(simulation, hub), simulation.scene.iteration)
+        length = simulation.scene.iteration
+        inspector = Inspector(simulation, hub, watched=lambda tick: tick % length == 0)  # as in engine/attend.py
+        made = cls(simulation, hub, inspector, length)
         for name in ("_before_tick", "_at_finish", "_after_tick"):
             made._count(made.inspector, name)
         simulation.schedule.before_tick[0] = made.inspector._before_tick

@@ -44,7 +44,7 @@ class Inspector:
     folder: where interventions.jsonl and recordings go. history: (ticks between snapshots, bytes) of the ring that
     rewinding needs, which is kept only while somebody is attached. stay: a paused run stays so when its debugger has gone;
     else it goes on after `patience` seconds. saved: writes a checkpoint and returns its name. branched: called with the tick
-    that a run goes on from, after it went back. stopping: whether the run is asked to end.
+    that a run goes on from, after it went back. stopping: whether the run is asked to end. watched: as of Ring.
 
     Nothing that a client says or is sent raises in the tick thread.
     """
@@ -58,6 +58,7 @@ class Inspector:
     saved: Callable[[], str] | None = None
     branched: Callable[[int], None] | None = None
     stopping: Callable[[], bool] = attrs.field(default=lambda: False)
+    watched: Callable[[int], bool] = attrs.field(default=lambda tick: True)
 
     def __attrs_post_init__(self) -> None:
         simulation, schedule = self.simulation, self.simulation.schedule
@@ -188,7 +189,8 @@ class Inspector:
             self._look_for_nonfinite()  # before the next tick spreads it
         if self.history[1] > 0:
             try:
-                self.ring = Ring(self.simulation, every=self.history[0], budget=self.history[1])
+                every, budget = self.history
+                self.ring = Ring(self.simulation, every=every, budget=budget, watched=self.watched)
             except LockstepError as error:
                 self.feed.event("warning", f"There is no rewinding: {error}")
                 self.history = self.history[0], 0
@@ -235,6 +237,13 @@ class Inspector:
             self.breaks.known.clear()
             self.finite = None
             self.feed.event("warning", f"{what} failed and are gone: {type(error).__name__}: {error}"[:500])
+
+    def wrote(self) -> None:
+        """Something was written by hand."""
+        if self.inside:
+            self.touched = True
+        elif self.ring is not None:
+            self.ring.touch()
 
     def _mark_done(self) -> None:
         """Have rows go through RESET like those that ended."""
