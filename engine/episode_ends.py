@@ -40,6 +40,12 @@ class EpisodeEnds:
         rows = self.simulation.world.tables[self.table].rows
         self._waiting = np.zeros((_WAITING, rows), np.bool_), np.zeros((_WAITING, rows, reasons), np.bool_)
 
+    @property
+    def now(self) -> bool:
+        """Whether an episode ends in this tick."""
+        ends = self.simulation.ends.get(self.table)
+        return ends is not None and bool(self._read(ends.ended).any())
+
     def tell(self, tick: int, due: bool) -> dict[str, Any] | None:
         """Text, first row and fields of an event about the rows that end now; None where there are none, or it is not due."""
         ends = self.simulation.ends.get(self.table)
