@@ -54,6 +54,7 @@ class Bench:
     inspector: Inspector
     length: int
     spent: float = 0.0
+    ring: Ring | None = None  # whose hooks are counted
 
     @classmethod
     def open(cls, rows: int, **arguments: Any) -> "Bench":
@@ -65,7 +66,9 @@ class Bench:
                "started": "", "device": str(simulation.world.device), "seed": simulation.world.seed, "folder": ""}  # fmt: skip
         hub = Hub(run, partial(make_schema, simulation), folder=folder)
         hub.start()
-        made = cls(simulation, hub, Inspector(simulation, hub), simulation.scene.iteration)
+        length = simulation.scene.iteration
+        inspector = Inspector(simulation, hub, watched=lambda tick: tick % length == 0)  # as in engine/attend.py
+        made = cls(simulation, hub, inspector, length)
         for name in ("_before_tick", "_at_finish", "_after_tick"):
             made._count(made.inspector, name)
         simulation.schedule.before_tick[0] = made.inspector._before_tick
@@ -79,6 +82,9 @@ class Bench:
             start = time.thread_time()
             real()
             self.spent += time.thread_time() - start
+            if self.inspector.ring is not self.ring:
+                self.ring = self.inspector.ring
+                self._count_ring()
 
         setattr(owner, name, counted)
 
@@ -89,15 +95,13 @@ class Bench:
 
     def settle(self, ticks: int = SETTLE) -> None:
         """Run ticks that nobody measures."""
-        ring = self.inspector.ring
         self.simulation.run(ticks)
-        if self.inspector.ring is not ring and self.inspector.ring is not None:
-            self._count_ring()
 
     def _count_ring(self) -> None:
         """Snapshots are part of what an attached debugger costs."""
-        ring, schedule = self.inspector.ring, self.simulation.schedule
-        assert ring is not None
+        ring, schedule = self.ring, self.simulation.schedule
+        if ring is None:
+            return
         for hooks, name in ((schedule.before_tick, "_before"), (schedule.after_tick, "_after")):
             real = getattr(ring, name)
             setattr(ring, name, partial(self._keep, ring, real))  # also there, so that the ring can take it out again

@@ -55,6 +55,7 @@ def attended(training: "Training") -> Iterator[None]:
         saved=partial(save_now, training),
         branched=partial(go_back, training),
         stopping=lambda: training.stop.requested,
+        watched=lambda tick: tick % training.length == 0,  # behind an iteration the scene's report may write
     )
     training.warn.also = partial(training.inspector.say, "warning")
     try:

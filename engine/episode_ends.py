@@ -12,6 +12,7 @@ from engine.wire import pack_array
 
 MOST_ROWS = 256
 """Rows whose end is told one by one."""
+_WAITING = 16  # ticks that are counted at once
 
 
 @attrs.define(eq=False, slots=False)
@@ -25,29 +26,57 @@ class EpisodeEnds:
 
     simulation: Simulation
     table: str
-    rows: int = attrs.field(default=0, init=False)
-    reasons: dict[str, int] = attrs.field(factory=dict, init=False)
+    _rows: int = attrs.field(default=0, init=False)  # how many episodes ended since the last event
+    _count: int = attrs.field(default=0, init=False)  # ticks that wait
+    _waiting: tuple[np.ndarray, np.ndarray] = attrs.field(init=False)  # (ticks, rows) ended, (ticks, rows, reasons)
+    _fired: np.ndarray = attrs.field(init=False)  # how many episodes ended by each reason
 
     def __attrs_post_init__(self) -> None:
         self._columns = self.simulation.world.columns()
         self._seen: dict[int, np.ndarray] = {}
+        ends = self.simulation.ends.get(self.table)
+        reasons = ends.reason.shape[1] if ends is not None and ends.reason is not None else 0
+        self._fired = np.zeros(reasons, np.int64)
+        rows = self.simulation.world.tables[self.table].rows
+        self._waiting = np.zeros((_WAITING, rows), np.bool_), np.zeros((_WAITING, rows, reasons), np.bool_)
+
+    @property
+    def now(self) -> bool:
+        """Whether an episode ends in this tick."""
+        ends = self.simulation.ends.get(self.table)
+        return ends is not None and bool(self._read(ends.ended).any())
 
     def tell(self, tick: int, due: bool) -> dict[str, Any] | None:
         """Text, first row and fields of an event about the rows that end now; None where there are none, or it is not due."""
         ends = self.simulation.ends.get(self.table)
-        if ends is None or not len(rows := np.flatnonzero(self._read(ends.ended))):
+        if ends is None:
             return None
+        ended = self._read(ends.ended)
+        if not due and self._count < _WAITING:
+            self._waiting[0][self._count] = ended
+            if ends.reason is not None:
+                self._waiting[1][self._count] = self._read(ends.reason)
+            self._count += 1
+            return None
+        rows = ended.nonzero()[0]
         fired = self._read(ends.reason)[rows] if ends.reason is not None else np.zeros((len(rows), 0), np.bool_)
-        self.rows += len(rows)
-        for label, count in zip(ends.labels, fired.sum(0), strict=False):
-            if count:
-                self.reasons[label] = self.reasons.get(label, 0) + int(count)
-        if not due:
+        self._count_waiting()
+        self._rows += len(rows)
+        self._fired += fired.sum(0)
+        if not due or not len(rows):
             return None
-        fields: dict[str, Any] = {"rows": self.rows, "reasons": self.reasons} | self._details(tick, rows, fired)
-        text = ", ".join(f"{count} × {label}" for label, count in self.reasons.items()) or f"{self.rows} episodes ended"
-        self.rows, self.reasons = 0, {}
+        reasons = {label: count for label, count in zip(ends.labels, self._fired.tolist(), strict=False) if count}
+        fields: dict[str, Any] = {"rows": self._rows, "reasons": reasons} | self._details(tick, rows, fired)
+        text = ", ".join(f"{count} × {label}" for label, count in reasons.items()) or f"{self._rows} episodes ended"
+        self._rows, self._fired = 0, np.zeros_like(self._fired)
         return {"text": text, "row": int(rows[0]), "fields": fields}
+
+    def _count_waiting(self) -> None:
+        """Count what ended in ticks of which nothing was told; in one go, since to keep a tick costs less than to count it."""
+        ended, reason = (each[: self._count] for each in self._waiting)
+        self._count = 0
+        self._rows += int(ended.sum())
+        self._fired += reason[ended].sum(0)
 
     def _read(self, column: Tensor) -> np.ndarray:
         """A column as numpy sees it, looked up once where it lies on the host, since storage never moves."""

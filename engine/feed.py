@@ -15,12 +15,12 @@ from engine.peer import Peer
 from engine.recorder import EVERY_ON_HOST, BlackBox
 from engine.scene import Simulation
 from engine.subscription import ENDING, LARGEST, Governor, Plan, make_plan
-from engine.wire import pack_array
 
 BUDGET = 0.005
 """Share of a tick that data may cost."""
 VITALS = 0.001
 """Share of a tick that the black box may cost; where it costs more, it is sampled in fewer ticks."""
+_MEASURED = 8  # ticks between those in which it is measured what each subscription costs, which costs time itself
 _SELDOM = 32  # ticks between samples of the black box, at most
 RESETS_EVERY = 0.2
 """Seconds between events of resets."""
@@ -48,6 +48,8 @@ class Feed:
     endings: EpisodeEnds = attrs.field(init=False)
     _black_box: BlackBox | None = attrs.field(default=None, init=False)
     _learned: tuple[int, dict[str, float]] = attrs.field(default=(0, {}), init=False)
+    _pairs: list[tuple[Peer, Plan]] = attrs.field(factory=list, init=False)  # all subscriptions
+    _ending: list[tuple[Peer, Plan]] = attrs.field(factory=list, init=False)  # those that show how episodes ended
     _told: float = attrs.field(default=0.0, init=False)
     _spaced: float = attrs.field(default=0.0, init=False)
 
@@ -64,7 +66,7 @@ class Feed:
         """A client has gone."""
         self.clients.pop(peer, None)
         self.selected.pop(peer, None)
-        self._look_at_vitals()
+        self._regroup()
 
     @property
     def plans(self) -> list[Plan]:
@@ -106,12 +108,12 @@ class Feed:
         else:
             self.clients[peer][plan.id] = plan
             self._say_rate(peer, plan)
-        self._look_at_vitals()
+        self._regroup()
 
     def unsubscribe(self, peer: Peer, number: int) -> None:
         """Send nothing more of a subscription."""
         self.clients[peer].pop(number, None)
-        self._look_at_vitals()
+        self._regroup()
 
     def select(self, peer: Peer, rows: tuple[int, ...]) -> None:
         """What a client means by "selected" from now on."""
@@ -131,8 +133,20 @@ class Feed:
         if self._black_box is not None:
             self._take_vitals(self._black_box)
         now = time.perf_counter()
-        soon = now + 2.0 * self.tick_seconds
-        self._each(lambda peer, plan: plan.at_finish(tick), lambda plan: _may_come(plan, tick, soon))
+        soon, measured = now + 2.0 * self.tick_seconds, tick % _MEASURED == 0
+        ended: dict[int, frozenset[int]] = {}
+        for peer, plan in self._ending:
+            if plan.kind != "trace" and plan.due > soon:
+                continue  # what its next frame shows has not happened yet
+            plan.coming = tick
+            start = time.thread_time() if measured else 0.0  # what other processes do meanwhile is not the plan's fault
+            try:
+                if id(plan.ends) not in ended:
+                    ended[id(plan.ends)] = plan.ended_rows()
+                plan.at_finish(tick, ended[id(plan.ends)])
+            except Exception as error:  # a debugger may be wrong in ways that nobody thought of; the training goes on
+                self._give_up(peer, plan, error)
+            plan.spent += time.thread_time() - start if measured else 0.0
         told = self.endings.tell(tick, now - self._told >= RESETS_EVERY)
         if told is not None:
             self._told = now
@@ -142,47 +156,52 @@ class Feed:
         """Sample, and offer what is due, at the end of a tick that took so long."""
         tick, now = self.tick(), time.perf_counter()
         self.tick_seconds += 0.1 * (seconds - self.tick_seconds)
-        self._each(
-            lambda peer, plan: self._sample(peer, plan, tick, now),
-            lambda plan: plan.kind == "trace" or (now >= plan.due and (plan.kind not in ENDING or plan.coming == tick)),
-        )
-        for plan in self.plans:
-            plan.settle()
-        for changed in self.governor.adjust(self.plans, self.tick_seconds, now, self.others):
-            for peer, plans in self.clients.items():
-                if plans.get(changed.id) is changed:
-                    self._say_rate(peer, changed)
+        for peer, plan in self._pairs:
+            if plan.kind == "trace" or now >= plan.due:
+                try:
+                    self._sample(peer, plan, tick, now)
+                except Exception as error:  # as above
+                    self._give_up(peer, plan, error)
+        if tick % _MEASURED == 0:
+            for _, plan in self._pairs:
+                plan.settle()
+        if now - self.governor.looked >= self.governor.settle:
+            for changed in self.governor.adjust(self.plans, self.tick_seconds, now, self.others):
+                for peer, plan in self._pairs:
+                    if plan is changed:
+                        self._say_rate(peer, changed)
         self.hub.send()
 
     def _sample(self, peer: Peer, plan: Plan, tick: int, now: float) -> None:
+        due = now >= plan.due and (plan.num_bytes <= LARGEST or plan.kind == "trace")
+        due = due and (plan.coming == tick or plan.ends is None or plan.kind not in ENDING)
+        measured = tick % _MEASURED == 0 or (due and not plan.per_frame)
+        start = time.thread_time() if measured else 0.0
         plan.after_tick(tick)
-        if now >= plan.due and (plan.num_bytes <= LARGEST or plan.kind == "trace"):
+        between = time.thread_time() if measured else 0.0
+        plan.spent += between - start
+        if due:
             plan.due = now + 1.0 / plan.hz
-            start = time.thread_time()
             self._offer(peer, plan, tick, None)
-            seconds = time.thread_time() - start
-            plan.framed(seconds)
-            plan.spent -= seconds
+            if measured:
+                plan.framed(time.thread_time() - between)
 
     def show_everything(self, view: int | None) -> None:
         """All latest values at once: the run stands still, and somebody looks. `view`: the earlier tick that is in view."""
         tick = self.tick()
-        self._each(lambda peer, plan: self._offer(peer, plan, tick, view, still=True), lambda plan: True)
+        for peer, plan in self._pairs:
+            try:
+                self._offer(peer, plan, tick, view, still=True)
+            except Exception as error:  # as above
+                self._give_up(peer, plan, error)
         self.hub.send()
 
-    def _each(self, do: Callable[[Peer, Plan], None], which: Callable[[Plan], bool]) -> None:
-        for peer, plans in self.clients.items():
-            for plan in list(filter(which, plans.values())):
-                start = time.thread_time()  # what other processes do meanwhile is not the plan's fault
-                try:
-                    do(peer, plan)
-                except (
-                    Exception
-                ) as error:  # a debugger may be wrong in ways that nobody thought of; the training goes on
-                    del plans[plan.id]
-                    text = f"That cannot be sent: {type(error).__name__}: {error}"[:500]
-                    self.hub.post(peer, {"t": "sub_no", "id": plan.id, "code": "unsupported", "text": text})
-                plan.spent += time.thread_time() - start
+    def _give_up(self, peer: Peer, plan: Plan, error: Exception) -> None:
+        """End a subscription that failed."""
+        self.clients[peer].pop(plan.id, None)
+        text = f"That cannot be sent: {type(error).__name__}: {error}"[:500]
+        self.hub.post(peer, {"t": "sub_no", "id": plan.id, "code": "unsupported", "text": text})
+        self._regroup()
 
     def _offer(self, peer: Peer, plan: Plan, tick: int, view: int | None, *, still: bool = False) -> None:
         if plan.kind in ("trace", "vitals") and not self.hub.empty(peer, plan.id):
@@ -211,8 +230,8 @@ class Feed:
             return None
         made = plan.data([since + 1, tick])
         return made | {
-            "seconds": pack_array(((now[0] - before[0]) / (tick - since)).astype(np.float32)),
-            "calls": pack_array(now[1] - before[1]),
+            "seconds": ((now[0] - before[0]) / (tick - since)).astype(np.float32),
+            "calls": now[1] - before[1],
             "tick_seconds": self.tick_seconds,
         }
 
@@ -223,8 +242,10 @@ class Feed:
         plan.since = iteration
         return plan.data([tick, tick]) | {"values": values, "iteration": iteration}
 
-    def _look_at_vitals(self) -> None:
-        """Take them, or stop to, as somebody asks for them."""
+    def _regroup(self) -> None:
+        """Subscriptions are others now. The black box is taken as long as somebody asks for it."""
+        self._pairs = [(peer, plan) for peer, plans in self.clients.items() for plan in plans.values()]
+        self._ending = [(peer, plan) for peer, plan in self._pairs if plan.kind in ENDING and plan.ends is not None]
         if not any(plan.kind == "vitals" for plan in self.plans):
             self._black_box = None
         elif self._black_box is None:
@@ -276,16 +297,6 @@ class Feed:
         )
 
 
-def _may_come(plan: Plan, tick: int, soon: float) -> bool:
-    """Whether endings of a tick are of use to a plan: they are to a trace, and to a frame that is made at the tick's end."""
-    if plan.kind not in ENDING:
-        return False
-    if plan.kind != "trace" and plan.due > soon:
-        return False
-    plan.coming = tick
-    return True
-
-
 def _vitals(plan: Plan) -> dict[str, Any] | None:
     if not plan.vitals or not len(plan.rows):
         return None
@@ -293,4 +304,4 @@ def _vitals(plan: Plan) -> dict[str, Any] | None:
     plan.vitals.clear()
     at, values = np.array([tick for tick, _ in samples]), np.stack([values for _, values in samples])
     made = plan.data([int(at[0]), int(at[-1])])
-    return made | {"at": pack_array(at), "values": pack_array(values), "rows": plan.rows.tolist()}
+    return made | {"at": at, "values": values, "rows": plan.rows.tolist()}

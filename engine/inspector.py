@@ -44,7 +44,7 @@ class Inspector:
     folder: where interventions.jsonl and recordings go. history: (ticks between snapshots, bytes) of the ring that
     rewinding needs, which is kept only while somebody is attached. stay: a paused run stays so when its debugger has gone;
     else it goes on after `patience` seconds. saved: writes a checkpoint and returns its name. branched: called with the tick
-    that a run goes on from, after it went back. stopping: whether the run is asked to end.
+    that a run goes on from, after it went back. stopping: whether the run is asked to end. watched: as of Ring.
 
     Nothing that a client says or is sent raises in the tick thread.
     """
@@ -58,6 +58,7 @@ class Inspector:
     saved: Callable[[], str] | None = None
     branched: Callable[[int], None] | None = None
     stopping: Callable[[], bool] = attrs.field(default=lambda: False)
+    watched: Callable[[int], bool] = attrs.field(default=lambda tick: True)
 
     def __attrs_post_init__(self) -> None:
         simulation, schedule = self.simulation, self.simulation.schedule
@@ -129,11 +130,12 @@ class Inspector:
             self._mark_done()
         self.steps.pass_finish()
         self.feed.at_finish()
-        with self._survived("The breaks"):
-            self._hit(self.breaks.ask("tick", None, memory=False))
-            ends = self.simulation.ends.get(self.table)
-            if ends is not None and bool(ends.ended.any()):  # a row that starts over takes what was wrong with it along
-                self._look_for_nonfinite()
+        if self.breaks.known:
+            self._ask_breaks(memory=False)
+        if (
+            self.finite is not None and self.feed.endings.now
+        ):  # a row that starts over takes what was wrong with it along
+            self._look_for_nonfinite()
         if self.steps.stands:
             self._inspect()
         self._spent = time.thread_time() - start
@@ -141,10 +143,10 @@ class Inspector:
     def _after_tick(self) -> None:
         start = time.thread_time()
         self.inside = False
-        with self._survived("The breaks"):
-            if self._looked != self.tick:  # once a tick: what a later system spoils is still there in the next
-                self._look_for_nonfinite()
-            self._hit(self.breaks.ask("tick", None))
+        if self.finite is not None and self._looked != self.tick:
+            self._look_for_nonfinite()  # once a tick: what a later system spoils is still there in the next
+        if self.breaks.known:
+            self._ask_breaks()
         self.steps.end_tick(self.tick)
         self.feed.after_tick(time.perf_counter() - self._began)
         if time.perf_counter() - self._said >= STATE_EVERY:
@@ -184,11 +186,11 @@ class Inspector:
         self.schedule.at_finish.append(self._at_finish)
         self.schedule.after_tick.append(self._after_tick)
         self.finite = FiniteCheck(self.simulation, self.table)
-        with self._survived("The breaks"):
-            self._look_for_nonfinite()  # before the next tick spreads it
+        self._look_for_nonfinite()  # before the next tick spreads it
         if self.history[1] > 0:
             try:
-                self.ring = Ring(self.simulation, every=self.history[0], budget=self.history[1])
+                every, budget = self.history
+                self.ring = Ring(self.simulation, every=every, budget=budget, watched=self.watched)
             except LockstepError as error:
                 self.feed.event("warning", f"There is no rewinding: {error}")
                 self.history = self.history[0], 0
@@ -236,6 +238,13 @@ class Inspector:
             self.finite = None
             self.feed.event("warning", f"{what} failed and are gone: {type(error).__name__}: {error}"[:500])
 
+    def wrote(self) -> None:
+        """Something was written by hand."""
+        if self.inside:
+            self.touched = True
+        elif self.ring is not None:
+            self.ring.touch()
+
     def _mark_done(self) -> None:
         """Have rows go through RESET like those that ended."""
         ends = self.simulation.ends[self.table]
@@ -257,9 +266,14 @@ class Inspector:
                 each.kept = True
                 self.recorder.keep("break", hit.text)
 
+    def _ask_breaks(self, *, memory: bool = True) -> None:
+        with self._survived("The breaks"):
+            self._hit(self.breaks.ask("tick", None, memory=memory))
+
     def _look_for_nonfinite(self) -> None:
-        self._looked = self.tick
-        found = self.finite.find() if self.finite is not None else None
+        self._looked, found = self.tick, None
+        with self._survived("The breaks"):
+            found = self.finite.find() if self.finite is not None else None
         if found is None:
             return
         self.finite, fields = None, found["fields"]  # what follows from the first one is of no interest

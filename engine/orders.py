@@ -172,7 +172,7 @@ def _set_column(run: "Inspector", peer: Peer, message: say.SetColumn) -> Answer:
     address = list(run.world.columns())[message.column]
     run.editor.live_signals = _live_signals(run)
     old = run.editor.set_column(address, message.rows, message.values, message.labels, force=message.force)
-    run.touched |= run.inside
+    run.wrote()
     rows = list(message.rows)
     where = f"{address} of {f'row {rows[0]}' if len(rows) == 1 else f'{len(rows)} rows'}"
     new = np.broadcast_to(message.values.reshape(old.shape if message.values.size == old.size else (1, -1)), old.shape)
@@ -183,7 +183,7 @@ def _set_column(run: "Inspector", peer: Peer, message: say.SetColumn) -> Answer:
 
 def _set_constant(run: "Inspector", peer: Peer, message: say.SetConstant) -> Answer:
     old, new, when = run.editor.set_constant(message.address, message.value)
-    run.touched |= run.inside
+    run.wrote()
     _note(run, peer, "set", message.address, old, new, message.reason, more={"address": message.address, "when": when})
     return {"old": old, "new": new, "when": when}
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.errors import WireError
 from engine.listen import Listener
-from engine.wire import LENGTH, Samples, encode_frame, pack_data
+from engine.wire import LENGTH, encode_frame, pack_data
 
 HANDSHAKE_FRAME = 1 << 12  # bytes
 REPLIES, REPLY_BYTES = 1024, 1 << 20
@@ -291,12 +291,17 @@ class Peer:
 
 def weight(message: Mapping[str, Any]) -> int:
     """About how many bytes a data message takes: those of its arrays, packed or not."""
-    arrays = [col[-1] for col in message.get("cols", ())]
-    arrays += [value[-1] if type(value) is list and value else value for value in message.values()]
-    return 256 + sum(_size(array) for array in arrays)
+    total = 256
+    for col in message.get("cols", ()):
+        total += _size(col[-1])
+    for value in message.values():
+        kind = type(value)
+        if kind is np.ndarray or (kind is list and value and type(value[-1]) is bytes):
+            total += _size(value if kind is np.ndarray else value[-1])
+    return total
 
 
 def _size(array: Any) -> int:
-    if isinstance(array, (np.ndarray, Samples, memoryview)):
-        return array.nbytes
-    return len(array) if isinstance(array, (bytes, bytearray)) else 0
+    if type(array) is np.ndarray:
+        return int(array.nbytes)
+    return len(array) if isinstance(array, (bytes, bytearray, memoryview)) else 0

@@ -5,6 +5,7 @@ Written as a recording when a tick fails, when a column first holds a value that
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,14 @@ class BlackBox:
             }
 
 
+_PIECE = 8192  # values; a product of longer vectors may be shared among threads, which are the simulator's
+
+
 class FiniteCheck:
     """Looks for the first value of a traced state column that is neither a number nor meant to be.
 
-    Of several columns it takes one whose writers read none of the others: a cause before what it spoils. The sum of a
-    column is finite where all of it is; only where it is not, each element is looked at.
+    Of several columns it takes one whose writers read none of the others: a cause before what it spoils. The sum of
+    squares of a column is finite where all of it is, unless it is huge; only where it is not, each element is looked at.
     """
 
     def __init__(self, simulation: Simulation, table: str) -> None:
@@ -111,21 +115,34 @@ class FiniteCheck:
             for address, column in traced_columns(simulation.world, table).items()
             if (owner := address.rpartition(".")[0]) in state and column.is_floating_point()
         ]
+        self._pieces: list[np.ndarray] = []
+        self._rest: list[Tensor] = []
+        for _, _, column in self.columns:
+            if (
+                column.device.type == "cpu"
+                and column.is_contiguous()
+                and column.dtype in (torch.float32, torch.float64)
+            ):
+                flat = as_numpy(column).reshape(-1)
+                self._pieces += [flat[start : start + _PIECE] for start in range(0, len(flat), _PIECE)]
+            else:
+                self._rest.append(column)
 
     def find(self) -> dict[str, Any] | None:
         """An event that names row, label, column and the system that wrote it; None while all is finite."""
-        sums = torch.stack([column.sum(dtype=torch.float32) for _, _, column in self.columns]) if self.columns else None
-        if sums is None or bool(torch.isfinite(sums.sum())):
+        with np.errstate(over="ignore"):
+            finite = all(map(isfinite, map(np.dot, self._pieces, self._pieces)))
+        if finite and self._rest_is_finite():
             return None
-        bad = [
-            found
-            for found, total in zip(self.columns, sums, strict=True)
-            if not bool(torch.isfinite(total)) and not bool(torch.isfinite(found[2]).all())
-        ]
+        bad = [found for found in self.columns if not bool(torch.isfinite(found[2]).all())]
         if not bad:
             return None
         address, component, column = next((found for found in bad if not self._spoiled(found[1], bad)), bad[0])
         return self._event(address, component, column, (~torch.isfinite(column)).nonzero()[0].tolist())
+
+    def _rest_is_finite(self) -> bool:
+        sums = [column.sum(dtype=torch.float32) for column in self._rest]
+        return not sums or bool(torch.isfinite(torch.stack(sums).sum()))
 
     def _spoiled(self, component: type, bad: list[tuple[str, type, Tensor]]) -> bool:
         others = {(self.table, other) for _, other, _ in bad if other is not component}

@@ -6,7 +6,7 @@ As a command, python -m engine.replay RUN re-creates episodes of a run folder: e
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -42,17 +42,26 @@ class Ring:
     running before either is refused. The hooks of the schedule do not see what is run again.
 
     What is written into columns or resources by hand between two ticks is noticed and kept, since running again would
-    not repeat it. Call `keep` after other changes by hand: to a random stream, or through methods of a resource.
+    not repeat it. Call `keep` after other changes by hand: to a random stream, or through methods of a resource. `watched`:
+    behind which ticks it is looked for; behind others, whoever writes by hand calls `touch`.
     Raises SceneError for a senseless setting, and for a budget that does not hold two snapshots: the present is kept beside
     the ring while another tick is in view, inside the budget.
     """
 
-    def __init__(self, simulation: Simulation, *, every: int = 50, budget: int = 2**30) -> None:
+    def __init__(
+        self,
+        simulation: Simulation,
+        *,
+        every: int = 50,
+        budget: int = 2**30,
+        watched: Callable[[int], bool] = lambda tick: True,
+    ) -> None:
         if every < 1:
             raise SceneError(f"Ring(every={every}) makes no sense; a snapshot is kept every 1 tick or more.")
         self.simulation = simulation
         self.every = every
         self.budget = budget
+        self.watched = watched
         self.abandoned: Snapshot | None = None
         """The present that the last `branch` left behind, where the budget has room for it; set it to None to drop it."""
         self._world, self._schedule = simulation.world, simulation.schedule
@@ -76,8 +85,8 @@ class Ring:
         self._present: _Moment | None = None
         self._spare: list[_Moment] = []
         self._inside = False
-        self._known = self.tick  # what the last tick left; marks None: something else was done since
-        self._marks: tuple[list[int], list[int], list[Any], dict[str, str]] | None = None
+        self._known = self.tick  # what the last tick left
+        self._marks: tuple[Any, ...] | None = None  # None: something else was done since; empty: nobody is watched
         self._take()
         need = 2 * self._moments[0].num_bytes
         if need > budget:
@@ -201,6 +210,10 @@ class Ring:
             self._moments.clear()
         self._take()
 
+    def touch(self) -> None:
+        """Something was written by hand to the tick that the world is behind."""
+        self._marks = None
+
     def close(self) -> None:
         """Return to the present, stop keeping snapshots and let go of them."""
         self.live()
@@ -237,13 +250,16 @@ class Ring:
             self._take()
 
     def _edited(self) -> bool:
-        return self.tick != self._known or self._read_marks() != self._marks
+        if self.tick != self._known or self._marks is None:
+            return True
+        return bool(self._marks) and self._read_marks() != self._marks
 
     def _look(self) -> None:
         """The world is what a tick, or a snapshot, left."""
-        self._known, self._marks = self.tick, self._read_marks()
+        self._known = self.tick
+        self._marks = self._read_marks() if self.watched(self.tick) else ()
 
-    def _read_marks(self) -> tuple[list[int], list[int], list[Any], dict[str, str]]:
+    def _read_marks(self) -> tuple[Any, ...]:
         """What changes when somebody writes: version counters, plain values and edited constants."""
         values = [getattr(item, name) for item, name in self._fields]
         plain = [v for v in values if v is None or isinstance(v, (bool, int, float, str, bytes))]

@@ -258,6 +258,7 @@ class Schedule:
     around: Callable[[Entry], None] | None = None
     threads: int = attrs.field(factory=torch.get_num_threads)
     _plans: dict[bool, list[Entry]] = attrs.field(factory=dict, init=False)
+    _finish: dict[bool, int] = attrs.field(factory=dict, init=False)
 
     def plan(self, begun: bool = True) -> list[Entry]:
         """Entries of one tick in the order they run, the repeat group unrolled; the first tick when not `begun`."""
@@ -295,7 +296,7 @@ class Schedule:
         if clock.begun:
             clock.tick += 1
         if clock.begun and self.at_finish:
-            split = self.behind_finish(plan)
+            split = self.behind_finish()
             yield from self._holding(plan[:split])
             for hook in self.at_finish:
                 hook()
@@ -312,11 +313,13 @@ class Schedule:
                     self.between(entry)
                 yield entry
 
-    def behind_finish(self, plan: Sequence[Entry]) -> int:
+    def behind_finish(self, begun: bool = True) -> int:
         """How many entries of a tick run up to the phase in which finished rows are looked at."""
-        phases = self.tick.phases
-        last = phases.index(self.tick.finished) if self.tick.finished else len(phases)
-        return sum(phases.index(entry.phase) <= last for entry in plan)
+        if begun not in self._finish:
+            phases = self.tick.phases
+            last = phases.index(self.tick.finished) if self.tick.finished else len(phases)
+            self._finish[begun] = sum(phases.index(entry.phase) <= last for entry in self.plan(begun))
+        return self._finish[begun]
 
     def _use_threads(self, count: int) -> None:
         if count != torch.get_num_threads():

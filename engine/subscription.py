@@ -16,7 +16,6 @@ from torch import Tensor
 from engine.observed import Ends
 from engine.scene import Simulation
 from engine.trace import as_numpy
-from engine.wire import Samples
 
 TRACE_BYTES = 1 << 20
 """Of one subscription's samples between two frames; the oldest make room, and are counted as lost."""
@@ -25,52 +24,129 @@ LARGEST = 1 << 18
 ENDING = ("values", "pose", "trace")
 """Kinds that show how an episode ended."""
 VITALS = 128  # samples of one subscription between two frames
-_SMOOTH = 0.05  # share of a new measurement in the averages of a plan's cost
+_SMOOTH = 0.2  # share of a new measurement in the averages of a plan's cost
 _LEAST = 0.4  # share of the budget that plans have whatever else there is
 _ROOM = 0.8  # share of the budget that must be enough for a rate to be raised again
 _SLOWEST = 0.5  # Hz
 
-Sample = tuple[int, np.ndarray, list[np.ndarray]]
-"""Tick, which rows ended (rows,), and the values of each column."""
-
 
 @attrs.define(eq=False)
 class Picked:
-    """One column of a plan: all values of a row, or those at flat `labels`."""
+    """One column of a plan: all values of a row, or those at flat `labels`; of the rows that it is aimed at."""
 
     number: int
     column: Tensor
     labels: np.ndarray | None
+    rows: np.ndarray = attrs.field(factory=lambda: np.zeros(0, np.int64), init=False)
     alias: np.ndarray | None = attrs.field(init=False)
+    _flat: np.ndarray | None = attrs.field(init=False)  # all values of a column on the host, in one piece
+    _at: np.ndarray = attrs.field(init=False)  # (rows, values) where in it what is picked lies
+    _of_all: np.ndarray | None = attrs.field(init=False)  # the value of each row, where there is one
 
     def __attrs_post_init__(self) -> None:
         self.alias = as_numpy(self.column) if self.column.device.type == "cpu" else None
+        in_one_piece = self.alias is not None and self.alias.flags.c_contiguous
+        self._flat = self.alias.reshape(-1) if self.alias is not None and in_one_piece else None
+        self._of_all = None
+        if self._flat is not None and (self.labels is not None or self.width == 1):
+            label = 0 if self.labels is None else int(self.labels[0])
+            self._of_all = self._flat.reshape(-1, self.width)[:, label]
+        self.aim(self.rows)
+
+    @property
+    def width(self) -> int:
+        """How many values a row has."""
+        return int(np.prod(self.column.shape[1:]))
 
     @property
     def row_bytes(self) -> int:
         """Bytes of what is taken of one row."""
-        count = self.column[0].numel() if self.labels is None else len(self.labels)
-        return int(count) * self.column.element_size()
+        return (self.width if self.labels is None else len(self.labels)) * self.column.element_size()
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """The values of some rows, copied: (rows, *column) or (rows, labels)."""
-        if self.alias is not None:
-            # one row is the usual case, and its number costs a fraction of an array of numbers
-            taken: np.ndarray = self.alias[rows[0]][None].copy() if len(rows) == 1 else self.alias[rows]
+    def aim(self, rows: np.ndarray) -> None:
+        """Have other rows, which the table has."""
+        inside = np.arange(self.width) if self.labels is None else self.labels
+        self.rows, self._at = rows, rows[:, None] * self.width + inside
+
+    def take(self) -> np.ndarray:
+        """The values of the rows, copied: (rows, *column) or (rows, labels)."""
+        if self.alias is None:
+            taken = as_numpy(self.column[torch.from_numpy(self.rows).to(self.column.device)])
+        elif self.labels is not None and self._flat is not None:
+            return self._flat.take(self._at)
+        elif len(self.rows) == 1:  # the usual case; a row's number costs a fraction of an array of numbers
+            taken = self.alias[self.rows[0]][None].copy()
         else:
-            taken = as_numpy(self.column[torch.from_numpy(rows).to(self.column.device)])
-        return taken if self.labels is None else taken.reshape(len(rows), -1)[:, self.labels]
+            taken = self.alias.take(self.rows, 0)
+        return taken if self.labels is None else taken.reshape(len(self.rows), -1)[:, self.labels]
+
+    def take_into(self, out: np.ndarray) -> None:
+        """Write the values of the rows into `out`, (rows, values)."""
+        if self._flat is not None:
+            self._flat.take(self._at, out=out, mode="clip")  # the only mode that does not copy twice
+        else:
+            out[:] = self.take().reshape(out.shape)
 
     def scalar(self) -> np.ndarray:
         """One float32 per row of the table: the value at the one label, or the norm of the row."""
+        if self._of_all is not None:
+            return self._of_all.astype(np.float32)
         values = as_numpy(self.column) if self.alias is None else self.alias
-        flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
+        flat = values.reshape(len(values), self.width).astype(np.float32, copy=False)
         if self.labels is not None:
             flat = flat[:, self.labels[:1]]
         if flat.shape[1] == 1:
-            return flat[:, 0].astype(np.float32)
-        norm: np.ndarray = np.sqrt(np.square(flat.astype(np.float32)).sum(1))
+            return flat[:, 0].copy()
+        norm: np.ndarray = np.sqrt(np.einsum("ij,ij->i", flat, flat))
         return norm
+
+
+class TraceBuffer:
+    """The samples of a trace that wait for a frame, in memory that grows up to TRACE_BYTES; then the oldest make room."""
+
+    def __init__(self, columns: Sequence[Picked], rows: int, num_bytes: int) -> None:
+        self.columns, self.most = columns, max(2, TRACE_BYTES // (num_bytes + 16))
+        self.first = self.count = self.lost = 0
+        size = min(16, self.most)
+        self.tick, self.ended = np.empty(size, np.int64), np.empty((size, rows), np.bool_)
+        self.values = [np.empty((size, *p._at.shape), _dtype(p.column)) for p in columns]
+
+    def append(self, tick: int, ended: np.ndarray) -> None:
+        """Take a sample."""
+        if self.count == len(self.tick):
+            self._make_room()
+        slot = (self.first + self.count) % len(self.tick)
+        self.tick[slot], self.ended[slot] = tick, ended
+        for picked, values in zip(self.columns, self.values, strict=True):
+            picked.take_into(values[slot])
+        self.count += 1
+
+    def _make_room(self) -> None:
+        size = len(self.tick)
+        if size == self.most:
+            self.first, self.count, self.lost = (self.first + 1) % size, self.count - 1, self.lost + 1
+            return
+        order = (
+            np.arange(self.first, self.first + min(2 * size, self.most)) % size
+        )  # what lies behind `count` is nothing
+        self.tick, self.ended = self.tick[order], self.ended[order]
+        self.values, self.first = [values[order] for values in self.values], 0
+
+    def pop(self, most: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Ticks (samples,), which rows ended (samples, rows) and values (samples, rows, values), oldest first."""
+        count, size = min(self.count, most), len(self.tick)
+        if count == 1:
+            where: Any = slice(self.first, self.first + 1)
+            found = self.tick[where].copy(), self.ended[where].copy(), [values[where].copy() for values in self.values]
+        else:
+            where = np.arange(self.first, self.first + count) % size
+            found = self.tick[where], self.ended[where], [values[where] for values in self.values]
+        self.first, self.count = (self.first + count) % size, self.count - count
+        return found
+
+
+def _dtype(column: Tensor) -> Any:
+    return as_numpy(column[:0]).dtype
 
 
 @attrs.define(eq=False)
@@ -96,9 +172,10 @@ class Plan:
     before: Any = None  # what was counted when the last frame was made
     finished: "tuple[int, np.ndarray, list[np.ndarray]] | None" = None  # with the tick in which episodes ended
     coming: int = -2  # the tick whose frame may be made at its end, as its endings have been looked at
+    row_set: frozenset[int] = frozenset()
     going_on: np.ndarray = attrs.field(factory=lambda: np.zeros(0, np.bool_))  # (rows,) False; nobody writes to it
     ended: "np.ndarray | None" = attrs.field(init=False)  # which rows of the table end, as numpy sees it on the host
-    ring: deque[Sample] = attrs.field(factory=deque)
+    buffer: TraceBuffer = attrs.field(init=False)  # of a trace
     vitals: "deque[tuple[int, np.ndarray]]" = attrs.field(factory=lambda: deque(maxlen=VITALS))
 
     def __attrs_post_init__(self) -> None:
@@ -108,46 +185,45 @@ class Plan:
     def retarget(self, rows: Sequence[int]) -> None:
         """Have other rows from now on; those that the table does not have are left out."""
         self.rows = np.array([row for row in rows if row < self.most], np.int64)
+        self.row_set = frozenset(self.rows.tolist())
         self.going_on = np.zeros(len(self.rows), np.bool_)
-        self.forget()
+        for picked in self.columns:
+            picked.aim(self.rows)
         self.due = 0.0
         if self.kind == "column":
             self.num_bytes = 4 * len(self.columns[0].column)
         else:
             self.num_bytes = sum(picked.row_bytes for picked in self.columns) * len(self.rows)
+        self.forget()
 
     def forget(self) -> None:
         """Time has jumped, or the rows are others: what was kept belongs to something else."""
         self.finished, self.since, self.before = None, -1, None
-        self.ring.clear()
         self.vitals.clear()
-
-    def at_finish(self, tick: int) -> None:
-        """Keep what rows whose episode has ended show now."""
-        if self.ends is None or self.kind not in ENDING or not len(self.rows):
-            return
-        now = as_numpy(self.ends.ended) if self.ended is None else self.ended
-        if len(self.rows) == 1 and not now[self.rows[0]]:
-            return
-        ended = now[self.rows]
-        if not ended.any():
-            return
         if self.kind == "trace":
-            self._append(tick, ended)
+            self.buffer = TraceBuffer(self.columns, len(self.rows), self.num_bytes)
+
+    def ended_rows(self) -> frozenset[int]:
+        """The rows of the table whose episode ends."""
+        if self.ends is None:
+            return frozenset()
+        now = as_numpy(self.ends.ended) if self.ended is None else self.ended
+        return frozenset(now.nonzero()[0].tolist())
+
+    def at_finish(self, tick: int, ended_rows: frozenset[int]) -> None:
+        """Keep what rows whose episode has ended show now."""
+        if self.row_set.isdisjoint(ended_rows):
+            return
+        ended = np.array([row in ended_rows for row in self.rows.tolist()])
+        if self.kind == "trace":
+            self.buffer.append(tick, ended)
         else:
-            self.finished = tick, ended, [picked.take(self.rows) for picked in self.columns]
+            self.finished = tick, ended, [picked.take() for picked in self.columns]
 
     def after_tick(self, tick: int) -> None:
         """Keep what is asked for of every tick."""
         if self.kind == "trace" and len(self.rows):
-            self._append(tick, self.going_on)
-
-    def _append(self, tick: int, ended: np.ndarray) -> None:
-        count = len(self.rows)
-        self.ring.append((tick, ended, [picked.take(self.rows).reshape(count, -1) for picked in self.columns]))
-        while len(self.ring) * (self.num_bytes + 16) > TRACE_BYTES and len(self.ring) > 1:
-            self.ring.popleft()
-            self.lost += 1
+            self.buffer.append(tick, self.going_on)
 
     def message(self, tick: int, *, still: bool = False) -> dict[str, Any] | None:
         """The frame of what there is now, its arrays copied but not packed; None when there is nothing new.
@@ -159,7 +235,7 @@ class Plan:
         if self.kind == "column":
             picked = self.columns[0]
             return self.data([tick, tick], [[picked.number, picked.scalar()]])
-        values_of = [picked.take(self.rows) for picked in self.columns]
+        values_of = [picked.take() for picked in self.columns]
         finish = self.going_on
         if self.finished is not None and self.finished[0] == tick and not still:
             _, finish, early = self.finished
@@ -170,16 +246,12 @@ class Plan:
 
     def _trace(self) -> dict[str, Any] | None:
         """As many of the samples that wait as fit into a frame, oldest first."""
-        count = min(len(self.ring), max(2, LARGEST // (self.num_bytes + 16)))
-        if not count:
+        if not self.buffer.count:
             return None
-        ring = [self.ring.popleft() for _ in range(count)]
-        cols = [
-            [picked.number, Samples(sample[number] for _, _, sample in ring)]
-            for number, picked in enumerate(self.columns)
-        ]
-        at, ended = np.array([tick for tick, _, _ in ring]), Samples(ended for _, ended, _ in ring)
-        return self.data([ring[0][0], ring[-1][0]], cols) | {"at": at, "ended": ended, "rows": self.rows.tolist()}
+        at, ended, values_of = self.buffer.pop(max(2, LARGEST // (self.num_bytes + 16)))
+        self.lost, self.buffer.lost = self.lost + self.buffer.lost, 0
+        cols = [[picked.number, values] for picked, values in zip(self.columns, values_of, strict=True)]
+        return self.data([int(at[0]), int(at[-1])], cols) | {"at": at, "ended": ended, "rows": self.rows.tolist()}
 
     def data(self, ticks: list[int], cols: "list[list[Any]] | None" = None) -> dict[str, Any]:
         """A frame of this kind, with what was lost before it."""
@@ -193,7 +265,7 @@ class Plan:
 
     def framed(self, seconds: float) -> None:
         """Account for a frame; the first one stands for those that follow."""
-        self.per_frame += (4 * _SMOOTH if self.per_frame else 1.0) * (seconds - self.per_frame)
+        self.per_frame += (_SMOOTH if self.per_frame else 1.0) * (seconds - self.per_frame)
 
     def cost(self, hz: float, tick_seconds: float) -> float:
         """Seconds that the plan costs in a tick at some rate; there is at most one frame in a tick."""

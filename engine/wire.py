@@ -146,15 +146,6 @@ def pack_array(array: np.ndarray) -> list[Any]:
     return [ordered.dtype.str, list(array.shape), ordered.tobytes()]
 
 
-class Samples(tuple["np.ndarray", ...]):
-    """Arrays of one shape and dtype that go over the wire as one, whose first axis counts them."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all of them."""
-        return sum(array.nbytes for array in self)
-
-
 def pack_data(message: Mapping[str, Any]) -> dict[str, Any]:
     """A data message whose `cols` may be [column id, array], and whose other values arrays, with all of them packed."""
     packed = {key: _packed(value) for key, value in message.items()}
@@ -163,8 +154,6 @@ def pack_data(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _packed(value: Any) -> Any:
-    if isinstance(value, Samples):
-        return pack_array(np.stack(value))
     return pack_array(value) if isinstance(value, np.ndarray) else value
 
 

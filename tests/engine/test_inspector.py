@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks.debugger_fuzz import MOST_GROWTH, fuzz
+from engine.recorder import FiniteCheck
 from engine.wire import unpack_array
 from tests.engine.hub_clients import until
 from tests.engine.inspected import Client, History, Live, paused_toy, toy
@@ -413,7 +414,7 @@ def test_a_mistake_inside_a_command_is_an_answer(folder: Path, monkeypatch: pyte
         monkeypatch.setattr(type(live.inspector.editor), "set_constant", broken)
         code, text = client.refused("set", address="toy.wander.step", value="1", reason="")
         assert (code, text) == ("unsupported", "That failed: ZeroDivisionError: nobody thought of this")
-        monkeypatch.setattr(type(live.inspector.breaks), "ask", broken)
+        monkeypatch.setattr(FiniteCheck, "find", broken)
         assert "ZeroDivisionError" in client.told("warning")["text"]
         tick = live.world.clock.tick
         client.until(lambda: live.world.clock.tick > tick + 5)

@@ -158,7 +158,6 @@ def test_a_trace_that_nobody_fetches_keeps_the_newest_and_counts_the_others() ->
     most = TRACE_BYTES // (plan.num_bytes + 16)
     for tick in range(most + 100):
         plan.after_tick(tick)
-    assert plan.lost == 100
     first = plan.message(0)
     assert first is not None and first["lost"] == 100 and first["ticks"][0] == 100
     assert sum(len(array[-1]) for array in pack_data(first)["cols"]) <= LARGEST
