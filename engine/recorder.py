@@ -99,7 +99,7 @@ class BlackBox:
 
 _PIECE = 8192  # values; a product of longer vectors may be shared among threads, which are the simulator's
 _NARROW = 4  # values per row of a column that a glance never leaves out
-_EVERYTHING = 4  # glances between those at all columns
+_EVERYTHING = 8  # glances between those at all columns
 
 
 def _finite(pieces: list[np.ndarray]) -> bool:

@@ -25,7 +25,7 @@ ENDING = ("values", "pose", "trace")
 """Kinds that show how an episode ended."""
 VITALS = 128  # samples of one subscription between two frames
 _SMOOTH = 0.2  # share of a new measurement in the averages of a plan's cost
-_LEAST = 0.4  # share of the budget that frames have whatever else there is
+_LEAST = 0.2  # share of the budget that frames have whatever else there is
 _ROOM = 0.8  # share of the budget that must be enough for a rate to be raised again
 _SLOWEST = 0.5  # Hz
 
