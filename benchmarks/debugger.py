@@ -113,7 +113,7 @@ def cost_lines(rows: int, rounds: int, only: Callable[[str], bool]) -> Iterator[
     if only("unread"):
         for name, shares in unread(bench, wanted, rounds).items():
             text = ", ".join(f"{clock.replace('_', ' ')} {value:+.1%}" for clock, value in shares.items())
-            yield Line(f"{name} client", text, "p99 ± 5 % (CPU)", abs(shares["cpu_p99"]) <= 0.05)
+            yield Line(f"{name} client", text, "p99 at most +5 % (CPU)", shares["cpu_p99"] <= 0.05)
 
 
 def attach_line() -> Line:

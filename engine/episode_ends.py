@@ -1,4 +1,4 @@
-"""The events that say which episodes ended: how many, why, and of some of them when and where in what they followed."""
+"""The events that say which episodes ended: how many, why, and when and where in what they followed."""
 
 from typing import Any
 
@@ -10,103 +10,112 @@ from engine.scene import Simulation
 from engine.trace import as_numpy
 from engine.wire import pack_array
 
-MOST_ROWS = 256
-"""Rows whose end is told one by one."""
-_WAITING = 16  # ticks that are counted at once
+MOST_ROWS = 512
+"""Ends of an event that are told one by one."""
+_WAITING = 16  # ticks that are looked at together
 
 
 @attrs.define(eq=False, slots=False)
 class EpisodeEnds:
-    """Reads the endings of a table. What is not told at once is counted, and told with the next event.
+    """Reads the endings of a table. What is not told at once is kept, and told with the next event.
 
-    Fields of an event: `rows`, how many episodes ended; `reasons`, how many by each reason; and arrays, as packed by
-    engine/wire.py, of up to MOST_ROWS rows of the event's tick that ended for a reason: `row`, `reason` (the first one's
+    Fields of an event: `rows`, how many episodes ended since the last one; `reasons`, how many by each reason; and arrays, as
+    packed by engine/wire.py, of the last up to MOST_ROWS that ended for a reason: `tick`, `row`, `reason` (the first one's
     index), `step` (how long the episode was) and, where the scene's roles name the columns, `clip` and `time`.
+
+    A tick's columns are only copied; they are looked at several ticks together, which costs less.
     """
 
     simulation: Simulation
     table: str
-    _rows: int = attrs.field(default=0, init=False)  # how many episodes ended since the last event
     _count: int = attrs.field(default=0, init=False)  # ticks that wait
-    _waiting: tuple[np.ndarray, np.ndarray] = attrs.field(init=False)  # (ticks, rows) ended, (ticks, rows, reasons)
-    _fired: np.ndarray = attrs.field(init=False)  # how many episodes ended by each reason
+    _rows: int = attrs.field(default=0, init=False)  # how many episodes ended since the last event
+    _fired: np.ndarray = attrs.field(init=False)  # and how many of them by each reason
+    _told: list[dict[str, np.ndarray]] = attrs.field(factory=list, init=False)  # details, some ticks each
 
     def __attrs_post_init__(self) -> None:
-        self._columns = self.simulation.world.columns()
-        self._seen: dict[int, np.ndarray] = {}
         ends = self.simulation.ends.get(self.table)
-        reasons = ends.reason.shape[1] if ends is not None and ends.reason is not None else 0
+        reasons = 0 if ends is None or ends.reason is None else ends.reason.shape[1]
         self._fired = np.zeros(reasons, np.int64)
-        rows = self.simulation.world.tables[self.table].rows
-        self._waiting = np.zeros((_WAITING, rows), np.bool_), np.zeros((_WAITING, rows, reasons), np.bool_)
+        self._sources: dict[str, tuple[Tensor, np.ndarray | None, np.ndarray]] = {}
+        self._tick = np.zeros(_WAITING, np.int64)
+        if ends is None:
+            return
+        wanted = {"ended": ends.ended, "reason": ends.reason, "step": self._of_role("episode_step")}
+        wanted |= {"clip": self._of_role("clip"), "time": self._of_role("clip_time")}
+        if wanted["step"] is None:
+            wanted["began"] = ends.began
+        for name, column in wanted.items():
+            if column is not None:
+                on_host = as_numpy(column) if column.device.type == "cpu" else None  # storage never moves
+                kept = np.zeros((_WAITING, *column.shape), as_numpy(column[:0]).dtype)
+                self._sources[name] = column, on_host, kept
 
     @property
     def now(self) -> bool:
         """Whether an episode ends in this tick."""
-        ends = self.simulation.ends.get(self.table)
-        return ends is not None and bool(self._read(ends.ended).any())
+        return "ended" in self._sources and bool(self._read("ended").any())
 
     def tell(self, tick: int, due: bool) -> dict[str, Any] | None:
-        """Text, first row and fields of an event about the rows that end now; None where there are none, or it is not due."""
-        ends = self.simulation.ends.get(self.table)
-        if ends is None:
+        """Text, last row and fields of an event about what ended since the last one; None where nothing did, or it is not due."""
+        if not self._sources:
             return None
-        ended = self._read(ends.ended)
-        if not due and self._count < _WAITING:
-            self._waiting[0][self._count] = ended
-            if ends.reason is not None:
-                self._waiting[1][self._count] = self._read(ends.reason)
-            self._count += 1
+        for name, (_, _, kept) in self._sources.items():
+            kept[self._count] = self._read(name)
+        self._tick[self._count] = tick
+        self._count += 1
+        if due or self._count == _WAITING:
+            self._look()
+        if not due or not self._rows:
             return None
-        rows = ended.nonzero()[0]
-        fired = self._read(ends.reason)[rows] if ends.reason is not None else np.zeros((len(rows), 0), np.bool_)
-        self._count_waiting()
-        self._rows += len(rows)
-        self._fired += fired.sum(0)
-        if not due or not len(rows):
-            return None
-        reasons = {label: count for label, count in zip(ends.labels, self._fired.tolist(), strict=False) if count}
-        fields: dict[str, Any] = {"rows": self._rows, "reasons": reasons} | self._details(tick, rows, fired)
+        labels = self.simulation.ends[self.table].labels
+        reasons = {label: count for label, count in zip(labels, self._fired.tolist(), strict=False) if count}
+        fields: dict[str, Any] = {"rows": self._rows, "reasons": reasons}
         text = ", ".join(f"{count} × {label}" for label, count in reasons.items()) or f"{self._rows} episodes ended"
+        row = None
+        if self._told:
+            details = {name: np.concatenate([each[name] for each in self._told])[-MOST_ROWS:] for name in self._told[0]}
+            fields |= {name: pack_array(array) for name, array in details.items()}
+            row = int(details["row"][-1])
         self._rows, self._fired = 0, np.zeros_like(self._fired)
-        return {"text": text, "row": int(rows[0]), "fields": fields}
+        self._told.clear()
+        return {"text": text, "row": row, "fields": fields}
 
-    def _count_waiting(self) -> None:
-        """Count what ended in ticks of which nothing was told; in one go, since to keep a tick costs less than to count it."""
-        ended, reason = (each[: self._count] for each in self._waiting)
+    def _read(self, name: str) -> np.ndarray:
+        column, on_host, _ = self._sources[name]
+        return as_numpy(column) if on_host is None else on_host
+
+    def _look(self) -> None:
+        """Count what ended in the ticks that wait, and keep the details of it."""
+        kept = {name: array[: self._count] for name, (_, _, array) in self._sources.items()}
+        ticks, rows = kept["ended"].nonzero()
         self._count = 0
-        self._rows += int(ended.sum())
-        self._fired += reason[ended].sum(0)
-
-    def _read(self, column: Tensor) -> np.ndarray:
-        """A column as numpy sees it, looked up once where it lies on the host, since storage never moves."""
-        if column.device.type != "cpu":
-            return as_numpy(column)
-        if id(column) not in self._seen:
-            self._seen[id(column)] = as_numpy(column)
-        return self._seen[id(column)]
-
-    def _details(self, tick: int, rows: np.ndarray, fired: np.ndarray) -> dict[str, Any]:
+        self._rows += len(rows)
+        if not len(rows) or "reason" not in kept:
+            return
+        fired = kept["reason"][ticks, rows]
+        self._fired += fired.sum(0)
         known = fired.any(1)
-        shown, fired = rows[known][:MOST_ROWS], fired[known][:MOST_ROWS]
-        if not len(shown):
-            return {}
-        details = {"row": shown.astype(np.int32), "reason": fired.argmax(1).astype(np.int32)}
-        began, step = self.simulation.ends[self.table].began, self._of_role("episode_step")
-        if step is not None:
-            details["step"] = self._read(step)[shown].reshape(len(shown)).astype(np.float32)
+        ticks, rows, fired = ticks[known], rows[known], fired[known]
+        if not len(rows):
+            return
+        at = self._tick[ticks]
+        details = {"tick": at, "row": rows.astype(np.int32), "reason": fired.argmax(1).astype(np.int32)}
+        if "step" in kept:
+            details["step"] = kept["step"][ticks, rows].reshape(len(rows)).astype(np.float32)
         else:
-            since = self._read(began)[shown] if began is not None else np.full(len(shown), np.nan)
-            details["step"] = (tick - since).astype(np.float32)
-        for name, role in (("clip", "clip"), ("time", "clip_time")):
-            column = self._of_role(role)
-            if column is not None:
-                details[name] = self._read(column)[shown].reshape(len(shown)).astype(np.float32)
-        return {name: pack_array(array) for name, array in details.items()}
+            began = kept["began"][ticks, rows] if "began" in kept else np.full(len(rows), np.nan)
+            details["step"] = (at - began).astype(np.float32)
+        for name in ("clip", "time"):
+            if name in kept:
+                details[name] = kept[name][ticks, rows].reshape(len(rows)).astype(np.float32)
+        self._told.append(details)
+        while sum(len(each["row"]) for each in self._told[1:]) >= MOST_ROWS:
+            del self._told[0]
 
     def _of_role(self, role: str) -> Tensor | None:
         """The column that plays a part, if it has one number for each row of the table."""
         address = self.simulation.scene.view.roles.get(role, "")
-        column = self._columns.get(address)
+        column = self.simulation.world.columns().get(address)
         home = address.split(".")[0]
         return column if column is not None and home == self.table and column[0].numel() == 1 else None

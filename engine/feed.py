@@ -18,9 +18,10 @@ from engine.subscription import ENDING, LARGEST, Governor, Plan, make_plan
 
 BUDGET = 0.005
 """Share of a tick that data may cost."""
-VITALS = 0.001
-"""Share of a tick that the black box may cost; where it costs more, it is sampled in fewer ticks."""
+VITALS = 0.004
+"""Share of a tick that the black box may cost besides; where it costs more, it is sampled in fewer ticks."""
 _MEASURED = 8  # ticks between those in which it is measured what each subscription costs, which costs time itself
+_SMOOTH = 0.05  # share of a tick in averages of costs
 _SELDOM = 32  # ticks between samples of the black box, at most
 RESETS_EVERY = 0.5
 """Seconds between events of resets."""
@@ -52,6 +53,7 @@ class Feed:
     _ending: list[tuple[Peer, Plan]] = attrs.field(factory=list, init=False)  # those that show how episodes ended
     _told: float = attrs.field(default=0.0, init=False)
     _spaced: float = attrs.field(default=0.0, init=False)
+    _box_cost: float = attrs.field(default=0.0, init=False)  # CPU seconds in a tick, averaged
 
     def __attrs_post_init__(self) -> None:
         self.endings = EpisodeEnds(self.simulation, self.table)
@@ -60,6 +62,8 @@ class Feed:
 
     def join(self, peer: Peer) -> None:
         """A client has come; it has selected row 0."""
+        if not self.clients:
+            self.endings = EpisodeEnds(self.simulation, self.table)
         self.clients[peer], self.selected[peer] = {}, (0,)
 
     def leave(self, peer: Peer) -> None:
@@ -76,13 +80,13 @@ class Feed:
     @property
     def cost(self) -> float:
         """Share of a tick that data costs."""
-        return self.governor.share(self.plans, self.tick_seconds) + self.others
+        return self.governor.share(self.plans, self.tick_seconds) + self.others + self._box_cost / self.tick_seconds
 
     @property
     def others(self) -> float:
-        """Share of a tick that the debugger costs besides its subscriptions."""
+        """Share of a tick that the debugger costs besides its subscriptions and the black box."""
         plans = self.governor.share(self.plans, self.tick_seconds)
-        return max(0.0, self.hooks / self.tick_seconds - plans) + self.snapshots / self.tick_seconds
+        return max(0.0, (self.hooks - self._box_cost + self.snapshots) / self.tick_seconds - plans)
 
     @property
     def dropped(self) -> int:
@@ -247,7 +251,7 @@ class Feed:
         self._pairs = [(peer, plan) for peer, plans in self.clients.items() for plan in plans.values()]
         self._ending = [(peer, plan) for peer, plan in self._pairs if plan.kind in ENDING and plan.ends is not None]
         if not any(plan.kind == "vitals" for plan in self.plans):
-            self._black_box = None
+            self._black_box, self._box_cost = None, 0.0
         elif self._black_box is None:
             self._black_box = BlackBox(self.simulation, self.table, 1, self._usual_every)
             self._spaced = time.monotonic()
@@ -259,11 +263,13 @@ class Feed:
     @torch.no_grad()
     def _take_vitals(self, box: BlackBox) -> None:
         start, before = time.thread_time(), box.taken
+        self._box_cost *= 1.0 - _SMOOTH
         asked = [plan for plan in self.plans if plan.kind == "vitals"]
         box.take()
         if box.taken > before:
             for plan in asked:
                 plan.vitals.append((int(box.tick[0]), box.store[0].numpy()[plan.rows]))
+            self._box_cost += _SMOOTH * (time.thread_time() - start)
             if time.monotonic() - self._spaced >= self.governor.settle:
                 self._spaced = time.monotonic()
                 wanted = round((time.thread_time() - start) / (VITALS * self.tick_seconds))

@@ -11,6 +11,7 @@ import numpy as np
 from engine.debugger.declared import Column, Declared
 from engine.debugger.signs import Stretch
 
+ENDS = 2048  # of episodes, the latest
 WATCHED = 32  # rows, for a few numbers each tick
 CLOSE = 8  # rows, for all channels of an observation
 FEW = 4  # rows, for all joints each tick

@@ -11,6 +11,7 @@ from engine.debugger.declared import Column, Declared, declared
 from engine.debugger.evidence import (
     CLOSE,
     EARNINGS,
+    ENDS,
     FRAMES,
     GLANCES,
     ITERATIONS,
@@ -214,7 +215,13 @@ def _add_ends(store: Received, found: Evidence) -> None:
     known = found.declared
     found.cursors, watched = _cursors(store, known)
     events = [e for e in found.events if e.get("kind") == "reset"]
-    found.ends = [end for event in events for end in _detailed(event, known)] or sorted(watched, key=lambda e: e.tick)
+    told: dict[tuple[int, int], End] = {}
+    for event in reversed(events):
+        told |= {(end.row, end.tick): end for end in _detailed(event, known)}
+        if len(told) >= ENDS:
+            break
+    told |= {(end.row, end.tick): end for end in watched if (end.row, end.tick) not in told}  # of more than are told
+    found.ends = sorted(told.values(), key=lambda end: end.tick)
     counted = [c for c in map(_counted, events) if c is not None]
     if not counted and "episode/ended" in found.learner:
         number = np.nan_to_num(found.learner["episode/ended"])
@@ -246,15 +253,16 @@ def _cursors(store: Received, known: Declared) -> tuple[dict[int, Stretch], list
 
 
 def _detailed(event: Mapping[str, Any], known: Declared) -> list[End]:
-    """The ends in the event of a reset that says each: arrays row, reason, step and, with clips, clip and time."""
+    """The ends in the event of a reset that says each: arrays row, reason, step and perhaps tick, clip and time."""
     fields = event.get("fields") or {}
     try:
         row, reason, step = (unpack_array(fields[key]) for key in ("row", "reason", "step"))
         clip = unpack_array(fields["clip"]) if "clip" in fields else np.full(len(row), -1)
         time = unpack_array(fields["time"]) if "time" in fields else np.full(len(row), np.nan)
+        tick = unpack_array(fields["tick"]) if "tick" in fields else np.full(len(row), int(event.get("tick", 0)))
         names = [known.reasons[i] if 0 <= i < len(known.reasons) else f"reason {i}" for i in reason.tolist()]
-        ends = zip(row.tolist(), names, step.tolist(), clip.tolist(), time.tolist(), strict=True)
-        return [End(int(r), int(event.get("tick", 0)), (n,), float(s), int(c), float(t)) for r, n, s, c, t in ends]
+        ends = zip(row.tolist(), tick.tolist(), names, step.tolist(), clip.tolist(), time.tolist(), strict=True)
+        return [End(int(r), int(at), (n,), float(s), int(c), float(t)) for r, at, n, s, c, t in ends]
     except (KeyError, TypeError, ValueError, WireError):
         return []
 

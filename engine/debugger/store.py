@@ -239,8 +239,9 @@ class Store:
             "text": str(message.get("text", "")),
             "fields": dict(message.get("fields") or {}),
         }
+        event["ends"] = _ends(event) if event["kind"] == "reset" else {}
         self.events.append(event)
-        if event["kind"] != "reset" or event["row"] == self.selected:
+        if event["kind"] != "reset" or self.selected in event["ends"]:
             self.note(event["kind"], event["text"] or event["kind"], event["tick"])
 
     def _schema(self, message: dict[str, Any]) -> None:
@@ -419,3 +420,14 @@ class Store:
                 earlier = old_ticks < at[0]
                 ticks, held = np.append(old_ticks[earlier], ticks), np.concatenate([old[earlier], held])
             self._vitals[row] = ticks[-_BLACK_BOX:], held[-_BLACK_BOX:]
+
+
+def _ends(event: dict[str, Any]) -> dict[Any, int]:
+    """When which rows ended, of an event that tells of several or of one."""
+    fields, tick = event["fields"], event["tick"]
+    try:
+        row, at = unpack_array(fields["row"]), unpack_array(fields["tick"])
+        return dict(zip(row.tolist(), at.tolist(), strict=True))
+    except (KeyError, TypeError, ValueError, WireError):
+        rows = fields.get("rows")
+        return dict.fromkeys(rows if isinstance(rows, list) else [event["row"]], tick)

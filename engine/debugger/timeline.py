@@ -171,17 +171,17 @@ class Bar(QWidget):
         found = []
         order = list(MARKS)
         for event in reversed(self.store.events):
-            kind, row = event["kind"], event["row"]
-            if kind not in MARKS or not span[0] <= event["tick"] <= span[1]:
-                continue
-            if kind == "reset" and row is not None and self.store.selected not in _rows_of(event):
+            kind, row, tick = event["kind"], event["row"], event["tick"]
+            if kind == "reset" and row is not None:
+                tick = event["ends"].get(self.store.selected, -1)
+            if kind not in MARKS or not span[0] <= tick <= span[1]:
                 continue
             colour, word = MARKS[kind]
             if kind == "reset" and row is None:
                 word = ""
             if kind == "edit":
                 word = str(event["fields"].get("what", "edit"))
-            found.append((event["tick"], kind, colour, word))
+            found.append((tick, kind, colour, word))
         return sorted(found, key=lambda mark: order.index(mark[1]))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
@@ -239,9 +239,3 @@ class Bar(QWidget):
             self._go_live()
         else:
             self._seek(self.tick_at(event.position().x()))
-
-
-def _rows_of(event: dict[str, Any]) -> list[Any]:
-    """The rows that an event is about: a run names all that were reset in a tick, the first of them by itself."""
-    rows = event["fields"].get("rows")
-    return rows if isinstance(rows, list) else [event["row"]]

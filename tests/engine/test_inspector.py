@@ -448,13 +448,19 @@ def test_a_reset_event_counts_reasons_and_tells_of_rows(folder: Path) -> None:
     with Live(simulation, folder, pace=0.06) as live:
         client = live.client()
         event = client.until(lambda: next((e for e in client.events if e["kind"] == "reset"), None))
-        fields, seen = event["fields"], history.finish[event["tick"]]
-        rows = np.flatnonzero(seen[ENDED])
-        assert fields["rows"] == len(rows) == sum(fields["reasons"].values())
-        assert unpack_array(fields["row"]).tolist() == rows.tolist()
-        assert unpack_array(fields["reason"]).tolist() == seen["point.Ended.side"][rows].argmax(1).tolist()
-        steps = event["tick"] - history.end[event["tick"] - 1]["point.Walk.began"][rows]
-        assert unpack_array(fields["step"]).tolist() == steps.tolist()
+        events = client.until(lambda: [e for e in client.events if e["kind"] == "reset"][1:])
+        first = event["tick"]
+        for event in events:
+            fields, ticks = event["fields"], range(first + 1, event["tick"] + 1)
+            ended = [(tick, row) for tick in ticks for row in np.flatnonzero(history.finish[tick][ENDED]).tolist()]
+            assert fields["rows"] == len(ended) == sum(fields["reasons"].values())
+            tick, row, reason, step = (
+                unpack_array(fields[name]).tolist() for name in ("tick", "row", "reason", "step")
+            )
+            assert list(zip(tick, row, strict=True)) == ended
+            assert reason == [history.finish[t]["point.Ended.side"][r].argmax() for t, r in ended]
+            assert step == [t - history.end[t - 1]["point.Walk.began"][r] for t, r in ended]
+            first = event["tick"]
 
 
 def test_recording_is_switched_on_and_off_and_ends_when_nobody_is_left(folder: Path, tmp_path: Path) -> None:
