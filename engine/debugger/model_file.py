@@ -84,7 +84,7 @@ class Fetch:
         else:
             self._size = size
             self._data += data
-            self.text = f"Fetching the model from the run: {len(self._data) >> 10} of {size >> 10} KB."
+            self.text = f"Fetching the model from the run: {-(-len(self._data) >> 10)} of {-(-size >> 10)} KB."
             if len(self._data) < size:
                 self._ask()
             else:
