@@ -96,6 +96,7 @@ class LearningMetrics:
     learning_rate: Tensor  # after the update
     action_std: Tensor  # mean over joints, after the update
     explained_variance: Tensor  # 1 − Var(target − value) / Var(target), of the critic before the update
+    gradient_norm: Tensor  # of actor and critic together, before either is clipped
     skipped_steps: Tensor  # optimiser steps left out since the run began, for a non-finite loss or gradient
 
     @classmethod
