@@ -22,7 +22,7 @@ VITALS = 0.001
 """Share of a tick that the black box may cost; where it costs more, it is sampled in fewer ticks."""
 _MEASURED = 8  # ticks between those in which it is measured what each subscription costs, which costs time itself
 _SELDOM = 32  # ticks between samples of the black box, at most
-RESETS_EVERY = 0.2
+RESETS_EVERY = 0.5
 """Seconds between events of resets."""
 EVENT_EVERY = 0.05
 """Seconds between events of one break that goes on holding."""

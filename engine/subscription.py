@@ -25,7 +25,7 @@ ENDING = ("values", "pose", "trace")
 """Kinds that show how an episode ended."""
 VITALS = 128  # samples of one subscription between two frames
 _SMOOTH = 0.2  # share of a new measurement in the averages of a plan's cost
-_LEAST = 0.4  # share of the budget that plans have whatever else there is
+_LEAST = 0.2  # share of the budget that frames have whatever else there is
 _ROOM = 0.8  # share of the budget that must be enough for a rate to be raised again
 _SLOWEST = 0.5  # Hz
 
@@ -267,9 +267,9 @@ class Plan:
         """Account for a frame; the first one stands for those that follow."""
         self.per_frame += (_SMOOTH if self.per_frame else 1.0) * (seconds - self.per_frame)
 
-    def cost(self, hz: float, tick_seconds: float) -> float:
-        """Seconds that the plan costs in a tick at some rate; there is at most one frame in a tick."""
-        return self.per_tick + self.per_frame * min(1.0, hz * tick_seconds)
+    def frames(self, hz: float, tick_seconds: float) -> float:
+        """Seconds that frames cost in a tick at some rate; there is at most one frame in a tick."""
+        return self.per_frame * min(1.0, hz * tick_seconds)
 
 
 def make_plan(
@@ -302,7 +302,8 @@ class Governor:
     """Keeps what debuggers cost below `budget`, a share of a tick, by asking the most expensive plans less often.
 
     It looks every `settle` seconds. What a rate costs is foreseen from what a frame costs, so that rates do not swing. The
-    cost of samples that every tick is asked for (traces, vitals) does not depend on a rate, and remains.
+    cost of samples that every tick is asked for (traces, vitals) does not depend on a rate, and remains; frames have some
+    of the budget whatever else there is, since a window that shows nothing is of no use at any cost.
     """
 
     budget: float
@@ -311,22 +312,23 @@ class Governor:
 
     def share(self, plans: Sequence[Plan], tick_seconds: float) -> float:
         """What the plans cost, as a share of a tick."""
-        return sum(plan.cost(plan.hz, tick_seconds) for plan in plans) / max(tick_seconds, 1e-9)
+        return sum(plan.per_tick + plan.frames(plan.hz, tick_seconds) for plan in plans) / max(tick_seconds, 1e-9)
 
     def adjust(self, plans: Sequence[Plan], tick_seconds: float, now: float, others: float = 0.0) -> list[Plan]:
         """Halve rates until everything fits, or double one that was halved; the plans whose rates are others now.
 
-        others: the share of a tick that the debugger costs besides. Plans have some of the budget whatever it is.
+        others: the share of a tick that the debugger costs besides.
         """
         if now - self.looked < self.settle:
             return []
         self.looked = now
+        others += sum(plan.per_tick for plan in plans) / tick_seconds
         most = max(_LEAST * self.budget, self.budget - others) * tick_seconds
         before = [plan.hz for plan in plans]
-        total = sum(plan.cost(plan.hz, tick_seconds) for plan in plans)
+        total = sum(plan.frames(plan.hz, tick_seconds) for plan in plans)
         while total > most and (plan := _dearest(plans, tick_seconds)) is not None:
             lower = max(min(plan.hz, 1.0 / tick_seconds) / 2, _SLOWEST)
-            total -= plan.cost(plan.hz, tick_seconds) - plan.cost(lower, tick_seconds)
+            total -= plan.frames(plan.hz, tick_seconds) - plan.frames(lower, tick_seconds)
             plan.hz = lower
         if before == [plan.hz for plan in plans]:
             self._give_back(plans, tick_seconds, _ROOM * most - total)
@@ -336,7 +338,7 @@ class Governor:
         """Raise the slowest rate for which there are `room` seconds in a tick."""
         for plan in sorted((p for p in plans if p.hz < p.asked), key=lambda p: p.hz / p.asked):
             higher = min(plan.asked, 2 * plan.hz)
-            if plan.cost(higher, tick_seconds) - plan.cost(plan.hz, tick_seconds) <= room:
+            if plan.frames(higher, tick_seconds) - plan.frames(plan.hz, tick_seconds) <= room:
                 plan.hz = higher
                 return
 
@@ -344,4 +346,4 @@ class Governor:
 def _dearest(plans: Sequence[Plan], tick_seconds: float) -> Plan | None:
     """The plan whose frames cost most of those that may come less often."""
     slower = [plan for plan in plans if plan.hz > _SLOWEST and plan.per_frame > 0]
-    return max(slower, key=lambda p: p.cost(p.hz, tick_seconds) - p.per_tick, default=None)
+    return max(slower, key=lambda p: p.frames(p.hz, tick_seconds), default=None)

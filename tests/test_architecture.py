@@ -32,7 +32,7 @@ ONLY_HERE = {
         "benchmarks/",
         "tests/",
     ),
-    "PySide6": ("engine/debugger/", "benchmarks/debugger_clients.py", "tests/debugger/"),
+    "PySide6": ("engine/debugger/", "benchmarks/debugger_clients.py", "benchmarks/make_pictures.py", "tests/debugger/"),
     "PyQt6": ("engine/debugger/", "tests/debugger/"),
     "PyQt5": ("engine/debugger/", "tests/debugger/"),
     "pyqtgraph": ("engine/debugger/", "tests/debugger/"),

@@ -190,7 +190,7 @@ class Chart(QWidget):
         item.getViewBox().setDefaultPadding(0.0)
         left = item.getAxis("left")
         left.setWidth(AXIS_WIDTH)
-        left.setStyle(maxTickLevel=0)
+        left.setStyle(maxTickLevel=0, hideOverlappingLabels=True)  # half a number is none
         item.getAxis("bottom").enableAutoSIPrefix(False)
         left.enableAutoSIPrefix(False)
         self.plot.setFrameShape(self.plot.Shape.NoFrame)

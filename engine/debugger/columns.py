@@ -16,12 +16,12 @@ from PySide6.QtWidgets import (
 )
 
 from engine.debugger import theme
-from engine.debugger.column_tree import FRACTION, VALUE, ColumnTree, Node
+from engine.debugger.column_tree import FRACTION, VALUE, WRITER, ColumnTree, Node
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.store import Store
 
 _SETTLE = 200  # ms without scrolling or expanding before other columns are asked for
-_SHARES = (0.31, 0.31, 0.13)  # of the width; what is left is for the writer
+_SHARES = (0.39, 0.31, 0.13)  # of the width; what is left is for the writer
 
 
 class Columns(Panel):
@@ -53,15 +53,16 @@ class Columns(Panel):
         tree = self.tree
         tree.setModel(self.model)
         tree.setUniformRowHeights(True)
+        tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # left_shoulder_pitch and _roll differ at their ends
         tree.setAlternatingRowColors(True)
-        tree.setIndentation(14)
+        tree.setIndentation(10)
         tree.setDragEnabled(True)
         tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         tree.setItemDelegateForColumn(VALUE, _ValueDelegate(tree))
         tree.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        tree.header().setStretchLastSection(True)
+        tree.header().setStretchLastSection(False)
         tree.header().setMinimumSectionSize(30)
-        tree.header().setSectionResizeMode(VALUE, QHeaderView.ResizeMode.Interactive)
+        tree.header().setSectionResizeMode(WRITER, QHeaderView.ResizeMode.Stretch)  # what is left, and no more
         tree.selectionModel().currentChanged.connect(self._picked)
         tree.expanded.connect(self._toggled)
         tree.collapsed.connect(self._toggled)

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import attrs
 
@@ -26,20 +26,42 @@ Socket = socket.socket
 _BAD_FRAMES = 3  # in a row, and the connection is given up
 
 
+class Way(Protocol):
+    """What has to stand before an address can be reached, such as an ssh that forwards it."""
+
+    def ready(self) -> None:
+        """Returns when it stands; AttachError when it does not come to that."""
+
+    def broken(self) -> str:
+        """Why it does not stand any more; '' while it does."""
+
+
 @attrs.frozen
 class Address:
-    """Where a run listens: a Unix socket, or a host and port with the token of the run."""
+    """Where a run listens: a Unix socket, or a host and port with the token of the run. `tunnel` leads to another machine."""
 
     path: str = ""
     host: str = ""
     port: int = 0
     token: bytes = attrs.field(default=b"", repr=False)
+    tunnel: Way | None = attrs.field(default=None, repr=False)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the run is a process of this machine, as far as the address tells."""
+        return bool(self.path) and self.tunnel is None
+
+    def cut(self) -> str:
+        """Why a connection to it has ended, if that can be told; '' otherwise."""
+        return "" if self.tunnel is None else self.tunnel.broken()
 
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"
 
     def open(self, timeout: float = PATIENCE) -> Socket:
         """A connected socket; AttachError with the cure when nobody listens."""
+        if self.tunnel is not None:
+            self.tunnel.ready()
         try:
             if not self.path:
                 return socket.create_connection((self.host, self.port), timeout)
@@ -72,6 +94,7 @@ class Connection:
     """
 
     socket: Socket
+    address: Address = attrs.field(factory=Address)
     hello: dict[str, Any] = attrs.field(factory=dict)
     welcome: dict[str, Any] = attrs.field(factory=dict)
     schema: dict[str, Any] | None = None
@@ -94,7 +117,7 @@ class Connection:
 
         Raises AttachError with what the run said: another version, a wrong token, too many clients, no answer.
         """
-        made = cls(address.open(timeout))
+        made = cls(address.open(timeout), address)
         try:
             made._shake_hands(address, role, client, schema, timeout)
         except BaseException:
@@ -201,9 +224,9 @@ class Connection:
                 return False
             data = self.socket.recv(1 << 18)
         except (OSError, ValueError) as error:
-            raise AttachError(f"The connection to the run is lost ({error}).") from None
+            raise AttachError(self.address.cut() or f"The connection to the run is lost ({error}).") from None
         if not data:
-            raise AttachError("The run closed the connection.")
+            raise AttachError(self.address.cut() or "The run closed the connection.")
         self._buffer += data
         return True
 

@@ -11,7 +11,7 @@ _VERSION = 1  # of saved layouts
 STRIPS = ("Tick", "Time")
 _SHARES = (0.27, 0.24)  # of the width: World, Plots
 _TRACEBACK = 140  # pixels
-_WHY, _ROWS = 0.19, 0.27  # of the height
+_WORLD, _WHY, _ROWS = 0.52, 0.27, 0.27  # of the height
 _LEAST = {"World": (250, 140), "Why": (220, 90), "Log": (160, 80), "Rows": (260, 150), "Plots": (240, 200)}
 """Sizes below which a panel says nothing."""
 LOWER = ("Reward", "Observation", "Action", "Learner")
@@ -85,7 +85,7 @@ def give_sizes(window: QMainWindow, docks: Mapping[str, PanelDock]) -> None:
     window.resizeDocks([docks["Rows"], docks[LOWER[0]]], [rows, rows], vertical)
     middle = round((1.0 - sum(_SHARES)) * width)
     window.resizeDocks([docks["Rows"], docks[LOWER[0]]], [round(0.44 * middle), round(0.56 * middle)], horizontal)
-    window.resizeDocks([docks["World"], docks["Why"]], [round(0.6 * height), why], vertical)
+    window.resizeDocks([docks["World"], docks["Why"]], [round(_WORLD * height), why], vertical)
 
 
 def hide_titles(window: QMainWindow, docks: Mapping[str, PanelDock]) -> None:

@@ -122,8 +122,10 @@ class Link:
         """A sentence about why the connection is over, and what that means."""
         if isinstance(error, _Cut) and error.then != "lost":
             return str(error), error.then
-        if self._pid and self.address.path and not _alive(self._pid):
+        if self._pid and self.address.is_here and not _alive(self._pid):
             return f"Run ended: its process {self._pid} is gone without a word.", "ended"
+        if not isinstance(error, AttachError) and (cut := self.address.cut()):
+            return cut, "lost"
         if isinstance(error, (_Cut, AttachError)):
             return str(error), "lost"
         if isinstance(error, WireError):

@@ -39,6 +39,19 @@ class Log(Panel):
         layout.setContentsMargins(2, 2, 2, 2)
         layout.addWidget(self.text)
         self._read = store.noted - len(store.notes)
+        self._follow = True  # until somebody scrolls back; a panel that changes its size does not count
+        bar = self.text.verticalScrollBar()
+        bar.actionTriggered.connect(lambda _: self._scrolled())
+        bar.rangeChanged.connect(lambda *_: self._keep_up())
+
+    def _scrolled(self) -> None:
+        bar = self.text.verticalScrollBar()
+        self._follow = bar.sliderPosition() >= bar.maximum() - 2
+
+    def _keep_up(self) -> None:
+        bar = self.text.verticalScrollBar()
+        if self._follow:
+            bar.setValue(bar.maximum())
 
     def refresh(self) -> None:
         """Write what has been noted since."""
@@ -46,8 +59,6 @@ class Log(Panel):
         if not fresh:
             return
         self._read = self.store.noted
-        bar = self.text.verticalScrollBar()
-        follow = bar.value() >= bar.maximum() - 2
         cursor = QTextCursor(self.text.document())
         cursor.movePosition(QTextCursor.MoveOperation.End)
         for when, kind, tick, text in list(self.store.notes)[-fresh:]:
@@ -57,5 +68,4 @@ class Log(Panel):
             place = "" if tick is None else f"tick {tick}  "
             said = text if text.startswith(f"{kind}:") else f"{kind}: {text}"
             cursor.insertText(("" if self.text.document().isEmpty() else "\n") + f"{clock}  {place}{said}", look)
-        if follow:
-            bar.setValue(bar.maximum())
+        self._keep_up()

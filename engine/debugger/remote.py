@@ -2,9 +2,12 @@
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +24,9 @@ _LIST = (
     '&& printf "%s\\t%s\\n" "${f%.json}.sock" "$(tr -d "\\n" <"$f")"; done; done; true'
 )
 _SECONDS = 60.0  # to log in, which may ask for a password
+_END = 3.0  # seconds that ssh has to end
+_LAST_WORDS = 0.5  # seconds from a cut connection to the end of the ssh that cut it
+_OPTIONS = ("ExitOnForwardFailure=yes", "StreamLocalBindMask=0177", "ServerAliveInterval=5", "ServerAliveCountMax=3")
 
 
 @attrs.frozen
@@ -45,18 +51,20 @@ def check_host(host: str) -> str:
 
 def remote_runs(host: str) -> list[RemoteRun]:
     """The runs that are alive on a host; AttachError when ssh does not get there."""
-    program = shutil.which("ssh")
-    if program is None:
-        raise AttachError("--ssh needs the program `ssh`, which is not installed.")
     try:
         done = subprocess.run(
-            [program, "--", check_host(host), _LIST], capture_output=True, text=True, timeout=_SECONDS, check=False
+            [_ssh(), "--", check_host(host), _LIST],
+            stdin=subprocess.DEVNULL,  # what is typed, or piped in, is for the debugger
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise AttachError(f"ssh to {host} took longer than {_SECONDS:g} s.") from None
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-        raise AttachError(f"ssh to {host} failed: {said[0].rstrip('.')}.")
+        raise AttachError(f"ssh to {host} failed: {_last_line(done.stderr, done.returncode)}.")
     found: dict[str, RemoteRun] = {}
     for line in done.stdout.splitlines():
         path, _, text = line.partition("\t")
@@ -67,24 +75,110 @@ def remote_runs(host: str) -> list[RemoteRun]:
     return list(found.values())
 
 
+def _ssh() -> str:
+    program = shutil.which("ssh")
+    if program is None:
+        raise AttachError("--ssh needs the program `ssh`, which is not installed.")
+    return program
+
+
+def _last_line(said: str, status: int | None) -> str:
+    lines = said.strip().splitlines()
+    return lines[-1].rstrip(". \r") if lines else f"it ended with status {status}"
+
+
+class Tunnel:
+    """An ssh that leads from a local socket to one on the host. Started anew, without questions, when it has ended."""
+
+    def __init__(self, host: str, remote: str, folder: Path) -> None:
+        self.host, self.remote = check_host(host), remote
+        self.local, self._said = folder / "run.sock", folder / "ssh.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock, self._closed = threading.RLock(), threading.Event()  # a signal may come while it is held
+
+    def ready(self) -> None:
+        """Returns when the local socket can be connected to; AttachError with what ssh said when it does not get there."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._start(asks=self._process is None)
+
+    def _start(self, asks: bool) -> None:
+        """Nobody is asked for a password by an ssh that is started behind a window."""
+        self.local.unlink(missing_ok=True)
+        options = [*_OPTIONS, *(() if asks else ("BatchMode=yes",))]
+        command = [_ssh(), "-N", *(word for option in options for word in ("-o", option))]
+        command += ["-L", f"{self.local}:{self.remote}", "--", self.host]
+        end = time.monotonic() + _SECONDS
+        with self._said.open("wb") as said:
+            self._process = process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
+            )
+        while not self.local.exists():
+            if process.poll() is not None:
+                raise AttachError(f"ssh to {self.host} could not forward {self.remote}: {self._last_words()}.")
+            if time.monotonic() > end or self._closed.wait(0.05):
+                self._end()
+                raise AttachError(f"ssh to {self.host} could not forward {self.remote}: it took too long.")
+
+    def broken(self) -> str:
+        """Why a connection through it was cut, if it was ssh that ended; '' while that runs."""
+        process = self._process
+        if process is None or self._closed.is_set():
+            return ""
+        try:
+            process.wait(_LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            return ""
+        return f"ssh to {self.host} ended: {self._last_words()}."
+
+    def _last_words(self) -> str:
+        said = self._said.read_text(errors="replace") if self._said.exists() else ""
+        return _last_line(said, None if self._process is None else self._process.poll())
+
+    def _end(self) -> None:
+        process = self._process
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(_END)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def close(self) -> None:
+        """End ssh for good."""
+        self._closed.set()
+        with self._lock:
+            self._end()
+
+
 @contextlib.contextmanager
 def forwarded(host: str, remote: str) -> Iterator[Address]:
-    """A local socket that leads to a socket on the host, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory(prefix="lockstep-ssh-") as folder:
-        local = Path(folder) / "run.sock"
-        command = ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindMask=0177"]
-        process = subprocess.Popen(
-            [*command, "-L", f"{local}:{remote}", "--", check_host(host)], stderr=subprocess.PIPE, text=True
-        )
-        try:
-            end = time.monotonic() + _SECONDS
-            while not local.exists():
-                if process.poll() is not None or time.monotonic() > end:
-                    said = (process.stderr.read() if process.poll() is not None and process.stderr else "").strip()
-                    raise AttachError(f"ssh to {host} could not forward {remote}: {said or 'it took too long'}.")
-                time.sleep(0.05)
-            yield Address(path=str(local))
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
+    """A local socket that leads to a socket on the host, for as long as the block lasts, or the process: also when it is told to end."""
+    with tempfile.TemporaryDirectory(prefix="lockstep-ssh-", ignore_cleanup_errors=True) as folder:
+        tunnel = Tunnel(host, remote, Path(folder))
+
+        def tidy(number: int, _: object) -> None:
+            tunnel.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+        with _on_signals(tidy):
+            try:
+                tunnel.ready()
+                yield Address(path=str(tunnel.local), tunnel=tunnel)
+            finally:
+                tunnel.close()
+
+
+@contextlib.contextmanager
+def _on_signals(act: Any) -> Iterator[None]:
+    """Have something done when the process is told to end, which only a main thread can ask for."""
+    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, act) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

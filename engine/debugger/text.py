@@ -413,7 +413,8 @@ def _where(text: Text) -> None:
 def _event_line(event: dict[str, Any]) -> str:
     row = f" row {event['row']}" if event.get("row") is not None else ""
     fields = ", ".join(f"{key} {value}" for key, value in (event.get("fields") or {}).items())
-    return f"[{event.get('tick')}] {event.get('kind')}{row}: {event.get('text') or fields}"
+    tick = f"[{event['tick']}] " if event.get("tick") is not None else ""
+    return f"{tick}{event.get('kind')}{row}: {event.get('text') or fields}"
 
 
 # -- the prompt ----------------------------------------------------------------------------------------

@@ -75,10 +75,15 @@ class View(QWidget):
         draw_words(painter, place, self.lines)
         if self.height() > 200:
             below = QRectF(place.left(), place.bottom() - painter.fontMetrics().height(), place.width(), 20)
-            command = self.shot is not None and self.shot.command is not None
-            legend = LEGEND + (" · amber commanded velocity" if command else "")
-            draw_words(painter, below, [[(self.note or legend, AMBER if self.note else DIM)]])
+            draw_words(painter, below, [[(self.note or self.legend(), AMBER if self.note else DIM)]])
         painter.end()
+
+    def legend(self) -> str:
+        """What the colours mean, of what is drawn."""
+        failure = self.shot is not None and self.shot.failure is not None
+        command = self.shot is not None and self.shot.command is not None
+        said = LEGEND + (" · grey outline last failure" if failure else "")
+        return said + (" · amber commanded velocity" if command else "")
 
     def _paper(self) -> QImage:
         """The image that ghosts are drawn on, of the widget's size in its own pixels."""

@@ -245,7 +245,8 @@ class WhyPanel(Panel):
 
     def _fit(self, lines: int) -> None:
         head = max(18, self.reasons.horizontalHeader().sizeHint().height())
-        tall = head + 17 * min(LINES, max(1, lines)) + 2
+        line = max(self.reasons.verticalHeader().defaultSectionSize(), self.reasons.rowHeight(0))
+        tall = head + line * min(LINES, max(1, lines)) + 2 * self.reasons.frameWidth()
         if self.reasons.maximumHeight() != tall:
             self.reasons.setFixedHeight(tall)
 

@@ -58,6 +58,7 @@ _TOOLBAR = 8.0  # refreshes per second
 _SETTLE = 30  # ms in which changes of what is wanted are gathered
 _SHOWN = 8000  # ms that a sentence stays in the status line
 _SIZE = (1600, 950)
+_INTERRUPTED = 130  # the exit status of what Ctrl-C has ended
 
 
 class Window(QMainWindow):
@@ -406,7 +407,10 @@ def show(address: Address | None = None, recording: Path | None = None, role: st
     before = sys.excepthook
 
     def contained(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, Exception) or not window.contain(error, trace):
+        if issubclass(kind, KeyboardInterrupt):  # Ctrl-C in the terminal that the window was opened from
+            window.close()
+            app.exit(_INTERRUPTED)
+        elif not issubclass(kind, Exception) or not window.contain(error, trace):
             before(kind, error, trace)
 
     sys.excepthook = contained

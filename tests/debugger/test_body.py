@@ -273,6 +273,8 @@ def test_the_last_failure_is_kept_as_an_outline_and_a_time_limit_is_not(body: Bo
     body.refresh()
     shot = body.view.shot
     assert shot is not None and (shot.failure is not None) == kept
+    body.resize(640, 480)
+    assert ("grey outline last failure" in body.view.legend()) == kept
     if kept:
         np.testing.assert_allclose(shot.failure.position, fallen, atol=1e-6)
 

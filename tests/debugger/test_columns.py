@@ -193,6 +193,16 @@ def test_the_tree_fills_its_place_without_a_scroll_bar(world):
     )
 
 
+def test_names_of_joints_are_whole_where_the_panel_has_its_usual_width(world, store):
+    node = line(world, "position", "DofState")
+    world.tree.expand(world.model.index_of(node))
+    metrics = world.tree.fontMetrics()
+    for child in node.children:
+        room = world.tree.visualRect(world.model.index_of(child)).width()
+        assert metrics.horizontalAdvance(child.name) + 4 <= room, child.name
+    assert world.tree.header().length() == world.tree.viewport().width()
+
+
 def test_what_was_marked_and_expanded_outlives_another_schema(world, store, run):
     torque = store.by_address["robot.DofTorque.value"]
     world.pick(torque, 4)

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
-from PySide6.QtGui import QColor, QWheelEvent
+from PySide6.QtGui import QColor, QPainter, QPixmap, QWheelEvent
 
 from engine.debugger import theme
 from engine.debugger.chart import band_breaks, band_polygons, fit, make_line
@@ -182,6 +182,19 @@ def test_the_limits_of_a_column_are_dashed_lines(plots: Plots):
     lines = [item for item in chart.plot.getPlotItem().items if getattr(item, "angle", None) == 0]
     assert sorted(line.value() for line in lines) == [-2.0, 2.0]
     assert all(line.pen.style() == Qt.PenStyle.DashLine and line.pen.width() == 1 for line in lines)
+
+
+def test_a_number_at_an_axis_is_whole_or_left_out(plots: Plots):
+    chart = plots.charts[0]
+    axis = chart.plot.getPlotItem().getAxis("left")
+    for top in (1.0, 1.01, 0.999):
+        chart.plot.setRange(yRange=(0.0, top), padding=0, disableAutoRange=False)
+        picture = QPixmap(200, 200)
+        painter = QPainter(picture)
+        texts = axis.generateDrawSpecs(painter)[2]
+        painter.end()
+        place = axis.mapRectFromParent(axis.geometry())
+        assert texts and all(place.top() <= box.top() and box.bottom() <= place.bottom() for box, _, _ in texts)
 
 
 def test_the_cursor_is_a_red_line_and_the_header_says_the_value_there(plots: Plots):

@@ -38,6 +38,15 @@ def test_the_table_has_share_step_and_trend(qtbot: QtBot):
     assert panel.clip.title == "where in walk_07 episodes end: time_limit"
 
 
+def test_the_table_is_as_high_as_its_lines(qtbot: QtBot):
+    panel = WhyPanel(full(ticks=600, spoil=falling), Asked())
+    qtbot.addWidget(panel)
+    drawn(panel, 430, 300)
+    assert panel.reasons.rowCount() >= 2 and not panel.reasons.verticalScrollBar().isVisible()
+    last = panel.reasons.visualItemRect(panel.reasons.item(panel.reasons.rowCount() - 1, 0))
+    assert panel.reasons.viewport().rect().contains(last)
+
+
 def test_pictures_go_where_there_is_no_room(qtbot: QtBot):
     panel = WhyPanel(full(), Asked())
     qtbot.addWidget(panel)

@@ -282,7 +282,7 @@ def test_only_what_can_be_seen_is_subscribed_to(run):
     run.window.show_panel("Log")
     run.window.show_panel("Learner")
     run.wait(lambda: "column" not in kinds())
-    assert any(m["t"] == "unsub" for m in run.server.received)
+    run.wait(lambda: any(m["t"] == "unsub" for m in run.server.received))
 
 
 def test_a_minimised_window_asks_for_nothing(run):

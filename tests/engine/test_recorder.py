@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine import Bundle, Scene, SceneError, Simulation, Write, build, column, component, system, table
+from engine import Bundle, Scene, SceneError, Simulation, Write, build, column, component, derived, system, table
 from engine.failures import FailureLog, cut_lines, logged_failures, spoken
 from engine.recorder import FiniteCheck, Recorder, parse_rows
 from engine.recording import END, TERMINAL, TORN, Recording, RecordingWriter
@@ -39,6 +39,20 @@ class Effect:
     """Goes wrong with it."""
 
     value: Tensor = column()
+
+
+@derived
+class Seen:
+    """Made of the cause, and what the effect is made of."""
+
+    value: Tensor = column()
+
+
+@component
+class Wide:
+    """Has more values than a glance looks at every time."""
+
+    value: Tensor = column(5)
 
 
 @pytest.fixture(autouse=True)
@@ -221,6 +235,42 @@ def test_of_several_columns_the_one_that_reads_none_of_the_others_is_named() -> 
     found = FiniteCheck(simulation, "point").find()
     assert found is not None
     assert (found["column"], found["row"]) == ("point.Cause.value", 3)
+
+
+def test_a_cause_is_named_before_what_reads_it_through_something_derived() -> None:
+    def look(cause: Cause, seen: Write[Seen]) -> None:
+        seen.value.copy_(cause.value)
+
+    def act(seen: Seen, effect: Write[Effect]) -> None:
+        effect.value.copy_(seen.value)
+
+    def keep(cause: Write[Cause]) -> None:
+        cause.value.mul_(1.0)
+
+    steps = {"STEP": [system(keep), system(look), system(act)]}
+    parts = Bundle("parts", components=[Effect, Cause, Seen], systems=steps)
+    simulation = build(Scene([table("point", rows=4)], [parts], TICK))
+    simulation.world.component(Cause, "point").value[3] = float("nan")
+    simulation.run(1)
+    found = FiniteCheck(simulation, "point").find()
+    assert found is not None
+    assert (found["column"], found["row"]) == ("point.Cause.value", 3)
+
+
+def test_a_glance_sees_narrow_columns_at_once_and_wide_ones_within_eight() -> None:
+    def keep(effect: Write[Effect], wide: Write[Wide]) -> None:
+        effect.value.mul_(1.0)
+        wide.value.mul_(1.0)
+
+    parts = Bundle("parts", components=[Effect, Wide], systems={"STEP": [system(keep)]})
+    simulation = build(Scene([table("point", rows=4)], [parts], TICK))
+    wide, effect = simulation.world.component(Wide, "point"), simulation.world.component(Effect, "point")
+    check = FiniteCheck(simulation, "point")
+    wide.value[2, 4] = float("inf")
+    found = [check.glance() for _ in range(16)]
+    assert [each and each["column"] for each in found] == [*[None] * 7, "point.Wide.value"] * 2
+    effect.value[1] = float("nan")
+    assert (again := check.glance()) is not None and again["column"] in ("point.Effect.value", "point.Wide.value")
 
 
 def test_infinite_sums_of_finite_values_are_no_finding() -> None:

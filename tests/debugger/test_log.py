@@ -1,0 +1,53 @@
+"""The Log panel, drawn offscreen."""
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from engine.debugger.log import Log
+from engine.debugger.store import Store
+from tests.debugger.panels import Asked
+
+
+@pytest.fixture
+def log(qtbot: QtBot) -> Log:
+    made = Log(Store(), Asked())
+    qtbot.addWidget(made)
+    made.resize(600, 400)
+    made.show()
+    note(made, 100)
+    return made
+
+
+def note(log: Log, lines: int) -> None:
+    for number in range(lines):
+        log.store.note(
+            "iteration", f"iteration {number} with some words that need two lines where there is little room"
+        )
+    log.refresh()
+
+
+def at_end(log: Log) -> bool:
+    bar = log.text.verticalScrollBar()
+    return bar.maximum() > 0 and bar.value() == bar.maximum()
+
+
+def test_it_stays_at_its_last_line_whatever_its_size(log: Log, qtbot: QtBot):
+    assert at_end(log)
+    for size in ((250, 90), (980, 330), (220, 700), (600, 120)):
+        log.resize(*size)
+        qtbot.wait(10)
+        assert at_end(log), size
+        note(log, 3)
+        assert at_end(log), size
+
+
+def test_somebody_who_reads_further_up_is_left_there(log: Log, qtbot: QtBot):
+    bar = log.text.verticalScrollBar()
+    bar.triggerAction(bar.SliderAction.SliderPageStepSub)
+    place = bar.value()
+    assert place < bar.maximum()
+    note(log, 10)
+    assert bar.value() == place
+    bar.triggerAction(bar.SliderAction.SliderToMaximum)
+    note(log, 10)
+    assert at_end(log)
