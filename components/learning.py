@@ -96,7 +96,13 @@ class LearningMetrics:
     learning_rate: Tensor  # after the update
     action_std: Tensor  # mean over joints, after the update
     explained_variance: Tensor  # 1 − Var(target − value) / Var(target), of the critic before the update
+    gradient_norm: Tensor  # of actor and critic together, before either is clipped
     skipped_steps: Tensor  # optimiser steps left out since the run began, for a non-finite loss or gradient
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Put saved numbers back; what an earlier version did not report is not known."""
+        for name in [field.name for field in self.__attrs_attrs__]:  # type: ignore[attr-defined]
+            getattr(self, name).copy_(state.get(name, torch.tensor(torch.nan)))
 
     @classmethod
     def zeros(cls, device: torch.device | str = "cpu") -> "LearningMetrics":

@@ -25,6 +25,10 @@ class Physics:
         state: dict[str, Any] = self.backend.state()
         return state
 
+    def overflows(self) -> dict[str, int]:
+        """In how many rows each of the simulator's buffers was too small since the run began; {} where it does not tell."""
+        return dict(self.backend.overflows())
+
     def focus(self, rows: Sequence[int] | None) -> None:
         """Simulate these rows only, for whoever looks at nothing else; the others stand still. None: all."""
         self.backend.focus(rows)

@@ -13,7 +13,7 @@ from engine.errors import SceneError
 from engine.hub import Hub
 from engine.inspector import Inspector
 from engine.listen import parse_debug
-from engine.schema import make_schema
+from engine.schema import schema_for_debuggers
 
 if TYPE_CHECKING:
     from engine.run import Training
@@ -39,7 +39,7 @@ def attended(training: "Training") -> Iterator[None]:
         "device": str(simulation.world.device),
         "seed": simulation.world.seed,
     }
-    hub = Hub(run, partial(make_schema, simulation), debug=debug, expose=expose)
+    hub = Hub(run, partial(schema_for_debuggers, simulation), debug=debug, expose=expose)
     try:
         for notice in hub.start():
             training.warn(notice)

@@ -74,7 +74,13 @@ def _provenance(run: "Inspector", peer: Peer, message: say.Provenance) -> Answer
 
 
 def _asset(run: "Inspector", peer: Peer, message: say.Asset) -> Answer:
-    raise EditError("unsupported", "This run does not hand out model files.")
+    handed_out = [figure.asset for figure in run.simulation.scene.view.figures if figure.asset is not None]
+    if not handed_out:
+        raise EditError("unsupported", "This run hands out no model: its scene gives none to the figures it shows.")
+    for asset in handed_out:
+        if asset.hash == message.hash:
+            return asset.part(message.offset)
+    raise EditError("unsupported", f"This run has no model {message.hash}; its schema says the hashes of those it has.")
 
 
 # -- stopping and going --------------------------------------------------------------------------------

@@ -47,6 +47,13 @@ def make_schema(simulation: Simulation) -> dict[str, Any]:
     }
 
 
+def schema_for_debuggers(simulation: Simulation) -> dict[str, Any]:
+    """The schema with the models that its figures can be drawn from. They say where this machine keeps its files, which
+    is nothing that a recording should differ by.
+    """
+    return make_schema(simulation) | {"models": simulation.scene.view.models()}
+
+
 def _tables(simulation: Simulation) -> list[dict[str, Any]]:
     ids = {address: number for number, address in enumerate(simulation.world.columns())}
     limits = {a: pack_array(np.array(pairs, np.float32)) for a, pairs in simulation.scene.view.limits.items()}

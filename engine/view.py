@@ -5,10 +5,12 @@ some of its variants bring.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
+from engine.asset import Asset
 from engine.world import World
 
 ROLES = (
@@ -39,6 +41,7 @@ class Figure:
     """A row drawn as capsules: columns of body positions and rotations, of the reference that it follows, and of forces.
 
     `tracked` are the bodies that the reference has, in its order; further than `threshold` (m) from it a body is lost.
+    `model` is the file that the robot was read from, for a renderer on the same machine; `asset` is what the others get.
     """
 
     table: str
@@ -51,6 +54,8 @@ class Figure:
     tracked: Sequence[int] = ()
     threshold: float | None = None
     force: str | None = None
+    model: str | None = None
+    asset: Asset | None = None
 
 
 @attrs.frozen
@@ -61,6 +66,18 @@ class View:
     roles: Mapping[str, str] = attrs.field(factory=dict)
     limits: Mapping[str, Sequence[tuple[float, float]]] = attrs.field(factory=dict)
     dt: float | None = None
+
+    def models(self) -> dict[str, dict[str, str]]:
+        """By name of the figure, where there is anything to draw it from: `file` on this machine, `hash` of the asset."""
+        found: dict[str, dict[str, str]] = {}
+        for each in self.figures:
+            said = {"file": each.model or "", "hash": ""}
+            if each.asset is not None:
+                with suppress(Exception):  # a picture less, but a debugger that attaches; whoever asks for it is told
+                    said["hash"] = each.asset.hash
+            if any(said.values()):
+                found[each.name] = said
+        return found
 
     def described(self, world: World) -> dict[str, Any]:
         """As the schema says it: column ids instead of addresses, except in roles."""

@@ -11,6 +11,7 @@ from components.learning import LearningMetrics
 from components.metrics import Metrics
 from components.motion import MotionFar, MotionReference, RelativeTarget, TrackedBodies, TrackedState
 from components.observation import ObservationNoise
+from components.physics import Physics
 from components.robot import DofState
 from engine import Bundle, World, Write, deferred, every, system
 from systems.tick import INSPECT, REWARD
@@ -106,6 +107,8 @@ def report(world: World, dt: float) -> dict[str, float]:
     if counted:
         numbers |= {f"error/{name}": e / counted for name, e in zip(ERRORS, errors, strict=True)}
     numbers |= curricula(world)
+    if Physics in world.resources:
+        numbers |= {f"physics/{name}_overflows": float(rows) for name, rows in world[Physics].overflows().items()}
     if LearningMetrics in world.resources:
         learned = world[LearningMetrics]
         numbers |= {

@@ -210,7 +210,7 @@ def improve_policy(
     workers = [Worker.of(policy, batch, room) for _ in range(shares)]
     settings: dict[str, Any] = {"policy": policy, "batch": batch, "old_log_std": policy.actor.log_std.clone()}
     settings |= {"clip": clip, "value_clip": value_clip, "value_weight": value_weight}
-    totals, attempts = batch.advantage.new_zeros(5), 0
+    totals, attempts = batch.advantage.new_zeros(6), 0
     with side_by_side(shares) as run:
         for _ in range(epochs):
             order = torch.randperm(samples, generator=rng, device=rng.device)
@@ -220,13 +220,14 @@ def improve_policy(
                 losses = torch.stack(run(add, workers[: len(parts)], parts)).sum(0)
                 torch.sum(torch.stack([w.gradient for w in workers[: len(parts)]]), 0, out=policy.gradient)
                 policy.actor.log_std.grad.sub_(entropy_weight)
-                sound = clip_gradients(policy, max_grad_norm) & losses.isfinite().all()
+                norm = clip_gradients(policy, max_grad_norm)
+                sound = torch.cat((losses, norm)).isfinite().all()
                 attempts += 1
                 if desired_kl > 0:
                     rate = scheduled_rate(policy.learning_rate, losses[2], desired_kl, lowest_rate, highest_rate)
                     policy.learning_rate.copy_(torch.where(sound, rate, policy.learning_rate))
                 step_if(policy, sound)
-                totals += torch.cat([torch.where(sound, losses, 0.0), sound.view(1)])
+                totals += torch.cat([torch.where(sound, torch.cat((losses, norm)), 0.0), sound.view(1)])
     report(metrics, policy, rollout, totals, attempts)
     policy.actor.normaliser.update(rollout.actor.flatten(0, 1))
     policy.critic.normaliser.update(rollout.critic.flatten(0, 1))
@@ -385,13 +386,13 @@ def clipped_value_loss(value: Tensor, old: Tensor, target: Tensor, clip: float) 
 
 
 def clip_gradients(policy: Policy, limit: float) -> Tensor:
-    """Scale the actor's and the critic's gradient to a norm of at most `limit` each; whether both were finite."""
+    """Scale the actor's and the critic's gradient to a norm of at most `limit` each; (1,) the norm that both had together."""
     share = sum(parameter.numel() for parameter in policy.actor.parameters())
     pieces = policy.gradient.split([share, len(policy.gradient) - share])
     norms = torch.stack([torch.linalg.vector_norm(piece) for piece in pieces])
     for piece, factor in zip(pieces, (limit / (norms + 1e-6)).clamp_(max=1), strict=True):
         piece.mul_(factor)
-    return norms.isfinite().all()
+    return torch.linalg.vector_norm(norms).view(1)
 
 
 def scheduled_rate(rate: Tensor, kl: Tensor, desired: float, lowest: float, highest: float) -> Tensor:
@@ -415,18 +416,21 @@ def step_if(policy: Policy, sound: Tensor) -> None:
 
 
 def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: Tensor, attempts: int) -> None:
-    """Write what the update did; `totals`: sums of surrogate, clip fraction, KL, value loss, and sound minibatches."""
-    means = totals[:4] / totals[4].clamp(min=1)
+    """Write what the update did; `totals`: sums of surrogate, clip fraction, KL, value loss, gradient norm, and sound
+    minibatches.
+    """
+    means = totals[:5] / totals[5].clamp(min=1)
     spread = rollout.target.var(correction=0).clamp(min=1e-12)
     metrics.surrogate_loss.copy_(means[0])
     metrics.clip_fraction.copy_(means[1])
     metrics.kl.copy_(means[2])
     metrics.value_loss.copy_(means[3])
+    metrics.gradient_norm.copy_(means[4])
     metrics.entropy.copy_(gaussian_entropy(policy.actor.log_std))
     metrics.learning_rate.copy_(policy.learning_rate)
     metrics.action_std.copy_(policy.actor.log_std.exp().mean())
     metrics.explained_variance.copy_(1 - (rollout.target - rollout.value).var(correction=0) / spread)
-    metrics.skipped_steps.add_(attempts - totals[4])
+    metrics.skipped_steps.add_(attempts - totals[5])
 
 
 # -- bundles -------------------------------------------------------------------------------------------

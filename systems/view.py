@@ -1,10 +1,14 @@
 """What debuggers are told of a robot that follows a motion: its figure, the parts that columns play, limits."""
 
+from functools import partial
+
 import numpy as np
 from torch import Tensor
 
+from engine.asset import Asset
 from engine.view import Figure, Limb, View
 from systems.physics.model import RobotModel
+from systems.physics.portrait import portrait
 from systems.tracking import tracked_bodies
 
 THIN, THICK = 0.02, 0.08  # m, of a limb
@@ -46,6 +50,8 @@ def robot_view(model: RobotModel, *, table: str, dt: float, threshold: float | N
         tracked=tracked,
         threshold=threshold,
         force=f"{table}.ContactForce.force",
+        model=None if model.file is None else str(model.file),
+        asset=Asset(partial(portrait, model.model)),
     )
     limits = {
         f"{table}.DofState.position": _pairs(robot.position_limit),

@@ -64,7 +64,7 @@ class Body(Panel):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
-        self.mesh = mesh = Mesh(store)
+        self.mesh = mesh = Mesh(store, control)
         self.destroyed.connect(lambda: mesh.close())
         self._figures: list[Figure] = []
         self._memory = Memory()
@@ -194,7 +194,7 @@ class Body(Panel):
         view.lines = self._words(view.figure, row, held)
         view.track()
         if self.mesh.running and view.shot is not None:
-            view.mesh = self.mesh.draw(view.camera(), row)
+            view.mesh, view.note = self.mesh.draw(view.camera(), row), self.mesh.progress
         elif view.mesh is not None or self.mesh.problem:
             view.mesh, view.note = None, self.mesh.problem
             self._actions[-1].setChecked(False)

@@ -82,7 +82,8 @@ class Figure:
     reference: int | None
     force: int | None
     root: int | None
-    model: str  # file of the model, '' where the run names none
+    model: str  # file of the model on the run's machine, '' where the run names none
+    model_hash: str  # of the model that the run hands out, '' where it hands out none
 
     @property
     def columns(self) -> tuple[int, ...]:
@@ -94,15 +95,17 @@ class Figure:
 def read_figures(schema: Mapping[str, Any] | None) -> list[Figure]:
     """The figures of a schema; one that does not make sense is left out."""
     found = []
+    models = (schema or {}).get("models")
     for item in (schema or {}).get("figures") or []:
         try:
-            found.append(_figure(item))
+            model = models.get(item.get("name")) if isinstance(models, Mapping) else None
+            found.append(_figure(item, model if isinstance(model, Mapping) else {}))
         except (KeyError, TypeError, ValueError, IndexError):
             continue
     return found
 
 
-def _figure(item: Mapping[str, Any]) -> Figure:
+def _figure(item: Mapping[str, Any], model: Mapping[str, Any]) -> Figure:
     bodies = item["bodies"]
     count = len(bodies)
     parent = np.array([int(body["parent"]) for body in bodies], np.int64)
@@ -142,12 +145,19 @@ def _figure(item: Mapping[str, Any]) -> Figure:
         reference=_id(item.get("reference")) if len(tracked) else None,
         force=_id(item.get("force")),
         root=_id(item.get("root")),
-        model=str(item.get("model") or ""),
+        model=str(model.get("file") or ""),
+        model_hash=_sha256(model.get("hash")),
     )
 
 
 def _id(value: Any) -> int | None:
     return None if value is None else int(value)
+
+
+def _sha256(value: Any) -> str:
+    """A hash as this side would write it, since it becomes the name of a file; '' for anything else."""
+    digits = value if isinstance(value, str) else ""
+    return digits if len(digits) == 64 and not set(digits) - set("0123456789abcdef") else ""
 
 
 def _blame(parent: np.ndarray, tracked: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,8 @@ from PySide6.QtGui import QImage
 
 from engine.debugger import render
 from engine.debugger.figure import FIELD_OF_VIEW, Camera, Figure
+from engine.debugger.model_file import Fetch, kept
+from engine.debugger.panel import Control
 from engine.debugger.store import Store
 
 PATIENCE = 20.0  # s that a picture, or the start, may take
@@ -147,21 +150,28 @@ class _Tail:
 class Mesh:
     """The mesh view of one figure: which columns it needs, and its pictures with nothing behind the robot."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, control: Control) -> None:
+        self.store, self.control = store, control
         self.problem = ""
         self.columns: tuple[int, ...] = ()
         self.chosen: Path | None = None
         """A model file that a person has chosen; wins over the one that the run names."""
         self._figure: Figure | None = None
         self._renderer: Renderer | None = None
+        self._fetch: Fetch | None = None
+        self._said = ""
         self._platforms: list[str] = []
         self._image: QImage | None = None
 
     @property
     def running(self) -> bool:
-        """Whether there is a render process."""
-        return self._renderer is not None
+        """Whether there is a render process, or will be once its model is here."""
+        return self._renderer is not None or self._fetch is not None
+
+    @property
+    def progress(self) -> str:
+        """How far a model is that is on its way; '' where none is."""
+        return "" if self._fetch is None else self._fetch.text
 
     def refusal(self, figure: Figure | None) -> str:
         """Why there can be no mesh view, as a sentence; '' where there can."""
@@ -169,39 +179,49 @@ class Mesh:
             return "There is no figure to draw."
         if importlib.util.find_spec("mujoco") is None:
             return "The mesh view needs MuJoCo, which is not installed here: pip install mujoco."
-        model = self._model(figure)
-        if model is None:
-            return "The run names no model file: choose one from the menu of this panel."
-        if not model.is_file():
-            return f"The model file {model} is not on this machine: choose a copy from the menu of this panel."
+        if self.chosen is not None and not self.chosen.is_file():
+            return f"The model file {self.chosen} is gone: choose another one from the menu of this panel."
+        if self._model(figure) is None and not figure.model_hash:
+            if not figure.model:
+                return "The run names no model file: choose one from the menu of this panel."
+            return f"The model file {figure.model} is not on this machine: choose a copy from the menu of this panel."
         if self._root(figure) is None:
             return f"The figure '{figure.name}' has no column for the pose of its root, which meshes need."
         return ""
 
     def open(self, figure: Figure | None) -> None:
-        """Start the render process; `refusal` has to be empty."""
+        """Start the render process, or first fetch its model from the run; `refusal` has to be empty."""
         self.close()
-        model, root = (None, None) if figure is None else (self._model(figure), self._root(figure))
-        if figure is None or model is None or root is None:
+        root = None if figure is None else self._root(figure)
+        if figure is None or root is None:
             return
         self.problem, self._figure = "", figure
         self.columns = (*root, *(c.id for c in self.store.columns.values() if self._may_be_joints(c, figure)))
         said = os.environ.get("MUJOCO_GL")
         self._platforms = [said] if said else list(PLATFORMS)
-        self._start(model)
+        model = self._model(figure)
+        if model is None:
+            self._fetch = Fetch(self.control, figure.model_hash)
+        else:
+            self._start(model)
 
     def _start(self, model: Path) -> None:
         platform = self._platforms.pop(0)
         self._renderer = Renderer(model, environment={"MUJOCO_GL": platform} if platform else {})
 
     def close(self) -> None:
-        """End the render process."""
+        """End the render process, or what is being done to start it."""
         if self._renderer is not None:
             self._renderer.close()
+        if self._fetch is not None:
+            self._fetch.close()
+        self._fetch, self._said = None, ""
         self._renderer, self._image, self.columns = None, None, ()
 
     def poll(self) -> bool:
-        """Whether there is a new picture, or the process has ended."""
+        """Whether there is a new picture, or something new to say."""
+        if self._fetch is not None:
+            return self._await_model(self._fetch)
         renderer = self._renderer
         if renderer is None:
             return False
@@ -219,6 +239,18 @@ class Mesh:
         self._image = cut_out(picture)
         return True
 
+    def _await_model(self, fetch: Fetch) -> bool:
+        if fetch.path is not None:
+            self._fetch = None
+            self._start(fetch.path)
+        elif fetch.problem:
+            self.close()
+            self.problem = fetch.problem
+        elif fetch.text == self._said:
+            return False
+        self._said = fetch.text
+        return True
+
     def draw(self, camera: Camera, row: int) -> QImage | None:
         """Wish for this row's pose, and get the newest picture that there is."""
         renderer, figure = self._renderer, self._figure
@@ -229,7 +261,13 @@ class Mesh:
         return self._image
 
     def _model(self, figure: Figure) -> Path | None:
-        return self.chosen or (Path(figure.model) if figure.model else None)
+        """The file to draw from, None where it is not on this machine: a person's choice, the run's own, one fetched."""
+        if self.chosen is not None:
+            return self.chosen if self.chosen.is_file() else None
+        here = self.store.run.get("host") in (None, socket.gethostname())  # a recording does not say
+        if here and figure.model and Path(figure.model).is_file():
+            return Path(figure.model)
+        return kept(figure.model_hash)
 
     def _root(self, figure: Figure) -> tuple[int, int] | None:
         """Columns of the root's position and rotation."""

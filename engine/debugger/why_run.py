@@ -14,6 +14,7 @@ from engine.debugger.signs import densest
 
 FEWEST_ENDS = 20
 FEWEST_ITERATIONS = 5
+BUFFERS = {"physics/contact_overflows": "contact", "physics/constraint_overflows": "constraint"}
 RECENT = 5  # iterations that a judgement is about
 SHORTLY = 2  # ticks between an edit and what comes of it
 
@@ -301,8 +302,10 @@ def physics(evidence: Evidence) -> list[Finding]:
         Finding("attention", text + (f" ({count} times)" if count > 1 else ""), "Log", 0.7)
         for text, count in sorted(texts.items(), key=lambda one: -one[1])[:3]
     ]
+    found += _overflows(evidence)
     for name in evidence.learner:
-        latest = recent(evidence.learner, name) if name.startswith("physics/") else None
+        counts = name.startswith("physics/") and name not in BUFFERS
+        latest = recent(evidence.learner, name) if counts else None
         if latest:
             text = f"{name.removeprefix('physics/').replace('_', ' ')}: {figure(latest)} in the last iterations"
             found.append(Finding("attention", text, "Log", 0.6))
@@ -313,6 +316,27 @@ def physics(evidence: Evidence) -> list[Finding]:
             text = f"the simulation of {percent(share)} of episodes failed ({reason}){_in_one_row(evidence, reason)}: "
             text += "check gains, masses and the time step"
             found.append(Finding("wrong" if share > 0.05 else "attention", text, "Log", 0.85))
+    return found
+
+
+def _overflows(evidence: Evidence) -> list[Finding]:
+    """Buffers of the simulator that were too small for what touches at once."""
+    if not evidence.learner:
+        return []
+    numbers = {name: evidence.learner.get(name, np.zeros(0)) for name in BUFFERS}
+    told = {
+        name: float(values[np.isfinite(values)][-1]) for name, values in numbers.items() if np.isfinite(values).any()
+    }
+    if not told:
+        return unknown(
+            "physics: this simulator does not tell whether its contact and constraint buffers suffice", "Log"
+        )
+    found = []
+    for name, rows in told.items():
+        if rows > 0:
+            text = f"{BUFFERS[name]} buffer overflowed in {rows:.0f} row{'s' if rows > 1 else ''}: what did not fit is not "
+            text += "simulated; give the model more memory (<size memory> of its MJCF), or fewer shapes that touch"
+            found.append(Finding("wrong", text, "Log", 0.8))
     return found
 
 

@@ -83,6 +83,13 @@ class Backend(Protocol):
         """Let steps move these rows only, to the same bytes as among all; the others stand still. None: all."""
         ...
 
+    def overflows(self) -> Mapping[str, int]:
+        """In how many rows a buffer of the simulator was too small since the run began, by name of the buffer.
+
+        What did not fit was left out of the simulation. Empty for a simulator that has no such buffers, or does not tell.
+        """
+        ...
+
     def state(self) -> dict[str, Any]:
         """Hidden state that a snapshot needs beyond the columns, what the columns last held included.
 

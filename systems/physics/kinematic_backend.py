@@ -71,6 +71,10 @@ class KinematicBackend:
     def focus(self, rows: Sequence[int] | None) -> None:
         """There is no work to spare."""
 
+    def overflows(self) -> Mapping[str, int]:
+        """Nothing touches anything."""
+        return {}
+
     def state(self) -> dict[str, Any]:
         """Nothing is hidden."""
         return {}

@@ -6,6 +6,7 @@ whole tree and its free joint turns in body axes, while we use frame origins and
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import attrs
@@ -46,6 +47,7 @@ class RobotModel:
     foot_point_radius: np.ndarray  # (P,) m
     body_mass: np.ndarray  # (B,) kg
     body_com: np.ndarray  # (B, 3) m, in the body frame
+    file: Path | None = None  # that the robot was read from; None where it is generated
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -194,6 +196,7 @@ def _finish(
         foot_point_radius=radius,
         body_mass=model.body_mass[1:].copy(),
         body_com=model.body_ipos[1:].copy(),
+        file=None if callable(description.model) else description.model.absolute(),
     )
     if description.default_height is None:
         robot.default_height = _standing_height(built, default)

@@ -35,6 +35,7 @@ _BAD = [
         mujoco.mjtWarning.mjWARN_BADCTRL,
     )
 ]
+_BUFFERS = {"contact": int(mujoco.mjtWarning.mjWARN_CONTACTFULL), "constraint": int(mujoco.mjtWarning.mjWARN_CNSTRFULL)}
 _FIELDS: Mapping[Quantity, tuple[str, ...]] = {
     "foot_friction": ("geom_friction",),
     "body_mass": ("body_mass", "body_inertia"),
@@ -68,6 +69,7 @@ class MujocoBackend:
         self._force = np.zeros((rows, len(model.robot.body_names), 3), np.float32)
         self._self_contacts = np.zeros(rows, np.float32)
         self._unsound = np.zeros(rows, bool)  # rows that were given values no simulation can start from
+        self._overflowed = np.zeros((rows, len(_BUFFERS)), bool)
         self._substeps = decimation
         self._remembered = Remembered(rows, len(model.robot.dof_names))
         self._varied: set[str] = set()  # fields of the model that differ from row to row
@@ -98,6 +100,7 @@ class MujocoBackend:
         self._substeps += substeps
         current = self._substeps >= self.decimation
         stage = _VEL if current else _NONE
+        dropped = self._dropped()
         failed = self._unsound.copy()
         self._unsound[:] = False
         if self.model.self_collision:  # a count over substeps needs to see every one of them
@@ -106,6 +109,7 @@ class MujocoBackend:
                 self._self_contacts += np.linalg.norm(self._sensors[:, -3:], axis=-1) > SELF_CONTACT_FORCE
         else:
             self._advance(substeps, stage, failed)
+        self._overflowed |= self._dropped() != dropped
         self._stale = not current
         self._moved = None
         self._read_forces(slice(None))
@@ -191,6 +195,10 @@ class MujocoBackend:
         """Step these rows only."""
         self._focus = None if rows is None else np.array(sorted(rows), np.int64)
 
+    def overflows(self) -> Mapping[str, int]:
+        """MuJoCo's two: contacts, and the constraints they make."""
+        return dict(zip(_BUFFERS, self._overflowed.sum(0).tolist(), strict=True))
+
     def state(self) -> dict[str, Any]:
         """Integration state, last forces and counts, what the columns held, and per-row model constants.
 
@@ -201,6 +209,7 @@ class MujocoBackend:
             "force": self._force,
             "self_contacts": self._self_contacts,
             "unsound": self._unsound,
+            "overflowed": self._overflowed,
             "substeps": self._substeps,
             "columns": self._remembered.values,
             "fields": {name: self._batch.expand(name) for name in sorted(self._varied)},
@@ -220,7 +229,8 @@ class MujocoBackend:
         self._self_contacts[:] = state["self_contacts"]
         self._substeps = int(state["substeps"])
         self._unsound[:] = state["unsound"]
-        self._remembered.load(state.get("columns", {}))  # snapshots of earlier versions have none
+        self._overflowed[:] = state.get("overflowed", False)  # snapshots of earlier versions have neither
+        self._remembered.load(state.get("columns", {}))
         self._seen = self._warnings()
         self._stale, self._moved = True, None
 
@@ -256,6 +266,10 @@ class MujocoBackend:
 
     def _warnings(self) -> np.ndarray:
         return np.asarray(self._batch.warning[:, _BAD, 1].sum(1))
+
+    def _dropped(self) -> np.ndarray:
+        """How often each buffer was too small, (rows, buffers). Whatever else is computed than steps counts too."""
+        return np.stack([self._batch.warning[:, buffer, 1] for buffer in _BUFFERS.values()], 1)
 
     def _quarantine(self, failed: np.ndarray, diverged: Tensor) -> None:
         """Mark rows that raised, warned or left the realm of numbers, and put them back to a sound state."""

@@ -32,7 +32,7 @@ from engine.debugger.why import diagnose
 from engine.hub import Hub
 from engine.inspector import Inspector
 from engine.scene import Scene, build
-from engine.schema import make_schema
+from engine.schema import schema_for_debuggers
 from engine.wire import pack_array
 
 PATIENCE = 30.0  # s
@@ -80,7 +80,9 @@ class Live:
         self.simulation = build(scene, **how)
         self.world = self.simulation.world
         self.hub = Hub(
-            {"name": "planted", "scene": scene.name, "pid": 1}, partial(make_schema, self.simulation), folder=folder
+            {"name": "planted", "scene": scene.name, "pid": 1},
+            partial(schema_for_debuggers, self.simulation),
+            folder=folder,
         )
         self.hub.start()
         self.inspector = Inspector(self.simulation, self.hub, folder)

@@ -208,7 +208,10 @@ class Planted:
                 "learn/learning_rate": 1e-3,
                 "learn/entropy": 4.0,
                 "learn/action_std": 0.5,
+                "learn/gradient_norm": 0.8,
                 "learn/skipped_steps": 0.0,
+                "physics/contact_overflows": 0.0,
+                "physics/constraint_overflows": 0.0,
                 "reward/per_step": 0.03 + 1e-4 * i,
             }
             for i in range(20)

@@ -46,7 +46,8 @@ class ScriptedServer:
     """Use as a context manager. `path` is the Unix socket; `received` every message of every client, in order.
 
     advance(n): n ticks pass and what is due is sent. event(kind, ...), end(text), drop() and raw(bytes) do to the client
-    what a run may do to it. `deaf` commands get no answer; `refuse` maps a command to (code, text).
+    what a run may do to it. `deaf` commands get no answer; `refuse` maps a command to (code, text);
+    `models` are handed out by hash, in parts of 100 bytes.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class ScriptedServer:
     received: deque[dict[str, Any]] = attrs.field(factory=deque)
     deaf: set[str] = attrs.field(factory=set)
     refuse: dict[str, tuple[str, str]] = attrs.field(factory=dict)
+    models: dict[str, bytes] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.peers: list[Peer] = []
@@ -362,6 +364,10 @@ class ScriptedServer:
         self.controller = "scripted client" if message["do"] == "take" else None
         self.event("control", f"{self.controller or 'nobody'} holds control.")
         return {"role": peer.role, "controller": self.controller}
+
+    def _do_asset(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
+        data, offset = self.models[message["hash"]], message["offset"]
+        return {"hash": message["hash"], "offset": offset, "size": len(data), "data": data[offset : offset + 100]}
 
     def _do_provenance(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
         address = {number: name for name, number in self.run.ids.items()}[message["column"]]

@@ -38,7 +38,7 @@ def test_what_is_not_reported_is_said_not_to_be(qtbot: QtBot):
     qtbot.addWidget(panel)
     drawn(panel, 760, 300)
     assert "all within their usual bands" in panel.head.text()
-    assert "not reported: episode length, gradient norm, surrogate loss" in panel.head.text()
+    assert "not reported: episode length, surrogate loss" in panel.head.text()
     assert panel.charts["learn/gradient_norm"].isHidden()
     waiting = LearnerPanel(silent(), Asked())
     qtbot.addWidget(waiting)

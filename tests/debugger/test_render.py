@@ -156,21 +156,21 @@ def test_black_is_transparent():
 def store_with_model(path: Path):
     store = make_store()
     schema = make_schema()
-    schema["figures"][0]["model"] = str(path)
+    schema["models"] = {"stick": {"file": str(path), "hash": ""}}
     store.feed(schema)
     return store
 
 
-def test_there_is_no_mesh_view_without_mujoco_or_a_model(tmp_path, monkeypatch):
+def test_there_is_no_mesh_view_without_mujoco_or_a_model(qapp, tmp_path, monkeypatch):
     store = make_store()
     body = Body(store, Asked())
     figure = body.view.figure
-    assert "names no model file" in Mesh(store).refusal(figure)
+    assert "names no model file" in Mesh(store, Asked()).refusal(figure)
     gone = Body(store_with_model(tmp_path / "gone.xml"), Asked())
     assert "is not on this machine" in gone.mesh.refusal(gone.view.figure)
     monkeypatch.setattr(mesh_module.importlib.util, "find_spec", lambda name: None)
-    assert "pip install mujoco" in Mesh(store).refusal(figure)
-    assert "no figure" in Mesh(store).refusal(None)
+    assert "pip install mujoco" in Mesh(store, Asked()).refusal(figure)
+    assert "no figure" in Mesh(store, Asked()).refusal(None)
     body._toggle_mesh()
     assert not body.mesh.running and "MuJoCo" in body.view.note
     body.deleteLater()

@@ -326,6 +326,23 @@ def test_warnings_and_failed_simulations():
     assert "the simulation of 100 % of episodes failed (diverged)" in said(run)[0].text
 
 
+def test_buffers_that_overflow_and_those_that_nobody_counts():
+    run = Planted()
+    run.learner[-1] = {**run.learner[-1], "physics/contact_overflows": 3.0, "physics/constraint_overflows": 1.0}
+    first, second, *_ = said(run)
+    assert first.text.startswith(
+        "contact buffer overflowed in 3 rows: what did not fit is not simulated; give the model"
+    )
+    assert second.text.startswith("constraint buffer overflowed in 1 row: ")
+    run = Planted()
+    run.learner = [{k: v for k, v in values.items() if not k.startswith("physics/")} for values in run.learner]
+    found = why_run.physics(gathered(run))
+    assert [(f.severity, f.text) for f in found] == [
+        ("unknown", "physics: this simulator does not tell whether its contact and constraint buffers suffice")
+    ]
+    assert why_run.physics(gathered(Planted())) == []
+
+
 def test_time_names_the_slowest_system_and_what_has_slowed_down():
     found = [f.text for f in why_run.time(gathered(Planted()))]
     assert found == ["step_physics takes 40 % of the tick"]

@@ -13,7 +13,7 @@ from engine import Simulation, build
 from engine.debugger.connection import Address, Connection
 from engine.hub import Hub
 from engine.inspector import Inspector
-from engine.schema import make_schema
+from engine.schema import schema_for_debuggers
 from engine.wire import column_ids, pack_array, unpack_array
 from tests.engine import toy_scene
 from tests.engine.hub_clients import RUN
@@ -139,7 +139,7 @@ class Live:
 
     def __init__(self, simulation: Simulation, place: Path, /, pace: float = 0.002, **options: Any) -> None:
         self.simulation, self.world, self.pace = simulation, simulation.world, pace
-        self.hub = Hub(RUN, lambda: make_schema(simulation), folder=place)
+        self.hub = Hub(RUN, lambda: schema_for_debuggers(simulation), folder=place)
         self.hub.start()
         self.inspector = Inspector(simulation, self.hub, **options)
         self.clients: list[Client] = []

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -11,11 +12,11 @@ from mujoco.batch import SimulationError
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.robot import Capsule
+from components.robot import Capsule, RobotDescription
 from engine.errors import SceneError, SnapshotError
 from engine.snapshot import copied, encode
 from systems.physics.mujoco_backend import MujocoBackend, check_memory, num_bytes
-from tests.physics.rows import Rows, make_rows, one_foot, pendulum
+from tests.physics.rows import PENDULUM, Rows, make_rows, one_foot, pendulum
 
 GRAVITY = 9.81
 
@@ -424,3 +425,29 @@ def test_rows_beyond_memory_are_refused_with_the_bytes() -> None:
         "of memory are free; at most 10 rows fit."
     )
     assert each < 40_000
+
+
+def crowded() -> RobotDescription:
+    """A pendulum whose contacts do not all fit into its memory once it lies on the floor."""
+    balls = tuple(Capsule(body="arm", radius=0.05, start=(0.02 * i, 0.0, -0.5)) for i in range(24))
+    text = PENDULUM.replace("<worldbody>", '<size memory="8K"/><worldbody>')
+    return attrs.evolve(one_foot(*balls), model=lambda: text)
+
+
+def test_rows_whose_contacts_do_not_fit_are_counted_and_a_snapshot_knows() -> None:
+    rows = make_rows(3, crowded())
+    rows.root.position[:, 2] = torch.tensor([2.0, 0.45, 3.0])
+    rows.restart(0, 1, 2)
+    assert rows.backend.overflows() == {"contact": 0, "constraint": 0}  # only steps count
+    rows.tick()
+    found = dict(rows.backend.overflows())
+    assert max(found.values()) == 1 and set(found.values()) <= {0, 1}
+    for _ in range(3):
+        rows.tick()
+    assert rows.backend.overflows() == found
+    other = make_rows(3, crowded())
+    other.backend.load(copied(rows.backend.state()))
+    assert other.backend.overflows() == found
+    plain = make_rows(2)
+    settle(plain, 5)
+    assert plain.backend.overflows() == {"contact": 0, "constraint": 0}

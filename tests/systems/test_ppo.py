@@ -32,11 +32,13 @@ from engine import (
     term,
 )
 from engine.audit import Audit
+from systems import ppo as ppo_file
 from systems.networks import make_policy
 from systems.observations import observations
 from systems.ppo import (
     act,
     act_mean,
+    clip_gradients,
     clipped_surrogate,
     clipped_value_loss,
     estimate_advantage,
@@ -289,7 +291,7 @@ def test_learning_rate_follows_the_divergence(kl, rate, expected):
 # -- improve -------------------------------------------------------------------------------------------
 
 
-def reference_step(policy: Policy, rollout: Rollout, norm: float) -> list[Tensor]:
+def reference_step(policy: Policy, rollout: Rollout, norm: float) -> tuple[list[Tensor], float]:
     """One full-batch PPO step by autograd and plain Adam, on copies; the new parameters."""
     actor, critic = policy.actor, policy.critic
     parameters = {n: p.detach().clone().requires_grad_() for n, p in [*named(actor, "a."), *named(critic, "c.")]}
@@ -304,10 +306,11 @@ def reference_step(policy: Policy, rollout: Rollout, norm: float) -> list[Tensor
     held = old + (value - old).clamp(-0.2, 0.2)
     value_loss = torch.max((value - target) ** 2, (held - target) ** 2).mean()
     (surrogate + 0.7 * value_loss - 0.01 * chosen.entropy().sum(-1).mean()).backward()
-    for prefix in ("a.", "c."):
-        torch.nn.utils.clip_grad_norm_(list(part(parameters, prefix).values()), norm)
+    norms = [
+        float(torch.nn.utils.clip_grad_norm_(list(part(parameters, prefix).values()), norm)) for prefix in ("a.", "c.")
+    ]
     torch.optim.Adam(parameters.values(), lr=1e-3, fused=False, foreach=False).step()
-    return [p.detach() for p in parameters.values()]
+    return [p.detach() for p in parameters.values()], math.hypot(*norms)
 
 
 def named(network: torch.nn.Module, prefix: str) -> list[tuple[str, Tensor]]:
@@ -326,14 +329,43 @@ def test_one_step_is_the_step_of_autograd(norm, rows_at_once):
     policy.parameters.data.add_(
         0.05 * torch.randn(policy.parameters.shape, generator=stream(3))
     )  # so that ratios differ
-    expected = reference_step(policy, rollout, norm)
-    improve(
+    expected, gradient_norm = reference_step(policy, rollout, norm)
+    metrics = improve(
         policy, rollout, epochs=1, minibatches=1, entropy_weight=0.01, value_weight=0.7, desired_kl=0.0,
         max_grad_norm=norm, rows_at_once=rows_at_once,
     )  # fmt: skip
     got = [p for _, p in [*named(policy.actor, ""), *named(policy.critic, "")]]
     for mine, theirs in zip(got, expected, strict=True):
         assert_close(mine.data, theirs, rtol=1e-4, atol=2e-6)
+    assert float(metrics.gradient_norm) == pytest.approx(gradient_norm, rel=1e-4)
+
+
+def test_the_gradient_norm_is_a_mean_over_minibatches_that_counted():
+    policy, other = small_policy(), small_policy()
+    rollout = collected(policy)
+    rollout.actor[2, 1, 0] = math.nan
+    norms: list[float] = []
+
+    def watched(each: Policy, limit: float) -> Tensor:
+        norm = clip_gradients(each, limit)
+        norms.append(float(norm))
+        return norm
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ppo_file, "clip_gradients", watched)
+        metrics = improve(policy, rollout, epochs=2, minibatches=4)
+    sound = [norm for norm in norms if math.isfinite(norm)]
+    assert len(norms) == 8 and len(sound) == 6
+    assert float(metrics.gradient_norm) == pytest.approx(sum(sound) / 6, rel=1e-5)
+    assert float(improve(other, collected(other)).gradient_norm) > 0.0
+
+
+def test_numbers_saved_before_the_gradient_norm_was_reported_can_be_loaded():
+    metrics = LearningMetrics.zeros()
+    saved = {"kl": torch.tensor(0.5), "skipped_steps": torch.tensor(3.0)}
+    metrics.load(saved)
+    assert (float(metrics.kl), float(metrics.skipped_steps)) == (0.5, 3.0)
+    assert math.isnan(float(metrics.gradient_norm))
 
 
 def test_the_first_minibatch_meets_the_policy_that_acted():

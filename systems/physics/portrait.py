@@ -1,0 +1,102 @@
+"""What a robot looks like to its simulator, as one MJCF text that any version of MuJoCo can draw without other files.
+
+Only what a picture needs: bodies, joints, collision shapes. A mesh is given by its convex hull, which is what it collides
+as and what keeps the text small; one that nothing collides with is given whole.
+"""
+
+from xml.etree import ElementTree
+
+import mujoco
+import numpy as np
+
+_DIGITS = 6
+_JOINTS = {
+    int(mujoco.mjtJoint.mjJNT_HINGE): "hinge",
+    int(mujoco.mjtJoint.mjJNT_SLIDE): "slide",
+    int(mujoco.mjtJoint.mjJNT_BALL): "ball",
+}
+_SIZES = {
+    int(mujoco.mjtGeom.mjGEOM_SPHERE): ("sphere", 1),
+    int(mujoco.mjtGeom.mjGEOM_CAPSULE): ("capsule", 2),
+    int(mujoco.mjtGeom.mjGEOM_CYLINDER): ("cylinder", 2),
+    int(mujoco.mjtGeom.mjGEOM_ELLIPSOID): ("ellipsoid", 3),
+    int(mujoco.mjtGeom.mjGEOM_BOX): ("box", 3),
+}
+_MESH = int(mujoco.mjtGeom.mjGEOM_MESH)
+_PLASTIC = (0.7, 0.72, 0.75)  # collision shapes are often see-through, or of a colour that says so
+
+
+def portrait(model: mujoco.MjModel) -> bytes:
+    """The robot of a compiled model as MJCF. The same model gives the same bytes."""
+    root = ElementTree.Element("mujoco", model="robot")
+    ElementTree.SubElement(root, "compiler", angle="radian", inertiafromgeom="false", autolimits="false")
+    assets = ElementTree.SubElement(root, "asset")
+    places = [ElementTree.SubElement(root, "worldbody")]
+    ElementTree.SubElement(places[0], "light", pos="0 0 4", dir="0 0 -1")
+    for body in range(1, model.nbody):
+        places.append(_add_body(model, body, places[int(model.body_parentid[body])]))
+    shown = _shown(model)
+    for mesh in sorted({int(model.geom_dataid[geom]) for geom in shown if model.geom_type[geom] == _MESH}):
+        points, faces = _hull(model, mesh)
+        ElementTree.SubElement(
+            assets, "mesh", name=f"mesh{mesh}", vertex=_said(points), face=_said(faces), inertia="shell"
+        )
+    for geom in shown:
+        _add_geom(model, geom, places[int(model.geom_bodyid[geom])])
+    return ElementTree.tostring(root, "utf-8")
+
+
+def _add_body(model: mujoco.MjModel, body: int, parent: ElementTree.Element) -> ElementTree.Element:
+    place = ElementTree.SubElement(
+        parent, "body", name=model.body(body).name, pos=_said(model.body_pos[body]), quat=_said(model.body_quat[body])
+    )
+    ElementTree.SubElement(place, "inertial", pos="0 0 0", mass="1", diaginertia="1 1 1")  # a moving body needs one
+    for joint in range(model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body]):
+        name, kind = model.joint(joint).name, int(model.jnt_type[joint])
+        if kind == mujoco.mjtJoint.mjJNT_FREE:
+            ElementTree.SubElement(place, "freejoint", name=name)
+        else:
+            said = {"type": _JOINTS[kind], "pos": _said(model.jnt_pos[joint]), "axis": _said(model.jnt_axis[joint])}
+            if kind != mujoco.mjtJoint.mjJNT_BALL:
+                said["ref"] = _said(model.qpos0[model.jnt_qposadr[joint]])
+            ElementTree.SubElement(place, "joint", {"name": name, **said})
+    return place
+
+
+def _shown(model: mujoco.MjModel) -> list[int]:
+    """Geoms of the robot that collide, or all of them where none does."""
+    own = [geom for geom in range(model.ngeom) if model.geom_bodyid[geom] > 0]
+    own = [geom for geom in own if int(model.geom_type[geom]) in (*_SIZES, _MESH)]
+    return [g for g in own if model.geom_contype[g] or model.geom_conaffinity[g]] or own
+
+
+def _add_geom(model: mujoco.MjModel, geom: int, body: ElementTree.Element) -> None:
+    kind = int(model.geom_type[geom])
+    said = {"pos": _said(model.geom_pos[geom]), "quat": _said(model.geom_quat[geom]), "rgba": _said((*_PLASTIC, 1.0))}
+    if kind == _MESH:
+        said |= {"type": "mesh", "mesh": f"mesh{int(model.geom_dataid[geom])}"}
+    else:
+        name, count = _SIZES[kind]
+        said |= {"type": name, "size": _said(model.geom_size[geom, :count])}
+    ElementTree.SubElement(body, "geom", said)
+
+
+def _hull(model: mujoco.MjModel, mesh: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) in m and triangles (F, 3) of a mesh's convex hull, or of the mesh where it has none."""
+    first, count = int(model.mesh_vertadr[mesh]), int(model.mesh_vertnum[mesh])
+    points = model.mesh_vert[first : first + count]
+    start = int(model.mesh_graphadr[mesh])
+    if start < 0:
+        face, faces = int(model.mesh_faceadr[mesh]), int(model.mesh_facenum[mesh])
+        return points, model.mesh_face[face : face + faces]
+    corners, triangles = (int(number) for number in model.mesh_graph[start : start + 2])
+    body = model.mesh_graph[start + 2 :]  # see mjModel.mesh_graph: two numbers a corner, then edges, then triangles
+    kept = body[corners : 2 * corners]
+    skip = 2 * corners + corners + 3 * triangles
+    faces = body[skip : skip + 3 * triangles].reshape(-1, 3)
+    order = np.argsort(kept)
+    return points[kept], order[np.searchsorted(kept, faces, sorter=order)]
+
+
+def _said(values: object) -> str:
+    return " ".join(f"{value:.{_DIGITS}g}" for value in np.asarray(values).reshape(-1).tolist())
