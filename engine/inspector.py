@@ -273,7 +273,7 @@ class Inspector:
     def _look_for_nonfinite(self) -> None:
         self._looked, found = self.tick, None
         with self._survived("The breaks"):
-            found = self.finite.glance() if self.finite is not None else None
+            found = self.finite.find() if self.finite is not None else None
         if found is None:
             return
         self.finite, fields = None, found["fields"]  # what follows from the first one is of no interest

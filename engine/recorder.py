@@ -98,8 +98,6 @@ class BlackBox:
 
 
 _PIECE = 8192  # values; a product of longer vectors may be shared among threads, which are the simulator's
-_NARROW = 4  # values per row of a column that a glance never leaves out
-_EVERYTHING = 8  # glances between those at all columns
 
 
 def _finite(pieces: list[np.ndarray]) -> bool:
@@ -124,9 +122,7 @@ class FiniteCheck:
             if (owner := address.rpartition(".")[0]) in state and column.is_floating_point()
         ]
         self._pieces: list[np.ndarray] = []
-        self._narrow: list[np.ndarray] = []
         self._rest: list[Tensor] = []
-        self._glances = 0
         for _, _, column in self.columns:
             if (
                 column.device.type == "cpu"
@@ -134,21 +130,9 @@ class FiniteCheck:
                 and column.dtype in (torch.float32, torch.float64)
             ):
                 flat = as_numpy(column).reshape(-1)
-                pieces = [flat[start : start + _PIECE] for start in range(0, len(flat), _PIECE)]
-                self._pieces += pieces
-                self._narrow += pieces if column[0].numel() <= _NARROW else []
+                self._pieces += [flat[start : start + _PIECE] for start in range(0, len(flat), _PIECE)]
             else:
                 self._rest.append(column)
-
-    def glance(self) -> dict[str, Any] | None:
-        """As `find`, at a fraction of its cost: wide columns are looked at where a narrow one is not finite, and now and then.
-
-        What spoils a row of a simulator, spoils the few numbers of its root at once; so the first tick is still seen.
-        """
-        self._glances += 1
-        if self._glances % _EVERYTHING and (self._narrow or self._rest) and _finite(self._narrow):
-            return None
-        return self.find()
 
     def find(self) -> dict[str, Any] | None:
         """An event that names row, label, column and the system that wrote it; None while all is finite."""

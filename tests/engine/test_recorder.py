@@ -48,13 +48,6 @@ class Seen:
     value: Tensor = column()
 
 
-@component
-class Wide:
-    """Has more values than a glance looks at every time."""
-
-    value: Tensor = column(5)
-
-
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder, without the second that a picture costs."""
@@ -255,22 +248,6 @@ def test_a_cause_is_named_before_what_reads_it_through_something_derived() -> No
     found = FiniteCheck(simulation, "point").find()
     assert found is not None
     assert (found["column"], found["row"]) == ("point.Cause.value", 3)
-
-
-def test_a_glance_sees_narrow_columns_at_once_and_wide_ones_within_eight() -> None:
-    def keep(effect: Write[Effect], wide: Write[Wide]) -> None:
-        effect.value.mul_(1.0)
-        wide.value.mul_(1.0)
-
-    parts = Bundle("parts", components=[Effect, Wide], systems={"STEP": [system(keep)]})
-    simulation = build(Scene([table("point", rows=4)], [parts], TICK))
-    wide, effect = simulation.world.component(Wide, "point"), simulation.world.component(Effect, "point")
-    check = FiniteCheck(simulation, "point")
-    wide.value[2, 4] = float("inf")
-    found = [check.glance() for _ in range(16)]
-    assert [each and each["column"] for each in found] == [*[None] * 7, "point.Wide.value"] * 2
-    effect.value[1] = float("nan")
-    assert (again := check.glance()) is not None and again["column"] in ("point.Effect.value", "point.Wide.value")
 
 
 def test_infinite_sums_of_finite_values_are_no_finding() -> None:
