@@ -80,7 +80,6 @@ class Inspector:
         self.touched = False  # something was written by hand in the middle of a tick
         self._hooked = False
         self._said = self._began = self._alone = self._spent = 0.0
-        self._looked = -1  # tick in which was looked for what is not finite
         schedule.before_tick.insert(0, self._before_tick)
 
     @property
@@ -143,8 +142,8 @@ class Inspector:
     def _after_tick(self) -> None:
         start = time.thread_time()
         self.inside = False
-        if self.finite is not None and self._looked != self.tick:
-            self._look_for_nonfinite()  # once a tick: what a later system spoils is still there in the next
+        if self.finite is not None:
+            self._look_for_nonfinite()  # in every tick, before the next one spreads it
         if self.breaks.known:
             self._ask_breaks()
         self.steps.end_tick(self.tick)
@@ -270,10 +269,11 @@ class Inspector:
         with self._survived("The breaks"):
             self._hit(self.breaks.ask("tick", None, memory=memory))
 
-    def _look_for_nonfinite(self) -> None:
-        self._looked, found = self.tick, None
+    def _look_for_nonfinite(self, *, glance: bool = False) -> None:
+        found = None
         with self._survived("The breaks"):
-            found = self.finite.find() if self.finite is not None else None
+            if self.finite is not None:
+                found = self.finite.glance() if glance else self.finite.find()
         if found is None:
             return
         self.finite, fields = None, found["fields"]  # what follows from the first one is of no interest

@@ -97,6 +97,7 @@ class BlackBox:
             }
 
 
+_NARROW = 4  # values per row of the columns that a glance is at
 _PIECE = 8192  # values; a product of longer vectors may be shared among threads, which are the simulator's
 
 
@@ -122,6 +123,7 @@ class FiniteCheck:
             if (owner := address.rpartition(".")[0]) in state and column.is_floating_point()
         ]
         self._pieces: list[np.ndarray] = []
+        self._narrow: list[np.ndarray] = []
         self._rest: list[Tensor] = []
         for _, _, column in self.columns:
             if (
@@ -130,9 +132,15 @@ class FiniteCheck:
                 and column.dtype in (torch.float32, torch.float64)
             ):
                 flat = as_numpy(column).reshape(-1)
-                self._pieces += [flat[start : start + _PIECE] for start in range(0, len(flat), _PIECE)]
+                pieces = [flat[start : start + _PIECE] for start in range(0, len(flat), _PIECE)]
+                self._pieces += pieces
+                self._narrow += pieces if column[0].numel() <= _NARROW else []
             else:
                 self._rest.append(column)
+
+    def glance(self) -> dict[str, Any] | None:
+        """`find`, where a narrow column is not finite: what spoils a row of a simulator spoils its root at once."""
+        return None if self._narrow and _finite(self._narrow) else self.find()
 
     def find(self) -> dict[str, Any] | None:
         """An event that names row, label, column and the system that wrote it; None while all is finite."""

@@ -48,6 +48,13 @@ class Seen:
     value: Tensor = column()
 
 
+@component
+class Wide:
+    """Has more values than columns that a glance is at."""
+
+    value: Tensor = column(5)
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder, without the second that a picture costs."""
@@ -248,6 +255,21 @@ def test_a_cause_is_named_before_what_reads_it_through_something_derived() -> No
     found = FiniteCheck(simulation, "point").find()
     assert found is not None
     assert (found["column"], found["row"]) == ("point.Cause.value", 3)
+
+
+def test_a_glance_is_at_narrow_columns_where_there_are_any() -> None:
+    def keep(effect: Write[Effect], wide: Write[Wide]) -> None:
+        effect.value.mul_(1.0)
+        wide.value.mul_(1.0)
+
+    parts = Bundle("parts", components=[Effect, Wide], systems={"STEP": [system(keep)]})
+    simulation = build(Scene([table("point", rows=4)], [parts], TICK))
+    both, world = FiniteCheck(simulation, "point"), simulation.world
+    world.component(Wide, "point").value[2, 4] = float("inf")
+    assert both.glance() is None
+    assert (found := both.find()) is not None and found["column"] == "point.Wide.value"
+    world.component(Effect, "point").value[1] = float("nan")
+    assert both.glance() is not None
 
 
 def test_infinite_sums_of_finite_values_are_no_finding() -> None:
