@@ -60,10 +60,13 @@ def _messages(store: Store) -> Iterator[dict[str, Any]]:
         history = store.history(row)
         whole: dict[tuple[str, bytes, bytes], list[tuple[ColumnInfo, np.ndarray]]] = {}
         for info in store.columns.values():
-            found = _every_tick(info, traced.get(info.id, {})) or _now_and_then(history.get(info.id, []))
-            if found is not None:
-                sub, at, moment, values = found
-                whole.setdefault((sub, at.tobytes(), moment.tobytes()), []).append((info, values))
+            every = _every_tick(info, traced.get(info.id, {}))
+            last = int(every[1][-1]) if every is not None and len(every[1]) else -1
+            newer = [value for value in history.get(info.id, []) if value[0] > last]  # than the last frame of a trace
+            for found in (every, _now_and_then(newer)):
+                if found is not None:
+                    sub, at, moment, values = found
+                    whole.setdefault((sub, at.tobytes(), moment.tobytes()), []).append((info, values))
         for (sub, *times), columns in whole.items():
             at, moment = np.frombuffer(times[0], np.int64), np.frombuffer(times[1], np.uint8)
             yield from _samples(sub, row, at, moment, columns)
