@@ -221,20 +221,26 @@ def test_a_value_that_is_not_finite_is_named_with_row_column_and_writers() -> No
     assert np.isnan(trace.columns["point.Point.position"][-1][1]) and trace.moment[-1] == TORN
 
 
-def test_of_several_columns_the_one_that_reads_none_of_the_others_is_named() -> None:
-    def spoil(cause: Cause, effect: Write[Effect]) -> None:
-        effect.value.copy_(cause.value)
+def keep(cause: Write[Cause]) -> None:
+    cause.value.mul_(1.0)
 
-    def keep(cause: Write[Cause]) -> None:
-        cause.value.mul_(1.0)
 
-    parts = Bundle("parts", components=[Effect, Cause], systems={"STEP": [system(spoil), system(keep)]})
+def named_after_a_bad_cause(parts: Bundle) -> tuple[str, int]:
+    """Column and row that are named one tick after the cause of row 3 is not a number."""
     simulation = build(Scene([table("point", rows=4)], [parts], TICK))
     simulation.world.component(Cause, "point").value[3] = float("nan")
     simulation.run(1)
     found = FiniteCheck(simulation, "point").find()
     assert found is not None
-    assert (found["column"], found["row"]) == ("point.Cause.value", 3)
+    return found["column"], found["row"]
+
+
+def test_of_several_columns_the_one_that_reads_none_of_the_others_is_named() -> None:
+    def spoil(cause: Cause, effect: Write[Effect]) -> None:
+        effect.value.copy_(cause.value)
+
+    parts = Bundle("parts", components=[Effect, Cause], systems={"STEP": [system(spoil), system(keep)]})
+    assert named_after_a_bad_cause(parts) == ("point.Cause.value", 3)
 
 
 def test_a_cause_is_named_before_what_reads_it_through_something_derived() -> None:
@@ -244,17 +250,9 @@ def test_a_cause_is_named_before_what_reads_it_through_something_derived() -> No
     def act(seen: Seen, effect: Write[Effect]) -> None:
         effect.value.copy_(seen.value)
 
-    def keep(cause: Write[Cause]) -> None:
-        cause.value.mul_(1.0)
-
     steps = {"STEP": [system(keep), system(look), system(act)]}
     parts = Bundle("parts", components=[Effect, Cause, Seen], systems=steps)
-    simulation = build(Scene([table("point", rows=4)], [parts], TICK))
-    simulation.world.component(Cause, "point").value[3] = float("nan")
-    simulation.run(1)
-    found = FiniteCheck(simulation, "point").find()
-    assert found is not None
-    assert (found["column"], found["row"]) == ("point.Cause.value", 3)
+    assert named_after_a_bad_cause(parts) == ("point.Cause.value", 3)
 
 
 def test_a_glance_is_at_narrow_columns_where_there_are_any() -> None:
