@@ -121,7 +121,7 @@ class Tunnel:
                 raise AttachError(f"ssh to {self.host} could not forward {self.remote}: it took too long.")
 
     def broken(self) -> str:
-        """Why a connection through it was cut, if it was ssh that ended; '' while that runs."""
+        """Why a connection through it was cut, if it was ssh that ended; '' while that runs, and where it was closed here."""
         process = self._process
         if process is None or self._closed.is_set():
             return ""
@@ -129,10 +129,13 @@ class Tunnel:
             process.wait(_LAST_WORDS)
         except subprocess.TimeoutExpired:
             return ""
-        return f"ssh to {self.host} ended: {self._last_words()}."
+        return "" if self._closed.is_set() else f"ssh to {self.host} ended: {self._last_words()}."
 
     def _last_words(self) -> str:
-        said = self._said.read_text(errors="replace") if self._said.exists() else ""
+        try:
+            said = self._said.read_text(errors="replace")
+        except OSError:  # nothing was said yet, or the folder went with the tunnel, which another thread may close
+            said = ""
         return _last_line(said, None if self._process is None else self._process.poll())
 
     def _end(self) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from engine.debugger.__main__ import main
 from engine.debugger.connection import Connection
 from engine.debugger.link import Link
-from engine.debugger.remote import forwarded, remote_runs
+from engine.debugger.remote import Tunnel, forwarded, remote_runs
 from engine.errors import AttachError
 from engine.hub import Hub
 from tests.debugger.scripted_run import ScriptedRun
@@ -171,6 +172,26 @@ def test_a_session_says_that_ssh_ended(hub: Hub, tools: Path, tmp_path: Path):
             hear_all(connection)
         connection.close()
     assert nothing_is_left(tools, tmp_path)
+
+
+def test_a_tunnel_that_is_closed_while_somebody_asks_why_it_broke_says_nothing(hub: Hub, tools: Path, tmp_path: Path):
+    said: list[str] = []
+    with forwarded("me@server", socket_of(hub)) as address:
+        tunnel = address.tunnel
+        assert isinstance(tunnel, Tunnel)
+        asking = threading.Thread(target=lambda: said.append(tunnel.broken()))
+        asking.start()
+        time.sleep(0.1)
+    asking.join(5.0)
+    assert said == [""] and nothing_is_left(tools, tmp_path)
+
+
+def test_what_a_tunnel_said_may_be_gone(hub: Hub, tools: Path):
+    with forwarded("me@server", socket_of(hub)) as address:
+        (process, _) = started(tools)[0]
+        os.kill(process, signal.SIGTERM)
+        Path(address.path).with_name("ssh.log").unlink()
+        assert address.cut() == "ssh to me@server ended: it ended with status -15."
 
 
 def test_a_window_says_that_ssh_ended_and_gets_through_again(hub: Hub, tools: Path, tmp_path: Path):

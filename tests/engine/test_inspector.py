@@ -79,6 +79,13 @@ def due(live: Live) -> list[str]:
     return TICK + (["flush"] if (live.world.clock.tick + 1) % 5 == 0 else [])
 
 
+def at_home(live: Live, client: Client) -> None:
+    """Have every row stay where it starts, whatever it did before the run was stopped."""
+    still(live, client)
+    rows = len(live.column(POSITION))
+    client.ask("set", **client.set(POSITION, list(range(rows)), np.zeros((rows, 2), np.float32)))
+
+
 def still(live: Live, client: Client) -> None:
     """Have no row end for a while."""
     client.ask("set", address="toy.wander.step", value="0.0", reason="")
@@ -180,7 +187,7 @@ def test_a_run_that_is_asked_to_end_does_not_wait_for_its_debugger(folder: Path)
 
 def test_a_break_between_systems_stops_there_and_names_row_label_column_and_writer(folder: Path) -> None:
     with paused_toy(folder) as (live, client):
-        still(live, client)
+        at_home(live, client)
         client.ask("set", **client.set(POSITION, [5], [0.7], [1]))
         client.ask("break", when=f"{POSITION} > 0.5", at="before stray")
         client.ask("run")
@@ -221,7 +228,7 @@ def test_a_break_at_a_tick_sees_rows_that_ended_before_they_start_over(folder: P
 
 def test_breaks_look_at_chosen_rows_skip_hits_and_hit_once_a_tick(folder: Path) -> None:
     with paused_toy(folder) as (live, client):
-        still(live, client)
+        at_home(live, client)
         tick = live.world.clock.tick
         client.ask("set", **client.set(POSITION, [5], [0.7], [1]))
         client.ask("break", when=f"{POSITION}[1] > 0.5", rows=[0, 1, 2])
