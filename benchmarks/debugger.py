@@ -1,9 +1,9 @@
 """What the live debugger promises, measured line by line on the tracking task: value, bound, and whether it is reached.
 
-    python -m benchmarks.debugger [--rows 512] [--rounds 6] [--only attached,unread,...] [--json]
+    python -m benchmarks.debugger [--rows 4096,512] [--rounds 6] [--only attached,unread,...] [--json]
 
-What debuggers cost is measured in this process, on a training that a client is attached to in every other block of ticks;
-the rest on trainings started by `python -m engine.run` without any flag about debuggers. The subscriptions are those
+What debuggers cost is measured in this process, on a training that a client is attached to in every other block of ticks:
+attached at each of `--rows`, since most of it is the same for any number of rows while a tick is not; the rest on trainings started by `python -m engine.run` without any flag about debuggers. The subscriptions are those
 of the default panels, as the window made them; the black box is left out where the cost is judged. Where other processes
 keep the machine busy, shares by the wall clock say little; those of CPU time of the ticking thread are judged.
 """
@@ -91,29 +91,42 @@ def look(socket: str, seconds: float) -> dict[str, Any]:
 # -- the lines -----------------------------------------------------------------------------------------
 
 
-def cost_lines(rows: int, rounds: int, only: Callable[[str], bool]) -> Iterator[Line]:
-    """Nobody attached, attached, and clients that do not read."""
-    bench = Bench.open(rows)
+def cost_lines(sizes: list[int], rounds: int, only: Callable[[str], bool]) -> Iterator[Line]:
+    """Attached, of each size; nobody attached and clients that do not read, of the last."""
+    if only("attached"):
+        for rows in sizes:
+            yield from attached_lines(rows, rounds)
+    if not only("nobody") and not only("unread"):
+        return
+    bench = Bench.open(sizes[-1])
     if only("nobody"):
         alone = unattended(bench)
         yield Line("nobody attached", f"{alone['microseconds']:.2f} µs a tick, {alone['wakes']:.0f} wakes",
                    "≤ 1 µs, 0 wakes", alone["microseconds"] <= 1.0 and not alone["wakes"])  # fmt: skip
-    if not only("attached") and not only("unread"):
-        return
-    wanted = [each for each in watch(bench)["subscriptions"] if each["kind"] != "vitals"]
-    if only("attached"):
-        cost = attached(bench, wanted, rounds)
-        yield Line(f"attached, {len(wanted)} subscriptions, {rows} rows",
-                   f"CPU {cost['cpu']:+.2%} (± {cost['noise']:.2%}), hooks {cost['hooks']:.2%} (snapshots {cost['snapshots']:.2%}); wall {cost['wall']:+.1%}; "
-                   f"tick {1e3 * cost['tick_seconds']:.0f} ms", "≤ 0.5 % of tick time",
-                   cost["hooks"] <= 0.005)  # fmt: skip
-        yield Line("  frames that were sent",
-                   f"{cost['frames_per_second']:.0f}/s of {cost['asked_per_second']:.0f}/s asked for; other thread "
-                   f"{cost['sockets']:.2%} of a core, {cost['wakes']:.1f} wakes a tick", "", True)  # fmt: skip
     if only("unread"):
+        wanted = default_subscriptions(bench)
         for name, shares in unread(bench, wanted, rounds).items():
             text = ", ".join(f"{clock.replace('_', ' ')} {value:+.1%}" for clock, value in shares.items())
             yield Line(f"{name} client", text, "p99 at most +5 % (CPU)", shares["cpu_p99"] <= 0.05)
+
+
+def default_subscriptions(bench: Bench) -> list[dict[str, Any]]:
+    """Those of the default panels, without the black box."""
+    return [each for each in watch(bench)["subscriptions"] if each["kind"] != "vitals"]
+
+
+def attached_lines(rows: int, rounds: int) -> Iterator[Line]:
+    """What a client that reads costs, and what it gets for it."""
+    bench = Bench.open(rows)
+    wanted = default_subscriptions(bench)
+    cost = attached(bench, wanted, rounds)
+    yield Line(f"attached, {len(wanted)} subscriptions, {rows} rows",
+               f"CPU {cost['cpu']:+.2%} (± {cost['noise']:.2%}), hooks {cost['hooks']:.2%} (snapshots {cost['snapshots']:.2%}); wall {cost['wall']:+.1%}; "
+               f"tick {1e3 * cost['tick_seconds']:.0f} ms", "≤ 0.5 % of tick time",
+               cost["hooks"] <= 0.005)  # fmt: skip
+    yield Line("  frames that were sent",
+               f"{cost['frames_per_second']:.0f}/s of {cost['asked_per_second']:.0f}/s asked for; other thread "
+               f"{cost['sockets']:.2%} of a core, {cost['wakes']:.1f} wakes a tick", "", True)  # fmt: skip
 
 
 def attach_line() -> Line:
@@ -240,10 +253,15 @@ LINES: dict[str, Callable[[], Line]] = {
 COST = ("nobody", "attached", "unread")
 
 
+def numbers(text: str) -> list[int]:
+    """Numbers that are separated by commas."""
+    return [int(part) for part in text.split(",")]
+
+
 def main() -> int:
     """Print the table, or a list of lines as JSON with --json; the exit status is 1 where a bound is not reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=512)
+    parser.add_argument("--rows", type=numbers, default="4096,512", help="sizes, separated by commas")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--only", default=",".join((*COST, *LINES)), help="lines to measure, separated by commas")
     parser.add_argument("--json", action="store_true")

@@ -28,6 +28,8 @@ class EpisodeEnds:
 
     simulation: Simulation
     table: str
+    now: np.ndarray = attrs.field(init=False)
+    """The rows whose episode ended when `look` was called last."""
     _count: int = attrs.field(default=0, init=False)  # ticks that wait
     _rows: int = attrs.field(default=0, init=False)  # how many episodes ended since the last event
     _fired: np.ndarray = attrs.field(init=False)  # and how many of them by each reason
@@ -36,7 +38,7 @@ class EpisodeEnds:
     def __attrs_post_init__(self) -> None:
         ends = self.simulation.ends.get(self.table)
         reasons = 0 if ends is None or ends.reason is None else ends.reason.shape[1]
-        self._fired = np.zeros(reasons, np.int64)
+        self.now, self._fired = np.zeros(0, np.int64), np.zeros(reasons, np.int64)
         self._sources: dict[str, tuple[Tensor, np.ndarray | None, np.ndarray]] = {}
         self._tick = np.zeros(_WAITING, np.int64)
         if ends is None:
@@ -51,21 +53,24 @@ class EpisodeEnds:
                 kept = np.zeros((_WAITING, *column.shape), as_numpy(column[:0]).dtype)
                 self._sources[name] = column, on_host, kept
 
-    @property
-    def now(self) -> bool:
-        """Whether an episode ends in this tick."""
-        return "ended" in self._sources and bool(self._read("ended").any())
-
-    def tell(self, tick: int, due: bool) -> dict[str, Any] | None:
-        """Text, last row and fields of an event about what ended since the last one; None where nothing did, or it is not due."""
+    def look(self, tick: int) -> np.ndarray:
+        """The rows whose episode ends in this tick; what there is to say of them is kept."""
         if not self._sources:
-            return None
-        for name, (_, _, kept) in self._sources.items():
-            kept[self._count] = self._read(name)
-        self._tick[self._count] = tick
-        self._count += 1
-        if due or self._count == _WAITING:
-            self._look()
+            return self.now
+        self.now = self._read("ended").nonzero()[0]
+        if len(self.now):
+            for name, (_, _, kept) in self._sources.items():
+                kept[self._count] = self._read(name)
+            self._tick[self._count] = tick
+            self._count += 1
+            if self._count == _WAITING:
+                self._count_up()
+        return self.now
+
+    def tell(self, due: bool) -> dict[str, Any] | None:
+        """Text, last row and fields of an event about what ended since the last one; None where nothing did, or it is not due."""
+        if due and self._count:
+            self._count_up()
         if not due or not self._rows:
             return None
         labels = self.simulation.ends[self.table].labels
@@ -85,7 +90,7 @@ class EpisodeEnds:
         column, on_host, _ = self._sources[name]
         return as_numpy(column) if on_host is None else on_host
 
-    def _look(self) -> None:
+    def _count_up(self) -> None:
         """Count what ended in the ticks that wait, and keep the details of it."""
         kept = {name: array[: self._count] for name, (_, _, array) in self._sources.items()}
         ticks, rows = kept["ended"].nonzero()

@@ -138,7 +138,7 @@ class Feed:
             self._take_vitals(self._black_box)
         now = time.perf_counter()
         soon, measured = now + 2.0 * self.tick_seconds, tick % _MEASURED == 0
-        ended: dict[int, frozenset[int]] = {}
+        ended = {id(self.simulation.ends.get(self.table)): frozenset(self.endings.look(tick).tolist())}
         for peer, plan in self._ending:
             if plan.kind != "trace" and plan.due > soon:
                 continue  # what its next frame shows has not happened yet
@@ -151,7 +151,7 @@ class Feed:
             except Exception as error:  # a debugger may be wrong in ways that nobody thought of; the training goes on
                 self._give_up(peer, plan, error)
             plan.spent += time.thread_time() - start if measured else 0.0
-        told = self.endings.tell(tick, now - self._told >= RESETS_EVERY)
+        told = self.endings.tell(now - self._told >= RESETS_EVERY)
         if told is not None:
             self._told = now
             self.event("reset", told["text"], row=told["row"], fields=told["fields"], wake=False)

@@ -131,10 +131,8 @@ class Inspector:
         self.feed.at_finish()
         if self.breaks.known:
             self._ask_breaks(memory=False)
-        if (
-            self.finite is not None and self.feed.endings.now
-        ):  # a row that starts over takes what was wrong with it along
-            self._look_for_nonfinite()
+        if self.finite is not None and len(self.feed.endings.now):
+            self._look_for_nonfinite(glance=True)  # a row that starts over takes what was wrong with it along
         if self.steps.stands:
             self._inspect()
         self._spent = time.thread_time() - start

@@ -102,8 +102,7 @@ _PIECE = 8192  # values; a product of longer vectors may be shared among threads
 
 
 def _finite(pieces: list[np.ndarray]) -> bool:
-    with np.errstate(over="ignore"):
-        return all(map(isfinite, map(np.dot, pieces, pieces)))
+    return all(map(isfinite, map(np.vdot, pieces, pieces)))  # other products warn of what is too large to be squared
 
 
 class FiniteCheck:
