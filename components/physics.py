@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,11 @@ class Physics:
     def overflows(self) -> dict[str, int]:
         """In how many rows each of the simulator's buffers was too small since the run began; {} where it does not tell."""
         return dict(self.backend.overflows())
+
+    def penetration(self) -> np.ndarray | None:
+        """(rows,) m, the deepest overlap of two shapes as of the last step; None where it is not told."""
+        found: np.ndarray | None = self.backend.penetration()
+        return found
 
     def focus(self, rows: Sequence[int] | None) -> None:
         """Simulate these rows only, for whoever looks at nothing else; the others stand still. None: all."""

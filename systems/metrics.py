@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import attrs
+import numpy as np
 import torch
 
 from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
@@ -108,13 +109,20 @@ def report(world: World, dt: float) -> dict[str, float]:
         numbers |= {f"error/{name}": e / counted for name, e in zip(ERRORS, errors, strict=True)}
     numbers |= curricula(world)
     if Physics in world.resources:
-        numbers |= {f"physics/{name}_overflows": float(rows) for name, rows in world[Physics].overflows().items()}
+        numbers |= contacts(world[Physics])
     if LearningMetrics in world.resources:
         learned = world[LearningMetrics]
         numbers |= {
             f"learn/{f.name}": float(getattr(learned, f.name)) for f in attrs.fields(cast(Any, LearningMetrics))
         }
     return numbers
+
+
+def contacts(physics: Physics) -> dict[str, float]:
+    """Rows in which a buffer of the simulator was too small, and the overlap in m that one row of a hundred exceeds now."""
+    numbers = {f"physics/{name}_overflows": float(rows) for name, rows in physics.overflows().items()}
+    depth = physics.penetration()
+    return numbers if depth is None else numbers | {"physics/penetration": float(np.quantile(depth, 0.99))}
 
 
 def curricula(world: World) -> dict[str, float]:

@@ -15,6 +15,8 @@ from engine.debugger.signs import densest
 FEWEST_ENDS = 20
 FEWEST_ITERATIONS = 5
 BUFFERS = {"physics/contact_overflows": "contact", "physics/constraint_overflows": "constraint"}
+PENETRATION = "physics/penetration"
+DEEP = 0.02  # m of overlap, of which rigid shapes are far
 RECENT = 5  # iterations that a judgement is about
 SHORTLY = 2  # ticks between an edit and what comes of it
 
@@ -302,9 +304,9 @@ def physics(evidence: Evidence) -> list[Finding]:
         Finding("attention", text + (f" ({count} times)" if count > 1 else ""), "Log", 0.7)
         for text, count in sorted(texts.items(), key=lambda one: -one[1])[:3]
     ]
-    found += _overflows(evidence)
+    found += _overflows(evidence) + _penetration(evidence)
     for name in evidence.learner:
-        counts = name.startswith("physics/") and name not in BUFFERS
+        counts = name.startswith("physics/") and name not in (*BUFFERS, PENETRATION)
         latest = recent(evidence.learner, name) if counts else None
         if latest:
             text = f"{name.removeprefix('physics/').replace('_', ' ')}: {figure(latest)} in the last iterations"
@@ -338,6 +340,20 @@ def _overflows(evidence: Evidence) -> list[Finding]:
             text += "simulated; give the model more memory (<size memory> of its MJCF), or fewer shapes that touch"
             found.append(Finding("wrong", text, "Log", 0.8))
     return found
+
+
+def _penetration(evidence: Evidence) -> list[Finding]:
+    """Shapes that sink into each other."""
+    if not evidence.learner:
+        return []
+    depth = recent(evidence.learner, PENETRATION)
+    if depth is None:
+        return unknown("physics: this simulator does not tell how deep shapes overlap", "Log")
+    if depth <= DEEP:
+        return []
+    text = f"shapes that touch sink {100 * depth:.1f} cm into each other in one of a hundred rows: "
+    text += "make the time step shorter, or contacts stiffer (solref of the model)"
+    return [Finding("attention", text, "Log", 0.7)]
 
 
 def _in_one_row(evidence: Evidence, reason: str) -> str:

@@ -8,6 +8,7 @@ A backend converts; nobody else may.
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from components.robot import BodyState, ContactForce, DofState, RootState
@@ -88,6 +89,10 @@ class Backend(Protocol):
 
         What did not fit was left out of the simulation. Empty for a simulator that has no such buffers, or does not tell.
         """
+        ...
+
+    def penetration(self) -> np.ndarray | None:
+        """(rows,) m, how deep the two shapes that overlap most do, as of the last step; None for a simulator that does not tell."""
         ...
 
     def state(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,6 +75,10 @@ class KinematicBackend:
     def overflows(self) -> Mapping[str, int]:
         """Nothing touches anything."""
         return {}
+
+    def penetration(self) -> np.ndarray | None:
+        """Shapes go through each other, and nobody looks."""
+        return None
 
     def state(self) -> dict[str, Any]:
         """Nothing is hidden."""

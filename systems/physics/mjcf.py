@@ -12,10 +12,14 @@ from components.robot import Box, Capsule, Motor, RobotDescription
 from engine.errors import SceneError, did_you_mean, listing
 
 CONTACT_SENSOR = "contact:"  # + body name: net contact force of that body
+DEPTH_SENSOR = "depth"  # the least distance of two shapes that touch, negative where they overlap
 SELF_SENSOR = "self contact"  # largest force between two parts of the robot
 _GEOM = mujoco.mjtGeom
 _OBJECT = mujoco.mjtObj
-_FORCE, _MAX_FORCE, _NET_FORCE = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 2, 3
+_FORCE, _DISTANCE = (
+    1 << int(f) for f in (mujoco.mjtConDataField.mjCONDATA_FORCE, mujoco.mjtConDataField.mjCONDATA_DIST)
+)
+_LEAST_DISTANCE, _MAX_FORCE, _NET_FORCE = 1, 2, 3
 
 
 @attrs.frozen
@@ -206,12 +210,13 @@ def add_floor(spec: mujoco.MjSpec) -> None:
 
 
 def add_contact_sensors(spec: mujoco.MjSpec, bodies: list[str], *, self_collision: bool) -> None:
-    """Net contact force of each of `bodies`; and the strongest contact of the robot with itself."""
+    """Net contact force of each of `bodies`; the deepest contact; and the strongest contact of the robot with itself."""
     for name in bodies:
         spec.add_sensor(
             name=CONTACT_SENSOR + name, type=mujoco.mjtSensor.mjSENS_CONTACT, objtype=_OBJECT.mjOBJ_BODY,
             objname=name, intprm=[_FORCE, _NET_FORCE, 1],
         )  # fmt: skip
+    spec.add_sensor(name=DEPTH_SENSOR, type=mujoco.mjtSensor.mjSENS_CONTACT, intprm=[_DISTANCE, _LEAST_DISTANCE, 1])
     if self_collision:
         root = spec.worldbody.bodies[0].name
         spec.add_sensor(

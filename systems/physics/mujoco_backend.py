@@ -64,7 +64,7 @@ class MujocoBackend:
         self._qpos, self._qvel, self._control, self._warm_start = inputs
         outputs = (self._batch.bind(name) for name in ("xpos", "xquat", "cvel", "subtree_com"))
         self._position, self._rotation, self._twist, self._center = outputs
-        self._sensors = self._batch.bind("sensordata") if model.model.nsensor else np.zeros((rows, 0))
+        self._sensors = self._batch.bind("sensordata")
         self._sensed = np.array(model.sensed_bodies, np.int64)
         self._force = np.zeros((rows, len(model.robot.body_names), 3), np.float32)
         self._self_contacts = np.zeros(rows, np.float32)
@@ -198,6 +198,10 @@ class MujocoBackend:
     def overflows(self) -> Mapping[str, int]:
         """MuJoCo's two: contacts, and the constraints they make."""
         return dict(zip(_BUFFERS, self._overflowed.sum(0).tolist(), strict=True))
+
+    def penetration(self) -> np.ndarray | None:
+        """Of all contacts, those of the robot with itself too."""
+        return np.maximum(-self._sensors[:, 3 * len(self._sensed)], 0.0)
 
     def state(self) -> dict[str, Any]:
         """Integration state, last forces and counts, what the columns held, and per-row model constants.

@@ -212,6 +212,7 @@ class Planted:
                 "learn/skipped_steps": 0.0,
                 "physics/contact_overflows": 0.0,
                 "physics/constraint_overflows": 0.0,
+                "physics/penetration": 0.008,
                 "reward/per_step": 0.03 + 1e-4 * i,
             }
             for i in range(20)

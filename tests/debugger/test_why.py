@@ -326,6 +326,17 @@ def test_warnings_and_failed_simulations():
     assert "the simulation of 100 % of episodes failed (diverged)" in said(run)[0].text
 
 
+def test_shapes_that_sink_into_each_other():
+    run = Planted()
+    for values in run.learner[-5:]:
+        values["physics/penetration"] = 0.034
+    (found,) = why_run.physics(gathered(run))
+    assert found.text.startswith(
+        "shapes that touch sink 3.4 cm into each other in one of a hundred rows: make the time"
+    )
+    assert found.severity == "attention"
+
+
 def test_buffers_that_overflow_and_those_that_nobody_counts():
     run = Planted()
     run.learner[-1] = {**run.learner[-1], "physics/contact_overflows": 3.0, "physics/constraint_overflows": 1.0}
@@ -338,7 +349,8 @@ def test_buffers_that_overflow_and_those_that_nobody_counts():
     run.learner = [{k: v for k, v in values.items() if not k.startswith("physics/")} for values in run.learner]
     found = why_run.physics(gathered(run))
     assert [(f.severity, f.text) for f in found] == [
-        ("unknown", "physics: this simulator does not tell whether its contact and constraint buffers suffice")
+        ("unknown", "physics: this simulator does not tell whether its contact and constraint buffers suffice"),
+        ("unknown", "physics: this simulator does not tell how deep shapes overlap"),
     ]
     assert why_run.physics(gathered(Planted())) == []
 

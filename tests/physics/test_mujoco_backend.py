@@ -427,6 +427,15 @@ def test_rows_beyond_memory_are_refused_with_the_bytes() -> None:
     assert each < 40_000
 
 
+def test_penetration_is_how_deep_the_deepest_contact_of_each_row_is() -> None:
+    rows = make_rows(3, one_foot(Capsule("arm", 0.1, (0.0, 0.0, -0.5)), Capsule("arm", 0.1, (0.0, 0.0, -0.48))))
+    rows.root.position[:, 2] = torch.tensor([0.59, 3.0, 0.57])  # 1 cm in the floor, in the air, 3 cm in the floor
+    rows.restart(0, 1, 2)
+    depth = rows.backend.penetration()
+    assert depth is not None
+    np.testing.assert_allclose(depth, [0.01, 0.0, 0.03], atol=1e-6)
+
+
 def crowded() -> RobotDescription:
     """A pendulum whose contacts do not all fit into its memory once it lies on the floor."""
     balls = tuple(Capsule(body="arm", radius=0.05, start=(0.02 * i, 0.0, -0.5)) for i in range(24))
