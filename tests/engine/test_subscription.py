@@ -86,6 +86,20 @@ def test_a_trace_has_every_tick_and_rows_that_ended_twice(folder: Path) -> None:
             np.testing.assert_array_equal(distance[place, :, 0], source[DISTANCE][[2, 5]])
 
 
+def test_timing_is_of_whole_ticks_also_where_a_run_stands_inside_one(folder: Path) -> None:
+    with paused_toy(folder) as (_live, client):
+        client.sub("timing", rows=[])
+        client.ask("step", unit="tick", count=4)
+        for _ in range(3):
+            client.ask("step", unit="system", count=3)
+        client.ask("run")
+        client.until(lambda: len(client.frames("timing")) > 2)
+        for frame in client.frames("timing"):
+            first, last = frame["ticks"]
+            calls = dict(zip(client.systems, unpack_array(frame["calls"]).tolist(), strict=True))
+            assert calls["wander"] == 2 * calls["stray"] == 2 * (last - first + 1)
+
+
 def test_timing_learner_and_vitals_say_what_the_run_says(folder: Path) -> None:
     simulation = toy()
     history = History(simulation)
