@@ -148,6 +148,13 @@ def _history(run: "Inspector") -> Ring:
 
 def _seek(run: "Inspector", peer: Peer, message: say.Seek) -> Answer:
     ring = _history(run)
+    first, last = ring.ticks[0], ring.ticks[-1]
+    if not first <= message.tick <= last:
+        raise EditError(
+            "out_of_history",
+            f"Tick {message.tick} cannot be put in view, only {first} to {last}: the past is kept from when the first debugger "
+            f"attached, as far as {run.history[1] >> 20:,} MiB hold it.",
+        )
     run.seek(ring, message.tick)
     run.steps.stand("viewing")
     return {"tick": run.tick, "exact": ring.exact}

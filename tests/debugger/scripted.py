@@ -349,11 +349,11 @@ class ScriptedServer:
         return self._do_live(peer, message)
 
     def _do_snapshot(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
-        return {"file": f"snapshots/{self.tick}.lockstep"}
+        return {"name": f"iteration_000001_tick_{self.tick}.lockstep"}
 
     def _do_record(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
         self.event("record", "recording" if message["on"] else "recording saved")
-        return {"file": "recordings/1.lockrec"}
+        return {"path": "" if message["on"] else "records/1.rec"}
 
     def _do_reset(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
         self.event("reset", fields={"reasons": {"by hand": len(message["rows"])}, "rows": len(message["rows"])})
