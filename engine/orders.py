@@ -157,6 +157,7 @@ def _seek(run: "Inspector", peer: Peer, message: say.Seek) -> Answer:
         )
     run.seek(ring, message.tick)
     run.steps.stand("viewing")
+    run.publish()
     return {"tick": run.tick, "exact": ring.exact}
 
 
@@ -165,6 +166,7 @@ def _live(run: "Inspector", peer: Peer, message: say.Live) -> Answer:
     run.seek(_history(run), None)
     if viewing:
         run.steps.stand("back from an earlier tick")
+    run.publish()
     return {"tick": run.tick}
 
 
@@ -175,6 +177,7 @@ def _branch(run: "Inspector", peer: Peer, message: say.Branch) -> Answer:
     if run.branched is not None:
         run.branched(run.tick)
     run.jumped()
+    run.publish()
     return {"tick": run.tick}
 
 

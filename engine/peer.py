@@ -202,12 +202,12 @@ class Peer:
         """What is to be sent next: a frame, or a data message that is still to be packed."""
         if self._greeting:
             return self._greeting.popleft()
+        if self._state is not None:  # before the answer to what led there
+            frame, self._state = self._state, None
+            return frame
         if self._replies:
             frame = self._replies.popleft()
             self._reply_bytes -= len(frame)
-            return frame
-        if self._state is not None:
-            frame, self._state = self._state, None
             return frame
         if self._slots and len(self._in_flight) < IN_FLIGHT:
             subscription = next(iter(self._slots))

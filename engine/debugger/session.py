@@ -126,7 +126,7 @@ class Session:
         return self.state
 
     def standing(self, seconds: float = 1.0) -> dict[str, Any]:
-        """The state of a run that has just answered that it stands still, which may come behind the answer."""
+        """The state of a run that has just answered that it stands still; a run says its state before the answer."""
         self._wait(lambda: self.state if self.state.get("mode") != "running" else None, seconds)
         return self.state
 

@@ -122,8 +122,8 @@ class Text:
 
     def wait_for_breaks(self) -> None:
         """Stay until Ctrl-C, since breaks go with whoever set them; AttachError when the run has gone."""
-        self.say("It lasts as long as this does: Ctrl-C removes it.")
         with contextlib.suppress(KeyboardInterrupt):
+            self.say("It lasts as long as this does: Ctrl-C removes it.")
             self.session.stay()
 
     def place(self, text: str) -> Place:

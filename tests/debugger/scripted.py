@@ -286,8 +286,8 @@ class ScriptedServer:
                 peer, {"t": "error", "id": number, "code": "bad_message", "text": f"'{kind}' is wrong: {error}."}
             )
             return
-        self._send(peer, {"t": "ok", "id": number, **answer})
         self._all(self.state())
+        self._send(peer, {"t": "ok", "id": number, **answer})
 
     def _pause_at(self, system: int | None, why: str) -> dict[str, Any]:
         self.mode, self.next, self.why = "paused", system, why
@@ -340,7 +340,7 @@ class ScriptedServer:
         return {}
 
     def _do_live(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
-        self.mode, self.view = "running", None
+        self.mode, self.view, self.why = "paused", None, "back from an earlier tick"
         return {}
 
     def _do_branch(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,20 @@ def test_a_pause_is_answered_once_the_run_stands_and_the_state_says_so(folder: P
         assert client.refused("step", unit="tick", count=1)[0] == "not_paused"
 
 
+def test_where_the_run_stands_is_said_before_the_answer_to_what_led_there(folder: Path) -> None:
+    with paused_toy(folder) as (_, client):
+        commands = [("step", {"unit": "system", "count": 1}), ("step", {"unit": "phase", "count": 1}), ("step", {"unit": "tick"}),
+                    ("seek", None), ("live", {}), ("seek", None), ("branch", {})]  # fmt: skip
+        for kind, fields in commands * 5:
+            goal = client.state["tick"] - 1
+            answer = client.answer(client.send(kind, **({"tick": goal} if fields is None else fields)))
+            assert answer["t"] == "ok", answer
+            told = {name: client.state[name] for name in ("mode", "tick", "next", "substep", "view")}
+            client.drain()
+            assert told == {name: client.state[name] for name in told}, kind
+            assert told["tick"] == answer["tick"] and told["mode"] == ("viewing" if kind == "seek" else "paused")
+
+
 def test_ticks_are_stepped_one_by_one_and_many_at_once(folder: Path) -> None:
     with paused_toy(folder) as (live, client):
         tick = live.world.clock.tick
