@@ -322,6 +322,18 @@ def test_who_wrote_a_number_is_declared_and_once_seen_observed(folder: Path) -> 
         assert (told["kind"], told["writer"], told["tick"]) == ("observed", "measure", live.world.clock.tick)
 
 
+def test_what_was_seen_of_writers_does_not_go_along_to_another_tick(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        number = client.ids[DISTANCE]
+        client.ask("break", when=f"{DISTANCE} > 99", at="before measure")  # has every system looked at
+        client.ask("step", unit="tick", count=3)
+        tick = live.world.clock.tick
+        assert client.ask("provenance", column=number, label=None, row=0)["kind"] == "observed"
+        client.ask("seek", tick=tick - 2)
+        told = client.ask("provenance", column=number, label=None, row=0)
+        assert (told["kind"], told["writer"], told["tick"]) == ("declared", "measure", tick - 2)
+
+
 # -- time ----------------------------------------------------------------------------------------------
 
 
