@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject
 
 from engine.debugger import theme
-from engine.debugger.edit import say_edit
+from engine.debugger.edit import say_edit, say_moment
 from engine.debugger.store import Store
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def say_command(command: dict[str, Any], answer: dict[str, Any], store: Store) -
         return say_edit(command, answer, store)
     if command.get("t") == "break":
         condition = f" when {command['when']}" if command["when"] else ""
-        return f"{answer.get('break')}: {command['at']}{condition}, {command['action']}"
+        return f"{answer.get('break')}: {say_moment(store, command['at'])}{condition}, {command['action']}"
     where = answer.get("file") or answer.get("text") or ""
     given = " ".join(str(v) for k, v in command.items() if k not in ("t", "id") and type(v) in (str, int))
     return f"{given} {where}".strip() or "done"

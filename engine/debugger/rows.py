@@ -37,6 +37,7 @@ class Rows(Panel):
     def __init__(self, store: Store, control: Control) -> None:
         super().__init__(store, control)
         self.shown: Chosen | None = None
+        self._address = ""  # of what is shown: another schema may number it otherwise
         self.highest = True
         self.threshold: float | None = None
         self._touched = False
@@ -106,7 +107,7 @@ class Rows(Panel):
     def _show(self, info: ColumnInfo, label: int | None) -> None:
         if self.shown == (info.id, label):
             return
-        self.shown = (info.id, label)
+        self.shown, self._address = (info.id, label), info.address
         good = [find_role(self.store, role) for role in GOOD_WHEN_HIGH]
         self.highest = not any(column is not None and column.id == info.id for column in good)
         upper = np.nan if info.limits is None or label is None else float(info.limits[label, 1])
@@ -176,9 +177,10 @@ class Rows(Panel):
     def schema_changed(self) -> None:
         """Keep what is shown if it still exists, else show what tells most."""
         shown, self._drawn = self.shown, None
-        info = None if shown is None else self.store.columns.get(shown[0])
-        kept = shown is not None and info is not None and (shown[1] is None or shown[1] < info.size)
-        if not kept:
+        info = self.store.column(self._address)
+        if shown is not None and info is not None and (shown[1] is None or shown[1] < info.size):
+            self.shown = (info.id, shown[1])
+        else:
             self.shown = None
             if (first := default_column(self.store)) is not None:
                 self._show(first, 0)

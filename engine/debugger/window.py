@@ -246,6 +246,7 @@ class Window(QMainWindow):
         return isinstance(panel, Timeline) and panel.seeking
 
     def _schema_changed(self) -> None:
+        self.deeds.undoable.clear()
         for host in self.hosts.values():
             host.schema_changed()
         scene = str(self.store.run.get("scene", ""))

@@ -145,6 +145,18 @@ def test_charts_stay_when_their_columns_do(plots: Plots):
     assert plots.chosen() == ["robot.DofState.position:1", "robot.Episode.step:0"]
 
 
+def test_charts_follow_their_columns_to_other_numbers(plots: Plots):
+    before = plots.chosen()
+    schema = make_schema()
+    columns = [c for table in schema["tables"] for component in table["components"] for c in component["columns"]]
+    for column in columns:
+        column["id"] = len(columns) - 1 - column["id"]
+    plots.store.feed(schema)
+    plots.schema_changed()
+    assert plots.chosen() == before
+    assert [chart.column for chart in plots.charts] == [plots.store.by_address[c.rpartition(":")[0]] for c in before]
+
+
 def fill(plots: Plots, bad: bool = False) -> None:
     ticks = [*range(100, 160), *range(200, 250)]
     values = np.sin(np.array(ticks) / 9.0)

@@ -254,6 +254,41 @@ def test_another_schema_keeps_what_still_exists(store):
     assert len(store.trace(0, 1, 2)[0]) == 2 and store.value(2, 0) is None
 
 
+def test_what_is_kept_is_found_under_the_numbers_of_the_new_schema(store):
+    store.subscribed(1, Sub("trace", ((0, (1,)),)))
+    store.feed(trace([5, 6], [1, 2]))
+    store.picked, address = (0, 1), store.columns[0].address
+    changed = make_schema()
+    column = {**changed["tables"][0]["components"][0]["columns"][0], "name": "newcomer", "id": 0}
+    for component in changed["tables"][0]["components"]:
+        for each in component["columns"]:
+            each["id"] += 1
+    changed["tables"][0]["components"][0]["columns"].insert(0, column)
+    store.feed(changed)
+    assert store.by_address[address] == 1 and store.picked == (1, 1)
+    assert len(store.trace(1, 1, 2)[0]) == 2 and not len(store.trace(0, 1, 2)[0])
+
+
+def branch(tick: int) -> dict:
+    return {"t": "event", "kind": "edit", "tick": tick, "text": "me: branch", "fields": {"what": "branch"}}
+
+
+def test_what_came_after_the_tick_of_a_branch_has_not_happened(store):
+    store.subscribed(1, Sub("trace", ((0, (1,)),)))
+    store.subscribed(2, Sub("trace", ((0, (1,)),)))
+    store.feed(trace([5, 6, 7, 8, 9], [1, 2, 3, 4, 5]))
+    store.feed({"t": "event", "kind": "nonfinite", "tick": 5, "row": 0, "text": "early"})
+    store.feed({"t": "event", "kind": "nonfinite", "tick": 8, "row": 0, "text": "given up"})
+    store.feed(branch(6))
+    assert store.trace(0, 1, 2)[0].tolist() == [5, 6]
+    store.feed({**trace([6, 7], [2, 30]), "sub": 2})  # asked for anew meanwhile
+    ticks, values, _ = store.trace(0, 1, 2)
+    assert ticks.tolist() == [5, 6, 7] and values.tolist() == [1, 2, 30]
+    store.feed({"t": "event", "kind": "nonfinite", "tick": 8, "row": 0, "text": "again"})
+    assert [event["text"] for event in store.happened()] == ["again", "me: branch", "early"]
+    assert len(store.events) == 4
+
+
 def test_resets_of_other_rows_do_not_fill_the_log(store):
     for row in (None, 3, 0):
         store.feed({"t": "event", "kind": "reset", "tick": 1, "row": row, "text": f"of {row}"})

@@ -158,6 +158,20 @@ def test_f9_breaks_before_the_marked_system_and_takes_the_break_back(run):
     assert run.last("unbreak")["break"] == 1
 
 
+def test_a_break_at_one_of_several_systems_of_a_name_is_set_at_that_one(run):
+    first, *_ = (system for system in run.store.systems if system["name"] == "reward")
+    run.store.systems.append({**first, "id": len(run.store.systems), "phase": "OBSERVE"})
+    run.window.tick.panel.strip.system = len(run.store.systems) - 1
+    press(run, "F9")
+    assert run.last("break")["at"] == f"before {len(run.store.systems) - 1}"
+    run.wait(lambda: any("before reward in OBSERVE" in note[3] for note in run.store.notes))
+    press(run, "Ctrl+B")
+    dialog = run.window.findChild(BreakDialog)
+    assert dialog.at.currentText() == "after reward in OBSERVE"
+    dialog.submit()
+    assert run.last("break")["at"] == f"after {len(run.store.systems) - 1}"
+
+
 def test_f9_asks_where_when_nothing_is_marked(run):
     run.window.world.call("pick", run.store.by_address["robot.DofTorque.value"])
     press(run, "F9")
@@ -211,6 +225,37 @@ def test_an_edit_is_sent_said_and_undone(run):
     press(run, "Ctrl+Z")
     run.wait(lambda: any(m["t"] == "set" and m["reason"] == "undo: stiffer" for m in run.server.received))
     run.wait(lambda: "120 → 99.0" in run.window.message.text())
+
+
+def test_edits_are_undone_one_after_the_other(run):
+    column = run.store.by_address["robot.PdGains.stiffness"]
+    run.window.world.call("pick", column, 2)
+    undo = run.window.deeds.undoable
+    for count, value in enumerate(("120", "150"), 1):
+        press(run, "E")
+        dialog = run.window.findChildren(EditDialog)[-1]
+        dialog.value.setText(value)
+        dialog.submit()
+        run.wait(lambda count=count: len(undo.messages) == count)
+    for said, left in (("150 → 120", 1), ("120 → 99.0", 0)):
+        press(run, "Ctrl+Z")
+        run.wait(lambda said=said: said in run.window.message.text())
+        assert len(undo.messages) == left
+    press(run, "Ctrl+Z")
+    assert "no edit to undo" in run.window.message.text()
+
+
+def test_an_undo_that_is_refused_for_the_moment_can_be_asked_for_again(run):
+    undo = run.window.deeds.undoable
+    undo.remember({"t": "set", "address": "a.b", "reason": ""}, {"t": "ok", "old": "1"})
+    run.server.refuse["set"] = ("not_controller", "somebody@host has control.")
+    press(run, "Ctrl+Z")
+    run.wait(lambda: "has control" in run.window.message.text())
+    assert len(undo.messages) == 1
+    run.server.refuse["set"] = ("bad_message", "There is no constant a.b.")
+    press(run, "Ctrl+Z")
+    run.wait(lambda: "no constant" in run.window.message.text())
+    assert not undo.messages
 
 
 def test_a_constant_is_set_by_address(run):
