@@ -45,6 +45,8 @@ class Answers(QObject):
     def _refused(self, kind: str, answer: dict[str, Any]) -> None:
         if kind in ("", "provenance") or answer.get("code") == "lost":
             return
+        if kind in ("seek", "live") and answer.get("code") == "offline":
+            return  # what was received is shown
         text = str(answer.get("text") or answer.get("code") or "The run refused.")
         if answer.get("code") == "not_controller":
             text += " Press Ctrl+T to take control."

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from engine.debugger.theme import AMBER, BLUE, DIM, RED, TEXT, WHITE, brush, colour, number, pen, set_colour, set_text
 
-AXIS_WIDTH = 46  # pixels for numbers left of a chart
+AXIS_WIDTH = 60  # pixels for numbers left of a chart: room for -0.0985 and 86000.2
 Spans = tuple[tuple[float, float], ...]
 
 

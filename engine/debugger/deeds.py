@@ -128,7 +128,10 @@ class Deeds(QObject):
         wanted = not self.recording
 
         def then(answer: dict[str, Any]) -> None:
-            self.recording = wanted if answer.get("t") == "ok" else self.recording
+            if answer.get("t") == "ok":
+                self.recording = wanted
+            elif answer.get("code") in ("busy", "bad_message"):  # somebody else has begun it, or ended it
+                self.recording = answer["code"] == "busy"
             self.actions["record"].setChecked(self.recording)
 
         self.actions["record"].setChecked(self.recording)

@@ -7,19 +7,20 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
-    QLabel,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
 )
 
 from engine.debugger.column_info import ColumnInfo
+from engine.debugger.elided import Elided
 from engine.debugger.heatmap import HeatMap, arrange, worst_rows
 from engine.debugger.hints import find_role, title_of
 from engine.debugger.histogram import WORST, Histogram, worst_list
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.store import Store
 from engine.debugger.theme import DIM, RED, TEXT, colour, number, set_colour, set_text
+from engine.debugger.wording import counted
 
 ROOM_FOR_LIST = 320  # pixels of width
 ORDERS = (("by row", ""), ("by value", "value"), ("by clip", "clip"), ("by episode step", "episode_step"))
@@ -44,7 +45,7 @@ class Rows(Panel):
         self._drawn: object = None
         self.choice, self.order, self.direction = QComboBox(), QComboBox(), QToolButton()
         self.map, self.histogram, self.worst = HeatMap(), Histogram(), worst_list()
-        self.words = QLabel()
+        self.words = Elided()
         self._lay_out()
         self.choice.activated.connect(lambda index: self.show_column(*self.choice.itemData(index)))
         self.order.activated.connect(self._reorder)
@@ -270,7 +271,7 @@ class Rows(Panel):
             side = "above" if self.highest else "below"
             parts.append(f"{beyond} {side} {number(self.threshold)} ({100.0 * beyond / len(values):.1f} %)")
         if not parts:
-            parts.append(f"{len(values)} rows · click the histogram for a threshold")
+            parts.append(f"{counted(len(values), 'row')} · click the histogram for a threshold")
         set_text(self.words, " · ".join(parts))
         set_colour(self.words, RED if lost else DIM)
 

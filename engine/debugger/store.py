@@ -252,7 +252,7 @@ class Store:
         if is_branch(event):
             self._rewind(event["tick"])
         self.events.append(event)
-        if event["kind"] != "reset" or self.selected in event["ends"]:
+        if event["kind"] != "iteration" and (event["kind"] != "reset" or self.selected in event["ends"]):
             self.note(event["kind"], event["text"] or event["kind"], event["tick"])
 
     def _rewind(self, tick: int) -> None:

@@ -296,6 +296,13 @@ def test_resets_of_other_rows_do_not_fill_the_log(store):
     assert [note[3] for note in store.notes] == ["of 0", "hit"] and len(store.events) == 4
 
 
+def test_iterations_do_not_bury_what_was_done_in_the_log(store):
+    store.feed({"t": "event", "kind": "edit", "tick": 1, "text": "me: set a.b"})
+    for number in range(3000):
+        store.feed({"t": "event", "kind": "iteration", "tick": number, "text": f"iteration {number}"})
+    assert [note[3] for note in store.notes] == ["me: set a.b"]
+
+
 def test_a_run_that_is_stuck_keeps_its_tick_and_says_in_what(store):
     store.feed({"t": "state", "mode": "running", "tick": 7, "history": [0, 7]})
     store.feed(

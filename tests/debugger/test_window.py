@@ -8,11 +8,13 @@ import time
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPointF, Qt
+from PySide6.QtCore import QPointF, QSettings, Qt
 from PySide6.QtGui import QImage, QKeySequence
 from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QLabel, QToolButton, QTreeView
 
 from engine.debugger import layout, theme
+from engine.debugger.client import Client
+from engine.debugger.connection import Address
 from engine.debugger.edit import BreakDialog, ConstantDialog, EditDialog
 from engine.debugger.keys import DEEDS, KeyList
 from engine.debugger.merge import merge
@@ -21,6 +23,7 @@ from engine.debugger.playback import Playback
 from engine.debugger.save import save_recording
 from engine.debugger.store import Store
 from engine.debugger.toolbar import describe_cost, describe_mode
+from engine.debugger.window import Window
 from engine.errors import SceneError
 from engine.recording import Recording
 from tests.debugger.scripted_run import ScriptedRun
@@ -258,6 +261,16 @@ def test_an_undo_that_is_refused_for_the_moment_can_be_asked_for_again(run):
     assert not undo.messages
 
 
+def test_a_recording_that_somebody_else_began_can_be_ended(run):
+    run.server.refuse["record"] = ("busy", "The run is being recorded already; stop that first.")
+    press(run, "Ctrl+R")
+    run.wait(lambda: run.window.deeds.recording)
+    del run.server.refuse["record"]
+    press(run, "Ctrl+R")
+    run.wait(lambda: not run.window.deeds.recording)
+    assert run.last("record")["on"] is False
+
+
 def test_a_constant_is_set_by_address(run):
     run.store.schema.setdefault("constants", []).append({"address": "reward.sigma", "type": "float", "value": 0.3})
     run.window.deeds.do_constant()
@@ -387,6 +400,22 @@ def test_a_connection_that_breaks_is_said_and_comes_back(run):
     assert run.window.toolbar.pill.text() == "RUNNING"
 
 
+def test_why_a_run_ended_stays_in_the_status_line_while_one_looks_back(run):
+    run.flow(40)
+    run.window.deeds.recording = True
+    run.server.end("out of memory")
+    run.wait(lambda: run.client.over)
+    press(run, "Left")
+    run.window._said_until = 0.0  # some seconds later
+    run.refresh()
+    assert run.window.message.text() == "Run ended: out of memory"
+    assert not run.window.toolbar.record_action.isChecked()
+    assert not any("no connection" in note[3] for note in run.store.notes)
+    run.window.select(63)
+    run.refresh()
+    assert "nothing was received" in str(run.window.hosts["Body"].panel.view.lines)
+
+
 def test_what_is_viewed_follows_the_run(run):
     run.server.view, run.server.mode = 900, "viewing"
     run.say_state()
@@ -420,6 +449,27 @@ def test_a_layout_is_kept_for_its_scene_and_can_be_reset(qtbot, tmp_path):
         run.window.deeds.do_reset_layout()
         run.settle()
         assert run.window.docks["Rows"].isVisible() and len(run.window.call("Plots", "chosen")) > 1
+
+
+def test_a_window_is_no_larger_than_its_screen(qtbot, tmp_path):
+    client = Client(Store(), Address(path=str(tmp_path / "nobody.sock")))
+    window = Window(client.store, client, QSettings(str(tmp_path / "s.ini"), QSettings.Format.IniFormat))
+    qtbot.addWidget(window)
+    room = window.screen().availableGeometry()
+    assert window.width() == min(1600, room.width()) and window.height() == min(950, room.height())
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"\xff\x00[layout\n=", b"[layout]\nscenes_scripted.py\\layout=@ByteArray(abc)\n"]
+)
+def test_a_broken_layout_file_is_as_none(qtbot, tmp_path, broken):
+    settings = tmp_path / "settings.ini"
+    with attached(qtbot, settings=settings) as run:
+        scene = run.window._scene.replace("/", "_")
+    settings.write_bytes(broken.replace(b"scenes_scripted.py", scene.encode()))
+    with attached(qtbot, settings=settings) as run:
+        assert all(dock.isVisible() or dock.visibleRegion().isEmpty() for dock in run.window.docks.values())
+        assert run.window.docks["World"].isVisible() and not run.window.hosts["World"].failed
 
 
 def test_a_screenshot_is_a_picture_a_layout_and_the_data(run):
