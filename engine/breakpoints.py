@@ -85,7 +85,7 @@ class Break:
     """A condition, where it is asked, and what happens when it holds."""
 
     number: int
-    expression: Expression
+    expression: Expression | None  # None: whenever the run comes by
     place: str  # "tick", or "before" or "after" a system
     system: int | None
     rows: "np.ndarray | None"
@@ -103,9 +103,9 @@ class Hit:
 
     by: Break
     text: str
-    row: int
-    column: str
-    writer: str
+    row: int | None
+    column: str | None
+    writer: str | None
     fields: dict[str, Any]
 
 
@@ -129,8 +129,8 @@ class Breakpoints:
             raise EditError("over_budget", f"{BREAKS} breaks are the most; remove one first.")
         place, _, system = message.at.partition(" ")
         number = None if place == "tick" else self._system(place, system.strip())
-        expression = compile_break(message.when, self.simulation.world)
-        if message.rows and max(message.rows) >= expression.rows:
+        expression = compile_break(message.when, self.simulation.world) if message.when.strip() else None
+        if expression is not None and message.rows and max(message.rows) >= expression.rows:
             raise EditError(
                 "bad_message", f"'{expression.table}' has {expression.rows} rows; there is no row {max(message.rows)}."
             )
@@ -162,35 +162,42 @@ class Breakpoints:
     def forget(self) -> None:
         """Time has jumped: what a value was in the tick before is not known."""
         for each in self.known.values():
-            each.expression.forget()
+            if each.expression is not None:
+                each.expression.forget()
             each.tick = -2
 
     def ask(self, place: str, system: int | None, *, memory: bool = True) -> list[Hit]:
         """The breaks of a place that hold now. Without `memory` those that compare with the tick before are not asked."""
         found, tick = [], self.simulation.world.clock.tick
         for each in list(self.known.values()):
-            if each.place != place or each.system != system or (each.expression.memory and not memory):
+            if each.place != place or each.system != system:
                 continue
-            hits = self._hits(each)
-            if not hits.any() or (place == "tick" and each.tick == tick):
+            hit = self._always(each) if each.expression is None else self._holds(each, each.expression, memory)
+            if hit is None or (place == "tick" and each.tick == tick):
                 continue
             each.tick = tick
             if each.skip > 0:
                 each.skip -= 1
                 continue
-            found.append(self._hit(each, np.flatnonzero(hits)))
+            found.append(hit)
         return found
 
-    def _hits(self, each: Break) -> np.ndarray:
-        hits: np.ndarray = each.expression.hits().cpu().numpy()
-        if each.rows is None:
-            return hits
-        only = np.zeros_like(hits)
-        only[each.rows] = hits[each.rows]
-        return only
+    def _always(self, each: Break) -> Hit:
+        """Of a break without a condition."""
+        names = [entry.name for entry in self.simulation.schedule.entries]
+        where = each.place if each.system is None else f"{each.place} {names[each.system]}"
+        return Hit(each, f"break: {where}", None, None, None, {"break": each.number})
 
-    def _hit(self, each: Break, rows: np.ndarray) -> Hit:
-        row, expression = int(rows[0]), each.expression
+    def _holds(self, each: Break, expression: Expression, memory: bool) -> Hit | None:
+        """Of a break whose condition holds for any row that it asks about."""
+        if expression.memory and not memory:
+            return None
+        hits: np.ndarray = expression.hits().cpu().numpy()
+        rows = np.flatnonzero(hits) if each.rows is None else each.rows[hits[each.rows]]
+        return self._hit(each, expression, np.unique(rows)) if len(rows) else None
+
+    def _hit(self, each: Break, expression: Expression, rows: np.ndarray) -> Hit:
+        row = int(rows[0])
         address, label = self._place(expression, row)
         writer = self.writers.name(key_of(self.simulation, address))
         where = f"row {row}" + (f", {label}" if label else "")

@@ -15,6 +15,7 @@ from engine.debugger.signs import Joints, joint_signs, saturation
 from engine.debugger.store import Store
 from engine.debugger.wanted import action_subs, vitals_subs
 from engine.debugger.why_robot import torque_use
+from engine.debugger.wording import counted
 
 EVERY = 10  # refreshes between statistics
 HEADINGS = ("limit", "torque", "noise", "clip", "rate")
@@ -119,7 +120,7 @@ class ActionPanel(Panel):
         reach = nice(max(sizes))
         self.bars.show_bars(bars, -reach, reach)
         samples = joints.samples if joints is not None else 0
-        text = f"{column.width} joints · {samples} samples"
+        text = f"{counted(column.width, 'joint')} · {samples} samples"
         text += f" · action limit ±{theme.number(limit)}" if limit else " · no action limit"
         text += f" · {wrong} amber: at a limit, or without exploration" if wrong else ""
         theme.set_text(self.head, text if here else f"{text} · no data of row {self.store.selected} yet")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject
 
 from engine.debugger import theme
-from engine.debugger.edit import say_edit
+from engine.debugger.edit import say_edit, say_moment
 from engine.debugger.store import Store
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Answers(QObject):
     def _refused(self, kind: str, answer: dict[str, Any]) -> None:
         if kind in ("", "provenance") or answer.get("code") == "lost":
             return
+        if kind in ("seek", "live") and answer.get("code") == "offline":
+            return  # what was received is shown
         text = str(answer.get("text") or answer.get("code") or "The run refused.")
         if answer.get("code") == "not_controller":
             text += " Press Ctrl+T to take control."
@@ -64,7 +66,7 @@ def say_command(command: dict[str, Any], answer: dict[str, Any], store: Store) -
         return say_edit(command, answer, store)
     if command.get("t") == "break":
         condition = f" when {command['when']}" if command["when"] else ""
-        return f"{answer.get('break')}: {command['at']}{condition}, {command['action']}"
+        return f"{answer.get('break')}: {say_moment(store, command['at'])}{condition}, {command['action']}"
     where = answer.get("path") or answer.get("name") or ""
     given = " ".join(str(v) for k, v in command.items() if k not in ("t", "id") and type(v) in (str, int))
     return f"{given} {where}".strip() or "done"

@@ -297,7 +297,8 @@ class Body(Panel):
         """Row, episode, clip; and the two largest violations."""
         head = [(f"row {row}", WHITE)]
         if held is None:
-            return [head, [("waiting for its pose", DIM)]]
+            ended = self.store.state.get("mode") == "ended"
+            return [head, [("nothing was received of its pose" if ended else "waiting for its pose", DIM)]]
         step, clip, time = (
             number(self.store, find_role(self.store, role, figure.table), row)
             for role in ("episode_step", "clip", "clip_time")

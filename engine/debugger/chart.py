@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from engine.debugger.theme import AMBER, BLUE, DIM, RED, TEXT, WHITE, brush, colour, number, pen, set_colour, set_text
 
-AXIS_WIDTH = 46  # pixels for numbers left of a chart
+AXIS_WIDTH = 60  # pixels for numbers left of a chart: room for -0.0985 and 86000.2
 Spans = tuple[tuple[float, float], ...]
 
 
@@ -162,11 +162,13 @@ class Header(QWidget):
 
 
 class Chart(QWidget):
-    """A number of one column: `label` is its place among the flat values of a row."""
+    """A number of one column: `label` is its place among the flat values of a row; `address` names the column for good."""
 
-    def __init__(self, column: int, label: int, title: str, limits: tuple[float, float] | None) -> None:
+    def __init__(
+        self, column: int, label: int, title: str, limits: tuple[float, float] | None, address: str = ""
+    ) -> None:
         super().__init__()
-        self.column, self.label, self.limits = column, label, limits
+        self.column, self.label, self.limits, self.address = column, label, limits, address
         self.line = make_line(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
         self.header = Header(title)
         self.header.cross.setIcon(cross_icon())

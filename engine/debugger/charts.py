@@ -9,6 +9,7 @@ from PySide6.QtGui import QFontMetricsF, QPainter, QPaintEvent, QPolygonF
 from PySide6.QtWidgets import QWidget
 
 from engine.debugger import theme
+from engine.debugger.chart import band_breaks
 from engine.debugger.drawing import GAP, elided
 
 
@@ -91,7 +92,7 @@ class Chart(QWidget):
     def show_line(
         self, xs: np.ndarray, ys: np.ndarray, band: tuple[float, float] | None, word: str, shade: str
     ) -> None:
-        """Draw other points; NaN interrupts the line."""
+        """Draw other points; NaN interrupts the line, and so do iterations that were not received."""
         self.xs, self.ys, self.band, self.word, self.shade = xs, ys, band, word, shade
         self.update()
 
@@ -145,7 +146,8 @@ class Chart(QWidget):
         painter.setPen(theme.pen(theme.WHITE))
         first, last = float(self.xs[0]), float(self.xs[-1])
         across = (right - left) / ((last - first) or 1.0)
-        for part in np.split(np.arange(len(self.xs)), np.flatnonzero(np.diff(good.astype(int)) != 0) + 1):
+        apart = band_breaks(self.xs) | np.append(False, np.diff(good.astype(int)) != 0)
+        for part in np.split(np.arange(len(self.xs)), np.flatnonzero(apart)):
             if good[part[0]]:
                 points = [QPointF(left + across * (float(self.xs[i]) - first), y(float(self.ys[i]))) for i in part]
                 if len(points) == 1:

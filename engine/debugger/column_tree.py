@@ -11,7 +11,7 @@ from PySide6.QtCore import QAbstractItemModel, QMimeData, QModelIndex, QObject, 
 from engine.debugger import theme
 from engine.debugger.host import COLUMN_MIME, dragged
 from engine.debugger.store import ColumnInfo, Store
-from engine.debugger.wording import first_bad, roll_pitch_yaw, say_number, say_type, say_values
+from engine.debugger.wording import counted, first_bad, roll_pitch_yaw, say_number, say_type, say_values
 
 HEADINGS = ("column", "row", "type", "writer")
 NAME, VALUE, TYPE, WRITER = range(4)
@@ -96,7 +96,7 @@ class ColumnTree(QAbstractItemModel):
         for info in self.store.columns.values():
             if not self._matches(info):
                 continue
-            table = tables.get(info.table) or self._add(self.root, Node(info.table, value=f"{info.rows} rows"))
+            table = tables.get(info.table) or self._add(self.root, Node(info.table, value=counted(info.rows, "row")))
             tables[info.table] = table
             key = info.table, info.component
             component = components.get(key) or self._add(table, Node(info.component, type=info.lifetime))

@@ -9,7 +9,7 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMessageBox
 
 from engine.debugger import theme
-from engine.debugger.edit import BreakDialog, ConstantDialog, EditDialog, Undo, break_message
+from engine.debugger.edit import BreakDialog, ConstantDialog, EditDialog, Undo, break_message, moment
 from engine.debugger.export import save_chrome_trace, save_selection, selection
 from engine.debugger.keys import DEEDS, KeyList
 
@@ -71,7 +71,7 @@ class Deeds(QObject):
         if system is None:
             self.do_break_when()
             return
-        at = f"before {self.store.systems[system]['name']}"
+        at = moment(self.store, "before", system)
         held = [
             number for number, message in self.store.breaks.items() if message.get("at") == at and not message["when"]
         ]
@@ -87,7 +87,7 @@ class Deeds(QObject):
         if picked is not None and picked[0] in self.store.columns:
             when = f"nonfinite({self.store.columns[picked[0]].address})"
         system = self.window.marked_system()
-        at = f"after {self.store.systems[system]['name']}" if system is not None else "tick"
+        at = moment(self.store, "after", system) if system is not None else "tick"
         BreakDialog(self.store, self.window.control, self.window, when, at).open()
 
     def do_clear_breaks(self) -> None:
@@ -128,7 +128,10 @@ class Deeds(QObject):
         wanted = not self.recording
 
         def then(answer: dict[str, Any]) -> None:
-            self.recording = wanted if answer.get("t") == "ok" else self.recording
+            if answer.get("t") == "ok":
+                self.recording = wanted
+            elif answer.get("code") in ("busy", "bad_message"):  # somebody else has begun it, or ended it
+                self.recording = answer["code"] == "busy"
             self.actions["record"].setChecked(self.recording)
 
         self.actions["record"].setChecked(self.recording)
@@ -172,7 +175,8 @@ class Deeds(QObject):
             self.window.say("Look at an earlier tick first: drag the Time strip, or press Left.", theme.AMBER)
             return
         question = (
-            f"Go on from tick {cursor}? What came after it is kept as a snapshot, and the run is marked as intervened."
+            f"Go on from tick {cursor}? What came after it is given up: its checkpoints are kept as *.abandoned, "
+            "and the run is marked as intervened."
         )
         if QMessageBox.question(self.window, "Branch", question) == QMessageBox.StandardButton.Yes:
             self.store.cursor = None
@@ -208,7 +212,7 @@ class Deeds(QObject):
 
     def do_next_failure(self) -> None:
         """The row of the newest failure that is not the selected one; older ones in turn."""
-        rows = [e["row"] for e in reversed(self.store.events) if e["kind"] in _FAILURES and type(e["row"]) is int]
+        rows = [e["row"] for e in self.store.happened() if e["kind"] in _FAILURES and type(e["row"]) is int]
         rows = [row for row in dict.fromkeys(rows) if 0 <= row < self.store.table_rows()]
         if not rows:
             self.window.say("No failure of a single row has been reported yet.", theme.AMBER)
@@ -256,8 +260,13 @@ class Deeds(QObject):
         message = self.undoable.take()
         if message is None:
             self.window.say("There is no edit to undo.", theme.AMBER)
-        else:
-            self._send(message)
+            return
+
+        def then(answer: dict[str, Any], message: dict[str, Any] = message) -> None:
+            if answer.get("t") != "ok":
+                self.undoable.refused(message, answer)
+
+        self._send(message, then)
 
     def do_filter(self) -> None:
         """Filter columns."""

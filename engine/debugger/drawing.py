@@ -168,8 +168,11 @@ class BarList(QWidget):
         painter.setPen(theme.pen(theme.DIM))
         if self.bars and self.headings:
             scale = QRectF(left, self._top() - 15, right - GAP - left, 15)
-            painter.drawText(scale, Qt.AlignmentFlag.AlignLeft, theme.number(self.low))
-            painter.drawText(scale, Qt.AlignmentFlag.AlignRight, theme.number(self.high))
+            ends = [theme.number(self.low), theme.number(self.high)]
+            if sum(metrics.horizontalAdvance(text) for text in ends) + GAP > scale.width():
+                ends[0] = ""  # two numbers that touch are none
+            painter.drawText(scale, Qt.AlignmentFlag.AlignLeft, ends[0])
+            painter.drawText(scale, Qt.AlignmentFlag.AlignRight, ends[1])
         x = float(right)
         for heading, width in zip(self.headings, columns, strict=False):
             box = QRectF(x, self._top() - 15, width + GAP, 15)

@@ -25,6 +25,7 @@ from engine.debugger.wording import say_number
 from engine.errors import SceneError, WireError
 from engine.wire import pack_array, unpack_array
 
+_LATER = ("not_controller", "not_paused", "offline", "lost")  # refusals of the moment, not of what was asked for
 _RANGES = {"bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 1)}
 
 
@@ -65,9 +66,13 @@ class Undo:
     """Edits that were accepted, newest last, as the messages that take them back."""
 
     messages: list[dict[str, Any]] = attrs.field(factory=list)
+    _taken: list[dict[str, Any]] = attrs.field(factory=list)  # sent, and not answered
 
     def remember(self, command: dict[str, Any], answer: dict[str, Any]) -> None:
-        """Keep what an accepted `set` replaced."""
+        """Keep what an accepted `set` replaced; what took an edit back is none, so that the edit before it is next."""
+        if command in self._taken:
+            self._taken.remove(command)
+            return
         if answer.get("t") != "ok" or "old" not in answer:
             return
         if "address" in command:
@@ -79,7 +84,21 @@ class Undo:
 
     def take(self) -> dict[str, Any] | None:
         """The message that takes the newest edit back."""
-        return self.messages.pop() if self.messages else None
+        if not self.messages:
+            return None
+        self._taken.append(self.messages.pop())
+        return self._taken[-1]
+
+    def refused(self, message: dict[str, Any], answer: dict[str, Any]) -> None:
+        """What was taken has changed nothing: it is next again where the run would take it at another time."""
+        self._taken.remove(message)
+        if answer.get("code") in _LATER:
+            self.messages.append(message)
+
+    def clear(self) -> None:
+        """Forget all: columns have other numbers now."""
+        self.messages.clear()
+        self._taken.clear()
 
 
 class _Ask(QDialog):
@@ -239,9 +258,10 @@ class BreakDialog(_Ask):
         super().__init__(parent, "Break", "Set break")
         self.store, self.control = store, control
         self.at = QComboBox()
-        names = list(dict.fromkeys(str(system["name"]) for system in store.systems))
-        self.at.addItems(["tick", *(f"before {name}" for name in names), *(f"after {name}" for name in names)])
-        self.at.setCurrentText(at)
+        systems = range(len(store.systems))
+        for each in ("tick", *(moment(store, word, number) for word in ("before", "after") for number in systems)):
+            self.at.addItem(say_moment(store, each), each)
+        self.at.setCurrentIndex(self.at.findData(at))
         self.when = QLineEdit(when, placeholderText="any(robot.RootState.position[z] < 0.4); empty: always")
         self.rows = QComboBox()
         self.rows.addItems(["any row", f"row {store.selected}"])
@@ -258,13 +278,28 @@ class BreakDialog(_Ask):
     def ask(self) -> None:
         """Send `break`."""
         message = break_message(
-            self.at.currentText(),
+            self.at.currentData(),
             self.when.text().strip(),
             [self.store.selected] if self.rows.currentIndex() else None,
             self.skip.value(),
             self.action.currentText(),
         )
         self.send(self.control, message)
+
+
+def moment(store: Store, word: str, system: int) -> str:
+    """'before' or 'after' a system, as a run understands it: by number where several systems have its name."""
+    name = store.systems[system]["name"]
+    return f"{word} {name if [each['name'] for each in store.systems].count(name) == 1 else system}"
+
+
+def say_moment(store: Store, at: str) -> str:
+    """A moment for people: 'before sample_reference in COMMAND' where that name alone would not tell."""
+    word, _, system = at.partition(" ")
+    if not system.isdecimal() or int(system) >= len(store.systems):
+        return at
+    found = store.systems[int(system)]
+    return f"{word} {found['name']} in {found['phase']}"
 
 
 def break_message(

@@ -14,6 +14,7 @@ from engine.debugger.theme import AMBER, BLUE, FILL, TEXT, brush, pen
 WORST = 10
 BINS = 40
 LABEL = 42  # px between numbers on the axis, at least
+_APART = 6  # px between two numbers
 RANGE_EVERY = 0.5  # s between changes of the range
 
 
@@ -83,12 +84,18 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
         """Round numbers below, as many as have room."""
         most = max(1, int(self.width() // LABEL))
         exact = (high - low) / (most + 1)
-        power = 10.0 ** np.floor(np.log10(exact))
-        step = power * next((nice for nice in (1, 2, 5) if nice * power >= exact), 10)
-        ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-        half = 0.5 * LABEL / max(1, self.width()) * (high - low)  # a label at the rim would be cut
-        inside = [float(tick) for tick in ticks if low + half <= tick <= high - half]
-        self.getPlotItem().getAxis("bottom").setTicks([[(tick, f"{tick + 0.0:.6g}") for tick in inside]])
+        power, pixels = 10.0 ** np.floor(np.log10(exact)), max(1, self.width()) / (high - low)
+        for step in (nice * power for nice in (1, 2, 5, 10, 20, 50, 100) if nice * power >= exact):
+            ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+            texts = [f"{tick + 0.0:.6g}" for tick in ticks]
+            wide = max((self.fontMetrics().horizontalAdvance(text) for text in texts), default=0) + _APART
+            if len(ticks) < 2 or step * pixels >= wide:
+                break
+        half = 0.5 * max(wide, LABEL) / pixels  # a label at the rim would be cut
+        shown = [
+            (float(tick), text) for tick, text in zip(ticks, texts, strict=True) if low + half <= tick <= high - half
+        ]
+        self.getPlotItem().getAxis("bottom").setTicks([shown])
 
     def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """More room, more numbers."""

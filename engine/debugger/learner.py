@@ -119,10 +119,11 @@ class LearnerPanel(Panel):
             values = numbers.get(each.name)
             if values is None:
                 continue
-            word, shade = judged(float(values[-1]), each)
+            absent = each.name not in reports[-1][1]  # as the length of episodes where none has ended
+            word, shade = ("not in this one", theme.DIM) if absent else judged(float(values[-1]), each)
             band = (each.low, each.high) if each.low is not None and each.high is not None else None
             self.charts[each.name].show_line(numbers["iteration"], values, band, word, shade)
-            out += [each.title] if shade != theme.TEXT else []
+            out += [each.title] if shade not in (theme.TEXT, theme.DIM) else []
         text = f"iteration {reports[-1][0]} · "
         text += f"outside the usual band: {', '.join(out)}" if out else "all within their usual bands"
         text += f" · not reported: {', '.join(missing)}" if missing else ""

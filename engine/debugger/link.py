@@ -308,4 +308,8 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return Path(f"/proc/{pid}").exists() or not Path("/proc").exists()
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return not Path("/proc/self").exists()
+    return state not in "ZX"  # a process that has ended, and whose parent has not asked how

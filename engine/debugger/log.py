@@ -20,7 +20,6 @@ _COLOURS = {
     "control": theme.AMBER,
     "edit": theme.BLUE,
     "reset": theme.DIM,
-    "iteration": theme.DIM,
 }
 
 

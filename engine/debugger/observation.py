@@ -17,6 +17,7 @@ from engine.debugger.store import Store
 from engine.debugger.tables import fill, table
 from engine.debugger.wanted import observation_subs
 from engine.debugger.why_robot import AT_REST, FEWEST_PAIRS, suspicious
+from engine.debugger.wording import counted
 
 EVERY = 10  # refreshes between statistics
 MOST_LISTED = 200
@@ -210,7 +211,7 @@ class ObservationPanel(Panel):
         self._listed = sorted(listed, key=lambda one: one[1] == AT_REST)[:MOST_LISTED]
         self.strip.show_channels(column.labels, found, frozenset(i for i, sign, _ in self._listed if sign != AT_REST))
         samples = found.samples if found is not None else 0
-        text = f"{column.width} channels · {samples} samples of {len(rows)} rows · "
+        text = f"{counted(column.width, 'channel')} · {samples} samples of {counted(len(rows), 'row')} · "
         if found is None or found.pairs < FEWEST_PAIRS:
             text += f"too few to judge ({found.pairs if found else 0} of {FEWEST_PAIRS} consecutive)"
         else:

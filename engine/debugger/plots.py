@@ -125,7 +125,7 @@ class Plots(Panel):
     def _insert(self, column: int, label: int) -> None:
         info = self.store.columns[column]
         pair = None if info.limits is None else (float(info.limits[label, 0]), float(info.limits[label, 1]))
-        chart = Chart(column, label, title_of(info, label), pair)
+        chart = Chart(column, label, title_of(info, label), pair, info.address)
         chart.header.setToolTip(f"{info.address}: {info.doc or 'no description'}\nDrag to change the order")
         chart.header.cross.clicked.connect(lambda: self.remove_chart(chart))
         chart.header.dragged = lambda y: self._dragged(chart, y)
@@ -172,6 +172,7 @@ class Plots(Panel):
     def schema_changed(self) -> None:
         """Keep the charts whose columns still exist; the default ones where nobody has chosen any."""
         kept = [chart for chart in self.charts if self._still_there(chart)]
+        self._drawn.clear()
         for chart in [chart for chart in self.charts if chart not in kept]:
             self._take_out(chart)
         if not self.charts and not self._touched:
@@ -180,8 +181,12 @@ class Plots(Panel):
         self.changed.emit()
 
     def _still_there(self, chart: Chart) -> bool:
-        info = self.store.columns.get(chart.column)
-        return info is not None and chart.label < info.size and title_of(info, chart.label) == chart.header.title.text()
+        """Whether the run has what a chart shows, perhaps under another number."""
+        info = self.store.column(chart.address)
+        if info is None or chart.label >= info.size or title_of(info, chart.label) != chart.header.title.text():
+            return False
+        chart.column = info.id
+        return True
 
     def subscriptions(self) -> list[Sub]:
         """Every tick of the selected row, and all rows now and then."""

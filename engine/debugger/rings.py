@@ -28,6 +28,10 @@ class TraceRing:
         span = slice(self._start, self._end)
         return self._ticks[span], self._values[span], self._breaks[span]
 
+    def rewind(self, tick: int) -> None:
+        """Forget what is later than a tick."""
+        self._end = self._start + int(np.searchsorted(self.read()[0], tick, "right"))
+
     def append(self, ticks: np.ndarray, values: np.ndarray, breaks: np.ndarray, source: object) -> None:
         """Add samples from one subscription; what another one brought already is left out."""
         if not len(ticks):
@@ -80,8 +84,7 @@ class Band:
         """Add one frame of all rows; one that is not later than the last replaces those from there on."""
         finite = values[np.isfinite(values)]
         spread = np.percentile(finite, (50.0, 5.0, 95.0)) if len(finite) else (np.nan,) * 3
-        while self._count and self._rows[self._count - 1, 0] >= tick:
-            self._count -= 1
+        self.rewind(tick - 1)
         if self._count == len(self._rows):
             if self._count >= SAMPLES:
                 self._count -= SAMPLES // 2
@@ -90,6 +93,11 @@ class Band:
                 self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
         self._rows[self._count] = (tick, *spread)
         self._count += 1
+
+    def rewind(self, tick: int) -> None:
+        """Forget what is later than a tick."""
+        while self._count and self._rows[self._count - 1, 0] > tick:
+            self._count -= 1
 
     def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Ticks, median, 5th and 95th percentile."""

@@ -7,19 +7,20 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
-    QLabel,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
 )
 
 from engine.debugger.column_info import ColumnInfo
+from engine.debugger.elided import Elided
 from engine.debugger.heatmap import HeatMap, arrange, worst_rows
 from engine.debugger.hints import find_role, title_of
 from engine.debugger.histogram import WORST, Histogram, worst_list
 from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.store import Store
 from engine.debugger.theme import DIM, RED, TEXT, colour, number, set_colour, set_text
+from engine.debugger.wording import counted
 
 ROOM_FOR_LIST = 320  # pixels of width
 ORDERS = (("by row", ""), ("by value", "value"), ("by clip", "clip"), ("by episode step", "episode_step"))
@@ -37,13 +38,14 @@ class Rows(Panel):
     def __init__(self, store: Store, control: Control) -> None:
         super().__init__(store, control)
         self.shown: Chosen | None = None
+        self._address = ""  # of what is shown: another schema may number it otherwise
         self.highest = True
         self.threshold: float | None = None
         self._touched = False
         self._drawn: object = None
         self.choice, self.order, self.direction = QComboBox(), QComboBox(), QToolButton()
         self.map, self.histogram, self.worst = HeatMap(), Histogram(), worst_list()
-        self.words = QLabel()
+        self.words = Elided()
         self._lay_out()
         self.choice.activated.connect(lambda index: self.show_column(*self.choice.itemData(index)))
         self.order.activated.connect(self._reorder)
@@ -106,7 +108,7 @@ class Rows(Panel):
     def _show(self, info: ColumnInfo, label: int | None) -> None:
         if self.shown == (info.id, label):
             return
-        self.shown = (info.id, label)
+        self.shown, self._address = (info.id, label), info.address
         good = [find_role(self.store, role) for role in GOOD_WHEN_HIGH]
         self.highest = not any(column is not None and column.id == info.id for column in good)
         upper = np.nan if info.limits is None or label is None else float(info.limits[label, 1])
@@ -176,9 +178,10 @@ class Rows(Panel):
     def schema_changed(self) -> None:
         """Keep what is shown if it still exists, else show what tells most."""
         shown, self._drawn = self.shown, None
-        info = None if shown is None else self.store.columns.get(shown[0])
-        kept = shown is not None and info is not None and (shown[1] is None or shown[1] < info.size)
-        if not kept:
+        info = self.store.column(self._address)
+        if shown is not None and info is not None and (shown[1] is None or shown[1] < info.size):
+            self.shown = (info.id, shown[1])
+        else:
             self.shown = None
             if (first := default_column(self.store)) is not None:
                 self._show(first, 0)
@@ -268,7 +271,7 @@ class Rows(Panel):
             side = "above" if self.highest else "below"
             parts.append(f"{beyond} {side} {number(self.threshold)} ({100.0 * beyond / len(values):.1f} %)")
         if not parts:
-            parts.append(f"{len(values)} rows · click the histogram for a threshold")
+            parts.append(f"{counted(len(values), 'row')} · click the histogram for a threshold")
         set_text(self.words, " · ".join(parts))
         set_colour(self.words, RED if lost else DIM)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -179,6 +179,15 @@ class Store:
             return self.columns[column_id].rows if column_id in self.columns else 0
         return next((column.rows for column in self.columns.values()), 0)
 
+    def happened(self) -> Iterator[dict[str, Any]]:
+        """Events, newest first, without those of a future that was given up for a branch."""
+        until = float("inf")
+        for event in reversed(self.events):
+            if event["tick"] <= until:
+                yield event
+            if is_branch(event):
+                until = min(until, event["tick"])
+
     def note(self, kind: str, text: str, tick: int | None = None) -> None:
         """Put a line into the log."""
         self.notes.append((self._clock(), kind, tick, text))
@@ -240,29 +249,48 @@ class Store:
             "fields": dict(message.get("fields") or {}),
         }
         event["ends"] = _ends(event) if event["kind"] == "reset" else {}
+        if is_branch(event):
+            self._rewind(event["tick"])
         self.events.append(event)
-        if event["kind"] != "reset" or self.selected in event["ends"]:
+        if event["kind"] != "iteration" and (event["kind"] != "reset" or self.selected in event["ends"]):
             self.note(event["kind"], event["text"] or event["kind"], event["tick"])
+
+    def _rewind(self, tick: int) -> None:
+        """The run goes on from an earlier tick: what came of later ones has not happened."""
+        for ring in self._rings.values():
+            ring.rewind(tick)
+        for band in self._bands.values():
+            band.rewind(tick)
+        self._frames = {key: frame for key, frame in self._frames.items() if frame[0] <= tick}
+        for of_row in self._past.values():
+            for past in of_row.values():
+                while past and past[-1][0] > tick:
+                    past.pop()
+        self._vitals = {row: (at[at <= tick], values[at <= tick]) for row, (at, values) in self._vitals.items()}
 
     def _schema(self, message: dict[str, Any]) -> None:
         ids = column_ids(message)
         columns = {info.id: info for info in read_columns(message)}
-        kept = {
-            number
+        kept = {  # by old number: the new one
+            number: ids[old.address]
             for number, old in self.columns.items()
-            if number in columns and (old.address, old.shape) == (columns[number].address, columns[number].shape)
+            if old.address in ids and old.shape == columns[ids[old.address]].shape
         }
         self.schema, self.columns, self.by_address = message, columns, ids
         self.systems = list(message["systems"])
-        for held in (self._latest, self._viewed):
-            for number in [number for number in held if number not in kept]:
-                del held[number]
-        for of_row in self._past.values():
-            for number in [number for number in of_row if number not in kept]:
-                del of_row[number]
-        self._rings = {key: ring for key, ring in self._rings.items() if key[0] in kept}
-        self._frames = {key: frame for key, frame in self._frames.items() if key[0] in kept}
-        self._bands = {key: band for key, band in self._bands.items() if key[0] in kept}
+        self._latest, self._viewed = (
+            {kept[number]: value for number, value in held.items() if number in kept}
+            for held in (self._latest, self._viewed)
+        )
+        self._past = {
+            row: {kept[number]: past for number, past in of_row.items() if number in kept}
+            for row, of_row in self._past.items()
+        }
+        self._rings = {(kept[key[0]], *key[1:]): ring for key, ring in self._rings.items() if key[0] in kept}
+        self._frames = {(kept[key[0]], key[1]): frame for key, frame in self._frames.items() if key[0] in kept}
+        self._bands = {(kept[key[0]], key[1]): band for key, band in self._bands.items() if key[0] in kept}
+        if self.picked is not None:
+            self.picked = (kept[self.picked[0]], self.picked[1]) if self.picked[0] in kept else None
         if self.timing and len(self.timing["seconds"]) != len(self.systems):
             self.timing = {}
             self._timings.clear()
@@ -420,6 +448,11 @@ class Store:
                 earlier = old_ticks < at[0]
                 ticks, held = np.append(old_ticks[earlier], ticks), np.concatenate([old[earlier], held])
             self._vitals[row] = ticks[-_BLACK_BOX:], held[-_BLACK_BOX:]
+
+
+def is_branch(event: dict[str, Any]) -> bool:
+    """Whether the run went on from an earlier tick there."""
+    return event["kind"] == "edit" and event["fields"].get("what") == "branch"
 
 
 def _ends(event: dict[str, Any]) -> dict[Any, int]:

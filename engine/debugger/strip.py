@@ -9,6 +9,7 @@ from PySide6.QtGui import QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPolyg
 from PySide6.QtWidgets import QToolTip, QWidget
 
 from engine.debugger import theme
+from engine.debugger.edit import moment
 from engine.debugger.store import Store
 
 _TICK_HEIGHT, _HISTORY_HEIGHT = 34, 120
@@ -177,9 +178,8 @@ class Strip(QWidget):
     def _paint_marks(self, painter: QPainter, following: int | None, top: float, height: float) -> None:
         breaks = {str(message.get("at", "")) for message in self.store.breaks.values()}
         for segment in self.segments:
-            name = self.store.systems[segment.system]["name"]
             for word, x in (("before", segment.left), ("after", segment.left + segment.width)):
-                if f"{word} {name}" in breaks:
+                if breaks and moment(self.store, word, segment.system) in breaks:
                     painter.setPen(Qt.PenStyle.NoPen)
                     painter.setBrush(theme.brush(theme.RED))
                     painter.drawPolygon(QPolygonF([QPointF(x - 4, top), QPointF(x + 4, top), QPointF(x, top + 7)]))

@@ -170,7 +170,7 @@ class Bar(QWidget):
             return []
         found = []
         order = list(MARKS)
-        for event in reversed(self.store.events):
+        for event in self.store.happened():
             kind, row, tick = event["kind"], event["row"], event["tick"]
             if kind == "reset" and row is not None:
                 tick = event["ends"].get(self.store.selected, -1)

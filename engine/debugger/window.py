@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from PySide6.QtCore import QEvent, QSettings, QTimer
+from PySide6.QtCore import QEvent, QSettings, QSize, QTimer
 from PySide6.QtGui import QCloseEvent, QShowEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QPushButton
 
@@ -86,7 +86,7 @@ class Window(QMainWindow):
         self._sized = False
         self._view: int | None = None
         self._said_until = 0.0
-        self.resize(*_SIZE)
+        self.resize(QSize(*_SIZE).boundedTo(self.screen().availableGeometry().size()))
         layout.arrange(self, self.docks)
         self._wanting = QTimer(self, singleShot=True, interval=_SETTLE)
         self._wanting.timeout.connect(self._subscribe)
@@ -246,6 +246,7 @@ class Window(QMainWindow):
         return isinstance(panel, Timeline) and panel.seeking
 
     def _schema_changed(self) -> None:
+        self.deeds.undoable.clear()
         for host in self.hosts.values():
             host.schema_changed()
         scene = str(self.store.run.get("scene", ""))
@@ -266,12 +267,14 @@ class Window(QMainWindow):
         opened = f"opened {self.store.run.get('name')}" if status == "recording" else "connected"
         self.store.note("connection", text or opened)
         if status == "ended":
-            self.store.state = {**self.store.state, "mode": "ended"}
+            why = text if text.lower().startswith("run ended") else f"Run ended: {text}"
+            self.store.state = {**self.store.state, "mode": "ended", "why": why}
             self.store.connection = ""
-            self.say(text if text.lower().startswith("run ended") else f"Run ended: {text}", theme.AMBER)
-            self._said_until = float("inf")
+            self._said_until = 0.0  # nothing is as important, and it stays
+            self.deeds.recording = False
             self._save.show()
         elif status == "over":
+            self._save.setVisible(self.store.schema is not None)
             self.say(text, theme.RED)
             self._said_until = float("inf")
         elif status == "lost":

@@ -19,6 +19,11 @@ def say_number(value: float, dtype: str) -> str:
     return theme.number(float(value))
 
 
+def counted(number: int, noun: str) -> str:
+    """'1 row', '32 rows'."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def say_values(values: np.ndarray, info: ColumnInfo, labels: tuple[str, ...]) -> str:
     """A row of a column, or a part of one with its labels, in about twenty characters.
 

@@ -1,7 +1,10 @@
 """The connection of the window: whatever a run does, the window goes on, and says why."""
 
+import os
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -163,6 +166,15 @@ def test_a_run_whose_process_is_gone_has_ended(qtbot, server, make, monkeypatch)
     server.drop()
     qtbot.waitUntil(lambda: client.over)
     assert client.said[-1][0] == "ended" and "gone without a word" in client.said[-1][1]
+
+
+def test_a_process_that_nobody_has_asked_for_its_end_is_over():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    assert link._alive(os.getpid())
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays behind as a zombie
+    assert not link._alive(ended.pid)
+    ended.wait()
+    assert not link._alive(ended.pid)
 
 
 @pytest.mark.parametrize(("version", "older"), [((2, 0), "this debugger"), ((0, 9), "the run's engine")])

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from PySide6.QtGui import QColor
 from pytestqt.qtbot import QtBot
 
+from engine.debugger import theme
+from engine.debugger.charts import Chart
 from engine.debugger.learner import LearnerPanel
 from tests.debugger.panels import SIZES, STORES, Asked, drawn, full, silent
 from tests.debugger.planted import Planted, schema
@@ -55,6 +58,34 @@ def test_a_number_that_is_not_finite_interrupts_the_line(qtbot: QtBot):
     drawn(panel, 430, 560)
     assert panel.charts["learn/kl"].word == "∞ not finite"
     assert np.isfinite(panel.charts["learn/kl"].ys).sum() == 18
+
+
+def test_what_an_iteration_does_not_report_is_not_wrong(qtbot: QtBot):
+    def spoil(run: Planted) -> None:
+        for report in run.learner:
+            report["episode/length"] = 100.0
+        del run.learner[-1]["episode/length"]  # none ended
+
+    panel = LearnerPanel(full(spoil=spoil), Asked())
+    qtbot.addWidget(panel)
+    drawn(panel, 430, 560)
+    assert panel.charts["episode/length"].word == "not in this one"
+    assert "all within their usual bands" in panel.head.text()
+
+
+def test_no_line_leads_over_iterations_that_were_not_received(qtbot: QtBot):
+    chart = Chart("kl")
+    qtbot.addWidget(chart)
+    chart.resize(400, 120)
+    xs = np.array([*range(10), *range(90, 100)], np.float64)
+    chart.show_line(xs, np.linspace(0.0, 1.0, 20), None, "", theme.TEXT)
+    picture = chart.grab().toImage()
+
+    def white(left: float, right: float) -> bool:
+        across = range(round(left * 400), round(right * 400))
+        return any(picture.pixelColor(x, y) == QColor(theme.WHITE) for x in across for y in range(22, 112))
+
+    assert not white(0.3, 0.8) and white(0.1, 0.25) and white(0.9, 0.98)
 
 
 def test_charts_fill_the_width(qtbot: QtBot):

@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPixmap, QWheelEvent
 
 from engine.debugger import theme
-from engine.debugger.chart import band_breaks, band_polygons, fit, make_line
+from engine.debugger.chart import AXIS_WIDTH, Chart, band_breaks, band_polygons, fit, make_line
 from engine.debugger.plots import MOST, Plots, default_charts
 from engine.debugger.store import Store
 from tests.debugger.made_up import IDS, Asked, feed_column, feed_trace, make_schema, make_store, picture_of
@@ -145,6 +145,18 @@ def test_charts_stay_when_their_columns_do(plots: Plots):
     assert plots.chosen() == ["robot.DofState.position:1", "robot.Episode.step:0"]
 
 
+def test_charts_follow_their_columns_to_other_numbers(plots: Plots):
+    before = plots.chosen()
+    schema = make_schema()
+    columns = [c for table in schema["tables"] for component in table["components"] for c in component["columns"]]
+    for column in columns:
+        column["id"] = len(columns) - 1 - column["id"]
+    plots.store.feed(schema)
+    plots.schema_changed()
+    assert plots.chosen() == before
+    assert [chart.column for chart in plots.charts] == [plots.store.by_address[c.rpartition(":")[0]] for c in before]
+
+
 def fill(plots: Plots, bad: bool = False) -> None:
     ticks = [*range(100, 160), *range(200, 250)]
     values = np.sin(np.array(ticks) / 9.0)
@@ -175,6 +187,20 @@ def test_row_median_band_gap_and_bad_region_are_drawn_in_their_colours(plots: Pl
     assert not any(c == QColor(theme.WHITE) for tick in range(166, 196, 3) for c in column(tick))
     assert any(c == QColor(theme.BLUE) for tick in range(110, 150) for c in column(tick))
     assert chart.marks._gaps == ((159.0, 200.0),)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0984, 0.0991), (-0.0991, -0.0984), (123456, 123999), (86000.2, 86000.9)])
+def test_every_range_has_numbers_at_its_axis(qtbot, low: float, high: float):
+    chart = Chart(0, 0, "long numbers", None)
+    qtbot.addWidget(chart)
+    chart.resize(330, 140)
+    chart.show()
+    ticks, nothing = np.arange(50), (np.zeros(0, np.int64), *(np.zeros(0),) * 3)
+    chart.set_data((ticks, np.linspace(low, high, 50), np.zeros(50, bool)), nothing, None)
+    chart.fit_range(0, 50)
+    picture = chart.grab().toImage()
+    left = {picture.pixelColor(x, y).name() for x in range(AXIS_WIDTH - 8) for y in range(20, 130)}
+    assert len(left) > 3, "nothing is written there"
 
 
 def test_the_limits_of_a_column_are_dashed_lines(plots: Plots):

@@ -1,6 +1,7 @@
 """All rows at once: the square of cells, who is worst, what a click picks, and what is said about a threshold."""
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PySide6.QtGui import QColor
 
 from engine.debugger import theme
 from engine.debugger.heatmap import HeatMap, arrange, colors, shade, side_of, worst_rows
-from engine.debugger.histogram import WORST
+from engine.debugger.histogram import WORST, Histogram
 from engine.debugger.rows import Rows, default_column
 from engine.debugger.store import Store
 from tests.debugger.made_up import IDS, Asked, feed_column, make_schema, make_store, picture_of
@@ -193,6 +194,21 @@ def test_no_data_breaks_the_panel(qtbot, count: int, values: str):
     assert (f"{lost} of {count} not finite" in panel.words.text()) == bool(lost)
     listed = [panel.worst.item(line, 0).text() for line in range(WORST)]
     assert sum(bool(text) for text in listed) == (0 if values == "none" else min(count, WORST))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0982, 0.0994), (-1234.5, 1234.5), (1e-7, 9e-7), (98765.25, 98765.75)])
+@pytest.mark.parametrize("width", [90, 140, 300])
+def test_numbers_below_the_histogram_do_not_touch(qtbot, low: float, high: float, width: int):
+    histogram = Histogram()
+    qtbot.addWidget(histogram)
+    histogram.resize(width, 120)
+    histogram.set(np.linspace(low, high, 64), np.nan)
+    (labels,) = histogram.getPlotItem().getAxis("bottom")._tickLevels
+    left, right = histogram.getPlotItem().getViewBox().viewRange()[0]
+    measure = histogram.fontMetrics().horizontalAdvance
+    ends = [((x - left) / (right - left) * width, measure(text) / 2) for x, text in labels]
+    for (x, half), (following, other) in pairwise(ends):
+        assert x + half < following - other
 
 
 def test_nothing_is_wider_than_its_place(rows: Rows):

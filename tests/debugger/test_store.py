@@ -254,11 +254,53 @@ def test_another_schema_keeps_what_still_exists(store):
     assert len(store.trace(0, 1, 2)[0]) == 2 and store.value(2, 0) is None
 
 
+def test_what_is_kept_is_found_under_the_numbers_of_the_new_schema(store):
+    store.subscribed(1, Sub("trace", ((0, (1,)),)))
+    store.feed(trace([5, 6], [1, 2]))
+    store.picked, address = (0, 1), store.columns[0].address
+    changed = make_schema()
+    column = {**changed["tables"][0]["components"][0]["columns"][0], "name": "newcomer", "id": 0}
+    for component in changed["tables"][0]["components"]:
+        for each in component["columns"]:
+            each["id"] += 1
+    changed["tables"][0]["components"][0]["columns"].insert(0, column)
+    store.feed(changed)
+    assert store.by_address[address] == 1 and store.picked == (1, 1)
+    assert len(store.trace(1, 1, 2)[0]) == 2 and not len(store.trace(0, 1, 2)[0])
+
+
+def branch(tick: int) -> dict:
+    return {"t": "event", "kind": "edit", "tick": tick, "text": "me: branch", "fields": {"what": "branch"}}
+
+
+def test_what_came_after_the_tick_of_a_branch_has_not_happened(store):
+    store.subscribed(1, Sub("trace", ((0, (1,)),)))
+    store.subscribed(2, Sub("trace", ((0, (1,)),)))
+    store.feed(trace([5, 6, 7, 8, 9], [1, 2, 3, 4, 5]))
+    store.feed({"t": "event", "kind": "nonfinite", "tick": 5, "row": 0, "text": "early"})
+    store.feed({"t": "event", "kind": "nonfinite", "tick": 8, "row": 0, "text": "given up"})
+    store.feed(branch(6))
+    assert store.trace(0, 1, 2)[0].tolist() == [5, 6]
+    store.feed({**trace([6, 7], [2, 30]), "sub": 2})  # asked for anew meanwhile
+    ticks, values, _ = store.trace(0, 1, 2)
+    assert ticks.tolist() == [5, 6, 7] and values.tolist() == [1, 2, 30]
+    store.feed({"t": "event", "kind": "nonfinite", "tick": 8, "row": 0, "text": "again"})
+    assert [event["text"] for event in store.happened()] == ["again", "me: branch", "early"]
+    assert len(store.events) == 4
+
+
 def test_resets_of_other_rows_do_not_fill_the_log(store):
     for row in (None, 3, 0):
         store.feed({"t": "event", "kind": "reset", "tick": 1, "row": row, "text": f"of {row}"})
     store.feed({"t": "event", "kind": "break", "tick": 2, "row": 3, "text": "hit"})
     assert [note[3] for note in store.notes] == ["of 0", "hit"] and len(store.events) == 4
+
+
+def test_iterations_do_not_bury_what_was_done_in_the_log(store):
+    store.feed({"t": "event", "kind": "edit", "tick": 1, "text": "me: set a.b"})
+    for number in range(3000):
+        store.feed({"t": "event", "kind": "iteration", "tick": number, "text": f"iteration {number}"})
+    assert [note[3] for note in store.notes] == ["me: set a.b"]
 
 
 def test_a_run_that_is_stuck_keeps_its_tick_and_says_in_what(store):

@@ -8,11 +8,13 @@ import time
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPointF, Qt
+from PySide6.QtCore import QPointF, QSettings, Qt
 from PySide6.QtGui import QImage, QKeySequence
 from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QLabel, QToolButton, QTreeView
 
 from engine.debugger import layout, theme
+from engine.debugger.client import Client
+from engine.debugger.connection import Address
 from engine.debugger.edit import BreakDialog, ConstantDialog, EditDialog
 from engine.debugger.keys import DEEDS, KeyList
 from engine.debugger.merge import merge
@@ -21,6 +23,7 @@ from engine.debugger.playback import Playback
 from engine.debugger.save import save_recording
 from engine.debugger.store import Store
 from engine.debugger.toolbar import describe_cost, describe_mode
+from engine.debugger.window import Window
 from engine.errors import SceneError
 from engine.recording import Recording
 from tests.debugger.scripted_run import ScriptedRun
@@ -158,6 +161,20 @@ def test_f9_breaks_before_the_marked_system_and_takes_the_break_back(run):
     assert run.last("unbreak")["break"] == 1
 
 
+def test_a_break_at_one_of_several_systems_of_a_name_is_set_at_that_one(run):
+    first, *_ = (system for system in run.store.systems if system["name"] == "reward")
+    run.store.systems.append({**first, "id": len(run.store.systems), "phase": "OBSERVE"})
+    run.window.tick.panel.strip.system = len(run.store.systems) - 1
+    press(run, "F9")
+    assert run.last("break")["at"] == f"before {len(run.store.systems) - 1}"
+    run.wait(lambda: any("before reward in OBSERVE" in note[3] for note in run.store.notes))
+    press(run, "Ctrl+B")
+    dialog = run.window.findChild(BreakDialog)
+    assert dialog.at.currentText() == "after reward in OBSERVE"
+    dialog.submit()
+    assert run.last("break")["at"] == f"after {len(run.store.systems) - 1}"
+
+
 def test_f9_asks_where_when_nothing_is_marked(run):
     run.window.world.call("pick", run.store.by_address["robot.DofTorque.value"])
     press(run, "F9")
@@ -211,6 +228,47 @@ def test_an_edit_is_sent_said_and_undone(run):
     press(run, "Ctrl+Z")
     run.wait(lambda: any(m["t"] == "set" and m["reason"] == "undo: stiffer" for m in run.server.received))
     run.wait(lambda: "120 → 99.0" in run.window.message.text())
+
+
+def test_edits_are_undone_one_after_the_other(run):
+    column = run.store.by_address["robot.PdGains.stiffness"]
+    run.window.world.call("pick", column, 2)
+    undo = run.window.deeds.undoable
+    for count, value in enumerate(("120", "150"), 1):
+        press(run, "E")
+        dialog = run.window.findChildren(EditDialog)[-1]
+        dialog.value.setText(value)
+        dialog.submit()
+        run.wait(lambda count=count: len(undo.messages) == count)
+    for said, left in (("150 → 120", 1), ("120 → 99.0", 0)):
+        press(run, "Ctrl+Z")
+        run.wait(lambda said=said: said in run.window.message.text())
+        assert len(undo.messages) == left
+    press(run, "Ctrl+Z")
+    assert "no edit to undo" in run.window.message.text()
+
+
+def test_an_undo_that_is_refused_for_the_moment_can_be_asked_for_again(run):
+    undo = run.window.deeds.undoable
+    undo.remember({"t": "set", "address": "a.b", "reason": ""}, {"t": "ok", "old": "1"})
+    run.server.refuse["set"] = ("not_controller", "somebody@host has control.")
+    press(run, "Ctrl+Z")
+    run.wait(lambda: "has control" in run.window.message.text())
+    assert len(undo.messages) == 1
+    run.server.refuse["set"] = ("bad_message", "There is no constant a.b.")
+    press(run, "Ctrl+Z")
+    run.wait(lambda: "no constant" in run.window.message.text())
+    assert not undo.messages
+
+
+def test_a_recording_that_somebody_else_began_can_be_ended(run):
+    run.server.refuse["record"] = ("busy", "The run is being recorded already; stop that first.")
+    press(run, "Ctrl+R")
+    run.wait(lambda: run.window.deeds.recording)
+    del run.server.refuse["record"]
+    press(run, "Ctrl+R")
+    run.wait(lambda: not run.window.deeds.recording)
+    assert run.last("record")["on"] is False
 
 
 def test_a_constant_is_set_by_address(run):
@@ -342,6 +400,22 @@ def test_a_connection_that_breaks_is_said_and_comes_back(run):
     assert run.window.toolbar.pill.text() == "RUNNING"
 
 
+def test_why_a_run_ended_stays_in_the_status_line_while_one_looks_back(run):
+    run.flow(40)
+    run.window.deeds.recording = True
+    run.server.end("out of memory")
+    run.wait(lambda: run.client.over)
+    press(run, "Left")
+    run.window._said_until = 0.0  # some seconds later
+    run.refresh()
+    assert run.window.message.text() == "Run ended: out of memory"
+    assert not run.window.toolbar.record_action.isChecked()
+    assert not any("no connection" in note[3] for note in run.store.notes)
+    run.window.select(63)
+    run.refresh()
+    assert "nothing was received" in str(run.window.hosts["Body"].panel.view.lines)
+
+
 def test_what_is_viewed_follows_the_run(run):
     run.server.view, run.server.mode = 900, "viewing"
     run.say_state()
@@ -375,6 +449,27 @@ def test_a_layout_is_kept_for_its_scene_and_can_be_reset(qtbot, tmp_path):
         run.window.deeds.do_reset_layout()
         run.settle()
         assert run.window.docks["Rows"].isVisible() and len(run.window.call("Plots", "chosen")) > 1
+
+
+def test_a_window_is_no_larger_than_its_screen(qtbot, tmp_path):
+    client = Client(Store(), Address(path=str(tmp_path / "nobody.sock")))
+    window = Window(client.store, client, QSettings(str(tmp_path / "s.ini"), QSettings.Format.IniFormat))
+    qtbot.addWidget(window)
+    room = window.screen().availableGeometry()
+    assert window.width() == min(1600, room.width()) and window.height() == min(950, room.height())
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"\xff\x00[layout\n=", b"[layout]\nscenes_scripted.py\\layout=@ByteArray(abc)\n"]
+)
+def test_a_broken_layout_file_is_as_none(qtbot, tmp_path, broken):
+    settings = tmp_path / "settings.ini"
+    with attached(qtbot, settings=settings) as run:
+        scene = run.window._scene.replace("/", "_")
+    settings.write_bytes(broken.replace(b"scenes_scripted.py", scene.encode()))
+    with attached(qtbot, settings=settings) as run:
+        assert all(dock.isVisible() or dock.visibleRegion().isEmpty() for dock in run.window.docks.values())
+        assert run.window.docks["World"].isVisible() and not run.window.hosts["World"].failed
 
 
 def test_a_screenshot_is_a_picture_a_layout_and_the_data(run):

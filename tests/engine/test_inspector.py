@@ -214,6 +214,24 @@ def test_a_break_between_systems_stops_there_and_names_row_label_column_and_writ
         assert client.state["why"] == event["text"]
 
 
+def test_a_break_without_a_condition_stops_whenever_the_run_comes_by(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        still(live, client)
+        client.ask("break", when="", at="before stray")
+        for _ in range(2):
+            tick = live.world.clock.tick
+            client.ask("run")
+            event = client.told("break")
+            client.until(lambda: client.state.get("mode") == "paused")
+            assert client.next == "stray" and live.world.clock.tick == tick + 1
+            assert event["text"] == client.state["why"] == "break: before stray"
+            assert (event["row"], event["column"], event["system"]) == (None, None, None)
+        number = client.ask("break", when=" ", at="tick")["break"]
+        client.ask("run")
+        client.until(lambda: client.state["why"] == "break: tick")
+        client.ask("unbreak", **{"break": number})
+
+
 def test_a_break_behind_a_system_stops_before_the_next_one(folder: Path) -> None:
     with paused_toy(folder) as (live, client):
         still(live, client)
