@@ -121,7 +121,9 @@ class Inspector:
         self.touched = False
         self._hook()
         self._serve()
-        if not self.feed.clients and not self.steps.wanted:
+        if self.feed.clients:
+            self._alone = 0.0
+        elif not self.steps.wanted or (not self.steps.stands and self._left_alone()):
             self._unhook()
             return
         if self.steps.stands:

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine import run as runner
 from engine.errors import AttachError
+from engine.recording import Recording
 from engine.run import main
 from engine.run_folder import RunFolder
 from tests.engine.hub_clients import until
@@ -120,6 +122,44 @@ def test_going_on_from_the_past_cuts_the_files_back_and_the_run_ends_as_if_it_ha
     assert Path("branched", last).read_bytes() == Path("plain", last).read_bytes()
     seen = [[{**row, "replay": ""} for row in rows(name, "failures.jsonl")] for name in ("plain", "branched")]
     assert seen[0] == seen[1]
+
+
+def test_a_recording_of_a_run_that_went_back_is_as_if_it_had_never_gone_further() -> None:
+    recorded = (*LONG, "--record", "0-3")
+    assert main([*recorded, "--out", "plain"]) == 0
+    running = Running(*recorded, "--out", "branched")
+    client = running.client
+    client.until(lambda: client.state.get("tick", 0) >= 60)
+    client.ask("pause")
+    tick = client.state["tick"]
+    client.ask("seek", tick=max(client.state["history"][0], tick - 23))
+    client.ask("branch")
+    client.send("run")
+    assert running.end() == 0
+    plain, branched = (Recording.open(f"{name}/records/tick_00000300_end.rec") for name in ("plain", "branched"))
+    for row in range(4):
+        one, other = plain.trace(row), branched.trace(row)
+        assert one.tick.tolist() == other.tick.tolist() and one.moment.tolist() == other.moment.tolist()
+        assert all(np.array_equal(values, other.columns[name]) for name, values in one.columns.items())
+    (ticks, vitals), (same_ticks, same_vitals) = (each.black_box(2, "point") for each in (plain, branched))
+    assert ticks.tolist() == same_ticks.tolist()
+    assert all(np.array_equal(values, same_vitals[name]) for name, values in vitals.items())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_exception_is_told_with_the_recording_of_what_led_there() -> None:
+    running = Running(TOY, "--iterations", "4000", "--pause", "0.001", "--record", "0-3", "--out", "run")
+    client = running.client
+    client.until(lambda: client.state.get("tick", 0) >= 20)
+
+    def boom() -> None:
+        raise ValueError("boom")
+
+    next(entry for entry in _training().simulation.schedule.entries if entry.name == "stray").call = boom
+    event = client.told("exception")
+    assert event["fields"]["recording"].endswith("_exception.rec") and Path(event["fields"]["recording"]).is_file()
+    assert event["text"] == "ValueError: boom" and event["system"] == "stray"
+    assert running.end() is None
 
 
 def test_an_intervention_marks_the_metrics_also_of_a_run_that_is_resumed() -> None:

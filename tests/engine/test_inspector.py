@@ -195,6 +195,21 @@ def test_a_run_goes_on_when_its_debugger_has_gone_and_waits_if_told_to_stay(fold
         again.until(lambda: live.world.clock.tick > tick)
 
 
+def test_a_run_that_nobody_waits_for_any_more_is_let_go_before_it_gets_there(folder: Path) -> None:
+    with Live(toy(), folder, patience=0.5) as live:
+        before = live.hooks()
+        client = live.client()
+        client.ask("pause")
+        client.send("run_to", system=0)  # of the first tick, which does not come again
+        client.until(lambda: client.state["mode"] == "running")
+        client.close()
+        until(lambda: not live.hub.attached)
+        time.sleep(0.2)
+        assert live.inspector.steps.wanted, "it may come back, as after a dropped connection"
+        until(lambda: live.inspector.ring is None)
+        assert live.hooks() == before and not live.inspector.steps.wanted
+
+
 def test_a_debugger_that_comes_to_a_run_that_was_left_paused_sees_that_it_stands(folder: Path) -> None:
     with paused_toy(folder) as (live, client):
         client.close()
