@@ -37,7 +37,23 @@ def runs_folder(create: bool = False) -> Path:
         folder = Path(private) / "lockstep"
         if len(os.fsencode(folder)) + len("/4194304-99.sock") <= LONGEST_PATH:
             return verified(folder, create)
-    return verified(Path(tempfile.gettempdir()) / f"lockstep-{os.getuid()}", create)
+    return verified(_temporary(), create)
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir()) / f"lockstep-{os.getuid()}"
+
+
+def _folders() -> list[Path]:
+    """Where runs of this user may be: ours, and those that are a run's whose environment is another one, where they are safe."""
+    others, found = [_temporary()], [runs_folder()]
+    if "XDG_RUNTIME_DIR" not in os.environ:
+        others.append(Path("/run/user", str(os.getuid()), "lockstep"))  # what it usually says
+    for each in others:
+        with contextlib.suppress(SceneError, OSError):
+            if each not in found:
+                found.append(verified(each))
+    return found
 
 
 def verified(folder: Path, create: bool = False) -> Path:
@@ -82,9 +98,9 @@ class LiveRun:
 
 def live_runs(folder: Path | None = None) -> list[LiveRun]:
     """Every run that is alive, oldest first. Files of runs of this host that are gone are removed."""
-    folder = runs_folder() if folder is None else folder
+    folders = _folders() if folder is None else [folder]
     found = []
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+    for path in [path for each in folders if each.is_dir() for path in sorted(each.glob("*.json"))]:
         note = read_note(path)
         if note is None:
             continue

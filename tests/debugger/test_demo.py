@@ -41,7 +41,7 @@ sys.exit(main(["--demo"]))
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
     """A user without settings, screen and runs."""
-    own = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    own = {name: str(tmp_path) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "TMPDIR")}
     taken = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     return {**{name: text for name, text in os.environ.items() if name not in taken}, **own}
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,7 +102,9 @@ def display() -> Iterator[str]:
 def surroundings(display: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The environment of a desk of its own: no other runs, no settings, a screen."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    given = {"DISPLAY": display, "QT_QPA_PLATFORM": "xcb", "XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own = {name: str(tmp_path) for name in ("XDG_CONFIG_HOME", "HOME", "TMPDIR")}
+    given = {"DISPLAY": display, "QT_QPA_PLATFORM": "xcb", **own}
     found = {**os.environ, **given}
     tried = subprocess.run(
         [sys.executable, "-c", PERSON, str(tmp_path / "tried.png")],

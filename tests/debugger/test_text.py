@@ -31,10 +31,11 @@ from tests.helpers import REPOSITORY
 
 
 @pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of live runs, empty."""
     with tempfile.TemporaryDirectory(prefix="txt", dir="/tmp") as name:
         monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         folder = Path(name) / "lockstep"
         folder.mkdir(mode=0o700)
         yield folder

@@ -170,6 +170,27 @@ def test_without_a_runtime_folder_the_temporary_one_is_used(folder: Path, monkey
     assert runs_folder(create=True) == folder / f"lockstep-{os.getuid()}"
 
 
+def test_runs_are_found_whose_environment_named_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """A run of cron or of a container has no XDG_RUNTIME_DIR; the desk that looks for it has one, or the other way round."""
+    desk, temporary = folder / "desk", folder / "tmp"
+    desk.mkdir()
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    without = Hub({**RUN, "name": "without", "started": "1"}, SCHEMA)
+    without.start()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(desk))
+    within = Hub({**RUN, "name": "within", "started": "2"}, SCHEMA)
+    within.start()
+    assert [run.note["run"] for run in live_runs()] == ["without", "within"]
+    (temporary / f"lockstep-{os.getuid()}").chmod(0o755)
+    assert [run.note["run"] for run in live_runs()] == ["within"], "what others may write to is not looked at"
+    (temporary / f"lockstep-{os.getuid()}").chmod(0o700)
+    for hub in (without, within):
+        hub.close()
+    assert live_runs() == []
+
+
 def test_a_path_that_is_too_long_for_a_socket_is_refused(folder: Path):
     deep = folder / ("x" * 100)
     deep.mkdir()
