@@ -342,7 +342,8 @@ def _seek(text: Text, words: list[str]) -> None:
     if tick < 0:
         tick += int(text.session.wait_for_state().get("tick") or 0)
     text.ask("seek", tick=max(0, tick))
-    text.say(f"viewing tick {max(0, tick)}; `live` goes back, `branch` goes on from here")
+    further = "" if isinstance(text.session, Offline) else ", `branch` goes on from here"
+    text.say(f"viewing tick {max(0, tick)}; `live` goes back{further}")
 
 
 @_command("live", "back to the latest tick", controls=True)
