@@ -34,7 +34,7 @@ Without arguments it attaches to the run that is alive, or lists them when there
   python -m engine.debugger --text                commands at a prompt, no window
   python -m engine.debugger --text print RootState.position 0
   python -m engine.debugger --text x.rec log      a recording, without a window
-  python -m engine.debugger --text "break --mark nonfinite(robot.DofTorque.value)"
+  python -m engine.debugger --text "break --mark nonfinite(robot.DofState.velocity)"
 """
 
 

@@ -303,7 +303,7 @@ def _set(text: Text, words: list[str]) -> None:
     )
 
 
-@_command("break [--at MOMENT] [--rows ROWS] [--skip N] [--mark|--keep] EXPRESSION", "stop where it holds: break nonfinite(robot.DofTorque.value)", controls=True)  # fmt: skip
+@_command("break [--at MOMENT] [--rows ROWS] [--skip N] [--mark|--keep] EXPRESSION", "stop where it holds: break nonfinite(robot.DofState.velocity)", controls=True)  # fmt: skip
 def _break(text: Text, words: list[str]) -> None:
     fields: dict[str, Any] = {"at": "tick", "rows": None, "skip": 0, "action": "pause"}
     while words and words[0].startswith("--"):
