@@ -452,7 +452,7 @@ class Store:
 
 def is_branch(event: dict[str, Any]) -> bool:
     """Whether the run went on from an earlier tick there."""
-    return event["kind"] == "edit" and event["fields"].get("what") == "branch"
+    return bool(event["kind"] == "edit" and event["fields"].get("what") == "branch")
 
 
 def _ends(event: dict[str, Any]) -> dict[Any, int]:
