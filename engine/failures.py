@@ -12,7 +12,7 @@ Like metrics, the lines are what the seed decides: the same run gives the same b
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,10 +216,10 @@ class FailureLog:
             return None
         try:
             recording = Recording.open(path)
-            if schema_hash(recording.schema) != schema_hash(make_schema(self.simulation)):
+            if _layout(recording.schema) != _layout(make_schema(self.simulation)):
                 raise WireError(f"{path.name} was made by a scene that has changed.")
             self.writer = RecordingWriter.reopen(path, tick)
-        except WireError as error:
+        except (WireError, KeyError, TypeError) as error:
             os.replace(path, path.with_suffix(".rec.damaged"))
             self.say(f"{error} It is set aside as {path.name}.damaged.")
             return None
@@ -231,6 +231,12 @@ class FailureLog:
         rows = [r for r in self.lines.rows() if r["iteration"] == self._iteration(tick) and "row" in r]
         logged = [sum(label in (r["reasons"] or [""]) for r in rows) for label in self.labels]
         return {"failed": len(rows), "rows_logged": len(rows), "by_reason": logged, "logged": logged}
+
+
+def _layout(schema: Mapping[str, Any]) -> str:
+    """A hash of a schema but for the values of constants, which may be edited while it runs."""
+    constants = [{**constant, "value": None} for constant in schema["constants"]]
+    return schema_hash({**schema, "constants": constants})
 
 
 def cut_lines(path: Path, tick: int) -> None:

@@ -212,9 +212,7 @@ class Feed:
             return  # what is kept goes with the next frame
         made: dict[str, Any] | None
         if plan.kind == "timing":
-            made = (
-                None if still else self._timing(plan, tick)
-            )  # inside a tick some systems have run once more than others
+            made = None if still else self._timing(plan, tick)  # inside a tick some systems have run and some have not
         elif plan.kind == "learner":
             made = self._learner(plan, tick)
         elif plan.kind == "vitals":

@@ -55,7 +55,8 @@ class Hub:
                         was lost
       send()            once behind several calls of broadcast and offer with wake=False
       empty(peer, s)    whether an offer would not replace one that still waits
-      publish(state)    the `state` message, to everybody, latest wins; say it at least every STATE_EVERY seconds
+      publish(state)    the `state` message, to everybody, in order with answers and events; say it at least every
+                        STATE_EVERY seconds
       controller        the peer that holds control, or None
 
     None of these raises for what a client does, or waits. `ping`, `control`, acknowledgements and, when the tick thread

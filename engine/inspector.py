@@ -301,6 +301,7 @@ class Inspector:
         """The world stands behind another tick than before."""
         self.feed.jump()
         self.breaks.forget()
+        self.writers.begin()
         self.finite = FiniteCheck(self.simulation, self.table)
 
     # -- standing still --------------------------------------------------------------------------------

@@ -181,7 +181,8 @@ def read_token(path: Path) -> bytes:
             text = file.read(200).strip()
         token = bytes.fromhex(text.decode("ascii"))
     except (OSError, ValueError) as error:
-        raise AttachError(f"The token file {path} cannot be read ({error}); copy the run's <pid>.token.") from None
+        why = getattr(error, "strerror", None) or "it holds no hexadecimal digits"
+        raise AttachError(f"The token file {path} cannot be read ({why}); copy the run's <pid>.token.") from None
     if mode & 0o077:
         raise AttachError(f"The token file {path} has mode {mode & 0o777:04o}, so others may read it; chmod 600 it.")
     if len(token) != 32:

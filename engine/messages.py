@@ -236,10 +236,12 @@ class SetColumn(Act):
         """Column, rows and labels exist, and there is a value for each."""
         known.check_column(self.column, self.rows, self.labels)
         each = known.columns[self.column][1] if self.labels is None else len(self.labels)
-        if self.values.size not in (1, each, each * len(self.rows)):
+        fits = sorted({1, each, each * len(self.rows)})
+        if self.values.size not in fits:
+            rows = "1 row" if len(self.rows) == 1 else f"{len(self.rows)} rows"
             raise Refused(
                 "bad_shape",
-                f"set has {self.values.size} values for {len(self.rows)} rows of {each}; give 1, {each} or {each * len(self.rows)}.",
+                f"set has {self.values.size} values for {rows} of {each}; give {' or '.join(map(str, fits))}.",
             )
 
 

@@ -148,8 +148,16 @@ def _history(run: "Inspector") -> Ring:
 
 def _seek(run: "Inspector", peer: Peer, message: say.Seek) -> Answer:
     ring = _history(run)
+    first, last = ring.ticks[0], ring.ticks[-1]
+    if not first <= message.tick <= last:
+        raise EditError(
+            "out_of_history",
+            f"Tick {message.tick} cannot be put in view, only {first} to {last}: the past is kept from when the first debugger "
+            f"attached, as far as {run.history[1] >> 20:,} MiB hold it.",
+        )
     run.seek(ring, message.tick)
     run.steps.stand("viewing")
+    run.publish()
     return {"tick": run.tick, "exact": ring.exact}
 
 
@@ -158,6 +166,7 @@ def _live(run: "Inspector", peer: Peer, message: say.Live) -> Answer:
     run.seek(_history(run), None)
     if viewing:
         run.steps.stand("back from an earlier tick")
+    run.publish()
     return {"tick": run.tick}
 
 
@@ -168,6 +177,7 @@ def _branch(run: "Inspector", peer: Peer, message: say.Branch) -> Answer:
     if run.branched is not None:
         run.branched(run.tick)
     run.jumped()
+    run.publish()
     return {"tick": run.tick}
 
 

@@ -65,7 +65,7 @@ class Peer:
     _greeting: deque[bytes] = attrs.field(factory=deque, repr=False, init=False)
     _replies: deque[bytes] = attrs.field(factory=deque, repr=False, init=False)
     _reply_bytes: int = attrs.field(default=0, init=False)
-    _state: bytes | None = attrs.field(default=None, repr=False, init=False)
+    _state: bytes | None = attrs.field(default=None, repr=False, init=False)  # the last that was queued
     _slots: dict[int, tuple[dict[str, Any], int]] = attrs.field(factory=dict, repr=False, init=False)
     _slot_bytes: int = attrs.field(default=0, init=False)
     _lost: dict[int, int] = attrs.field(factory=dict, init=False)
@@ -157,8 +157,10 @@ class Peer:
         self._greeting.append(frame)
 
     def tell_state(self, frame: bytes) -> None:
-        """The latest state replaces one that has not been sent."""
-        self._state = frame
+        """Queue a state: behind the events that led there, before the answers that follow. It replaces one right before it."""
+        if self._replies and self._replies[-1] is self._state:
+            self._reply_bytes -= len(self._replies.pop())
+        self._state = frame if self.reply(frame) else None
 
     def offer(self, subscription: int, message: dict[str, Any]) -> bool:
         """Put a data message into its slot; False when one that waited there, or this one, is lost."""
@@ -196,7 +198,7 @@ class Peer:
     @property
     def pending(self) -> bool:
         """Whether there is something that may be sent now."""
-        return self.owes or self._state is not None or (bool(self._slots) and self.ready)
+        return self.owes or (bool(self._slots) and self.ready)
 
     def take(self) -> bytes | dict[str, Any] | None:
         """What is to be sent next: a frame, or a data message that is still to be packed."""
@@ -205,9 +207,6 @@ class Peer:
         if self._replies:
             frame = self._replies.popleft()
             self._reply_bytes -= len(frame)
-            return frame
-        if self._state is not None:
-            frame, self._state = self._state, None
             return frame
         if self._slots and len(self._in_flight) < IN_FLIGHT:
             subscription = next(iter(self._slots))

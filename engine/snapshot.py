@@ -231,6 +231,11 @@ def identity(data: bytes) -> dict[str, Any]:
         raise SnapshotError(f"The snapshot does not say what world it was taken of ({error}).") from None
 
 
+def edited_constants(data: bytes) -> dict[str, str]:
+    """What constants were edited to before a snapshot was taken, as text by address."""
+    return {str(address): str(text) for address, text in _body(data)[0].get("constants", {}).items()}
+
+
 def _load_resources(world: World, saved: Mapping[str, Any]) -> None:
     """Load all or none: a resource that refuses its state after others took theirs has them put back."""
     by_name = {cls.__name__: item for cls, item in world.resources.items()}

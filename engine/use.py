@@ -11,7 +11,7 @@ from engine.errors import SceneError, SnapshotError
 from engine.panel import make_console, results_table
 from engine.run_folder import Origin, json_bytes, refuse_unusable
 from engine.scene import Scene, Simulation
-from engine.snapshot import about, extract, identity, write_file
+from engine.snapshot import about, edited_constants, extract, identity, write_file
 
 if TYPE_CHECKING:
     from engine.run import Plan, Relay, Stop
@@ -36,13 +36,18 @@ def evaluate(
 ) -> dict[str, Any] | None:
     """Measure a snapshot as the scene says; None without an evaluation, or when it was interrupted.
 
-    The scene's function gets `progress`, to call with a share from 0 to 1, and the --set values if it has a
-    parameter `overrides`.
+    The scene's function gets `progress`, to call with a share from 0 to 1, and if it has a parameter `overrides` the --set
+    values, and those that constants were edited to while the run went on.
     """
     if scene.evaluate is None:
         return None
-    if plan.overrides and "overrides" not in inspect.signature(scene.evaluate).parameters:
-        warn("The scene evaluates without the values given with --set.")
+    edited = _edited(plan, data)
+    if "overrides" in inspect.signature(scene.evaluate).parameters:
+        if edited:
+            said = ", ".join(f"{address} = {text}" for address, text in edited.items())
+            warn(f"Measured with what was edited in the run: {said}.")
+    elif plan.overrides or edited:
+        warn("The scene evaluates without the values given with --set, and without what was edited in the run.")
     done = _watched(scene.evaluate, plan, (data,), "evaluating", stop)
     if done is None:
         warn("The evaluation was interrupted; --eval does it again.")
@@ -63,11 +68,16 @@ def film(
     return done
 
 
+def _edited(plan: "Plan", data: bytes) -> dict[str, str]:
+    """Constants that a debugger changed before the snapshot was taken, but for those that the command line sets."""
+    return {address: text for address, text in edited_constants(data).items() if address not in plan.given["set"]}
+
+
 def _watched(function: Callable[..., T], plan: "Plan", given: tuple[Any, ...], doing: str, stop: "Stop") -> T | None:
     """Call a scene's function under a progress bar; None when it was interrupted."""
     more: dict[str, Any] = {"seed": plan.run["seed"], "device": plan.run["device"]}
     if "overrides" in inspect.signature(function).parameters:
-        more["overrides"] = dict(plan.overrides)
+        more["overrides"] = plan.overrides | _edited(plan, given[0])
 
     from rich.progress import BarColumn, Progress, TextColumn
 

@@ -54,12 +54,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What was typed; ends the process, as argparse does, where that is none of the options."""
+    parser = _parser()
+    given, unknown = parser.parse_known_intermixed_args(arguments)
+    if unknown and given.text:
+        parser.error(f"{unknown[0]} is no option here; quote a command that has options: --text 'break --mark …'")
+    if unknown:
+        parser.error(f"there is no option {unknown[0]}")
+    return given
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """What the command line asks for; the exit status."""
-    given = _parser().parse_intermixed_args(arguments)
+    given = _given(arguments)
     try:
         if given.list:
             return _show([*(remote_runs(given.ssh) if given.ssh else live_runs())])
+        if given.text and " ".join(given.what).split()[:1] == ["help"]:
+            return _help(given)
         if given.demo or _is_file(given):
             return _open_recording(DEMO if given.demo else Path(given.what.pop(0)), given)
         if not given.text:
@@ -116,7 +129,8 @@ def _only(runs: "Sequence[LiveRun | RemoteRun]", wanted: str, where: str) -> "Li
         return found[0]
     if not runs:
         raise AttachError(
-            f"No run is alive {where}. Start one, as in `python -m engine.run scenes/cartpole.py`, or open a recording."
+            f"No run is alive {where}. Start one, as in `python -m engine.run scenes/cartpole.py`, or open a recording; "
+            "--demo opens one that ships with Lockstep."
         )
     which = "No run" if not found else f"{len(found)} runs"
     lines = "\n".join(run.line() for run in (found or runs))
@@ -139,7 +153,8 @@ def _text(address: Address, given: argparse.Namespace) -> int:
     from engine.debugger.session import Session
     from engine.debugger.text import printed
 
-    role, talk = "control" if given.control else "observe", None if given.what else printed(sys.stdout)
+    speaks = not given.what or " ".join(given.what).split()[:1] == ["break"]
+    role, talk = "control" if given.control else "observe", printed(sys.stdout) if speaks else None
     return _commands(Session.attach(address, role=role, on_event=talk), given)
 
 
@@ -149,11 +164,22 @@ def _commands(session: "Session | Offline", given: argparse.Namespace) -> int:
 
     try:
         text = Text(session)
-        if given.what:
-            return 0 if (text.run(given.what[0]) if len(given.what) == 1 else text.do(list(given.what))) else 1
-        return prompt(text, sys.stdin)
+        if not given.what:
+            return prompt(text, sys.stdin)
+        done = text.run(given.what[0]) if len(given.what) == 1 else text.do(list(given.what))
+        if text.breaks:
+            text.wait_for_breaks()
+        return 0 if done else 1
     finally:
         session.close()
+
+
+def _help(given: argparse.Namespace) -> int:
+    """Commands can be read up without a run."""
+    from engine.debugger.offline import Offline
+    from engine.debugger.text import Text
+
+    return 0 if Text(Offline(DEMO)).do(" ".join(given.what).split()) else 1
 
 
 def _need_window() -> None:

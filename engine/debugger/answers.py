@@ -67,6 +67,6 @@ def say_command(command: dict[str, Any], answer: dict[str, Any], store: Store) -
     if command.get("t") == "break":
         condition = f" when {command['when']}" if command["when"] else ""
         return f"{answer.get('break')}: {say_moment(store, command['at'])}{condition}, {command['action']}"
-    where = answer.get("file") or answer.get("text") or ""
+    where = answer.get("path") or answer.get("name") or ""
     given = " ".join(str(v) for k, v in command.items() if k not in ("t", "id") and type(v) in (str, int))
     return f"{given} {where}".strip() or "done"

@@ -29,6 +29,7 @@ from engine.debugger.evidence import (
     rows_watched,
     spread,
 )
+from engine.debugger.played import CURSOR, Played
 from engine.debugger.signs import Stretch
 from engine.errors import WireError
 from engine.wire import unpack_array
@@ -48,6 +49,7 @@ class Gatherer:
         self._terms: dict[int, deque[tuple[int, np.ndarray]]] = {}
         self._seen: dict[int, deque[tuple[int, np.ndarray, float]]] = {}
         self._drawn: dict[int, tuple[int, np.ndarray]] = {}
+        self._played = Played(self.declared)
         self._since = -1  # the tick up to which samples of reward terms are stale
         self._pace: tuple[float, np.ndarray] | None = None  # when watching began: seconds of a tick, of each system
 
@@ -68,6 +70,8 @@ class Gatherer:
             return
         self._heard, before = fresh[0], list(self._edits)
         for event in reversed(fresh):
+            if event.get("kind") == "reset":
+                self._played.remember(_detailed(event, self.declared))
             if event.get("kind") == "edit":
                 fields, tick = event.get("fields") or {}, int(event.get("tick", 0))
                 self._edits = [edit for edit in self._edits if edit[0] <= tick]
@@ -98,6 +102,8 @@ class Gatherer:
             for row in spread(seen.rows, CLOSE):
                 self._glance(store, seen, step, row)
             self._explored(store)
+        if store.cursor is None:
+            self._played.look(store)
 
     def _glance(self, store: Received, seen: Column, step: Column | None, row: int) -> None:
         value = store.value(seen.id, row)
@@ -141,7 +147,8 @@ class Gatherer:
         known = self.declared
         found = Evidence(known, terms=self.terms(), events=list(store.events))
         found.learner = learner(store)
-        _add_ends(store, found)
+        _add_ends(store, found, self._played.ends())
+        found.cursors = self._played.cursors() | found.cursors
         found.observations, found.exploration = self.observations(), self.exploration()
         found.actions = stretches(store, known.roles.get("action"))
         found.velocities = stretches(store, known.roles.get("velocity"))
@@ -211,16 +218,17 @@ def _glances(kept: "deque[tuple[int, np.ndarray, float]]") -> Stretch:
     return Stretch(ticks, np.stack([v for _, v, _ in kept]), np.r_[False, other & ~np.isnan(np.diff(ages))])
 
 
-def _add_ends(store: Received, found: Evidence) -> None:
+def _add_ends(store: Received, found: Evidence, remembered: Sequence[End]) -> None:
     known = found.declared
-    found.cursors, watched = _cursors(store, known)
+    found.cursors, traced = _cursors(store, known)
     events = [e for e in found.events if e.get("kind") == "reset"]
     told: dict[tuple[int, int], End] = {}
     for event in reversed(events):
         told |= {(end.row, end.tick): end for end in _detailed(event, known)}
         if len(told) >= ENDS:
             break
-    told |= {(end.row, end.tick): end for end in watched if (end.row, end.tick) not in told}  # of more than are told
+    earlier = [end for end in (*remembered, *traced) if (end.row, end.tick) not in told]
+    told |= {(end.row, end.tick): end for end in earlier}
     found.ends = sorted(told.values(), key=lambda end: end.tick)
     counted = [c for c in map(_counted, events) if c is not None]
     if not counted and "episode/ended" in found.learner:
@@ -235,7 +243,7 @@ def _cursors(store: Received, known: Declared) -> tuple[dict[int, Stretch], list
     ended, reason = known.roles.get("ended"), known.roles.get("reason")
     cursors: dict[int, Stretch] = {}
     ends: list[End] = []
-    others = [known.roles.get(role) for role in ("episode_step", "clip", "clip_time")]
+    others = [known.roles.get(role) for role in CURSOR]
     for row, base in stretches(store, ended).items():
         parts = [_stretch(store, c, [0], row) if c is not None else None for c in others]
         why = _stretch(store, reason, range(reason.width), row) if reason is not None else None

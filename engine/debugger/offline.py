@@ -109,6 +109,9 @@ class Offline:
         newest = max(samples[-1].tick for samples in found)
         return {"t": "data", "ticks": [newest, newest], "cols": [[number, *pack_array(values)]]}
 
+    def stay(self) -> None:
+        """Nothing happens in a recording."""
+
     def close(self) -> None:
         """Nothing to let go of."""
 

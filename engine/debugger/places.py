@@ -150,5 +150,6 @@ def parse_rows(text: str, rows: int, most: int) -> list[int]:
             raise SceneError(f"There is no row {high}; the table has {rows}, counted from 0.")
         found += range(low, high + 1)
     if not 0 < len(found) <= most:
-        raise SceneError(f"'{text}' names {len(found)} rows; 1 to {most} can be asked for at once.")
+        allowed = f"1 to {most}" if most > 1 else "one"
+        raise SceneError(f"'{text}' names {len(found)} rows; {allowed} can be asked for at once.")
     return found

@@ -11,6 +11,8 @@ import attrs
 
 from engine.debugger.connection import Address, Connection, said, user_name
 from engine.errors import AttachError
+from engine.fields import Refused
+from engine.messages import Known, parse
 
 ANSWER = 30.0
 """Seconds for which an answer is waited for; a tick of a large run may take that long."""
@@ -20,13 +22,16 @@ _LAST_WORDS = 0.5  # seconds
 
 @attrs.define(eq=False, slots=False)
 class Session:
-    """One run, as a program uses it. state: the latest `state`; events: the latest events; ended: why there is no run.
+    """One run, as a program uses it. state: the latest `state`; events: the latest events; ended: why there is no run;
+    name: what others see this client called.
 
-    Every method may raise AttachError once the connection is gone. `on_event` is called on the listening thread.
+    Every method may raise AttachError once the connection is gone. `on_event` is called on the listening thread, but not
+    with what only repeats a command that this client waits to be answered.
     """
 
     connection: Connection
     on_event: Callable[[dict[str, Any]], None] | None = None
+    name: str = ""
     state: dict[str, Any] = attrs.field(factory=dict, init=False)
     events: deque[dict[str, Any]] = attrs.field(factory=lambda: deque(maxlen=_EVENTS), init=False)
     ended: str = attrs.field(default="", init=False)
@@ -36,7 +41,9 @@ class Session:
         self._answers: dict[int, dict[str, Any] | None] = {}
         self._data: dict[int, deque[dict[str, Any]]] = {}
         self._number = 0
+        self._broken: BrokenPipeError | None = None
         self.schema: dict[str, Any] = self.connection.schema or {}
+        self._known = Known.of(self.schema)
         threading.Thread(target=self._listen, name="debugger session", daemon=True).start()
 
     @classmethod
@@ -44,7 +51,8 @@ class Session:
         cls, address: Address, *, role: str = "observe", on_event: Callable[[dict[str, Any]], None] | None = None
     ) -> "Session":
         """Attach and begin to listen; AttachError with what is wrong."""
-        return cls(Connection.attach(address, role=role, client=f"text {user_name()}"), on_event)
+        name = f"text {user_name()}"
+        return cls(Connection.attach(address, role=role, client=name), on_event, name)
 
     @property
     def role(self) -> str:
@@ -55,16 +63,27 @@ class Session:
     def greeting(self) -> str:
         """What this client is attached to, in a sentence."""
         run = self.connection.hello.get("run", {})
-        return f"Attached to {run.get('name')} ({run.get('scene')}, process {run.get('pid')})."
+        said = f"Attached to {run.get('name')} ({run.get('scene')}, process {run.get('pid')})."
+        holder = self.connection.welcome.get("controller")
+        return said if holder is None or self.role == "control" else f"{said} {holder} holds control."
 
     # -- asking ----------------------------------------------------------------------------------------
 
     def ask(self, message: Mapping[str, Any], seconds: float = ANSWER) -> dict[str, Any]:
-        """Send a command and wait for its `ok` or `error`; AttachError when none comes in time, with what the run does."""
+        """Send a command and wait for its `ok` or `error`; AttachError when none comes in time, with what the run does.
+
+        What the run would not understand is refused here: it hangs up on a client that keeps saying such things.
+        """
         with self._news:
             self._number += 1
             number = self._number
             self._answers[number] = None
+        try:
+            parse({**message, "id": number}, self._known)
+        except Refused as refused:
+            with self._news:
+                del self._answers[number]
+            return {"t": refused.answer, "id": number, "code": refused.code, "text": str(refused)}
         try:
             self.connection.send({**message, "id": number})
         except AttachError:
@@ -107,7 +126,7 @@ class Session:
         return self.state
 
     def standing(self, seconds: float = 1.0) -> dict[str, Any]:
-        """The state of a run that has just answered that it stands still, which may come behind the answer."""
+        """The state of a run that has just answered that it stands still; a run says its state before the answer."""
         self._wait(lambda: self.state if self.state.get("mode") != "running" else None, seconds)
         return self.state
 
@@ -116,12 +135,17 @@ class Session:
         with self._news:
             while (thing := found()) is None:
                 if self.ended:
-                    raise AttachError(self.ended)
+                    raise self._broken or AttachError(self.ended)
                 left = end - time.monotonic()
                 if left <= 0:
                     return None
                 self._news.wait(left)
             return thing
+
+    def stay(self) -> None:
+        """Wait until the run has gone; AttachError says why it has."""
+        while True:
+            self._wait(lambda: None, ANSWER)
 
     def _why(self) -> str:
         return f"; it is {self.state['why']}" if self.state.get("stuck") else ""
@@ -139,9 +163,15 @@ class Session:
                 if message is not None:
                     self._hear(message)
         except AttachError as error:
-            with self._news:
-                self.ended = self.ended or str(error)
-                self._news.notify_all()
+            self._end(str(error))
+        except BrokenPipeError as error:  # of what on_event writes to
+            self._broken = error
+            self._end("Whoever read what is printed has gone.")
+
+    def _end(self, why: str) -> None:
+        with self._news:
+            self.ended = self.ended or why
+            self._news.notify_all()
 
     def _hear(self, message: dict[str, Any]) -> None:
         kind, number = message["t"], message.get("id")
@@ -157,5 +187,9 @@ class Session:
             elif kind == "bye":
                 self.ended = said(message)
             self._news.notify_all()
-        if kind == "event" and self.on_event is not None:
+        if kind == "event" and self.on_event is not None and not self._echoes(message):
             self.on_event(message)
+
+    def _echoes(self, event: dict[str, Any]) -> bool:
+        by = (event.get("fields") or {}).get("client" if event.get("kind") == "edit" else "controller")
+        return event.get("kind") in ("edit", "control") and by == self.name and bool(self._answers)

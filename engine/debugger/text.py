@@ -78,7 +78,7 @@ class Text:
         try:
             words = shlex.split(line)
         except ValueError as error:
-            self.say(f"'{line}' cannot be read ({error}); close the quotation.")
+            self.say(f"'{line.strip()}' cannot be read ({error}); close the quotation.")
             return False
         return self.do(words)
 
@@ -119,6 +119,12 @@ class Text:
         if not self.holds_control:
             self.ask("control", do="take")
             self.holds_control = True
+
+    def wait_for_breaks(self) -> None:
+        """Stay until Ctrl-C, since breaks go with whoever set them; AttachError when the run has gone."""
+        with contextlib.suppress(KeyboardInterrupt):
+            self.say("It lasts as long as this does: Ctrl-C removes it.")
+            self.session.stay()
 
     def place(self, text: str) -> Place:
         """The column, or part of one, that a word names."""
@@ -221,7 +227,12 @@ def _provenance(text: Text, words: list[str]) -> None:
 def _state(text: Text, words: list[str]) -> None:
     state = text.session.wait_for_state()
     text.table(
-        [[key, str(value)] for key, value in state.items() if key not in ("t", "stack")] or [["state", "unknown"]]
+        [
+            [key, f"{value:.4g}" if isinstance(value, float) else str(value)]
+            for key, value in state.items()
+            if key not in ("t", "stack")
+        ]
+        or [["state", "unknown"]]
     )
     for line in state.get("stack", ()):
         text.say(f"    {line}")
@@ -230,6 +241,8 @@ def _state(text: Text, words: list[str]) -> None:
 @_command("log [COUNT]", "the latest events")
 def _log(text: Text, words: list[str]) -> None:
     count = int(words[0]) if words else 20
+    if count < 1:
+        raise ValueError
     for event in list(text.session.events)[-count:]:
         text.say(_event_line(event))
 
@@ -274,13 +287,14 @@ def _set(text: Text, words: list[str]) -> None:
     force = words[-1] == "force"
     words = words[:-1] if force else words
     if len(words) == 2:
+        _need_constant(text, words[0])
         answer = text.ask("set", address=words[0], value=words[1], reason=reason)
         text.say(f"{words[0]}: {answer.get('old')} → {answer.get('new')} ({answer.get('when')})")
         return
     where, which, values = words
     place = text.place(where)
     rows = parse_rows(which, place.column.rows, MOST_ROWS_SET)
-    array = np.array([_number(value) for value in values.split(",")]).astype(place.column.dtype)
+    array = np.array([_number(value) for value in values.split(",")])  # the run says what the column cannot hold
     labels = None if place.labels is None else list(place.labels)
     answer = text.ask("set", column=place.column.id, rows=rows, labels=labels, values=pack_array(array), force=force, reason=reason)  # fmt: skip
     old = unpack_array(answer["old"]).reshape(-1)
@@ -306,6 +320,8 @@ def _break(text: Text, words: list[str]) -> None:
             raise ValueError
     if not words:
         text.table([[str(number), expression] for number, expression in text.breaks.items()])
+        if not text.breaks:
+            text.say(f"No break is set; it is: {COMMANDS['break'].usage}")
         return
     expression = " ".join(words)
     number = text.ask("break", when=expression, **fields)["break"]
@@ -317,6 +333,7 @@ def _break(text: Text, words: list[str]) -> None:
 def _unbreak(text: Text, words: list[str]) -> None:
     text.ask("unbreak", **{"break": int(words[0])})
     text.breaks.pop(int(words[0]), None)
+    text.say(f"break {int(words[0])} removed")
 
 
 @_command("seek TICK|-TICKS", "look at an earlier tick: a number, or how far back", controls=True)
@@ -331,28 +348,31 @@ def _seek(text: Text, words: list[str]) -> None:
 @_command("live", "back to the latest tick", controls=True)
 def _live(text: Text, words: list[str]) -> None:
     text.ask("live")
+    _where(text)
 
 
 @_command("branch", "go on from the tick in view", controls=True)
 def _branch(text: Text, words: list[str]) -> None:
     text.ask("branch")
+    text.say(f"on from tick {text.session.standing().get('tick')}, still paused; `run` goes on")
 
 
 @_command("reset ROWS", "send rows through RESET", controls=True)
 def _reset(text: Text, words: list[str]) -> None:
     rows = parse_rows(words[0], max(c.rows for c in text.columns), MOST_ROWS_SET)
     text.ask("reset", rows=rows)
+    text.say(f"{len(rows)} row(s) go through RESET in the next tick")
 
 
 @_command("record on|off [CONTENT]", "begin or end a recording in the run's folder", controls=True)
 def _record(text: Text, words: list[str]) -> None:
     answer = text.ask("record", on={"on": True, "off": False}[words[0]] if words[0] in ("on", "off") else _bad(), content=" ".join(words[1:]))  # fmt: skip
-    text.say(f"recording {words[0]} {answer.get('file', '')}".rstrip())
+    text.say(f"recording {words[0]} {answer.get('path', '')}".rstrip())
 
 
 @_command("snapshot", "write a snapshot into the run's folder", controls=True)
 def _snapshot(text: Text, words: list[str]) -> None:
-    text.say(f"snapshot {text.ask('snapshot').get('file', 'written')}")
+    text.say(f"snapshot {text.ask('snapshot').get('name', '')}".rstrip())
 
 
 @_command("control take|release", "hold control, or give it back; commands that change something take it")
@@ -393,9 +413,21 @@ def _said(value: Any) -> str:
     return str(value) if isinstance(value, np.integer) else f"{float(value):.6g}"
 
 
-def _number(text: str) -> float:
+def _need_constant(text: Text, address: str) -> None:
+    """SceneError where what should be a constant is a column."""
+    known = [constant["address"] for constant in text.session.schema["constants"]]
+    with contextlib.suppress(SceneError):
+        column = text.place(address).column
+        if address not in known:
+            raise Refused(f"{column.address} is a column: say also of which rows, as in `set {address} 0 1.5`.")
+
+
+def _number(word: str) -> float:
     words = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
-    return words[text] if text in words else float(text)
+    try:
+        return words[word] if word in words else float(word)
+    except ValueError:
+        raise SceneError(f"'{word}' is no number; say 2.5, or 1,2,3, or yes, or nan.") from None
 
 
 def _bad() -> bool:
@@ -414,7 +446,9 @@ def _event_line(event: dict[str, Any]) -> str:
     row = f" row {event['row']}" if event.get("row") is not None else ""
     fields = ", ".join(f"{key} {value}" for key, value in (event.get("fields") or {}).items())
     tick = f"[{event['tick']}] " if event.get("tick") is not None else ""
-    return f"{tick}{event.get('kind')}{row}: {event.get('text') or fields}"
+    kind = str(event.get("kind"))
+    said = str(event.get("text") or fields).removeprefix(f"{kind}: ")
+    return f"{tick}{kind}{row}: {said}"
 
 
 # -- the prompt ----------------------------------------------------------------------------------------

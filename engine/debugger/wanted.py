@@ -8,9 +8,12 @@ from engine.debugger.panel import Sub
 
 
 def cursor_subs(known: Declared) -> list[Sub]:
-    """Ends of episodes, and where in the clip they are, of watched rows."""
-    wanted = [known.roles[r] for r in ("ended", "reason", "episode_step", "clip", "clip_time") if r in known.roles]
-    return [_trace(wanted, WATCHED)] if wanted else []
+    """Where in the clip watched rows are, now and then; ends of episodes are told as events."""
+    wanted = [known.roles[role] for role in ("episode_step", "clip", "clip_time") if role in known.roles]
+    if "episode_step" not in known.roles:  # without it nothing is known between two looks
+        return [_trace(wanted, WATCHED)] if wanted else []
+    rows, columns = spread(wanted[0].rows, WATCHED), tuple((c.id, None) for c in wanted)
+    return [Sub("values", columns, rows[i : i + CLOSE], 1.0) for i in range(0, len(rows), CLOSE)]
 
 
 def vitals_subs(known: Declared) -> list[Sub]:

@@ -286,8 +286,8 @@ class ScriptedServer:
                 peer, {"t": "error", "id": number, "code": "bad_message", "text": f"'{kind}' is wrong: {error}."}
             )
             return
-        self._send(peer, {"t": "ok", "id": number, **answer})
         self._all(self.state())
+        self._send(peer, {"t": "ok", "id": number, **answer})
 
     def _pause_at(self, system: int | None, why: str) -> dict[str, Any]:
         self.mode, self.next, self.why = "paused", system, why
@@ -340,7 +340,7 @@ class ScriptedServer:
         return {}
 
     def _do_live(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
-        self.mode, self.view = "running", None
+        self.mode, self.view, self.why = "paused", None, "back from an earlier tick"
         return {}
 
     def _do_branch(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
@@ -349,11 +349,11 @@ class ScriptedServer:
         return self._do_live(peer, message)
 
     def _do_snapshot(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
-        return {"file": f"snapshots/{self.tick}.lockstep"}
+        return {"name": f"iteration_000001_tick_{self.tick}.lockstep"}
 
     def _do_record(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
         self.event("record", "recording" if message["on"] else "recording saved")
-        return {"file": "recordings/1.lockrec"}
+        return {"path": "" if message["on"] else "records/1.rec"}
 
     def _do_reset(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
         self.event("reset", fields={"reasons": {"by hand": len(message["rows"])}, "rows": len(message["rows"])})

@@ -2,10 +2,12 @@
 
 import io
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,20 +177,21 @@ def test_breaks_are_set_listed_and_removed(text: Text, server: ScriptedServer):
         "mark",
     )
     assert said(text, "break").split() == ["1", "nonfinite(robot.DofTorque.value)"]
-    said(text, "unbreak 1")
-    assert said(text, "break") == ""
+    assert said(text, "unbreak 1") == "break 1 removed\n"
+    assert said(text, "break").startswith("No break is set; it is: break [--at MOMENT]")
 
 
 def test_time_travel_and_the_rest(text: Text, server: ScriptedServer):
     assert said(text, "seek -35").startswith("viewing tick 965;")
-    said(text, "branch")
+    assert said(text, "branch").startswith("on from tick 965, still paused;")
     assert server.tick == 965
-    said(text, "live")
-    said(text, "reset 3,4")
+    assert "at tick 965" in said(text, "live")
+    assert said(text, "reset 3,4") == "2 row(s) go through RESET in the next tick\n"
     assert server.wait("reset")["rows"] == [3, 4]
-    assert said(text, "record on trace") == "recording on recordings/1.lockrec\n"
+    assert said(text, "record on trace") == "recording on\n"
     assert server.wait("record")["content"] == "trace"
-    assert said(text, "snapshot") == "snapshot snapshots/965.lockstep\n"
+    assert said(text, "record off") == "recording off records/1.rec\n"
+    assert said(text, "snapshot") == "snapshot iteration_000001_tick_965.lockstep\n"
     assert said(text, "control release") == "control: nobody\n"
     assert text.holds_control is False
 
@@ -209,16 +212,69 @@ def test_time_travel_and_the_rest(text: Text, server: ScriptedServer):
         ("print", "'print' is not understood; it is: print COLUMN[LABEL] [ROWS]"),
         ("print 'x", "cannot be read (No closing quotation)"),
         ("to nowhere", "There is no system 'nowhere'."),
-        ("set Reward.total 0 soft", "'set Reward.total 0 soft' is not understood; it is: set COLUMN"),
+        ("set Reward.total 0 soft", "'soft' is no number; say 2.5, or 1,2,3, or yes, or nan."),
+        (
+            "set Reward.total 0",
+            "robot.Reward.total is a column: say also of which rows, as in `set Reward.total 0 1.5`.",
+        ),
+        ("set RootState.position 3 1,2", "set has 2 values for 1 row of 3; give 1 or 3."),
+        ("set", "'set' is not understood; it is: set COLUMN"),
+        ("watch Reward.total 0-3", "'0-3' names 4 rows; one can be asked for at once."),
+        ("log -3", "'log -3' is not understood; it is: log [COUNT]"),
         ("break --loudly x", "is not understood; it is: break"),
         ("record maybe", "'record maybe' is not understood"),
-        ("step banana", "'step' is wrong: 'banana'."),
+        ("step banana", "unit of 'step' is 'banana', not system or phase or tick."),
+        ("step tick 0", "count of 'step' is 0, not a whole number from 1 to 1000000."),
+        ("break --at noon x > 1", "at of 'break' is 'noon', not 'tick', 'before <system>' or 'after <system>'."),
         ("help me", "There is no command 'me'."),
     ],
 )
 def test_a_mistake_is_a_sentence(text: Text, line: str, sentence: str):
     said(text, "pause")
     assert sentence in said(text, line, well=False)
+
+
+def test_what_the_run_would_not_understand_is_not_sent_since_it_hangs_up_on_who_says_it_often(
+    text: Text, server: ScriptedServer
+):
+    said(text, "pause")
+    for _ in range(5):
+        said(text, "step tick 0", well=False)
+    assert not [message for message in server.received if message["t"] == "step"]
+    assert said(text, "step").startswith("paused")
+
+
+def test_numbers_are_sent_as_typed_so_that_the_run_can_say_what_a_column_does_not_hold(
+    text: Text, server: ScriptedServer
+):
+    said(text, "set Episode.step 3 2.5")
+    assert unpack_array(server.wait("set")["values"]).tolist() == [2.5]
+
+
+def test_what_repeats_an_own_command_is_not_printed_and_what_others_do_is(server: ScriptedServer):
+    out = io.StringIO()
+    text = Text(Session.attach(Address(path=str(server.path)), on_event=printed(out)), out)
+    mine, fields = text.session.name, {"controller": "ann", "client": "ann"}
+    server.deaf.add("pause")
+    threading.Timer(0.1, lambda: [
+        server.event("control", f"{mine} holds control.", fields={"controller": mine}),
+        server.event("edit", f"{mine}: set x", fields={"client": mine}),
+        server.event("edit", "ann: set y", fields=fields),
+        server.event("control", "ann holds control.", fields=fields),
+        server.event("warning", "break: hot"),
+    ]).start()  # fmt: skip
+    with pytest.raises(AttachError):
+        text.session.ask({"t": "pause"}, 1.0)
+    text.session.close()
+    said = [line.partition("] ")[2] for line in out.getvalue().splitlines()]
+    assert said == ["edit: ann: set y", "control: ann holds control.", "warning: break: hot"]
+
+
+def test_a_break_does_not_say_twice_that_it_is_one(text: Text, server: ScriptedServer):
+    server.event("break", "break: any(x < 1) hit at row 3", row=3)
+    while not text.session.events:
+        time.sleep(0.01)
+    assert said(text, "log 1") == "[1000] break row 3: any(x < 1) hit at row 3\n"
 
 
 def test_a_refusal_of_the_run_is_shown(text: Text, server: ScriptedServer):
@@ -267,6 +323,67 @@ def test_the_only_run_is_attached_to(server: ScriptedServer, capsys: pytest.Capt
     assert main(["--text", "--run", "walk", "state"]) == 0
     assert main(["--text", "--run", str(os.getpid()), "seek", "-3"]) == 0
     assert main(["--text", "nonsense"]) == 1
+
+
+def test_commands_can_be_read_up_without_a_run(runtime: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["--text", "help"]) == 0
+    assert "provenance COLUMN[LABEL] [ROW]" in capsys.readouterr().out
+    assert main(["--text", "help", "seek"]) == 0
+    assert capsys.readouterr().out.startswith("  seek TICK|-TICKS\n")
+    assert main(["--text", "help sek"]) == 1
+
+
+def test_a_command_with_options_is_to_be_quoted(server: ScriptedServer, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--text", "break", "--mark", "nonfinite(robot.DofTorque.value)"])
+    assert "--mark is no option here; quote a command that has options" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--wild"])
+    assert "there is no option --wild" in capsys.readouterr().err
+
+
+def test_a_break_of_the_command_line_lasts_until_it_is_stopped_and_tells_when_it_is_hit(
+    server: ScriptedServer,
+):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "engine.debugger", "--text", "--control", "break --mark nonfinite(robot.DofState.velocity)"]  # fmt: skip
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert next(line for line in lines if line.startswith("break 1: nonfinite("))
+        assert next(lines) == "It lasts as long as this does: Ctrl-C removes it.\n"
+        server.event("break", "break: it is hit")
+        assert next(line for line in lines if "hit" in line) == "[1000] break: it is hit\n"
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20.0) == 0
+
+
+def test_a_break_of_the_command_line_ends_quietly_when_nobody_reads_any_more(server: ScriptedServer):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "engine.debugger", "--text", "break --mark nonfinite(robot.DofState.velocity)"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        while "Ctrl-C" not in process.stdout.readline():
+            pass
+        process.stdout.close()
+        server.event("break", "it is hit")
+        assert process.wait(20.0) == 0
+        assert process.stderr.read() == ""
+
+
+def test_who_asks_for_control_and_does_not_get_it_hears_who_has_it(runtime: Path):
+    hub = Hub({"name": "r", "scene": "s", "pid": 5}, ScriptedRun().schema(), folder=runtime)
+    hub.start()
+    try:
+        first, second = (Session.attach(Address(path=f"{hub.stem}.sock"), role="control") for _ in range(2))
+        assert first.greeting == "Attached to r (s, process 5)."
+        assert second.greeting == f"Attached to r (s, process 5). {first.name} holds control."
+        first.close()
+        second.close()
+    finally:
+        hub.close()
 
 
 def test_commands_come_from_a_pipe(

@@ -143,6 +143,25 @@ def test_an_intervention_marks_the_metrics_also_of_a_run_that_is_resumed() -> No
     assert simulation.world.constants == {"toy.wander.step": "0.05"}
 
 
+def test_failures_go_on_in_the_same_file_when_a_constant_was_edited_before_a_branch_or_a_resumption() -> None:
+    running = Running(TOY, "--iterations", "4000", "--out", "run", "--pause", "0.001")
+    client = running.client
+    client.until(lambda: Path("run/failures.rec").exists())
+    client.ask("pause")
+    client.ask("set", address="toy.wander.step", value="0.4", reason="livelier")
+    client.ask("step", unit="tick", count=20)
+    client.ask("seek", tick=client.state["tick"] - 3)
+    client.ask("branch")
+    client.ask("run")
+    client.until(lambda: len(rows("run", "metrics.jsonl")) > 20)
+    _training().stop.requested = True
+    assert running.end() == 130
+    iteration = rows("run", "metrics.jsonl")[-1]["iteration"]
+    assert main(["--resume", "run", "--iterations", str(iteration + 3), "--debug", "off"]) == 0
+    assert not [event["text"] for event in client.events if "set aside" in event["text"]]
+    assert not Path("run/failures.rec.damaged").exists()
+
+
 def _training() -> runner.Training:
     """The one that runs."""
     found = [each for each in gc.get_objects() if isinstance(each, runner.Training)]

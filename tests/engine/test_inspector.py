@@ -66,6 +66,20 @@ def test_a_pause_is_answered_once_the_run_stands_and_the_state_says_so(folder: P
         assert client.refused("step", unit="tick", count=1)[0] == "not_paused"
 
 
+def test_where_the_run_stands_is_said_before_the_answer_to_what_led_there(folder: Path) -> None:
+    with paused_toy(folder) as (_, client):
+        commands = [("step", {"unit": "system", "count": 1}), ("step", {"unit": "phase", "count": 1}), ("step", {"unit": "tick"}),
+                    ("seek", None), ("live", {}), ("seek", None), ("branch", {})]  # fmt: skip
+        for kind, fields in commands * 5:
+            goal = client.state["tick"] - 1
+            answer = client.answer(client.send(kind, **({"tick": goal} if fields is None else fields)))
+            assert answer["t"] == "ok", answer
+            told = {name: client.state[name] for name in ("mode", "tick", "next", "substep", "view")}
+            client.drain()
+            assert told == {name: client.state[name] for name in told}, kind
+            assert told["tick"] == answer["tick"] and told["mode"] == ("viewing" if kind == "seek" else "paused")
+
+
 def test_ticks_are_stepped_one_by_one_and_many_at_once(folder: Path) -> None:
     with paused_toy(folder) as (live, client):
         tick = live.world.clock.tick
@@ -324,6 +338,18 @@ def test_who_wrote_a_number_is_declared_and_once_seen_observed(folder: Path) -> 
         client.ask("step", unit="system", count=5)
         told = client.ask("provenance", column=number, label=None, row=0)
         assert (told["kind"], told["writer"], told["tick"]) == ("observed", "measure", live.world.clock.tick)
+
+
+def test_what_was_seen_of_writers_does_not_go_along_to_another_tick(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        number = client.ids[DISTANCE]
+        client.ask("break", when=f"{DISTANCE} > 99", at="before measure")  # has every system looked at
+        client.ask("step", unit="tick", count=3)
+        tick = live.world.clock.tick
+        assert client.ask("provenance", column=number, label=None, row=0)["kind"] == "observed"
+        client.ask("seek", tick=tick - 2)
+        told = client.ask("provenance", column=number, label=None, row=0)
+        assert (told["kind"], told["writer"], told["tick"]) == ("declared", "measure", tick - 2)
 
 
 # -- time ----------------------------------------------------------------------------------------------

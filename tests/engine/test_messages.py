@@ -83,7 +83,7 @@ def test_a_column_edit_holds_an_array():
         ({"t": "break", "id": 4, "when": "x", "at": "before "}, "bad_message", "'before <system>'"),
         ({"t": "asset", "id": 4, "hash": "../etc"}, "bad_message", "a hash in hexadecimal digits"),
         ({"t": "set", "id": 4, "column": 0, "rows": [1], "values": [0.5]}, "bad_shape", "not [dtype, shape, bin]"),
-        ({"t": "set", "id": 4, "column": 0, "rows": [1], "values": ["<f4", [2], b"12345678"]}, "bad_shape", "give 1, 3"),
+        ({"t": "set", "id": 4, "column": 0, "rows": [1], "values": ["<f4", [2], b"12345678"]}, "bad_shape", "for 1 row of 3; give 1 or 3."),
         ({"t": "set", "id": 4, "column": 0, "rows": [], "values": ["<f4", [1], b"1234"]}, "bad_message", "1 to 65536"),
         ({"t": "set", "id": 4, "column": 0, "rows": [1], "values": ["|O", [1], b"12345678"]}, "bad_shape", "|O"),
     ],

@@ -1,5 +1,6 @@
 """What is done with a trained world from the command line: filmed at the end of a run, played, exported."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,31 @@ def test_a_scene_without_a_policy_has_nothing_to_export(capsys: pytest.CaptureFi
     capsys.readouterr()
     assert main(["--export", "run", "--out", "x"]) == 2
     assert capsys.readouterr().err == "error: The scene 'toy' has no policy to export.\n"
+
+
+def test_an_evaluation_has_the_constants_that_were_edited_in_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path(TOY).read_text()
+    signature = "def evaluate(snapshot: bytes, *, seed: int, device: str, progress: Any = None)"
+    asked = signature.replace("progress", "overrides: Any = None, progress")
+    tell = '        return {"table": [{"clip": "walk", "success": 1.0}], "summary": {"overrides": dict(overrides)}}\n\n'
+    assert signature in text
+    scene = Path("asked.py")
+    scene.write_text(
+        text.replace(signature, asked).replace("        other = build(\n", tell + "        other = build(\n", 1)
+    )
+    assert main(["asked.py", "--out", "run", "--no-film", "--set", "toy.stray.limit=2.0"]) == 0
+    path = Path("run/checkpoints/iteration_000004.lockstep")
+    taken = snapshot.Snapshot.decode(path.read_bytes())
+    taken.constants = {"toy.wander.step": "0.2", "toy.stray.limit": "3.0"}
+    snapshot.write_file(path, taken.encode())
+    capsys.readouterr()
+    assert main(["--eval", "run"]) == 0
+    said = capsys.readouterr().out
+    assert "! Measured with what was edited in the run: toy.wander.step = 0.2, toy.stray.limit = 3.0." in said
+    summary = json.loads(Path("run/evaluation.json").read_text())["summary"]
+    assert summary["overrides"] == {"toy.stray.limit": "3.0", "toy.wander.step": "0.2"}
+    assert main(["--eval", "run", "--set", "toy.wander.step=0.9"]) == 0
+    summary = json.loads(Path("run/evaluation.json").read_text())["summary"]
+    assert summary["overrides"] == {"toy.stray.limit": "3.0", "toy.wander.step": "0.9"}
