@@ -31,6 +31,7 @@ def look():
     assert not any(host.failed for host in window.hosts.values())
     assert window.grab().save(sys.argv[1])
     window.close()
+    timer.stop()
 timer = QTimer(interval=200)
 timer.timeout.connect(look)
 timer.start()
