@@ -61,7 +61,8 @@ def attended(training: "Training") -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        training.inspector.failed(error)
+        recorder = training.watch.recorder
+        training.inspector.failed(error, recorder.latest if recorder is not None else None)
         raise
     finally:
         training.warn.also = None

@@ -135,7 +135,12 @@ class Feed:
         """Sample rows that ended, while they show how; tell of them."""
         tick = self.tick()
         if self._black_box is not None:
-            self._take_vitals(self._black_box)
+            try:
+                self._take_vitals(self._black_box)
+            except Exception as error:  # a term that nobody computes but for those who watch
+                for peer, plan in self._pairs:
+                    if plan.kind == "vitals":
+                        self._give_up(peer, plan, error)
         now = time.perf_counter()
         soon, measured = now + 2.0 * self.tick_seconds, tick % _MEASURED == 0
         ended = {id(self.simulation.ends.get(self.table)): frozenset(self.endings.look(tick).tolist())}

@@ -79,6 +79,7 @@ class Inspector:
         self.inside = False  # a tick has begun and is not over
         self.touched = False  # something was written by hand in the middle of a tick
         self._hooked = False
+        self._lost: Ring | None = None  # one of which no snapshot could be taken, still in the schedule
         self._said = self._began = self._alone = self._spent = 0.0
         schedule.before_tick.insert(0, self._before_tick)
 
@@ -109,8 +110,14 @@ class Inspector:
         if not (self.hub.attached or self._hooked):
             return
         self.inside = False
+        if self._lost is not None:
+            self._lost.close()
+            self._lost = None
         if self.touched and self.ring is not None:
-            self.ring.keep()  # running the last tick again would not repeat what was done in the middle of it
+            try:
+                self.ring.keep()  # running the last tick again would not repeat what was done in the middle of it
+            except Exception as error:
+                self._lose_past(error)
         self.touched = False
         self._hook()
         self._serve()
@@ -187,10 +194,14 @@ class Inspector:
         if self.history[1] > 0:
             try:
                 every, budget = self.history
-                self.ring = Ring(self.simulation, every=every, budget=budget, watched=self.watched)
+                self.ring = Ring(
+                    self.simulation, every=every, budget=budget, watched=self.watched, failed=self._lose_past
+                )
             except LockstepError as error:
                 self.feed.event("warning", f"There is no rewinding: {error}")
                 self.history = self.history[0], 0
+            except Exception as error:  # memory that is full, a resource that cannot be copied
+                self.feed.event("warning", f"There is no rewinding: {_words(error)}")
 
     def _unhook(self) -> None:
         """Leave the schedule as it was."""
@@ -207,10 +218,16 @@ class Inspector:
             self.recorder.keep("end", "Nobody is attached any more.")
             self.recorder.detach()
             self.recorder = None
-        if self.ring is not None:
-            self.ring.close()
-            self.journal.discard()
-            self.ring = None
+        for ring in (self.ring, self._lost):
+            if ring is not None:
+                ring.close()
+                self.journal.discard()
+        self.ring = self._lost = None
+
+    def _lose_past(self, error: Exception) -> None:
+        """No snapshot can be taken any more; the run goes on, but not back."""
+        self._lost, self.ring = self.ring, None
+        self.feed.event("warning", f"There is no rewinding any more: {_words(error)}")
 
     def _inspect(self) -> None:
         """Have the schedule call us between systems, if that is needed now."""
@@ -287,7 +304,13 @@ class Inspector:
     def seek(self, ring: Ring, tick: int | None) -> None:
         """Put another tick in view, None for the present; what was done by hand to the one in view never was."""
         before = self.editor.edited()
-        ring.live() if tick is None else ring.seek(tick)
+        try:
+            ring.live() if tick is None else ring.seek(tick)
+        except Exception:  # half of a tick that ran again is no place to go on from
+            ring.live()
+            self.journal.discard()
+            self.jumped()
+            raise
         self.journal.discard()
         self.jumped()
         now = self.editor.edited()
@@ -376,8 +399,8 @@ class Inspector:
     def publish(self) -> None:
         """Tell everybody how the run goes on."""
         self._said = time.perf_counter()
-        steps, ring, tick, holder = self.steps, self.ring, self.tick, self.hub.controller
-        standing = steps.stands and bool(self.feed.clients)
+        steps, tick, holder = self.steps, self.tick, self.hub.controller
+        standing, reach = steps.stands, self.reach()
         mode = "viewing" if self.viewing else "paused" if standing else "running"
         self.hub.publish(
             {
@@ -392,19 +415,35 @@ class Inspector:
                 "controller": holder.name if holder is not None else None,
                 "inspected": self.schedule.between is not None,
                 "view": tick if self.viewing else None,
-                "history": [ring.ticks[0], ring.ticks[-1]] if ring is not None and not self.inside else None,
-                "exact": ring.exact if ring is not None else False,
+                "history": [reach[0], reach[-1]] if reach else None,
+                "exact": self.ring is not None and self.ring.exact,
                 "intervened": self.intervened,
             }
         )
 
+    def reach(self) -> range:
+        """The ticks that can be sought; none inside a tick, where nothing can be."""
+        if self.ring is None or self.inside:
+            return range(0)
+        try:
+            ticks = self.ring.ticks
+        except Exception as error:
+            self._lose_past(error)
+            return range(0)
+        return range(max(0, ticks.start), ticks.stop)  # what lies before the first tick is no tick
+
     # -- the end ---------------------------------------------------------------------------------------
 
-    def failed(self, error: BaseException) -> None:
-        """A tick has failed: say where, to whoever is attached."""
+    def failed(self, error: BaseException, recording: Path | None = None) -> None:
+        """A tick has failed: say where, to whoever is attached. recording: the flight recorder's, of what led there."""
+        if self.recorder is not None:
+            with self._survived("The recording"):
+                recording = self.recorder.keep_failure(error) or recording
+            self.recorder.detach()
+            self.recorder = None
         lines = "".join(traceback.format_exception(error))[-4000:]
-        text = f"{type(error).__name__}: {error}"[:2000]
-        self.feed.event("exception", text, system=_failed_in(error), fields={"traceback": lines})
+        fields = {"traceback": lines, "recording": str(recording) if recording is not None else None}
+        self.feed.event("exception", _words(error)[:2000], system=_failed_in(error), fields=fields)
 
     def close(self, text: str = "The run has ended.") -> None:
         """Say goodbye, and leave the schedule as it was."""
@@ -413,6 +452,10 @@ class Inspector:
         if self._before_tick in self.schedule.before_tick:
             self.schedule.before_tick.remove(self._before_tick)
         self.hub.close(text, tick=self.tick)
+
+
+def _words(error: BaseException) -> str:
+    return ": ".join(part for part in (type(error).__name__, str(error)) if part)
 
 
 def _failed_in(error: BaseException) -> str | None:

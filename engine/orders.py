@@ -142,17 +142,17 @@ def _history(run: "Inspector") -> Ring:
     if run.inside:
         raise EditError("not_paused", "The tick is not over; finish it (step tick) before going elsewhere.")
     if run.ring is None:
-        raise EditError("out_of_history", "This run keeps no history: its budget does not hold two snapshots.")
+        raise EditError("out_of_history", "This run keeps no history; a warning said why when it began to, or ceased.")
     return run.ring
 
 
 def _seek(run: "Inspector", peer: Peer, message: say.Seek) -> Answer:
-    ring = _history(run)
-    first, last = ring.ticks[0], ring.ticks[-1]
-    if not first <= message.tick <= last:
+    ring, reach = _history(run), run.reach()
+    if message.tick not in reach:
+        which = f"only {reach[0]} to {reach[-1]}" if reach else "as none has run yet"
         raise EditError(
             "out_of_history",
-            f"Tick {message.tick} cannot be put in view, only {first} to {last}: the past is kept from when the first debugger "
+            f"Tick {message.tick} cannot be put in view, {which}: the past is kept from when the first debugger "
             f"attached, as far as {run.history[1] >> 20:,} MiB hold it.",
         )
     run.seek(ring, message.tick)
@@ -173,11 +173,16 @@ def _live(run: "Inspector", peer: Peer, message: say.Live) -> Answer:
 def _branch(run: "Inspector", peer: Peer, message: say.Branch) -> Answer:
     _history(run).branch()
     run.journal.branch()
+    run.resets.clear()  # they were of the present that is given up
     _note(run, peer, "branch", f"tick {run.tick}", None, None, "")
-    if run.branched is not None:
-        run.branched(run.tick)
-    run.jumped()
-    run.publish()
+    try:
+        if run.branched is not None:
+            run.branched(run.tick)
+    finally:
+        if run.recorder is not None:
+            run.recorder.rewind()
+        run.jumped()
+        run.publish()
     return {"tick": run.tick}
 
 

@@ -3,6 +3,7 @@
 Written as a recording when a tick fails, when a column first holds a value that is not finite, on request, and at the end.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from math import isfinite
@@ -14,11 +15,11 @@ import torch
 from torch import Tensor
 
 from engine.component import info
-from engine.errors import SceneError
+from engine.errors import SceneError, WireError
 from engine.recording import END, TERMINAL, TORN, RecordingWriter
 from engine.scene import Simulation
 from engine.schema import make_schema
-from engine.trace import RowTrace, as_numpy, traced_columns
+from engine.trace import RowTrace, as_numpy, kept_through, traced_columns
 from engine.wire import pack_array
 
 MOST_ROWS = 64
@@ -27,6 +28,8 @@ BUDGET = 64 << 20  # bytes of the trace
 SAMPLES = 128  # of the black box
 EVERY_ON_HOST = 2  # ticks between samples of the black box on a CPU, where they cost more than on a GPU
 _EVENTS = 256
+BY_HAND = ("request", "break")
+"""Kinds of recordings that somebody asked for: none replaces another, as where a run comes by the same tick twice."""
 
 
 def watched_table(simulation: Simulation) -> str:
@@ -66,7 +69,7 @@ class BlackBox:
         rows = self.world.tables[table].rows
         self.store = torch.zeros((samples, rows, width), dtype=torch.float16)
         self.tick = np.zeros(samples, np.int64)
-        self.taken = 0
+        self.taken = self.first = 0
 
     def take(self) -> None:
         """Sample all rows, if it is time to."""
@@ -79,9 +82,13 @@ class BlackBox:
         self.tick[slot] = tick
         self.taken += 1
 
+    def rewind(self, tick: int) -> None:
+        """Forget what was sampled behind a tick."""
+        self.first, self.taken = kept_through(tick, self.tick, self.first, self.taken)
+
     def messages(self) -> Iterator[dict[str, Any]]:
         """What is kept, oldest first, some samples a message."""
-        slots = np.arange(max(0, self.taken - len(self.tick)), self.taken) % len(self.tick)
+        slots = np.arange(max(self.first, self.taken - len(self.tick)), self.taken) % len(self.tick)
         values = self.store.numpy()
         each = max(1, (1 << 22) // max(1, values[0].nbytes))
         for start in range(0, len(slots), each):
@@ -190,6 +197,14 @@ def event(kind: str, tick: int, text: str, **more: Any) -> dict[str, Any]:
     return {"t": "event", "kind": kind, "tick": tick, "text": text, **more}
 
 
+def _free(path: Path) -> Path:
+    """The path, or with a number behind its name where there is such a file."""
+    found, number = path, 2
+    while found.exists():
+        found, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return found
+
+
 class Recorder:
     """Keeps the trace of `rows` and the black box of a simulation, and writes them.
 
@@ -216,6 +231,8 @@ class Recorder:
         self.check: FiniteCheck | None = FiniteCheck(simulation, self.table)
         self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
         self.asked = self.stopped = False
+        self.latest: Path | None = None
+        """The recording that was written last."""
 
     def attach(self) -> None:
         """Begin to look."""
@@ -229,21 +246,40 @@ class Recorder:
             schedule.at_finish.remove(self.see_finished)
             schedule.after_tick.remove(self.see_end)
 
-    def forget(self) -> None:
-        """Time has jumped: what is kept is of ticks that never were, or leads nowhere."""
-        self.trace.taken = self.black_box.taken = 0
+    def rewind(self) -> None:
+        """The world has gone back to an earlier tick: forget what came behind it."""
+        tick = self.simulation.world.clock.tick
+        self.trace.rewind(tick)
+        self.black_box.rewind(tick)
+        before = [each for each in self.events if each["tick"] <= tick]
         self.events.clear()
+        self.events.extend(before)
         self.check = FiniteCheck(self.simulation, self.table)
 
     def ask(self) -> None:
         """Have a recording written at the end of the tick; safe to call from a signal handler."""
         self.asked = True
 
-    @torch.no_grad()
     def see_finished(self) -> None:
         """Sample rows whose episode is over, while they show how."""
+        self._survive(self._take_finished)
+
+    def see_end(self) -> None:
+        """Sample all rows, and write what was asked for."""
+        self._survive(self._take_end)
+
+    @torch.no_grad()
+    def _survive(self, look: Callable[[], None]) -> None:
+        """What only recordings look at (vital numbers, say) may be wrong; the run goes on without them."""
         if self.stopped:
             return
+        try:
+            look()
+        except Exception as error:
+            self.stopped = True
+            self.say(f"The recording failed ({type(error).__name__}: {error}); nothing more is recorded.")
+
+    def _take_finished(self) -> None:
         ends = self.simulation.ends.get(self.table)
         if ends is not None:
             ended = as_numpy(ends.ended)[self.trace.rows]
@@ -253,11 +289,7 @@ class Recorder:
                 self._look_for_nonfinite()
         self.black_box.take()
 
-    @torch.no_grad()
-    def see_end(self) -> None:
-        """Sample all rows, and write what was asked for."""
-        if self.stopped:
-            return
+    def _take_end(self) -> None:
         self.trace.take(END)
         self._look_for_nonfinite()
         if self.asked:
@@ -272,11 +304,12 @@ class Recorder:
             self.say(found["text"])
             self._keep(found)
 
-    def keep_failure(self, error: BaseException) -> None:
-        """Write what led to an exception, with the rows as they are in the middle of the tick that failed."""
-        if not self.stopped:
-            self.trace.take(TORN)
-            self.keep("exception", f"{type(error).__name__}: {str(error)[:2000]}")
+    def keep_failure(self, error: BaseException) -> Path | None:
+        """Write what led to an exception, with the rows as they are in the middle of the tick that failed; where."""
+        if self.stopped:
+            return None
+        self.trace.take(TORN)
+        return self.keep("exception", f"{type(error).__name__}: {str(error)[:2000]}")
 
     def keep(self, kind: str, text: str) -> Path | None:
         """Write into the folder, named by tick and kind; None, with a warning and no more recording, where it cannot be."""
@@ -285,18 +318,23 @@ class Recorder:
     def _keep(self, why: dict[str, Any]) -> Path | None:
         self.events.append(why)
         path = self.folder / f"tick_{why['tick']:08d}_{why['kind']}.rec"
+        if why["kind"] in BY_HAND:
+            path = _free(path)
         try:
-            return self.write(path)
-        except OSError as error:
-            path.unlink(missing_ok=True)  # what little room there is belongs to checkpoints
+            self.latest = self.write(path)
+            return self.latest
+        except (OSError, WireError) as error:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)  # what little room there is belongs to checkpoints
             self.stopped = True
             self.say(
-                f"The recording {path.name} cannot be written ({error.strerror or error}); nothing more is recorded."
+                f"The recording {path.name} cannot be written ({getattr(error, 'strerror', None) or error}); "
+                "nothing more is recorded."
             )
         return None
 
     def write(self, path: Path) -> Path:
-        """Write everything that is kept; OSError where that fails."""
+        """Write everything that is kept; OSError where that fails, WireError for what no frame can carry."""
         writer = RecordingWriter.create(path, make_schema(self.simulation))
         try:
             for message in (*self.events, *self.trace.messages(), *self.black_box.messages()):

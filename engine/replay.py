@@ -43,7 +43,8 @@ class Ring:
 
     What is written into columns or resources by hand between two ticks is noticed and kept, since running again would
     not repeat it. Call `keep` after other changes by hand: to a random stream, or through methods of a resource. `watched`:
-    behind which ticks it is looked for; behind others, whoever writes by hand calls `touch`.
+    behind which ticks it is looked for; behind others, whoever writes by hand calls `touch`. `failed`: told, instead of the
+    run, when a snapshot of a tick cannot be taken, as where memory is full; the ring is of no use from then on.
     Raises SceneError for a senseless setting, and for a budget that does not hold two snapshots: the present is kept beside
     the ring while another tick is in view, inside the budget.
     """
@@ -55,6 +56,7 @@ class Ring:
         every: int = 50,
         budget: int = 2**30,
         watched: Callable[[int], bool] = lambda tick: True,
+        failed: Callable[[Exception], None] | None = None,
     ) -> None:
         if every < 1:
             raise SceneError(f"Ring(every={every}) makes no sense; a snapshot is kept every 1 tick or more.")
@@ -62,6 +64,7 @@ class Ring:
         self.every = every
         self.budget = budget
         self.watched = watched
+        self.failed = failed
         self.abandoned: Snapshot | None = None
         """The present that the last `branch` left behind, where the budget has room for it; set it to None to drop it."""
         self._world, self._schedule = simulation.world, simulation.schedule
@@ -229,8 +232,16 @@ class Ring:
                 f"Tick {self.tick} is in view and tick {self._present.tick} is the present, so there is nothing to go on "
                 "from. Call live() to go on from the present, or branch() to go on from the tick in view."
             )
-        self._notice()
+        self._survive(self._notice)
         self._inside = True
+
+    def _survive(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            if self.failed is None:
+                raise
+            self.failed(error)
 
     def _after(self) -> None:
         if not self._inside:
@@ -239,8 +250,8 @@ class Ring:
             )
         self._inside = False
         self._look()
-        if self.tick - self._moments[-1].tick >= self.every:
-            self._take()
+        if not self._moments or self.tick - self._moments[-1].tick >= self.every:
+            self._survive(self._take)
 
     def _notice(self) -> None:
         """Keep the present where it is not what the last tick left: it was edited, or restored from elsewhere."""

@@ -419,7 +419,7 @@ class Training:
         times = self.folder.timing.rows()
         self.origin_of_time = time.perf_counter() - (times[-1]["elapsed"] if times else 0.0)
         with self.stop.listening():
-            with panel.shown(), self.watch.looking(), attended(self):
+            with panel.shown(), attended(self), self.watch.looking():
                 self._loop(panel, total * self.length)
                 self._save_last()
             self.folder.draw_curve()

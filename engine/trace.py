@@ -108,7 +108,7 @@ class RowTrace:
         self.tick = np.zeros(self.capacity, np.int64)
         self.moment = np.zeros(self.capacity, np.uint8)
         self.present = np.zeros((self.capacity, len(rows)), np.bool_)
-        self.taken = 0
+        self.taken = self.first = 0
 
     @property
     def num_bytes(self) -> int:
@@ -131,7 +131,11 @@ class RowTrace:
 
     def samples(self) -> np.ndarray:
         """Slots of the samples that are kept, oldest first."""
-        return np.arange(max(0, self.taken - self.capacity), self.taken) % self.capacity
+        return np.arange(max(self.first, self.taken - self.capacity), self.taken) % self.capacity
+
+    def rewind(self, tick: int) -> None:
+        """Forget what was sampled behind a tick."""
+        self.first, self.taken = kept_through(tick, self.tick, self.first, self.taken)
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """Everything that is kept, as messages of type 'data', oldest first."""
@@ -155,6 +159,13 @@ class RowTrace:
         return data_message(
             sub, self.table, self.rows[places].tolist(), at, self.moment[slots], self.present[slots][:, places], columns
         )
+
+
+def kept_through(tick: int, ticks: np.ndarray, first: int, taken: int) -> tuple[int, int]:
+    """Of a ring whose slots say their `ticks`: the numbers of its first sample and behind its last one up to a tick."""
+    first = max(first, taken - len(ticks))
+    slots = np.arange(first, taken) % len(ticks)
+    return first, first + int((ticks[slots] <= tick).sum())
 
 
 def data_message(

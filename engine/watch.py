@@ -76,7 +76,7 @@ class Watch:
         """The world has gone back to an earlier tick of this run: forget what came after it. OSError."""
         self.failures.rewind()
         if self.recorder is not None:
-            self.recorder.forget()
+            self.recorder.rewind()
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
