@@ -1,11 +1,9 @@
 """Where a run stops or says something by itself: breaks, what they hit, and who wrote what was hit."""
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
 import numpy as np
-from torch import Tensor
 
 from engine import messages as say
 from engine.breaks import Expression, compile_break
@@ -197,31 +195,30 @@ class Breakpoints:
         return self._hit(each, expression, np.unique(rows)) if len(rows) else None
 
     def _hit(self, each: Break, expression: Expression, rows: np.ndarray) -> Hit:
-        row = int(rows[0])
-        address, label = self._place(expression, row)
+        blamed = expression.blamed()
+        values = None if blamed is None else as_numpy(blamed).reshape(expression.rows, -1)
+        if not expression.by_row:  # it holds for the whole table, not for each of its rows
+            rows = np.flatnonzero(values.any(1)) if values is not None else rows[:0]
+        row = int(rows[0]) if len(rows) else None
+        address, label = self._place(expression, row, values)
         writer = self.writers.name(key_of(self.simulation, address))
-        where = f"row {row}" + (f", {label}" if label else "")
-        where += f" of {address}" if len(expression.columns) > 1 else ""
-        text = f"break: {expression.text} hit at {where}, written by {writer}; "
-        text += f"{len(rows)} of {expression.rows} rows"
+        where = "" if row is None else f" at row {row}" + (f", {label}" if label else "")
+        where += f" of {address}" if row is not None and len(expression.columns) > 1 else ""
+        text = f"break: {expression.text} hit{where}, written by {writer}"
+        text += "" if row is None else f"; {len(rows)} of {expression.rows} rows"
         fields = {"break": each.number, "rows": rows[:MOST_ROWS].tolist(), "count": len(rows), "label": label}
         return Hit(each, text, row, address, writer, fields)
 
-    def _place(self, expression: Expression, row: int) -> tuple[str, str]:
+    def _place(self, expression: Expression, row: int | None, values: "np.ndarray | None") -> tuple[str, str]:
         """The column of an expression that is to blame in a row, and the label in it, as far as that can be told."""
-        columns = self.simulation.world.columns()
-        for address in expression.columns:
-            values = as_numpy(columns[address][row]).reshape(-1)
-            bad = ~np.isfinite(values) if columns[address].is_floating_point() else np.zeros(len(values), bool)
+        columns, address = self.simulation.world.columns(), expression.columns[0]
+        if row is None or values is None:
+            return address, ""
+        for each in expression.columns:
+            held = as_numpy(columns[each][row]).reshape(-1)
+            bad = ~np.isfinite(held) if columns[each].is_floating_point() else np.zeros(len(held), bool)
             if bad.any():
-                return address, flat_labels(self.simulation.world, address)[int(np.flatnonzero(bad)[0])]
-        address = expression.columns[0]
-        return address, self._label(expression.value, address, row)
-
-    def _label(self, value: Callable[[], Tensor], address: str, row: int) -> str:
-        """Of an expression that says something of each value of a column: the first that it holds for."""
-        found, labels = value(), flat_labels(self.simulation.world, address)
-        if found.dim() < 2 or found[row].numel() != len(labels):
-            return ""
-        holds = np.flatnonzero(as_numpy(found[row]).reshape(-1))
-        return labels[int(holds[0])] if len(holds) else ""
+                return each, flat_labels(self.simulation.world, each)[int(np.flatnonzero(bad)[0])]
+        labels = flat_labels(self.simulation.world, address)  # the first value that it holds for, if it says so of each
+        several = len(labels) > 1 and values.shape[1] == len(labels)
+        return address, labels[int(values[row].argmax())] if several else ""

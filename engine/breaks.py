@@ -4,11 +4,11 @@
     comparison := sum (< <= > >= == != sum)?                          sum := product (("+" | "-") product)*
     product := sign (("*" | "/") sign)*                               sign := "-" sign | atom
     atom := number | "rows" | function "(" or ")" | column | "(" or ")"
-    column := table.Component.column ("[" pick ("," pick)* "]")?      pick := label | number | from ":" to
+    column := table.Component.column ("[" pick ("," pick)* "]")?      pick := label | number | from ":" to (without `to`)
 
 | function | of a value | gives |
 | --- | --- | --- |
-| abs nonfinite changed rate | anything | the same shape; changed and rate compare with the tick before |
+| abs nonfinite changed rate | anything | the same shape; changed and rate compare with when they were asked last |
 | norm | several numbers per row | one per row |
 | min max mean | several numbers per row: over each row; one per row: over all rows | one per row, or one |
 | any all count | anything | one: over everything; count counts rows |
@@ -49,7 +49,8 @@ Value = Callable[[], Tensor]
 class Expression:
     """A bound condition. `hits()` is (rows,) bool: the rows for which it holds now.
 
-    `columns` are the addresses it looks at. Expressions with memory (changed, rate) must be asked once per tick.
+    `columns` are the addresses it looks at. Expressions with memory (changed, rate) compare with the `hits` before, which is
+    the tick before where they are asked once per tick.
     """
 
     text: str
@@ -58,6 +59,8 @@ class Expression:
     columns: tuple[str, ...]
     value: Value
     memory: "list[_Memory]"
+    inside: "list[_Inside]"
+    _found: Tensor | None = None
 
     def hits(self) -> Tensor:
         """Rows for which the condition holds; all of them where it says something of the whole table."""
@@ -65,10 +68,25 @@ class Expression:
             found = self.value()
             for part in self.memory:
                 part.step()
-        found = found if found.dtype == torch.bool else found != 0
+        self._found = found = _truth(found)
         if found.dim() == 0:
             return found.expand(self.rows)
         return found.reshape(self.rows, -1).any(-1)
+
+    @property
+    def by_row(self) -> bool:
+        """Whether it said something of each row when `hits` was called last, not one thing of the whole table."""
+        return self._found is not None and self._found.dim() > 0
+
+    def blamed(self) -> Tensor | None:
+        """Of which values the condition held when `hits` was called last: (rows, ...) bool.
+
+        Of one that says something of the whole table, those that it counts; None where it counts none.
+        """
+        if self.by_row:
+            return self._found
+        counted = (part.truth for part in self.inside if part.truth is not None and part.truth.dim())
+        return next((truth for truth in counted if bool(truth.any())), None)
 
     def forget(self) -> None:
         """Time has jumped: nothing has changed since the tick before, whatever that was."""
@@ -96,6 +114,17 @@ class _Memory:
         self.before = self.now = None
 
 
+@attrs.define(eq=False)
+class _Inside:
+    """What `any` or `count` looked at."""
+
+    truth: Tensor | None = None
+
+    def look(self, name: str, value: Tensor) -> Tensor:
+        self.truth = _truth(value)
+        return _apply(name, value)
+
+
 def compile_break(text: str, world: World) -> Expression:
     """Bind an expression to a world's columns; BreakError, before anything runs, for whatever is wrong with it."""
     if len(text) > LONGEST:
@@ -111,6 +140,7 @@ class _Parser:
         self.tables: dict[str, None] = {}
         self.columns: dict[str, None] = {}
         self.memory: list[_Memory] = []
+        self.inside: list[_Inside] = []
         at = 0
         while text[at:].strip():
             found = _TOKEN.match(text, at)
@@ -128,10 +158,11 @@ class _Parser:
         if not self.columns:
             self._stop("it looks at no column", 0)
         table = next(iter(self.tables))
-        made = Expression(self.text, table, self.world.tables[table].rows, tuple(self.columns), value, self.memory)
+        rows, columns = self.world.tables[table].rows, tuple(self.columns)
+        made = Expression(self.text, table, rows, columns, value, self.memory, self.inside)
         try:
             made.hits()
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, IndexError) as error:
             self._stop(f"its parts do not fit together ({str(error).splitlines()[0]})", 0)
         made.forget()
         return made
@@ -178,7 +209,7 @@ class _Parser:
         while self.place < len(self.tokens) and self.tokens[self.place][1] in signs:
             sign = self.tokens[self.place][1]
             self.place += 1
-            value = _combine(signs[sign], value, part())
+            value = _combine(signs[sign], value, part(), of_numbers=True)
         return value
 
     def sign(self) -> Value:
@@ -240,28 +271,39 @@ class _Parser:
         return lambda: column[picked]
 
     def _pick(self, address: str, labels: Sequence[str]) -> Any:
-        if self._take(":"):
-            return slice(None, self._index(address, labels))
-        first = self._index(address, labels)
+        at, begin = self.place, 0
         if not self._take(":"):
-            return first
+            begin = self._index(address, labels)
+            if not self._take(":"):
+                return begin
         closing = self.place < len(self.tokens) and self.tokens[self.place][1] in ("]", ",")
-        return slice(first, None if closing else self._index(address, labels))
+        end = len(labels) if closing else self._index(address, labels, end=True)
+        if begin >= end:
+            first = self.tokens[at][1] if self.tokens[at][1] != ":" else "the first"
+            last, where = self.tokens[self.place - 1][1], self.tokens[at][2]
+            self._stop(f"'{first}' lies not before '{last}', so that there is nothing between them", where)
+        return slice(begin, end)
 
-    def _index(self, address: str, labels: Sequence[str]) -> int:
+    def _index(self, address: str, labels: Sequence[str], *, end: bool = False) -> int:
+        """Where a label or number lies; the end of a slice, which is not part of it, may lie behind the last one."""
         kind, word, at = self._next("a label or number")
-        if kind == "number" and word.isdigit() and int(word) < len(labels):
+        if kind == "number" and word.isdigit() and int(word) < len(labels) + end:
             return int(word)
         if kind == "name" and word in labels:
             return list(labels).index(word)
         near = did_you_mean(word, labels) or f" It has {listing(labels, 8)}."
-        return self._stop(f"'{word}' is no label of {address}, nor a number below {len(labels)}.{near}", at)
+        most = f"up to {len(labels)}" if end else f"below {len(labels)}"
+        return self._stop(f"'{word}' is no label of {address}, nor a number {most}.{near}", at)
 
     def _call(self, name: str, value: Value) -> Value:
         if name in ("changed", "rate"):
             memory = _Memory(value)
             self.memory.append(memory)
             return (lambda: _differs(*memory.pair())) if name == "changed" else (lambda: _difference(*memory.pair()))
+        if name in ("any", "count"):
+            inside = _Inside()
+            self.inside.append(inside)
+            return lambda: inside.look(name, value())
         return lambda: _apply(name, value())
 
     def _deeper(self) -> None:
@@ -298,13 +340,13 @@ def _truth(value: Tensor) -> Tensor:
     return value if value.dtype == torch.bool else value != 0
 
 
-def _combine(function: Callable[[Any, Any], Any], left: Value, right: Value) -> Value:
-    """Apply to both; one number per row meets several numbers per row."""
+def _combine(function: Callable[[Any, Any], Any], left: Value, right: Value, *, of_numbers: bool = False) -> Value:
+    """Apply to both, to truths as 0 and 1 if `of_numbers`; one number per row meets several numbers per row."""
 
     def both() -> Tensor:
         a, b = left(), right()
         a, b = (x if x.dtype == torch.bool else _number(x) for x in (a, b))
-        if a.dtype != b.dtype:
+        if of_numbers or a.dtype != b.dtype:
             a, b = _number(a), _number(b)
         while 0 < a.dim() < b.dim():
             a = a.unsqueeze(-1)

@@ -341,7 +341,8 @@ class Hub:
             self._open_or_close_slot(peer, message)
             if not self._inbox.put(peer, message, size):
                 text = f"{len(self._inbox)} messages wait for the run: it is {self._where()}."
-                self._error(peer, number, "busy", text)
+                answer = "sub_no" if isinstance(message, messages.Sub) else "error"
+                self._refuse(peer, Refused("busy", text, number, answer))
 
     def _open_or_close_slot(self, peer: Peer, message: Message) -> None:
         if isinstance(message, (messages.Sub, messages.Unsub)):

@@ -1,7 +1,7 @@
 """Where runs can be found: a folder per user that nobody else may enter, with a socket and a note for each live run.
 
     <pid>.sock   the Unix socket that the run listens on, mode 0600
-    <pid>.json   protocol, pid, host, scene, run, started: what a list of runs shows without waking anybody
+    <pid>.json   protocol, pid, host, scene, run, started: what a list of runs shows
     <pid>.token  the secret of a run that also listens on TCP, 64 hexadecimal digits, mode 0600
 
 A run's second hub in one process is called <pid>-2, and so on.
@@ -81,7 +81,7 @@ class LiveRun:
 
 
 def live_runs(folder: Path | None = None) -> list[LiveRun]:
-    """Every run that is alive, oldest first. Files of processes of this host that are gone are removed."""
+    """Every run that is alive, oldest first. Files of runs of this host that are gone are removed."""
     folder = runs_folder() if folder is None else folder
     found = []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
@@ -89,7 +89,7 @@ def live_runs(folder: Path | None = None) -> list[LiveRun]:
         if note is None:
             continue
         run = LiveRun(path.with_suffix(".sock"), note)
-        if run.here and not alive(run.pid):
+        if run.here and (not alive(run.pid) or _refused(run.socket)):
             remove(path.with_suffix(""))
         else:
             found.append(run)
@@ -140,6 +140,19 @@ def _stems(folder: Path, pid: int) -> Iterator[Path]:
         number += 1
 
 
+def _refused(path: Path) -> bool:
+    """Whether nobody listens at a socket any more, so that its process has only the number of the one that did."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
 def _answers(path: Path) -> bool:
     if not path.exists():
         return False
@@ -167,9 +180,10 @@ def write_note(path: Path, note: Mapping[str, Any]) -> None:
 
 
 def remove(stem: Path) -> None:
-    """Remove the files of one hub."""
+    """Remove the files of one hub, as far as that is allowed."""
     for suffix in _SUFFIXES:
-        beside(stem, suffix).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside(stem, suffix).unlink(missing_ok=True)
 
 
 def beside(stem: Path, suffix: str) -> Path:

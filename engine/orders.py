@@ -109,7 +109,7 @@ def _step(run: "Inspector", peer: Peer, message: say.Step) -> Answer:
 
 def _run_to(run: "Inspector", peer: Peer, message: say.RunTo) -> Answer:
     _need_live(run)
-    if message.tick is not None and message.tick <= run.tick:
+    if message.tick is not None and message.tick <= run.tick - run.inside:
         raise EditError("bad_message", f"The run is at tick {run.tick}; tick {message.tick} lies behind, seek it.")
     run.steps.run_to(message.system, message.tick)
     run.pending.append((peer, message.id))

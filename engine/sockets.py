@@ -171,8 +171,8 @@ class Sockets:
         if made is None:
             return
         if not listener.trusts(made, os.getuid()):
-            made.close()
             self.distrust(listener, now)
+            made.close()
         elif sum(peer.stage != "attached" for peer in self.peers) >= STRANGERS:
             made.close()
         else:
@@ -188,7 +188,8 @@ class Sockets:
 
     def _pause(self, listener: Listener, until: float) -> None:
         listener.paused_until = until
-        self._selector.unregister(listener.socket)
+        if listener.socket in self._selector.get_map():  # those that came before it was closed may fail behind that
+            self._selector.unregister(listener.socket)
 
     def _reopen(self, now: float) -> None:
         for listener in self.listeners:

@@ -74,6 +74,12 @@ YES, NO = [True] * 4, [False] * 4
         ("1 < 2 and (robot.Body.age == 0 or robot.Body.age == 15)", (AGE == 0) | (AGE == 15)),
         ("not not robot.Body.touches", TOUCHES.any(1)),
         ("2 + 3 * 2 == 8 and robot.Body.age == 5", AGE == 5),
+        ("robot.Body.touches[foot] + robot.Body.touches[hip] > 1", TOUCHES[:, 2] & TOUCHES[:, 0]),
+        ("robot.Body.touches[foot] - robot.Body.touches[hip] < 0", ~TOUCHES[:, 2] & TOUCHES[:, 0]),
+        ("robot.Body.touches[foot] * robot.Body.touches[hip] == 1", TOUCHES[:, 2] & TOUCHES[:, 0]),
+        ("robot.Body.load[0:2] < 0", (LOAD[:, :2] < 0).any(1)),
+        ("robot.Body.load[1:3] < 0", (LOAD[:, 1:3] < 0).any(1)),
+        ("all(robot.Body.load[:3] < 4)", NO),
     ],
 )
 def test_an_expression_says_which_rows(text: str, expected: "np.ndarray | list[bool]") -> None:
@@ -113,6 +119,10 @@ def test_changed_and_rate_compare_with_the_last_time_they_were_asked() -> None:
         ("robot.Body.load[knees]", "'knees' is no label of robot.Body.load, nor a number below 3. Did you mean knee?"),
         ("robot.Body.load[3]", "'3' is no label of robot.Body.load, nor a number below 3."),
         ("robot.Body.load[0, 0]", "robot.Body.load has 1 axes besides the row."),
+        ("robot.Body.load[0:4]", "'4' is no label of robot.Body.load, nor a number up to 3."),
+        ("robot.Body.load[foot:hip]", "'foot' lies not before 'hip', so that there is nothing between them."),
+        ("all(robot.Body.load[1:1])", "'1' lies not before '1', so that there is nothing between them."),
+        ("max(robot.Body.load[:0]) > 1", "'the first' lies not before '0', so that there is nothing between them."),
         ("robot.Body.age >", "at character 17: a value is missing at its end."),
         ("robot.Body.age 3", "at character 16: '3' follows a whole expression."),
         ("(robot.Body.age > 3", "at character 20: ')' is missing."),

@@ -261,6 +261,9 @@ def test_when_the_run_takes_nothing_the_client_is_told_what_it_does(hub: Hub, mo
         found = heard(connection, "error")
         assert found["code"] == "busy"
         assert "messages wait for the run: it is in " in found["text"]
+        connection.send({"t": "sub", "id": 99, "kind": "values", "columns": [], "rows": [0], "hz": 1.0})
+        refusal = heard(connection, "sub_no")
+        assert (refusal["id"], refusal["code"]) == (99, "busy")
 
 
 # -- control ------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from engine.debugger.connection import Address, Connection
 from engine.errors import AttachError, SceneError
 from engine.hub import Hub
 from engine.listen import Debug, parse_debug
-from engine.live_runs import live_runs, runs_folder, verified
+from engine.live_runs import live_runs, runs_folder, verified, write_note
 from engine.wire import LENGTH, encode_frame
 from tests.engine.frames import mutated
 from tests.engine.hub_clients import (
@@ -94,6 +94,58 @@ def test_files_of_a_killed_process_are_removed_by_whoever_looks(folder: Path):
         assert len(list(folder.iterdir())) == (2 if kill else 0)
         assert live_runs(folder) == []
         assert list(folder.iterdir()) == []
+
+
+def test_files_of_a_killed_process_whose_number_another_one_has_now_are_removed(folder: Path):
+    """Where few processes run, as in a container, the next one may well have the number of the one that was killed."""
+    note = {
+        "protocol": [1, 0],
+        "pid": os.getppid(),
+        "run": "old",
+        "scene": "s",
+        "host": socket.gethostname(),
+        "started": "a",
+    }
+    stem = folder / str(os.getppid())
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(stem.with_suffix(".sock")))
+        gone.listen()
+        write_note(stem.with_suffix(".json"), note)
+        assert [run.pid for run in live_runs(folder)] == [os.getppid()]
+    assert live_runs(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_a_stopped_run_is_alive(folder: Path):
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as stopped:  # it takes no connection from its queue
+        stem = folder / str(os.getpid())
+        stopped.bind(str(stem.with_suffix(".sock")))
+        stopped.listen(0)
+        note = {
+            "protocol": [1, 0],
+            "pid": os.getpid(),
+            "run": "old",
+            "scene": "s",
+            "host": socket.gethostname(),
+            "started": "a",
+        }
+        write_note(stem.with_suffix(".json"), note)
+        for _ in range(3):
+            assert [run.pid for run in live_runs(folder)] == [os.getpid()]
+
+
+def test_leftovers_that_cannot_be_removed_are_left(folder: Path):
+    note = {
+        "protocol": [1, 0],
+        "pid": 2**22 + 1,
+        "run": "old",
+        "scene": "s",
+        "host": socket.gethostname(),
+        "started": "a",
+    }
+    (folder / f"{2**22 + 1}.sock").mkdir()
+    write_note(folder / f"{2**22 + 1}.json", note)
+    assert live_runs(folder) == []
 
 
 def test_a_folder_that_others_may_enter_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -233,6 +285,23 @@ def test_over_tcp_a_client_proves_that_it_has_the_token(folder: Path, monkeypatc
     with socket.create_connection(("127.0.0.1", port)) as browser:
         browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert closed(browser)
+    hub.close()
+
+
+def test_strangers_that_came_in_before_the_door_was_closed_are_told_why_they_must_go(folder: Path):
+    port = free_port()
+    hub = Hub(RUN, SCHEMA, folder=folder, debug=Debug(port=port))
+    hub.start()
+    with contextlib.ExitStack() as stack:
+        strangers = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(7)]
+        for each in strangers:
+            each.sendall(b"ENGDBG1\n")
+        until(lambda: len(select.select(strangers, [], [], 0.1)[0]) == 7)  # all are greeted
+        auth = {"t": "auth", "protocol": [1, 0], "client": "x", "role": "control", "proof": bytes(32)}
+        for each in strangers:
+            each.sendall(encode_frame(auth))
+        assert [goodbye(each) for each in strangers] == ["auth"] * 7
+    assert hub.trouble == ""
     hub.close()
 
 

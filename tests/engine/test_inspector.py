@@ -159,6 +159,17 @@ def test_run_to_a_system_goes_round_and_run_to_a_tick_ends_behind_it(folder: Pat
         assert code == "bad_message" and text == f"The run is at tick {tick + 9}; tick {tick} lies behind, seek it."
 
 
+def test_run_to_the_tick_that_runs_ends_behind_it(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        still(live, client)
+        client.ask("step", unit="system", count=3)
+        tick = live.world.clock.tick
+        assert client.next == "dawdle"
+        assert client.ask("run_to", tick=tick)["tick"] == tick
+        assert client.next is None and live.world.clock.tick == tick
+        assert client.refused("run_to", tick=tick)[0] == "bad_message"
+
+
 def test_a_step_that_is_overtaken_by_run_is_answered_too(folder: Path) -> None:
     with paused_toy(folder) as (_live, client):
         number = client.send("run_to", system=client.systems.index("mark"), tick=None)  # never runs again
@@ -182,6 +193,16 @@ def test_a_run_goes_on_when_its_debugger_has_gone_and_waits_if_told_to_stay(fold
         again = live.client(name="again")
         again.ask("run")
         again.until(lambda: live.world.clock.tick > tick)
+
+
+def test_a_debugger_that_comes_to_a_run_that_was_left_paused_sees_that_it_stands(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        client.close()
+        until(lambda: not live.hub.attached)
+        time.sleep(1.0)  # two states go by
+        other = live.client("observe", "other")
+        other.until(lambda: other.state)
+        assert other.state["mode"] == "paused"
 
 
 def test_a_run_that_is_asked_to_end_does_not_wait_for_its_debugger(folder: Path) -> None:
@@ -268,6 +289,42 @@ def test_breaks_look_at_chosen_rows_skip_hits_and_hit_once_a_tick(folder: Path) 
         client.ask("run")
         client.until(lambda: client.state.get("mode") == "paused")
         assert live.world.clock.tick == tick + 4
+
+
+@pytest.mark.parametrize(
+    ("when", "rows", "label"),
+    [
+        (f"any({POSITION} > 0.5)", [2, 5], "1"),
+        (f"count({POSITION}[1] > 0.5) > 0.2 * rows", [2, 5], ""),
+        (f"any({POSITION} > 0.6) and max({DISTANCE}) > 0", [5], "1"),
+        (f"any(changed({POSITION}))", [2, 5], "1"),
+        (f"changed({POSITION})", [2, 5], "1"),
+        (f"rate({POSITION}) > 0.1 and {DISTANCE} > 0.6", [5], "1"),
+    ],
+)
+def test_a_break_about_the_whole_table_or_about_changes_names_the_rows_and_the_label_to_blame(
+    when: str, rows: list[int], label: str, folder: Path
+) -> None:
+    with paused_toy(folder) as (live, client):
+        at_home(live, client)
+        client.ask("break", when=when, at="after measure")
+        client.ask("step", unit="tick", count=1)
+        client.ask("set", **client.set(POSITION, [2, 5], [0.55, 0.7], [1]))
+        client.ask("run")
+        event = client.told("break")
+        assert event["fields"]["rows"] == rows and event["row"] == rows[0], event["text"]
+        assert event["fields"]["count"] == len(rows) and event["fields"]["label"] == label
+        assert event["text"].endswith(f"; {len(rows)} of 8 rows") and event["system"] == "wander"
+
+
+def test_a_break_that_no_row_is_to_blame_for_names_none(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        at_home(live, client)
+        client.ask("break", when=f"mean({DISTANCE}) < 0.5", at="after measure")
+        client.ask("run")
+        event = client.told("break")
+        assert event["row"] is None and event["fields"]["rows"] == [] and event["fields"]["label"] == ""
+        assert event["text"] == f"break: mean({DISTANCE}) < 0.5 hit, written by measure"
 
 
 def test_a_mark_is_told_but_does_not_stop(folder: Path) -> None:
@@ -387,6 +444,32 @@ def test_seeking_shows_the_same_bytes_and_a_run_that_comes_back_goes_on_undistur
         plain.run(live.world.clock.tick + 1)
         assert plain.world.snapshot() == live.world.snapshot()
         assert client.state["intervened"] == 0
+
+
+def test_history_begins_with_the_first_tick_also_where_a_debugger_came_before_it(folder: Path) -> None:
+    live = Live(toy(), folder)
+    client = live.client()
+    until(lambda: live.hub.attached)
+    with live:
+        client.ask("pause")
+        client.ask("step", unit="tick", count=3)
+        assert client.state["history"] == [0, client.state["tick"]]
+        assert client.refused("seek", tick=client.state["tick"] + 1)[1].startswith(
+            f"Tick {client.state['tick'] + 1} cannot be put in view, only 0 to {client.state['tick']}: "
+        )
+        assert client.ask("seek", tick=0)["tick"] == 0
+
+
+def test_rows_that_were_to_be_reset_are_not_in_the_past_that_a_run_goes_on_from(folder: Path) -> None:
+    with paused_toy(folder) as (live, client):
+        still(live, client)
+        client.ask("step", unit="tick", count=10)
+        tick = live.world.clock.tick
+        client.ask("reset", rows=[3])
+        client.ask("seek", tick=tick - 5)
+        client.ask("branch")
+        client.ask("step", unit="tick", count=2)
+        assert (live.column("point.Walk.began") < tick - 5).all()
 
 
 def test_a_seek_during_a_step_stops_the_step(folder: Path) -> None:
