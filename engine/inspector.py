@@ -392,11 +392,18 @@ class Inspector:
                 "controller": holder.name if holder is not None else None,
                 "inspected": self.schedule.between is not None,
                 "view": tick if self.viewing else None,
-                "history": [ring.ticks[0], ring.ticks[-1]] if ring is not None and not self.inside else None,
+                "history": self._history(),
                 "exact": ring.exact if ring is not None else False,
                 "intervened": self.intervened,
             }
         )
+
+    def _history(self) -> list[int] | None:
+        """The first and last tick that can be put in view; None where there is none, and inside a tick."""
+        ring = self.ring
+        if ring is None or self.inside or ring.ticks[-1] < 0:
+            return None
+        return [max(0, ring.ticks[0]), ring.ticks[-1]]
 
     # -- the end ---------------------------------------------------------------------------------------
 

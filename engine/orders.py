@@ -148,7 +148,7 @@ def _history(run: "Inspector") -> Ring:
 
 def _seek(run: "Inspector", peer: Peer, message: say.Seek) -> Answer:
     ring = _history(run)
-    first, last = ring.ticks[0], ring.ticks[-1]
+    first, last = max(0, ring.ticks[0]), ring.ticks[-1]
     if not first <= message.tick <= last:
         raise EditError(
             "out_of_history",
