@@ -100,7 +100,7 @@ def test_a_run_that_was_paused_sought_and_brought_back_leaves_the_same_files() -
     client.ask("step", unit="system", count=4)
     client.ask("step", unit="tick", count=3)
     client.ask("seek", tick=tick - 2)
-    client.ask("run")
+    client.send("run")
     assert running.end() == 0
     assert contents("watched") == contents("plain")
     assert not Path("watched/interventions.jsonl").exists()
@@ -123,7 +123,7 @@ def test_going_on_from_the_past_cuts_the_files_back_and_the_run_ends_as_if_it_ha
     assert [row["iteration"] for row in rows("branched", "metrics.jsonl")] == [*range(1, iteration + 1)]
     assert all(row["tick"] <= back for row in rows("branched", "failures.jsonl"))
     assert rows("branched", "interventions.jsonl")[0]["what"] == "branch"
-    client.ask("run")
+    client.send("run")
     assert running.end() == 0
     plain, branched = rows("plain", "metrics.jsonl"), rows("branched", "metrics.jsonl")
     assert [row.pop("intervened", 0) for row in branched] == [0] * iteration + [1] * (60 - iteration)
@@ -183,7 +183,7 @@ def test_a_paused_run_that_is_interrupted_leaves_a_checkpoint() -> None:
     _training().stop.requested = True
     assert running.end() == 130
     assert rows("run", "metrics.jsonl")[-1]["tick"] == 10
-    assert Path("run/checkpoints/iteration_000002_tick_0002.lockstep").is_file()
+    assert Path("run/checkpoints/iteration_000002_tick_0003.lockstep").is_file()
     assert any(event["kind"] == "ended" for event in client.events)
 
 
@@ -200,5 +200,5 @@ def test_iterations_checkpoints_and_warnings_are_told() -> None:
     client.ask("seek", tick=client.state["history"][0])
     client.ask("branch")
     assert any(e["kind"] == "warning" and "went on from tick" in e["text"] for e in client.events)
-    client.ask("run")
+    client.send("run")
     assert running.end() == 0
