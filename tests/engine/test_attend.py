@@ -49,9 +49,9 @@ class Running:
 
         with mock.patch.object(Simulation, "run", wait_and_run):
             self.thread.start()
-            path = Path(os.environ["XDG_RUNTIME_DIR"], "lockstep", f"{os.getpid()}.sock")
-            until(path.exists, 60.0)
-            self.client = Client(str(path))
+            path = Path(os.environ["XDG_RUNTIME_DIR"], "lockstep", f"{os.getpid()}.json")
+            until(path.exists, 60.0)  # it comes last, when the socket takes connections
+            self.client = Client(str(path.with_suffix(".sock")))
             if stop is not None:
                 number = self.client.send("run_to", system=None, tick=stop)
             may_tick.set()
