@@ -113,7 +113,7 @@ def columns(value: Any) -> tuple[tuple[int, tuple[int, ...] | None], ...]:
     """[[column id, labels or None], ...] as tuples."""
     if type(value) is not list or len(value) > COLUMNS:
         raise _wrong(value, f"a list of at most {COLUMNS} columns")
-    number, labels = whole(0, INT32), or_none(numbers(LABELS))
+    number, labels = whole(0, INT32), or_none(numbers(LABELS, 1))
     if not all(type(pair) is list and len(pair) == 2 for pair in value):
         raise _wrong(value, "a list of [column, labels or null]")
     return tuple((number(pair[0]), labels(pair[1])) for pair in value)

@@ -57,6 +57,7 @@ class Hub:
       empty(peer, s)    whether an offer would not replace one that still waits
       publish(state)    the `state` message, to everybody, in order with answers and events; say it at least every
                         STATE_EVERY seconds
+      renew()           the schema says something else now: whoever comes next is told anew
       controller        the peer that holds control, or None
 
     None of these raises for what a client does, or waits. `ping`, `control`, acknowledgements and, when the tick thread
@@ -84,6 +85,7 @@ class Hub:
         self._sessions = 0
         self._owing = False
         self._known: Known | None = None
+        self._stale = False
         self._schema_frame, self._schema_hash = b"", ""
         self._owner = os.getpid()
 
@@ -205,6 +207,10 @@ class Hub:
         self._tell(self._state)
         self._sockets.wake()
 
+    def renew(self) -> None:
+        """What the schema says has changed, but for what it names."""
+        self._stale = True
+
     def _tell(self, state: Mapping[str, Any]) -> None:
         self._said_state = time.monotonic()
         frame = _packed(state)
@@ -295,7 +301,8 @@ class Hub:
             self._tell_control(f"{peer.name} holds control")
 
     def _make_schema(self) -> None:
-        if self._known is None:
+        if self._known is None or self._stale:
+            self._stale = False
             schema = dict(self.schema() if callable(self.schema) else self.schema)
             self._schema_hash = schema.setdefault("hash", schema_hash(schema))
             self._schema_frame = encode_frame(schema)

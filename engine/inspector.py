@@ -314,6 +314,8 @@ class Inspector:
         self.journal.discard()
         self.jumped()
         now = self.editor.edited()
+        if before != now:
+            self.hub.renew()
         for address in dict.fromkeys([*before, *now]):
             new = self.editor.value(address)
             if before.get(address) != new:

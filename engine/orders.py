@@ -204,6 +204,7 @@ def _set_column(run: "Inspector", peer: Peer, message: say.SetColumn) -> Answer:
 
 def _set_constant(run: "Inspector", peer: Peer, message: say.SetConstant) -> Answer:
     old, new, when = run.editor.set_constant(message.address, message.value)
+    run.hub.renew()
     run.wrote()
     _note(run, peer, "set", message.address, old, new, message.reason, more={"address": message.address, "when": when})
     return {"old": old, "new": new, "when": when}

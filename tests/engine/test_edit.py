@@ -205,6 +205,24 @@ def test_edits_are_written_down_told_and_counted(folder: Path, tmp_path: Path) -
         assert client.state["intervened"] == 4
 
 
+def test_a_debugger_that_comes_later_is_told_what_constants_are_now(folder: Path) -> None:
+    def told(name: str) -> tuple[float, str]:
+        schema = live.client("observe", name).connection.schema
+        assert schema is not None
+        (value,) = [each["value"] for each in schema["constants"] if each["address"] == "toy.stray.limit"]
+        return value, schema["hash"]
+
+    with paused_toy(folder) as (live, client):
+        client.ask("step", unit="tick", count=5)
+        tick, first = client.state["tick"], told("first")
+        assert first[0] == 1.0
+        client.ask("set", address="toy.stray.limit", value="0.5", reason="")
+        edited = told("second")
+        assert edited[0] == 0.5 and edited[1] != first[1]
+        client.ask("seek", tick=tick - 2)
+        assert told("third") == first
+
+
 def test_a_signal_is_edited_between_its_writer_and_its_last_reader(folder: Path) -> None:
     with paused_toy(folder) as (live, client):
         edit = client.set(ENDED, [6], [True])

@@ -72,6 +72,7 @@ def test_a_column_edit_holds_an_array():
         ({"t": "sub", "id": 4, "kind": "values", "hz": 0}, "bad_message", "not a rate in Hz above 0"),
         ({"t": "sub", "id": 4, "kind": "values", "columns": [[9, None]]}, "unknown_column", "There is no column 9"),
         ({"t": "sub", "id": 4, "kind": "values", "columns": [[0, [3]]]}, "unknown_column", "there is no 3."),
+        ({"t": "sub", "id": 4, "kind": "values", "columns": [[0, []]]}, "bad_message", "a list of 1 to 4096 numbers"),
         ({"t": "sub", "id": 4, "kind": "values", "columns": [[0, None]], "rows": [99]}, "bad_message", "no row 99"),
         ({"t": "sub", "id": 4, "kind": "values", "rows": list(range(65))}, "bad_message", "a list of 0 to 64"),
         ({"t": "sub", "id": 4, "kind": "values", "columns": [[0, None]] * 257}, "bad_message", "at most 256 columns"),
