@@ -12,6 +12,7 @@ Like metrics, the lines are what the seed decides: the same run gives the same b
 import json
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from engine.wire import schema_hash
 LINES, FRAMES = "failures.jsonl", "failures.rec"
 MOST = 4  # failures that are logged, per reason and iteration
 BUDGET = 64 << 20  # bytes of failures.rec
+REMEMBERED = 1 << 14
+"""Ticks with failures of which it is known what was counted by then, for runs that go back into the middle of an iteration."""
 PROGRAM = "python -m engine.replay"
 
 
@@ -59,6 +62,9 @@ class FailureLog:
         self.frames: list[dict[str, Any]] = []
         self.full = False
         self.reader = RowReader(self.world, self.table)
+        self.past: deque[tuple[int, dict[str, Any]]] = deque(
+            maxlen=REMEMBERED
+        )  # ticks with failures, counts behind them
         self._start_iteration()
 
     def _start_iteration(self) -> None:
@@ -101,6 +107,7 @@ class FailureLog:
                 self.logged[fired] += 1
                 self.rows_logged += 1
                 self._log(row, [label for label, on in zip(self.labels, fired, strict=True) if on and label])
+        self.past.append((self.world.clock.tick, self._counts()))
 
     def _log(self, row: int, reasons: list[str]) -> None:
         assert self.ends is not None
@@ -151,9 +158,14 @@ class FailureLog:
         if self.lines.waiting:
             self.lines.flush()
         if self.failed:
-            fields = {name: getattr(self, name).tolist() for name in ("by_reason", "logged")}
-            fields |= {"failed": self.failed, "rows_logged": self.rows_logged}
-            self.frames.append(event("counts", self.world.clock.tick, "", fields=fields))
+            self.frames.append(event("counts", self.world.clock.tick, "", fields=self._counts()))
+        self._write_frames()
+
+    def _counts(self) -> dict[str, Any]:
+        lists = {name: getattr(self, name).tolist() for name in ("by_reason", "logged")}
+        return lists | {"failed": self.failed, "rows_logged": self.rows_logged}
+
+    def _write_frames(self) -> None:
         frames, self.frames = self.frames, []
         for message in frames:
             self._write(message)
@@ -182,11 +194,13 @@ class FailureLog:
 
     def rewind(self) -> None:
         """The world has gone back to an earlier tick of this run: forget what came after it. OSError."""
+        if self.lines.waiting:
+            self.lines.flush()  # some of it may be of ticks that stay
+        self._write_frames()
         if self.writer is not None:
             self.writer.file.close()
             self.writer = None
         self.lines.waiting.clear()
-        self.frames.clear()
         self._start_iteration()
         self.resume(self.folder)
 
@@ -200,11 +214,14 @@ class FailureLog:
             if source != self.folder and (source / name).is_file():
                 shutil.copyfile(source / name, self.folder / name)
         cut_lines(self.lines.path, tick)
+        while self.past and self.past[-1][0] > tick:
+            self.past.pop()
         counted = self._reopen(tick)
         if tick % self.length == 0:
             return
         if counted is None:
-            counted = self._recount(tick)
+            counted = self._remembered(tick) or self._recount(tick)
+        self.past.append((tick, counted))
         self.failed, self.rows_logged = counted["failed"], counted["rows_logged"]
         self.by_reason = np.array(counted["by_reason"], np.int64)
         self.logged = np.array(counted["logged"], np.int64)
@@ -225,6 +242,12 @@ class FailureLog:
             return None
         counts = [m["fields"] for m in recording.of("event", kind="counts", tick=tick)]
         return counts[-1] if counts and len(counts[-1]["logged"]) == len(self.labels) else None
+
+    def _remembered(self, tick: int) -> dict[str, Any] | None:
+        """What was counted by a tick, as far as this process saw it."""
+        if not self.past or self._iteration(self.past[-1][0]) != self._iteration(tick):
+            return None
+        return self.past[-1][1]
 
     def _recount(self, tick: int) -> dict[str, Any]:
         """What the lines of the open iteration say, which is all that is known where failures.rec is lost."""

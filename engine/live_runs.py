@@ -126,7 +126,10 @@ def read_note(path: Path) -> dict[str, Any] | None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of this host exists."""
+    """Whether a process of this host exists and has not ended; one that nobody has waited for yet has."""
+    with contextlib.suppress(OSError, IndexError):
+        if Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X"):
+            return False
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -150,12 +150,11 @@ class Recording:
         path = Path(path)
         data = path.read_bytes()
         if data[: len(MAGIC)] != MAGIC:
-            raise WireError(f"{path} is not a recording: it starts with {data[: len(MAGIC)]!r} instead of {MAGIC!r}.")
+            found = f"it starts with {data[: len(MAGIC)]!r} instead of {MAGIC!r}" if data else "it is empty"
+            raise WireError(f"{path} is not a recording: {found}.")
         records, lost = _read(data, limits)
         if not records or records[0].message["t"] != "schema":
-            raise WireError(
-                f"{path} is not a recording that can be read: its schema is missing; {lost or 'it has none'}."
-            )
+            raise WireError(f"{path} is not a recording that can be read: its schema is missing. {lost}".strip())
         column_ids(records[0].message)
         return cls(path, records, not lost, lost)
 

@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).parent / "demo.rec"
 _NO_SCREEN = ("offscreen", "minimal", "vnc", "linuxfb", "eglfs")
+_ELSEWHERE = "use `ssh -X` or --text here, or record and open the file elsewhere."
+_TRY = "from PySide6.QtGui import QGuiApplication; QGuiApplication([])"  # Qt ends the process where it cannot begin
 _EPILOG = """\
 Without arguments it attaches to the run that is alive, or lists them when there are several.
   python -m engine.debugger                       a window on the only run
@@ -31,7 +34,7 @@ Without arguments it attaches to the run that is alive, or lists them when there
   python -m engine.debugger --text                commands at a prompt, no window
   python -m engine.debugger --text print RootState.position 0
   python -m engine.debugger --text x.rec log      a recording, without a window
-  python -m engine.debugger --text "break --mark nonfinite(robot.DofTorque.value)"
+  python -m engine.debugger --text "break --mark nonfinite(robot.DofState.velocity)"
 """
 
 
@@ -186,9 +189,26 @@ def _need_window() -> None:
     """AttachError, before Qt is touched, where no window can be shown: Qt would end the process."""
     if importlib.util.find_spec("PySide6") is None or importlib.util.find_spec("pyqtgraph") is None:
         raise AttachError("The window needs Qt: pip install 'lockstep-sim[debugger]'. Without it there is --text.")
-    shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if sys.platform == "linux" and not shown and os.environ.get("QT_QPA_PLATFORM", "").split(":")[0] not in _NO_SCREEN:
-        raise AttachError("There is no display: use `ssh -X` or --text here, or record and open the file elsewhere.")
+    if sys.platform != "linux" or os.environ.get("QT_QPA_PLATFORM", "").split(":")[0] in _NO_SCREEN:
+        return
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise AttachError(f"There is no display: {_ELSEWHERE}")
+    tried = subprocess.run([sys.executable, "-c", _TRY], capture_output=True, text=True, errors="replace", check=False)
+    if tried.returncode:
+        raise AttachError(_no_window(tried.stderr))
+
+
+def _no_window(said: str) -> str:
+    """Why Qt could not begin, from what it printed before it ended its process."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    if unreachable := [line for line in lines if "could not connect to display" in line]:
+        named = unreachable[0].split("display")[-1].strip() or os.environ.get("WAYLAND_DISPLAY", "")
+        return f"There is no display {named} that can be reached: {_ELSEWHERE}"
+    why = lines[-1 if "Traceback" in said else 0] if lines else "it gave no reason"
+    cure = (
+        " On Debian and Ubuntu, `apt install libxcb-cursor0` may be what is missing." if "xcb-cursor0" in said else ""
+    )
+    return f"Qt cannot open a window here ({why}).{cure} Without it there is --text."
 
 
 def _open_recording(path: Path, given: argparse.Namespace) -> int:
@@ -203,7 +223,12 @@ def _open_recording(path: Path, given: argparse.Namespace) -> int:
 
 
 def _window(address: Address | None, recording: Path | None, given: argparse.Namespace) -> int:
-    show = importlib.import_module("engine.debugger.window").show
+    try:
+        show = importlib.import_module("engine.debugger.window").show
+    except ImportError as error:
+        raise AttachError(
+            f"The window needs Qt, which cannot be loaded ({error}). Without it there is --text."
+        ) from None
     return int(show(address=address, recording=recording, role="control" if given.control else "observe"))
 
 

@@ -307,7 +307,7 @@ class Body(Panel):
         if step is not None:
             head.append((f"episode {step * seconds:.2f} s (step {step:.0f})" if seconds else f"step {step:.0f}", WHITE))
         if name := clip_name(self.store.schema, clip):
-            head.append((f"clip {name}" + ("" if time is None else f" @ {time:.2f} s"), WHITE))
+            head.append((f"clip {name}" + ("" if time is None or np.isnan(time) else f" @ {time:.2f} s"), WHITE))
         if held[2]:
             head.append(("episode ends in this tick", AMBER))
         shot = self.view.shot

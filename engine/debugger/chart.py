@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine.debugger.elided import Elided
 from engine.debugger.theme import AMBER, BLUE, DIM, RED, TEXT, WHITE, brush, colour, number, pen, set_colour, set_text
 
 AXIS_WIDTH = 60  # pixels for numbers left of a chart: room for -0.0985 and 86000.2
@@ -138,7 +139,7 @@ class Header(QWidget):
 
     def __init__(self, title: str) -> None:
         super().__init__()
-        self.title, self.value, self.cross = QLabel(title), QLabel(), QToolButton()
+        self.title, self.value, self.cross = Elided(title), QLabel(), QToolButton()
         self.dragged: Callable[[float], None] = lambda _: None
         self.setCursor(Qt.CursorShape.OpenHandCursor)
         self.setToolTip("Drag to change the order")

@@ -101,7 +101,7 @@ class ColumnTree(QAbstractItemModel):
             key = info.table, info.component
             component = components.get(key) or self._add(table, Node(info.component, type=info.lifetime))
             components[key] = component
-            writer = info.writers[0] + (f" +{len(info.writers) - 1}" if len(info.writers) > 1 else "")
+            writer = "".join(info.writers[:1]) + (f" +{len(info.writers) - 1}" if len(info.writers) > 1 else "")
             self._add(component, Node(info.name, None, 0, info, 0, info.size, None, say_type(info), writer))
         self.endResetModel()
 

@@ -21,7 +21,7 @@ from engine.debugger.panel import Control, Panel, Sub
 from engine.debugger.store import Store
 
 _SETTLE = 200  # ms without scrolling or expanding before other columns are asked for
-_SHARES = (0.37, 0.31, 0.15)  # of the width; what is left is for the writer
+_SHARES = (0.39, 0.31, 0.13)  # of the width; what is left is for the writer
 
 
 class Columns(Panel):

@@ -31,6 +31,7 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
         item.disableAutoRange()
         item.hideAxis("left")
         item.getAxis("bottom").setHeight(20)
+        item.getAxis("bottom").setTicks([[]])
         item.getAxis("bottom").enableAutoSIPrefix(False)
         self.setFrameShape(self.Shape.NoFrame)
         self.setMinimumSize(70, 64)
@@ -63,6 +64,8 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
             self.row.setValue(selected)
         if not len(finite):
             self.bars.setData(np.zeros(2), np.zeros(1))
+            self.getPlotItem().getAxis("bottom").setTicks([[]])
+            self._edges = None
             return
         now = time.monotonic()
         ranging = self._edges is None or now - self._ranged >= RANGE_EVERY

@@ -22,7 +22,7 @@ def merge(wanted: Iterable[Sub], store: Store) -> list[Sub]:
     """
     made: list[Sub] = []
     frames: dict[tuple[int, int | None], float] = {}
-    groups: dict[tuple[str, _Rows], dict[float, _Columns]] = {}
+    groups: dict[tuple[str, _Rows, str], dict[float, _Columns]] = {}  # a run sends the rows that all tables have
     for sub in wanted:
         columns = _known(sub, store)
         if sub.columns and not columns:
@@ -34,10 +34,12 @@ def merge(wanted: Iterable[Sub], store: Store) -> list[Sub]:
                     frames[column, label] = max(sub.hz, frames.get((column, label), 0.0))
             continue
         rows: _Rows = "selected" if sub.kind in _WITHOUT_ROWS else sub.rows
-        group = groups.setdefault((sub.kind, rows), {}).setdefault(float(sub.hz), {})
-        for column, labels in columns.items():
-            group[column] = _union(group[column], labels) if column in group else labels
-    for (kind, rows), by_rate in groups.items():
+        for table in dict.fromkeys(store.columns[column].table for column in columns) or ("",):
+            group = groups.setdefault((sub.kind, rows, table), {}).setdefault(float(sub.hz), {})
+            for column, labels in columns.items():
+                if store.columns[column].table == table:
+                    group[column] = _union(group[column], labels) if column in group else labels
+    for (kind, rows, _), by_rate in groups.items():
         made += _without_repeats(kind, rows, by_rate)
     for (column, label), hz in frames.items():
         made.append(Sub("column", ((column, None if label is None else (label,)),), "selected", float(hz)))

@@ -53,7 +53,11 @@ class Offline:
         """Seeking and who writes a column are answered from the file; everything else is refused."""
         match message["t"]:
             case "seek":
-                self.view = max(self.recorded.first, min(self.recorded.last, int(message["tick"])))
+                tick, first, last = int(message["tick"]), self.recorded.first, self.recorded.last
+                if not first <= tick <= last:
+                    text = f"Tick {tick} is not in this recording; it holds ticks {first} to {last}."
+                    return {"t": "error", "code": "out_of_history", "text": text}
+                self.view = tick
             case "live":
                 self.view = None
             case "provenance":
@@ -86,7 +90,7 @@ class Offline:
         def following(seconds: float) -> dict[str, Any]:
             found = next(frames, None)
             if found is None:
-                raise AttachError(f"The recording has no values of this from tick {at} on that were not shown.")
+                raise AttachError(f"The recording has no more of this; `seek` a tick before {at} to watch from there.")
             return found
 
         yield following

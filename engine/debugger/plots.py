@@ -207,14 +207,16 @@ class Plots(Panel):
         set_colour(self._legend, AMBER if self._note else DIM)
         now = time.monotonic()
         traces = {chart: store.trace(chart.column, chart.label, row) for chart in self.charts}
+        bands = {chart: store.band(chart.column, chart.label) for chart in self.charts}
         newest = max((int(t[0][-1]) for t in traces.values() if len(t[0])), default=None)
         outside = newest is not None and not self._x[0] <= newest <= self._x[1] and store.cursor is None
         ranging = newest is not None and (now - self._ranged >= RANGE_EVERY or outside)
         if ranging:
             self._ranged = now
-            self._x = self._range(newest or 0)
+            firsts = [int(ticks[0]) for ticks, *_ in (*traces.values(), *bands.values()) if len(ticks)]
+            self._x = self._range(newest or 0, min(firsts, default=0))
         for chart, trace in traces.items():
-            band = store.band(chart.column, chart.label)
+            band = bands[chart]
             state: tuple[Any, ...] = (row, store.cursor, len(trace[0]), trace[0][-1:].tolist(), band[0][-1:].tolist())
             if self._drawn.get(chart) != state:
                 self._drawn[chart] = state
@@ -222,13 +224,14 @@ class Plots(Panel):
             if ranging:
                 chart.fit_range(*self._x)
 
-    def _range(self, newest: int) -> tuple[float, float]:
-        """The last ticks and some room, or those around the cursor where it is not among them."""
+    def _range(self, newest: int, oldest: int) -> tuple[float, float]:
+        """The last ticks, as far as there are any, and some room; or those around the cursor where it is not among them."""
         cursor = self.store.cursor
         high = newest + HEADROOM * self.span
-        if cursor is not None and cursor < high - self.span:
+        if cursor is not None and cursor < max(high - self.span, oldest):
             high = cursor + 0.5 * self.span
-        return high - self.span, high
+            return high - self.span, high
+        return max(high - self.span, float(oldest)), high
 
 
 def default_charts(store: Store) -> list[tuple[int, int]]:

@@ -38,8 +38,10 @@ class Recorded:
         try:
             self.recording = Recording.open(path)
             self._sort()
-        except (OSError, WireError) as error:
-            raise SceneError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+        except OSError as error:
+            raise SceneError(f"{path} cannot be opened: {error.strerror or error}.") from None
+        except WireError as error:
+            raise SceneError(f"{error} It cannot be opened.") from None
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise SceneError(f"{path} cannot be opened: it is not laid out as a recording ({error!r}).") from None
         self.schema, self.lost = self.recording.schema, self.recording.lost

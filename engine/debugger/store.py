@@ -174,10 +174,10 @@ class Store:
         return None
 
     def table_rows(self, column_id: int | None = None) -> int:
-        """Rows of a column's table; without one, of the first table that has columns. 0 before a schema has come."""
+        """Rows of a column's table; without one, of the largest table. 0 before a schema has come."""
         if column_id is not None:
             return self.columns[column_id].rows if column_id in self.columns else 0
-        return next((column.rows for column in self.columns.values()), 0)
+        return max((column.rows for column in self.columns.values()), default=0)
 
     def happened(self) -> Iterator[dict[str, Any]]:
         """Events, newest first, without those of a future that was given up for a branch."""
@@ -253,7 +253,7 @@ class Store:
             self._rewind(event["tick"])
         self.events.append(event)
         if event["kind"] != "iteration" and (event["kind"] != "reset" or self.selected in event["ends"]):
-            self.note(event["kind"], event["text"] or event["kind"], event["tick"])
+            self.note(event["kind"], event["text"] or event["kind"], event["tick"] if event["tick"] >= 0 else None)
 
     def _rewind(self, tick: int) -> None:
         """The run goes on from an earlier tick: what came of later ones has not happened."""
@@ -452,7 +452,7 @@ class Store:
 
 def is_branch(event: dict[str, Any]) -> bool:
     """Whether the run went on from an earlier tick there."""
-    return event["kind"] == "edit" and event["fields"].get("what") == "branch"
+    return bool(event["kind"] == "edit" and event["fields"].get("what") == "branch")
 
 
 def _ends(event: dict[str, Any]) -> dict[Any, int]:

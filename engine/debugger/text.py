@@ -303,7 +303,7 @@ def _set(text: Text, words: list[str]) -> None:
     )
 
 
-@_command("break [--at MOMENT] [--rows ROWS] [--skip N] [--mark|--keep] EXPRESSION", "stop where it holds: break nonfinite(robot.DofTorque.value)", controls=True)  # fmt: skip
+@_command("break [--at MOMENT] [--rows ROWS] [--skip N] [--mark|--keep] EXPRESSION", "stop where it holds: break nonfinite(robot.DofState.velocity)", controls=True)  # fmt: skip
 def _break(text: Text, words: list[str]) -> None:
     fields: dict[str, Any] = {"at": "tick", "rows": None, "skip": 0, "action": "pause"}
     while words and words[0].startswith("--"):
@@ -342,7 +342,8 @@ def _seek(text: Text, words: list[str]) -> None:
     if tick < 0:
         tick += int(text.session.wait_for_state().get("tick") or 0)
     text.ask("seek", tick=max(0, tick))
-    text.say(f"viewing tick {max(0, tick)}; `live` goes back, `branch` goes on from here")
+    further = "" if isinstance(text.session, Offline) else ", `branch` goes on from here"
+    text.say(f"viewing tick {max(0, tick)}; `live` goes back{further}")
 
 
 @_command("live", "back to the latest tick", controls=True)

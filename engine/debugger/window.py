@@ -267,7 +267,7 @@ class Window(QMainWindow):
         opened = f"opened {self.store.run.get('name')}" if status == "recording" else "connected"
         self.store.note("connection", text or opened)
         if status == "ended":
-            why = text if text.lower().startswith("run ended") else f"Run ended: {text}"
+            why = text if text.lower().startswith(("run ended", "the run has ended")) else f"Run ended: {text}"
             self.store.state = {**self.store.state, "mode": "ended", "why": why}
             self.store.connection = ""
             self._said_until = 0.0  # nothing is as important, and it stays

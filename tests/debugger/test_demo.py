@@ -24,13 +24,17 @@ looks = 0
 def look():
     global looks
     looks += 1
-    (window,) = [w for w in app.topLevelWidgets() if w.isVisible() and hasattr(w, "hosts")]
+    windows = [w for w in app.topLevelWidgets() if w.isVisible() and hasattr(w, "hosts")]
+    if not windows and looks < 100:
+        return
+    (window,) = windows
     shown = window.store.value(window.store.by_address["robot.BodyState.position"], 0)
     if shown is None and looks < 100:
         return
     assert not any(host.failed for host in window.hosts.values())
     assert window.grab().save(sys.argv[1])
     window.close()
+    timer.stop()
 timer = QTimer(interval=200)
 timer.timeout.connect(look)
 timer.start()
@@ -71,6 +75,9 @@ def test_the_demo_is_shown_in_a_window_that_closes_cleanly(home: dict[str, str],
 def test_the_demo_s_process_ends_when_it_is_told_to(home: dict[str, str]):
     command = [sys.executable, "-m", "engine.debugger", "--demo"]
     with subprocess.Popen(command, env={**home, "QT_QPA_PLATFORM": "offscreen"}, cwd=REPOSITORY) as process:
+        maps, end = Path(f"/proc/{process.pid}/maps"), time.monotonic() + 60.0
+        while maps.exists() and "libqoffscreen" not in maps.read_text() and time.monotonic() < end:
+            time.sleep(0.05)  # Qt has not begun
         time.sleep(3.0)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)

@@ -136,8 +136,9 @@ def test_what_is_no_recording_is_refused_in_a_sentence(tmp_path, content):
     path = tmp_path / "bad.rec"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(SceneError, match="cannot be opened"):
+    with pytest.raises(SceneError, match="cannot be opened") as refused:
         Playback(Store(), path)
+    assert str(refused.value).count("bad.rec") == 1 and ".." not in str(refused.value)
 
 
 def test_a_recording_that_was_cut_off_opens_as_far_as_it_goes(recording, qtbot):

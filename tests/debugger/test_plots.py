@@ -242,7 +242,7 @@ def test_all_charts_have_one_time_axis_and_the_wheel_changes_it(plots: Plots):
     fill(plots)
     plots.refresh()
     ranges = {tuple(chart.plot.getPlotItem().getViewBox().viewRange()[0]) for chart in plots.charts}
-    assert ranges == {(249 + 24 - 300, 249 + 24)}
+    assert ranges == {(100, 249 + 24)}
     assert [chart.plot.getPlotItem().getAxis("bottom").style["showValues"] for chart in plots.charts] == [
         False,
         False,
@@ -254,6 +254,20 @@ def test_all_charts_have_one_time_axis_and_the_wheel_changes_it(plots: Plots):
     )  # fmt: skip
     plots.wheelEvent(wheel)
     assert plots.span == 200
+
+
+def test_a_slow_run_is_not_squeezed_into_the_end_of_an_empty_axis(plots: Plots):
+    feed_trace(plots.store, *KNEE, [3, 4, 5, 6], [0.0, 0.1, 0.2, 0.3])
+    plots.refresh()
+    assert plots.charts[0]._x == (3.0, 6 + 24)
+    feed_column(plots.store, *KNEE, 1, np.zeros(4))
+    plots._ranged = 0.0
+    plots.refresh()
+    assert plots.charts[0]._x[0] == 1.0
+    feed_trace(plots.store, *KNEE, list(range(7, 600)), [0.0] * 593)
+    plots._ranged = 0.0
+    plots.refresh()
+    assert plots.charts[0]._x == (599 + 24 - 300, 599 + 24)
 
 
 def test_ranges_change_at_most_twice_a_second(plots: Plots):

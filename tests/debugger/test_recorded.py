@@ -71,6 +71,11 @@ def test_a_recording_of_a_run_is_read_as_text(flight):
     tick = last - (TICKS - 1 - going_on)
     assert say(session, f"seek {tick}")[0]
     _, printed = say(session, f"print {address} 1")
+    assert say(session, f"seek {tick}")[1] == f"viewing tick {tick}; `live` goes back\n"
+    assert say(session, "seek 99999999") == (
+        False,
+        f"Tick 99999999 is not in this recording; it holds ticks {session.recorded.first} to {last}.\n",
+    )
     assert f"at tick {tick}" in printed and np.isclose(float(printed.split()[-1]), angles[going_on, 0], rtol=1e-4)
     fine, printed = say(session, f"watch {address} 1 3")
     assert fine and [line.split()[0] for line in printed.splitlines()[1:]] == [str(tick + i) for i in range(3)]
@@ -89,7 +94,7 @@ def test_text_refuses_what_would_change_a_recording_and_rows_that_it_lacks(fligh
 
 def test_watching_ends_where_the_recording_does(flight):
     fine, printed = say(Offline(flight[0]), f"watch {flight[-1]} 1")
-    assert not fine and len(printed.splitlines()) == 3 and "no values" in printed.splitlines()[-1]
+    assert not fine and len(printed.splitlines()) == 3 and "no more of this; `seek`" in printed.splitlines()[-1]
 
 
 def test_the_command_line_opens_a_recording_as_text(flight, capsys):

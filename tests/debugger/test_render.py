@@ -93,13 +93,18 @@ def test_poses_go_in_and_pictures_come_out(stand_in):
     assert renderer.take() is None
 
 
-def test_the_latest_pose_wins(stand_in):
-    renderer = stand_in(each="time.sleep(0.3)")
+def test_the_latest_pose_wins(stand_in, tmp_path):
+    file = f"{str(tmp_path)!r} + '/{{}}_' + str(int(numbers[13]))"
+    asked, may_draw = file.format("asked"), file.format("may_draw")
+    renderer = stand_in(each=f"open({asked}, 'w').close()\n    while not os.path.exists({may_draw}): time.sleep(0.01)")
     wait_for(lambda: renderer.about)
-    for degree in (1.0, 2.0, 3.0, 4.0):
+    renderer.ask(CAMERA, with_knee(1.0))
+    wait_for((tmp_path / "asked_1").exists)
+    for degree in (2.0, 3.0, 4.0):
         renderer.ask(CAMERA, with_knee(degree))
-        time.sleep(0.02)
+    (tmp_path / "may_draw_1").touch()
     assert int(taken(renderer)[0, 0, 0]) == 1
+    (tmp_path / "may_draw_4").touch()
     assert int(taken(renderer)[0, 0, 0]) == 4
 
 

@@ -196,6 +196,14 @@ def test_no_data_breaks_the_panel(qtbot, count: int, values: str):
     assert sum(bool(text) for text in listed) == (0 if values == "none" else min(count, WORST))
 
 
+def test_a_histogram_of_nothing_has_no_numbers(qtbot):
+    histogram = Histogram()
+    qtbot.addWidget(histogram)
+    for values in ((), (1.0, 2.0), (np.nan,)):
+        histogram.set(np.array(values), np.nan)
+        assert bool(histogram.getPlotItem().getAxis("bottom")._tickLevels[0]) == (len(values) == 2)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.0982, 0.0994), (-1234.5, 1234.5), (1e-7, 9e-7), (98765.25, 98765.75)])
 @pytest.mark.parametrize("width", [90, 140, 300])
 def test_numbers_below_the_histogram_do_not_touch(qtbot, low: float, high: float, width: int):

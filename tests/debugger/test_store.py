@@ -296,6 +296,11 @@ def test_resets_of_other_rows_do_not_fill_the_log(store):
     assert [note[3] for note in store.notes] == ["of 0", "hit"] and len(store.events) == 4
 
 
+def test_what_happens_before_the_first_tick_is_of_no_tick(store):
+    store.feed({"t": "event", "kind": "control", "tick": None, "text": "me holds control."})
+    assert [note[2] for note in store.notes] == [None]
+
+
 def test_iterations_do_not_bury_what_was_done_in_the_log(store):
     store.feed({"t": "event", "kind": "edit", "tick": 1, "text": "me: set a.b"})
     for number in range(3000):

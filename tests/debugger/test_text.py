@@ -419,6 +419,8 @@ def test_without_runs_it_says_how_to_start_one(runtime: Path, capsys: pytest.Cap
 def test_notes_of_processes_that_are_gone_are_removed(runtime: Path, capsys: pytest.CaptureFixture[str]):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
+    ended = subprocess.Popen([sys.executable, "-c", ""])  # and nobody has waited for it
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
     note = {
         "protocol": [1, 0],
         "pid": gone.pid,
@@ -429,12 +431,15 @@ def test_notes_of_processes_that_are_gone_are_removed(runtime: Path, capsys: pyt
     }
     write_note(runtime / f"{gone.pid}.json", note)
     (runtime / f"{gone.pid}.sock").touch()
+    write_note(runtime / f"{ended.pid}.json", {**note, "pid": ended.pid})
     write_note(runtime / "77.json", {**note, "host": "elsewhere"})
     (runtime / "junk.json").write_text("[" * 100_000)
     (runtime / "half.json").write_text('{"pid": -1}')
     assert main(["--list"]) == 0
     assert "r  (s on elsewhere since now)" in capsys.readouterr().out
-    assert sorted(path.name for path in runtime.iterdir()) == ["77.json", "half.json", "junk.json"]
+    left = sorted(path.name for path in runtime.iterdir() if sys.platform == "linux" or path.stem != str(ended.pid))
+    assert left == ["77.json", "half.json", "junk.json"]
+    ended.wait()
 
 
 def test_without_a_display_it_says_so_before_qt_starts(
@@ -446,6 +451,35 @@ def test_without_a_display_it_says_so_before_qt_starts(
     assert "There is no display: use `ssh -X` or --text here" in capsys.readouterr().err
     assert main(["nowhere.rec"]) == 1
     assert "There is no recording nowhere.rec." in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no DISPLAY")
+def test_a_display_that_does_not_answer_is_a_sentence_and_no_core_dump(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", ":9753")
+    assert main([]) == 1
+    assert capsys.readouterr().err.startswith("There is no display :9753 that can be reached: use `ssh -X` or --text")
+    monkeypatch.setenv("QT_QPA_PLATFORM", "nonsense")
+    assert main([]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Qt cannot open a window here (qt.qpa.plugin: Could not find the Qt platform plugin")
+    assert said.endswith("Without it there is --text.\n") and "apt install" not in said
+
+
+def test_a_qt_that_cannot_be_loaded_is_a_sentence(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    monkeypatch.delitem(sys.modules, "engine.debugger.window", raising=False)
+    monkeypatch.setitem(sys.modules, "engine.debugger.deeds", None)
+    assert main([]) == 1
+    assert capsys.readouterr().err.startswith("The window needs Qt, which cannot be loaded (")
+    monkeypatch.setitem(sys.modules, "PySide6", None)
+    assert main(["--demo"]) == 1
+    assert "The window needs Qt: pip install" in capsys.readouterr().err
 
 
 def test_over_tcp_with_a_token_file(runtime: Path, capsys: pytest.CaptureFixture[str]):

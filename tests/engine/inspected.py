@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,10 +70,16 @@ class Client:
         return found
 
     def drain(self) -> None:
-        """Take what has come, and what comes right behind it."""
-        end = time.monotonic() + 0.3
-        while time.monotonic() < end and self.read(0.04):
-            pass
+        """Take what has come, and what comes right behind it: the hub is asked until it had nothing else to say."""
+        end, silent = time.monotonic() + 0.3, False
+        while not silent:
+            number = self.pong + 1
+            self.connection.send({"t": "ping", "n": number})
+            self.until(partial(self._ponged, number))
+            silent = not self.read(0.04) or time.monotonic() > end  # a run that goes on is never silent
+
+    def _ponged(self, number: int) -> bool:
+        return self.pong == number
 
     def send(self, what: str, /, **fields: Any) -> int:
         self.last += 1
@@ -218,9 +225,11 @@ def unpacked(message: dict[str, Any], address: str, client: Client) -> np.ndarra
 
 
 @contextmanager
-def paused_toy(place: Path, /, rows: int = 8, **options: Any) -> Iterator[tuple[Live, Client]]:
+def paused_toy(
+    place: Path, /, rows: int = 8, simulation: Simulation | None = None, **options: Any
+) -> Iterator[tuple[Live, Client]]:
     """A toy that stands between two ticks, and the client that stopped it."""
-    with Live(toy(rows), place, **options) as live:
+    with Live(simulation or toy(rows), place, **options) as live:
         client = live.client()
         client.ask("pause")
         yield live, client

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import threading
+import unittest.mock as mock
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import Simulation
 from engine import run as runner
 from engine.errors import AttachError
 from engine.recording import Recording
@@ -36,15 +38,27 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 class Running:
-    """The command line in a thread, and a client of it."""
+    """The command line in a thread, and a client that was there before its first tick; it stands behind the tick `stop`."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, stop: int | None = None) -> None:
         self.status: int | None = None
         self.thread = threading.Thread(target=self._run, args=(list(arguments),), daemon=True)
-        self.thread.start()
-        path = Path(os.environ["XDG_RUNTIME_DIR"], "lockstep", f"{os.getpid()}.sock")
-        until(path.exists, 20.0)
-        self.client = Client(str(path))
+        may_tick, run = threading.Event(), Simulation.run
+
+        def wait_and_run(simulation: Simulation, ticks: int = 1) -> None:
+            may_tick.wait(60.0)
+            run(simulation, ticks)
+
+        with mock.patch.object(Simulation, "run", wait_and_run):
+            self.thread.start()
+            path = Path(os.environ["XDG_RUNTIME_DIR"], "lockstep", f"{os.getpid()}.json")
+            until(path.exists, 60.0)  # it comes last, when the socket takes connections
+            self.client = Client(str(path.with_suffix(".sock")))
+            if stop is not None:
+                number = self.client.send("run_to", system=None, tick=stop)
+            may_tick.set()
+        if stop is not None:
+            assert self.client.answer(number)["tick"] == stop
 
     def _run(self, arguments: list[str]) -> None:
         self.status = main(arguments)
@@ -75,35 +89,33 @@ LONG = (TOY, "--iterations", "60", "--checkpoint-every", "4", "--keep", "100", "
 
 def test_a_run_that_was_paused_sought_and_brought_back_leaves_the_same_files() -> None:
     assert main([*LONG, "--out", "plain"]) == 0
-    running = Running(*LONG, "--out", "watched")
+    running = Running(*LONG, "--out", "watched", stop=20)
     client = running.client
     client.sub("values", POSITION)
     client.sub("trace", POSITION, rows=[0, 1])
-    client.until(lambda: client.state.get("tick", 0) >= 30)
     client.ask("break", when=f"{POSITION} > 99", at="before measure")
-    client.ask("pause")
-    tick = client.state.get("tick")
+    client.ask("run_to", system=None, tick=33)
+    tick = client.state["tick"]
     client.ask("seek", tick=tick - 7)
     client.ask("seek", tick=tick - 13)
     client.ask("live")
     client.ask("step", unit="system", count=4)
     client.ask("step", unit="tick", count=3)
     client.ask("seek", tick=tick - 2)
-    client.ask("run")
+    client.send("run")
     assert running.end() == 0
     assert contents("watched") == contents("plain")
     assert not Path("watched/interventions.jsonl").exists()
 
 
-def test_going_on_from_the_past_cuts_the_files_back_and_the_run_ends_as_if_it_had_never_gone_further() -> None:
+@pytest.mark.parametrize("into_an_iteration", range(5))
+def test_going_on_from_the_past_cuts_the_files_back_and_the_run_ends_as_if_it_had_never_gone_further(
+    into_an_iteration: int,
+) -> None:
     assert main([*LONG, "--out", "plain"]) == 0
-    running = Running(*LONG, "--out", "branched")
+    running = Running(*LONG, "--out", "branched", stop=60 + into_an_iteration)
     client = running.client
-    client.until(lambda: client.state.get("tick", 0) >= 60)
-    client.ask("pause")
-    tick = client.state.get("tick")
-    oldest = client.state["history"][0]
-    back = max(oldest, tick - 33)
+    back = client.state["tick"] - 33
     client.ask("seek", tick=back)
     client.ask("branch")
     path, iteration = Path("branched"), back // 5
@@ -113,7 +125,7 @@ def test_going_on_from_the_past_cuts_the_files_back_and_the_run_ends_as_if_it_ha
     assert [row["iteration"] for row in rows("branched", "metrics.jsonl")] == [*range(1, iteration + 1)]
     assert all(row["tick"] <= back for row in rows("branched", "failures.jsonl"))
     assert rows("branched", "interventions.jsonl")[0]["what"] == "branch"
-    client.ask("run")
+    client.send("run")
     assert running.end() == 0
     plain, branched = rows("plain", "metrics.jsonl"), rows("branched", "metrics.jsonl")
     assert [row.pop("intervened", 0) for row in branched] == [0] * iteration + [1] * (60 - iteration)
@@ -163,14 +175,12 @@ def test_an_exception_is_told_with_the_recording_of_what_led_there() -> None:
 
 
 def test_an_intervention_marks_the_metrics_also_of_a_run_that_is_resumed() -> None:
-    running = Running(TOY, "--iterations", "4000", "--out", "run", "--pause", "0.001")
+    running = Running(TOY, "--iterations", "4000", "--out", "run", "--pause", "0.001", stop=12)
     client = running.client
-    client.ask("pause")
     client.ask("set", address="toy.wander.step", value="0.05", reason="calm down")
     assert client.ask("snapshot")["name"].startswith("iteration_")
     client.ask("run")
-    tick = client.state.get("tick")
-    client.until(lambda: client.state.get("tick") > tick + 10 or client.read(0.2))
+    client.until(lambda: client.state["tick"] > 22)
     _training().stop.requested = True
     assert running.end() == 130
     done = rows("run", "metrics.jsonl")
@@ -184,10 +194,9 @@ def test_an_intervention_marks_the_metrics_also_of_a_run_that_is_resumed() -> No
 
 
 def test_failures_go_on_in_the_same_file_when_a_constant_was_edited_before_a_branch_or_a_resumption() -> None:
-    running = Running(TOY, "--iterations", "4000", "--out", "run", "--pause", "0.001")
+    running = Running(TOY, "--iterations", "4000", "--out", "run", "--pause", "0.001", stop=33)
     client = running.client
-    client.until(lambda: Path("run/failures.rec").exists())
-    client.ask("pause")
+    assert Path("run/failures.rec").exists()
     client.ask("set", address="toy.wander.step", value="0.4", reason="livelier")
     client.ask("step", unit="tick", count=20)
     client.ask("seek", tick=client.state["tick"] - 3)
@@ -209,28 +218,27 @@ def _training() -> runner.Training:
 
 
 def test_a_paused_run_that_is_interrupted_leaves_a_checkpoint() -> None:
-    running = Running(TOY, "--iterations", "4000", "--out", "run")
+    running = Running(TOY, "--iterations", "4000", "--out", "run", stop=12)
     client = running.client
-    client.ask("pause")
     _training().stop.requested = True
     assert running.end() == 130
-    tick = rows("run", "metrics.jsonl")[-1]["tick"] if Path("run/metrics.jsonl").exists() else 0
-    assert [*Path("run/checkpoints").glob("iteration_*.lockstep")] and tick % 5 == 0
+    assert rows("run", "metrics.jsonl")[-1]["tick"] == 10
+    assert Path("run/checkpoints/iteration_000002_tick_0003.lockstep").is_file()
     assert any(event["kind"] == "ended" for event in client.events)
 
 
 def test_iterations_checkpoints_and_warnings_are_told() -> None:
-    running = Running(TOY, "--iterations", "300", "--pause", "0.001", "--out", "run")
+    running = Running(TOY, "--iterations", "30", "--out", "run", stop=42)
     client = running.client
     client.sub("learner", rows=[])
+    client.ask("step", unit="tick", count=10)
     client.until(lambda: client.frames("learner"))
     frame = client.frames("learner")[-1]
     row = rows("run", "metrics.jsonl")[frame["iteration"] - 1]
     assert frame["values"]["reward/distance"] == row["reward/distance"]
     assert any(event["kind"] == "iteration" for event in client.events)
-    client.ask("pause")
     client.ask("seek", tick=client.state["history"][0])
     client.ask("branch")
     assert any(e["kind"] == "warning" and "went on from tick" in e["text"] for e in client.events)
-    client.ask("run")
+    client.send("run")
     assert running.end() == 0

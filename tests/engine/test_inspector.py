@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks.debugger_fuzz import MOST_GROWTH, fuzz
+from engine.feed import EVENT_EVERY
 from engine.recorder import FiniteCheck
 from engine.wire import unpack_array
 from tests.engine.hub_clients import until
@@ -23,10 +24,10 @@ TICK = ["wander", "dawdle", "wander", "dawdle", "measure", "stray"]
 
 def test_nobody_attached_costs_one_if_and_wakes_no_thread(folder: Path) -> None:
     live = Live(toy(), folder)
-    hook, began = live.simulation.schedule.before_tick[0], time.perf_counter()
+    hook, began = live.simulation.schedule.before_tick[0], time.thread_time()
     for _ in range(20_000):
         hook()
-    assert (time.perf_counter() - began) / 20_000 < 2e-6  # 0.1 µs on an idle machine
+    assert (time.thread_time() - began) / 20_000 < 2e-6  # 0.1 µs on an idle machine
     live.simulation.run(50)
     assert live.hub.wakes == 0
     assert live.simulation.schedule.at_finish == live.simulation.schedule.after_tick == []
@@ -348,9 +349,11 @@ def test_a_mark_is_told_but_does_not_stop(folder: Path) -> None:
         client.ask("run")
         tick = live.world.clock.tick
         assert client.told("break")["column"] == POSITION
+        began = time.monotonic()
         client.until(lambda: live.world.clock.tick > tick + 50)
         assert client.state.get("mode") == "running"
-        assert len([e for e in client.events if e["kind"] == "break"]) < 25  # not one for each tick
+        told = len([e for e in client.events if e["kind"] == "break"])
+        assert told <= (time.monotonic() - began) / EVENT_EVERY + 2  # not one for each tick
 
 
 def test_what_is_kept_is_a_recording_in_the_run_folder(folder: Path, tmp_path: Path) -> None:
@@ -383,16 +386,20 @@ def test_a_value_that_is_not_finite_is_told_with_its_system_and_stops_where_a_br
     wander = next(entry for entry in simulation.schedule.entries if entry.name == "wander")
     call = wander.call
 
+    poison = -1
+
     def poisoned() -> None:
         call()
-        if simulation.world.clock.tick == 60:
+        if simulation.world.clock.tick == poison:
             simulation.world.columns()[POSITION][4, 1] = float("nan")
 
     wander.call = poisoned
-    with Live(simulation, folder, pace=0.005) as live:
-        client = live.client()
+    with paused_toy(folder, simulation=simulation) as (live, client):
         client.ask("break", when=f"nonfinite({POSITION})")
-        client.until(lambda: client.state.get("mode") == "paused" and client.state.get("tick") == 60)
+        poison = live.world.clock.tick + 20
+        client.ask("run")
+        client.until(lambda: client.state.get("mode") == "paused")
+        assert client.state["tick"] == poison
         event = next(e for e in client.events if e["kind"] == "break")
         assert (event["row"], event["system"], event["fields"]["label"]) == (4, "wander", "1")
         client.ask("step", unit="tick", count=1)
@@ -432,7 +439,7 @@ def test_seeking_shows_the_same_bytes_and_a_run_that_comes_back_goes_on_undistur
     history = History(watched)
     with Live(watched, folder, history=(7, 1 << 26)) as live:
         client = live.client()
-        client.until(lambda: live.world.clock.tick > 60)
+        client.until(lambda: client.state.get("history") and np.ptp(client.state["history"]) > 30)
         client.ask("break", when=f"{DISTANCE} > 99", at="before measure")
         client.ask("pause")
         present = live.world.clock.tick
@@ -447,7 +454,10 @@ def test_seeking_shows_the_same_bytes_and_a_run_that_comes_back_goes_on_undistur
                 np.testing.assert_array_equal(live.column(address), column)
             assert client.frames("values")[-1]["view"] == tick
         assert client.refused("step", unit="tick", count=1)[0] == "not_paused"
-        assert client.refused("seek", tick=present + 1)[0] == "out_of_history"
+        first = client.state["history"][0]
+        code, text = client.refused("seek", tick=present + 1)
+        assert code == "out_of_history"
+        assert text.startswith(f"Tick {present + 1} cannot be put in view, only {first} to {present}: the past is kept")
         assert client.ask("live")["tick"] == present and client.state.get("mode") == "paused"
         client.ask("step", unit="system", count=3)
         assert client.refused("seek", tick=present - 5)[0] == "not_paused"

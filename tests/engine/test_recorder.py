@@ -18,6 +18,7 @@ from engine import Bundle, Scene, SceneError, Simulation, Write, build, column, 
 from engine.failures import FailureLog, cut_lines, logged_failures, spoken
 from engine.recorder import FiniteCheck, Recorder, parse_rows
 from engine.recording import END, TERMINAL, TORN, Recording, RecordingWriter
+from engine.replay import Ring
 from engine.run import main
 from engine.run_folder import RunFolder
 from engine.trace import LARGEST, row_digest, traced_addresses, traced_columns
@@ -462,6 +463,33 @@ def test_a_resumed_run_logs_the_same_bytes(moment: int, tmp_path: Path, monkeypa
         assert (tmp_path / "parts/run" / name).read_bytes() == (tmp_path / "whole/run" / name).read_bytes()
     ours, theirs = (list(Recording.open(tmp_path / n / "run/failures.rec").of("data")) for n in ("whole", "parts"))
     assert ours == theirs
+
+
+def logged_with(name: str, back: tuple[int, ...]) -> tuple[list[str], list[Any]]:
+    """The log of 30 ticks of 32 rows, gone back to each of some ticks from tick 23 on; its lines and frames."""
+    folder = Path(name)
+    folder.mkdir()
+    simulation = build(scene(num_envs=32))
+    failures = FailureLog(simulation, folder, print)
+    ring = Ring(simulation, every=4)
+    failures.attach()
+    for tick in back:
+        simulation.run(23 - simulation.world.clock.tick + (not simulation.world.clock.begun))
+        ring.seek(tick)
+        ring.branch()
+        failures.rewind()
+    simulation.run(30 - simulation.world.clock.tick + (not simulation.world.clock.begun))
+    failures.close()
+    lines = [line.replace(f"replay {name}", "replay") for line in (folder / "failures.jsonl").read_text().splitlines()]
+    return lines, list(Recording.open(folder / "failures.rec").of("data"))
+
+
+def test_a_run_that_goes_back_into_the_middle_of_an_iteration_logs_and_counts_as_if_it_had_not() -> None:
+    """At every tick of an iteration some failures are counted only, since four of their reason have been logged."""
+    plain = logged_with("plain", ())
+    assert any(json.loads(line).get("failed", 0) > json.loads(line).get("logged", 0) for line in plain[0])
+    for back in (*((tick,) for tick in range(14, 23)), (22, 21, 22), (18, 16, 17), (20, 18)):
+        assert logged_with(f"to_{'_'.join(map(str, back))}", back) == plain, back
 
 
 def test_after_a_crash_behind_the_checkpoint_the_log_is_cut_and_comes_out_the_same() -> None:
