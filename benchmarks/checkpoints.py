@@ -21,10 +21,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.quiet import alternate
+from benchmarks.segments import alternate
 from engine import Simulation, build
-from engine.checkpoint import BUFFERS
-from engine.run_folder import RunFolder
+from engine.runner.checkpoint import BUFFERS
+from engine.runner.run_folder import RunFolder
 from scenes.motion_tracking import scene
 
 ITERATION = 24

@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw
 
 from components.motion import Clip
 from scenes import robots
-from systems.clips import BUILT_IN, make_clip
-from systems.clips.balance import measure
-from systems.motion_kinematics import body_poses, differentiate
-from systems.physics.model import RobotModel, build_robot
+from systems.motion.clips import BUILT_IN, make_clip
+from systems.motion.clips.balance import measure
+from systems.motion.kinematics import body_poses, differentiate
+from systems.robots.model import RobotModel, build_robot
 
 POSES, WIDTH, HEIGHT = 8, 150, 260  # pictures in a strip, and pixels of each
 FINER = 2  # drawn larger by this and scaled down

@@ -27,10 +27,10 @@ import attrs
 import numpy as np
 
 from benchmarks.debugger_cost import CLIENTS, Bench, attached, unattended, unread, watch
-from engine.debugger.connection import Address
-from engine.debugger.session import Session
-from engine.live_runs import live_runs
-from engine.wire import column_ids, pack_array
+from engine.debugger.net.connection import Address
+from engine.debugger.net.session import Session
+from engine.protocol.discovery import live_runs
+from engine.protocol.framing import column_ids, pack_array
 
 FRAMES = 100_000  # of the fuzz
 PLANTED = ("robot.EncoderBias.value", "draw_encoder_bias")
@@ -233,11 +233,11 @@ def digest(session: Session) -> str:
 
 
 def fuzz_line(frames: int = FRAMES) -> Line:
-    """Frames that nobody should send, by benchmarks/debugger_fuzz.py."""
-    if importlib.util.find_spec("benchmarks.debugger_fuzz") is None:
-        return Line("malformed input", "benchmarks/debugger_fuzz.py is not here", "no exception, < 16 MiB", None)
+    """Frames that nobody should send, by tests/debugger/fuzz.py."""
+    if importlib.util.find_spec("tests.debugger.fuzz") is None:
+        return Line("malformed input", "tests/debugger/fuzz.py is not here", "no exception, < 16 MiB", None)
     made = subprocess.run(
-        [sys.executable, "-m", "benchmarks.debugger_fuzz", "--frames", str(frames)], capture_output=True, text=True
+        [sys.executable, "-m", "tests.debugger.fuzz", "--frames", str(frames)], capture_output=True, text=True
     )
     said = (made.stdout.strip() or made.stderr.strip() or "nothing").splitlines()[-1]
     return Line(f"{frames} malformed frames", said[:76], "no exception, < 16 MiB", made.returncode == 0)

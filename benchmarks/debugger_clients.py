@@ -24,12 +24,12 @@ def window(socket: str, began: float, seconds: float) -> dict[str, Any]:
     from PySide6.QtCore import QEvent, QObject, QSettings, QTimer
     from PySide6.QtWidgets import QApplication
 
-    from engine.debugger import theme
-    from engine.debugger.body import Body
-    from engine.debugger.client import Client
-    from engine.debugger.connection import Address
-    from engine.debugger.store import Store
-    from engine.debugger.window import Window
+    from engine.debugger.app.window import Window
+    from engine.debugger.model.store import Store
+    from engine.debugger.net.connection import Address
+    from engine.debugger.net.qt_client import Client
+    from engine.debugger.panels.body import Body
+    from engine.debugger.widgets import theme
 
     app = QApplication([])
     theme.apply(app)
@@ -84,7 +84,7 @@ def subscribe(connection: Any, subscriptions: list[dict[str, Any]]) -> None:
 
 def plain(socket: str, path: str) -> None:
     """Read and acknowledge whatever comes, until the run ends or this process does."""
-    from engine.debugger.connection import Address, Connection
+    from engine.debugger.net.connection import Address, Connection
     from engine.errors import AttachError
 
     connection = Connection.attach(Address(path=socket))

@@ -20,12 +20,12 @@ import numpy as np
 
 from benchmarks.debugger_clients import subscribe
 from engine import build
-from engine.debugger.connection import Address, Connection
-from engine.hub import Hub
-from engine.inspector import Inspector
-from engine.replay import Ring
-from engine.scene import Simulation
-from engine.schema import make_schema
+from engine.debugger.net.connection import Address, Connection
+from engine.ecs.scene import Simulation
+from engine.inspect.inspector import Inspector
+from engine.inspect.server import Hub
+from engine.protocol.schema import make_schema
+from engine.snapshot.history import Ring
 from scenes.motion_tracking import scene
 
 SETTLE = 12  # ticks behind each change that are not measured: the handshake, the first snapshot, new rates
@@ -67,7 +67,9 @@ class Bench:
         hub = Hub(run, partial(make_schema, simulation), folder=folder)
         hub.start()
         length = simulation.scene.iteration
-        inspector = Inspector(simulation, hub, watched=lambda tick: tick % length == 0)  # as in engine/attend.py
+        inspector = Inspector(
+            simulation, hub, watched=lambda tick: tick % length == 0
+        )  # as in engine/runner/debugging.py
         made = cls(simulation, hub, inspector, length)
         for name in ("_before_tick", "_at_finish", "_after_tick"):
             made._count(made.inspector, name)

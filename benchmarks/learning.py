@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from engine import build
-from engine.flags import from_plain, scene_flags
-from engine.run_folder import Origin, checkpoints
+from engine.runner.flags import from_plain, scene_flags
+from engine.runner.run_folder import Origin, checkpoints
 from scenes.motion_tracking import scene
 
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {  # flags of the scene, constants by address

@@ -18,11 +18,11 @@ import torch
 from mujoco.batch import Batch
 
 from components.robot import BodyState, Box, Capsule, ContactForce, DofState, RobotDescription, RootState
-from engine.component import make
+from engine.ecs.component import make
 from scenes.robots.g1 import g1
 from systems.physics import make_backend
-from systems.physics.mjcf import Solver
-from systems.physics.model import RobotModel, build_robot
+from systems.robots.mjcf import Solver
+from systems.robots.model import RobotModel, build_robot
 
 VELOCITY = int(mujoco.mjtStage.mjSTAGE_VEL)
 SECONDS = 0.3

@@ -15,8 +15,8 @@ from pathlib import Path
 from time import perf_counter, thread_time
 
 from engine import build
-from engine.failures import FRAMES, LINES, FailureLog
-from engine.recorder import Recorder
+from engine.recording.failures import FRAMES, LINES, FailureLog
+from engine.recording.recorder import Recorder
 from scenes.motion_tracking import scene
 
 BLOCK = 24  # ticks

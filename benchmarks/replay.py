@@ -17,11 +17,11 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from engine.failures import FRAMES
-from engine.recording import END, TERMINAL, Recording
-from engine.reenact import Episode, Failure, Past
-from engine.replay_command import open_past
-from engine.wire import column_ids, unpack_array
+from engine.protocol.framing import column_ids, unpack_array
+from engine.recording.failures import FRAMES
+from engine.recording.file import END, TERMINAL, Recording
+from engine.runner.replay import Episode, Failure, Past
+from engine.runner.replay_command import open_past
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

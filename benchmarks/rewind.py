@@ -20,9 +20,9 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from benchmarks.quiet import alternate
+from benchmarks.segments import alternate
 from engine import Simulation, build
-from engine.replay import Ring
+from engine.snapshot.history import Ring
 from scenes.motion_tracking import scene
 
 EVERY = 48  # ticks between snapshots: two learning iterations

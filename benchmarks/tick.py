@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from mujoco.batch import Batch
 
-from benchmarks.quiet import alternate
+from benchmarks.segments import alternate
 from components.control import DofTarget
 from components.learning import Policy
 from components.physics import Physics
 from engine import Simulation, build
-from engine.schedule import Entry
-from engine.timing import count_operations, measure_time
+from engine.ecs.schedule import Entry
+from engine.tools.profile import count_operations, measure_time
 from scenes.motion_tracking import scene
 from scenes.presets import RECIPES
 

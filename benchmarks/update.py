@@ -18,9 +18,9 @@ import torch
 from components.control import Action
 from components.learning import LearningMetrics, Policy, Rollout
 from components.observation import Observation
-from engine.component import make
-from engine.world import Clock
-from systems.networks import Mlp, make_policy
+from engine.ecs.component import make
+from engine.ecs.world import Clock
+from systems.learning.networks import Mlp, make_policy
 from systems.ppo import act, estimate_advantage, improve_policy
 
 

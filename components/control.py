@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from engine.component import column, component, signal
+from engine.ecs.component import column, component, signal
 
 
 @component

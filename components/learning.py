@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.component import column, component, constant, resource
+from engine.ecs.component import column, component, constant, resource
 from engine.errors import SnapshotError
 
 
@@ -29,7 +29,7 @@ class Rollout:
 
 @resource
 class Policy:
-    """Actor and critic (modules of `systems/networks.py`), their optimiser, and the learning rate in force.
+    """Actor and critic (modules of `systems/learning/networks.py`), their optimiser, and the learning rate in force.
 
     `parameters` is the storage of every network parameter, actor first, and `gradient` that of every
     gradient. The optimiser steps that one vector, so its moments are vectors as well.

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.component import column, component, constant, derived, resource
+from engine.ecs.component import column, component, constant, derived, resource
 
 
 @attrs.frozen
@@ -60,7 +60,7 @@ class Clip:
 
 @resource
 class MotionLibrary:
-    """Unique clips, resampled to one rate, concatenated over frames; `systems/motion.py` builds and samples it.
+    """Unique clips, resampled to one rate, concatenated over frames; `systems/motion/library.py` builds and samples it.
 
     `vectors` packs, per frame: root position, linear and angular velocity (3 each), joint position and
     velocity (dof each), then position, linear and angular velocity of the tracked bodies (3 × tracked each).

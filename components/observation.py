@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from engine.component import column, component, constant, derived, resource
+from engine.ecs.component import column, component, constant, derived, resource
 
 
 @derived

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.component import column, constant, resource, signal
+from engine.ecs.component import column, constant, resource, signal
 
 
 @resource

@@ -7,7 +7,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from engine.component import column, component, constant, derived, resource
+from engine.ecs.component import column, component, constant, derived, resource
 
 
 @component

@@ -16,12 +16,12 @@ from components.control import Action
 from components.episode import Done, Rewritten
 from engine import Bundle, Rng, Scene, Term, Write, any_row, column, component, put_rows, system, table, term
 from systems.episode import episode
+from systems.first_episode import play_episodes
 from systems.metrics import metrics, report
 from systems.ppo import play, ppo
 from systems.task import task
 from systems.terminations import time_limit
 from systems.tick import RESET, STEP, TICK
-from systems.trial import play_episodes
 
 DT, LONGEST = 0.02, 500  # s in one tick, ticks in one episode
 

@@ -5,26 +5,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from engine import Bundle, Scene, SceneError, Simulation, World, build, table
+from engine.ecs.schedule import addresses
 from engine.errors import listing
-from engine.schedule import addresses
-from engine.snapshot import identity
+from engine.snapshot.snapshot import identity
 from scenes import robots
 from scenes.presets import PRESETS, choose
 from systems import metrics as counts
 from systems.actuation import actuation
-from systems.clips import BUILT_IN
 from systems.evaluation import evaluation, summarise
-from systems.film import LONGEST
+from systems.film.film import LONGEST
 from systems.footage import MOST_TAKES, film_columns, film_of, footage
-from systems.made_of import robot_and_clips
-from systems.motion import build_library
-from systems.motion_files import read_clips
+from systems.motion.clips import BUILT_IN
+from systems.motion.digests import robot_and_clips
+from systems.motion.files import read_clips
+from systems.motion.library import build_library
 from systems.observations import group_terms
 from systems.physics import physics
-from systems.physics.model import build_robot
 from systems.ppo import play, ppo
+from systems.robots.display import robot_view
+from systems.robots.model import build_robot
 from systems.tick import TICK
-from systems.view import robot_view
 
 PROTOCOL = (
     "tracking.draw_motion.",

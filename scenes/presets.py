@@ -13,8 +13,8 @@ from systems.actuation import Controller
 from systems.episode import episode
 from systems.humanoidverse import LIMIT, humanoidverse, humanoidverse_observations, humanoidverse_robot
 from systems.kinematics import kinematics
-from systems.physics.model import RobotModel
 from systems.randomization import randomization
+from systems.robots.model import RobotModel
 from systems.tracking import modern_observations, modern_rewards, modern_terminations, reset_noise, tracking
 
 GYRO = (0.04525, 0.0, -0.08339)  # m, gyro and velocimeter of the G1, in the pelvis frame

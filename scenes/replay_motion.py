@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 from engine import Bundle, Scene, build, table
 from engine.errors import listing
 from scenes import robots
-from systems.clips import BUILT_IN
-from systems.film import LONGEST
+from systems.film.film import LONGEST
 from systems.footage import MOST_TAKES, film_of, footage
-from systems.made_of import robot_and_clips
-from systems.motion import build_library
-from systems.motion_files import read_clips
+from systems.motion.clips import BUILT_IN
+from systems.motion.digests import robot_and_clips
+from systems.motion.files import read_clips
+from systems.motion.library import build_library
 from systems.physics import physics
-from systems.physics.model import build_robot
 from systems.replay import portrait, replay
+from systems.robots.model import build_robot
 from systems.tick import TICK
 
 

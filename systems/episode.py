@@ -18,7 +18,7 @@ from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Rewri
 from components.motion import MotionFar
 from components.observation import ObservationNoise
 from engine import Bundle, Clock, Endings, Rng, System, Write, any_row, deferred, first_tick, put_rows, system
-from engine.bundle import Deferred
+from engine.ecs.bundle import Deferred
 from engine.errors import SceneError
 from systems.tick import BEGIN, RECORD, RESET, SENSE
 

@@ -13,9 +13,9 @@ from components.footage import Footage
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
 from components.robot import DofState, RobotDescription, RootState
 from engine import Bundle, World, Write, put_rows, system
-from engine.world import Clock
-from systems.film import SIZE, Take, write_film
-from systems.motion import sample_root_and_dofs
+from engine.ecs.world import Clock
+from systems.film.film import SIZE, Take, write_film
+from systems.reference import sample_root_and_dofs
 from systems.tick import REWARD
 
 MOST_TAKES = 4
@@ -96,8 +96,8 @@ def film_of(
     ghost: bool = True,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, str]:
-    """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.write_film`."""
-    from systems.physics.stage import build_stage
+    """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.film.write_film`."""
+    from systems.film.render_scene import build_stage
 
     shots = takes(world, library.names, library.seconds.tolist(), ghost=ghost)
     how = write_film(path, build_stage(description, size=SIZE), shots, fps=fps, size=SIZE, progress=progress)
@@ -122,9 +122,9 @@ def film_columns(
     """Film one episode from its columns (T, ...) by address; what is seen, by name.
 
     The clip's cursor is always one step ahead, so the reference of the robot's instant lies `1 / fps` before it.
-    Raises as `systems.film.write_film`.
+    Raises as `systems.film.film.write_film`.
     """
-    from systems.physics.stage import build_stage
+    from systems.film.render_scene import build_stage
 
     def kept(address: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(columns[f"{table}.{address}"]))

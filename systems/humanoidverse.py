@@ -20,12 +20,12 @@ from systems import observations as seen
 from systems import rewards as earn
 from systems import terminations as end
 from systems import tracking_terms as track
-from systems.constants import indices
 from systems.episode import curricula, episode, num_steps
 from systems.kinematics import kinematics
-from systems.motion import motion_ended, sample_root_and_dofs
+from systems.maths.quaternion import from_rotation_vector, multiply, normalize
+from systems.maths.tensors import indices
 from systems.observations import ACTOR, CRITIC
-from systems.quaternion import from_rotation_vector, multiply, normalize
+from systems.reference import motion_ended, sample_root_and_dofs
 from systems.tracking import put_state, tracking
 
 LIMIT = 100.0  # on every action and every number of an observation

@@ -1,14 +1,14 @@
 """What the robot's sensors would say: motion of the base in its own frame, feet on the ground."""
 
 import torch
-from torch import Tensor
 
 from components.episode import Done, Rewritten
 from components.motion import TrackedBodies, TrackedState
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, Flight, Robot, RootState
 from engine import Bundle, System, Write, any_row, put_rows, system
-from systems.constants import indices, vector
-from systems.quaternion import multiply, rotate, to_matrix
+from systems.maths.bodies import carry
+from systems.maths.quaternion import to_matrix
+from systems.maths.tensors import indices, vector
 from systems.tick import REFRESH, RESET, SENSE
 from systems.vitals import base_vitals
 
@@ -45,35 +45,6 @@ def derive_tracked_state(bodies: BodyState, tracked_bodies: TrackedBodies, track
     if len(tracked_bodies.virtual_position):
         motion = (tracked.position, tracked.rotation, tracked.linear_velocity, tracked.angular_velocity)
         carry(*motion, tracked_bodies.virtual_position, tracked_bodies.virtual_rotation)
-
-
-def tracked_parents(robot: Robot) -> list[int]:
-    """Where each tracked body is in axis `body`; of a virtual one, its parent."""
-    parent = {body.name: body.parent for body in robot.virtual_bodies}
-    return [robot.body_names.index(parent.get(name, name)) for name in robot.tracked_bodies]
-
-
-def virtual_frames(robot: Robot) -> tuple[Tensor, Tensor]:
-    """Place (virtual, 3) in m and rotation (virtual, 4) of the virtual bodies in their parents' frames."""
-    device = robot.default_position.device
-    places = torch.tensor([body.position for body in robot.virtual_bodies], device=device)
-    turns = torch.tensor([body.rotation for body in robot.virtual_bodies], device=device)
-    return places.view(-1, 3), turns.view(-1, 4)
-
-
-def carry(position: Tensor, rotation: Tensor, linear: Tensor, angular: Tensor, offset: Tensor, twist: Tensor) -> None:
-    """Move the last bodies from their parents' frames to their own, in place.
-
-    `position`, `linear`, `angular`: (..., bodies, 3), `rotation`: (..., bodies, 4) in world axes, of which the
-    last hold the parents'; `offset`: (virtual, 3) and `twist`: (virtual, 4) in these. The position becomes
-    p + R(q) o, the velocity v + ω × R(q) o, the rotation q ⊗ r; the angular velocity stays.
-    """
-    last = slice(-len(offset), None)
-    turned = rotation[..., last, :]
-    arm = rotate(turned, offset)
-    position[..., last, :] += arm
-    linear[..., last, :] += torch.linalg.cross(angular[..., last, :], arm)
-    turned.copy_(multiply(turned, twist))
 
 
 def kinematics(

@@ -35,7 +35,7 @@ from engine import (
     term,
 )
 from engine.errors import SceneError
-from systems.constants import indices, spread
+from systems.maths.tensors import indices, spread
 from systems.tick import ACTUATE, OBSERVE, RESET
 
 BOTH = ("actor", "critic")

@@ -18,14 +18,15 @@ from components.control import Action
 from components.episode import Done, Reward
 from components.learning import LearningMetrics, Policy, Rollout
 from components.observation import Observation
-from engine.access import Rng, Terms, Write
-from engine.bundle import Bundle, Deferred, Term, concatenated, deferred, fuse, system
-from engine.condition import any_row, every
+from engine.ecs.access import Rng, Terms, Write
+from engine.ecs.bundle import Bundle, Deferred, deferred
+from engine.ecs.condition import any_row, every
+from engine.ecs.system import Term, concatenated, fuse, system
+from engine.ecs.table import put_rows
+from engine.ecs.world import Clock
 from engine.errors import BuildError, listing
-from engine.table import put_rows
-from engine.world import Clock
-from systems.networks import Tape, make_policy, views_like
-from systems.threads import Run, side_by_side
+from systems.learning.networks import Tape, make_policy, views_like
+from systems.learning.threads import Run, side_by_side
 from systems.tick import ACT, LEARN, RECORD
 
 LOG_TWO_PI = math.log(2 * math.pi)

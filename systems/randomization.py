@@ -10,7 +10,7 @@ from components.episode import Done, PushTimer, Rewritten
 from components.robot import Robot, RootState
 from engine import Bundle, Rng, System, Write, any_row, first_tick, put_rows, system
 from engine.errors import SceneError
-from systems.constants import vector
+from systems.maths.tensors import vector
 from systems.tick import BEGIN, PERTURB, RESET, TERMINATE
 
 Span = tuple[float, float]

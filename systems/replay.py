@@ -9,8 +9,8 @@ from engine import Bundle, Write, any_row, system, term
 from systems import terminations as end
 from systems.episode import mark_all_done, mark_rewritten
 from systems.kinematics import derive_tracked_state
-from systems.motion import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
-from systems.motion_kinematics import Kinematics, body_poses
+from systems.motion.kinematics import Kinematics, body_poses
+from systems.reference import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
 from systems.tick import ADVANCE, BEGIN, COMMAND, REFRESH, RESET, SENSE, STEP, TERMINATE
 from systems.tracking import NO_RESET_NOISE, reset_to_reference, tracked_bodies
 

@@ -18,8 +18,8 @@ from components.control import Action, DofTorque, PreviousDof
 from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, Robot, RootState
 from engine import Scene, SceneError, System, Term, Terms, Write, fuse
-from systems.constants import indices, mask, vector
-from systems.quaternion import rotate, rotate_inverse
+from systems.maths.quaternion import rotate, rotate_inverse
+from systems.maths.tensors import indices, mask, vector
 from systems.terminations import outside
 
 

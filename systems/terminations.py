@@ -16,7 +16,7 @@ from components.physics import Diverged
 from components.robot import BaseFrame, BodyState, ContactForce, DofState, Robot, RootState
 from engine import Rng, System, Term, Terms, Write, fuse
 from engine.errors import SceneError
-from systems.constants import indices
+from systems.maths.tensors import indices
 
 KINDS = ("failure", "fault", "time_limit")
 

@@ -7,7 +7,7 @@ start-up path. The bracketed group repeats as often as physics asks for.
                 COMMAND OBSERVE LEARN INSPECT
 """
 
-from engine.schedule import Tick
+from engine.ecs.schedule import Tick
 
 BEGIN = "BEGIN"  # first tick only: every row counts as ended
 ACT = "ACT"  # what does the policy want?

@@ -29,12 +29,13 @@ from systems import observations as seen
 from systems import rewards as earn
 from systems import terminations as end
 from systems import tracking_terms as track
-from systems.constants import vector
 from systems.episode import num_steps
-from systems.kinematics import derive_tracked_state, tracked_parents, virtual_frames
-from systems.motion import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
+from systems.kinematics import derive_tracked_state
+from systems.maths.bodies import tracked_parents, virtual_frames
+from systems.maths.quaternion import difference, to_columns, turn, turn_by_euler, yaw
+from systems.maths.tensors import vector
 from systems.observations import ACTOR, CRITIC
-from systems.quaternion import difference, to_columns, turn, turn_by_euler, yaw
+from systems.reference import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
 from systems.task import task
 from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, SENSE
 from systems.vitals import tracking_vitals

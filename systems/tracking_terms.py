@@ -20,8 +20,8 @@ from components.motion import (
     TrackedState,
 )
 from components.robot import DofState
-from systems.constants import indices
-from systems.quaternion import angle_between, yaw
+from systems.maths.quaternion import angle_between, yaw
+from systems.maths.tensors import indices
 from systems.rewards import squares
 
 # -- rewards: squared errors, for the settings `std` or `width` ----------------------------------------

@@ -11,8 +11,8 @@ from components.episode import Done, Reward
 from components.motion import RelativeTarget, TrackedBodies, TrackedState
 from components.robot import BaseFrame, ContactForce, DofState, Robot, RootState
 from engine import Term, term
-from systems.constants import indices
-from systems.quaternion import angle_between
+from systems.maths.quaternion import angle_between
+from systems.maths.tensors import indices
 
 # -- the base ------------------------------------------------------------------------------------------
 

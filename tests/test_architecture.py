@@ -17,28 +17,28 @@ MAY_IMPORT = {
     "systems": {"systems", "components", "engine", "torch", "numpy", "attrs"},
 }
 ONLY_HERE = {
-    "mujoco": ("systems/physics/", "engine/debugger/render.py", "benchmarks/", "tests/"),
-    "OpenGL": ("engine/debugger/render.py",),  # a process of its own, which the window starts
+    "mujoco": ("systems/physics/", "engine/debugger/body/render.py", "benchmarks/", "tests/"),
+    "OpenGL": ("engine/debugger/body/render.py",),  # a process of its own, which the window starts
     "mujoco_warp": ("systems/physics/", "benchmarks/", "tests/"),
     "warp": ("systems/physics/", "benchmarks/", "tests/"),
-    "rich": ("engine/use.py", "engine/panel.py", "engine/replay_command.py", "tests/"),
-    "tensorboard": ("engine/run.py", "engine/panel.py", "engine/run_folder.py", "tests/"),
+    "rich": ("engine/runner/commands.py", "engine/runner/console.py", "engine/runner/replay_command.py", "tests/"),
+    "tensorboard": ("engine/runner/run.py", "engine/runner/console.py", "engine/runner/run_folder.py", "tests/"),
     "matplotlib": (
-        "engine/run.py",
-        "engine/panel.py",
-        "engine/run_folder.py",
-        "engine/curve.py",
-        "engine/replay_command.py",
+        "engine/runner/run.py",
+        "engine/runner/console.py",
+        "engine/runner/run_folder.py",
+        "engine/runner/plot.py",
+        "engine/runner/replay_command.py",
         "benchmarks/",
         "tests/",
     ),
-    "PySide6": ("engine/debugger/", "benchmarks/debugger_clients.py", "benchmarks/make_pictures.py", "tests/debugger/"),
+    "PySide6": ("engine/debugger/", "benchmarks/debugger_clients.py", "docs/tools/make_pictures.py", "tests/debugger/"),
     "PyQt6": ("engine/debugger/", "tests/debugger/"),
     "PyQt5": ("engine/debugger/", "tests/debugger/"),
     "pyqtgraph": ("engine/debugger/", "tests/debugger/"),
-    "pickle": ("systems/array_pickle.py", "tests/"),
-    "av": ("systems/film.py", "tests/"),
-    "PIL": ("systems/film.py", "systems/painter.py", "benchmarks/", "tests/"),
+    "pickle": ("systems/motion/array_pickle.py", "tests/"),
+    "av": ("systems/film/film.py", "tests/"),
+    "PIL": ("systems/film/film.py", "systems/film/painter.py", "benchmarks/", "tests/"),
 }
 LAZY = {
     "rich",
@@ -54,7 +54,7 @@ LAZY = {
     "warp",
 }
 MAY_BE_EAGER = (
-    "engine/panel.py",
+    "engine/runner/console.py",
     "engine/debugger/",
     "benchmarks/",
     "tests/",
@@ -130,7 +130,9 @@ def test_nothing_imports_scenes(path: Path):
 @pytest.mark.parametrize("path", sources("components", "systems", "scenes"), ids=str)
 def test_nothing_below_knows_the_command_line(path: Path):
     for module, line, _ in imports(path):
-        assert module not in ("engine.run", "engine.panel", "engine.run_folder"), f"{path}:{line} imports {module}"
+        assert module not in ("engine.run", "engine.runner.console", "engine.runner.run_folder"), (
+            f"{path}:{line} imports {module}"
+        )
 
 
 @pytest.mark.parametrize("path", sources(*DECLARING, "tests"), ids=str)

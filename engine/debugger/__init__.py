@@ -1,1 +1,1 @@
-"""The window that shows a running simulation, or a recording of one. It speaks `engine/wire.py` and knows no scene."""
+"""The window that shows a running simulation, or a recording of one. It speaks `engine/protocol/framing.py` and knows no scene."""

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.debugger.connection import Address
-from engine.debugger.remote import RemoteRun, forwarded, remote_runs
+from engine.debugger.net.connection import Address
+from engine.debugger.net.ssh import RemoteRun, forwarded, remote_runs
 from engine.errors import AttachError, LockstepError
-from engine.live_runs import LiveRun, live_runs, read_token
+from engine.protocol.discovery import LiveRun, live_runs, read_token
 
 if TYPE_CHECKING:
-    from engine.debugger.offline import Offline
-    from engine.debugger.session import Session
+    from engine.debugger.net.offline import Offline
+    from engine.debugger.net.session import Session
 
 DEMO = Path(__file__).parent / "demo.rec"
 _NO_SCREEN = ("offscreen", "minimal", "vnc", "linuxfb", "eglfs")
@@ -153,7 +153,7 @@ def _show(runs: "Sequence[LiveRun | RemoteRun]") -> int:
 
 
 def _text(address: Address, given: argparse.Namespace) -> int:
-    from engine.debugger.session import Session
+    from engine.debugger.net.session import Session
     from engine.debugger.text import printed
 
     speaks = not given.what or " ".join(given.what).split()[:1] == ["break"]
@@ -179,7 +179,7 @@ def _commands(session: "Session | Offline", given: argparse.Namespace) -> int:
 
 def _help(given: argparse.Namespace) -> int:
     """Commands can be read up without a run."""
-    from engine.debugger.offline import Offline
+    from engine.debugger.net.offline import Offline
     from engine.debugger.text import Text
 
     return 0 if Text(Offline(DEMO)).do(" ".join(given.what).split()) else 1
@@ -215,7 +215,7 @@ def _open_recording(path: Path, given: argparse.Namespace) -> int:
     if not path.is_file():
         raise AttachError(f"There is no recording {path}.")
     if given.text:
-        from engine.debugger.offline import Offline
+        from engine.debugger.net.offline import Offline
 
         return _commands(Offline(path), given)
     _need_window()
@@ -224,7 +224,7 @@ def _open_recording(path: Path, given: argparse.Namespace) -> int:
 
 def _window(address: Address | None, recording: Path | None, given: argparse.Namespace) -> int:
     try:
-        show = importlib.import_module("engine.debugger.window").show
+        show = importlib.import_module("engine.debugger.app.window").show
     except ImportError as error:
         raise AttachError(
             f"The window needs Qt, which cannot be loaded ({error}). Without it there is --text."

@@ -9,11 +9,11 @@ from typing import Any, TextIO
 import attrs
 import numpy as np
 
-from engine.debugger.offline import Offline
-from engine.debugger.places import Place, columns_of, find_place, parse_rows
-from engine.debugger.session import Session
+from engine.debugger.model.address import Place, columns_of, find_place, parse_rows
+from engine.debugger.net.offline import Offline
+from engine.debugger.net.session import Session
 from engine.errors import AttachError, LockstepError, SceneError, did_you_mean
-from engine.wire import pack_array, unpack_array
+from engine.protocol.framing import pack_array, unpack_array
 
 PROMPT = "lockstep> "
 MOST_ROWS, MOST_ROWS_SET = 64, 1 << 16

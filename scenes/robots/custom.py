@@ -11,6 +11,6 @@ def custom(path: str | Path) -> RobotDescription:
     file = Path(path).expanduser()
     if not file.is_file():
         raise SceneError(f"There is no robot file {file}; give the path of an MJCF file (.xml).")
-    from systems.physics.describe import describe
+    from systems.robots.describe import describe
 
     return describe(file)

@@ -7,16 +7,17 @@ from components.control import DofTarget, DofTorque
 from components.episode import Rewritten
 from components.physics import Diverged, Physics
 from components.robot import BodyState, ContactForce, DofState, RootState
-from engine.access import Write
-from engine.bundle import Bundle, system
-from engine.condition import any_row
+from engine.ecs.access import Write
+from engine.ecs.bundle import Bundle
+from engine.ecs.condition import any_row
+from engine.ecs.scene import free_host_memory
+from engine.ecs.system import system
 from engine.errors import SceneError, did_you_mean
-from engine.scene import free_host_memory
 from systems.physics.contract import Backend
 from systems.tick import ACTUATE, REFRESH, SENSE, STEP
 
 if TYPE_CHECKING:
-    from systems.physics.model import RobotModel
+    from systems.robots.model import RobotModel
 
 REWRITTEN = any_row(Rewritten, "rows")  # condition of everything that follows from rewritten rows
 BACKENDS = ("mujoco", "kinematic")

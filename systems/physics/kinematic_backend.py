@@ -9,7 +9,7 @@ from torch import Tensor
 
 from components.robot import BodyState, ContactForce, DofState, RootState
 from systems.physics.contract import Quantity
-from systems.physics.model import RobotModel
+from systems.robots.model import RobotModel
 
 
 class KinematicBackend:

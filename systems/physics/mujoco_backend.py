@@ -17,9 +17,9 @@ from torch.autograd.graph import increment_version
 from components.robot import BodyState, ContactForce, DofState, RootState
 from engine.errors import SceneError, SnapshotError
 from systems.physics.contract import Quantity
-from systems.physics.model import RobotModel, rotate, rotate_inverse
-from systems.physics.quiet import quiet
-from systems.physics.remembered import Remembered
+from systems.physics.shadow_copy import Remembered
+from systems.physics.silence import quiet
+from systems.robots.model import RobotModel, rotate, rotate_inverse
 
 SELF_CONTACT_FORCE = 10.0  # N, above which a substep counts as one with a self-contact
 SPEED_LIMIT = 1000.0  # m/s or rad/s, beyond which a simulation counts as diverged

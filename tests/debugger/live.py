@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import feed, inspector
-from engine.debugger.connection import Address
-from engine.debugger.evidence import Evidence
-from engine.debugger.finding import Finding
-from engine.debugger.gather import Gatherer
-from engine.debugger.link import Link
-from engine.debugger.panel import Sub
-from engine.debugger.store import Store
-from engine.debugger.wanted import (
+from engine.debugger.diagnosis.finding import Finding
+from engine.debugger.diagnosis.rules import diagnose
+from engine.debugger.model.evidence import Evidence
+from engine.debugger.model.history import Gatherer
+from engine.debugger.model.store import Store
+from engine.debugger.model.wanted import (
     action_subs,
     cursor_subs,
     foot_subs,
@@ -28,12 +25,16 @@ from engine.debugger.wanted import (
     timing_subs,
     vitals_subs,
 )
-from engine.debugger.why import diagnose
-from engine.hub import Hub
-from engine.inspector import Inspector
-from engine.scene import Scene, build
-from engine.schema import schema_for_debuggers
-from engine.wire import pack_array
+from engine.debugger.net.connection import Address
+from engine.debugger.net.link import Link
+from engine.debugger.panels.panel import Sub
+from engine.ecs.scene import Scene, build
+from engine.inspect import inspector
+from engine.inspect import publisher as feed
+from engine.inspect.inspector import Inspector
+from engine.inspect.server import Hub
+from engine.protocol.framing import pack_array
+from engine.protocol.schema import schema_for_debuggers
 
 PATIENCE = 30.0  # s
 DT = 0.02  # s
@@ -73,7 +74,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Live:
     """Trains a scene, and watches it as the Why panel does: the same subscriptions, rules and rates.
 
-    `clock` comes from `steady`; `how` are keywords of engine.scene.build.
+    `clock` comes from `steady`; `how` are keywords of engine.ecs.scene.build.
     """
 
     def __init__(self, scene: Scene, folder: Path, clock: Clock, **how: Any) -> None:

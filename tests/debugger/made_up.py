@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.debugger.panel import Panel, Sub
-from engine.debugger.store import Store
-from engine.wire import pack_array
+from engine.debugger.model.store import Store
+from engine.debugger.panels.panel import Panel, Sub
+from engine.protocol.framing import pack_array
 
 TREE = (("pelvis", -1), ("left_knee", 0), ("left_ankle", 1), ("right_knee", 0), ("right_ankle", 3), ("head", 0))
 STANDING = np.array(

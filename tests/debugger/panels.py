@@ -6,10 +6,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from engine.debugger.gather import gatherer
-from engine.debugger.panel import Panel
-from engine.debugger.store import Store
-from engine.wire import pack_array
+from engine.debugger.model.history import gatherer
+from engine.debugger.model.store import Store
+from engine.debugger.panels.panel import Panel
+from engine.protocol.framing import pack_array
 from tests.debugger.planted import COLUMNS, Planted, schema
 
 FLOATS = [i for i, (*_, dtype) in enumerate(COLUMNS) if dtype == "float32"]

@@ -6,9 +6,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-from engine.debugger.panel import Sub
-from engine.debugger.store import Store
-from engine.wire import pack_array
+from engine.debugger.model.store import Store
+from engine.debugger.panels.panel import Sub
+from engine.protocol.framing import pack_array
 
 DT = 0.02
 JOINTS = ("left_knee_joint", "left_ankle_joint", "right_knee_joint", "right_ankle_joint")

@@ -18,8 +18,8 @@ import attrs
 import numpy as np
 
 from engine.errors import WireError
-from engine.live_runs import remove, runs_folder, write_note
-from engine.wire import decode_body, encode_frame, pack_array, unpack_array
+from engine.protocol.discovery import remove, runs_folder, write_note
+from engine.protocol.framing import decode_body, encode_frame, pack_array, unpack_array
 from tests.debugger.scripted_run import SYSTEMS, ScriptedRun
 
 TICKS_PER_SECOND = 50

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from engine.wire import pack_array, schema_hash
+from engine.protocol.framing import pack_array, schema_hash
 
 DT = 0.02  # s per tick
 LEG = ["hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll"]
@@ -228,7 +228,7 @@ class ScriptedRun:
     # -- frames ----------------------------------------------------------------------------------------
 
     def schema(self) -> dict[str, Any]:
-        """The message of type 'schema', as engine/schema.py makes it, with figures, roles and hash."""
+        """The message of type 'schema', as engine/protocol/schema.py makes it, with figures, roles and hash."""
         made = {
             "t": "schema",
             "version": 1,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 
-from engine.debugger.action import ActionPanel
+from engine.debugger.panels.action import ActionPanel
 from tests.debugger.panels import SIZES, STORES, Asked, drawn, full, silent
 from tests.debugger.planted import Planted, schema
 

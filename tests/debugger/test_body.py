@@ -8,9 +8,8 @@ import pytest
 from PySide6.QtCore import QEvent, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter
 
-from engine.debugger import theme
-from engine.debugger.body import Body
-from engine.debugger.figure import (
+from engine.debugger.body.painter import Shot, draw, ghost_capsules, wrong_bodies
+from engine.debugger.body.skeleton import (
     FIELD_OF_VIEW,
     Camera,
     heading,
@@ -21,9 +20,10 @@ from engine.debugger.figure import (
     tracking_errors,
     violations,
 )
-from engine.debugger.painter import Shot, draw, ghost_capsules, wrong_bodies
-from engine.debugger.store import Store
-from engine.debugger.view import View
+from engine.debugger.body.viewport import View
+from engine.debugger.model.store import Store
+from engine.debugger.panels.body import Body
+from engine.debugger.widgets import theme
 from tests.debugger.made_up import (
     STANDING,
     TRACKED,

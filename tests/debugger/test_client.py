@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.debugger import link
-from engine.debugger.client import Client
-from engine.debugger.connection import Address
-from engine.debugger.panel import Sub
-from engine.debugger.store import Store
-from engine.wire import decode_body, encode_frame
+from engine.debugger.model.store import Store
+from engine.debugger.net import link
+from engine.debugger.net.connection import Address
+from engine.debugger.net.qt_client import Client
+from engine.debugger.panels.panel import Sub
+from engine.protocol.framing import decode_body, encode_frame
 from tests.debugger.scripted import ScriptedServer
 from tests.debugger.scripted_run import ScriptedRun
 

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PySide6.QtCore import Qt
 
-from engine.debugger.column_tree import FRACTION, VALUE
-from engine.debugger.columns import Columns
-from engine.debugger.edit import EditDialog, Undo, parse_values, say_edit
-from engine.debugger.host import COLUMN_MIME, dropped
-from engine.debugger.store import Store
-from engine.debugger.wording import roll_pitch_yaw, say_number, say_values
+from engine.debugger.model.store import Store
+from engine.debugger.panels.edit import EditDialog, Undo, parse_values, say_edit
+from engine.debugger.panels.panel_dock import COLUMN_MIME, dropped
+from engine.debugger.panels.world import Columns
+from engine.debugger.panels.world_tree import FRACTION, VALUE
+from engine.debugger.widgets.format import roll_pitch_yaw, say_number, say_values
 from engine.errors import SceneError
-from engine.wire import pack_array, unpack_array
+from engine.protocol.framing import pack_array, unpack_array
 from tests.debugger.scripted_run import ScriptedRun
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtGui import QImage
 
-from engine.debugger import theme
+from engine.debugger.widgets import theme
 from tests.helpers import REPOSITORY
 
 # What `python -m engine.debugger --demo` does, with somebody in front of it who looks at it once, and closes it.

@@ -5,9 +5,9 @@ import pytest
 from PySide6.QtGui import QColor
 from pytestqt.qtbot import QtBot
 
-from engine.debugger import theme
-from engine.debugger.charts import Chart
-from engine.debugger.learner import LearnerPanel
+from engine.debugger.panels.learner import LearnerPanel
+from engine.debugger.widgets import theme
+from engine.debugger.widgets.sparkline import Chart
 from tests.debugger.panels import SIZES, STORES, Asked, drawn, full, silent
 from tests.debugger.planted import Planted, schema
 

@@ -3,8 +3,8 @@
 import pytest
 from pytestqt.qtbot import QtBot
 
-from engine.debugger.log import Log
-from engine.debugger.store import Store
+from engine.debugger.model.store import Store
+from engine.debugger.panels.log import Log
 from tests.debugger.panels import Asked
 
 

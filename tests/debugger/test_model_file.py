@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from engine.debugger import mesh as mesh_module
-from engine.debugger import model_file
-from engine.debugger.body import Body
-from engine.debugger.model_file import Fetch, cache_folder, kept
+from engine.debugger.body import render_client as mesh_module
+from engine.debugger.net import model_file
+from engine.debugger.net.model_file import Fetch, cache_folder, kept
+from engine.debugger.panels.body import Body
 from tests.debugger.made_up import STANDING, feed_values, make_schema, make_store
 from tests.debugger.test_render import MODEL
 from tests.debugger.windows import attached

@@ -14,11 +14,11 @@ from components.episode import Done
 from components.motion import MotionCursor, MotionLibrary, MotionReference
 from components.robot import BaseFrame, Motor, RobotDescription
 from engine import Scene, System, Write, put_rows, system, term
-from engine.debugger.finding import Finding
+from engine.debugger.diagnosis.finding import Finding
 from scenes import robots
 from scenes.motion_tracking import scene
 from scenes.robots.humanoid import humanoid
-from systems.motion import sample_reference
+from systems.reference import sample_reference
 from tests.debugger.live import Live, steady
 
 SMALL: Mapping[str, Any] = {"robot": "humanoid", "num_envs": 16, "hidden": (16,), "physics_threads": 1}

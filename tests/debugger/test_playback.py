@@ -5,14 +5,14 @@ import pytest
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
-from engine.debugger import theme
-from engine.debugger.panel import Sub
-from engine.debugger.playback import Playback
-from engine.debugger.store import Store
-from engine.debugger.window import Window
+from engine.debugger.app.window import Window
+from engine.debugger.model.store import Store
+from engine.debugger.net.playback import Playback
+from engine.debugger.panels.panel import Sub
+from engine.debugger.widgets import theme
 from engine.errors import SceneError
-from engine.recording import END, TERMINAL, RecordingWriter
-from engine.wire import pack_array
+from engine.protocol.framing import pack_array
+from engine.recording.file import END, TERMINAL, RecordingWriter
 from tests.debugger.scripted_run import VITALS, ScriptedRun
 
 ROWS, FIRST, LAST = [3, 5], 100, 160
@@ -56,7 +56,7 @@ def recording(run, tmp_path):
 
 
 def _unpacked(column):
-    from engine.wire import unpack_array
+    from engine.protocol.framing import unpack_array
 
     return unpack_array(column[1:])
 

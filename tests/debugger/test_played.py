@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.debugger.played import pace, played
-from engine.trace import as_numpy
+from engine.debugger.model.episode_track import pace, played
+from engine.ecs.table import as_numpy
 from scenes.motion_tracking import scene
 from tests.debugger.live import Live, steady
 

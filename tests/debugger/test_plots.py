@@ -7,10 +7,10 @@ import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPixmap, QWheelEvent
 
-from engine.debugger import theme
-from engine.debugger.chart import AXIS_WIDTH, Chart, band_breaks, band_polygons, fit, make_line
-from engine.debugger.plots import MOST, Plots, default_charts
-from engine.debugger.store import Store
+from engine.debugger.model.store import Store
+from engine.debugger.panels.plots import MOST, Plots, default_charts
+from engine.debugger.widgets import theme
+from engine.debugger.widgets.time_chart import AXIS_WIDTH, Chart, band_breaks, band_polygons, fit, make_line
 from tests.debugger.made_up import IDS, Asked, feed_column, feed_trace, make_schema, make_store, picture_of
 
 KNEE = ("DofState.position", 1)

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from PySide6.QtGui import QImage
 
-from engine.debugger import theme
-from engine.debugger.connection import Address
-from engine.debugger.session import Session
-from engine.live_runs import live_runs
+from engine.debugger.net.connection import Address
+from engine.debugger.net.session import Session
+from engine.debugger.widgets import theme
+from engine.protocol.discovery import live_runs
 from tests.helpers import REPOSITORY
 
 TRAINING = ("scenes/motion_tracking.py", "--robot", "humanoid", "--num-envs", "16", "--hidden", "32")

@@ -13,20 +13,20 @@ from PySide6.QtWidgets import QApplication, QTabBar
 
 from engine import build
 from engine.debugger import __main__ as command
-from engine.debugger import theme
-from engine.debugger.export import chrome_trace, save_chrome_trace, save_selection, selection
-from engine.debugger.offline import Offline
-from engine.debugger.panel import Sub
-from engine.debugger.playback import Playback
-from engine.debugger.recorded import Recorded
-from engine.debugger.save import save_recording
-from engine.debugger.store import Store
+from engine.debugger.app.export import chrome_trace, save_chrome_trace, save_selection, selection
+from engine.debugger.app.save import save_recording
+from engine.debugger.app.window import Window
+from engine.debugger.model.store import Store
+from engine.debugger.net.offline import Offline
+from engine.debugger.net.playback import Playback
+from engine.debugger.net.recording_source import Recorded
+from engine.debugger.panels.panel import Sub
 from engine.debugger.text import Text
-from engine.debugger.window import Window
+from engine.debugger.widgets import theme
 from engine.errors import SceneError
-from engine.recorder import Recorder
-from engine.recording import Recording
-from engine.wire import column_ids
+from engine.protocol.framing import column_ids
+from engine.recording.file import Recording
+from engine.recording.recorder import Recorder
 from scenes.cartpole import scene
 from tests.helpers import REPOSITORY
 
@@ -185,7 +185,7 @@ def test_the_demo_is_opened_by_its_flag(monkeypatch):
         opened.update(given)
         return 0
 
-    monkeypatch.setattr("engine.debugger.window.show", show)
+    monkeypatch.setattr("engine.debugger.app.window.show", show)
     assert command.main(["--demo"]) == 0 and opened["recording"] == command.DEMO
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from engine.debugger.__main__ import main
-from engine.debugger.connection import Connection
-from engine.debugger.link import Link
-from engine.debugger.remote import Tunnel, forwarded, remote_runs
+from engine.debugger.net.connection import Connection
+from engine.debugger.net.link import Link
+from engine.debugger.net.ssh import Tunnel, forwarded, remote_runs
 from engine.errors import AttachError
-from engine.hub import Hub
+from engine.inspect.server import Hub
 from tests.debugger.scripted_run import ScriptedRun
 from tests.helpers import REPOSITORY
 

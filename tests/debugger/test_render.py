@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.debugger import mesh as mesh_module
-from engine.debugger import render
-from engine.debugger.body import Body
-from engine.debugger.figure import Camera
-from engine.debugger.mesh import Mesh, Renderer, cut_out
+from engine.debugger.body import render
+from engine.debugger.body import render_client as mesh_module
+from engine.debugger.body.render_client import Mesh, Renderer, cut_out
+from engine.debugger.body.skeleton import Camera
+from engine.debugger.panels.body import Body
 from tests.debugger.made_up import STANDING, Asked, feed_values, make_schema, make_store
 from tests.helpers import REPOSITORY
 
@@ -219,7 +219,7 @@ def test_a_body_goes_on_with_capsules_when_the_process_dies(qtbot, tmp_path, mon
 def test_a_window_with_a_mesh_view_imports_neither_mujoco_nor_torch():
     program = (
         "import sys, os; os.environ['QT_QPA_PLATFORM'] = 'offscreen'\n"
-        "import engine.debugger.body, engine.debugger.plots, engine.debugger.rows, engine.debugger.render\n"
+        "import engine.debugger.panels.body, engine.debugger.panels.plots, engine.debugger.panels.rows, engine.debugger.body.render\n"
         "print([name for name in ('mujoco', 'torch', 'matplotlib', 'OpenGL') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)

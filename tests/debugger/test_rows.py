@@ -11,11 +11,11 @@ from hypothesis.extra.numpy import arrays
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor
 
-from engine.debugger import theme
-from engine.debugger.heatmap import HeatMap, arrange, colors, shade, side_of, worst_rows
-from engine.debugger.histogram import WORST, Histogram
-from engine.debugger.rows import Rows, default_column
-from engine.debugger.store import Store
+from engine.debugger.model.store import Store
+from engine.debugger.panels.rows import Rows, default_column
+from engine.debugger.widgets import theme
+from engine.debugger.widgets.heatmap import HeatMap, arrange, colors, shade, side_of, worst_rows
+from engine.debugger.widgets.histogram import WORST, Histogram
 from tests.debugger.made_up import IDS, Asked, feed_column, make_schema, make_store, picture_of
 
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PySide6.QtCore import QPointF
 
-from engine.debugger.schedule import Schedule
-from engine.debugger.store import Store
-from engine.debugger.strip import group_systems, share_out
-from engine.wire import pack_array
+from engine.debugger.model.store import Store
+from engine.debugger.panels.tick import Schedule
+from engine.debugger.panels.tick_bar import group_systems, share_out
+from engine.protocol.framing import pack_array
 from tests.debugger.scripted_run import SYSTEMS, ScriptedRun
 
 

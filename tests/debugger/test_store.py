@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.debugger.panel import Sub
-from engine.debugger.rings import SAMPLES, Band, TraceRing
-from engine.debugger.store import Store
-from engine.wire import pack_array
+from engine.debugger.model.ring_buffer import SAMPLES, Band, TraceRing
+from engine.debugger.model.store import Store
+from engine.debugger.panels.panel import Sub
+from engine.protocol.framing import pack_array
 
 
 def make_schema(rows: int = 4, dofs: int = 3) -> dict[str, Any]:

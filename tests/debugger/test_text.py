@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 from engine.debugger.__main__ import main
-from engine.debugger.connection import Address
-from engine.debugger.places import columns_of, find_place, parse_rows
-from engine.debugger.session import Session
+from engine.debugger.model.address import columns_of, find_place, parse_rows
+from engine.debugger.net.connection import Address
+from engine.debugger.net.session import Session
 from engine.debugger.text import COMMANDS, Text, printed, prompt
 from engine.errors import AttachError, SceneError
-from engine.hub import Hub
-from engine.listen import Debug
-from engine.live_runs import write_note
-from engine.wire import unpack_array
+from engine.inspect.listener import Debug
+from engine.inspect.server import Hub
+from engine.protocol.discovery import write_note
+from engine.protocol.framing import unpack_array
 from tests.debugger.scripted import ScriptedServer
 from tests.debugger.scripted_run import JOINTS, ScriptedRun
 from tests.helpers import REPOSITORY
@@ -473,8 +473,8 @@ def test_a_qt_that_cannot_be_loaded_is_a_sentence(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
-    monkeypatch.delitem(sys.modules, "engine.debugger.window", raising=False)
-    monkeypatch.setitem(sys.modules, "engine.debugger.deeds", None)
+    monkeypatch.delitem(sys.modules, "engine.debugger.app.window", raising=False)
+    monkeypatch.setitem(sys.modules, "engine.debugger.app.actions", None)
     assert main([]) == 1
     assert capsys.readouterr().err.startswith("The window needs Qt, which cannot be loaded (")
     monkeypatch.setitem(sys.modules, "PySide6", None)
@@ -547,7 +547,7 @@ def test_runs_of_another_machine_through_ssh(
 
 def test_the_text_client_needs_neither_torch_nor_qt():
     script = (
-        "import sys, engine.debugger.__main__, engine.debugger.text, engine.debugger.session, engine.hub\n"
+        "import sys, engine.debugger.__main__, engine.debugger.text, engine.debugger.net.session, engine.inspect.server\n"
         "assert not {'torch', 'PySide6', 'pyqtgraph', 'mujoco'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)

@@ -3,8 +3,8 @@
 import pytest
 from PySide6.QtCore import QPoint, Qt
 
-from engine.debugger.store import Store
-from engine.debugger.timeline import Timeline
+from engine.debugger.model.store import Store
+from engine.debugger.panels.timeline import Timeline
 
 
 class Asked:

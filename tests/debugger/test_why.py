@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from engine.debugger import signs, why_robot, why_run
-from engine.debugger.autopsy import Autopsy, examine
-from engine.debugger.declared import declared
-from engine.debugger.evidence import Evidence
-from engine.debugger.finding import Finding
-from engine.debugger.gather import Gatherer
-from engine.debugger.store import Store
-from engine.debugger.why import diagnose
-from engine.wire import pack_array
+from engine.debugger.diagnosis import indicators as signs
+from engine.debugger.diagnosis import rules_robot as why_robot
+from engine.debugger.diagnosis import rules_run as why_run
+from engine.debugger.diagnosis.failure_alignment import Autopsy, examine
+from engine.debugger.diagnosis.finding import Finding
+from engine.debugger.diagnosis.rules import diagnose
+from engine.debugger.model.declared import declared
+from engine.debugger.model.evidence import Evidence
+from engine.debugger.model.history import Gatherer
+from engine.debugger.model.store import Store
+from engine.protocol.framing import pack_array
 from tests.debugger.planted import CHANNELS, DT, JOINTS, LONGEST, Planted, schema
 
 ALARMS = ("wrong", "attention")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 
-from engine.debugger.why import RULES
-from engine.debugger.why_panel import WhyPanel
+from engine.debugger.diagnosis.rules import RULES
+from engine.debugger.panels.diagnosis import WhyPanel
 from tests.debugger.panels import SIZES, STORES, Asked, drawn, full, silent
 from tests.debugger.planted import Planted, schema
 

@@ -13,20 +13,21 @@ from PySide6.QtCore import QPointF, QSettings, Qt
 from PySide6.QtGui import QImage, QKeySequence
 from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QLabel, QToolButton, QTreeView
 
-from engine.debugger import layout, theme
-from engine.debugger.client import Client
-from engine.debugger.connection import Address
-from engine.debugger.edit import BreakDialog, ConstantDialog, EditDialog
-from engine.debugger.keys import DEEDS, KeyList
-from engine.debugger.merge import merge
-from engine.debugger.panel import Sub
-from engine.debugger.playback import Playback
-from engine.debugger.save import save_recording
-from engine.debugger.store import Store
-from engine.debugger.toolbar import describe_cost, describe_mode
-from engine.debugger.window import Window
+from engine.debugger.app import layout
+from engine.debugger.app.keys import DEEDS, KeyList
+from engine.debugger.app.save import save_recording
+from engine.debugger.app.toolbar import describe_cost, describe_mode
+from engine.debugger.app.window import Window
+from engine.debugger.model.store import Store
+from engine.debugger.net.connection import Address
+from engine.debugger.net.playback import Playback
+from engine.debugger.net.qt_client import Client
+from engine.debugger.net.subscriptions import merge
+from engine.debugger.panels.edit import BreakDialog, ConstantDialog, EditDialog
+from engine.debugger.panels.panel import Sub
+from engine.debugger.widgets import theme
 from engine.errors import SceneError
-from engine.recording import Recording
+from engine.recording.file import Recording
 from tests.debugger.scripted_run import ScriptedRun
 from tests.debugger.windows import attached
 from tests.helpers import REPOSITORY
@@ -666,7 +667,7 @@ def test_what_has_no_columns_is_asked_for_once_and_unknown_columns_are_not(store
 
 def test_the_window_needs_neither_torch_nor_mujoco():
     script = (
-        "import sys, json, engine.debugger.window, engine.debugger.playback;"
+        "import sys, json, engine.debugger.app.window, engine.debugger.net.playback;"
         "print(json.dumps([m for m in ('torch', 'mujoco', 'matplotlib', 'scenes', 'systems') if m in sys.modules]))"
     )
     found = subprocess.run(

@@ -11,11 +11,11 @@ import attrs
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
-from engine.debugger import theme
-from engine.debugger.client import Client
-from engine.debugger.connection import Address
-from engine.debugger.store import Store
-from engine.debugger.window import Window
+from engine.debugger.app.window import Window
+from engine.debugger.model.store import Store
+from engine.debugger.net.connection import Address
+from engine.debugger.net.qt_client import Client
+from engine.debugger.widgets import theme
 from tests.debugger.scripted import ScriptedServer
 from tests.debugger.scripted_run import ScriptedRun
 

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import torch
 
-from engine import run
+from engine.runner import run
 from tests.helpers import REPOSITORY
 
 DOCS = REPOSITORY / "docs"

@@ -85,7 +85,11 @@ def literals(node: ast.AST) -> list[str]:
 
 def sentences_of_the_engine() -> Iterator[tuple[str, str]]:
     """(place, longest fixed part) of every text that the engine raises as a BuildError or AccessError."""
-    files = [*(REPOSITORY / "engine").glob("*.py"), REPOSITORY / "systems/ppo.py", REPOSITORY / "systems/networks.py"]
+    files = [
+        *(REPOSITORY / "engine").glob("*.py"),
+        REPOSITORY / "systems/ppo.py",
+        REPOSITORY / "systems/learning/networks.py",
+    ]
     for path in sorted(files):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             raised = isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func)
@@ -93,7 +97,7 @@ def sentences_of_the_engine() -> Iterator[tuple[str, str]]:
                 fixed = literals(node)
                 if fixed:
                     yield f"{path.name}:{node.lineno}", max(fixed, key=len)
-    check = ast.parse((REPOSITORY / "engine/check.py").read_text(encoding="utf-8"))
+    check = ast.parse((REPOSITORY / "engine/ecs/check.py").read_text(encoding="utf-8"))
     for node in ast.walk(check):
         if isinstance(node, ast.JoinedStr):
             fixed = literals(node)

@@ -19,7 +19,7 @@ import scenes.robots
 from components.episode import Episode, Reward
 from components.robot import BaseFrame
 from engine import Bundle, Scene, build, system, table, term
-from engine.load import load_scene
+from engine.runner.scene_file import load_scene
 from systems.episode import episode, mark_rewritten
 from systems.terminations import terminations, time_limit
 from systems.tick import TERMINATE, TICK

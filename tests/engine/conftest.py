@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.hub import Hub
+from engine.inspect.server import Hub
 from tests.engine.hub_clients import RUN, SCHEMA
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from engine import messages
-from engine.debugger.connection import Address, Connection
-from engine.hub import Hub
-from engine.peer import Peer
-from engine.wire import LENGTH, decode_body, pack_array
+from engine.debugger.net.connection import Address, Connection
+from engine.inspect.client import Peer
+from engine.inspect.server import Hub
+from engine.protocol import messages
+from engine.protocol.framing import LENGTH, decode_body, pack_array
 
 RUN = {"name": "toy/1", "scene": "toy", "pid": os.getpid(), "host": socket.gethostname(), "started": "now",
        "device": "cpu", "seed": 1, "folder": "runs/toy/1"}  # fmt: skip

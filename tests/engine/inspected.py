@@ -11,11 +11,11 @@ from typing import Any, Self
 import numpy as np
 
 from engine import Simulation, build
-from engine.debugger.connection import Address, Connection
-from engine.hub import Hub
-from engine.inspector import Inspector
-from engine.schema import schema_for_debuggers
-from engine.wire import column_ids, pack_array, unpack_array
+from engine.debugger.net.connection import Address, Connection
+from engine.inspect.inspector import Inspector
+from engine.inspect.server import Hub
+from engine.protocol.framing import column_ids, pack_array, unpack_array
+from engine.protocol.schema import schema_for_debuggers
 from tests.engine import toy_scene
 from tests.engine.hub_clients import RUN
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from engine import Simulation
-from engine.component import info
+from engine.ecs.component import info
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, Enum, torch.dtype)

@@ -11,7 +11,8 @@ import torch
 
 from components.learning import Policy
 from components.physics import Physics
-from engine import Scene, Simulation, World, build, snapshot
+from engine import Scene, Simulation, World, build
+from engine.snapshot import snapshot
 from scenes import cartpole, motion_tracking, replay_motion
 from systems.physics.mujoco_backend import MujocoBackend
 from tests.engine import film_scene, toy_scene

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.wire import unpack_array
+from engine.protocol.framing import unpack_array
 from tests.engine.inspected import History, Live, unpacked
 from tests.exactness.test_motion_tracking import tracking
 

@@ -1,11 +1,11 @@
-"""SIGKILL at any moment costs time and nothing else; benchmarks/kill.py does this at length with the tracking scene."""
+"""SIGKILL at any moment costs time and nothing else; tests/exactness/kill.py does this at length with the tracking scene."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks import kill
-from engine.checkpoint import moment
+from engine.runner.checkpoint import moment
+from tests.exactness import kill
 
 TOY = Path(__file__).parents[1] / "engine" / "toy_scene.py"
 ITERATIONS, EVERY = 24, 2

@@ -5,7 +5,7 @@ import torch
 from components.episode import Done
 from components.robot import RootState
 from engine import Simulation
-from engine.replay import Ring
+from engine.snapshot.history import Ring
 from tests.exactness.test_motion_tracking import TICKS, tracking
 
 HORIZON = 12  # ticks of one learning iteration

@@ -8,11 +8,11 @@ import attrs
 
 from engine import Bundle, Scene, Simulation, Term, build, table, term
 from systems.episode import episode
+from systems.first_episode import play_episodes
 from systems.ppo import play, ppo
 from systems.task import task
 from systems.terminations import time_limit
 from systems.tick import TICK
-from systems.trial import play_episodes
 
 ROWS, TRIAL_ROWS, HIDDEN = 64, 1000, (32,)
 

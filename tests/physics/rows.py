@@ -11,7 +11,7 @@ from components.robot import BodyState, Capsule, ContactForce, DofState, Motor, 
 from scenes.robots.humanoid import humanoid
 from systems.physics import make_backend
 from systems.physics.contract import Backend
-from systems.physics.model import RobotModel, build_robot
+from systems.robots.model import RobotModel, build_robot
 
 PENDULUM = """<mujoco><compiler angle="radian"/><worldbody><body name="base" pos="0 0 1"><freejoint/>
 <geom size="0.1" mass="2"/><body name="arm"><joint name="swing" axis="0 1 0" range="-2 1" armature="0.02"/>

@@ -18,7 +18,7 @@ from systems.physics import (
     step_physics_servo,
     step_physics_torque,
 )
-from systems.physics.model import build_robot
+from systems.robots.model import build_robot
 from tests.physics.rows import make_rows, pendulum
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from engine.snapshot import copied
+from engine.snapshot.snapshot import copied
 from systems.physics import BACKENDS
 from tests.physics.rows import Rows, make_rows, pendulum
 

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from components.robot import Capsule, RobotDescription
 from engine.errors import SceneError, SnapshotError
-from engine.snapshot import copied, encode
+from engine.snapshot.snapshot import copied, encode
 from systems.physics.mujoco_backend import MujocoBackend, check_memory, num_bytes
 from tests.physics.rows import PENDULUM, Rows, make_rows, one_foot, pendulum
 

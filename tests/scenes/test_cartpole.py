@@ -14,8 +14,8 @@ from components.control import Action
 from components.episode import Done, Episode, Reward
 from components.observation import Observation
 from engine import Simulation, build
-from engine.audit import Audit
-from engine.run import main
+from engine.runner.run import main
+from engine.tools.audit import Audit
 from scenes.cartpole import Cart, fallen, off_track, push, scene, start_over, state
 
 FILE = str(Path(__file__).resolve().parents[2] / "scenes" / "cartpole.py")

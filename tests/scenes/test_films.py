@@ -12,11 +12,12 @@ from components.learning import Policy
 from components.metrics import Score
 from components.motion import MotionLibrary
 from engine import Scene, SceneError, build, table
-from engine.run import main
-from engine.snapshot import Snapshot, extract
+from engine.runner.run import main
+from engine.snapshot.snapshot import Snapshot, extract
 from scenes import motion_tracking, replay_motion
-from systems import film, footage
+from systems import footage
 from systems.evaluation import evaluation
+from systems.film import film
 from systems.tick import TICK
 from tests.helpers import data_path, needs_g1
 

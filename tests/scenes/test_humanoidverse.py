@@ -15,11 +15,11 @@ from components.motion import MotionCursor, MotionFar, MotionLibrary, MotionRefe
 from components.observation import History, Observation, ObservationNoise, Seen
 from components.robot import BaseFrame, DofState, Robot, RootState
 from engine import SceneError, Simulation, build
-from engine.audit import Audit
-from engine.timing import count_operations
+from engine.tools.audit import Audit
+from engine.tools.profile import count_operations
 from scenes.motion_tracking import scene
 from scenes.presets import choose
-from systems.networks import Untouched
+from systems.learning.networks import Untouched
 from tests.helpers import data_path, needs_g1
 from tests.scenes.test_motion_tracking import NOT_COUNTED
 

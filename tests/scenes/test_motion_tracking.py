@@ -14,10 +14,10 @@ from components.metrics import Score
 from components.observation import Observation
 from components.robot import Robot
 from engine import SceneError, Simulation, build
-from engine.audit import Audit
-from engine.component import num_bytes
-from engine.schedule import Entry
-from engine.timing import count_operations
+from engine.ecs.component import num_bytes
+from engine.ecs.schedule import Entry
+from engine.tools.audit import Audit
+from engine.tools.profile import count_operations
 from scenes import robots
 from scenes.motion_tracking import scene
 from tests.helpers import data_path, needs_g1

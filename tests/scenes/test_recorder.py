@@ -10,10 +10,10 @@ from components.episode import Done, Episode, Reward
 from components.learning import Rollout
 from components.robot import BodyState, RootState
 from engine import Simulation, build
-from engine.failures import logged_failures
-from engine.recording import END, TERMINAL, Recording
-from engine.trace import traced_addresses
-from engine.watch import Watch
+from engine.recording.failures import logged_failures
+from engine.recording.file import END, TERMINAL, Recording
+from engine.recording.row_ring import traced_addresses
+from engine.runner.recording import Watch
 from scenes import cartpole
 from scenes.motion_tracking import scene
 

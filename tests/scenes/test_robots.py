@@ -17,7 +17,7 @@ from scenes.robots import menagerie as data_wheel
 from scenes.robots.g1 import g1
 from scenes.robots.humanoid import humanoid
 from scenes.robots.motors import geared
-from systems.physics.model import RobotModel, build_robot
+from systems.robots.model import RobotModel, build_robot
 from tests.helpers import data_path, needs_g1
 from tests.physics.rows import PENDULUM, file_robot, make_rows
 

@@ -1,6 +1,6 @@
 """The policy that comes with the motion tracking scene does what it is there for."""
 
-from engine import snapshot
+from engine.snapshot import snapshot
 from scenes.motion_tracking import scene
 from tests.helpers import needs_g1
 

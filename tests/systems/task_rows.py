@@ -8,7 +8,7 @@ from torch import Tensor
 
 from components.motion import TrackedBodies
 from components.robot import Robot
-from engine.access import Terms
+from engine.ecs.access import Terms
 
 BODIES = ("pelvis", "left_foot", "right_foot", "torso")
 

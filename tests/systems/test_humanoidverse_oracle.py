@@ -18,11 +18,11 @@ from components.motion import MotionCursor, MotionFar, MotionLibrary, MotionRefe
 from components.observation import Observation
 from components.robot import BaseFrame, BodyState, ContactForce, DofState, Robot, RootState
 from engine import Simulation, World, build
-from engine.schedule import Entry
+from engine.ecs.schedule import Entry
 from scenes.motion_tracking import scene
 from systems import rewards as earn
 from systems import terminations as end
-from systems.quaternion import normalize
+from systems.maths.quaternion import normalize
 from systems.tick import OBSERVE, RECORD, REWARD, SENSE
 from tests.helpers import needs_g1
 from tests.systems import humanoidverse_oracle as oracle

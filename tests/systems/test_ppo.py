@@ -31,9 +31,9 @@ from engine import (
     table,
     term,
 )
-from engine.audit import Audit
+from engine.tools.audit import Audit
 from systems import ppo as ppo_file
-from systems.networks import make_policy
+from systems.learning.networks import make_policy
 from systems.observations import observations
 from systems.ppo import (
     act,

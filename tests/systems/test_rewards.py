@@ -13,7 +13,7 @@ from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, RootState
 from engine import term
 from systems import rewards as earn
-from systems.quaternion import from_euler
+from systems.maths.quaternion import from_euler
 from tests.systems.task_rows import matrix, random_rotations, small_robot, terms
 
 AXES = {"dof": 2, "body": 4, "foot": 2, "termination": 1, "reward": 2}

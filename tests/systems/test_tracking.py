@@ -23,7 +23,7 @@ from components.robot import DofState, RootState
 from engine.errors import SceneError
 from systems import tracking as task
 from systems import tracking_terms as track
-from systems.quaternion import from_euler, multiply
+from systems.maths.quaternion import from_euler, multiply
 from tests.systems.task_rows import (
     about,
     generator,

@@ -13,7 +13,7 @@ from components.motion import MotionCursor, MotionLibrary, MotionReference, Trac
 from components.observation import History, Observation, Seen
 from components.robot import BaseFrame, BodyState, DofState, Robot, RootState
 from engine import BuildError, Scene, Simulation, Write, build, system, table, term
-from engine.timing import count_operations
+from engine.tools.profile import count_operations
 from scenes.robots.humanoid import humanoid
 from systems import observations as seen
 from systems import rewards as earn
@@ -23,12 +23,13 @@ from systems import tracking_terms as track
 from systems.actuation import actuation
 from systems.episode import curricula, episode
 from systems.kinematics import derive_base_frame, derive_tracked_state, kinematics
-from systems.motion import build_library, sample_root_and_dofs
-from systems.motion_files import read_clips
+from systems.maths.quaternion import rotate_inverse
+from systems.motion.files import read_clips
+from systems.motion.library import build_library
 from systems.physics import physics
-from systems.physics.model import RobotModel, build_robot
-from systems.quaternion import rotate_inverse
 from systems.randomization import randomization
+from systems.reference import sample_root_and_dofs
+from systems.robots.model import RobotModel, build_robot
 from systems.tick import ACT, OBSERVE, TICK
 from systems.tracking import NO_RESET_NOISE, modern_observations, modern_rewards, modern_terminations, tracking
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from components.control import Action
 from components.episode import Episode, Reward
 from engine import Scene, SceneError, build, term
-from engine.flags import scene_flags
+from engine.runner.flags import scene_flags
 from scenes import cartpole
 from systems.rewards import with_rewards
 

@@ -1,0 +1,153 @@
+"""What the window has received, as a recording that the same window opens."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PySide6.QtWidgets import QMainWindow
+
+from engine.debugger.model.store import ColumnInfo, Store, Value
+from engine.errors import SceneError
+from engine.protocol.framing import pack_array
+from engine.recording.file import END, TERMINAL, RecordingWriter
+
+_Found = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # sub, ticks, moments, values
+_MESSAGE = 1 << 22  # bytes of samples in one message
+
+
+def save_recording(store: Store, path: Path) -> None:
+    """Schema and events; of every row that was looked at traces ('trace' of columns, 'labels' of single numbers) and the
+    values that were shown ('values'); of all rows the latest 'column' and the 'band' before it; 'learner' and 'timing'.
+
+    SceneError where there is nothing to save, or no place to.
+    """
+    if store.schema is None:
+        raise SceneError("Nothing has been received yet, so there is nothing to save.")
+    try:
+        writer = RecordingWriter.create(path, store.schema)
+        try:
+            for message in _messages(store):
+                writer.append(message)
+        finally:
+            writer.close()
+    except OSError as error:
+        raise SceneError(f"{path} cannot be written ({error.strerror or error}). Choose another place.") from None
+
+
+def save_screenshot(window: QMainWindow, store: Store, stem: Path) -> None:
+    """<stem>.png, <stem>.layout (as QMainWindow.restoreState takes it) and, once there is a schema, <stem>.rec.
+
+    SceneError where they cannot be written.
+    """
+    picture = window.grab()
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        stem.with_suffix(".layout").write_bytes(window.saveState().data())
+    except OSError as error:
+        raise SceneError(f"The screenshot cannot be written to {stem.parent} ({error.strerror or error}).") from None
+    if not picture.save(str(stem.with_suffix(".png"))):
+        raise SceneError(f"{stem}.png cannot be written.")
+    if store.schema is not None:
+        save_recording(store, stem.with_suffix(".rec"))
+
+
+def _messages(store: Store) -> Iterator[dict[str, Any]]:
+    for row in store.known_rows():
+        traced: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
+        for column, label, ticks, values in store.traced(row):
+            traced.setdefault(column, {})[label] = ticks, values
+        history = store.history(row)
+        whole: dict[tuple[str, bytes, bytes], list[tuple[ColumnInfo, np.ndarray]]] = {}
+        for info in store.columns.values():
+            every = _every_tick(info, traced.get(info.id, {}))
+            last = int(every[1][-1]) if every is not None and len(every[1]) else -1
+            newer = [value for value in history.get(info.id, []) if value[0] > last]  # than the last frame of a trace
+            for found in (every, _now_and_then(newer)):
+                if found is not None:
+                    sub, at, moment, values = found
+                    whole.setdefault((sub, at.tobytes(), moment.tobytes()), []).append((info, values))
+        for (sub, *times), columns in whole.items():
+            at, moment = np.frombuffer(times[0], np.int64), np.frombuffer(times[1], np.uint8)
+            yield from _samples(sub, row, at, moment, columns)
+        for column, labels in traced.items():
+            if len(labels) < store.columns[column].size:
+                yield from _labels(store.columns[column], row, labels)
+    for event in store.events:
+        yield {
+            "t": "event",
+            **{name: value for name, value in event.items() if name != "ends"},
+        }  # which the reader finds
+    yield from _whole(store)
+
+
+def _whole(store: Store) -> Iterator[dict[str, Any]]:
+    """What is told of the whole run: numbers of all rows, of the learner, and seconds of systems."""
+    for number, label, tick, values, band in store.frames():
+        told = {"t": "data", "ticks": [tick, tick], "labels": None if label is None else [label]}
+        if len(band):
+            yield {**told, "sub": "band", "cols": [[number, *pack_array(band)]]}
+        yield {**told, "sub": "column", "cols": [[number, *pack_array(values)]]}
+    for iteration, numbers in store.learner:
+        yield {"t": "data", "sub": "learner", "iteration": iteration, "values": numbers}
+    timing: dict[str, Any] = store.timing
+    for tick, seconds, tick_seconds in timing.get("history", ()):
+        each = {"ticks": [tick, tick], "seconds": pack_array(seconds), "calls": pack_array(timing["calls"])}
+        yield {"t": "data", "sub": "timing", "tick_seconds": tick_seconds, **each}
+
+
+def _every_tick(info: ColumnInfo, traced: dict[int, tuple[np.ndarray, np.ndarray]]) -> _Found | None:
+    """A column all of whose values were traced, together."""
+    first = traced.get(0)
+    if first is None or len(traced) < info.size or not all(np.array_equal(t, first[0]) for t, _ in traced.values()):
+        return None
+    values = np.stack([traced[label][1] for label in range(info.size)], 1)
+    return "trace", first[0].astype(np.int64), _moments(first[0]), _fit(values.reshape(-1, *info.shape), info)
+
+
+def _now_and_then(history: list[Value]) -> _Found | None:
+    """What came of a column to be shown: whole, but not of every tick."""
+    if not history:
+        return None
+    ticks = np.array([tick for tick, _, _ in history], np.int64)
+    moments = np.array([TERMINAL if finish else END for *_, finish in history], np.uint8)
+    return "values", ticks, moments, np.stack([value for _, value, _ in history])
+
+
+def _labels(info: ColumnInfo, row: int, traced: dict[int, tuple[np.ndarray, np.ndarray]]) -> Iterator[dict[str, Any]]:
+    """Single numbers of a column, each with its own ticks."""
+    for label, (ticks, values) in traced.items():
+        column = (info, _fit(values[:, None], info))
+        for message in _samples("labels", row, ticks.astype(np.int64), _moments(ticks), [column]):
+            yield {**message, "labels": [label]}
+
+
+def _samples(
+    sub: str, row: int, at: np.ndarray, moment: np.ndarray, columns: list[tuple[ColumnInfo, np.ndarray]]
+) -> Iterator[dict[str, Any]]:
+    """Samples of one row as messages of a few megabytes."""
+    each = max(1, _MESSAGE // max(1, sum(array[0].nbytes for _, array in columns)))
+    for start in range(0, len(at), each):
+        part = slice(start, start + each)
+        yield {
+            "t": "data",
+            "sub": sub,
+            "table": columns[0][0].table,
+            "ticks": [int(at[part][0]), int(at[part][-1])],
+            "rows": [row],
+            "at": pack_array(at[part]),
+            "moment": pack_array(moment[part]),
+            "present": pack_array(np.ones((len(at[part]), 1), np.bool_)),
+            "cols": [[info.id, *pack_array(array[part][:, None])] for info, array in columns],
+        }
+
+
+def _moments(ticks: np.ndarray) -> np.ndarray:
+    """The first of two samples of one tick is that of an episode's end."""
+    return np.append(np.where(np.diff(ticks) == 0, TERMINAL, END), END).astype(np.uint8)
+
+
+def _fit(values: np.ndarray, info: ColumnInfo) -> np.ndarray:
+    """Traced numbers, which are held as float64, in a type of the kind that the column has."""
+    dtype = np.float32 if info.is_float else np.dtype(info.dtype)
+    return values.astype(dtype)

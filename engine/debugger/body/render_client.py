@@ -1,0 +1,307 @@
+"""The window's side of the mesh view: starts the render process, sends it poses, takes its pictures."""
+
+import importlib.util
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PySide6.QtGui import QImage
+
+from engine.debugger.body import render
+from engine.debugger.body.skeleton import FIELD_OF_VIEW, Camera, Figure
+from engine.debugger.model.store import Store
+from engine.debugger.net.model_file import Fetch, kept
+from engine.debugger.panels.panel import Control
+
+PATIENCE = 20.0  # s that a picture, or the start, may take
+PLATFORMS = ("egl", "osmesa") if sys.platform == "linux" else ("",)  # values of MUJOCO_GL that need no window
+LARGEST = 640 * 480  # pixels of a picture; a larger panel shows it enlarged
+
+
+class Renderer:
+    """One render process and the thread that talks to it. The latest pose wins; a picture that fails ends it."""
+
+    def __init__(self, model: Path, program: Path = Path(render.__file__), environment: Mapping[str, str] = {}) -> None:
+        self.about: dict[str, Any] = {}
+        self.problem = ""
+        self._wanted: bytes | None = None
+        self._picture: np.ndarray | None = None
+        self._closed = False
+        self._news = threading.Condition()
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", str(program), str(model), str(FIELD_OF_VIEW)],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the window, which then ends the process
+        )
+        threading.Thread(target=self._work, name="mesh view", daemon=True).start()
+
+    def ask(self, camera: Camera, qpos: np.ndarray) -> None:
+        """Wish for a picture; one that was wished for and is not begun is forgotten."""
+        share = min(1.0, (LARGEST / max(1, camera.size[0] * camera.size[1])) ** 0.5)
+        width, height = (max(16, int(share * side)) for side in camera.size)
+        numbers = [*camera.look_at.tolist(), camera.distance, camera.azimuth, camera.elevation, *qpos.tolist()]
+        with self._news:
+            self._wanted = render.SIZE.pack(width, height) + np.array(numbers, "<f8").tobytes()
+            self._news.notify()
+
+    def take(self) -> np.ndarray | None:
+        """The newest picture (height, width, 3) uint8, once; None where there is no new one."""
+        with self._news:
+            picture, self._picture = self._picture, None
+        return picture
+
+    def close(self) -> None:
+        """End the process."""
+        with self._news:
+            self._closed = True
+            self._news.notify()
+        with suppress(ProcessLookupError):
+            self._child.kill()
+
+    def _work(self) -> None:
+        child = self._child
+        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+        errors = _Tail(child.stderr)
+        try:
+            (length,) = render.LENGTH.unpack(self._read(render.LENGTH.size))
+            about = json.loads(self._read(min(length, 1 << 20)))
+            with self._news:
+                self.about = about
+            while True:
+                with self._news:
+                    self._news.wait_for(lambda: self._wanted is not None or self._closed)
+                    wanted, self._wanted = self._wanted, None
+                if self._closed or wanted is None:
+                    return
+                child.stdin.write(wanted)
+                child.stdin.flush()
+                width, height = render.SIZE.unpack(self._read(render.SIZE.size))
+                picture = np.frombuffer(self._read(width * height * 3), np.uint8).reshape(height, width, 3)
+                with self._news:
+                    self._picture = picture
+        except (OSError, ValueError, EOFError) as error:
+            if not self._closed:
+                self.problem = self._why(errors, error)
+        finally:
+            with suppress(ProcessLookupError):
+                child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                with suppress(OSError):
+                    pipe.close()
+
+    def _why(self, errors: "_Tail", error: Exception) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(1.0)
+        said = errors.last()
+        status = self._child.poll()
+        how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+        ended = str(error) if status is None else f"its process ended with {how}"
+        return f"No mesh view: {ended}" + (f" ({said})" if said else "") + "."
+
+    def _read(self, count: int) -> bytes:
+        """The next `count` bytes of the process; EOFError when it ends, OSError when it stalls."""
+        assert self._child.stdout is not None
+        descriptor, parts, until = self._child.stdout.fileno(), [], time.monotonic() + PATIENCE
+        while count:
+            if not select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+                raise OSError(f"no picture within {PATIENCE:g} s")
+            part = os.read(descriptor, min(count, 1 << 20))
+            if not part:
+                raise EOFError("the render process ended")
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+
+class _Tail:
+    """The last line that a process prints; reads all the time, so that the process never waits for its pipe."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._line = b""
+        self._pipe = pipe
+        self._thread = threading.Thread(target=self._work, name="mesh view errors", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        with self._pipe:
+            for line in self._pipe:
+                self._line = line.strip()[:300] or self._line
+
+    def last(self) -> str:
+        """The line, once nothing more comes."""
+        self._thread.join(1.0)
+        return self._line.decode(errors="replace").rstrip(".")
+
+
+class Mesh:
+    """The mesh view of one figure: which columns it needs, and its pictures with nothing behind the robot."""
+
+    def __init__(self, store: Store, control: Control) -> None:
+        self.store, self.control = store, control
+        self.problem = ""
+        self.columns: tuple[int, ...] = ()
+        self.chosen: Path | None = None
+        """A model file that a person has chosen; wins over the one that the run names."""
+        self._figure: Figure | None = None
+        self._renderer: Renderer | None = None
+        self._fetch: Fetch | None = None
+        self._said = ""
+        self._platforms: list[str] = []
+        self._image: QImage | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a render process, or will be once its model is here."""
+        return self._renderer is not None or self._fetch is not None
+
+    @property
+    def progress(self) -> str:
+        """How far a model is that is on its way; '' where none is."""
+        return "" if self._fetch is None else self._fetch.text
+
+    def refusal(self, figure: Figure | None) -> str:
+        """Why there can be no mesh view, as a sentence; '' where there can."""
+        if figure is None:
+            return "There is no figure to draw."
+        if importlib.util.find_spec("mujoco") is None:
+            return "The mesh view needs MuJoCo, which is not installed here: pip install mujoco."
+        if self.chosen is not None and not self.chosen.is_file():
+            return f"The model file {self.chosen} is gone: choose another one from the menu of this panel."
+        if self._model(figure) is None and not figure.model_hash:
+            if not figure.model:
+                return "The run names no model file: choose one from the menu of this panel."
+            return f"The model file {figure.model} is not on this machine: choose a copy from the menu of this panel."
+        if self._root(figure) is None:
+            return f"The figure '{figure.name}' has no column for the pose of its root, which meshes need."
+        return ""
+
+    def open(self, figure: Figure | None) -> None:
+        """Start the render process, or first fetch its model from the run; `refusal` has to be empty."""
+        self.close()
+        root = None if figure is None else self._root(figure)
+        if figure is None or root is None:
+            return
+        self.problem, self._figure = "", figure
+        self.columns = (*root, *(c.id for c in self.store.columns.values() if self._may_be_joints(c, figure)))
+        said = os.environ.get("MUJOCO_GL")
+        self._platforms = [said] if said else list(PLATFORMS)
+        model = self._model(figure)
+        if model is None:
+            self._fetch = Fetch(self.control, figure.model_hash)
+        else:
+            self._start(model)
+
+    def _start(self, model: Path) -> None:
+        platform = self._platforms.pop(0)
+        self._renderer = Renderer(model, environment={"MUJOCO_GL": platform} if platform else {})
+
+    def close(self) -> None:
+        """End the render process, or what is being done to start it."""
+        if self._renderer is not None:
+            self._renderer.close()
+        if self._fetch is not None:
+            self._fetch.close()
+        self._fetch, self._said = None, ""
+        self._renderer, self._image, self.columns = None, None, ()
+
+    def poll(self) -> bool:
+        """Whether there is a new picture, or something new to say."""
+        if self._fetch is not None:
+            return self._await_model(self._fetch)
+        renderer = self._renderer
+        if renderer is None:
+            return False
+        if renderer.problem:
+            model = None if self._figure is None else self._model(self._figure)
+            if not renderer.about and self._platforms and model is not None:
+                self._start(model)
+                return False
+            self.problem = renderer.problem
+            self.close()
+            return True
+        picture = renderer.take()
+        if picture is None:
+            return False
+        self._image = cut_out(picture)
+        return True
+
+    def _await_model(self, fetch: Fetch) -> bool:
+        if fetch.path is not None:
+            self._fetch = None
+            self._start(fetch.path)
+        elif fetch.problem:
+            self.close()
+            self.problem = fetch.problem
+        elif fetch.text == self._said:
+            return False
+        self._said = fetch.text
+        return True
+
+    def draw(self, camera: Camera, row: int) -> QImage | None:
+        """Wish for this row's pose, and get the newest picture that there is."""
+        renderer, figure = self._renderer, self._figure
+        if renderer is not None and figure is not None and renderer.about:
+            qpos = self._qpos(figure, renderer.about, row)
+            if qpos is not None:
+                renderer.ask(camera, qpos)
+        return self._image
+
+    def _model(self, figure: Figure) -> Path | None:
+        """The file to draw from, None where it is not on this machine: a person's choice, the run's own, one fetched."""
+        if self.chosen is not None:
+            return self.chosen if self.chosen.is_file() else None
+        here = self.store.run.get("host") in (None, socket.gethostname())  # a recording does not say
+        if here and figure.model and Path(figure.model).is_file():
+            return Path(figure.model)
+        return kept(figure.model_hash)
+
+    def _root(self, figure: Figure) -> tuple[int, int] | None:
+        """Columns of the root's position and rotation."""
+        position = figure.position if figure.root is None else figure.root
+        return None if figure.rotation is None else (position, figure.rotation)
+
+    def _may_be_joints(self, column: Any, figure: Figure) -> bool:
+        return column.table == figure.table and f"{column.component}.{column.name}" == "DofState.position"
+
+    def _qpos(self, figure: Figure, about: Mapping[str, Any], row: int) -> np.ndarray | None:
+        """A pose in the order of the model; joints that the run does not have stay at 0."""
+        qpos = np.zeros(int(about["size"]))
+        position, rotation = (self.store.value(column, row) for column in self.columns[:2])
+        if position is None or rotation is None:
+            return None
+        if about["free"] is not None:
+            place = int(about["free"])
+            qpos[place : place + 3] = position[1].reshape(-1, 3)[0]
+            qpos[place + 3 : place + 7] = rotation[1].reshape(-1, 4)[0]
+        places = {name: int(place) for name, place in about["joints"]}
+        for column in self.columns[2:]:
+            held = self.store.value(column, row)
+            if held is None:
+                return None
+            for label, value in zip(self.store.columns[column].labels, held[1].reshape(-1).tolist(), strict=True):
+                if label in places:
+                    qpos[places[label]] = value
+        return qpos if np.isfinite(qpos).all() else None
+
+
+def cut_out(picture: np.ndarray) -> QImage:
+    """A picture (height, width, 3) as an image that is transparent where it is black."""
+    height, width = picture.shape[:2]
+    colors = np.empty((height, width, 4), np.uint8)
+    colors[..., :3] = picture
+    colors[..., 3] = 255 * picture.any(-1)
+    return QImage(colors.tobytes(), width, height, 4 * width, QImage.Format.Format_RGBA8888_Premultiplied).copy()

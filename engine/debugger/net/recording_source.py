@@ -1,0 +1,146 @@
+"""What a recording holds, row by row and tick by tick, in the messages that a live run would send. No Qt."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from engine.debugger.model.column_info import read_columns
+from engine.errors import SceneError, WireError
+from engine.protocol.framing import pack_array, unpack_array
+from engine.recording.file import TERMINAL, Recording
+
+NEAR = 15
+"""Ticks by which a sample may be older than the tick in view, where not every tick was kept."""
+_TRACES = ("trace", "episode")
+_VERBATIM = ("learner", "timing", "column", "band")  # of the whole run, as a live one sends them
+Labels = tuple[int, ...] | None
+
+
+@attrs.frozen
+class Sample:
+    """One row at one tick: whether its episode ended in it, and [id, dtype, shape, bytes] by column, shaped (1, ...)."""
+
+    tick: int
+    ended: bool
+    columns: list[list[Any]]
+
+
+class Recorded:
+    """A recording as something to look things up in. SceneError for a file that is no recording.
+
+    first, last: the ticks that it spans; rows: those of which there are numbers; lost: what is missing, '' if nothing is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.recording = Recording.open(path)
+            self._sort()
+        except OSError as error:
+            raise SceneError(f"{path} cannot be opened: {error.strerror or error}.") from None
+        except WireError as error:
+            raise SceneError(f"{error} It cannot be opened.") from None
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise SceneError(f"{path} cannot be opened: it is not laid out as a recording ({error!r}).") from None
+        self.schema, self.lost = self.recording.schema, self.recording.lost
+
+    def _sort(self) -> None:
+        data = list(self.recording.of("data"))
+        self.frames = [m for m in data if m.get("sub") in (*_TRACES, "values")]
+        self.singles = [m for m in data if m.get("sub") == "labels"]
+        self.boxes = [m for m in data if m.get("sub") == "black_box"]
+        self.whole = [m for m in data if m.get("sub") in _VERBATIM]
+        ticks = [int(tick) for m in (*self.frames, *self.singles, *self.boxes) for tick in m["ticks"]]
+        self.first, self.last = (min(ticks), max(ticks)) if ticks else (0, 0)
+        self.rows = sorted({int(row) for m in self.frames for row in m["rows"]})
+
+    def events(self) -> list[dict[str, Any]]:
+        """What was noted while it ran, and, where no ends of episodes were, those that the traces show; oldest first."""
+        noted = list(self.recording.of("event"))
+        if not any(event.get("kind") == "reset" for event in noted):
+            noted += self._ends()
+        return sorted(noted, key=lambda event: int(event.get("tick", 0)))
+
+    def _ends(self) -> Iterator[dict[str, Any]]:
+        """Ends of episodes in the traces, as events of single rows."""
+        columns = {column.id: column for column in read_columns(self.schema)}
+        reason = next((c for c in columns.values() if c.address == self.schema.get("roles", {}).get("reason")), None)
+        for message in (m for m in self.frames if m["sub"] in _TRACES):
+            at, moment = unpack_array(message["at"]), unpack_array(message["moment"])
+            present = unpack_array(message["present"])
+            why = next((unpack_array(a) for n, *a in message["cols"] if reason is not None and n == reason.id), None)
+            for sample, place in np.argwhere((moment == TERMINAL)[:, None] & present):
+                fired = [] if why is None else np.flatnonzero(why[sample, place]).tolist()
+                names = [reason.labels[i] for i in fired] if reason is not None else []
+                yield {
+                    "t": "event",
+                    "kind": "reset",
+                    "tick": int(at[sample]),
+                    "row": int(message["rows"][place]),
+                    "text": ", ".join(names) or "the episode ended",
+                    "fields": {"reasons": names, "count": 1},
+                }
+
+    def sample(self, row: int, view: int | None, wanted: Mapping[int, Labels]) -> list[Sample]:
+        """The columns `wanted` of a row, by when they were sampled: the last sample of the tick in view, or of all.
+
+        Of an episode that ended in that tick it is the sample that shows its end. Samples of a column that are not there, or
+        more than NEAR ticks before the tick in view, are left out.
+        """
+        tick = self.last if view is None else view
+        newest: dict[int, Sample] = {}
+        for message, place in self._of_row(row):
+            at, moment = unpack_array(message["at"]), unpack_array(message["moment"])
+            here = np.flatnonzero((at <= tick) & unpack_array(message["present"])[:, place])
+            if not len(here) or (view is not None and at[here[-1]] < tick - NEAR):
+                continue
+            same = here[at[here] == at[here[-1]]]
+            sample = int(same[0] if moment[same[0]] == TERMINAL else same[-1])
+            for number, *array in message["cols"]:
+                if number in wanted and (number not in newest or newest[number].tick <= at[sample]):
+                    packed = [number, *pack_array(unpack_array(array)[sample, place][None])]
+                    newest[number] = Sample(int(at[sample]), bool(moment[sample] == TERMINAL), [packed])
+        together: dict[tuple[int, bool], Sample] = {}
+        for each in newest.values():
+            key = each.tick, each.ended
+            together.setdefault(key, Sample(*key, [])).columns.extend(each.columns)
+        return [together[key] for key in sorted(together)]
+
+    def trace(self, row: int, wanted: Mapping[int, Labels]) -> Iterator[dict[str, Any]]:
+        """Fields of `trace` frames with every sample of a row."""
+        for message, place in self._of_row(row):
+            if message["sub"] not in _TRACES:
+                continue
+            here = unpack_array(message["present"])[:, place]
+            columns = []
+            for number, *packed in message["cols"]:
+                if number in wanted:
+                    array = unpack_array(packed)[here, place].reshape(int(here.sum()), 1, -1)
+                    labels = wanted[number]
+                    columns.append([number, *pack_array(array if labels is None else array[..., list(labels)])])
+            ended = (unpack_array(message["moment"])[here] == TERMINAL)[:, None]
+            at = pack_array(unpack_array(message["at"])[here])
+            yield {"rows": [row], "at": at, "ended": pack_array(ended), "cols": columns, "ticks": message["ticks"]}
+
+    def single(self, row: int, wanted: Mapping[int, Labels]) -> Iterator[tuple[int, tuple[int, ...], dict[str, Any]]]:
+        """Column, labels and fields of `trace` frames of columns of which only a part was traced."""
+        for message in self.singles:
+            number, labels = message["cols"][0][0], tuple(message["labels"])
+            asked = wanted.get(number, ())
+            if message["rows"] == [row] and (asked is None or set(labels) <= set(asked)):
+                ended = (unpack_array(message["moment"]) == TERMINAL)[:, None]
+                frame = {key: message[key] for key in ("rows", "at", "cols", "ticks")} | {"ended": pack_array(ended)}
+                yield number, labels, frame
+
+    def vitals(self, rows: list[int]) -> Iterator[dict[str, Any]]:
+        """Fields of `vitals` frames of the black box."""
+        for message in self.boxes:
+            values = unpack_array(message["values"])
+            known = [row for row in rows if row < values.shape[1]]
+            packed = pack_array(values[:, known])
+            yield {"rows": known, "at": message["at"], "values": packed, "cols": [], "ticks": message["ticks"]}
+
+    def _of_row(self, row: int) -> Iterator[tuple[dict[str, Any], int]]:
+        return ((message, message["rows"].index(row)) for message in self.frames if row in message["rows"])

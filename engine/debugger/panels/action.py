@@ -1,0 +1,138 @@
+"""The Action panel: what the policy asks of each joint, and whether the motors can do it."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from engine.debugger.diagnosis.finding import percent
+from engine.debugger.diagnosis.indicators import Joints, joint_signs, saturation
+from engine.debugger.diagnosis.rules_robot import torque_use
+from engine.debugger.model.declared import Declared, short
+from engine.debugger.model.evidence import Evidence
+from engine.debugger.model.history import gatherer, stretches, vitals
+from engine.debugger.model.store import Store
+from engine.debugger.model.wanted import action_subs, vitals_subs
+from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import Bar, BarList, Line, nice, scrolled, stacked
+from engine.debugger.widgets.format import counted
+
+EVERY = 10  # refreshes between statistics
+HEADINGS = ("limit", "torque", "noise", "clip", "rate")
+LEGEND = (
+    "bar: selected row · mark: mean ± deviation of watched rows · noise: exploration · rate: change per tick · "
+    "clip: share of ticks at the action limit · torque: median share of its limit · limit: share of ticks at it"
+)
+
+
+class ActionPanel(Panel):
+    """One line per joint."""
+
+    title: ClassVar[str] = "Action"
+    rate: ClassVar[float] = 5.0
+
+    def __init__(self, store: Store, control: Control) -> None:
+        super().__init__(store, control)
+        self.head = Line("waiting for a run")
+        self.head.note = LEGEND.replace(" · ", "\n")
+        self.bars = BarList(HEADINGS)
+        box = stacked(self)
+        box.addWidget(self.head)
+        box.addWidget(scrolled(self.bars), 1)
+        self._count = 0
+        self._joints: Joints | None = None
+        self._noise = self._use = self._share = np.zeros(0)
+        self.bars.opened.connect(self._plot)
+        self.refresh()
+
+    def subscriptions(self) -> list[Sub]:
+        """Actions of a few rows tick by tick and of the selected row, exploration, and torque from the black box."""
+        known = gatherer(self.store).know(self.store.schema)
+        column = known.roles.get("action")
+        own = [Sub("values", ((column.id, None),), "selected", 10.0)] if column is not None else []
+        return own + action_subs(known) + vitals_subs(known)
+
+    def schema_changed(self) -> None:
+        """Other joints."""
+        self._count = 0
+        self.refresh()
+
+    def _plot(self, joint: int) -> None:
+        column = gatherer(self.store).declared.roles.get("action")
+        if column is not None:
+            self.control.plot(column.id, joint)
+
+    def refresh(self) -> None:
+        """Redraw the row, and now and then the statistics."""
+        data = gatherer(self.store)
+        data.collect(self.store)
+        known = data.declared
+        column = known.roles.get("action")
+        if column is None:
+            text = "the run names no column of actions" if self.store.schema else "waiting for a run"
+            theme.set_text(self.head, text)
+            self.bars.show_bars((), 0.0, 1.0)
+            self._count = 0
+            return
+        if self._count % EVERY == 0:
+            self._statistics(known, data.exploration())
+        self._count += 1
+        got = self.store.value(column.id, self.store.selected)
+        row = np.full(column.width, np.nan) if got is None else np.asarray(got[1], np.float64).ravel()
+        self._show(known, row, got is not None)
+
+    def _statistics(self, known: Declared, noise: np.ndarray | None) -> None:
+        width = known.roles["action"].width
+        limit = known.number("act.limit", "clip_action.limit")
+        found = Evidence(known, actions=stretches(self.store, known.roles["action"]))
+        found.vitals = vitals(self.store, known)
+        found.torques = {} if known.vitals else stretches(self.store, known.roles.get("torque"))
+        self._joints = joint_signs(list(found.actions.values()), limit)
+        blank = np.full(width, np.nan)
+        good = noise is not None and noise.shape[1] == width and np.isfinite(noise).any()
+        with np.errstate(invalid="ignore"):
+            clean = np.where(np.isfinite(noise), noise, 0.0) if good and noise is not None else None
+        self._noise = np.sqrt((clean**2).mean(0)) if clean is not None else blank
+        use = torque_use(found)
+        usable = use is not None and use[0].shape[1] == width
+        values = use[0] if use is not None and usable else np.full((1, width), np.nan)
+        finite = np.where(np.isfinite(values), values, np.nan)
+        some = np.isfinite(finite).any(0)
+        self._use, self._share = blank.copy(), saturation(values)
+        self._use[some] = np.nanmedian(finite[:, some], 0)
+
+    def _show(self, known: Declared, row: np.ndarray, here: bool) -> None:
+        column, joints = known.roles["action"], self._joints
+        limit = known.number("act.limit", "clip_action.limit")
+        sizes = [0.0, *np.abs(row[np.isfinite(row)])]
+        tip = LEGEND.replace(" · ", "\n")
+        bars, wrong = [], 0
+        for i, label in enumerate(column.labels):
+            mean = float(joints.mean[i]) if joints is not None else None
+            spread = float(joints.spread[i]) if joints is not None else 0.0
+            sizes += [abs(mean) + spread] if mean is not None and np.isfinite(mean + spread) else []
+            value = float(row[i]) if here else None
+            bad = self._share[i] > 0.15 or (joints is not None and joints.at_clip[i] > 0.2) or self._noise[i] < 0.05
+            wrong += bool(bad)
+            texts = self._texts(i, joints, limit)
+            colours = (theme.AMBER, theme.AMBER) if bad else (theme.BLUE, theme.TEXT)
+            bars.append(Bar(short(label), value, mean, spread, texts, *colours, f"{label}\n{tip}"))
+        reach = nice(max(sizes))
+        self.bars.show_bars(bars, -reach, reach)
+        samples = joints.samples if joints is not None else 0
+        text = f"{counted(column.width, 'joint')} · {samples} samples"
+        text += f" · action limit ±{theme.number(limit)}" if limit else " · no action limit"
+        text += f" · {wrong} amber: at a limit, or without exploration" if wrong else ""
+        theme.set_text(self.head, text if here else f"{text} · no data of row {self.store.selected} yet")
+
+    def _texts(self, i: int, joints: Joints | None, limit: float | None) -> tuple[str, ...]:
+        def said(value: float, share: bool = False) -> str:
+            return "–" if np.isnan(value) else percent(value) if share else theme.number(value, 2)
+
+        return (
+            said(float(self._share[i]), True),
+            said(float(self._use[i]), True),
+            said(float(self._noise[i])),
+            said(float(joints.at_clip[i]), True) if joints is not None and limit else "–",
+            said(float(joints.rate[i])) if joints is not None else "–",
+        )

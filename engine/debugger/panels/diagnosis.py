@@ -1,0 +1,329 @@
+"""The Why panel: how episodes end, what is most likely the matter in sentences, and the pictures that prove it."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtWidgets import QListWidget, QListWidgetItem, QTabWidget, QWidget
+
+from engine.debugger.diagnosis.failure_alignment import Autopsy, examine
+from engine.debugger.diagnosis.finding import ORDER, Finding, percent
+from engine.debugger.diagnosis.indicators import lifted
+from engine.debugger.diagnosis.rules import RULES, diagnose
+from engine.debugger.diagnosis.rules_run import end_table, vital_words, worst_reason
+from engine.debugger.model.declared import short
+from engine.debugger.model.evidence import Evidence, Foot
+from engine.debugger.model.history import gatherer
+from engine.debugger.model.store import Store
+from engine.debugger.model.wanted import (
+    action_subs,
+    cursor_subs,
+    foot_subs,
+    learner_subs,
+    observation_subs,
+    reward_subs,
+    timing_subs,
+    vitals_subs,
+)
+from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import Bar, BarList, nice, scrolled, stacked
+from engine.debugger.widgets.sparkline import Histogram
+from engine.debugger.widgets.text_table import fill, table
+
+SHADES = {"wrong": theme.RED, "attention": theme.AMBER, "note": theme.TEXT, "unknown": theme.DIM}
+WORDS = {"wrong": "WRONG", "attention": "LOOK", "note": "note", "unknown": "cannot tell"}
+PICTURES = 380  # least height of the panel that shows pictures, px
+LINES = 6  # of the table that are seen without scrolling
+BINS = 50
+STEPS = 200  # ticks of gait that are drawn
+MOST_BARS = 14
+
+
+class GaitStrip(QWidget):
+    """Contact of each foot of one row over the last ticks, above the reference's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.feet: list[Foot] = []
+        self.setMinimumSize(140, 60)
+
+    def show_feet(self, feet: list[Foot]) -> None:
+        """Draw other feet; all of one row."""
+        self.feet = feet
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
+        painter.setPen(theme.pen(theme.DIM))
+        if not self.feet:
+            text = "no contacts of the watched rows were received"
+            painter.drawText(QRectF(self.rect()), Qt.AlignmentFlag.AlignCenter, text)
+            painter.end()
+            return
+        metrics = QFontMetricsF(self.font())
+        names = [short(foot.name) for foot in self.feet]
+        left = max(metrics.horizontalAdvance(name) for name in names) + 12
+        last = max(int(foot.ticks[-1]) for foot in self.feet)
+        across = (self.width() - left - 6) / STEPS
+        text = f"row {self.feet[0].row}, last {STEPS} ticks: green bears load, blue is the reference"
+        painter.drawText(QRectF(4, 0, self.width() - 8, 16), Qt.AlignmentFlag.AlignLeft, text)
+        tall = min(34.0, (self.height() - 18) / len(self.feet))
+        for i, foot in enumerate(self.feet):
+            top = 18 + i * tall
+            painter.setPen(theme.pen(theme.TEXT))
+            box = QRectF(0, top, left - 6, tall)
+            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, names[i])
+            _bars(painter, foot.ticks, foot.touching, last, left, top + 2, 0.45 * tall, across, theme.GREEN)
+            if foot.reference_height is not None:
+                down = ~lifted(foot.reference_height)
+                _bars(painter, foot.ticks, down, last, left, top + 2 + 0.5 * tall, 0.25 * tall, across, theme.BLUE)
+        painter.setPen(theme.pen(theme.LINE))
+        painter.drawLine(QPointF(left, 18), QPointF(left, 18 + tall * len(self.feet)))
+        painter.end()
+
+
+def _bars(
+    painter: QPainter,
+    ticks: np.ndarray,
+    on: np.ndarray,
+    last: int,
+    left: float,
+    top: float,
+    tall: float,
+    across: float,
+    shade: str,
+) -> None:
+    """A bar from each rise to the next fall, over the last STEPS ticks."""
+    recent = ticks > last - STEPS
+    ticks, flags = ticks[recent], np.r_[False, on[recent], False].astype(int)
+    for a, b in zip(np.flatnonzero(np.diff(flags) > 0), np.flatnonzero(np.diff(flags) < 0), strict=True):
+        start, stop = int(ticks[a]) - (last - STEPS) - 1, int(ticks[b - 1]) - (last - STEPS)
+        painter.fillRect(
+            QRectF(left + start * across, top, max(1.0, (stop - start) * across), tall), theme.brush(shade)
+        )
+
+
+class Sentences(QListWidget):
+    """Findings as wrapped sentences, each with a word for how bad it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setResizeMode(QListWidget.ResizeMode.Adjust)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QListWidget.Shape.NoFrame)
+        self.setSelectionMode(QListWidget.SelectionMode.NoSelection)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setSpacing(1)
+        self.setStyleSheet(f"background: {theme.BACKGROUND};")
+        self.findings: list[Finding] = []
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Three lines."""
+        return QSize(120, 52)
+
+    def show_findings(self, findings: list[Finding]) -> None:
+        """List other findings; those that only cannot judge come together in one line."""
+        told = [f for f in findings if f.severity != "unknown"]
+        silent = [f for f in findings if f.severity == "unknown"]
+        if silent:
+            told.append(Finding("unknown", "; ".join(f.text for f in silent), silent[0].panel, 0.0))
+        if told == self.findings:
+            return
+        self.findings = told
+        while self.count() > len(told):
+            self.takeItem(self.count() - 1)
+        for place, found in enumerate(told):
+            item = self.item(place) if place < self.count() else None
+            if item is None:
+                item = QListWidgetItem()
+                self.addItem(item)
+            item.setText(f"{WORDS[found.severity]}  {found.text}")
+            item.setForeground(theme.brush(SHADES[found.severity]))
+            item.setToolTip(f"{found.text}\nclick: show {found.panel}")
+
+
+class WhyPanel(Panel):
+    """Opens first. The rules take turns, one each refresh, so that none of them holds the window up."""
+
+    title: ClassVar[str] = "Why"
+    rate: ClassVar[float] = 5.0
+
+    def __init__(self, store: Store, control: Control) -> None:
+        super().__init__(store, control)
+        self.reasons = table(("why episodes end", "share", "step", "trend"))
+        self.sentences = Sentences()
+        self.pictures = QTabWidget()
+        self.pictures.setDocumentMode(True)
+        self.clip, self.gait = Histogram(), GaitStrip()
+        self.autopsy = BarList(("before the end",), "autopsy: too few data")
+        for name, widget in (("clip", self.clip), ("autopsy", scrolled(self.autopsy)), ("gait", self.gait)):
+            self.pictures.addTab(widget, name)
+        box = stacked(self)
+        box.addWidget(self.reasons)
+        box.addWidget(self.sentences, 3)
+        box.addWidget(self.pictures, 2)
+        self.reason: str | None = None  # None: the most frequent failure
+        self.evidence: Evidence | None = None
+        self.findings: list[Finding] = []
+        self._examined: tuple[Any, ...] = ()
+        self._turn: Iterator[None] | None = None
+        self._news: Any = None
+        self.reasons.cellClicked.connect(self._choose)
+        self.sentences.itemClicked.connect(self._open)
+        self.pictures.hide()
+        self._show()
+
+    def subscriptions(self) -> list[Sub]:
+        """A little of everything."""
+        known = gatherer(self.store).know(self.store.schema)
+        parts = (cursor_subs, vitals_subs, reward_subs, observation_subs, action_subs, foot_subs)
+        return [sub for part in parts for sub in part(known)] + learner_subs() + timing_subs()
+
+    def schema_changed(self) -> None:
+        """Another run: forget what was found in the last one."""
+        self.reason, self.evidence, self.findings = None, None, []
+        self._turn, self._news, self._examined = None, None, ()
+        self._show()
+
+    def refresh(self) -> None:
+        """Take the next step of the diagnosis; the last one shows it."""
+        gatherer(self.store).collect(self.store)
+        if self._turn is None:
+            news = dict(self.store.seen)
+            news.pop("state", None)
+            if news == self._news:
+                return
+            self._news, self._turn = news, self._diagnosis()
+        if next(self._turn, "done") == "done":
+            self._turn = None
+
+    def finish(self) -> None:
+        """Diagnose what was received so far, at once."""
+        gatherer(self.store).collect(self.store)
+        for _ in self._diagnosis():
+            pass
+        self._turn = None
+
+    def _diagnosis(self) -> Iterator[None]:
+        evidence = gatherer(self.store).gather(self.store)
+        yield
+        findings: list[Finding] = []
+        for rule in RULES:
+            findings += diagnose(evidence, (rule,))
+            yield
+        self.evidence = evidence
+        self.findings = sorted(findings, key=lambda f: (ORDER.index(f.severity), -f.likely))
+        self._show()
+
+    # -- showing ---------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        if self.evidence is None or self.store.schema is None:
+            fill(self.reasons, [], [])
+            self.sentences.show_findings([Finding("unknown", "waiting for data", "Why", 0.0)])
+            self._fit(0)
+            return
+        lines = end_table(self.evidence)
+        limits = self.evidence.declared.time_limits
+        shades = [
+            theme.TEXT if line[0] in limits else theme.RED if i == 0 else theme.AMBER for i, line in enumerate(lines)
+        ]
+        fill(self.reasons, [_end_texts(*line) for line in lines], shades)
+        self._fit(len(lines))
+        found = self.findings
+        if all(f.severity in ("note", "unknown") for f in found):
+            found = [Finding("note", "nothing stands out in what was received so far", "Why", 1.0), *found]
+        self.sentences.show_findings(found)
+        if not self.pictures.isHidden():
+            self._show_pictures(self.evidence)
+
+    def _fit(self, lines: int) -> None:
+        head = max(18, self.reasons.horizontalHeader().sizeHint().height())
+        line = max(self.reasons.verticalHeader().defaultSectionSize(), self.reasons.rowHeight(0))
+        tall = head + line * min(LINES, max(1, lines)) + 2 * self.reasons.frameWidth()
+        if self.reasons.maximumHeight() != tall:
+            self.reasons.setFixedHeight(tall)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Pictures only where there is room for them."""
+        super().resizeEvent(event)
+        roomy = self.height() >= PICTURES
+        if roomy == self.pictures.isHidden():
+            self.pictures.setVisible(roomy)
+            if roomy and self.evidence is not None:
+                self._show_pictures(self.evidence)
+
+    def _choose(self, line: int, _: int) -> None:
+        item = self.reasons.item(line, 0)
+        self.reason = item.text() if item is not None else None
+        if self.evidence is not None:
+            self._show_pictures(self.evidence)
+
+    def _open(self, item: QListWidgetItem) -> None:
+        place = self.sentences.row(item)
+        if 0 <= place < len(self.sentences.findings):
+            found = self.sentences.findings[place]
+            self.control.show(found.panel)
+            if found.column is not None and found.label is not None:
+                self.control.plot(found.column, found.label)
+
+    def _show_pictures(self, evidence: Evidence) -> None:
+        reason = self.reason or worst_reason(evidence)
+        self._show_clip(evidence, reason)
+        row = self.store.selected if any(f.row == self.store.selected for f in evidence.feet) else None
+        row = row if row is not None else next((f.row for f in evidence.feet), -1)
+        self.gait.show_feet([f for f in evidence.feet if f.row == row])
+        fresh = (reason, id(evidence))
+        if fresh != self._examined:
+            self._examined = fresh
+            found = examine(evidence, reason) if reason else "autopsy: no failures were received"
+            self._show_autopsy(found, evidence.declared.dt)
+
+    def _show_clip(self, evidence: Evidence, reason: str | None) -> None:
+        ends = [e for e in evidence.ends if np.isfinite(e.time) and (reason is None or reason in e.reasons)]
+        if not ends:
+            self.clip.show_counts(np.zeros(0), 0.0, 1.0, title="where in the clip episodes end: no data yet")
+            return
+        clips, counts = np.unique([e.clip for e in ends], return_counts=True)
+        clip = int(clips[np.argmax(counts)])
+        times = np.array([e.time for e in ends if e.clip == clip])
+        passed = [s.values[s.values[:, 1] == clip, 2] for s in evidence.cursors.values()]
+        reach = max([float(times.max()), *(float(np.nanmax(p)) for p in passed if np.isfinite(p).any())]) or 1.0
+        found, _ = np.histogram(times, BINS, (0.0, reach))
+        names = evidence.declared.clips
+        name = names[clip] if 0 <= clip < len(names) else f"clip {clip}" if clip >= 0 else "the episode"
+        title = f"where in {name} episodes end: {reason or 'any reason'}"
+        caption = f"{len(times)} ends" + (f", {len(clips) - 1} other clips" if len(clips) > 1 else "")
+        now = evidence.cursors.get(self.store.selected)
+        lines = [(float(now.values[-1, 2]), theme.WHITE)] if now is not None and now.values[-1, 1] == clip else []
+        self.clip.show_counts(found, 0.0, reach, title=title, caption=caption, unit="s", lines=lines)
+
+    def _show_autopsy(self, found: "Autopsy | str", dt: float | None) -> None:
+        if isinstance(found, str):
+            self.autopsy.show_bars((), 0.0, 1.0, title=found)
+            return
+        scale, unit = (dt, "s") if dt else (1.0, "ticks")
+        order = found.first()[:MOST_BARS]
+        title = f"{found.reason}: when {found.failures} failures left the survivors' p5–p95"
+        bars = []
+        for place, i in enumerate(order):
+            before = float(found.departure[i]) * scale
+            side = "high" if found.above[i] >= 0.5 else "low"
+            share = percent(float(found.outside[0, i]))
+            tip = f"{found.names[i]}: too {side}; at the end {share} of failures are outside"
+            text = f"{before:.2f} {unit}" if dt else f"{before:.0f} {unit}"
+            shade = theme.RED if place == 0 else theme.AMBER
+            bars.append(Bar(f"{vital_words(found.names[i])} {side}", before, None, 0.0, (text,), shade, tip=tip))
+        reach = nice(max([float(found.departure[i]) * scale for i in order], default=1.0))
+        self.autopsy.show_bars(bars, 0.0, reach, title=title)
+
+
+def _end_texts(reason: str, share: float, step: float, change: float) -> tuple[str, str, str, str]:
+    trend = "" if not np.isfinite(change) else "steady" if abs(change) < 0.02 else f"{100 * change:+.0f} points"
+    return reason, percent(share), "–" if not np.isfinite(step) else f"{step:.0f}", trend.replace("-", "−")

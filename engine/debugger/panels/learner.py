@@ -1,0 +1,142 @@
+"""The Learner panel: the numbers of each update, with their usual bands shaded."""
+
+from typing import ClassVar
+
+import attrs
+import numpy as np
+from PySide6.QtWidgets import QGridLayout, QWidget
+
+from engine.debugger.model.declared import Declared
+from engine.debugger.model.history import gatherer, learner
+from engine.debugger.model.store import Store
+from engine.debugger.model.wanted import learner_subs
+from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import Line, scrolled, stacked
+from engine.debugger.widgets.sparkline import Chart
+
+CHART = 210  # least width of a chart, px
+
+
+@attrs.frozen
+class Usual:
+    """What is shown of one number, and within which bounds it usually is."""
+
+    name: str
+    title: str
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+
+
+FIXED = (
+    Usual("reward/per_step", "reward of a tick"),
+    Usual("episode/length", "episode length"),
+    Usual("learn/explained_variance", "explained variance", 0.5, 1.0),
+    Usual("learn/kl", "KL divergence", log=True),
+    Usual("learn/clip_fraction", "clip share", 0.02, 0.3),
+    Usual("learn/entropy", "entropy"),
+    Usual("learn/action_std", "action deviation", 0.05, 1.5),
+    Usual("learn/learning_rate", "learning rate", log=True),
+    Usual("learn/gradient_norm", "gradient norm", 0.0, 100.0),
+    Usual("learn/value_loss", "value loss"),
+    Usual("learn/surrogate_loss", "surrogate loss"),
+    Usual("learn/skipped_steps", "steps left out", 0.0, 0.0),
+)
+
+
+def usual(known: Declared) -> tuple[Usual, ...]:
+    """The charts, with bands that the run's constants give."""
+    target = known.number("improve_policy.desired_kl")
+    rates = known.number("improve_policy.lowest_rate"), known.number("improve_policy.highest_rate")
+    bands = {"learn/kl": (target / 2, 2 * target) if target else None}
+    if rates[0] is not None and rates[1] is not None:
+        bands["learn/learning_rate"] = (1.01 * rates[0], 0.99 * rates[1])
+    made = []
+    for each in FIXED:
+        band = bands.get(each.name)
+        made.append(each if band is None else attrs.evolve(each, low=band[0], high=band[1]))
+    return tuple(made)
+
+
+def judged(value: float, each: Usual) -> tuple[str, str]:
+    """The last value with a word, and the colour of both."""
+    if not np.isfinite(value):
+        return f"{theme.number(value)} not finite", theme.RED
+    if each.low is not None and value < each.low:
+        return f"{theme.number(value)} low", theme.AMBER
+    if each.high is not None and value > each.high:
+        return f"{theme.number(value)} high", theme.AMBER
+    return theme.number(value) + (" usual" if each.low is not None else ""), theme.TEXT
+
+
+class LearnerPanel(Panel):
+    """A grid of small charts over iterations."""
+
+    title: ClassVar[str] = "Learner"
+    rate: ClassVar[float] = 2.0
+
+    def __init__(self, store: Store, control: Control) -> None:
+        super().__init__(store, control)
+        self.head = Line("waiting for the first iteration")
+        self.charts = {each.name: Chart(each.title, each.log) for each in FIXED}
+        self._inner = QWidget()
+        self._grid = QGridLayout(self._inner)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(3)
+        box = stacked(self)
+        box.addWidget(self.head)
+        box.addWidget(scrolled(self._inner), 1)
+        self._seen: tuple[object, ...] = ()
+        self._placed: tuple[int, tuple[str, ...]] = (0, ())
+        self.refresh()
+
+    def subscriptions(self) -> list[Sub]:
+        """What the learner reports."""
+        return learner_subs()
+
+    def schema_changed(self) -> None:
+        """Other constants, hence other bands."""
+        self._seen = ()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Redraw after an iteration, or when the width of the panel changed."""
+        reports = self.store.learner
+        seen = (len(reports), reports[-1][0] if reports else -1, self.width() // CHART)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        known = gatherer(self.store).know(self.store.schema)
+        numbers = learner(self.store)
+        self._place(tuple(e.name for e in FIXED if e.name in numbers))
+        missing = [e.title for e in FIXED if e.name not in numbers]
+        if not reports:
+            theme.set_text(self.head, "waiting for the first iteration")
+            return
+        out = []
+        for each in usual(known):
+            values = numbers.get(each.name)
+            if values is None:
+                continue
+            absent = each.name not in reports[-1][1]  # as the length of episodes where none has ended
+            word, shade = ("not in this one", theme.DIM) if absent else judged(float(values[-1]), each)
+            band = (each.low, each.high) if each.low is not None and each.high is not None else None
+            self.charts[each.name].show_line(numbers["iteration"], values, band, word, shade)
+            out += [each.title] if shade not in (theme.TEXT, theme.DIM) else []
+        text = f"iteration {reports[-1][0]} · "
+        text += f"outside the usual band: {', '.join(out)}" if out else "all within their usual bands"
+        text += f" · not reported: {', '.join(missing)}" if missing else ""
+        theme.set_text(self.head, text)
+
+    def _place(self, names: tuple[str, ...]) -> None:
+        across = max(1, self.width() // CHART)
+        if (across, names) == self._placed:
+            return
+        self._placed = (across, names)
+        for chart in self.charts.values():
+            self._grid.removeWidget(chart)
+            chart.setParent(None)
+        for place, name in enumerate(names):
+            self._grid.addWidget(self.charts[name], place // across, place % across)
+            self.charts[name].show()

@@ -1,0 +1,70 @@
+"""Log: events, answers to commands, interventions."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from PySide6.QtGui import QTextCharFormat, QTextCursor
+from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout
+
+from engine.debugger.model.store import Store
+from engine.debugger.panels.panel import Control, Panel
+from engine.debugger.widgets import theme
+
+_LINES = 2000
+_COLOURS = {
+    "nonfinite": theme.RED,
+    "exception": theme.RED,
+    "error": theme.RED,
+    "warning": theme.AMBER,
+    "break": theme.AMBER,
+    "control": theme.AMBER,
+    "edit": theme.BLUE,
+    "reset": theme.DIM,
+}
+
+
+class Log(Panel):
+    """Lines, newest last; scrolled along as long as the last one is in view."""
+
+    title: ClassVar[str] = "Log"
+    rate: ClassVar[float] = 5.0
+
+    def __init__(self, store: Store, control: Control) -> None:
+        super().__init__(store, control)
+        self.text = QPlainTextEdit(readOnly=True)
+        self.text.setMaximumBlockCount(_LINES)
+        self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(2, 2, 2, 2)
+        layout.addWidget(self.text)
+        self._read = store.noted - len(store.notes)
+        self._follow = True  # until somebody scrolls back; a panel that changes its size does not count
+        bar = self.text.verticalScrollBar()
+        bar.actionTriggered.connect(lambda _: self._scrolled())
+        bar.rangeChanged.connect(lambda *_: self._keep_up())
+
+    def _scrolled(self) -> None:
+        bar = self.text.verticalScrollBar()
+        self._follow = bar.sliderPosition() >= bar.maximum() - 2
+
+    def _keep_up(self) -> None:
+        bar = self.text.verticalScrollBar()
+        if self._follow:
+            bar.setValue(bar.maximum())
+
+    def refresh(self) -> None:
+        """Write what has been noted since."""
+        fresh = self.store.noted - self._read
+        if not fresh:
+            return
+        self._read = self.store.noted
+        cursor = QTextCursor(self.text.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        for when, kind, tick, text in list(self.store.notes)[-fresh:]:
+            look = QTextCharFormat()
+            look.setForeground(theme.brush(_COLOURS.get(kind, theme.TEXT)))
+            clock = datetime.fromtimestamp(when).strftime("%H:%M:%S")
+            place = "" if tick is None else f"tick {tick}  "
+            said = text if text.startswith(f"{kind}:") else f"{kind}: {text}"
+            cursor.insertText(("" if self.text.document().isEmpty() else "\n") + f"{clock}  {place}{said}", look)
+        self._keep_up()

@@ -1,0 +1,223 @@
+"""The Observation panel: what the policy sees, and whether it can be trusted."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal
+from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QWidget
+
+from engine.debugger.diagnosis.indicators import Channels, channel_signs
+from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
+from engine.debugger.model.declared import Column, Declared, groups
+from engine.debugger.model.history import gatherer
+from engine.debugger.model.store import Store
+from engine.debugger.model.wanted import observation_subs
+from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import GAP, Line, elided, nice, stacked
+from engine.debugger.widgets.format import counted
+from engine.debugger.widgets.text_table import fill, table
+
+EVERY = 10  # refreshes between statistics
+MOST_LISTED = 200
+CLIP = 10.0  # channels beyond this are drawn at the edge of the strip
+
+
+class Strip(QWidget):
+    """All channels side by side: mean and spread of the watched rows, the selected row, and how often each changes."""
+
+    picked = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels: tuple[str, ...] = ()
+        self.terms: dict[str, list[int]] = {}
+        self.channels: Channels | None = None
+        self.row = np.zeros(0)
+        self.marked: frozenset[int] = frozenset()
+        self.chosen = -1
+        self.reach = 1.0
+        self.setMinimumSize(200, 110)
+        self.setMouseTracking(True)
+
+    def show_channels(self, labels: tuple[str, ...], channels: Channels | None, marked: frozenset[int]) -> None:
+        """Draw other statistics."""
+        if labels != self.labels:
+            self.labels, self.terms = labels, groups(labels)
+        self.channels, self.marked = channels, marked
+        sizes = [np.abs(channels.mean) + channels.spread] if channels is not None else []
+        finite = np.concatenate(sizes)[np.isfinite(np.concatenate(sizes))] if sizes else np.zeros(0)
+        self.reach = min(CLIP, nice(float(np.percentile(finite, 98)))) if len(finite) else 1.0
+        self.update()
+
+    def show_row(self, row: np.ndarray) -> None:
+        """Draw other values of the selected row."""
+        if not np.array_equal(row, self.row, equal_nan=True):
+            self.row = row
+            self.update()
+
+    def _channel(self, event: QMouseEvent) -> int:
+        place = int((event.position().x() - self._left()) / self._step())
+        return place if 0 <= place < len(self.labels) else -1
+
+    def _left(self) -> float:
+        return QFontMetricsF(self.font()).horizontalAdvance("−0.05") + 2 * GAP
+
+    def _step(self) -> float:
+        return (self.width() - self._left() - GAP) / max(1, len(self.labels))
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Pick the channel under the mouse."""
+        if self._channel(event) >= 0:
+            self.picked.emit(self._channel(event))
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Name the channel under the mouse."""
+        place = self._channel(event)
+        text = ""
+        if place >= 0:
+            text = f"channel {place}: {self.labels[place]}"
+            text += f"\nrow {theme.number(float(self.row[place]))}" if place < len(self.row) else ""
+            found = self.channels
+            if found is not None and place < len(found.mean):
+                text += f"\nmean {theme.number(found.mean[place])}, spread {theme.number(found.spread[place])}"
+                text += f"\nchanges in {100 * found.changes[place]:.0f} % of samples" if found.pairs else ""
+        self.setToolTip(text)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
+        metrics, left, step = QFontMetricsF(self.font()), self._left(), self._step()
+        top, bottom = 18.0, self.height() - 28.0
+        middle, tall = (top + bottom) / 2, (bottom - top) / 2
+        painter.setPen(theme.pen(theme.DIM))
+        box = QRectF(0, top - 6, left - GAP, bottom - top + 12)
+        right = Qt.AlignmentFlag.AlignRight
+        painter.drawText(box, right | Qt.AlignmentFlag.AlignTop, theme.number(self.reach))
+        painter.drawText(box, right | Qt.AlignmentFlag.AlignVCenter, "0")
+        painter.drawText(box, right | Qt.AlignmentFlag.AlignBottom, theme.number(-self.reach))
+        painter.drawText(QRectF(0, bottom + 9, left - GAP, 18), right, "new")
+        painter.setPen(theme.pen(theme.LINE))
+        painter.drawLine(QPointF(left, middle), QPointF(self.width() - GAP, middle))
+        edge = -1.0
+        for name, places in self.terms.items():
+            a, b = left + places[0] * step, left + (places[-1] + 1) * step
+            painter.setPen(theme.pen(theme.LINE))
+            painter.drawLine(QPointF(a, top - 14), QPointF(a, bottom + 24))
+            if a >= edge and b - a > 24:
+                painter.setPen(theme.pen(theme.DIM))
+                text = elided(metrics, name, b - a - 4)
+                painter.drawText(QRectF(a + 3, top - 17, b - a - 4, 15), Qt.AlignmentFlag.AlignLeft, text)
+                edge = a + metrics.horizontalAdvance(text)
+        if self.channels is not None and len(self.channels.mean) == len(self.labels):
+            self._draw(painter, self.channels, left, step, middle, tall, bottom)
+        ys = middle - tall * np.clip(np.nan_to_num(self.row) / self.reach, -1, 1)
+        painter.setPen(theme.pen(theme.WHITE))
+        for i, y in enumerate(ys.tolist()[: len(self.labels)]):
+            if np.isfinite(self.row[i]):
+                painter.drawLine(QPointF(left + i * step, y), QPointF(left + max(i * step + 1, (i + 1) * step - 1), y))
+            else:
+                painter.fillRect(QRectF(left + i * step, top, max(1.0, step), 2 * tall), theme.brush(theme.RED, 110))
+        painter.end()
+
+    def _draw(
+        self, painter: QPainter, found: Channels, left: float, step: float, middle: float, tall: float, bottom: float
+    ) -> None:
+        wide = step - 1 if step >= 4 else step
+        changes = np.nan_to_num(found.changes)
+        for i in range(len(self.labels)):
+            x = left + i * step
+            if i == self.chosen:
+                painter.fillRect(QRectF(x, middle - tall, wide, 2 * tall), theme.brush(theme.SELECTION))
+            if np.isfinite(found.mean[i]):
+                low, high = ((found.mean[i] + s * found.spread[i]) / self.reach for s in (-1, 1))
+                a, b = (middle - tall * min(1.0, max(-1.0, float(v))) for v in (high, low))
+                shade = theme.RED if i in self.marked else theme.FILL
+                painter.fillRect(QRectF(x, a, wide, max(1.5, b - a)), theme.brush(shade))
+            else:
+                painter.fillRect(QRectF(x, middle - tall, wide, 2 * tall), theme.brush(theme.RED, 110))
+            painter.fillRect(QRectF(x, bottom + 10, wide, 14), theme.brush(theme.RAISED))
+            part = 14 * float(changes[i])
+            painter.fillRect(QRectF(x, bottom + 24 - part, wide, part), theme.brush(theme.GREEN))
+
+
+class ObservationPanel(Panel):
+    """The strip of all channels, and a list of those that look wrong."""
+
+    title: ClassVar[str] = "Observation"
+    rate: ClassVar[float] = 5.0
+
+    def __init__(self, store: Store, control: Control) -> None:
+        super().__init__(store, control)
+        self.head = Line("waiting for a run")
+        self.head.note = "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\nwhite the selected row; green below: how often a value is new"
+        self.strip = Strip()
+        self.table = table(("channel", "name", "sign", "figure"))
+        box = stacked(self)
+        box.addWidget(self.head)
+        box.addWidget(self.strip, 3)
+        box.addWidget(self.table, 2)
+        self._listed: list[tuple[int, str, str]] = []
+        self._count = 0
+        self.strip.picked.connect(self._pick)
+        self.table.cellClicked.connect(lambda line, _: self._pick(self._listed[line][0]))
+        self.table.cellDoubleClicked.connect(lambda line, _: self._plot(self._listed[line][0]))
+        self.refresh()
+
+    def subscriptions(self) -> list[Sub]:
+        """All channels of a few rows, and of the selected one."""
+        known = gatherer(self.store).know(self.store.schema)
+        column = known.roles.get("observation")
+        own = [Sub("values", ((column.id, None),), "selected", 10.0)] if column is not None else []
+        return own + observation_subs(known)
+
+    def schema_changed(self) -> None:
+        """Other channels."""
+        self._count = 0
+        self.strip.chosen = -1
+        self.refresh()
+
+    def _pick(self, channel: int) -> None:
+        self.strip.chosen = channel
+        self.strip.update()
+
+    def _plot(self, channel: int) -> None:
+        column = gatherer(self.store).declared.roles.get("observation")
+        if column is not None:
+            self.control.plot(column.id, channel)
+
+    def refresh(self) -> None:
+        """Redraw the row, and now and then the statistics."""
+        data = gatherer(self.store)
+        data.collect(self.store)
+        known = data.declared
+        column = known.roles.get("observation")
+        if column is None:
+            text = "the run names no column of observations" if self.store.schema else "waiting for a run"
+            theme.set_text(self.head, text)
+            self._count = 0
+            return
+        if self._count % EVERY == 0:
+            self._statistics(data.observations(), known, column)
+        self._count += 1
+        got = self.store.value(column.id, self.store.selected)
+        self.strip.show_row(np.zeros(0) if got is None else np.asarray(got[1], np.float64).ravel())
+
+    def _statistics(self, rows: dict[int, Any], known: Declared, column: Column) -> None:
+        found = channel_signs(list(rows.values()), known.number("observe.limit"))
+        listed = suspicious(found, column.labels) if found is not None else []
+        self._listed = sorted(listed, key=lambda one: one[1] == AT_REST)[:MOST_LISTED]
+        self.strip.show_channels(column.labels, found, frozenset(i for i, sign, _ in self._listed if sign != AT_REST))
+        samples = found.samples if found is not None else 0
+        text = f"{counted(column.width, 'channel')} · {samples} samples of {counted(len(rows), 'row')} · "
+        if found is None or found.pairs < FEWEST_PAIRS:
+            text += f"too few to judge ({found.pairs if found else 0} of {FEWEST_PAIRS} consecutive)"
+        else:
+            text += f"{len(self.strip.marked)} suspicious" if self.strip.marked else "none suspicious"
+        theme.set_text(self.head, text)
+        theme.set_colour(self.head, theme.AMBER if self.strip.marked else theme.TEXT)
+        lines = [(str(i), column.labels[i], sign, figure) for i, sign, figure in self._listed]
+        shades = {"non-finite": theme.RED, "constant": theme.RED, "stale": theme.RED, AT_REST: theme.DIM}
+        fill(self.table, lines, [shades.get(sign, theme.AMBER) for _, sign, _ in self._listed])

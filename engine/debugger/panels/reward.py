@@ -1,0 +1,182 @@
+"""The Reward panel: what each term gives, which decide, which are dead, which are saturated."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QBoxLayout
+
+from engine.debugger.diagnosis.finding import percent
+from engine.debugger.diagnosis.indicators import TermSigns, kernel_signs, kernel_slope, term_signs
+from engine.debugger.model.declared import Declared, RewardTerm
+from engine.debugger.model.history import gatherer
+from engine.debugger.model.store import Store
+from engine.debugger.model.wanted import reward_subs
+from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import Bar, BarList, nice, scrolled
+from engine.debugger.widgets.sparkline import Histogram
+
+BINS = 40
+EVERY = 5  # refreshes between statistics of all rows
+WIDE, TALL = 560, 320  # px from which the histogram is beside or below the bars
+
+
+class RewardPanel(Panel):
+    """Bars of the selected row with marks of the mean of all rows; a histogram of one term over all rows."""
+
+    title: ClassVar[str] = "Reward"
+    rate: ClassVar[float] = 5.0
+
+    def __init__(self, store: Store, control: Control) -> None:
+        super().__init__(store, control)
+        self.bars = BarList(("sign", "share", "spread"), "terms of a tick: bar row, mark mean of all rows")
+        self.histogram = Histogram()
+        self.histogram.setToolTip("exp(−e²/σ²) of all rows; amber: how steep it is there; red: hardly any signal")
+        self._count = 0
+        self.chosen: int | None = None  # None: the term most in need of a look
+        self._statistics: tuple[Any, dict[int, TermSigns], dict[int, str]] = (None, {}, {})
+        scroll = scrolled(self.bars)
+        self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._box.setContentsMargins(0, 0, 0, 0)
+        self._box.setSpacing(2)
+        self._box.addWidget(scroll, 3)
+        self._box.addWidget(self.histogram, 2)
+        self.bars.picked.connect(self._pick)
+        self.bars.opened.connect(self._plot)
+        self.refresh()
+
+    def subscriptions(self) -> list[Sub]:
+        """The terms of the selected row, and each term of all rows."""
+        known = gatherer(self.store).know(self.store.schema)
+        wanted = [known.roles[role] for role in ("reward_terms", "reward_total") if role in known.roles]
+        own = [Sub("values", tuple((c.id, None) for c in wanted), "selected", 10.0)] if wanted else []
+        return own + reward_subs(known)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """The histogram beside the bars, below them, or not at all where there is no room."""
+        super().resizeEvent(event)
+        beside = self.width() >= WIDE
+        way = QBoxLayout.Direction.LeftToRight if beside else QBoxLayout.Direction.TopToBottom
+        if self._box.direction() != way:
+            self._box.setDirection(way)
+        self.histogram.setVisible(beside or self.height() >= TALL)
+
+    def schema_changed(self) -> None:
+        """Other terms."""
+        self.chosen = None
+        self._statistics = (None, {}, {})
+        self.refresh()
+
+    def _pick(self, place: int) -> None:
+        self.chosen = None if place == self.chosen else place
+        self._statistics = (None, *self._statistics[1:])
+        self.refresh()
+
+    def _plot(self, place: int) -> None:
+        column = gatherer(self.store).declared.roles.get("reward_terms")
+        if column is not None:
+            self.control.plot(column.id, place)
+
+    def refresh(self) -> None:
+        """Redraw what changed."""
+        data = gatherer(self.store)
+        data.collect(self.store)
+        known = data.declared
+        column = known.roles.get("reward_terms")
+        if column is None:
+            text = "the run names no column of reward terms" if self.store.schema else "waiting for a run"
+            self.bars.show_bars((), 0.0, 1.0, title=text)
+            self.histogram.show_counts(np.zeros(0), 0.0, 1.0, title="")
+            return
+        fresh = tuple((label, len(kept), kept[-1][0]) for label, kept in data.latest_terms())
+        self._count += 1
+        if fresh != self._statistics[0] and (self._count % EVERY == 0 or self._statistics[0] is None):
+            terms = data.terms()
+            signs = {i: s for i, values in terms.items() if (s := term_signs(values)) is not None}
+            self._statistics = (fresh, signs, {i: sign_word(known.terms[i], terms[i], s) for i, s in signs.items()})
+            self._show_histogram(known, terms)
+        self._show_bars(known, column.id)
+
+    def _show_bars(self, known: Declared, column: int) -> None:
+        _, signs, words = self._statistics
+        got = self.store.value(column, self.store.selected)
+        row = np.full(len(known.terms), np.nan) if got is None else np.asarray(got[1], np.float64).ravel()
+        whole = sum(abs(s.mean) for s in signs.values()) or 1.0
+        bars = []
+        for i, term in enumerate(known.terms):
+            sign = signs.get(i)
+            value = float(row[i]) if got is not None and i < len(row) else None
+            mark = sign.mean if sign else None
+            texts = (words.get(i, ""), percent(abs(sign.mean) / whole), theme.number(sign.spread, 2)) if sign else ()
+            bars.append(Bar(term.name, value, mark, 0.0, texts, _colour(value), tip=_tip(term, sign)))
+        ends = [0.0, *(x for b in bars for x in (b.value, b.mark) if x is not None and np.isfinite(x))]
+        low = -nice(-min(ends)) if min(ends) < 0 else 0.0
+        high = nice(max(ends)) if max(ends) > 0 or not low else 0.0
+        here = "bar row" if got is not None else f"no data of row {self.store.selected} yet"
+        title = f"terms of a tick: {here}, mark mean of all rows"
+        self.bars.show_bars(bars, low, high, self._shown(known), title)
+
+    def _shown(self, known: Declared) -> int:
+        if self.chosen is not None:
+            return self.chosen
+        words = self._statistics[2]
+        worst = next((i for i, word in words.items() if word.startswith(("no signal", "non-finite"))), None)
+        kernels = [i for i, term in enumerate(known.terms) if term.sigma]
+        return worst if worst is not None else kernels[0] if kernels else 0 if known.terms else -1
+
+    def _show_histogram(self, known: Declared, terms: dict[int, np.ndarray]) -> None:
+        place = self._shown(known)
+        if place not in terms:
+            self.histogram.show_counts(np.zeros(0), 0.0, 1.0, title="all rows: no data yet")
+            return
+        term, values = known.terms[place], terms[place]
+        kernel = kernel_signs(values, term.scale, term.sigma) if term.sigma and term.scale else None
+        if kernel is not None and term.sigma:
+            counts, edges = np.histogram(kernel.value, BINS, (0.0, 1.0))
+            caption = f"{percent(kernel.low)} < 0.05, {percent(kernel.high)} > 0.95"
+            caption += f", median error {kernel.error:.2g}" if kernel.error and not term.unclear else ""
+            self.histogram.show_counts(
+                counts,
+                0.0,
+                1.0,
+                title=f"{term.name}, σ {term.sigma:.3g}",
+                caption=caption,
+                curve=kernel_slope(np.linspace(0.0, 1.0, 60)),
+                hot=edges[1:] <= 0.05 + 1e-9,
+            )
+            return
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+        high = high if high > low else low + (abs(low) or 1.0) * 0.1
+        counts, _ = np.histogram(finite, BINS, (low, high))
+        bad = len(values) - len(finite)
+        caption = f"{bad} of {len(values)} not finite" if bad else ""
+        self.histogram.show_counts(counts, low, high, title=f"{term.name}: all rows", caption=caption)
+
+
+def sign_word(term: RewardTerm, values: np.ndarray, signs: TermSigns) -> str:
+    """One or two words for a term that does not do its work; empty for one that does."""
+    if signs.nonfinite:
+        return "non-finite"
+    kernel = kernel_signs(values, term.scale, term.sigma) if term.sigma and term.scale else None
+    if kernel is not None and kernel.low > 0.4:
+        return f"no signal {percent(kernel.low)}"
+    if kernel is not None and kernel.high > 0.95:
+        return "at its top"
+    if signs.spread == 0:
+        return "always 0" if signs.mean == 0 else "constant"
+    return ""
+
+
+def _colour(value: float | None) -> str:
+    return theme.RED if value is not None and value < 0 else theme.GREEN
+
+
+def _tip(term: RewardTerm, sign: TermSigns | None) -> str:
+    lines = [term.name]
+    if term.scale is not None:
+        lines.append(f"weight × dt {theme.number(term.scale)}" + (f", {term.word}" if term.sigma else ""))
+    if sign is not None:
+        lines.append(f"mean {theme.number(sign.mean)}, spread {theme.number(sign.spread)} over {sign.samples} samples")
+    return "\n".join(lines)

@@ -1,0 +1,228 @@
+"""What panels share: a list of bars with names, painted by hand, lines of text that fit, and layouts."""
+
+import math
+from collections.abc import Sequence
+
+import attrs
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+
+from engine.debugger.widgets import theme
+
+ROW = 15  # least height of a bar's line, px
+GAP = 6
+
+
+def nice(value: float) -> float:
+    """The next of few round numbers that is not below a size, so that ranges rarely change. 1 for 0 and non-finite ones."""
+    if not math.isfinite(value) or value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0) if value <= step * power * (1 + 1e-9))
+
+
+def elided(
+    metrics: QFontMetricsF, text: str, width: float, mode: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle
+) -> str:
+    """The text, cut where it is too wide; in the middle by default."""
+    return metrics.elidedText(text, mode, max(0.0, width))
+
+
+def scrolled(inner: QWidget) -> QScrollArea:
+    """A widget that scrolls up and down where it does not fit."""
+    area = QScrollArea()
+    area.setWidget(inner)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    return area
+
+
+def stacked(widget: QWidget) -> QVBoxLayout:
+    """A layout from top to bottom without margins."""
+    box = QVBoxLayout(widget)
+    box.setContentsMargins(0, 0, 0, 0)
+    box.setSpacing(2)
+    return box
+
+
+class Line(QLabel):
+    """A line of text that is cut off with dots where it is too long; the tooltip has all of it."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.note = ""  # more for the tooltip
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Hardly any width."""
+        return QSize(40, super().minimumSizeHint().height())
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As narrow as it gets."""
+        return self.minimumSizeHint()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw."""
+        painter = QPainter(self)
+        text = elided(QFontMetricsF(self.font()), self.text(), self.width() - GAP, Qt.TextElideMode.ElideRight)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        painter.drawText(QRectF(4, 0, self.width() - 4, self.height()), Qt.AlignmentFlag.AlignVCenter, text)
+        painter.end()
+
+    def event(self, event: QEvent) -> bool:
+        """Put the whole text in the tooltip when it is asked for."""
+        if event.type() == QEvent.Type.ToolTip:
+            self.setToolTip(f"{self.text()}\n{self.note}".strip())
+        return bool(super().event(event))
+
+
+@attrs.frozen
+class Bar:
+    """One line of a BarList. A value that is not finite is written out instead of drawn; None leaves it out."""
+
+    name: str
+    value: float | None
+    mark: float | None = None  # a white tick, such as a mean
+    spread: float = 0.0  # half the length of a thin line about the mark
+    texts: tuple[str, ...] = ()
+    colour: str = theme.BLUE
+    shade: str = theme.TEXT  # of the name
+    tip: str = ""
+
+
+class BarList(QWidget):
+    """Horizontal bars from 0, one line each, with names on the left and short texts on the right.
+
+    Texts whose heading comes later are left out first where the widget is narrow.
+    """
+
+    picked = Signal(int)
+    opened = Signal(int)
+
+    def __init__(self, headings: Sequence[str] = (), title: str = "") -> None:
+        super().__init__()
+        self.headings, self.title = tuple(headings), title
+        self.bars: tuple[Bar, ...] = ()
+        self.low, self.high, self.chosen = 0.0, 1.0, -1
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setMouseTracking(True)
+
+    def show_bars(
+        self, bars: Sequence[Bar], low: float, high: float, chosen: int = -1, title: str | None = None
+    ) -> None:
+        """Draw other bars over the range `low` to `high`; nothing is done where nothing changed."""
+        fresh = (tuple(bars), low, high, chosen, self.title if title is None else title)
+        if fresh != (self.bars, self.low, self.high, self.chosen, self.title):
+            grown = len(bars) != len(self.bars)
+            self.bars, self.low, self.high, self.chosen, self.title = fresh
+            if grown:
+                self.setMinimumHeight(self.minimumSizeHint().height())
+            self.update()
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Room for every line."""
+        return QSize(160, self._top() + ROW * max(1, len(self.bars)) + 4)
+
+    def _top(self) -> int:
+        return 16 * bool(self.title) + 15 * bool(self.headings)
+
+    def _line(self) -> float:
+        return min(22.0, max(float(ROW), (self.height() - self._top() - 4) / max(1, len(self.bars))))
+
+    def _at(self, event: QMouseEvent) -> int:
+        place = int((event.position().y() - self._top()) // self._line())
+        return place if 0 <= place < len(self.bars) else -1
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Pick the bar under the mouse."""
+        if self._at(event) >= 0:
+            self.picked.emit(self._at(event))
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Open the bar under the mouse."""
+        if self._at(event) >= 0:
+            self.opened.emit(self._at(event))
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Tell more about the bar under the mouse."""
+        place = self._at(event)
+        self.setToolTip(self.bars[place].tip if place >= 0 else "")
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
+        metrics = QFontMetricsF(self.font())
+        columns = [
+            max(metrics.horizontalAdvance(t) for t in (heading, *(b.texts[i] for b in self.bars if i < len(b.texts))))
+            for i, heading in enumerate(self.headings)
+        ]
+        while columns and sum(c + 2 * GAP for c in columns) > 0.42 * self.width():
+            columns.pop()
+        right = self.width() - sum(c + 2 * GAP for c in columns)
+        left = min(max((metrics.horizontalAdvance(b.name) for b in self.bars), default=0.0), 0.6 * right) + 2 * GAP
+        if self.title:
+            painter.setPen(theme.pen(theme.TEXT))
+            text = elided(metrics, self.title, self.width() - 2 * GAP)
+            painter.drawText(QRectF(0, 0, self.width(), 16), Qt.AlignmentFlag.AlignCenter, text)
+        painter.setPen(theme.pen(theme.DIM))
+        if self.bars and self.headings:
+            scale = QRectF(left, self._top() - 15, right - GAP - left, 15)
+            ends = [theme.number(self.low), theme.number(self.high)]
+            if sum(metrics.horizontalAdvance(text) for text in ends) + GAP > scale.width():
+                ends[0] = ""  # two numbers that touch are none
+            painter.drawText(scale, Qt.AlignmentFlag.AlignLeft, ends[0])
+            painter.drawText(scale, Qt.AlignmentFlag.AlignRight, ends[1])
+        x = float(right)
+        for heading, width in zip(self.headings, columns, strict=False):
+            box = QRectF(x, self._top() - 15, width + GAP, 15)
+            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, heading)
+            x += width + 2 * GAP
+        for i, bar in enumerate(self.bars):
+            self._draw(painter, metrics, i, bar, left, right, columns)
+        painter.end()
+
+    def _draw(
+        self,
+        painter: QPainter,
+        metrics: QFontMetricsF,
+        i: int,
+        bar: Bar,
+        left: float,
+        right: float,
+        columns: list[float],
+    ) -> None:
+        line, middle = self._line(), Qt.AlignmentFlag.AlignVCenter
+        top = self._top() + i * line
+        if i == self.chosen:
+            painter.fillRect(QRectF(0, top, self.width(), line), theme.brush(theme.SELECTION, 120))
+        painter.setPen(theme.pen(bar.shade))
+        name = elided(metrics, bar.name, left - 2 * GAP)
+        painter.drawText(QRectF(0, top, left - GAP, line), Qt.AlignmentFlag.AlignRight | middle, name)
+        span = (self.high - self.low) or 1.0
+
+        def at(value: float) -> float:
+            return left + (right - GAP - left) * min(1.0, max(0.0, (value - self.low) / span))
+
+        if bar.value is None:
+            pass
+        elif math.isfinite(bar.value):
+            a, b = sorted((at(0.0), at(bar.value)))
+            painter.fillRect(QRectF(a, top + 0.2 * line, max(1.0, b - a), 0.6 * line), theme.brush(bar.colour))
+        else:
+            painter.setPen(theme.pen(theme.RED))
+            painter.drawText(QRectF(left, top, right - left, line), middle, theme.number(bar.value))
+        painter.setPen(theme.pen(theme.LINE))
+        painter.drawLine(QPointF(at(0.0), top), QPointF(at(0.0), top + line))
+        if bar.mark is not None and math.isfinite(bar.mark):
+            if bar.spread > 0 and math.isfinite(bar.spread):
+                y = top + line / 2
+                painter.setPen(theme.pen(theme.DIM))
+                painter.drawLine(QPointF(at(bar.mark - bar.spread), y), QPointF(at(bar.mark + bar.spread), y))
+            painter.setPen(theme.pen(theme.WHITE))
+            painter.drawLine(QPointF(at(bar.mark), top + 2), QPointF(at(bar.mark), top + line - 2))
+        painter.setPen(theme.pen(theme.TEXT))
+        x = right
+        for text, width in zip(bar.texts, columns, strict=False):
+            painter.drawText(QRectF(x, top, width + GAP, line), Qt.AlignmentFlag.AlignRight | middle, text)
+            x += width + 2 * GAP

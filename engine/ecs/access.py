@@ -1,0 +1,142 @@
+"""Turns a function's signature into what it reads, writes, draws and takes as constants.
+
+`X` reads a component or resource, `Write[X]` reads and writes it, `Rng` is the system's own random
+stream, `Terms` the values of fused terms, and everything after `*` is a constant.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import attrs
+import torch
+
+from engine.ecs.component import kind_of, real_types
+from engine.errors import BuildError
+
+T = TypeVar("T")
+
+
+class _WriteMark:
+    """Marks a parameter that its function writes."""
+
+
+class _RngMark:
+    """Marks the parameter that receives the system's own generator."""
+
+
+Write = Annotated[T, _WriteMark]
+Rng = Annotated[torch.Generator, _RngMark]
+
+
+@attrs.frozen
+class Parameter:
+    """One declared access."""
+
+    name: str
+    type: type
+    writes: bool
+
+
+@attrs.frozen
+class Signature:
+    """What a function declares: accesses in order, its random stream, constants with defaults."""
+
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    rng: str | None
+    terms: str | None
+    world: str | None
+    constants: Mapping[str, Any]
+    constant_types: Mapping[str, Any]
+    required: frozenset[str]
+
+    @property
+    def reads(self) -> tuple[type, ...]:
+        """Types that are read only."""
+        return tuple(p.type for p in self.parameters if not p.writes)
+
+    @property
+    def writes(self) -> tuple[type, ...]:
+        """Types that are written (and may be read)."""
+        return tuple(p.type for p in self.parameters if p.writes)
+
+
+class Terms:
+    """The fused terms of a system, as its combining function sees them.
+
+    Iterating evaluates them in order and yields (name, value). `setting(key)` returns what each term's
+    registration said about `key` (its weight, noise, ...), in the same order.
+    """
+
+    def __init__(self, bound: "list[tuple[str, Callable[[], torch.Tensor], Mapping[str, Any]]]") -> None:
+        self._bound = bound
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, evaluate, _ in self._bound:
+            yield name, evaluate()
+
+    def __len__(self) -> int:
+        return len(self._bound)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Term names in declaration order."""
+        return tuple(name for name, _, _ in self._bound)
+
+    def setting(self, key: str, default: Any = None) -> list[Any]:
+        """One registration setting of every term; `default` where a term does not say."""
+        return [settings.get(key, default) for _, _, settings in self._bound]
+
+
+def read_signature(function: Callable[..., Any]) -> Signature:
+    """Parse a system's or term's signature; raises BuildError naming the parameter that is wrong."""
+    from engine.ecs.world import World
+
+    if not inspect.isfunction(function):
+        raise BuildError(
+            f"{function!r} is not a plain function. A system or term is a function defined with `def`, "
+            "whose signature says everything it touches."
+        )
+    name = function.__name__
+    if function.__closure__:
+        raise BuildError(
+            f"'{name}' is a closure: it remembers {', '.join(function.__code__.co_freevars)} from where it was "
+            "made. A system or term has no memory of its own; pass it as a constant after `*`."
+        )
+    types = real_types(function)
+    parameters: list[Parameter] = []
+    constants: dict[str, Any] = {}
+    required: set[str] = set()
+    rng = terms = world = None
+    for parameter in inspect.signature(function).parameters.values():
+        hint = types.get(parameter.name)
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            raise BuildError(
+                f"'{name}' takes {str(parameter).split(':')[0]}; a signature must name everything it touches."
+            )
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            if parameter.default is parameter.empty:
+                required.add(parameter.name)
+            else:
+                constants[parameter.name] = parameter.default
+            continue
+        if hint is None:
+            raise BuildError(f"Parameter '{parameter.name}' of '{name}' has no type; its type says what it touches.")
+        marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        base = get_args(hint)[0] if marks else hint
+        if _RngMark in marks:
+            rng = parameter.name
+        elif base is Terms:
+            terms = parameter.name
+        elif base is World:
+            world = parameter.name
+        elif kind_of(base) is not None:
+            parameters.append(Parameter(parameter.name, base, _WriteMark in marks))
+        else:
+            raise BuildError(
+                f"Parameter '{parameter.name}' of '{name}' has type {getattr(base, '__name__', base)}, which is neither a "
+                "component nor a resource. Decorate the class, or make the parameter a constant after `*`."
+            )
+    constant_types = {key: types.get(key, Any) for key in (*constants, *required)}
+    return Signature(function, tuple(parameters), rng, terms, world, constants, constant_types, frozenset(required))

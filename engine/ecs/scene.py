@@ -1,0 +1,344 @@
+"""Scenes: tables + bundles, checked and turned into a running simulation; constants set by address."""
+
+import ast
+import inspect
+import math
+import os
+import types
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import attrs
+import torch
+
+from engine.ecs.bundle import Bundle, Deferred
+from engine.ecs.check import check_schedule
+from engine.ecs.component import Kind, Labels, assemble, info, kind_of, make, num_bytes
+from engine.ecs.schedule import Schedule, Tick, addresses, make_schedule
+from engine.ecs.system import Concatenation, Term
+from engine.ecs.table import Table
+from engine.ecs.world import Clock, World, stream_seed
+from engine.errors import BuildError, SceneError, did_you_mean, listing
+from engine.protocol.display import View
+from engine.recording.vitals import Ends, Vital, find_ends, find_vitals
+
+
+@attrs.define(eq=False)
+class Scene:
+    """What a scene function returns.
+
+    `identity` is what a snapshot must agree on besides the tables (robot, clips, …). What follows is optional:
+    `report` turns a world into the numbers of one learning iteration, and `titles` says what they are, in words with a
+    unit, by name or by 'group/' (numbers with the same title share a panel of curve.png). `evaluate` measures a trained
+    world, `film` shows one, `policy` is a trained one that comes with the scene; see engine/runner/run.py. `film_episode`
+    films the columns (by address, one sample per tick) that engine/snapshot/history.py re-creates of a row. `best` names the
+    number of `report` by which the best checkpoint is kept, with "-" in front where less is better. `made_of` is what
+    else decides the numbers ("robot g1", "clip squat", …) with a digest of each, so that a resume notices changes.
+    `view` tells debuggers what to draw; see engine/protocol/display.py.
+    """
+
+    tables: Sequence[Table]
+    bundles: Sequence[Bundle]
+    tick: Tick
+    name: str = "scene"
+    identity: Mapping[str, Any] = attrs.field(factory=dict)
+    report: Callable[[World], dict[str, float]] | None = None
+    evaluate: Callable[..., dict[str, Any]] | None = None
+    film: Callable[..., Mapping[str, str]] | None = None
+    film_episode: Callable[[Mapping[str, Any], Path], Mapping[str, str]] | None = None
+    policy: Path | None = None
+    titles: Mapping[str, str] = attrs.field(factory=dict)
+    view: View = attrs.field(factory=View)
+    panel: Sequence[str] = ()
+    iterations: int = 100
+    best: str | None = None
+    made_of: Mapping[str, str] = attrs.field(factory=dict)
+
+    @property
+    def iteration(self) -> int:
+        """Ticks of one learning iteration; 1 without a learner."""
+        return next((b.iteration for b in self.bundles if b.iteration), 1)
+
+
+@attrs.define(eq=False)
+class Simulation:
+    """A world, the schedule that moves it, and by table what its bundles declare for those who watch."""
+
+    scene: Scene
+    world: World
+    schedule: Schedule
+    ends: dict[str, Ends] = attrs.field(factory=dict)
+    vitals: dict[str, list[Vital]] = attrs.field(factory=dict)
+    originals: dict[str, list[Any]] = attrs.field(factory=dict)  # what edited constants were when it was built
+
+    def run(self, ticks: int = 1) -> None:
+        """Run whole ticks; the very first one enters at the tick's entry phase."""
+        self.schedule.run(ticks)
+
+
+def build(
+    scene: Scene,
+    *,
+    seed: int = 0,
+    device: "str | torch.device" = "cpu",
+    overrides: Mapping[str, str] | None = None,
+    skip: Sequence[str] = (),
+    check: bool = True,
+) -> Simulation:
+    """Allocate, bind and prove a scene.
+
+    Raises SceneError for an unknown address or unusable value and, before allocating, for columns larger than
+    the free memory; BuildError for everything that does not fit together.
+    """
+    for kind, names in (("bundles", [b.name for b in scene.bundles]), ("tables", [t.name for t in scene.tables])):
+        twice = [n for n in names if names.count(n) > 1]
+        if twice:
+            raise BuildError(f"Two {kind} are called '{twice[0]}'; names must differ.")
+    apply_overrides(scene.bundles, overrides or {})
+    device = torch.device(device)
+    world = World(scene.name, {t.name: t for t in scene.tables}, seed, device, identity=dict(scene.identity))
+    _bring_resources(scene.bundles, world)
+    homes = {b.name: _home(b, world) for b in scene.bundles}
+    _resolve_axes(scene.bundles, homes, world)
+    wanted = _wanted(scene.bundles, homes)
+    need = sum(num_bytes(cls, world.tables[home].rows, world.tables[home].axes) for home, cls in wanted)
+    refuse_beyond_memory(need, device, "The scene's columns")
+    _bring_deferred(scene.bundles, homes, world)
+    for (home, cls), bundles in wanted.items():
+        world.components[home, cls] = _allocate(cls, world.tables[home], bundles, device)
+    schedule = make_schedule(world, scene.tick, scene.bundles, skip)
+    if check:
+        check_schedule(schedule)
+    placed = [(bundle, homes[bundle.name].name) for bundle in scene.bundles]
+    simulation = Simulation(scene, world, schedule, find_ends(placed, world), find_vitals(placed, world))
+    world.restored.append(partial(_sync_constants, simulation))
+    return simulation
+
+
+def _sync_constants(simulation: Simulation) -> None:
+    if simulation.originals or simulation.world.constants:
+        from engine.inspect.edit import sync_constants
+
+        sync_constants(simulation)
+
+
+def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:
+    world.resources[Clock] = Clock()
+    for bundle in bundles:
+        for item in bundle.resources:
+            if isinstance(item, Deferred):
+                continue
+            if kind_of(type(item)) is not Kind.RESOURCE:
+                raise BuildError(f"Bundle '{bundle.name}' brings {item!r}, whose class is not a @resource.")
+            _add_resource(item, bundle, world)
+
+
+def _home(bundle: Bundle, world: World) -> Table:
+    if bundle.table is None:
+        if len(world.tables) != 1:
+            raise BuildError(
+                f"Bundle '{bundle.name}' does not say which table it is for; tables: {listing(world.tables)}."
+            )
+        return next(iter(world.tables.values()))
+    if bundle.table not in world.tables:
+        raise BuildError(
+            f"Bundle '{bundle.name}' is for table '{bundle.table}', which the scene does not have: "
+            f"{listing(world.tables)}.{did_you_mean(bundle.table, world.tables)}"
+        )
+    return world.tables[bundle.table]
+
+
+def _resolve_axes(bundles: Sequence[Bundle], homes: Mapping[str, Table], world: World) -> None:
+    waiting: list[tuple[Bundle, str, Concatenation]] = []
+    for bundle in bundles:
+        axes = homes[bundle.name].axes
+        for axis, given in bundle.axes.items():
+            if isinstance(given, Concatenation):
+                waiting.append((bundle, axis, given))
+                continue
+            _add_axis(axes, axis, tuple(map(str, range(given))) if isinstance(given, int) else tuple(given), bundle)
+    while waiting:  # a term may read a column that runs along another measured axis
+        later: list[tuple[Bundle, str, Concatenation]] = []
+        problem = BuildError("")
+        for bundle, axis, concatenation in waiting:
+            try:
+                labels = measure(concatenation.terms, homes[bundle.name], world)
+            except BuildError as error:
+                problem = error
+                later.append((bundle, axis, concatenation))
+            else:
+                _add_axis(homes[bundle.name].axes, axis, labels, bundle)
+        if len(later) == len(waiting):
+            raise problem
+        waiting = later
+
+
+def _add_axis(axes: dict[str, Labels], axis: str, labels: Labels, bundle: Bundle) -> None:
+    if axes.setdefault(axis, labels) != labels:
+        raise BuildError(
+            f"Bundle '{bundle.name}' says axis '{axis}' is {listing(labels, 4)} ({len(labels)}), but the table "
+            f"already has {listing(axes[axis], 4)} ({len(axes[axis])})."
+        )
+
+
+def measure(terms: Mapping[str, Term], home: Table, world: World) -> Labels:
+    """Labels of the concatenated values of terms, by running each on two blank rows."""
+    labels: list[str] = []
+    for name, each in terms.items():
+        values: dict[str, Any] = {
+            p.name: world.resource(p.type)
+            if kind_of(p.type) is Kind.RESOURCE
+            else make(p.type, 2, home.axes, device=world.device)
+            for p in each.signature.parameters
+        }
+        with torch.no_grad():
+            value = each.function(**values, **each.constants)
+        if value.dim() != 2 or value.shape[0] != 2:
+            raise BuildError(
+                f"Term `{name}` ({each.function.__name__}) returned shape {tuple(value.shape)} for 2 rows; "
+                "a concatenated term returns (rows, width)."
+            )
+        width = value.shape[1]
+        labels += [name] if width == 1 else [f"{name}[{i}]" for i in range(width)]
+    return tuple(labels)
+
+
+def _bring_deferred(bundles: Sequence[Bundle], homes: Mapping[str, Table], world: World) -> None:
+    for bundle in bundles:
+        for item in (r for r in bundle.resources if isinstance(r, Deferred)):
+            made = item.factory(homes[bundle.name].axes, stream_seed(world.seed, item.type.__name__), world.device)
+            if type(made) is not item.type:
+                raise BuildError(
+                    f"Bundle '{bundle.name}' defers {item.type.__name__}, but its factory made a {type(made).__name__}."
+                )
+            _add_resource(made, bundle, world)
+
+
+def _add_resource(item: Any, bundle: Bundle, world: World) -> None:
+    if world.resources.setdefault(type(item), item) is not item:
+        raise BuildError(
+            f"Two bundles bring the resource {type(item).__name__} ('{bundle.name}' is the second); keep one."
+        )
+
+
+def _wanted(bundles: Sequence[Bundle], homes: Mapping[str, Table]) -> dict[tuple[str, type], list[Bundle]]:
+    """Every component of every table, with the bundles that list it."""
+    wanted: dict[tuple[str, type], list[Bundle]] = {}
+    for bundle in bundles:
+        for cls in bundle.components:
+            info(cls)
+            wanted.setdefault((homes[bundle.name].name, cls), []).append(bundle)
+    return wanted
+
+
+def _allocate(cls: type, home: Table, bundles: Sequence[Bundle], device: torch.device) -> Any:
+    blank: Any = make(cls, home.rows, home.axes, device=device)
+    tensors = {}
+    for name, declared in info(cls).columns.items():
+        own = getattr(blank, name)
+        offers = [t for t in (b.storage(cls, name) for b in bundles if b.storage) if t is not None]
+        if offers and (offers[0].shape != own.shape or offers[0].dtype != own.dtype):
+            raise BuildError(
+                f"{cls.__name__}.{name} is declared {declared.axes} = {tuple(own.shape)} {own.dtype} but was given storage of "
+                f"{tuple(offers[0].shape)} {offers[0].dtype}."
+            )
+        tensors[name] = offers[0].data if offers else own
+    return assemble(cls, tensors)
+
+
+def refuse_beyond_memory(need: int, device: torch.device, what: str) -> None:
+    """SceneError when `need` bytes are more than the device has free; called before allocating."""
+    if device.type == "cuda":
+        free = float(torch.cuda.mem_get_info(device)[0])
+    else:
+        free = free_host_memory()
+    if need > free:
+        raise SceneError(
+            f"{what} need {need / 2**30:.1f} GiB, but {device} has {free / 2**30:.1f} GiB free. Use fewer rows (--num-envs)."
+        )
+
+
+def free_host_memory() -> float:
+    """Bytes that can still be allocated: what is available, else all that is installed, else unknown (inf)."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+        return sizes["MemAvailable"]
+    except (OSError, KeyError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return math.inf
+
+
+def apply_overrides(bundles: Sequence[Bundle], overrides: Mapping[str, str]) -> None:
+    """Set constants by address from text; every address and value is checked before any is changed."""
+    known = addresses(bundles)
+    ready = []
+    for address, text in overrides.items():
+        if address not in known:
+            raise SceneError(
+                f"There is no constant '{address}'.{did_you_mean(address, known) or ' --explain lists them.'}"
+            )
+        for place in known[address]:
+            ready.append((place, parse_value(text, place.type, place.holder[place.key], address)))
+    for place, value in ready:
+        place.holder[place.key] = value
+
+
+def parse_value(text: str, declared: Any, current: Any, where: str) -> Any:
+    """`text` as the declared type, or as the type of the current value; SceneError when it does not fit."""
+    options = _alternatives(declared)
+    if not options or Any in options:
+        options = (type(current),) if current is not None else (object,)
+    try:
+        value: Any = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        value = {"true": True, "false": False, "none": None, "inf": math.inf, "-inf": -math.inf}.get(text.lower(), text)
+    for option in sorted(options, key=lambda o: o is str):  # any text is a str, so that is asked last
+        for candidate in (value, text):
+            try:
+                return text if option is str else _fit(candidate, option)
+            except ValueError:
+                continue
+    wanted = " or ".join("None" if o is type(None) else o.__name__ if type(o) is type else str(o) for o in options)
+    raise SceneError(f"{where} takes {wanted.replace('typing.', '')}, but was given '{text}'. It is {current!r} now.")
+
+
+def _alternatives(declared: Any) -> tuple[Any, ...]:
+    if get_origin(declared) in (Union, types.UnionType):
+        return tuple(o for part in get_args(declared) for o in _alternatives(part))
+    return () if declared in (inspect.Parameter.empty, None) else (declared,)
+
+
+def _fit(value: Any, option: Any) -> Any:
+    """`value` as the type `option`; ValueError when it is none."""
+    origin, parts = get_origin(option) or option, get_args(option)
+    if origin is object:
+        return value
+    if origin is Literal and any(value == p and type(value) is type(p) for p in parts):
+        return value
+    if origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if origin in (tuple, list, Sequence) and isinstance(value, (tuple, list)):
+        kinds = (
+            [parts[0]] * len(value) if len(parts) == 1 or parts[1:] == (...,) else list(parts or [object] * len(value))
+        )
+        if len(kinds) != len(value):
+            raise ValueError
+        return (list if origin is list else tuple)(_fit_any(v, kind) for v, kind in zip(value, kinds, strict=True))
+    if type(value) is origin:
+        return value
+    raise ValueError
+
+
+def _fit_any(value: Any, declared: Any) -> Any:
+    for option in _alternatives(declared):
+        try:
+            return _fit(value, object if option is Any else option)
+        except ValueError:
+            continue
+    raise ValueError

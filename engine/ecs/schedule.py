@@ -1,0 +1,398 @@
+"""The tick: an ordered list of systems, bound to their data once, and run."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import attrs
+import torch
+
+from engine.ecs.access import Parameter, Signature, Terms
+from engine.ecs.bundle import Bundle
+from engine.ecs.component import Kind, kind_of
+from engine.ecs.condition import AnyRow, bind_condition
+from engine.ecs.system import System, Term
+from engine.ecs.world import World
+from engine.errors import BuildError, did_you_mean, listing
+
+Key = tuple[str, type]
+"""One piece of data: (table, component), or ("", resource)."""
+
+
+@attrs.frozen
+class Tick:
+    """Phases in order. The `repeat` group runs several times; the first tick runs `begin`, then enters at `entry`.
+
+    Observers see finished rows behind phase `finished`, before anything starts over.
+    """
+
+    phases: tuple[str, ...]
+    repeat: tuple[str, ...] = ()
+    begin: str = "BEGIN"
+    entry: str | None = None
+    finished: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        twice = [p for p in self.phases if self.phases.count(p) > 1 or p == self.begin]
+        if twice:
+            raise BuildError(f"Phase '{twice[0]}' stands in the tick twice; names of phases must differ.")
+        unknown = [p for p in self.repeat if p not in self.phases]
+        start = self.phases.index(self.repeat[0]) if self.repeat and not unknown else 0
+        if unknown or self.phases[start : start + len(self.repeat)] != self.repeat:
+            raise BuildError(f"The repeat group {self.repeat} is not a run of consecutive phases of {self.phases}.")
+        if self.finished is not None and self.finished not in self.phases:
+            raise BuildError(f"The phase finished='{self.finished}' is not one of {listing(self.phases)}.")
+        if self.entry is None:
+            return
+        if self.entry not in self.phases:
+            raise BuildError(f"The entry phase '{self.entry}' is not one of {listing(self.phases)}.")
+        if self.repeat and self.phases.index(self.entry) < start + len(self.repeat):
+            raise BuildError(
+                f"The entry phase '{self.entry}' does not lie behind the repeat group {self.repeat}; enter after it."
+            )
+
+
+@attrs.define(eq=False)
+class Entry:
+    """One system at its place in the tick, on one table, with its arguments bound.
+
+    `reads` holds what is only read, the terms' reads included; `asks` what the condition `when` looks at.
+    """
+
+    system: System
+    bundle: str
+    phase: str
+    table: str
+    call: Callable[[], None]
+    when: Any = None
+    reads: tuple[Key, ...] = ()
+    writes: tuple[Key, ...] = ()
+    asks: tuple[Key, ...] = ()
+    seconds: float = 0.0
+    calls: int = 0
+
+    @property
+    def name(self) -> str:
+        """The system's name."""
+        return self.system.name
+
+    @property
+    def place(self) -> str:
+        """`name` (PHASE), as errors say it."""
+        return f"`{self.system.name}` ({self.phase})"
+
+
+def arrange(tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> list[tuple[str, str, System]]:
+    """(phase, bundle, system) in order: phases, then bundles, then declaration; `after` moves a system.
+
+    Systems behind the same one keep their order. Raises BuildError for an unknown phase, and for an `after`
+    that names nobody in the same phase or waits for itself.
+    """
+    known = (tick.begin, *tick.phases)
+    for phase in skip:
+        if phase not in known:
+            raise BuildError(
+                f"--skip names phase '{phase}', which the tick does not have: {listing(known)}.{did_you_mean(phase, known)}"
+            )
+    for bundle in bundles:
+        for phase in bundle.systems:
+            if phase not in known:
+                raise BuildError(
+                    f"Bundle '{bundle.name}' puts systems in phase '{phase}', which the tick does not have. "
+                    f"Its phases: {listing(tick.phases)}.{did_you_mean(phase, known)}"
+                )
+    order: list[tuple[str, str, System]] = []
+    for phase in (tick.begin, *tick.phases):
+        if phase in skip:
+            continue
+        order += _chain([(phase, b.name, s) for b in bundles for s in b.systems.get(phase, ())])
+    return order
+
+
+def _chain(placed: list[tuple[str, str, System]]) -> list[tuple[str, str, System]]:
+    """The systems of one phase, each with `after` right behind the one it names."""
+    followers: dict[int, list[int]] = {}
+    for i, (phase, _, each) in enumerate(placed):
+        if each.after is None:
+            continue
+        targets = [j for j, (_, _, other) in enumerate(placed) if other.name == each.after and j != i]
+        if not targets:
+            names = [s.name for _, _, s in placed if s is not each]
+            raise BuildError(
+                f"`{each.name}` ({phase}) wants to run after `{each.after}`, which is not in {phase}. "
+                f"There: {listing(names) or 'nothing else'}.{did_you_mean(each.after, names)}"
+            )
+        followers.setdefault(targets[-1], []).append(i)
+    order: list[int] = []
+    waiting = [i for i, (_, _, each) in enumerate(placed) if each.after is None][::-1]
+    while waiting:
+        order.append(waiting.pop())
+        waiting += followers.get(order[-1], [])[::-1]
+    lost = [placed[i] for i in range(len(placed)) if i not in order]
+    if lost:
+        who = " and ".join(f"`{each.name}`" for _, _, each in lost)
+        raise BuildError(f"In {lost[0][0]}, {who} wait for each other through `after=`; one of them must go first.")
+    return [placed[i] for i in order]
+
+
+def parameters_of(system: System) -> list[Parameter]:
+    """Every declared access of a system, its terms' included."""
+    return [*system.signature.parameters, *(p for each in system.terms.values() for p in each.signature.parameters)]
+
+
+def accesses(system: System, table: str) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
+    """What a system on that table only reads, and what it writes."""
+
+    def key(parameter: Parameter) -> Key:
+        if kind_of(parameter.type) is Kind.RESOURCE:
+            return ("", parameter.type)
+        return (system.tables.get(parameter.name, table), parameter.type)
+
+    writes = dict.fromkeys(key(p) for p in parameters_of(system) if p.writes)
+    reads = dict.fromkeys(key(p) for p in parameters_of(system) if key(p) not in writes)
+    return tuple(reads), tuple(writes)
+
+
+def tables_for(system: System, world: World) -> list[str]:
+    """Tables that have all components of a system (its terms' included); [""] when it touches only resources.
+
+    Raises BuildError naming the nearest table if there is none, and for a `tables=` that cannot be followed.
+    """
+    components = [p for p in parameters_of(system) if kind_of(p.type) is Kind.COMPONENT]
+    _check_redirects(system, components, world)
+    own = list(dict.fromkeys(p.type for p in components if p.name not in system.tables))
+    homes = [name for name in world.tables if all((name, t) in world.components for t in own)]
+    if not own:
+        homes = [next(iter(system.tables.values()), "")]
+    if not homes:
+        best = max(world.tables, key=lambda name: sum((name, t) in world.components for t in own))
+        lacks = [t.__name__ for t in own if (best, t) not in world.components]
+        raise BuildError(
+            f"No table has everything that `{system.name}` touches. The closest is '{best}', which lacks "
+            f"{listing(lacks)}. Add the bundle that brings it."
+        )
+    for home in homes:
+        _check_lengths(system, home, world)
+    return homes
+
+
+def _check_redirects(system: System, components: Sequence[Parameter], world: World) -> None:
+    by_name = {p.name: p.type for p in components}
+    for name, target in system.tables.items():
+        start = f"`{system.name}` points '{name}' at table '{target}'"
+        if name not in by_name:
+            raise BuildError(f"{start}, but takes {listing(by_name) or 'no components'}.{did_you_mean(name, by_name)}")
+        if target not in world.tables:
+            raise BuildError(
+                f"{start}, which the scene does not have: {listing(world.tables)}.{did_you_mean(target, world.tables)}"
+            )
+        if (target, by_name[name]) not in world.components:
+            raise BuildError(f"{start}, which lacks {by_name[name].__name__}. Add the bundle that brings it.")
+
+
+def _check_lengths(system: System, home: str, world: World) -> None:
+    for name, target in system.tables.items():
+        rows = world.tables[home].rows
+        if world.tables[target].rows != rows:
+            raise BuildError(
+                f"`{system.name}` runs on table '{home}' ({rows} rows) but points '{name}' at table '{target}' "
+                f"({world.tables[target].rows} rows); they must be equally long."
+            )
+
+
+def accessed(signature: Signature, table: str, world: World, tables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The components (of `table`, or of the one that `tables` says) and resources that a signature names."""
+    values: dict[str, Any] = {}
+    for parameter in signature.parameters:
+        if kind_of(parameter.type) is Kind.RESOURCE:
+            values[parameter.name] = world.resource(parameter.type)
+        else:
+            values[parameter.name] = world.component(parameter.type, (tables or {}).get(parameter.name, table))
+    return values
+
+
+def bind_term(each: Term, table: str, world: World) -> Callable[[], torch.Tensor]:
+    """A term that no system fuses, as a call without arguments, on one table."""
+    return partial(each.function, **accessed(each.signature, table, world), **each.constants)
+
+
+def bind(system: System, table: str, world: World, name: str) -> Callable[[], None]:
+    """The system as a call without arguments, on one table."""
+
+    def arguments(signature: Signature) -> dict[str, Any]:
+        return accessed(signature, table, world, system.tables)
+
+    values = arguments(system.signature)
+    if system.signature.rng:
+        values[system.signature.rng] = world.generator(name)
+    if system.signature.world:
+        values[system.signature.world] = world
+    if system.signature.terms:
+        bound: list[tuple[str, Callable[[], torch.Tensor], Mapping[str, Any]]] = [
+            (key, partial(each.function, **arguments(each.signature), **each.constants), each.settings)
+            for key, each in system.terms.items()
+        ]
+        values[system.signature.terms] = Terms(bound)
+    return partial(system.function, **values, **system.constants)
+
+
+@attrs.define(eq=False)
+class Schedule:
+    """The bound tick. `run()` is one tick; `steps()` yields each entry just before it runs, for debuggers.
+
+    `before_tick` is called before a tick begins, and may refuse it by raising. `at_finish` is called once per tick behind
+    the phase `tick.finished` (not in the tick that begins), `after_tick` at its end. None of them may change the world.
+    `between` is called before each entry, and may wait there. `threads` is what torch may use in systems that are
+    `wide`; the others run on one.
+    """
+
+    world: World
+    tick: Tick
+    repeat: int
+    entries: list[Entry]
+    after_entry: list[Callable[[Entry], None]] = attrs.field(factory=list)
+    before_tick: list[Callable[[], None]] = attrs.field(factory=list)
+    at_finish: list[Callable[[], None]] = attrs.field(factory=list)
+    after_tick: list[Callable[[], None]] = attrs.field(factory=list)
+    between: Callable[[Entry], None] | None = None
+    around: Callable[[Entry], None] | None = None
+    threads: int = attrs.field(factory=torch.get_num_threads)
+    _plans: dict[bool, list[Entry]] = attrs.field(factory=dict, init=False)
+    _finish: dict[bool, int] = attrs.field(factory=dict, init=False)
+
+    def plan(self, begun: bool = True) -> list[Entry]:
+        """Entries of one tick in the order they run, the repeat group unrolled; the first tick when not `begun`."""
+        if begun not in self._plans:
+            tick, phases = self.tick, list(self.tick.phases)
+            if tick.repeat:
+                start = phases.index(tick.repeat[0])
+                phases[start : start + len(tick.repeat)] = list(tick.repeat) * self.repeat
+            if not begun:
+                phases = [tick.begin, *(phases[phases.index(tick.entry) :] if tick.entry else phases)]
+            self._plans[begun] = [entry for phase in phases for entry in self.entries if entry.phase == phase]
+        return self._plans[begun]
+
+    def steps(self) -> Iterator[Entry]:
+        """Run one tick, yielding each entry before it runs; conditions are asked at that moment."""
+        for entry in self._due():
+            yield entry
+            with torch.no_grad():
+                self._run_entry(entry)
+        self._use_threads(self.threads)
+
+    def run(self, ticks: int = 1) -> None:
+        """Run whole ticks."""
+        with torch.no_grad():
+            for _ in range(ticks):
+                for entry in self._due():
+                    self._run_entry(entry)
+        self._use_threads(self.threads)
+
+    def _due(self) -> Iterator[Entry]:
+        clock = self.world.clock
+        for hook in self.before_tick:
+            hook()
+        plan = self.plan(clock.begun)
+        if clock.begun:
+            clock.tick += 1
+        if clock.begun and self.at_finish:
+            split = self.behind_finish()
+            yield from self._holding(plan[:split])
+            for hook in self.at_finish:
+                hook()
+            plan = plan[split:]
+        yield from self._holding(plan)
+        clock.begun = True
+        for hook in self.after_tick:
+            hook()
+
+    def _holding(self, plan: Sequence[Entry]) -> Iterator[Entry]:
+        for entry in plan:
+            if entry.when is None or entry.when.holds(self.world):
+                if self.between is not None:
+                    self.between(entry)
+                yield entry
+
+    def behind_finish(self, begun: bool = True) -> int:
+        """How many entries of a tick run up to the phase in which finished rows are looked at."""
+        if begun not in self._finish:
+            phases = self.tick.phases
+            last = phases.index(self.tick.finished) if self.tick.finished else len(phases)
+            self._finish[begun] = sum(phases.index(entry.phase) <= last for entry in self.plan(begun))
+        return self._finish[begun]
+
+    def _use_threads(self, count: int) -> None:
+        if count != torch.get_num_threads():
+            torch.set_num_threads(count)
+
+    def _run_entry(self, entry: Entry) -> None:
+        start = perf_counter()
+        self._use_threads(self.threads if entry.system.wide else 1)
+        if self.around is None:
+            entry.call()
+        else:
+            self.around(entry)
+        entry.seconds += perf_counter() - start
+        entry.calls += 1
+        for hook in self.after_entry:
+            hook(entry)
+
+
+def make_schedule(world: World, tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> Schedule:
+    """Bind every system to its tables; raises BuildError as `arrange`, `tables_for` and `bind_condition` do."""
+    repeats = {b.name: b.repeat for b in bundles if b.repeat is not None}
+    if len(set(repeats.values())) > 1:
+        raise BuildError(f"Bundles disagree on how often {tick.repeat} repeats: {repeats}.")
+    repeat = next(iter(repeats.values()), 1)
+    if repeat < 1:
+        raise BuildError(
+            f"Bundle '{next(iter(repeats))}' repeats {tick.repeat} {repeat} times; it must be at least once."
+        )
+    entries = []
+    functions: dict[str, Callable[..., None]] = {}
+    for phase, bundle, each in arrange(tick, bundles, skip):
+        address = f"{bundle}.{each.name}"
+        if functions.setdefault(address, each.function) is not each.function:
+            raise BuildError(
+                f"Bundle '{bundle}' has two different systems called `{each.name}`; give one of them a name=."
+            )
+        for home in tables_for(each, world):
+            when = bind_condition(each.when, home, world, each.name)
+            reads, writes = accesses(each, home)
+            asks = ((str(when.table), when.component),) if isinstance(when, AnyRow) else ()
+            entries.append(
+                Entry(each, bundle, phase, home, bind(each, home, world, address), when, reads, writes, asks)
+            )
+    return Schedule(world, tick, repeat, entries)
+
+
+@attrs.frozen
+class Constant:
+    """One place that holds a constant: a dict, its key, and the declared type of the value."""
+
+    holder: dict[str, Any]
+    key: str
+    type: Any
+
+
+def addresses(bundles: Sequence[Bundle]) -> dict[str, list[Constant]]:
+    """Every constant by address `bundle.system.constant` or `bundle.system.term.constant`.
+
+    A system that stands in the tick twice has one address and several places.
+    """
+    found: dict[str, list[Constant]] = {}
+    for bundle in bundles:
+        for each in (s for group in bundle.systems.values() for s in group):
+            start = f"{bundle.name}.{each.name}"
+            for key in each.constants:
+                kind = each.signature.constant_types.get(key, Any)
+                found.setdefault(f"{start}.{key}", []).append(Constant(each.constants, key, kind))
+            for label, part in each.terms.items():
+                for key in part.constants:
+                    kind = part.signature.constant_types.get(key, Any)
+                    found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.constants, key, kind))
+                for key, value in part.settings.items():
+                    kind = int | float if type(value) is int else Any
+                    found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.settings, key, kind))
+    return found

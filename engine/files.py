@@ -1,0 +1,113 @@
+"""Rows of JSON that outlive whatever happens to the process or the disk."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+Say = Callable[[str], None]
+
+
+def plain_numbers(value: Any) -> Any:
+    """Nested values with floats that JSON lacks (nan, inf) as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_numbers(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_numbers(part) for part in value]
+    if isinstance(value, bool) or value is None or isinstance(value, (int, str)):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """Indented JSON for people."""
+    return (json.dumps(plain_numbers(value), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+@attrs.define
+class Lines:
+    """A JSON-lines file that survives a full disk: what could not be written waits for the next row."""
+
+    path: Path
+    warn: Say
+    waiting: list[str] = attrs.field(factory=list)
+    failed: bool = False
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row; a failure is said once and tried again with the next row."""
+        self.waiting.append(json.dumps(plain_numbers(row)) + "\n")
+        self.flush()
+
+    def flush(self) -> None:
+        """Try to write the rows that wait."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with open(self.path, "ab", buffering=0) as file:
+                data = "".join(self.waiting).encode()
+                if file.write(data) != len(data):
+                    raise OSError("only a part could be written")
+        except OSError as error:
+            if self.path.is_file():
+                os.truncate(self.path, size)
+            if not self.failed:
+                self.warn(f"{self.path.name} cannot be written ({error.strerror or error}); its rows wait in memory.")
+            self.failed = True
+            return
+        self.waiting.clear()
+        self.failed = False
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every whole row of the file and the rows that wait."""
+        return [row for row, _ in whole_rows(self.path)] + [json.loads(line) for line in self.waiting]
+
+    def cut(self, iteration: int, tick: int) -> None:
+        """Drop the rows after a tick, or after an iteration where they do not tell theirs, and a torn last row."""
+        if self.path.exists():
+            self.take(self.path, iteration, tick)
+
+    def take(self, source: Path, iteration: int, tick: int) -> None:
+        """Have the rows of another file, up to a tick or iteration, instead of these."""
+        kept = "".join(line for row, line in whole_rows(source) if _until(row, iteration, tick))
+        write_file(self.path, kept.encode())
+
+
+def _until(row: Mapping[str, Any], iteration: int, tick: int) -> bool:
+    return bool(row["tick"] <= tick if "tick" in row else row.get("iteration", 0) <= iteration)
+
+
+def whole_rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """The rows of a file and their lines, up to the first that is torn or none of ours."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in text.splitlines(keepends=True):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            return
+        if not line.endswith("\n") or not isinstance(row, dict) or not row.keys() & {"iteration", "tick"}:
+            return
+        yield row, line
+
+
+def write_file(path: Path, data: "bytes | Iterable[bytes | memoryview]") -> None:
+    """Write whole or not at all: a temporary file beside `path`, fsync, rename; a failure leaves `path` as it was."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            for piece in (data,) if isinstance(data, bytes) else data:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

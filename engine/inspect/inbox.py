@@ -1,0 +1,77 @@
+"""What clients said and the tick thread has not looked at yet."""
+
+import threading
+from collections import deque
+from typing import Any
+
+import attrs
+
+from engine.inspect.client import Peer
+from engine.protocol.messages import Message
+
+MESSAGES, BYTES = 1024, 2 << 20
+
+
+@attrs.frozen
+class Joined:
+    """A client has been let in."""
+
+
+@attrs.frozen
+class Left:
+    """A client has gone. `controlled`: it held control, which nobody has now."""
+
+    controlled: bool
+
+
+Item = tuple[Peer, Message | Joined | Left]
+
+
+@attrs.define(eq=False)
+class Inbox:
+    """Filled by the thread of the sockets, emptied by the tick thread; bounded, whatever clients do meanwhile."""
+
+    lock: Any
+    arrived: threading.Event = attrs.field(factory=threading.Event)
+    _items: deque[tuple[Peer, Message | Joined | Left, int]] = attrs.field(factory=deque, init=False)
+    _bytes: int = attrs.field(default=0, init=False)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, peer: Peer, message: Message, size: int) -> bool:
+        """Add a message that came in `size` bytes; False when there is no room for it."""
+        with self.lock:
+            if len(self._items) >= MESSAGES or self._bytes + size > BYTES:
+                return False
+            self._append(peer, message, size)
+        self.arrived.set()
+        return True
+
+    def joined(self, peer: Peer) -> None:
+        """Say that a client has come; there is always room for that. Under the lock."""
+        self._append(peer, Joined(), 0)
+        self.arrived.set()
+
+    def left(self, peer: Peer, controlled: bool) -> None:
+        """Say that a client has gone; one of which the tick thread has not heard yet was never there."""
+        with self.lock:
+            if any(each is peer and isinstance(message, Joined) for each, message, _ in self._items):
+                kept = [item for item in self._items if item[0] is not peer]
+                self._items = deque(kept)
+                self._bytes = sum(size for _, _, size in kept)
+            else:
+                self._append(peer, Left(controlled), 0)
+        self.arrived.set()
+
+    def _append(self, peer: Peer, message: Message | Joined | Left, size: int) -> None:
+        self._items.append((peer, message, size))
+        self._bytes += size
+
+    def take(self) -> list[Item]:
+        """Everything, in order. Under the lock."""
+        found = [(peer, message) for peer, message, _ in self._items]
+        self._items.clear()
+        self._bytes = 0
+        self.arrived.clear()
+        return found

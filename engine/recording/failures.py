@@ -1,0 +1,290 @@
+"""The failure log: which rows failed, when and why, so that any of their episodes can be made again.
+
+`failures.jsonl` has a line for each logged failure and one for each iteration with failures:
+
+    {"iteration", "tick", "row", "first_tick", "reasons", "digest", "replay"}
+    {"iteration", "tick", "failed", "logged", "reasons"}
+
+`failures.rec` has what each logged row held when its episode ended, and the whole episode of rows that are recorded.
+Like metrics, the lines are what the seed decides: the same run gives the same bytes, however often it is resumed.
+"""
+
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.ecs.scene import Simulation
+from engine.ecs.table import as_numpy
+from engine.errors import WireError
+from engine.files import write_file
+from engine.protocol.framing import schema_hash
+from engine.protocol.schema import make_schema
+from engine.recording.file import TERMINAL, Recording, RecordingWriter
+from engine.recording.recorder import Recorder, event, watched_table
+from engine.recording.row_ring import RowReader, data_message
+from engine.runner.run_folder import Lines
+
+LINES, FRAMES = "failures.jsonl", "failures.rec"
+MOST = 4  # failures that are logged, per reason and iteration
+BUDGET = 64 << 20  # bytes of failures.rec
+REMEMBERED = 1 << 14
+"""Ticks with failures of which it is known what was counted by then, for runs that go back into the middle of an iteration."""
+PROGRAM = "python -m engine.replay"
+
+
+class FailureLog:
+    """Watches the endings of a simulation and logs failures into a run folder.
+
+    A row is logged while one of its reasons was logged fewer than MOST times in the iteration. Nothing is logged
+    where no bundle declares endings. `recorder` is attached first, so that it has seen what is logged.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        folder: Path,
+        say: Callable[[str], None],
+        recorder: Recorder | None = None,
+        budget: int = BUDGET,
+    ) -> None:
+        self.simulation, self.folder, self.say, self.recorder, self.budget = simulation, folder, say, recorder, budget
+        self.world, self.length = simulation.world, simulation.scene.iteration
+        self.table = watched_table(simulation)
+        self.ends = simulation.ends.get(self.table)
+        self.labels = (*(self.ends.labels if self.ends else ()), "")  # the last: no reason was given
+        self.lines = Lines(folder / LINES, say)
+        self.writer: RecordingWriter | None = None
+        self.frames: list[dict[str, Any]] = []
+        self.full = False
+        self.reader = RowReader(self.world, self.table)
+        self.past: deque[tuple[int, dict[str, Any]]] = deque(
+            maxlen=REMEMBERED
+        )  # ticks with failures, counts behind them
+        self._start_iteration()
+
+    def _start_iteration(self) -> None:
+        self.failed = 0
+        self.by_reason = np.zeros(len(self.labels), np.int64)
+        self.logged = np.zeros(len(self.labels), np.int64)
+        self.rows_logged = 0
+
+    def attach(self) -> None:
+        """Begin to look."""
+        self.simulation.schedule.at_finish.append(self.see_finished)
+        self.simulation.schedule.after_tick.append(self.see_end)
+
+    def detach(self) -> None:
+        """Stop looking."""
+        schedule = self.simulation.schedule
+        if self.see_finished in schedule.at_finish:
+            schedule.at_finish.remove(self.see_finished)
+            schedule.after_tick.remove(self.see_end)
+
+    def see_finished(self) -> None:
+        """Count and log the rows that failed in this tick."""
+        if self.ends is None:
+            return
+        failed = as_numpy(self.ends.failed)
+        if not failed.any():
+            return
+        rows = np.flatnonzero(failed)
+        why = np.zeros((len(rows), len(self.labels)), np.bool_)
+        if self.ends.reason is not None:
+            why[:, :-1] = as_numpy(self.ends.reason)[rows]
+        elif len(self.labels) > 1:
+            why[:, 0] = True
+        why[:, -1] = ~why.any(1)
+        self.failed += len(rows)
+        self.by_reason += why.sum(0)
+        for place in np.flatnonzero((why & (self.logged < MOST)).any(1)):
+            row, fired = int(rows[place]), why[place]
+            if (self.logged[fired] < MOST).any():  # still, after the rows before it
+                self.logged[fired] += 1
+                self.rows_logged += 1
+                self._log(row, [label for label, on in zip(self.labels, fired, strict=True) if on and label])
+        self.past.append((self.world.clock.tick, self._counts()))
+
+    def _log(self, row: int, reasons: list[str]) -> None:
+        assert self.ends is not None
+        tick = self.world.clock.tick
+        began = None if self.ends.began is None else int(self.ends.began[row])
+        held = self.reader.read(row)
+        several = {"table": self.table} if len(self.world.tables) > 1 else {}
+        line = {
+            "iteration": self._iteration(tick),
+            "tick": tick,
+            **several,
+            "row": row,
+            "first_tick": began,
+            "reasons": reasons,
+            "digest": self.reader.digest(held),
+            "replay": f"{PROGRAM} {spoken(self.folder)} --row {row} --tick {tick}",
+        }
+        self.lines.waiting.append(json.dumps(line) + "\n")
+        self.frames.append(self._terminal_sample(row, held) | {"reasons": reasons})
+        if self.recorder is not None and not self.recorder.stopped and row in self.recorder.trace.rows:
+            self.frames.append(self.recorder.trace.episode(row, began or 0) | {"reasons": reasons})
+
+    def _terminal_sample(self, row: int, held: list[bytes]) -> dict[str, Any]:
+        columns = self.reader.packed(held)
+        at, moment = np.array([self.world.clock.tick]), np.array([TERMINAL], np.uint8)
+        return data_message("failure", self.table, [row], at, moment, np.ones((1, 1), np.bool_), columns)
+
+    def _iteration(self, tick: int) -> int:
+        """The iteration that a tick belongs to, counted from 1 as in metrics.jsonl."""
+        return max(0, tick - 1) // self.length + 1
+
+    def see_end(self) -> None:
+        """Close an iteration."""
+        tick = self.world.clock.tick
+        if tick == 0 or tick % self.length:
+            return
+        if self.failed:
+            reasons = {label: int(n) for label, n in zip(self.labels, self.by_reason, strict=True) if n}
+            line = {"iteration": self._iteration(tick), "tick": tick, "failed": self.failed, "logged": self.rows_logged}
+            self.lines.waiting.append(json.dumps({**line, "reasons": reasons}) + "\n")
+        self._start_iteration()
+        self.flush()
+
+    # -- files -----------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what waits; in the middle of an iteration also what is counted so far, for a run that resumes here."""
+        if self.lines.waiting:
+            self.lines.flush()
+        if self.failed:
+            self.frames.append(event("counts", self.world.clock.tick, "", fields=self._counts()))
+        self._write_frames()
+
+    def _counts(self) -> dict[str, Any]:
+        lists = {name: getattr(self, name).tolist() for name in ("by_reason", "logged")}
+        return lists | {"failed": self.failed, "rows_logged": self.rows_logged}
+
+    def _write_frames(self) -> None:
+        frames, self.frames = self.frames, []
+        for message in frames:
+            self._write(message)
+
+    def _write(self, message: dict[str, Any]) -> None:
+        if self.full:
+            return
+        try:
+            if self.writer is None:
+                self.writer = RecordingWriter.create(self.folder / FRAMES, make_schema(self.simulation))
+            if self.writer.size > self.budget and message["t"] == "data":
+                return
+            self.writer.append(message)
+        except OSError as error:
+            self.full = True
+            self.say(f"{FRAMES} cannot be written ({error.strerror or error}); failures are logged without it.")
+
+    def close(self) -> None:
+        """Write what waits, and close the files."""
+        self.flush()
+        if self.writer is not None:
+            try:
+                self.writer.close()
+            except OSError as error:
+                self.say(f"{FRAMES} is not complete ({error.strerror or error}).")
+
+    def rewind(self) -> None:
+        """The world has gone back to an earlier tick of this run: forget what came after it. OSError."""
+        if self.lines.waiting:
+            self.lines.flush()  # some of it may be of ticks that stay
+        self._write_frames()
+        if self.writer is not None:
+            self.writer.file.close()
+            self.writer = None
+        self.lines.waiting.clear()
+        self._start_iteration()
+        self.resume(self.folder)
+
+    def resume(self, source: Path) -> None:
+        """Go on behind the tick at which the world stands, with what `source` (this folder, or another run's) logged.
+
+        OSError where the files cannot be read or written.
+        """
+        tick = self.world.clock.tick
+        for name in (LINES, FRAMES):
+            if source != self.folder and (source / name).is_file():
+                shutil.copyfile(source / name, self.folder / name)
+        cut_lines(self.lines.path, tick)
+        while self.past and self.past[-1][0] > tick:
+            self.past.pop()
+        counted = self._reopen(tick)
+        if tick % self.length == 0:
+            return
+        if counted is None:
+            counted = self._remembered(tick) or self._recount(tick)
+        self.past.append((tick, counted))
+        self.failed, self.rows_logged = counted["failed"], counted["rows_logged"]
+        self.by_reason = np.array(counted["by_reason"], np.int64)
+        self.logged = np.array(counted["logged"], np.int64)
+
+    def _reopen(self, tick: int) -> dict[str, Any] | None:
+        """Cut failures.rec back to a tick; what it says was counted by then."""
+        path = self.folder / FRAMES
+        if not path.is_file():
+            return None
+        try:
+            recording = Recording.open(path)
+            if _layout(recording.schema) != _layout(make_schema(self.simulation)):
+                raise WireError(f"{path.name} was made by a scene that has changed.")
+            self.writer = RecordingWriter.reopen(path, tick)
+        except (WireError, KeyError, TypeError) as error:
+            os.replace(path, path.with_suffix(".rec.damaged"))
+            self.say(f"{error} It is set aside as {path.name}.damaged.")
+            return None
+        counts = [m["fields"] for m in recording.of("event", kind="counts", tick=tick)]
+        return counts[-1] if counts and len(counts[-1]["logged"]) == len(self.labels) else None
+
+    def _remembered(self, tick: int) -> dict[str, Any] | None:
+        """What was counted by a tick, as far as this process saw it."""
+        if not self.past or self._iteration(self.past[-1][0]) != self._iteration(tick):
+            return None
+        return self.past[-1][1]
+
+    def _recount(self, tick: int) -> dict[str, Any]:
+        """What the lines of the open iteration say, which is all that is known where failures.rec is lost."""
+        rows = [r for r in self.lines.rows() if r["iteration"] == self._iteration(tick) and "row" in r]
+        logged = [sum(label in (r["reasons"] or [""]) for r in rows) for label in self.labels]
+        return {"failed": len(rows), "rows_logged": len(rows), "by_reason": logged, "logged": logged}
+
+
+def _layout(schema: Mapping[str, Any]) -> str:
+    """A hash of a schema but for the values of constants, which may be edited while it runs."""
+    constants = [{**constant, "value": None} for constant in schema["constants"]]
+    return schema_hash({**schema, "constants": constants})
+
+
+def cut_lines(path: Path, tick: int) -> None:
+    """Drop the lines of failures.jsonl behind a tick, and a torn last one."""
+    if not path.exists():
+        return
+    kept: list[str] = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        try:
+            row = json.loads(line)
+            if not line.endswith("\n") or int(row["tick"]) > tick:
+                break
+        except (ValueError, KeyError, TypeError):
+            break
+        kept.append(line)
+    write_file(path, "".join(kept).encode())
+
+
+def spoken(folder: Path) -> str:
+    """A folder as it is typed, however it was said: relative to where the program was started, if it lies in there."""
+    full, here = folder.absolute(), Path.cwd()
+    return str(full.relative_to(here)) if full.is_relative_to(here) else str(full)
+
+
+def logged_failures(folder: Path) -> Sequence[dict[str, Any]]:
+    """The failures that a run has logged, oldest first."""
+    return [row for row in Lines(folder / LINES, print).rows() if "row" in row]

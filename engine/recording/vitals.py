@@ -1,0 +1,123 @@
+"""What bundles declare for those who watch: which columns say that an episode ended, and vital numbers."""
+
+from collections.abc import Callable, Iterable
+
+import attrs
+import torch
+from torch import Tensor
+
+from engine.ecs.bundle import Bundle
+from engine.ecs.component import Labels, info
+from engine.ecs.schedule import bind_term
+from engine.ecs.system import Term
+from engine.ecs.world import World
+from engine.errors import BuildError, did_you_mean, listing
+
+Placed = Iterable[tuple[Bundle, str]]
+"""Bundles, each with the name of its table."""
+
+
+@attrs.frozen(eq=False)
+class Ends:
+    """The columns that `Endings` name, of one table: (rows,) bool, `reason` (rows, labels) bool, `began` (rows,) integer."""
+
+    table: str
+    ended: Tensor
+    failed: Tensor
+    reason: Tensor | None
+    labels: Labels
+    began: Tensor | None
+    follow: tuple[Tensor, ...] = ()
+
+
+@attrs.frozen(eq=False)
+class Vital:
+    """A bound vital term: `value()` is (rows,) or (rows, labels)."""
+
+    name: str
+    labels: Labels
+    value: Callable[[], Tensor]
+
+
+def find_ends(placed: Placed, world: World) -> dict[str, Ends]:
+    """The endings of each table that has some.
+
+    Raises BuildError for a column that is not there or not what it must be, and for a second declaration.
+    """
+    found: dict[str, Ends] = {}
+    for bundle, table in placed:
+        if bundle.endings is None:
+            continue
+        if table in found:
+            raise BuildError(
+                f"Bundle '{bundle.name}' declares the endings of table '{table}', which another bundle declares too; keep one."
+            )
+        found[table] = _ends(bundle, table, world)
+    return found
+
+
+def _ends(bundle: Bundle, table: str, world: World) -> Ends:
+    said = bundle.endings
+    assert said is not None
+    ended = _column(bundle, table, world, said.component, said.ended, "ended")
+    failed = _column(bundle, table, world, said.component, said.failed, "failed") if said.failed else ended
+    reason: Tensor | None = None
+    labels: Labels = ("ended",)
+    if said.reason:
+        reason = _column(bundle, table, world, said.component, said.reason, "reason")
+        axis = info(said.component).columns[said.reason].axes[0]
+        labels = world.tables[table].axes[axis] if isinstance(axis, str) else tuple(map(str, range(axis)))
+    began = _column(bundle, table, world, *said.began, "began") if said.began else None
+    follow = tuple(_column(bundle, table, world, *place, "follow") for place in said.follow)
+    return Ends(table, ended, failed, reason, labels, began, follow)
+
+
+def _column(bundle: Bundle, table: str, world: World, component: type, name: str, role: str) -> Tensor:
+    """A column with the shape and dtype of its role."""
+    where = f"Bundle '{bundle.name}' declares the endings of table '{table}' by {component.__name__}"
+    if (table, component) not in world.components:
+        raise BuildError(f"{where}, which the table lacks. Add the component to the bundle.")
+    known = info(component).columns
+    if name not in known:
+        raise BuildError(f"{where}.{name}, but {component.__name__} has {listing(known)}.{did_you_mean(name, known)}")
+    column: Tensor = getattr(world.components[table, component], name)
+    fits = column.dtype in (torch.int32, torch.int64) if role == "began" else column.dtype == torch.bool
+    if not fits or column.dim() != (2 if role == "reason" else 1):
+        wanted = {"reason": "(rows, one axis) bool", "began": "(rows,) int64"}.get(role, "(rows,) bool")
+        kind = str(column.dtype).removeprefix("torch.")
+        raise BuildError(f"{where}.{name} ({role}), which is {tuple(column.shape)} {kind}; it must be {wanted}.")
+    return column
+
+
+def find_vitals(placed: Placed, world: World) -> dict[str, list[Vital]]:
+    """The vital terms of each table, bound, in the order of bundles.
+
+    Raises BuildError when two have one name, an access cannot be bound, or a value is not one or more numbers per row.
+    """
+    found: dict[str, list[Vital]] = {}
+    for bundle, table in placed:
+        for name, each in bundle.vitals.items():
+            vitals = found.setdefault(table, [])
+            if name in [other.name for other in vitals]:
+                raise BuildError(
+                    f"Bundle '{bundle.name}' brings the vital term `{name}`, which another bundle brings too; names must differ."
+                )
+            vitals.append(_vital(name, each, table, world))
+    return found
+
+
+def _vital(name: str, each: Term, table: str, world: World) -> Vital:
+    value = bind_term(each, table, world)
+    rows = world.tables[table].rows
+    with torch.no_grad():
+        blank = value()
+    if blank.dim() not in (1, 2) or blank.shape[0] != rows:
+        raise BuildError(
+            f"Vital term `{name}` ({each.function.__name__}) returned shape {tuple(blank.shape)} for {rows} rows; "
+            "it must return (rows,) or (rows, width)."
+        )
+    width = 1 if blank.dim() == 1 else blank.shape[1]
+    axis = world.tables[table].axes.get(each.settings.get("axis", ""), ())
+    if len(axis) == width and blank.dim() == 2:
+        return Vital(name, tuple(f"{name}[{label}]" for label in axis), value)
+    return Vital(name, (name,) if width == 1 else tuple(f"{name}[{i}]" for i in range(width)), value)

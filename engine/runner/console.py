@@ -1,0 +1,239 @@
+"""What a person sees of a run: a live panel in a terminal, plain lines elsewhere."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.panel import Panel as Box
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from engine.runner.plot import BESIDES, group
+
+SHARES = {"physics": "cyan", "systems": "magenta", "learning": "yellow"}
+_BARS = "▁▂▃▄▅▆▇█"
+_REFRESH = 0.25
+_PLAIN_PAUSE = 5.0
+_COLUMN = 36
+_WITH_TRENDS = 49
+
+
+def make_console(error: bool = False) -> Console:
+    """A console; wide where nobody looks, so that tables in a log are not folded."""
+    console = Console(stderr=error, highlight=False)
+    return console if console.is_terminal else Console(stderr=error, highlight=False, width=160)
+
+
+def duration(seconds: float) -> str:
+    """75 -> '1:15', 3700 -> '1:01:40'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def number(value: Any) -> str:
+    """Four significant digits, thousands with commas; a dash for what is unknown."""
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return "–" if not isinstance(value, str) else value
+    if value == 0 or (isinstance(value, int) and abs(value) < 1e15) or abs(value) >= 1e4:
+        return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}"
+    return f"{value:.3e}" if abs(value) < 1e-3 else f"{value:.4g}"
+
+
+def sparkline(values: Sequence[float], width: int = 12) -> str:
+    """All values from left to right, averaged into at most `width` bars between the least and the largest."""
+    known = np.asarray(values, float)
+    parts = np.array_split(known[np.isfinite(known)], width)
+    means = np.array([part.mean() for part in parts if len(part)])
+    if not len(means):
+        return ""
+    low, high = means.min(), means.max()
+    heights = (means - low) / (high - low) * (len(_BARS) - 1) if high > low else means * 0
+    return "".join(_BARS[round(height)] for height in heights)
+
+
+@attrs.define
+class Panel:
+    """Progress of a run. `first` names the values that lead; `events` are the latest remarks."""
+
+    console: Console
+    title: str
+    total: int
+    first: Sequence[str] = ()
+    done: float = 0.0
+    values: dict[str, Any] = attrs.field(factory=dict)
+    timing: dict[str, Any] = attrs.field(factory=dict)
+    history: dict[str, list[float]] = attrs.field(factory=dict)
+    trends: dict[str, str] = attrs.field(factory=dict)
+    events: deque[str] = attrs.field(factory=lambda: deque(maxlen=3))
+    pace: deque[float] = attrs.field(factory=lambda: deque(maxlen=30))
+    elapsed: float = 0.0
+    live: Live | None = None
+    last: float = -math.inf
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Live while training runs."""
+        if not self.console.is_terminal:
+            yield
+            return
+        with Live(self.render(), console=self.console, auto_refresh=False) as self.live:
+            yield
+            self.live.update(self.render(), refresh=True)
+        self.live = None
+
+    def tick(self, done: float) -> None:
+        """Tell how many iterations are done, with a fraction; redraws a few times a second."""
+        self.done = done
+        if self.live is not None and time.monotonic() - self.last > _REFRESH:
+            self.last = time.monotonic()
+            self.live.update(self.render(), refresh=True)
+
+    def iteration(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
+        """Tell the numbers of a finished iteration."""
+        self.done = row["iteration"]
+        self.values = {name: value for name, value in row.items() if name not in BESIDES}
+        self.timing = dict(timing)
+        self.pace.append(timing["elapsed"] - self.elapsed if self.elapsed else timing["seconds"])
+        self.elapsed = timing["elapsed"]
+        for name, value in self.values.items():
+            if isinstance(value, (int, float)):
+                self.history.setdefault(name, []).append(value)
+                self.trends[name] = sparkline(self.history[name])
+        pause = time.monotonic() - self.last
+        if self.live is None and (pause > _PLAIN_PAUSE or self.done >= self.total):
+            self.last = time.monotonic()
+            self.console.print(self.plain_line(), markup=False, soft_wrap=True)
+
+    def event(self, text: str) -> None:
+        """A remark, such as a warning."""
+        self.events.append(text)
+        if self.live is None:
+            self.console.print(f"! {text}", markup=False, soft_wrap=True)
+
+    def remaining(self) -> float:
+        """Seconds to the end at the pace of late."""
+        return (self.total - self.done) * sum(self.pace) / max(len(self.pace), 1)
+
+    def leading(self) -> list[str]:
+        """Names of the values that stand for the run: the scene's, or the first of every group."""
+        chosen = [name for name in self.first if name in self.values]
+        if not chosen:
+            chosen = list({group(name)[0]: name for name in reversed(list(self.values))}.values())[::-1][:4]
+        return chosen
+
+    def plain_line(self) -> str:
+        """One line of a log."""
+        shares = " ".join(f"{name} {self.timing[name]:.0%}" for name in SHARES if name in self.timing)
+        parts = [
+            f"iteration {int(self.done)}/{self.total}",
+            f"{number(round(self.timing.get('steps_per_second', 0)))} steps/s",
+            shares,
+        ]
+        parts += [f"{name} {number(self.values[name])}" for name in self.leading()]
+        return "  ".join([*parts, f"{duration(self.elapsed)} gone", f"{duration(self.remaining())} left"])
+
+    def render(self) -> RenderableType:
+        """The whole panel."""
+        inner = max(40, self.console.width - 4)
+        body: list[RenderableType] = [self._progress(inner)]
+        if self.timing:
+            body += [self._split(inner), Text(), self._groups(inner)]
+        else:
+            body.append(Text("the first iteration is under way", style="dim"))
+        for text in self.events:
+            body.append(Text(f"! {text}", style="yellow"))
+        return Box(
+            Group(*body),
+            title=f"[bold]{escape(self.title)}[/]",
+            title_align="left",
+            border_style="blue",
+            padding=(0, 1),
+        )
+
+    def _progress(self, width: int) -> RenderableType:
+        text = Text.assemble((f"  {int(self.done)}", "bold"), f"/{self.total}")
+        if self.timing:
+            text.append(f"  {duration(self.elapsed)} gone", "dim")
+            text.append(f"  {duration(self.remaining())} left", "green")
+            text.append(f"  {number(round(self.timing['steps_per_second']))} steps/s", "bold cyan")
+        grid = Table.grid(expand=True)
+        grid.add_column(ratio=1)
+        grid.add_column(no_wrap=True)
+        grid.add_row(
+            ProgressBar(
+                total=self.total, completed=self.done, complete_style="blue", width=max(8, width - text.cell_len)
+            ),
+            text,
+        )
+        return grid
+
+    def _split(self, width: int) -> RenderableType:
+        bar, labels = Text(), Text(justify="left")
+        left = width
+        for name, style in SHARES.items():
+            share = self.timing.get(name, 0.0)
+            cells = min(left, round(share * width))
+            left -= cells
+            bar.append("━" * cells, style)
+            labels.append("■ ", style)
+            labels.append(f"{name} {share:.0%}   ", "dim")
+        return Group(bar, labels)
+
+    def _groups(self, width: int) -> RenderableType:
+        groups: dict[str, list[str]] = {}
+        lead = self.leading()
+        for name in [*lead, *(name for name in self.values if name not in lead)]:
+            groups.setdefault(group(name)[0], []).append(name)
+        columns = max(1, min(len(groups), 2 if width < 3 * _WITH_TRENDS else 3, width // _COLUMN))
+        stacks: list[list[RenderableType]] = [[] for _ in range(columns)]
+        heights = [0] * columns
+        for head, names in groups.items():
+            at = heights.index(min(heights))
+            stacks[at].append(self._table(head, names, (width - 2 * columns) // columns, lead))
+            heights[at] += len(names) + 2
+        grid = Table.grid(padding=(0, 2), expand=True)
+        for _ in range(columns):
+            grid.add_column(ratio=1)
+        grid.add_row(*(Group(*stack) for stack in stacks))
+        return grid
+
+    def _table(self, head: str, names: Sequence[str], width: int, lead: Sequence[str]) -> RenderableType:
+        trends = width >= _WITH_TRENDS
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=max(10, width - (26 if trends else 12)), no_wrap=True, overflow="ellipsis")
+        grid.add_column(justify="right", width=10)
+        grid.add_column(width=12 if trends else 0, style="blue", no_wrap=True)
+        grid.add_row(Text(head, style="bold"))
+        for name in names:
+            style = "bold green" if name in lead else ""
+            value = Text(number(self.values[name]), style=style)
+            grid.add_row(Text(f"  {group(name)[1]}", style=style), value, self.trends.get(name, "") if trends else "")
+        return grid
+
+
+def results_table(result: Mapping[str, Any]) -> RenderableType:
+    """The rows of an evaluation; turned on its side where it has more columns than a terminal likes."""
+    rows: list[Mapping[str, Any]] = list(result.get("table") or ([result["summary"]] if result.get("summary") else []))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(title="Evaluation", title_justify="left", title_style="bold", header_style="bold")
+    if len(columns) > 7 and len(rows) < len(columns):
+        for position, row in enumerate([{columns[0]: columns[0]}, *rows]):
+            table.add_column(escape(str(row.get(columns[0], ""))), justify="right" if position else "left")
+        for name in columns[1:]:
+            table.add_row(escape(name), *(escape(number(row.get(name))) for row in rows))
+        return table
+    for position, name in enumerate(columns):
+        table.add_column(escape(name), justify="right" if position else "left")
+    for row in rows:
+        table.add_row(*(escape(number(row.get(name))) for name in columns))
+    return table

@@ -1,0 +1,147 @@
+"""What a run is made of besides its flags, so that a resume can say what changed since."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.ecs.scene import Scene
+
+OWN = ("engine", "components", "systems")
+PACKAGES = ("lockstep-sim", "torch", "numpy", "mujoco")
+_SLOW = "it may not reach the same bytes"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def made_of(source: str, scene: Scene) -> dict[str, Any]:
+    """What config.json keeps of what a run is made of; `source` is a scene file or a dotted module.
+
+    Digests of the scene file, the modules that it imported, Lockstep and the scene's own parts; versions,
+    threads and the processor.
+    """
+    file = scene_file(source)
+    return {
+        "scene_file": _digest(file),
+        "modules": {name: _digest(path) for name, path in sorted(own_modules(file).items())},
+        "lockstep": _own_digest(),
+        "parts": dict(scene.made_of),
+        "versions": versions(),
+        "torch_threads": torch.get_num_threads(),
+        "processor": {"model": _processor(), "capability": torch.backends.cpu.get_cpu_capability()},
+    }
+
+
+def scene_file(source: str) -> Path:
+    """The file of a scene given as a file or a dotted module."""
+    return Path(source if source.endswith(".py") else str(sys.modules[source].__file__))
+
+
+def own_modules(file: Path) -> dict[str, Path]:
+    """Modules that are loaded and belong to the user, by their path from the folder of the scene file.
+
+    They lie beside or below that file, in no folder that packages are installed to, and are not Lockstep's.
+    """
+    home = file.absolute().parent
+    installed = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    elsewhere = [folder for folder in {*installed, *_own_folders()} if not home.is_relative_to(folder)]
+    found = {}
+    for module in list(sys.modules.values()):
+        path = Path(getattr(module, "__file__", None) or "/")
+        if path.is_relative_to(home) and path != file.absolute() and path.is_file():
+            if not any(path.is_relative_to(folder) for folder in elsewhere):
+                found[path.relative_to(home).as_posix()] = path
+    return found
+
+
+def differences(before: Mapping[str, Any], source: str, scene: Scene) -> tuple[list[str], list[str]]:
+    """What changed since a configuration was written, as sentences.
+
+    First what makes another run of it, then what may only change its last bits.
+    """
+    kept: Mapping[str, Any] = before.get("made_of", {})
+    now = made_of(source, scene)
+    file = scene_file(source)
+    changed, shaky = [], []
+    if not kept:
+        shaky.append("The run does not say what it was made of; changes of its scene, robot or clips are not noticed.")
+    else:
+        if kept["scene_file"] != now["scene_file"]:
+            changed.append(f"The scene file {source} changed since.")
+        for name, digest in kept["modules"].items():
+            path = file.absolute().parent / name
+            if not path.is_file():
+                changed.append(f"The module {path} is gone.")
+            elif _digest(path) != digest:
+                changed.append(f"The module {path} changed since.")
+        if kept["lockstep"] != now["lockstep"]:
+            changed.append(f"Lockstep's own sources ({', '.join(OWN)}) changed since.")
+        changed += _parts(kept["parts"], now["parts"])
+        shaky += _moved(kept["processor"], now["processor"])
+    theirs = before.get("versions", {})
+    for name in dict.fromkeys([*theirs, *now["versions"]] if theirs else ()):
+        then, here = theirs.get(name, "not installed"), now["versions"].get(name, "not installed")
+        if then != here:
+            changed.append(f"{name} was {then}, here it is {here}.")
+    threads = before.get("torch_threads", now["torch_threads"])
+    if threads != now["torch_threads"]:
+        shaky.append(f"torch had {threads} threads, here it has {now['torch_threads']}; {_SLOW}.")
+    return changed, shaky
+
+
+def _parts(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    said = [f"The {name} is gone." for name in kept if name not in now]
+    said += [f"The {name} is new." for name in now if name not in kept]
+    return said + [f"The {name} changed since." for name in kept if name in now and kept[name] != now[name]]
+
+
+def _moved(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    if kept == now:
+        return []
+    then, here = (f"{processor['model']} ({processor['capability']})" for processor in (kept, now))
+    return [f"The processor was {then}, here it is {here}; {_SLOW}."]
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _own_folders() -> list[Path]:
+    found = [importlib.util.find_spec(name) for name in OWN]
+    return [Path(place).absolute() for spec in found if spec for place in spec.submodule_search_locations or ()]
+
+
+def _own_digest() -> str:
+    whole = hashlib.sha256()
+    for folder in _own_folders():
+        for path in sorted(folder.rglob("*.py")):
+            if folder / "debugger" in path.parents:
+                continue  # another process, which decides nothing
+            whole.update(f"{folder.name}/{path.relative_to(folder).as_posix()} {_digest(path)}\n".encode())
+    return whole.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,95 @@
+"""Who looks at a training: the failure log, always, and the flight recorder with --record."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+
+from engine.ecs.scene import Simulation
+from engine.recording.failures import FailureLog
+from engine.recording.recorder import Recorder, parse_rows, watched_table
+
+
+def rows_to_record(asked: "str | bool | None", simulation: Simulation) -> list[int] | None:
+    """What --record says, as rows; None without it. SceneError for rows that do not exist."""
+    if asked is None:
+        return None
+    return parse_rows(asked, simulation.world.tables[watched_table(simulation)].rows)
+
+
+@attrs.define(eq=False)
+class Watch:
+    """The observers of one training, and the files that they keep in its folder."""
+
+    failures: FailureLog
+    recorder: Recorder | None = None
+
+    @classmethod
+    def begin(
+        cls,
+        simulation: Simulation,
+        folder: Path,
+        say: Callable[[str], None],
+        rows: list[int] | None = None,
+        resumed: Path | None = None,
+    ) -> Self:
+        """Observers of a simulation that is about to run; `rows` are recorded.
+
+        `resumed` is the run folder whose checkpoint the world was restored from. OSError where its files cannot be
+        cut back to that checkpoint.
+        """
+        recorder = Recorder(simulation, rows=rows, folder=folder / "records", say=say) if rows is not None else None
+        failures = FailureLog(simulation, folder, say, recorder)
+        if resumed is not None:
+            failures.resume(resumed)
+        return cls(failures, recorder)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Look at every tick as long as this lasts; SIGUSR1 asks for a recording, and an exception makes one."""
+        observers = [each for each in (self.recorder, self.failures) if each is not None]
+        for each in observers:
+            each.attach()
+        try:
+            with self._listening():
+                yield
+            if self.recorder is not None:
+                self.recorder.keep("end", "The training ended.")
+        except Exception as error:
+            if self.recorder is not None:
+                self.recorder.keep_failure(error)
+            raise
+        finally:
+            for each in observers:
+                each.detach()
+            self.failures.close()
+
+    def flush(self) -> None:
+        """Bring the files up to date; called before a checkpoint is written."""
+        self.failures.flush()
+
+    def rewind(self) -> None:
+        """The world has gone back to an earlier tick of this run: forget what came after it. OSError."""
+        self.failures.rewind()
+        if self.recorder is not None:
+            self.recorder.rewind()
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        recorder = self.recorder
+        if recorder is None or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: Any) -> None:
+            recorder.ask()
+
+        before = signal.signal(signal.SIGUSR1, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGUSR1, before)

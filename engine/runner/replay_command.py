@@ -1,0 +1,215 @@
+"""python -m engine.replay RUN [--row R --tick T]: see one environment's episode of a run again."""
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import LockstepError, ReplayError, SceneError
+from engine.files import write_file
+from engine.runner.commands import print_facts
+from engine.runner.console import make_console
+from engine.runner.replay import Episode, Failure, Past
+from engine.runner.run_folder import json_bytes
+
+PROGRAM = "python -m engine.replay"
+_LISTED = 20
+_PANELS = 3  # side by side
+_MOST_LINES = 40
+_COLOURS = tuple(f"C{number}" for number in range(10))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0 done, 1 an episode is not what was logged, 2 bad input, 130 interrupted."""
+    try:
+        return _replay(_parser().parse_args(arguments))
+    except LockstepError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise SceneError(f"{message[:1].upper()}{message[1:]}. See {PROGRAM} --help.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        PROGRAM, description="Re-create episodes of a run, bit for bit. Alone, RUN lists what failed last."
+    )
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--row", type=int, metavar="R", help="which environment")
+    parser.add_argument("--tick", type=int, metavar="T", help="a tick of the episode, such as the one it failed in")
+    parser.add_argument("--failures", type=int, metavar="N", help="the last N failures that were logged, instead")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write, instead of RUN/replays")
+    parser.add_argument("--no-film", action="store_true", help="columns and plots only")
+    parser.add_argument("--no-plots", action="store_true", help="no plots")
+    parser.add_argument("--allow-changes", action="store_true", help="although the scene or a package changed since")
+    return parser
+
+
+def _replay(given: argparse.Namespace) -> int:
+    if (given.row is None) != (given.tick is None):
+        raise ReplayError(f"--row and --tick belong together: {PROGRAM} {given.run} --row R --tick T.")
+    if given.row is not None and given.failures is not None:
+        raise ReplayError("--failures chooses rows and ticks itself; leave out --row and --tick.")
+    if given.failures is not None and given.failures < 1:
+        raise ReplayError(f"--failures is {given.failures}; it is at least 1.")
+    console = make_console()
+    past, show = open_past(given.run, lambda text: console.print(f"! {text}", markup=False), given.allow_changes)
+    if given.row is None and given.failures is None:
+        return _list(past, console)
+    wanted = [(given.row, given.tick)]
+    if given.failures is not None:
+        wanted = [(failure.row, failure.tick) for failure in past.failures[-given.failures :]]
+        if not wanted:
+            raise ReplayError(f"{given.run} has logged no failures.")
+    status = 0
+    for (row, tick), episode in zip(wanted, _watched(past, wanted, console), strict=True):
+        home = (given.out or given.run / "replays") / episode.name
+        logged = past.logged(row, tick)
+        same = not logged or logged.digest == episode.digest
+        status = max(status, 0 if same else 1)
+        print_facts(console, {**_write(home, episode, logged, given, show)})
+    return status
+
+
+def open_past(folder: Path, warn: Any, allow_changes: bool = False) -> tuple[Past, Any]:
+    """A run folder's past, and the function with which its scene films an episode (or None).
+
+    Raises SceneError where it is no run folder, and where what it was made of has changed since.
+    """
+    from engine.runner.resume import changes_since
+    from engine.runner.run import make_plan
+
+    if not folder.is_dir():
+        raise SceneError(f"{folder} is not a run folder.")
+    plan = make_plan(["--resume", str(folder), *(["--allow-changes"] if allow_changes else [])])
+    past = Past(folder, plan.build, warn, any_identity=allow_changes)
+    assert plan.origin is not None
+    changes_since(plan, plan.origin, past.simulation, warn)
+    return past, past.simulation.scene.film_episode
+
+
+def _list(past: Past, console: Any) -> int:
+    from rich.table import Table
+
+    if not past.failures:
+        console.print(f"{past.folder} has logged no failures; any episode can be seen: {_line(past, 'R', 'T')}")
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for head in ("tick", "row", "ticks long", "why", "see it again"):
+        table.add_column(head, justify="right" if head in ("tick", "row", "ticks long") else "left")
+    for failure in past.failures[-_LISTED:]:
+        long = "?" if failure.first_tick is None else str(failure.tick - failure.first_tick)
+        why = ", ".join(failure.reasons)
+        table.add_row(str(failure.tick), str(failure.row), long, why, _line(past, failure.row, failure.tick))
+    console.print(table)
+    console.print(f"{len(past.failures)} failures are logged, the last {min(_LISTED, len(past.failures))} are shown")
+    return 0
+
+
+def _line(past: Past, row: int | str, tick: int | str) -> str:
+    return f"{PROGRAM} {past.folder} --row {row} --tick {tick}"
+
+
+def _watched(past: Past, wanted: Sequence[tuple[int, int]], console: Any) -> list[Episode]:
+    """The episodes, under a progress bar."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=1)
+
+        def progress(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{text}, {done} of {total} ticks")
+
+        return past.episodes(wanted, progress)
+
+
+def _write(
+    home: Path, episode: Episode, logged: Failure | None, given: argparse.Namespace, show: Any
+) -> Mapping[str, str]:
+    """Columns, plots, film and a summary in one folder; what to say of them."""
+    first, last = int(episode.ticks[0]), int(episode.ticks[-1])
+    if logged is None:
+        proof = "this episode was not logged"
+    elif logged.digest == episode.digest:
+        proof = "its last state is the logged one, bit for bit"
+    else:
+        proof = f"NOT what was logged: the digest is {episode.digest}, in the log {logged.digest}"
+    seen = {
+        "episode": f"row {episode.row}, ticks {first} to {last}" + ("" if episode.ended else ", still going on"),
+        "ended by": ", ".join(episode.reasons),
+        "proof": proof,
+        "simulated": f"{episode.alone} ticks without the other rows" if episode.alone else "",
+    }
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with open(home / "columns.npz", "wb") as file:
+            arrays: dict[str, Any] = {"tick": episode.ticks, **episode.columns}
+            arrays |= {
+                f"labels {address}": np.array(labels) for address, labels in episode.labels.items() if labels[1:]
+            }
+            np.savez_compressed(file, **arrays)
+        seen["columns"] = str(home / "columns.npz")
+        if not given.no_plots:
+            seen["plots"] = f"{draw(home / 'plots', episode)} pictures in {home / 'plots'}"
+        if show is not None and not given.no_film:
+            seen |= {**show(episode.columns, home / "film.mp4"), "film": str(home / "film.mp4")}
+        write_file(home / "episode.json", json_bytes({**seen, "digest": episode.digest}))
+    except OSError as error:
+        raise SceneError(f"{home} cannot be written to ({error.strerror or error}).") from None
+    return seen
+
+
+def draw(folder: Path, episode: Episode) -> int:
+    """One picture per component, one panel per column, over ticks; how many there are."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    folder.mkdir(exist_ok=True)
+    groups: dict[str, list[str]] = {}
+    for address in episode.columns:
+        groups.setdefault(address.rpartition(".")[0], []).append(address)
+    for component, addresses in groups.items():
+        wide = min(len(addresses), _PANELS)
+        tall = -(-len(addresses) // wide)
+        figure = Figure(figsize=(6.4 * wide, 3.0 * tall), layout="constrained")
+        FigureCanvasAgg(figure)
+        for place, address in enumerate(addresses, 1):
+            axes = figure.add_subplot(tall, wide, place)
+            _draw_column(axes, episode, address)
+        figure.suptitle(f"{component}, row {episode.row}", fontsize=10)
+        figure.savefig(folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', component)}.png", dpi=90)
+    return len(groups)
+
+
+def _draw_column(axes: Any, episode: Episode, address: str) -> None:
+    values = episode.columns[address].reshape(len(episode.ticks), -1)
+    labels, unit = episode.labels[address], episode.units[address]
+    first = int(address in episode.signals)
+    shown = values[first:, :_MOST_LINES].astype(np.float64)
+    style = "steps-post" if values.dtype.kind in "biu" else "default"
+    lines = axes.plot(episode.ticks[first:], shown, linewidth=0.8, drawstyle=style)
+    for number, line in enumerate(lines):
+        line.set_color(_COLOURS[number % len(_COLOURS)])
+        line.set_linestyle(("-", "--", ":", "-.")[number // len(_COLOURS) % 4])
+    more = f", the first {shown.shape[1]} of {values.shape[1]}" if values.shape[1] > _MOST_LINES else ""
+    axes.set_title(address.rpartition(".")[2] + (f" ({unit})" if unit else "") + more, fontsize=9)
+    axes.set_xlabel("tick", fontsize=7)
+    if len(lines) > 1:
+        axes.legend(
+            lines, labels[: len(lines)], fontsize=5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5),
+            ncols=-(-len(lines) // 20), handlelength=1.2, columnspacing=0.8, labelspacing=0.25,
+        )  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.tick_params(labelsize=7)

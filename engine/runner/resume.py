@@ -1,0 +1,81 @@
+"""Going on with a run: from its newest whole checkpoint, or from the start, if it is still made of the same."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from engine.ecs.scene import Simulation
+from engine.errors import SceneError, SnapshotError
+from engine.files import Lines, Say
+from engine.runner.checkpoint import checkpoints
+from engine.runner.provenance import differences
+from engine.runner.run_folder import Origin
+from engine.snapshot.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from engine.runner.run import Plan
+
+
+@attrs.frozen
+class Start:
+    """Where a resumed run goes on: the checkpoint that it goes on from, None at the very beginning."""
+
+    checkpoint: Path | None = None
+    iteration: int = 0
+    tick: int = 0
+    own: bool = False  # a checkpoint of the folder that is written to
+    rows: Path | None = None  # another run, whose rows come first
+    damaged: list[Path] = attrs.field(factory=list)  # newer ones, which are set aside
+    changes: list[str] = attrs.field(factory=list)
+
+    def set_aside(self) -> None:
+        """Give damaged checkpoints a name that none has; OSError."""
+        for path in self.damaged:
+            path.rename(path.with_suffix(".damaged"))
+
+
+def restore(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> Start:
+    """Bring the world to where the run goes on; SceneError when it is over, or not made of the same any more."""
+    in_place = origin.path.is_dir() and not plan.given.get("out")
+    began = (origin.config or {}).get("began_from")
+    unwritten = origin.path.is_dir() and not checkpoints(origin.path)
+    source = origin
+    if unwritten and began:
+        if not Path(began).is_file():
+            raise SnapshotError(f"{origin.path} has no checkpoint yet, and {began}, from which it began, is gone.")
+        source = Origin.find(Path(began))
+    total = plan.run["iterations"]
+    if unwritten and not began and _rows_written(origin.path) < total:
+        warn(f"{origin.path} has no checkpoint yet; it begins again from the start.")
+        return Start(changes=changes_since(plan, origin, simulation, warn))
+    path, data, damaged = source.load(warn)
+    taken = Snapshot.decode(data)
+    tick = max(taken.tick, 0)
+    iteration = tick // simulation.scene.iteration
+    if iteration >= total:
+        raise SceneError(
+            f"{path} is already at iteration {iteration} of {total}. Ask for more with --iterations, or measure it with --eval."
+        )
+    changes = changes_since(plan, origin, simulation, warn)
+    simulation.world.restore(taken, any_identity=bool(plan.given.get("allow_changes")))
+    own = in_place and source is origin
+    return Start(path, iteration, tick, own, None if own else source.folder, damaged if own else [], changes)
+
+
+def _rows_written(folder: Path) -> int:
+    rows = Lines(folder / "metrics.jsonl", print).rows()
+    return int(rows[-1]["iteration"]) if rows else 0
+
+
+def changes_since(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> list[str]:
+    """What the run is made of that changed since, said as warnings; SceneError where that must be allowed."""
+    if origin.config is None:
+        return []
+    changed, shaky = differences(origin.config, plan.source, simulation.scene)
+    if changed and not plan.given.get("allow_changes"):
+        cure = f"{origin.path} does not go on as it began: undo that, or accept it with --allow-changes."
+        raise SceneError("\n".join([*changed, cure]))
+    for text in (*changed, *shaky):
+        warn(text)
+    return [*changed, *shaky]

@@ -1,0 +1,382 @@
+"""The files of a run: configuration, metrics, timing, checkpoints, TensorBoard events, curve, evaluation.
+
+`metrics.jsonl` holds only what the seed decides; everything that a clock decides is in `timing.jsonl`.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+
+from engine import files
+from engine.ecs.world import World
+from engine.errors import SceneError, SnapshotError, did_you_mean
+from engine.files import Lines, Say, json_bytes, plain_numbers
+from engine.runner import checkpoint
+from engine.runner.checkpoint import WINDOW, Merit, Outcome, Writer, checkpoint_name, checkpoints, moment
+from engine.snapshot import snapshot
+from engine.snapshot.snapshot import Snapshot
+
+__all__ = ["Lines", "Origin", "RunFolder", "checkpoints", "json_bytes", "plain_numbers", "refuse_unusable"]
+
+_SHARE_OF_CURVE = 0.005  # of the time of training
+UNBEGUN = {".lock", "config.json.part"}  # all that a run leaves that was killed before it began
+
+
+def refuse_unusable(path: Path) -> None:
+    """SceneError when no new run can be written at `path`; leaves nothing behind."""
+    if path.is_dir() and any(child.name not in UNBEGUN for child in path.iterdir()):
+        holds = "a run; go on with --resume" if (path / "config.json").exists() else "files"
+        raise SceneError(f"The folder {path} already holds {holds}. Choose another --out.")
+    ancestor = path
+    while not ancestor.exists():
+        ancestor = ancestor.parent
+    if not ancestor.is_dir():
+        raise SceneError(f"{path} cannot be a run folder: {ancestor} is a file. Choose another --out.")
+    try:
+        with tempfile.TemporaryFile(dir=ancestor):
+            pass
+    except OSError as error:
+        raise SceneError(f"{ancestor} cannot be written to ({error.strerror}). Choose another --out.") from None
+
+
+INTERVENTIONS = "interventions.jsonl"
+
+
+@attrs.define(eq=False)
+class RunFolder:
+    """One run on disk, locked for this process."""
+
+    path: Path
+    warn: Say
+    keep: int = 3
+    lock: Any = None
+    events: Any = None
+    fresh: bool = False
+    saved: Path | None = None
+    merit: Merit = attrs.field(factory=Merit)
+    failing: bool = False
+    next_curve: float = 0.0
+    told: set[str] = attrs.field(factory=set)
+    metrics: Lines = attrs.field(init=False)
+    timing: Lines = attrs.field(init=False)
+    writer: Writer = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.metrics = Lines(self.path / "metrics.jsonl", self.warn)
+        self.timing = Lines(self.path / "timing.jsonl", self.warn)
+        self.writer = Writer(self._put)
+
+    @classmethod
+    def create(cls, path: Path | None, scene: str, warn: Say) -> Self:
+        """A new locked folder at `path`, or at runs/<scene>/<now>; SceneError where there can be none."""
+        fresh = path is None or not path.exists()
+        try:
+            if path is None:
+                path = _new_name(Path("runs") / re.sub(r"[^\w.-]+", "_", scene))
+            else:
+                refuse_unusable(path)
+                path.mkdir(parents=True, exist_ok=True)
+            made = cls(path, warn, fresh=fresh)._locked()
+            try:
+                refuse_unusable(path)  # another run may have come and gone before it was locked
+            except SceneError:
+                made.close()
+                raise
+            return made
+        except OSError as error:
+            raise SceneError(
+                f"The run folder {path} cannot be made ({error.strerror}). Choose another --out."
+            ) from None
+
+    @classmethod
+    def reopen(cls, path: Path, warn: Say) -> Self:
+        """An existing folder, locked, without what a killed write left; SceneError when another run is writing to it."""
+        folder = cls(path, warn)._locked()
+        try:
+            for part in (*path.glob("*.part"), *(path / "checkpoints").glob("*.part")):
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            folder.close()
+            raise SceneError(f"The run folder {path} cannot be written to ({error.strerror}).") from None
+        return folder
+
+    def _locked(self) -> Self:
+        try:
+            self.lock = open(self.path / ".lock", "a+")  # noqa: SIM115 - held as long as the run
+        except OSError as error:
+            raise SceneError(f"The run folder {self.path} cannot be written to ({error.strerror}).") from None
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.lock.close()
+            raise SceneError(f"Another run is writing to {self.path}. Wait for it, or choose another --out.") from None
+        return self
+
+    def abandon(self) -> None:
+        """Undo `create` after a failure before the first tick."""
+        self.close()
+        if self.fresh:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a small file whole; OSError leaves the old one."""
+        files.write_file(self.path / name, json_bytes(value))
+
+    def append(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
+        """Write what a finished iteration was like and how long it took."""
+        self.metrics.append(row)
+        self.timing.append(timing)
+        self.merit.note(row)
+
+    def save(self, world: World, iteration: int, ticks: int) -> None:
+        """Take a checkpoint `ticks` ticks after an iteration; it is written meanwhile, and `report` says how that went.
+
+        None is taken while rows wait for room on the disk, since it would be newer than they are.
+        """
+        name = checkpoint_name(iteration, ticks)
+        for lines in (self.metrics, self.timing):
+            if lines.waiting:
+                lines.flush()
+            if lines.waiting:
+                self._tell(Outcome(name, OSError(errno.ENOSPC, f"the rows of {lines.path.name} come first")))
+                return
+        self.writer.take(world, name)
+
+    def report(self) -> None:
+        """Say what became of the checkpoints: once that they fail, and once that they are written again."""
+        for outcome in self.writer.outcomes():
+            self._tell(outcome)
+
+    def drain(self) -> None:
+        """Wait until the checkpoints that were taken are written, and report."""
+        self.writer.drain()
+        self.report()
+
+    def _tell(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            if not self.failing:
+                kept = f"the newest is {self.saved.name}" if self.saved else "there is none yet"
+                why = getattr(outcome.error, "strerror", None) or str(outcome.error) or "out of memory"
+                self.warn(
+                    f"checkpoint {outcome.name} could not be written ({why}); {kept}. Training goes on, and the next "
+                    "ones are tried."
+                )
+            self.failing = True
+            return
+        self.saved = self.path / "checkpoints" / outcome.name
+        if self.failing:
+            self.warn(f"checkpoints are written again: {outcome.name}.")
+        self.failing = False
+        self._say_untidy(outcome.untidy)
+        if self.merit.name and self.merit.of(moment(self.saved)[0]) is None:
+            self._once(
+                f"None of the last {WINDOW} iterations reported '{self.merit.number}', so {outcome.name} cannot be the "
+                f"best checkpoint.{did_you_mean(self.merit.number, next(reversed(self.metrics.rows()), {}))}"
+            )
+
+    def _say_untidy(self, error: OSError | None) -> None:
+        if error is not None:
+            self._once(
+                f"checkpoints cannot be tidied up ({error.strerror or error}): there may be more of them than --keep "
+                f"says, and {checkpoint.BEST} may not be there."
+            )
+
+    def _once(self, text: str) -> None:
+        if text not in self.told:
+            self.told.add(text)
+            self.warn(text)
+
+    def _put(self, name: str, taken: Snapshot) -> OSError | None:
+        """Write a checkpoint and tidy up behind it; runs in the writer's thread."""
+        checkpoint.write(self.path, name, taken)
+        return self._tidy()
+
+    def _tidy(self) -> OSError | None:
+        try:
+            checkpoint.prune(self.path, self.keep, self.merit)
+        except OSError as error:
+            return error
+        return None
+
+    def go_on(self, newest: Path | None, iteration: int, tick: int, rows: Path | None = None) -> None:
+        """Forget what came after a tick, `newest` being the checkpoint of it; the rows may be those of another run."""
+        for path in sorted(self.path.glob("*.jsonl")):
+            if path.name != INTERVENTIONS:  # what somebody did stays true
+                Lines(path, self.warn).cut(iteration, tick)
+        if rows is not None:
+            for lines in (self.metrics, self.timing):
+                lines.take(rows / lines.path.name, iteration, tick)
+            if (rows / INTERVENTIONS).is_file():
+                Lines(self.path / INTERVENTIONS, self.warn).take(rows / INTERVENTIONS, iteration, tick)
+        self.saved = newest
+        self.merit.values = {number: value for number, value in self.merit.values.items() if number <= iteration}
+        known = self.metrics.rows()
+        for row in known:
+            self.merit.note(row)
+        last = known[-1]["iteration"] if known else 0
+        if newest is not None and last < iteration:
+            self.warn(f"{self.metrics.path.name} ends at iteration {last}; its rows up to {iteration} are lost.")
+        self._say_untidy(self._tidy())
+
+    def write_events(self, iteration: int, values: Mapping[str, Any]) -> None:
+        """TensorBoard scalars of one iteration; after a failure there are no more of them."""
+        if self.events is False:
+            return
+        try:
+            if self.events is None:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.events = SummaryWriter(str(self.path / "tensorboard"), purge_step=iteration)
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self.events.add_scalar(name, value, iteration)
+        except OSError as error:
+            self.events = False
+            self.warn(f"TensorBoard events cannot be written ({error.strerror or error}).")
+
+    def update_curve(self) -> None:
+        """Draw the curve again, unless drawing would take more than its small share of the time."""
+        start = time.perf_counter()
+        if start >= self.next_curve:
+            self.draw_curve()
+            now = time.perf_counter()
+            self.next_curve = now + (now - start) / _SHARE_OF_CURVE
+
+    def draw_curve(self) -> None:
+        """Bring curve.png up to date."""
+        from engine.runner.plot import Recorded, draw
+
+        try:
+            draw(self.path / "curve.png", [Recorded.read(self.path, self.metrics.rows(), self.timing.rows())])
+        except OSError as error:
+            self.warn(f"curve.png cannot be written ({error.strerror or error}).")
+
+    def flush(self) -> None:
+        """Write the rows that wait, and say how many are lost for good."""
+        for lines in (self.metrics, self.timing):
+            if lines.waiting:
+                lines.flush()
+            if lines.waiting:
+                self.warn(f"{len(lines.waiting)} rows of {lines.path.name} are lost.")
+
+    def close(self) -> None:
+        """Let go of the folder, once what was taken is written."""
+        try:
+            self.writer.close()
+            self.report()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self.events:
+            try:
+                self.events.close()
+            except OSError as error:
+                self.warn(f"TensorBoard events are not complete ({error.strerror or error}).")
+        if self.lock is not None:
+            self.lock.close()
+
+
+def _new_name(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    name = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for number in range(1, 100):
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            continue
+    raise SceneError(f"{parent} is full of runs that began in this second; choose a folder with --out.")
+
+
+@attrs.frozen
+class Origin:
+    """What --resume, --eval, --play or --export point at: a run folder, or one checkpoint and the folder it belongs to.
+
+    An exported policy has no folder and brings its configuration along.
+    """
+
+    path: Path
+    folder: Path | None
+    config: dict[str, Any] | None
+
+    @classmethod
+    def find(cls, path: Path) -> Self:
+        """Look at `path`; SceneError when it is neither a run folder nor a file."""
+        if path.is_dir():
+            if not (path / "config.json").is_file():
+                raise SceneError(f"{path} is not a run folder: it has no config.json.{_unbegun(path)}")
+            return cls(path, path, _read_config(path / "config.json"))
+        if path.is_symlink():
+            target = path.parent / os.readlink(path)
+            if not path.exists():
+                raise SceneError(f"{path} points to {target}, which is not there. Name another checkpoint.")
+            path = target
+        if not path.exists():
+            raise SceneError(f"There is no run folder or checkpoint at {path}.")
+        home = next(
+            (p for p in (path.absolute().parent, path.absolute().parent.parent) if (p / "config.json").is_file()), None
+        )
+        return cls(path, home, _read_config(home / "config.json") if home else _brought_config(path))
+
+    def load(self, warn: Say) -> tuple[Path, bytes, list[Path]]:
+        """The checkpoint file, its bytes, and newer ones that are damaged; SnapshotError when none is whole."""
+        if not self.path.is_dir():
+            return self.path, _read_whole(self.path), []
+        damaged: list[Path] = []
+        for path in checkpoints(self.path):
+            try:
+                data = _read_whole(path)
+            except SnapshotError as error:
+                warn(f"{error} Going back to the checkpoint before it.")
+                damaged.append(path)
+                continue
+            return path, data, damaged
+        raise SnapshotError(f"{self.path / 'checkpoints'} holds no {'whole ' if damaged else ''}checkpoint.")
+
+
+def _unbegun(path: Path) -> str:
+    left = {child.name for child in path.iterdir()}
+    return f" It was stopped before it began; start it again with --out {path}." if left and left <= UNBEGUN else ""
+
+
+def _read_whole(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        snapshot.Snapshot.decode(data)
+    except OSError as error:
+        raise SnapshotError(f"{path} cannot be read ({error.strerror}).") from None
+    except SnapshotError as error:
+        raise SnapshotError(f"{path}: {error}") from None
+    return data
+
+
+def _brought_config(path: Path) -> dict[str, Any] | None:
+    """The configuration inside an exported policy; None for any other file, of which `load` tells what is wrong."""
+    try:
+        found: dict[str, Any] | None = snapshot.about(path.read_bytes()).get("config")
+    except (OSError, SnapshotError):
+        return None
+    return found
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SceneError(f"{path} cannot be read as JSON ({error}).") from None
+    if not isinstance(config, dict) or not {"source", "flags", "run", "overrides"} <= config.keys():
+        raise SceneError(f"{path} is not the configuration of a run: it lacks source, flags, run or overrides.")
+    return config

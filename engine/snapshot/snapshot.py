@@ -1,0 +1,527 @@
+"""World <-> bytes. A checkpoint is a snapshot; there is no second format.
+
+`capture` copies what the next tick depends on out of a world: every state and derived column, `state()` of each
+resource, every random stream. Encoded (engine/snapshot/encoding.py), the first part is a msgpack tree, in which arrays are
+numbers of the parts that follow. An extract has a part of the resources and how they were made, and no columns.
+"""
+
+import hashlib
+import math
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import attrs
+import msgpack  # type: ignore[import-untyped]
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.ecs.component import info
+from engine.ecs.world import World
+from engine.errors import SnapshotError, did_you_mean, listing
+from engine.snapshot.encoding import PREFIX, Damage, pack, unpack
+
+MAGIC = b"LOCKSTEP"
+FORMAT = 2
+_ARRAYS = "biufcmMSU"  # kinds of numpy's types that are numbers or text in themselves
+_TENSORS = re.compile(r"bool|(u?int|b?float|complex)(8|16|32|64|128)(_\w+)?")  # others crash torch when asked for
+_DIGEST_OF_1 = struct.Struct("<32s")  # of the body, which is all of format 1 behind the prefix
+
+
+@attrs.define(eq=False)
+class Snapshot:
+    """What the next tick depends on, in memory of its own on the host."""
+
+    fingerprint: dict[str, Any]
+    columns: dict[str, Tensor] | None
+    resources: dict[str, Any]
+    streams: dict[str, Tensor] = attrs.field(factory=dict)
+    about: dict[str, Any] = attrs.field(factory=dict)
+    constants: dict[str, str] = attrs.field(factory=dict)  # edited since the scene was built
+
+    @property
+    def tick(self) -> int:
+        """The tick behind which it was taken; -1 when nothing had run."""
+        clock = self.resources.get("Clock", {})
+        return int(clock["tick"]) if clock.get("begun") else -1
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of its arrays."""
+        return sum(map(_size, (self.columns, self.resources, self.streams)))
+
+    def pieces(self) -> Iterator["bytes | memoryview"]:
+        """The encoded snapshot in pieces of at most a mebibyte."""
+        arrays: list[tuple[str, memoryview]] = []
+        body: dict[str, Any] = {
+            "fingerprint": self.fingerprint,
+            "resources": {name: encode(state, arrays, name) for name, state in self.resources.items()},
+        }
+        if self.columns is not None:
+            body["columns"] = {name: encode(column, arrays, name) for name, column in self.columns.items()}
+            body["streams"] = {name: encode(s, arrays, f"stream {name}") for name, s in self.streams.items()}
+        if self.constants:
+            body["constants"] = self.constants
+        if self.about:
+            body["about"] = encode(self.about)
+        body["parts"] = [name for name, _ in arrays]
+        return pack(MAGIC, FORMAT, [msgpack.packb(body), *(data for _, data in arrays)])
+
+    def encode(self) -> bytes:
+        """The snapshot as bytes."""
+        return b"".join(self.pieces())
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """The snapshot in `data`; SnapshotError when bytes are missing, flipped or of an unknown version."""
+        body, arrays = _body(data)
+        try:
+            columns = body.get("columns")
+            taken = cls(
+                body["fingerprint"],
+                None if columns is None else {name: decode(value, arrays) for name, value in columns.items()},
+                {name: decode(value, arrays) for name, value in body["resources"].items()},
+                {name: decode(value, arrays) for name, value in body.get("streams", {}).items()},
+                decode(body.get("about", {}), arrays),
+                {str(address): str(text) for address, text in body.get("constants", {}).items()},
+            )
+            _check_kinds(taken)
+        except Exception as error:  # who forges a tree chooses what it raises
+            raise SnapshotError(f"The snapshot is not laid out as one of format {FORMAT} ({error}).") from None
+        return taken
+
+
+def _check_kinds(taken: Snapshot) -> None:
+    """ValueError where something is not of the kind that it stands for."""
+    _plain(taken.fingerprint)
+    tensors, mappings = [*(taken.columns or {}).values(), *taken.streams.values()], [*taken.resources.values()]
+    if not all(isinstance(tensor, Tensor) for tensor in tensors):
+        raise ValueError("a column or stream is no tensor")
+    if not all(isinstance(state, dict) for state in (*mappings, taken.fingerprint, taken.about)):
+        raise ValueError("a resource, the fingerprint or 'about' is no table of names")
+
+
+def capture(world: World, into: Snapshot | None = None, *, about: Mapping[str, Any] | None = None) -> Snapshot:
+    """Copy what the next tick depends on; the memory of `into`, which is given up, is used again where it fits."""
+    old = into or Snapshot({}, {}, {})
+    with one_thread():
+        return Snapshot(
+            fingerprint(world),
+            {name: copied(tensor, (old.columns or {}).get(name)) for name, tensor in _kept_columns(world).items()},
+            {c.__name__: copied(resource_state(r), old.resources.get(c.__name__)) for c, r in world.resources.items()},
+            {name: stream.get_state() for name, stream in sorted(world.generators.items())},
+            dict(about or {}),
+            dict(world.constants),
+        )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Copy on one thread: it fills the memory's bandwidth, and never waits for threads that a busy machine holds up."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def save(world: World) -> bytes:
+    """Everything that the next tick depends on, as bytes."""
+    return capture(world).encode()
+
+
+def load(
+    world: World, data: "bytes | Snapshot", only: tuple[str, ...] | None = None, *, any_identity: bool = False
+) -> None:
+    """Copy a snapshot into a world. Nothing is changed unless all of it fits.
+
+    Raises SnapshotError for damaged bytes, another format version, or the first difference between the
+    worlds; `any_identity` lets robots, clips and the like differ where the columns still fit. With `only`, just the
+    resources of those names are taken, whatever else differs.
+    """
+    taken = data if isinstance(data, Snapshot) else Snapshot.decode(data)
+    for name in only or ():
+        if name not in taken.resources:
+            raise SnapshotError(f"The snapshot has no resource '{name}'.{did_you_mean(name, taken.resources)}")
+        if name not in {cls.__name__ for cls in world.resources}:
+            raise SnapshotError(f"This world has no resource '{name}' to take from the snapshot.")
+    if only is not None:
+        _load_resources(world, {name: taken.resources[name] for name in only})
+        return
+    if taken.columns is None:
+        raise SnapshotError(
+            f"The snapshot holds only {listing(taken.resources)}, to be used as it is; a run goes on from a checkpoint."
+        )
+    theirs, ours = dict(taken.fingerprint), _plain(fingerprint(world))
+    if any_identity:
+        theirs["identity"] = ours["identity"]
+    difference = first_difference(_plain(theirs), ours)
+    if difference:
+        raise SnapshotError(f"The snapshot belongs to another world: {difference}")
+    _check_contents(world, taken)
+    with one_thread():
+        _load_resources(world, taken.resources)
+        for address, tensor in _kept_columns(world).items():
+            tensor.copy_(taken.columns[address])
+    for name, state in taken.streams.items():
+        world.generators[name].set_state(state)
+    world.constants = dict(taken.constants)
+    world.condition_cache.clear()
+    for hook in world.restored:
+        hook()
+
+
+def _check_contents(world: World, taken: Snapshot) -> None:
+    """SnapshotError where a snapshot does not hold what its fingerprint says."""
+    streams = {name: stream.get_state() for name, stream in world.generators.items()}
+    branches: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = (
+        ("column", taken.columns or {}, _kept_columns(world)),
+        ("resource", taken.resources, {cls.__name__: {} for cls in world.resources}),
+        ("stream", taken.streams, streams),
+    )
+    for kind, theirs, ours in branches:
+        for name in (*ours, *theirs):
+            if name not in theirs or name not in ours:
+                where = "does not hold" if name in ours else "holds, beyond its own list,"
+                raise SnapshotError(f"The snapshot {where} the {kind} {name}; it was not written by this program.")
+            if kind != "resource" and _shapes(theirs[name]) != _shapes(ours[name]):
+                raise SnapshotError(
+                    f"The snapshot holds the {kind} {name} as {_shapes(theirs[name])}; here it is {_shapes(ours[name])}."
+                )
+    for name, stream in world.generators.items():
+        try:
+            torch.Generator(stream.device).set_state(taken.streams[name])
+        except RuntimeError as error:
+            raise SnapshotError(f"The snapshot's stream {name} is none ({error}).") from None
+
+
+def extract(world: World, about: Mapping[str, Any]) -> bytes:
+    """A snapshot of nothing but what can be used without going on: the `exported()` of resources that have it.
+
+    `about` says how it was made. It is taken with `restore(data, only=...)`; SnapshotError without such a resource.
+    """
+    kept = {cls.__name__: copied(item.exported()) for cls, item in world.resources.items() if hasattr(item, "exported")}
+    if not kept:
+        raise SnapshotError(f"The scene '{world.name}' has no policy to export.")
+    return Snapshot(fingerprint(world), None, kept, about=dict(about)).encode()
+
+
+def about(data: bytes) -> dict[str, Any]:
+    """How an extract was made; empty for an ordinary snapshot."""
+    body, arrays = _body(data)
+    try:
+        said: dict[str, Any] = dict(decode(body.get("about", {}), arrays))
+    except Exception as error:
+        raise SnapshotError(f"The snapshot does not say how it was made ({error}).") from None
+    return said
+
+
+def identity(data: bytes) -> dict[str, Any]:
+    """The scene's name and identity in the world that a snapshot was taken of."""
+    seen = _body(data)[0]["fingerprint"]
+    try:
+        return {"scene": seen["scene"], **seen["identity"]}
+    except (KeyError, TypeError) as error:
+        raise SnapshotError(f"The snapshot does not say what world it was taken of ({error}).") from None
+
+
+def edited_constants(data: bytes) -> dict[str, str]:
+    """What constants were edited to before a snapshot was taken, as text by address."""
+    return {str(address): str(text) for address, text in _body(data)[0].get("constants", {}).items()}
+
+
+def _load_resources(world: World, saved: Mapping[str, Any]) -> None:
+    """Load all or none: a resource that refuses its state after others took theirs has them put back."""
+    by_name = {cls.__name__: item for cls, item in world.resources.items()}
+    for name, state in saved.items():
+        check_state(name, by_name[name], state)
+    before: dict[str, Any] = {}
+    try:
+        for name, state in saved.items():
+            before[name] = copied(resource_state(by_name[name]))
+            load_resource(by_name[name], copied(state))
+    except Exception as error:
+        for name, state in before.items():
+            load_resource(by_name[name], state)
+        if isinstance(error, SnapshotError):
+            raise
+        raise SnapshotError(f"Resource {name} refuses its saved state: {error}") from error
+
+
+def _body(data: bytes) -> tuple[dict[str, Any], list[bytearray]]:
+    """The tree of a snapshot and its arrays; SnapshotError when bytes are missing, flipped or of another version."""
+    if len(data) < PREFIX.size:
+        raise SnapshotError(
+            f"The snapshot ends after {len(data)} bytes, inside its {PREFIX.size}-byte header; it was cut off."
+        )
+    magic, version = PREFIX.unpack_from(data)
+    if magic != MAGIC:
+        raise SnapshotError(f"These bytes are not a snapshot: they start with {magic!r} instead of {MAGIC!r}.")
+    if version == 1:
+        return _body_of_1(data), []
+    if version != FORMAT:
+        raise SnapshotError(
+            f"The snapshot has format version {version} (bytes 8 to 11); this program reads versions 1 to {FORMAT}."
+        )
+    parts: list[bytearray] = []
+    try:
+        unpack(data, parts)
+    except Damage as damage:
+        raise SnapshotError(
+            f"The snapshot is damaged at byte {damage.offset}: the block of {_name_of(damage.part, parts)} there "
+            f"{damage.text}. Use an earlier one."
+        ) from None
+    return _unpacked(bytes(parts[0]) if parts else b""), parts[1:]
+
+
+def _name_of(part: int, parts: list[bytearray]) -> str:
+    listed = _unpacked(bytes(parts[0])).get("parts") if parts else None
+    names = ["the table of contents", *(listed if isinstance(listed, list) else ())]
+    return str(names[part]) if part < len(names) else "the end"
+
+
+def _body_of_1(data: bytes) -> dict[str, Any]:
+    """Format 1: one msgpack tree with the arrays inside, behind its SHA-256."""
+    start = PREFIX.size + _DIGEST_OF_1.size
+    if len(data) < start:
+        raise SnapshotError(
+            f"The snapshot ends after {len(data)} bytes, inside its {start}-byte header; it was cut off."
+        )
+    body = data[start:]
+    if hashlib.sha256(body).digest() != data[PREFIX.size : start]:
+        raise SnapshotError(
+            f"The snapshot is damaged behind byte {start}: its checksum does not match the {len(body)} bytes there. "
+            "Use an earlier one."
+        )
+    return _unpacked(body)
+
+
+def _unpacked(body: bytes) -> dict[str, Any]:
+    try:
+        unpacked = msgpack.unpackb(body, strict_map_key=False)
+        if isinstance(unpacked, dict) and {"fingerprint", "resources"} <= unpacked.keys():
+            return unpacked
+    except (ValueError, TypeError, msgpack.UnpackException):  # TypeError: a list as a key
+        pass
+    raise SnapshotError("The snapshot's table of contents is not one.")
+
+
+def fingerprint(world: World) -> dict[str, Any]:
+    """What two worlds must agree on before state may move between them."""
+    return {
+        "scene": world.name,
+        "identity": dict(world.identity),
+        "tables": {
+            t.name: {"rows": t.rows, **{f"axis {a}": list(labels) for a, labels in t.axes.items()}}
+            for t in world.tables.values()
+        },
+        "columns": {address: [list(t.shape), str(t.dtype)] for address, t in _kept_columns(world).items()},
+        "resources": sorted(cls.__name__ for cls in world.resources),
+        "streams": sorted(world.generators),
+    }
+
+
+def first_difference(theirs: Any, ours: Any, path: str = "") -> str:
+    """A sentence about the first place where two nested values differ; '' when they agree."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        for key in [*theirs, *(k for k in ours if k not in theirs)]:
+            where = f"{path} {key}".strip()
+            if key not in ours:
+                return f"{where} is in the snapshot but not here."
+            if key not in theirs:
+                return f"{where} is here but not in the snapshot."
+            found = first_difference(theirs[key], ours[key], where)
+            if found:
+                return found
+        return ""
+    if isinstance(theirs, list) and isinstance(ours, list) and theirs != ours:
+        gone, new = [x for x in theirs if x not in ours], [x for x in ours if x not in theirs]
+        if len(theirs) > 8 and (gone or new):
+            return (
+                f"{path}: the snapshot has {len(theirs)} entries, here are {len(ours)}; "
+                f"only there: {listing(map(str, gone), 5) or 'none'}; only here: {listing(map(str, new), 5) or 'none'}."
+            )
+    if theirs != ours:
+        return f"{path} is {theirs!r} in the snapshot but {ours!r} here."
+    return ""
+
+
+def _kept_columns(world: World) -> dict[str, Tensor]:
+    return {
+        f"{table}.{cls.__name__}.{name}": getattr(instance, name)
+        for (table, cls), instance in world.components.items()
+        if info(cls).lifetime != "signal"
+        for name in info(cls).columns
+    }
+
+
+def _plain(value: Any) -> Any:
+    return msgpack.unpackb(msgpack.packb(value), strict_map_key=False)
+
+
+def resource_state(item: Any) -> dict[str, Any]:
+    """What a snapshot keeps of a resource: its own `state()`, or every field that is not constant."""
+    if hasattr(item, "state"):
+        own: dict[str, Any] = item.state()
+        return own
+    return {
+        f.name: _field_state(getattr(item, f.name)) for f in attrs.fields(type(item)) if not f.metadata.get("constant")
+    }
+
+
+def _field_state(value: Any) -> Any:
+    return value.state_dict() if hasattr(value, "state_dict") else value
+
+
+def check_state(name: str, item: Any, state: Mapping[str, Any]) -> None:
+    """SnapshotError when a saved state does not fit the resource's tensors."""
+    difference = first_difference(_shapes(state), _shapes(resource_state(item)))
+    if difference and not hasattr(item, "load"):
+        raise SnapshotError(f"Resource {name} does not fit: {difference}")
+    if hasattr(item, "check"):
+        item.check(state)
+
+
+def _shapes(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _shapes(v) for k, v in value.items()}
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, (Tensor, np.ndarray)) else None
+
+
+def load_resource(item: Any, state: Mapping[str, Any]) -> None:
+    """Put a saved state back, into existing storage where it is a tensor."""
+    if hasattr(item, "load"):
+        item.load(dict(state))
+        return
+    for name, value in state.items():
+        current = getattr(item, name)
+        if isinstance(current, Tensor):
+            current.copy_(value)
+        elif hasattr(current, "load_state_dict"):
+            current.load_state_dict(value)
+        else:
+            setattr(item, name, value)
+
+
+def copied(value: Any, into: Any = None) -> Any:
+    """`value` with every tensor and array copied to the host, into those of `into` where they fit.
+
+    SnapshotError for what a snapshot cannot hold.
+    """
+    if isinstance(value, Tensor):
+        if isinstance(into, Tensor) and into.shape == value.shape and into.dtype == value.dtype:
+            return into.copy_(value.detach())
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in _ARRAYS:
+            raise SnapshotError(f"A snapshot cannot hold an array of {value.dtype}; keep numbers or text in it.")
+        if isinstance(into, np.ndarray) and into.shape == value.shape and into.dtype == value.dtype:
+            np.copyto(into, value)
+            return into
+        return np.array(value, order="C")
+    if isinstance(value, Mapping):
+        old = into if isinstance(into, Mapping) else {}
+        return {key: copied(part, old.get(key)) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        parts = [copied(part) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    _refuse_foreign(value)
+    return value
+
+
+def _refuse_foreign(value: Any) -> None:
+    whole = isinstance(value, int) and -(2**63) <= value < 2**64
+    if not whole and value is not None and not isinstance(value, (bool, float, str, bytes)):
+        raise SnapshotError(
+            f"A snapshot cannot hold {value!r:.60} ({type(value).__name__}). Declare the field with constant(), or give its resource state() and load()."
+        )
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, (Tensor, np.ndarray)):
+        return int(value.nbytes)
+    if isinstance(value, Mapping):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, (list, tuple)) else 0
+
+
+def encode(value: Any, arrays: "list[tuple[str, memoryview]] | None" = None, name: str = "") -> Any:
+    """Nested tensors, arrays and plain values as msgpack can carry them; SnapshotError for anything else.
+
+    With `arrays`, the bytes of tensors and arrays go there, under `name`, and the tree keeps their numbers.
+    """
+
+    def carried(data: np.ndarray) -> dict[str, Any]:
+        if arrays is None:
+            return {"data": data.tobytes()}
+        flat = np.ascontiguousarray(data).reshape(-1)
+        arrays.append((name, flat.view(np.uint8).data if flat.size else memoryview(b"")))
+        return {"part": len(arrays) - 1}
+
+    if isinstance(value, Tensor):
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        dtype = str(value.dtype).removeprefix("torch.")
+        data = (flat.view(torch.uint8) if flat.numel() else torch.empty(0, dtype=torch.uint8)).numpy()
+        return {"__tensor__": dtype, "shape": list(value.shape), **carried(data)}
+    if isinstance(value, np.ndarray):
+        return {"__array__": str(value.dtype), "shape": list(value.shape), **carried(value)}
+    if isinstance(value, Mapping):
+        if all(isinstance(k, str) and not k.startswith("__") for k in value):
+            return {k: encode(v, arrays, name) for k, v in value.items()}
+        return {"__pairs__": [[encode(k), encode(v, arrays, name)] for k, v in value.items()]}
+    if isinstance(value, tuple):
+        return {"__tuple__": [encode(v, arrays, name) for v in value]}
+    if isinstance(value, list):
+        return [encode(v, arrays, name) for v in value]
+    _refuse_foreign(value)
+    return value
+
+
+def _carried(value: Mapping[str, Any], arrays: list[bytearray]) -> "Tensor | np.ndarray":
+    """The tensor or array that stands in the tree so; ValueError where type, shape and data do not fit together.
+
+    Each part of `arrays` is given away once, so that no two tensors share memory.
+    """
+    named, shape, part = value.get("__tensor__", value.get("__array__")), value["shape"], value.get("part")
+    if isinstance(value.get("data"), bytes):
+        data = bytearray(value["data"])
+    elif type(part) is int and 0 <= part < len(arrays):
+        data, arrays[part] = arrays[part], bytearray()
+    else:
+        raise ValueError(f"there are no data for part {part!r:.20}")
+    dtype: Any = None
+    known = False
+    if isinstance(named, str) and "__array__" in value:
+        dtype = np.dtype(named)
+        known = dtype.kind in _ARRAYS
+    elif isinstance(named, str) and _TENSORS.fullmatch(named):
+        dtype = getattr(torch, named, None)
+        known = isinstance(dtype, torch.dtype)
+    if not known or type(shape) is not list or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"there is no array of type {named!r:.40} and shape {shape!r:.40}")
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"{len(data)} bytes are no {named} of shape {shape!r:.40}")
+    if "__array__" in value:
+        return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+    return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(shape)
+
+
+def decode(value: Any, arrays: "list[bytearray] | None" = None) -> Any:
+    """The inverse of `encode`; ValueError, or what else Python says, for what `encode` does not make."""
+    if isinstance(value, list):
+        return [decode(v, arrays) for v in value]
+    if not isinstance(value, dict):
+        if value is not None and not isinstance(value, (bool, int, float, str, bytes)):
+            raise ValueError(f"{value!r:.60} is nothing that a snapshot holds")
+        return value
+    if "__tensor__" in value or "__array__" in value:
+        return _carried(value, [] if arrays is None else arrays)
+    if "__pairs__" in value:
+        return {decode(k, arrays): decode(v, arrays) for k, v in value["__pairs__"]}
+    if "__tuple__" in value:
+        return tuple(decode(v, arrays) for v in value["__tuple__"])
+    return {k: decode(v, arrays) for k, v in value.items()}

@@ -1,0 +1,102 @@
+"""Says what a built scene is: tables, columns, the tick with readers and writers, addresses; and draws it."""
+
+from engine.ecs.component import info
+from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Entry, Key, addresses
+
+
+def explain(simulation: Simulation) -> str:
+    """Tables, columns, the tick, and every address with its value, as text."""
+    world, schedule = simulation.world, simulation.schedule
+    lines = [f"SCENE {world.name}", "", "TABLES"]
+    for home in world.tables.values():
+        lines.append(f"  {home.name}: {home.rows} rows")
+        for axis, labels in home.axes.items():
+            shown = ", ".join(labels[:4]) + (", …" if len(labels) > 4 else "")
+            lines.append(f"    {axis:<20} {len(labels):>4}  {shown}")
+    lines += ["", "COLUMNS"]
+    for (home_name, cls), instance in world.components.items():
+        declared = info(cls)
+        lines.append(f"  {home_name}.{declared.name} ({declared.lifetime}): {_first_line(declared.doc)}".rstrip(" :"))
+        for name, col in declared.columns.items():
+            tensor = getattr(instance, name)
+            axes = ", ".join(["row", *map(str, col.axes)])
+            kind = str(col.dtype).removeprefix("torch.")
+            extra = "  ".join(x for x in (col.unit and f"[{col.unit}]", col.doc) if x)
+            lines.append(f"    {name:<20} ({axes}) = {tuple(tensor.shape)} {kind}  {extra}".rstrip())
+    lines += ["", "RESOURCES"]
+    for cls in world.resources:
+        lines.append(f"  {cls.__name__}: {_first_line(cls.__doc__)}".rstrip(" :"))
+    lines += [
+        "",
+        "TICK",
+        f"  first tick: {schedule.tick.begin}, then from {schedule.tick.entry or schedule.tick.phases[0]}",
+    ]
+    for phase in (schedule.tick.begin, *schedule.tick.phases):
+        entries = [e for e in schedule.entries if e.phase == phase]
+        if entries:
+            times = f" × {schedule.repeat}" if phase in schedule.tick.repeat and schedule.repeat > 1 else ""
+            lines.append(f"  {phase}{times}")
+            lines += [f"    {line}" for entry in entries for line in _describe(entry, len(world.tables) > 1)]
+    lines += ["", "ADDRESSES"]
+    for address, places in addresses(simulation.scene.bundles).items():
+        lines.append(f"  {address} = {places[0].holder[places[0].key]!r}")
+    return "\n".join(lines)
+
+
+def _describe(entry: Entry, several: bool) -> list[str]:
+    where = f" on {entry.table}" if several and entry.table else ""
+    when = f"  when {entry.when.label}" if entry.when is not None else ""
+    after = f"  after {entry.system.after}" if entry.system.after else ""
+    lines = [
+        f"{entry.name} ({entry.bundle}){where}{when}{after}  {_first_line(entry.system.function.__doc__)}".rstrip()
+    ]
+    reads, writes = _names(entry, entry.reads), _names(entry, entry.writes)
+    lines.append(
+        f"  reads {reads or 'nothing'}; writes {writes or 'nothing'}"
+        + ("; draws" if entry.system.signature.rng else "")
+    )
+    if entry.system.terms:
+        lines.append(f"  terms {', '.join(entry.system.terms)}")
+    return lines
+
+
+def _names(entry: Entry, keys: tuple[Key, ...]) -> str:
+    """Names of data; those of another table than the system's own carry that table's name."""
+    return ", ".join(cls.__name__ if table in ("", entry.table) else f"{table}.{cls.__name__}" for table, cls in keys)
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().split("\n")[0]
+
+
+def graph(simulation: Simulation) -> str:
+    """The tick as a DOT graph: systems in order (boxes, clustered by phase), components (ellipses), access (edges)."""
+    lines = ["digraph tick {", "  rankdir=LR;", '  node [fontname="Helvetica"];']
+    schedule = simulation.schedule
+    several = len(simulation.world.tables) > 1
+    touched: dict[str, None] = {}
+    edges: list[str] = []
+    previous = ""
+    for number, phase in enumerate((schedule.tick.begin, *schedule.tick.phases)):
+        entries = [e for e in schedule.entries if e.phase == phase]
+        if not entries:
+            continue
+        lines.append(f'  subgraph cluster_{number} {{ label="{phase}";')
+        for entry in entries:
+            node = f"{phase}.{entry.bundle}.{entry.name}.{entry.table}"
+            lines.append(f'    "{node}" [shape=box, label="{entry.name}"];')
+            if previous:
+                edges.append(f'  "{previous}" -> "{node}" [style=bold];')
+            previous = node
+            for keys, form in (
+                (entry.reads, '  "{0}" -> "{1}" [color=gray];'),
+                (entry.writes, '  "{1}" -> "{0}" [color=red];'),
+            ):
+                for table, cls in keys:
+                    data = f"{table}.{cls.__name__}" if several and table else cls.__name__
+                    touched[data] = None
+                    edges.append(form.format(data, node))
+        lines.append("  }")
+    lines += [f'  "{name}" [shape=ellipse];' for name in touched]
+    return "\n".join([*lines, *edges, "}"]) + "\n"

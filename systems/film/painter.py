@@ -1,0 +1,105 @@
+"""Pictures without OpenGL: convex pieces as shaded triangles, the farthest first."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from systems.film.film import Camera
+
+if TYPE_CHECKING:
+    from systems.film.render_scene import Stage
+
+SUN = np.array((-0.35, -0.45, 0.82))  # towards the light
+SKY_TOP, SKY_LOW = np.array((184, 196, 212.0)), np.array((237, 242, 247.0))
+FLOOR = (((204, 211, 219), (189, 197, 207)), (224, 230, 236))  # two squares, and the distance
+SHADOW = (138, 147, 160)
+GHOST_COLOR, GHOST_SHARE = (26, 115, 242), 0.45
+SQUARE, REACH = 0.5, 12  # m, and squares on every side
+SMOOTH = 2  # pixels of the drawing on one of the picture, along each side
+
+
+def paint(
+    stage: "Stage", robot: np.ndarray, ghost: np.ndarray | None, cameras: np.ndarray, size: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Frames as `systems/film/render.py` makes them, from the same arguments; equal ones give equal bytes."""
+    from PIL import Image
+
+    poses = stage.poses(robot)
+    other = None if ghost is None else stage.poses(ghost)
+    large = (size[0] * SMOOTH, size[1] * SMOOTH)
+    colors = [tuple(round(255 * part) for part in piece.color) for piece in stage.pieces]
+    for frame, (*look_at, distance, azimuth, elevation) in enumerate(cameras.tolist()):
+        camera = Camera(np.array(look_at), distance, azimuth, elevation, stage.field_of_view, large)
+        image = _backdrop(camera)
+        solid = _triangles(stage, poses[0][frame], poses[1][frame], colors)
+        _draw_shadow(image, camera, solid[0])
+        picture = image.copy()
+        _draw(picture, camera, *solid)
+        if other is not None:
+            blue = _triangles(stage, other[0][frame], other[1][frame], [GHOST_COLOR] * len(colors))
+            _draw(image, camera, *(np.concatenate(pair) for pair in zip(solid, blue, strict=True)))
+            picture = Image.blend(picture, image, GHOST_SHARE)  # in front of the robot it tints, behind it is hidden
+        yield np.asarray(picture.reduce(SMOOTH))
+
+
+def _backdrop(camera: Camera) -> Any:
+    from PIL import Image
+
+    width, height = camera.size
+    azimuth = np.radians(camera.azimuth)
+    ahead = np.array((np.cos(azimuth), np.sin(azimuth), 0.0))
+    horizon = int(np.clip(camera.project(camera.look_at + 1e5 * ahead)[1], 1, height))
+    share = np.linspace(0.0, 1.0, horizon)[:, None]
+    sky = np.broadcast_to((SKY_TOP + share * (SKY_LOW - SKY_TOP))[:, None], (horizon, width, 3))
+    squares, distance = FLOOR
+    image = Image.new("RGB", (width, height), distance)
+    image.paste(Image.fromarray(np.ascontiguousarray(sky, np.uint8)), (0, 0))
+    square = np.floor(camera.look_at[:2] / SQUARE) + np.mgrid[-REACH:REACH, -REACH:REACH].reshape(2, -1).T  # (N, 2)
+    corners = np.zeros((len(square), 4, 3))
+    corners[..., :2] = SQUARE * (square[:, None] + np.array([(0, 0), (1, 0), (1, 1), (0, 1)]))
+    seen = camera.project(corners)
+    far = np.linalg.norm(SQUARE * (square + 0.5) - camera.look_at[:2], axis=-1) / (SQUARE * REACH)
+    near = np.clip(1.0 - far**2, 0.0, 1.0)[:, None]  # squares fade into the distance
+    tones = near * np.array(squares)[square.sum(1).astype(int) % 2] + (1.0 - near) * np.array(distance)
+    _polygons(image, seen, tones, seen[..., 2].min(-1) > 0.1)
+    return image
+
+
+def _triangles(
+    stage: "Stage", position: np.ndarray, rotation: np.ndarray, colors: list[tuple[int, ...]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """All triangles of a pose: corners (F, 3, 3) m in world axes, and shaded colours (F, 3)."""
+    corners, tones = [], []
+    for piece, place, turn, color in zip(stage.pieces, position, rotation, colors, strict=True):
+        triangles = (piece.vertices @ turn.T + place)[piece.faces]
+        normal = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+        normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
+        light = 0.62 + 0.38 * np.maximum(normal @ SUN, -0.3)
+        corners.append(triangles)
+        tones.append(np.minimum(light[:, None] * (np.array(color) + 18.0), 255.0))
+    return np.concatenate(corners), np.concatenate(tones)
+
+
+def _draw(image: Any, camera: Camera, corners: np.ndarray, tones: np.ndarray) -> None:
+    seen = camera.project(corners)
+    (ax, ay), (bx, by), (cx, cy) = (seen[:, i, :2].T for i in range(3))
+    facing = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax) < 0.0  # counter-clockwise, with y down
+    _polygons(image, seen, tones, facing & (seen[..., 2].min(-1) > 0.1))
+
+
+def _draw_shadow(image: Any, camera: Camera, corners: np.ndarray) -> None:
+    seen = camera.project(corners - corners[..., 2:] / SUN[2] * SUN)
+    _polygons(image, seen, np.tile(np.array(SHADOW), (len(seen), 1)), seen[..., 2].min(-1) > 0.1)
+
+
+def _polygons(image: Any, seen: np.ndarray, tones: np.ndarray, shown: np.ndarray) -> None:
+    """Fill polygons (F, corners, 3) in pixels and depth, those of mask `shown`, the farthest first."""
+    from PIL import ImageDraw
+
+    picked = np.flatnonzero(shown)
+    picked = picked[np.argsort(-seen[picked, :, 2].mean(-1), kind="stable")]
+    points = seen[picked, :, :2].reshape(len(picked), 2 * seen.shape[1]).tolist()
+    fill = ImageDraw.Draw(image).polygon
+    for place, tone in zip(points, tones[picked].round().astype(int).tolist(), strict=True):
+        fill(place, tuple(tone))

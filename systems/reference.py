@@ -1,0 +1,142 @@
+"""The motion reference of every row: clips sampled at any time, cursors drawn, advanced and ended."""
+
+import torch
+from torch import Tensor
+
+from components.episode import Done
+from components.motion import MotionCursor, MotionLibrary, MotionReference
+from engine import Rng, Write, put_rows
+from engine.errors import SceneError
+from systems.maths import quaternion
+
+TIME_TOLERANCE = 1e-3  # s; more than float32 loses on a clip of an hour, far less than a tick
+
+
+def _between(library: MotionLibrary, clip: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames on both sides of `time` and how far it is between them: (rows,), (rows,) -> (rows,), (rows,), (rows, 1)."""
+    last = library.frames[clip] - 1
+    place = torch.minimum((time * library.fps).clamp_min_(0.0), last)
+    whole = place.long()
+    blend = (place - whole).unsqueeze(1)
+    first = whole + library.start[clip]
+    return first, torch.where(whole < last, first + 1, first), blend
+
+
+def _nearest(library: MotionLibrary, clip: Tensor, time: Tensor) -> Tensor:
+    """The frame closest to `time`, counted over all clips: (rows,), (rows,) -> (rows,)."""
+    first = library.start.index_select(0, clip)
+    frame = (time * library.fps).round_().long().add_(first)
+    return torch.clamp(frame, first, library.last.index_select(0, clip), out=frame)
+
+
+def _sample(
+    library: MotionLibrary, clip: Tensor, time: Tensor, columns: slice, which: slice, on_frames: bool
+) -> tuple[Tensor, Tensor]:
+    """Some columns of `vectors` and some of `rotations` at `time`: (rows, columns), (rows, which, 4)."""
+    vectors, rotations = library.vectors[:, columns], library.rotations[:, which]
+    if on_frames:
+        frame = _nearest(library, clip, time)
+        return vectors.index_select(0, frame), rotations.index_select(0, frame)
+    first, second, blend = _between(library, clip, time)
+    pair = rotations.index_select(0, first), rotations.index_select(0, second)
+    return (
+        torch.lerp(vectors.index_select(0, first), vectors.index_select(0, second), blend),
+        quaternion.slerp(*pair, blend.unsqueeze(2)),
+    )
+
+
+def sample_root_and_dofs(
+    library: MotionLibrary, clip: Tensor, time: Tensor, *, on_frames: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Root position, rotation, linear and angular velocity, joint position and velocity at `time` of `clip`.
+
+    `clip`: (rows,) int64, `time`: (rows,) s; `on_frames` takes the nearest frame instead of blending. Returns
+    (rows, 3) m, (rows, 4), (rows, 3) m/s and rad/s in world axes, (rows, dof) rad and rad/s.
+    """
+    dofs = library.num_dofs
+    vectors, rotation = _sample(library, clip, time, slice(0, 9 + 2 * dofs), slice(0, 1), on_frames)
+    position, linear, angular, dof_position, dof_velocity = vectors.split((3, 3, 3, dofs, dofs), 1)
+    return position, rotation[:, 0], linear, angular, dof_position, dof_velocity
+
+
+def sample_bodies(
+    library: MotionLibrary, clip: Tensor, time: Tensor, *, on_frames: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pose and velocity of the tracked bodies at `time` of `clip`, in world axes.
+
+    `clip`: (rows,) int64, `time`: (rows,) s; `on_frames` takes the nearest frame instead of blending. Returns
+    (rows, tracked, 3) m, (rows, tracked, 4), (rows, tracked, 3) m/s of the frame origins, (rows, tracked, 3) rad/s.
+    """
+    vectors, rotation = _sample(library, clip, time, slice(9 + 2 * library.num_dofs, None), slice(1, None), on_frames)
+    position, linear, angular = vectors.unflatten(1, (3, library.num_tracked, 3)).unbind(1)
+    return position, rotation, linear, angular
+
+
+def sample_reference(
+    cursor: MotionCursor, library: MotionLibrary, reference: Write[MotionReference], *, on_frames: bool = False
+) -> None:
+    """Each row's reference pose and velocity become those of its clip at its time.
+
+    `on_frames` takes the nearest frame: the same, at a third of the operations, where ticks fall on frames.
+    """
+    dofs = library.num_dofs
+    vectors, rotation = _sample(library, cursor.clip, cursor.time, slice(9, None), slice(1, None), on_frames)
+    position, linear, angular = vectors[:, 2 * dofs :].unflatten(1, (3, library.num_tracked, 3)).unbind(1)
+    reference.dof_position.copy_(vectors[:, :dofs])
+    reference.dof_velocity.copy_(vectors[:, dofs : 2 * dofs])
+    reference.body_position.copy_(position)
+    reference.body_linear_velocity.copy_(linear)
+    reference.body_angular_velocity.copy_(angular)
+    reference.body_rotation.copy_(rotation)
+
+
+def advance_motion(cursor: Write[MotionCursor], *, dt: float) -> None:
+    """Time moves on by `dt`: to the next whole number of steps since the start, so that rounding never adds up."""
+    steps = (cursor.time - cursor.start).div_(dt).round_().add_(1.0)
+    torch.add(cursor.start, steps, alpha=dt, out=cursor.time)
+
+
+def draw_motion(
+    done: Done,
+    library: MotionLibrary,
+    rng: Rng,
+    cursor: Write[MotionCursor],
+    *,
+    dt: float,
+    start: str = "uniform",
+    order: str = "weight",
+    on_frames: bool = False,
+) -> None:
+    """Ended rows get a clip and a moment of it, and aim for the pose one `dt` later.
+
+    `start`: "uniform" over the clip up to its last `dt`, or "start" for its first frame; `on_frames` moves it
+    to the frame at or before it. `order`: "weight" draws clips by weight, "cycle" gives row i clip i modulo
+    their number. Raises SceneError for any other word.
+    """
+    if start not in ("uniform", "start"):
+        raise SceneError(
+            f"A motion cannot start at '{start}'; say 'uniform' for any moment of the clip or 'start' for its first."
+        )
+    if order not in ("weight", "cycle"):
+        raise SceneError(
+            f"Clips cannot be taken in order '{order}'; say 'weight' to draw them or 'cycle' for all in turn."
+        )
+    which, where = torch.rand((2, *cursor.time.shape), generator=rng, device=rng.device).unbind(0)
+    if order == "cycle":
+        clip = torch.arange(len(which), device=which.device).remainder_(len(library.names))
+    else:
+        clip = torch.bucketize(which, library.weight.cumsum(0), right=True).clamp_max_(len(library.names) - 1)
+    if start == "start":
+        begin = torch.zeros_like(where)
+    elif on_frames:
+        begin = (where * (library.frames[clip] - 1)).floor_().div_(library.fps)
+    else:
+        begin = (library.seconds[clip] - dt).clamp_min_(0.0).mul_(where)
+    put_rows(cursor.clip, done.ended, clip)
+    put_rows(cursor.start, done.ended, begin)
+    put_rows(cursor.time, done.ended, begin + dt)
+
+
+def motion_ended(cursor: MotionCursor, library: MotionLibrary) -> Tensor:
+    """True where the clip has no further frame: T − 1 steps from frame 0 of T frames at the tick rate."""
+    return cursor.time >= library.seconds[cursor.clip] - TIME_TOLERANCE

@@ -1,0 +1,351 @@
+"""Turns a robot description into a compiled MuJoCo model and everything the rest of the project asks of it.
+
+Conversions live here and in the backends, nowhere else: MuJoCo's `cvel` is about the centre of mass of the
+whole tree and its free joint turns in body axes, while we use frame origins and world axes throughout.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import mujoco
+import numpy as np
+import torch
+from mujoco.batch import Batch
+from torch import Tensor
+
+from components.robot import Motor, Robot, RobotDescription
+from engine.errors import SceneError, did_you_mean, listing
+from systems.physics.silence import quiet
+from systems.robots import mjcf
+from systems.robots.mjcf import Solver
+
+T = TypeVar("T")
+CHUNK = 2048  # frames per batch of `RobotModel.kinematics`, a matter of memory only
+UNIT_ACTION_TORQUE = 0.25  # share of the torque limit that a unit action asks of a joint at rest
+_VEL = int(mujoco.mjtStage.mjSTAGE_VEL)
+
+
+@attrs.frozen(eq=False)
+class RobotModel:
+    """A robot that can be simulated: the compiled model, its names, limits and geometry.
+
+    Bodies are those of axis `body`: the model's without the world, root first.
+    """
+
+    model: mujoco.MjModel
+    robot: Robot
+    control: str  # "servo": controls are joint targets in rad; "torque": they are N·m
+    dt: float  # s, of one substep
+    self_collision: bool
+    sensed_bodies: tuple[int, ...]  # bodies with a net contact force, in the order of the sensors
+    foot_geoms: tuple[int, ...]  # ids in `model`
+    foot_point_body: tuple[int, ...]
+    foot_point_local: np.ndarray  # (P, 3) m in the frame of its body
+    foot_point_radius: np.ndarray  # (P,) m
+    body_mass: np.ndarray  # (B,) kg
+    body_com: np.ndarray  # (B, 3) m, in the body frame
+    file: Path | None = None  # that the robot was read from; None where it is generated
+
+    @property
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """Labels of the axes `dof`, `body` and `foot`."""
+        return {"dof": self.robot.dof_names, "body": self.robot.body_names, "foot": self.robot.foot_names}
+
+    @property
+    def body_inertia(self) -> np.ndarray:
+        """(B, 3, 3) kg·m² about each body's centre of mass, in the axes of its frame."""
+        axes = rotate(self.model.body_iquat[1:, None], np.eye(3)[None])
+        return np.einsum("bki,bk,bkj->bij", axes, self.model.body_inertia[1:], axes)
+
+    def kinematics(
+        self,
+        root_position: np.ndarray,
+        root_rotation: np.ndarray,
+        dof_position: np.ndarray,
+        root_linear_velocity: np.ndarray,
+        root_angular_velocity: np.ndarray,
+        dof_velocity: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Where every body is and how it moves, for T states; float64 throughout.
+
+        Takes (T, 3) m, (T, 4) scalar first, (T, D) rad, (T, 3) m/s, (T, 3) rad/s world, (T, D) rad/s.
+        Returns position (T, B, 3), rotation (T, B, 4), and linear (of the frame origin) and angular
+        velocity (T, B, 3), in world axes.
+        """
+        frames, bodies = len(root_position), len(self.robot.body_names)
+        position, linear, angular = (np.zeros((frames, bodies, 3)) for _ in range(3))
+        rotation = np.zeros((frames, bodies, 4))
+        if not frames:
+            return position, rotation, linear, angular
+        batch = Batch(self.model, min(frames, CHUNK), 1)
+        for first in range(0, frames, CHUNK):
+            rows = slice(first, min(first + CHUNK, frames))
+            size = rows.stop - rows.start
+            qpos, qvel = batch.bind("qpos"), batch.bind("qvel")
+            qpos[:size] = np.concatenate((root_position[rows], root_rotation[rows], dof_position[rows]), 1)
+            spin = rotate_inverse(root_rotation[rows], root_angular_velocity[rows])
+            qvel[:size] = np.concatenate((root_linear_velocity[rows], spin, dof_velocity[rows]), 1)
+            views = [batch.bind(name) for name in ("xpos", "xquat", "cvel", "subtree_com")]
+            with quiet():
+                batch.forward(np.arange(size), stage=_VEL)
+            position[rows], rotation[rows], twist, center = (view[:size, 1:] for view in views)
+            angular[rows] = twist[..., :3]
+            linear[rows] = twist[..., 3:] + np.cross(twist[..., :3], position[rows] - center[:, :1])
+        return position, rotation, linear, angular
+
+    def foot_points(self, body_position: np.ndarray, body_rotation: np.ndarray) -> np.ndarray:
+        """The lowest points of the feet's collision shapes in world axes, (T, B, 3), (T, B, 4) -> (T, P, 3) m.
+
+        A sphere gives its bottom, a capsule the bottoms of its ends, anything else the corners of its box.
+        """
+        body = list(self.foot_point_body)
+        points = body_position[:, body] + rotate(body_rotation[:, body], self.foot_point_local[None])
+        points[..., 2] -= self.foot_point_radius
+        return points
+
+
+def rotate(q: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) turned by scalar-first unit quaternions (..., 4), in float64."""
+    w, u = q[..., :1], q[..., 1:]
+    t = 2.0 * np.cross(u, v)
+    return np.asarray(v + w * t + np.cross(u, t))
+
+
+def rotate_inverse(q: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) turned back by scalar-first unit quaternions (..., 4), in float64."""
+    return rotate(q * np.array((1.0, -1.0, -1.0, -1.0)), v)
+
+
+def build_robot(
+    description: RobotDescription,
+    *,
+    control: str = "servo",
+    dt: float = 0.005,
+    floor: bool = True,
+    self_collision: bool = False,
+    visual: bool = False,
+    solver: Solver | None = None,
+    contact_bodies: tuple[str, ...] | None = None,
+) -> RobotModel:
+    """Compile a description into a model with our actuators, collision shapes and contact sensors.
+
+    `control`: "servo" lets the simulator's own implicit servo hold joint targets, "torque" takes torques.
+    `contact_bodies` are those with a net contact force; by default all that can touch something. `visual`
+    keeps meshes for rendering. Raises SceneError for anything the model lacks or a pattern that fits nothing.
+    """
+    if control not in ("servo", "torque"):
+        raise SceneError(f"control={control!r} is unknown; a robot is driven by 'servo' or 'torque'.")
+    if not dt > 0.0:
+        raise SceneError(f"The physics step dt={dt} s must be above 0.")
+    solver = solver or Solver()
+    spec = mjcf.read_spec(description)
+    missing = mjcf.lacks(spec)
+    if missing:
+        raise SceneError(f"The model of robot '{description.name}' lacks: {'; '.join(missing)}.")
+    every_joint = [joint.name for joint in mjcf.hinges(spec)]
+    mjcf.strip(spec, visual=visual)
+    mjcf.clear_shapes(spec, description, visual=visual)
+    mjcf.lock_joints(spec, description.locked_joints)
+    joints = [joint.name for joint in mjcf.hinges(spec)]
+    motors = _motors(description, joints, every_joint)
+    foot_geoms = mjcf.shape(spec, description, self_collision=self_collision)
+    mjcf.drive(spec, motors, control=control, joint_friction=solver.joint_friction)
+    mjcf.set_options(spec, solver, dt)
+    if floor:
+        mjcf.add_floor(spec)
+    touching = list(dict.fromkeys(g.parent.name for g in spec.geoms if g.contype))
+    sensed = touching if contact_bodies is None else _known("contact body", contact_bodies, touching, description.name)
+    mjcf.add_contact_sensors(spec, list(sensed), self_collision=self_collision)
+    pose = _by_pattern("default pose", description.default_pose, joints, every_joint, description.name)
+    default = np.array([pose.get(name, 0.0) for name in joints])
+    model = _compile(spec, description.name)
+    if self_collision:
+        model = _without_built_in_contacts(spec, model, default, description.name)
+    return _finish(description, model, motors, default, tuple(sensed), foot_geoms, control, self_collision)
+
+
+def _finish(
+    description: RobotDescription,
+    model: mujoco.MjModel,
+    motors: Mapping[str, Motor],
+    default: np.ndarray,
+    sensed: tuple[str, ...],
+    foot_geoms: list[str],
+    control: str,
+    self_collision: bool,
+) -> RobotModel:
+    name = description.name
+    bodies = tuple(model.body(i).name for i in range(1, model.nbody))
+    feet = _known("foot", description.feet, bodies, name)
+    geoms = tuple(model.geom(geom).id for geom in foot_geoms)
+    foot_body, local, radius = _foot_points(model, geoms)
+    robot = _robot(description, model, motors, default, bodies, feet)
+    built = RobotModel(
+        model=model,
+        robot=robot,
+        control=control,
+        dt=float(model.opt.timestep),
+        self_collision=self_collision,
+        sensed_bodies=tuple(bodies.index(body) for body in sensed),
+        foot_geoms=geoms,
+        foot_point_body=foot_body,
+        foot_point_local=local,
+        foot_point_radius=radius,
+        body_mass=model.body_mass[1:].copy(),
+        body_com=model.body_ipos[1:].copy(),
+        file=None if callable(description.model) else description.model.absolute(),
+    )
+    if description.default_height is None:
+        robot.default_height = _standing_height(built, default)
+    return built
+
+
+def _robot(
+    description: RobotDescription,
+    model: mujoco.MjModel,
+    motors: Mapping[str, Motor],
+    default: np.ndarray,
+    bodies: tuple[str, ...],
+    feet: tuple[str, ...],
+) -> Robot:
+    joints, name = tuple(motors), description.name
+    limits = model.jnt_range[1:].copy()
+    outside = [j for j, q, (low, high) in zip(joints, default, limits, strict=True) if not low <= q <= high]
+    if outside:
+        at = joints.index(outside[0])
+        raise SceneError(
+            f"Robot '{name}': the default pose puts {outside[0]} at {default[at]:g} rad, "
+            f"outside its range {limits[at, 0]:g} … {limits[at, 1]:g}."
+        )
+    middle, half = limits.mean(1), 0.5 * description.soft_limit * (limits[:, 1] - limits[:, 0])
+
+    virtual = description.virtual_bodies
+    _known("parent of a virtual body", tuple(body.parent for body in virtual), bodies, name)
+    tracked = _known("tracked body", description.tracked_bodies or bodies, bodies, name)
+    twice = [body.name for body in virtual if body.name in bodies]
+    if twice:
+        raise SceneError(f"Robot '{name}' has a body '{twice[0]}' already; give the virtual body another name.")
+
+    def along_dofs(values: object) -> Tensor:
+        return torch.as_tensor(np.asarray(values), dtype=torch.float32)
+
+    return Robot(
+        name=name,
+        dof_names=joints,
+        body_names=bodies,
+        foot_names=feet,
+        tracked_bodies=(*tracked, *(body.name for body in virtual)),
+        virtual_bodies=virtual,
+        anchor_body=_known("anchor body", (description.anchor_body or bodies[0],), bodies, name)[0],
+        end_effectors=_known("end effector", description.end_effectors, bodies, name),
+        default_position=along_dofs(default),
+        default_height=float(description.default_height or 0.0),
+        position_limit=along_dofs(limits),
+        soft_position_limit=along_dofs(np.stack((middle - half, middle + half), 1)),
+        velocity_limit=along_dofs([m.speed for m in motors.values()]),
+        torque_limit=along_dofs([m.torque for m in motors.values()]),
+        stiffness=along_dofs([m.stiffness for m in motors.values()]),
+        damping=along_dofs([m.damping for m in motors.values()]),
+        armature=along_dofs(model.dof_armature[6:]),
+        action_scale=along_dofs([action_scale(m) for m in motors.values()]),
+    )
+
+
+def action_scale(motor: Motor) -> float:
+    """Radians by which a unit action moves the target: by default where a quarter of the torque limit acts."""
+    return UNIT_ACTION_TORQUE * motor.torque / motor.stiffness if motor.action_scale is None else motor.action_scale
+
+
+def _motors(description: RobotDescription, joints: list[str], every_joint: list[str]) -> dict[str, Motor]:
+    found = _by_pattern("motors", description.motors, joints, every_joint, description.name)
+    bare = [name for name in joints if name not in found]
+    if bare:
+        raise SceneError(
+            f"Robot '{description.name}' has no motor (gains and torque limit) for {listing(bare)}; "
+            f"its motor patterns are {listing(description.motors) or 'none'}."
+        )
+    return {name: found[name] for name in joints}
+
+
+def _by_pattern(
+    what: str, patterns: Mapping[str, T], joints: list[str], every_joint: list[str], robot: str
+) -> dict[str, T]:
+    """The value of the first pattern that matches each joint; SceneError for a pattern that matches none."""
+    for pattern in patterns:
+        if not any(re.fullmatch(pattern, name) for name in every_joint):
+            raise SceneError(
+                f"Robot '{robot}': the pattern '{pattern}' of its {what} matches none of its joints: "
+                f"{listing(every_joint, 40)}.{did_you_mean(pattern, every_joint)}"
+            )
+    found: dict[str, T] = {}
+    for name in joints:
+        for pattern, value in patterns.items():
+            if re.fullmatch(pattern, name):
+                found[name] = value
+                break
+    return found
+
+
+def _known(what: str, names: tuple[str, ...], known: "tuple[str, ...] | list[str]", robot: str) -> tuple[str, ...]:
+    for name in names:
+        if name not in known:
+            raise SceneError(
+                f"Robot '{robot}' names the {what} '{name}', which it does not have. "
+                f"It has: {listing(known, 40)}.{did_you_mean(name, known)}"
+            )
+    return tuple(names)
+
+
+def _compile(spec: mujoco.MjSpec, robot: str) -> mujoco.MjModel:
+    try:
+        with quiet():
+            return spec.compile()
+    except ValueError as error:
+        raise SceneError(f"The model of robot '{robot}' does not compile: {error}") from None
+
+
+def _without_built_in_contacts(
+    spec: mujoco.MjSpec, model: mujoco.MjModel, default: np.ndarray, robot: str
+) -> mujoco.MjModel:
+    """Exclude pairs of bodies that touch in the default pose: that is how the shapes are cut, not a collision."""
+    data = mujoco.MjData(model)
+    data.qpos[2], data.qpos[7:] = 10.0, default
+    mujoco.mj_forward(model, data)
+    pairs = {tuple(sorted(int(model.geom_bodyid[g]) for g in contact.geom)) for contact in data.contact[: data.ncon]}
+    for first, second in sorted(pairs):
+        spec.add_exclude(bodyname1=model.body(first).name, bodyname2=model.body(second).name)
+    return _compile(spec, robot) if pairs else model
+
+
+def _foot_points(model: mujoco.MjModel, geoms: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """Points that a foot may stand on: index into axis `body`, place in its frame, radius below it."""
+    bodies: list[int] = []
+    points: list[np.ndarray] = []
+    radii: list[float] = []
+    for geom in geoms:
+        kind, size = model.geom_type[geom], model.geom_size[geom]
+        if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+            local, radius = np.zeros((1, 3)), size[0]
+        elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
+            local, radius = np.array([[0, 0, -size[1]], [0, 0, size[1]]]), size[0]
+        else:
+            center, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
+            local, radius = center + half * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T, 0.0
+        points.append(model.geom_pos[geom] + rotate(model.geom_quat[geom][None], local))
+        bodies += [int(model.geom_bodyid[geom]) - 1] * len(local)
+        radii += [float(radius)] * len(local)
+    place = np.concatenate(points) if points else np.zeros((0, 3))
+    return tuple(bodies), place, np.array(radii)
+
+
+def _standing_height(built: RobotModel, default: np.ndarray) -> float:
+    """Height of the root at which the default pose touches the floor, m; without feet, the model file's."""
+    if not built.foot_point_body:
+        return float(built.model.qpos0[2])
+    zero, spin = np.zeros((1, 3)), np.zeros((1, 3))
+    upright = np.array([[1.0, 0.0, 0.0, 0.0]])
+    position, rotation, _, _ = built.kinematics(zero, upright, default[None], zero, spin, np.zeros((1, default.size)))
+    return float(-built.foot_points(position, rotation)[..., 2].min())

@@ -1,0 +1,176 @@
+"""What is done with a trained world from the command line: filmed at the end of a run, played, exported."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.runner.run import main
+from engine.runner.run_folder import RunFolder
+from engine.snapshot import snapshot
+from tests.engine import film_scene, toy_scene
+
+FILM = str(film_scene.__file__)
+TOY = str(toy_scene.__file__)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, without the second that a picture costs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(RunFolder, "draw_curve", lambda self: None)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Path:
+    """A finished run with strength 0.7."""
+    assert main([FILM, "--out", "run", "--strength", "0.7", "--seed", "3", "--no-film"]) == 0
+    capsys.readouterr()
+    return Path("run")
+
+
+def test_a_run_ends_with_a_film_and_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([FILM, "--out", "run"]) == 0
+    said = capsys.readouterr().out
+    assert "\n  film        film.mp4\n  strength    0.5 of 0.5\n" in said
+    assert Path("run/film.mp4").read_text() == "a film"
+
+
+def test_no_film_is_made_when_the_run_says_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not (run / "film.mp4").exists()
+    assert main(["--resume", "run", "--iterations", "5", "--film"]) == 0
+    assert (run / "film.mp4").exists() and "film.mp4" in capsys.readouterr().out
+
+
+def test_a_film_that_fails_does_not_fail_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([FILM, "--out", "run", "--fail", "no light"]) == 0
+    said = capsys.readouterr().out
+    assert "finished 4/4" in said and "! The film could not be made: no light" in said
+    assert (Path("run/evaluation.json")).exists()
+
+
+def test_ctrl_c_while_filming_keeps_everything_else(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        Path(FILM)
+        .read_text()
+        .replace("        if fail:", "        signal.raise_signal(signal.SIGINT)\n        if fail:")
+    )
+    Path("pressed.py").write_text(text.replace("import attrs", "import signal\n\nimport attrs"))
+    assert main(["pressed.py", "--out", "run"]) == 130
+    said = capsys.readouterr().out
+    assert "! The film was interrupted; --play makes it again." in said
+    assert Path("run/evaluation.json").exists() and not Path("run/film.mp4").exists()
+
+
+def test_play_films_a_run_or_a_checkpoint_with_the_flags_that_it_was_made_with(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--play", "run"]) == 0
+    assert "strength    0.7 of 0.7" in capsys.readouterr().out and (run / "film.mp4").exists()
+    checkpoint = "run/checkpoints/iteration_000004.lockstep"
+    assert main([FILM, "--play", checkpoint, "--out", "some/where.mp4", "--strength", "0.1"]) == 0
+    said = capsys.readouterr().out
+    assert "strength    0.7 of 0.1" in said and "film        some/where.mp4" in said
+    assert Path("some/where.mp4").exists()
+
+
+def test_an_exported_policy_says_how_it_was_made_and_brings_its_flags(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--export", "run", "--out", "will.lockstep"]) == 0
+    data = Path("will.lockstep").read_bytes()
+    assert list(snapshot.Snapshot.decode(data).resources) == ["Will"] and str(Path.cwd()) not in str(
+        snapshot.about(data)
+    )
+    capsys.readouterr()
+    assert main([FILM, "--play", "will.lockstep"]) == 0
+    said = capsys.readouterr().out
+    command = "python -m engine.run engine/film_scene.py --strength 0.7"
+    assert f"trained by  {command}, seed 3, 4 iterations" in said
+    assert "strength    0.7 of 0.7" in said and "film        runs/film/film.mp4" in said
+    assert main([FILM, "--export", "will.lockstep", "--out", "again.lockstep"]) == 0
+    assert snapshot.about(Path("again.lockstep").read_bytes()) == snapshot.about(data)
+
+
+def test_play_alone_shows_the_policy_that_comes_with_the_scene(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--export", "run", "--out", "will.lockstep"]) == 0
+    capsys.readouterr()
+    assert main([FILM, "--play", "--shipped", "will.lockstep"]) == 0
+    assert "strength    0.7 of 0.5" in capsys.readouterr().out
+
+
+BAD = {
+    "no such file": ([FILM, "--play", "nowhere"], "There is no run folder or checkpoint at nowhere."),
+    "no policy": ([FILM, "--play"], "The scene 'film' comes without a trained policy; name a run folder"),
+    "lost policy": ([FILM, "--play", "--shipped", "lost"], "There is no run folder or checkpoint at lost."),
+    "no film": ([TOY, "--play"], "The scene 'toy' has no film, so there is nothing to --play."),
+    "garbage": ([FILM, "--play", "garbage"], "garbage: These bytes are not a snapshot"),
+    "empty": ([FILM, "--play", "empty"], "empty: The snapshot ends after 0 bytes"),
+    "torn": (
+        [FILM, "--play", "torn"],
+        "torn: The snapshot is damaged at byte ",
+    ),
+    "other scene": (
+        [FILM, "--play", "will.lockstep", "--name", "dance"],
+        "will.lockstep was trained in the scene 'film', but this is 'dance'; name that scene.",
+    ),
+    "other widths": (
+        [FILM, "--play", "will.lockstep", "--size", "2"],
+        "will.lockstep does not fit the scene 'film' with these flags: Resource Will",
+    ),
+    "two origins": ([FILM, "--play", "run", "--eval", "run"], "--eval and --play cannot be combined"),
+    "export to nowhere": (["--export", "run"], "--export writes one file; say which with --out FILE."),
+    "export of nothing": ([FILM, "--export"], "--export takes a run folder or a checkpoint."),
+    "export of garbage": ([FILM, "--export", "garbage", "--out", "x"], "garbage: These bytes are not a snapshot"),
+    "resume of a policy": ([FILM, "--resume", "will.lockstep"], "The snapshot holds only Will, to be used as it is"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD.values(), ids=BAD.keys())
+def test_what_cannot_be_played_is_one_sentence(
+    arguments: list[str], sentence: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--export", "run", "--out", "will.lockstep"]) == 0
+    Path("garbage").write_bytes(b"this is no checkpoint, but it is long enough to have a header")
+    Path("empty").write_bytes(b"")
+    Path("torn").write_bytes(Path("will.lockstep").read_bytes()[:-3])
+    capsys.readouterr()
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"error: {sentence}") and said.err.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_a_scene_without_a_policy_has_nothing_to_export(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["--export", "run", "--out", "x"]) == 2
+    assert capsys.readouterr().err == "error: The scene 'toy' has no policy to export.\n"
+
+
+def test_an_evaluation_has_the_constants_that_were_edited_in_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path(TOY).read_text()
+    signature = "def evaluate(snapshot: bytes, *, seed: int, device: str, progress: Any = None)"
+    asked = signature.replace("progress", "overrides: Any = None, progress")
+    tell = '        return {"table": [{"clip": "walk", "success": 1.0}], "summary": {"overrides": dict(overrides)}}\n\n'
+    assert signature in text
+    scene = Path("asked.py")
+    scene.write_text(
+        text.replace(signature, asked).replace("        other = build(\n", tell + "        other = build(\n", 1)
+    )
+    assert main(["asked.py", "--out", "run", "--no-film", "--set", "toy.stray.limit=2.0"]) == 0
+    path = Path("run/checkpoints/iteration_000004.lockstep")
+    taken = snapshot.Snapshot.decode(path.read_bytes())
+    taken.constants = {"toy.wander.step": "0.2", "toy.stray.limit": "3.0"}
+    snapshot.write_file(path, taken.encode())
+    capsys.readouterr()
+    assert main(["--eval", "run"]) == 0
+    said = capsys.readouterr().out
+    assert "! Measured with what was edited in the run: toy.wander.step = 0.2, toy.stray.limit = 3.0." in said
+    summary = json.loads(Path("run/evaluation.json").read_text())["summary"]
+    assert summary["overrides"] == {"toy.stray.limit": "3.0", "toy.wander.step": "0.2"}
+    assert main(["--eval", "run", "--set", "toy.wander.step=0.9"]) == 0
+    summary = json.loads(Path("run/evaluation.json").read_text())["summary"]
+    assert summary["overrides"] == {"toy.stray.limit": "3.0", "toy.wander.step": "0.9"}

@@ -1,0 +1,92 @@
+"""What a person sees of a run."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from engine.runner.console import Panel, duration, number, results_table, sparkline
+
+
+def console(width: int = 120, terminal: bool = True) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False, color_system=None)
+
+
+def text(where: Console) -> str:
+    file: Any = where.file
+    return str(file.getvalue())
+
+
+def told(panel: Panel, iterations: int = 40) -> Panel:
+    for i in range(1, iterations + 1):
+        row = {"iteration": i, "tick": i, "env_steps": i, "reward/total": i / 40, "end/fallen": 0.25, "rate": 1e-3}
+        split = {"physics": 0.5, "systems": 0.3, "learning": 0.2}
+        panel.iteration(row, {"iteration": i, "elapsed": 2.0 * i, "seconds": 2.0, "steps_per_second": 1234.0, **split})
+    return panel
+
+
+def test_numbers_and_durations_are_short() -> None:
+    assert [duration(s) for s in (0, 75, 3700)] == ["0:00", "1:15", "1:01:40"]
+    assert [number(v) for v in (0, 3, 0.123456, 12345.6, 1e-5, None, float("nan"), "walk")] == [
+        *("0", "3", "0.1235", "12,346", "1.000e-05", "–", "–", "walk"),
+    ]
+
+
+def test_a_sparkline_runs_from_its_least_to_its_largest_value() -> None:
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
+    assert sparkline([2, 2, float("nan")]) == "▁▁" and sparkline([]) == ""
+    assert sparkline([0] * 50 + [1] * 50, width=2) == "▁█"
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_the_panel_shows_progress_split_and_groups_at_any_width(width: int) -> None:
+    panel = told(Panel(console(), "toy  8 rows", 100, ["reward/total"]))
+    panel.event("the disk is full")
+    panel.console = where = console(width)
+    where.print(panel.render())
+    shown = text(where)
+    words = ["40", "physics 50%", "learning 20%", "reward", "total", "fallen", "0.25", "other", "rate", "! the disk"]
+    for word in words if width > 40 else words[3:]:
+        assert word in shown
+    assert max(len(line) for line in shown.splitlines()) <= width
+
+
+def test_the_time_left_follows_the_pace() -> None:
+    panel = told(Panel(console(), "toy", 100))
+    assert panel.remaining() == 60 * 2.0  # 60 iterations at 2 s each
+    assert "2:00 left" in panel.plain_line() and "1,234 steps/s" in panel.plain_line()
+
+
+def test_without_a_terminal_there_are_plain_lines_few_of_them() -> None:
+    where = console(200, terminal=False)
+    panel = Panel(where, "toy", 40)
+    with panel.shown():
+        told(panel)
+        panel.event("careful")
+    lines = text(where).splitlines()
+    assert [line.split()[1] for line in lines[:-1]] == [
+        "1/40",
+        "40/40",
+    ]  # the first, the last; the others came too fast
+    assert lines[-1] == "! careful"
+
+
+def test_in_a_terminal_the_panel_is_live_and_stays() -> None:
+    where = console()
+    panel = Panel(where, "toy", 40)
+    with panel.shown():
+        panel.tick(0.5)
+        told(panel)
+    assert "the first iteration is under way" in text(where)
+    assert "40/40" in text(where).split("under way")[-1]
+
+
+def test_results_with_many_columns_are_turned_on_their_side() -> None:
+    narrow, wide = console(), console()
+    narrow.print(results_table({"table": [{"clip": "squat", "success": 0.9}, {"clip": "walk"}]}))
+    lines = [line.split() for line in text(narrow).splitlines()]
+    assert ["│", "squat", "│", "0.9", "│"] in lines and ["│", "walk", "│", "–", "│"] in lines
+    wide.print(results_table({"table": [{"clip": "squat", **{f"error {i}": i for i in range(9)}}]}))
+    assert ["│", "error", "8", "│", "8", "│"] in [line.split() for line in text(wide).splitlines()]
+    results_table({"summary": {"mean": 1.0}})

@@ -1,0 +1,245 @@
+"""Episodes of a run, re-created: the same numbers as in the run and in its log, from any checkpoint, or a sentence."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.replay import compare
+from engine.ecs.bundle import Bundle
+from engine.ecs.scene import Scene, build
+from engine.ecs.schedule import Tick
+from engine.errors import ReplayError
+from engine.recording.failures import FRAMES
+from engine.recording.file import Recording
+from engine.runner.checkpoint import checkpoints
+from engine.runner.replay import Past, last_carrying_tick
+from engine.runner.replay_command import main, open_past
+from engine.runner.run import main as train
+from scenes import cartpole
+from tests.engine import toy_scene
+from tests.helpers import REPOSITORY
+
+TINY = ("--robot", "humanoid", "--clip", "squat", "--num-envs", "8", "--hidden", "16", "--no-film")
+TERMINATION = "tracking.terminate.end_effector_height.most=0.02"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifty iterations of five ticks of the toy scene, with the trace of every row."""
+    home = tmp_path_factory.mktemp("toy")
+    shutil.copy(toy_scene.__file__, home / "toy.py")
+    folder = home / "run"
+    said = ["--iterations", "50", "--checkpoint-every", "10", "--keep", "9", "--record", "0-7"]
+    assert train([str(home / "toy.py"), "--out", str(folder), *said]) == 0
+    return folder
+
+
+def past_of(run: Path) -> Past:
+    return open_past(run, print)[0]
+
+
+def every_tick(run: Path, ticks: int) -> list[dict[str, np.ndarray]]:
+    """The columns of the run tick by tick: before anything starts over, and at the end."""
+    simulation = past_of(run).build()
+    seen: list[dict[str, np.ndarray]] = []
+
+    def look() -> None:
+        seen.append({name: column.numpy().copy() for name, column in simulation.world.columns().items()})
+
+    simulation.schedule.at_finish.append(look)
+    simulation.schedule.after_tick.append(look)
+    simulation.run(ticks)
+    return seen  # tick 0 has one sample, tick t the samples 2t - 1 and 2t
+
+
+def test_every_logged_failure_is_recreated_bit_for_bit(run: Path) -> None:
+    past = past_of(run)
+    assert len(past.failures) > 30
+    episodes = past.episodes([(failure.row, failure.tick) for failure in past.failures])
+    recording = Recording.open(run / FRAMES)
+    for failure, episode in zip(past.failures, episodes, strict=True):
+        seen = compare(recording, episode, failure)
+        assert seen.different == () and seen.ticks == len(episode.ticks) == failure.tick - (failure.first_tick or 0) + 1
+        assert (episode.digest, episode.reasons, episode.ended) == (failure.digest, failure.reasons, True)
+
+
+def test_an_episode_is_what_the_run_went_through(run: Path) -> None:
+    past = past_of(run)
+    failure = past.failures[len(past.failures) // 2]
+    (episode,) = past.episodes([(failure.row, failure.tick)])
+    samples = every_tick(run, failure.tick + 1)
+    first = failure.first_tick or 0
+    expected = [samples[2 * tick] for tick in range(first, failure.tick)] + [samples[2 * failure.tick - 1]]
+    assert episode.ticks.tolist() == list(range(first, failure.tick + 1))
+    for address, values in episode.columns.items():
+        assert np.array_equal(values, np.stack([sample[address][failure.row] for sample in expected])), address
+
+
+def test_any_tick_of_an_episode_names_it(run: Path) -> None:
+    past = past_of(run)
+    failure = next(f for f in past.failures if f.first_tick is not None and f.tick - f.first_tick > 4)
+    (logged,) = past.episodes([(failure.row, failure.tick)])
+    (asked,) = past.episodes([(failure.row, failure.tick - 2)])
+    assert past.logged(failure.row, failure.tick - 2) is None
+    assert asked.ticks.tolist() == logged.ticks.tolist() and asked.digest == logged.digest
+    assert all(np.array_equal(asked.columns[a], logged.columns[a]) for a in logged.columns)
+
+
+def test_an_episode_that_began_before_the_nearest_checkpoint_is_still_whole(run: Path) -> None:
+    past = past_of(run)
+    points = sorted(past.points)
+    inside = [f for f in past.failures if f.first_tick is not None for p in points if f.first_tick < p < f.tick]
+    for failure in inside[:3]:
+        (episode,) = past.episodes([(failure.row, failure.tick - 1)])
+        assert episode.ticks[0] == failure.first_tick
+
+
+def test_the_last_episode_of_a_run_goes_on(run: Path) -> None:
+    past = past_of(run)
+    samples = every_tick(run, past.last_tick + 1)
+    row = int(np.flatnonzero(~samples[-2]["point.Ended.rows"])[0])
+    (episode,) = past.episodes([(row, past.last_tick)])
+    assert not episode.ended and episode.ticks[-1] == past.last_tick == 250 and episode.reasons == ()
+
+
+def test_rows_and_ticks_that_the_run_does_not_have_are_refused_before_anything_runs(run: Path) -> None:
+    past = past_of(run)
+    for pair, said in (
+        ((8, 3), "--row 8 is not one of the run's rows 0 to 7."),
+        ((-1, 3), "--row -1 is not one of the run's rows 0 to 7."),
+        ((0, 251), "--tick 251 is not one of the run's ticks 0 to 250."),
+    ):
+        with pytest.raises(ReplayError) as caught:
+            past.episodes([pair])
+        assert str(caught.value) == said
+    assert not past.simulation.world.clock.begun
+
+
+def test_a_damaged_checkpoint_is_passed_over(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, symlinks=True)
+    newest = checkpoints(copy)[1]
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(bytes(data))
+    past = past_of(copy)
+    failure = next(f for f in reversed(past.failures) if f.first_tick is not None and f.first_tick > 200)
+    (episode,) = past.episodes([(failure.row, failure.tick)])
+    assert episode.digest == failure.digest
+    assert "iteration_000040.lockstep: The snapshot is damaged at byte" in capsys.readouterr().out
+
+
+def test_a_resource_that_finds_a_way_into_columns_carries_from_row_to_row(run: Path) -> None:
+    """In cart-pole that is the policy, which learns every 32 ticks; the metrics go nowhere. In the toy scene, `stray`
+    may read what it counted in all rows, and ends rows."""
+    assert last_carrying_tick(build(cartpole.scene(num_envs=4, horizon=32)).schedule, 3, 90) == 64
+    assert last_carrying_tick(build(cartpole.scene(num_envs=4, horizon=32)).schedule, 64, 90) == 64
+    assert last_carrying_tick(past_of(run).simulation.schedule, 3, 90) == 90
+
+
+def test_what_is_logged_differently_makes_the_other_rows_run_as_well(run: Path, tmp_path: Path) -> None:
+    """A wrong digest in the log: alone does not prove anything, so everybody runs; and the command says NO."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, symlinks=True)
+    lines = [json.loads(line) for line in (copy / "failures.jsonl").read_text().splitlines()]
+    victim = next(line for line in lines if "row" in line)
+    victim["digest"] = "0" * 32
+    (copy / "failures.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (episode,) = past_of(copy).episodes([(victim["row"], victim["tick"])])
+    assert episode.alone == 0 and episode.digest != victim["digest"]
+    assert main([str(copy), "--row", str(victim["row"]), "--tick", str(victim["tick"]), "--no-plots"]) == 1
+
+
+# The command.
+
+
+def test_without_a_row_the_last_failures_are_listed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run)]) == 0
+    said = capsys.readouterr().out
+    last = past_of(run).failures[-1]
+    assert f"--row {last.row} --tick {last.tick}" in said and "see it again" in said
+
+
+def test_a_replay_writes_columns_plots_and_what_it_found(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failure = past_of(run).failures[-1]
+    assert main([str(run), "--row", str(failure.row), "--tick", str(failure.tick)]) == 0
+    home = run / "replays" / f"row_{failure.row}_tick_{failure.tick}"
+    with np.load(home / "columns.npz") as kept:
+        assert kept["tick"][-1] == failure.tick
+        assert kept["point.Point.position"].shape == (len(kept["tick"]), 2)
+        assert kept["labels point.Ended.side"].tolist() == ["left", "right"]
+    assert sorted(path.name for path in (home / "plots").iterdir())[:2] == ["point.Distance.png", "point.Ended.png"]
+    assert json.loads((home / "episode.json").read_text())["digest"] == failure.digest
+    assert "its last state is the logged one, bit for bit" in capsys.readouterr().out
+
+
+def test_several_failures_at_once(run: Path, tmp_path: Path) -> None:
+    assert main([str(run), "--failures", "4", "--no-plots", "--out", str(tmp_path)]) == 0
+    wanted = {f"row_{failure.row}_tick_{failure.tick}" for failure in past_of(run).failures[-4:]}
+    assert {path.name for path in tmp_path.iterdir()} == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--row", "1"], "--row and --tick belong together"),
+        (["--row", "1", "--tick", "2", "--failures", "3"], "--failures chooses rows and ticks itself"),
+        (["--failures", "0"], "--failures is 0; it is at least 1."),
+        (["--row", "99", "--tick", "2"], "--row 99 is not one of the run's rows 0 to 7."),
+        (["--rwo", "1"], "Unrecognized arguments: --rwo 1."),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    run: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(run), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and len(error.splitlines()) == 1
+
+
+def test_a_folder_that_is_no_run_and_a_scene_that_changed_are_sentences(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert "nowhere is not a run folder." in capsys.readouterr().err
+    scene = run.parent / "toy.py"
+    text = scene.read_text()
+    try:
+        scene.write_text(text + "\n# changed\n")
+        assert main([str(run)]) == 2
+        assert "changed since." in capsys.readouterr().err
+        assert main([str(run), "--allow-changes"]) == 0
+    finally:
+        scene.write_text(text)
+
+
+def test_a_scene_that_does_not_say_when_episodes_end_is_refused(tmp_path: Path) -> None:
+    bundle = Bundle("b", [toy_scene.Point])
+    made = build(Scene([toy_scene.table("point", rows=1)], [bundle], Tick(("STEP",)), name="still"))
+    with pytest.raises(ReplayError, match="The scene 'still' does not say when its episodes end"):
+        Past(tmp_path, lambda: made)
+
+
+# The tracking scene: physics, a policy that learns, and rows that run alone.
+
+
+def test_failures_of_the_tracking_scene_are_recreated_with_the_rows_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[Any]
+) -> None:
+    folder, scene = tmp_path / "run", REPOSITORY / "scenes" / "motion_tracking.py"
+    said = ["--iterations", "4", "--checkpoint-every", "2", "--horizon", "12", "--record", "0-7"]
+    assert train([str(scene), *TINY, *said, "--set", TERMINATION, "--out", str(folder)]) == 0
+    past = past_of(folder)
+    assert len(past.failures) >= 6
+    episodes = past.episodes([(failure.row, failure.tick) for failure in past.failures])
+    recording = Recording.open(folder / FRAMES)
+    for failure, episode in zip(past.failures, episodes, strict=True):
+        seen = compare(recording, episode, failure)
+        assert seen.different == () and seen.numbers > 1000 and episode.digest == failure.digest
+    alone = [past.episodes([(failure.row, failure.tick)])[0].alone for failure in past.failures]
+    since_learning = [failure.tick - 12 * (failure.tick // 12) + (failure.tick < 12) for failure in past.failures]
+    assert all(ticks in (0, most) for ticks, most in zip(alone, since_learning, strict=True)) and any(alone)

@@ -1,0 +1,344 @@
+"""The command line: what it refuses, and that a run is what its seed says, however often it is interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from engine import SceneError, Simulation
+from engine.runner import run as runner
+from engine.runner.flags import Flag, parse, scene_flags
+from engine.runner.run import main
+from engine.runner.run_folder import RunFolder, checkpoints
+
+TOY = str(Path(__file__).parents[1].joinpath("toy_scene.py"))
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, without the second that a picture costs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(RunFolder, "draw_curve", lambda self: None)
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int, times: int = 1) -> None:
+    """Send SIGINT right after the given call of Simulation.run (the first is the entry tick)."""
+    original, seen = Simulation.run, []
+
+    def run(self: Simulation, ticks: int = 1) -> None:
+        original(self, ticks)
+        seen.append(ticks)
+        if len(seen) == calls:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Simulation, "run", run)
+
+
+def metrics(folder: str) -> bytes:
+    path = Path(folder, "metrics.jsonl")
+    return path.read_bytes() if path.exists() else b""
+
+
+def final(folder: str, iteration: int = 4) -> bytes:
+    return Path(folder, "checkpoints", f"iteration_{iteration:06d}.lockstep").read_bytes()
+
+
+BAD = {
+    "no scene": ([], "error: Say which scene to run first: python -m engine.run scenes/<name>.py [flags]."),
+    "missing file": ([TOY.replace("toy_scene", "toy_scen")], "error: There is no scene file"),
+    "missing module": (["no.such.scene"], "error: There is no scene file or module 'no.such.scene'."),
+    "unknown flag": ([TOY, "--num-env", "3"], "error: Unknown flag --num-env. Did you mean --num-envs"),
+    "stray word": (
+        [TOY, "3"],
+        "error: '3' is not expected here: the scene comes first, and every value behind its flag.",
+    ),
+    "no value": ([TOY, "--num-envs"], "error: --num-envs: expected one argument. --help lists the flags."),
+    "wrong int": ([TOY, "--num-envs", "many"], "error: --num-envs takes a whole number, but was given 'many'."),
+    "wrong float": ([TOY, "--pause", "nan"], "error: --pause takes a number, but was given 'nan'."),
+    "wrong choice": ([TOY, "--mode", "plan"], "error: --mode takes one of plain, fancy, but was given 'plan'."),
+    "wrong union": ([TOY, "--limit", "x"], "error: --limit takes a whole number or one of auto, but was given 'x'."),
+    "wrong tuple": (
+        [TOY, "--span", "1,2,3"],
+        "error: --span takes 2 values with commas between (a number, a number), but was given '1,2,3'.",
+    ),
+    "no rows": ([TOY, "--num-envs", "0"], "error: Table 'point' was given rows=0; it needs at least 1 row."),
+    "no iterations": ([TOY, "--iterations", "0"], "error: --iterations is 0; it must be at least 1."),
+    "negative iterations": ([TOY, "--iterations", "-3"], "error: --iterations is -3; it must be at least 1."),
+    "negative seed": ([TOY, "--seed", "-1"], "error: --seed is -1; it must not be negative."),
+    "no checkpoints": ([TOY, "--keep", "0"], "error: --keep is 0; it must be at least 1."),
+    "audit of nothing": ([TOY, "--audit", "0"], "error: --audit is 0; it must be at least 1."),
+    "unknown device": ([TOY, "--device", "quantum"], "error: --device is 'quantum'; it takes cpu, cuda or cuda:N."),
+    "unknown address": (
+        [TOY, "--set", "toy.wander.stepp=3"],
+        "error: There is no constant 'toy.wander.stepp'. Did you mean toy.wander.step",
+    ),
+    "address without value": ([TOY, "--set", "toy.wander.step"], "error: --set takes ADDRESS=VALUE, but was given"),
+    "wrong constant": ([TOY, "--set", "toy.wander.step=far"], "error: toy.wander.step takes "),
+    "unknown phase": ([TOY, "--skip", "LERN"], "error: --skip names phase 'LERN', which the tick does not have"),
+    "two modes": ([TOY, "--check", "--graph"], "error: --graph and --check are two things to do instead of training"),
+    "nothing to resume": (["--resume", "nowhere"], "error: There is no run folder or checkpoint at nowhere."),
+    "resume of nothing": (["--resume"], "error: --resume takes a run folder or a checkpoint."),
+    "nothing to evaluate": ([TOY, "--eval", "nowhere"], "error: There is no run folder or checkpoint at nowhere."),
+    "forbidden folder": ([TOY, "--out", "/proc/lockstep"], "error: /proc cannot be written to ("),
+}
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_sentence_and_leaves_nothing_behind(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(sentence)
+    assert said.err.count("\n") == 1 and said.out == ""
+    assert os.listdir() == []
+
+
+BAD_SCENES = {
+    "x = 1": "error: bad.py has no function scene(). A scene file defines scene(...) -> Scene.",
+    "def scene(:": "error: {path}, line 1: ",
+    "\nimport nothing_like_this": "error: Loading bad.py failed at {path}, line 2: ModuleNotFoundError: No module named",
+    "def scene():\n    return 1 / 0": "error: scene() failed at {path}, line 2: ZeroDivisionError: division by zero",
+    "def scene():\n    return 3": "error: scene() in {path} returned int instead of a Scene.",
+    "def scene(rows: int): pass": "error: Parameter 'rows' of scene() in {path} has no default; every flag needs one.",
+    "def scene(rows: dict = None): pass": "error: Parameter 'rows' of scene() in {path} has type dict, which a flag",
+    "def scene(out: int = 1): pass": "error: Parameter 'out' of scene() in {path} has the name of one of the runner's",
+    "def scene(**rows): pass": "error: Parameter 'rows' of scene() in {path} has no name to make a flag of",
+    "def scene(rows: Nowhere = 1): pass": "error: Loading bad.py failed at {path}, line 1: NameError: ",
+}
+
+
+@pytest.mark.parametrize("text", BAD_SCENES)
+def test_a_scene_file_that_cannot_be_used_is_one_sentence(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("bad.py").write_text(text)
+    assert main(["bad.py"]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(BAD_SCENES[text].format(path=tmp_path / "bad.py"))
+    assert said.err.count("\n") == 1 and not Path("runs").exists()
+
+
+def test_an_unreadable_scene_file_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("folder.py").mkdir()
+    Path("binary.py").write_bytes(b"\xff\xfe\x00")
+    assert main(["folder.py"]) == 2
+    assert capsys.readouterr().err == "error: The scene file folder.py cannot be read (Is a directory).\n"
+    assert main(["binary.py"]) == 2
+    assert capsys.readouterr().err.startswith("error: The scene file binary.py cannot be read (")
+
+
+def test_cuda_is_refused_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main([TOY, "--device", "cuda"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --device is 'cuda', but torch finds no CUDA device here. Use --device cpu.\n"
+    )
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert main([TOY, "--device", "cuda:3"]) == 2
+    assert "there are 1 CUDA devices" in capsys.readouterr().err
+
+
+def test_flags_have_the_types_and_help_of_the_scene_function() -> None:
+    def scene(rows: int = 3, span: tuple[int, ...] = (1, 2), clip: Path | None = None, fast: bool = True) -> None:
+        """A scene."""
+
+    flags = {flag.name: flag for flag in scene_flags(scene, "here")}
+    assert flags["rows"].read("7") == 7
+    assert flags["span"].read("4,5,6") == (4, 5, 6)
+    assert flags["clip"].read("none") is None and flags["clip"].read("a/b") == Path("a/b")
+    assert Flag("height", float | None).read("-inf") == -float("inf")
+    with pytest.raises(SceneError, match="--span takes a whole number, repeated with commas between"):
+        flags["span"].read("1,x")
+
+
+def test_a_switch_may_be_left_to_the_scene() -> None:
+    def scene(fast: bool | None = None) -> None:
+        """A scene that decides by itself unless told."""
+
+    flags = scene_flags(scene, "toy.py")
+    said = [parse(words, flags, "toy", "") for words in ([], ["--fast"], ["--no-fast"])]
+    assert [given.get("scene.fast") for given in said] == [None, True, False]
+
+
+def test_help_lists_scene_flags_with_text_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "100 % of them." in said
+    assert "--num-envs N rows that wander (default: 8)" in " ".join(said.split())
+    assert "--loud, --no-loud" in said and "--mode plain|fancy" in said
+    assert main(["--help"]) == 0
+
+
+def test_explain_graph_check_audit_and_profile_print_and_create_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = {"--check": "ok\n", "--explain": "SCENE toy", "--graph": "digraph tick {", "--profile": "phase "}
+    for flag, start in expected.items():
+        assert main([TOY, flag]) == 0
+        assert capsys.readouterr().out.startswith(start)
+    assert main([TOY, "--audit", "7"]) == 0
+    assert capsys.readouterr().out == "ok: nothing found in 7 ticks\n"
+    assert os.listdir() == []
+
+
+def test_audit_findings_are_printed_and_exit_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--audit", "3", "--set", "toy.wander.step=inf"]) == 1
+    said = capsys.readouterr().out
+    assert "Point.position is" in said and "written by `wander` (STEP)" in said
+    assert said.endswith("in 3 ticks\n")
+
+
+def test_a_run_leaves_configuration_metrics_timing_events_checkpoint_and_evaluation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([TOY, "--num-envs", "6", "--seed", "4", "--set", "toy.wander.step=0.5"]) == 0
+    (folder,) = Path("runs/toy").iterdir()
+    config = json.loads((folder / "config.json").read_text())
+    assert config["flags"]["num_envs"] == 6 and config["run"]["seed"] == 4
+    assert config["overrides"] == {"toy.wander.step": "0.5"} and config["addresses"]["toy.wander.step"] == 0.5
+    assert {"python", "torch", "numpy", "mujoco"} <= config["versions"].keys()
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["iteration"], row["tick"], row["env_steps"]) for row in rows] == [
+        (1, 5, 30),
+        (2, 10, 60),
+        (3, 15, 90),
+        (4, 20, 120),
+    ]
+    times = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
+    assert all(abs(row["physics"] + row["systems"] + row["learning"] - 1) < 1e-9 for row in times)
+    assert set(times[-1]["by_phase"]) >= {"STEP", "LEARN"} and "STEP.wander" in times[-1]["by_system"]
+    assert [path.name for path in checkpoints(folder)] == ["iteration_000004.lockstep"]
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    assert json.loads((folder / "evaluation.json").read_text())["table"][0]["clip"] == "walk"
+    said = capsys.readouterr().out
+    assert "iteration 4/4" in said and "Evaluation" in said and "finished 4/4 iterations" in said
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not() -> None:
+    for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert main([TOY, "--out", folder, "--seed", seed]) == 0
+    assert metrics("a") == metrics("b") and final("a") == final("b")
+    assert metrics("a") != metrics("c")
+
+
+@pytest.mark.parametrize("calls", [1, 2, 6, 9, 16])
+def test_ctrl_c_and_resume_reach_the_bytes_of_an_uninterrupted_run(
+    calls: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([TOY, "--out", "whole"]) == 0
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, calls)
+        assert main([TOY, "--out", "cut"]) == 130
+    assert "go on       python -m engine.run --resume cut" in capsys.readouterr().out
+    assert len(metrics("cut").splitlines()) == (calls - 1) // 5
+    assert main(["--resume", "cut"]) == 0
+    assert metrics("cut") == metrics("whole") and final("cut") == final("whole")
+
+
+def test_a_second_ctrl_c_stops_at_once_without_saving(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_after(monkeypatch, 3, times=2)
+    assert main([TOY, "--out", "run"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+    assert checkpoints(Path("run")) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_process_finishes_the_tick_and_saves(number: int) -> None:
+    arguments = [TOY, "--out", "cut", "--pause", "0.01", "--iterations", "1000"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine.run", *arguments], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not Path("cut/metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped after" in said
+    done = len(metrics("cut").splitlines())
+    assert main(["--resume", "cut", "--iterations", str(done + 1)]) == 0
+    assert main([TOY, "--out", "whole", "--iterations", str(done + 1)]) == 0
+    assert metrics("cut") == metrics("whole") and final("cut", done + 1) == final("whole", done + 1)
+
+
+def test_resume_refuses_flags_that_differ_and_a_finished_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--out", "run"]) == 0
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    refused = {
+        ("--num-envs", "9"): "error: --num-envs is 8 in the run's configuration, but 9 was asked for.",
+        ("--seed", "2"): "error: --seed is 0 in the run's configuration, but 2 was asked for.",
+        ("--set", "toy.wander.step=1"): "error: --set toy.wander.step is not set in the run's configuration, but 1 was",
+        ("--iterations", "3"): "error: run/checkpoints/iteration_000004.lockstep is already at iteration 4 of 3.",
+        (): "error: run/checkpoints/iteration_000004.lockstep is already at iteration 4 of 4.",
+    }
+    for flags, sentence in refused.items():
+        assert main(["--resume", "run", *flags]) == 2
+        assert capsys.readouterr().err.startswith(sentence)
+    assert before == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    Path("other.py").write_text(Path(TOY).read_text())
+    assert main(["other.py", "--resume", "run", "--iterations", "9"]) == 2
+    assert "was made with" in capsys.readouterr().err
+
+
+def test_a_longer_resume_reaches_the_bytes_of_a_longer_run() -> None:
+    assert main([TOY, "--out", "short", "--iterations", "2"]) == 0
+    assert main([TOY, "--resume", "short", "--iterations", "5", "--checkpoint-every", "1", "--num-envs", "8"]) == 0
+    assert main([TOY, "--out", "long", "--iterations", "5"]) == 0
+    assert metrics("short") == metrics("long") and final("short", 5) == final("long", 5)
+    assert [path.stem[-1] for path in checkpoints(Path("short"))] == ["5", "4", "3"]
+
+
+def test_a_checkpoint_file_branches_into_a_new_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--out", "run", "--checkpoint-every", "1"]) == 0
+    before = metrics("run")
+    middle = "run/checkpoints/iteration_000002.lockstep"
+    assert main(["--resume", middle, "--out", "branch"]) == 0
+    assert metrics("branch") == before == metrics("run") and final("branch") == final("run")
+    assert main(["--resume", middle, "--out", "other", "--set", "toy.wander.step=0.1"]) == 0
+    assert metrics("other").splitlines()[:2] == before.splitlines()[:2] and metrics("other") != before
+    capsys.readouterr()
+    assert main(["--resume", middle, "--out", "wide", "--num-envs", "9"]) == 2
+    assert capsys.readouterr().err.startswith("error: The snapshot belongs to another world: ")
+    assert not Path("wide").exists()
+
+
+def test_eval_measures_a_run_or_a_checkpoint_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--out", "run", "--checkpoint-every", "1"]) == 0
+    whole = Path("run/evaluation.json").read_text()
+    before = metrics("run")
+    assert main(["--eval", "run"]) == 0
+    assert Path("run/evaluation.json").read_text() == whole and metrics("run") == before
+    assert main(["--eval", "run/checkpoints/iteration_000002.lockstep", "--out", "early"]) == 0
+    assert json.loads(Path("early/evaluation.json").read_text())["checkpoint"] == "iteration_000002.lockstep"
+    assert "walk" in capsys.readouterr().out
+
+
+def test_the_runner_hands_its_threads_to_scenes_that_ask_and_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", asked.append)
+    text = Path(TOY).read_text().replace("    loud: bool = False,", "    threads: int = 0,")
+    Path("threaded.py").write_text(text.replace("    def evaluate(", "    assert threads == 2\n\n    def evaluate("))
+    assert main(["threaded.py", "--check", "--threads", "2"]) == 0
+    assert main([TOY, "--check", "--threads", "2"]) == 0
+    assert asked == [2, 2]
+
+
+def test_an_unexpected_mistake_in_a_system_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Simulation, ticks: int = 1) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(runner.Simulation, "run", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main([TOY, "--out", "run"])

@@ -1,0 +1,367 @@
+"""Clips that cannot be right are refused in one sentence; what is suspicious is a warning; feet find the floor."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from components.motion import Clip
+from engine.errors import SceneError
+from systems.motion.check import verify_clip
+from systems.motion.clips import make_clip
+from systems.motion.files import BREADTH_FIRST_ORDER, read_clips
+from systems.motion.floor import put_on_floor
+from systems.motion.kinematics import body_poses
+from tests.helpers import data_path
+from tests.systems.motion_robots import MuJoCoRobot, doll, g1
+
+KIMODO = ("motions", "kimodo_g1_29dof")
+
+
+@cache
+def doll_and_squat() -> tuple[MuJoCoRobot, Clip]:
+    """The half-metre humanoid and its squat."""
+    robot = doll()
+    return robot, make_clip("squat", robot.robot, robot)
+
+
+def verify(height: str = "keep", **changes: Any) -> tuple[Clip, list[str]]:
+    """The doll's squat with some fields changed, verified."""
+    robot, clip = doll_and_squat()
+    return verify_clip(attrs.evolve(clip, **changes), robot.robot, robot, height=height)
+
+
+def changed(field: str, place: Any, value: Any) -> dict[str, np.ndarray]:
+    """One field of the doll's squat with one entry replaced."""
+    array = getattr(doll_and_squat()[1], field).copy()
+    array[place] = value
+    return {field: array}
+
+
+def read(spec: str) -> Clip:
+    """One clip of a file."""
+    (clip,) = read_clips(spec)
+    assert isinstance(clip, Clip)
+    return clip
+
+
+def with_bodies() -> dict[str, Any]:
+    """Body poses of the doll's squat, as a file would hold them."""
+    robot, clip = doll_and_squat()
+    position, rotation = body_poses(robot, clip.root_position, clip.root_rotation, clip.dof_position)
+    return {"body_position": position, "body_rotation": rotation, "body_names": robot.robot.body_names}
+
+
+def test_sound_clip_passes_unchanged_and_without_a_word() -> None:
+    clip, warnings = verify(**with_bodies())
+    assert warnings == []
+    assert_allclose(clip.dof_position, doll_and_squat()[1].dof_position)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            changed("dof_position", (7, 2), np.nan),
+            r"frame 7 .0.14 s.: joint position \[2\] is nan. Every number must be",
+        ),
+        (changed("root_position", (3, 0), np.inf), r"frame 3 .*: root position \[0\] is inf"),
+        (changed("root_rotation", 5, 0.0), "frame 5 .*: the root quaternion has length 0.000 instead of 1"),
+        (changed("root_rotation", 5, 2.0), "frame 5 .*: the root quaternion has length 4.000 instead of 1"),
+        ({"fps": 0.5}, "says 0.5 frames per second; 1 to 1000 are believable"),
+        ({"fps": float("nan")}, "says nan frames per second"),
+        (
+            changed("dof_position", (9, 0), 2.9),
+            "frame 9 .*: spine is 2.900 rad, outside its range -2.500 to 2.500 by more than",
+        ),
+        (
+            changed("dof_position", (9, 0), 2.0),
+            "frame 8 .*: spine moves 2.00 rad .* 3.3 times its speed limit. The clip jumps",
+        ),
+        (changed("root_position", (100, 0), 1.0), "frame 99 .*: the root moves at 5.* m/s to the next frame, over 12"),
+        (
+            changed("root_rotation", 100, (0.0, 0.0, 0.0, 1.0)),
+            "frame 99 .*: the root turns at 15.* rad/s to the next frame",
+        ),
+        (
+            {"root_position": 100.0 * doll_and_squat()[1].root_position},
+            "the root is 4.*m above the floor .* centimetres",
+        ),
+        (
+            {"dof_position": np.rad2deg(doll_and_squat()[1].dof_position)},
+            "all joints fit their limits when read as degrees. Joint angles must be in radians",
+        ),
+    ],
+)
+def test_clips_that_cannot_be_right(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SceneError, match=message):
+        verify(**changes)
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_clip_without_motion(frames: int) -> None:
+    _, clip = doll_and_squat()
+    names = ("root_position", "root_rotation", "dof_position")
+    with pytest.raises(SceneError, match=f"has {frames} frames; a motion needs at least 2"):
+        verify(**{name: getattr(clip, name)[:frames] for name in names})
+
+
+def test_unknown_height() -> None:
+    with pytest.raises(SceneError, match=r"Clip height 'high' is unknown. Say 'keep' .* or 'auto'"):
+        verify("high")
+
+
+def test_joints_are_matched_by_name_in_any_order() -> None:
+    robot, clip = doll_and_squat()
+    order = np.random.default_rng(0).permutation(len(robot.robot.dof_names))
+    shuffled = {
+        "dof_position": clip.dof_position[:, order],
+        "dof_names": tuple(f"{robot.robot.dof_names[i]}_joint" for i in order),
+    }
+    found, warnings = verify(**shuffled)
+    assert_allclose(found.dof_position, clip.dof_position)
+    assert warnings == []
+
+
+def test_clip_of_another_robot_names_the_joints() -> None:
+    robot, clip = doll_and_squat()
+    names = ("tail", *robot.robot.dof_names[1:])
+    with pytest.raises(
+        SceneError, match=r"is for another robot: it lacks spine; test has no tail. Use a clip made for"
+    ):
+        verify(dof_names=names)
+    with pytest.raises(SceneError, match=r"has 16 joints without names and test has 21. Write joint_names"):
+        verify(dof_names=None, dof_position=clip.dof_position[:, :16])
+    with pytest.raises(SceneError, match="is for another robot"):
+        verify(dof_names=None, dof_position=np.zeros((clip.num_frames, 29)))
+    with pytest.raises(SceneError, match="names the joint 'spine' twice"):
+        verify(dof_names=("spine", "spine", *robot.robot.dof_names[2:]))
+    with pytest.raises(SceneError, match="names 1 joints but has angles for 21"):
+        verify(dof_names=("spine",))
+
+
+def test_nameless_joints_of_the_right_number_are_taken_with_a_warning() -> None:
+    _, warnings = verify(dof_names=None)
+    assert warnings == ["Clip 'squat' (made) does not name its 21 joints; they are taken in the order of test."]
+
+
+def test_quaternions_nearly_of_length_one_are_scaled() -> None:
+    clip, warnings = verify(root_rotation=1.01 * doll_and_squat()[1].root_rotation)
+    assert_allclose(np.linalg.norm(clip.root_rotation, axis=1), 1.0)
+    assert "the root quaternion has length 1.0100; it is scaled to 1" in warnings[0]
+
+
+def test_joint_slightly_beyond_its_limit_and_too_fast_is_a_warning() -> None:
+    dofs = doll_and_squat()[1].dof_position.copy()
+    dofs[:, 0] = np.linspace(0.0, 2.6, len(dofs))
+    _, warnings = verify(dof_position=dofs)
+    assert "spine is 2.600 rad, outside its range -2.500 to 2.500; the robot will not reach it" in warnings[0]
+    _, warnings = verify(**changed("dof_position", (9, 0), 0.7))  # 0.7 rad in 1/50 s is 35 rad/s of 30
+    assert "frame 8 (0.16 s): spine moves 0.70 rad to the next frame, 1.2 times its speed limit" in warnings[0]
+
+
+def test_wrapped_angle_is_told_to_unwrap() -> None:
+    robot, clip = doll_and_squat()
+    wide = attrs.evolve(robot.robot, position_limit=robot.robot.position_limit * 4.0)
+    dofs = clip.dof_position.copy()
+    dofs[100:, 0] += 2.0 * np.pi
+    with pytest.raises(SceneError, match=r"spine moves 6.28 rad to the next frame.*unwrap the angle"):
+        verify_clip(attrs.evolve(clip, dof_position=dofs), wide, robot)
+
+
+def test_frame_rate_is_checked_against_joint_velocities() -> None:
+    _, clip = doll_and_squat()
+    velocity = np.gradient(clip.dof_position, axis=0) * 50.0
+    assert verify(dof_velocity=velocity)[1] == []
+    with pytest.raises(
+        SceneError, match=r"says 30 frames per second, but its joint velocities fit 50.0. Name it as .*:50fps"
+    ):
+        verify(dof_velocity=velocity, fps=30.0)
+    _, warnings = verify(dof_velocity=velocity[::-1].copy())
+    assert "has joint velocities that do not fit its joint angles; they are computed anew" in warnings[0]
+
+
+def test_bodies_that_disagree_with_the_joints() -> None:
+    bodies = with_bodies()
+    moved = bodies["body_position"].copy()
+    moved[40, 3] += (0.0, 0.004, 0.003)  # 5 mm
+    _, warnings = verify(**{**bodies, "body_position": moved})
+    name = bodies["body_names"][3]
+    assert f"frame 40 (0.80 s): {name} is 0.0050 m away from where the clip's joints put it" in warnings[0]
+    moved[40, 3] += (0.0, 0.04, 0.0)
+    with pytest.raises(SceneError, match=r"is 0.0441 m away .* in another order .*, or the clip is for another robot"):
+        verify(**{**bodies, "body_position": moved})
+    turned = bodies["body_rotation"].copy()
+    turned[40, 3] = (0.0, 1.0, 0.0, 0.0)
+    with pytest.raises(SceneError, match=f"{name} is .* rad away"):
+        verify(**{**bodies, "body_rotation": turned})
+    with pytest.raises(SceneError, match="has 2 bodies without names"):
+        verify(body_position=moved[:, :2])
+
+
+def test_bodies_in_breadth_first_order_are_refused() -> None:
+    bodies = with_bodies()
+    order = np.random.default_rng(1).permutation(np.arange(1, len(bodies["body_names"])))
+    mixed = bodies["body_position"][:, [0, *order]]
+    with pytest.raises(SceneError, match="The joints or bodies are in another order"):
+        verify(body_position=mixed)
+
+
+def test_root_is_found_by_name_among_the_bodies() -> None:
+    _, clip = doll_and_squat()
+    bodies = with_bodies()
+    back = slice(None, None, -1)
+    found, warnings = verify(
+        root_position=bodies["body_position"][:, -1],
+        root_rotation=bodies["body_rotation"][:, -1],
+        body_position=bodies["body_position"][:, back],
+        body_rotation=bodies["body_rotation"][:, back],
+        body_names=bodies["body_names"][back],
+    )
+    assert_allclose(found.root_position, clip.root_position)
+    assert warnings == []
+
+
+def turned(clip: Clip, roll: int) -> np.ndarray:
+    """The root quaternions with their numbers rotated by `roll` places."""
+    return np.roll(clip.root_rotation, roll, -1)
+
+
+def test_scalar_last_read_as_scalar_first_lies_on_its_side() -> None:
+    _, clip = doll_and_squat()
+    half = np.sqrt(0.5)
+    heading = np.tile((half, 0.0, 0.0, half), (clip.num_frames, 1))  # faces left: wxyz
+    message = (
+        r"the root leans over by 90 degrees. The file's quaternions seem to be xyzw .* name the clip as a.csv:xyzw"
+    )
+    with pytest.raises(SceneError, match=message):
+        verify(root_rotation=np.roll(heading, -1, -1), file_rotation="wxyz", source="a.csv")
+
+
+def test_scalar_first_read_as_scalar_last_is_upside_down() -> None:
+    message = "leans over by 180 degrees. The file's quaternions seem to be wxyz and were read as xyzw"
+    with pytest.raises(SceneError, match=message):
+        verify(root_rotation=turned(doll_and_squat()[1], 1), file_rotation="xyzw", source="a.pkl")
+
+
+def test_clip_that_stays_upright_either_way_is_caught_by_its_sliding_feet() -> None:
+    robot = g1()
+    walk = read(str(data_path(*KIMODO, "kimodo_walk.csv")))
+    assert verify_clip(walk, robot.robot, robot)[0].num_frames == 150
+    with pytest.raises(SceneError, match=r"as if the root faced the wrong way. The file's quaternions seem to be xyzw"):
+        verify_clip(attrs.evolve(walk, root_rotation=turned(walk, -1)), robot.robot, robot)
+    said_so = attrs.evolve(walk, root_rotation=turned(walk, -1), file_rotation="")
+    assert verify_clip(said_so, robot.robot, robot)[0].num_frames == 150
+
+
+@pytest.mark.parametrize("name", ["walk", "wave", "high5", "jumpjack"])
+def test_joints_counted_breadth_first_are_refused(name: str) -> None:
+    robot = g1()
+    clip = read(str(data_path(*KIMODO, f"kimodo_{name}.csv")))
+    columns = [robot.robot.dof_names.index(joint) for joint in BREADTH_FIRST_ORDER[29]]
+    with pytest.raises(SceneError, match=r"breadth first|in another order"):
+        verify_clip(attrs.evolve(clip, dof_position=clip.dof_position[:, columns]), robot.robot, robot)
+
+
+@pytest.mark.parametrize("dofs", [29, 23])
+def test_every_clip_of_the_data_folder_passes(dofs: int) -> None:
+    robot = g1(dofs)
+    clips = read_clips(str(data_path("motions")))
+    assert len(clips) == 18
+    for clip in clips:
+        assert isinstance(clip, Clip)
+        sound, warnings = verify_clip(clip, robot.robot, robot)
+        assert sound.dof_position.shape == (clip.num_frames, dofs)
+        wrists = [text for text in warnings if "wrist" in text]
+        assert bool(wrists) == (clip.dof_position.shape[1] != dofs)
+        if wrists:
+            word = "they are held at 0" if dofs == 29 else "which test does not have; they are left out"
+            assert word in wrists[0]
+
+
+def test_real_npz_agrees_with_its_bodies_to_a_millimetre() -> None:
+    robot = g1()
+    clip = read(str(data_path(*KIMODO, "kimodo_walk_50hz.npz")))
+    assert not any("away from where" in text for text in verify_clip(clip, robot.robot, robot)[1])
+    assert clip.dof_names is not None
+    nameless = attrs.evolve(clip, dof_names=None, body_names=None)
+    assert not any("away from where" in text for text in verify_clip(nameless, robot.robot, robot)[1])
+
+
+def test_real_npz_of_another_simulator_is_refused() -> None:
+    robot = g1()
+    clip = read(str(data_path(*KIMODO, "kimodo_wave_50hz.npz")))
+    columns = [robot.robot.dof_names.index(joint) for joint in BREADTH_FIRST_ORDER[29]]
+    mixed = attrs.evolve(clip, dof_names=None, body_names=None, dof_position=clip.dof_position[:, columns])
+    with pytest.raises(SceneError, match="breadth first"):
+        verify_clip(mixed, robot.robot, robot)
+
+
+@pytest.mark.parametrize(
+    ("shift", "message"),
+    [
+        (-0.03, "a foot is 3.0 cm under the floor. Say --clip-height auto to put the feet on the floor."),
+        (0.05, "the lowest foot hangs 5.0 cm above the floor in the median frame. Say --clip-height auto"),
+    ],
+)
+def test_feet_in_or_above_the_floor(shift: float, message: str) -> None:
+    _, clip = doll_and_squat()
+    moved = clip.root_position + np.array((0.0, 0.0, shift))
+    _, warnings = verify(root_position=moved)
+    assert message in warnings[0]
+    mended, warnings = verify("auto", root_position=moved)
+    assert f"height changed by {-100 * shift:+.1f} to {-100 * shift:+.1f} cm" in warnings[0]
+    assert_allclose(mended.root_position, clip.root_position, atol=1e-6)
+
+
+def test_clip_far_from_the_floor_is_refused_but_can_be_put_down() -> None:
+    moved = doll_and_squat()[1].root_position + np.array((0.0, 0.0, 1.5))
+    with pytest.raises(SceneError, match=r"the lowest foot is at 1.50 m in the median frame; the floor is at 0"):
+        verify(root_position=moved)
+    mended, _ = verify("auto", root_position=moved)
+    assert_allclose(mended.root_position, doll_and_squat()[1].root_position, atol=1e-6)
+
+
+def floor_clip(low: np.ndarray) -> np.ndarray:
+    """Height of the lowest foot after `put_on_floor` when it was `low` before, at 50 fps."""
+    frames = len(low)
+    zero = np.zeros((frames, 3))
+    clip = Clip("jump", 50.0, zero, np.tile((1.0, 0, 0, 0), (frames, 1)), np.zeros((frames, 1)))
+    return low + put_on_floor(clip, low)[0].root_position[:, 2]
+
+
+@given(
+    offset=st.floats(-0.5, 0.5), height=st.floats(0.05, 0.6), flight=st.floats(0.2, 0.6), drift=st.floats(-0.05, 0.05)
+)
+@settings(max_examples=60, deadline=None)
+def test_jumps_keep_their_height_and_standing_feet_reach_the_floor(
+    offset: float, height: float, flight: float, drift: float
+) -> None:
+    time = np.arange(250) / 50.0
+    phase = np.clip((time - 2.0) / flight, 0.0, 1.0)
+    jump = 4.0 * height * phase * (1.0 - phase)
+    after = floor_clip(offset + drift * time / 5.0 + jump)
+    # on a slope the opening stays below by half its window at an end, |drift| / 5 s × 0.5 s, and at the jump
+    assert np.abs(after - jump).max() < abs(drift) * 0.3 + 1.5e-3
+
+
+def test_clip_with_feet_up_for_long_is_moved_as_a_whole() -> None:
+    time = np.arange(250) / 50.0
+    low = 0.03 + 0.5 * np.clip(time - 2.0, 0.0, 1.0)  # a handstand, say
+    assert_allclose(floor_clip(low), low - np.percentile(low, 10.0), atol=1e-9)
+
+
+def test_auto_height_mends_every_real_clip() -> None:
+    robot = g1(23)
+    for path in sorted(Path(data_path("motions", "asap_g1_23dof")).glob("*.pkl")):
+        clip, _ = verify_clip(read(str(path)), robot.robot, robot, height="auto")
+        points = robot.foot_points(*body_poses(robot, clip.root_position, clip.root_rotation, clip.dof_position))
+        low = points[..., 2].min(1)
+        assert low.min() > -0.02
+        assert np.percentile(low, 25) < 0.02
