@@ -87,7 +87,7 @@ def restoring(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
     simulation = build(scene(num_envs=rows, **arguments))
     simulation.run(3)
     kept = [capture(simulation.world)]
-    fresh = times(simulation.world.capture, 2)
+    fresh = times(lambda: capture(simulation.world), 2)
     into = times(lambda: kept.append(capture(simulation.world, kept.pop())), rounds)
     simulation.run(2)
     back = times(lambda: restore(simulation.world, kept[0]), rounds)
