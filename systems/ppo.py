@@ -473,7 +473,18 @@ def ppo(
     the observation before a reset, which is kept `after` the system of RECORD that last prepares it.
     """
     c, due = config, every(config.horizon)
-    names = ("epochs", "minibatches", "clip", "value_clip", "value_weight", "entropy_weight", "desired_kl", "lowest_rate", "highest_rate", "max_grad_norm")
+    names = (
+        "epochs",
+        "minibatches",
+        "clip",
+        "value_clip",
+        "value_weight",
+        "entropy_weight",
+        "desired_kl",
+        "lowest_rate",
+        "highest_rate",
+        "max_grad_norm",
+    )
     constants = {name: getattr(c, name) for name in names}
     wide = max((0, *c.hidden)) >= WIDE
     return Bundle(
