@@ -17,7 +17,8 @@ from engine.ecs.component import info
 from engine.ecs.scene import Simulation
 from engine.ecs.table import tensors_in
 from engine.errors import ReplayError, SceneError
-from engine.snapshot.snapshot import Snapshot, capture, copied, one_thread, restore
+from engine.snapshot.encoding import copied
+from engine.snapshot.snapshot import Snapshot, capture, one_thread, restore
 
 
 @attrs.frozen(eq=False)

@@ -131,7 +131,7 @@ def test_the_window_opens_it_with_controls_greyed_out(qtbot, recording, tmp_path
     window.close()
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a recording", b"ENGREC1\n" + bytes(50)])
+@pytest.mark.parametrize("content", [None, b"", b"not a recording", b"LOCKSREC" + bytes(50)])
 def test_what_is_no_recording_is_refused_in_a_sentence(tmp_path, content):
     path = tmp_path / "bad.rec"
     if content is not None:
