@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.errors import WireError
 from engine.files import write_file
@@ -66,6 +67,7 @@ class FailureLog:
         self.past: deque[tuple[int, dict[str, Any]]] = deque(
             maxlen=REMEMBERED
         )  # ticks with failures, counts behind them
+        self.observer = Observer(at_finish=self.see_finished, after_tick=self.see_end)
         self._start_iteration()
 
     def _start_iteration(self) -> None:
@@ -76,15 +78,11 @@ class FailureLog:
 
     def attach(self) -> None:
         """Begin to look."""
-        self.simulation.schedule.at_finish.append(self.see_finished)
-        self.simulation.schedule.after_tick.append(self.see_end)
+        self.simulation.schedule.attach(self.observer)
 
     def detach(self) -> None:
         """Stop looking."""
-        schedule = self.simulation.schedule
-        if self.see_finished in schedule.at_finish:
-            schedule.at_finish.remove(self.see_finished)
-            schedule.after_tick.remove(self.see_end)
+        self.simulation.schedule.detach(self.observer)
 
     def see_finished(self) -> None:
         """Count and log the rows that failed in this tick."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from engine.ecs.component import info
 from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.errors import SceneError, WireError
 from engine.protocol.framing import pack_array
@@ -234,18 +235,15 @@ class Recorder:
         self.asked = self.stopped = False
         self.latest: Path | None = None
         """The recording that was written last."""
+        self.observer = Observer(at_finish=self.see_finished, after_tick=self.see_end)
 
     def attach(self) -> None:
         """Begin to look."""
-        self.simulation.schedule.at_finish.append(self.see_finished)
-        self.simulation.schedule.after_tick.append(self.see_end)
+        self.simulation.schedule.attach(self.observer)
 
     def detach(self) -> None:
         """Stop looking."""
-        schedule = self.simulation.schedule
-        if self.see_finished in schedule.at_finish:
-            schedule.at_finish.remove(self.see_finished)
-            schedule.after_tick.remove(self.see_end)
+        self.simulation.schedule.detach(self.observer)
 
     def rewind(self) -> None:
         """The world has gone back to an earlier tick: forget what came behind it."""

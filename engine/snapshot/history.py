@@ -5,8 +5,7 @@ As a command, python -m engine.replay RUN re-creates episodes of a run folder: e
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Self
 
 import attrs
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from engine.ecs.component import info
 from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Observer
 from engine.ecs.table import tensors_in
 from engine.errors import ReplayError, SceneError
 from engine.snapshot.encoding import copied
@@ -39,7 +39,7 @@ class Ring:
 
     A tick is said by its number; the world is always behind a whole one, and behind -1 where none has run. `seek`
     puts an earlier tick in view. From there, `live` returns to the present and `branch` makes the tick in view the present;
-    running before either is refused. The hooks of the schedule do not see what is run again.
+    running before either is refused. The observers of the schedule do not see what is run again.
 
     What is written into columns or resources by hand between two ticks is noticed and kept, since running again would
     not repeat it. Call `keep` after other changes by hand: to a random stream, or through methods of a resource. `watched`:
@@ -97,8 +97,8 @@ class Ring:
                 f"Ring(budget={budget:,}) does not hold two snapshots of '{self._world.name}', which take {need:,} bytes; "
                 "one to go back to and one of the present are the least. Give it more, or simulate fewer rows."
             )
-        self._schedule.before_tick.append(self._before)
-        self._schedule.after_tick.append(self._after)
+        self.observer = Observer(before_tick=self._before, after_tick=self._after)
+        self._schedule.attach(self.observer)
 
     def __enter__(self) -> Self:
         return self
@@ -220,9 +220,7 @@ class Ring:
     def close(self) -> None:
         """Return to the present, stop keeping snapshots and let go of them."""
         self.live()
-        for hooks, own in ((self._schedule.before_tick, self._before), (self._schedule.after_tick, self._after)):
-            if own in hooks:
-                hooks.remove(own)
+        self._schedule.detach(self.observer)
         self._spare.clear()
         del self._moments[:-1]
 
@@ -307,33 +305,9 @@ class Ring:
         self._look()
 
     def _run_again(self, tick: int) -> None:
-        with self._unseen():
+        with self._schedule.unobserved():
             self._schedule.run(tick - self.tick)
         self._look()
-
-    @contextmanager
-    def _unseen(self) -> Iterator[None]:
-        """Without hooks, and without counting time: what runs again is not new."""
-        schedule = self._schedule
-        lists: tuple[list[Any], ...] = (
-            schedule.before_tick,
-            schedule.at_finish,
-            schedule.after_tick,
-            schedule.after_entry,
-        )
-        before, between = [list(hooks) for hooks in lists], schedule.between
-        spent = [(entry.seconds, entry.calls) for entry in schedule.entries]
-        try:
-            schedule.between = None
-            for hooks in lists:
-                hooks.clear()
-            yield
-        finally:
-            schedule.between = between
-            for hooks, old in zip(lists, before, strict=True):
-                hooks[:] = old
-            for entry, (seconds, calls) in zip(schedule.entries, spent, strict=True):
-                entry.seconds, entry.calls = seconds, calls
 
     def _undo_unfinished(self) -> None:
         """Go back to the end of the last whole tick when a tick was left halfway."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import Bundle, Simulation, World, build, constant, resource, system
+from engine.ecs.schedule import Observer
 from engine.errors import ReplayError, SceneError
 from engine.snapshot.history import Ring
 from engine.snapshot.snapshot import restore, save
@@ -214,11 +215,11 @@ def test_keep_takes_what_no_counter_shows() -> None:
         ring.keep()
 
 
-def test_hooks_do_not_see_ticks_that_are_run_again() -> None:
+def test_observers_do_not_see_ticks_that_are_run_again() -> None:
     simulation, ring, _ = ringed(8)
     seen: list[int] = []
-    simulation.schedule.after_tick.append(lambda: seen.append(ring.tick))
-    simulation.schedule.at_finish.append(lambda: seen.append(-ring.tick))
+    simulation.schedule.attach(Observer(after_tick=lambda: seen.append(ring.tick)))
+    simulation.schedule.attach(Observer(at_finish=lambda: seen.append(-ring.tick)))
     simulation.run()
     ring.seek(3)
     ring.live()
@@ -229,10 +230,11 @@ def test_hooks_do_not_see_ticks_that_are_run_again() -> None:
 def test_whoever_waits_between_systems_is_not_asked_when_ticks_run_again() -> None:
     simulation, ring, _ = ringed(8)
     seen: list[int] = []
-    simulation.schedule.between = lambda entry: seen.append(ring.tick)
+    waiting = Observer(before_entry=lambda entry: seen.append(ring.tick))
+    simulation.schedule.attach(waiting)
     ring.seek(3)
     ring.live()
-    assert seen == [] and simulation.schedule.between is not None
+    assert seen == [] and waiting in simulation.schedule.observers
     simulation.run()
     assert set(seen) == {8}
 
@@ -327,7 +329,7 @@ def test_close_returns_to_the_present_and_leaves_the_schedule_alone() -> None:
         ring.seek(2)
     assert everything(simulation.world) == seen[7]
     schedule = simulation.schedule
-    assert schedule.before_tick == [] and schedule.after_tick == []
+    assert schedule.observers == []
     simulation.run(3)
     ring.close()
 
