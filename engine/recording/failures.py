@@ -23,13 +23,12 @@ from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.errors import WireError
-from engine.files import write_file
+from engine.files import JsonLines
 from engine.protocol.framing import schema_hash
 from engine.protocol.schema import make_schema
 from engine.recording.file import TERMINAL, Recording, RecordingWriter
 from engine.recording.recorder import Recorder, event, watched_table
 from engine.recording.row_ring import RowReader, data_message
-from engine.runner.run_folder import Lines
 
 LINES, FRAMES = "failures.jsonl", "failures.rec"
 MOST = 4  # failures that are logged, per reason and iteration
@@ -59,7 +58,7 @@ class FailureLog:
         self.table = watched_table(simulation)
         self.ends = simulation.ends.get(self.table)
         self.labels = (*(self.ends.labels if self.ends else ()), "")  # the last: no reason was given
-        self.lines = Lines(folder / LINES, say)
+        self.lines = JsonLines(folder / LINES, say)
         self.writer: RecordingWriter | None = None
         self.frames: list[dict[str, Any]] = []
         self.full = False
@@ -212,7 +211,7 @@ class FailureLog:
         for name in (LINES, FRAMES):
             if source != self.folder and (source / name).is_file():
                 shutil.copyfile(source / name, self.folder / name)
-        cut_lines(self.lines.path, tick)
+        self.lines.cut(self._iteration(tick), tick)
         while self.past and self.past[-1][0] > tick:
             self.past.pop()
         counted = self._reopen(tick)
@@ -261,22 +260,6 @@ def _layout(schema: Mapping[str, Any]) -> str:
     return schema_hash({**schema, "constants": constants})
 
 
-def cut_lines(path: Path, tick: int) -> None:
-    """Drop the lines of failures.jsonl behind a tick, and a torn last one."""
-    if not path.exists():
-        return
-    kept: list[str] = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        try:
-            row = json.loads(line)
-            if not line.endswith("\n") or int(row["tick"]) > tick:
-                break
-        except (ValueError, KeyError, TypeError):
-            break
-        kept.append(line)
-    write_file(path, "".join(kept).encode())
-
-
 def spoken(folder: Path) -> str:
     """A folder as it is typed, however it was said: relative to where the program was started, if it lies in there."""
     full, here = folder.absolute(), Path.cwd()
@@ -285,4 +268,4 @@ def spoken(folder: Path) -> str:
 
 def logged_failures(folder: Path) -> Sequence[dict[str, Any]]:
     """The failures that a run has logged, oldest first."""
-    return [row for row in Lines(folder / LINES, print).rows() if "row" in row]
+    return [row for row in JsonLines(folder / LINES, print).rows() if "row" in row]

@@ -20,7 +20,7 @@ from engine.recording.failures import logged_failures
 from engine.recording.row_ring import row_digest, traced_addresses, traced_columns
 from engine.recording.vitals import Ends
 from engine.runner.checkpoint import CHECKPOINT, checkpoints
-from engine.runner.run_folder import Lines
+from engine.runner.run_folder import JsonLines
 from engine.snapshot.snapshot import Snapshot, restore
 
 Pair = tuple[int, int]
@@ -180,7 +180,7 @@ class Past:
             name = CHECKPOINT.fullmatch(path.name)
             assert name is not None
             self.points[int(name[1]) * length + int(name[2] or 0)] = path
-        reached = [row["tick"] for row in Lines(self.folder / "metrics.jsonl", self.warn).rows()]
+        reached = [row["tick"] for row in JsonLines(self.folder / "metrics.jsonl", self.warn).rows()]
         self.last_tick = max([-1, *reached, *self.points, *(failure.tick for failure in self.failures)])
 
     @property

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine import Bundle, Scene, SceneError, Simulation, Write, build, column, component, derived, system, table
 from engine.ecs.schedule import Observer
-from engine.recording.failures import FailureLog, cut_lines, logged_failures, spoken
+from engine.recording.failures import FailureLog, logged_failures, spoken
 from engine.recording.file import END, TERMINAL, TORN, Recording, RecordingWriter
 from engine.recording.recorder import FiniteCheck, Recorder, parse_rows
 from engine.recording.row_ring import LARGEST, row_digest, traced_addresses, traced_columns
@@ -558,16 +558,6 @@ def test_a_scene_without_endings_logs_nothing() -> None:
         simulation.run(20)
     assert sorted(os.listdir()) == ["records"]
     assert set(Recording.open("records/tick_00000019_end.rec").trace(0).moment) == {END}
-
-
-def test_lines_behind_a_tick_and_torn_ones_are_dropped() -> None:
-    path = Path("lines")
-    for rest in ("", '{"tick": 3}\n{"tick": 2}\n', '{"tick": 2', "rubbish\n", '{"tick": 2}', "[]\n"):
-        path.write_text('{"tick": 1}\n{"tick": 2}\n' + rest)
-        cut_lines(path, 2)
-        assert path.read_text() == '{"tick": 1}\n{"tick": 2}\n'
-    cut_lines(Path("nothing"), 2)
-    assert not Path("nothing").exists()
 
 
 def test_a_folder_is_spoken_of_as_seen_from_here(tmp_path: Path) -> None:
