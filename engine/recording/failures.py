@@ -65,7 +65,7 @@ class FailureLog:
         self.reader = RowReader(self.world, self.table)
         self.past: deque[tuple[int, dict[str, Any]]] = deque(
             maxlen=REMEMBERED
-        )  # ticks with failures, counts behind them
+        )  # ticks with failures, counts after them
         self.observer = Observer(at_finish=self.see_finished, after_tick=self.see_end)
         self._start_iteration()
 
@@ -121,7 +121,7 @@ class FailureLog:
             "first_tick": began,
             "reasons": reasons,
             "digest": self.reader.digest(held),
-            "replay": f"{PROGRAM} {spoken(self.folder)} --row {row} --tick {tick}",
+            "replay": f"{PROGRAM} {path_from_here(self.folder)} --row {row} --tick {tick}",
         }
         self.lines.waiting.append(json.dumps(line) + "\n")
         self.frames.append(self._terminal_sample(row, held) | {"reasons": reasons})
@@ -203,7 +203,7 @@ class FailureLog:
         self.resume(self.folder)
 
     def resume(self, source: Path) -> None:
-        """Go on behind the tick at which the world stands, with what `source` (this folder, or another run's) logged.
+        """Go on after the tick at which the world stands, with what `source` (this folder, or another run's) logged.
 
         OSError where the files cannot be read or written.
         """
@@ -260,8 +260,8 @@ def _layout(schema: Mapping[str, Any]) -> str:
     return schema_hash({**schema, "constants": constants})
 
 
-def spoken(folder: Path) -> str:
-    """A folder as it is typed, however it was said: relative to where the program was started, if it lies in there."""
+def path_from_here(folder: Path) -> str:
+    """A folder as it is typed: relative to where the program was started, if it lies in there."""
     full, here = folder.absolute(), Path.cwd()
     return str(full.relative_to(here)) if full.is_relative_to(here) else str(full)
 

@@ -85,7 +85,7 @@ class BlackBox:
         self.taken += 1
 
     def rewind(self, tick: int) -> None:
-        """Forget what was sampled behind a tick."""
+        """Forget what was sampled after a tick."""
         self.first, self.taken = kept_through(tick, self.tick, self.first, self.taken)
 
     def messages(self) -> Iterator[dict[str, Any]]:
@@ -200,7 +200,7 @@ def event(kind: str, tick: int, text: str, **more: Any) -> dict[str, Any]:
 
 
 def _free(path: Path) -> Path:
-    """The path, or with a number behind its name where there is such a file."""
+    """The path, or with a number after its name where there is such a file."""
     found, number = path, 2
     while found.exists():
         found, number = path.with_stem(f"{path.stem}-{number}"), number + 1
@@ -210,7 +210,7 @@ def _free(path: Path) -> Path:
 class Recorder:
     """Keeps the trace of `rows` and the black box of a simulation, and writes them.
 
-    Attached, it looks behind `Tick.finished` and at the end of each tick, and changes nothing. `budget` is the
+    Attached, it looks after `Tick.finished` and at the end of each tick, and changes nothing. `budget` is the
     memory of the trace in bytes; `folder` is where recordings go that nobody names; `say` is told what happens.
     """
 
@@ -246,7 +246,7 @@ class Recorder:
         self.simulation.schedule.detach(self.observer)
 
     def rewind(self) -> None:
-        """The world has gone back to an earlier tick: forget what came behind it."""
+        """The world has gone back to an earlier tick: forget what came after it."""
         tick = self.simulation.world.clock.tick
         self.trace.rewind(tick)
         self.black_box.rewind(tick)

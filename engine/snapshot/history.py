@@ -37,13 +37,13 @@ class _Moment:
 class Ring:
     """Snapshots of the last ticks, at most `every` apart, in `budget` bytes; the oldest make room for the newest.
 
-    A tick is said by its number; the world is always behind a whole one, and behind -1 where none has run. `seek`
+    A tick is said by its number; the world is always after a whole one, and after -1 where none has run. `seek`
     puts an earlier tick in view. From there, `live` returns to the present and `branch` makes the tick in view the present;
     running before either is refused. The observers of the schedule do not see what is run again.
 
     What is written into columns or resources by hand between two ticks is noticed and kept, since running again would
     not repeat it. Call `keep` after other changes by hand: to a random stream, or through methods of a resource. `watched`:
-    behind which ticks it is looked for; behind others, whoever writes by hand calls `touch`. `failed`: told, instead of the
+    after which ticks it is looked for; after others, whoever writes by hand calls `touch`. `failed`: told, instead of the
     run, when a snapshot of a tick cannot be taken, as where memory is full; the ring is of no use from then on.
     Raises SceneError for a senseless setting, and for a budget that does not hold two snapshots: the present is kept beside
     the ring while another tick is in view, inside the budget.
@@ -108,7 +108,7 @@ class Ring:
 
     @property
     def tick(self) -> int:
-        """The tick that the world is behind: the one in view, or the present."""
+        """The tick that the world is after: the one in view, or the present."""
         clock = self._world.clock
         return clock.tick if clock.begun else -1
 
@@ -143,7 +143,7 @@ class Ring:
         return self._world.device.type == "cpu" and all(getattr(item, "exact_resume", True) for item in items)
 
     def seek(self, tick: int) -> None:
-        """Put the world behind that tick, as it was when the next one began; the present is kept for `live`.
+        """Put the world after that tick, as it was when the next one began; the present is kept for `live`.
 
         What was written by hand while another tick was in view is lost. A tick that an error broke off halfway never
         happened. Raises ReplayError for a tick out of range.
@@ -188,7 +188,7 @@ class Ring:
         self._take()
 
     def snapshot_at(self, tick: int) -> Snapshot:
-        """A snapshot of the world behind that tick, the caller's own; the world is left as it was.
+        """A snapshot of the world after that tick, the caller's own; the world is left as it was.
 
         Raises ReplayError for a tick out of range.
         """
@@ -208,13 +208,13 @@ class Ring:
         """Take a snapshot of the present now. Raises ReplayError while another tick is in view, and inside a tick."""
         if self.viewing or self._inside:
             where = f"Tick {self.tick} is in view" if self.viewing else f"Tick {self.tick} is not over"
-            raise ReplayError(f"{where}; only the present behind a whole tick can be kept.")
+            raise ReplayError(f"{where}; only the present after a whole tick can be kept.")
         if self.tick != self._known:
             self._moments.clear()
         self._take()
 
     def touch(self) -> None:
-        """Something was written by hand to the tick that the world is behind."""
+        """Something was written by hand to the tick that the world is after."""
         self._marks = None
 
     def close(self) -> None:
@@ -244,7 +244,7 @@ class Ring:
     def _after(self) -> None:
         if not self._inside:
             raise ReplayError(
-                f"A tick that had begun before seek() was finished behind it, and left tick {self.tick} broken."
+                f"A tick that had begun before seek() was finished after it, and left tick {self.tick} broken."
             )
         self._inside = False
         self._look()

@@ -1,4 +1,4 @@
-"""World <-> bytes. A checkpoint is a snapshot; there is no second format.
+"""Snapshot of a world: what its next tick depends on, in memory and as bytes. A checkpoint is a snapshot.
 
 `capture` copies what the next tick depends on out of a world: every state and derived column, `state()` of each
 resource, every random stream. Encoded in a container (engine/snapshot/container.py), the first part is a msgpack tree, in which arrays are
@@ -38,7 +38,7 @@ class Snapshot:
 
     @property
     def tick(self) -> int:
-        """The tick behind which it was taken; -1 when nothing had run."""
+        """The tick after which it was taken; -1 when nothing had run."""
         clock = self.resources.get("Clock", {})
         return int(clock["tick"]) if clock.get("begun") else -1
 
@@ -194,7 +194,7 @@ def _check_contents(world: World, taken: Snapshot) -> None:
         try:
             torch.Generator(stream.device).set_state(taken.streams[name])
         except RuntimeError as error:
-            raise SnapshotError(f"The snapshot's stream {name} is none ({error}).") from None
+            raise SnapshotError(f"The snapshot's stream {name} is not the state of a generator ({error}).") from None
 
 
 def extract(world: World, about: Mapping[str, Any]) -> bytes:
@@ -212,10 +212,9 @@ def about(data: bytes) -> dict[str, Any]:
     """How an extract was made; empty for an ordinary snapshot."""
     body, arrays = _body(data)
     try:
-        said: dict[str, Any] = dict(decode(body.get("about", {}), arrays))
+        return dict(decode(body.get("about", {}), arrays))
     except Exception as error:
         raise SnapshotError(f"The snapshot does not say how it was made ({error}).") from None
-    return said
 
 
 def identity(data: bytes) -> dict[str, Any]:

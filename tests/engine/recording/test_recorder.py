@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine import Bundle, Scene, SceneError, Simulation, Write, build, column, component, derived, system, table
 from engine.ecs.schedule import Observer
-from engine.recording.failures import FailureLog, logged_failures, spoken
+from engine.recording.failures import FailureLog, logged_failures, path_from_here
 from engine.recording.file import END, TERMINAL, TORN, Recording, RecordingWriter
 from engine.recording.recorder import FiniteCheck, Recorder, parse_rows
 from engine.recording.row_ring import LARGEST, row_digest, traced_addresses, traced_columns
@@ -75,7 +75,7 @@ def recorded(ticks: int, rows: int = 8, **options: Any) -> tuple[Simulation, Rec
 
 
 def raise_in(simulation: Simulation, tick: int, column: str = "") -> None:
-    """In that tick, behind `wander`, put NaN into a column of row 2; without a column, raise."""
+    """In that tick, after `wander`, put NaN into a column of row 2; without a column, raise."""
 
     def hook(entry: Any) -> None:
         if entry.name == "wander" and simulation.world.clock.tick == tick:
@@ -561,4 +561,6 @@ def test_a_scene_without_endings_logs_nothing() -> None:
 
 
 def test_a_folder_is_spoken_of_as_seen_from_here(tmp_path: Path) -> None:
-    assert [spoken(p) for p in (Path("run"), tmp_path / "run", Path("./run"), Path("/else"))] == ["run"] * 3 + ["/else"]
+    assert [path_from_here(p) for p in (Path("run"), tmp_path / "run", Path("./run"), Path("/else"))] == ["run"] * 3 + [
+        "/else"
+    ]

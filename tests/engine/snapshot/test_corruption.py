@@ -64,7 +64,7 @@ def said_place(sentence: str) -> int:
     """The offset that a sentence names."""
     if "they start with" in sentence:
         return 0
-    found = re.search(r"(?:damaged at byte|damaged behind byte|\(bytes|ends after) (\d+)", sentence)
+    found = re.search(r"(?:damaged at byte|damaged after byte|\(bytes|ends after) (\d+)", sentence)
     assert found, f"no offset in: {sentence}"
     return int(found[1])
 
@@ -563,7 +563,7 @@ def test_a_tuple_with_names_is_kept_as_a_tuple() -> None:
 
 
 def test_physics_that_refuses_half_way_is_put_back(tracking: tuple[Simulation, bytes]) -> None:
-    """Fields of single rows come first in a file, and forces of another shape behind them."""
+    """Fields of single rows come first in a file, and forces of another shape after them."""
     simulation, whole = tracking
     taken = Snapshot.decode(whole)
     state = taken.resources["Physics"]

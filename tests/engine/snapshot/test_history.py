@@ -33,7 +33,7 @@ SIZE = size()
 
 
 def ringed(ticks: int = 0, *, every: int = 5, snapshots: int = 100) -> tuple[Simulation, Ring, dict[int, Bytes]]:
-    """The toy scene with a ring, and everything behind each of its ticks."""
+    """The toy scene with a ring, and everything after each of its ticks."""
     simulation = build(toy())
     ring = Ring(simulation, every=every, budget=snapshots * SIZE)
     seen = {-1: everything(simulation.world)}
@@ -211,7 +211,7 @@ def test_keep_takes_what_no_counter_shows() -> None:
     simulation.run(1)
     ring.seek(9)
     assert everything(simulation.world) == expected
-    with pytest.raises(ReplayError, match=r"Tick 9 is in view; only the present behind a whole tick can be kept\."):
+    with pytest.raises(ReplayError, match=r"Tick 9 is in view; only the present after a whole tick can be kept\."):
         ring.keep()
 
 
@@ -313,7 +313,7 @@ def test_tick_that_was_stepped_halfway_cannot_be_finished_behind_a_seek() -> Non
     steps = simulation.schedule.steps()
     next(steps)
     next(steps)
-    with pytest.raises(ReplayError, match=r"Tick 8 is not over; only the present behind a whole tick can be kept\."):
+    with pytest.raises(ReplayError, match=r"Tick 8 is not over; only the present after a whole tick can be kept\."):
         ring.keep()
     ring.seek(4)
     assert everything(simulation.world) == seen[4]
@@ -358,7 +358,7 @@ ACTIONS = st.one_of(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ACTIONS, max_size=25), st.integers(1, 7), st.integers(2, 6))
 def test_ring_is_a_list_of_everything_that_ever_was(actions: list[tuple[str, Any]], every: int, snapshots: int) -> None:
-    """Against the plainest model there is: everything behind every tick of the line that led to the present."""
+    """Against the plainest model there is: everything after every tick of the line that led to the present."""
     simulation, ring, line = ringed(0, every=every, snapshots=snapshots)
     world = simulation.world
     check: Callable[[], Bytes] = partial(everything, world)
