@@ -269,11 +269,13 @@ class Schedule:
     threads: int = attrs.field(factory=torch.get_num_threads)
     observers: list[Observer] = attrs.field(factory=list, init=False)
     _calls: dict[str, list[Callable[..., None]]] = attrs.field(init=False)
+    _after_entry: list[Callable[[Entry], None]] = attrs.field(init=False)
     _plans: dict[bool, list[Entry]] = attrs.field(factory=dict, init=False)
     _finish: dict[bool, int] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._calls = {event.name: [] for event in attrs.fields(Observer)}
+        self._after_entry = self._calls["after_entry"]
 
     def attach(self, observer: Observer, *, first: bool = False) -> None:
         """Call an observer from now on, after those that are attached already, or `first`. No effect if it is attached."""
@@ -360,8 +362,9 @@ class Schedule:
         calls = self._calls["before_entry"]
         for entry in plan:
             if entry.when is None or entry.when.holds(self.world):
-                for call in calls:
-                    call(entry)
+                if calls:  # an empty loop costs more
+                    for call in calls:
+                        call(entry)
                 yield entry
 
     def behind_finish(self, begun: bool = True) -> int:
@@ -385,8 +388,9 @@ class Schedule:
             self.wrap(entry)
         entry.seconds += perf_counter() - start
         entry.calls += 1
-        for call in self._calls["after_entry"]:
-            call(entry)
+        if self._after_entry:
+            for call in self._after_entry:
+                call(entry)
 
 
 def make_schedule(world: World, tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> Schedule:
