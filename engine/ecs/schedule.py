@@ -419,34 +419,3 @@ def make_schedule(world: World, tick: Tick, bundles: Sequence[Bundle], skip: Seq
                 Entry(each, bundle, phase, home, bind(each, home, world, address), when, reads, writes, asks)
             )
     return Schedule(world, tick, repeat, entries)
-
-
-@attrs.frozen
-class Constant:
-    """One place that holds a constant: a dict, its key, and the declared type of the value."""
-
-    holder: dict[str, Any]
-    key: str
-    type: Any
-
-
-def addresses(bundles: Sequence[Bundle]) -> dict[str, list[Constant]]:
-    """Every constant by address `bundle.system.constant` or `bundle.system.term.constant`.
-
-    A system that stands in the tick twice has one address and several places.
-    """
-    found: dict[str, list[Constant]] = {}
-    for bundle in bundles:
-        for each in (s for group in bundle.systems.values() for s in group):
-            start = f"{bundle.name}.{each.name}"
-            for key in each.constants:
-                kind = each.signature.constant_types.get(key, Any)
-                found.setdefault(f"{start}.{key}", []).append(Constant(each.constants, key, kind))
-            for label, part in each.terms.items():
-                for key in part.constants:
-                    kind = part.signature.constant_types.get(key, Any)
-                    found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.constants, key, kind))
-                for key, value in part.settings.items():
-                    kind = int | float if type(value) is int else Any
-                    found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.settings, key, kind))
-    return found
