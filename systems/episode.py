@@ -215,7 +215,10 @@ def curricula(
         (adapt_noise, noise_adapts),
     )
     ended = any_row(Done, "ended")
-    systems = [system(function, when=ended, **given) for function, given in moving if given is not None]
+    systems = [
+        system(function, when=ended, after="measure_length", **given) for function, given in moving if given is not None
+    ]
+    look = "observe_final" if noise_adapts is not None else None  # which reads the noise level in RECORD too
     return Bundle(
         "curricula",
         resources=[
@@ -225,5 +228,5 @@ def curricula(
             scalars(MotionFar, threshold=motion_far),
             scalars(ObservationNoise, level=noise),
         ],
-        systems={RECORD: [system(measure_length, when=ended, window=window), *systems]},
+        systems={RECORD: [system(measure_length, when=ended, after=look, window=window), *systems]},
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from components.control import Action, EncoderBias
 from components.episode import Done, Rewritten
-from components.observation import History, HistoryLayout, Observation, ObservationNoise, Seen
+from components.observation import FinalObservation, History, HistoryLayout, Observation, ObservationNoise, Seen
 from components.robot import BaseFrame, Contact, ContactForce, DofState, Robot, RootState
 from engine import (
     Bundle,
@@ -36,7 +36,7 @@ from engine import (
 )
 from engine.errors import SceneError
 from systems.maths.tensors import indices, spread
-from systems.tick import ACTUATE, OBSERVE, RESET
+from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 
 BOTH = ("actor", "critic")
 SETTINGS = ("noise", "critic_noise", "clip", "scale")
@@ -185,6 +185,33 @@ def observe_under_curriculum(
     _observe(values, rng if noisy else None, observation, limit, noise.level)
 
 
+def _observe_final(
+    values: Terms, rng: Rng | None, final: FinalObservation, limit: float, level: Tensor | None = None
+) -> None:
+    settings = {key: values.setting(key) for key in SETTINGS}
+    _line_up(final.critic, [value for _, value in values], settings, "critic_noise", rng, level, limit)
+
+
+def observe_final(
+    values: Terms, rng: Rng, final: Write[FinalObservation], *, noisy: bool = True, limit: float = math.inf
+) -> None:
+    """Line up what the critic sees before a reset, with the noise and the bounds that it learns on."""
+    _observe_final(values, rng if noisy else None, final, limit)
+
+
+def observe_final_under_curriculum(
+    values: Terms,
+    rng: Rng,
+    noise: ObservationNoise,
+    final: Write[FinalObservation],
+    *,
+    noisy: bool = True,
+    limit: float = math.inf,
+) -> None:
+    """`observe_final`, with the noise of all terms scaled by the curriculum."""
+    _observe_final(values, rng if noisy else None, final, limit, noise.level)
+
+
 # -- histories -----------------------------------------------------------------------------------------
 
 
@@ -257,7 +284,7 @@ def group_terms(terms: Mapping[str, Term], group: str) -> dict[str, Term]:
 def observations(
     terms: Mapping[str, Term], *, noisy: bool = True, limit: float = math.inf, curriculum: bool = False
 ) -> Bundle:
-    """Everything that makes `Observation` from these terms, for a task's bundle to merge.
+    """Everything that makes `Observation` and `FinalObservation` from these terms, for a task's bundle to merge.
 
     `noisy` False switches all noise off; `limit` bounds every number; `curriculum` scales the noise by
     the resource ObservationNoise. Raises SceneError for an unknown group or an empty one.
@@ -283,16 +310,23 @@ def observations(
             ages = [(n, t, range(1, int(t.settings["history"]) + 1)) for n, t in group_terms(kept, group).items()]
             axes[f"{group}_history"] = concatenated({past(n, age): t for n, t, some in ages for age in some})
     axes |= {f"{group}_observation": concatenated(group_terms(every, group)) for group in BOTH}
-    look, keep = (observe_under_curriculum, remember_under_curriculum) if curriculum else (observe, remember)
-    systems: dict[str, list[System]] = {OBSERVE: [fuse(look, every, name="observe", noisy=noisy, limit=limit)]}
+    look, look_last, keep = (
+        (observe_under_curriculum, observe_final_under_curriculum, remember_under_curriculum)
+        if curriculum
+        else (observe, observe_final, remember)
+    )
+    seen = fuse(look, every, name="observe", noisy=noisy, limit=limit)
+    final = fuse(look_last, group_terms(every, "critic"), name="observe_final", when=any_row(Done, "truncated"))
+    final.constants = seen.constants  # one noise and one limit for both: to set either is to set both
+    systems: dict[str, list[System]] = {RECORD: [final], OBSERVE: [seen]}
     if not kept:
-        return Bundle("observation", components=[Observation], systems=systems, axes=axes)
+        return Bundle("observation", components=[Observation, FinalObservation], systems=systems, axes=axes)
     systems[ACTUATE] = [system(push_history)]
     systems[RESET] = [system(reset_history, when=any_row(Rewritten, "rows"))]
     systems[OBSERVE].append(fuse(keep, kept, name="remember", noisy=noisy))
     return Bundle(
         "observation",
-        components=[Observation, Seen, History],
+        components=[Observation, FinalObservation, Seen, History],
         resources=[deferred(HistoryLayout, make_layout)],
         systems=systems,
         axes=axes,

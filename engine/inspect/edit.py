@@ -188,6 +188,7 @@ def _spread(address: str, values: np.ndarray, rows: int, labels: int) -> np.ndar
 def sync_constants(simulation: Simulation) -> None:
     """Bind the systems whose constants are not what `World.constants` says: after an edit, or a restored snapshot."""
     wanted, known = simulation.world.constants, addresses(simulation.scene.bundles)
+    changed: set[int] = set()  # mappings of constants, which several systems may share
     for address in dict.fromkeys([*simulation.originals, *wanted]):
         if address not in known:
             raise SceneError(f"A constant that was edited, '{address}', is gone.{did_you_mean(address, known)}")
@@ -196,7 +197,9 @@ def sync_constants(simulation: Simulation) -> None:
             edited = address in wanted
             value = parse_value(wanted[address], place.type, first[number], address) if edited else first[number]
             place.holder[place.key] = value
-        bundle, system = address.split(".")[:2]
-        for entry in simulation.schedule.entries:
-            if (entry.bundle, entry.name) == (bundle, system):
-                entry.call = bind(entry.system, entry.table, simulation.world, f"{bundle}.{system}")
+            changed.add(id(place.holder))
+    for entry in simulation.schedule.entries:
+        terms = entry.system.terms.values()
+        own = [entry.system.constants, *(given for each in terms for given in (each.constants, each.settings))]
+        if any(id(constants) in changed for constants in own):
+            entry.call = bind(entry.system, entry.table, simulation.world, f"{entry.bundle}.{entry.name}")
