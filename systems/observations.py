@@ -40,6 +40,7 @@ from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 
 BOTH = ("actor", "critic")
 SETTINGS = ("noise", "critic_noise", "clip", "scale")
+REGISTERED = (*SETTINGS, "groups", "history")  # what term(...) may say to the systems below
 ACTOR = ("actor",)
 CRITIC = ("critic",)
 
@@ -281,20 +282,41 @@ def group_terms(terms: Mapping[str, Term], group: str) -> dict[str, Term]:
     return {name: each for name, each in terms.items() if group in each.settings.get("groups", BOTH)}
 
 
+def _check_groups(name: str, each: Term) -> None:
+    settings = each.settings
+    groups, history = settings.get("groups", BOTH), settings.get("history")
+    if isinstance(groups, str) or any(group not in BOTH for group in groups):
+        raise SceneError(f"Observation `{name}` says groups={groups!r}; give a tuple of 'actor' and 'critic'.")
+    if history is not None and (not isinstance(history, int) or history < 0):
+        raise SceneError(f"Observation `{name}` says history={history!r}; give a number of ticks from 0 up.")
+    if settings.get("noise") and "actor" not in groups and not history:
+        raise SceneError(
+            f"Observation `{name}` says noise={settings['noise']}, which has no effect on what only the critic sees. "
+            "Say critic_noise, or leave it out."
+        )
+    if settings.get("critic_noise") and "critic" not in groups:
+        raise SceneError(
+            f"Observation `{name}` says critic_noise={settings['critic_noise']}, which has no effect on what only the "
+            "actor sees. Say noise, or leave it out."
+        )
+
+
 def observations(
     terms: Mapping[str, Term], *, noisy: bool = True, limit: float = math.inf, curriculum: bool = False
 ) -> Bundle:
     """Everything that makes `Observation` and `FinalObservation` from these terms, for a task's bundle to merge.
 
     `noisy` False switches all noise off; `limit` bounds every number; `curriculum` scales the noise by
-    the resource ObservationNoise. Raises SceneError for an unknown group or an empty one.
+    the resource ObservationNoise. Raises SceneError for an unknown group or an empty one, and for a setting
+    that has no effect.
     """
     for name, each in terms.items():
-        strange = [g for g in each.settings.get("groups", BOTH) if g not in BOTH]
-        if strange or isinstance(each.settings.get("groups"), str):
-            raise SceneError(
-                f"Observation `{name}` says groups={each.settings['groups']!r}; give a tuple of 'actor' and 'critic'."
-            )
+        _check_groups(name, each)
+    if curriculum and not any(each.settings.get(key) for each in terms.values() for key in ("noise", "critic_noise")):
+        raise SceneError(
+            "The curriculum of observation noise has no effect: no observation term has noise. Give noise=… to a term, "
+            "or leave the curriculum out."
+        )
     kept = {name: each for name, each in terms.items() if each.settings.get("history")}
     every = dict(terms)
     for group, function in (("actor", actor_history), ("critic", critic_history)):
@@ -315,7 +337,7 @@ def observations(
         if curriculum
         else (observe, observe_final, remember)
     )
-    seen = fuse(look, every, name="observe", noisy=noisy, limit=limit)
+    seen = fuse(look, every, name="observe", settings=REGISTERED, noisy=noisy, limit=limit)
     final = fuse(look_last, group_terms(every, "critic"), name="observe_final", when=any_row(Done, "truncated"))
     final.constants = seen.constants  # one noise and one limit for both: to set either is to set both
     systems: dict[str, list[System]] = {RECORD: [final], OBSERVE: [seen]}

@@ -90,7 +90,7 @@ def build(
     """Allocate, bind and prove a scene.
 
     Raises SceneError for an unknown address or unusable value and, before allocating, for columns larger than
-    the free memory; BuildError for everything that does not fit together.
+    the free memory, and for a setting that has no effect; BuildError for everything that does not fit together.
     """
     for kind, names in (("bundles", [b.name for b in scene.bundles]), ("tables", [t.name for t in scene.tables])):
         twice = [n for n in names if names.count(n) > 1]
@@ -111,10 +111,18 @@ def build(
     schedule = make_schedule(world, scene.tick, scene.bundles, skip)
     if check:
         check_schedule(schedule)
+        check_settings(scene.bundles, schedule)
     placed = [(bundle, homes[bundle.name].name) for bundle in scene.bundles]
     simulation = Simulation(scene, world, schedule, find_ends(placed, world), find_vitals(placed, world))
     world.restored.append(partial(_sync_constants, simulation))
     return simulation
+
+
+def check_settings(bundles: Sequence[Bundle], schedule: Schedule) -> None:
+    """Raise SceneError for a setting that has no effect, as the bundles' own checks find it."""
+    for bundle in bundles:
+        for each in bundle.checks:
+            each(schedule)
 
 
 def _sync_constants(simulation: Simulation) -> None:

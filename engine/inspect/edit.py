@@ -11,7 +11,7 @@ import torch
 
 from engine.ecs.component import info
 from engine.ecs.condition import AnyRow, FirstTick
-from engine.ecs.scene import Simulation, parse_value
+from engine.ecs.scene import Simulation, check_settings, parse_value
 from engine.ecs.schedule import Entry, addresses, bind
 from engine.ecs.table import as_numpy
 from engine.errors import EditError, SceneError, did_you_mean, listing
@@ -141,8 +141,16 @@ class Editor:
             new = parse_value(text, place.type, old, address)
         except SceneError as error:
             raise EditError("bad_message", str(error)) from None
+        before = dict(simulation.world.constants)
         simulation.world.constants[address] = text
         sync_constants(simulation)
+        try:
+            check_settings(simulation.scene.bundles, simulation.schedule)
+        except SceneError as error:
+            simulation.world.constants.clear()
+            simulation.world.constants.update(before)
+            sync_constants(simulation)
+            raise EditError("not_editable", str(error)) from None
         when = "at_reset" if all(self._at_reset(entry) for entry in entries) else "live"
         return repr(old), repr(new), when
 

@@ -13,7 +13,7 @@ from components.observation import FinalObservation, History, HistoryLayout, Obs
 from components.robot import BaseFrame, Contact, ContactForce, DofState, RootState
 from engine import term
 from engine.ecs.scene import apply_overrides
-from engine.errors import SceneError
+from engine.errors import BuildError, SceneError
 from systems import observations as seen
 from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 from tests.systems.task_rows import generator, small_robot, terms
@@ -266,6 +266,31 @@ def test_a_group_that_sees_nothing_is_refused():
     with pytest.raises(SceneError) as error:
         seen.observations({"velocity": term(seen.joint_velocity, groups=("actor",))})
     assert str(error.value) == "No observation term is for the critic; give at least one with groups=('critic',)."
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"groups": ("critic",), "noise": 0.1}, "Observation `v` says noise=0.1, which has no effect on what only the critic sees."),
+        ({"groups": ("actor",), "critic_noise": 0.1}, "Observation `v` says critic_noise=0.1, which has no effect on what only the actor sees."),
+        ({"history": -1}, "Observation `v` says history=-1; give a number of ticks from 0 up."),
+        ({"nosie": 0.1}, "Term `v` of `observe` has no setting 'nosie', so nosie=0.1 has no effect."),
+    ],
+)  # fmt: skip
+def test_a_setting_without_effect_is_refused(settings, text):
+    both = {"v": term(seen.joint_velocity, **settings), "p": term(seen.joint_position)}
+    with pytest.raises((SceneError, BuildError)) as error:
+        seen.observations(both)
+    assert str(error.value).startswith(text)
+
+
+def test_noise_of_what_only_the_critic_sees_is_that_of_its_history():
+    seen.observations({"v": term(seen.joint_velocity, noise=0.1, history=1, groups=("critic",)), "p": term(seen.joint_position)})  # fmt: skip
+
+
+def test_a_noise_curriculum_without_noise_is_refused():
+    with pytest.raises(SceneError, match="The curriculum of observation noise has no effect: no observation term has"):
+        seen.observations({"v": term(seen.joint_velocity)}, curriculum=True)
 
 
 def test_infinity_stays_out_of_a_clipped_column():
