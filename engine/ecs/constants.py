@@ -11,7 +11,7 @@ import attrs
 
 from engine.ecs.bundle import Bundle
 from engine.ecs.schedule import Schedule, bind
-from engine.errors import SceneError, did_you_mean
+from engine.errors import BuildError, SceneError, did_you_mean
 
 
 @attrs.frozen
@@ -54,11 +54,29 @@ class Constants:
     _originals: dict[str, list[Any]] = attrs.field(factory=dict, init=False)  # of edited ones, as they were built
 
     def edit(self, address: str, text: str) -> None:
-        """Give a constant another value from now on. Raises SceneError for an unknown address or a value that does not fit."""
+        """Give a constant another value from now on. Raises SceneError for an unknown address or a value that does not fit.
+
+        Raises BuildError, with nothing changed, where the value would have no effect.
+        """
         place = self._places(address)[0]
         parse_value(text, place.type, place.holder[place.key], address)
-        self.schedule.world.constants[address] = text
+        edits = self.schedule.world.constants
+        before = dict(edits)
+        edits[address] = text
         self.sync()
+        try:
+            self.check()
+        except SceneError as error:
+            edits.clear()
+            edits.update(before)
+            self.sync()
+            raise BuildError(str(error)) from None
+
+    def check(self) -> None:
+        """Raise SceneError for a value that has no effect, as the bundles' own checks find it."""
+        for bundle in self.bundles:
+            for each in bundle.checks:
+                each(self.schedule)
 
     def value(self, address: str) -> Any:
         """The value of a constant now. Raises SceneError for an unknown address."""
@@ -68,6 +86,7 @@ class Constants:
     def sync(self) -> None:
         """Bind systems whose constants are not what `World.constants` says: after an edit, or a restored snapshot."""
         edits = self.schedule.world.constants
+        changed: set[int] = set()  # mappings of constants, which several systems may share
         for address in dict.fromkeys([*self._originals, *edits]):
             places = self._places(address)
             originals = self._originals.setdefault(address, [each.holder[each.key] for each in places])
@@ -75,10 +94,12 @@ class Constants:
                 edited = address in edits
                 value = parse_value(edits[address], place.type, original, address) if edited else original
                 place.holder[place.key] = value
-            bundle, system = address.split(".")[:2]
-            for entry in self.schedule.entries:
-                if (entry.bundle, entry.name) == (bundle, system):
-                    entry.call = bind(entry.system, entry.table, self.schedule.world, f"{bundle}.{system}")
+                changed.add(id(place.holder))
+        for entry in self.schedule.entries:
+            terms = entry.system.terms.values()
+            own = [entry.system.constants, *(given for each in terms for given in (each.constants, each.settings))]
+            if any(id(constants) in changed for constants in own):
+                entry.call = bind(entry.system, entry.table, self.schedule.world, f"{entry.bundle}.{entry.name}")
 
     def _places(self, address: str) -> list[Constant]:
         known = addresses(self.bundles)

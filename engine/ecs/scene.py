@@ -84,7 +84,7 @@ def build(
     """Allocate, bind and prove a scene.
 
     Raises SceneError for an unknown address or unusable value and, before allocating, for columns larger than
-    the free memory; BuildError for everything that does not fit together.
+    the free memory, and for a setting that has no effect; BuildError for everything that does not fit together.
     """
     for kind, names in (("bundles", [b.name for b in scene.bundles]), ("tables", [t.name for t in scene.tables])):
         twice = [n for n in names if names.count(n) > 1]
@@ -106,6 +106,8 @@ def build(
     if check:
         check_schedule(schedule)
     constants = Constants(scene.bundles, schedule)
+    if check:
+        constants.check()
     world.restored.append(constants.sync)
     return Simulation(scene, world, schedule, constants)
 
