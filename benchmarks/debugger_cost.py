@@ -27,7 +27,7 @@ from engine.inspect.inspector import Inspector
 from engine.inspect.server import Hub
 from engine.protocol.schema import make_schema
 from engine.snapshot.history import Ring
-from scenes.motion_tracking import scene
+from scenes.motion_tracking import CONFIGS, experiment
 
 SETTLE = 12  # ticks behind each change that are not measured: the handshake, the first snapshot, new rates
 CLIENTS = "benchmarks.debugger_clients"
@@ -60,7 +60,7 @@ class Bench:
     @classmethod
     def open(cls, rows: int, **arguments: Any) -> "Bench":
         """Build the tracking scene, warm it up, and listen."""
-        simulation = build(scene(num_envs=rows, **arguments))
+        simulation = build(experiment(CONFIGS["laptop"].replace(num_envs=rows, **arguments)).train())
         simulation.run(2 * simulation.scene.iteration)
         folder = Path(tempfile.mkdtemp(prefix="lockstep-bench"))
         run = {"name": "benchmark", "scene": simulation.scene.name, "pid": os.getpid(), "host": socket.gethostname(),
