@@ -43,7 +43,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "cartpole": partial(cartpole.scene, num_envs=4, horizon=6, hidden=(8,)),
     "replay": partial(replay_motion.scene, clip="squat,wave", robot="humanoid"),
     "toy": toy,
-    "toy with a runner": toy_scene.scene,
+    "toy with a runner": toy_scene.make_scene,
     "toy with a policy": film_scene.scene,
 }
 

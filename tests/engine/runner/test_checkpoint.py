@@ -20,7 +20,7 @@ from engine.runner.checkpoint import Merit, Writer, checkpoint_name, checkpoints
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot.snapshot import Snapshot, save
-from tests.engine.toy_scene import scene
+from tests.engine.toy_scene import make_scene
 
 TOY = str(Path(__file__).parents[1].joinpath("toy_scene.py"))
 
@@ -97,7 +97,7 @@ def test_ticks_go_on_while_checkpoints_are_written_and_wait_only_for_a_third() -
         seen.append({id(column) for column in (taken.columns or {}).values()})
         written.append((name, taken.encode()))
 
-    simulation = build(scene())
+    simulation = build(make_scene())
     writer, expected = Writer(slow), []
     for name in ("a", "b"):
         simulation.run()
@@ -125,7 +125,7 @@ def test_a_mistake_in_the_thread_is_raised_on_the_tick_thread() -> None:
         raise ZeroDivisionError("a bug")
 
     writer = Writer(fail)
-    writer.take(build(scene()).world, "a")
+    writer.take(build(make_scene()).world, "a")
     writer.drain()
     with pytest.raises(ZeroDivisionError, match="a bug"):
         writer.outcomes()
@@ -140,7 +140,7 @@ def test_nothing_is_printed_by_the_thread(monkeypatch: pytest.MonkeyPatch) -> No
 
     folder = RunFolder.create(Path("run"), "toy", lambda text: threads.add(threading.current_thread()))
     monkeypatch.setattr(files, "write_file", full)
-    folder.save(build(scene()).world, 1, 0)
+    folder.save(build(make_scene()).world, 1, 0)
     folder.close()
     assert threads == {threading.main_thread()}
 
@@ -163,7 +163,7 @@ def test_rows_reach_the_disk_before_the_checkpoint_that_follows_them(monkeypatch
     folder.append({"iteration": 1}, {"iteration": 1})
     Path("run/failures.jsonl").write_text("")
     Path("run/failures.rec").write_text("")
-    folder.save(build(scene()).world, 1, 0)
+    folder.save(build(make_scene()).world, 1, 0)
     folder.close()
     rows = ["failures.jsonl", "metrics.jsonl", "timing.jsonl", "failures.rec", "run"]
     name = "iteration_000001.lockstep"
@@ -175,7 +175,7 @@ def test_no_checkpoint_is_newer_than_rows_that_wait_for_room() -> None:
     folder = RunFolder.create(Path("run"), "toy", said.append)
     kept, folder.metrics.path = folder.metrics.path, Path("/dev/full")
     folder.append({"iteration": 1}, {"iteration": 1})
-    world = build(scene()).world
+    world = build(make_scene()).world
     folder.save(world, 1, 0)
     assert said[1:] == [
         "checkpoint iteration_000001.lockstep could not be written (the rows of full come first); there is none yet. "
