@@ -1,6 +1,6 @@
 """Keeps the first episode of every row, and cuts takes of a film from it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from components.motion import MotionCursor, MotionLibrary, MotionReference, Trac
 from components.robot import DofState, RobotDescription, RootState
 from engine import Bundle, World, Write, put_rows, system
 from engine.ecs.world import Clock
-from systems.film.film import SIZE, Take, write_film
+from systems.film.film import LONGEST, SIZE, Take, write_film
 from systems.reference import sample_root_and_dofs
 from systems.tick import REWARD
 
@@ -49,6 +49,11 @@ def keep_frame(
     put_rows(footage.reason, footage.running, done.reason)
     footage.fallen.logical_or_(done.terminated & footage.running)
     footage.running.logical_and_(~done.ended)
+
+
+def film_size(library: MotionLibrary, dt: float) -> tuple[int, int]:
+    """How many clips are filmed, one in each row, and for how many control steps of `dt` in s, so that LONGEST is full."""
+    return min(len(library.names), MOST_TAKES), min(int(library.frames.max()), round(LONGEST / dt))
 
 
 def footage(*, frames: int, dofs: Sequence[str]) -> Bundle:
@@ -87,20 +92,14 @@ def takes(world: World, clips: Sequence[str], seconds: Sequence[float], *, ghost
 
 
 def film_of(
-    world: World,
-    path: Path,
-    description: RobotDescription,
-    library: MotionLibrary,
-    *,
-    fps: float,
-    ghost: bool = True,
-    progress: Callable[[float], None] | None = None,
+    world: World, path: Path, *, description: RobotDescription, fps: float, ghost: bool = True
 ) -> dict[str, str]:
     """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.film.write_film`."""
     from systems.film.render_scene import build_stage
 
+    library = world[MotionLibrary]
     shots = takes(world, library.names, library.seconds.tolist(), ghost=ghost)
-    how = write_film(path, build_stage(description, size=SIZE), shots, fps=fps, size=SIZE, progress=progress)
+    how = write_film(path, build_stage(description, size=SIZE), shots, fps=fps, size=SIZE)
     seen = {"shown": "; ".join(f"{shot.name}, {shot.ending or 'to its end'}" for shot in shots)}
     if ghost:
         kept = world[Footage]

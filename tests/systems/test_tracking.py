@@ -298,12 +298,18 @@ def reset(monkeypatch: pytest.MonkeyPatch, count: int, ended: Any, **noise: Any)
     cursor = MotionCursor.make(count, start=4.0, time=4.02)
     library: Any = None
     done = Done.make(count, AXES, ended=ended)
-    task.reset_to_reference(done, library, cursor, small_robot(), generator(), root, dofs, **noise)
+    if noise:
+        task.reset_to_reference(done, library, cursor, small_robot(), generator(), root, dofs, **noise)
+    else:
+        task.start_on_reference(done, library, cursor, root, dofs)
     return root, dofs
 
 
-def test_without_noise_ended_rows_are_exactly_where_their_clip_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    root, dofs = reset(monkeypatch, 2, [True, False], **task.NO_RESET_NOISE)
+@pytest.mark.parametrize("noise", [task.reset_noise(0.0), {}])
+def test_without_noise_ended_rows_are_exactly_where_their_clip_begins(
+    monkeypatch: pytest.MonkeyPatch, noise: dict[str, Any]
+) -> None:
+    root, dofs = reset(monkeypatch, 2, [True, False], **noise)
     assert root.position.tolist() == [[1.0, 2.0, 3.0], [-1.0, -1.0, -1.0]]
     assert torch.equal(root.rotation, torch.stack((FACING, torch.zeros(4))))
     assert_close(root.linear_velocity[0], tensor([0.1, 0.2, 0.3]))

@@ -136,8 +136,8 @@ def test_a_damaged_checkpoint_is_passed_over(run: Path, tmp_path: Path, capsys: 
 def test_a_resource_that_finds_a_way_into_columns_carries_from_row_to_row(run: Path) -> None:
     """In cart-pole that is the policy, which learns every 32 ticks; the metrics go nowhere. In the toy scene, `stray`
     may read what it counted in all rows, and ends rows."""
-    assert last_carrying_tick(build(cartpole.scene(num_envs=4, horizon=32)).schedule, 3, 90) == 64
-    assert last_carrying_tick(build(cartpole.scene(num_envs=4, horizon=32)).schedule, 64, 90) == 64
+    assert last_carrying_tick(build(cartpole.experiment(num_envs=4, horizon=32).train()).schedule, 3, 90) == 64
+    assert last_carrying_tick(build(cartpole.experiment(num_envs=4, horizon=32).train()).schedule, 64, 90) == 64
     assert last_carrying_tick(past_of(run).simulation.schedule, 3, 90) == 90
 
 
