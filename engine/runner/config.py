@@ -184,9 +184,9 @@ def make_plan(arguments: Sequence[str]) -> RunPlan:
     _refuse_taken(config, file)
     groups = {"scene": config, "run": settings, "command": RunOptions()}
     if file.named:
+        names: Any = Literal[tuple(file.configs)]  # type: ignore[valid-type]
         choice = attrs.make_class(
-            "Choice",
-            {"config": attrs.field(type=Literal[tuple(file.configs)], metadata={"help": "named configuration"})},
+            "Choice", {"config": attrs.field(type=names, metadata={"help": "named configuration"})}
         )
         groups = {"configuration": choice(name), **groups}
     made = flags.parse(words, f"{PROGRAM} {given or file.source}", file.about, groups, hidden)

@@ -20,7 +20,7 @@ from engine.recording.failures import FailureLog, logged_failures, path_from_her
 from engine.recording.file import END, TERMINAL, TORN, Recording, RecordingWriter
 from engine.recording.recorder import FiniteCheck, Recorder, parse_rows
 from engine.recording.row_ring import LARGEST, row_digest, traced_addresses, traced_columns
-from engine.runner.recording import Watch
+from engine.runner.recording import RunObservers
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot.history import Ring
@@ -284,8 +284,8 @@ def test_infinite_sums_of_finite_values_are_no_finding() -> None:
 def test_an_exception_goes_on_and_leaves_a_recording_of_the_tick_that_failed() -> None:
     simulation = build(make_scene())
     raise_in(simulation, 7)
-    watch = Watch.begin(simulation, Path(), print, rows=[0, 2])
-    with pytest.raises(ArithmeticError, match="planted"), watch.looking():
+    watch = RunObservers.begin(simulation, Path(), print, rows=[0, 2])
+    with pytest.raises(ArithmeticError, match="planted"), watch.attached():
         simulation.run(20)
     (path,) = Path("records").iterdir()
     assert path.name == "tick_00000007_exception.rec"
@@ -354,7 +354,7 @@ def test_a_recording_may_be_asked_for_from_python_at_any_time() -> None:
 def log(ticks: int, rows: int = 32) -> tuple[Simulation, list[dict[str, Any]], list[dict[str, Any]]]:
     """The lines of failures and of iterations of a run of the toy scene."""
     simulation = build(make_scene(num_envs=rows))
-    with Watch.begin(simulation, Path(), print).looking():
+    with RunObservers.begin(simulation, Path(), print).attached():
         simulation.run(ticks + 1)
     lines = [json.loads(line) for line in Path("failures.jsonl").read_text().splitlines()]
     return simulation, [r for r in lines if "row" in r], [r for r in lines if "row" not in r]
@@ -386,7 +386,7 @@ def test_failures_are_logged_with_where_they_began_why_and_how_they_ended() -> N
             began[row] = tick
 
     simulation.schedule.attach(Observer(at_finish=look))
-    with Watch.begin(simulation, Path("."), print).looking():
+    with RunObservers.begin(simulation, Path("."), print).attached():
         simulation.run(31)
     rows = logged_failures(Path("."))
     assert len(rows) > 10
@@ -424,7 +424,7 @@ def test_the_terminal_sample_of_each_logged_failure_is_kept() -> None:
 
 def test_of_recorded_rows_the_whole_episode_is_kept() -> None:
     simulation = build(make_scene())
-    with Watch.begin(simulation, Path(), print, rows=[2]).looking():
+    with RunObservers.begin(simulation, Path(), print, rows=[2]).attached():
         simulation.run(31)
     recording = Recording.open("failures.rec")
     episodes = list(recording.of("data", sub="episode"))
@@ -554,7 +554,7 @@ def test_a_scene_without_endings_logs_nothing() -> None:
     made = make_scene()
     made.bundles[0].endings = None
     simulation = build(made)
-    with Watch.begin(simulation, Path(), print, rows=[0]).looking():
+    with RunObservers.begin(simulation, Path(), print, rows=[0]).attached():
         simulation.run(20)
     assert sorted(os.listdir()) == ["records"]
     assert set(Recording.open("records/tick_00000019_end.rec").trace(0).moment) == {END}

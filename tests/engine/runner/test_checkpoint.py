@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from engine import Simulation, build, files
-from engine.runner.checkpoint import Merit, Writer, checkpoint_name, checkpoints, moment, prune
+from engine.runner.checkpoint import CheckpointScore, CheckpointWriter, checkpoint_name, checkpoints, moment, prune
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot.snapshot import Snapshot, save
@@ -37,8 +37,8 @@ def blank(*names: str) -> None:
         Path("checkpoints", name).write_bytes(b"x")
 
 
-def merit(name: str, values: dict[int, float]) -> Merit:
-    made = Merit(name)
+def score(name: str, values: dict[int, float]) -> CheckpointScore:
+    made = CheckpointScore(name)
     for iteration, value in values.items():
         made.note({"iteration": iteration, name.removeprefix("-"): value})
     return made
@@ -52,34 +52,34 @@ def test_a_name_says_the_moment_and_moments_are_in_order() -> None:
 
 
 def test_the_merit_is_the_mean_of_ten_iterations_and_of_fewer_at_the_start() -> None:
-    made = merit("a", {i: float(i) for i in range(1, 21)})
+    made = score("a", {i: float(i) for i in range(1, 21)})
     assert made.of(20) == 15.5 and made.of(3) == 2.0 and made.of(40) is None
-    assert merit("-a", {1: 3.0, 2: 5.0}).of(2) == -4.0
+    assert score("-a", {1: 3.0, 2: 5.0}).of(2) == -4.0
     made.note({"iteration": 21, "a": None})
     made.note({"iteration": 22, "a": math.inf})
     made.note({"iteration": 23})
     assert made.of(23) == sum(range(14, 21)) / 7
-    assert Merit().of(3) is None
+    assert CheckpointScore().of(3) is None
 
 
 def test_pruning_spares_the_newest_and_the_best_and_the_link_follows() -> None:
     blank(*(checkpoint_name(i, 0) for i in (1, 2, 3, 4)))
     values = {1: 0.0, 2: 9.0, 3: -90.0, 4: 1.0}
-    prune(Path(), 1, merit("a", values))
+    prune(Path(), 1, score("a", values))
     assert [moment(p)[0] for p in checkpoints(Path())] == [4, 2]
     assert os.readlink("checkpoints/best.lockstep") == "iteration_000002.lockstep"
     blank(checkpoint_name(5, 0))
-    prune(Path(), 1, merit("a", {**values, 5: 1000.0}))
+    prune(Path(), 1, score("a", {**values, 5: 1000.0}))
     assert [moment(p)[0] for p in checkpoints(Path())] == [5]
     assert os.readlink("checkpoints/best.lockstep") == "iteration_000005.lockstep"
-    prune(Path(), 1, merit("b", {}))
+    prune(Path(), 1, score("b", {}))
     assert sorted(os.listdir("checkpoints")) == ["iteration_000005.lockstep"]
 
 
 @given(values=some.dictionaries(some.integers(1, 40), some.floats(-1e6, 1e6), min_size=1), data=some.data())
 def test_the_best_is_that_of_a_search_through_all_windows(values: dict[int, float], data: Any) -> None:
     present = data.draw(some.lists(some.integers(1, 40), min_size=1, unique=True))
-    best = merit("a", values).best([Path(checkpoint_name(i, 0)) for i in present])
+    best = score("a", values).best([Path(checkpoint_name(i, 0)) for i in present])
     means = {}
     for iteration in present:
         window = [values[i] for i in sorted(values) if iteration - 10 < i <= iteration]
@@ -98,7 +98,7 @@ def test_ticks_go_on_while_checkpoints_are_written_and_wait_only_for_a_third() -
         written.append((name, taken.encode()))
 
     simulation = build(make_scene())
-    writer, expected = Writer(slow), []
+    writer, expected = CheckpointWriter(slow), []
     for name in ("a", "b"):
         simulation.run()
         writer.take(simulation.world, name)  # returns although nothing can be written yet
@@ -124,7 +124,7 @@ def test_a_mistake_in_the_thread_is_raised_on_the_tick_thread() -> None:
     def fail(name: str, taken: Snapshot) -> None:
         raise ZeroDivisionError("a bug")
 
-    writer = Writer(fail)
+    writer = CheckpointWriter(fail)
     writer.take(build(make_scene()).world, "a")
     writer.drain()
     with pytest.raises(ZeroDivisionError, match="a bug"):
