@@ -131,7 +131,7 @@ def experiment(
     )
     played, film = LONGEST + 1, partial(drawn_film, draw=picture, fps=1 / DT)  # the first tick only resets
     return Experiment(
-        train=lambda: balancing(num_envs, ppo(learner, critic_terms=sight()), metrics(horizon=horizon)),
+        train=lambda: balancing(num_envs, ppo(learner), metrics(horizon=horizon)),
         evaluate=Trial(lambda: balancing(100, play(learner), first_episodes()), played, summarise_episodes),
         film=Trial(lambda: balancing(1, play(learner), filmstrip(sight(), frames=LONGEST)), played, film),
         report=partial(report, dt=DT),

@@ -15,7 +15,6 @@ from systems.metrics import metrics, report, titles
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
 from systems.motion.library import build_library
-from systems.observations import group_terms
 from systems.physics import physics
 from systems.ppo import play, ppo
 from systems.robots.display import robot_view
@@ -36,10 +35,7 @@ def tracking_scene(
 ) -> Scene:
     """The task, to learn in; with `watch`, a policy plays every clip from its start, without noise or pushes."""
     task, seen = c.task, c.task.observations(noise=c.robustness)
-    learner = [
-        ppo(c.learning, critic_terms=group_terms(seen, "critic"), after=task.after, observation_limit=task.limit),
-        metrics(horizon=c.learning.horizon, tracking=True),
-    ]
+    learner = [ppo(c.learning), metrics(horizon=c.learning.horizon, tracking=True)]
     bundles = [
         physics(model, rows=rows, backend=c.backend, decimation=c.substeps, nthread=c.physics_threads),
         actuation(controller=c.control, around=c.around, limit=task.limit, dt=DT),

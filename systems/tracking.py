@@ -250,5 +250,6 @@ def tracking(
             "viewed": (*robot.tracked_bodies, "target"),
             **common.axes,
         },
+        checks=common.checks,
         vitals={**tracking_vitals(), **common.vitals},
     )

@@ -29,6 +29,7 @@ from engine.inspect.server import Hub
 from engine.inspect.stepping import Stepper
 from engine.inspect.subscription import Plan
 from engine.protocol.display import NO_DISPLAY, View
+from engine.protocol.vitals import find_ends
 from engine.recording.recorder import FiniteCheck, Recorder, watched_table
 from engine.snapshot.history import Ring
 
@@ -268,7 +269,7 @@ class Inspector:
 
     def _mark_done(self) -> None:
         """Have rows go through RESET like those that ended."""
-        ends = self.simulation.ends[self.table]
+        ends = find_ends(self.simulation)[self.table]
         for column in (ends.ended, *ends.follow):
             column[self.resets] = True
         self.resets, self.touched = [], True

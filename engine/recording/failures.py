@@ -27,6 +27,7 @@ from engine.files import JsonLines
 from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.framing import schema_hash
 from engine.protocol.schema import make_schema
+from engine.protocol.vitals import find_ends
 from engine.recording.file import TERMINAL, Recording, RecordingWriter
 from engine.recording.recorder import Recorder, event, watched_table
 from engine.recording.row_ring import RowReader, data_message
@@ -59,7 +60,7 @@ class FailureLog:
         self.view = view
         self.world, self.length = simulation.world, simulation.scene.iteration
         self.table = watched_table(simulation)
-        self.ends = simulation.ends.get(self.table)
+        self.ends = find_ends(simulation).get(self.table)
         self.labels = (*(self.ends.labels if self.ends else ()), "")  # the last: no reason was given
         self.lines = JsonLines(folder / LINES, say)
         self.writer: RecordingWriter | None = None

@@ -9,6 +9,7 @@ import torch
 
 from engine.ecs.scene import Simulation, build
 from engine.errors import SceneError
+from engine.protocol.vitals import find_ends, find_vitals
 from engine.runner import flags
 from engine.runner.experiment import Experiment
 from engine.runner.run_folder import Origin
@@ -152,13 +153,16 @@ class RunPlan:
                 f"{self.file.function.__name__}() in {self.source} returned {type(scene).__name__} instead of a Scene."
             )
         with error_context(self.source, "Building the scene"):
-            return build(
+            simulation = build(
                 scene,
                 seed=self.settings.seed,
                 device=self.settings.device,
                 overrides=self.overrides,
                 skip=self.settings.skip,
             )
+            find_ends(simulation)  # what is wrong with them is refused whether or not anything is recorded
+            find_vitals(simulation)
+            return simulation
 
 
 def _shared(config: Any) -> list[str]:

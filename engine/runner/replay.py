@@ -16,9 +16,9 @@ from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Entry, Observer, Schedule
 from engine.ecs.world import World, flat_labels
 from engine.errors import ReplayError, SnapshotError
+from engine.protocol.vitals import Ends, find_ends
 from engine.recording.failures import logged_failures
 from engine.recording.row_ring import row_digest, traced_addresses, traced_columns
-from engine.recording.vitals import Ends
 from engine.runner.checkpoint import CHECKPOINT, checkpoints
 from engine.runner.run_folder import JsonLines
 from engine.snapshot.snapshot import Snapshot, restore
@@ -161,12 +161,12 @@ class RunReplay:
 
     def __attrs_post_init__(self) -> None:
         self.simulation = self.build()
-        if not self.simulation.ends:
+        if not find_ends(self.simulation):
             raise ReplayError(
                 f"The scene '{self.simulation.scene.name}' does not say when its episodes end. "
                 "Give one of its bundles endings=Endings(...)."
             )
-        self.table = next(iter(self.simulation.ends))
+        self.table = next(iter(find_ends(self.simulation)))
         self.failures = [
             LoggedFailure(
                 line["tick"], line["row"], line["first_tick"], tuple(line["reasons"]), line["digest"], line["iteration"]
@@ -238,7 +238,7 @@ class RunReplay:
         """Run on from a point until the episodes have ended: those that were found whole, and those whose last
         state differs from the logged one although only their rows were simulated."""
         world, schedule = self.simulation.world, self.simulation.schedule
-        ends = self.simulation.ends[self.table]
+        ends = find_ends(self.simulation)[self.table]
         recorders = {pair: RowRecorder(world, ends, *pair, whole=start == -1) for pair in pairs}
         end = max(tick for _, tick in pairs)
         alone_from = None

@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
+from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import addresses
 from engine.ecs.world import World
 from engine.errors import SceneError
 from engine.inspect.inspector import Inspector

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.ecs.constants import addresses
 from engine.ecs.scene import Scene, build
-from engine.ecs.schedule import addresses
 from engine.errors import SceneError, did_you_mean
 from engine.runner.experiment import Trial
 from engine.snapshot.snapshot import identity, restore

@@ -32,8 +32,7 @@ class Task:
     `robots` names the robot for clips with so many joints, the first where clips do not say; `describe` changes its
     description. The tables are functions that make their terms anew: `observations(noise=share)`, `rewards()` and
     `terminations(seconds=, dt=)`. `bundles(config, library, model, observations, *, playing, dt)` makes the bundles.
-    Actions and observations are held within ±`limit`; `after` names the last system that prepares the observation
-    before a reset.
+    Actions and observations are held within ±`limit`.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Task:
     bundles: Callable[..., list[Bundle]]
     describe: Callable[[RobotDescription], RobotDescription] = unchanged
     limit: float = math.inf
-    after: str = "sample_reference"
 
 
 @attrs.frozen(kw_only=True)

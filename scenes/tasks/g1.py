@@ -32,11 +32,15 @@ def g1_observations(*, state_estimation: bool = True, noise: float = 1.0) -> dic
     estimated = seen.BOTH if state_estimation else CRITIC
     return {
         "command": term(track.command),
-        "anchor_position": term(track.anchor_position, noise=0.25 * noise, groups=estimated),
+        "anchor_position": term(
+            track.anchor_position, noise=0.25 * noise if state_estimation else 0.0, groups=estimated
+        ),
         "anchor_orientation": term(track.anchor_orientation, noise=0.05 * noise),
         "bodies_position": term(track.bodies_position, groups=CRITIC),
         "bodies_orientation": term(track.bodies_orientation, groups=CRITIC),
-        "base_linear_velocity": term(seen.base_linear_velocity, noise=0.5 * noise, groups=estimated),
+        "base_linear_velocity": term(
+            seen.base_linear_velocity, noise=0.5 * noise if state_estimation else 0.0, groups=estimated
+        ),
         "base_angular_velocity": term(seen.base_angular_velocity, noise=0.2 * noise),
         "measured_joint_position": term(seen.measured_joint_position, noise=0.01 * noise, groups=ACTOR),
         "joint_position": term(seen.joint_position, groups=CRITIC),
@@ -127,7 +131,6 @@ G1 = Task(
     rewards=g1_rewards,
     terminations=g1_terminations,
     bundles=g1_bundles,
-    after="derive_anchor_view",
 )
 LAPTOP = Config(  # measured on two cores
     task=G1,

@@ -11,7 +11,7 @@ from torch import Tensor
 from components.control import Action
 from components.episode import Episode, Reward
 from engine import Experiment, Scene, SceneError, build, term
-from engine.ecs.schedule import addresses
+from engine.ecs.constants import addresses
 from scenes import cartpole
 from systems.rewards import with_rewards
 

@@ -164,7 +164,7 @@ def test_an_evaluation_has_the_constants_that_were_edited_in_the_run(
     text = text.replace("    return Scene(", "    MADE.append(Scene(").replace(
         'name="toy")\n', 'name="toy"))\n    return MADE[-1]\n'
     )
-    text = text.replace("import torch\n", "import torch\n\nfrom engine.ecs.schedule import addresses\n", 1)
+    text = text.replace("import torch\n", "import torch\n\nfrom engine.ecs.constants import addresses\n", 1)
     Path("asked.py").write_text(text)
     assert main(["asked.py", "--out", "run", "--no-film", "--set", "toy.stray.limit=2.0"]) == 0
     path = Path("run/checkpoints/iteration_000004.lockstep")
