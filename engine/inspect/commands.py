@@ -75,7 +75,7 @@ def _provenance(run: "Inspector", peer: Peer, message: say.Provenance) -> Answer
 
 
 def _asset(run: "Inspector", peer: Peer, message: say.Asset) -> Answer:
-    handed_out = [figure.asset for figure in run.simulation.scene.view.figures if figure.asset is not None]
+    handed_out = [figure.asset for figure in run.view.figures if figure.asset is not None]
     if not handed_out:
         raise EditError("unsupported", "This run hands out no model: its scene gives none to the figures it shows.")
     for asset in handed_out:

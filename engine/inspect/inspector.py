@@ -28,6 +28,7 @@ from engine.inspect.publisher import EVENT_EVERY, Feed
 from engine.inspect.server import Hub
 from engine.inspect.stepping import Stepper
 from engine.inspect.subscription import Plan
+from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.vitals import find_ends
 from engine.recording.recorder import FiniteCheck, Recorder, watched_table
 from engine.snapshot.history import Ring
@@ -46,6 +47,7 @@ class Inspector:
     rewinding needs, which is kept only while somebody is attached. stay: a paused run stays so when its debugger has gone;
     else it goes on after `patience` seconds. saved: writes a checkpoint and returns its name. branched: called with the tick
     that a run goes on from, after it went back. stopping: whether the run is asked to end. watched: as of Ring.
+    view: what debuggers draw.
 
     Nothing that a client says or is sent raises in the tick thread.
     """
@@ -60,13 +62,14 @@ class Inspector:
     branched: Callable[[int], None] | None = None
     stopping: Callable[[], bool] = attrs.field(default=lambda: False)
     watched: Callable[[int], bool] = attrs.field(default=lambda tick: True)
+    view: View = NO_DISPLAY
 
     def __attrs_post_init__(self) -> None:
         simulation, schedule = self.simulation, self.simulation.schedule
         self.world, self.schedule = simulation.world, schedule
         self.ids = {id(entry): number for number, entry in enumerate(schedule.entries)}
         self.table = watched_table(simulation)
-        self.feed = Feed(simulation, self.hub, self.table, lambda: self.tick)
+        self.feed = Feed(simulation, self.hub, self.table, lambda: self.tick, self.view)
         self.editor = Editor(simulation)
         self.journal = Journal(self.folder, lambda text: self.feed.event("warning", text))
         self.writers = Writers(simulation)

@@ -14,6 +14,7 @@ from engine.inspect.episodes import EpisodeEnds
 from engine.inspect.server import Hub
 from engine.inspect.subscription import ENDING, LARGEST, Governor, Plan, make_plan
 from engine.protocol import messages as say
+from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.vitals import find_ends, find_vitals
 from engine.recording.recorder import EVERY_ON_HOST, BlackBox
 
@@ -41,6 +42,7 @@ class Feed:
     hub: Hub
     table: str
     tick: Callable[[], int]
+    view: View = NO_DISPLAY
     governor: Governor = attrs.field(factory=lambda: Governor(BUDGET))
     clients: dict[Peer, dict[int, Plan]] = attrs.field(factory=dict, init=False)
     selected: dict[Peer, tuple[int, ...]] = attrs.field(factory=dict, init=False)
@@ -57,14 +59,14 @@ class Feed:
     _box_cost: float = attrs.field(default=0.0, init=False)  # CPU seconds in a tick, averaged
 
     def __attrs_post_init__(self) -> None:
-        self.endings = EpisodeEnds(self.simulation, self.table)
+        self.endings = EpisodeEnds(self.simulation, self.table, self.view)
 
     # -- clients ---------------------------------------------------------------------------------------
 
     def join(self, peer: Peer) -> None:
         """A client has come; it has selected row 0."""
         if not self.clients:
-            self.endings = EpisodeEnds(self.simulation, self.table)
+            self.endings = EpisodeEnds(self.simulation, self.table, self.view)
         self.clients[peer], self.selected[peer] = {}, (0,)
 
     def leave(self, peer: Peer) -> None:

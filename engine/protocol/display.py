@@ -108,3 +108,7 @@ class View:
         ]
         told = {"figures": figures, "roles": {role: a for role, a in self.roles.items() if a in ids}}
         return told | ({"dt": self.dt} if self.dt else {})
+
+
+NO_DISPLAY = View()
+"""The view of a scene that says nothing about what to draw."""

@@ -9,6 +9,7 @@ import torch
 
 from engine.ecs.scene import Simulation, build
 from engine.errors import SceneError
+from engine.protocol.vitals import find_ends, find_vitals
 from engine.runner import flags
 from engine.runner.experiment import Experiment
 from engine.runner.run_folder import Origin
@@ -21,27 +22,27 @@ _FREE_ON_RESUME = {"iterations", "checkpoint_every", "keep", "film"}
 _AT_LEAST_1 = ("iterations", "threads", "checkpoint_every", "keep", "audit", "profile")
 
 
-def _alone(value: str, default: Any = None, hint: str | None = None) -> Any:
-    """A flag that may stand without a value, and what that means."""
-    return attrs.field(default=default, metadata={"alone": value, "hint": hint})
+def _hint(text: str | None = None, alone: str | None = None) -> dict[str, Any]:
+    """Metadata of a flag whose help says something else than its default, or which may stand `alone`, meaning that value."""
+    return {"hint": text, "alone": alone}
 
 
-def _hinted(hint: str, default: Any = None) -> Any:
-    """A flag whose help says something else than its default."""
-    return attrs.field(default=default, metadata={"hint": hint})
+_SWITCH = _hint(alone="true")
 
 
 @attrs.frozen
 class RunSettings:
     """Settings of a run that config.json keeps and a resumed run goes on with."""
 
-    iterations: int | None = _hinted("from the scene")  # learning iterations in all
+    iterations: int | None = attrs.field(default=None, metadata=_hint("from the scene"))  # learning iterations in all
     seed: int = 0  # start of every random stream
     device: str = "cpu"  # cpu, cuda or cuda:N
-    threads: int | None = _hinted("torch's own choice")  # CPU threads, also of torch if given
+    threads: int | None = attrs.field(
+        default=None, metadata=_hint("torch's own choice")
+    )  # CPU threads, also of torch if given
     checkpoint_every: int = 50  # iterations between checkpoints
     keep: int = 3  # how many of the newest checkpoints stay
-    skip: tuple[str, ...] = _hinted("none", ())  # phases to leave out, such as RECORD,LEARN
+    skip: tuple[str, ...] = attrs.field(default=(), metadata=_hint("none"))  # phases to leave out, such as RECORD,LEARN
     film: bool = True  # film the policy when the run ends
 
 
@@ -49,22 +50,40 @@ class RunSettings:
 class RunOptions:
     """Options of one command: where it reads and writes, who may watch, and what to do instead of training."""
 
-    out: Path | None = _hinted("runs/<scene>/<time>")  # folder of the run, or the file that --export writes
+    out: Path | None = attrs.field(
+        default=None, metadata=_hint("runs/<scene>/<time>")
+    )  # folder of the run, or the file that --export writes
     resume: Path | None = None  # go on: a run folder continues in place, a checkpoint file into a new folder
-    allow_changes: bool = _alone("true", False)  # resume although the scene file, its sources or packages changed since
+    allow_changes: bool = attrs.field(
+        default=False, metadata=_SWITCH
+    )  # resume although the scene file, its sources or packages changed since
     eval: Path | None = None  # only evaluate this run folder or checkpoint
-    play: str | None = _alone("")  # only film this run folder, checkpoint or exported policy; alone: the scene's
+    play: str | None = attrs.field(
+        default=None, metadata=_hint(alone="")
+    )  # only film this run folder, checkpoint or exported policy; alone: the scene's
     export: Path | None = None  # only write the policy of this run folder or checkpoint to the file --out
     debug: str = "on"  # let the debugger attach: on, off, or tcp:PORT as well
-    debug_expose: bool = _alone("true", False)  # let --debug tcp:HOST:PORT listen beyond this machine
+    debug_expose: bool = attrs.field(
+        default=False, metadata=_SWITCH
+    )  # let --debug tcp:HOST:PORT listen beyond this machine
     debug_on_detach: Literal["resume", "stay"] = "resume"  # what a paused run does when its debugger has gone
-    record: str | None = _alone("")  # keep the recent past of these rows, such as 0-15 or 3,17; alone: of 16
-    set: list[str] = _hinted("none", attrs.Factory(list))  # ADDRESS=VALUE: another value of a constant; repeatable
-    explain: bool = _alone("true", False)  # print tables, columns, the tick and every address, and do nothing else
-    graph: bool = _alone("true", False)  # print the tick as a DOT graph, and do nothing else
-    check: bool = _alone("true", False)  # build and prove the scene, and do nothing else
-    audit: int | None = _alone("50")  # run N ticks (alone: 50) and report whatever a declaration does not allow
-    profile: int | None = _alone("50")  # run N ticks (alone: 50) and print what each system costs
+    record: str | None = attrs.field(
+        default=None, metadata=_hint(alone="")
+    )  # keep the recent past of these rows, such as 0-15 or 3,17; alone: of 16
+    set: list[str] = attrs.field(
+        factory=list, metadata=_hint("none")
+    )  # ADDRESS=VALUE: another value of a constant; repeatable
+    explain: bool = attrs.field(
+        default=False, metadata=_SWITCH
+    )  # print tables, columns, the tick and every address, and do nothing else
+    graph: bool = attrs.field(default=False, metadata=_SWITCH)  # print the tick as a DOT graph, and do nothing else
+    check: bool = attrs.field(default=False, metadata=_SWITCH)  # build and prove the scene, and do nothing else
+    audit: int | None = attrs.field(
+        default=None, metadata=_hint(alone="50")
+    )  # run N ticks (alone: 50) and report whatever a declaration does not allow
+    profile: int | None = attrs.field(
+        default=None, metadata=_hint(alone="50")
+    )  # run N ticks (alone: 50) and print what each system costs
 
 
 @attrs.define
@@ -95,6 +114,26 @@ class RunPlan:
         return self.origin if self.options.resume is not None else None
 
     @property
+    def playing(self) -> bool:
+        """Whether a policy is only evaluated or filmed."""
+        return self.options.eval is not None or self.options.play is not None
+
+    @property
+    def typed_overrides(self) -> dict[str, str]:
+        """What this command line says with --set."""
+        return flags.read_overrides(self.options.set)
+
+    def plain(self) -> dict[str, Any]:
+        """What a resumed run goes on with, as JSON can carry it."""
+        run = flags.flat(self.settings)
+        return {
+            **({"config": self.name} if self.file.named else {}),
+            "flags": {name: flags.to_plain(flag.value) for name, flag in self.scene_flags.items()},
+            "run": {name: flags.to_plain(flag.value) for name, flag in run.items()},
+            "overrides": dict(self.overrides),
+        }
+
+    @property
     def scene_flags(self) -> dict[str, flags.Flag]:
         """The scene's own flags and their values, but for those that are the run's settings."""
         return flags.flat(self.config, _shared(self.config))
@@ -114,13 +153,16 @@ class RunPlan:
                 f"{self.file.function.__name__}() in {self.source} returned {type(scene).__name__} instead of a Scene."
             )
         with error_context(self.source, "Building the scene"):
-            return build(
+            simulation = build(
                 scene,
                 seed=self.settings.seed,
                 device=self.settings.device,
                 overrides=self.overrides,
                 skip=self.settings.skip,
             )
+            find_ends(simulation)  # what is wrong with them is refused whether or not anything is recorded
+            find_vitals(simulation)
+            return simulation
 
 
 def _shared(config: Any) -> list[str]:
@@ -135,7 +177,7 @@ def make_plan(arguments: Sequence[str]) -> RunPlan:
     origin = _origin(words)
     if given is None and (origin is None or origin.config is None) and {"-h", "--help"} & {*words}:
         about = "SCENE is a file or module with a function experiment() or scene(); its parameters are flags too."
-        flags.parse(words, f"{PROGRAM} SCENE", about, {"settings": RunSettings(), "options": RunOptions()})
+        flags.parse(words, f"{PROGRAM} SCENE", about, {"run": RunSettings(), "command": RunOptions()})
     file = _scene_file(given, origin)
     name, config, settings, overrides = _defaults(file, origin, _value_of("--config", words))
     hidden = _shared(config)
@@ -144,14 +186,15 @@ def make_plan(arguments: Sequence[str]) -> RunPlan:
         if getattr(settings, taken) is None:
             settings = attrs.evolve(settings, **{taken: getattr(config, taken)})
     _refuse_taken(config, file)
-    groups = {"scene": config, "settings": settings, "options": RunOptions()}
+    groups = {"scene": config, "run": settings, "command": RunOptions()}
     if file.named:
+        names: Any = Literal[tuple(file.configs)]  # type: ignore[valid-type]
         choice = attrs.make_class(
-            "Choice", {"config": attrs.field(type=Literal[tuple(file.configs)], metadata={"help": "named configuration"})}
+            "Choice", {"config": attrs.field(type=names, metadata={"help": "named configuration"})}
         )
-        groups = {"choice": choice(name), **groups}
+        groups = {"configuration": choice(name), **groups}
     made = flags.parse(words, f"{PROGRAM} {given or file.source}", file.about, groups, hidden)
-    plan = RunPlan(file, made["scene"], made["settings"], made["options"], overrides, name, origin)
+    plan = RunPlan(file, made["scene"], made["run"], made["command"], overrides, name, origin)
     overrides |= flags.read_overrides(plan.options.set)
     _refuse_combinations(plan)
     if plan.in_place:

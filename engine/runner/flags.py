@@ -9,6 +9,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -112,12 +113,18 @@ def changed(config: T, values: Mapping[str, Any]) -> T:
 
 
 def _comment_reader(cls: type, name: str) -> Callable[[], str]:
+    """A function that finds the comment at the end of a field's declaration."""
+
     def read() -> str:
-        try:
-            found = re.search(rf"^\s+{name}\s*:.*?#\s*(.*)$", inspect.getsource(cls), re.MULTILINE)
-        except (OSError, TypeError):
-            return ""
-        return found[1].strip() if found else ""
+        with suppress(OSError, TypeError):
+            after = re.split(rf"^ +{name} *:", inspect.getsource(cls), maxsplit=1, flags=re.MULTILINE)[1:]
+            depth = 0
+            for line in "".join(after).splitlines():
+                code, _, comment = line.partition("  # ")
+                depth += sum(code.count(c) for c in "([{") - sum(code.count(c) for c in ")]}")
+                if depth <= 0:
+                    return comment.strip()
+        return ""
 
     return read
 
@@ -260,7 +267,7 @@ def parse(
             description=about,
             args=_spelled_out(arguments, known),
             default=root(**groups),
-            registry=_registry(root, type(groups.get("scene")), hidden),
+            registry=_registry([type(group) for group in groups.values()], type(groups.get("scene")), hidden),
         )
     return {name: getattr(made, name) for name in groups}
 
@@ -296,7 +303,7 @@ def _complain(event: Any, known: Mapping[str, Flag]) -> None:
     raise SceneError(f"{name} {getattr(event, 'message', type(event).__name__)}".strip())
 
 
-def _registry(root: type, scene: type, hidden: Sequence[str]) -> Any:
+def _registry(groups: Sequence[type], scene: type, hidden: Sequence[str]) -> Any:
     """How tyro takes configurations apart, and reads and shows their values."""
     from tyro import conf
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, StructConstructorSpec, StructFieldSpec
@@ -309,15 +316,14 @@ def _registry(root: type, scene: type, hidden: Sequence[str]) -> Any:
             return None
         specs = []
         for flag in fields(info.default, hidden if info.type is scene else ()):
-            kind, hint = flag.type, flag.hint and f"(default: {flag.hint})"
-            if info.type is root:
-                kind = Annotated[kind, conf.arg(name="")]
-            elif get_origin(kind) is list:
-                kind = conf.UseAppendAction[kind]
+            kind: Any = flag.type
+            if get_origin(kind) is list:
+                kind = Annotated[kind, conf.UseAppendAction]
             elif flag.switch:
-                kind = conf.FlagCreatePairsOff[kind]
-            if hint:
-                kind = Annotated[kind, conf.arg(help_behavior_hint=hint)]
+                kind = Annotated[kind, conf.FlagCreatePairsOff]
+            hint = f"(default: {flag.hint})" if flag.hint and flag.value in (None, (), []) else None
+            if info.type in groups:  # their names are headings, but no part of a flag
+                kind = Annotated[kind, conf.arg(prefix_name=False, help_behavior_hint=hint)]
             specs.append(StructFieldSpec(flag.name, kind, flag.value, flag.help or None))
         return StructConstructorSpec(lambda **values: attrs.evolve(info.default, **values), tuple(specs))
 

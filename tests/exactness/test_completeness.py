@@ -44,7 +44,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "cartpole": cartpole.experiment(num_envs=4, horizon=6, hidden=(8,)).train,
     "replay": replay_motion.experiment(clip="squat,wave", robot="humanoid").train,
     "toy": toy,
-    "toy with a runner": toy_scene.scene,
+    "toy with a runner": toy_scene.make_scene,
     "toy with a policy": film_scene.scene,
 }
 

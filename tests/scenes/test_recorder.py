@@ -15,7 +15,7 @@ from engine.protocol.vitals import find_ends, find_vitals
 from engine.recording.failures import logged_failures
 from engine.recording.file import END, TERMINAL, Recording
 from engine.recording.row_ring import traced_addresses
-from engine.runner.recording import Watch
+from engine.runner.recording import RunObservers
 from scenes import cartpole
 from tests.helpers import tracking_scene
 
@@ -47,7 +47,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np
             before["robot.Episode.reward_sums"] = world[Episode].reward_sums[ROW].numpy().copy()
 
     simulation.schedule.attach(Observer(after_entry=plant))
-    with Watch.begin(simulation, folder, print, rows=[0, ROW]).looking():
+    with RunObservers.begin(simulation, folder, print, rows=[0, ROW]).attached():
         simulation.run(12)
     return folder, before, simulation
 
