@@ -188,7 +188,7 @@ def make_plan(arguments: Sequence[str]) -> RunPlan:
     _refuse_taken(config, file)
     groups = {"scene": config, "run": settings, "command": RunOptions()}
     if file.named:
-        names: Any = Literal[tuple(file.configs)]  # type: ignore[valid-type]
+        names: Any = Literal[tuple(file.configs)]
         choice = attrs.make_class(
             "Choice", {"config": attrs.field(type=names, metadata={"help": "named configuration"})}
         )

@@ -15,6 +15,7 @@ from engine.debugger.net.connection import Address, Connection
 from engine.ecs.schedule import Observer
 from engine.inspect.inspector import Inspector
 from engine.inspect.server import Hub
+from engine.protocol.display import NO_DISPLAY
 from engine.protocol.framing import column_ids, pack_array, unpack_array
 from engine.protocol.schema import schema_for_debuggers
 from tests.engine import toy_scene
@@ -147,7 +148,8 @@ class Live:
 
     def __init__(self, simulation: Simulation, place: Path, /, pace: float = 0.002, **options: Any) -> None:
         self.simulation, self.world, self.pace = simulation, simulation.world, pace
-        self.hub = Hub(RUN, lambda: schema_for_debuggers(simulation), folder=place)
+        view = options.get("view", NO_DISPLAY)
+        self.hub = Hub(RUN, lambda: schema_for_debuggers(simulation, view), folder=place)
         self.hub.start()
         self.inspector = Inspector(simulation, self.hub, **options)
         self.clients: list[Client] = []

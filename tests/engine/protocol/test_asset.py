@@ -4,24 +4,20 @@ import hashlib
 import random
 from pathlib import Path
 
-import attrs
 import pytest
 
-from engine import Simulation, build
 from engine.errors import EditError
 from engine.protocol.asset import CHUNK, Asset
 from engine.protocol.display import Figure, View
 from engine.protocol.schema import make_schema, schema_for_debuggers
-from tests.engine import toy_scene
 from tests.engine.inspected import Live, toy
 
 CONTENT = random.Random(7).randbytes(2 * CHUNK + 5)
 
 
-def toy_with(asset: Asset | None, model: str | None = None) -> Simulation:
+def view_of(asset: Asset | None, model: str | None = None) -> View:
     where = "point.Point.position"
-    figure = Figure("point", "dot", [], where, where, model=model, asset=asset)
-    return build(attrs.evolve(toy_scene.make_scene(num_envs=4), view=View([figure])), seed=3)
+    return View([Figure("point", "dot", [], where, where, model=model, asset=asset)])
 
 
 def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
@@ -31,9 +27,9 @@ def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
         made.append(1)
         return CONTENT
 
-    simulation = toy_with(Asset(make))
+    view = view_of(Asset(make))
     assert not made
-    with Live(simulation, folder) as live:
+    with Live(toy(), folder, view=view) as live:
         client = live.client()
         assert client.connection.schema is not None
         digest = client.connection.schema["models"]["dot"]["hash"]
@@ -51,7 +47,7 @@ def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
 
 
 def test_other_hashes_and_offsets_are_refused_in_words(folder: Path) -> None:
-    with Live(toy_with(Asset(lambda: b"model")), folder) as live:
+    with Live(toy(), folder, view=view_of(Asset(lambda: b"model"))) as live:
         client = live.client()
         digest = hashlib.sha256(b"model").hexdigest()
         code, text = client.refused("asset", hash="0" * 64, offset=0)
@@ -66,7 +62,7 @@ def test_other_hashes_and_offsets_are_refused_in_words(folder: Path) -> None:
 
 
 def test_an_observer_may_have_the_model_too(folder: Path) -> None:
-    with Live(toy_with(Asset(lambda: b"model")), folder) as live:
+    with Live(toy(), folder, view=view_of(Asset(lambda: b"model"))) as live:
         client = live.client(role="observe")
         assert client.ask("asset", hash=hashlib.sha256(b"model").hexdigest(), offset=0)["data"] == b"model"
 
@@ -81,7 +77,7 @@ def test_a_model_that_cannot_be_made_costs_the_picture_only(folder: Path) -> Non
     def make() -> bytes:
         raise ValueError("no such shape")
 
-    with Live(toy_with(Asset(make), "/robots/dot.xml"), folder) as live:
+    with Live(toy(), folder, view=view_of(Asset(make), "/robots/dot.xml")) as live:
         client = live.client()
         assert client.connection.schema is not None
         assert client.connection.schema["models"] == {"dot": {"file": "/robots/dot.xml", "hash": ""}}
@@ -90,9 +86,9 @@ def test_a_model_that_cannot_be_made_costs_the_picture_only(folder: Path) -> Non
 
 
 def test_only_debuggers_are_told_where_this_machine_keeps_its_models() -> None:
-    simulation = toy_with(Asset(lambda: b"model"), "/robots/dot.xml")
-    assert schema_for_debuggers(simulation)["models"]["dot"]["file"] == "/robots/dot.xml"
-    assert make_schema(simulation) == make_schema(toy_with(None))
+    simulation, view = toy(), view_of(Asset(lambda: b"model"), "/robots/dot.xml")
+    assert schema_for_debuggers(simulation, view)["models"]["dot"]["file"] == "/robots/dot.xml"
+    assert make_schema(simulation, view) == make_schema(simulation, view_of(None))
 
 
 def test_there_is_nothing_beyond_the_end() -> None:
