@@ -12,10 +12,8 @@ import pytest
 
 from engine.debugger.diagnosis.finding import Finding
 from engine.debugger.diagnosis.rules import diagnose
-from engine.debugger.model.evidence import Evidence
-from engine.debugger.model.history import Gatherer
-from engine.debugger.model.store import Store
-from engine.debugger.model.wanted import (
+from engine.debugger.model.evidence import (
+    Evidence,
     action_subs,
     cursor_subs,
     foot_subs,
@@ -25,9 +23,11 @@ from engine.debugger.model.wanted import (
     timing_subs,
     vitals_subs,
 )
+from engine.debugger.model.history import EvidenceHistory
+from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.connection import Address
 from engine.debugger.net.link import Link
-from engine.debugger.panels.panel import Sub
 from engine.ecs.scene import Scene, build
 from engine.inspect import inspector
 from engine.inspect import publisher as feed
@@ -88,7 +88,7 @@ class Live:
         self.hub.start()
         self.inspector = Inspector(self.simulation, self.hub, folder)
         self.simulation.schedule.before_tick.append(clock.tick)
-        self.store, self.gatherer = Store(), Gatherer()
+        self.store, self.gatherer = Store(), EvidenceHistory()
         self.answers: dict[int, dict[str, Any]] = {}
         self.number = 0
         self.link = Link(Address(str(self.hub.stem) + ".sock"), lambda: None, role="control")
@@ -104,7 +104,7 @@ class Live:
         self.link.close()
         self.inspector.close()
 
-    def subscribe(self, *subs: Sub) -> None:
+    def subscribe(self, *subs: Subscription) -> None:
         """Ask for data."""
         for sub in subs:
             self.number += 1
