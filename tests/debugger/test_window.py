@@ -28,6 +28,7 @@ from engine.debugger.panels.edit import BreakDialog, ConstantDialog, EditDialog
 from engine.debugger.widgets import theme
 from engine.errors import SceneError
 from engine.recording.file import Recording
+from tests.debugger.fake_scene import FakeColumn, fake_component, fake_schema
 from tests.debugger.scripted_run import ScriptedRun
 from tests.debugger.windows import attached
 from tests.helpers import REPOSITORY
@@ -373,12 +374,12 @@ def test_rows_of_every_table_can_be_looked_at(qtbot, monkeypatch):
     def schema(self):
         """A small table that nobody writes comes first."""
         made = whole(self)
-        height = {"id": 0, "name": "height", "axes": [], "shape": [], "dtype": "float32", "unit": "m", "doc": ""}
+        patch = fake_component("Patch", {"height": FakeColumn(unit="m")})
+        (terrain,) = fake_schema([patch], [], rows=2, axes={}, phases=("STEP",))["tables"]
         for component in made["tables"][0]["components"]:
             for column in component["columns"]:
                 column["id"] += 1
-        patch = {"name": "Patch", "lifetime": "state", "doc": "", "columns": [height]}
-        made["tables"].insert(0, {"name": "terrain", "rows": 2, "axes": [], "components": [patch]})
+        made["tables"].insert(0, {**terrain, "name": "terrain"})
         return made
 
     monkeypatch.setattr(ScriptedRun, "schema", schema)
