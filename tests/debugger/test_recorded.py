@@ -23,6 +23,7 @@ from engine.debugger.net.playback import Playback
 from engine.debugger.net.recording_source import Recorded
 from engine.debugger.text import Text
 from engine.debugger.widgets import theme
+from engine.ecs.schedule import Observer
 from engine.errors import SceneError
 from engine.protocol.framing import column_ids
 from engine.recording.file import Recording
@@ -42,7 +43,7 @@ def flight(tmp_path_factory):
     angles, ends = [], []
     address = next(a for a in simulation.world.columns() if a.endswith("Cart.angle"))
     endings = next(iter(simulation.ends.values()))
-    simulation.schedule.at_finish.append(lambda: ends.append(endings.ended[list(ROWS)].tolist()))
+    simulation.schedule.attach(Observer(at_finish=lambda: ends.append(endings.ended[list(ROWS)].tolist())))
     for _ in range(TICKS):
         simulation.run()
         angles.append(simulation.world.columns()[address][list(ROWS)].reshape(-1).tolist())

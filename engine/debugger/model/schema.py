@@ -78,7 +78,6 @@ def read_columns(schema: Mapping[str, Any]) -> list[ColumnInfo]:
                 found.setdefault(owner, []).append(system["name"])
     made = []
     for table in schema.get("tables", ()):
-        named = {axis["name"]: axis["labels"] for axis in table.get("axes", ())}
         for component in table.get("components", ()):
             owner = f"{table['name']}.{component['name']}"
             for column in component["columns"]:
@@ -91,7 +90,7 @@ def read_columns(schema: Mapping[str, Any]) -> list[ColumnInfo]:
                         component=component["name"],
                         name=column["name"],
                         shape=shape,
-                        axes=_axes(column, shape, named),
+                        axes=_axes(column, shape),
                         dtype=column["dtype"],
                         unit=column["unit"],
                         doc=column["doc"],
@@ -105,14 +104,8 @@ def read_columns(schema: Mapping[str, Any]) -> list[ColumnInfo]:
     return made
 
 
-def _axes(
-    column: Mapping[str, Any], shape: tuple[int, ...], named: Mapping[str, list[str]]
-) -> tuple[tuple[str, ...], ...]:
-    """Labels along each axis; where a recording has none, those of the axes with a name, else numbers."""
-    labels = column.get("labels") or [
-        named.get(axis) or range(size) for axis, size in zip(column["axes"], shape, strict=True)
-    ]
-    axes = tuple(tuple(map(str, each)) for each in labels)
+def _axes(column: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
+    axes = tuple(tuple(map(str, labels)) for labels in column["labels"])
     if tuple(map(len, axes)) != shape:
         raise ValueError(f"Column {column['name']} has labels for another shape than {shape}.")
     return axes
