@@ -76,7 +76,7 @@ class MotionLibrary:
     frames: Tensor = constant()  # (clips,) int64 number of frames
     last: Tensor = constant(init=False, default=attrs.Factory(lambda it: it.start + it.frames - 1, takes_self=True))
     seconds: Tensor = constant()  # (clips,) float32 (frames − 1) / fps
-    weight: Tensor = constant()  # (clips,) float32, sums to 1
+    weight: Tensor = constant()  # (clips,) float32, sums to 1; of each frame of the clip
     vectors: Tensor = constant()  # (all frames, 9 + 2 dof + 9 tracked)
     rotations: Tensor = constant()  # (all frames, 1 + tracked, 4)
 

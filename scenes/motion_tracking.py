@@ -19,7 +19,6 @@ from systems.motion.clips import BUILT_IN
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
 from systems.motion.library import build_library
-from systems.observations import group_terms
 from systems.physics import physics
 from systems.ppo import play, ppo
 from systems.robots.display import robot_view
@@ -30,6 +29,7 @@ PROTOCOL = (
     "tracking.draw_motion.",
     "tracking.reset_to_reference.",
     "tracking.observe.noisy",
+    "tracking.observe_final.noisy",
     "tracking.remember.noisy",
     "randomization.",
 )
@@ -191,9 +191,6 @@ def scene(
             use.num_envs,
             False,
             ppo(
-                critic_terms=group_terms(observations, "critic"),
-                behind=what.behind,
-                observation_limit=what.limit,
                 horizon=horizon,
                 hidden=use.hidden,
                 init_std=use.exploration,

@@ -110,7 +110,8 @@ def draw_motion(
     """Ended rows get a clip and a moment of it, and aim for the pose one `dt` later.
 
     `start`: "uniform" over the clip up to its last `dt`, or "start" for its first frame; `on_frames` moves it
-    to the frame at or before it. `order`: "weight" draws clips by weight, "cycle" gives row i clip i modulo
+    to the frame at or before it. `order`: "weight" draws a clip by its weight, times its length where starts are
+    uniform, so that clips of one weight have all their frames equally likely; "cycle" gives row i clip i modulo
     their number. Raises SceneError for any other word.
     """
     if start not in ("uniform", "start"):
@@ -125,7 +126,9 @@ def draw_motion(
     if order == "cycle":
         clip = torch.arange(len(which), device=which.device).remainder_(len(library.names))
     else:
-        clip = torch.bucketize(which, library.weight.cumsum(0), right=True).clamp_max_(len(library.names) - 1)
+        likely = library.weight if start == "start" else library.weight * library.seconds
+        edges = likely.cumsum(0)
+        clip = torch.bucketize(which * edges[-1], edges, right=True).clamp_max_(len(library.names) - 1)
     if start == "start":
         begin = torch.zeros_like(where)
     elif on_frames:

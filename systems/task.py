@@ -7,6 +7,7 @@ from components.episode import Chance, Reward
 from engine import Bundle, System, Term, system
 from systems.episode import mark_rewritten
 from systems.observations import observations as line_up
+from systems.rewards import check_falloff
 from systems.rewards import rewards as add_up
 from systems.terminations import draw_chance
 from systems.terminations import terminations as judge
@@ -34,10 +35,11 @@ def task(
     for a setting that does not exist, and where actor or critic would see nothing.
     """
     seen = line_up(observations, noisy=noisy, limit=observation_limit, curriculum=noise_curriculum)
+    earned = add_up(rewards, dt=dt, only_positive=only_positive)
     asks_chance = any(p.type is Chance for each in terminations.values() for p in each.signature.parameters)
     systems: dict[str, list[System]] = {
         TERMINATE: [*([system(draw_chance)] if asks_chance else []), judge(terminations), system(mark_rewritten)],
-        REWARD: [add_up(rewards, dt=dt, only_positive=only_positive)],
+        REWARD: [earned],
         **{phase: list(more) for phase, more in seen.systems.items()},
     }
     return Bundle(
@@ -46,5 +48,6 @@ def task(
         resources=seen.resources,
         systems=systems,
         axes={"reward": tuple(rewards), "termination": tuple(terminations), **seen.axes},
+        checks=[lambda schedule: check_falloff(earned.terms)],
         vitals=task_vitals(),
     )

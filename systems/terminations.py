@@ -119,10 +119,13 @@ def _any(reason: Tensor, places: list[int], out: Tensor) -> None:
 
 
 def terminations(terms: Mapping[str, Term]) -> System:
-    """The system `terminate` over these terms. Raises SceneError for a `kind` that does not exist."""
+    """The system `terminate` over these terms.
+
+    Raises SceneError for a `kind` that does not exist, and BuildError for a setting that does not.
+    """
     for name, each in terms.items():
         if each.settings.get("kind", "failure") not in KINDS:
             raise SceneError(
                 f"Termination `{name}` says kind={each.settings['kind']!r}; it is one of {', '.join(KINDS)}."
             )
-    return fuse(terminate, terms)
+    return fuse(terminate, terms, settings=("kind",))

@@ -214,11 +214,15 @@ def modern_observations(*, state_estimation: bool = True, noise: float = 1.0) ->
     estimated = seen.BOTH if state_estimation else CRITIC
     return {
         "command": term(track.command),
-        "anchor_position": term(track.anchor_position, noise=0.25 * noise, groups=estimated),
+        "anchor_position": term(
+            track.anchor_position, noise=0.25 * noise if state_estimation else 0.0, groups=estimated
+        ),
         "anchor_orientation": term(track.anchor_orientation, noise=0.05 * noise),
         "bodies_position": term(track.bodies_position, groups=CRITIC),
         "bodies_orientation": term(track.bodies_orientation, groups=CRITIC),
-        "base_linear_velocity": term(seen.base_linear_velocity, noise=0.5 * noise, groups=estimated),
+        "base_linear_velocity": term(
+            seen.base_linear_velocity, noise=0.5 * noise if state_estimation else 0.0, groups=estimated
+        ),
         "base_angular_velocity": term(seen.base_angular_velocity, noise=0.2 * noise),
         "measured_joint_position": term(seen.measured_joint_position, noise=0.01 * noise, groups=ACTOR),
         "joint_position": term(seen.joint_position, groups=CRITIC),
@@ -298,5 +302,6 @@ def tracking(
             "viewed": (*robot.tracked_bodies, "target"),
             **common.axes,
         },
+        checks=common.checks,
         vitals={**tracking_vitals(), **common.vitals},
     )

@@ -1,7 +1,7 @@
 """Terms: small pure functions that return a tensor; many are fused into one system."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -112,17 +112,37 @@ def system(
 
 
 def fuse(
-    combiner: Callable[..., None], terms: Mapping[str, Term], *, name: str | None = None, **options: Any
+    combiner: Callable[..., None],
+    terms: Mapping[str, Term],
+    *,
+    name: str | None = None,
+    settings: Sequence[str] | None = None,
+    **options: Any,
 ) -> System:
     """One system from many terms: `combiner` has a parameter of type `Terms` that yields their values.
 
-    Access is the union of the combiner's and the terms'. Other keywords are those of `system`.
+    Access is the union of the combiner's and the terms'. `settings` are those that the combiner knows (None: any).
+    Other keywords are those of `system`. Raises BuildError for a term with another setting.
     """
     made = system(combiner, name=name, **options)
     if made.signature.terms is None:
         raise BuildError(f"`{made.name}` cannot fuse terms: give it a parameter of type Terms.")
+    if settings is not None:
+        check_terms(made.name, terms, settings)
     made.terms = dict(terms)
     return made
+
+
+def check_terms(combiner: str, terms: Mapping[str, Term], settings: Sequence[str]) -> None:
+    """Raise BuildError for a term with a setting that its combiner, which knows `settings`, would ignore."""
+    for label, each in terms.items():
+        known = [*each.constants, *settings]
+        for key, value in each.settings.items():
+            if key not in settings:
+                raise BuildError(
+                    f"Term `{label}` of `{combiner}` has no setting '{key}', so {key}={value!r} has no effect. "
+                    f"It has {listing(known)}.{did_you_mean(key, known)}"
+                )
 
 
 @attrs.frozen(eq=False)
