@@ -39,8 +39,8 @@ def addresses(bundles: Sequence[Bundle]) -> dict[str, list[Constant]]:
                 for key in part.constants:
                     kind = part.signature.constant_types.get(key, Any)
                     found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.constants, key, kind))
-                for key, value in part.settings.items():
-                    kind = int | float if type(value) is int else Any
+                for key in part.settings:
+                    kind = each.settings.get(key, Any)
                     found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.settings, key, kind))
     return found
 
