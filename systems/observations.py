@@ -40,7 +40,8 @@ from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 
 BOTH = ("actor", "critic")
 SETTINGS = ("noise", "critic_noise", "clip", "scale")
-REGISTERED = (*SETTINGS, "groups", "history")  # what term(...) may say to the systems below
+REGISTERED = {**dict.fromkeys(SETTINGS, float | None), "groups": tuple[str, ...], "history": int | None}
+"""What term(...) may say to the systems below."""
 ACTOR = ("actor",)
 CRITIC = ("critic",)
 
@@ -338,14 +339,20 @@ def observations(
         else (observe, observe_final, remember)
     )
     seen = fuse(look, every, name="observe", settings=REGISTERED, noisy=noisy, limit=limit)
-    final = fuse(look_last, group_terms(every, "critic"), name="observe_final", when=any_row(Done, "truncated"))
+    final = fuse(
+        look_last,
+        group_terms(every, "critic"),
+        name="observe_final",
+        settings=REGISTERED,
+        when=any_row(Done, "truncated"),
+    )
     final.constants = seen.constants  # one noise and one limit for both: to set either is to set both
     systems: dict[str, list[System]] = {RECORD: [final], OBSERVE: [seen]}
     if not kept:
         return Bundle("observation", components=[Observation, FinalObservation], systems=systems, axes=axes)
     systems[ACTUATE] = [system(push_history)]
     systems[RESET] = [system(reset_history, when=any_row(Rewritten, "rows"))]
-    systems[OBSERVE].append(fuse(keep, kept, name="remember", noisy=noisy))
+    systems[OBSERVE].append(fuse(keep, kept, name="remember", settings=REGISTERED, noisy=noisy))
     return Bundle(
         "observation",
         components=[Observation, FinalObservation, Seen, History],

@@ -23,7 +23,7 @@ from systems.maths.quaternion import rotate, rotate_inverse
 from systems.maths.tensors import indices, mask, vector
 from systems.terminations import outside
 
-SETTINGS = ("weight", "std", "width", "penalty", "unclipped")
+SETTINGS = {"weight": float, "std": float | None, "width": float | None, "penalty": bool, "unclipped": bool}
 
 
 def squares(a: Tensor, b: Tensor) -> Tensor:
