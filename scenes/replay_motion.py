@@ -8,7 +8,7 @@ from engine import Bundle, Scene, build, table
 from engine.errors import listing
 from scenes import robots
 from systems.film.film import LONGEST
-from systems.footage import MOST_TAKES, film_of, footage
+from systems.footage import MOST_SHOTS, film_of, footage
 from systems.motion.clips import BUILT_IN
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
@@ -32,7 +32,7 @@ def scene(
     description = robots.load(robots.fitting(clips) if robot == "auto" else robot)
     model = build_robot(description, dt=dt)
     library = build_library(clips, model.robot, model, fps=1 / dt, height=clip_height)
-    rows = min(len(library.names), MOST_TAKES)
+    rows = min(len(library.names), MOST_SHOTS)
 
     def bundles() -> list[Bundle]:
         return [

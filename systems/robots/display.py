@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engine.protocol.asset import Asset
 from engine.protocol.display import Figure, Limb, View
-from systems.robots.export_mjcf import portrait
+from systems.robots.export_mjcf import export_mjcf
 from systems.robots.model import RobotModel
 from systems.tracking import tracked_bodies
 
@@ -51,7 +51,7 @@ def robot_view(model: RobotModel, *, table: str, dt: float, threshold: float | N
         threshold=threshold,
         force=f"{table}.ContactForce.force",
         model=None if model.file is None else str(model.file),
-        asset=Asset(partial(portrait, model.model)),
+        asset=Asset(partial(export_mjcf, model.model)),
     )
     limits = {
         f"{table}.DofState.position": _pairs(robot.position_limit),

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from components.robot import Motor, Robot, RobotDescription
 from engine.errors import SceneError, did_you_mean, listing
-from systems.physics.silence import quiet
 from systems.robots import mjcf
 from systems.robots.mjcf import Solver
+from systems.robots.silence import quiet
 
 T = TypeVar("T")
 CHUNK = 2048  # frames per batch of `RobotModel.kinematics`, a matter of memory only
