@@ -233,7 +233,7 @@ def remember_under_curriculum(
     _remember(values, rng if noisy else None, seen, noise.level)
 
 
-def push_history(seen: Seen, layout: HistoryLayout, history: Write[History]) -> None:
+def extend_history(seen: Seen, layout: HistoryLayout, history: Write[History]) -> None:
     """Put what there was to see at the end of the tick before at the front of each term's history."""
     history.actor.copy_(torch.cat((seen.value, history.actor), -1).index_select(1, layout.actor))
     history.critic.copy_(torch.cat((seen.value, history.critic), -1).index_select(1, layout.critic))
@@ -343,7 +343,7 @@ def observations(
     systems: dict[str, list[System]] = {RECORD: [final], OBSERVE: [seen]}
     if not kept:
         return Bundle("observation", components=[Observation, FinalObservation], systems=systems, axes=axes)
-    systems[ACTUATE] = [system(push_history)]
+    systems[ACTUATE] = [system(extend_history)]
     systems[RESET] = [system(reset_history, when=any_row(Rewritten, "rows"))]
     systems[OBSERVE].append(fuse(keep, kept, name="remember", noisy=noisy))
     return Bundle(

@@ -12,6 +12,8 @@ import attrs
 import numpy as np
 
 from engine.errors import SceneError
+from systems.maths.rotation import yaw
+from systems.maths.smoothing import gaussian_average
 
 if TYPE_CHECKING:
     from systems.film.render_scene import RenderScene
@@ -42,23 +44,14 @@ def follow(shot: FilmShot, height: float, fps: float) -> np.ndarray:
     robot = shot.robot[:, :3]
     ghost = robot if shot.ghost is None else shot.ghost[:, :3]
     apart = np.linalg.norm(robot - ghost, axis=-1)
-    w, x, y, z = shot.robot[0, 3:7]
-    heading = np.degrees(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
+    heading = np.degrees(yaw(shot.robot[0, 3:7]))
     path = np.zeros((len(robot), 6))
     path[:, :2] = 0.5 * (robot + ghost)[:, :2]
     path[:, 2] = 0.47 * height
     path[:, 3] = 2.5 * height + apart
-    path[:, :4] = _smooth(path[:, :4], SMOOTHING * fps)
+    path[:, :4] = gaussian_average(path[:, :4], SMOOTHING * fps)
     path[:, 4:] = heading + AZIMUTH, ELEVATION
     return path
-
-
-def _smooth(values: np.ndarray, std: float) -> np.ndarray:
-    """Gaussian average over `std` frames, the ends held, (T, N) -> (T, N)."""
-    reach = max(1, round(3.0 * std))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(std, 1e-3)) ** 2)
-    padded = np.pad(values, ((reach, reach), (0, 0)), mode="edge")
-    return np.stack([np.convolve(column, kernel / kernel.sum(), mode="valid") for column in padded.T], 1)
 
 
 Words = tuple[tuple[str, ...], str]  # the lines of a frame, and the ending where it is shown

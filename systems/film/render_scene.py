@@ -8,8 +8,8 @@ import numpy as np
 
 from components.robot import RobotDescription
 from engine.errors import SceneError
+from systems.maths.rotation import rotate
 from systems.robots import mjcf
-from systems.robots.model import rotate
 from systems.robots.silence import quiet
 
 MOST_FACES = 30_000  # of all meshes together: more take a software renderer seconds per frame, and a film hours

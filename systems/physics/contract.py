@@ -36,15 +36,6 @@ class Backend(Protocol):
         """Whether a restored snapshot continues with the same bytes."""
         ...
 
-    @property
-    def capturable(self) -> bool:
-        """Whether a step may be recorded as a CUDA graph."""
-        ...
-
-    def storage(self, component: type, field: str) -> Tensor | None:
-        """The tensor to adopt as that column, or None to let the world allocate."""
-        ...
-
     def begin(self, diverged: Tensor) -> None:
         """A new control step: no substep taken, `diverged` (rows,) bool all false, no self-contact counted."""
         ...

@@ -16,9 +16,10 @@ from torch.autograd.graph import increment_version
 
 from components.robot import BodyState, ContactForce, DofState, RootState
 from engine.errors import SceneError, SnapshotError
+from systems.maths.rotation import rotate, rotate_inverse
 from systems.physics.contract import Quantity
 from systems.physics.shadow_copy import ShadowCopy
-from systems.robots.model import RobotModel, rotate, rotate_inverse
+from systems.robots.model import RobotModel
 from systems.robots.silence import quiet
 
 SELF_CONTACT_FORCE = 10.0  # N, above which a substep counts as one with a self-contact
@@ -53,7 +54,6 @@ class MujocoBackend:
     """See `systems/physics/contract.py`. `decimation` is the number of substeps in one control step."""
 
     exact_resume = True
-    capturable = False
 
     def __init__(self, model: RobotModel, rows: int, *, decimation: int, nthread: int = 0) -> None:
         self.model = model
@@ -82,10 +82,6 @@ class MujocoBackend:
         self._sound = self._batch.state.copy()
         self._seen = self._warnings()
         self._run(_VEL, None)
-
-    def storage(self, component: type, field: str) -> Tensor | None:
-        """Nothing can be adopted: float64 there, float32 here."""
-        return None
 
     def begin(self, diverged: Tensor) -> None:
         """A new control step."""

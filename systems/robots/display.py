@@ -1,4 +1,4 @@
-"""What debuggers are told of a robot that follows a motion: its figure, the parts that columns play, limits."""
+"""Display of a robot for debuggers: its figure, the roles of columns, and limits."""
 
 from functools import partial
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 from engine.protocol.asset import Asset
 from engine.protocol.display import Figure, Limb, View
+from systems.maths.bodies import tracked_bodies
 from systems.robots.export_mjcf import export_mjcf
 from systems.robots.model import RobotModel
-from systems.tracking import tracked_bodies
 
 THIN, THICK = 0.02, 0.08  # m, of a limb
 ROLES = {

@@ -5,7 +5,8 @@ import numpy as np
 import torch
 
 from systems.maths import quaternion
-from systems.motion.clips.stance import Stance, pitched, yawed
+from systems.maths.rotation import pitched, yawed
+from systems.motion.clips.stance import Stance
 
 FPS = 50.0
 
