@@ -14,7 +14,7 @@ from components.motion import MotionCursor, MotionLibrary, MotionReference, Trac
 from components.robot import DofState, RobotDescription, RootState
 from engine import Bundle, World, Write, put_rows, system
 from engine.ecs.world import Clock
-from systems.film.film import SIZE, FilmShot, write_film
+from systems.film import SIZE, FilmShot, write_film
 from systems.reference import sample_root_and_dofs
 from systems.tick import REWARD
 
