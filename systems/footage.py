@@ -1,4 +1,4 @@
-"""Keeps the first episode of every row, and cuts the shots of a film from it."""
+"""Footage: the first episode of every row, kept frame by frame, and the film that is cut from it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The motion reference of every row: clips sampled at any time, cursors drawn, advanced and ended."""
+"""Motion reference of every row: clips sampled at any time, cursors drawn, advanced and ended."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""A task from terms: what the policy sees, what is good, and when an episode is over; task()."""
+"""Task of terms: what the policy sees, what is good, and when an episode is over; task()."""
 
 import math
 from collections.abc import Mapping

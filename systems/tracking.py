@@ -1,4 +1,4 @@
-"""Follow a reference motion: targets, tracking terms, reset to the reference; tracking().
+"""Tracking of a reference motion: targets, reset to the reference, and the task's terms; tracking().
 
 Rewards and terminations compare the robot at the end of a control step with the reference of that very
 moment; the command that the policy sees is the pose to have at the end of the next.

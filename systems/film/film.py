@@ -1,4 +1,4 @@
-"""Film files: where the camera is, captions, and the encoder.
+"""Film files: the way of the camera, captions, and the encoder.
 
 The picture comes from MuJoCo's renderer where OpenGL works, from our own painter where it does not.
 """

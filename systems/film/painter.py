@@ -1,4 +1,4 @@
-"""Pictures without OpenGL: convex parts as shaded triangles, the farthest first."""
+"""Software painter of films, for machines without OpenGL: convex parts as shaded triangles, the farthest first."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pictures by MuJoCo's own renderer, made in a child process: an OpenGL driver may end the process that calls it.
+"""MuJoCo renderer of films in a child process: an OpenGL driver may end the process that calls it.
 
 Run as a script, this file is the child. It imports nothing of the project, so that it starts quickly.
 """

@@ -1,4 +1,4 @@
-"""What a film shows: the robot with its own looks on a floor with a grid, and the same robot as plain convex parts."""
+"""Render scene of a film: the robot with its own looks on a floor with a grid, and the same robot as plain convex parts."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from systems.robots.silence import quiet
 
 MOST_FACES = 30_000  # of all meshes together: more take a software renderer seconds per frame, and a film hours
 FINEST = 0.003  # m, about a pixel
-HULL_VERTICES = 40  # of a convex part; more cannot be told apart in a film
+HULL_VERTICES = 40  # of a convex part; more cannot be distinguished in a film
 SHOWN_GROUPS = 3  # MuJoCo's viewers show geom groups 0 to 2
 FIELD_OF_VIEW = 40.0  # degrees, from bottom to top
 LAMP = (-1.5, -2.0, 5.0)  # m, from what the camera looks at

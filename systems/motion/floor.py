@@ -1,4 +1,4 @@
-"""Feet and floor: finds clips that sink or hover, and puts them where they belong."""
+"""Floor contact of clips: finds those that sink or hover, and puts their feet on the floor."""
 
 import attrs
 import numpy as np

@@ -1,4 +1,4 @@
-"""Brings a clip's joints into the order of the robot that shall follow it, by name."""
+"""Joint order: a clip's joints are matched by name to those of the robot that shall follow it."""
 
 import attrs
 import numpy as np

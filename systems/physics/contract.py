@@ -1,4 +1,4 @@
-"""What every physics backend promises.
+"""Contract of physics backends: what each of them promises.
 
 One convention everywhere: z up; metres, radians, seconds; quaternions scalar first; positions from the
 row's own origin; velocities of body frame origins in world axes; joints and bodies in the robot's order.
@@ -78,12 +78,12 @@ class Backend(Protocol):
     def overflows(self) -> Mapping[str, int]:
         """In how many rows a buffer of the simulator was too small since the run began, by name of the buffer.
 
-        What did not fit was left out of the simulation. Empty for a simulator that has no such buffers, or does not tell.
+        What did not fit was left out of the simulation. Empty for a simulator that has no such buffers, or does not report them.
         """
         ...
 
     def penetration(self) -> np.ndarray | None:
-        """(rows,) m, how deep the two shapes that overlap most do, as of the last step; None for a simulator that does not tell."""
+        """(rows,) m, how deep the two shapes that overlap most do, as of the last step; None for a simulator that does not report it."""
         ...
 
     def state(self) -> dict[str, Any]:

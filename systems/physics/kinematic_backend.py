@@ -1,4 +1,4 @@
-"""No dynamics: joints go where they are told, the root stays where it was put. Plays motions; tests use it."""
+"""Kinematic backend, without dynamics: joints go to their targets, the root stays where it was put. Plays motions; tests use it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

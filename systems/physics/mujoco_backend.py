@@ -1,4 +1,4 @@
-"""MuJoCo on the CPU: all rows in one `mujoco.batch.Batch`, stepped on its own threads.
+"""MuJoCo backend on the CPU: all rows in one `mujoco.batch.Batch`, stepped on its own threads.
 
 The batch keeps one float64 row of integration state per simulation; our columns are float32, so every
 field is converted with one copy. Results do not depend on the number of threads.

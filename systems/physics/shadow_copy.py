@@ -1,4 +1,4 @@
-"""What root and joint columns held when a simulator last wrote or took them, to see what was written since."""
+"""Shadow copy of root and joint columns as a simulator last wrote or took them, to see what was written since."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Reads a robot description out of somebody's MJCF file: what their model says is what they get."""
+"""Robot description out of somebody's MJCF file: what their model says is what they get."""
 
 import re
 from collections.abc import Iterable

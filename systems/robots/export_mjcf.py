@@ -1,4 +1,4 @@
-"""What a robot looks like to its simulator, as one MJCF text that any version of MuJoCo can draw without other files.
+"""MJCF export of a compiled robot, as one text that any version of MuJoCo can draw without other files.
 
 Only what a picture needs: bodies, joints, collision shapes. A mesh is given by its convex hull, which is what it collides
 as and what keeps the text small; one that nothing collides with is given whole.

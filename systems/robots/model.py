@@ -1,4 +1,4 @@
-"""Turns a robot description into a compiled MuJoCo model and everything the rest of the project asks of it.
+"""Robot model: a description compiled for MuJoCo, and everything the rest of the project asks of it.
 
 Conversions live here and in the backends, nowhere else: MuJoCo's `cvel` is about the centre of mass of the
 whole tree and its free joint turns in body axes, while we use frame origins and world axes throughout.

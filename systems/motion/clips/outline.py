@@ -1,4 +1,4 @@
-"""What a clip asks of a robot: its pelvis, feet and arms, before anything is solved."""
+"""Outline of a clip: where pelvis, feet and arms shall be, before anything is solved."""
 
 import attrs
 import numpy as np

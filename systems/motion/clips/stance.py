@@ -1,4 +1,4 @@
-"""How a robot stands, and what its limbs do: everything a clip needs to know of it, found through its kinematics.
+"""Stance of a robot, and what its limbs do: everything a clip needs to know of it, found through its kinematics.
 
 No leg length, joint axis or sign of a particular robot is written here; arms, knees and waist are found by
 name (`right_shoulder…`, `…elbow…`, `…knee…`, `waist_…`).
