@@ -14,7 +14,7 @@ from systems import metrics as counts
 from systems.actuation import actuation
 from systems.evaluation import evaluation, summarise
 from systems.film.film import LONGEST
-from systems.footage import MOST_TAKES, film_columns, film_of, footage
+from systems.footage import MOST_SHOTS, film_columns, film_of, footage
 from systems.motion.clips import BUILT_IN
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
@@ -174,7 +174,7 @@ def scene(
         """Film one robot per clip, the reference as its ghost, until LONGEST is full."""
         frames = min(int(library.frames.max()), round(LONGEST / dt))
         camera = footage(frames=frames, dofs=model.robot.dof_names)
-        simulation = playing(snapshot, min(len(library.names), MOST_TAKES), seed, device, overrides, camera)
+        simulation = playing(snapshot, min(len(library.names), MOST_SHOTS), seed, device, overrides, camera)
         simulation.run(frames + 1)  # the first tick only places the robot
         return film_of(simulation.world, path, description, library, fps=1 / dt, progress=progress)
 

@@ -1,4 +1,4 @@
-"""What is good and what is not: general terms, and the system that adds them up.
+"""Rewards: general terms, and the system that adds them up.
 
 A term returns (rows,). Its settings: `weight` per second; `std`, where the value is a squared error e, turns
 it into exp(−e / std²), and `width` into exp(−e / width): 1 when on target; `penalty=True` puts it under the
@@ -41,7 +41,7 @@ def alive(episode: Episode) -> Tensor:
 
 
 def failed(done: Done) -> Tensor:
-    """1 in the tick in which the episode ends in failure; running out of time is none."""
+    """1 in the tick in which the episode ends in failure; running out of time is no failure."""
     return done.terminated.to(torch.float32)
 
 
@@ -225,7 +225,7 @@ def rewards(terms: Mapping[str, Term], *, dt: float = 0.02, only_positive: bool 
 
 
 def with_rewards(scene: Callable[..., Scene], **terms: Term) -> Callable[..., Scene]:
-    """A scene function that earns `terms` too, behind its own; a name that it has already gets another term.
+    """A scene function that earns `terms` too, after its own; a name that it has already gets another term.
 
     Its flags, report and evaluation stay the same. Raises SceneError, when it is called, for a scene without
     the system `reward`, and for a term under `penalty` where no curriculum scales penalties.

@@ -1,4 +1,4 @@
-"""When an episode ends: general terms, and the system that combines them.
+"""Terminations: general terms that end an episode, and the system that combines them.
 
 A term returns (rows,) bool. Its setting `kind` says what it means: "failure" (the default), "fault" (a
 failure of the simulation: the tick earns nothing), or "time_limit" (cut off; nobody is to blame).
