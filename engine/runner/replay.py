@@ -21,7 +21,7 @@ from engine.recording.row_ring import row_digest, traced_addresses, traced_colum
 from engine.recording.vitals import Ends
 from engine.runner.checkpoint import CHECKPOINT, checkpoints
 from engine.runner.run_folder import Lines
-from engine.snapshot.snapshot import Snapshot
+from engine.snapshot.snapshot import Snapshot, restore
 
 Pair = tuple[int, int]
 """Row and tick."""
@@ -281,7 +281,7 @@ class Past:
             self.warn(f"{path}: {error} Going back to the checkpoint before it.")
             del self.points[point]
             return False
-        self.simulation.world.restore(taken, any_identity=self.any_identity)
+        restore(self.simulation.world, taken, any_identity=self.any_identity)
         return True
 
 

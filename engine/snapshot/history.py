@@ -17,7 +17,7 @@ from engine.ecs.component import info
 from engine.ecs.scene import Simulation
 from engine.ecs.table import tensors_in
 from engine.errors import ReplayError, SceneError
-from engine.snapshot.snapshot import Snapshot, copied, one_thread
+from engine.snapshot.snapshot import Snapshot, capture, copied, one_thread, restore
 
 
 @attrs.frozen(eq=False)
@@ -195,7 +195,7 @@ class Ring:
         here = self._capture() if viewing else None
         try:
             self.seek(tick)
-            return self._world.capture()
+            return capture(self._world)
         finally:
             if here is None:
                 self.live()
@@ -292,14 +292,14 @@ class Ring:
     def _capture(self) -> _Moment:
         start = time.thread_time()
         old = self._spare.pop() if self._spare else None
-        snapshot = self._world.capture(old.snapshot if old else None)
+        snapshot = capture(self._world, old.snapshot if old else None)
         with one_thread():
             signals = copied(self._signals, old.signals if old else None)
         self.seconds = time.thread_time() - start
         return _Moment(snapshot, signals, snapshot.num_bytes + sum(t.nbytes for t in signals.values()))
 
     def _restore(self, moment: _Moment) -> None:
-        self._world.restore(moment.snapshot)
+        restore(self._world, moment.snapshot)
         with torch.no_grad(), one_thread():
             for name, tensor in self._signals.items():
                 tensor.copy_(moment.signals[name])

@@ -134,7 +134,7 @@ def save(world: World) -> bytes:
     return capture(world).encode()
 
 
-def load(
+def restore(
     world: World, data: "bytes | Snapshot", only: tuple[str, ...] | None = None, *, any_identity: bool = False
 ) -> None:
     """Copy a snapshot into a world. Nothing is changed unless all of it fits.

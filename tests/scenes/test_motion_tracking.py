@@ -16,6 +16,7 @@ from components.robot import Robot
 from engine import SceneError, Simulation, build
 from engine.ecs.component import num_bytes
 from engine.ecs.schedule import Entry
+from engine.snapshot.snapshot import save
 from engine.tools.audit import Audit
 from engine.tools.profile import count_operations
 from scenes import robots
@@ -112,7 +113,7 @@ def test_evaluation_scores_every_row_once_and_is_repeatable() -> None:
     simulation = build(made)
     simulation.run(2)
     assert made.evaluate is not None
-    first, second = (made.evaluate(simulation.world.snapshot(), seed=3, device="cpu") for _ in range(2))
+    first, second = (made.evaluate(save(simulation.world), seed=3, device="cpu") for _ in range(2))
     assert first == second
     assert [row["clip"] for row in first["table"]] == ["squat", "wave", "all"]
     assert sum(row["episodes"] for row in first["table"][:2]) == 64

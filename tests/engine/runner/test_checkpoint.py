@@ -20,7 +20,7 @@ from engine.runner.checkpoint import Merit, Writer, checkpoint_name, checkpoints
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot import snapshot
-from engine.snapshot.snapshot import Snapshot
+from engine.snapshot.snapshot import Snapshot, save
 from tests.engine.toy_scene import scene
 
 TOY = str(Path(__file__).parents[1].joinpath("toy_scene.py"))
@@ -103,14 +103,14 @@ def test_ticks_go_on_while_checkpoints_are_written_and_wait_only_for_a_third() -
     for name in ("a", "b"):
         simulation.run()
         writer.take(simulation.world, name)  # returns although nothing can be written yet
-        expected.append((name, simulation.world.snapshot()))
+        expected.append((name, save(simulation.world)))
     assert written == [] and writer.outcomes() == []
     simulation.run()
     third = threading.Timer(0.2, gate.release)
     third.start()
     writer.take(simulation.world, "c")
     assert writer.stall > 0.1
-    expected.append(("c", simulation.world.snapshot()))
+    expected.append(("c", save(simulation.world)))
     simulation.run(3)
     for _ in range(2):
         gate.release()

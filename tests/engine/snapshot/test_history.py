@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine import Bundle, Simulation, World, build, constant, resource, system
 from engine.errors import ReplayError, SceneError
 from engine.snapshot.history import Ring
+from engine.snapshot.snapshot import restore, save
 from tests.engine.toy import Place, Wind, toy, toy_systems
 
 Bytes = tuple[bytes, bytes]
@@ -19,7 +20,7 @@ Bytes = tuple[bytes, bytes]
 
 def everything(world: World) -> Bytes:
     """What the next tick depends on, and every column, signals included."""
-    return world.snapshot(), b"".join(column.numpy().tobytes() for column in world.columns().values())
+    return save(world), b"".join(column.numpy().tobytes() for column in world.columns().values())
 
 
 def size(**options: Any) -> int:
@@ -142,7 +143,7 @@ def test_branch_goes_on_from_the_tick_in_view_and_keeps_the_future_it_gives_up()
     assert ring.abandoned is not None and ring.abandoned.encode() == seen[17][0]
     simulation.run(4)
     alone = build(toy(), seed=5)
-    alone.world.restore(edited[0])
+    restore(alone.world, edited[0])
     alone.run(4)
     assert everything(simulation.world) == everything(alone.world)
     for tick in (3, 10):
@@ -258,14 +259,14 @@ def test_snapshot_at_a_tick_leaves_the_world_as_it_was() -> None:
 
 def test_world_that_is_restored_from_elsewhere_begins_a_past_of_its_own() -> None:
     simulation, ring, seen = ringed(20)
-    simulation.world.restore(seen[6][0])
+    restore(simulation.world, seen[6][0])
     assert ring.ticks == range(6, 7)
     simulation.run(6)
     assert ring.kept == [6, 11] and ring.ticks == range(6, 13)
     assert everything(simulation.world) == seen[12]
     ring.seek(8)
     assert everything(simulation.world) == seen[8]
-    simulation.world.restore(seen[17][0])
+    restore(simulation.world, seen[17][0])
     ring.branch()
     assert ring.kept == [17] and ring.ticks == range(17, 18)
 
@@ -300,9 +301,9 @@ def test_tick_that_broke_off_never_happened() -> None:
     assert ring.ticks == range(-1, 11)
     simulation.world[Fuse].tick = -5
     ring.seek(5)
-    assert simulation.world.snapshot() == seen[5]
+    assert save(simulation.world) == seen[5]
     ring.live()
-    assert simulation.world.snapshot() == seen[10]
+    assert save(simulation.world) == seen[10]
 
 
 def test_tick_that_was_stepped_halfway_cannot_be_finished_behind_a_seek() -> None:
@@ -317,7 +318,7 @@ def test_tick_that_was_stepped_halfway_cannot_be_finished_behind_a_seek() -> Non
     with pytest.raises(ReplayError, match="had begun before seek"):
         list(steps)
     ring.live()
-    assert simulation.world.snapshot() == seen[7][0]
+    assert save(simulation.world) == seen[7][0]
 
 
 def test_close_returns_to_the_present_and_leaves_the_schedule_alone() -> None:
@@ -368,9 +369,9 @@ def test_ring_is_a_list_of_everything_that_ever_was(actions: list[tuple[str, Any
                 simulation.run()
                 line[tick] = check()
             alone = build(toy(), seed=77)
-            alone.world.restore(start)
+            restore(alone.world, start)
             alone.run(value)
-            assert alone.world.snapshot() == line[present + value][0]
+            assert save(alone.world) == line[present + value][0]
         elif action == "run":
             before = check()
             with pytest.raises(ReplayError):
