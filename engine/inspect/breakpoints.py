@@ -13,7 +13,7 @@ from engine.ecs.world import flat_labels
 from engine.errors import EditError, did_you_mean, listing
 from engine.inspect.expression import Expression, compile_break
 from engine.inspect.server import BREAKS
-from engine.protocol import messages as say
+from engine.protocol import messages
 
 MOST_ROWS = 32
 """Rows that a hit names."""
@@ -121,7 +121,7 @@ class Breakpoints:
         """Whether one is asked between systems."""
         return any(each.place != "tick" for each in self.known.values())
 
-    def add(self, message: say.Break, owner: object = None) -> Break:
+    def add(self, message: messages.BreakRequest, owner: object = None) -> Break:
         """A new break of a client; EditError or BreakError for what cannot be asked."""
         if len(self.known) >= BREAKS:
             raise EditError("over_budget", f"{BREAKS} breaks are the most; remove one first.")

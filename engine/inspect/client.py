@@ -23,7 +23,7 @@ DATA_BYTES = 3 << 19
 IN_FLIGHT = 2  # data frames that a client has not acknowledged
 COMMANDS_PER_SECOND = 200.0
 _SMALL = 0.05  # of a command: an acknowledgement, a ping
-_VALUES_PER_COMMAND = 256  # a frame of more values counts as more commands
+_BYTES_PER_COMMAND = 2048  # a longer frame counts as more commands
 _CHUNK = 1 << 16
 
 Socket = socket.socket
@@ -120,11 +120,11 @@ class Peer:
         del self._incoming[: self._taken]
         self._taken = 0
 
-    def charge(self, now: float, values: int, small: bool) -> None:
+    def charge(self, now: float, size: int, small: bool) -> None:
         """Count a frame against the client's credit, which grows with time."""
         self._credit = min(COMMANDS_PER_SECOND, self._credit + (now - self._counted) * COMMANDS_PER_SECOND)
         self._counted = now
-        self._credit -= _SMALL if small else 1.0 + values / _VALUES_PER_COMMAND
+        self._credit -= _SMALL if small else 1.0 + size / _BYTES_PER_COMMAND
 
     def rest(self, now: float) -> float:
         """Seconds until the client has credit again; 0 when it has."""

@@ -13,7 +13,7 @@ from engine.ecs.schedule import Key
 from engine.errors import BreakError, EditError, LockstepError, ReplayError, SnapshotError
 from engine.inspect.breakpoints import provenance
 from engine.inspect.client import Peer
-from engine.protocol import messages as say
+from engine.protocol import messages
 from engine.protocol.framing import pack_array
 from engine.recording.recorder import MOST_ROWS, Recorder
 from engine.snapshot.history import Ring
@@ -31,7 +31,7 @@ _CODES: dict[type[LockstepError], str] = {
 _SHOWN = 32  # values of an edit that its event says
 
 
-def obey(run: "Inspector", peer: Peer, message: say.Message) -> None:
+def obey(run: "Inspector", peer: Peer, message: messages.ClientMessage) -> None:
     """Do what a client says, and answer it."""
     number = getattr(message, "id", 0)
     try:
@@ -46,34 +46,34 @@ def obey(run: "Inspector", peer: Peer, message: say.Message) -> None:
             run.hub.post(peer, {"t": "ok", "id": number, **answer})
 
 
-def _refuse(run: "Inspector", peer: Peer, message: say.Message, number: int, code: str, text: str) -> None:
-    kind = "sub_no" if isinstance(message, say.Sub) else "error"
+def _refuse(run: "Inspector", peer: Peer, message: messages.ClientMessage, number: int, code: str, text: str) -> None:
+    kind = "sub_no" if isinstance(message, messages.SubscribeRequest) else "error"
     run.hub.post(peer, {"t": kind, "id": number, "code": code, "text": text})
 
 
 # -- looking -------------------------------------------------------------------------------------------
 
 
-def _sub(run: "Inspector", peer: Peer, message: say.Sub) -> Answer:
+def _sub(run: "Inspector", peer: Peer, message: messages.SubscribeRequest) -> Answer:
     run.feed.subscribe(peer, message, paused=run.steps.stands)
     return None
 
 
-def _unsub(run: "Inspector", peer: Peer, message: say.Unsub) -> Answer:
+def _unsub(run: "Inspector", peer: Peer, message: messages.UnsubscribeRequest) -> Answer:
     run.feed.unsubscribe(peer, message.id)
     return None
 
 
-def _select(run: "Inspector", peer: Peer, message: say.Select) -> Answer:
+def _select(run: "Inspector", peer: Peer, message: messages.SelectMessage) -> Answer:
     run.feed.select(peer, message.rows)
     return None
 
 
-def _provenance(run: "Inspector", peer: Peer, message: say.Provenance) -> Answer:
+def _provenance(run: "Inspector", peer: Peer, message: messages.ProvenanceRequest) -> Answer:
     return provenance(run.simulation, run.writers, list(run.world.columns())[message.column])
 
 
-def _asset(run: "Inspector", peer: Peer, message: say.Asset) -> Answer:
+def _asset(run: "Inspector", peer: Peer, message: messages.AssetRequest) -> Answer:
     handed_out = [figure.asset for figure in run.simulation.scene.view.figures if figure.asset is not None]
     if not handed_out:
         raise EditError("unsupported", "This run hands out no model: its scene gives none to the figures it shows.")
@@ -86,19 +86,19 @@ def _asset(run: "Inspector", peer: Peer, message: say.Asset) -> Answer:
 # -- stopping and going --------------------------------------------------------------------------------
 
 
-def _pause(run: "Inspector", peer: Peer, message: say.Pause) -> Answer:
+def _pause(run: "Inspector", peer: Peer, message: messages.PauseRequest) -> Answer:
     run.steps.stand(run.steps.why if run.steps.stands else "asked for")
     run.pending.append((peer, message.id))
     return None
 
 
-def _run(run: "Inspector", peer: Peer, message: say.Run) -> Answer:
+def _run(run: "Inspector", peer: Peer, message: messages.RunRequest) -> Answer:
     run.go_on()
     run.publish()
     return {"tick": run.tick}
 
 
-def _step(run: "Inspector", peer: Peer, message: say.Step) -> Answer:
+def _step(run: "Inspector", peer: Peer, message: messages.StepRequest) -> Answer:
     if not run.steps.stands:
         raise EditError("not_paused", "The run is not paused; pause it before a step.")
     _need_live(run)
@@ -107,7 +107,7 @@ def _step(run: "Inspector", peer: Peer, message: say.Step) -> Answer:
     return None
 
 
-def _run_to(run: "Inspector", peer: Peer, message: say.RunTo) -> Answer:
+def _run_to(run: "Inspector", peer: Peer, message: messages.RunToRequest) -> Answer:
     _need_live(run)
     if message.tick is not None and message.tick <= run.tick - run.inside:
         raise EditError("bad_message", f"The run is at tick {run.tick}; tick {message.tick} lies behind, seek it.")
@@ -124,13 +124,13 @@ def _need_live(run: "Inspector") -> None:
 # -- breaks --------------------------------------------------------------------------------------------
 
 
-def _break(run: "Inspector", peer: Peer, message: say.Break) -> Answer:
+def _break(run: "Inspector", peer: Peer, message: messages.BreakRequest) -> Answer:
     if message.action == "keep" and run.recorder is None:
         _start_recorder(run, message.rows or run.feed.selected[peer])
     return {"break": run.breaks.add(message, peer).number}
 
 
-def _unbreak(run: "Inspector", peer: Peer, message: say.Unbreak) -> Answer:
+def _unbreak(run: "Inspector", peer: Peer, message: messages.UnbreakRequest) -> Answer:
     run.breaks.remove(message.number)
     return {}
 
@@ -146,7 +146,7 @@ def _history(run: "Inspector") -> Ring:
     return run.ring
 
 
-def _seek(run: "Inspector", peer: Peer, message: say.Seek) -> Answer:
+def _seek(run: "Inspector", peer: Peer, message: messages.SeekRequest) -> Answer:
     ring, reach = _history(run), run.reach()
     if message.tick not in reach:
         which = f"only {reach[0]} to {reach[-1]}" if reach else "as none has run yet"
@@ -161,7 +161,7 @@ def _seek(run: "Inspector", peer: Peer, message: say.Seek) -> Answer:
     return {"tick": run.tick, "exact": ring.exact}
 
 
-def _live(run: "Inspector", peer: Peer, message: say.Live) -> Answer:
+def _live(run: "Inspector", peer: Peer, message: messages.LiveRequest) -> Answer:
     viewing = run.viewing
     run.seek(_history(run), None)
     if viewing:
@@ -170,7 +170,7 @@ def _live(run: "Inspector", peer: Peer, message: say.Live) -> Answer:
     return {"tick": run.tick}
 
 
-def _branch(run: "Inspector", peer: Peer, message: say.Branch) -> Answer:
+def _branch(run: "Inspector", peer: Peer, message: messages.BranchRequest) -> Answer:
     _history(run).branch()
     run.journal.branch()
     run.resets.clear()  # they were of the present that is given up
@@ -189,20 +189,21 @@ def _branch(run: "Inspector", peer: Peer, message: say.Branch) -> Answer:
 # -- intervening ---------------------------------------------------------------------------------------
 
 
-def _set_column(run: "Inspector", peer: Peer, message: say.SetColumn) -> Answer:
+def _set_column(run: "Inspector", peer: Peer, message: messages.SetColumnRequest) -> Answer:
     address = list(run.world.columns())[message.column]
     run.editor.live_signals = _live_signals(run)
-    old = run.editor.set_column(address, message.rows, message.values, message.labels, force=message.force)
+    values = message.array
+    old = run.editor.set_column(address, message.rows, values, message.labels, force=message.force)
     run.wrote()
     rows = list(message.rows)
     where = f"{address} of {f'row {rows[0]}' if len(rows) == 1 else f'{len(rows)} rows'}"
-    new = np.broadcast_to(message.values.reshape(old.shape if message.values.size == old.size else (1, -1)), old.shape)
+    new = np.broadcast_to(values.reshape(old.shape if values.size == old.size else (1, -1)), old.shape)
     more = {"rows": rows[:_SHOWN], "labels": None if message.labels is None else list(message.labels)[:_SHOWN]}
     _note(run, peer, "set", where, old.tolist(), new.tolist(), message.reason, column=address, row=rows[0], more=more)
     return {"old": pack_array(old)}
 
 
-def _set_constant(run: "Inspector", peer: Peer, message: say.SetConstant) -> Answer:
+def _set_constant(run: "Inspector", peer: Peer, message: messages.SetConstantRequest) -> Answer:
     old, new, when = run.editor.set_constant(message.address, message.value)
     run.hub.renew()
     run.wrote()
@@ -210,7 +211,7 @@ def _set_constant(run: "Inspector", peer: Peer, message: say.SetConstant) -> Ans
     return {"old": old, "new": new, "when": when}
 
 
-def _reset(run: "Inspector", peer: Peer, message: say.Reset) -> Answer:
+def _reset(run: "Inspector", peer: Peer, message: messages.ResetRequest) -> Answer:
     _need_live(run)
     if run.table not in run.simulation.ends:
         raise EditError("unsupported", "This scene declares no endings, so that there is nothing to reset a row with.")
@@ -247,7 +248,7 @@ def _note(
 # -- files ---------------------------------------------------------------------------------------------
 
 
-def _snapshot(run: "Inspector", peer: Peer, message: say.Snapshot) -> Answer:
+def _snapshot(run: "Inspector", peer: Peer, message: messages.SnapshotRequest) -> Answer:
     _need_live(run)
     if run.saved is None or run.inside or not run.world.clock.begun:
         raise EditError("unsupported", "A checkpoint is written between ticks of a training only.")
@@ -256,7 +257,7 @@ def _snapshot(run: "Inspector", peer: Peer, message: say.Snapshot) -> Answer:
     return {"name": name}
 
 
-def _record(run: "Inspector", peer: Peer, message: say.Record) -> Answer:
+def _record(run: "Inspector", peer: Peer, message: messages.RecordRequest) -> Answer:
     if message.on:
         if run.recorder is not None:
             raise EditError("busy", "The run is being recorded already; stop that first.")
@@ -288,9 +289,9 @@ def _start_recorder(run: "Inspector", chosen: tuple[int, ...]) -> list[int]:
     return [int(row) for row in run.recorder.trace.rows]
 
 
-_ORDERS: dict[type[say.Message], Callable[["Inspector", Peer, Any], Answer]] = {
-    say.Sub: _sub, say.Unsub: _unsub, say.Select: _select, say.Provenance: _provenance, say.Asset: _asset,
-    say.Pause: _pause, say.Run: _run, say.Step: _step, say.RunTo: _run_to, say.Break: _break, say.Unbreak: _unbreak,
-    say.Seek: _seek, say.Live: _live, say.Branch: _branch, say.SetColumn: _set_column, say.SetConstant: _set_constant,
-    say.Reset: _reset, say.Snapshot: _snapshot, say.Record: _record,
+_ORDERS: dict[type[messages.ClientMessage], Callable[["Inspector", Peer, Any], Answer]] = {
+    messages.SubscribeRequest: _sub, messages.UnsubscribeRequest: _unsub, messages.SelectMessage: _select, messages.ProvenanceRequest: _provenance, messages.AssetRequest: _asset,
+    messages.PauseRequest: _pause, messages.RunRequest: _run, messages.StepRequest: _step, messages.RunToRequest: _run_to, messages.BreakRequest: _break, messages.UnbreakRequest: _unbreak,
+    messages.SeekRequest: _seek, messages.LiveRequest: _live, messages.BranchRequest: _branch, messages.SetColumnRequest: _set_column, messages.SetConstantRequest: _set_constant,
+    messages.ResetRequest: _reset, messages.SnapshotRequest: _snapshot, messages.RecordRequest: _record,
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from engine.inspect.client import Peer
-from engine.protocol.messages import Message
+from engine.protocol.messages import ClientMessage
 
 MESSAGES, BYTES = 1024, 2 << 20
 
@@ -24,7 +24,7 @@ class Left:
     controlled: bool
 
 
-Item = tuple[Peer, Message | Joined | Left]
+Item = tuple[Peer, ClientMessage | Joined | Left]
 
 
 @attrs.define(eq=False)
@@ -33,13 +33,13 @@ class Inbox:
 
     lock: Any
     arrived: threading.Event = attrs.field(factory=threading.Event)
-    _items: deque[tuple[Peer, Message | Joined | Left, int]] = attrs.field(factory=deque, init=False)
+    _items: deque[tuple[Peer, ClientMessage | Joined | Left, int]] = attrs.field(factory=deque, init=False)
     _bytes: int = attrs.field(default=0, init=False)
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(self, peer: Peer, message: Message, size: int) -> bool:
+    def put(self, peer: Peer, message: ClientMessage, size: int) -> bool:
         """Add a message that came in `size` bytes; False when there is no room for it."""
         with self.lock:
             if len(self._items) >= MESSAGES or self._bytes + size > BYTES:
@@ -64,7 +64,7 @@ class Inbox:
                 self._append(peer, Left(controlled), 0)
         self.arrived.set()
 
-    def _append(self, peer: Peer, message: Message | Joined | Left, size: int) -> None:
+    def _append(self, peer: Peer, message: ClientMessage | Joined | Left, size: int) -> None:
         self._items.append((peer, message, size))
         self._bytes += size
 

@@ -13,7 +13,7 @@ from engine.inspect.client import Peer
 from engine.inspect.episodes import EpisodeEnds
 from engine.inspect.server import Hub
 from engine.inspect.subscription import ENDING, LARGEST, Governor, Plan, make_plan
-from engine.protocol import messages as say
+from engine.protocol import messages
 from engine.recording.recorder import EVERY_ON_HOST, BlackBox
 
 BUDGET = 0.005
@@ -93,7 +93,7 @@ class Feed:
         """Frames that clients did not fetch in time."""
         return sum(peer.dropped for peer in self.clients)
 
-    def subscribe(self, peer: Peer, message: say.Sub, *, paused: bool) -> None:
+    def subscribe(self, peer: Peer, message: messages.SubscribeRequest, *, paused: bool) -> None:
         """Begin to send what was asked for, or say why not."""
         chosen = message.rows == "selected"
         rows = self.selected[peer] if isinstance(message.rows, str) else message.rows

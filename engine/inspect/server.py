@@ -23,9 +23,8 @@ from engine.inspect.listener import Debug, listen
 from engine.inspect.sockets import Sockets
 from engine.protocol import messages
 from engine.protocol.discovery import beside, free_stem, remove, runs_folder, write_note
-from engine.protocol.fields import COLUMNS, HZ, ROWS, Refused
 from engine.protocol.framing import MAGIC, PROTOCOL, encode_frame, other_version, schema_hash
-from engine.protocol.messages import Known, Message
+from engine.protocol.messages import COLUMNS, HZ, ROWS, ClientMessage, RefusedMessage, SchemaBounds
 
 CLIENTS, SUBSCRIPTIONS, BREAKS = 4, 64, 32
 IDLE, PING = 10.0, 1.0
@@ -85,7 +84,7 @@ class Hub:
         self._state: dict[str, Any] | None = None
         self._sessions = 0
         self._owing = False
-        self._known: Known | None = None
+        self._known: SchemaBounds | None = None
         self._stale = False
         self._schema_frame, self._schema_hash = b"", ""
         self._owner = os.getpid()
@@ -261,12 +260,12 @@ class Hub:
 
     def _authenticate(self, peer: Peer, body: bytes, now: float) -> None:
         try:
-            auth, values = messages.decode(body)
-        except Refused as error:
+            auth = messages.decode(body)
+        except RefusedMessage as error:
             self._sockets.dismiss(peer, error.code, str(error))
             return
-        peer.charge(now, values, False)
-        if not isinstance(auth, messages.Auth):
+        peer.charge(now, len(body), False)
+        if not isinstance(auth, messages.AuthMessage):
             self._sockets.dismiss(peer, "bad_message", "A client answers 'hello' with 'auth'.")
         elif auth.protocol[0] != PROTOCOL[0]:
             self._sockets.dismiss(peer, "version", other_version(PROTOCOL, auth.protocol))
@@ -278,7 +277,7 @@ class Hub:
         else:
             self._let_in(peer, auth, now)
 
-    def _let_in(self, peer: Peer, auth: messages.Auth, now: float) -> None:
+    def _let_in(self, peer: Peer, auth: messages.AuthMessage, now: float) -> None:
         self._make_schema()
         self._sessions += 1
         peer.session, peer.name = self._sessions, auth.client
@@ -307,30 +306,32 @@ class Hub:
             schema = dict(self.schema() if callable(self.schema) else self.schema)
             self._schema_hash = schema.setdefault("hash", schema_hash(schema))
             self._schema_frame = encode_frame(schema)
-            self._known = Known.of(schema)
+            self._known = SchemaBounds.of(schema)
 
     def _take(self, peer: Peer, body: bytes, now: float) -> None:
         try:
-            message, values = messages.decode(body, self._known)
-        except Refused as error:
+            message = messages.decode(body, self._known)
+        except RefusedMessage as error:
             peer.charge(now, 0, False)
             self._refuse(peer, error)
             return
         peer.bad = 0
-        peer.charge(now, values, isinstance(message, (messages.Ack, messages.Ping, messages.Pong)))
+        peer.charge(
+            now, len(body), isinstance(message, (messages.AckMessage, messages.PingMessage, messages.PongMessage))
+        )
         match message:
-            case messages.Ack(seq=seq):
+            case messages.AckMessage(seq=seq):
                 peer.acknowledge(seq)
-            case messages.Ping(n=n):
+            case messages.PingMessage(n=n):
                 self._queue(peer, encode_frame({"t": "pong", "n": n}))
-            case messages.Pong():
+            case messages.PongMessage():
                 pass
-            case messages.Control():
+            case messages.ControlRequest():
                 self._control(peer, message)
             case _:
                 self._pass_on(peer, message, len(body))
 
-    def _refuse(self, peer: Peer, error: Refused) -> None:
+    def _refuse(self, peer: Peer, error: RefusedMessage) -> None:
         self._queue(peer, encode_frame({"t": error.answer, "id": error.id, "code": error.code, "text": str(error)}))
         peer.bad = peer.bad + 1 if error.code == "bad_message" else 0
         if peer.bad >= _BAD_MESSAGES:
@@ -338,25 +339,25 @@ class Hub:
                 peer, "bad_message", f"{_BAD_MESSAGES} messages in a row were bad; the last one: {error}"
             )
 
-    def _pass_on(self, peer: Peer, message: Message, size: int) -> None:
+    def _pass_on(self, peer: Peer, message: ClientMessage, size: int) -> None:
         number = getattr(message, "id", None)
         if message.controls and self.controller is not peer:
             self._error(peer, number, "not_controller", self._who_controls())
-        elif isinstance(message, messages.Sub) and len(peer.subscriptions | {message.id}) > SUBSCRIPTIONS:
+        elif isinstance(message, messages.SubscribeRequest) and len(peer.subscriptions | {message.id}) > SUBSCRIPTIONS:
             text = f"{SUBSCRIPTIONS} subscriptions are the most; stop one of them."
             self._queue(peer, encode_frame({"t": "sub_no", "id": number, "code": "over_budget", "text": text}))
         else:
             self._open_or_close_slot(peer, message)
             if not self._inbox.put(peer, message, size):
                 text = f"{len(self._inbox)} messages wait for the run: it is {self._where()}."
-                answer = "sub_no" if isinstance(message, messages.Sub) else "error"
-                self._refuse(peer, Refused("busy", text, number, answer))
+                answer = "sub_no" if isinstance(message, messages.SubscribeRequest) else "error"
+                self._refuse(peer, RefusedMessage("busy", text, number, answer))
 
-    def _open_or_close_slot(self, peer: Peer, message: Message) -> None:
-        if isinstance(message, (messages.Sub, messages.Unsub)):
+    def _open_or_close_slot(self, peer: Peer, message: ClientMessage) -> None:
+        if isinstance(message, (messages.SubscribeRequest, messages.UnsubscribeRequest)):
             with self._lock:
                 peer.forget(message.id)
-                if isinstance(message, messages.Sub):
+                if isinstance(message, messages.SubscribeRequest):
                     peer.subscriptions.add(message.id)
 
     def _error(self, peer: Peer, number: int | None, code: str, text: str) -> None:
@@ -364,7 +365,7 @@ class Hub:
 
     # -- control ---------------------------------------------------------------------------------------
 
-    def _control(self, peer: Peer, message: messages.Control) -> None:
+    def _control(self, peer: Peer, message: messages.ControlRequest) -> None:
         if message.do == "take" and self.controller not in (None, peer):
             self._error(peer, message.id, "busy", self._who_controls())
             return

@@ -110,7 +110,7 @@ def frame(tick: int, size: int = 3) -> dict[str, Any]:
 
 def subscribed(hub: Hub, connection: Connection, number: int = 1) -> Peer:
     connection.send({"t": "sub", "id": number, "kind": "values", "columns": [[0, None]], "rows": [0], "hz": 30})
-    return seen(hub, messages.Sub)[0]
+    return seen(hub, messages.SubscribeRequest)[0]
 
 
 def received(client: socket.socket, seconds: float = 0.3) -> list[dict[str, Any]]:
