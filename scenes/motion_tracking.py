@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from engine import Bundle, Scene, SceneError, Simulation, World, build, table
-from engine.ecs.schedule import addresses
+from engine.ecs.constants import addresses
 from engine.errors import listing
 from engine.snapshot.snapshot import identity, restore
 from scenes import robots

@@ -9,7 +9,7 @@ import torch
 from components.episode import Done, Reward
 from components.metrics import FirstEpisode
 from engine import Bundle, Scene, World, Write, build, system
-from engine.ecs.schedule import addresses
+from engine.ecs.constants import addresses
 from engine.snapshot.snapshot import restore
 from systems.tick import REWARD
 

@@ -21,9 +21,11 @@ import numpy as np
 
 from components.episode import Episode, Reward
 from engine import Simulation, build
+from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.protocol.framing import encode_frame, pack_array, unpack_array
 from engine.protocol.schema import make_schema
+from engine.protocol.vitals import find_ends
 from engine.recording.file import TERMINAL, RecordingWriter
 from engine.recording.recorder import Recorder
 from scenes.motion_tracking import scene
@@ -57,7 +59,7 @@ def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         for _ in range(length):
             if simulation.world.clock.tick == watched:
                 recorder.attach()
-                simulation.schedule.at_finish.append(partial(_extend, messages, simulation))
+                simulation.schedule.attach(Observer(at_finish=partial(_extend, messages, simulation)))
             before = [(entry.seconds, entry.calls) for entry in simulation.schedule.entries]
             start = time.perf_counter()
             simulation.run()
@@ -74,7 +76,7 @@ def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def endings(simulation: Simulation) -> Iterator[dict[str, Any]]:
     """An event for each episode that ends in this tick, of all rows."""
-    ends = simulation.ends["robot"]
+    ends = find_ends(simulation)["robot"]
     assert ends.reason is not None
     for row in np.flatnonzero(as_numpy(ends.ended)).tolist():
         names = [label for label, on in zip(ends.labels, as_numpy(ends.reason)[row], strict=True) if on]

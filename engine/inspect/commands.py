@@ -15,6 +15,7 @@ from engine.inspect.breakpoints import provenance
 from engine.inspect.client import Peer
 from engine.protocol import messages
 from engine.protocol.framing import pack_array
+from engine.protocol.vitals import find_ends
 from engine.recording.recorder import MOST_ROWS, Recorder
 from engine.snapshot.history import Ring
 
@@ -213,7 +214,7 @@ def _set_constant(run: "Inspector", peer: Peer, message: messages.SetConstantReq
 
 def _reset(run: "Inspector", peer: Peer, message: messages.ResetRequest) -> Answer:
     _need_live(run)
-    if run.table not in run.simulation.ends:
+    if run.table not in find_ends(run.simulation):
         raise EditError("unsupported", "This scene declares no endings, so that there is nothing to reset a row with.")
     count = run.world.tables[run.table].rows
     if message.rows and max(message.rows) >= count:

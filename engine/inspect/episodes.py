@@ -9,6 +9,7 @@ from torch import Tensor
 from engine.ecs.scene import Simulation
 from engine.ecs.table import as_numpy
 from engine.protocol.framing import pack_array
+from engine.protocol.vitals import find_ends
 
 MOST_ROWS = 512
 """Ends of an event that are told one by one."""
@@ -36,7 +37,7 @@ class EpisodeEnds:
     _told: list[dict[str, np.ndarray]] = attrs.field(factory=list, init=False)  # details, some ticks each
 
     def __attrs_post_init__(self) -> None:
-        ends = self.simulation.ends.get(self.table)
+        ends = find_ends(self.simulation).get(self.table)
         reasons = 0 if ends is None or ends.reason is None else ends.reason.shape[1]
         self.now, self._fired = np.zeros(0, np.int64), np.zeros(reasons, np.int64)
         self._sources: dict[str, tuple[Tensor, np.ndarray | None, np.ndarray]] = {}
@@ -73,7 +74,7 @@ class EpisodeEnds:
             self._count_up()
         if not due or not self._rows:
             return None
-        labels = self.simulation.ends[self.table].labels
+        labels = find_ends(self.simulation)[self.table].labels
         reasons = {label: count for label, count in zip(labels, self._fired.tolist(), strict=False) if count}
         fields: dict[str, Any] = {"rows": self._rows, "reasons": reasons}
         text = ", ".join(f"{count} × {label}" for label, count in reasons.items()) or f"{self._rows} episodes ended"

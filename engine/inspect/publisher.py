@@ -14,6 +14,7 @@ from engine.inspect.episodes import EpisodeEnds
 from engine.inspect.server import Hub
 from engine.inspect.subscription import ENDING, LARGEST, Governor, Plan, make_plan
 from engine.protocol import messages
+from engine.protocol.vitals import find_ends, find_vitals
 from engine.recording.recorder import EVERY_ON_HOST, BlackBox
 
 BUDGET = 0.005
@@ -104,7 +105,7 @@ class Feed:
         problem = ""
         if plan.num_bytes > LARGEST and not paused:
             problem = f"{plan.num_bytes} bytes in a frame are more than {LARGEST}; pause the run, or ask for less."
-        elif plan.kind == "vitals" and not self.simulation.vitals.get(self.table):
+        elif plan.kind == "vitals" and not find_vitals(self.simulation).get(self.table):
             problem = "This scene declares no vital numbers."
         if problem:
             code = "unsupported" if plan.kind == "vitals" else "over_budget"
@@ -143,7 +144,7 @@ class Feed:
                         self._give_up(peer, plan, error)
         now = time.perf_counter()
         soon, measured = now + 2.0 * self.tick_seconds, tick % _MEASURED == 0
-        ended = {id(self.simulation.ends.get(self.table)): frozenset(self.endings.look(tick).tolist())}
+        ended = {id(find_ends(self.simulation).get(self.table)): frozenset(self.endings.look(tick).tolist())}
         for peer, plan in self._ending:
             if plan.kind != "trace" and plan.due > soon:
                 continue  # what its next frame shows has not happened yet

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.ecs.scene import Simulation
 from engine.ecs.table import as_numpy
-from engine.recording.vitals import Ends
+from engine.protocol.vitals import Ends, find_ends
 
 TRACE_BYTES = 1 << 20
 """Of one subscription's samples between two frames; the oldest make room, and are counted as lost."""
@@ -292,7 +292,7 @@ def make_plan(
         picked.append(Picked(identity, column, None if labels is None else np.array(labels, np.int64)))
     tables = tables or [table]
     most = min(simulation.world.tables[name].rows for name in tables)
-    plan = Plan(number, kind, picked, selected, hz, hz, simulation.ends.get(tables[0]), most)
+    plan = Plan(number, kind, picked, selected, hz, hz, find_ends(simulation).get(tables[0]), most)
     plan.retarget(rows)
     return plan
 

@@ -8,9 +8,11 @@ import numpy as np
 
 from engine.ecs.component import info
 from engine.ecs.condition import AnyRow
+from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import Entry, Key, addresses
+from engine.ecs.schedule import Entry, Key
 from engine.protocol.framing import pack_array
+from engine.protocol.vitals import find_ends, find_vitals
 
 _LONGEST_TEXT = 200  # characters of a constant that is no plain value
 
@@ -41,9 +43,11 @@ def make_schema(simulation: Simulation) -> dict[str, Any]:
             {"address": address, "type": _type_name(places[0].type), "value": _said(places[0].holder[places[0].key])}
             for address, places in addresses(simulation.scene.bundles).items()
         ],
-        "vitals": {table: [label for v in vitals for label in v.labels] for table, vitals in simulation.vitals.items()},
+        "vitals": {
+            table: [label for v in vitals for label in v.labels] for table, vitals in find_vitals(simulation).items()
+        },
         **simulation.scene.view.described(world),
-        "endings": {table: {"reasons": list(ends.labels)} for table, ends in simulation.ends.items()},
+        "endings": {table: {"reasons": list(ends.labels)} for table, ends in find_ends(simulation).items()},
     }
 
 

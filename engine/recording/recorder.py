@@ -16,10 +16,12 @@ from torch import Tensor
 
 from engine.ecs.component import info
 from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.errors import SceneError, WireError
 from engine.protocol.framing import pack_array
 from engine.protocol.schema import make_schema
+from engine.protocol.vitals import find_ends, find_vitals
 from engine.recording.file import END, TERMINAL, TORN, RecordingWriter
 from engine.recording.row_ring import RowTrace, kept_through, traced_columns
 
@@ -35,7 +37,7 @@ BY_HAND = ("request", "break")
 
 def watched_table(simulation: Simulation) -> str:
     """The table that is traced: the first with endings, else the first."""
-    return next(iter(simulation.ends or simulation.world.tables))
+    return next(iter(find_ends(simulation) or simulation.world.tables))
 
 
 def parse_rows(text: "str | bool", rows: int) -> list[int]:
@@ -65,7 +67,7 @@ class BlackBox:
 
     def __init__(self, simulation: Simulation, table: str, samples: int, every: int) -> None:
         self.world, self.table, self.every = simulation.world, table, every
-        self.vitals = simulation.vitals.get(table, [])
+        self.vitals = find_vitals(simulation).get(table, [])
         width = sum(len(vital.labels) for vital in self.vitals)
         rows = self.world.tables[table].rows
         self.store = torch.zeros((samples, rows, width), dtype=torch.float16)
@@ -84,7 +86,7 @@ class BlackBox:
         self.taken += 1
 
     def rewind(self, tick: int) -> None:
-        """Forget what was sampled behind a tick."""
+        """Forget what was sampled after a tick."""
         self.first, self.taken = kept_through(tick, self.tick, self.first, self.taken)
 
     def messages(self) -> Iterator[dict[str, Any]]:
@@ -199,7 +201,7 @@ def event(kind: str, tick: int, text: str, **more: Any) -> dict[str, Any]:
 
 
 def _free(path: Path) -> Path:
-    """The path, or with a number behind its name where there is such a file."""
+    """The path, or with a number after its name where there is such a file."""
     found, number = path, 2
     while found.exists():
         found, number = path.with_stem(f"{path.stem}-{number}"), number + 1
@@ -209,7 +211,7 @@ def _free(path: Path) -> Path:
 class Recorder:
     """Keeps the trace of `rows` and the black box of a simulation, and writes them.
 
-    Attached, it looks behind `Tick.finished` and at the end of each tick, and changes nothing. `budget` is the
+    Attached, it looks after `Tick.finished` and at the end of each tick, and changes nothing. `budget` is the
     memory of the trace in bytes; `folder` is where recordings go that nobody names; `say` is told what happens.
     """
 
@@ -234,21 +236,18 @@ class Recorder:
         self.asked = self.stopped = False
         self.latest: Path | None = None
         """The recording that was written last."""
+        self.observer = Observer(at_finish=self.see_finished, after_tick=self.see_end)
 
     def attach(self) -> None:
         """Begin to look."""
-        self.simulation.schedule.at_finish.append(self.see_finished)
-        self.simulation.schedule.after_tick.append(self.see_end)
+        self.simulation.schedule.attach(self.observer)
 
     def detach(self) -> None:
         """Stop looking."""
-        schedule = self.simulation.schedule
-        if self.see_finished in schedule.at_finish:
-            schedule.at_finish.remove(self.see_finished)
-            schedule.after_tick.remove(self.see_end)
+        self.simulation.schedule.detach(self.observer)
 
     def rewind(self) -> None:
-        """The world has gone back to an earlier tick: forget what came behind it."""
+        """The world has gone back to an earlier tick: forget what came after it."""
         tick = self.simulation.world.clock.tick
         self.trace.rewind(tick)
         self.black_box.rewind(tick)
@@ -281,7 +280,7 @@ class Recorder:
             self.say(f"The recording failed ({type(error).__name__}: {error}); nothing more is recorded.")
 
     def _take_finished(self) -> None:
-        ends = self.simulation.ends.get(self.table)
+        ends = find_ends(self.simulation).get(self.table)
         if ends is not None:
             ended = as_numpy(ends.ended)[self.trace.rows]
             if ended.any():

@@ -13,14 +13,14 @@ import numpy as np
 
 from engine.ecs.condition import Every, FirstTick
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import Entry, Schedule
+from engine.ecs.schedule import Entry, Observer, Schedule
 from engine.ecs.world import World, flat_labels
 from engine.errors import ReplayError, SnapshotError
+from engine.protocol.vitals import Ends, find_ends
 from engine.recording.failures import logged_failures
 from engine.recording.row_ring import row_digest, traced_addresses, traced_columns
-from engine.recording.vitals import Ends
 from engine.runner.checkpoint import CHECKPOINT, checkpoints
-from engine.runner.run_folder import Lines
+from engine.runner.run_folder import JsonLines
 from engine.snapshot.snapshot import Snapshot, restore
 
 Pair = tuple[int, int]
@@ -161,12 +161,12 @@ class Past:
 
     def __attrs_post_init__(self) -> None:
         self.simulation = self.build()
-        if not self.simulation.ends:
+        if not find_ends(self.simulation):
             raise ReplayError(
                 f"The scene '{self.simulation.scene.name}' does not say when its episodes end. "
                 "Give one of its bundles endings=Endings(...)."
             )
-        self.table = next(iter(self.simulation.ends))
+        self.table = next(iter(find_ends(self.simulation)))
         self.failures = [
             Failure(
                 line["tick"], line["row"], line["first_tick"], tuple(line["reasons"]), line["digest"], line["iteration"]
@@ -180,7 +180,7 @@ class Past:
             name = CHECKPOINT.fullmatch(path.name)
             assert name is not None
             self.points[int(name[1]) * length + int(name[2] or 0)] = path
-        reached = [row["tick"] for row in Lines(self.folder / "metrics.jsonl", self.warn).rows()]
+        reached = [row["tick"] for row in JsonLines(self.folder / "metrics.jsonl", self.warn).rows()]
         self.last_tick = max([-1, *reached, *self.points, *(failure.tick for failure in self.failures)])
 
     @property
@@ -238,14 +238,15 @@ class Past:
         """Run on from a point until the episodes have ended: those that were found whole, and those whose last
         state differs from the logged one although only their rows were simulated."""
         world, schedule = self.simulation.world, self.simulation.schedule
-        ends = self.simulation.ends[self.table]
+        ends = find_ends(self.simulation)[self.table]
         watchers = {pair: Watcher(world, ends, *pair, whole=start == -1) for pair in pairs}
         end = max(tick for _, tick in pairs)
         alone_from = None
         if trust and all(self.logged(*pair) for pair in pairs):
             alone_from = last_carrying_tick(schedule, start, end)
-        schedule.at_finish[:] = [watcher.at_finish for watcher in watchers.values()]
-        schedule.after_tick[:] = [watcher.after_tick for watcher in watchers.values()]
+        observers = [Observer(at_finish=each.at_finish, after_tick=each.after_tick) for each in watchers.values()]
+        for observer in observers:
+            schedule.attach(observer)
         path = self.points[start]
         source = path.stem if path else "the beginning"
         last = max(end, self.last_tick) if alone_from is None else end
@@ -257,6 +258,8 @@ class Past:
             self.simulation.run()
             if progress is not None:
                 progress(tick + 1 - start, max(end, tick + 1) - start, f"{self.rows} rows from {source}")
+        for observer in observers:
+            schedule.detach(observer)
         _focus(world, None)
         found: dict[Pair, Episode] = {}
         refused: set[Pair] = set()

@@ -7,7 +7,7 @@ import attrs
 
 from engine.ecs.scene import Simulation
 from engine.errors import SceneError, SnapshotError
-from engine.files import Lines, Say
+from engine.files import JsonLines, Say
 from engine.runner.checkpoint import checkpoints
 from engine.runner.provenance import differences
 from engine.runner.run_folder import Origin
@@ -64,7 +64,7 @@ def resume(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> S
 
 
 def _rows_written(folder: Path) -> int:
-    rows = Lines(folder / "metrics.jsonl", print).rows()
+    rows = JsonLines(folder / "metrics.jsonl", print).rows()
     return int(rows[-1]["iteration"]) if rows else 0
 
 

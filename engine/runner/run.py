@@ -14,13 +14,14 @@ from typing import Any
 import attrs
 import torch
 
+from engine.ecs.constants import addresses
 from engine.ecs.scene import Scene, Simulation, build
-from engine.ecs.schedule import addresses
 from engine.ecs.world import World
 from engine.errors import LockstepError, SceneError
 from engine.inspect.inspector import Inspector
 from engine.inspect.interventions import counted
 from engine.inspect.listener import parse_debug
+from engine.protocol.vitals import find_ends, find_vitals
 from engine.runner import commands as use
 from engine.runner import flags as command
 from engine.runner.checkpoint import checkpoint_name
@@ -69,9 +70,12 @@ class Plan:
         """The scene, built and proven."""
         scene = self.scene()
         with blaming(self.source, "Building the scene"):
-            return build(
+            simulation = build(
                 scene, seed=self.run["seed"], device=self.run["device"], overrides=self.overrides, skip=self.run["skip"]
             )
+            find_ends(simulation)  # what is wrong with them is refused whether or not anything is recorded
+            find_vitals(simulation)
+            return simulation
 
 
 @attrs.define

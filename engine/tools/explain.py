@@ -1,8 +1,9 @@
 """Says what a built scene is: tables, columns, the tick with readers and writers, addresses; and draws it."""
 
 from engine.ecs.component import info
+from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import Entry, Key, addresses
+from engine.ecs.schedule import Entry, Key
 
 
 def explain(simulation: Simulation) -> str:

@@ -29,6 +29,7 @@ from engine.debugger.net.connection import Address
 from engine.debugger.net.link import Link
 from engine.debugger.panels.panel import Sub
 from engine.ecs.scene import Scene, build
+from engine.ecs.schedule import Observer
 from engine.inspect import inspector
 from engine.inspect import publisher as feed
 from engine.inspect.inspector import Inspector
@@ -87,7 +88,7 @@ class Live:
         )
         self.hub.start()
         self.inspector = Inspector(self.simulation, self.hub, folder)
-        self.simulation.schedule.before_tick.append(clock.tick)
+        self.simulation.schedule.attach(Observer(before_tick=clock.tick))
         self.store, self.gatherer = Store(), Gatherer()
         self.answers: dict[int, dict[str, Any]] = {}
         self.number = 0

@@ -23,8 +23,10 @@ from engine.debugger.net.recording_source import Recorded
 from engine.debugger.panels.panel import Sub
 from engine.debugger.text import Text
 from engine.debugger.widgets import theme
+from engine.ecs.schedule import Observer
 from engine.errors import SceneError
 from engine.protocol.framing import column_ids
+from engine.protocol.vitals import find_ends
 from engine.recording.file import Recording
 from engine.recording.recorder import Recorder
 from scenes.cartpole import scene
@@ -41,8 +43,8 @@ def flight(tmp_path_factory):
     recorder.attach()
     angles, ends = [], []
     address = next(a for a in simulation.world.columns() if a.endswith("Cart.angle"))
-    endings = next(iter(simulation.ends.values()))
-    simulation.schedule.at_finish.append(lambda: ends.append(endings.ended[list(ROWS)].tolist()))
+    endings = next(iter(find_ends(simulation).values()))
+    simulation.schedule.attach(Observer(at_finish=lambda: ends.append(endings.ended[list(ROWS)].tolist())))
     for _ in range(TICKS):
         simulation.run()
         angles.append(simulation.world.columns()[address][list(ROWS)].reshape(-1).tolist())

@@ -15,6 +15,7 @@ from components.motion import MotionCursor, MotionFar, MotionLibrary, MotionRefe
 from components.observation import History, Observation, ObservationNoise, Seen
 from components.robot import BaseFrame, DofState, Robot, RootState
 from engine import SceneError, Simulation, build
+from engine.ecs.schedule import Observer
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from engine.tools.profile import count_operations
@@ -197,7 +198,7 @@ def test_perfect_tracking_earns_what_is_published() -> None:
             for name in ("position", "velocity"):
                 getattr(world[DofState], name).copy_(getattr(reference, f"dof_{name}"))
 
-    simulation.schedule.after_entry.append(follow)
+    simulation.schedule.attach(Observer(after_entry=follow))
     simulation.run(1)
     names = world.tables["robot"].axes["reward"]
     good = [i for i, name in enumerate(names) if name.startswith("teleop_")]

@@ -10,6 +10,8 @@ from components.episode import Done, Episode, Reward
 from components.learning import Rollout
 from components.robot import BodyState, RootState
 from engine import Simulation, build
+from engine.ecs.schedule import Observer
+from engine.protocol.vitals import find_ends, find_vitals
 from engine.recording.failures import logged_failures
 from engine.recording.file import END, TERMINAL, Recording
 from engine.recording.row_ring import traced_addresses
@@ -42,7 +44,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np
             before["robot.Reward.terms"] = world[Reward].terms[ROW].numpy().copy()
             before["robot.Episode.reward_sums"] = world[Episode].reward_sums[ROW].numpy().copy()
 
-    simulation.schedule.after_entry.append(plant)
+    simulation.schedule.attach(Observer(after_entry=plant))
     with Watch.begin(simulation, folder, print, rows=[0, ROW]).looking():
         simulation.run(12)
     return folder, before, simulation
@@ -107,7 +109,7 @@ def test_what_only_the_learner_keeps_is_not_traced(failed: tuple[Path, dict[str,
 )
 def test_every_scene_has_vital_numbers_and_endings(made: Any, some: set[str]) -> None:
     simulation = build(made())
-    (vitals,) = simulation.vitals.values()
+    (vitals,) = find_vitals(simulation).values()
     assert some <= {label for vital in vitals for label in vital.labels}
-    (ends,) = simulation.ends.values()
+    (ends,) = find_ends(simulation).values()
     assert len(ends.labels) > 2 and ends.began is not None and ends.failed is not ends.ended

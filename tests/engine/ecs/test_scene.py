@@ -25,7 +25,8 @@ from engine import (
     term,
 )
 from engine.ecs import scene as scene_module
-from engine.ecs.scene import parse_value, refuse_beyond_memory
+from engine.ecs.constants import parse_value
+from engine.ecs.scene import refuse_beyond_memory
 from tests.engine.toy import TICK, Distance, Place, Seen, complaint, far, look, position, toy, toy_systems, toy_terms
 
 

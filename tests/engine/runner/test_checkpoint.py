@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from engine import Simulation, build
+from engine import Simulation, build, files
 from engine.runner.checkpoint import Merit, Writer, checkpoint_name, checkpoints, moment, prune
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
-from engine.snapshot import snapshot
 from engine.snapshot.snapshot import Snapshot, save
 from tests.engine.toy_scene import scene
 
@@ -140,7 +139,7 @@ def test_nothing_is_printed_by_the_thread(monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError(errno.ENOSPC, "No space left on device")
 
     folder = RunFolder.create(Path("run"), "toy", lambda text: threads.add(threading.current_thread()))
-    monkeypatch.setattr(snapshot, "write_file", full)
+    monkeypatch.setattr(files, "write_file", full)
     folder.save(build(scene()).world, 1, 0)
     folder.close()
     assert threads == {threading.main_thread()}

@@ -1,7 +1,6 @@
 """Snapshots: exact, complete, refused whole when anything is wrong, and written whole or not at all."""
 
 import errno
-import hashlib
 import os
 import struct
 import zlib
@@ -282,19 +281,19 @@ def test_snapshot_that_ends_in_its_header(length: int):
 
 
 def blocks(data: bytes) -> list[tuple[int, int]]:
-    """Where the blocks of a snapshot begin, and how many payload bytes each has, by the layout in engine/snapshot/encoding.py."""
+    """Where the blocks of a snapshot begin, and how many payload bytes each has, by the layout in engine/snapshot/container.py."""
     found, start = [], 12
     while start < len(data):
         (stored,) = struct.unpack_from("<I", data, start)
         found.append((start, stored))
-        start += 26 + stored
+        start += 14 + stored
     return found
 
 
 def contents(data: bytes) -> dict[str, Any]:
     """The tree in the first block, which is small enough to be one."""
     stored, raw, codec = struct.unpack_from("<IIB", data, 12)
-    packed = data[38 : 38 + stored]
+    packed = data[26 : 26 + stored]
     tree: dict[str, Any] = msgpack.unpackb(zlib.decompress(packed) if codec else packed)
     assert len(msgpack.packb(tree)) == raw
     return tree
@@ -305,14 +304,14 @@ def test_blocks_are_the_contents_every_array_and_the_end():
     assert parts[:4] == ["Wind", "points.Place.x", "points.Age.moves", "points.Distance.value"]
     assert parts[-1] == "stream toy.move"
     assert len(blocks(SAVED)) == 1 + len(parts) + 1
-    assert blocks(SAVED)[-1] == (len(SAVED) - 26, 0)
+    assert blocks(SAVED)[-1] == (len(SAVED) - 14, 0)
 
 
 @pytest.mark.parametrize("block", range(len(blocks(SAVED))))
 def test_a_cut_is_said_with_the_block_that_it_hit(block: int):
     start, stored = blocks(SAVED)[block]
     name = ["the table of contents", *contents(SAVED)["parts"], "the end"][block]
-    for cut in {start, start + 1, start + 25, start + 26 + stored - 1}:
+    for cut in {start, start + 1, start + 13, start + 14 + stored - 1}:
         assert refusal(OTHER, SAVED[:cut]) == (
             f"The snapshot is damaged at byte {start}: the block of {name} there is cut off: the file ends at byte {cut}. "
             "Use an earlier one."
@@ -323,7 +322,7 @@ def test_a_cut_is_said_with_the_block_that_it_hit(block: int):
 def test_a_flipped_bit_is_said_with_the_block_that_it_is_in(block: int):
     start, stored = blocks(SAVED)[block]
     name = ["the table of contents", *contents(SAVED)["parts"], "the end"][block]
-    for place in {start + 9, start + 10, start + 25, start + 26 + stored - 1}:
+    for place in {start + 9, start + 10, start + 13, start + 14 + stored - 1}:
         damaged = bytearray(SAVED)
         damaged[place] ^= 1
         assert refusal(OTHER, bytes(damaged)) == (
@@ -334,7 +333,7 @@ def test_a_flipped_bit_is_said_with_the_block_that_it_is_in(block: int):
 
 def test_blocks_in_another_order_are_refused():
     (first, stored), (second, more) = blocks(SAVED)[1:3]
-    one, two = SAVED[first : first + 26 + stored], SAVED[second : second + 26 + more]
+    one, two = SAVED[first : first + 14 + stored], SAVED[second : second + 14 + more]
     assert "does not match its checksum" in refusal(
         OTHER, SAVED[:first] + two + one + SAVED[first + len(one) + len(two) :]
     )
@@ -345,36 +344,6 @@ def test_bytes_behind_the_end_are_refused():
         f"The snapshot is damaged at byte {len(SAVED)}: the block of the end there is followed by 4 bytes that do not "
         "belong to it. Use an earlier one."
     )
-
-
-def of_format_1(taken: Snapshot) -> bytes:
-    """A snapshot as format 1 wrote it: one msgpack tree with the arrays inside, behind its SHA-256."""
-    body = msgpack.packb(
-        {
-            "fingerprint": taken.fingerprint,
-            "columns": {name: encode(column) for name, column in (taken.columns or {}).items()},
-            "resources": {name: encode(state) for name, state in taken.resources.items()},
-            "streams": {name: encode(stream) for name, stream in taken.streams.items()},
-        }
-    )
-    return b"LOCKSTEP" + struct.pack("<I", 1) + hashlib.sha256(body).digest() + body
-
-
-def test_a_snapshot_of_format_1_is_read():
-    source = full(ticks=5)
-    old = of_format_1(capture(source.world))
-    target = full(seed=9, ticks=1)
-    restore(target.world, old)
-    assert save(target.world) == save(source.world)
-
-
-def test_a_damaged_snapshot_of_format_1_is_refused():
-    old = of_format_1(capture(run(4).world))
-    assert refusal(OTHER, old[:-1]) == (
-        f"The snapshot is damaged behind byte 44: its checksum does not match the {len(old) - 45} bytes there. "
-        "Use an earlier one."
-    )
-    assert "inside its 44-byte header" in refusal(OTHER, old[:43])
 
 
 def test_a_large_array_is_cut_into_blocks_and_compressed_where_that_pays():
@@ -401,7 +370,7 @@ def test_flipped_byte_is_refused(place: int, flip: int):
     assert save(OTHER.world) == UNCHANGED
 
 
-@pytest.mark.parametrize("place", range(12 + 26))
+@pytest.mark.parametrize("place", range(12 + 14))
 def test_every_byte_of_the_header_counts(place: int):
     damaged = bytearray(SAVED)
     damaged[place] ^= 0x40
@@ -423,11 +392,8 @@ def test_something_else_is_refused():
 
 
 def test_other_version_is_refused():
-    newer = SAVED[:8] + (3).to_bytes(4, "little") + SAVED[12:]
-    assert (
-        refusal(OTHER, newer)
-        == "The snapshot has format version 3 (bytes 8 to 11); this program reads versions 1 to 2."
-    )
+    newer = SAVED[:8] + (4).to_bytes(4, "little") + SAVED[12:]
+    assert refusal(OTHER, newer) == "The snapshot has format version 4 (bytes 8 to 11); this program reads version 3."
 
 
 def other_world(**changes: Any) -> Simulation:

@@ -263,4 +263,4 @@ def test_detached_audit_sees_nothing():
     audit = Audit(simulation.schedule)
     audit.detach()
     simulation.run(3)
-    assert audit.findings == [] and simulation.schedule.around is None
+    assert audit.findings == [] and simulation.schedule.wrap is None

@@ -50,7 +50,7 @@ def test_counting_gives_the_schedule_back_and_runs_the_same():
     one, two = run(1), run(1)
     count_operations(one.schedule, 4)
     two.run(4)
-    assert one.schedule.around is None
+    assert one.schedule.wrap is None
     assert save(one.world) == save(two.world)
 
 
