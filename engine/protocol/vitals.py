@@ -71,3 +71,73 @@ def _find_ends(placed: Iterable[tuple[Bundle, str]], world: World) -> dict[str, 
 
 
 def _ends(bundle: Bundle, table: str, world: World) -> Ends:
+    given = bundle.endings
+    assert given is not None
+    ended = _column(bundle, table, world, given.component, given.ended, "ended")
+    failed = _column(bundle, table, world, given.component, given.failed, "failed") if given.failed else ended
+    reason: Tensor | None = None
+    labels: Labels = ("ended",)
+    if given.reason:
+        reason = _column(bundle, table, world, given.component, given.reason, "reason")
+        axis = info(given.component).columns[given.reason].axes[0]
+        labels = world.tables[table].axes[axis] if isinstance(axis, str) else tuple(map(str, range(axis)))
+    began = _column(bundle, table, world, *given.began, "began") if given.began else None
+    follow = tuple(_column(bundle, table, world, *place, "follow") for place in given.follow)
+    return Ends(table, ended, failed, reason, labels, began, follow)
+
+
+def _column(bundle: Bundle, table: str, world: World, component: type, name: str, role: str) -> Tensor:
+    """A column with the shape and dtype of its role."""
+    where = f"Bundle '{bundle.name}' declares the endings of table '{table}' by {component.__name__}"
+    if (table, component) not in world.components:
+        raise BuildError(f"{where}, which the table lacks. Add the component to the bundle.")
+    known = info(component).columns
+    if name not in known:
+        raise BuildError(f"{where}.{name}, but {component.__name__} has {listing(known)}.{did_you_mean(name, known)}")
+    column: Tensor = getattr(world.components[table, component], name)
+    fits = column.dtype in (torch.int32, torch.int64) if role == "began" else column.dtype == torch.bool
+    if not fits or column.dim() != (2 if role == "reason" else 1):
+        wanted = {"reason": "(rows, one axis) bool", "began": "(rows,) int64"}.get(role, "(rows,) bool")
+        kind = str(column.dtype).removeprefix("torch.")
+        raise BuildError(f"{where}.{name} ({role}), which is {tuple(column.shape)} {kind}; it must be {wanted}.")
+    return column
+
+
+def find_vitals(simulation: Simulation) -> dict[str, list[Vital]]:
+    """The vital terms of each table, bound once for each simulation, in the order of bundles.
+
+    Raises BuildError when two have one name, an access cannot be bound, or a value is not one or more numbers per row.
+    """
+    if simulation not in _vitals_of:
+        _vitals_of[simulation] = _find_vitals(_placed(simulation), simulation.world)
+    return _vitals_of[simulation]
+
+
+def _find_vitals(placed: Iterable[tuple[Bundle, str]], world: World) -> dict[str, list[Vital]]:
+    found: dict[str, list[Vital]] = {}
+    for bundle, table in placed:
+        for name, each in bundle.vitals.items():
+            vitals = found.setdefault(table, [])
+            if name in [other.name for other in vitals]:
+                raise BuildError(
+                    f"Bundle '{bundle.name}' brings the vital term `{name}`, which another bundle brings too; names must differ."
+                )
+            vitals.append(_vital(name, each, table, world))
+    return found
+
+
+def _vital(name: str, each: Term, table: str, world: World) -> Vital:
+    value = bind_term(each, table, world)
+    rows = world.tables[table].rows
+    with torch.no_grad():
+        blank = value()
+    if blank.dim() not in (1, 2) or blank.shape[0] != rows:
+        raise BuildError(
+            f"Vital term `{name}` ({each.function.__name__}) returned shape {tuple(blank.shape)} for {rows} rows; "
+            "it must return (rows,) or (rows, width)."
+        )
+    width = 1 if blank.dim() == 1 else blank.shape[1]
+    axis = world.tables[table].axes.get(each.settings.get("axis", ""), ())
+    if len(axis) == width and blank.dim() == 2:
+        return Vital(name, tuple(f"{name}[{label}]" for label in axis), value)
+    return Vital(name, (name,) if width == 1 else tuple(f"{name}[{i}]" for i in range(width)), value)
