@@ -9,9 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.errors import SceneError
+from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
 from engine.inspect.listener import parse_debug
-from engine.inspect.server import Hub
+from engine.inspect.run_handle import RunHandle
+from engine.inspect.server import DebugServer
 from engine.protocol.schema import schema_for_debuggers
 from engine.runner.checkpoint import checkpoint_name, checkpoints, moment
 
@@ -39,25 +41,17 @@ def attended(training: "Training") -> Iterator[None]:
         "device": str(simulation.world.device),
         "seed": simulation.world.seed,
     }
-    hub = Hub(run, partial(schema_for_debuggers, simulation), debug=debug, expose=expose)
+    server = DebugServer(run, partial(schema_for_debuggers, simulation), debug=debug, expose=expose)
     try:
-        for notice in hub.start():
+        for notice in server.start():
             training.warn(notice)
     except SceneError as error:
         training.warn(str(error))
         yield
         return
-    training.inspector = Inspector(
-        simulation,
-        hub,
-        path,
-        stay=given.get("debug_on_detach") == "stay",
-        saved=partial(save_now, training),
-        branched=partial(go_back, training),
-        stopping=lambda: training.stop.requested,
-        watched=lambda tick: tick % training.length == 0,  # behind an iteration the scene's report may write
-    )
-    training.warn.also = partial(training.inspector.say, "warning")
+    stay = given.get("debug_on_detach") == "stay"
+    training.inspector = Inspector(simulation, server, handle, TrainingHandle(training), stay=stay)
+    training.warn.also = partial(training.inspector.event, "warning")
     try:
         yield
     except BaseException as error:
@@ -67,6 +61,31 @@ def attended(training: "Training") -> Iterator[None]:
     finally:
         training.warn.also = None
         training.inspector.close()
+
+
+class TrainingHandle(RunHandle):
+    """A training, as its debugger sees it."""
+
+    def __init__(self, training: "Training") -> None:
+        self.training = training
+        self.folder = training.folder.path
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the training is asked to end."""
+        return self.training.stop.requested
+
+    def save_checkpoint(self) -> str:
+        """Write a checkpoint of this moment; its name."""
+        return save_now(self.training)
+
+    def continue_from(self, tick: int) -> None:
+        """Set aside what was written of later ticks."""
+        go_back(self.training, tick)
+
+    def may_change(self, tick: int) -> bool:
+        """After an iteration the scene's report may write to the world."""
+        return tick % self.training.length == 0
 
 
 def save_now(training: "Training") -> str:
