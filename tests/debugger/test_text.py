@@ -309,7 +309,7 @@ def test_a_run_that_does_not_answer_says_where_it_is(text: Text, server: Scripte
 
 def test_another_version_is_explained(server: ScriptedServer):
     server.protocol = (2, 0)
-    with pytest.raises(AttachError, match=r"protocol 2\.0, this debugger 1\.0: upgrade this debugger"):
+    with pytest.raises(AttachError, match=r"protocol 2\.0, the debugger 1\.0: upgrade the debugger"):
         Session.attach(Address(path=str(server.path)))
 
 
