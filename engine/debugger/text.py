@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.debugger.model.address import ColumnPart, find_part, parse_rows
 from engine.debugger.model.schema import ColumnInfo, read_columns
-from engine.debugger.net.offline import Offline
+from engine.debugger.net.recording_source import RecordingSession
 from engine.debugger.net.session import Session
 from engine.errors import AttachError, LockstepError, SceneError, did_you_mean
 from engine.protocol.framing import pack_array, unpack_array
@@ -51,7 +51,7 @@ def _command(usage: str, help: str, controls: bool = False) -> Callable[[Any], A
 class Text:
     """Runs commands against a session and prints what comes of them."""
 
-    session: Session | Offline
+    session: Session | RecordingSession
     out: TextIO = attrs.field(factory=lambda: sys.stdout)
     breaks: dict[int, str] = attrs.field(factory=dict)
     holds_control: bool = False
@@ -343,7 +343,7 @@ def _seek(text: Text, words: list[str]) -> None:
     if tick < 0:
         tick += int(text.session.wait_for_state().get("tick") or 0)
     text.ask("seek", tick=max(0, tick))
-    further = "" if isinstance(text.session, Offline) else ", `branch` goes on from here"
+    further = "" if isinstance(text.session, RecordingSession) else ", `branch` goes on from here"
     text.say(f"viewing tick {max(0, tick)}; `live` goes back{further}")
 
 
