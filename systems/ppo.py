@@ -422,33 +422,55 @@ def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: T
 # -- bundles -------------------------------------------------------------------------------------------
 
 
-def ppo(
-    *,
-    horizon: int = 24,
-    hidden: Sequence[int] = (512, 256, 128),
-    critic_hidden: Sequence[int] | None = None,
-    init_std: float = 1.0,
-    learning_rate: float = 1e-3,
-    normalise: bool = True,
-    action_limit: float = math.inf,
-    **constants: Any,
-) -> Bundle:
-    """Learn by PPO, one iteration every `horizon` ticks.
+@attrs.frozen
+class PpoConfig:
+    """Every number of the learner; the defaults are those of published motion tracking."""
 
-    `normalise` False feeds the networks observations as they are; `action_limit` bounds what is applied. Further keywords are constants of
-    `estimate_advantage` (gamma, lam) or `improve_policy` (epochs, clip, …). Raises BuildError for others.
-    """
-    estimate = {key: constants.pop(key) for key in ("gamma", "lam") if key in constants}
-    due, wide = every(horizon), max((0, *hidden, *(critic_hidden or ()))) >= WIDE
+    horizon: int = 24  # control steps in one learning iteration
+    hidden: tuple[int, ...] = (512, 256, 128)  # hidden layers of actor and critic
+    init_std: float = 1.0  # standard deviation of actions when training starts
+    normalise: bool = True  # feed the networks normalised observations
+    learning_rate: float = 1e-3  # when training starts
+    gamma: float = 0.99  # discount of a control step
+    lam: float = 0.95  # λ of the generalised advantage
+    epochs: int = 5  # passes over a rollout
+    minibatches: int = 4  # in one pass
+    clip: float = 0.2  # of the probability ratio
+    value_clip: float = 0.2  # of a value's change
+    value_weight: float = 1.0  # of the value loss
+    entropy_weight: float = 0.005  # of the entropy bonus
+    desired_kl: float = 0.01  # nat, that the learning rate follows; 0 keeps the rate
+    lowest_rate: float = 1e-5
+    highest_rate: float = 1e-2
+    max_grad_norm: float = 1.0
+
+
+def ppo(config: PpoConfig) -> Bundle:
+    """Learn by PPO, one iteration every `horizon` ticks."""
+    c, due = config, every(config.horizon)
+    names = (
+        "epochs",
+        "minibatches",
+        "clip",
+        "value_clip",
+        "value_weight",
+        "entropy_weight",
+        "desired_kl",
+        "lowest_rate",
+        "highest_rate",
+        "max_grad_norm",
+    )
+    constants = {name: getattr(c, name) for name in names}
+    wide = max((0, *c.hidden)) >= WIDE
     return Bundle(
         "ppo",
         components=[Action, Rollout],
         resources=[
-            new_policy(hidden, critic_hidden, init_std, learning_rate, normalise),
+            new_policy(c.hidden, None, c.init_std, c.learning_rate, c.normalise),
             deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device)),
         ],
         systems={
-            ACT: [system(act, limit=action_limit)],
+            ACT: [system(act)],
             RECORD: [
                 system(record),
                 system(keep_final_observation, when=any_row(Done, "truncated"), after="observe_final"),
@@ -459,26 +481,21 @@ def ppo(
                     when=due,
                     wide=wide,
                     may_sync="gathers cut-off rows once per rollout",
-                    **estimate,
+                    gamma=c.gamma,
+                    lam=c.lam,
                 ),
                 system(improve_policy, when=due, wide=wide, **constants),
             ],
         },
-        axes={"step": horizon},
-        iteration=horizon,
+        axes={"step": c.horizon},
+        iteration=c.horizon,
     )
 
 
-def play(
-    *,
-    hidden: Sequence[int] = (512, 256, 128),
-    critic_hidden: Sequence[int] | None = None,
-    normalise: bool = True,
-    action_limit: float = math.inf,
-) -> Bundle:
+def play(config: PpoConfig) -> Bundle:
     """Act by the mean of a policy that `ppo` trained with the same layers; nothing is drawn, kept or learned."""
-    policy = new_policy(hidden, critic_hidden, normalise=normalise)
-    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean, limit=action_limit)]})
+    policy = new_policy(config.hidden, None, normalise=config.normalise)
+    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean)]})
 
 
 def new_policy(

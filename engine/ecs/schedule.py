@@ -25,6 +25,7 @@ Key = tuple[str, type]
 class Tick:
     """Phases in order. The `repeat` group runs several times; the first tick runs `begin`, then enters at `entry`.
 
+    `shares` sums up where a tick's time goes: names of parts, each with its phases; the other phases are "systems".
     Observers see finished rows behind phase `finished`, before anything starts over.
     """
 
@@ -33,6 +34,7 @@ class Tick:
     begin: str = "BEGIN"
     entry: str | None = None
     finished: str | None = None
+    shares: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         twice = [p for p in self.phases if self.phases.count(p) > 1 or p == self.begin]
@@ -42,6 +44,9 @@ class Tick:
         start = self.phases.index(self.repeat[0]) if self.repeat and not unknown else 0
         if unknown or self.phases[start : start + len(self.repeat)] != self.repeat:
             raise BuildError(f"The repeat group {self.repeat} is not a run of consecutive phases of {self.phases}.")
+        for name in (phase for phases in self.shares.values() for phase in phases):
+            if name not in self.phases:
+                raise BuildError(f"The phase '{name}' in shares is not one of {listing(self.phases)}.")
         if self.finished is not None and self.finished not in self.phases:
             raise BuildError(f"The phase finished='{self.finished}' is not one of {listing(self.phases)}.")
         if self.entry is None:

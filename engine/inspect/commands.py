@@ -77,7 +77,7 @@ def _provenance(inspector: Inspector, client: DebugClient, message: messages.Pro
 
 
 def _asset(inspector: Inspector, client: DebugClient, message: messages.AssetRequest) -> Answer:
-    handed_out = [figure.asset for figure in inspector.simulation.scene.view.figures if figure.asset is not None]
+    handed_out = [figure.asset for figure in inspector.view.figures if figure.asset is not None]
     if not handed_out:
         raise EditError("unsupported", "This run hands out no model: its scene gives none to the figures it shows.")
     for asset in handed_out:
