@@ -67,7 +67,7 @@ class Terms:
     """The fused terms of a system, as its combining function sees them.
 
     Iterating evaluates them in order and yields (name, value). `setting(key)` returns what each term's
-    registration said about `key` (its weight, noise, ...), in the same order.
+    registration gives for `key` (a weight, a limit, ...), in the same order.
     """
 
     def __init__(self, bound: "list[tuple[str, Callable[[], torch.Tensor], Mapping[str, Any]]]") -> None:

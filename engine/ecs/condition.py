@@ -46,7 +46,7 @@ class FirstTick:
     label: str = "first_tick()"
 
     def holds(self, world: Any) -> bool:
-        """True in the tick that enters at RESET."""
+        """True in tick 0."""
         return bool(world.clock.tick == 0)
 
 

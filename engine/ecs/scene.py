@@ -252,7 +252,7 @@ def refuse_beyond_memory(need: int, device: torch.device, what: str) -> None:
         free = free_host_memory()
     if need > free:
         raise SceneError(
-            f"{what} need {need / 2**30:.1f} GiB, but {device} has {free / 2**30:.1f} GiB free. Use fewer rows (--num-envs)."
+            f"{what} need {need / 2**30:.1f} GiB, but {device} has {free / 2**30:.1f} GiB free. Use fewer rows."
         )
 
 

@@ -6,11 +6,12 @@ from typing import Any
 import attrs
 import numpy as np
 
+from engine.ecs.binding import Key
 from engine.ecs.component import info
 from engine.ecs.condition import AnyRow
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import Entry, Key
+from engine.ecs.schedule import Entry
 from engine.protocol.framing import pack_array
 from engine.protocol.vitals import find_ends, find_vitals
 

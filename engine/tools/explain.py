@@ -1,9 +1,10 @@
 """Says what a built scene is: tables, columns, the tick with readers and writers, addresses; and draws it."""
 
+from engine.ecs.binding import Key
 from engine.ecs.component import info
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import Entry, Key
+from engine.ecs.schedule import Entry
 
 
 def explain(simulation: Simulation) -> str:
