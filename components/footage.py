@@ -1,4 +1,4 @@
-"""What is kept of an episode to make a film of it: of a robot, or of anything that terms say."""
+"""Footage: what is kept of an episode to make a film of it, of a robot or of anything that terms return."""
 
 import torch
 from torch import Tensor

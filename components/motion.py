@@ -34,7 +34,9 @@ class Clip:
     body_names: tuple[str, ...] | None = None  # None: the model's order, root first
     body_position: np.ndarray | None = None  # (frames, bodies, 3) m, world
     body_rotation: np.ndarray | None = None  # (frames, bodies, 4) scalar first
-    file_rotation: str = ""  # how the file orders its quaternions: "wxyz" or "xyzw"; "" when the user has said so
+    file_rotation: str = (
+        ""  # how the file orders its quaternions: "wxyz" or "xyzw"; "" when the user has named the order
+    )
     source: str = ""  # where it came from, for messages
     weight: float = 1.0
 

@@ -1,4 +1,4 @@
-"""What the networks may see."""
+"""Observations of actor and critic, and their histories."""
 
 from torch import Tensor
 

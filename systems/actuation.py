@@ -1,4 +1,4 @@
-"""Action -> delayed joint target -> torque."""
+"""Actuation: action -> delayed joint target -> torque."""
 
 import math
 from collections.abc import Mapping

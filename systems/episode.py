@@ -31,7 +31,7 @@ Axes = Mapping[str, tuple[str, ...]]
 
 
 def mark_all_done(done: Write[Done], rewritten: Write[Rewritten]) -> None:
-    """Send every row through RESET before the first tick; none of them failed or ran out of time."""
+    """Send every row through RESET before the first tick; no row failed or ran out of time."""
     for column in (done.terminated, done.truncated, done.lost, done.reason):
         column.fill_(False)
     done.ended.fill_(True)
@@ -181,7 +181,7 @@ def adapt_noise(
 def scalars(cls: type, **values: float) -> Deferred:
     """A resource of scalar tensors that is made on the world's device.
 
-    In float64: a curriculum of the published pace moves by less in one tick than float32 can tell.
+    In float64: a curriculum of the published pace moves by less in one tick than float32 can represent.
     """
 
     def make(axes: Axes, seed: int, device: torch.device) -> object:

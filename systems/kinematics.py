@@ -1,4 +1,4 @@
-"""What the robot's sensors would say: motion of the base in its own frame, feet on the ground."""
+"""Readings of the robot's sensors: motion of the base in its own frame, and feet on the ground."""
 
 import torch
 

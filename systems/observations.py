@@ -1,10 +1,10 @@
-"""What the networks see: general terms, the system that lines them up, and histories.
+"""Observations of actor and critic: general terms, the system that puts them side by side, and histories.
 
 A term returns (rows, width). Its settings: `groups`, of "actor" and "critic" (both by default; a shared term is
 evaluated once); `noise` and `critic_noise`, half the width of uniform noise on the actor's and on the critic's
 copy (the critic's has none by default); `clip`, a bound on the magnitude; `scale`, a factor; `history`, how many
 past ticks are remembered. Order: value, noise, clip, scale. What is remembered gets `noise` of its own
-draw, and every group that sees the term sees the same past. The past stands behind everything else, or
+draw, and every group that sees the term sees the same past. The past stands after everything else, or
 where the mapping of terms has a term of `actor_history` or `critic_history`.
 """
 
@@ -40,7 +40,8 @@ from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 
 BOTH = ("actor", "critic")
 SETTINGS = ("noise", "critic_noise", "clip", "scale")
-REGISTERED = (*SETTINGS, "groups", "history")  # what term(...) may say to the systems below
+REGISTERED = {**dict.fromkeys(SETTINGS, float | None), "groups": tuple[str, ...], "history": int | None}
+"""What term(...) may say to the systems below."""
 ACTOR = ("actor",)
 CRITIC = ("critic",)
 
@@ -108,7 +109,7 @@ def critic_history(history: History) -> Tensor:
     return history.critic
 
 
-# -- lining up -----------------------------------------------------------------------------------------
+# -- observing ------------------------------------------------------------------------------------------
 
 
 def _disturb(
@@ -131,7 +132,7 @@ def _disturb(
         row[:, first:last].addcmul_(piece, amplitude[first:last])
 
 
-def _line_up(
+def _concatenate(
     row: Tensor,
     seen: Sequence[Tensor],
     settings: Mapping[str, Sequence[Any]],
@@ -140,7 +141,7 @@ def _line_up(
     level: Tensor | None,
     limit: float = math.inf,
 ) -> None:
-    """Fill `row` with the values side by side, and do to it what their settings say; `rng` None: without noise."""
+    """Fill `row` with the values side by side, as their settings ask; `rng` None: without noise."""
     torch.cat(list(seen), -1, out=row)
     widths, clip, scale = tuple(value.shape[1] for value in seen), settings["clip"], settings["scale"]
     if rng is not None and any(settings[noise]):
@@ -163,13 +164,13 @@ def _observe(
     for group, row, noise in (("actor", observation.actor, "noise"), ("critic", observation.critic, "critic_noise")):
         inside = [i for i, member in enumerate(groups) if group in member]
         own = {key: [setting[i] for i in inside] for key, setting in settings.items()}
-        _line_up(row, [seen[i] for i in inside], own, noise, rng, level, limit)
+        _concatenate(row, [seen[i] for i in inside], own, noise, rng, level, limit)
 
 
 def observe(
     values: Terms, rng: Rng, observation: Write[Observation], *, noisy: bool = True, limit: float = math.inf
 ) -> None:
-    """Line up what actor and critic see; `noisy` False leaves all noise out, ±`limit` bounds both rows."""
+    """Put side by side what actor and critic see; `noisy` False leaves all noise out, ±`limit` bounds both rows."""
     _observe(values, rng if noisy else None, observation, limit)
 
 
@@ -190,13 +191,13 @@ def _observe_final(
     values: Terms, rng: Rng | None, final: FinalObservation, limit: float, level: Tensor | None = None
 ) -> None:
     settings = {key: values.setting(key) for key in SETTINGS}
-    _line_up(final.critic, [value for _, value in values], settings, "critic_noise", rng, level, limit)
+    _concatenate(final.critic, [value for _, value in values], settings, "critic_noise", rng, level, limit)
 
 
 def observe_final(
     values: Terms, rng: Rng, final: Write[FinalObservation], *, noisy: bool = True, limit: float = math.inf
 ) -> None:
-    """Line up what the critic sees before a reset, with the noise and the bounds that it learns on."""
+    """Put side by side what the critic sees before a reset, with the noise and the bounds that it learns on."""
     _observe_final(values, rng if noisy else None, final, limit)
 
 
@@ -218,7 +219,7 @@ def observe_final_under_curriculum(
 
 def _remember(values: Terms, rng: Rng | None, seen: Seen, level: Tensor | None = None) -> None:
     settings = {key: values.setting(key) for key in SETTINGS}
-    _line_up(seen.value, [value for _, value in values], settings, "noise", rng, level)
+    _concatenate(seen.value, [value for _, value in values], settings, "noise", rng, level)
 
 
 def remember(values: Terms, rng: Rng, seen: Write[Seen], *, noisy: bool = True) -> None:
@@ -233,7 +234,7 @@ def remember_under_curriculum(
     _remember(values, rng if noisy else None, seen, noise.level)
 
 
-def push_history(seen: Seen, layout: HistoryLayout, history: Write[History]) -> None:
+def extend_history(seen: Seen, layout: HistoryLayout, history: Write[History]) -> None:
     """Put what there was to see at the end of the tick before at the front of each term's history."""
     history.actor.copy_(torch.cat((seen.value, history.actor), -1).index_select(1, layout.actor))
     history.critic.copy_(torch.cat((seen.value, history.critic), -1).index_select(1, layout.critic))
@@ -338,14 +339,20 @@ def observations(
         else (observe, observe_final, remember)
     )
     seen = fuse(look, every, name="observe", settings=REGISTERED, noisy=noisy, limit=limit)
-    final = fuse(look_last, group_terms(every, "critic"), name="observe_final", when=any_row(Done, "truncated"))
+    final = fuse(
+        look_last,
+        group_terms(every, "critic"),
+        name="observe_final",
+        settings=REGISTERED,
+        when=any_row(Done, "truncated"),
+    )
     final.constants = seen.constants  # one noise and one limit for both: to set either is to set both
     systems: dict[str, list[System]] = {RECORD: [final], OBSERVE: [seen]}
     if not kept:
         return Bundle("observation", components=[Observation, FinalObservation], systems=systems, axes=axes)
-    systems[ACTUATE] = [system(push_history)]
+    systems[ACTUATE] = [system(extend_history)]
     systems[RESET] = [system(reset_history, when=any_row(Rewritten, "rows"))]
-    systems[OBSERVE].append(fuse(keep, kept, name="remember", noisy=noisy))
+    systems[OBSERVE].append(fuse(keep, kept, name="remember", settings=REGISTERED, noisy=noisy))
     return Bundle(
         "observation",
         components=[Observation, FinalObservation, Seen, History],

@@ -1,4 +1,4 @@
-"""What differs from row to row and what hits the robot from outside: pushes, encoders, gains, motors."""
+"""Randomization of rows, and disturbances: encoder errors, gains, noisy motors, pushes."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The motion reference of every row: clips sampled at any time, cursors drawn, advanced and ended."""
+"""Motion reference of every row: clips sampled at any time, cursors drawn, advanced and ended."""
 
 import torch
 from torch import Tensor
@@ -57,19 +57,6 @@ def sample_root_and_dofs(
     vectors, rotation = _sample(library, clip, time, slice(0, 9 + 2 * dofs), slice(0, 1), on_frames)
     position, linear, angular, dof_position, dof_velocity = vectors.split((3, 3, 3, dofs, dofs), 1)
     return position, rotation[:, 0], linear, angular, dof_position, dof_velocity
-
-
-def sample_bodies(
-    library: MotionLibrary, clip: Tensor, time: Tensor, *, on_frames: bool = False
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pose and velocity of the tracked bodies at `time` of `clip`, in world axes.
-
-    `clip`: (rows,) int64, `time`: (rows,) s; `on_frames` takes the nearest frame instead of blending. Returns
-    (rows, tracked, 3) m, (rows, tracked, 4), (rows, tracked, 3) m/s of the frame origins, (rows, tracked, 3) rad/s.
-    """
-    vectors, rotation = _sample(library, clip, time, slice(9 + 2 * library.num_dofs, None), slice(1, None), on_frames)
-    position, linear, angular = vectors.unflatten(1, (3, library.num_tracked, 3)).unbind(1)
-    return position, rotation, linear, angular
 
 
 def sample_reference(

@@ -1,4 +1,4 @@
-"""What is good and what is not: general terms, and the system that adds them up.
+"""Rewards: general terms, and the system that adds them up.
 
 A term returns (rows,). Its settings: `weight` per second; `std`, where the value is a squared error e, turns
 it into exp(−e / std²), and `width` into exp(−e / width): 1 when on target; `penalty=True` puts it under the
@@ -24,7 +24,7 @@ from systems.maths.quaternion import rotate, rotate_inverse
 from systems.maths.tensors import indices, mask, vector
 from systems.terminations import outside
 
-SETTINGS = ("weight", "std", "width", "penalty", "unclipped")
+SETTINGS = {"weight": float, "std": float | None, "width": float | None, "penalty": bool, "unclipped": bool}
 
 
 def squares(a: Tensor, b: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def alive(episode: Episode) -> Tensor:
 
 
 def failed(done: Done) -> Tensor:
-    """1 in the tick in which the episode ends in failure; running out of time is none."""
+    """1 in the tick in which the episode ends in failure; running out of time is no failure."""
     return done.terminated.to(torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""When an episode ends: general terms, and the system that combines them.
+"""Terminations: general terms that end an episode, and the system that combines them.
 
 A term returns (rows,) bool. Its setting `kind` says what it means: "failure" (the default), "fault" (a
 failure of the simulation: the tick earns nothing), or "time_limit" (cut off; nobody is to blame).
@@ -6,6 +6,7 @@ failure of the simulation: the tick earns nothing), or "time_limit" (cut off; no
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from engine.errors import SceneError
 from systems.maths.tensors import indices
 
 KINDS = ("failure", "fault", "time_limit")
+SETTINGS = {"kind": Literal["failure", "fault", "time_limit"]}
 
 
 # -- terms ---------------------------------------------------------------------------------------------
@@ -128,4 +130,4 @@ def terminations(terms: Mapping[str, Term]) -> System:
             raise SceneError(
                 f"Termination `{name}` says kind={each.settings['kind']!r}; it is one of {', '.join(KINDS)}."
             )
-    return fuse(terminate, terms, settings=("kind",))
+    return fuse(terminate, terms, settings=SETTINGS)

@@ -1,4 +1,4 @@
-"""Follow a reference motion: targets, tracking terms, reset to the reference; tracking().
+"""Tracking of a reference motion: targets, reset to the reference, and the task's terms; tracking().
 
 Rewards and terminations compare the robot at the end of a control step with the reference of that very
 moment; the command that the policy sees is the pose to have at the end of the next.
@@ -24,9 +24,8 @@ from components.motion import (
 )
 from components.robot import DofState, Robot, RootState
 from engine import Bundle, Rng, System, Term, Write, any_row, put_rows, system
-from engine.errors import SceneError
 from systems.kinematics import derive_tracked_state
-from systems.maths.bodies import tracked_parents, virtual_frames
+from systems.maths.bodies import tracked_bodies
 from systems.maths.quaternion import difference, to_columns, turn, turn_by_euler, yaw
 from systems.maths.tensors import vector
 from systems.reference import advance_motion, draw_motion, sample_reference, sample_root_and_dofs
@@ -35,29 +34,6 @@ from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, SENS
 from systems.vitals import tracking_vitals
 
 Triple = tuple[float, float, float]
-
-
-def tracked_bodies(robot: Robot) -> TrackedBodies:
-    """The robot's tracked bodies, anchor and end effectors as indices.
-
-    Raises SceneError when the anchor or an end effector is not tracked.
-    """
-    for name in (robot.anchor_body, *robot.end_effectors):
-        if name not in robot.tracked_bodies:
-            raise SceneError(
-                f"Robot '{robot.name}' tracks {', '.join(robot.tracked_bodies)}, but not '{name}'; track it too."
-            )
-    device = robot.default_position.device
-    position, rotation = virtual_frames(robot)
-    ends = [robot.tracked_bodies.index(name) for name in robot.end_effectors]
-    return TrackedBodies(
-        names=robot.tracked_bodies,
-        body_index=torch.tensor(tracked_parents(robot), dtype=torch.int64, device=device),
-        virtual_position=position,
-        virtual_rotation=rotation,
-        anchor=robot.tracked_bodies.index(robot.anchor_body),
-        end_effectors=torch.tensor(ends, dtype=torch.int64, device=device),
-    )
 
 
 # -- targets -------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 
+from engine.ecs.binding import bind
 from engine.ecs.bundle import Bundle
-from engine.ecs.schedule import Schedule, bind
-from engine.errors import BuildError, SceneError, did_you_mean
+from engine.ecs.schedule import Schedule
+from engine.errors import SceneError, did_you_mean
 
 
 @attrs.frozen
@@ -39,8 +40,8 @@ def addresses(bundles: Sequence[Bundle]) -> dict[str, list[Constant]]:
                 for key in part.constants:
                     kind = part.signature.constant_types.get(key, Any)
                     found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.constants, key, kind))
-                for key, value in part.settings.items():
-                    kind = int | float if type(value) is int else Any
+                for key in part.settings:
+                    kind = each.settings.get(key, Any)
                     found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.settings, key, kind))
     return found
 
@@ -53,35 +54,30 @@ class Constants:
     schedule: Schedule
     _originals: dict[str, list[Any]] = attrs.field(factory=dict, init=False)  # of edited ones, as they were built
 
-    def edit(self, address: str, text: str) -> None:
-        """Give a constant another value from now on. Raises SceneError for an unknown address or a value that does not fit.
-
-        Raises BuildError, with nothing changed, where the value would have no effect.
-        """
+    def parse(self, address: str, text: str) -> Any:
+        """`text` as a value of the constant. Raises SceneError for an unknown address or a value that does not fit."""
         place = self._places(address)[0]
-        parse_value(text, place.type, place.holder[place.key], address)
-        edits = self.schedule.world.constants
-        before = dict(edits)
-        edits[address] = text
-        self.sync()
-        try:
-            self.check()
-        except SceneError as error:
-            edits.clear()
-            edits.update(before)
-            self.sync()
-            raise BuildError(str(error)) from None
-
-    def check(self) -> None:
-        """Raise SceneError for a value that has no effect, as the bundles' own checks find it."""
-        for bundle in self.bundles:
-            for each in bundle.checks:
-                each(self.schedule)
+        return parse_value(text, place.type, place.holder[place.key], address)
 
     def value(self, address: str) -> Any:
         """The value of a constant now. Raises SceneError for an unknown address."""
         place = self._places(address)[0]
         return place.holder[place.key]
+
+    def edit(self, address: str, text: str) -> None:
+        """Give a constant another value from now on. Raises SceneError as `parse` and `check_settings` do; nothing has changed then."""
+        self.parse(address, text)
+        edits = self.schedule.world.constants
+        before = dict(edits)
+        edits[address] = text
+        self.sync()
+        try:
+            check_settings(self.bundles, self.schedule)
+        except SceneError:
+            edits.clear()
+            edits.update(before)
+            self.sync()
+            raise
 
     def sync(self) -> None:
         """Bind systems whose constants are not what `World.constants` says: after an edit, or a restored snapshot."""
@@ -109,7 +105,7 @@ class Constants:
 
 
 def _unknown(address: str, known: Mapping[str, Any]) -> str:
-    return f"There is no constant '{address}'.{did_you_mean(address, known) or ' --explain lists them.'}"
+    return f"There is no constant '{address}'.{did_you_mean(address, known) or ' `explain` lists them.'}"
 
 
 def apply_overrides(bundles: Sequence[Bundle], overrides: Mapping[str, str]) -> None:
@@ -151,7 +147,7 @@ def _alternatives(declared: Any) -> tuple[Any, ...]:
 
 
 def _fit(value: Any, option: Any) -> Any:
-    """`value` as the type `option`; ValueError when it is none."""
+    """`value` as the type `option`; ValueError when it is not a valid one."""
     origin, parts = get_origin(option) or option, get_args(option)
     if origin is object:
         return value
@@ -178,3 +174,10 @@ def _fit_any(value: Any, declared: Any) -> Any:
         except ValueError:
             continue
     raise ValueError
+
+
+def check_settings(bundles: Sequence[Bundle], schedule: Schedule) -> None:
+    """Raise SceneError for a setting that has no effect, as the bundles' own checks find it."""
+    for bundle in bundles:
+        for each in bundle.checks:
+            each(schedule)

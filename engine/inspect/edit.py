@@ -15,7 +15,7 @@ from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Entry
 from engine.ecs.table import as_numpy
-from engine.errors import BuildError, EditError, SceneError, did_you_mean, listing
+from engine.errors import EditError, SceneError, did_you_mean, listing
 from engine.protocol.vitals import find_ends
 from engine.snapshot.snapshot import one_thread
 
@@ -139,10 +139,12 @@ class Editor:
             )
         old = simulation.constants.value(address)
         try:
-            simulation.constants.edit(address, text)
+            simulation.constants.parse(address, text)
         except SceneError as error:
             raise EditError("bad_message", str(error)) from None
-        except BuildError as error:
+        try:
+            simulation.constants.edit(address, text)
+        except SceneError as error:
             raise EditError("not_editable", str(error)) from None
         new = simulation.constants.value(address)
         when = "at_reset" if all(self._at_reset(entry) for entry in entries) else "live"

@@ -10,9 +10,11 @@ from typing import Protocol
 
 from engine.ecs.scene import Simulation
 from engine.errors import SceneError
+from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
 from engine.inspect.listener import parse_debug
-from engine.inspect.server import Hub
+from engine.inspect.run_handle import RunHandle
+from engine.inspect.server import DebugServer
 from engine.protocol.schema import schema_for_debuggers
 from engine.runner.checkpoint import checkpoint_name, checkpoints, moment
 from engine.runner.config import RunPlan
@@ -61,26 +63,19 @@ def debug_server(run: DebuggedRun) -> Iterator[Inspector | None]:
         "device": str(simulation.world.device),
         "seed": simulation.world.seed,
     }
-    hub = Hub(about, partial(schema_for_debuggers, simulation, display), debug=debug, expose=options.debug_expose)
+    server = DebugServer(
+        about, partial(schema_for_debuggers, simulation, display), debug=debug, expose=options.debug_expose
+    )
     try:
-        for notice in hub.start():
+        for notice in server.start():
             run.warn(notice)
     except SceneError as error:
         run.warn(str(error))
         yield None
         return
-    inspector = Inspector(
-        simulation,
-        hub,
-        path,
-        stay=options.debug_on_detach == "stay",
-        saved=partial(save_now, run),
-        branched=partial(go_back, run),
-        stopping=lambda: run.stop.requested,
-        watched=lambda tick: tick % run.length == 0,  # after an iteration the scene's report may write
-        view=display,
-    )
-    run.warn.listener = partial(inspector.say, "warning")
+    stay = options.debug_on_detach == "stay"
+    inspector = Inspector(simulation, server, handle, TrainingHandle(run), stay=stay, view=display)
+    run.warn.listener = partial(inspector.event, "warning")
     try:
         yield inspector
     except BaseException as error:
@@ -90,6 +85,31 @@ def debug_server(run: DebuggedRun) -> Iterator[Inspector | None]:
     finally:
         run.warn.listener = None
         inspector.close()
+
+
+class TrainingHandle(RunHandle):
+    """A training, as its debugger sees it."""
+
+    def __init__(self, run: DebuggedRun) -> None:
+        self.run = run
+        self.folder = run.folder.path
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the training is asked to end."""
+        return self.run.stop.requested
+
+    def save_checkpoint(self) -> str:
+        """Write a checkpoint of this moment; its name."""
+        return save_now(self.run)
+
+    def continue_from(self, tick: int) -> None:
+        """Set aside what was written of later ticks."""
+        go_back(self.run, tick)
+
+    def may_change(self, tick: int) -> bool:
+        """After an iteration the experiment's report may write to the world."""
+        return tick % self.run.length == 0
 
 
 def save_now(run: DebuggedRun) -> str:

@@ -130,7 +130,7 @@ def test_a_history_is_term_by_term_newest_first_each_with_its_own_length():
     recorded = []
     for tick in (1.0, 2.0, 3.0):
         now = Seen.make(1, axes, value=[10 * tick, 10 * tick + 1, 100 * tick, -1.0])
-        seen.push_history(now, layout, history)
+        seen.extend_history(now, layout, history)
         recorded.append(history.actor[0].tolist())
     assert recorded == [
         [10.0, 11.0, 0.0, 0.0, 100.0],
@@ -236,7 +236,7 @@ def test_history_systems_exist_only_where_a_term_asks_for_them():
         {"velocity": term(seen.joint_velocity, history=4, groups=("actor",)), "c": term(seen.joint_position)}
     )
     assert [s.name for s in bundle.systems[OBSERVE]] == ["observe", "remember"]
-    assert [s.name for s in bundle.systems[ACTUATE] + bundle.systems[RESET]] == ["push_history", "reset_history"]
+    assert [s.name for s in bundle.systems[ACTUATE] + bundle.systems[RESET]] == ["extend_history", "reset_history"]
     assert list(bundle.axes["actor_history"].terms) == [f"velocity@{i}" for i in (1, 2, 3, 4)]
     assert list(bundle.axes["actor_observation"].terms) == ["velocity", "c", "actor_history"]
     assert list(bundle.axes["critic_observation"].terms) == ["c"]

@@ -13,8 +13,7 @@ from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, RootState
 from engine import BuildError, SceneError, term
 from systems import rewards as earn
-from systems.maths.quaternion import from_euler
-from tests.systems.task_rows import matrix, random_rotations, small_robot, terms
+from tests.systems.task_rows import from_euler, matrix, random_rotations, small_robot, terms
 
 AXES = {"dof": 2, "body": 4, "foot": 2, "termination": 1, "reward": 2}
 LIMITS = SoftLimits(position=tensor(0.5), velocity=tensor(0.9), torque=tensor(0.8))

@@ -137,14 +137,14 @@ def test_writing_term_is_one_sentence():
 
 
 def test_stale_read_of_a_term_belongs_to_the_fused_system():
-    systems = without("REFRESH", OBSERVE=[fuse(look, toy_terms(), name="watch")])
+    systems = without("REFRESH", OBSERVE=[fuse(look, toy_terms(), settings={"weight": float}, name="watch")])
     assert complaint(toy(systems)).startswith(
         "BuildError: `watch` (OBSERVE) reads Distance, which `restart` (RESET) made stale"
     )
 
 
 def test_only_the_first_reader_of_a_stale_cache_is_named():
-    systems = without("REFRESH", OBSERVE=[system(note), fuse(look, toy_terms())])
+    systems = without("REFRESH", OBSERVE=[system(note), fuse(look, toy_terms(), settings={"weight": float})])
     text = complaint(toy(systems))
     assert text.count("\n") == 0 and "`note` (OBSERVE) reads Distance" in text
 
@@ -325,7 +325,7 @@ def test_cache_that_the_first_tick_has_not_written():
     systems = {"SENSE": [system(measure)], "OBSERVE": [system(note)]}
     assert complaint(toy(systems)) == (
         "BuildError: `note` (OBSERVE) reads Distance, which `measure` has not written yet in the first tick. "
-        "Schedule `measure` before it, in BEGIN or behind RESET, where the first tick enters."
+        "Schedule `measure` before it, in BEGIN or after RESET, where the first tick enters."
     )
 
 
@@ -375,7 +375,7 @@ def test_first_tick_system_does_not_count_later():
 def test_signal_read_before_its_writer_names_the_writer():
     systems = with_(MOVE=[system(move), system(count)])
     assert complaint(toy(systems)) == (
-        "BuildError: `count` (MOVE) reads Done before any system writes it. Move it behind `finish` (SENSE)."
+        "BuildError: `count` (MOVE) reads Done before any system writes it. Move it after `finish` (SENSE)."
     )
 
 

@@ -148,7 +148,7 @@ def test_absurd_number_of_rows_is_refused_before_allocating(monkeypatch: pytest.
     monkeypatch.setattr(scene_module, "free_host_memory", lambda: 2.0**30)
     monkeypatch.setattr(scene_module, "make", fail_for_many_rows)
     assert complaint(toy(rows=10**12)) == (
-        "SceneError: The scene's columns need 30733.6 GiB, but cpu has 1.0 GiB free. Use fewer rows (--num-envs)."
+        "SceneError: The scene's columns need 30733.6 GiB, but cpu has 1.0 GiB free. Use fewer rows."
     )
 
 
@@ -199,7 +199,7 @@ def test_override_reaches_a_constant_and_a_setting_of_a_term():
 def test_override_reaches_every_place_of_a_system():
     systems = {
         **toy_systems(),
-        "OBSERVE": [system(shift), fuse(look, toy_terms())],
+        "OBSERVE": [system(shift), fuse(look, toy_terms(), settings={"weight": float})],
         "BEGIN": [*toy_systems()["BEGIN"], system(shift)],
     }
     scene = toy(systems)
@@ -230,7 +230,7 @@ def test_wrong_address_lists_near_misses():
 def test_address_with_no_near_miss_points_at_explain():
     assert (
         complaint(toy(), overrides={"zzzzzz": "2"})
-        == "SceneError: There is no constant 'zzzzzz'. --explain lists them."
+        == "SceneError: There is no constant 'zzzzzz'. `explain` lists them."
     )
 
 
@@ -303,3 +303,14 @@ def test_text_that_does_not_fit_is_refused(text: str, declared: Any, current: An
     with pytest.raises(SceneError) as caught:
         parse_value(text, declared, current, "a.b.c")
     assert str(caught.value) == f"a.b.c takes {wanted}, but was given '{text}'. It is {current!r} now."
+
+
+def test_scene_is_built_once_since_worlds_do_not_share_resources():
+    scene = toy()
+    with pytest.raises(SceneError):
+        build(scene, overrides={"toy.finish.limits": "2.0"})
+    build(scene, overrides={"toy.finish.limit": "2.0"})
+    assert complaint(scene) == (
+        "BuildError: The scene 'toy' was built before, and its resources and constants belong to that world. "
+        "Call the function that makes the scene again."
+    )

@@ -22,8 +22,8 @@ from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.runner.training import Training
 from engine.snapshot.snapshot import restore
-from tests.engine.hub_clients import until
 from tests.engine.inspected import Client
+from tests.engine.server_clients import until
 
 TOY = str(Path(__file__).parents[1].joinpath("toy_scene.py"))
 POSITION = "point.Point.position"
@@ -216,7 +216,7 @@ def test_failures_go_on_in_the_same_file_when_a_constant_was_edited_before_a_bra
 def _training() -> Training:
     """The one that runs."""
     found = [each for each in gc.get_objects() if isinstance(each, Training)]
-    return next(each for each in found if each.inspector is not None and each.inspector.hub.stem is not None)
+    return next(each for each in found if each.inspector is not None and each.inspector.server.stem is not None)
 
 
 def test_a_paused_run_that_is_interrupted_leaves_a_checkpoint() -> None:

@@ -21,7 +21,6 @@ from systems.reference import (
     advance_motion,
     draw_motion,
     motion_ended,
-    sample_bodies,
     sample_reference,
     sample_root_and_dofs,
 )
@@ -298,6 +297,23 @@ def test_episode_from_a_frame_ends_after_exactly_the_frames_that_are_left(frames
         steps += 1
         assert steps <= frames
     assert steps == frames - 1 - first
+
+
+def sample_bodies(
+    made: MotionLibrary, clip: torch.Tensor, time: torch.Tensor, *, on_frames: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pose and velocity of the tracked bodies at `time` of `clip`."""
+    reference = MotionReference.make(len(clip), {"dof": made.num_dofs, "tracked": made.num_tracked})  # type: ignore[attr-defined]
+    at = cursor(len(clip))
+    at.clip.copy_(clip)
+    at.time.copy_(time)
+    sample_reference(at, made, reference, on_frames=on_frames)
+    return (
+        reference.body_position,
+        reference.body_rotation,
+        reference.body_linear_velocity,
+        reference.body_angular_velocity,
+    )
 
 
 def bare_library(frames: list[int], weights: list[float] | None = None) -> MotionLibrary:
