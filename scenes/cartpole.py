@@ -18,7 +18,7 @@ from engine import Bundle, Rng, Scene, Term, Write, any_row, column, component, 
 from systems.episode import episode
 from systems.first_episode import play_episodes
 from systems.metrics import metrics, report
-from systems.ppo import play, ppo
+from systems.ppo import PpoConfig, play, ppo
 from systems.task import task
 from systems.terminations import time_limit
 from systems.tick import RESET, STEP, TICK
@@ -114,18 +114,18 @@ def scene(
     iterations: Annotated[int, "learning iterations"] = 60,
 ) -> Scene:
     """Balance a pole on a cart. The score is the mean return of 100 episodes without exploration; 500 is best."""
+    learning = PpoConfig(
+        horizon=horizon,
+        hidden=hidden,
+        value_clip=math.inf,  # values grow to 100, which a critic that moves by 0.2 would hardly reach
+        entropy_weight=0.0,  # exploration may fade: nothing is found by shaking a pole that stands
+    )
     return balancing(
         num_envs,
-        ppo(
-            critic_terms=sight(),
-            horizon=horizon,
-            hidden=hidden,
-            value_clip=math.inf,  # values grow to 100, which a critic that moves by 0.2 would hardly reach
-            entropy_weight=0.0,  # exploration may fade: nothing is found by shaking a pole that stands
-        ),
+        ppo(learning, critic_terms=sight()),
         metrics(horizon=horizon),
         report=partial(report, dt=DT),
-        evaluate=partial(play_episodes, partial(balancing, 100, play(hidden=hidden)), ticks=LONGEST),
+        evaluate=partial(play_episodes, partial(balancing, 100, play(learning)), ticks=LONGEST),
         panel=("episode/return", "episode/length"),
         iterations=iterations,
         best="episode/return",

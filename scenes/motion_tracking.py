@@ -21,7 +21,7 @@ from systems.motion.files import read_clips
 from systems.motion.library import build_library
 from systems.observations import group_terms
 from systems.physics import physics
-from systems.ppo import play, ppo
+from systems.ppo import PpoConfig, play, ppo
 from systems.robots.display import robot_view
 from systems.robots.model import build_robot
 from systems.tick import TICK
@@ -103,6 +103,9 @@ def scene(
     )
     library = build_library(clips, model.robot, model, fps=1 / dt, height=clip_height)
     observations = what.observe(noise=use.robustness)
+    learning = PpoConfig(
+        horizon=horizon, hidden=use.hidden, init_std=use.exploration, normalise=use.normalise, **use.learning
+    )
 
     def bundles(rows: int, playing: bool, learner: Bundle, *more: Bundle) -> list[Bundle]:
         task = what.task(
@@ -136,7 +139,7 @@ def scene(
                 f"The policy moves the robot '{theirs}', but this scene has '{model.robot.name}'. Name the robot "
                 "with --robot; a robot whose data is not installed is replaced by the humanoid."
             )
-        learner = play(hidden=use.hidden, normalise=use.normalise)
+        learner = play(learning)
         trial = Scene([table("robot", rows=rows)], bundles(rows, True, learner, more), TICK)
         known = addresses(trial.bundles)
         wanted = {a: v for a, v in (overrides or {}).items() if a in known and not a.startswith(PROTOCOL)}
@@ -191,14 +194,10 @@ def scene(
             use.num_envs,
             False,
             ppo(
+                learning,
                 critic_terms=group_terms(observations, "critic"),
-                behind=what.behind,
+                after=what.after,
                 observation_limit=what.limit,
-                horizon=horizon,
-                hidden=use.hidden,
-                init_std=use.exploration,
-                normalise=use.normalise,
-                **use.learning,
             ),
             counts.metrics(horizon=horizon, tracking=True),
         ),

@@ -93,7 +93,7 @@ class Preset:
     observe: Callable[..., dict[str, Term]]
     task: Callable[..., list[Bundle]]
     limit: float = math.inf
-    behind: str = "sample_reference"  # the last system that prepares a final observation
+    after: str = "sample_reference"  # the last system that prepares a final observation
 
 
 def pushes(share: float, dt: float) -> Bundle:
@@ -175,7 +175,7 @@ PRESETS = {
         describe=lambda description: description,
         observe=modern_observations,
         task=modern_task,
-        behind="derive_anchor_view",
+        after="derive_anchor_view",
     ),
     "humanoidverse": Preset(
         recipe="humanoidverse",

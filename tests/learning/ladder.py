@@ -9,7 +9,7 @@ import attrs
 from engine import Bundle, Scene, Simulation, Term, build, table, term
 from systems.episode import episode
 from systems.first_episode import play_episodes
-from systems.ppo import play, ppo
+from systems.ppo import PpoConfig, play, ppo
 from systems.task import task
 from systems.terminations import time_limit
 from systems.tick import TICK
@@ -39,16 +39,16 @@ class Rung:
         return Scene([home], [self.state(), episode(spread=False), goal, *learner], TICK, name="rung")
 
     def learn(self, iterations: int, *, horizon: int, seed: int = 0, **options: Any) -> Simulation:
-        """Train for so many iterations; `options` are those of `ppo`."""
+        """Train for so many iterations; `options` are those of `PpoConfig`."""
         terms = {n: t for n, t in self.observations().items() if "critic" in t.settings.get("groups", ("critic",))}
-        learner = ppo(critic_terms=terms, **{"horizon": horizon, "hidden": HIDDEN, **options})
+        learner = ppo(PpoConfig(**{"horizon": horizon, "hidden": HIDDEN, **options}), critic_terms=terms)
         simulation = build(self.scene(ROWS, learner), seed=seed)
         simulation.run(1 + iterations * horizon)
         return simulation
 
     def score(self, trained: Simulation, *, steps: int, hidden: tuple[int, ...] = HIDDEN, **options: Any) -> float:
         """Mean return of the mean action over the first episode, `steps` long, of every row of a fresh world."""
-        make = partial(self.scene, TRIAL_ROWS, play(hidden=hidden, **options))
+        make = partial(self.scene, TRIAL_ROWS, play(PpoConfig(hidden=hidden, **options)))
         played = play_episodes(make, trained.world.snapshot(), ticks=steps, seed=1, device="cpu")
         result: float = played["summary"]["return"]
         return result
