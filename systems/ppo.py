@@ -19,7 +19,7 @@ from components.episode import Done, Reward
 from components.learning import LearningMetrics, Policy, Rollout
 from components.observation import Observation
 from engine.ecs.access import Rng, Terms, Write
-from engine.ecs.bundle import Bundle, Deferred, deferred
+from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import any_row, every
 from engine.ecs.system import Term, concatenated, fuse, system
 from engine.ecs.table import put_rows
@@ -29,9 +29,8 @@ from systems.learning.networks import make_policy
 from systems.learning.threads import pieces, thread_pool
 from systems.tick import ACT, LEARN, RECORD
 
-KL_ROUNDING = 1e-8  # a divergence below this is rounding: the policy has not moved
+Gaussian = partial(Normal, validate_args=False)  # looking at values would wait for the device
 LEARNED_FROM = ("actor", "critic", "action", "mean", "log_prob", "value", "target", "advantage")
-WIDE = 128  # units of a layer from which more threads save more than it costs to wake them
 
 
 def act(
@@ -47,7 +46,7 @@ def act(
     rollout.critic[:, step] = observation.critic
     rollout.action[:, step] = drawn
     rollout.mean[:, step] = mean
-    rollout.log_prob[:, step] = Normal(mean, std, validate_args=False).log_prob(drawn).sum(-1)
+    rollout.log_prob[:, step] = Gaussian(mean, std).log_prob(drawn).sum(-1)
 
 
 def act_mean(observation: Observation, policy: Policy, action: Write[Action], *, limit: float = math.inf) -> None:
@@ -97,11 +96,7 @@ def estimate_advantage(
     observation: Observation, policy: Policy, rollout: Write[Rollout],
     *, gamma: float, lam: float, rows_at_once: int = 3072,
 ) -> None:  # fmt: skip
-    """Value every kept state, and judge every action by what followed it.
-
-    The critic runs here, once over the whole rollout: its parameters stay the same between updates, and a few large
-    matrix products are faster than many small ones. A row cut off by a time limit goes on from its final observation.
-    """
+    """Value every kept state, and judge every action by what followed it; rows cut off go on from their final observation."""
     with thread_pool() as run:
         values = torch.cat(run(policy.critic, pieces(rollout.critic.flatten(0, 1), rows_at_once)))
     rollout.value.copy_(values.view_as(rollout.value))
@@ -116,11 +111,7 @@ def estimate_advantage(
 def generalised_advantage(
     reward: Tensor, value: Tensor, following: Tensor, terminated: Tensor, truncated: Tensor, *, gamma: float, lam: float
 ) -> Tensor:
-    """GAE: Σ_k (γλ)^k δ_{t+k} to the end of the episode or of the rollout, δ = r + γ V' − V. All are (rows, steps).
-
-    `following` is V', the value of the state that an action led to: of the true last state where the row was
-    cut off, of anything where it terminated, since there it counts as 0.
-    """
+    """GAE: Σ_k (γλ)^k δ_{t+k} to the end of episode or rollout, δ = r + γ V' − V; `following` is V'. All (rows, steps)."""
     error = reward + gamma * following.masked_fill(terminated, 0.0) - value
     carry = gamma * lam * (~(terminated | truncated)).to(error.dtype)
     advantage = error.clone()
@@ -141,26 +132,22 @@ def clipped_value_loss(value: Tensor, old: Tensor, target: Tensor, clip: float) 
 
 
 def losses_and_gradient(
-    chosen: Tensor, share: float, *, samples: Mapping[str, Tensor], policy: Policy, old_std: Tensor,
+    chosen: Tensor, *, samples: Mapping[str, Tensor], policy: Policy, old_std: Tensor,
     clip: float, value_clip: float, value_weight: float, entropy_weight: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """What the samples `chosen`, a `share` of a minibatch, add to its losses and to their gradient.
-
-    Losses are surrogate and value loss, KL divergence from the policy that acted, and share of clipped samples.
-    """
+    """Sums over the samples `chosen`: surrogate and value loss, KL divergence, clipped samples; and the loss's gradient."""
     old = SimpleNamespace(**{name: column[chosen] for name, column in samples.items()})
     with torch.enable_grad():
-        new = Normal(policy.actor.body(old.actor), policy.actor.log_std.exp(), validate_args=False)
+        new = Gaussian(policy.actor.body(old.actor), policy.actor.log_std.exp())
         value = policy.critic.body(old.critic).squeeze(-1)
         ratio = torch.exp(new.log_prob(old.action).sum(-1) - old.log_prob)
-        surrogate = clipped_surrogate(ratio, old.advantage, clip).mean()
-        value_loss = clipped_value_loss(value, old.value, old.target, value_clip).mean()
-        loss = surrogate + value_weight * value_loss - entropy_weight * new.entropy().sum(-1).mean()
-        gradient = torch.autograd.grad(share * loss, [*policy.actor.parameters(), *policy.critic.parameters()])
-    kl = kl_divergence(Normal(old.mean, old_std, validate_args=False), new).sum(-1).mean()
-    clipped = ((ratio - 1).abs() > clip).float().mean()
-    losses = share * torch.stack([surrogate, value_loss, kl, clipped])
-    return losses, torch.cat([piece.flatten() for piece in gradient])
+        surrogate = clipped_surrogate(ratio, old.advantage, clip).sum()
+        value_loss = clipped_value_loss(value, old.value, old.target, value_clip).sum()
+        loss = surrogate + value_weight * value_loss - entropy_weight * new.entropy().sum()
+        gradient = torch.autograd.grad(loss, [*policy.actor.parameters(), *policy.critic.parameters()])
+    kl = kl_divergence(Gaussian(old.mean, old_std), new).sum()
+    clipped = ((ratio - 1).abs() > clip).sum()
+    return torch.stack([surrogate, value_loss, kl, clipped]), torch.cat([piece.flatten() for piece in gradient])
 
 
 def improve_policy(
@@ -170,59 +157,58 @@ def improve_policy(
 ) -> None:  # fmt: skip
     """Follow the clipped objective's gradient for a few epochs, each over a new permutation of the rollout.
 
-    Normalisers learn from the rollout last, so that the first minibatch meets exactly the policy that acted
-    (probability ratio 1); the first iteration therefore sees raw observations. A minibatch whose losses or
-    gradients are not finite changes nothing and is counted. `desired_kl=0` keeps the learning rate fixed.
+    Normalisers learn last, so that the first minibatch meets exactly the policy that acted (probability ratio 1); the
+    first iteration sees raw observations. A minibatch with losses or gradients that are not finite changes nothing.
     """
     samples = {name: getattr(rollout, name).flatten(0, 1) for name in LEARNED_FROM}
-    samples["actor"] = policy.actor.normaliser(samples["actor"])
-    samples["critic"] = policy.critic.normaliser(samples["critic"])
+    samples |= {name: getattr(policy, name).normaliser(samples[name]) for name in ("actor", "critic")}
     deviation, mean = torch.std_mean(samples["advantage"], correction=0)
     samples["advantage"] = (samples["advantage"] - mean) / (deviation + 1e-8)
     work = partial(
         losses_and_gradient, samples=samples, policy=policy, old_std=policy.actor.log_std.exp(), clip=clip,
         value_clip=value_clip, value_weight=value_weight, entropy_weight=entropy_weight,
     )  # fmt: skip
-    totals, attempts = rollout.advantage.new_zeros(6), 0
+    totals = rollout.advantage.new_zeros(7)
     with thread_pool() as run:
         for _ in range(epochs):
             for chosen in torch.randperm(rollout.value.numel(), generator=rng, device=rng.device).chunk(minibatches):
-                parts = pieces(chosen, rows_at_once)
-                losses, gradients = zip(*run(work, parts, [len(part) / len(chosen) for part in parts]), strict=True)
-                policy.gradient.copy_(torch.stack(gradients).sum(0))
+                losses, gradients = zip(*run(work, pieces(chosen, rows_at_once)), strict=True)
+                policy.gradient.copy_(torch.stack(gradients).sum(0) / len(chosen))
                 norms = [clip_grad_norm_(n.parameters(), max_grad_norm) for n in (policy.actor, policy.critic)]
-                told = torch.cat([torch.stack(losses).sum(0), torch.stack(norms).norm().view(1)])
-                sound = told.isfinite().all()
+                found = torch.cat([torch.stack(losses).sum(0) / len(chosen), torch.stack(norms).norm().view(1)])
+                sound = found.isfinite().all()
                 if desired_kl > 0:
-                    rate = scheduled_rate(policy.learning_rate, told[2], desired_kl, lowest_rate, highest_rate)
+                    rate = scheduled_rate(policy.learning_rate, found[2], desired_kl, lowest_rate, highest_rate)
                     policy.learning_rate.copy_(torch.where(sound, rate, policy.learning_rate))
                 policy.optimiser.found_inf = (~sound).float()  # Adam's fused kernel then changes nothing
                 policy.optimiser.step()
-                totals += torch.cat([torch.where(sound, told, 0.0), sound.view(1)])
-                attempts += 1
-    report(metrics, policy, rollout, totals, attempts)
+                totals += torch.cat([torch.where(sound, found, 0.0), torch.stack([sound, ~sound])])
+    report(metrics, policy, rollout, totals)
     policy.actor.normaliser.update(rollout.actor.flatten(0, 1))
     policy.critic.normaliser.update(rollout.critic.flatten(0, 1))
 
 
 def scheduled_rate(rate: Tensor, kl: Tensor, desired: float, lowest: float, highest: float) -> Tensor:
-    """Learning rate after a measured `kl`: down by 1.5 above twice the desired, up below half, but not by rounding."""
+    """Learning rate after a measured `kl`: down by 1.5 above twice the desired, up below half."""
     slower, faster = (rate / 1.5).clamp(min=lowest), (rate * 1.5).clamp(max=highest)
-    calm = (kl < desired / 2) & (kl > KL_ROUNDING)
+    calm = (kl < desired / 2) & (kl > 1e-8)  # a divergence below that is rounding: the policy has not moved
     return torch.where(kl > desired * 2, slower, torch.where(calm, faster, rate))
 
 
-def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: Tensor, attempts: int) -> None:
-    """Write what the update did; `totals` are sums over its sound minibatches, the last one their number."""
+def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: Tensor) -> None:
+    """Write what the update did; `totals`: sums over sound minibatches, and how many were sound and not."""
     names = ("surrogate_loss", "value_loss", "kl", "clip_fraction", "gradient_norm")
-    found = dict(zip(names, totals[:5] / totals[5].clamp(min=1), strict=True))
-    found["entropy"] = Normal(0.0, policy.actor.log_std.exp(), validate_args=False).entropy().sum()
-    found["learning_rate"] = policy.learning_rate
-    found["action_std"] = policy.actor.log_std.exp().mean()
-    spread = rollout.target.var(correction=0).clamp(min=1e-12)
-    found["explained_variance"] = 1 - (rollout.target - rollout.value).var(correction=0) / spread
-    found["skipped_steps"] = metrics.skipped_steps + (attempts - totals[5])
-    metrics.load(found)
+    means = dict(zip(names, totals[:5] / totals[5].clamp(min=1), strict=True))
+    std, skipped = policy.actor.log_std.exp(), metrics.skipped_steps + totals[6]
+    unexplained = rollout.advantage.var(correction=0) / rollout.target.var(correction=0).clamp(min=1e-12)
+    entropy, rate = Gaussian(0.0, std).entropy().sum(), policy.learning_rate
+    others = {
+        "entropy": entropy,
+        "action_std": std.mean(),
+        "learning_rate": rate,
+        "explained_variance": 1 - unexplained,
+    }
+    metrics.load({**means, **others, "skipped_steps": skipped})
 
 
 def ppo(
@@ -231,16 +217,17 @@ def ppo(
     """Learn by PPO, one iteration every `config.horizon` ticks.
 
     `critic_terms` are the critic's observation terms in their order, and `observation_limit` its bound, for the
-    observation before a reset, which is kept `after` the system of RECORD that last prepares it. Raises BuildError at
-    build where `critic_terms` do not make up the critic's observation.
+    observation before a reset, which is kept `after` the system of RECORD that last prepares it.
     """
+    policy = deferred(Policy, partial(make_policy, config))
+    metrics = deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device))
     final = {"when": any_row(Done, "truncated"), "after": after, "limit": observation_limit}
-    wide = max((0, *config.hidden, *(config.critic_hidden or ()))) >= WIDE
+    wide = max((0, *config.hidden, *(config.critic_hidden or ()))) >= 128  # units for which it pays to wake threads
     learn = partial(system, when=every(config.horizon), wide=wide)
     return Bundle(
         "ppo",
         components=[Action, Rollout],
-        resources=[new_policy(config), deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device))],
+        resources=[policy, metrics],
         systems={
             ACT: [system(act, limit=config.action_limit)],
             RECORD: [system(record), fuse(keep_final_observation, critic_terms, **final)],
@@ -251,14 +238,10 @@ def ppo(
         },
         axes={"step": config.horizon, "final_observation": concatenated(critic_terms)},
         iteration=config.horizon,
-    )  # fmt: skip
+    )
 
 
 def play(config: PpoConfig) -> Bundle:
     """Act by the mean of a policy that was trained with this `config`; nothing is drawn, kept or learned."""
-    return Bundle("ppo", [Action], [new_policy(config)], {ACT: [system(act_mean, limit=config.action_limit)]})
-
-
-def new_policy(config: PpoConfig) -> Deferred:
-    """A policy as wide as the table's observations and joints, made once these are known."""
-    return deferred(Policy, partial(make_policy, config))
+    policy = deferred(Policy, partial(make_policy, config))
+    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean, limit=config.action_limit)]})

@@ -12,7 +12,6 @@ from components.learning import Policy
 from engine.errors import BuildError, listing
 from systems.learning.config import PpoConfig
 
-SMALL = 0.01  # of the actor's last layer at the start: an untrained policy asks for next to nothing
 MARGIN = 0.01  # added to the standard deviation, so that an input that never moves is not blown up
 
 
@@ -30,10 +29,7 @@ class Normaliser(nn.Module):
         return (batch - self.mean).div_(self.variance.sqrt() + MARGIN)
 
     def update(self, batch: Tensor) -> None:
-        """Merge the moments of `batch`: (samples, width), by Chan, Golub & LeVeque (1979).
-
-        A batch with any non-finite element is left out altogether: it would poison the moments for good.
-        """
+        """Merge the moments of a `batch`: (samples, width) (Chan, Golub & LeVeque 1979), unless one is not finite."""
         variance, mean = torch.var_mean(batch, 0, correction=0)
         sound = (mean + variance).isfinite().all()
         share = len(batch) / (self.count + len(batch))
@@ -56,8 +52,7 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, hidden: Sequence[int], outputs: int) -> None:
         super().__init__()
-        widths = itertools.pairwise([width, *hidden, outputs])
-        self.layers = nn.ModuleList(nn.Linear(inputs, units) for inputs, units in widths)
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise([width, *hidden, outputs]))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """`inputs`: (..., width) to (..., outputs)."""
@@ -76,15 +71,11 @@ class Network(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """`observation`: (..., width) to (..., outputs)."""
-        outputs: Tensor = self.body(self.normaliser(observation))
-        return outputs
+        return self.body(self.normaliser(observation))
 
 
 class Actor(Network):
-    """Mean action of an observation, normalisation included: what is exported to a robot.
-
-    The logarithm of the standard deviation is a parameter of its own and does not depend on the observation.
-    """
+    """Mean action of an observation, normalisation included: what is exported to a robot; and its standard deviation."""
 
     def __init__(self, width: int, hidden: Sequence[int], num_dofs: int, normalise: bool, std: float) -> None:
         super().__init__(width, hidden, num_dofs, normalise)
@@ -112,11 +103,7 @@ def share_storage(parameters: Sequence[nn.Parameter]) -> tuple[nn.Parameter, Ten
 def make_policy(
     config: PpoConfig, axes: Mapping[str, Sequence[str]], seed: int = 0, device: "torch.device | str" = "cpu"
 ) -> Policy:
-    """A new policy as wide as the axes of observations and joints; equal seeds give equal weights on every device.
-
-    Raises BuildError where the critic's terms are not what it observes, for a layer without units, and for a deviation
-    or learning rate that is not positive.
-    """
+    """A new policy as wide as the axes of observations and joints; equal seeds give equal weights on every device."""
     actor_width, seen, dofs = len(axes["actor_observation"]), axes["critic_observation"], len(axes["dof"])
     final = axes.get("final_observation", seen)
     if final != seen:
@@ -139,14 +126,12 @@ def make_policy(
         actor = Actor(actor_width, config.hidden, dofs, config.normalise, config.init_std)
         critic = Critic(len(seen), critic_hidden, 1, config.normalise)
     for parameter in actor.body.layers[-1].parameters():
-        parameter.data.mul_(SMALL)
-    actor.to(device), critic.to(device)
-    vector, gradient = share_storage([*actor.parameters(), *critic.parameters()])
+        parameter.data.mul_(0.01)  # an untrained policy asks for next to nothing
+    vector, gradient = share_storage([*actor.to(device).parameters(), *critic.to(device).parameters()])
     rate = torch.tensor(config.learning_rate, device=device)
-    # a tensor as rate and a fused step let the schedule and the guard against non-finite steps stay on the device
-    optimiser = torch.optim.Adam([vector], lr=rate, fused=True)
+    adam = torch.optim.Adam(
+        [vector], lr=rate, fused=True
+    )  # schedule and guard against unsound steps stay on the device
     moments = {name: torch.zeros_like(vector.data) for name in ("exp_avg", "exp_avg_sq")}
-    optimiser.state[vector] = {"step": torch.zeros((), device=device), **moments}
-    return Policy(
-        actor=actor, critic=critic, parameters=vector, gradient=gradient, optimiser=optimiser, learning_rate=rate
-    )
+    adam.state[vector] = {"step": torch.zeros((), device=device), **moments}
+    return Policy(actor=actor, critic=critic, parameters=vector, gradient=gradient, optimiser=adam, learning_rate=rate)

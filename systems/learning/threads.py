@@ -14,10 +14,7 @@ THREADS = 2  # at most
 
 @contextmanager
 def thread_pool() -> Iterator[Callable[..., list[Any]]]:
-    """A `map` that returns a list; calls run on up to THREADS threads, each call on one, without gradients.
-
-    Torch's own way, every operation on all threads, makes them wait for each other after each of thousands of operations.
-    """
+    """A `map` that returns a list; calls run without gradients, on one thread each, up to THREADS at the same time."""
     available = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

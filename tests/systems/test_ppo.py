@@ -269,7 +269,7 @@ def test_losses_equal_a_loop_over_samples_in_numpy(seed, clip, value_clip):
     means, values = policy.actor.body(samples["actor"]).double(), policy.critic.body(samples["critic"]).double()
     chosen = torch.randperm(ROWS * STEPS, generator=stream(seed))[:10]
     found, gradient = losses_and_gradient(
-        chosen, 0.4, samples=samples, policy=policy, old_std=old_std,
+        chosen, samples=samples, policy=policy, old_std=old_std,
         clip=clip, value_clip=value_clip, value_weight=0.7, entropy_weight=0.01,
     )  # fmt: skip
     std, old = policy.actor.log_std.exp().double().tolist(), old_std.double().tolist()
@@ -289,7 +289,7 @@ def test_losses_equal_a_loop_over_samples_in_numpy(seed, clip, value_clip):
         expected[1] += max((value - target) ** 2, (held_value - target) ** 2)
         expected[2] += divergence
         expected[3] += abs(ratio - 1) > clip
-    np.testing.assert_allclose(found.double().numpy(), 0.4 * expected / len(chosen), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found.double().numpy(), expected, rtol=1e-3, atol=1e-5)
     assert gradient.shape == policy.gradient.shape
 
 
