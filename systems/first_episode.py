@@ -24,7 +24,7 @@ def count_first_episode(done: Done, reward: Reward, first: Write[FirstEpisode]) 
 
 def first_episodes() -> Bundle:
     """Counts the first episode of every row."""
-    return Bundle("trial", [FirstEpisode], systems={REWARD: [system(count_first_episode, after="reward")]})
+    return Bundle("first_episode", [FirstEpisode], systems={REWARD: [system(count_first_episode, after="reward")]})
 
 
 def play_episodes(
@@ -39,7 +39,7 @@ def play_episodes(
 ) -> dict[str, Any]:
     """Play the policy of `snapshot` for `ticks` control steps, and say how the first episodes went.
 
-    `make_scene` returns the scene to play in, with `play()` as its learner; the trial's own row counter is
+    `make_scene` returns the scene to play in, with `play()` as its learner; the counter of first episodes is
     added. Of the --set values in `overrides`, those count that the scene has an address for. With the first
     three arguments bound this is what `Scene.evaluate` asks for.
     """

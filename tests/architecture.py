@@ -46,6 +46,7 @@ ONLY_HERE = {  # libraries that belong to few files
         "systems/film/",
         "engine/debugger/body/render.py",
         "benchmarks/",
+        "docs/tools/",
         "tests/",
     ),
     "OpenGL": ("engine/debugger/body/render.py",),  # a process of its own, which the window starts
