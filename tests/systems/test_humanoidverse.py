@@ -25,7 +25,6 @@ from systems.maths.tensors import indices
 from systems.rewards import _earn
 from systems.robots.model import build_robot
 from systems.tick import RECORD
-from systems.tracking import tracked_bodies
 from tests.systems.task_rows import from_euler, generator, matrix, matrix_angle, terms
 
 DT = 0.02
