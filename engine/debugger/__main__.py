@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What was typed; ends the process, as argparse does, where that is none of the options."""
+    """Options and words of the command line; ends the process, as argparse does, for an option that does not exist."""
     parser = _parser()
     given, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown and given.text:
@@ -69,7 +69,7 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """What the command line asks for; the exit status."""
+    """Do what the command line asks for; the exit status."""
     given = _given(arguments)
     try:
         if given.list:
@@ -198,15 +198,17 @@ def _need_window() -> None:
         raise AttachError(_no_window(tried.stderr))
 
 
-def _no_window(said: str) -> str:
+def _no_window(printed: str) -> str:
     """Why Qt could not begin, from what it printed before it ended its process."""
-    lines = [line for line in said.splitlines() if line.strip()]
+    lines = [line for line in printed.splitlines() if line.strip()]
     if unreachable := [line for line in lines if "could not connect to display" in line]:
         named = unreachable[0].split("display")[-1].strip() or os.environ.get("WAYLAND_DISPLAY", "")
         return f"There is no display {named} that can be reached: {_ELSEWHERE}"
-    why = lines[-1 if "Traceback" in said else 0] if lines else "it gave no reason"
+    why = lines[-1 if "Traceback" in printed else 0] if lines else "it gave no reason"
     cure = (
-        " On Debian and Ubuntu, `apt install libxcb-cursor0` may be what is missing." if "xcb-cursor0" in said else ""
+        " On Debian and Ubuntu, `apt install libxcb-cursor0` may be what is missing."
+        if "xcb-cursor0" in printed
+        else ""
     )
     return f"Qt cannot open a window here ({why}).{cure} Without it there is --text."
 
