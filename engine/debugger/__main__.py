@@ -69,7 +69,7 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for; the exit status."""
+    """Look into a running simulation, or a recording of one."""
     given = _given(arguments)
     try:
         if given.list:

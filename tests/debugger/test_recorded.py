@@ -25,9 +25,10 @@ from engine.debugger.widgets import theme
 from engine.ecs.schedule import Observer
 from engine.errors import SceneError
 from engine.protocol.framing import column_ids
+from engine.protocol.vitals import find_ends
 from engine.recording.file import Recording
 from engine.recording.recorder import Recorder
-from scenes.cartpole import scene
+from scenes.cartpole import experiment
 from tests.helpers import REPOSITORY
 
 ROWS, TICKS = (1, 4), 40
@@ -36,12 +37,12 @@ ROWS, TICKS = (1, 4), 40
 @pytest.fixture(scope="module")
 def flight(tmp_path_factory):
     """What the flight recorder writes of two carts: file, angles and ends (ticks, 2), the last tick, the angle's address."""
-    simulation = build(scene(num_envs=6))
+    simulation = build(experiment(num_envs=6).train())
     recorder = Recorder(simulation, rows=list(ROWS), folder=tmp_path_factory.mktemp("records"))
     recorder.attach()
     angles, ends = [], []
     address = next(a for a in simulation.world.columns() if a.endswith("Cart.angle"))
-    endings = next(iter(simulation.ends.values()))
+    endings = next(iter(find_ends(simulation).values()))
     simulation.schedule.attach(Observer(at_finish=lambda: ends.append(endings.ended[list(ROWS)].tolist())))
     for _ in range(TICKS):
         simulation.run()

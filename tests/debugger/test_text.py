@@ -22,8 +22,8 @@ from engine.debugger.net.connection import Address
 from engine.debugger.net.session import Session
 from engine.debugger.text import COMMANDS, Text, printed, prompt
 from engine.errors import AttachError, SceneError
-from engine.inspect.listener import Debug
-from engine.inspect.server import Hub
+from engine.inspect.listener import ListenOptions
+from engine.inspect.server import DebugServer
 from engine.protocol.discovery import write_note
 from engine.protocol.framing import unpack_array
 from tests.debugger.scripted import ScriptedServer
@@ -384,7 +384,7 @@ def test_a_break_of_the_command_line_ends_quietly_when_nobody_reads_any_more(ser
 
 
 def test_who_asks_for_control_and_does_not_get_it_hears_who_has_it(runtime: Path):
-    hub = Hub({"name": "r", "scene": "s", "pid": 5}, ScriptedRun().schema(), folder=runtime)
+    hub = DebugServer({"name": "r", "scene": "s", "pid": 5}, ScriptedRun().schema(), folder=runtime)
     hub.start()
     try:
         first, second = (Session.attach(Address(path=f"{hub.stem}.sock"), role="control") for _ in range(2))
@@ -495,7 +495,7 @@ def test_over_tcp_with_a_token_file(runtime: Path, capsys: pytest.CaptureFixture
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    hub = Hub({"name": "tcp/1", "scene": "toy"}, ScriptedRun().schema, debug=Debug(port=port))
+    hub = DebugServer({"name": "tcp/1", "scene": "toy"}, ScriptedRun().schema, debug=ListenOptions(port=port))
     hub.start()
     assert hub.stem is not None
     token = hub.stem.with_suffix(".token")
