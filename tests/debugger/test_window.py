@@ -5,19 +5,21 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPointF, QSettings, Qt
+from PySide6.QtCore import QObject, QPointF, QSettings, Qt, QTimer
 from PySide6.QtGui import QImage, QKeySequence
 from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QLabel, QToolButton, QTreeView
 
+from engine.debugger.__main__ import DEMO
 from engine.debugger.app import layout
 from engine.debugger.app.keys import DEEDS, KeyList
 from engine.debugger.app.save import save_recording
 from engine.debugger.app.toolbar import describe_cost, describe_mode
-from engine.debugger.app.window import Window
+from engine.debugger.app.window import Window, show
 from engine.debugger.model.store import Store
 from engine.debugger.net.connection import Address
 from engine.debugger.net.playback import Playback
@@ -738,3 +740,32 @@ def test_closing_stops_everything(qtbot):
         assert not any(timer.isActive() for timer in run.window._timers)
         assert not run.client.link._thread.is_alive()
         QApplication.processEvents()
+
+
+def test_garbage_is_freed_in_the_thread_of_the_window_only(qtbot, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    freed, seen = [], []
+
+    class Circle(QObject):
+        def __init__(self):
+            super().__init__()
+            self.myself = self
+
+        def __del__(self):
+            freed.append(threading.get_ident())
+
+    def meanwhile():
+        window = next(each for each in QApplication.topLevelWidgets() if isinstance(each, Window) and each.isVisible())
+        for _ in range(20):
+            Circle()
+        worker = threading.Thread(target=lambda: seen.append([[number] for number in range(50_000)]))
+        worker.start()
+        worker.join()
+        qtbot.waitUntil(lambda: len(freed) == 20)
+        window.close()
+
+    gc.enable()
+    QTimer.singleShot(200, meanwhile)
+    assert show(recording=DEMO) == 0
+    assert set(freed) == {threading.get_ident()}, "another thread has freed objects of Qt"
+    assert gc.isenabled()

@@ -1,13 +1,16 @@
 """The window: panels in docks, one timer for each rate, and the subscriptions of what can be seen."""
 
+import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pyqtgraph.util.garbage_collector import GarbageCollector
 from PySide6.QtCore import QEvent, QSettings, QSize, QTimer
 from PySide6.QtGui import QCloseEvent, QShowEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QPushButton
@@ -60,6 +63,7 @@ _SETTLE = 30  # ms in which changes of what is wanted are gathered
 _SHOWN = 8000  # ms that a sentence stays in the status line
 _SIZE = (1600, 950)
 _INTERRUPTED = 130  # the exit status of what Ctrl-C has ended
+_COLLECT = 0.5  # s between looks at whether there is garbage to collect
 
 
 class Window(QMainWindow):
@@ -421,7 +425,22 @@ def show(address: Address | None = None, recording: Path | None = None, role: st
     window.show()
     client.start()
     try:
-        return app.exec()
+        with garbage_collected_here():
+            return app.exec()
     finally:
         sys.excepthook = before
         client.close()
+
+
+@contextmanager
+def garbage_collected_here() -> Iterator[None]:
+    """Garbage collection in this thread only, that of Qt, within the block: another thread that frees a widget ends the process."""
+    enabled = gc.isenabled()
+    collector = GarbageCollector(interval=_COLLECT)
+    try:
+        yield
+    finally:
+        collector.timer.stop()
+        gc.collect()
+        if enabled:
+            gc.enable()
