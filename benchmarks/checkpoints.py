@@ -25,6 +25,7 @@ from benchmarks.segments import alternate
 from engine import Simulation, build
 from engine.runner.checkpoint import BUFFERS
 from engine.runner.run_folder import RunFolder
+from engine.snapshot.snapshot import capture
 from scenes.motion_tracking import scene
 
 ITERATION = 24
@@ -81,13 +82,13 @@ def cost(simulation: Simulation, place: Path, *, every: int, rounds: int, block:
     }
 
 
-def capture(simulation: Simulation, times: int = 10) -> dict[str, float]:
+def captures(simulation: Simulation, times: int = 10) -> dict[str, float]:
     """Stalls of captures alone, into memory that is used again."""
     world = simulation.world
-    buffer, stalls = world.capture(), []
+    buffer, stalls = capture(world), []
     for _ in range(times):
         start = time.perf_counter()
-        buffer = world.capture(buffer)
+        buffer = capture(world, buffer)
         stalls.append(1e3 * (time.perf_counter() - start))
     return {
         "capture_mb": buffer.num_bytes / 1e6,
@@ -115,10 +116,10 @@ def curve(place: Path, iterations: int = 300) -> float:
 def measure(given: argparse.Namespace, place: Path) -> dict[str, dict[str, float]]:
     """Every figure."""
     simulation = train(given.rows)
-    found = {f"{given.rows} rows": cost(simulation, place / "run", **_lengths(given)) | capture(simulation)}
+    found = {f"{given.rows} rows": cost(simulation, place / "run", **_lengths(given)) | captures(simulation)}
     del simulation
     if given.large:
-        found[f"{given.large} rows"] = capture(train(given.large))
+        found[f"{given.large} rows"] = captures(train(given.large))
     return {**found, "curve.png": {"seconds": curve(place / "curve")}}
 
 

@@ -22,6 +22,7 @@ from benchmarks.debugger_clients import subscribe
 from engine import build
 from engine.debugger.net.connection import Address, Connection
 from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Observer
 from engine.inspect.inspector import Inspector
 from engine.inspect.server import Hub
 from engine.protocol.schema import make_schema
@@ -71,14 +72,16 @@ class Bench:
             simulation, hub, watched=lambda tick: tick % length == 0
         )  # as in engine/runner/debugging.py
         made = cls(simulation, hub, inspector, length)
-        for name in ("_before_tick", "_at_finish", "_after_tick"):
-            made._count(made.inspector, name)
-        simulation.schedule.before_tick[0] = made.inspector._before_tick
+        simulation.schedule.detach(inspector._tick_starts)
+        inspector._tick_starts = Observer(before_tick=made._counted(inspector._before_tick))
+        inspector._tick_runs = Observer(
+            at_finish=made._counted(inspector._at_finish), after_tick=made._counted(inspector._after_tick)
+        )
+        simulation.schedule.attach(inspector._tick_starts, first=True)
         return made
 
-    def _count(self, owner: Any, name: str) -> None:
-        """Add the CPU time of a hook to `spent`."""
-        real = getattr(owner, name)
+    def _counted(self, real: Callable[[], None]) -> Callable[[], None]:
+        """A call that adds its CPU time to `spent`."""
 
         def counted() -> None:
             start = time.thread_time()
@@ -88,7 +91,7 @@ class Bench:
                 self.ring = self.inspector.ring
                 self._count_ring()
 
-        setattr(owner, name, counted)
+        return counted
 
     @property
     def path(self) -> str:
@@ -104,10 +107,11 @@ class Bench:
         ring, schedule = self.ring, self.simulation.schedule
         if ring is None:
             return
-        for hooks, name in ((schedule.before_tick, "_before"), (schedule.after_tick, "_after")):
-            real = getattr(ring, name)
-            setattr(ring, name, partial(self._keep, ring, real))  # also there, so that the ring can take it out again
-            hooks[hooks.index(real)] = getattr(ring, name)
+        schedule.detach(ring.observer)
+        ring.observer = Observer(  # also there, so that the ring can take it out again
+            before_tick=partial(self._keep, ring, ring._before), after_tick=partial(self._keep, ring, ring._after)
+        )
+        schedule.attach(ring.observer)
 
     def _keep(self, ring: Ring, real: Callable[[], None]) -> None:
         """A hook of the ring; a snapshot counts in full measure over the ticks that it stands for, not in this one."""

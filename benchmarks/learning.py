@@ -23,6 +23,7 @@ import torch
 from engine import build
 from engine.runner.flags import from_plain, scene_flags
 from engine.runner.run_folder import Origin, checkpoints
+from engine.snapshot.snapshot import save
 from scenes.motion_tracking import scene
 
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {  # flags of the scene, constants by address
@@ -83,7 +84,7 @@ def study(name: str, seed: int, minutes: float, every: int, clip: str, out: Path
             simulation.run(every * made.iteration)
             elapsed += time.perf_counter() - start
             iterations += every
-            found = made.evaluate(simulation.world.snapshot(), seed=seed, device="cpu", overrides=constants)["summary"]
+            found = made.evaluate(save(simulation.world), seed=seed, device="cpu", overrides=constants)["summary"]
             steps = iterations * made.iteration * rows
             row = {"variant": name, "seed": seed, "clip": clip, "minutes": elapsed / 60, "iterations": iterations}
             file.write(json.dumps({**row, "million steps": steps / 1e6, **found}) + "\n")

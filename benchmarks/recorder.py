@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter, thread_time
 
 from engine import build
+from engine.ecs.schedule import Observer
 from engine.recording.failures import FRAMES, LINES, FailureLog
 from engine.recording.recorder import Recorder
 from scenes.motion_tracking import scene
@@ -50,8 +51,11 @@ def main() -> None:
     own = {mode: [0.0] for mode in MODES}
     for _ in range(given.rounds):
         for mode, names in MODES.items():
-            schedule.at_finish[:] = [timed(observers[name].see_finished, own[mode]) for name in names]
-            schedule.after_tick[:] = [timed(observers[name].see_end, own[mode]) for name in names]
+            for each in list(schedule.observers):
+                schedule.detach(each)
+            for watch in (observers[name] for name in names):
+                finish, end = timed(watch.see_finished, own[mode]), timed(watch.see_end, own[mode])
+                schedule.attach(Observer(at_finish=finish, after_tick=end))
             start = perf_counter()
             simulation.run(BLOCK)
             wall[mode].append(1e3 * (perf_counter() - start) / BLOCK)

@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.segments import alternate
 from engine import Simulation, build
 from engine.snapshot.history import Ring
+from engine.snapshot.snapshot import capture, restore
 from scenes.motion_tracking import scene
 
 EVERY = 48  # ticks between snapshots: two learning iterations
@@ -31,7 +32,7 @@ EVERY = 48  # ticks between snapshots: two learning iterations
 def digest(simulation: Simulation) -> str:
     """SHA-256 of a snapshot."""
     total = hashlib.sha256()
-    for piece in simulation.world.capture().pieces():
+    for piece in capture(simulation.world).pieces():
         total.update(piece)
     return total.hexdigest()
 
@@ -85,11 +86,11 @@ def restoring(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
     """Time of restoring and of capturing, with ticks in between so that the snapshot differs from the world."""
     simulation = build(scene(num_envs=rows, **arguments))
     simulation.run(3)
-    kept = [simulation.world.capture()]
-    fresh = times(simulation.world.capture, 2)
-    into = times(lambda: kept.append(simulation.world.capture(kept.pop())), rounds)
+    kept = [capture(simulation.world)]
+    fresh = times(lambda: capture(simulation.world), 2)
+    into = times(lambda: kept.append(capture(simulation.world, kept.pop())), rounds)
     simulation.run(2)
-    back = times(lambda: simulation.world.restore(kept[0]), rounds)
+    back = times(lambda: restore(simulation.world, kept[0]), rounds)
     return {
         "rows": rows,
         "snapshot_megabytes": kept[0].num_bytes / 1e6,

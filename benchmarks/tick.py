@@ -57,9 +57,9 @@ def bare_physics(simulation: Simulation, substeps: int, ticks: int) -> Callable[
             recorded.append(running.state.copy())
         entry.call()
 
-    simulation.schedule.around = record
+    simulation.schedule.wrap = record
     simulation.run(ticks)
-    simulation.schedule.around = None
+    simulation.schedule.wrap = None
 
     def work() -> None:
         for state in recorded:

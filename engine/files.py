@@ -1,15 +1,18 @@
-"""Rows of JSON that outlive whatever happens to the process or the disk."""
+"""Files that outlive whatever happens to the process or the disk: JSON lines, and files written whole or not at all."""
 
 import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 Say = Callable[[str], None]
+INTERVENTIONS = "interventions.jsonl"
+"""The file of a run folder that says what somebody did to the run by hand; it stays true when the run goes back."""
 
 
 def plain_numbers(value: Any) -> Any:
@@ -30,7 +33,7 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
 
 
 @attrs.define
-class Lines:
+class JsonLines:
     """A JSON-lines file that survives a full disk: what could not be written waits for the next row."""
 
     path: Path
@@ -66,9 +69,10 @@ class Lines:
         return [row for row, _ in whole_rows(self.path)] + [json.loads(line) for line in self.waiting]
 
     def cut(self, iteration: int, tick: int) -> None:
-        """Drop the rows after a tick, or after an iteration where they do not tell theirs, and a torn last row."""
+        """Drop everything from the first row after a tick on (an iteration where rows do not tell their tick)."""
         if self.path.exists():
-            self.take(self.path, iteration, tick)
+            kept = takewhile(lambda pair: _until(pair[0], iteration, tick), whole_rows(self.path))
+            write_file(self.path, "".join(line for _, line in kept).encode())
 
     def take(self, source: Path, iteration: int, tick: int) -> None:
         """Have the rows of another file, up to a tick or iteration, instead of these."""
@@ -81,14 +85,15 @@ def _until(row: Mapping[str, Any], iteration: int, tick: int) -> bool:
 
 
 def whole_rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """The rows of a file and their lines, up to the first that is torn or none of ours."""
+    """The rows of a file and their lines, up to the first that is torn, or has neither tick nor iteration."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     for line in text.splitlines(keepends=True):
         try:
             row = json.loads(line)
         except ValueError:
             return
-        if not line.endswith("\n") or not isinstance(row, dict) or not row.keys() & {"iteration", "tick"}:
+        numbered = isinstance(row, dict) and isinstance(row.get("tick", row.get("iteration")), (int, float))
+        if not line.endswith("\n") or not numbered:
             return
         yield row, line
 

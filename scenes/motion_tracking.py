@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from engine import Bundle, Scene, SceneError, Simulation, World, build, table
 from engine.ecs.schedule import addresses
 from engine.errors import listing
-from engine.snapshot.snapshot import identity
+from engine.snapshot.snapshot import identity, restore
 from scenes import robots
 from scenes.presets import PRESETS, choose
 from systems import metrics as counts
@@ -141,7 +141,7 @@ def scene(
         known = addresses(trial.bundles)
         wanted = {a: v for a, v in (overrides or {}).items() if a in known and not a.startswith(PROTOCOL)}
         simulation = build(trial, seed=seed, device=device, overrides=wanted)
-        simulation.world.restore(data, only=("Policy",))
+        restore(simulation.world, data, only=("Policy",))
         return simulation
 
     def evaluate(

@@ -10,6 +10,7 @@ from components.episode import Done, Reward
 from components.metrics import FirstEpisode
 from engine import Bundle, Scene, World, Write, build, system
 from engine.ecs.schedule import addresses
+from engine.snapshot.snapshot import restore
 from systems.tick import REWARD
 
 
@@ -47,7 +48,7 @@ def play_episodes(
     known = addresses(scene.bundles)
     wanted = {address: text for address, text in (overrides or {}).items() if address in known}
     simulation = build(scene, seed=seed, device=device, overrides=wanted)
-    simulation.world.restore(snapshot, only=("Policy",))
+    restore(simulation.world, snapshot, only=("Policy",))
     for tick in range(ticks + 1):  # the first tick only resets
         simulation.run()
         if progress is not None:

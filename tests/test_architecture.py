@@ -1,173 +1,123 @@
-"""Rules of the project that no type checker knows: who imports whom, where, and what says what it does."""
+"""Rules of the project that no type checker knows hold here, and each notices a fault that is planted."""
 
-import ast
-import sys
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import architecture
+from tests.architecture import RULES, Sources
 from tests.helpers import REPOSITORY
 
-PACKAGES = ("engine", "components", "systems", "scenes", "benchmarks")
-DECLARING = ("engine", "components", "systems", "scenes")
-MAY_IMPORT = {
-    "engine": {"engine", "torch", "numpy", "attrs", "msgpack"},
-    "components": {"components", "engine", "torch", "numpy", "attrs"},
-    "systems": {"systems", "components", "engine", "torch", "numpy", "attrs"},
-}
-ONLY_HERE = {
-    "mujoco": ("systems/physics/", "engine/debugger/body/render.py", "benchmarks/", "tests/"),
-    "OpenGL": ("engine/debugger/body/render.py",),  # a process of its own, which the window starts
-    "mujoco_warp": ("systems/physics/", "benchmarks/", "tests/"),
-    "warp": ("systems/physics/", "benchmarks/", "tests/"),
-    "rich": ("engine/runner/commands.py", "engine/runner/console.py", "engine/runner/replay_command.py", "tests/"),
-    "tensorboard": ("engine/runner/run.py", "engine/runner/console.py", "engine/runner/run_folder.py", "tests/"),
-    "matplotlib": (
-        "engine/runner/run.py",
-        "engine/runner/console.py",
-        "engine/runner/run_folder.py",
-        "engine/runner/plot.py",
-        "engine/runner/replay_command.py",
-        "benchmarks/",
-        "tests/",
-    ),
-    "PySide6": ("engine/debugger/", "benchmarks/debugger_clients.py", "docs/tools/make_pictures.py", "tests/debugger/"),
-    "PyQt6": ("engine/debugger/", "tests/debugger/"),
-    "PyQt5": ("engine/debugger/", "tests/debugger/"),
-    "pyqtgraph": ("engine/debugger/", "tests/debugger/"),
-    "pickle": ("systems/motion/array_pickle.py", "tests/"),
-    "av": ("systems/film/film.py", "tests/"),
-    "PIL": ("systems/film/film.py", "systems/film/painter.py", "benchmarks/", "tests/"),
-}
-LAZY = {
-    "rich",
-    "av",
-    "PIL",
-    "tensorboard",
-    "matplotlib",
-    "PySide6",
-    "PyQt6",
-    "PyQt5",
-    "pyqtgraph",
-    "mujoco_warp",
-    "warp",
-}
-MAY_BE_EAGER = (
-    "engine/runner/console.py",
-    "engine/debugger/",
-    "benchmarks/",
-    "tests/",
-)  # the panel is what a person without a window looks at
+Rule = Callable[[Path], list[str]]
 
 
-def sources(*packages: str) -> list[Path]:
-    """Python files of packages, relative to the repository."""
-    found = [path for package in packages for path in (REPOSITORY / package).rglob("*.py")]
-    return sorted(path.relative_to(REPOSITORY) for path in found)
-
-
-def parse(path: Path) -> ast.Module:
-    return ast.parse((REPOSITORY / path).read_text(encoding="utf-8"))
-
-
-def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
-    """(dotted module, line, whether it is imported when the file is) of every import in a file."""
-    tree = parse(path)
-    lazy = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno, id(node) not in lazy) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno} imports relatively; say the whole name"
-            yield node.module or "", node.lineno, id(node) not in lazy
-
-
-ALL = sources(*PACKAGES, "tests")
-
-
-def places(path: Path, allowed: tuple[str, ...]) -> bool:
-    return any(path.as_posix().startswith(place) for place in allowed)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_repository_keeps_the_rule(rule: Rule):
+    findings = rule(REPOSITORY)
+    assert not findings, "\n" + "\n".join(findings)
 
 
 def test_there_is_something_to_check():
-    assert len(sources("engine")) > 10
+    assert len(Sources(REPOSITORY).within("engine")) > 50
 
 
-@pytest.mark.parametrize("path", sources(*MAY_IMPORT), ids=str)
-def test_layers_import_only_what_lies_below(path: Path):
-    allowed = MAY_IMPORT[path.parts[0]] | sys.stdlib_module_names
-    for module, line, _ in imports(path):
-        top = module.split(".")[0]
-        if top not in ONLY_HERE:
-            assert top in allowed, (
-                f"{path}:{line} imports {module}; {path.parts[0]} may import {', '.join(sorted(MAY_IMPORT[path.parts[0]]))}"
-            )
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python files of the repository, to plant faults in."""
+    root = tmp_path_factory.mktemp("copy")
+    for file in Sources(REPOSITORY).files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / file, root / file)
+    return root
 
 
-@pytest.mark.parametrize("path", ALL, ids=str)
-def test_libraries_stay_in_their_place(path: Path):
-    for module, line, eager in imports(path):
-        top = module.split(".")[0]
-        if top in ONLY_HERE:
-            assert places(path, ONLY_HERE[top]), (
-                f"{path}:{line} imports {module}, which belongs to {ONLY_HERE[top] or 'nobody'}"
-            )
-            assert not (eager and top in LAZY) or places(path, MAY_BE_EAGER), f"{path}:{line} imports {module} eagerly"
+def planted(copy: Path, rule: Rule, file: str, text: str) -> list[str]:
+    """What a rule finds when `text` stands at the end of a file, which is put back afterwards."""
+    path = copy / file
+    before = path.read_text(encoding="utf-8") if path.exists() else None
+    sound = rule(copy)
+    try:
+        path.write_text((before or "") + text, encoding="utf-8")
+        return [finding for finding in rule(copy) if finding not in sound]
+    finally:
+        path.unlink() if before is None else path.write_text(before, encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", sources("engine", "components", "systems"), ids=str)
-def test_nothing_imports_scenes(path: Path):
-    for module, line, _ in imports(path):
-        assert module.split(".")[0] not in ("scenes", "tests", "benchmarks"), f"{path}:{line} imports {module}"
+FAULTS: list[tuple[Rule, str, str, str]] = [
+    (architecture.foreign_imports, "engine/ecs/table.py", "\nimport msgpack\n", "the kernel imports torch, numpy and"),
+    (architecture.foreign_imports, "systems/rewards.py", "\nimport rich\n", "belongs to engine/runner/"),
+    (architecture.foreign_imports, "systems/film/planted.py", "import av\n", "do it in the function"),
+    (architecture.foreign_imports, "components/robot.py", "\nfrom . import control\n", "imports relatively"),
+    (architecture.foreign_imports, "engine/protocol/framing.py", "\nimport torch\n", "where torch is not installed"),
+    (
+        architecture.upward_imports,
+        "engine/ecs/world.py",
+        "\nimport engine.snapshot.snapshot\n",
+        "may import ecs, errors",
+    ),
+    (architecture.upward_imports, "engine/ecs/world.py", "\ndef f():\n    from engine import Scene\n", "may import"),
+    (architecture.upward_imports, "engine/files.py", "\nfrom engine.ecs.world import World\n", "may import files, err"),
+    (architecture.upward_imports, "engine/debugger/model/planted.py", "import engine.debugger.panels.panel\n", "order"),
+    (architecture.upward_imports, "engine/debugger/net/planted.py", "import engine.protocol.schema\n", "needs torch"),
+    (
+        architecture.upward_imports,
+        "engine/runner/planted.py",
+        "import engine.inspect.inspector\n",
+        "only engine/runner",
+    ),
+    (architecture.imports_of_what_nobody_imports, "systems/rewards.py", "\nimport scenes.cartpole\n", "only scenes"),
+    (architecture.circles, "components/control.py", "\nfrom systems import rewards\n", "components.control"),
+    (architecture.oversized, "engine/ecs/planted.py", "#\n" * 2500, "2500 are the most"),
+    (architecture.words_unknown_to_the_kernel, "engine/ecs/table.py", "\n# a robot\n", "says 'robot'"),
+    (architecture.words_unknown_to_the_kernel, "engine/ecs/table.py", "\npolicy_rows = 1\n", "says 'policy'"),
+    (
+        architecture.repeated_classes,
+        "systems/rewards.py",
+        '\nclass Scene:\n    """A scene."""\n',
+        "class Scene stands in",
+    ),
+    (architecture.modules_of_systems_without_a_system, "systems/planted.py", "def f(x: int) -> int: ...\n", "package"),
+    (architecture.postponed_annotations, "scenes/planted.py", "from __future__ import annotations\n", "postpones"),
+    (
+        architecture.undocumented,
+        "benchmarks/planted.py",
+        '"""A."""\n\n\nclass A:\n    def b(self): ...\n',
+        "A.b has no",
+    ),
+    (
+        architecture.components_with_behaviour,
+        "components/planted.py",
+        "@signal\nclass A:\n    def b(self): ...\n",
+        "A has",
+    ),
+]
 
 
-@pytest.mark.parametrize("path", sources("components", "systems", "scenes"), ids=str)
-def test_nothing_below_knows_the_command_line(path: Path):
-    for module, line, _ in imports(path):
-        assert module not in ("engine.run", "engine.runner.console", "engine.runner.run_folder"), (
-            f"{path}:{line} imports {module}"
-        )
+@pytest.mark.parametrize(("rule", "file", "text", "finding"), FAULTS)
+def test_a_planted_fault_is_found(copy: Path, rule: Rule, file: str, text: str, finding: str):
+    found = planted(copy, rule, file, text)
+    assert any(finding in each for each in found), found
 
 
-@pytest.mark.parametrize("path", sources(*DECLARING, "tests"), ids=str)
-def test_annotations_are_not_postponed(path: Path):
-    for node in parse(path).body:
-        postponed = (
-            isinstance(node, ast.ImportFrom) and node.module == "__future__" and node.names[0].name == "annotations"
-        )
-        assert not postponed, f"{path}:{node.lineno} postpones annotations; the engine reads real types"
-
-
-def public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
-    """Public functions, classes and methods, by name."""
-    for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-            decorators = {ast.unparse(d) for d in node.decorator_list}
-            if "overload" not in decorators:
-                yield prefix + node.name, node
-            if isinstance(node, ast.ClassDef):
-                yield from public(node.body, f"{node.name}.")
-
-
-@pytest.mark.parametrize("path", sources(*PACKAGES), ids=str)
-def test_everything_public_has_a_docstring(path: Path):
-    tree = parse(path)
-    assert ast.get_docstring(tree) or not tree.body, f"{path} does not say what it is"
-    for name, node in public(tree.body):
-        assert ast.get_docstring(node), f"{path}: {name} has no docstring"  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("path", sources("components"), ids=str)
-def test_components_have_no_behaviour(path: Path):
-    """An attrs class of tensors has no methods; what acts on it is a system."""
-    lifetimes = {"component", "derived", "signal"}
-    for node in parse(path).body:
-        if isinstance(node, ast.ClassDef) and lifetimes & {ast.unparse(d) for d in node.decorator_list}:
-            methods = [inner.name for inner in node.body if isinstance(inner, ast.FunctionDef)]
-            assert not methods, f"{path}: component {node.name} has methods: {', '.join(methods)}"
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"engine/ecs/a.py": "from engine.ecs import b\n", "engine/ecs/b.py": "import engine.ecs.a\n"},
+        {"systems/a.py": "import systems.b\n", "systems/b.py": "def f():\n    from systems.a import x\n"},
+        {"tests/a.py": "import benchmarks.b\n", "benchmarks/b.py": "import docs.tools.c\n", "docs/tools/c.py": "import tests.a\n"},
+        {"engine/debugger/app/a.py": "import engine.debugger.app.b\n", "engine/debugger/app/b.py": "if TYPE_CHECKING:\n    from engine.debugger.app.a import X\n"},
+    ],
+    ids=lambda files: next(iter(files)),
+)  # fmt: skip
+def test_a_circle_is_found_wherever_it_lies(copy: Path, files: dict[str, str]):
+    before = architecture.circles(copy)
+    try:
+        for file, text in files.items():
+            (copy / file).write_text(text, encoding="utf-8")
+        found = [each for each in architecture.circles(copy) if each not in before]
+    finally:
+        for file in files:
+            (copy / file).unlink()
+    assert found == [" <-> ".join(sorted(Sources.module(file) for file in files))]

@@ -21,6 +21,7 @@ import numpy as np
 
 from components.episode import Episode, Reward
 from engine import Simulation, build
+from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.protocol.framing import encode_frame, pack_array, unpack_array
 from engine.protocol.schema import make_schema
@@ -57,7 +58,7 @@ def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         for _ in range(length):
             if simulation.world.clock.tick == watched:
                 recorder.attach()
-                simulation.schedule.at_finish.append(partial(_extend, messages, simulation))
+                simulation.schedule.attach(Observer(at_finish=partial(_extend, messages, simulation)))
             before = [(entry.seconds, entry.calls) for entry in simulation.schedule.entries]
             start = time.perf_counter()
             simulation.run()

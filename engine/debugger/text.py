@@ -9,7 +9,8 @@ from typing import Any, TextIO
 import attrs
 import numpy as np
 
-from engine.debugger.model.address import Place, columns_of, find_place, parse_rows
+from engine.debugger.model.address import ColumnPart, find_part, parse_rows
+from engine.debugger.model.schema import ColumnInfo, read_columns
 from engine.debugger.net.offline import Offline
 from engine.debugger.net.session import Session
 from engine.errors import AttachError, LockstepError, SceneError, did_you_mean
@@ -59,9 +60,9 @@ class Text:
         self.holds_control = self.session.role == "control"
 
     @property
-    def columns(self) -> list[Any]:
+    def columns(self) -> list[ColumnInfo]:
         """Every column of the run."""
-        return columns_of(self.session.schema)
+        return read_columns(self.session.schema)
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -126,9 +127,9 @@ class Text:
             self.say("It lasts as long as this does: Ctrl-C removes it.")
             self.session.stay()
 
-    def place(self, text: str) -> Place:
+    def place(self, text: str) -> ColumnPart:
         """The column, or part of one, that a word names."""
-        return find_place(text, self.columns)
+        return find_part(text, self.columns)
 
     def system(self, text: str) -> int:
         """The number of a system, given by name or number."""
@@ -399,7 +400,7 @@ def _help(text: Text, words: list[str]) -> None:
 # -- words ---------------------------------------------------------------------------------------------
 
 
-def _asked(place: Place) -> list[Any]:
+def _asked(place: ColumnPart) -> list[Any]:
     return [place.column.id, None if place.labels is None else list(place.labels)]
 
 

@@ -1,6 +1,7 @@
 """The tick: an ordered list of systems, bound to their data once, and run."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -237,29 +238,77 @@ def bind(system: System, table: str, world: World, name: str) -> Callable[[], No
     return partial(system.function, **values, **system.constants)
 
 
+@attrs.frozen(eq=False)
+class Observer:
+    """Functions that a schedule calls around ticks and systems; none of them may change the world.
+
+    `before_tick` may wait, and may refuse the tick by raising; `before_entry` may wait. `at_finish` is called once per
+    tick after the phase `tick.finished` (not in the first tick), `after_tick` at its end.
+    """
+
+    before_tick: Callable[[], None] | None = None
+    before_entry: Callable[[Entry], None] | None = None
+    after_entry: Callable[[Entry], None] | None = None
+    at_finish: Callable[[], None] | None = None
+    after_tick: Callable[[], None] | None = None
+
+
 @attrs.define(eq=False)
 class Schedule:
-    """The bound tick. `run()` is one tick; `steps()` yields each entry just before it runs, for debuggers.
+    """The bound tick. `run()` is one tick; `steps()` yields each entry just before it runs, for tools.
 
-    `before_tick` is called before a tick begins, and may refuse it by raising. `at_finish` is called once per tick behind
-    the phase `tick.finished` (not in the tick that begins), `after_tick` at its end. None of them may change the world.
-    `between` is called before each entry, and may wait there. `threads` is what torch may use in systems that are
-    `wide`; the others run on one.
+    `observers` watch it, in order; see `attach`. `wrap` runs an entry in the place of `entry.call`, which it must call.
+    `threads` is what torch may use in systems that are `wide`; the others run on one.
     """
 
     world: World
     tick: Tick
     repeat: int
     entries: list[Entry]
-    after_entry: list[Callable[[Entry], None]] = attrs.field(factory=list)
-    before_tick: list[Callable[[], None]] = attrs.field(factory=list)
-    at_finish: list[Callable[[], None]] = attrs.field(factory=list)
-    after_tick: list[Callable[[], None]] = attrs.field(factory=list)
-    between: Callable[[Entry], None] | None = None
-    around: Callable[[Entry], None] | None = None
+    wrap: Callable[[Entry], None] | None = None
     threads: int = attrs.field(factory=torch.get_num_threads)
+    observers: list[Observer] = attrs.field(factory=list, init=False)
+    _calls: dict[str, list[Callable[..., None]]] = attrs.field(init=False)
     _plans: dict[bool, list[Entry]] = attrs.field(factory=dict, init=False)
     _finish: dict[bool, int] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._calls = {event.name: [] for event in attrs.fields(Observer)}
+
+    def attach(self, observer: Observer, *, first: bool = False) -> None:
+        """Call an observer from now on, after those that are attached already, or `first`. No effect if it is attached."""
+        if observer in self.observers:
+            return
+        self.observers.insert(0 if first else len(self.observers), observer)
+        for event, calls in self._calls.items():
+            call = getattr(observer, event)
+            if call is not None:
+                calls.insert(0 if first else len(calls), call)
+
+    def detach(self, observer: Observer) -> None:
+        """Do not call an observer any more. No effect if it is not attached."""
+        if observer not in self.observers:
+            return
+        self.observers.remove(observer)
+        for event, calls in self._calls.items():
+            call = getattr(observer, event)
+            if call is not None:
+                calls.remove(call)
+
+    @contextmanager
+    def unobserved(self) -> Iterator[None]:
+        """Run without observers and without counting time, for ticks that are run again."""
+        observers = list(self.observers)
+        spent = [(entry.seconds, entry.calls) for entry in self.entries]
+        for each in observers:
+            self.detach(each)
+        try:
+            yield
+        finally:
+            for each in observers:
+                self.attach(each)
+            for entry, (seconds, calls) in zip(self.entries, spent, strict=True):
+                entry.seconds, entry.calls = seconds, calls
 
     def plan(self, begun: bool = True) -> list[Entry]:
         """Entries of one tick in the order they run, the repeat group unrolled; the first tick when not `begun`."""
@@ -290,28 +339,29 @@ class Schedule:
         self._use_threads(self.threads)
 
     def _due(self) -> Iterator[Entry]:
-        clock = self.world.clock
-        for hook in self.before_tick:
-            hook()
+        clock, calls = self.world.clock, self._calls
+        for call in calls["before_tick"]:
+            call()
         plan = self.plan(clock.begun)
         if clock.begun:
             clock.tick += 1
-        if clock.begun and self.at_finish:
+        if clock.begun and calls["at_finish"]:
             split = self.behind_finish()
             yield from self._holding(plan[:split])
-            for hook in self.at_finish:
-                hook()
+            for call in calls["at_finish"]:
+                call()
             plan = plan[split:]
         yield from self._holding(plan)
         clock.begun = True
-        for hook in self.after_tick:
-            hook()
+        for call in calls["after_tick"]:
+            call()
 
     def _holding(self, plan: Sequence[Entry]) -> Iterator[Entry]:
+        calls = self._calls["before_entry"]
         for entry in plan:
             if entry.when is None or entry.when.holds(self.world):
-                if self.between is not None:
-                    self.between(entry)
+                for call in calls:
+                    call(entry)
                 yield entry
 
     def behind_finish(self, begun: bool = True) -> int:
@@ -329,14 +379,14 @@ class Schedule:
     def _run_entry(self, entry: Entry) -> None:
         start = perf_counter()
         self._use_threads(self.threads if entry.system.wide else 1)
-        if self.around is None:
+        if self.wrap is None:
             entry.call()
         else:
-            self.around(entry)
+            self.wrap(entry)
         entry.seconds += perf_counter() - start
         entry.calls += 1
-        for hook in self.after_entry:
-            hook(entry)
+        for call in self._calls["after_entry"]:
+            call(entry)
 
 
 def make_schedule(world: World, tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> Schedule:

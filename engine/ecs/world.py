@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from itertools import product
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import attrs
 import torch
@@ -11,9 +11,6 @@ import torch
 from engine.ecs.component import Column, Kind, info, kind_of, resource
 from engine.ecs.table import Table
 from engine.errors import BuildError, did_you_mean, listing
-
-if TYPE_CHECKING:
-    from engine.snapshot.snapshot import Snapshot
 
 T = TypeVar("T")
 _XYZ = {3: ("x", "y", "z"), 4: ("w", "x", "y", "z")}
@@ -108,24 +105,6 @@ class World:
         table, component, name = address.split(".")
         cls = next(cls for home, cls in self.components if home == table and cls.__name__ == component)
         return info(cls).columns[name]
-
-    def capture(self, into: "Snapshot | None" = None) -> "Snapshot":
-        """Everything the next tick depends on, copied; the memory of `into` is used again. See engine/snapshot/snapshot.py."""
-        from engine.snapshot.snapshot import capture
-
-        return capture(self, into)
-
-    def snapshot(self) -> bytes:
-        """Everything the next tick depends on, as bytes."""
-        return self.capture().encode()
-
-    def restore(
-        self, data: "bytes | Snapshot", only: "tuple[str, ...] | None" = None, *, any_identity: bool = False
-    ) -> None:
-        """Copy a snapshot into the existing storage; `only` limits it to the resources of those names."""
-        from engine.snapshot.snapshot import load
-
-        load(self, data, only, any_identity=any_identity)
 
 
 def column_labels(world: World, address: str) -> list[tuple[str, ...]]:

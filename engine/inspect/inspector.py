@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import Entry
+from engine.ecs.schedule import Entry, Observer
 from engine.errors import LockstepError
 from engine.inspect.breakpoints import Breakpoints, Hit, Writers
 from engine.inspect.client import Peer
@@ -81,7 +81,11 @@ class Inspector:
         self._hooked = False
         self._lost: Ring | None = None  # one of which no snapshot could be taken, still in the schedule
         self._said = self._began = self._alone = self._spent = 0.0
-        schedule.before_tick.insert(0, self._before_tick)
+        self._tick_starts = Observer(before_tick=self._before_tick)
+        self._tick_runs = Observer(at_finish=self._at_finish, after_tick=self._after_tick)
+        self._before_systems = Observer(before_entry=self._between)
+        self._after_systems = Observer(after_entry=self._after_entry)
+        schedule.attach(self._tick_starts, first=True)
 
     @property
     def tick(self) -> int:
@@ -189,8 +193,7 @@ class Inspector:
         if self._hooked:
             return
         self._hooked = True
-        self.schedule.at_finish.append(self._at_finish)
-        self.schedule.after_tick.append(self._after_tick)
+        self.schedule.attach(self._tick_runs)
         self.finite = FiniteCheck(self.simulation, self.table)
         self._look_for_nonfinite()  # before the next tick spreads it
         if self.history[1] > 0:
@@ -214,8 +217,7 @@ class Inspector:
         self.steps.go()
         self.answer_pending("The run has gone on.")
         self._inspect()
-        self.schedule.at_finish.remove(self._at_finish)
-        self.schedule.after_tick.remove(self._after_tick)
+        self.schedule.detach(self._tick_runs)
         if self.recorder is not None:
             self.recorder.keep("end", "Nobody is attached any more.")
             self.recorder.detach()
@@ -235,13 +237,13 @@ class Inspector:
         """Have the schedule call us between systems, if that is needed now."""
         between = self._hooked and (self.steps.inspects or self.steps.stands or self.breaks.inspect)
         after = self._hooked and (between or bool(self.breaks.known))
-        self.schedule.between = self._between if between else None
-        hooks = self.schedule.after_entry
-        if after and self._after_entry not in hooks:
+        (self.schedule.attach if between else self.schedule.detach)(self._before_systems)
+        attached = self._after_systems in self.schedule.observers
+        if after and not attached:
             self.writers.begin()
-            hooks.append(self._after_entry)
-        elif not after and self._after_entry in hooks:
-            hooks.remove(self._after_entry)
+            self.schedule.attach(self._after_systems)
+        elif not after and attached:
+            self.schedule.detach(self._after_systems)
             self.writers.seen.clear()
 
     @contextmanager
@@ -417,7 +419,7 @@ class Inspector:
                 "cost": self.feed.cost,
                 "dropped": self.feed.dropped,
                 "controller": holder.name if holder is not None else None,
-                "inspected": self.schedule.between is not None,
+                "inspected": self._before_systems in self.schedule.observers,
                 "view": tick if self.viewing else None,
                 "history": [reach[0], reach[-1]] if reach else None,
                 "exact": self.ring is not None and self.ring.exact,
@@ -453,8 +455,7 @@ class Inspector:
         """Say goodbye, and leave the schedule as it was."""
         self.feed.event("ended", text)
         self._unhook()
-        if self._before_tick in self.schedule.before_tick:
-            self.schedule.before_tick.remove(self._before_tick)
+        self.schedule.detach(self._tick_starts)
         self.hub.close(text, tick=self.tick)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import attrs
 
-from engine.files import Lines
-from engine.runner.run_folder import INTERVENTIONS
+from engine.files import INTERVENTIONS, JsonLines
 
 MOST_VALUES = 1024
 """Old and new values that a line says of an edit of many rows."""
@@ -18,7 +17,7 @@ MOST_VALUES = 1024
 def counted(folder: Path) -> int:
     """How many interventions a run folder tells of."""
     path = folder / INTERVENTIONS
-    return len(Lines(path, print).rows()) if path.exists() else 0
+    return len(JsonLines(path, print).rows()) if path.exists() else 0
 
 
 @attrs.define(eq=False)
@@ -32,10 +31,10 @@ class Journal:
     warn: Callable[[str], None]
     count: int = attrs.field(init=False)
     tentative: list[dict[str, Any]] = attrs.field(factory=list, init=False)
-    _lines: Lines | None = attrs.field(init=False)
+    _lines: JsonLines | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._lines = Lines(self.folder / INTERVENTIONS, self.warn) if self.folder is not None else None
+        self._lines = JsonLines(self.folder / INTERVENTIONS, self.warn) if self.folder is not None else None
         self.count = counted(self.folder) if self.folder is not None else 0
 
     def note(

@@ -6,8 +6,10 @@ The sockets belong to a thread of their own (engine/inspect/sockets.py), so that
 import atexit
 import os
 import socket
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,21 +21,20 @@ from engine.inspect.client import HANDSHAKE_FRAME, REPLIES, Peer, TooLarge
 from engine.inspect.inbox import Inbox, Item
 from engine.inspect.listener import Debug, listen
 from engine.inspect.sockets import Sockets
-from engine.inspect.whereabouts import whereabouts
 from engine.protocol import messages
 from engine.protocol.discovery import beside, free_stem, remove, runs_folder, write_note
 from engine.protocol.fields import COLUMNS, HZ, ROWS, Refused
-from engine.protocol.framing import encode_frame, schema_hash
+from engine.protocol.framing import MAGIC, PROTOCOL, encode_frame, other_version, schema_hash
 from engine.protocol.messages import Known, Message
 
-MAGIC = b"ENGDBG1\n"
-PROTOCOL = (1, 0)
 CLIENTS, SUBSCRIPTIONS, BREAKS = 4, 64, 32
 IDLE, PING = 10.0, 1.0
 """Seconds of silence until a client is given up, and between pings."""
 STUCK, STATE_EVERY = 1.0, 0.5
 """Seconds without a word from the tick thread until the hub speaks for it; between its states."""
 _BAD_MESSAGES = 3
+_SCHEDULE = os.path.join("engine", "ecs", "schedule.py")
+_DEEPEST = 40  # frames of a stack that are shown
 
 
 @attrs.define(eq=False, slots=False)
@@ -268,7 +269,7 @@ class Hub:
         if not isinstance(auth, messages.Auth):
             self._sockets.dismiss(peer, "bad_message", "A client answers 'hello' with 'auth'.")
         elif auth.protocol[0] != PROTOCOL[0]:
-            self._sockets.dismiss(peer, "version", _other_version(auth.protocol))
+            self._sockets.dismiss(peer, "version", other_version(PROTOCOL, auth.protocol))
         elif not peer.listener.proven(auth.proof, peer.nonce, auth.role):
             self._sockets.distrust(peer.listener, now)
             self._sockets.dismiss(peer, "auth", "The token is not this run's; give --token-file with its <pid>.token.")
@@ -400,12 +401,12 @@ class Hub:
     # -- a tick that does not come back ----------------------------------------------------------------
 
     def _where(self) -> str:
-        return f"in {whereabouts(self._ticker)[0]} for {max(0.0, time.monotonic() - self._beat):.0f} s"
+        return f"in {_stack_summary(self._ticker)[0]} for {max(0.0, time.monotonic() - self._beat):.0f} s"
 
     def _watch(self, now: float) -> None:
         if self.attached and now - self._beat > STUCK and now - self._said_state > STATE_EVERY:
             base = self._state or {"t": "state", "mode": "running", "tick": None}
-            where, stack = self._where(), whereabouts(self._ticker)[1]
+            where, stack = self._where(), _stack_summary(self._ticker)[1]
             self._tell({**base, "why": where, "stuck": now - self._beat, "stack": stack})
         ping = now - self._pinged >= PING
         for peer in self._sockets.attached():
@@ -434,9 +435,12 @@ def _packed(message: Mapping[str, Any]) -> bytes:
         return encode_frame({"t": "error", "id": message.get("id"), "code": "unsupported", "text": str(error)})
 
 
-def _other_version(theirs: tuple[int, int]) -> str:
-    older = "the run's engine" if theirs[0] > PROTOCOL[0] else "the debugger"
-    return (
-        f"This run speaks debugger protocol {PROTOCOL[0]}.{PROTOCOL[1]}, the debugger {theirs[0]}.{theirs[1]}: upgrade "
-        f"{older} (pip install --upgrade lockstep-sim)."
-    )
+def _stack_summary(thread: int) -> tuple[str, list[str]]:
+    """(system that another thread is in, 'function (file:line)' of its stack, outermost first)."""
+    frame = sys._current_frames().get(thread)
+    if frame is None:
+        return "a thread that has ended", []
+    stack = traceback.extract_stack(frame)
+    lines = [f"{each.name} ({'/'.join(Path(each.filename).parts[-2:])}:{each.lineno})" for each in stack]
+    called = [index + 1 for index, each in enumerate(stack) if each.filename.endswith(_SCHEDULE)]
+    return stack[min(called[-1] if called else -1, len(stack) - 1)].name, lines[-_DEEPEST:]

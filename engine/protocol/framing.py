@@ -18,6 +18,10 @@ import numpy as np
 
 from engine.errors import WireError
 
+MAGIC = b"ENGDBG1\n"
+"""What a debugger client says first on a new connection."""
+PROTOCOL = (1, 0)
+"""Major and minor version of the debugger protocol; another major version is refused by `other_version`."""
 LENGTH = struct.Struct(">I")
 DTYPES = ("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
 _PLAIN = (dict, list, str, bytes, bool, int, float, type(None))
@@ -50,32 +54,8 @@ def encode_frame(message: Mapping[str, Any], limits: Limits = Limits()) -> bytes
     return LENGTH.pack(len(body)) + body
 
 
-def decode_frame(data: "bytes | memoryview", limits: Limits = Limits()) -> dict[str, Any]:
-    """The message of exactly one whole frame."""
-    if len(data) < LENGTH.size:
-        raise WireError(f"A frame begins with {LENGTH.size} bytes of length; here are {len(data)} bytes.")
-    (length,) = LENGTH.unpack_from(data)
-    if length != len(data) - LENGTH.size:
-        raise WireError(f"A frame says that {length} bytes follow its length, but {len(data) - LENGTH.size} do.")
-    return decode_body(data[LENGTH.size :], limits)
-
-
-def split_frames(data: "bytes | memoryview", limits: Limits = Limits()) -> tuple[list[dict[str, Any]], int]:
-    """The messages of all whole frames at the start of `data`, and how many bytes they take; for a stream."""
-    messages, offset, view = [], 0, memoryview(data)
-    while len(view) - offset >= LENGTH.size:
-        (length,) = LENGTH.unpack_from(view, offset)
-        if length > limits.frame:
-            raise WireError(f"A frame says that {length} bytes follow its length; {limits.frame} are the most.")
-        if len(view) - offset - LENGTH.size < length:
-            break
-        messages.append(decode_body(view[offset + LENGTH.size : offset + LENGTH.size + length], limits))
-        offset += LENGTH.size + length
-    return messages, offset
-
-
 def decode_body(body: "bytes | memoryview", limits: Limits = Limits()) -> dict[str, Any]:
-    """The message in the bytes of a frame behind its length."""
+    """The message in the bytes of a frame after its length."""
     if len(body) > limits.frame:
         raise WireError(f"A frame takes {len(body)} bytes; {limits.frame} are the most.")
     try:
@@ -138,6 +118,69 @@ def _check_depth(value: Any, left: int) -> None:
             _check_depth(part, left - 1)
 
 
+class FrameTooLarge(WireError):
+    """A frame that is announced to be longer than is taken; `length`: bytes after the four of the length."""
+
+    def __init__(self, length: int, most: int) -> None:
+        super().__init__(f"A frame of {length} bytes was announced; {most} are the most.")
+        self.length = length
+
+
+class FrameBuffer:
+    """Received bytes of one connection, given back frame by frame."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._taken = 0
+
+    def feed(self, data: "bytes | memoryview") -> None:
+        """Append bytes that have been received; those of frames that were taken are freed."""
+        del self._bytes[: self._taken]
+        self._taken = 0
+        self._bytes += data
+
+    def skip(self, prefix: bytes) -> bool | None:
+        """Remove `prefix` from the start: True when it was there, False when something else is, None when it is too early."""
+        begun = bytes(self._bytes[self._taken : self._taken + len(prefix)])
+        if not prefix.startswith(begun):
+            return False
+        if len(begun) < len(prefix):
+            return None
+        self._taken += len(prefix)
+        return True
+
+    @property
+    def announced(self) -> int | None:
+        """Bytes of the next frame's body, None while its length has not been received."""
+        if len(self._bytes) - self._taken < LENGTH.size:
+            return None
+        length: int = LENGTH.unpack_from(self._bytes, self._taken)[0]
+        return length
+
+    @property
+    def complete(self) -> bool:
+        """Whether a whole frame has been received."""
+        length = self.announced
+        return length is not None and len(self._bytes) - self._taken >= LENGTH.size + length
+
+    def take(self, most: int) -> bytes | None:
+        """The body of the next frame, None while it is not complete. FrameTooLarge, as soon as its length is here, above `most`."""
+        length = self.announced
+        if length is not None and length > most:
+            raise FrameTooLarge(length, most)
+        if length is None or not self.complete:
+            return None
+        start = self._taken + LENGTH.size
+        self._taken = start + length
+        with memoryview(self._bytes) as view:
+            return bytes(view[start : self._taken])
+
+    def clear(self) -> None:
+        """Forget everything that was received."""
+        self._bytes.clear()
+        self._taken = 0
+
+
 def pack_array(array: np.ndarray) -> list[Any]:
     """[dtype, shape, bin]; WireError for a dtype that is not in DTYPES."""
     ordered = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
@@ -171,6 +214,20 @@ def unpack_array(item: Any) -> np.ndarray:
     if math.prod(shape) * np.dtype(dtype).itemsize != len(data):
         raise WireError(f"An array in a frame has {len(data)} bytes, which are not {dtype} of shape {shape!r:.60}.")
     return np.frombuffer(data, np.dtype(dtype)).reshape(shape)
+
+
+# -- versions ------------------------------------------------------------------------------------------
+
+
+def other_version(run: Any, debugger: Any = PROTOCOL) -> str:
+    """Sentence for a run and a debugger whose major versions differ; both [major, minor], as the other side sent it or ours."""
+    if not (isinstance(run, (list, tuple)) and len(run) == 2 and all(type(number) is int for number in run)):
+        return "What listens there does not say which protocol it speaks; it is not a Lockstep run."
+    older = "the debugger" if run[0] > debugger[0] else "the run's engine"
+    return (
+        f"The run speaks debugger protocol {run[0]}.{run[1]}, the debugger {debugger[0]}.{debugger[1]}: upgrade {older} "
+        "(pip install --upgrade lockstep-sim)."
+    )
 
 
 # -- the schema ----------------------------------------------------------------------------------------

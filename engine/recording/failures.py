@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 
 from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.errors import WireError
-from engine.files import write_file
+from engine.files import JsonLines
 from engine.protocol.framing import schema_hash
 from engine.protocol.schema import make_schema
 from engine.recording.file import TERMINAL, Recording, RecordingWriter
 from engine.recording.recorder import Recorder, event, watched_table
 from engine.recording.row_ring import RowReader, data_message
-from engine.runner.run_folder import Lines
 
 LINES, FRAMES = "failures.jsonl", "failures.rec"
 MOST = 4  # failures that are logged, per reason and iteration
@@ -58,14 +58,15 @@ class FailureLog:
         self.table = watched_table(simulation)
         self.ends = simulation.ends.get(self.table)
         self.labels = (*(self.ends.labels if self.ends else ()), "")  # the last: no reason was given
-        self.lines = Lines(folder / LINES, say)
+        self.lines = JsonLines(folder / LINES, say)
         self.writer: RecordingWriter | None = None
         self.frames: list[dict[str, Any]] = []
         self.full = False
         self.reader = RowReader(self.world, self.table)
         self.past: deque[tuple[int, dict[str, Any]]] = deque(
             maxlen=REMEMBERED
-        )  # ticks with failures, counts behind them
+        )  # ticks with failures, counts after them
+        self.observer = Observer(at_finish=self.see_finished, after_tick=self.see_end)
         self._start_iteration()
 
     def _start_iteration(self) -> None:
@@ -76,15 +77,11 @@ class FailureLog:
 
     def attach(self) -> None:
         """Begin to look."""
-        self.simulation.schedule.at_finish.append(self.see_finished)
-        self.simulation.schedule.after_tick.append(self.see_end)
+        self.simulation.schedule.attach(self.observer)
 
     def detach(self) -> None:
         """Stop looking."""
-        schedule = self.simulation.schedule
-        if self.see_finished in schedule.at_finish:
-            schedule.at_finish.remove(self.see_finished)
-            schedule.after_tick.remove(self.see_end)
+        self.simulation.schedule.detach(self.observer)
 
     def see_finished(self) -> None:
         """Count and log the rows that failed in this tick."""
@@ -124,7 +121,7 @@ class FailureLog:
             "first_tick": began,
             "reasons": reasons,
             "digest": self.reader.digest(held),
-            "replay": f"{PROGRAM} {spoken(self.folder)} --row {row} --tick {tick}",
+            "replay": f"{PROGRAM} {path_from_here(self.folder)} --row {row} --tick {tick}",
         }
         self.lines.waiting.append(json.dumps(line) + "\n")
         self.frames.append(self._terminal_sample(row, held) | {"reasons": reasons})
@@ -206,7 +203,7 @@ class FailureLog:
         self.resume(self.folder)
 
     def resume(self, source: Path) -> None:
-        """Go on behind the tick at which the world stands, with what `source` (this folder, or another run's) logged.
+        """Go on after the tick at which the world stands, with what `source` (this folder, or another run's) logged.
 
         OSError where the files cannot be read or written.
         """
@@ -214,7 +211,7 @@ class FailureLog:
         for name in (LINES, FRAMES):
             if source != self.folder and (source / name).is_file():
                 shutil.copyfile(source / name, self.folder / name)
-        cut_lines(self.lines.path, tick)
+        self.lines.cut(self._iteration(tick), tick)
         while self.past and self.past[-1][0] > tick:
             self.past.pop()
         counted = self._reopen(tick)
@@ -263,28 +260,12 @@ def _layout(schema: Mapping[str, Any]) -> str:
     return schema_hash({**schema, "constants": constants})
 
 
-def cut_lines(path: Path, tick: int) -> None:
-    """Drop the lines of failures.jsonl behind a tick, and a torn last one."""
-    if not path.exists():
-        return
-    kept: list[str] = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        try:
-            row = json.loads(line)
-            if not line.endswith("\n") or int(row["tick"]) > tick:
-                break
-        except (ValueError, KeyError, TypeError):
-            break
-        kept.append(line)
-    write_file(path, "".join(kept).encode())
-
-
-def spoken(folder: Path) -> str:
-    """A folder as it is typed, however it was said: relative to where the program was started, if it lies in there."""
+def path_from_here(folder: Path) -> str:
+    """A folder as it is typed: relative to where the program was started, if it lies in there."""
     full, here = folder.absolute(), Path.cwd()
     return str(full.relative_to(here)) if full.is_relative_to(here) else str(full)
 
 
 def logged_failures(folder: Path) -> Sequence[dict[str, Any]]:
     """The failures that a run has logged, oldest first."""
-    return [row for row in Lines(folder / LINES, print).rows() if "row" in row]
+    return [row for row in JsonLines(folder / LINES, print).rows() if "row" in row]

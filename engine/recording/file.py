@@ -1,17 +1,12 @@
-"""Recordings: frames in a file that can be read however much of it is left.
+"""Recording file: messages of a run, one after another, that can be read however much of the file is left.
 
-    file    := "ENGREC1\\n"  record (schema)  record*  [record (index)  trailer]
-    record  := length (u32, big-endian)  CRC32 (u32) of length and map  one msgpack map
-    trailer := "ENGEND1\\n"  offset of the index (u64)  CRC32 of all bytes before (u32)
-
-A record is a frame of engine/protocol/framing.py with a checksum in between. Only a recording that was closed has an index and a
-trailer; what was cut off by a crash, or has a flipped bit, opens up to the last sound record before it.
+A recording is a container (engine/snapshot/container.py) each of whose parts is one message, encoded as in a frame of
+engine/protocol/framing.py; the first is the schema. Only a recording that was closed has the container's end; what was cut
+off by a crash, or has a flipped bit, opens up to the last sound message before it.
 """
 
 import os
-import struct
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -20,35 +15,32 @@ import attrs
 import numpy as np
 
 from engine.errors import WireError, did_you_mean
-from engine.protocol.framing import LENGTH, Limits, column_ids, decode_body, encode_frame, pack_array, unpack_array
+from engine.protocol.framing import LENGTH, Limits, column_ids, decode_body, encode_frame, unpack_array
+from engine.snapshot.container import PREFIX, CorruptBlock, Packer, read_parts, read_prefix
 
-MAGIC = b"ENGREC1\n"
-_CHECK = struct.Struct(">I")
-_TRAILER = struct.Struct(">8sQI")
-_END = b"ENGEND1\n"
+MAGIC = b"LOCKSREC"
+FORMAT = 1
 _LIMITS = Limits()
-_HEAD = LENGTH.size + _CHECK.size
 TERMINAL, END, TORN = 0, 1, 2
-"""When a sample was taken: behind the phase `Tick.finished`, at the end of a tick, in the middle of one that failed."""
+"""When a sample was taken: after the phase `Tick.finished`, at the end of a tick, in the middle of one that failed."""
 
 
 @attrs.define(eq=False)
 class RecordingWriter:
-    """Writes a recording record by record; a record that cannot be written whole is taken back, and raises OSError."""
+    """Writes a recording message by message; one that cannot be written whole is taken back, and raises OSError."""
 
     path: Path
     file: BinaryIO
+    packer: Packer
     size: int = 0
-    checksum: int = 0
-    offsets: list[int] = attrs.field(factory=list)
 
     @classmethod
     def create(cls, path: Path, schema: Mapping[str, Any]) -> Self:
         """A new file that begins with the schema; replaces one that is there."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = cls(path, open(path, "wb", buffering=0))  # noqa: SIM115 - open until closed
+        writer = cls(path, open(path, "wb", buffering=0), Packer(MAGIC, FORMAT))  # noqa: SIM115 - open until closed
         try:
-            writer._put(MAGIC)
+            writer._put([writer.packer.start])
             writer.append(schema)
         except OSError:
             writer.file.close()
@@ -57,53 +49,48 @@ class RecordingWriter:
 
     @classmethod
     def reopen(cls, path: Path, through: int) -> Self:
-        """Go on behind the last record whose ticks are not later than `through`; what follows is cut off.
+        """Go on after the last message whose ticks are not later than `through`; what follows is cut off.
 
         Raises WireError for a file that is no recording.
         """
-        recording = Recording.open(path)
-        end = recording.records[0].end
-        for record in recording.records[1:]:
-            if record.message["t"] == "index" or _last_tick(record.message) > through:
+        last, *others = Recording.open(path).records
+        for record in others:
+            if _last_tick(record.message) > through:
                 break
-            end = record.end
-        writer = cls(path, open(path, "r+b", buffering=0))  # noqa: SIM115 - open until closed
-        writer.file.truncate(end)
-        writer.file.seek(end)
-        writer.size = end
-        writer.checksum = zlib.crc32(path.read_bytes())
-        writer.offsets = [r.offset for r in recording.records if r.end <= end]
+            last = record
+        packer = Packer(MAGIC, FORMAT)
+        packer.checksum = last.checksum
+        writer = cls(path, open(path, "r+b", buffering=0), packer, last.end)  # noqa: SIM115 - open until closed
+        writer.file.truncate(last.end)
+        writer.file.seek(last.end)
         return writer
 
     def append(self, message: Mapping[str, Any]) -> None:
-        """Write one message as a record. Raises OSError where that fails, WireError for what a frame cannot carry."""
-        frame = encode_frame(message)
-        length, body = frame[: LENGTH.size], frame[LENGTH.size :]
-        offset = self.size
-        self._put(length + _CHECK.pack(zlib.crc32(frame)) + body)
-        self.offsets.append(offset)
+        """Write one message. Raises OSError where that fails, WireError for what a frame cannot carry."""
+        body = memoryview(encode_frame(message))[LENGTH.size :]
+        self._put(self.packer.part(body))
 
     def close(self) -> None:
-        """Write index and trailer, and close the file; OSError leaves a recording without them."""
+        """Write the end, and close the file; OSError leaves a recording without it."""
         if self.file.closed:
             return
         try:
-            index = self.size
-            self.append({"t": "index", "offsets": pack_array(np.array(self.offsets, np.int64))})
-            self._put(_TRAILER.pack(_END, index, self.checksum))
+            self._put(self.packer.end())
             os.fsync(self.file.fileno())
         finally:
             self.file.close()
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, pieces: "Iterable[bytes | memoryview]") -> None:
+        checksum = self.packer.checksum
+        data = b"".join(pieces)
         try:
             if self.file.write(data) != len(data):
                 raise OSError("only a part could be written")
         except OSError:
+            self.packer.checksum = checksum
             self.file.truncate(self.size)
             self.file.seek(self.size)
             raise
-        self.checksum = zlib.crc32(data, self.checksum)
         self.size += len(data)
 
 
@@ -113,12 +100,12 @@ def _last_tick(message: Mapping[str, Any]) -> int:
 
 
 @attrs.frozen(eq=False)
-class Record:
-    """One message of a recording, and the bytes from `offset` to `end` that it takes."""
+class RecordedMessage:
+    """One message of a recording, where its bytes end, and the container's checksum up to there."""
 
-    offset: int
-    end: int
     message: dict[str, Any]
+    end: int
+    checksum: int
 
 
 @attrs.frozen(eq=False)
@@ -140,7 +127,7 @@ class Recording:
     """A recording as far as it is sound. `lost` says what is missing, '' when it was closed and nothing is."""
 
     path: Path
-    records: list[Record]
+    records: list[RecordedMessage]
     complete: bool
     lost: str
 
@@ -149,9 +136,14 @@ class Recording:
         """Read a file; WireError when it is no recording, or its schema is damaged; OSError when it cannot be read."""
         path = Path(path)
         data = path.read_bytes()
-        if data[: len(MAGIC)] != MAGIC:
-            found = f"it starts with {data[: len(MAGIC)]!r} instead of {MAGIC!r}" if data else "it is empty"
+        magic, version = read_prefix(data) or (data[: len(MAGIC)], FORMAT)
+        if magic != MAGIC:
+            found = f"it starts with {magic!r} instead of {MAGIC!r}" if data else "it is empty"
             raise WireError(f"{path} is not a recording: {found}.")
+        if version != FORMAT:
+            raise WireError(
+                f"{path} is not a recording that can be read: its format version is {version}, and this program reads {FORMAT}."
+            )
         records, lost = _read(data, limits)
         if not records or records[0].message["t"] != "schema":
             raise WireError(f"{path} is not a recording that can be read: its schema is missing. {lost}".strip())
@@ -165,8 +157,8 @@ class Recording:
 
     @property
     def frames(self) -> list[dict[str, Any]]:
-        """Every message between schema and index."""
-        return [record.message for record in self.records[1:] if record.message["t"] != "index"]
+        """Every message after the schema."""
+        return [record.message for record in self.records[1:]]
 
     def of(self, t: str, /, **fields: Any) -> Iterator[dict[str, Any]]:
         """The messages of a type that have these fields: of("data", sub="trace")."""
@@ -228,39 +220,21 @@ def _known(address: str, ids: Mapping[str, int]) -> int:
     return ids[address]
 
 
-def _read(data: bytes, limits: Limits) -> tuple[list[Record], str]:
-    """Every sound record from the start, and a sentence about what is lost behind them."""
-    view, records, offset = memoryview(data), list[Record](), len(MAGIC)
-    while offset < len(view):
-        if records and records[-1].message["t"] == "index":
-            return records, _check_trailer(data, offset, records[-1].offset)
-        if len(view) - offset < _HEAD:
-            return records, _gone(offset, data, "is cut off")
-        (length,), (checksum,) = LENGTH.unpack_from(view, offset), _CHECK.unpack_from(view, offset + LENGTH.size)
-        body = view[offset + _HEAD : offset + _HEAD + length]
-        if len(body) < length:
-            return records, _gone(offset, data, "is cut off, or its length is damaged")
-        if zlib.crc32(body, zlib.crc32(view[offset : offset + LENGTH.size])) != checksum:
-            return records, _gone(offset, data, "does not match its checksum")
-        try:
-            message = decode_body(body, limits)
-        except WireError as error:
-            return records, _gone(offset, data, f"cannot be read ({error})")
-        records.append(Record(offset, offset + _HEAD + length, message))
-        offset = records[-1].end
-    return records, f"The file ends at byte {len(data)} without an index: the recording was not closed."
-
-
-def _gone(offset: int, data: bytes, why: str) -> str:
-    return f"The record at byte {offset} {why}; {len(data) - offset} bytes from there on are lost."
-
-
-def _check_trailer(data: bytes, offset: int, index: int) -> str:
-    if len(data) - offset < _TRAILER.size:
-        return f"The trailer at byte {offset} is cut off; every record is there."
-    tag, said, checksum = _TRAILER.unpack_from(data, offset)
-    if (tag, said, checksum) != (_END, index, zlib.crc32(data[:offset])):
-        return f"The trailer at byte {offset} is damaged; every record is there."
-    if len(data) - offset > _TRAILER.size:
-        return f"The trailer at byte {offset} is followed by bytes that do not belong to it; every record is there."
-    return ""
+def _read(data: bytes, limits: Limits) -> tuple[list[RecordedMessage], str]:
+    """Every sound message from the start, and a sentence about what is lost after them."""
+    records: list[RecordedMessage] = []
+    end = PREFIX.size
+    try:
+        for part in read_parts(data, limits.frame):
+            message = decode_body(memoryview(part.content), limits)
+            end = part.end
+            records.append(RecordedMessage(message, end, part.checksum))
+    except WireError as error:
+        why = f"cannot be read ({error})"
+    except CorruptBlock as damage:
+        if damage.offset == len(data):
+            return records, f"The file ends at byte {len(data)}: the recording was not closed."
+        why = damage.text
+    else:
+        return records, ""
+    return records, f"The message at byte {end} {why}; {len(data) - end} bytes from there on are lost."

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from engine.ecs.component import info
 from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.errors import SceneError, WireError
 from engine.protocol.framing import pack_array
@@ -84,7 +85,7 @@ class BlackBox:
         self.taken += 1
 
     def rewind(self, tick: int) -> None:
-        """Forget what was sampled behind a tick."""
+        """Forget what was sampled after a tick."""
         self.first, self.taken = kept_through(tick, self.tick, self.first, self.taken)
 
     def messages(self) -> Iterator[dict[str, Any]]:
@@ -199,7 +200,7 @@ def event(kind: str, tick: int, text: str, **more: Any) -> dict[str, Any]:
 
 
 def _free(path: Path) -> Path:
-    """The path, or with a number behind its name where there is such a file."""
+    """The path, or with a number after its name where there is such a file."""
     found, number = path, 2
     while found.exists():
         found, number = path.with_stem(f"{path.stem}-{number}"), number + 1
@@ -209,7 +210,7 @@ def _free(path: Path) -> Path:
 class Recorder:
     """Keeps the trace of `rows` and the black box of a simulation, and writes them.
 
-    Attached, it looks behind `Tick.finished` and at the end of each tick, and changes nothing. `budget` is the
+    Attached, it looks after `Tick.finished` and at the end of each tick, and changes nothing. `budget` is the
     memory of the trace in bytes; `folder` is where recordings go that nobody names; `say` is told what happens.
     """
 
@@ -234,21 +235,18 @@ class Recorder:
         self.asked = self.stopped = False
         self.latest: Path | None = None
         """The recording that was written last."""
+        self.observer = Observer(at_finish=self.see_finished, after_tick=self.see_end)
 
     def attach(self) -> None:
         """Begin to look."""
-        self.simulation.schedule.at_finish.append(self.see_finished)
-        self.simulation.schedule.after_tick.append(self.see_end)
+        self.simulation.schedule.attach(self.observer)
 
     def detach(self) -> None:
         """Stop looking."""
-        schedule = self.simulation.schedule
-        if self.see_finished in schedule.at_finish:
-            schedule.at_finish.remove(self.see_finished)
-            schedule.after_tick.remove(self.see_end)
+        self.simulation.schedule.detach(self.observer)
 
     def rewind(self) -> None:
-        """The world has gone back to an earlier tick: forget what came behind it."""
+        """The world has gone back to an earlier tick: forget what came after it."""
         tick = self.simulation.world.clock.tick
         self.trace.rewind(tick)
         self.black_box.rewind(tick)

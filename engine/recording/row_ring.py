@@ -129,7 +129,7 @@ class RowTrace:
         return np.arange(max(self.first, self.taken - self.capacity), self.taken) % self.capacity
 
     def rewind(self, tick: int) -> None:
-        """Forget what was sampled behind a tick."""
+        """Forget what was sampled after a tick."""
         self.first, self.taken = kept_through(tick, self.tick, self.first, self.taken)
 
     def messages(self) -> Iterator[dict[str, Any]]:
@@ -140,7 +140,7 @@ class RowTrace:
             yield self._message("trace", slots[start : start + each], slice(None))
 
     def episode(self, row: int, began: int) -> dict[str, Any]:
-        """What is kept of one row since its episode began behind a tick, as one message."""
+        """What is kept of one row since its episode began after a tick, as one message."""
         place = int(np.flatnonzero(self.rows == row)[0])
         slots = self.samples()
         tick, moment = self.tick[slots], self.moment[slots]
@@ -157,7 +157,7 @@ class RowTrace:
 
 
 def kept_through(tick: int, ticks: np.ndarray, first: int, taken: int) -> tuple[int, int]:
-    """Of a ring whose slots say their `ticks`: the numbers of its first sample and behind its last one up to a tick."""
+    """Of a ring whose slots say their `ticks`: the numbers of its first sample and after its last one up to a tick."""
     first = max(first, taken - len(ticks))
     slots = np.arange(first, taken) % len(ticks)
     return first, first + int((ticks[slots] <= tick).sum())

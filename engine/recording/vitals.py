@@ -57,18 +57,18 @@ def find_ends(placed: Placed, world: World) -> dict[str, Ends]:
 
 
 def _ends(bundle: Bundle, table: str, world: World) -> Ends:
-    said = bundle.endings
-    assert said is not None
-    ended = _column(bundle, table, world, said.component, said.ended, "ended")
-    failed = _column(bundle, table, world, said.component, said.failed, "failed") if said.failed else ended
+    endings = bundle.endings
+    assert endings is not None
+    ended = _column(bundle, table, world, endings.component, endings.ended, "ended")
+    failed = _column(bundle, table, world, endings.component, endings.failed, "failed") if endings.failed else ended
     reason: Tensor | None = None
     labels: Labels = ("ended",)
-    if said.reason:
-        reason = _column(bundle, table, world, said.component, said.reason, "reason")
-        axis = info(said.component).columns[said.reason].axes[0]
+    if endings.reason:
+        reason = _column(bundle, table, world, endings.component, endings.reason, "reason")
+        axis = info(endings.component).columns[endings.reason].axes[0]
         labels = world.tables[table].axes[axis] if isinstance(axis, str) else tuple(map(str, range(axis)))
-    began = _column(bundle, table, world, *said.began, "began") if said.began else None
-    follow = tuple(_column(bundle, table, world, *place, "follow") for place in said.follow)
+    began = _column(bundle, table, world, *endings.began, "began") if endings.began else None
+    follow = tuple(_column(bundle, table, world, *place, "follow") for place in endings.follow)
     return Ends(table, ended, failed, reason, labels, began, follow)
 
 

@@ -19,7 +19,7 @@ import attrs
 
 from engine import files
 from engine.ecs.world import World
-from engine.snapshot.snapshot import Snapshot
+from engine.snapshot.snapshot import Snapshot, capture
 
 CHECKPOINT = re.compile(r"iteration_(\d+)(?:_tick_(\d+))?\.lockstep")
 BEST = "best.lockstep"
@@ -149,7 +149,7 @@ class Writer:
                 self._free.put(None)
         buffer = self._free.get()
         try:
-            taken = world.capture(buffer)
+            taken = capture(world, buffer)
         except BaseException:
             self._free.put(None)
             raise

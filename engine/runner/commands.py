@@ -12,7 +12,7 @@ from engine.files import write_file
 from engine.runner import flags as command
 from engine.runner.console import make_console, results_table
 from engine.runner.run_folder import Origin, json_bytes, refuse_unusable
-from engine.snapshot.snapshot import about, edited_constants, extract, identity
+from engine.snapshot.snapshot import about, edited_constants, extract, identity, restore
 
 if TYPE_CHECKING:
     from engine.runner.run import Plan, Relay, Stop
@@ -153,7 +153,7 @@ def export(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> int:
     usable = [cls.__name__ for cls in world.resources if hasattr(cls, "exported")]
     made = about(data)
     with _blaming(path, simulation.scene):
-        world.restore(data, only=tuple(usable) if made else (*usable, "Clock"))
+        restore(world, data, only=tuple(usable) if made else (*usable, "Clock"))
     small = extract(world, made or _making(plan, simulation))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -13,15 +13,15 @@ import numpy as np
 
 from engine.ecs.condition import Every, FirstTick
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import Entry, Schedule
+from engine.ecs.schedule import Entry, Observer, Schedule
 from engine.ecs.world import World, flat_labels
 from engine.errors import ReplayError, SnapshotError
 from engine.recording.failures import logged_failures
 from engine.recording.row_ring import row_digest, traced_addresses, traced_columns
 from engine.recording.vitals import Ends
 from engine.runner.checkpoint import CHECKPOINT, checkpoints
-from engine.runner.run_folder import Lines
-from engine.snapshot.snapshot import Snapshot
+from engine.runner.run_folder import JsonLines
+from engine.snapshot.snapshot import Snapshot, restore
 
 Pair = tuple[int, int]
 """Row and tick."""
@@ -180,7 +180,7 @@ class Past:
             name = CHECKPOINT.fullmatch(path.name)
             assert name is not None
             self.points[int(name[1]) * length + int(name[2] or 0)] = path
-        reached = [row["tick"] for row in Lines(self.folder / "metrics.jsonl", self.warn).rows()]
+        reached = [row["tick"] for row in JsonLines(self.folder / "metrics.jsonl", self.warn).rows()]
         self.last_tick = max([-1, *reached, *self.points, *(failure.tick for failure in self.failures)])
 
     @property
@@ -244,8 +244,9 @@ class Past:
         alone_from = None
         if trust and all(self.logged(*pair) for pair in pairs):
             alone_from = last_carrying_tick(schedule, start, end)
-        schedule.at_finish[:] = [watcher.at_finish for watcher in watchers.values()]
-        schedule.after_tick[:] = [watcher.after_tick for watcher in watchers.values()]
+        observers = [Observer(at_finish=each.at_finish, after_tick=each.after_tick) for each in watchers.values()]
+        for observer in observers:
+            schedule.attach(observer)
         path = self.points[start]
         source = path.stem if path else "the beginning"
         last = max(end, self.last_tick) if alone_from is None else end
@@ -257,6 +258,8 @@ class Past:
             self.simulation.run()
             if progress is not None:
                 progress(tick + 1 - start, max(end, tick + 1) - start, f"{self.rows} rows from {source}")
+        for observer in observers:
+            schedule.detach(observer)
         _focus(world, None)
         found: dict[Pair, Episode] = {}
         refused: set[Pair] = set()
@@ -281,7 +284,7 @@ class Past:
             self.warn(f"{path}: {error} Going back to the checkpoint before it.")
             del self.points[point]
             return False
-        self.simulation.world.restore(taken, any_identity=self.any_identity)
+        restore(self.simulation.world, taken, any_identity=self.any_identity)
         return True
 
 

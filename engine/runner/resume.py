@@ -7,11 +7,11 @@ import attrs
 
 from engine.ecs.scene import Simulation
 from engine.errors import SceneError, SnapshotError
-from engine.files import Lines, Say
+from engine.files import JsonLines, Say
 from engine.runner.checkpoint import checkpoints
 from engine.runner.provenance import differences
 from engine.runner.run_folder import Origin
-from engine.snapshot.snapshot import Snapshot
+from engine.snapshot.snapshot import Snapshot, restore
 
 if TYPE_CHECKING:
     from engine.runner.run import Plan
@@ -35,7 +35,7 @@ class Start:
             path.rename(path.with_suffix(".damaged"))
 
 
-def restore(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> Start:
+def resume(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> Start:
     """Bring the world to where the run goes on; SceneError when it is over, or not made of the same any more."""
     in_place = origin.path.is_dir() and not plan.given.get("out")
     began = (origin.config or {}).get("began_from")
@@ -58,13 +58,13 @@ def restore(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> 
             f"{path} is already at iteration {iteration} of {total}. Ask for more with --iterations, or measure it with --eval."
         )
     changes = changes_since(plan, origin, simulation, warn)
-    simulation.world.restore(taken, any_identity=bool(plan.given.get("allow_changes")))
+    restore(simulation.world, taken, any_identity=bool(plan.given.get("allow_changes")))
     own = in_place and source is origin
     return Start(path, iteration, tick, own, None if own else source.folder, damaged if own else [], changes)
 
 
 def _rows_written(folder: Path) -> int:
-    rows = Lines(folder / "metrics.jsonl", print).rows()
+    rows = JsonLines(folder / "metrics.jsonl", print).rows()
     return int(rows[-1]["iteration"]) if rows else 0
 
 

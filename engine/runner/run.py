@@ -29,9 +29,10 @@ from engine.runner.console import Panel, duration, make_console, results_table
 from engine.runner.debugging import attended
 from engine.runner.provenance import made_of
 from engine.runner.recording import Watch, rows_to_record
-from engine.runner.resume import Start, restore
+from engine.runner.resume import Start, resume
 from engine.runner.run_folder import Origin, RunFolder, refuse_unusable
 from engine.runner.scene_file import blaming, load_scene, make_scene
+from engine.snapshot.snapshot import restore, save
 
 SHARE_OF_PHASE = {
     "TORQUE": "physics",
@@ -248,7 +249,7 @@ def check_device(text: str) -> None:
 def _inspect(plan: Plan, mode: str) -> int:
     simulation = plan.build()
     if plan.origin and plan.given.get("resume") and mode in command.COUNTED:
-        simulation.world.restore(plan.origin.load(lambda text: print(f"! {text}"))[1])
+        restore(simulation.world, plan.origin.load(lambda text: print(f"! {text}"))[1])
     if mode == "check":
         print("ok")
     elif mode == "explain":
@@ -295,7 +296,7 @@ def _train(plan: Plan, console: Any) -> int:
         simulation = plan.build()
         plan.run["iterations"] = plan.run["iterations"] or simulation.scene.iterations
         recorded = rows_to_record(plan.given.get("record"), simulation)
-        start = restore(plan, origin, simulation, warn) if origin else None
+        start = resume(plan, origin, simulation, warn) if origin else None
         folder = reopened or RunFolder.create(plan.given.get("out"), simulation.scene.name, warn)
         folder.keep, folder.merit.name = plan.run["keep"], simulation.scene.best
         try:
@@ -491,7 +492,7 @@ class Training:
             self.folder.drain()
 
     def _evaluate(self) -> bool:
-        result = use.evaluate(self.plan, self.simulation.scene, self.world.snapshot(), self.stop, self.warn)
+        result = use.evaluate(self.plan, self.simulation.scene, save(self.world), self.stop, self.warn)
         if result is None:
             return False
         self.console.print(results_table(result))
@@ -510,7 +511,7 @@ class Training:
             return {}
         path = self.folder.path / "film.mp4"
         try:
-            seen = use.film(self.plan, self.simulation.scene, self.world.snapshot(), path, self.stop, self.warn)
+            seen = use.film(self.plan, self.simulation.scene, save(self.world), path, self.stop, self.warn)
         except Exception as error:  # whatever it is, the training is done and stays
             self.warn(f"The film could not be made: {error or type(error).__name__}")
             return {}

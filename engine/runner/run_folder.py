@@ -21,13 +21,13 @@ import attrs
 from engine import files
 from engine.ecs.world import World
 from engine.errors import SceneError, SnapshotError, did_you_mean
-from engine.files import Lines, Say, json_bytes, plain_numbers
+from engine.files import INTERVENTIONS, JsonLines, Say, json_bytes, plain_numbers
 from engine.runner import checkpoint
 from engine.runner.checkpoint import WINDOW, Merit, Outcome, Writer, checkpoint_name, checkpoints, moment
 from engine.snapshot import snapshot
 from engine.snapshot.snapshot import Snapshot
 
-__all__ = ["Lines", "Origin", "RunFolder", "checkpoints", "json_bytes", "plain_numbers", "refuse_unusable"]
+__all__ = ["JsonLines", "Origin", "RunFolder", "checkpoints", "json_bytes", "plain_numbers", "refuse_unusable"]
 
 _SHARE_OF_CURVE = 0.005  # of the time of training
 UNBEGUN = {".lock", "config.json.part"}  # all that a run leaves that was killed before it began
@@ -50,9 +50,6 @@ def refuse_unusable(path: Path) -> None:
         raise SceneError(f"{ancestor} cannot be written to ({error.strerror}). Choose another --out.") from None
 
 
-INTERVENTIONS = "interventions.jsonl"
-
-
 @attrs.define(eq=False)
 class RunFolder:
     """One run on disk, locked for this process."""
@@ -68,13 +65,13 @@ class RunFolder:
     failing: bool = False
     next_curve: float = 0.0
     told: set[str] = attrs.field(factory=set)
-    metrics: Lines = attrs.field(init=False)
-    timing: Lines = attrs.field(init=False)
+    metrics: JsonLines = attrs.field(init=False)
+    timing: JsonLines = attrs.field(init=False)
     writer: Writer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.metrics = Lines(self.path / "metrics.jsonl", self.warn)
-        self.timing = Lines(self.path / "timing.jsonl", self.warn)
+        self.metrics = JsonLines(self.path / "metrics.jsonl", self.warn)
+        self.timing = JsonLines(self.path / "timing.jsonl", self.warn)
         self.writer = Writer(self._put)
 
     @classmethod
@@ -213,12 +210,12 @@ class RunFolder:
         """Forget what came after a tick, `newest` being the checkpoint of it; the rows may be those of another run."""
         for path in sorted(self.path.glob("*.jsonl")):
             if path.name != INTERVENTIONS:  # what somebody did stays true
-                Lines(path, self.warn).cut(iteration, tick)
+                JsonLines(path, self.warn).cut(iteration, tick)
         if rows is not None:
             for lines in (self.metrics, self.timing):
                 lines.take(rows / lines.path.name, iteration, tick)
             if (rows / INTERVENTIONS).is_file():
-                Lines(self.path / INTERVENTIONS, self.warn).take(rows / INTERVENTIONS, iteration, tick)
+                JsonLines(self.path / INTERVENTIONS, self.warn).take(rows / INTERVENTIONS, iteration, tick)
         self.saved = newest
         self.merit.values = {number: value for number, value in self.merit.values.items() if number <= iteration}
         known = self.metrics.rows()

@@ -1,124 +1,136 @@
-"""Bytes in checksummed blocks, so that damage is found and said where it is.
+"""Encoding of nested tensors, arrays and plain values: copied to the host, and as a tree that msgpack can carry."""
 
-    file  := magic (8 bytes)  version (u32)  block*  end
-    block := stored length (u32)  raw length (u32)  codec (u8)  last of its part (u8)  digest (16 bytes)  payload
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
 
-A part is a run of blocks of at most 1 MiB; the end is a block without payload. A digest is the beginning of the
-SHA-256 of the digest before it (of the first block: of magic and version), the block's head and its payload, so that
-blocks cannot be lost, doubled, swapped or mixed with those of another file either. Numbers are little-endian.
-"""
+import numpy as np
+import torch
+from torch import Tensor
 
-import hashlib
-import struct
-import zlib
-from collections.abc import Iterable, Iterator
+from engine.errors import SnapshotError
 
-import attrs
-
-PIECE = 1 << 20  # bytes of a block before compression
-PREFIX = struct.Struct("<8sI")
-_HEAD = struct.Struct("<IIBB")
-_DIGEST = 16
-_RAW, _ZLIB, _END = 0, 1, 2
-_SAMPLE = 1 << 14  # bytes that are compressed to see whether it pays
-_SMALL = 256  # bytes that are not worth the trouble
-_WORTH = 0.5  # zlib is slower than a disk: only what shrinks to half is compressed
+_ARRAYS = "biufcmMSU"  # kinds of numpy's types that are numbers or text in themselves
+_TENSORS = re.compile(r"bool|(u?int|b?float|complex)(8|16|32|64|128)(_\w+)?")  # others crash torch when asked for
 
 
-@attrs.frozen
-class Damage(Exception):
-    """Bytes that are not what was written: `text` says what is wrong at `offset`, in part `part`."""
+def copied(value: Any, into: Any = None) -> Any:
+    """`value` with every tensor and array copied to the host, into those of `into` where they fit.
 
-    offset: int
-    part: int
-    text: str
-
-
-def pack(magic: bytes, version: int, parts: Iterable["bytes | memoryview"]) -> Iterator["bytes | memoryview"]:
-    """The file, piece by piece; the heavy work of each (hash, compress) lets other threads run."""
-    digest = PREFIX.pack(magic, version)
-    yield digest
-    for part in parts:
-        view = memoryview(part).cast("B")
-        for start in range(0, max(len(view), 1), PIECE):
-            raw = view[start : start + PIECE]
-            codec, payload = _squeezed(raw)
-            head = _HEAD.pack(len(payload), len(raw), codec, start + PIECE >= len(view))
-            digest = _digest(digest, head, payload)
-            yield head + digest
-            yield payload
-    head = _HEAD.pack(0, 0, _END, 1)
-    yield head + _digest(digest, head, b"")
-
-
-def unpack(data: bytes, found: list[bytearray]) -> None:
-    """Append the parts behind the prefix of `data` to `found`; raises Damage, with `found` holding the whole ones."""
-    view, offset, part, begun = memoryview(data), PREFIX.size, bytearray(), False
-    digest = bytes(view[:offset])
-    while True:
-        start = offset
-        offset += _HEAD.size + _DIGEST
-        if offset > len(view):
-            raise _cut(view, start, found)
-        head = bytes(view[start : start + _HEAD.size])
-        stored, raw, codec, last = _HEAD.unpack(head)
-        payload = view[offset : offset + stored]
-        if codec <= _END and len(payload) < stored:
-            raise _cut(view, start, found)
-        digest = _digest(digest, head, payload)
-        if digest != view[start + _HEAD.size : offset]:
-            raise Damage(start, len(found), "does not match its checksum")
-        offset += stored
-        if codec == _END:
-            break
-        content = _content(payload, raw, codec)
-        if content is None or last > 1:
-            raise Damage(start, len(found), "is not one that is ever written")
-        part += content
-        if last:
-            found.append(part)
-            part, begun = bytearray(), False
-        else:
-            begun = True
-    if begun or stored or raw:
-        raise Damage(start, len(found), "is not one that is ever written")
-    if offset != len(view):
-        raise Damage(offset, len(found), f"is followed by {len(view) - offset} bytes that do not belong to it")
+    SnapshotError for what a snapshot cannot hold.
+    """
+    if isinstance(value, Tensor):
+        if isinstance(into, Tensor) and into.shape == value.shape and into.dtype == value.dtype:
+            return into.copy_(value.detach())
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in _ARRAYS:
+            raise SnapshotError(f"A snapshot cannot hold an array of {value.dtype}; keep numbers or text in it.")
+        if isinstance(into, np.ndarray) and into.shape == value.shape and into.dtype == value.dtype:
+            np.copyto(into, value)
+            return into
+        return np.array(value, order="C")
+    if isinstance(value, Mapping):
+        old = into if isinstance(into, Mapping) else {}
+        return {key: copied(part, old.get(key)) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        parts = [copied(part) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    _refuse_foreign(value)
+    return value
 
 
-def _cut(view: memoryview, start: int, found: list[bytearray]) -> Damage:
-    return Damage(start, len(found), f"is cut off: the file ends at byte {len(view)}")
+def _refuse_foreign(value: Any) -> None:
+    whole = isinstance(value, int) and -(2**63) <= value < 2**64
+    if not whole and value is not None and not isinstance(value, (bool, float, str, bytes)):
+        raise SnapshotError(
+            f"A snapshot cannot hold {value!r:.60} ({type(value).__name__}). Declare the field with constant(), or give its resource state() and load()."
+        )
 
 
-def _content(payload: memoryview, raw: int, codec: int) -> "bytes | memoryview | None":
-    """What a payload stands for; None where it does not hold `raw` bytes, of which a block has at most PIECE."""
-    if raw > PIECE or codec not in (_RAW, _ZLIB) or (codec == _RAW and raw != len(payload)):
-        return None
-    if codec == _RAW:
-        return payload
-    try:
-        unpacking = zlib.decompressobj()
-        content = unpacking.decompress(payload, raw + 1)  # a limit of 0 would be none
-    except zlib.error:
-        return None
-    return content if len(content) == raw and unpacking.eof and not unpacking.unused_data else None
+def num_bytes_of(value: Any) -> int:
+    """Memory of the tensors and arrays in a nested value."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return int(value.nbytes)
+    if isinstance(value, Mapping):
+        return sum(map(num_bytes_of, value.values()))
+    return sum(map(num_bytes_of, value)) if isinstance(value, (list, tuple)) else 0
 
 
-def _squeezed(raw: memoryview) -> tuple[int, "bytes | memoryview"]:
-    """The codec that pays for this block, and its payload."""
-    if len(raw) < _SMALL:
-        return _RAW, raw
-    middle = max(0, len(raw) - _SAMPLE) // 2
-    sample = raw[middle : middle + _SAMPLE]
-    packed = zlib.compress(sample, 1)
-    if len(packed) > _WORTH * len(sample):
-        return _RAW, raw
-    if len(sample) < len(raw):
-        packed = zlib.compress(raw, 1)
-    return (_ZLIB, packed) if len(packed) < len(raw) else (_RAW, raw)
+def encode(value: Any, arrays: "list[tuple[str, memoryview]] | None" = None, name: str = "") -> Any:
+    """Nested tensors, arrays and plain values as msgpack can carry them; SnapshotError for anything else.
+
+    With `arrays`, the bytes of tensors and arrays go there, under `name`, and the tree keeps their numbers.
+    """
+
+    def carried(data: np.ndarray) -> dict[str, Any]:
+        if arrays is None:
+            return {"data": data.tobytes()}
+        flat = np.ascontiguousarray(data).reshape(-1)
+        arrays.append((name, flat.view(np.uint8).data if flat.size else memoryview(b"")))
+        return {"part": len(arrays) - 1}
+
+    if isinstance(value, Tensor):
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        dtype = str(value.dtype).removeprefix("torch.")
+        data = (flat.view(torch.uint8) if flat.numel() else torch.empty(0, dtype=torch.uint8)).numpy()
+        return {"__tensor__": dtype, "shape": list(value.shape), **carried(data)}
+    if isinstance(value, np.ndarray):
+        return {"__array__": str(value.dtype), "shape": list(value.shape), **carried(value)}
+    if isinstance(value, Mapping):
+        if all(isinstance(k, str) and not k.startswith("__") for k in value):
+            return {k: encode(v, arrays, name) for k, v in value.items()}
+        return {"__pairs__": [[encode(k), encode(v, arrays, name)] for k, v in value.items()]}
+    if isinstance(value, tuple):
+        return {"__tuple__": [encode(v, arrays, name) for v in value]}
+    if isinstance(value, list):
+        return [encode(v, arrays, name) for v in value]
+    _refuse_foreign(value)
+    return value
 
 
-def _digest(before: bytes, head: bytes, payload: "bytes | memoryview") -> bytes:
-    digest = hashlib.sha256(before + head)
-    digest.update(payload)
-    return digest.digest()[:_DIGEST]
+def _carried(value: Mapping[str, Any], arrays: list[bytearray]) -> "Tensor | np.ndarray":
+    """The tensor or array that stands in the tree so; ValueError where type, shape and data do not fit together.
+
+    Each part of `arrays` is given away once, so that no two tensors share memory.
+    """
+    named, shape, part = value.get("__tensor__", value.get("__array__")), value["shape"], value.get("part")
+    if isinstance(value.get("data"), bytes):
+        data = bytearray(value["data"])
+    elif type(part) is int and 0 <= part < len(arrays):
+        data, arrays[part] = arrays[part], bytearray()
+    else:
+        raise ValueError(f"there are no data for part {part!r:.20}")
+    dtype: Any = None
+    known = False
+    if isinstance(named, str) and "__array__" in value:
+        dtype = np.dtype(named)
+        known = dtype.kind in _ARRAYS
+    elif isinstance(named, str) and _TENSORS.fullmatch(named):
+        dtype = getattr(torch, named, None)
+        known = isinstance(dtype, torch.dtype)
+    if not known or type(shape) is not list or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"there is no array of type {named!r:.40} and shape {shape!r:.40}")
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"{len(data)} bytes are no {named} of shape {shape!r:.40}")
+    if "__array__" in value:
+        return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+    return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(shape)
+
+
+def decode(value: Any, arrays: "list[bytearray] | None" = None) -> Any:
+    """The inverse of `encode`; ValueError, or what else Python says, for what `encode` does not make."""
+    if isinstance(value, list):
+        return [decode(v, arrays) for v in value]
+    if not isinstance(value, dict):
+        if value is not None and not isinstance(value, (bool, int, float, str, bytes)):
+            raise ValueError(f"{value!r:.60} is nothing that a snapshot holds")
+        return value
+    if "__tensor__" in value or "__array__" in value:
+        return _carried(value, [] if arrays is None else arrays)
+    if "__pairs__" in value:
+        return {decode(k, arrays): decode(v, arrays) for k, v in value["__pairs__"]}
+    if "__tuple__" in value:
+        return tuple(decode(v, arrays) for v in value["__tuple__"])
+    return {k: decode(v, arrays) for k, v in value.items()}

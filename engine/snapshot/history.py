@@ -5,8 +5,7 @@ As a command, python -m engine.replay RUN re-creates episodes of a run folder: e
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Self
 
 import attrs
@@ -15,9 +14,11 @@ from torch import Tensor
 
 from engine.ecs.component import info
 from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Observer
 from engine.ecs.table import tensors_in
 from engine.errors import ReplayError, SceneError
-from engine.snapshot.snapshot import Snapshot, copied, one_thread
+from engine.snapshot.encoding import copied
+from engine.snapshot.snapshot import Snapshot, capture, one_thread, restore
 
 
 @attrs.frozen(eq=False)
@@ -36,13 +37,13 @@ class _Moment:
 class Ring:
     """Snapshots of the last ticks, at most `every` apart, in `budget` bytes; the oldest make room for the newest.
 
-    A tick is said by its number; the world is always behind a whole one, and behind -1 where none has run. `seek`
+    A tick is said by its number; the world is always after a whole one, and after -1 where none has run. `seek`
     puts an earlier tick in view. From there, `live` returns to the present and `branch` makes the tick in view the present;
-    running before either is refused. The hooks of the schedule do not see what is run again.
+    running before either is refused. The observers of the schedule do not see what is run again.
 
     What is written into columns or resources by hand between two ticks is noticed and kept, since running again would
     not repeat it. Call `keep` after other changes by hand: to a random stream, or through methods of a resource. `watched`:
-    behind which ticks it is looked for; behind others, whoever writes by hand calls `touch`. `failed`: told, instead of the
+    after which ticks it is looked for; after others, whoever writes by hand calls `touch`. `failed`: told, instead of the
     run, when a snapshot of a tick cannot be taken, as where memory is full; the ring is of no use from then on.
     Raises SceneError for a senseless setting, and for a budget that does not hold two snapshots: the present is kept beside
     the ring while another tick is in view, inside the budget.
@@ -96,8 +97,8 @@ class Ring:
                 f"Ring(budget={budget:,}) does not hold two snapshots of '{self._world.name}', which take {need:,} bytes; "
                 "one to go back to and one of the present are the least. Give it more, or simulate fewer rows."
             )
-        self._schedule.before_tick.append(self._before)
-        self._schedule.after_tick.append(self._after)
+        self.observer = Observer(before_tick=self._before, after_tick=self._after)
+        self._schedule.attach(self.observer)
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +108,7 @@ class Ring:
 
     @property
     def tick(self) -> int:
-        """The tick that the world is behind: the one in view, or the present."""
+        """The tick that the world is after: the one in view, or the present."""
         clock = self._world.clock
         return clock.tick if clock.begun else -1
 
@@ -142,7 +143,7 @@ class Ring:
         return self._world.device.type == "cpu" and all(getattr(item, "exact_resume", True) for item in items)
 
     def seek(self, tick: int) -> None:
-        """Put the world behind that tick, as it was when the next one began; the present is kept for `live`.
+        """Put the world after that tick, as it was when the next one began; the present is kept for `live`.
 
         What was written by hand while another tick was in view is lost. A tick that an error broke off halfway never
         happened. Raises ReplayError for a tick out of range.
@@ -187,7 +188,7 @@ class Ring:
         self._take()
 
     def snapshot_at(self, tick: int) -> Snapshot:
-        """A snapshot of the world behind that tick, the caller's own; the world is left as it was.
+        """A snapshot of the world after that tick, the caller's own; the world is left as it was.
 
         Raises ReplayError for a tick out of range.
         """
@@ -195,7 +196,7 @@ class Ring:
         here = self._capture() if viewing else None
         try:
             self.seek(tick)
-            return self._world.capture()
+            return capture(self._world)
         finally:
             if here is None:
                 self.live()
@@ -207,21 +208,19 @@ class Ring:
         """Take a snapshot of the present now. Raises ReplayError while another tick is in view, and inside a tick."""
         if self.viewing or self._inside:
             where = f"Tick {self.tick} is in view" if self.viewing else f"Tick {self.tick} is not over"
-            raise ReplayError(f"{where}; only the present behind a whole tick can be kept.")
+            raise ReplayError(f"{where}; only the present after a whole tick can be kept.")
         if self.tick != self._known:
             self._moments.clear()
         self._take()
 
     def touch(self) -> None:
-        """Something was written by hand to the tick that the world is behind."""
+        """Something was written by hand to the tick that the world is after."""
         self._marks = None
 
     def close(self) -> None:
         """Return to the present, stop keeping snapshots and let go of them."""
         self.live()
-        for hooks, own in ((self._schedule.before_tick, self._before), (self._schedule.after_tick, self._after)):
-            if own in hooks:
-                hooks.remove(own)
+        self._schedule.detach(self.observer)
         self._spare.clear()
         del self._moments[:-1]
 
@@ -245,7 +244,7 @@ class Ring:
     def _after(self) -> None:
         if not self._inside:
             raise ReplayError(
-                f"A tick that had begun before seek() was finished behind it, and left tick {self.tick} broken."
+                f"A tick that had begun before seek() was finished after it, and left tick {self.tick} broken."
             )
         self._inside = False
         self._look()
@@ -292,47 +291,23 @@ class Ring:
     def _capture(self) -> _Moment:
         start = time.thread_time()
         old = self._spare.pop() if self._spare else None
-        snapshot = self._world.capture(old.snapshot if old else None)
+        snapshot = capture(self._world, old.snapshot if old else None)
         with one_thread():
             signals = copied(self._signals, old.signals if old else None)
         self.seconds = time.thread_time() - start
         return _Moment(snapshot, signals, snapshot.num_bytes + sum(t.nbytes for t in signals.values()))
 
     def _restore(self, moment: _Moment) -> None:
-        self._world.restore(moment.snapshot)
+        restore(self._world, moment.snapshot)
         with torch.no_grad(), one_thread():
             for name, tensor in self._signals.items():
                 tensor.copy_(moment.signals[name])
         self._look()
 
     def _run_again(self, tick: int) -> None:
-        with self._unseen():
+        with self._schedule.unobserved():
             self._schedule.run(tick - self.tick)
         self._look()
-
-    @contextmanager
-    def _unseen(self) -> Iterator[None]:
-        """Without hooks, and without counting time: what runs again is not new."""
-        schedule = self._schedule
-        lists: tuple[list[Any], ...] = (
-            schedule.before_tick,
-            schedule.at_finish,
-            schedule.after_tick,
-            schedule.after_entry,
-        )
-        before, between = [list(hooks) for hooks in lists], schedule.between
-        spent = [(entry.seconds, entry.calls) for entry in schedule.entries]
-        try:
-            schedule.between = None
-            for hooks in lists:
-                hooks.clear()
-            yield
-        finally:
-            schedule.between = between
-            for hooks, old in zip(lists, before, strict=True):
-                hooks[:] = old
-            for entry, (seconds, calls) in zip(schedule.entries, spent, strict=True):
-                entry.seconds, entry.calls = seconds, calls
 
     def _undo_unfinished(self) -> None:
         """Go back to the end of the last whole tick when a tick was left halfway."""

@@ -1,14 +1,10 @@
-"""World <-> bytes. A checkpoint is a snapshot; there is no second format.
+"""Snapshot of a world: what its next tick depends on, in memory and as bytes. A checkpoint is a snapshot.
 
 `capture` copies what the next tick depends on out of a world: every state and derived column, `state()` of each
-resource, every random stream. Encoded (engine/snapshot/encoding.py), the first part is a msgpack tree, in which arrays are
+resource, every random stream. Encoded in a container (engine/snapshot/container.py), the first part is a msgpack tree, in which arrays are
 numbers of the parts that follow. An extract has a part of the resources and how they were made, and no columns.
 """
 
-import hashlib
-import math
-import re
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -22,13 +18,11 @@ from torch import Tensor
 from engine.ecs.component import info
 from engine.ecs.world import World
 from engine.errors import SnapshotError, did_you_mean, listing
-from engine.snapshot.encoding import PREFIX, Damage, pack, unpack
+from engine.snapshot.container import PREFIX, CorruptBlock, Packer, read_parts, read_prefix
+from engine.snapshot.encoding import copied, decode, encode, num_bytes_of
 
 MAGIC = b"LOCKSTEP"
-FORMAT = 2
-_ARRAYS = "biufcmMSU"  # kinds of numpy's types that are numbers or text in themselves
-_TENSORS = re.compile(r"bool|(u?int|b?float|complex)(8|16|32|64|128)(_\w+)?")  # others crash torch when asked for
-_DIGEST_OF_1 = struct.Struct("<32s")  # of the body, which is all of format 1 behind the prefix
+FORMAT = 3
 
 
 @attrs.define(eq=False)
@@ -44,14 +38,14 @@ class Snapshot:
 
     @property
     def tick(self) -> int:
-        """The tick behind which it was taken; -1 when nothing had run."""
+        """The tick after which it was taken; -1 when nothing had run."""
         clock = self.resources.get("Clock", {})
         return int(clock["tick"]) if clock.get("begun") else -1
 
     @property
     def num_bytes(self) -> int:
         """Memory of its arrays."""
-        return sum(map(_size, (self.columns, self.resources, self.streams)))
+        return sum(map(num_bytes_of, (self.columns, self.resources, self.streams)))
 
     def pieces(self) -> Iterator["bytes | memoryview"]:
         """The encoded snapshot in pieces of at most a mebibyte."""
@@ -68,7 +62,11 @@ class Snapshot:
         if self.about:
             body["about"] = encode(self.about)
         body["parts"] = [name for name, _ in arrays]
-        return pack(MAGIC, FORMAT, [msgpack.packb(body), *(data for _, data in arrays)])
+        packer = Packer(MAGIC, FORMAT)
+        yield packer.start
+        for part in (msgpack.packb(body), *(data for _, data in arrays)):
+            yield from packer.part(part)
+        yield from packer.end()
 
     def encode(self) -> bytes:
         """The snapshot as bytes."""
@@ -134,7 +132,7 @@ def save(world: World) -> bytes:
     return capture(world).encode()
 
 
-def load(
+def restore(
     world: World, data: "bytes | Snapshot", only: tuple[str, ...] | None = None, *, any_identity: bool = False
 ) -> None:
     """Copy a snapshot into a world. Nothing is changed unless all of it fits.
@@ -196,7 +194,7 @@ def _check_contents(world: World, taken: Snapshot) -> None:
         try:
             torch.Generator(stream.device).set_state(taken.streams[name])
         except RuntimeError as error:
-            raise SnapshotError(f"The snapshot's stream {name} is none ({error}).") from None
+            raise SnapshotError(f"The snapshot's stream {name} is not the state of a generator ({error}).") from None
 
 
 def extract(world: World, about: Mapping[str, Any]) -> bytes:
@@ -214,10 +212,9 @@ def about(data: bytes) -> dict[str, Any]:
     """How an extract was made; empty for an ordinary snapshot."""
     body, arrays = _body(data)
     try:
-        said: dict[str, Any] = dict(decode(body.get("about", {}), arrays))
+        return dict(decode(body.get("about", {}), arrays))
     except Exception as error:
         raise SnapshotError(f"The snapshot does not say how it was made ({error}).") from None
-    return said
 
 
 def identity(data: bytes) -> dict[str, Any]:
@@ -254,23 +251,23 @@ def _load_resources(world: World, saved: Mapping[str, Any]) -> None:
 
 def _body(data: bytes) -> tuple[dict[str, Any], list[bytearray]]:
     """The tree of a snapshot and its arrays; SnapshotError when bytes are missing, flipped or of another version."""
-    if len(data) < PREFIX.size:
+    prefix = read_prefix(data)
+    if prefix is None:
         raise SnapshotError(
             f"The snapshot ends after {len(data)} bytes, inside its {PREFIX.size}-byte header; it was cut off."
         )
-    magic, version = PREFIX.unpack_from(data)
+    magic, version = prefix
     if magic != MAGIC:
         raise SnapshotError(f"These bytes are not a snapshot: they start with {magic!r} instead of {MAGIC!r}.")
-    if version == 1:
-        return _body_of_1(data), []
     if version != FORMAT:
         raise SnapshotError(
-            f"The snapshot has format version {version} (bytes 8 to 11); this program reads versions 1 to {FORMAT}."
+            f"The snapshot has format version {version} (bytes 8 to 11); this program reads version {FORMAT}."
         )
     parts: list[bytearray] = []
     try:
-        unpack(data, parts)
-    except Damage as damage:
+        for part in read_parts(data):
+            parts.append(part.content)
+    except CorruptBlock as damage:
         raise SnapshotError(
             f"The snapshot is damaged at byte {damage.offset}: the block of {_name_of(damage.part, parts)} there "
             f"{damage.text}. Use an earlier one."
@@ -282,22 +279,6 @@ def _name_of(part: int, parts: list[bytearray]) -> str:
     listed = _unpacked(bytes(parts[0])).get("parts") if parts else None
     names = ["the table of contents", *(listed if isinstance(listed, list) else ())]
     return str(names[part]) if part < len(names) else "the end"
-
-
-def _body_of_1(data: bytes) -> dict[str, Any]:
-    """Format 1: one msgpack tree with the arrays inside, behind its SHA-256."""
-    start = PREFIX.size + _DIGEST_OF_1.size
-    if len(data) < start:
-        raise SnapshotError(
-            f"The snapshot ends after {len(data)} bytes, inside its {start}-byte header; it was cut off."
-        )
-    body = data[start:]
-    if hashlib.sha256(body).digest() != data[PREFIX.size : start]:
-        raise SnapshotError(
-            f"The snapshot is damaged behind byte {start}: its checksum does not match the {len(body)} bytes there. "
-            "Use an earlier one."
-        )
-    return _unpacked(body)
 
 
 def _unpacked(body: bytes) -> dict[str, Any]:
@@ -405,123 +386,3 @@ def load_resource(item: Any, state: Mapping[str, Any]) -> None:
             current.load_state_dict(value)
         else:
             setattr(item, name, value)
-
-
-def copied(value: Any, into: Any = None) -> Any:
-    """`value` with every tensor and array copied to the host, into those of `into` where they fit.
-
-    SnapshotError for what a snapshot cannot hold.
-    """
-    if isinstance(value, Tensor):
-        if isinstance(into, Tensor) and into.shape == value.shape and into.dtype == value.dtype:
-            return into.copy_(value.detach())
-        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in _ARRAYS:
-            raise SnapshotError(f"A snapshot cannot hold an array of {value.dtype}; keep numbers or text in it.")
-        if isinstance(into, np.ndarray) and into.shape == value.shape and into.dtype == value.dtype:
-            np.copyto(into, value)
-            return into
-        return np.array(value, order="C")
-    if isinstance(value, Mapping):
-        old = into if isinstance(into, Mapping) else {}
-        return {key: copied(part, old.get(key)) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        parts = [copied(part) for part in value]
-        return tuple(parts) if isinstance(value, tuple) else parts
-    _refuse_foreign(value)
-    return value
-
-
-def _refuse_foreign(value: Any) -> None:
-    whole = isinstance(value, int) and -(2**63) <= value < 2**64
-    if not whole and value is not None and not isinstance(value, (bool, float, str, bytes)):
-        raise SnapshotError(
-            f"A snapshot cannot hold {value!r:.60} ({type(value).__name__}). Declare the field with constant(), or give its resource state() and load()."
-        )
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, (Tensor, np.ndarray)):
-        return int(value.nbytes)
-    if isinstance(value, Mapping):
-        return sum(map(_size, value.values()))
-    return sum(map(_size, value)) if isinstance(value, (list, tuple)) else 0
-
-
-def encode(value: Any, arrays: "list[tuple[str, memoryview]] | None" = None, name: str = "") -> Any:
-    """Nested tensors, arrays and plain values as msgpack can carry them; SnapshotError for anything else.
-
-    With `arrays`, the bytes of tensors and arrays go there, under `name`, and the tree keeps their numbers.
-    """
-
-    def carried(data: np.ndarray) -> dict[str, Any]:
-        if arrays is None:
-            return {"data": data.tobytes()}
-        flat = np.ascontiguousarray(data).reshape(-1)
-        arrays.append((name, flat.view(np.uint8).data if flat.size else memoryview(b"")))
-        return {"part": len(arrays) - 1}
-
-    if isinstance(value, Tensor):
-        flat = value.detach().cpu().contiguous().reshape(-1)
-        dtype = str(value.dtype).removeprefix("torch.")
-        data = (flat.view(torch.uint8) if flat.numel() else torch.empty(0, dtype=torch.uint8)).numpy()
-        return {"__tensor__": dtype, "shape": list(value.shape), **carried(data)}
-    if isinstance(value, np.ndarray):
-        return {"__array__": str(value.dtype), "shape": list(value.shape), **carried(value)}
-    if isinstance(value, Mapping):
-        if all(isinstance(k, str) and not k.startswith("__") for k in value):
-            return {k: encode(v, arrays, name) for k, v in value.items()}
-        return {"__pairs__": [[encode(k), encode(v, arrays, name)] for k, v in value.items()]}
-    if isinstance(value, tuple):
-        return {"__tuple__": [encode(v, arrays, name) for v in value]}
-    if isinstance(value, list):
-        return [encode(v, arrays, name) for v in value]
-    _refuse_foreign(value)
-    return value
-
-
-def _carried(value: Mapping[str, Any], arrays: list[bytearray]) -> "Tensor | np.ndarray":
-    """The tensor or array that stands in the tree so; ValueError where type, shape and data do not fit together.
-
-    Each part of `arrays` is given away once, so that no two tensors share memory.
-    """
-    named, shape, part = value.get("__tensor__", value.get("__array__")), value["shape"], value.get("part")
-    if isinstance(value.get("data"), bytes):
-        data = bytearray(value["data"])
-    elif type(part) is int and 0 <= part < len(arrays):
-        data, arrays[part] = arrays[part], bytearray()
-    else:
-        raise ValueError(f"there are no data for part {part!r:.20}")
-    dtype: Any = None
-    known = False
-    if isinstance(named, str) and "__array__" in value:
-        dtype = np.dtype(named)
-        known = dtype.kind in _ARRAYS
-    elif isinstance(named, str) and _TENSORS.fullmatch(named):
-        dtype = getattr(torch, named, None)
-        known = isinstance(dtype, torch.dtype)
-    if not known or type(shape) is not list or any(type(n) is not int or n < 0 for n in shape):
-        raise ValueError(f"there is no array of type {named!r:.40} and shape {shape!r:.40}")
-    if math.prod(shape) * dtype.itemsize != len(data):
-        raise ValueError(f"{len(data)} bytes are no {named} of shape {shape!r:.40}")
-    if "__array__" in value:
-        return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
-    return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(shape)
-
-
-def decode(value: Any, arrays: "list[bytearray] | None" = None) -> Any:
-    """The inverse of `encode`; ValueError, or what else Python says, for what `encode` does not make."""
-    if isinstance(value, list):
-        return [decode(v, arrays) for v in value]
-    if not isinstance(value, dict):
-        if value is not None and not isinstance(value, (bool, int, float, str, bytes)):
-            raise ValueError(f"{value!r:.60} is nothing that a snapshot holds")
-        return value
-    if "__tensor__" in value or "__array__" in value:
-        return _carried(value, [] if arrays is None else arrays)
-    if "__pairs__" in value:
-        return {decode(k, arrays): decode(v, arrays) for k, v in value["__pairs__"]}
-    if "__tuple__" in value:
-        return tuple(decode(v, arrays) for v in value["__tuple__"])
-    return {k: decode(v, arrays) for k, v in value.items()}

@@ -73,11 +73,11 @@ class Audit:
             for (table, cls), instance in world.components.items()
             for name in info(cls).columns
         ]
-        schedule.around = self._run
+        schedule.wrap = self._run
 
     def detach(self) -> None:
         """Stop watching."""
-        self.schedule.around = None
+        self.schedule.wrap = None
 
     def _watched(self) -> Iterator[tuple[str, Key, Tensor]]:
         yield from self._columns

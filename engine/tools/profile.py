@@ -48,18 +48,18 @@ def count_operations(schedule: Schedule, ticks: int = 1) -> dict[tuple[str, str]
     """Run ticks while counting torch operations that touch memory and bytes written, by (phase, system)."""
     costs: dict[tuple[str, str], Cost] = {}
 
-    def around(entry: Entry) -> None:
+    def count(entry: Entry) -> None:
         cost = costs.setdefault((entry.phase, entry.name), Cost(entry.phase, entry.bundle))
         cost.calls += 1
         with _Count(cost):
             entry.call()
 
-    before = schedule.around
-    schedule.around = around
+    before = schedule.wrap
+    schedule.wrap = count
     try:
         schedule.run(ticks)
     finally:
-        schedule.around = before
+        schedule.wrap = before
     return costs
 
 

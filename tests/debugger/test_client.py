@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.net import link
 from engine.debugger.net.connection import Address
 from engine.debugger.net.qt_client import Client
-from engine.debugger.panels.panel import Sub
 from engine.protocol.framing import decode_body, encode_frame
 from tests.debugger.scripted import ScriptedServer
 from tests.debugger.scripted_run import ScriptedRun
 
-TORQUE = Sub("values", ((0, None),), "selected", 10.0)
+TORQUE = Subscription("values", ((0, None),), "selected", 10.0)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_only_what_changed_is_asked_for_anew(qtbot, server, make):
     client = make()
     with qtbot.waitSignal(client.ready):
         pass
-    other = Sub("timing", (), "selected", 5.0)
+    other = Subscription("timing", (), "selected", 5.0)
     client.subscribe([TORQUE])
     first = server.wait("sub")["id"]
     client.subscribe([TORQUE, other])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.debugger.model.episode_track import pace, played
+from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from scenes.motion_tracking import scene
 from tests.debugger.live import Live, steady
@@ -108,8 +109,8 @@ def test_of_a_real_training_it_is_what_the_columns_said_at_every_tick(tmp_path: 
         for row in rows:
             truth[int(row), clock.tick, finish] = [float(as_numpy(column)[row]) for column in columns]
 
-    live.simulation.schedule.at_finish.append(lambda: take(np.flatnonzero(as_numpy(ended)), True))
-    live.simulation.schedule.after_tick.append(lambda: take(np.arange(16), False))
+    live.simulation.schedule.attach(Observer(at_finish=lambda: take(np.flatnonzero(as_numpy(ended)), True)))
+    live.simulation.schedule.attach(Observer(after_tick=lambda: take(np.arange(16), False)))
     live.train(300)
     cursors, checked, ends = live.evidence().cursors, 0, 0
     live.close()

@@ -17,12 +17,13 @@ from engine.debugger.app.export import chrome_trace, save_chrome_trace, save_sel
 from engine.debugger.app.save import save_recording
 from engine.debugger.app.window import Window
 from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.offline import Offline
 from engine.debugger.net.playback import Playback
 from engine.debugger.net.recording_source import Recorded
-from engine.debugger.panels.panel import Sub
 from engine.debugger.text import Text
 from engine.debugger.widgets import theme
+from engine.ecs.schedule import Observer
 from engine.errors import SceneError
 from engine.protocol.framing import column_ids
 from engine.recording.file import Recording
@@ -42,7 +43,7 @@ def flight(tmp_path_factory):
     angles, ends = [], []
     address = next(a for a in simulation.world.columns() if a.endswith("Cart.angle"))
     endings = next(iter(simulation.ends.values()))
-    simulation.schedule.at_finish.append(lambda: ends.append(endings.ended[list(ROWS)].tolist()))
+    simulation.schedule.attach(Observer(at_finish=lambda: ends.append(endings.ended[list(ROWS)].tolist())))
     for _ in range(TICKS):
         simulation.run()
         angles.append(simulation.world.columns()[address][list(ROWS)].reshape(-1).tolist())
@@ -232,7 +233,7 @@ def test_numbers_are_exported_as_csv_and_npz(demo, tmp_path):
     store = demo.store
     step = store.column("robot.Episode.step")
     row = store.selected
-    demo.client.subscribe([Sub("trace", ((step.id, None),), (row,), 10.0)])
+    demo.client.subscribe([Subscription("trace", ((step.id, None),), (row,), 10.0)])
     numbers = selection(store, [(step.id, None)], row)
     ticks, values = numbers[step.address]
     save_selection(numbers, tmp_path / "n.npz")

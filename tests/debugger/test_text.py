@@ -18,7 +18,8 @@ import pytest
 
 from engine.debugger import __main__ as command
 from engine.debugger.__main__ import main
-from engine.debugger.model.address import columns_of, find_place, parse_rows
+from engine.debugger.model.address import find_part, parse_rows
+from engine.debugger.model.schema import read_columns
 from engine.debugger.net.connection import Address
 from engine.debugger.net.session import Session
 from engine.debugger.text import COMMANDS, Text, printed, prompt
@@ -116,7 +117,7 @@ def test_provenance_names_writer_and_readers(text: Text):
 
 def test_systems_constants_state_log_and_help(text: Text, server: ScriptedServer):
     assert said(text, "systems STEP").split()[:3] == ["4", "STEP", "physics.step_physics"]
-    assert said(text, "constants std").split() == ["tracking.reward.body_position.std", "float", "0.3"]
+    assert said(text, "constants std").split() == ["tracking.reward.body_position.std", "Any", "0.3"]
     assert "mode              running" in said(text, "state")
     server.event("break", "nonfinite(robot.DofTorque.value) hit", row=7)
     while not text.session.events:
@@ -624,17 +625,17 @@ def test_the_text_client_needs_neither_torch_nor_qt():
 
 
 def test_places_are_found_by_the_end_of_an_address_and_by_labels():
-    columns = columns_of(ScriptedRun().schema())
+    columns = read_columns(ScriptedRun().schema())
     knee = JOINTS.index("left_knee")
-    assert find_place("robot.DofTorque.value", columns).labels is None
-    assert find_place("DofTorque.value[left_knee]", columns).labels == (knee,)
-    assert find_place("DofTorque.value[3]", columns).labels == (3,)
-    assert find_place("BodyState.position[left_knee]", columns).names == ["left_knee.x", "left_knee.y", "left_knee.z"]
-    assert find_place("BodyState.position[left_knee.y]", columns).labels == (3 * (knee + 1) + 1,)
-    assert find_place("RootState.rotation[w]", columns).labels == (0,)
-    assert find_place("Observation.actor[command[3]]", columns).labels == (3,)
-    assert len(find_place("Observation.actor[command]", columns).labels or ()) == 58
-    assert find_place("Reward.total", columns).names == [""]
+    assert find_part("robot.DofTorque.value", columns).labels is None
+    assert find_part("DofTorque.value[left_knee]", columns).labels == (knee,)
+    assert find_part("DofTorque.value[3]", columns).labels == (3,)
+    assert find_part("BodyState.position[left_knee]", columns).names == ["left_knee.x", "left_knee.y", "left_knee.z"]
+    assert find_part("BodyState.position[left_knee.y]", columns).labels == (3 * (knee + 1) + 1,)
+    assert find_part("RootState.rotation[w]", columns).labels == (0,)
+    assert find_part("Observation.actor[command[3]]", columns).labels == (3,)
+    assert len(find_part("Observation.actor[command]", columns).labels or ()) == 58
+    assert find_part("Reward.total", columns).names == [""]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine import Bundle, Scene, build, resource
+from engine.snapshot.snapshot import restore
 from tests.engine import toy_scene
 
 
@@ -44,7 +45,7 @@ def scene(strength: float = 0.5, size: int = 1, name: str = "film", fail: str = 
         other = build(attrs.evolve(made, bundles=bundles()), seed=seed, device=device)
         if fail:
             raise RuntimeError(fail)
-        other.world.restore(snapshot, only=("Will",))
+        restore(other.world, snapshot, only=("Will",))
         progress(0.5)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("a film")

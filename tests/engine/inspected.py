@@ -12,6 +12,7 @@ import numpy as np
 
 from engine import Simulation, build
 from engine.debugger.net.connection import Address, Connection
+from engine.ecs.schedule import Observer
 from engine.inspect.inspector import Inspector
 from engine.inspect.server import Hub
 from engine.protocol.framing import column_ids, pack_array, unpack_array
@@ -190,15 +191,8 @@ class Live:
         """A copy of what a column holds; for a run that stands."""
         return self.world.columns()[address].numpy().copy()
 
-    def hooks(self) -> list[Any]:
-        schedule = self.simulation.schedule
-        return [
-            list(schedule.before_tick),
-            list(schedule.at_finish),
-            list(schedule.after_tick),
-            list(schedule.after_entry),
-            schedule.between,
-        ]
+    def observers(self) -> list[Observer]:
+        return list(self.simulation.schedule.observers)
 
 
 class History:
@@ -208,8 +202,8 @@ class History:
         self.simulation = simulation
         self.finish: dict[int, dict[str, np.ndarray]] = {}
         self.end: dict[int, dict[str, np.ndarray]] = {}
-        simulation.schedule.at_finish.append(lambda: self._take(self.finish))
-        simulation.schedule.after_tick.append(lambda: self._take(self.end))
+        simulation.schedule.attach(Observer(at_finish=lambda: self._take(self.finish)))
+        simulation.schedule.attach(Observer(after_tick=lambda: self._take(self.end)))
 
     def _take(self, into: dict[int, dict[str, np.ndarray]]) -> None:
         world = self.simulation.world

@@ -29,6 +29,7 @@ from engine import (
     table,
     term,
 )
+from engine.snapshot.snapshot import restore
 
 TICK = Tick(phases=("STEP", "SENSE", "RESET", "REFRESH", "LEARN"), repeat=("STEP",), entry="RESET", finished="SENSE")
 
@@ -168,7 +169,7 @@ def scene(
         other = build(
             Scene([table("point", rows=num_envs)], make(num_envs, pause), TICK, name="toy"), seed=seed, device=device
         )
-        other.world.restore(snapshot)
+        restore(other.world, snapshot)
         if progress is not None:
             progress(1.0)
         mean = float(other.world[Distance].value.mean())

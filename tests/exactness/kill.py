@@ -22,7 +22,7 @@ from pathlib import Path
 
 import attrs
 
-from engine.recording.failures import spoken
+from engine.recording.failures import path_from_here
 from engine.runner.checkpoint import checkpoints, moment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -190,7 +190,11 @@ def differences(whole: Path, killed: Path) -> list[str]:
 def _bytes(path: Path) -> bytes:
     """A file, with the run folder, which failures.jsonl spells in its lines to paste, as RUN."""
     data = path.read_bytes() if path.exists() else b""
-    return data.replace(f"replay {spoken(path.parent)} ".encode(), b"replay RUN ") if path.suffix == ".jsonl" else data
+    return (
+        data.replace(f"replay {path_from_here(path.parent)} ".encode(), b"replay RUN ")
+        if path.suffix == ".jsonl"
+        else data
+    )
 
 
 def main() -> int:

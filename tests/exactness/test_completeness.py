@@ -13,6 +13,7 @@ from components.learning import Policy
 from components.physics import Physics
 from engine import Scene, Simulation, World, build
 from engine.snapshot import snapshot
+from engine.snapshot.snapshot import capture, restore, save
 from scenes import cartpole, motion_tracking, replay_motion
 from systems.physics.mujoco_backend import MujocoBackend
 from tests.engine import film_scene, toy_scene
@@ -73,17 +74,17 @@ def shipped(name: str) -> Scene:
 def gaps(simulation: Simulation, start: str = "") -> list[str]:
     """What a snapshot does not see, or does not bring back, of the state whose path starts so."""
     world, found = simulation.world, []
-    whole = world.snapshot()
+    whole = save(world)
     for number, leaf in enumerate(everything(simulation)):
         if leaf.role != "state" or not leaf.path.startswith(start):
             continue
         before = leaf.bits()
         leaf.change_one(7 * number)
-        if world.snapshot() == whole:
+        if save(world) == whole:
             found.append(f"{leaf.path} is not part of the snapshot")
         leaf.change()
-        world.restore(whole)
-        if world.snapshot() != whole or current(simulation, leaf).bits() != before:
+        restore(world, whole)
+        if save(world) != whole or current(simulation, leaf).bits() != before:
             found.append(f"{leaf.path} is not restored")
             return found  # nothing behind it would be judged fairly
     return found
@@ -121,17 +122,17 @@ def test_columns_streams_and_resources_are_all_found(made: Scene) -> None:
 def test_every_number_of_the_physics_rows_counts() -> None:
     simulation = simulated(shipped("modern"))
     world = simulation.world
-    whole, batch = world.snapshot(), world[Physics].backend._batch
+    whole, batch = save(world), world[Physics].backend._batch
     for place in range(batch.state.shape[1]):
         row = place % len(batch.state)
         before = batch.state[row, place]
         batch.state[row, place] += 1.0
-        assert world.snapshot() != whole, f"number {place} of row {row}"
+        assert save(world) != whole, f"number {place} of row {row}"
         batch.state[row, place] = before
-    assert world.snapshot() == whole
+    assert save(world) == whole
     batch.state[...] = np.nan
-    world.restore(whole)
-    assert world.snapshot() == whole
+    restore(world, whole)
+    assert save(world) == whole
 
 
 # (b) Everything at once, and what becomes of it.
@@ -139,10 +140,10 @@ def test_every_number_of_the_physics_rows_counts() -> None:
 
 def goes_on_exactly(simulation: Simulation, other: Simulation) -> bool:
     """Whether `other`, which is ruined first, goes on from a snapshot of `simulation` as that does itself."""
-    start = simulation.world.snapshot()
+    start = save(simulation.world)
     course = onwards(simulation)
     ruin(other)
-    other.world.restore(start)
+    restore(other.world, start)
     return onwards(other) == course
 
 
@@ -151,7 +152,7 @@ def onwards(simulation: Simulation) -> list[bytes]:
     course = []
     for ticks in (1, 7, MORE - 8):
         simulation.run(ticks)
-        course.append(simulation.world.snapshot())
+        course.append(save(simulation.world))
     assert len(set(course)) == len(course)
     return course
 
@@ -216,15 +217,15 @@ def test_rows_with_model_fields_of_their_own_go_on_exactly() -> None:
 
 def test_model_fields_that_came_later_are_forgotten() -> None:
     simulation = simulated(shipped("modern"))
-    start = simulation.world.snapshot()
+    start = save(simulation.world)
     simulation.run(MORE)
-    end = simulation.world.snapshot()
+    end = save(simulation.world)
     vary(simulation)
     simulation.run(2)
-    simulation.world.restore(start)
-    assert simulation.world.snapshot() == start
+    restore(simulation.world, start)
+    assert save(simulation.world) == start
     simulation.run(MORE)
-    assert simulation.world.snapshot() == end
+    assert save(simulation.world) == end
 
 
 # (c) These tests can fail: leave something out, and see.
@@ -306,13 +307,13 @@ def test_leaving_something_out_is_noticed(what: str, monkeypatch: pytest.MonkeyP
 def test_leaving_something_out_changes_what_follows(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out, name, _ = LEFT_OUT[what]
     simulation = simulated(shipped("modern"))
-    start = simulation.world.capture()
+    start = capture(simulation.world)
     course = onwards(simulation)
-    simulation.world.restore(start)
+    restore(simulation.world, start)
     leave_out(name, monkeypatch, simulation.world)
-    part = simulation.world.snapshot()
+    part = save(simulation.world)
     ruin(simulation)
-    simulation.world.restore(part)
+    restore(simulation.world, part)
     monkeypatch.undo()
     assert onwards(simulation) != course
 

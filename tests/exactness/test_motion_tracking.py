@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from engine import Simulation, build
+from engine.snapshot.snapshot import restore, save
 from scenes.motion_tracking import scene
 
 TICKS = 26  # two learning iterations and a bit
@@ -21,20 +22,20 @@ def reference() -> bytes:
     """What an uninterrupted run on one physics thread comes to."""
     simulation = tracking(physics_threads=1)
     simulation.run(TICKS)
-    return simulation.world.snapshot()
+    return save(simulation.world)
 
 
 def test_same_seed_gives_the_same_bytes_on_one_and_on_two_physics_threads(reference: bytes) -> None:
     for threads in (1, 2):
         simulation = tracking(physics_threads=threads)
         simulation.run(TICKS)
-        assert simulation.world.snapshot() == reference
+        assert save(simulation.world) == reference
 
 
 def test_another_seed_gives_other_bytes(reference: bytes) -> None:
     simulation = tracking(seed=1)
     simulation.run(TICKS)
-    assert simulation.world.snapshot() != reference
+    assert save(simulation.world) != reference
 
 
 @pytest.mark.parametrize("moment", [0, 1, 7, 12, 13, 25])
@@ -42,17 +43,17 @@ def test_resuming_at_any_tick_reaches_the_same_bytes(reference: bytes, moment: i
     before = tracking()
     before.run(moment)
     after = tracking(seed=99)  # the snapshot brings its own random streams
-    after.world.restore(before.world.snapshot())
+    restore(after.world, save(before.world))
     after.run(TICKS - moment)
-    assert after.world.snapshot() == reference
+    assert save(after.world) == reference
 
 
 def test_rewinding_the_same_world_reaches_the_same_bytes(reference: bytes) -> None:
     simulation = tracking()
     simulation.run(9)
-    early = simulation.world.snapshot()
+    early = save(simulation.world)
     simulation.run(TICKS)
-    simulation.world.restore(early)
-    assert simulation.world.snapshot() == early
+    restore(simulation.world, early)
+    assert save(simulation.world) == early
     simulation.run(TICKS - 9)
-    assert simulation.world.snapshot() == reference
+    assert save(simulation.world) == reference

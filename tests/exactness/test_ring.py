@@ -6,6 +6,7 @@ from components.episode import Done
 from components.robot import RootState
 from engine import Simulation
 from engine.snapshot.history import Ring
+from engine.snapshot.snapshot import save
 from tests.exactness.test_motion_tracking import TICKS, tracking
 
 HORIZON = 12  # ticks of one learning iteration
@@ -15,7 +16,7 @@ ROW = 3
 def everything(simulation: Simulation) -> tuple[bytes, bytes]:
     """A snapshot, and every column, signals included."""
     world = simulation.world
-    return world.snapshot(), b"".join(column.numpy().tobytes() for column in world.columns().values())
+    return save(world), b"".join(column.numpy().tobytes() for column in world.columns().values())
 
 
 def columns(simulation: Simulation) -> dict[str, torch.Tensor]:

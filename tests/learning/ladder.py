@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from engine import Bundle, Scene, Simulation, Term, build, table, term
+from engine.snapshot.snapshot import save
 from systems.episode import episode
 from systems.first_episode import play_episodes
 from systems.ppo import play, ppo
@@ -49,6 +50,6 @@ class Rung:
     def score(self, trained: Simulation, *, steps: int, hidden: tuple[int, ...] = HIDDEN, **options: Any) -> float:
         """Mean return of the mean action over the first episode, `steps` long, of every row of a fresh world."""
         make = partial(self.scene, TRIAL_ROWS, play(hidden=hidden, **options))
-        played = play_episodes(make, trained.world.snapshot(), ticks=steps, seed=1, device="cpu")
+        played = play_episodes(make, save(trained.world), ticks=steps, seed=1, device="cpu")
         result: float = played["summary"]["return"]
         return result

@@ -15,6 +15,7 @@ from components.episode import Done, Episode, Reward
 from components.observation import Observation
 from engine import Simulation, build
 from engine.runner.run import main
+from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from scenes.cartpole import Cart, fallen, off_track, push, scene, start_over, state
 
@@ -162,7 +163,7 @@ def test_same_seed_same_bytes_and_another_seed_others():
     for seed in (3, 3, 4):
         simulation = small(seed)
         simulation.run(40)
-        snapshots.append(simulation.world.snapshot())
+        snapshots.append(save(simulation.world))
     assert snapshots[0] == snapshots[1] != snapshots[2]
 
 
@@ -171,9 +172,9 @@ def test_resuming_reaches_the_same_bytes(moment: int):
     whole, before, after = small(), small(), small(seed=99)
     whole.run(40)
     before.run(moment)
-    after.world.restore(before.world.snapshot())
+    restore(after.world, save(before.world))
     after.run(40 - moment)
-    assert after.world.snapshot() == whole.world.snapshot()
+    assert save(after.world) == save(whole.world)
 
 
 def test_it_is_solved_with_one_seed():
@@ -181,7 +182,7 @@ def test_it_is_solved_with_one_seed():
     simulation = build(made, seed=0)
     simulation.run(1 + made.iteration * made.iterations)
     assert made.evaluate is not None
-    score = made.evaluate(simulation.world.snapshot(), seed=0, device="cpu")["summary"]
+    score = made.evaluate(save(simulation.world), seed=0, device="cpu")["summary"]
     assert score["episodes"] == 100
     assert score["return"] >= 475.0
 
@@ -191,7 +192,7 @@ def test_constants_given_with_set_count_in_the_evaluation_too():
     simulation.run()
     made = scene(**SMALL)
     assert made.evaluate is not None
-    data = simulation.world.snapshot()
+    data = save(simulation.world)
     heavy = {"cart.push.gravity": "98.0", "ppo.improve_policy.epochs": "3"}  # the second has no place in a trial
     usual, heavier = (made.evaluate(data, seed=0, device="cpu", overrides=o)["summary"] for o in ({}, heavy))
     assert heavier["length"] < 0.6 * usual["length"]  # an untrained pole falls √10 times as fast

@@ -13,7 +13,7 @@ from components.metrics import Score
 from components.motion import MotionLibrary
 from engine import Scene, SceneError, build, table
 from engine.runner.run import main
-from engine.snapshot.snapshot import Snapshot, extract
+from engine.snapshot.snapshot import Snapshot, extract, restore, save
 from scenes import motion_tracking, replay_motion
 from systems import footage
 from systems.evaluation import evaluation
@@ -45,7 +45,7 @@ def test_a_film_shows_the_policy_of_a_snapshot_and_its_error() -> None:
     made = motion_tracking.scene(clip="squat,wave", **TINY)
     world = build(made).world
     assert made.film is not None
-    seen = made.film(world.snapshot(), Path("a.mp4"), seed=0, device="cpu", overrides={"ppo.act.limit": "5"})
+    seen = made.film(save(world), Path("a.mp4"), seed=0, device="cpu", overrides={"ppo.act.limit": "5"})
     assert seen["shown"].startswith("squat, ") and "mm global" in seen["error"] and "painted" in seen["pictures"]
     assert frames(Path("a.mp4")) == 10  # 0.2 s at 50 per second
 
@@ -116,7 +116,7 @@ def test_a_replay_repeats_what_verification_finds() -> None:
 
 
 def test_the_policy_of_another_robot_is_refused_by_name() -> None:
-    snapshot = build(motion_tracking.scene(clip="stand", **TINY)).world.snapshot()
+    snapshot = save(build(motion_tracking.scene(clip="stand", **TINY)).world)
     other = motion_tracking.scene(clip="stand", **TINY)
     assert other.evaluate is not None and other.film is not None
     taken = Snapshot.decode(snapshot)
@@ -133,8 +133,8 @@ def test_an_exported_policy_is_the_trained_one_with_fresh_moments() -> None:
     simulation.run(6)
     trained = simulation.world[Policy].state()
     small = extract(simulation.world, {})
-    assert len(small) < 0.5 * len(simulation.world.snapshot()) and bool(trained["optimiser.exp_avg"].any())
+    assert len(small) < 0.5 * len(save(simulation.world)) and bool(trained["optimiser.exp_avg"].any())
     other = build(motion_tracking.scene(clip="stand", horizon=4, **TINY), seed=1).world
-    other.restore(small, only=("Policy",))
+    restore(other, small, only=("Policy",))
     for name, tensor in other[Policy].state().items():
         assert torch.equal(tensor, torch.zeros_like(tensor) if name.startswith("optimiser.") else trained[name]), name

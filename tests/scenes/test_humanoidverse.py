@@ -15,6 +15,8 @@ from components.motion import MotionCursor, MotionFar, MotionLibrary, MotionRefe
 from components.observation import History, Observation, ObservationNoise, Seen
 from components.robot import BaseFrame, DofState, Robot, RootState
 from engine import SceneError, Simulation, build
+from engine.ecs.schedule import Observer
+from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from engine.tools.profile import count_operations
 from scenes.motion_tracking import scene
@@ -196,7 +198,7 @@ def test_perfect_tracking_earns_what_is_published() -> None:
             for name in ("position", "velocity"):
                 getattr(world[DofState], name).copy_(getattr(reference, f"dof_{name}"))
 
-    simulation.schedule.after_entry.append(follow)
+    simulation.schedule.attach(Observer(after_entry=follow))
     simulation.run(1)
     names = world.tables["robot"].axes["reward"]
     good = [i for i, name in enumerate(names) if name.startswith("teleop_")]
@@ -217,13 +219,13 @@ def test_same_seed_same_bytes_and_resuming_reaches_them() -> None:
     whole, again = hv(horizon=6), hv(horizon=6)
     for simulation in (whole, again):
         simulation.run(20)
-    reference = whole.world.snapshot()
-    assert again.world.snapshot() == reference
+    reference = save(whole.world)
+    assert save(again.world) == reference
     before, after = hv(horizon=6), hv(horizon=6)
     before.run(11)
-    after.world.restore(before.world.snapshot())
+    restore(after.world, save(before.world))
     after.run(9)
-    assert after.world.snapshot() == reference
+    assert save(after.world) == reference
 
 
 def test_a_row_that_is_cut_off_keeps_what_the_critic_would_have_seen() -> None:
@@ -260,7 +262,7 @@ def test_evaluation_is_repeatable_and_judges_by_a_fixed_radius() -> None:
     simulation = build(made)
     simulation.run(2)
     assert made.evaluate is not None
-    first, second = (made.evaluate(simulation.world.snapshot(), seed=3, device="cpu") for _ in range(2))
+    first, second = (made.evaluate(save(simulation.world), seed=3, device="cpu") for _ in range(2))
     assert first == second
     assert all(math.isfinite(v) for v in first["summary"].values())
 

@@ -15,7 +15,8 @@ from components.observation import Observation
 from components.robot import Robot
 from engine import SceneError, Simulation, build
 from engine.ecs.component import num_bytes
-from engine.ecs.schedule import Entry
+from engine.ecs.schedule import Entry, Observer
+from engine.snapshot.snapshot import save
 from engine.tools.audit import Audit
 from engine.tools.profile import count_operations
 from scenes import robots
@@ -102,7 +103,7 @@ def test_explicit_controllers_run_every_substep(control: str) -> None:
         seen.append(entry.name)
 
     simulation.run(2)
-    simulation.schedule.after_entry.append(note)
+    simulation.schedule.attach(Observer(after_entry=note))
     simulation.run(1)
     assert seen.count("compute_torque") == seen.count("step_physics") == 4
 
@@ -112,7 +113,7 @@ def test_evaluation_scores_every_row_once_and_is_repeatable() -> None:
     simulation = build(made)
     simulation.run(2)
     assert made.evaluate is not None
-    first, second = (made.evaluate(simulation.world.snapshot(), seed=3, device="cpu") for _ in range(2))
+    first, second = (made.evaluate(save(simulation.world), seed=3, device="cpu") for _ in range(2))
     assert first == second
     assert [row["clip"] for row in first["table"]] == ["squat", "wave", "all"]
     assert sum(row["episodes"] for row in first["table"][:2]) == 64
@@ -194,10 +195,10 @@ def test_a_row_whose_simulation_fails_is_put_aside_and_the_others_do_not_notice(
         if entry.name == "aim_around_reference":
             broken.world[DofTarget].position[2] = math.nan
 
-    broken.schedule.after_entry.append(poison)
+    broken.schedule.attach(poisoning := Observer(after_entry=poison))
     for simulation in (sound, broken):
         simulation.run(1)
-    broken.schedule.after_entry.clear()
+    broken.schedule.detach(poisoning)
     reasons = broken.world.tables["robot"].axes["termination"]
     assert broken.world[Done].reason[:, reasons.index("diverged")].tolist() == [i == 2 for i in range(8)]
     assert float(broken.world[Reward].total[2]) == 0.0

@@ -10,6 +10,7 @@ from components.episode import Done, Episode, Reward
 from components.learning import Rollout
 from components.robot import BodyState, RootState
 from engine import Simulation, build
+from engine.ecs.schedule import Observer
 from engine.recording.failures import logged_failures
 from engine.recording.file import END, TERMINAL, Recording
 from engine.recording.row_ring import traced_addresses
@@ -42,7 +43,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np
             before["robot.Reward.terms"] = world[Reward].terms[ROW].numpy().copy()
             before["robot.Episode.reward_sums"] = world[Episode].reward_sums[ROW].numpy().copy()
 
-    simulation.schedule.after_entry.append(plant)
+    simulation.schedule.attach(Observer(after_entry=plant))
     with Watch.begin(simulation, folder, print, rows=[0, ROW]).looking():
         simulation.run(12)
     return folder, before, simulation

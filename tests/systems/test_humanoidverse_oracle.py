@@ -18,7 +18,7 @@ from components.motion import MotionCursor, MotionFar, MotionLibrary, MotionRefe
 from components.observation import Observation
 from components.robot import BaseFrame, BodyState, ContactForce, DofState, Robot, RootState
 from engine import Simulation, World, build
-from engine.ecs.schedule import Entry
+from engine.ecs.schedule import Entry, Observer
 from scenes.motion_tracking import scene
 from systems import rewards as earn
 from systems import terminations as end
@@ -168,7 +168,7 @@ class Watch:
         self.average = (0.0, 0.0)
         self.tick = 0
         self.seen: dict[str, int] = dict.fromkeys((*oracle.FAILURES, *oracle.TIME_OUTS, "running"), 0)
-        simulation.schedule.after_entry.append(self.after)
+        simulation.schedule.attach(Observer(after_entry=self.after))
         self.now: Judged | None = None
 
     def run(self, ticks: int) -> None:

@@ -31,6 +31,7 @@ from engine import (
     table,
     term,
 )
+from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from systems import ppo as ppo_file
 from systems.learning.networks import make_policy
@@ -576,13 +577,13 @@ def test_bundle_runs_resumes_and_takes_constants_by_address():
     assert float(policy.optimiser.state[policy.parameters]["step"]) == 2 * 4
     assert bool(world[Rollout].final_critic[:, (5 - 1) % 6].any())  # tick 5 was cut off
     assert float(world[Rollout].final_critic.abs().max()) == 1.0  # clip 0.5, then scale 2
-    saved = world.snapshot()
+    saved = save(world)
     simulation.run(9)
     expected = policy.state()
     again = build(
         grant_wishes(), seed=4, overrides={"ppo.improve_policy.epochs": "2", "ppo.estimate_advantage.gamma": "0.5"}
     )
-    again.world.restore(saved)
+    restore(again.world, saved)
     again.run(9)
     for name, value in again.world[Policy].state().items():
         assert torch.equal(value, expected[name]), name

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.debugger.model.column_info import read_columns
+from engine.debugger.model.schema import read_columns
 from engine.debugger.net.recording_source import Labels, Recorded
 from engine.errors import AttachError
 from engine.protocol.framing import pack_array, unpack_array

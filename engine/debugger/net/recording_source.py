@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from engine.debugger.model.column_info import read_columns
+from engine.debugger.model.schema import read_columns
 from engine.errors import SceneError, WireError
 from engine.protocol.framing import pack_array, unpack_array
 from engine.recording.file import TERMINAL, Recording

@@ -23,7 +23,8 @@ from engine import (
     system,
     table,
 )
-from engine.ecs.schedule import Entry, addresses, arrange
+from engine.ecs.schedule import Entry, Observer, addresses, arrange
+from engine.snapshot.snapshot import save
 from tests.engine.toy import TICK, Age, Distance, Place, complaint, finish, measure, move, run, toy, toy_systems
 
 
@@ -184,7 +185,7 @@ def test_steps_and_run_do_the_same():
     one.run(4)
     for _ in range(4):
         list(two.schedule.steps())
-    assert one.world.snapshot() == two.world.snapshot()
+    assert save(one.world) == save(two.world)
 
 
 def train(place: Write[Place]) -> None:
@@ -211,12 +212,63 @@ def test_system_cannot_replace_storage():
         simulation.run()
 
 
-def test_hooks_run_behind_every_system():
+def test_observers_are_called_after_every_system():
     simulation = build(toy())
     seen: list[str] = []
-    simulation.schedule.after_entry.append(lambda entry: seen.append(entry.name))
+    simulation.schedule.attach(Observer(after_entry=lambda entry: seen.append(entry.name)))
     simulation.run()
     assert seen == ["mark_all", "restart", "measure", "look"]
+
+
+def test_observers_are_called_in_order_around_every_tick_and_system():
+    simulation = build(toy())
+    seen: list[str] = []
+    watch = Observer(
+        before_tick=lambda: seen.append("before tick"),
+        before_entry=lambda entry: seen.append(f"before {entry.name}"),
+        after_entry=lambda entry: seen.append(f"after {entry.name}"),
+        at_finish=lambda: seen.append("finish"),
+        after_tick=lambda: seen.append("after tick"),
+    )
+    simulation.schedule.attach(Observer(after_tick=lambda: seen.append("second")))
+    simulation.schedule.attach(Observer(after_tick=lambda: seen.append("first")), first=True)
+    simulation.schedule.attach(watch)
+    simulation.schedule.attach(watch)
+    simulation.run()
+    names = ["mark_all", "restart", "measure", "look"]
+    systems = [f"{moment} {name}" for name in names for moment in ("before", "after")]
+    assert seen == ["before tick", *systems, "first", "second", "after tick"]
+    seen.clear()
+    simulation.run()
+    assert seen.count("finish") == 1
+    simulation.schedule.detach(watch)
+    simulation.schedule.detach(watch)
+    seen.clear()
+    simulation.run()
+    assert seen == ["first", "second"]
+
+
+def test_observers_attached_before_a_tick_see_that_tick():
+    simulation = build(toy())
+    seen: list[str] = []
+    late = Observer(before_tick=lambda: seen.append("before"), after_tick=lambda: seen.append("after"))
+    simulation.schedule.attach(Observer(before_tick=lambda: simulation.schedule.attach(late)))
+    simulation.run()
+    assert seen == ["before", "after"]
+
+
+def test_unobserved_ticks_are_not_seen_and_not_timed():
+    simulation = build(toy())
+    seen: list[int] = []
+    watch = Observer(after_tick=lambda: seen.append(simulation.world.clock.tick))
+    simulation.schedule.attach(watch)
+    simulation.run(2)
+    calls = [entry.calls for entry in simulation.schedule.entries]
+    with simulation.schedule.unobserved():
+        simulation.run(2)
+    assert [entry.calls for entry in simulation.schedule.entries] == calls
+    simulation.run()
+    assert seen == [0, 1, 4] and simulation.schedule.observers == [watch]
 
 
 # Random streams.
@@ -386,7 +438,7 @@ def test_only_wide_systems_use_all_threads_and_the_setting_is_put_back() -> None
                 Tick(("GO",)),
             )
         )
-        simulation.schedule.around = note
+        simulation.schedule.wrap = note
         simulation.run(2)
         assert seen == {"narrow_work": 1, "wide_work": 3}
         assert torch.get_num_threads() == 3

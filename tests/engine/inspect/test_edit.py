@@ -11,6 +11,7 @@ from engine import build
 from engine.errors import EditError
 from engine.inspect.edit import Editor
 from engine.protocol.framing import unpack_array
+from engine.snapshot.snapshot import restore, save
 from scenes import cartpole
 from tests.engine.inspected import Live, paused_toy, toy
 from tests.engine.toy_scene import Ended
@@ -21,10 +22,10 @@ POSITION, DISTANCE, ENDED, BEGAN = (
 
 
 def refused(editor: Editor, *arguments: object, **more: object) -> tuple[str, str]:
-    before = editor.simulation.world.snapshot()
+    before = save(editor.simulation.world)
     with pytest.raises(EditError) as caught:
         editor.set_column(*arguments, **more)  # type: ignore[arg-type]
-    assert editor.simulation.world.snapshot() == before
+    assert save(editor.simulation.world) == before
     return caught.value.code, str(caught.value)
 
 
@@ -161,23 +162,23 @@ def test_a_constant_of_the_first_tick_is_refused() -> None:
 def test_an_edited_constant_is_part_of_the_world() -> None:
     simulation, plain = toy(), toy()
     simulation.run(3)
-    early = simulation.world.snapshot()
+    early = save(simulation.world)
     plain.run(3)
-    assert plain.world.snapshot() == early
+    assert save(plain.world) == early
     editor = Editor(simulation)
     editor.set_constant("toy.wander.step", "0.05")
-    edited = simulation.world.snapshot()
+    edited = save(simulation.world)
     simulation.run(10)
-    later = simulation.world.snapshot()
+    later = save(simulation.world)
     other = toy(seed=9)
-    other.world.restore(edited)
+    restore(other.world, edited)
     other.run(10)
-    assert other.world.snapshot() == later
-    other.world.restore(early)  # and with it the constant that the scene was built with
+    assert save(other.world) == later
+    restore(other.world, early)  # and with it the constant that the scene was built with
     assert other.world.constants == {} and Editor(other).value("toy.wander.step") == "0.3"
     other.run(10)
     plain.run(10)
-    assert other.world.snapshot() == plain.world.snapshot()
+    assert save(other.world) == save(plain.world)
 
 
 # -- through the inspector -----------------------------------------------------------------------------
@@ -261,7 +262,7 @@ def test_a_reset_sends_rows_through_reset_like_those_that_ended(folder: Path) ->
 def test_what_is_done_to_the_past_counts_only_if_the_run_goes_on_from_there(folder: Path, tmp_path: Path) -> None:
     with paused_toy(folder, folder=tmp_path) as (live, client):
         client.ask("step", unit="tick", count=20)
-        tick, present = live.world.clock.tick, live.world.snapshot()
+        tick, present = live.world.clock.tick, save(live.world)
         client.ask("set", address="toy.wander.step", value="0.2", reason="")
         client.events.clear()
         client.ask("seek", tick=tick - 5)
@@ -271,7 +272,7 @@ def test_what_is_done_to_the_past_counts_only_if_the_run_goes_on_from_there(fold
         client.ask("set", address="toy.stray.limit", value="2.0", reason="")
         assert client.state["intervened"] == 1
         client.ask("live")
-        assert live.world.snapshot() != present  # it has the constant that was edited
+        assert save(live.world) != present  # it has the constant that was edited
         assert live.world.constants == {"toy.wander.step": "0.2"} and client.state["intervened"] == 1
         client.ask("seek", tick=tick - 5)
         client.ask("set", **client.set(POSITION, [4], [0.5], [1]))

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from engine.ecs.schedule import Observer
 from engine.inspect.publisher import EVENT_EVERY
 from engine.protocol.framing import unpack_array
 from engine.recording.recorder import FiniteCheck
+from engine.snapshot.snapshot import save
 from tests.debugger.fuzz import MOST_GROWTH, fuzz
 from tests.engine.hub_clients import until
 from tests.engine.inspected import Client, History, Live, paused_toy, toy
@@ -24,29 +26,31 @@ TICK = ["wander", "dawdle", "wander", "dawdle", "measure", "stray"]
 
 def test_nobody_attached_costs_one_if_and_wakes_no_thread(folder: Path) -> None:
     live = Live(toy(), folder)
-    hook, began = live.simulation.schedule.before_tick[0], time.thread_time()
+    hook, began = live.simulation.schedule.observers[0].before_tick, time.thread_time()
+    assert hook is not None
     for _ in range(20_000):
         hook()
     assert (time.thread_time() - began) / 20_000 < 2e-6  # 0.1 µs on an idle machine
     live.simulation.run(50)
     assert live.hub.wakes == 0
-    assert live.simulation.schedule.at_finish == live.simulation.schedule.after_tick == []
+    assert [each.before_tick for each in live.simulation.schedule.observers] == [hook]
+    assert all(each.at_finish is each.after_tick is None for each in live.simulation.schedule.observers)
     live.inspector.close()
-    assert live.simulation.schedule.before_tick == []
+    assert live.simulation.schedule.observers == []
 
 
-def test_attaching_and_detaching_leaves_the_hooks_as_they_were(folder: Path) -> None:
+def test_attaching_and_detaching_leaves_the_observers_as_they_were(folder: Path) -> None:
     with Live(toy(), folder) as live:
-        before = live.hooks()
+        before = live.observers()
         client = live.client()
         client.ask("break", when=f"{DISTANCE} > 99", at="before measure")
         client.ask("pause")
         client.ask("step", unit="system", count=3)
-        assert live.hooks() != before
+        assert live.observers() != before
         client.ask("run")
         client.close()
         until(lambda: live.inspector.ring is None)
-        assert live.hooks() == before and not live.inspector.breaks.known
+        assert live.observers() == before and not live.inspector.breaks.known
 
 
 # -- stopping ------------------------------------------------------------------------------------------
@@ -112,7 +116,7 @@ def test_systems_are_stepped_exactly_across_repetitions_and_the_ends_of_ticks(fo
     with paused_toy(folder) as (live, client):
         still(live, client)
         ran: list[str] = []
-        live.simulation.schedule.after_entry.append(lambda entry: ran.append(entry.name))
+        live.simulation.schedule.attach(Observer(after_entry=lambda entry: ran.append(entry.name)))
         seen = []
         for count in range(1, 7):
             client.ask("step", unit="system", count=1)
@@ -182,10 +186,10 @@ def test_a_step_that_is_overtaken_by_run_is_answered_too(folder: Path) -> None:
 def test_a_run_goes_on_when_its_debugger_has_gone_and_waits_if_told_to_stay(folder: Path) -> None:
     with paused_toy(folder, patience=0.3) as (live, client):
         tick = live.world.clock.tick
-        before = len(live.hooks()[0])
+        before = len(live.observers())
         client.close()
         until(lambda: live.world.clock.tick > tick)
-        until(lambda: len(live.hooks()[0]) < before)
+        until(lambda: len(live.observers()) < before)
     with paused_toy(folder, patience=0.1, stay=True) as (live, client):
         tick = live.world.clock.tick
         client.close()
@@ -198,7 +202,7 @@ def test_a_run_goes_on_when_its_debugger_has_gone_and_waits_if_told_to_stay(fold
 
 def test_a_run_that_nobody_waits_for_any_more_is_let_go_before_it_gets_there(folder: Path) -> None:
     with Live(toy(), folder, patience=0.5) as live:
-        before = live.hooks()
+        before = live.observers()
         client = live.client()
         client.ask("pause")
         client.send("run_to", system=0)  # of the first tick, which does not come again
@@ -208,7 +212,7 @@ def test_a_run_that_nobody_waits_for_any_more_is_let_go_before_it_gets_there(fol
         time.sleep(0.2)
         assert live.inspector.steps.wanted, "it may come back, as after a dropped connection"
         until(lambda: live.inspector.ring is None)
-        assert live.hooks() == before and not live.inspector.steps.wanted
+        assert live.observers() == before and not live.inspector.steps.wanted
 
 
 def test_a_debugger_that_comes_to_a_run_that_was_left_paused_sees_that_it_stands(folder: Path) -> None:
@@ -467,7 +471,7 @@ def test_seeking_shows_the_same_bytes_and_a_run_that_comes_back_goes_on_undistur
         client.until(lambda: live.world.clock.tick > present + 20)
         client.ask("pause")
         plain.run(live.world.clock.tick + 1)
-        assert plain.world.snapshot() == live.world.snapshot()
+        assert save(plain.world) == save(live.world)
         assert client.state["intervened"] == 0
 
 
@@ -624,7 +628,7 @@ def test_a_reset_event_counts_reasons_and_tells_of_rows(folder: Path) -> None:
 
 def test_recording_is_switched_on_and_off_and_ends_when_nobody_is_left(folder: Path, tmp_path: Path) -> None:
     with Live(toy(), folder, folder=tmp_path) as live:
-        before = live.hooks()
+        before = live.observers()
         client = live.client()
         client.connection.send({"t": "select", "rows": [1, 5]})
         client.ask("record", on=True, content="trace")
@@ -635,7 +639,7 @@ def test_recording_is_switched_on_and_off_and_ends_when_nobody_is_left(folder: P
         assert client.refused("record", on=False, content="trace")[0] == "bad_message"
         client.ask("record", on=True, content="trace")
         client.close()
-        until(lambda: live.hooks() == before)
+        until(lambda: live.observers() == before)
         assert [*tmp_path.glob("records/*_end.rec")]
 
 

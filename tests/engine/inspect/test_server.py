@@ -334,7 +334,7 @@ def test_while_a_system_does_not_come_back_the_hub_says_where_it_is(hub: Hub, mo
     assert last["mode"] == "running" and last["tick"] == 12
     assert last["stuck"] > 0.5
     assert last["why"].endswith(" s")
-    assert any("step_physics (engine/test_hub.py:" in line for line in last["stack"])
+    assert any("step_physics (inspect/test_server.py:" in line for line in last["stack"])
 
 
 def test_a_paused_run_that_waits_is_not_stuck(hub: Hub, monkeypatch: pytest.MonkeyPatch):

@@ -10,16 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import WireError, build
+from engine.ecs.world import column_labels
 from engine.protocol.framing import (
     DTYPES,
+    MAGIC,
+    PROTOCOL,
+    FrameBuffer,
+    FrameTooLarge,
     Limits,
     column_ids,
     decode_body,
-    decode_frame,
     encode_frame,
+    other_version,
     pack_array,
     schema_hash,
-    split_frames,
     unpack_array,
 )
 from engine.protocol.schema import make_schema
@@ -33,9 +37,24 @@ PLAIN = st.recursive(
 MESSAGES = st.dictionaries(st.text(), PLAIN, max_size=5).map(lambda m: {**m, "t": "x"})
 
 
+def whole_frames(*parts: bytes) -> list[dict]:
+    """The messages of the whole frames in bytes that come in parts."""
+    buffer, found = FrameBuffer(), []
+    for part in parts:
+        buffer.feed(part)
+        while (body := buffer.take(1 << 20)) is not None:
+            found.append(decode_body(body))
+    return found
+
+
+def decoded(frame: bytes) -> dict:
+    (message,) = whole_frames(frame)
+    return message
+
+
 @given(MESSAGES)
 def test_a_message_comes_out_as_it_went_in(message: dict) -> None:
-    assert decode_frame(encode_frame(message)) == message
+    assert decoded(encode_frame(message)) == message
 
 
 def test_a_frame_is_a_big_endian_length_and_one_map() -> None:
@@ -43,18 +62,20 @@ def test_a_frame_is_a_big_endian_length_and_one_map() -> None:
 
 
 @given(st.lists(MESSAGES, max_size=4), st.data())
-def test_a_stream_gives_its_whole_frames_and_says_how_far_they_go(messages: list[dict], data: st.DataObject) -> None:
+def test_a_buffer_gives_the_whole_frames_of_a_stream_wherever_it_is_cut(
+    messages: list[dict], data: st.DataObject
+) -> None:
     frames = [encode_frame(m) for m in messages]
     stream = b"".join(frames)
     cut = data.draw(st.integers(0, len(stream)))
-    found, used = split_frames(stream[:cut])
     whole = [i for i in range(len(frames) + 1) if sum(map(len, frames[:i])) <= cut][-1]
-    assert found == messages[:whole] and used == sum(map(len, frames[:whole]))
+    assert whole_frames(stream[:cut]) == messages[:whole]
+    assert whole_frames(stream[:cut], stream[cut:]) == messages
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_a_wire_error(data: bytes) -> None:
-    for read in (decode_frame, decode_body, split_frames):
+    for read in (decode_body, whole_frames):
         try:
             read(data)
         except WireError:
@@ -67,7 +88,7 @@ def test_a_damaged_frame_is_a_message_or_a_wire_error(message: dict, data: st.Da
     place = data.draw(st.integers(0, len(frame) - 1))
     frame[place] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(WireError):
-        assert isinstance(decode_frame(bytes(frame)), dict)
+        assert all(isinstance(found, dict) for found in whole_frames(bytes(frame)))
 
 
 def packed(value: object) -> bytes:
@@ -113,8 +134,37 @@ def test_limits_are_kept_both_ways() -> None:
         decode_body(packed({"t": "x", "a": b"a" * 64}), small)
     with pytest.raises(WireError, match=r"64 are the most\. Send less at once"):
         encode_frame({"t": "x", "a": b"a" * 64}, small)
-    with pytest.raises(WireError, match="64 are the most"):
-        split_frames(struct.pack(">I", 65), small)
+
+
+def test_a_frame_that_is_announced_to_be_too_long_is_refused_before_it_has_come() -> None:
+    buffer = FrameBuffer()
+    buffer.feed(struct.pack(">I", 65))
+    with pytest.raises(FrameTooLarge, match=r"A frame of 65 bytes was announced; 64 are the most\.") as caught:
+        buffer.take(64)
+    assert caught.value.length == 65
+    assert buffer.take(65) is None
+
+
+def test_a_prefix_is_skipped_once_it_has_come_whole_and_another_one_is_not() -> None:
+    buffer = FrameBuffer()
+    assert buffer.skip(MAGIC) is None
+    buffer.feed(MAGIC[:3])
+    assert buffer.skip(MAGIC) is None
+    buffer.feed(MAGIC[3:] + encode_frame({"t": "x"}))
+    assert buffer.skip(MAGIC) and buffer.take(100) is not None
+    buffer.feed(b"GET / HTTP")
+    assert buffer.skip(MAGIC) is False
+
+
+def test_two_major_versions_say_which_side_to_upgrade() -> None:
+    major = PROTOCOL[0]
+    for run, debugger, older in (((major + 1, 0), PROTOCOL, "debugger"), (PROTOCOL, (major + 1, 0), "run's engine")):
+        sentence = (
+            f"The run speaks debugger protocol {run[0]}.{run[1]}, the debugger {debugger[0]}.{debugger[1]}: upgrade the "
+            f"{older} (pip install --upgrade lockstep-sim)."
+        )
+        assert other_version(list(run), debugger) == sentence
+    assert other_version(None) == "What listens there does not say which protocol it speaks; it is not a Lockstep run."
 
 
 @pytest.mark.parametrize("value", [object(), 2**64, {1, 2}, 1j])
@@ -127,7 +177,7 @@ def test_what_a_frame_cannot_carry_is_a_wire_error(value: object) -> None:
 def test_arrays_come_out_as_they_went_in(dtype: str, shape: list[int], random: object) -> None:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     array = np.frombuffer(bytes(i % 2 for i in range(size)), dtype).reshape(shape)
-    found = unpack_array(decode_frame(encode_frame({"t": "x", "a": pack_array(array)}))["a"])
+    found = unpack_array(decoded(encode_frame({"t": "x", "a": pack_array(array)}))["a"])
     assert found.dtype.str == dtype and found.shape == tuple(shape) and found.tobytes() == array.tobytes()
 
 
@@ -168,7 +218,7 @@ def test_an_array_of_objects_cannot_be_sent() -> None:
 
 def test_the_schema_says_what_the_scene_is() -> None:
     simulation = build(scene(num_envs=3))
-    schema = decode_frame(encode_frame(make_schema(simulation)))
+    schema = decoded(encode_frame(make_schema(simulation)))
     (table,) = schema["tables"]
     assert (table["name"], table["rows"]) == ("point", 3)
     assert {"name": "side", "labels": ["left", "right"]} in table["axes"]
@@ -180,6 +230,7 @@ def test_the_schema_says_what_the_scene_is() -> None:
             "name": "position",
             "axes": [""],
             "shape": [2],
+            "labels": [["0", "1"]],
             "dtype": "float32",
             "unit": "m",
             "doc": "",
@@ -202,6 +253,16 @@ def test_the_schema_says_what_the_scene_is() -> None:
     }
     assert schema["vitals"] == {"point": ["place[0]", "place[1]"]}
     assert schema["endings"] == {"point": {"reasons": ["left", "right"]}}
+
+
+def test_the_schema_has_the_labels_by_which_breakpoints_name_the_values_of_a_column() -> None:
+    simulation = build(scene(num_envs=3))
+    schema = make_schema(simulation)
+    for component in schema["tables"][0]["components"]:
+        for column in component["columns"]:
+            address = f"point.{component['name']}.{column['name']}"
+            assert column["labels"] == [list(labels) for labels in column_labels(simulation.world, address)]
+            assert [len(labels) for labels in column["labels"]] == column["shape"]
 
 
 def test_column_ids_are_small_and_in_order_of_declaration() -> None:

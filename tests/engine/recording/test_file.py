@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import WireError
-from engine.protocol.framing import pack_array
+from engine.protocol.framing import Limits, pack_array
 from engine.recording.file import END, TERMINAL, Recording, RecordingWriter
 
 COLUMNS = [{"id": 0, "name": "x"}, {"id": 1, "name": "y"}]
@@ -47,7 +47,7 @@ def write(path: Path, *messages: dict[str, Any], close: bool = True) -> bytes:
 
 def test_a_closed_recording_is_complete_and_gives_back_its_messages(path: Path) -> None:
     data = write(path, sample(1), sample(2))
-    assert data.startswith(b"ENGREC1\n") and b"ENGEND1\n" in data[-20:]
+    assert data.startswith(b"LOCKSREC\x01\0\0\0") and data[-14:-4] == bytes(8) + b"\x02\x01"
     recording = Recording.open(path)
     assert (recording.complete, recording.lost) == (True, "")
     assert recording.schema == SCHEMA and recording.frames == [sample(1), sample(2)]
@@ -84,10 +84,10 @@ def test_the_black_box_gives_vital_numbers_by_label(path: Path) -> None:
 
 
 def ends_of_records(data: bytes) -> list[int]:
-    """Where each record ends, by the lengths alone."""
-    ends, offset = [], 8
-    while data[offset : offset + 8] != b"ENGEND1\n":
-        offset += 8 + int.from_bytes(data[offset : offset + 4], "big")
+    """Where each message and the container's end stop, by the lengths alone; each message is one block."""
+    ends, offset = [], 12
+    while offset < len(data):
+        offset += 14 + int.from_bytes(data[offset : offset + 4], "little")
         ends.append(offset)
     return ends
 
@@ -131,7 +131,7 @@ def test_a_flipped_bit_is_found_and_its_record_is_named(path: Path, data: st.Dat
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_recording_or_a_wire_error(path: Path, data: bytes) -> None:
     path.parent.mkdir(exist_ok=True)
-    for start in (b"", b"ENGREC1\n"):
+    for start in (b"", b"LOCKSREC\x01\0\0\0"):
         path.write_bytes(start + data)
         with pytest.raises(WireError, match="is not a recording"):
             Recording.open(path)
@@ -170,7 +170,7 @@ def test_a_record_that_cannot_be_written_whole_is_taken_back(path: Path) -> None
         """A file on a disk that is nearly full."""
 
         def __init__(self, file: Any) -> None:
-            self.file, self.room = file, 30
+            self.file, self.room = file, 10
 
         def write(self, data: bytes) -> int:
             return self.file.write(data[: self.room])
@@ -187,3 +187,33 @@ def test_a_record_that_cannot_be_written_whole_is_taken_back(path: Path) -> None
     with pytest.raises(OSError, match="only a part"):
         writer.close()
     assert writer.file.closed and Recording.open(path).frames == []
+
+
+def test_a_recording_goes_on_after_a_message_that_could_not_be_written(path: Path) -> None:
+    class Torn:
+        """A file that writes half of what it is given, once."""
+
+        def __init__(self, file: Any) -> None:
+            self.file, self.whole = file, False
+
+        def write(self, data: bytes) -> int:
+            self.whole, whole = True, self.whole
+            return self.file.write(data if whole else data[: len(data) // 2])
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+    writer = RecordingWriter.create(path, SCHEMA)
+    writer.file = Torn(writer.file)  # type: ignore[assignment]
+    with pytest.raises(OSError, match="only a part"):
+        writer.append(sample(1))
+    writer.append(sample(2))
+    writer.close()
+    recording = Recording.open(path)
+    assert recording.complete and recording.frames == [sample(2)]
+
+
+def test_a_message_that_unpacks_to_more_than_a_frame_may_have_is_not_read(path: Path) -> None:
+    write(path, sample(1), {"t": "event", "tick": 1, "text": "a" * 5000})
+    recording = Recording.open(path, Limits(frame=4000))
+    assert recording.frames == [sample(1)] and "longer than 4000 bytes" in recording.lost

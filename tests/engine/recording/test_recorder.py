@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from engine import Bundle, Scene, SceneError, Simulation, Write, build, column, component, derived, system, table
-from engine.recording.failures import FailureLog, cut_lines, logged_failures, spoken
+from engine.ecs.schedule import Observer
+from engine.recording.failures import FailureLog, logged_failures, path_from_here
 from engine.recording.file import END, TERMINAL, TORN, Recording, RecordingWriter
 from engine.recording.recorder import FiniteCheck, Recorder, parse_rows
 from engine.recording.row_ring import LARGEST, row_digest, traced_addresses, traced_columns
@@ -23,6 +24,7 @@ from engine.runner.recording import Watch
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot.history import Ring
+from engine.snapshot.snapshot import save
 from tests.engine.toy_scene import TICK, Ended, Point, Walk, scene
 
 TOY = str(Path(__file__).parents[1].joinpath("toy_scene.py"))
@@ -73,7 +75,7 @@ def recorded(ticks: int, rows: int = 8, **options: Any) -> tuple[Simulation, Rec
 
 
 def raise_in(simulation: Simulation, tick: int, column: str = "") -> None:
-    """In that tick, behind `wander`, put NaN into a column of row 2; without a column, raise."""
+    """In that tick, after `wander`, put NaN into a column of row 2; without a column, raise."""
 
     def hook(entry: Any) -> None:
         if entry.name == "wander" and simulation.world.clock.tick == tick:
@@ -81,7 +83,7 @@ def raise_in(simulation: Simulation, tick: int, column: str = "") -> None:
                 raise ArithmeticError("planted")
             simulation.world[Point].position[2, 1] = float("nan")
 
-    simulation.schedule.after_entry.append(hook)
+    simulation.schedule.attach(Observer(after_entry=hook))
 
 
 # -- which rows ----------------------------------------------------------------------------------------
@@ -140,8 +142,8 @@ def test_the_trace_is_what_every_tick_left_and_what_endings_looked_like() -> Non
                 values = {address: column[row].tolist() for address, column in columns.items()}
                 samples.append((simulation.world.clock.tick, moment, values))
 
-    simulation.schedule.at_finish.append(lambda: look(TERMINAL))
-    simulation.schedule.after_tick.append(lambda: look(END))
+    simulation.schedule.attach(Observer(at_finish=lambda: look(TERMINAL)))
+    simulation.schedule.attach(Observer(after_tick=lambda: look(END)))
     simulation.run(40)
     recording = Recording.open(recorder.write(Path("file.rec")))
     for row, samples in seen.items():
@@ -188,12 +190,12 @@ def test_watching_changes_nothing() -> None:
     watched, _ = recorded(30)
     alone = build(scene())
     alone.run(30)
-    assert watched.world.snapshot() == alone.world.snapshot()
+    assert save(watched.world) == save(alone.world)
 
 
 def test_the_black_box_has_every_second_tick_of_every_row() -> None:
     simulation, recorder = recorded(11, rows=3, samples=4)
-    simulation.schedule.at_finish.append(lambda: finished.append(simulation.world[Point].position.clone()))
+    simulation.schedule.attach(Observer(at_finish=lambda: finished.append(simulation.world[Point].position.clone())))
     finished: list[torch.Tensor] = []
     simulation.run(10)
     ticks, numbers = Recording.open(recorder.write(Path("file.rec"))).black_box(2, "point")
@@ -273,9 +275,9 @@ def test_a_glance_is_at_narrow_columns_where_there_are_any() -> None:
 
 def test_infinite_sums_of_finite_values_are_no_finding() -> None:
     said: list[str] = []
-    simulation, _ = recorded(1, say=said.append)
+    simulation, recorder = recorded(1, say=said.append)
     simulation.world[Point].position[:, 0] = 3e38
-    simulation.schedule.at_finish[0]()
+    recorder.see_finished()
     assert said == []
 
 
@@ -292,7 +294,7 @@ def test_an_exception_goes_on_and_leaves_a_recording_of_the_tick_that_failed() -
     assert [m["text"] for m in recording.of("event")] == ["ArithmeticError: planted"]
     trace = recording.trace(2)
     assert (trace.tick[-1], trace.moment[-1]) == (7, TORN) and trace.tick[-2] == 6
-    assert not simulation.schedule.at_finish and not simulation.schedule.after_tick
+    assert len(simulation.schedule.observers) == 1  # what raised
 
 
 def test_a_signal_asks_a_training_for_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +385,7 @@ def test_failures_are_logged_with_where_they_began_why_and_how_they_ended() -> N
             expected[tick, row] = (began[row], [side], row_digest(simulation.world, "point", row))
             began[row] = tick
 
-    simulation.schedule.at_finish.append(look)
+    simulation.schedule.attach(Observer(at_finish=look))
     with Watch.begin(simulation, Path("."), print).looking():
         simulation.run(31)
     rows = logged_failures(Path("."))
@@ -558,15 +560,7 @@ def test_a_scene_without_endings_logs_nothing() -> None:
     assert set(Recording.open("records/tick_00000019_end.rec").trace(0).moment) == {END}
 
 
-def test_lines_behind_a_tick_and_torn_ones_are_dropped() -> None:
-    path = Path("lines")
-    for rest in ("", '{"tick": 3}\n{"tick": 2}\n', '{"tick": 2', "rubbish\n", '{"tick": 2}', "[]\n"):
-        path.write_text('{"tick": 1}\n{"tick": 2}\n' + rest)
-        cut_lines(path, 2)
-        assert path.read_text() == '{"tick": 1}\n{"tick": 2}\n'
-    cut_lines(Path("nothing"), 2)
-    assert not Path("nothing").exists()
-
-
 def test_a_folder_is_spoken_of_as_seen_from_here(tmp_path: Path) -> None:
-    assert [spoken(p) for p in (Path("run"), tmp_path / "run", Path("./run"), Path("/else"))] == ["run"] * 3 + ["/else"]
+    assert [path_from_here(p) for p in (Path("run"), tmp_path / "run", Path("./run"), Path("/else"))] == ["run"] * 3 + [
+        "/else"
+    ]

@@ -15,12 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from engine import Simulation, build
+from engine import Simulation, build, files
 from engine.runner.checkpoint import Merit, Writer, checkpoint_name, checkpoints, moment, prune
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
-from engine.snapshot import snapshot
-from engine.snapshot.snapshot import Snapshot
+from engine.snapshot.snapshot import Snapshot, save
 from tests.engine.toy_scene import scene
 
 TOY = str(Path(__file__).parents[1].joinpath("toy_scene.py"))
@@ -103,14 +102,14 @@ def test_ticks_go_on_while_checkpoints_are_written_and_wait_only_for_a_third() -
     for name in ("a", "b"):
         simulation.run()
         writer.take(simulation.world, name)  # returns although nothing can be written yet
-        expected.append((name, simulation.world.snapshot()))
+        expected.append((name, save(simulation.world)))
     assert written == [] and writer.outcomes() == []
     simulation.run()
     third = threading.Timer(0.2, gate.release)
     third.start()
     writer.take(simulation.world, "c")
     assert writer.stall > 0.1
-    expected.append(("c", simulation.world.snapshot()))
+    expected.append(("c", save(simulation.world)))
     simulation.run(3)
     for _ in range(2):
         gate.release()
@@ -140,7 +139,7 @@ def test_nothing_is_printed_by_the_thread(monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError(errno.ENOSPC, "No space left on device")
 
     folder = RunFolder.create(Path("run"), "toy", lambda text: threads.add(threading.current_thread()))
-    monkeypatch.setattr(snapshot, "write_file", full)
+    monkeypatch.setattr(files, "write_file", full)
     folder.save(build(scene()).world, 1, 0)
     folder.close()
     assert threads == {threading.main_thread()}

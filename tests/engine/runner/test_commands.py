@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import files
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot import snapshot
@@ -164,7 +165,7 @@ def test_an_evaluation_has_the_constants_that_were_edited_in_the_run(
     path = Path("run/checkpoints/iteration_000004.lockstep")
     taken = snapshot.Snapshot.decode(path.read_bytes())
     taken.constants = {"toy.wander.step": "0.2", "toy.stray.limit": "3.0"}
-    snapshot.write_file(path, taken.encode())
+    files.write_file(path, taken.encode())
     capsys.readouterr()
     assert main(["--eval", "run"]) == 0
     said = capsys.readouterr().out

@@ -20,6 +20,7 @@ from engine.recording.file import Recording
 from engine.runner import run as runner
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
+from engine.snapshot.snapshot import restore
 from tests.engine.hub_clients import until
 from tests.engine.inspected import Client
 
@@ -189,7 +190,7 @@ def test_an_intervention_marks_the_metrics_also_of_a_run_that_is_resumed() -> No
     assert rows("run", "metrics.jsonl")[-1]["intervened"] == 1
     simulation = runner.make_plan([TOY]).build()
     newest = max(Path("run/checkpoints").glob("iteration_*.lockstep"))
-    simulation.world.restore(newest.read_bytes())
+    restore(simulation.world, newest.read_bytes())
     assert simulation.world.constants == {"toy.wander.step": "0.05"}
 
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.replay import compare
 from engine.ecs.bundle import Bundle
 from engine.ecs.scene import Scene, build
-from engine.ecs.schedule import Tick
+from engine.ecs.schedule import Observer, Tick
 from engine.errors import ReplayError
 from engine.recording.failures import FRAMES
 from engine.recording.file import Recording
@@ -50,8 +50,8 @@ def every_tick(run: Path, ticks: int) -> list[dict[str, np.ndarray]]:
     def look() -> None:
         seen.append({name: column.numpy().copy() for name, column in simulation.world.columns().items()})
 
-    simulation.schedule.at_finish.append(look)
-    simulation.schedule.after_tick.append(look)
+    simulation.schedule.attach(Observer(at_finish=look))
+    simulation.schedule.attach(Observer(after_tick=look))
     simulation.run(ticks)
     return seen  # tick 0 has one sample, tick t the samples 2t - 1 and 2t
 

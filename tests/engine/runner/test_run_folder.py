@@ -11,7 +11,7 @@ import pytest
 
 from engine import SceneError, SnapshotError, files
 from engine.runner.run import main
-from engine.runner.run_folder import Lines, Origin, RunFolder, checkpoints, plain_numbers
+from engine.runner.run_folder import JsonLines, Origin, RunFolder, checkpoints, plain_numbers
 from engine.snapshot import snapshot
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -89,7 +89,7 @@ def test_a_full_disk_during_a_checkpoint_keeps_the_one_before_and_the_run_goes_o
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train("--out", "whole") == 0
-    original = snapshot.write_file
+    original = files.write_file
 
     def full(path: Path, data: Any) -> None:
         if path.suffix == ".lockstep" and path.name > "iteration_000002.lockstep":
@@ -145,7 +145,7 @@ assert said[1:] == ["checkpoints are written again: iteration_000003.lockstep."]
 
 def test_rows_that_a_full_disk_refused_are_written_when_there_is_room_again() -> None:
     said: list[str] = []
-    lines = Lines(Path("/dev/full"), said.append)
+    lines = JsonLines(Path("/dev/full"), said.append)
     lines.append({"iteration": 1, "reward": 0.5})
     lines.append({"iteration": 2, "reward": float("nan")})
     assert said == ["full cannot be written (No space left on device); its rows wait in memory."]
@@ -170,7 +170,7 @@ def test_rows_that_never_found_room_are_counted_at_the_end() -> None:
 
 def test_cutting_drops_later_rows_and_a_torn_last_one() -> None:
     Path("m.jsonl").write_text('{"iteration": 1}\n{"iteration": 2}\n{"iteration": 3}\n{"itera')
-    lines = Lines(Path("m.jsonl"), print)
+    lines = JsonLines(Path("m.jsonl"), print)
     lines.cut(2, 10)
     assert Path("m.jsonl").read_text() == '{"iteration": 1}\n{"iteration": 2}\n'
     Path("m.jsonl").write_text('{"row": 3, "tick": 9}\n{"row": 1, "tick": 11}\n{"row": 0, "ti')

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import Bundle, Simulation, World, build, constant, resource, system
+from engine.ecs.schedule import Observer
 from engine.errors import ReplayError, SceneError
 from engine.snapshot.history import Ring
+from engine.snapshot.snapshot import restore, save
 from tests.engine.toy import Place, Wind, toy, toy_systems
 
 Bytes = tuple[bytes, bytes]
@@ -19,7 +21,7 @@ Bytes = tuple[bytes, bytes]
 
 def everything(world: World) -> Bytes:
     """What the next tick depends on, and every column, signals included."""
-    return world.snapshot(), b"".join(column.numpy().tobytes() for column in world.columns().values())
+    return save(world), b"".join(column.numpy().tobytes() for column in world.columns().values())
 
 
 def size(**options: Any) -> int:
@@ -31,7 +33,7 @@ SIZE = size()
 
 
 def ringed(ticks: int = 0, *, every: int = 5, snapshots: int = 100) -> tuple[Simulation, Ring, dict[int, Bytes]]:
-    """The toy scene with a ring, and everything behind each of its ticks."""
+    """The toy scene with a ring, and everything after each of its ticks."""
     simulation = build(toy())
     ring = Ring(simulation, every=every, budget=snapshots * SIZE)
     seen = {-1: everything(simulation.world)}
@@ -142,7 +144,7 @@ def test_branch_goes_on_from_the_tick_in_view_and_keeps_the_future_it_gives_up()
     assert ring.abandoned is not None and ring.abandoned.encode() == seen[17][0]
     simulation.run(4)
     alone = build(toy(), seed=5)
-    alone.world.restore(edited[0])
+    restore(alone.world, edited[0])
     alone.run(4)
     assert everything(simulation.world) == everything(alone.world)
     for tick in (3, 10):
@@ -209,15 +211,15 @@ def test_keep_takes_what_no_counter_shows() -> None:
     simulation.run(1)
     ring.seek(9)
     assert everything(simulation.world) == expected
-    with pytest.raises(ReplayError, match=r"Tick 9 is in view; only the present behind a whole tick can be kept\."):
+    with pytest.raises(ReplayError, match=r"Tick 9 is in view; only the present after a whole tick can be kept\."):
         ring.keep()
 
 
-def test_hooks_do_not_see_ticks_that_are_run_again() -> None:
+def test_observers_do_not_see_ticks_that_are_run_again() -> None:
     simulation, ring, _ = ringed(8)
     seen: list[int] = []
-    simulation.schedule.after_tick.append(lambda: seen.append(ring.tick))
-    simulation.schedule.at_finish.append(lambda: seen.append(-ring.tick))
+    simulation.schedule.attach(Observer(after_tick=lambda: seen.append(ring.tick)))
+    simulation.schedule.attach(Observer(at_finish=lambda: seen.append(-ring.tick)))
     simulation.run()
     ring.seek(3)
     ring.live()
@@ -228,10 +230,11 @@ def test_hooks_do_not_see_ticks_that_are_run_again() -> None:
 def test_whoever_waits_between_systems_is_not_asked_when_ticks_run_again() -> None:
     simulation, ring, _ = ringed(8)
     seen: list[int] = []
-    simulation.schedule.between = lambda entry: seen.append(ring.tick)
+    waiting = Observer(before_entry=lambda entry: seen.append(ring.tick))
+    simulation.schedule.attach(waiting)
     ring.seek(3)
     ring.live()
-    assert seen == [] and simulation.schedule.between is not None
+    assert seen == [] and waiting in simulation.schedule.observers
     simulation.run()
     assert set(seen) == {8}
 
@@ -258,14 +261,14 @@ def test_snapshot_at_a_tick_leaves_the_world_as_it_was() -> None:
 
 def test_world_that_is_restored_from_elsewhere_begins_a_past_of_its_own() -> None:
     simulation, ring, seen = ringed(20)
-    simulation.world.restore(seen[6][0])
+    restore(simulation.world, seen[6][0])
     assert ring.ticks == range(6, 7)
     simulation.run(6)
     assert ring.kept == [6, 11] and ring.ticks == range(6, 13)
     assert everything(simulation.world) == seen[12]
     ring.seek(8)
     assert everything(simulation.world) == seen[8]
-    simulation.world.restore(seen[17][0])
+    restore(simulation.world, seen[17][0])
     ring.branch()
     assert ring.kept == [17] and ring.ticks == range(17, 18)
 
@@ -300,9 +303,9 @@ def test_tick_that_broke_off_never_happened() -> None:
     assert ring.ticks == range(-1, 11)
     simulation.world[Fuse].tick = -5
     ring.seek(5)
-    assert simulation.world.snapshot() == seen[5]
+    assert save(simulation.world) == seen[5]
     ring.live()
-    assert simulation.world.snapshot() == seen[10]
+    assert save(simulation.world) == seen[10]
 
 
 def test_tick_that_was_stepped_halfway_cannot_be_finished_behind_a_seek() -> None:
@@ -310,14 +313,14 @@ def test_tick_that_was_stepped_halfway_cannot_be_finished_behind_a_seek() -> Non
     steps = simulation.schedule.steps()
     next(steps)
     next(steps)
-    with pytest.raises(ReplayError, match=r"Tick 8 is not over; only the present behind a whole tick can be kept\."):
+    with pytest.raises(ReplayError, match=r"Tick 8 is not over; only the present after a whole tick can be kept\."):
         ring.keep()
     ring.seek(4)
     assert everything(simulation.world) == seen[4]
     with pytest.raises(ReplayError, match="had begun before seek"):
         list(steps)
     ring.live()
-    assert simulation.world.snapshot() == seen[7][0]
+    assert save(simulation.world) == seen[7][0]
 
 
 def test_close_returns_to_the_present_and_leaves_the_schedule_alone() -> None:
@@ -326,7 +329,7 @@ def test_close_returns_to_the_present_and_leaves_the_schedule_alone() -> None:
         ring.seek(2)
     assert everything(simulation.world) == seen[7]
     schedule = simulation.schedule
-    assert schedule.before_tick == [] and schedule.after_tick == []
+    assert schedule.observers == []
     simulation.run(3)
     ring.close()
 
@@ -355,7 +358,7 @@ ACTIONS = st.one_of(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ACTIONS, max_size=25), st.integers(1, 7), st.integers(2, 6))
 def test_ring_is_a_list_of_everything_that_ever_was(actions: list[tuple[str, Any]], every: int, snapshots: int) -> None:
-    """Against the plainest model there is: everything behind every tick of the line that led to the present."""
+    """Against the plainest model there is: everything after every tick of the line that led to the present."""
     simulation, ring, line = ringed(0, every=every, snapshots=snapshots)
     world = simulation.world
     check: Callable[[], Bytes] = partial(everything, world)
@@ -368,9 +371,9 @@ def test_ring_is_a_list_of_everything_that_ever_was(actions: list[tuple[str, Any
                 simulation.run()
                 line[tick] = check()
             alone = build(toy(), seed=77)
-            alone.world.restore(start)
+            restore(alone.world, start)
             alone.run(value)
-            assert alone.world.snapshot() == line[present + value][0]
+            assert save(alone.world) == line[present + value][0]
         elif action == "run":
             before = check()
             with pytest.raises(ReplayError):

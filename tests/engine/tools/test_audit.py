@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from engine import Bundle, Scene, Simulation, Write, build, resource, system, table
 from engine.ecs.table import tensors_in
+from engine.snapshot.snapshot import save
 from engine.tools.audit import Audit
 from tests.engine.toy import TICK, Age, Place, Wind, run, toy, toy_systems
 
@@ -254,7 +255,7 @@ def test_audit_does_not_change_the_run():
     one, two = run(0), run(0)
     texts(one, ticks=5)
     two.run(5)
-    assert one.world.snapshot() == two.world.snapshot()
+    assert save(one.world) == save(two.world)
 
 
 def test_detached_audit_sees_nothing():
@@ -262,4 +263,4 @@ def test_detached_audit_sees_nothing():
     audit = Audit(simulation.schedule)
     audit.detach()
     simulation.run(3)
-    assert audit.findings == [] and simulation.schedule.around is None
+    assert audit.findings == [] and simulation.schedule.wrap is None

@@ -5,6 +5,7 @@ from collections import Counter
 import torch
 
 from engine import Bundle, Scene, Tick, Write, build, every, system, table
+from engine.snapshot.snapshot import save
 from engine.tools.profile import count_operations, measure_time, profile_table
 from tests.engine.toy import Age, Place, run
 
@@ -49,8 +50,8 @@ def test_counting_gives_the_schedule_back_and_runs_the_same():
     one, two = run(1), run(1)
     count_operations(one.schedule, 4)
     two.run(4)
-    assert one.schedule.around is None
-    assert one.world.snapshot() == two.world.snapshot()
+    assert one.schedule.wrap is None
+    assert save(one.world) == save(two.world)
 
 
 def test_time_is_that_of_the_measured_ticks():

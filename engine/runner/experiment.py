@@ -1,0 +1,53 @@
+"""An experiment: a scene to train, and what is done with the policy that it learns."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from engine.ecs.scene import Scene
+from engine.ecs.world import World
+from engine.protocol.display import View
+
+
+@attrs.frozen
+class Trial:
+    """A scene that plays a trained policy for some ticks, and what is read from its world afterwards.
+
+    `scene` makes it anew each time, with every constant that the trial itself decides (each clip from its start, no noise).
+    `restores` names the resources that are taken from the trained world. `read` gets the world after the last tick and the
+    path of the file that it may write (a film); it returns numbers or captions by name.
+    """
+
+    scene: Callable[[], Scene]
+    ticks: int
+    read: Callable[[World, Path], Mapping[str, Any]]
+    restores: tuple[str, ...] = ("Policy",)
+
+
+@attrs.frozen
+class Experiment:
+    """What a scene file declares: the scene to train, and how it is measured, shown and reported.
+
+    `train` makes the scene, anew each time. `evaluate` measures a trained policy, `film` shows one, `film_episode` films the
+    columns (by address, one sample per tick) that engine.replay re-creates of a row; `policy` is a trained one that comes
+    with the scene. `report` turns a world into the numbers of one learning iteration; `titles` says in words with a unit
+    what they are, by name or by 'group/' (numbers with the same title share a panel of curve.png), `panel` names those that
+    the console shows, and `best` the one by which the best checkpoint is kept, with "-" in front where less is better.
+    `display` says what debuggers draw. `sources` names what else decides the numbers ("robot g1", "clip squat", …) with a
+    digest of each, so that a resumed run notices changes.
+    """
+
+    train: Callable[[], Scene]
+    evaluate: Trial | None = None
+    film: Trial | None = None
+    film_episode: Callable[[Mapping[str, Any], Path], Mapping[str, str]] | None = None
+    policy: Path | None = None
+    report: Callable[[World], Mapping[str, float]] | None = None
+    titles: Mapping[str, str] = attrs.field(factory=dict)
+    panel: Sequence[str] = ()
+    display: View = attrs.field(factory=View)
+    iterations: int = 100
+    best: str | None = None
+    sources: Mapping[str, str] = attrs.field(factory=dict)
