@@ -24,7 +24,7 @@ def pooled(stretches: Sequence[RowSamples]) -> np.ndarray:
 
 
 @attrs.frozen(eq=False)
-class Channels:
+class ChannelIndicators:
     """Per channel, over all stretches; statistics are of the finite values, NaN where there are none."""
 
     samples: int
@@ -40,7 +40,7 @@ class Channels:
     peak: np.ndarray  # largest distance from the median, in robust spreads
 
 
-def channel_signs(stretches: Sequence[RowSamples], limit: float | None = None) -> Channels | None:
+def channel_indicators(stretches: Sequence[RowSamples], limit: float | None = None) -> ChannelIndicators | None:
     """Signs of every channel; `limit` is the bound at which values are clipped. None without a sample."""
     values = pooled(stretches)
     if not values.size:
@@ -64,7 +64,7 @@ def channel_signs(stretches: Sequence[RowSamples], limit: float | None = None) -
         far = np.zeros(values.shape[1])
         out = peak > FAR
         far[out] = (np.abs(clean[:, out] - middle[out]) > FAR * robust[out]).mean(0)
-    return Channels(
+    return ChannelIndicators(
         samples=len(values),
         pairs=pairs,
         mean=mean,
@@ -142,7 +142,7 @@ def fast_power(stretches: Sequence[RowSamples], dt: float, window: int = 64) -> 
 
 
 @attrs.frozen(eq=False)
-class Joints:
+class JointIndicators:
     """Per joint, of actions: over all stretches."""
 
     samples: int
@@ -153,16 +153,16 @@ class Joints:
     pairs: int
 
 
-def joint_signs(stretches: Sequence[RowSamples], limit: float | None = None) -> Joints | None:
+def joint_indicators(stretches: Sequence[RowSamples], limit: float | None = None) -> JointIndicators | None:
     """What is asked of each joint; None without a sample."""
-    channels = channel_signs(stretches, limit)
+    channels = channel_indicators(stretches, limit)
     if channels is None:
         return None
     changes = [np.diff(s.values, axis=0)[s.steps()] for s in stretches if len(s.values) > 1]
     steps = np.concatenate(changes) if changes else np.zeros((0, len(channels.mean)))
     squares = np.where(np.isfinite(steps), steps**2, 0.0)
     rate = np.sqrt(squares.mean(0)) if len(steps) else np.full(len(channels.mean), np.nan)
-    return Joints(channels.samples, channels.mean, channels.spread, channels.at_limit, rate, len(steps))
+    return JointIndicators(channels.samples, channels.mean, channels.spread, channels.at_limit, rate, len(steps))
 
 
 def saturation(use: np.ndarray) -> np.ndarray:
@@ -177,7 +177,7 @@ def saturation(use: np.ndarray) -> np.ndarray:
 
 
 @attrs.frozen(eq=False)
-class TermSigns:
+class TermIndicators:
     """Of one reward term over rows and time, in what a tick earns."""
 
     samples: int
@@ -187,17 +187,19 @@ class TermSigns:
     nonfinite: int
 
 
-def term_signs(values: np.ndarray) -> TermSigns | None:
+def term_indicators(values: np.ndarray) -> TermIndicators | None:
     """Signs of one term from its samples; None without a finite one."""
     finite = values[np.isfinite(values)].astype(np.float64)
     if not len(finite):
         return None
     spread = 0.0 if (finite == finite[0]).all() else float(finite.std())
-    return TermSigns(len(finite), float(finite.mean()), spread, float((finite == 0).mean()), len(values) - len(finite))
+    return TermIndicators(
+        len(finite), float(finite.mean()), spread, float((finite == 0).mean()), len(values) - len(finite)
+    )
 
 
 @attrs.frozen(eq=False)
-class Kernel:
+class KernelIndicators:
     """How a term scale · exp(−e² / σ²) is used: `value` in [0, 1] is what is left of the scale."""
 
     value: np.ndarray
@@ -206,7 +208,7 @@ class Kernel:
     error: float | None  # median e; None where most values have vanished
 
 
-def kernel_signs(values: np.ndarray, scale: float, sigma: float) -> Kernel | None:
+def kernel_indicators(values: np.ndarray, scale: float, sigma: float) -> KernelIndicators | None:
     """Where on its slope a kernel is; None without a finite sample or scale."""
     finite = values[np.isfinite(values)].astype(np.float64)
     if not len(finite) or not scale:
@@ -214,7 +216,7 @@ def kernel_signs(values: np.ndarray, scale: float, sigma: float) -> Kernel | Non
     value = np.clip(finite / scale, 0.0, 1.0)
     middle = float(np.median(value))
     error = sigma * math.sqrt(max(0.0, -math.log(middle))) if middle > 0 else None
-    return Kernel(value, float((value < 0.05).mean()), float((value > 0.95).mean()), error)
+    return KernelIndicators(value, float((value < 0.05).mean()), float((value > 0.95).mean()), error)
 
 
 def kernel_slope(value: np.ndarray) -> np.ndarray:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 from engine.debugger.diagnosis import rules_robot as why_robot
 from engine.debugger.diagnosis import rules_run as why_run
-from engine.debugger.diagnosis.finding import ORDER, Finding
+from engine.debugger.diagnosis.finding import ORDER, RuleFinding
 from engine.debugger.model.evidence import Evidence
 
-Rule = Callable[[Evidence], list[Finding]]
+Rule = Callable[[Evidence], list[RuleFinding]]
 RULES: tuple[Rule, ...] = (
     why_run.nonfinite,
     why_run.ends,
@@ -28,13 +28,13 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def diagnose(evidence: Evidence, rules: Sequence[Rule] = RULES) -> list[Finding]:
+def diagnose(evidence: Evidence, rules: Sequence[Rule] = RULES) -> list[RuleFinding]:
     """What every rule says, the worst and among those the most likely first. A rule that fails says so."""
-    found: list[Finding] = []
+    found: list[RuleFinding] = []
     for rule in rules:
         try:
             found += rule(evidence)
         except (ValueError, IndexError, KeyError, TypeError, ArithmeticError) as error:
             text = f"{rule.__name__}: the rule failed on these data ({type(error).__name__}: {error})"
-            found.append(Finding("unknown", text, "Log", 0.0))
+            found.append(RuleFinding("unknown", text, "Log", 0.0))
     return sorted(found, key=lambda f: (ORDER.index(f.severity), -f.likely))

@@ -24,7 +24,7 @@ _COLOURS = {
 }
 
 
-class Log(Panel):
+class LogPanel(Panel):
     """Lines, newest last; scrolled along as long as the last one is in view."""
 
     title: ClassVar[str] = "Log"

@@ -8,12 +8,12 @@ from PySide6.QtWidgets import QVBoxLayout
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
-from engine.debugger.panels.tick_bar import Strip
+from engine.debugger.panels.tick_bar import TickBar
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.elided_label import Elided
+from engine.debugger.widgets.elided_label import ElidedLabel
 
 
-class Schedule(Panel):
+class TickPanel(Panel):
     """Header, strip and provenance. `system` is the one that was clicked, or None."""
 
     title: ClassVar[str] = "Tick"
@@ -23,9 +23,9 @@ class Schedule(Panel):
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
-        self.header, self.origin = Elided("no tick yet"), Elided()
+        self.header, self.origin = ElidedLabel("no tick yet"), ElidedLabel()
         theme.set_colour(self.origin, theme.DIM)
-        self.strip = Strip(store)
+        self.strip = TickBar(store)
         self.strip.marked.connect(self.marked)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 2, 8, 2)

@@ -11,7 +11,7 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.elided_label import Elided
+from engine.debugger.widgets.elided_label import ElidedLabel
 
 _BETWEEN = 0.1  # seconds between two seeks while dragging
 _SETTLED = 0.6  # seconds in which the run's word about what is viewed is older than ours
@@ -27,7 +27,7 @@ MARKS = {
 """Kinds of events that are marked, the most important first: colour and word."""
 
 
-class Timeline(Panel):
+class TimelinePanel(Panel):
     """The strip and a line that says what is shown."""
 
     title: ClassVar[str] = "Time"
@@ -35,8 +35,8 @@ class Timeline(Panel):
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
-        self.bar = Bar(store, self.seek, self.go_live)
-        self.text = Elided("live")
+        self.bar = TimelineBar(store, self.seek, self.go_live)
+        self.text = ElidedLabel("live")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 0, 8, 2)
         layout.setSpacing(0)
@@ -134,7 +134,7 @@ class Timeline(Panel):
         return since < _SETTLED or (self._unanswered and since < _PATIENCE)
 
 
-class Bar(QWidget):
+class TimelineBar(QWidget):
     """The painted part."""
 
     def __init__(self, store: Store, seek: Any, go_live: Any) -> None:
