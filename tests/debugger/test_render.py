@@ -188,7 +188,9 @@ def test_a_body_goes_on_with_capsules_when_the_process_dies(qtbot, tmp_path, mon
         STAND_IN.replace("MODE", "").replace("EACH", "numbers[13] > 1.5 and os.abort()"), encoding="utf-8"
     )
     (tmp_path / "model.xml").touch()
-    monkeypatch.setattr(mesh_module, "Renderer", lambda model, environment: RenderProcess(model, program, environment))
+    monkeypatch.setattr(
+        mesh_module, "RenderProcess", lambda model, environment: RenderProcess(model, program, environment)
+    )
     body = BodyPanel(store_with_model(tmp_path / "model.xml"), Asked())
     qtbot.addWidget(body)
     pose = {"BodyState.position": STANDING, "BodyState.rotation": np.tile((1.0, 0, 0, 0), (6, 1))}

@@ -155,7 +155,7 @@ class MainWindow(QMainWindow):
             self.save(Path(name))
 
     def ask_and_write(self, title: str, name: str, kinds: str, write: Callable[[Path], None]) -> None:
-        """Ask for a place, and have something written there; what goes wrong is said in the status line."""
+        """Ask for a place, and have something written there; what goes wrong stands in the status line."""
         chosen, _ = QFileDialog.getSaveFileName(self, title, name, kinds)
         if not chosen:
             return
@@ -166,7 +166,7 @@ class MainWindow(QMainWindow):
             self.say(str(error), theme.RED)
 
     def save(self, path: Path) -> None:
-        """Save everything that was received as a recording; what goes wrong is said in the status line."""
+        """Save everything that was received as a recording; what goes wrong stands in the status line."""
         try:
             save_recording(self.store, path)
             self.say(f"Saved {path}; open it with python -m engine.debugger {path}")

@@ -1,4 +1,4 @@
-"""Draws the Body panel with QPainter: floor, path, ghost, figure, forces and words. Nothing here needs OpenGL."""
+"""QPainter drawing of a robot: floor, path, ghost of the reference, capsules, forces and text. Without OpenGL."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The mesh view's own process: poses in, pictures out, by MuJoCo's renderer. OpenGL may end the process that calls it.
+"""Render process of the mesh view: poses in, pictures out, by MuJoCo's renderer. OpenGL may end the process that calls it.
 
 Run as a script, with a model file (MJCF, or MJB as `mj_saveModel` writes it) as its argument. It imports nothing of the
 project, so that it starts quickly, and MuJoCo only there. Little-endian, over the pipes:

@@ -1,4 +1,4 @@
-"""The window's side of the mesh view: starts the render process, sends it poses, takes its pictures."""
+"""Client of the render process: starts it, sends it poses, takes its pictures; and the mesh view made of them."""
 
 import importlib.util
 import json
@@ -106,11 +106,11 @@ class RenderProcess:
     def _why(self, errors: "_Tail", error: Exception) -> str:
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(1.0)
-        said = errors.last()
+        last = errors.last()
         status = self._child.poll()
         how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
         ended = str(error) if status is None else f"its process ended with {how}"
-        return f"No mesh view: {ended}" + (f" ({said})" if said else "") + "."
+        return f"No mesh view: {ended}" + (f" ({last})" if last else "") + "."
 
     def _read(self, count: int) -> bytes:
         """The next `count` bytes of the process; EOFError when it ends, OSError when it stalls."""
@@ -197,8 +197,8 @@ class MeshView:
             return
         self.problem, self._figure = "", figure
         self.columns = (*root, *(c.id for c in self.store.columns.values() if self._may_be_joints(c, figure)))
-        said = os.environ.get("MUJOCO_GL")
-        self._platforms = [said] if said else list(PLATFORMS)
+        given = os.environ.get("MUJOCO_GL")
+        self._platforms = [given] if given else list(PLATFORMS)
         model = self._model(figure)
         if model is None:
             self._fetch = Fetch(self.control, figure.model_hash)

@@ -1,4 +1,4 @@
-"""What the Body panel shows, in numbers: a camera, a figure of capsules, how far it is off, and what to say about it."""
+"""Skeleton of a robot as capsules, its tracking errors and slips in numbers, and the camera that looks at it."""
 
 from collections.abc import Mapping
 from typing import Any

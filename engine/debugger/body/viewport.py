@@ -1,4 +1,4 @@
-"""The picture of the Body panel, and the camera that the mouse moves."""
+"""Viewport: the picture of the Body panel, whose camera the mouse moves."""
 
 from collections.abc import Callable
 
@@ -82,8 +82,8 @@ class Viewport(QWidget):
         """What the colours mean, of what is drawn."""
         failure = self.shot is not None and self.shot.failure is not None
         command = self.shot is not None and self.shot.command is not None
-        said = LEGEND + (" · grey outline last failure" if failure else "")
-        return said + (" · amber commanded velocity" if command else "")
+        text = LEGEND + (" · grey outline last failure" if failure else "")
+        return text + (" · amber commanded velocity" if command else "")
 
     def _paper(self) -> QImage:
         """The image that ghosts are drawn on, of the widget's size in its own pixels."""

@@ -1,4 +1,4 @@
-"""What went wrong first: failures aligned at their end, held against survivors at the same place of the clip."""
+"""Failure alignment, or what went wrong first: failures aligned at their end, held against survivors at the same place of the clip."""
 
 from collections.abc import Mapping
 
@@ -39,7 +39,7 @@ class FailureAlignment:
 
 
 def align_failures(evidence: Evidence, reason: str) -> "FailureAlignment | str":
-    """The autopsy of failures by one reason; a sentence where there is too little to tell."""
+    """Alignment of the failures by one reason; a sentence where there is too little to tell."""
     names = evidence.declared.vitals
     chosen = [i for i, name in enumerate(names) if not name.startswith("ended_by")]
     if not names:

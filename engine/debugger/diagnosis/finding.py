@@ -1,4 +1,4 @@
-"""What a rule of diagnosis says."""
+"""Finding of a diagnosis rule."""
 
 from typing import Literal
 

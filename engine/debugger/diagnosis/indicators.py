@@ -1,4 +1,4 @@
-"""Numbers that tell sick from sound: of observation channels, joints, reward terms and feet. No words, no store."""
+"""Indicators of trouble: statistics of observation channels, joints, reward terms and feet. Without words, without a store."""
 
 import math
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ AT_LIMIT = 0.99  # share of a limit that counts as reaching it
 MOST_SAMPLES = 800  # that quantiles are taken of
 
 
-def pooled(stretches: Sequence[RowSamples]) -> np.ndarray:
+def pooled(samples: Sequence[RowSamples]) -> np.ndarray:
     """All values, (samples, labels); (0, 0) without any."""
-    found = [s.values for s in stretches if len(s.values)]
+    found = [s.values for s in samples if len(s.values)]
     return np.concatenate(found) if found else np.zeros((0, 0))
 
 
@@ -25,7 +25,7 @@ def pooled(stretches: Sequence[RowSamples]) -> np.ndarray:
 
 @attrs.frozen(eq=False)
 class ChannelIndicators:
-    """Per channel, over all stretches; statistics are of the finite values, NaN where there are none."""
+    """Per channel, over all samples; statistics are of the finite values, NaN where there are none."""
 
     samples: int
     pairs: int  # consecutive samples within an episode
@@ -40,15 +40,15 @@ class ChannelIndicators:
     peak: np.ndarray  # largest distance from the median, in robust spreads
 
 
-def channel_indicators(stretches: Sequence[RowSamples], limit: float | None = None) -> ChannelIndicators | None:
-    """Signs of every channel; `limit` is the bound at which values are clipped. None without a sample."""
-    values = pooled(stretches)
+def channel_indicators(samples: Sequence[RowSamples], limit: float | None = None) -> ChannelIndicators | None:
+    """Indicators of every channel; `limit` is the bound at which values are clipped. None without a sample."""
+    values = pooled(samples)
     if not values.size:
         return None
     pairs, changed = 0, np.zeros(values.shape[1])
-    for stretch in stretches:
-        steps = stretch.steps()
-        before, after = stretch.values[:-1][steps], stretch.values[1:][steps]
+    for part_of_row in samples:
+        steps = part_of_row.steps()
+        before, after = part_of_row.values[:-1][steps], part_of_row.values[1:][steps]
         pairs += len(before)
         changed += ((before != after) & ((before == before) | (after == after))).sum(0)
     finite = np.isfinite(values)
@@ -112,7 +112,7 @@ def _nan_statistics(clean: np.ndarray) -> tuple[np.ndarray, ...]:
 # -- joints --------------------------------------------------------------------------------------------
 
 
-def fast_power(stretches: Sequence[RowSamples], dt: float, window: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
+def fast_power(samples: Sequence[RowSamples], dt: float, window: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
     """Share of each joint's velocity power above JITTER, the size of that part in rad/s, and how many windows were used.
 
     Welch's method: Hann windows of `window` ticks that overlap by half, without their mean. NaN where a joint
@@ -121,15 +121,15 @@ def fast_power(stretches: Sequence[RowSamples], dt: float, window: int = 64) -> 
     total: np.ndarray | float = 0.0
     count = 0
     weights = np.hanning(window)[:, None]
-    for stretch in stretches:
-        broken = np.flatnonzero(~stretch.steps()) + 1
-        for part in np.split(stretch.values, broken):
+    for part_of_row in samples:
+        broken = np.flatnonzero(~part_of_row.steps()) + 1
+        for part in np.split(part_of_row.values, broken):
             for start in range(0, len(part) - window + 1, window // 2):
                 block = part[start : start + window]
                 if np.isfinite(block).all():
                     total = total + np.abs(np.fft.rfft((block - block.mean(0)) * weights, axis=0)) ** 2
                     count += 1
-    width = stretches[0].values.shape[1] if stretches else 0
+    width = samples[0].values.shape[1] if samples else 0
     if not count:
         return np.full(width, np.nan), np.full(width, np.nan), 0
     power = np.asarray(total)
@@ -143,7 +143,7 @@ def fast_power(stretches: Sequence[RowSamples], dt: float, window: int = 64) -> 
 
 @attrs.frozen(eq=False)
 class JointIndicators:
-    """Per joint, of actions: over all stretches."""
+    """Per joint, of actions: over all samples."""
 
     samples: int
     mean: np.ndarray
@@ -153,12 +153,12 @@ class JointIndicators:
     pairs: int
 
 
-def joint_indicators(stretches: Sequence[RowSamples], limit: float | None = None) -> JointIndicators | None:
+def joint_indicators(samples: Sequence[RowSamples], limit: float | None = None) -> JointIndicators | None:
     """What is asked of each joint; None without a sample."""
-    channels = channel_indicators(stretches, limit)
+    channels = channel_indicators(samples, limit)
     if channels is None:
         return None
-    changes = [np.diff(s.values, axis=0)[s.steps()] for s in stretches if len(s.values) > 1]
+    changes = [np.diff(s.values, axis=0)[s.steps()] for s in samples if len(s.values) > 1]
     steps = np.concatenate(changes) if changes else np.zeros((0, len(channels.mean)))
     squares = np.where(np.isfinite(steps), steps**2, 0.0)
     rate = np.sqrt(squares.mean(0)) if len(steps) else np.full(len(channels.mean), np.nan)

@@ -40,7 +40,7 @@ COMMANDS = ("command", "reference", "target", "goal", "phase")  # in names of te
 
 
 def suspicious(channels: ChannelIndicators, labels: Sequence[str]) -> list[tuple[int, str, str]]:
-    """(channel, sign, figure in words) of every channel that looks wrong; a channel may have several signs."""
+    """(channel, indicator, number in words) of every channel that looks wrong; a channel may have several."""
     found = []
     enough = channels.pairs >= FEWEST_PAIRS
     resting = _resting(channels, labels)

@@ -339,15 +339,15 @@ def _overflows(evidence: Evidence) -> list[RuleFinding]:
     if not evidence.learner:
         return []
     numbers = {name: evidence.learner.get(name, np.zeros(0)) for name in BUFFERS}
-    told = {
+    latest = {
         name: float(values[np.isfinite(values)][-1]) for name, values in numbers.items() if np.isfinite(values).any()
     }
-    if not told:
+    if not latest:
         return cannot_judge(
             "physics: this simulator does not tell whether its contact and constraint buffers suffice", "Log"
         )
     found = []
-    for name, rows in told.items():
+    for name, rows in latest.items():
         if rows > 0:
             text = f"{BUFFERS[name]} buffer overflowed in {rows:.0f} row{'s' if rows > 1 else ''}: what did not fit is not "
             text += "simulated; give the model more memory (<size memory> of its MJCF), or fewer shapes that touch"

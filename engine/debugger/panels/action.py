@@ -1,4 +1,4 @@
-"""The Action panel: what the policy asks of each joint, and whether the motors can do it."""
+"""Action panel: what the policy asks of each joint, and whether the motors can do it."""
 
 from typing import ClassVar
 
@@ -127,13 +127,13 @@ class ActionPanel(Panel):
         theme.set_text(self.head, text if here else f"{text} · no data of row {self.store.selected} yet")
 
     def _texts(self, i: int, joints: JointIndicators | None, limit: float | None) -> tuple[str, ...]:
-        def said(value: float, share: bool = False) -> str:
+        def cell(value: float, share: bool = False) -> str:
             return "–" if np.isnan(value) else format_share(value) if share else format_number(value, 2)
 
         return (
-            said(float(self._share[i]), True),
-            said(float(self._use[i]), True),
-            said(float(self._noise[i])),
-            said(float(joints.at_clip[i]), True) if joints is not None and limit else "–",
-            said(float(joints.rate[i])) if joints is not None else "–",
+            cell(float(self._share[i]), True),
+            cell(float(self._use[i]), True),
+            cell(float(self._noise[i])),
+            cell(float(joints.at_clip[i]), True) if joints is not None and limit else "–",
+            cell(float(joints.rate[i])) if joints is not None else "–",
         )

@@ -1,4 +1,4 @@
-"""The Body panel: the selected row's figure with its reference, contacts, slips and path, drawn with QPainter."""
+"""Body panel: the selected row's figure with its reference, contacts, slips and path, drawn with QPainter."""
 
 from collections import deque
 from pathlib import Path
@@ -29,7 +29,7 @@ from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.theme import AMBER, DIM, RED, WHITE
 
 TRAILS = 200  # pieces of slip trail that are kept
-LONGEST_STEP = 10  # ticks between two poses from which a speed is still told
+LONGEST_STEP = 10  # ticks between two poses from which a speed is still taken
 LONGEST_PATH = 600  # samples of the root path
 ROLES = ("episode_step", "clip", "clip_time", "terminated", "command")
 
@@ -48,7 +48,7 @@ class RowHistory:
     trails: deque[np.ndarray] = attrs.field(factory=lambda: deque(maxlen=TRAILS))
     failure: BodyPose | None = None
     ended: bool = False
-    failed: bool = True  # as far as can be told: only a pose taken at the very end of an episode knows
+    failed: bool = True  # as far as is known: only a pose taken at the very end of an episode knows
 
 
 class BodyPanel(Panel):

@@ -1,4 +1,4 @@
-"""The Why panel: how episodes end, what is most likely the matter in sentences, and the pictures that prove it."""
+"""Why panel, the diagnosis: how episodes end, what is most likely the matter in sentences, and the pictures that prove it."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -59,7 +59,7 @@ class GaitStrip(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
+        """Paint the gait of every foot."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         painter.setPen(theme.pen(theme.DIM))
@@ -132,16 +132,16 @@ class FindingList(QListWidget):
 
     def show_findings(self, findings: list[RuleFinding]) -> None:
         """List other findings; those that only cannot judge come together in one line."""
-        told = [f for f in findings if f.severity != "unknown"]
+        shown = [f for f in findings if f.severity != "unknown"]
         silent = [f for f in findings if f.severity == "unknown"]
         if silent:
-            told.append(RuleFinding("unknown", "; ".join(f.text for f in silent), silent[0].panel, 0.0))
-        if told == self.findings:
+            shown.append(RuleFinding("unknown", "; ".join(f.text for f in silent), silent[0].panel, 0.0))
+        if shown == self.findings:
             return
-        self.findings = told
-        while self.count() > len(told):
+        self.findings = shown
+        while self.count() > len(shown):
             self.takeItem(self.count() - 1)
-        for place, found in enumerate(told):
+        for place, found in enumerate(shown):
             item = self.item(place) if place < self.count() else None
             if item is None:
                 item = QListWidgetItem()

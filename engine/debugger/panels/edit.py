@@ -70,7 +70,7 @@ class Undo:
     _taken: list[dict[str, Any]] = attrs.field(factory=list)  # sent, and not answered
 
     def remember(self, command: dict[str, Any], answer: dict[str, Any]) -> None:
-        """Keep what an accepted `set` replaced; what took an edit back is none, so that the edit before it is next."""
+        """Keep what an accepted `set` replaced; what took an edit back is not kept, so that the edit before it is next."""
         if command in self._taken:
             self._taken.remove(command)
             return
@@ -295,7 +295,7 @@ def break_place(store: Store, word: str, system: int) -> str:
 
 
 def describe_place(store: Store, at: str) -> str:
-    """A moment for people: 'before sample_reference in COMMAND' where that name alone would not tell."""
+    """Place in the tick for people: 'before sample_reference in COMMAND' where that name alone would not tell."""
     word, _, system = at.partition(" ")
     if not system.isdecimal() or int(system) >= len(store.systems):
         return at

@@ -1,4 +1,4 @@
-"""The Learner panel: the numbers of each update, with their usual bands shaded."""
+"""Learner panel: the numbers of each update, with their usual bands shaded."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Log: events, answers to commands, interventions."""
+"""Log panel: events, answers to commands, interventions."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -66,6 +66,6 @@ class LogPanel(Panel):
             look.setForeground(theme.brush(_COLOURS.get(kind, theme.TEXT)))
             clock = datetime.fromtimestamp(when).strftime("%H:%M:%S")
             place = "" if tick is None else f"tick {tick}  "
-            said = text if text.startswith(f"{kind}:") else f"{kind}: {text}"
-            cursor.insertText(("" if self.text.document().isEmpty() else "\n") + f"{clock}  {place}{said}", look)
+            line = text if text.startswith(f"{kind}:") else f"{kind}: {text}"
+            cursor.insertText(("" if self.text.document().isEmpty() else "\n") + f"{clock}  {place}{line}", look)
         self._keep_up()

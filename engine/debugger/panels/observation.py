@@ -1,4 +1,4 @@
-"""The Observation panel: what the policy sees, and whether it can be trusted."""
+"""Observation panel: what the policy sees, and whether it can be trusted."""
 
 from typing import Any, ClassVar
 
@@ -90,7 +90,7 @@ class ChannelStrip(QWidget):
         self.setToolTip(text)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
+        """Paint mean and spread of every channel, and the selected row."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics, left, step = QFontMetricsF(self.font()), self._left(), self._step()

@@ -1,4 +1,4 @@
-"""The Plots panel: charts of single numbers over ticks, one above the other, on one time axis."""
+"""Plots panel: charts of single numbers over ticks, one above the other, on one time axis."""
 
 import time
 from typing import Any, ClassVar
@@ -115,7 +115,7 @@ class PlotsPanel(Panel):
         return [f"{self.store.columns[chart.column].address}:{chart.label}" for chart in self.charts]
 
     def choose(self, charts: list[str]) -> None:
-        """Show the charts that `chosen` told; those that this run has not are left out."""
+        """Show the charts that `chosen` gave; those that this run has not are left out."""
         self.clear()
         for text in charts:
             address, _, label = text.rpartition(":")

@@ -1,4 +1,4 @@
-"""The Reward panel: what each term gives, which decide, which are dead, which are saturated."""
+"""Reward panel: what each term gives, which decide, which are dead, which are saturated."""
 
 from typing import Any, ClassVar
 

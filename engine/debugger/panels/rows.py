@@ -1,4 +1,4 @@
-"""The Rows panel: one number of every row as a heat map, a histogram and the ten worst."""
+"""Rows panel: one number of every row as a heat map, a histogram and the ten worst."""
 
 from typing import ClassVar
 
@@ -132,7 +132,7 @@ class RowsPanel(Panel):
         return f"{self.store.columns[self.shown[0]].address}:{'' if label is None else label}"
 
     def choose(self, text: str) -> None:
-        """Show what `chosen` told, if this run has it."""
+        """Show what `chosen` gave, if this run has it."""
         address, _, label = text.rpartition(":")
         if address in self.store.by_address and (label.isdigit() or not label):
             self.show_column(self.store.by_address[address], int(label) if label else None)

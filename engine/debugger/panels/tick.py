@@ -1,4 +1,4 @@
-"""The Tick strip: the systems of a tick to scale, and where the number that is marked in World comes from."""
+"""Tick panel: the systems of a tick to scale, and where the number that is marked in World comes from."""
 
 from typing import Any, ClassVar
 
@@ -123,12 +123,12 @@ class TickPanel(Panel):
         name = f"{info.component}.{info.name}" + (
             f"[{info.labels[picked[1]]}]" if picked[1] is not None and info.size > 1 else ""
         )
-        told = self._provenance
-        if told.get("writer"):
-            when = f" (tick {int(told.get('tick', 0)):,})".replace(",", " ")
-            kind = "" if told.get("kind") == "observed" else ", declared"
-            written = f"written by {told['writer']}{when}{kind}"
-            readers = [str(each) for each in told.get("readers", [])]
+        origin = self._provenance
+        if origin.get("writer"):
+            when = f" (tick {int(origin.get('tick', 0)):,})".replace(",", " ")
+            kind = "" if origin.get("kind") == "observed" else ", declared"
+            written = f"written by {origin['writer']}{when}{kind}"
+            readers = [str(each) for each in origin.get("readers", [])]
         else:
             written = f"written by {', '.join(info.writers)} (declared)" if info.writers else "written by nobody"
             readers = list(info.readers)

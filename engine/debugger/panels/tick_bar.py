@@ -1,4 +1,4 @@
-"""The bar of the Tick strip: the systems of a tick to scale, or their times over the last minutes. Painted, not made of widgets."""
+"""Tick bar: the systems of a tick to scale, or their times over the last minutes. Painted, not made of widgets."""
 
 from typing import Any
 
@@ -173,9 +173,9 @@ class TickBar(QWidget):
             return
         painter.setPen(theme.pen(theme.BACKGROUND if dark else theme.WHITE))
         painter.drawText(QPointF(box.left(), top + measure.ascent()), name)
-        said = f"{seconds * 1e3:.1f} ms"
-        if self.store.timing and height >= 2 * measure.ascent() + 2 and measure.horizontalAdvance(said) <= box.width():
-            painter.drawText(QPointF(box.left(), top + height - 3), said)
+        text = f"{seconds * 1e3:.1f} ms"
+        if self.store.timing and height >= 2 * measure.ascent() + 2 and measure.horizontalAdvance(text) <= box.width():
+            painter.drawText(QPointF(box.left(), top + height - 3), text)
 
     def _paint_marks(self, painter: QPainter, following: int | None, top: float, height: float) -> None:
         breaks = {str(message.get("at", "")) for message in self.store.breaks.values()}
@@ -220,9 +220,9 @@ class TickBar(QWidget):
             if thick > painter.fontMetrics().height():
                 painter.setPen(theme.pen(theme.WHITE))
                 middle = height - (above[-1] + below[-1]) / 2 / highest * height
-                said = f"{group.name} {(above[-1] - below[-1]) * 1e3:.1f} ms"
-                left = width - painter.fontMetrics().horizontalAdvance(said) - 6
-                painter.drawText(QPointF(left, middle + painter.fontMetrics().ascent() / 2), said)
+                text = f"{group.name} {(above[-1] - below[-1]) * 1e3:.1f} ms"
+                left = width - painter.fontMetrics().horizontalAdvance(text) - 6
+                painter.drawText(QPointF(left, middle + painter.fontMetrics().ascent() / 2), text)
                 painter.setPen(theme.pen(theme.BACKGROUND))
             below = above
 

@@ -1,4 +1,4 @@
-"""The Time strip: what the run still remembers, with what happened in it; dragging looks at an earlier tick."""
+"""Time panel: what the run still remembers, with what happened in it; dragging looks at an earlier tick."""
 
 import time
 from typing import Any, ClassVar
@@ -53,8 +53,8 @@ class TimelinePanel(Panel):
 
     def refresh(self) -> None:
         """The text, and the bar where something moved."""
-        said, colour = self.say()
-        theme.set_text(self.text, said)
+        text, colour = self.say()
+        theme.set_text(self.text, text)
         theme.set_colour(self.text, colour)
         state = self.store.state
         seen = (self.bar.span(), self.store.cursor, self.store.seen["event"], state.get("mode"), self.store.selected)
@@ -89,7 +89,7 @@ class TimelinePanel(Panel):
         since = time.monotonic() - self.sought
         left = _BETWEEN - since
         if self._unanswered and since < _PATIENCE:
-            pass  # a run may take seconds to get there; it is told the latest wish as soon as it has answered
+            pass  # a run may take seconds to get there; it gets the latest wish as soon as it has answered
         elif left <= 0.0:
             self._send()
         elif not self._later.isActive():

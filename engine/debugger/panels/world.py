@@ -1,4 +1,4 @@
-"""World: every column with the value of the selected row."""
+"""World panel: every column with the value of the selected row."""
 
 from typing import Any, ClassVar
 
@@ -205,7 +205,7 @@ class _ValueDelegate(QStyledItemDelegate):
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
-        """Qt's."""
+        """Paint a cell, with a bar where the value lies between its limits."""
         super().paint(painter, option, index)
         fraction = index.data(FRACTION)
         if fraction is None:

@@ -1,4 +1,4 @@
-"""The tree of World: tables, components, columns, and the labelled values in a row of them."""
+"""Tree model of the World panel: tables, components, columns, and the labelled values in a row of them."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -121,8 +121,8 @@ class ColumnTree(QAbstractItemModel):
         return node
 
     def _matches(self, info: ColumnInfo) -> bool:
-        said = f"{info.address} {info.unit} {' '.join(info.writers)} {' '.join(info.readers)}".lower()
-        return all(word in said for word in self._filter.split())
+        text = f"{info.address} {info.unit} {' '.join(info.writers)} {' '.join(info.readers)}".lower()
+        return all(word in text for word in self._filter.split())
 
     def columns(self) -> Iterator[ColumnNode]:
         """The line of every column that passes the filter."""
@@ -139,12 +139,12 @@ class ColumnTree(QAbstractItemModel):
                     self._update_component(node)
                 continue
             held = self.store.value(node.info.id, row)
-            told = ("", False, False, None) if held is None else self._tell(node, node.info, held[1].reshape(-1))
-            if told != (node.value, node.wrong, node.stepped, node.fraction):
-                node.value, node.wrong, node.stepped, node.fraction = told
+            shown = ("", False, False, None) if held is None else self._describe(node, node.info, held[1].reshape(-1))
+            if shown != (node.value, node.wrong, node.stepped, node.fraction):
+                node.value, node.wrong, node.stepped, node.fraction = shown
                 self.dataChanged.emit(self.index_of(node, NAME), self.index_of(node, VALUE))
 
-    def _tell(self, node: ColumnNode, info: ColumnInfo, flat: np.ndarray) -> tuple[str, bool, bool, float | None]:
+    def _describe(self, node: ColumnNode, info: ColumnInfo, flat: np.ndarray) -> tuple[str, bool, bool, float | None]:
         part = flat[node.first : node.first + node.count]
         if node.angle is not None:
             return f"{roll_pitch_yaw(part)[node.angle]:.1f}", False, False, None
@@ -183,36 +183,36 @@ class ColumnTree(QAbstractItemModel):
         return QModelIndex() if node is self.root else self.createIndex(node.place, column, node)
 
     def index(self, row: int, column: int, parent: Index = _NOWHERE) -> QModelIndex:
-        """Qt's."""
+        """Index of a child, for Qt."""
         children = self.node(parent).children
         return self.createIndex(row, column, children[row]) if 0 <= row < len(children) else QModelIndex()
 
     def parent(self, index: Index = _NOWHERE) -> QModelIndex:  # type: ignore[override]
-        """Qt's."""
+        """Index of the line above, for Qt."""
         above = self.node(index).parent
         return QModelIndex() if above is None else self.index_of(above)
 
     def rowCount(self, parent: Index = _NOWHERE) -> int:  # noqa: N802 - Qt's name
-        """Qt's."""
+        """Number of lines below one."""
         return len(self.node(parent).children) if parent.column() <= 0 else 0
 
     def hasChildren(self, parent: Index = _NOWHERE) -> bool:  # noqa: N802 - Qt's name
-        """Qt's; answered without making the values of a column."""
+        """Whether there are lines below one; values of a column are not made for it."""
         node = self.node(parent)
         return bool(node.owned) or (node.angle is None and node.count > 1)
 
     def columnCount(self, parent: Index = _NOWHERE) -> int:  # noqa: N802 - Qt's name
-        """Qt's."""
+        """Number of headings."""
         return len(HEADINGS)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802 - Qt's name
-        """Qt's."""
+        """Text of a heading."""
         if role != Qt.ItemDataRole.DisplayRole or orientation != Qt.Orientation.Horizontal:
             return None
         return f"row {self.store.selected}" if section == VALUE else HEADINGS[section]
 
     def data(self, index: Index, role: int = 0) -> Any:
-        """Qt's."""
+        """Text, colour, tooltip or share of a limit of a cell."""
         node, column = self.node(index), index.column()
         if role == Qt.ItemDataRole.DisplayRole:
             return (node.name, node.value, node.type, node.writer)[column]
@@ -235,16 +235,16 @@ class ColumnTree(QAbstractItemModel):
         return theme.BLUE if is_component and column == NAME else theme.TEXT
 
     def flags(self, index: Index) -> Qt.ItemFlag:
-        """Qt's."""
+        """What may be done with a line; columns can be dragged."""
         usual = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         return usual | Qt.ItemFlag.ItemIsDragEnabled if self.node(index).info is not None else usual
 
     def mimeTypes(self) -> list[str]:  # noqa: N802 - Qt's name
-        """Qt's."""
+        """The type of what is dragged."""
         return [COLUMN_MIME]
 
     def mimeData(self, indexes: Any) -> QMimeData:  # noqa: N802 - Qt's name
-        """Qt's."""
+        """The column that is dragged."""
         for index in indexes:
             node = self.node(index)
             if node.info is not None:

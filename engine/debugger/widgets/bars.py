@@ -120,7 +120,7 @@ class BarList(QWidget):
         self.setToolTip(self.bars[place].tip if place >= 0 else "")
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
+        """Paint headings and bars."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics = QFontMetricsF(self.font())
@@ -141,7 +141,7 @@ class BarList(QWidget):
             scale = QRectF(left, self._top() - 15, right - GAP - left, 15)
             ends = [format_number(self.low), format_number(self.high)]
             if sum(metrics.horizontalAdvance(text) for text in ends) + GAP > scale.width():
-                ends[0] = ""  # two numbers that touch are none
+                ends[0] = ""  # two numbers that touch cannot be read
             painter.drawText(scale, Qt.AlignmentFlag.AlignLeft, ends[0])
             painter.drawText(scale, Qt.AlignmentFlag.AlignRight, ends[1])
         x = float(right)

@@ -57,7 +57,7 @@ def counted(number: int, noun: str) -> str:
 def format_values(values: np.ndarray, dtype: str, labels: tuple[str, ...]) -> str:
     """A row of a column, or a part of one with its labels, in about twenty characters.
 
-    What is not finite is said first; of flags, the names of those that are set.
+    What is not finite comes first; of flags, the names of those that are set.
     """
     flat = values.reshape(-1)
     if not len(flat):

@@ -1,4 +1,4 @@
-"""One number of every row as a square of coloured cells, and the arithmetic behind it."""
+"""Heat map: one number of every row as a square of coloured cells, and its arithmetic."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Small pictures of numbers, painted by hand: a histogram, and a chart with its usual band."""
+"""Sparklines: a small histogram, and a small chart with its usual band, painted by hand."""
 
 import math
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class SmallHistogram(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
+        """Paint counts, curve and lines."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics, centre = QFontMetricsF(self.font()), Qt.AlignmentFlag.AlignCenter
@@ -98,7 +98,7 @@ class Sparkline(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
+        """Paint the line over its band."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics = QFontMetricsF(self.font())

@@ -1,4 +1,4 @@
-"""How the window looks: Fusion, dark, dense, one font. Red is wrong, amber asks for attention or is not live, blue is
+"""Theme: Fusion, dark, dense, one font. Red is wrong, amber asks for attention or is not live, blue is
 reference and links, white is the selected row, green is good; colour is never the only sign."""
 
 from functools import cache

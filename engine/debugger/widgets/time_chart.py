@@ -1,4 +1,4 @@
-"""One chart of the Plots panel: a number of the selected row over ticks, before the spread of all rows."""
+"""Time chart: a number of the selected row over ticks, before the spread of all rows."""
 
 from collections.abc import Callable
 from functools import cache
@@ -100,7 +100,7 @@ class ChartMarks(pg.GraphicsObject):  # type: ignore[misc]
         return self._area
 
     def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
-        """Draw, in ticks and values."""
+        """Paint the band, gaps and red spans, in ticks and values."""
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(brush(BLUE, 60))
         for polygon in self._band:
@@ -206,7 +206,7 @@ class TimeChart(QWidget):
         item.getViewBox().setDefaultPadding(0.0)
         left = item.getAxis("left")
         left.setWidth(AXIS_WIDTH)
-        left.setStyle(maxTickLevel=0, hideOverlappingLabels=True)  # half a number is none
+        left.setStyle(maxTickLevel=0, hideOverlappingLabels=True)  # half a number cannot be read
         item.getAxis("bottom").enableAutoSIPrefix(False)
         left.enableAutoSIPrefix(False)
         self.plot.setFrameShape(self.plot.Shape.NoFrame)
