@@ -50,11 +50,14 @@ class Link:
         self._thread.start()
 
     def close(self) -> None:
-        """Disconnect for good; returns once the thread is gone."""
+        """Disconnect for good; returns once the thread is gone, and `notify` is not called any more."""
+        self._notify = lambda: None
         self._stop.set()
         self._wake()
         if self._thread.ident is not None:
             self._thread.join(_HANDSHAKE)
+        else:
+            self._close_wakers()
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message when the socket takes it; lost if the connection is."""
@@ -100,6 +103,9 @@ class Link:
             self._put_status("lost", f"{text} Trying again in {pause:.1f} s.")
             self._stop.wait(pause)
             pause = min(LONGEST_PAUSE, 2.0 * pause)
+        self._close_wakers()
+
+    def _close_wakers(self) -> None:
         self._wake_in.close()
         self._wake_out.close()
 
