@@ -24,6 +24,7 @@ from engine.ecs.condition import any_row, every
 from engine.ecs.system import system
 from engine.ecs.table import put_rows
 from engine.ecs.world import Clock
+from systems.learning.config import PpoConfig
 from systems.learning.networks import Tape, make_policy, views_like
 from systems.learning.threads import Run, side_by_side
 from systems.tick import ACT, LEARN, RECORD
@@ -422,29 +423,6 @@ def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: T
 # -- bundles -------------------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class PpoConfig:
-    """Every number of the learner; the defaults are those of published motion tracking."""
-
-    horizon: int = 24  # control steps in one learning iteration
-    hidden: tuple[int, ...] = (512, 256, 128)  # hidden layers of actor and critic
-    init_std: float = 1.0  # standard deviation of actions when training starts
-    normalise: bool = True  # feed the networks normalised observations
-    learning_rate: float = 1e-3  # when training starts
-    gamma: float = 0.99  # discount of a control step
-    lam: float = 0.95  # λ of the generalised advantage
-    epochs: int = 5  # passes over a rollout
-    minibatches: int = 4  # in one pass
-    clip: float = 0.2  # of the probability ratio
-    value_clip: float = 0.2  # of a value's change
-    value_weight: float = 1.0  # of the value loss
-    entropy_weight: float = 0.005  # of the entropy bonus
-    desired_kl: float = 0.01  # nat, that the learning rate follows; 0 keeps the rate
-    lowest_rate: float = 1e-5
-    highest_rate: float = 1e-2
-    max_grad_norm: float = 1.0
-
-
 def ppo(config: PpoConfig) -> Bundle:
     """Learn by PPO, one iteration every `horizon` ticks."""
     c, due = config, every(config.horizon)
@@ -461,16 +439,16 @@ def ppo(config: PpoConfig) -> Bundle:
         "max_grad_norm",
     )
     constants = {name: getattr(c, name) for name in names}
-    wide = max((0, *c.hidden)) >= WIDE
+    wide = max((0, *c.hidden, *(c.critic_hidden or ()))) >= WIDE
     return Bundle(
         "ppo",
         components=[Action, Rollout],
         resources=[
-            new_policy(c.hidden, None, c.init_std, c.learning_rate, c.normalise),
+            new_policy(c.hidden, c.critic_hidden, c.init_std, c.learning_rate, c.normalise),
             deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device)),
         ],
         systems={
-            ACT: [system(act)],
+            ACT: [system(act, limit=c.action_limit)],
             RECORD: [
                 system(record),
                 system(keep_final_observation, when=any_row(Done, "truncated"), after="observe_final"),
@@ -494,8 +472,8 @@ def ppo(config: PpoConfig) -> Bundle:
 
 def play(config: PpoConfig) -> Bundle:
     """Act by the mean of a policy that `ppo` trained with the same layers; nothing is drawn, kept or learned."""
-    policy = new_policy(config.hidden, None, normalise=config.normalise)
-    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean)]})
+    policy = new_policy(config.hidden, config.critic_hidden, normalise=config.normalise)
+    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean, limit=config.action_limit)]})
 
 
 def new_policy(

@@ -36,7 +36,7 @@ class Scene:
 
     @property
     def iteration(self) -> int:
-        """Ticks of one learning iteration; 1 without a learner."""
+        """Ticks that make one round of work; 1 where no bundle says."""
         return next((b.iteration for b in self.bundles if b.iteration), 1)
 
 
@@ -68,15 +68,7 @@ def build(
     Raises SceneError for an unknown address or unusable value and, before allocating, for columns larger than
     the free memory, and for a setting that has no effect; BuildError for everything that does not fit together.
     """
-    for kind, names in (("bundles", [b.name for b in scene.bundles]), ("tables", [t.name for t in scene.tables])):
-        twice = [n for n in names if names.count(n) > 1]
-        if twice:
-            raise BuildError(f"Two {kind} are called '{twice[0]}'; names must differ.")
-    if scene._built:
-        raise BuildError(
-            f"The scene '{scene.name}' was built before, and its resources and constants belong to that world. "
-            "Call the function that makes the scene again."
-        )
+    _refuse_unusable(scene)
     apply_overrides(scene.bundles, overrides or {})
     scene._built = True
     device = torch.device(device)
@@ -97,6 +89,19 @@ def build(
     constants = Constants(scene.bundles, schedule)
     world.restored.append(constants.sync)
     return Simulation(scene, world, schedule, constants)
+
+
+def _refuse_unusable(scene: Scene) -> None:
+    """BuildError for two parts of one name, and for a scene that was built before."""
+    for kind, names in (("bundles", [b.name for b in scene.bundles]), ("tables", [t.name for t in scene.tables])):
+        twice = [n for n in names if names.count(n) > 1]
+        if twice:
+            raise BuildError(f"Two {kind} are called '{twice[0]}'; names must differ.")
+    if scene._built:
+        raise BuildError(
+            f"The scene '{scene.name}' was built before, and its resources and constants belong to that world. "
+            "Call the function that makes the scene again."
+        )
 
 
 def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:
@@ -232,7 +237,7 @@ def refuse_beyond_memory(need: int, device: torch.device, what: str) -> None:
         free = free_host_memory()
     if need > free:
         raise SceneError(
-            f"{what} need {need / 2**30:.1f} GiB, but {device} has {free / 2**30:.1f} GiB free. Use fewer rows (--num-envs)."
+            f"{what} need {need / 2**30:.1f} GiB, but {device} has {free / 2**30:.1f} GiB free. Use fewer rows."
         )
 
 

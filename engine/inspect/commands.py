@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.ecs.binding import Key
 from engine.ecs.component import info
-from engine.ecs.schedule import Key
 from engine.errors import BreakError, EditError, LockstepError, ReplayError, SnapshotError
 from engine.inspect.breakpoints import provenance
 from engine.inspect.client import DebugClient

@@ -9,11 +9,12 @@ from typing import Any
 import attrs
 import numpy as np
 
+from engine.ecs.binding import Key
 from engine.ecs.component import info
 from engine.ecs.condition import AnyRow
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import Entry, Key
+from engine.ecs.schedule import Entry
 from engine.ecs.world import column_labels
 from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.framing import pack_array

@@ -15,9 +15,9 @@ from components.robot import RobotDescription
 from engine import Bundle, Term
 from engine.errors import SceneError
 from systems.actuation import Controller
+from systems.learning.config import PpoConfig
 from systems.motion.files import ClipNames
 from systems.motion.library import ClipHeight
-from systems.ppo import PpoConfig
 
 
 def unchanged(description: RobotDescription) -> RobotDescription:

@@ -13,8 +13,8 @@ from systems import terminations as end
 from systems import tracking_terms as track
 from systems.episode import episode, num_steps
 from systems.kinematics import kinematics
+from systems.learning.config import PpoConfig
 from systems.observations import ACTOR, CRITIC
-from systems.ppo import PpoConfig
 from systems.randomization import randomization
 from systems.reference import motion_ended
 from systems.robots.model import RobotModel

@@ -23,9 +23,9 @@ from systems import tracking_terms as track
 from systems.episode import episode, num_steps
 from systems.humanoidverse import humanoidverse_curricula, reset_near_reference
 from systems.kinematics import kinematics
+from systems.learning.config import PpoConfig
 from systems.maths.tensors import indices
 from systems.observations import ACTOR, CRITIC
-from systems.ppo import PpoConfig
 from systems.reference import motion_ended
 from systems.robots.model import RobotModel
 from systems.tracking import start_on_reference, tracking

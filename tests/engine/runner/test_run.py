@@ -86,7 +86,7 @@ BAD = {
     ),
     "address without value": ([TOY, "--set", "toy.wander.step"], "error: --set takes ADDRESS=VALUE, but was given"),
     "wrong constant": ([TOY, "--set", "toy.wander.step=far"], "error: toy.wander.step takes "),
-    "unknown phase": ([TOY, "--skip", "LERN"], "error: --skip names phase 'LERN', which the tick does not have"),
+    "unknown phase": ([TOY, "--skip", "LERN"], "error: skip names phase 'LERN', which the tick does not have"),
     "two modes": ([TOY, "--check", "--graph"], "error: --graph and --check are two things to do instead of training"),
     "nothing to resume": (["--resume", "nowhere"], "error: There is no run folder or checkpoint at nowhere."),
     "resume of nothing": (["--resume"], "error: --resume takes a run folder or a checkpoint."),
