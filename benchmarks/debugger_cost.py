@@ -23,8 +23,10 @@ from engine import build
 from engine.debugger.net.connection import Address, Connection
 from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Observer
+from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
-from engine.inspect.server import Hub
+from engine.inspect.run_handle import RunHandle
+from engine.inspect.server import DebugServer
 from engine.protocol.schema import make_schema
 from engine.snapshot.history import Ring
 from scenes.motion_tracking import scene
@@ -46,12 +48,23 @@ class Block:
     wakes: int
 
 
+@attrs.frozen
+class BenchmarkRun(RunHandle):
+    """A run of which only iterations matter, as in engine/runner/debugging.py."""
+
+    length: int
+
+    def may_change(self, tick: int) -> bool:
+        """After each iteration."""
+        return tick % self.length == 0
+
+
 @attrs.define(eq=False)
 class Bench:
     """A training in this process that debuggers can attach to."""
 
     simulation: Simulation
-    hub: Hub
+    server: DebugServer
     inspector: Inspector
     length: int
     spent: float = 0.0
@@ -65,13 +78,11 @@ class Bench:
         folder = Path(tempfile.mkdtemp(prefix="lockstep-bench"))
         run = {"name": "benchmark", "scene": simulation.scene.name, "pid": os.getpid(), "host": socket.gethostname(),
                "started": "", "device": str(simulation.world.device), "seed": simulation.world.seed, "folder": ""}  # fmt: skip
-        hub = Hub(run, partial(make_schema, simulation), folder=folder)
-        hub.start()
+        server = DebugServer(run, partial(make_schema, simulation), folder=folder)
+        server.start()
         length = simulation.scene.iteration
-        inspector = Inspector(
-            simulation, hub, watched=lambda tick: tick % length == 0
-        )  # as in engine/runner/debugging.py
-        made = cls(simulation, hub, inspector, length)
+        inspector = Inspector(simulation, server, handle, BenchmarkRun(length))
+        made = cls(simulation, server, inspector, length)
         simulation.schedule.detach(inspector._tick_starts)
         inspector._tick_starts = Observer(before_tick=made._counted(inspector._before_tick))
         inspector._tick_runs = Observer(
@@ -96,7 +107,7 @@ class Bench:
     @property
     def path(self) -> str:
         """The socket."""
-        return f"{self.hub.stem}.sock"
+        return f"{self.server.stem}.sock"
 
     def settle(self, ticks: int = SETTLE) -> None:
         """Run ticks that nobody measures."""
@@ -121,20 +132,20 @@ class Bench:
 
     def block(self, ticks: int) -> Block:
         """Run and time ticks."""
-        wall, cpu, thread = np.empty(ticks), np.empty(ticks), self.hub._sockets._thread
+        wall, cpu, thread = np.empty(ticks), np.empty(ticks), self.server._sockets._thread
         clock = time.pthread_getcpuclockid(thread.ident) if thread is not None and thread.ident else 0
-        before, wakes, self.spent = time.clock_gettime(clock), self.hub.wakes, 0.0
+        before, wakes, self.spent = time.clock_gettime(clock), self.server.wakes, 0.0
         for each in range(ticks):
             start, busy = time.perf_counter(), time.thread_time()
             self.simulation.run()
             wall[each], cpu[each] = time.perf_counter() - start, time.thread_time() - busy
         ring, sockets = self.inspector.ring, time.clock_gettime(clock) - before
         snapshots = ticks * ring.seconds / ring.every if ring is not None else 0.0
-        return Block(wall, cpu, sockets, self.spent + snapshots, snapshots, self.hub.wakes - wakes)
+        return Block(wall, cpu, sockets, self.spent + snapshots, snapshots, self.server.wakes - wakes)
 
     def alone(self) -> None:
         """Run until the last debugger has been forgotten."""
-        while self.hub.attached or self.inspector.feed.clients:
+        while self.server.attached or self.inspector.publisher.clients:
             self.simulation.run()
 
     @contextmanager
@@ -145,7 +156,7 @@ class Bench:
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         try:
-            while not self.inspector.feed.clients or not all(self.inspector.feed.clients.values()):
+            while not self.inspector.publisher.clients or not all(self.inspector.publisher.clients.values()):
                 if started.poll() is not None:
                     raise SystemExit(f"The client ended with status {started.returncode} before it had attached.")
                 self.simulation.run()
@@ -189,9 +200,9 @@ def unattended(bench: Bench) -> dict[str, float]:
 
     bench.alone()
     time.sleep(0.6)
-    wakes = bench.hub.wakes
+    wakes = bench.server.wakes
     bench.simulation.run(bench.length)
-    woken = bench.hub.wakes - wakes
+    woken = bench.server.wakes - wakes
     bound = partial(hook, bench.inspector)
     return {"microseconds": 1e6 * min(loop(bound) for _ in range(5)), "wakes": float(woken)}
 
@@ -209,7 +220,7 @@ def attached(bench: Bench, subscriptions: list[dict[str, Any]], rounds: int) -> 
             with bench.process("plain", file.name):
                 bench.settle()
                 pairs.append((without, bench.block(bench.length)))
-                rates = [plan.hz for plans in bench.inspector.feed.clients.values() for plan in plans.values()]
+                rates = [plan.hz for plans in bench.inspector.publisher.clients.values() for plan in plans.values()]
     tick = min(float(np.mean(a.wall)) for a, _ in pairs)  # of the block that the machine disturbed least
     own = [(b.hooks - a.hooks) / bench.length / tick for a, b in pairs]
     asked = [each["hz"] for each in subscriptions]

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from components.control import Action
 from components.episode import Done, Reward
 from components.learning import LearningMetrics, Policy, Rollout
-from components.observation import Observation
-from engine.ecs.access import Rng, Terms, Write
+from components.observation import FinalObservation, Observation
+from engine.ecs.access import Rng, Write
 from engine.ecs.bundle import Bundle, Deferred, deferred
 from engine.ecs.condition import any_row, every
-from engine.ecs.system import Term, concatenated, fuse, system
+from engine.ecs.system import system
 from engine.ecs.table import put_rows
 from engine.ecs.world import Clock
-from engine.errors import BuildError, listing
 from systems.learning.networks import Tape, make_policy, views_like
 from systems.learning.threads import Run, side_by_side
 from systems.tick import ACT, LEARN, RECORD
@@ -94,23 +93,9 @@ def record(clock: Clock, reward: Reward, done: Done, rollout: Write[Rollout]) ->
     rollout.truncated[:, step] = done.truncated
 
 
-def keep_final_observation(
-    values: Terms, clock: Clock, done: Done, rollout: Write[Rollout], *, limit: float = math.inf
-) -> None:
-    """Keep what the critic sees just before the reset: rows that are cut off are bootstrapped from it.
-
-    The settings `clip` and `scale` of the critic's terms, and `limit`, act as in the ordinary observation;
-    the critic's has no noise.
-    """
-    settings = zip(values, values.setting("clip"), values.setting("scale"), strict=True)
-    seen = torch.cat([clipped_and_scaled(value, clip, scale) for (_, value), clip, scale in settings], dim=-1)
-    put_rows(rollout.final_critic[:, cursor(clock, rollout)], done.truncated, seen.clamp(-limit, limit))
-
-
-def clipped_and_scaled(value: Tensor, clip: float | None, scale: float | None) -> Tensor:
-    """`value` held within ±clip, then multiplied by `scale`; None leaves it alone."""
-    value = value if clip is None else value.clamp(-clip, clip)
-    return value if scale is None else value * scale
+def keep_final_observation(clock: Clock, done: Done, final: FinalObservation, rollout: Write[Rollout]) -> None:
+    """Keep what the critic sees just before the reset: rows that are cut off are bootstrapped from it."""
+    put_rows(rollout.final_critic[:, cursor(clock, rollout)], done.truncated, final.critic)
 
 
 # -- estimate ------------------------------------------------------------------------------------------
@@ -437,48 +422,58 @@ def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: T
 # -- bundles -------------------------------------------------------------------------------------------
 
 
-def ppo(
-    *,
-    critic_terms: Mapping[str, Term],
-    behind: str | None = None,
-    horizon: int = 24,
-    hidden: Sequence[int] = (512, 256, 128),
-    critic_hidden: Sequence[int] | None = None,
-    init_std: float = 1.0,
-    learning_rate: float = 1e-3,
-    normalise: bool = True,
-    action_limit: float = math.inf,
-    observation_limit: float = math.inf,
-    **constants: Any,
-) -> Bundle:
-    """Learn by PPO, one iteration every `horizon` ticks.
+@attrs.frozen
+class PpoConfig:
+    """Every number of the learner; the defaults are those of published motion tracking."""
 
-    `critic_terms` are the critic's observation terms in their order, and `observation_limit` its bound, for
-    the observation before a reset, which is kept `behind` the system of RECORD that last prepares it.
-    `normalise` False feeds the networks observations as they are; `action_limit` bounds what is applied. Further keywords are constants of
-    `estimate_advantage` (gamma, lam) or `improve_policy` (epochs, clip, …). Raises BuildError for others,
-    and at build where `critic_terms` do not make up the critic's observation.
-    """
-    estimate = {key: constants.pop(key) for key in ("gamma", "lam") if key in constants}
-    due, wide = every(horizon), max((0, *hidden, *(critic_hidden or ()))) >= WIDE
+    horizon: int = 24  # control steps in one learning iteration
+    hidden: tuple[int, ...] = (512, 256, 128)  # hidden layers of actor and critic
+    init_std: float = 1.0  # standard deviation of actions when training starts
+    normalise: bool = True  # feed the networks normalised observations
+    learning_rate: float = 1e-3  # when training starts
+    gamma: float = 0.99  # discount of a control step
+    lam: float = 0.95  # λ of the generalised advantage
+    epochs: int = 5  # passes over a rollout
+    minibatches: int = 4  # in one pass
+    clip: float = 0.2  # of the probability ratio
+    value_clip: float = 0.2  # of a value's change
+    value_weight: float = 1.0  # of the value loss
+    entropy_weight: float = 0.005  # of the entropy bonus
+    desired_kl: float = 0.01  # nat, that the learning rate follows; 0 keeps the rate
+    lowest_rate: float = 1e-5
+    highest_rate: float = 1e-2
+    max_grad_norm: float = 1.0
+
+
+def ppo(config: PpoConfig) -> Bundle:
+    """Learn by PPO, one iteration every `horizon` ticks."""
+    c, due = config, every(config.horizon)
+    names = (
+        "epochs",
+        "minibatches",
+        "clip",
+        "value_clip",
+        "value_weight",
+        "entropy_weight",
+        "desired_kl",
+        "lowest_rate",
+        "highest_rate",
+        "max_grad_norm",
+    )
+    constants = {name: getattr(c, name) for name in names}
+    wide = max((0, *c.hidden)) >= WIDE
     return Bundle(
         "ppo",
         components=[Action, Rollout],
         resources=[
-            new_policy(hidden, critic_hidden, init_std, learning_rate, normalise),
+            new_policy(c.hidden, None, c.init_std, c.learning_rate, c.normalise),
             deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device)),
         ],
         systems={
-            ACT: [system(act, limit=action_limit)],
+            ACT: [system(act)],
             RECORD: [
                 system(record),
-                fuse(
-                    keep_final_observation,
-                    critic_terms,
-                    when=any_row(Done, "truncated"),
-                    after=behind,
-                    limit=observation_limit,
-                ),
+                system(keep_final_observation, when=any_row(Done, "truncated"), after="observe_final"),
             ],
             LEARN: [
                 system(
@@ -486,26 +481,21 @@ def ppo(
                     when=due,
                     wide=wide,
                     may_sync="gathers cut-off rows once per rollout",
-                    **estimate,
+                    gamma=c.gamma,
+                    lam=c.lam,
                 ),
                 system(improve_policy, when=due, wide=wide, **constants),
             ],
         },
-        axes={"step": horizon, "final_observation": concatenated(critic_terms)},
-        iteration=horizon,
+        axes={"step": c.horizon},
+        iteration=c.horizon,
     )
 
 
-def play(
-    *,
-    hidden: Sequence[int] = (512, 256, 128),
-    critic_hidden: Sequence[int] | None = None,
-    normalise: bool = True,
-    action_limit: float = math.inf,
-) -> Bundle:
+def play(config: PpoConfig) -> Bundle:
     """Act by the mean of a policy that `ppo` trained with the same layers; nothing is drawn, kept or learned."""
-    policy = new_policy(hidden, critic_hidden, normalise=normalise)
-    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean, limit=action_limit)]})
+    policy = new_policy(config.hidden, None, normalise=config.normalise)
+    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean)]})
 
 
 def new_policy(
@@ -518,15 +508,9 @@ def new_policy(
     """A policy as wide as the table's observations and joints, made once these are known."""
 
     def make(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> Policy:
-        final, seen = axes.get("final_observation", axes["critic_observation"]), axes["critic_observation"]
-        if final != seen:
-            raise BuildError(
-                f"ppo was given critic_terms that say {listing(final, 8)} ({len(final)} numbers), but the critic observes "
-                f"{listing(seen, 8)} ({len(seen)}). Give it the same terms in the same order."
-            )
         return make_policy(
             len(axes["actor_observation"]),
-            len(seen),
+            len(axes["critic_observation"]),
             len(axes["dof"]),
             hidden=hidden,
             critic_hidden=critic_hidden,

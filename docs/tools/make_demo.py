@@ -25,6 +25,7 @@ from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.protocol.framing import encode_frame, pack_array, unpack_array
 from engine.protocol.schema import make_schema
+from engine.protocol.vitals import find_ends
 from engine.recording.file import TERMINAL, RecordingWriter
 from engine.recording.recorder import Recorder
 from scenes.motion_tracking import scene
@@ -75,7 +76,7 @@ def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def endings(simulation: Simulation) -> Iterator[dict[str, Any]]:
     """An event for each episode that ends in this tick, of all rows."""
-    ends = simulation.ends["robot"]
+    ends = find_ends(simulation)["robot"]
     assert ends.reason is not None
     for row in np.flatnonzero(as_numpy(ends.ended)).tolist():
         names = [label for label, on in zip(ends.labels, as_numpy(ends.reason)[row], strict=True) if on]

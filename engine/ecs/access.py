@@ -12,6 +12,7 @@ import attrs
 import torch
 
 from engine.ecs.component import kind_of, real_types
+from engine.ecs.world import World
 from engine.errors import BuildError
 
 T = TypeVar("T")
@@ -91,8 +92,6 @@ class Terms:
 
 def read_signature(function: Callable[..., Any]) -> Signature:
     """Parse a system's or term's signature; raises BuildError naming the parameter that is wrong."""
-    from engine.ecs.world import World
-
     if not inspect.isfunction(function):
         raise BuildError(
             f"{function!r} is not a plain function. A system or term is a function defined with `def`, "

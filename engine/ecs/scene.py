@@ -1,14 +1,9 @@
-"""Scenes: tables + bundles, checked and turned into a running simulation; constants set by address."""
+"""Scenes: tables + bundles, checked and turned into a running simulation."""
 
-import ast
-import inspect
 import math
 import os
-import types
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 import torch
@@ -16,27 +11,19 @@ import torch
 from engine.ecs.bundle import Bundle, Deferred
 from engine.ecs.check import check_schedule
 from engine.ecs.component import Kind, Labels, assemble, info, kind_of, make, num_bytes
-from engine.ecs.schedule import Schedule, Tick, addresses, make_schedule
+from engine.ecs.constants import Constants, apply_overrides, check_settings
+from engine.ecs.schedule import Schedule, Tick, make_schedule
 from engine.ecs.system import Concatenation, Term
 from engine.ecs.table import Table
 from engine.ecs.world import Clock, World, stream_seed
 from engine.errors import BuildError, SceneError, did_you_mean, listing
-from engine.protocol.display import View
-from engine.recording.vitals import Ends, Vital, find_ends, find_vitals
 
 
 @attrs.define(eq=False)
 class Scene:
-    """What a scene function returns.
+    """Tables, the bundles that fill them, and the tick that runs their systems.
 
-    `identity` is what a snapshot must agree on besides the tables (robot, clips, …). What follows is optional:
-    `report` turns a world into the numbers of one learning iteration, and `titles` says what they are, in words with a
-    unit, by name or by 'group/' (numbers with the same title share a panel of curve.png). `evaluate` measures a trained
-    world, `film` shows one, `policy` is a trained one that comes with the scene; see engine/runner/run.py. `film_episode`
-    films the columns (by address, one sample per tick) that engine/snapshot/history.py re-creates of a row. `best` names the
-    number of `report` by which the best checkpoint is kept, with "-" in front where less is better. `made_of` is what
-    else decides the numbers ("robot g1", "clip squat", …) with a digest of each, so that a resume notices changes.
-    `view` tells debuggers what to draw; see engine/protocol/display.py.
+    `identity` is what a snapshot must agree on besides the tables (robot, clips, …).
     """
 
     tables: Sequence[Table]
@@ -44,17 +31,8 @@ class Scene:
     tick: Tick
     name: str = "scene"
     identity: Mapping[str, Any] = attrs.field(factory=dict)
-    report: Callable[[World], dict[str, float]] | None = None
-    evaluate: Callable[..., dict[str, Any]] | None = None
-    film: Callable[..., Mapping[str, str]] | None = None
-    film_episode: Callable[[Mapping[str, Any], Path], Mapping[str, str]] | None = None
-    policy: Path | None = None
-    titles: Mapping[str, str] = attrs.field(factory=dict)
-    view: View = attrs.field(factory=View)
-    panel: Sequence[str] = ()
-    iterations: int = 100
-    best: str | None = None
-    made_of: Mapping[str, str] = attrs.field(factory=dict)
+
+    _built: bool = attrs.field(default=False, init=False)
 
     @property
     def iteration(self) -> int:
@@ -64,14 +42,12 @@ class Scene:
 
 @attrs.define(eq=False)
 class Simulation:
-    """A world, the schedule that moves it, and by table what its bundles declare for those who watch."""
+    """A built scene: its world, the schedule that moves the world, and the constants of its systems."""
 
     scene: Scene
     world: World
     schedule: Schedule
-    ends: dict[str, Ends] = attrs.field(factory=dict)
-    vitals: dict[str, list[Vital]] = attrs.field(factory=dict)
-    originals: dict[str, list[Any]] = attrs.field(factory=dict)  # what edited constants were when it was built
+    constants: Constants
 
     def run(self, ticks: int = 1) -> None:
         """Run whole ticks; the very first one enters at the tick's entry phase."""
@@ -90,17 +66,23 @@ def build(
     """Allocate, bind and prove a scene.
 
     Raises SceneError for an unknown address or unusable value and, before allocating, for columns larger than
-    the free memory; BuildError for everything that does not fit together.
+    the free memory, and for a setting that has no effect; BuildError for everything that does not fit together.
     """
     for kind, names in (("bundles", [b.name for b in scene.bundles]), ("tables", [t.name for t in scene.tables])):
         twice = [n for n in names if names.count(n) > 1]
         if twice:
             raise BuildError(f"Two {kind} are called '{twice[0]}'; names must differ.")
+    if scene._built:
+        raise BuildError(
+            f"The scene '{scene.name}' was built before, and its resources and constants belong to that world. "
+            "Call the function that makes the scene again."
+        )
     apply_overrides(scene.bundles, overrides or {})
+    scene._built = True
     device = torch.device(device)
     world = World(scene.name, {t.name: t for t in scene.tables}, seed, device, identity=dict(scene.identity))
     _bring_resources(scene.bundles, world)
-    homes = {b.name: _home(b, world) for b in scene.bundles}
+    homes = {b.name: home_of(b, world) for b in scene.bundles}
     _resolve_axes(scene.bundles, homes, world)
     wanted = _wanted(scene.bundles, homes)
     need = sum(num_bytes(cls, world.tables[home].rows, world.tables[home].axes) for home, cls in wanted)
@@ -111,17 +93,10 @@ def build(
     schedule = make_schedule(world, scene.tick, scene.bundles, skip)
     if check:
         check_schedule(schedule)
-    placed = [(bundle, homes[bundle.name].name) for bundle in scene.bundles]
-    simulation = Simulation(scene, world, schedule, find_ends(placed, world), find_vitals(placed, world))
-    world.restored.append(partial(_sync_constants, simulation))
-    return simulation
-
-
-def _sync_constants(simulation: Simulation) -> None:
-    if simulation.originals or simulation.world.constants:
-        from engine.inspect.edit import sync_constants
-
-        sync_constants(simulation)
+        check_settings(scene.bundles, schedule)
+    constants = Constants(scene.bundles, schedule)
+    world.restored.append(constants.sync)
+    return Simulation(scene, world, schedule, constants)
 
 
 def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:
@@ -135,7 +110,8 @@ def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:
             _add_resource(item, bundle, world)
 
 
-def _home(bundle: Bundle, world: World) -> Table:
+def home_of(bundle: Bundle, world: World) -> Table:
+    """The table that a bundle is for: the one that it names, else the only one. Raises BuildError without one."""
     if bundle.table is None:
         if len(world.tables) != 1:
             raise BuildError(
@@ -272,73 +248,3 @@ def free_host_memory() -> float:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return math.inf
-
-
-def apply_overrides(bundles: Sequence[Bundle], overrides: Mapping[str, str]) -> None:
-    """Set constants by address from text; every address and value is checked before any is changed."""
-    known = addresses(bundles)
-    ready = []
-    for address, text in overrides.items():
-        if address not in known:
-            raise SceneError(
-                f"There is no constant '{address}'.{did_you_mean(address, known) or ' --explain lists them.'}"
-            )
-        for place in known[address]:
-            ready.append((place, parse_value(text, place.type, place.holder[place.key], address)))
-    for place, value in ready:
-        place.holder[place.key] = value
-
-
-def parse_value(text: str, declared: Any, current: Any, where: str) -> Any:
-    """`text` as the declared type, or as the type of the current value; SceneError when it does not fit."""
-    options = _alternatives(declared)
-    if not options or Any in options:
-        options = (type(current),) if current is not None else (object,)
-    try:
-        value: Any = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        value = {"true": True, "false": False, "none": None, "inf": math.inf, "-inf": -math.inf}.get(text.lower(), text)
-    for option in sorted(options, key=lambda o: o is str):  # any text is a str, so that is asked last
-        for candidate in (value, text):
-            try:
-                return text if option is str else _fit(candidate, option)
-            except ValueError:
-                continue
-    wanted = " or ".join("None" if o is type(None) else o.__name__ if type(o) is type else str(o) for o in options)
-    raise SceneError(f"{where} takes {wanted.replace('typing.', '')}, but was given '{text}'. It is {current!r} now.")
-
-
-def _alternatives(declared: Any) -> tuple[Any, ...]:
-    if get_origin(declared) in (Union, types.UnionType):
-        return tuple(o for part in get_args(declared) for o in _alternatives(part))
-    return () if declared in (inspect.Parameter.empty, None) else (declared,)
-
-
-def _fit(value: Any, option: Any) -> Any:
-    """`value` as the type `option`; ValueError when it is none."""
-    origin, parts = get_origin(option) or option, get_args(option)
-    if origin is object:
-        return value
-    if origin is Literal and any(value == p and type(value) is type(p) for p in parts):
-        return value
-    if origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if origin in (tuple, list, Sequence) and isinstance(value, (tuple, list)):
-        kinds = (
-            [parts[0]] * len(value) if len(parts) == 1 or parts[1:] == (...,) else list(parts or [object] * len(value))
-        )
-        if len(kinds) != len(value):
-            raise ValueError
-        return (list if origin is list else tuple)(_fit_any(v, kind) for v, kind in zip(value, kinds, strict=True))
-    if type(value) is origin:
-        return value
-    raise ValueError
-
-
-def _fit_any(value: Any, declared: Any) -> Any:
-    for option in _alternatives(declared):
-        try:
-            return _fit(value, object if option is Any else option)
-        except ValueError:
-            continue
-    raise ValueError

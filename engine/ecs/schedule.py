@@ -25,6 +25,7 @@ Key = tuple[str, type]
 class Tick:
     """Phases in order. The `repeat` group runs several times; the first tick runs `begin`, then enters at `entry`.
 
+    `shares` sums up where a tick's time goes: names of parts, each with its phases; the other phases are "systems".
     Observers see finished rows behind phase `finished`, before anything starts over.
     """
 
@@ -33,6 +34,7 @@ class Tick:
     begin: str = "BEGIN"
     entry: str | None = None
     finished: str | None = None
+    shares: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         twice = [p for p in self.phases if self.phases.count(p) > 1 or p == self.begin]
@@ -42,6 +44,9 @@ class Tick:
         start = self.phases.index(self.repeat[0]) if self.repeat and not unknown else 0
         if unknown or self.phases[start : start + len(self.repeat)] != self.repeat:
             raise BuildError(f"The repeat group {self.repeat} is not a run of consecutive phases of {self.phases}.")
+        for name in (phase for phases in self.shares.values() for phase in phases):
+            if name not in self.phases:
+                raise BuildError(f"The phase '{name}' in shares is not one of {listing(self.phases)}.")
         if self.finished is not None and self.finished not in self.phases:
             raise BuildError(f"The phase finished='{self.finished}' is not one of {listing(self.phases)}.")
         if self.entry is None:
@@ -269,11 +274,13 @@ class Schedule:
     threads: int = attrs.field(factory=torch.get_num_threads)
     observers: list[Observer] = attrs.field(factory=list, init=False)
     _calls: dict[str, list[Callable[..., None]]] = attrs.field(init=False)
+    _after_entry: list[Callable[[Entry], None]] = attrs.field(init=False)
     _plans: dict[bool, list[Entry]] = attrs.field(factory=dict, init=False)
     _finish: dict[bool, int] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._calls = {event.name: [] for event in attrs.fields(Observer)}
+        self._after_entry = self._calls["after_entry"]
 
     def attach(self, observer: Observer, *, first: bool = False) -> None:
         """Call an observer from now on, after those that are attached already, or `first`. No effect if it is attached."""
@@ -360,8 +367,9 @@ class Schedule:
         calls = self._calls["before_entry"]
         for entry in plan:
             if entry.when is None or entry.when.holds(self.world):
-                for call in calls:
-                    call(entry)
+                if calls:  # an empty loop costs more
+                    for call in calls:
+                        call(entry)
                 yield entry
 
     def behind_finish(self, begun: bool = True) -> int:
@@ -385,8 +393,9 @@ class Schedule:
             self.wrap(entry)
         entry.seconds += perf_counter() - start
         entry.calls += 1
-        for call in self._calls["after_entry"]:
-            call(entry)
+        if self._after_entry:
+            for call in self._after_entry:
+                call(entry)
 
 
 def make_schedule(world: World, tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> Schedule:
@@ -415,34 +424,3 @@ def make_schedule(world: World, tick: Tick, bundles: Sequence[Bundle], skip: Seq
                 Entry(each, bundle, phase, home, bind(each, home, world, address), when, reads, writes, asks)
             )
     return Schedule(world, tick, repeat, entries)
-
-
-@attrs.frozen
-class Constant:
-    """One place that holds a constant: a dict, its key, and the declared type of the value."""
-
-    holder: dict[str, Any]
-    key: str
-    type: Any
-
-
-def addresses(bundles: Sequence[Bundle]) -> dict[str, list[Constant]]:
-    """Every constant by address `bundle.system.constant` or `bundle.system.term.constant`.
-
-    A system that stands in the tick twice has one address and several places.
-    """
-    found: dict[str, list[Constant]] = {}
-    for bundle in bundles:
-        for each in (s for group in bundle.systems.values() for s in group):
-            start = f"{bundle.name}.{each.name}"
-            for key in each.constants:
-                kind = each.signature.constant_types.get(key, Any)
-                found.setdefault(f"{start}.{key}", []).append(Constant(each.constants, key, kind))
-            for label, part in each.terms.items():
-                for key in part.constants:
-                    kind = part.signature.constant_types.get(key, Any)
-                    found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.constants, key, kind))
-                for key, value in part.settings.items():
-                    kind = int | float if type(value) is int else Any
-                    found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.settings, key, kind))
-    return found

@@ -13,7 +13,7 @@ from engine.ecs.world import flat_labels
 from engine.errors import EditError, did_you_mean, listing
 from engine.inspect.expression import Expression, compile_break
 from engine.inspect.server import BREAKS
-from engine.protocol import messages as say
+from engine.protocol import messages
 
 MOST_ROWS = 32
 """Rows that a hit names."""
@@ -79,7 +79,7 @@ def provenance(simulation: Simulation, writers: Writers, address: str) -> dict[s
 
 
 @attrs.define(eq=False)
-class Break:
+class Breakpoint:
     """A condition, where it is asked, and what happens when it holds."""
 
     number: int
@@ -91,7 +91,7 @@ class Break:
     action: str
     owner: object = None
     tick: int = -2  # of the last hit: one hit a tick, where it is asked in each
-    told: float = 0.0  # when the last event went out
+    last_event: float = 0.0  # when the last event went out
     kept: bool = False
 
 
@@ -99,7 +99,7 @@ class Break:
 class Hit:
     """A break that holds, as the event that says so."""
 
-    by: Break
+    by: Breakpoint
     text: str
     row: int | None
     column: str | None
@@ -113,7 +113,7 @@ class Breakpoints:
 
     simulation: Simulation
     writers: Writers
-    known: dict[int, Break] = attrs.field(factory=dict)
+    known: dict[int, Breakpoint] = attrs.field(factory=dict)
     _made: int = 0
 
     @property
@@ -121,7 +121,7 @@ class Breakpoints:
         """Whether one is asked between systems."""
         return any(each.place != "tick" for each in self.known.values())
 
-    def add(self, message: say.Break, owner: object = None) -> Break:
+    def add(self, message: messages.BreakRequest, owner: object = None) -> Breakpoint:
         """A new break of a client; EditError or BreakError for what cannot be asked."""
         if len(self.known) >= BREAKS:
             raise EditError("over_budget", f"{BREAKS} breaks are the most; remove one first.")
@@ -134,7 +134,7 @@ class Breakpoints:
             )
         rows = None if message.rows is None else np.array(message.rows, np.int64)
         self._made += 1
-        made = Break(self._made, expression, place, number, rows, message.skip, message.action, owner)
+        made = Breakpoint(self._made, expression, place, number, rows, message.skip, message.action, owner)
         self.known[made.number] = made
         return made
 
@@ -180,13 +180,13 @@ class Breakpoints:
             found.append(hit)
         return found
 
-    def _always(self, each: Break) -> Hit:
+    def _always(self, each: Breakpoint) -> Hit:
         """Of a break without a condition."""
         names = [entry.name for entry in self.simulation.schedule.entries]
         where = each.place if each.system is None else f"{each.place} {names[each.system]}"
         return Hit(each, f"break: {where}", None, None, None, {"break": each.number})
 
-    def _holds(self, each: Break, expression: Expression, memory: bool) -> Hit | None:
+    def _holds(self, each: Breakpoint, expression: Expression, memory: bool) -> Hit | None:
         """Of a break whose condition holds for any row that it asks about."""
         if expression.memory and not memory:
             return None
@@ -194,7 +194,7 @@ class Breakpoints:
         rows = np.flatnonzero(hits) if each.rows is None else each.rows[hits[each.rows]]
         return self._hit(each, expression, np.unique(rows)) if len(rows) else None
 
-    def _hit(self, each: Break, expression: Expression, rows: np.ndarray) -> Hit:
+    def _hit(self, each: Breakpoint, expression: Expression, rows: np.ndarray) -> Hit:
         blamed = expression.blamed()
         values = None if blamed is None else as_numpy(blamed).reshape(expression.rows, -1)
         if not expression.by_row:  # it holds for the whole table, not for each of its rows

@@ -1,4 +1,4 @@
-"""One client of a run's hub: what it may send, how fast, and what waits to be sent to it."""
+"""One client of a run's server: what it may send, how fast, and what waits to be sent to it."""
 
 import contextlib
 import secrets
@@ -23,7 +23,7 @@ DATA_BYTES = 3 << 19
 IN_FLIGHT = 2  # data frames that a client has not acknowledged
 COMMANDS_PER_SECOND = 200.0
 _SMALL = 0.05  # of a command: an acknowledgement, a ping
-_VALUES_PER_COMMAND = 256  # a frame of more values counts as more commands
+_BYTES_PER_COMMAND = 2048  # a longer frame counts as more commands
 _CHUNK = 1 << 16
 
 Socket = socket.socket
@@ -35,8 +35,8 @@ class TooLarge(WireError):
 
 
 @attrs.define(eq=False, repr=False)
-class Peer:
-    """A client. What the tick thread may look at: session, name, role, dropped, gone; the rest is the hub's.
+class DebugClient:
+    """A client. What the tick thread may look at: session, name, role, dropped, gone; the rest is the server's.
 
     name: how the client calls itself. dropped: data frames that were replaced before they could be sent. gone: it has
     left, and what is posted to it goes nowhere.
@@ -57,7 +57,7 @@ class Peer:
     too_slow: bool = False
     leave_by: float = 0.0
     subscriptions: set[int] = attrs.field(factory=set)
-    watched: int = 0  # what the hub's selector waits for
+    watched: int = 0  # what the server's selector waits for
     _incoming: bytearray = attrs.field(factory=bytearray, repr=False, init=False)
     _taken: int = attrs.field(default=0, init=False)
     _credit: float = attrs.field(default=COMMANDS_PER_SECOND, init=False)
@@ -75,7 +75,7 @@ class Peer:
     _moving_bytes: int = attrs.field(default=0, init=False)
 
     def __repr__(self) -> str:
-        return f"Peer({self.session}, {self.name!r}, {self.role})"
+        return f"DebugClient({self.session}, {self.name!r}, {self.role})"
 
     # -- what comes in ---------------------------------------------------------------------------------
 
@@ -120,11 +120,11 @@ class Peer:
         del self._incoming[: self._taken]
         self._taken = 0
 
-    def charge(self, now: float, values: int, small: bool) -> None:
+    def charge(self, now: float, size: int, small: bool) -> None:
         """Count a frame against the client's credit, which grows with time."""
         self._credit = min(COMMANDS_PER_SECOND, self._credit + (now - self._counted) * COMMANDS_PER_SECOND)
         self._counted = now
-        self._credit -= _SMALL if small else 1.0 + values / _VALUES_PER_COMMAND
+        self._credit -= _SMALL if small else 1.0 + size / _BYTES_PER_COMMAND
 
     def rest(self, now: float) -> float:
         """Seconds until the client has credit again; 0 when it has."""
@@ -142,7 +142,7 @@ class Peer:
         while self._in_flight and self._in_flight[0] <= sequence:
             self._in_flight.popleft()
 
-    # -- what goes out; all of this under the hub's lock -----------------------------------------------
+    # -- what goes out; all of this under the server's lock -----------------------------------------------
 
     def reply(self, frame: bytes) -> bool:
         """Queue an answer or event; False when too many wait, and the client has to go."""
@@ -257,13 +257,13 @@ class Peer:
         """Whether answers or events are still to be sent."""
         return self._moving is not None or bool(self._greeting or self._replies)
 
-    def leave(self, farewell: bytes, by: float) -> None:
-        """Send what was answered, then `farewell`, and be gone at the latest at `by`. Under the hub's lock."""
+    def leave(self, closing_message: bytes, by: float) -> None:
+        """Send what was answered, then `closing_message`, and be gone at the latest at `by`. Under the server's lock."""
         self._let_go()
-        if not self.reply(farewell):
+        if not self.reply(closing_message):
             self._replies.clear()
             self._reply_bytes = 0
-            self.reply(farewell)
+            self.reply(closing_message)
         self.stage, self.leave_by, self.gone = "leaving", by, True
 
     def end(self) -> None:
@@ -272,7 +272,7 @@ class Peer:
             self.socket.shutdown(socket.SHUT_WR)
 
     def hang_up(self) -> None:
-        """Close, and let go of everything that waited. Under the hub's lock."""
+        """Close, and let go of everything that waited. Under the server's lock."""
         self._let_go()
         self.gone, self.stage = True, "leaving"
         self.socket.close()

@@ -4,7 +4,7 @@ Nothing raises here: a command that cannot be carried out is answered with an er
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,14 +12,13 @@ from engine.ecs.component import info
 from engine.ecs.schedule import Key
 from engine.errors import BreakError, EditError, LockstepError, ReplayError, SnapshotError
 from engine.inspect.breakpoints import provenance
-from engine.inspect.client import Peer
-from engine.protocol import messages as say
+from engine.inspect.client import DebugClient
+from engine.inspect.inspector import Inspector
+from engine.protocol import messages
 from engine.protocol.framing import pack_array
+from engine.protocol.vitals import find_ends
 from engine.recording.recorder import MOST_ROWS, Recorder
 from engine.snapshot.history import Ring
-
-if TYPE_CHECKING:
-    from engine.inspect.inspector import Inspector
 
 Answer = dict[str, Any] | None
 """The fields of an `ok`; None where the answer comes later, or there is none."""
@@ -31,50 +30,54 @@ _CODES: dict[type[LockstepError], str] = {
 _SHOWN = 32  # values of an edit that its event says
 
 
-def obey(run: "Inspector", peer: Peer, message: say.Message) -> None:
+def handle(inspector: Inspector, client: DebugClient, message: messages.ClientMessage) -> None:
     """Do what a client says, and answer it."""
     number = getattr(message, "id", 0)
     try:
-        answer = _ORDERS[type(message)](run, peer, message)
+        answer = HANDLERS[type(message)](inspector, client, message)
     except LockstepError as error:
         code = error.code if isinstance(error, EditError) else _CODES.get(type(error), "bad_message")
-        _refuse(run, peer, message, number, code, str(error))
+        _refuse(inspector, client, message, number, code, str(error))
     except Exception as error:  # a debugger may be wrong in ways that nobody thought of; the training goes on
-        _refuse(run, peer, message, number, "unsupported", f"That failed: {type(error).__name__}: {error}"[:500])
+        _refuse(
+            inspector, client, message, number, "unsupported", f"That failed: {type(error).__name__}: {error}"[:500]
+        )
     else:
         if answer is not None:
-            run.hub.post(peer, {"t": "ok", "id": number, **answer})
+            inspector.server.post(client, {"t": "ok", "id": number, **answer})
 
 
-def _refuse(run: "Inspector", peer: Peer, message: say.Message, number: int, code: str, text: str) -> None:
-    kind = "sub_no" if isinstance(message, say.Sub) else "error"
-    run.hub.post(peer, {"t": kind, "id": number, "code": code, "text": text})
+def _refuse(
+    inspector: Inspector, client: DebugClient, message: messages.ClientMessage, number: int, code: str, text: str
+) -> None:
+    kind = "sub_no" if isinstance(message, messages.SubscribeRequest) else "error"
+    inspector.server.post(client, {"t": kind, "id": number, "code": code, "text": text})
 
 
 # -- looking -------------------------------------------------------------------------------------------
 
 
-def _sub(run: "Inspector", peer: Peer, message: say.Sub) -> Answer:
-    run.feed.subscribe(peer, message, paused=run.steps.stands)
+def _sub(inspector: Inspector, client: DebugClient, message: messages.SubscribeRequest) -> Answer:
+    inspector.publisher.subscribe(client, message, paused=inspector.steps.stands)
     return None
 
 
-def _unsub(run: "Inspector", peer: Peer, message: say.Unsub) -> Answer:
-    run.feed.unsubscribe(peer, message.id)
+def _unsub(inspector: Inspector, client: DebugClient, message: messages.UnsubscribeRequest) -> Answer:
+    inspector.publisher.unsubscribe(client, message.id)
     return None
 
 
-def _select(run: "Inspector", peer: Peer, message: say.Select) -> Answer:
-    run.feed.select(peer, message.rows)
+def _select(inspector: Inspector, client: DebugClient, message: messages.SelectMessage) -> Answer:
+    inspector.publisher.select(client, message.rows)
     return None
 
 
-def _provenance(run: "Inspector", peer: Peer, message: say.Provenance) -> Answer:
-    return provenance(run.simulation, run.writers, list(run.world.columns())[message.column])
+def _provenance(inspector: Inspector, client: DebugClient, message: messages.ProvenanceRequest) -> Answer:
+    return provenance(inspector.simulation, inspector.writers, list(inspector.world.columns())[message.column])
 
 
-def _asset(run: "Inspector", peer: Peer, message: say.Asset) -> Answer:
-    handed_out = [figure.asset for figure in run.simulation.scene.view.figures if figure.asset is not None]
+def _asset(inspector: Inspector, client: DebugClient, message: messages.AssetRequest) -> Answer:
+    handed_out = [figure.asset for figure in inspector.view.figures if figure.asset is not None]
     if not handed_out:
         raise EditError("unsupported", "This run hands out no model: its scene gives none to the figures it shows.")
     for asset in handed_out:
@@ -86,211 +89,233 @@ def _asset(run: "Inspector", peer: Peer, message: say.Asset) -> Answer:
 # -- stopping and going --------------------------------------------------------------------------------
 
 
-def _pause(run: "Inspector", peer: Peer, message: say.Pause) -> Answer:
-    run.steps.stand(run.steps.why if run.steps.stands else "asked for")
-    run.pending.append((peer, message.id))
+def _pause(inspector: Inspector, client: DebugClient, message: messages.PauseRequest) -> Answer:
+    inspector.steps.stand(inspector.steps.why if inspector.steps.stands else "asked for")
+    inspector.pending.append((client, message.id))
     return None
 
 
-def _run(run: "Inspector", peer: Peer, message: say.Run) -> Answer:
-    run.go_on()
-    run.publish()
-    return {"tick": run.tick}
+def _run(inspector: Inspector, client: DebugClient, message: messages.RunRequest) -> Answer:
+    inspector.go_on()
+    inspector.publish()
+    return {"tick": inspector.tick}
 
 
-def _step(run: "Inspector", peer: Peer, message: say.Step) -> Answer:
-    if not run.steps.stands:
+def _step(inspector: Inspector, client: DebugClient, message: messages.StepRequest) -> Answer:
+    if not inspector.steps.stands:
         raise EditError("not_paused", "The run is not paused; pause it before a step.")
-    _need_live(run)
-    run.steps.step(message.unit, message.count)
-    run.pending.append((peer, message.id))
+    _need_live(inspector)
+    inspector.steps.step(message.unit, message.count)
+    inspector.pending.append((client, message.id))
     return None
 
 
-def _run_to(run: "Inspector", peer: Peer, message: say.RunTo) -> Answer:
-    _need_live(run)
-    if message.tick is not None and message.tick <= run.tick - run.inside:
-        raise EditError("bad_message", f"The run is at tick {run.tick}; tick {message.tick} lies behind, seek it.")
-    run.steps.run_to(message.system, message.tick)
-    run.pending.append((peer, message.id))
+def _run_to(inspector: Inspector, client: DebugClient, message: messages.RunToRequest) -> Answer:
+    _need_live(inspector)
+    if message.tick is not None and message.tick <= inspector.tick - inspector.inside:
+        raise EditError(
+            "bad_message", f"The run is at tick {inspector.tick}; tick {message.tick} lies behind, seek it."
+        )
+    inspector.steps.run_to(message.system, message.tick)
+    inspector.pending.append((client, message.id))
     return None
 
 
-def _need_live(run: "Inspector") -> None:
-    if run.viewing:
-        raise EditError("not_paused", f"Tick {run.tick} is in view; go back with live, or on with branch, first.")
+def _need_live(inspector: Inspector) -> None:
+    if inspector.viewing:
+        raise EditError("not_paused", f"Tick {inspector.tick} is in view; go back with live, or on with branch, first.")
 
 
 # -- breaks --------------------------------------------------------------------------------------------
 
 
-def _break(run: "Inspector", peer: Peer, message: say.Break) -> Answer:
-    if message.action == "keep" and run.recorder is None:
-        _start_recorder(run, message.rows or run.feed.selected[peer])
-    return {"break": run.breaks.add(message, peer).number}
+def _break(inspector: Inspector, client: DebugClient, message: messages.BreakRequest) -> Answer:
+    if message.action == "keep" and inspector.recorder is None:
+        _start_recorder(inspector, message.rows or inspector.publisher.selected[client])
+    return {"break": inspector.breakpoints.add(message, client).number}
 
 
-def _unbreak(run: "Inspector", peer: Peer, message: say.Unbreak) -> Answer:
-    run.breaks.remove(message.number)
+def _unbreak(inspector: Inspector, client: DebugClient, message: messages.UnbreakRequest) -> Answer:
+    inspector.breakpoints.remove(message.number)
     return {}
 
 
 # -- time ----------------------------------------------------------------------------------------------
 
 
-def _history(run: "Inspector") -> Ring:
-    if run.inside:
+def _history(inspector: Inspector) -> Ring:
+    if inspector.inside:
         raise EditError("not_paused", "The tick is not over; finish it (step tick) before going elsewhere.")
-    if run.ring is None:
+    if inspector.ring is None:
         raise EditError("out_of_history", "This run keeps no history; a warning said why when it began to, or ceased.")
-    return run.ring
+    return inspector.ring
 
 
-def _seek(run: "Inspector", peer: Peer, message: say.Seek) -> Answer:
-    ring, reach = _history(run), run.reach()
+def _seek(inspector: Inspector, client: DebugClient, message: messages.SeekRequest) -> Answer:
+    ring, reach = _history(inspector), inspector.reach()
     if message.tick not in reach:
         which = f"only {reach[0]} to {reach[-1]}" if reach else "as none has run yet"
         raise EditError(
             "out_of_history",
             f"Tick {message.tick} cannot be put in view, {which}: the past is kept from when the first debugger "
-            f"attached, as far as {run.history[1] >> 20:,} MiB hold it.",
+            f"attached, as far as {inspector.history[1] >> 20:,} MiB hold it.",
         )
-    run.seek(ring, message.tick)
-    run.steps.stand("viewing")
-    run.publish()
-    return {"tick": run.tick, "exact": ring.exact}
+    inspector.seek(ring, message.tick)
+    inspector.steps.stand("viewing")
+    inspector.publish()
+    return {"tick": inspector.tick, "exact": ring.exact}
 
 
-def _live(run: "Inspector", peer: Peer, message: say.Live) -> Answer:
-    viewing = run.viewing
-    run.seek(_history(run), None)
+def _live(inspector: Inspector, client: DebugClient, message: messages.LiveRequest) -> Answer:
+    viewing = inspector.viewing
+    inspector.seek(_history(inspector), None)
     if viewing:
-        run.steps.stand("back from an earlier tick")
-    run.publish()
-    return {"tick": run.tick}
+        inspector.steps.stand("back from an earlier tick")
+    inspector.publish()
+    return {"tick": inspector.tick}
 
 
-def _branch(run: "Inspector", peer: Peer, message: say.Branch) -> Answer:
-    _history(run).branch()
-    run.journal.branch()
-    run.resets.clear()  # they were of the present that is given up
-    _note(run, peer, "branch", f"tick {run.tick}", None, None, "")
+def _branch(inspector: Inspector, client: DebugClient, message: messages.BranchRequest) -> Answer:
+    _history(inspector).branch()
+    inspector.interventions.branch()
+    inspector.resets.clear()  # they were of the present that is given up
+    _note(inspector, client, "branch", f"tick {inspector.tick}", None, None, "")
     try:
-        if run.branched is not None:
-            run.branched(run.tick)
+        inspector.run.continue_from(inspector.tick)
     finally:
-        if run.recorder is not None:
-            run.recorder.rewind()
-        run.jumped()
-        run.publish()
-    return {"tick": run.tick}
+        if inspector.recorder is not None:
+            inspector.recorder.rewind()
+        inspector.jumped()
+        inspector.publish()
+    return {"tick": inspector.tick}
 
 
 # -- intervening ---------------------------------------------------------------------------------------
 
 
-def _set_column(run: "Inspector", peer: Peer, message: say.SetColumn) -> Answer:
-    address = list(run.world.columns())[message.column]
-    run.editor.live_signals = _live_signals(run)
-    old = run.editor.set_column(address, message.rows, message.values, message.labels, force=message.force)
-    run.wrote()
+def _set_column(inspector: Inspector, client: DebugClient, message: messages.SetColumnRequest) -> Answer:
+    address = list(inspector.world.columns())[message.column]
+    inspector.editor.live_signals = _live_signals(inspector)
+    values = message.array
+    old = inspector.editor.set_column(address, message.rows, values, message.labels, force=message.force)
+    inspector.wrote()
     rows = list(message.rows)
     where = f"{address} of {f'row {rows[0]}' if len(rows) == 1 else f'{len(rows)} rows'}"
-    new = np.broadcast_to(message.values.reshape(old.shape if message.values.size == old.size else (1, -1)), old.shape)
+    new = np.broadcast_to(values.reshape(old.shape if values.size == old.size else (1, -1)), old.shape)
     more = {"rows": rows[:_SHOWN], "labels": None if message.labels is None else list(message.labels)[:_SHOWN]}
-    _note(run, peer, "set", where, old.tolist(), new.tolist(), message.reason, column=address, row=rows[0], more=more)
+    _note(
+        inspector,
+        client,
+        "set",
+        where,
+        old.tolist(),
+        new.tolist(),
+        message.reason,
+        column=address,
+        row=rows[0],
+        more=more,
+    )
     return {"old": pack_array(old)}
 
 
-def _set_constant(run: "Inspector", peer: Peer, message: say.SetConstant) -> Answer:
-    old, new, when = run.editor.set_constant(message.address, message.value)
-    run.hub.renew()
-    run.wrote()
-    _note(run, peer, "set", message.address, old, new, message.reason, more={"address": message.address, "when": when})
+def _set_constant(inspector: Inspector, client: DebugClient, message: messages.SetConstantRequest) -> Answer:
+    old, new, when = inspector.editor.set_constant(message.address, message.value)
+    inspector.server.renew()
+    inspector.wrote()
+    _note(
+        inspector,
+        client,
+        "set",
+        message.address,
+        old,
+        new,
+        message.reason,
+        more={"address": message.address, "when": when},
+    )
     return {"old": old, "new": new, "when": when}
 
 
-def _reset(run: "Inspector", peer: Peer, message: say.Reset) -> Answer:
-    _need_live(run)
-    if run.table not in run.simulation.ends:
+def _reset(inspector: Inspector, client: DebugClient, message: messages.ResetRequest) -> Answer:
+    _need_live(inspector)
+    if inspector.table not in find_ends(inspector.simulation):
         raise EditError("unsupported", "This scene declares no endings, so that there is nothing to reset a row with.")
-    count = run.world.tables[run.table].rows
+    count = inspector.world.tables[inspector.table].rows
     if message.rows and max(message.rows) >= count:
-        raise EditError("bad_message", f"'{run.table}' has {count} rows; there is no row {max(message.rows)}.")
-    run.resets += [row for row in message.rows if row not in run.resets]
+        raise EditError("bad_message", f"'{inspector.table}' has {count} rows; there is no row {max(message.rows)}.")
+    inspector.resets += [row for row in message.rows if row not in inspector.resets]
     shown = ", ".join(map(str, message.rows[:8])) + (", …" if len(message.rows) > 8 else "")
-    _note(run, peer, "reset", f"rows {shown}", None, None, "")
+    _note(inspector, client, "reset", f"rows {shown}", None, None, "")
     return {"rows": len(message.rows)}
 
 
-def _live_signals(run: "Inspector") -> frozenset[Key]:
+def _live_signals(inspector: Inspector) -> frozenset[Key]:
     """Signals that were written before the next system of the tick, and are still read by it or a later one."""
-    if run.steps.next is None:
+    if inspector.steps.next is None:
         return frozenset()
-    before, behind = run.steps.due()
+    before, behind = inspector.steps.due()
     written = {key for entry in before for key in entry.writes}
     read = {key for entry in behind for key in (*entry.reads, *entry.asks)}
     return frozenset(key for key in written & read if key[0] and info(key[1]).lifetime == "signal")
 
 
 def _note(
-    run: "Inspector", peer: Peer, what: str, where: str, old: Any, new: Any, reason: str, *,
+    inspector: Inspector, client: DebugClient, what: str, where: str, old: Any, new: Any, reason: str, *,
     column: str | None = None, row: int | None = None, more: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write an intervention down, and tell everybody."""
-    run.journal.note(run.tick, peer.name, what, where, old, new, reason, viewing=run.viewing)
+    inspector.interventions.note(inspector.tick, client.name, what, where, old, new, reason, viewing=inspector.viewing)
     short = {"old": old, "new": new} if np.size(new) <= _SHOWN else {}
-    fields = {"client": peer.name, "what": what, "reason": reason, **short, **(more or {})}
-    run.feed.event("edit", f"{peer.name}: {what} {where}", column=column, row=row, fields=fields)
+    fields = {"client": client.name, "what": what, "reason": reason, **short, **(more or {})}
+    inspector.publisher.event("edit", f"{client.name}: {what} {where}", column=column, row=row, fields=fields)
 
 
 # -- files ---------------------------------------------------------------------------------------------
 
 
-def _snapshot(run: "Inspector", peer: Peer, message: say.Snapshot) -> Answer:
-    _need_live(run)
-    if run.saved is None or run.inside or not run.world.clock.begun:
+def _snapshot(inspector: Inspector, client: DebugClient, message: messages.SnapshotRequest) -> Answer:
+    _need_live(inspector)
+    if inspector.inside or not inspector.world.clock.begun:
         raise EditError("unsupported", "A checkpoint is written between ticks of a training only.")
-    name = run.saved()
-    run.feed.event("checkpoint", f"checkpoint {name}")
+    name = inspector.run.save_checkpoint()
+    inspector.publisher.event("checkpoint", f"checkpoint {name}")
     return {"name": name}
 
 
-def _record(run: "Inspector", peer: Peer, message: say.Record) -> Answer:
+def _record(inspector: Inspector, client: DebugClient, message: messages.RecordRequest) -> Answer:
     if message.on:
-        if run.recorder is not None:
+        if inspector.recorder is not None:
             raise EditError("busy", "The run is being recorded already; stop that first.")
-        rows = _start_recorder(run, run.feed.selected[peer])
-        run.feed.event("record", f"recording rows {', '.join(map(str, rows))}")
+        rows = _start_recorder(inspector, inspector.publisher.selected[client])
+        inspector.publisher.event("record", f"recording rows {', '.join(map(str, rows))}")
         return {"path": ""}
-    if run.recorder is None:
+    if inspector.recorder is None:
         raise EditError("bad_message", "Nothing is being recorded.")
-    path = run.recorder.keep("request", f"{peer.name} asked for a recording.")
-    run.recorder.detach()
-    run.recorder = None
+    path = inspector.recorder.keep("request", f"{client.name} asked for a recording.")
+    inspector.recorder.detach()
+    inspector.recorder = None
     if path is None:
         raise EditError("unsupported", "The recording cannot be written; the log says why.")
-    run.feed.event("record", f"recording written: {path.name}")
+    inspector.publisher.event("record", f"recording written: {path.name}")
     return {"path": str(path)}
 
 
-def _start_recorder(run: "Inspector", chosen: tuple[int, ...]) -> list[int]:
-    if run.folder is None:
+def _start_recorder(inspector: Inspector, chosen: tuple[int, ...]) -> list[int]:
+    if inspector.run.folder is None:
         raise EditError("unsupported", "There is no run folder to write recordings to.")
-    count = run.world.tables[run.table].rows
+    count = inspector.world.tables[inspector.table].rows
     rows = [row for row in chosen if row < count][:MOST_ROWS] or None
 
     def tell(text: str) -> None:
-        run.feed.event("record", text)
+        inspector.publisher.event("record", text)
 
-    run.recorder = Recorder(run.simulation, rows=rows, folder=run.folder / "records", say=tell)
-    run.recorder.attach()
-    return [int(row) for row in run.recorder.trace.rows]
+    inspector.recorder = Recorder(inspector.simulation, rows=rows, folder=inspector.run.folder / "records", say=tell)
+    inspector.recorder.attach()
+    return [int(row) for row in inspector.recorder.trace.rows]
 
 
-_ORDERS: dict[type[say.Message], Callable[["Inspector", Peer, Any], Answer]] = {
-    say.Sub: _sub, say.Unsub: _unsub, say.Select: _select, say.Provenance: _provenance, say.Asset: _asset,
-    say.Pause: _pause, say.Run: _run, say.Step: _step, say.RunTo: _run_to, say.Break: _break, say.Unbreak: _unbreak,
-    say.Seek: _seek, say.Live: _live, say.Branch: _branch, say.SetColumn: _set_column, say.SetConstant: _set_constant,
-    say.Reset: _reset, say.Snapshot: _snapshot, say.Record: _record,
+HANDLERS: dict[type[messages.ClientMessage], Callable[[Inspector, DebugClient, Any], Answer]] = {
+    messages.SubscribeRequest: _sub, messages.UnsubscribeRequest: _unsub, messages.SelectMessage: _select, messages.ProvenanceRequest: _provenance, messages.AssetRequest: _asset,
+    messages.PauseRequest: _pause, messages.RunRequest: _run, messages.StepRequest: _step, messages.RunToRequest: _run_to, messages.BreakRequest: _break, messages.UnbreakRequest: _unbreak,
+    messages.SeekRequest: _seek, messages.LiveRequest: _live, messages.BranchRequest: _branch, messages.SetColumnRequest: _set_column, messages.SetConstantRequest: _set_constant,
+    messages.ResetRequest: _reset, messages.SnapshotRequest: _snapshot, messages.RecordRequest: _record,
 }  # fmt: skip

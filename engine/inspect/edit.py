@@ -11,10 +11,12 @@ import torch
 
 from engine.ecs.component import info
 from engine.ecs.condition import AnyRow, FirstTick
-from engine.ecs.scene import Simulation, parse_value
-from engine.ecs.schedule import Entry, addresses, bind
+from engine.ecs.constants import addresses
+from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Entry
 from engine.ecs.table import as_numpy
 from engine.errors import EditError, SceneError, did_you_mean, listing
+from engine.protocol.vitals import find_ends
 from engine.snapshot.snapshot import one_thread
 
 
@@ -135,14 +137,16 @@ class Editor:
             raise EditError(
                 "not_editable", f"{address} counts only when the run begins; give it with --set to a new one."
             )
-        place = known[address][0]
-        old = place.holder[place.key]
+        old = simulation.constants.value(address)
         try:
-            new = parse_value(text, place.type, old, address)
+            simulation.constants.parse(address, text)
         except SceneError as error:
             raise EditError("bad_message", str(error)) from None
-        simulation.world.constants[address] = text
-        sync_constants(simulation)
+        try:
+            simulation.constants.edit(address, text)
+        except SceneError as error:
+            raise EditError("not_editable", str(error)) from None
+        new = simulation.constants.value(address)
         when = "at_reset" if all(self._at_reset(entry) for entry in entries) else "live"
         return repr(old), repr(new), when
 
@@ -152,15 +156,14 @@ class Editor:
 
     def value(self, address: str) -> str:
         """The value of a constant, in words."""
-        place = addresses(self.simulation.scene.bundles)[address][0]
-        return repr(place.holder[place.key])
+        return repr(self.simulation.constants.value(address))
 
     def _at_reset(self, entry: Entry) -> bool:
         """Whether a system runs only where episodes ended."""
         if not isinstance(entry.when, AnyRow):
             return False
         asked = getattr(self.simulation.world.component(entry.when.component, entry.when.table), entry.when.column)
-        return any(asked is each for ends in self.simulation.ends.values() for each in (ends.ended, *ends.follow))
+        return any(asked is each for ends in find_ends(self.simulation).values() for each in (ends.ended, *ends.follow))
 
 
 def _same(entry: Entry) -> tuple[int, str]:
@@ -183,20 +186,3 @@ def _spread(address: str, values: np.ndarray, rows: int, labels: int) -> np.ndar
     if values.size in (1, labels):
         return np.broadcast_to(values.reshape(1, -1), (rows, labels))
     raise EditError("bad_shape", f"{address}: {values.size} values were given for {rows} rows × {labels} values.")
-
-
-def sync_constants(simulation: Simulation) -> None:
-    """Bind the systems whose constants are not what `World.constants` says: after an edit, or a restored snapshot."""
-    wanted, known = simulation.world.constants, addresses(simulation.scene.bundles)
-    for address in dict.fromkeys([*simulation.originals, *wanted]):
-        if address not in known:
-            raise SceneError(f"A constant that was edited, '{address}', is gone.{did_you_mean(address, known)}")
-        for number, place in enumerate(known[address]):
-            first = simulation.originals.setdefault(address, [each.holder[each.key] for each in known[address]])
-            edited = address in wanted
-            value = parse_value(wanted[address], place.type, first[number], address) if edited else first[number]
-            place.holder[place.key] = value
-        bundle, system = address.split(".")[:2]
-        for entry in simulation.schedule.entries:
-            if (entry.bundle, entry.name) == (bundle, system):
-                entry.call = bind(entry.system, entry.table, simulation.world, f"{bundle}.{system}")

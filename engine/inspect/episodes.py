@@ -8,7 +8,9 @@ from torch import Tensor
 
 from engine.ecs.scene import Simulation
 from engine.ecs.table import as_numpy
+from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.framing import pack_array
+from engine.protocol.vitals import find_ends
 
 MOST_ROWS = 512
 """Ends of an event that are told one by one."""
@@ -28,6 +30,7 @@ class EpisodeEnds:
 
     simulation: Simulation
     table: str
+    view: View = NO_DISPLAY
     now: np.ndarray = attrs.field(init=False)
     """The rows whose episode ended when `look` was called last."""
     _count: int = attrs.field(default=0, init=False)  # ticks that wait
@@ -36,7 +39,7 @@ class EpisodeEnds:
     _told: list[dict[str, np.ndarray]] = attrs.field(factory=list, init=False)  # details, some ticks each
 
     def __attrs_post_init__(self) -> None:
-        ends = self.simulation.ends.get(self.table)
+        ends = find_ends(self.simulation).get(self.table)
         reasons = 0 if ends is None or ends.reason is None else ends.reason.shape[1]
         self.now, self._fired = np.zeros(0, np.int64), np.zeros(reasons, np.int64)
         self._sources: dict[str, tuple[Tensor, np.ndarray | None, np.ndarray]] = {}
@@ -73,7 +76,7 @@ class EpisodeEnds:
             self._count_up()
         if not due or not self._rows:
             return None
-        labels = self.simulation.ends[self.table].labels
+        labels = find_ends(self.simulation)[self.table].labels
         reasons = {label: count for label, count in zip(labels, self._fired.tolist(), strict=False) if count}
         fields: dict[str, Any] = {"rows": self._rows, "reasons": reasons}
         text = ", ".join(f"{count} × {label}" for label, count in reasons.items()) or f"{self._rows} episodes ended"
@@ -120,7 +123,7 @@ class EpisodeEnds:
 
     def _of_role(self, role: str) -> Tensor | None:
         """The column that plays a part, if it has one number for each row of the table."""
-        address = self.simulation.scene.view.roles.get(role, "")
+        address = self.view.roles.get(role, "")
         column = self.simulation.world.columns().get(address)
         home = address.split(".")[0]
         return column if column is not None and home == self.table and column[0].numel() == 1 else None

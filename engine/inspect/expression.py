@@ -1,10 +1,7 @@
-"""Break conditions: small expressions over columns, with a parser of their own; nothing is evaluated as Python.
+"""Break conditions: small expressions over columns, in Python's syntax; nothing is evaluated as Python.
 
-    or := and ("or" and)*            and := not ("and" not)*          not := "not" not | comparison
-    comparison := sum (< <= > >= == != sum)?                          sum := product (("+" | "-") product)*
-    product := sign (("*" | "/") sign)*                               sign := "-" sign | atom
-    atom := number | "rows" | function "(" or ")" | column | "(" or ")"
-    column := table.Component.column ("[" pick ("," pick)* "]")?      pick := label | number | from ":" to (without `to`)
+    numbers, `rows`, table.Component.column, table.Component.column[label, 2, from:to], f(...), (...)
+    - + - * /        < <= > >= == !=        not and or
 
 | function | of a value | gives |
 | --- | --- | --- |
@@ -16,8 +13,13 @@
 What is true of any value of a row is true of the row.
 """
 
+import ast
+import operator
 import re
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
+from itertools import accumulate
 from typing import Any, NoReturn
 
 import attrs
@@ -29,17 +31,14 @@ from engine.errors import BreakError, did_you_mean, listing
 
 LONGEST, DEEPEST = 256, 16
 FUNCTIONS = ("abs", "all", "any", "changed", "count", "max", "mean", "min", "nonfinite", "norm", "rate")
-_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)|([A-Za-z_]\w*)|(<=|>=|==|!=|[-+*/<>()\[\],:.]))")
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-}
-_SUM: dict[str, Callable[[Any, Any], Any]] = {"+": lambda a, b: a + b, "-": lambda a, b: a - b}
-_PRODUCT: dict[str, Callable[[Any, Any], Any]] = {"*": lambda a, b: a * b, "/": lambda a, b: a / b}
+_STRANGE = re.compile(r"[^\w\s.,:()\[\]<>=!+\-*/]", re.ASCII)
+_WORD = re.compile(r"\s*(\w+|[<>=!]=|\S)")
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq, ast.NotEq: operator.ne
+}  # fmt: skip
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv
+}  # fmt: skip
 
 Value = Callable[[], Tensor]
 """A bound part of an expression: (rows, ...) or a scalar."""
@@ -129,32 +128,22 @@ def compile_break(text: str, world: World) -> Expression:
     """Bind an expression to a world's columns; BreakError, before anything runs, for whatever is wrong with it."""
     if len(text) > LONGEST:
         raise BreakError(f"The expression has {len(text)} characters; {LONGEST} are the most.")
-    return _Parser(text, world).whole()
+    return _Binder(text, world).whole()
 
 
-class _Parser:
+class _Binder:
+    """Turns the syntax tree of an expression into functions of a world's columns."""
+
     def __init__(self, text: str, world: World) -> None:
         self.text, self.world = text, world
-        self.tokens: list[tuple[str, str, int]] = []
-        self.place = self.depth = 0
+        self.start = len(text) - len(text.lstrip())  # characters before the expression, of which the tree knows nothing
         self.tables: dict[str, None] = {}
         self.columns: dict[str, None] = {}
         self.memory: list[_Memory] = []
         self.inside: list[_Inside] = []
-        at = 0
-        while text[at:].strip():
-            found = _TOKEN.match(text, at)
-            if found is None:
-                at = len(text) - len(text[at:].lstrip())
-                self._stop(f"'{text[at]}' means nothing here", at)
-            kind = "number" if found[1] else "name" if found[2] else "sign"
-            self.tokens.append((kind, found[found.lastindex or 0], found.start(found.lastindex or 0)))
-            at = found.end()
 
     def whole(self) -> Expression:
-        value = self.either()
-        if self.place < len(self.tokens):
-            self._stop(f"'{self.tokens[self.place][1]}' follows a whole expression", self.tokens[self.place][2])
+        value = self.value(self._tree(), 0)
         if not self.columns:
             self._stop("it looks at no column", 0)
         table = next(iter(self.tables))
@@ -167,133 +156,115 @@ class _Parser:
         made.forget()
         return made
 
-    def either(self) -> Value:
-        self.depth += 1
-        if self.depth > DEEPEST:
+    def _tree(self) -> ast.expr:
+        """The syntax tree of characters that the language has, not too deep; positions in it are those in bytes."""
+        strange = _STRANGE.search(self.text)
+        if strange is not None:
+            self._stop(f"'{strange[0]}' means nothing here", strange.start())
+        if max(accumulate({"(": 1, ")": -1}.get(letter, 0) for letter in f" {self.text}")) > DEEPEST:
             self._stop(f"it is nested deeper than {DEEPEST} levels", 0)
-        value = self.both()
-        while self._take("or"):
-            value = _combine(lambda a, b: _truth(a) | _truth(b), value, self.both())
-        self.depth -= 1
-        return value
+        try:
+            return _parsed(self.text)
+        except SyntaxError as error:
+            self._stop(*self._mistake(error))
 
-    def both(self) -> Value:
-        value = self.negation()
-        while self._take("and"):
-            value = _combine(lambda a, b: _truth(a) & _truth(b), value, self.negation())
-        return value
+    def _mistake(self, error: SyntaxError) -> tuple[str, int]:
+        """(what is wrong, where) of text that Python cannot read either."""
+        at = self.start + error.offset - 1 if error.offset else len(self.text)
+        if "never closed" in error.msg:
+            return f"'{')' if self.text[at] == '(' else ']'}' is missing", len(self.text)
+        if "forgot a comma" in error.msg:
+            part = self.text[at : self.start + (error.end_offset or 1) - 1]
+            return f"an operator is missing in '{part}'", at
+        word = _WORD.match(self.text, at)
+        if word is None:
+            return "a value is missing at its end", len(self.text)
+        try:
+            _parsed(self.text[: word.start(1)])
+        except SyntaxError:
+            return f"a value is missing before '{word[1]}'", word.start(1)
+        return f"'{word[1]}' follows a whole expression", word.start(1)
 
-    def negation(self) -> Value:
-        if not self._take("not"):
-            return self.comparison()
-        self._deeper()
-        inner = self.negation()
-        self.depth -= 1
-        return lambda: ~_truth(inner())
-
-    def comparison(self) -> Value:
-        value = self.sum()
-        for sign, function in _COMPARE.items():
-            if self._take(sign):
-                return _combine(function, value, self.sum())
-        return value
-
-    def sum(self) -> Value:
-        return self._chain(_SUM, self.product)
-
-    def product(self) -> Value:
-        return self._chain(_PRODUCT, self.sign)
-
-    def _chain(self, signs: dict[str, Callable[[Any, Any], Any]], part: Callable[[], Value]) -> Value:
-        value = part()
-        while self.place < len(self.tokens) and self.tokens[self.place][1] in signs:
-            sign = self.tokens[self.place][1]
-            self.place += 1
-            value = _combine(signs[sign], value, part(), of_numbers=True)
-        return value
-
-    def sign(self) -> Value:
-        if not self._take("-"):
-            return self.atom()
-        self._deeper()
-        inner = self.sign()
-        self.depth -= 1
-        return lambda: -_number(inner())
-
-    def atom(self) -> Value:
-        kind, word, at = self._next("a value")
-        if kind == "number":
-            constant = torch.tensor(float(word), dtype=torch.float64)
-            return lambda: constant
-        if word == "(":
-            value = self.either()
-            self._expect(")")
-            return value
-        if kind != "name":
-            self._stop(f"a value is missing before '{word}'", at)
-        if self._take("("):
-            if word not in FUNCTIONS:
-                self._stop(
-                    f"there is no function '{word}'; there are {listing(FUNCTIONS)}.{did_you_mean(word, FUNCTIONS)}", at
-                )
-            value = self.either()
-            self._expect(")")
-            return self._call(word, value)
-        if word == "rows":
-            return self._rows
-        return self.column(word, at)
+    def value(self, node: ast.expr, depth: int) -> Value:
+        """What a part of the expression is, bound; `depth`: in how many signs it lies."""
+        if depth > DEEPEST:
+            self._stop(f"it is nested deeper than {DEEPEST} levels", 0)
+        match node:
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                constant = torch.tensor(float(number), dtype=torch.float64)
+                return lambda: constant
+            case ast.Name(id="rows"):
+                return self._rows
+            case ast.Name() | ast.Attribute():
+                return self.column(node, [])
+            case ast.Subscript():
+                picks = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+                return self.column(node.value, picks)
+            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
+                return self._call(name, self.value(argument, depth))
+            case ast.Call(func=ast.Name(id=name)):
+                known = f"there is no function '{name}'; there are {listing(FUNCTIONS)}.{did_you_mean(name, FUNCTIONS)}"
+                self._stop_at(node, f"{name} takes one value" if name in FUNCTIONS else known)
+            case ast.UnaryOp(op=ast.Not(), operand=inner):
+                truth = self.value(inner, depth + 1)
+                return lambda: ~_truth(truth())
+            case ast.UnaryOp(op=ast.USub(), operand=inner):
+                positive = self.value(inner, depth + 1)
+                return lambda: -_number(positive())
+            case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _ARITHMETIC:
+                parts = self.value(left, depth), self.value(right, depth)
+                return _combine(_ARITHMETIC[type(sign)], *parts, of_numbers=True)
+            case ast.Compare(left=left, ops=[comparison], comparators=[right]) if type(comparison) in _COMPARE:
+                return _combine(_COMPARE[type(comparison)], self.value(left, depth), self.value(right, depth))
+            case ast.Compare(ops=[_, _, *_]):
+                self._stop_at(node, "two comparisons are joined by and, as in 1 < a and a < 2")
+            case ast.BoolOp(op=both, values=values):
+                function = _both if isinstance(both, ast.And) else _either
+                return reduce(partial(_combine, function), [self.value(each, depth) for each in values])
+        return self._stop_at(node, f"'{self._words(node)}' means nothing here")
 
     def _rows(self) -> Tensor:
         return torch.tensor(float(self.world.tables[next(iter(self.tables))].rows), dtype=torch.float64)
 
-    def column(self, word: str, at: int) -> Value:
-        parts = [word]
-        while self._take("."):
-            parts.append(self._next("a name")[1])
-        address = ".".join(parts)
-        known = self.world.columns()
+    def column(self, node: ast.expr, picks: Sequence[ast.expr]) -> Value:
+        """A column of the world, or what is picked of each row of it."""
+        address, known = self._words(node).replace(" ", ""), self.world.columns()
         if address not in known:
-            self._stop(f"there is no column '{address}'.{did_you_mean(address, known)}", at)
-        self.tables[parts[0]] = self.columns[address] = None
+            self._stop_at(node, f"there is no column '{address}'.{did_you_mean(address, known)}")
+        self.tables[address.split(".")[0]] = self.columns[address] = None
         if len({self.world.tables[name].rows for name in self.tables}) > 1:
-            self._stop(f"the tables {listing(self.tables)} have different numbers of rows", at)
-        index: list[Any] = [slice(None)]
-        if self._take("["):
-            axes = column_labels(self.world, address)
-            while True:
-                if len(index) > len(axes):
-                    self._stop(f"{address} has {len(axes)} axes besides the row", at)
-                index.append(self._pick(address, axes[len(index) - 1]))
-                if not self._take(","):
-                    break
-            self._expect("]")
-        column, picked = known[address], tuple(index)
-        return lambda: column[picked]
+            self._stop_at(node, f"the tables {listing(self.tables)} have different numbers of rows")
+        axes = column_labels(self.world, address)
+        if len(picks) > len(axes):
+            self._stop_at(node, f"{address} has {len(axes)} axes besides the row")
+        chosen = (self._pick(address, axis, pick) for axis, pick in zip(axes, picks, strict=False))
+        column, index = known[address], (slice(None), *chosen)
+        return lambda: column[index]
 
-    def _pick(self, address: str, labels: Sequence[str]) -> Any:
-        at, begin = self.place, 0
-        if not self._take(":"):
-            begin = self._index(address, labels)
-            if not self._take(":"):
-                return begin
-        closing = self.place < len(self.tokens) and self.tokens[self.place][1] in ("]", ",")
-        end = len(labels) if closing else self._index(address, labels, end=True)
+    def _pick(self, address: str, labels: Sequence[str], node: ast.expr) -> Any:
+        """The index that a label, number or slice of them stands for."""
+        if not isinstance(node, ast.Slice):
+            return self._index(address, labels, node)
+        if node.step is not None:
+            self._stop_at(node.step, f"a part of {address} has a first and a last label only")
+        begin = 0 if node.lower is None else self._index(address, labels, node.lower)
+        end = len(labels) if node.upper is None else self._index(address, labels, node.upper, end=True)
         if begin >= end:
-            first = self.tokens[at][1] if self.tokens[at][1] != ":" else "the first"
-            last, where = self.tokens[self.place - 1][1], self.tokens[at][2]
-            self._stop(f"'{first}' lies not before '{last}', so that there is nothing between them", where)
+            first, last = (each and self._words(each) for each in (node.lower, node.upper))
+            text = f"'{first or 'the first'}' does not lie before '{last or 'the last'}', so that there is nothing between them"
+            self._stop_at(node, text)
         return slice(begin, end)
 
-    def _index(self, address: str, labels: Sequence[str], *, end: bool = False) -> int:
-        """Where a label or number lies; the end of a slice, which is not part of it, may lie behind the last one."""
-        kind, word, at = self._next("a label or number")
-        if kind == "number" and word.isdigit() and int(word) < len(labels) + end:
+    def _index(self, address: str, labels: Sequence[str], node: ast.expr, *, end: bool = False) -> int:
+        """Where a label or number lies; the end of a slice, which is not part of it, may lie after the last one."""
+        word = self._words(node)
+        if word.isdigit() and int(word) < len(labels) + end:
             return int(word)
-        if kind == "name" and word in labels:
+        if word in labels:
             return list(labels).index(word)
         near = did_you_mean(word, labels) or f" It has {listing(labels, 8)}."
         most = f"up to {len(labels)}" if end else f"below {len(labels)}"
-        return self._stop(f"'{word}' is no label of {address}, nor a number {most}.{near}", at)
+        return self._stop_at(node, f"'{word}' is not a label of {address}, nor a number {most}.{near}")
 
     def _call(self, name: str, value: Value) -> Value:
         if name in ("changed", "rate"):
@@ -306,30 +277,29 @@ class _Parser:
             return lambda: inside.look(name, value())
         return lambda: _apply(name, value())
 
-    def _deeper(self) -> None:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            self._stop(f"it is nested deeper than {DEEPEST} levels", 0)
+    def _words(self, node: ast.expr) -> str:
+        """The text of a part."""
+        return self.text[self.start + node.col_offset : self.start + (node.end_col_offset or 0)]
 
-    def _take(self, word: str) -> bool:
-        if self.place < len(self.tokens) and self.tokens[self.place][1] == word:
-            self.place += 1
-            return True
-        return False
-
-    def _next(self, wanted: str) -> tuple[str, str, int]:
-        if self.place == len(self.tokens):
-            self._stop(f"{wanted} is missing at its end", len(self.text))
-        self.place += 1
-        return self.tokens[self.place - 1]
-
-    def _expect(self, sign: str) -> None:
-        if not self._take(sign):
-            at = self.tokens[self.place][2] if self.place < len(self.tokens) else len(self.text)
-            self._stop(f"'{sign}' is missing", at)
+    def _stop_at(self, node: ast.expr, what: str) -> NoReturn:
+        self._stop(what, self.start + node.col_offset)
 
     def _stop(self, what: str, at: int) -> NoReturn:
         raise BreakError(f"In '{self.text}', at character {at + 1}: {what}{'' if what.endswith(('.', '?')) else '.'}")
+
+
+def _parsed(text: str) -> ast.expr:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numbers that a word follows at once
+        return ast.parse(" ".join(re.split(r"[\n\r\f\t\v]", text.strip())), mode="eval").body
+
+
+def _both(a: Tensor, b: Tensor) -> Tensor:
+    return _truth(a) & _truth(b)
+
+
+def _either(a: Tensor, b: Tensor) -> Tensor:
+    return _truth(a) | _truth(b)
 
 
 def _number(value: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from typing import Any
 
 import attrs
 
-from engine.inspect.client import Peer
-from engine.protocol.messages import Message
+from engine.inspect.client import DebugClient
+from engine.protocol.messages import ClientMessage
 
 MESSAGES, BYTES = 1024, 2 << 20
 
@@ -24,7 +24,7 @@ class Left:
     controlled: bool
 
 
-Item = tuple[Peer, Message | Joined | Left]
+Item = tuple[DebugClient, ClientMessage | Joined | Left]
 
 
 @attrs.define(eq=False)
@@ -33,44 +33,44 @@ class Inbox:
 
     lock: Any
     arrived: threading.Event = attrs.field(factory=threading.Event)
-    _items: deque[tuple[Peer, Message | Joined | Left, int]] = attrs.field(factory=deque, init=False)
+    _items: deque[tuple[DebugClient, ClientMessage | Joined | Left, int]] = attrs.field(factory=deque, init=False)
     _bytes: int = attrs.field(default=0, init=False)
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(self, peer: Peer, message: Message, size: int) -> bool:
+    def put(self, client: DebugClient, message: ClientMessage, size: int) -> bool:
         """Add a message that came in `size` bytes; False when there is no room for it."""
         with self.lock:
             if len(self._items) >= MESSAGES or self._bytes + size > BYTES:
                 return False
-            self._append(peer, message, size)
+            self._append(client, message, size)
         self.arrived.set()
         return True
 
-    def joined(self, peer: Peer) -> None:
+    def joined(self, client: DebugClient) -> None:
         """Say that a client has come; there is always room for that. Under the lock."""
-        self._append(peer, Joined(), 0)
+        self._append(client, Joined(), 0)
         self.arrived.set()
 
-    def left(self, peer: Peer, controlled: bool) -> None:
+    def left(self, client: DebugClient, controlled: bool) -> None:
         """Say that a client has gone; one of which the tick thread has not heard yet was never there."""
         with self.lock:
-            if any(each is peer and isinstance(message, Joined) for each, message, _ in self._items):
-                kept = [item for item in self._items if item[0] is not peer]
+            if any(each is client and isinstance(message, Joined) for each, message, _ in self._items):
+                kept = [item for item in self._items if item[0] is not client]
                 self._items = deque(kept)
                 self._bytes = sum(size for _, _, size in kept)
             else:
-                self._append(peer, Left(controlled), 0)
+                self._append(client, Left(controlled), 0)
         self.arrived.set()
 
-    def _append(self, peer: Peer, message: Message | Joined | Left, size: int) -> None:
-        self._items.append((peer, message, size))
+    def _append(self, client: DebugClient, message: ClientMessage | Joined | Left, size: int) -> None:
+        self._items.append((client, message, size))
         self._bytes += size
 
     def take(self) -> list[Item]:
         """Everything, in order. Under the lock."""
-        found = [(peer, message) for peer, message, _ in self._items]
+        found = [(client, message) for client, message, _ in self._items]
         self._items.clear()
         self._bytes = 0
         self.arrived.clear()

@@ -19,15 +19,18 @@ from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Entry, Observer
 from engine.errors import LockstepError
 from engine.inspect.breakpoints import Breakpoints, Hit, Writers
-from engine.inspect.client import Peer
-from engine.inspect.commands import obey
+from engine.inspect.client import DebugClient
 from engine.inspect.edit import Editor
 from engine.inspect.inbox import Joined, Left
-from engine.inspect.interventions import Journal
-from engine.inspect.publisher import EVENT_EVERY, Feed
-from engine.inspect.server import Hub
+from engine.inspect.interventions import Interventions
+from engine.inspect.publisher import EVENT_EVERY, Publisher
+from engine.inspect.run_handle import RunHandle
+from engine.inspect.server import DebugServer
 from engine.inspect.stepping import Stepper
-from engine.inspect.subscription import Plan
+from engine.inspect.subscription import SamplingPlan
+from engine.protocol.display import NO_DISPLAY, View
+from engine.protocol.messages import ClientMessage
+from engine.protocol.vitals import find_ends
 from engine.recording.recorder import FiniteCheck, Recorder, watched_table
 from engine.snapshot.history import Ring
 
@@ -41,46 +44,43 @@ _FARTHEST = 8  # times as many ticks between them, at most
 class Inspector:
     """Serves the debuggers of one training, from when it is made until `close`.
 
-    folder: where interventions.jsonl and recordings go. history: (ticks between snapshots, bytes) of the ring that
-    rewinding needs, which is kept only while somebody is attached. stay: a paused run stays so when its debugger has gone;
-    else it goes on after `patience` seconds. saved: writes a checkpoint and returns its name. branched: called with the tick
-    that a run goes on from, after it went back. stopping: whether the run is asked to end. watched: as of Ring.
+    handle: carries out what a client sent: engine/inspect/commands.py's. run: whose simulation it is. history: (ticks
+    between snapshots, bytes) of the ring that rewinding needs, which is kept only while somebody is attached. stay: a
+    paused run stays so when its debugger has gone; else it goes on after `patience` seconds. view: what debuggers draw.
 
-    Nothing that a client says or is sent raises in the tick thread.
+    Nothing that a client sends or is sent raises in the tick thread.
     """
 
     simulation: Simulation
-    hub: Hub
-    folder: Path | None = None
+    server: DebugServer
+    handle: Callable[["Inspector", DebugClient, ClientMessage], None]
+    run: RunHandle = attrs.field(factory=RunHandle)
     history: tuple[int, int] = (50, 1 << 30)
     stay: bool = False
     patience: float = 30.0
-    saved: Callable[[], str] | None = None
-    branched: Callable[[int], None] | None = None
-    stopping: Callable[[], bool] = attrs.field(default=lambda: False)
-    watched: Callable[[int], bool] = attrs.field(default=lambda tick: True)
+    view: View = NO_DISPLAY
 
     def __attrs_post_init__(self) -> None:
         simulation, schedule = self.simulation, self.simulation.schedule
         self.world, self.schedule = simulation.world, schedule
         self.ids = {id(entry): number for number, entry in enumerate(schedule.entries)}
         self.table = watched_table(simulation)
-        self.feed = Feed(simulation, self.hub, self.table, lambda: self.tick)
+        self.publisher = Publisher(simulation, self.server, self.table, lambda: self.tick, self.view)
         self.editor = Editor(simulation)
-        self.journal = Journal(self.folder, lambda text: self.feed.event("warning", text))
+        self.interventions = Interventions(self.run.folder, lambda text: self.publisher.event("warning", text))
         self.writers = Writers(simulation)
-        self.breaks = Breakpoints(simulation, self.writers)
+        self.breakpoints = Breakpoints(simulation, self.writers)
         self.steps = Stepper(schedule)
         self.ring: Ring | None = None
         self.recorder: Recorder | None = None
         self.finite: FiniteCheck | None = None
-        self.pending: list[tuple[Peer, int]] = []  # commands that are answered when the run stands again
+        self.pending: list[tuple[DebugClient, int]] = []  # commands that are answered when the run stands again
         self.resets: list[int] = []
         self.inside = False  # a tick has begun and is not over
         self.touched = False  # something was written by hand in the middle of a tick
         self._hooked = False
         self._lost: Ring | None = None  # one of which no snapshot could be taken, still in the schedule
-        self._said = self._began = self._alone = self._spent = 0.0
+        self._published = self._began = self._alone_since = self._spent = 0.0
         self._tick_starts = Observer(before_tick=self._before_tick)
         self._tick_runs = Observer(at_finish=self._at_finish, after_tick=self._after_tick)
         self._before_systems = Observer(before_entry=self._between)
@@ -94,9 +94,9 @@ class Inspector:
         return clock.tick if clock.begun or self.inside else -1
 
     @property
-    def clients(self) -> dict[Peer, dict[int, Plan]]:
+    def clients(self) -> dict[DebugClient, dict[int, SamplingPlan]]:
         """Who is attached, and their subscriptions by number."""
-        return self.feed.clients
+        return self.publisher.clients
 
     @property
     def viewing(self) -> bool:
@@ -106,12 +106,12 @@ class Inspector:
     @property
     def intervened(self) -> int:
         """How often somebody changed what the run does."""
-        return self.journal.count
+        return self.interventions.count
 
     # -- the hooks -------------------------------------------------------------------------------------
 
     def _before_tick(self) -> None:
-        if not (self.hub.attached or self._hooked):
+        if not (self.server.attached or self._hooked):
             return
         self.inside = False
         if self._lost is not None:
@@ -125,8 +125,8 @@ class Inspector:
         self.touched = False
         self._hook()
         self._serve()
-        if self.feed.clients:
-            self._alone = 0.0
+        if self.publisher.clients:
+            self._alone_since = 0.0
         elif not self.steps.wanted or (not self.steps.stands and self._left_alone()):
             self._unhook()
             return
@@ -141,10 +141,10 @@ class Inspector:
         if self.resets:
             self._mark_done()
         self.steps.pass_finish()
-        self.feed.at_finish()
-        if self.breaks.known:
+        self.publisher.at_finish()
+        if self.breakpoints.known:
             self._ask_breaks(memory=False)
-        if self.finite is not None and len(self.feed.endings.now):
+        if self.finite is not None and len(self.publisher.endings.now):
             self._look_for_nonfinite(glance=True)  # a row that starts over takes what was wrong with it along
         if self.steps.stands:
             self._inspect()
@@ -155,27 +155,27 @@ class Inspector:
         self.inside = False
         if self.finite is not None:
             self._look_for_nonfinite()  # in every tick, before the next one spreads it
-        if self.breaks.known:
+        if self.breakpoints.known:
             self._ask_breaks()
         self.steps.end_tick(self.tick)
-        self.feed.after_tick(time.perf_counter() - self._began)
-        if time.perf_counter() - self._said >= STATE_EVERY:
+        self.publisher.after_tick(time.perf_counter() - self._began)
+        if time.perf_counter() - self._published >= STATE_EVERY:
             self._space_snapshots()
             self.publish()
-        self.feed.hooks += 0.05 * (self._spent + time.thread_time() - start - self.feed.hooks)
+        self.publisher.hooks += 0.05 * (self._spent + time.thread_time() - start - self.publisher.hooks)
         self._spent = 0.0
 
     def _space_snapshots(self) -> None:
         if self.ring is not None:
-            wanted = self.ring.seconds / (SNAPSHOTS * max(self.feed.tick_seconds, 1e-6))
+            wanted = self.ring.seconds / (SNAPSHOTS * max(self.publisher.tick_seconds, 1e-6))
             self.ring.every = max(self.history[0], min(_FARTHEST * self.history[0], math.ceil(wanted)))
-            self.feed.snapshots = self.ring.seconds / self.ring.every
+            self.publisher.snapshots = self.ring.seconds / self.ring.every
 
     def _between(self, entry: Entry) -> None:
         """Before each system of an inspected tick."""
         number = self.ids[id(entry)]
         with self._survived("The breaks"):
-            self._hit(self.breaks.ask("before", number))
+            self._hit(self.breakpoints.ask("before", number))
         if self.steps.reach(entry, number):
             start = time.perf_counter()
             self._stand_here()
@@ -187,7 +187,7 @@ class Inspector:
         self.writers.see(entry)
         self.steps.ran()
         with self._survived("The breaks"):
-            self._hit(self.breaks.ask("after", self.ids[id(entry)]))
+            self._hit(self.breakpoints.ask("after", self.ids[id(entry)]))
 
     def _hook(self) -> None:
         if self._hooked:
@@ -200,20 +200,20 @@ class Inspector:
             try:
                 every, budget = self.history
                 self.ring = Ring(
-                    self.simulation, every=every, budget=budget, watched=self.watched, failed=self._lose_past
+                    self.simulation, every=every, budget=budget, watched=self.run.may_change, failed=self._lose_past
                 )
             except LockstepError as error:
-                self.feed.event("warning", f"There is no rewinding: {error}")
+                self.publisher.event("warning", f"There is no rewinding: {error}")
                 self.history = self.history[0], 0
             except Exception as error:  # memory that is full, a resource that cannot be copied
-                self.feed.event("warning", f"There is no rewinding: {_words(error)}")
+                self.publisher.event("warning", f"There is no rewinding: {_words(error)}")
 
     def _unhook(self) -> None:
         """Leave the schedule as it was."""
         if not self._hooked:
             return
         self._hooked = self.inside = False
-        self.breaks.known.clear()
+        self.breakpoints.known.clear()
         self.steps.go()
         self.answer_pending("The run has gone on.")
         self._inspect()
@@ -225,18 +225,18 @@ class Inspector:
         for ring in (self.ring, self._lost):
             if ring is not None:
                 ring.close()
-                self.journal.discard()
+                self.interventions.discard()
         self.ring = self._lost = None
 
     def _lose_past(self, error: Exception) -> None:
         """No snapshot can be taken any more; the run goes on, but not back."""
         self._lost, self.ring = self.ring, None
-        self.feed.event("warning", f"There is no rewinding any more: {_words(error)}")
+        self.publisher.event("warning", f"There is no rewinding any more: {_words(error)}")
 
     def _inspect(self) -> None:
         """Have the schedule call us between systems, if that is needed now."""
-        between = self._hooked and (self.steps.inspects or self.steps.stands or self.breaks.inspect)
-        after = self._hooked and (between or bool(self.breaks.known))
+        between = self._hooked and (self.steps.inspects or self.steps.stands or self.breakpoints.inspect)
+        after = self._hooked and (between or bool(self.breakpoints.known))
         (self.schedule.attach if between else self.schedule.detach)(self._before_systems)
         attached = self._after_systems in self.schedule.observers
         if after and not attached:
@@ -252,9 +252,9 @@ class Inspector:
         try:
             yield
         except Exception as error:
-            self.breaks.known.clear()
+            self.breakpoints.known.clear()
             self.finite = None
-            self.feed.event("warning", f"{what} failed and are gone: {type(error).__name__}: {error}"[:500])
+            self.publisher.event("warning", f"{what} failed and are gone: {type(error).__name__}: {error}"[:500])
 
     def wrote(self) -> None:
         """Something was written by hand."""
@@ -265,7 +265,7 @@ class Inspector:
 
     def _mark_done(self) -> None:
         """Have rows go through RESET like those that ended."""
-        ends = self.simulation.ends[self.table]
+        ends = find_ends(self.simulation)[self.table]
         for column in (ends.ended, *ends.follow):
             column[self.resets] = True
         self.resets, self.touched = [], True
@@ -275,9 +275,11 @@ class Inspector:
     def _hit(self, hits: list[Hit]) -> None:
         for hit in hits:
             each, now = hit.by, time.perf_counter()
-            if each.action == "pause" or now - each.told >= EVENT_EVERY:
-                each.told = now
-                self.feed.event("break", hit.text, row=hit.row, column=hit.column, system=hit.writer, fields=hit.fields)
+            if each.action == "pause" or now - each.last_event >= EVENT_EVERY:
+                each.last_event = now
+                self.publisher.event(
+                    "break", hit.text, row=hit.row, column=hit.column, system=hit.writer, fields=hit.fields
+                )
             if each.action == "pause":
                 self.steps.stand(hit.text)
             elif each.action == "keep" and self.recorder is not None and not each.kept:
@@ -286,7 +288,7 @@ class Inspector:
 
     def _ask_breaks(self, *, memory: bool = True) -> None:
         with self._survived("The breaks"):
-            self._hit(self.breaks.ask("tick", None, memory=memory))
+            self._hit(self.breakpoints.ask("tick", None, memory=memory))
 
     def _look_for_nonfinite(self, *, glance: bool = False) -> None:
         found = None
@@ -297,13 +299,13 @@ class Inspector:
             return
         self.finite, fields = None, found["fields"]  # what follows from the first one is of no interest
         system = fields["writers"][0].split("`")[1] if len(fields["writers"]) == 1 else None
-        self.feed.event(
+        self.publisher.event(
             "nonfinite", found["text"], row=found["row"], column=found["column"], system=system, fields=fields
         )
 
     def iteration(self, number: int, row: dict[str, float]) -> None:
         """An iteration is over: its numbers, as they go to metrics.jsonl."""
-        self.feed.iteration(number, {name: float(value) for name, value in row.items()})
+        self.publisher.iteration(number, {name: float(value) for name, value in row.items()})
 
     def seek(self, ring: Ring, tick: int | None) -> None:
         """Put another tick in view, None for the present; what was done by hand to the one in view never was."""
@@ -312,24 +314,24 @@ class Inspector:
             ring.live() if tick is None else ring.seek(tick)
         except Exception:  # half of a tick that ran again is no place to go on from
             ring.live()
-            self.journal.discard()
+            self.interventions.discard()
             self.jumped()
             raise
-        self.journal.discard()
+        self.interventions.discard()
         self.jumped()
         now = self.editor.edited()
         if before != now:
-            self.hub.renew()
+            self.server.renew()
         for address in dict.fromkeys([*before, *now]):
             new = self.editor.value(address)
             if before.get(address) != new:
                 text = f"{address} is {new} at tick {self.tick}"
-                self.feed.event("edit", text, fields={"what": "set", "address": address, "new": new})
+                self.publisher.event("edit", text, fields={"what": "set", "address": address, "new": new})
 
     def jumped(self) -> None:
         """The world stands behind another tick than before."""
-        self.feed.jump()
-        self.breaks.forget()
+        self.publisher.jump()
+        self.breakpoints.forget()
         self.writers.begin()
         self.finite = FiniteCheck(self.simulation, self.table)
 
@@ -337,36 +339,36 @@ class Inspector:
 
     def _stand_here(self) -> None:
         """Wait, and do what is said, until the run may go on."""
-        self._alone = 0.0
+        self._alone_since = 0.0
         self._show()
         while self.steps.stands:
-            if self.stopping():
+            if self.run.stopping:
                 self.go_on()
                 break
-            self.hub.wait(0.2)
+            self.server.wait(0.2)
             if self._serve() and self.steps.stands:
                 self._show()
-            if time.perf_counter() - self._said >= STATE_EVERY:
+            if time.perf_counter() - self._published >= STATE_EVERY:
                 self.publish()
             if self._left_alone():
-                self.feed.event("control", f"Nobody has held control for {self.patience:g} s; the run goes on.")
+                self.publisher.event("control", f"Nobody has held control for {self.patience:g} s; the run goes on.")
                 self.go_on()
         self.publish()
 
     def _show(self) -> None:
-        self.feed.show_everything(self.tick if self.viewing else None)
+        self.publisher.show_everything(self.tick if self.viewing else None)
         self.publish()
-        for peer, number in self.pending:
-            self.hub.post(peer, {"t": "ok", "id": number, "tick": self.tick})
+        for client, number in self.pending:
+            self.server.post(client, {"t": "ok", "id": number, "tick": self.tick})
         self.pending = []
 
     def _left_alone(self) -> bool:
         """Whether nobody who could let the run go has been there for too long."""
-        if self.hub.controller is not None or self.stay:
-            self._alone = 0.0
+        if self.server.controller is not None or self.stay:
+            self._alone_since = 0.0
             return False
-        self._alone = self._alone or time.perf_counter()
-        return time.perf_counter() - self._alone > self.patience
+        self._alone_since = self._alone_since or time.perf_counter()
+        return time.perf_counter() - self._alone_since > self.patience
 
     def go_on(self) -> None:
         """Let the run go, from the present."""
@@ -377,47 +379,47 @@ class Inspector:
 
     def answer_pending(self, text: str) -> None:
         """Steps that will not get where they were to go."""
-        for peer, number in self.pending:
-            self.hub.post(peer, {"t": "error", "id": number, "code": "busy", "text": text})
+        for client, number in self.pending:
+            self.server.post(client, {"t": "error", "id": number, "code": "busy", "text": text})
         self.pending = []
 
     # -- what clients say ------------------------------------------------------------------------------
 
     def _serve(self) -> bool:
         """Do what was said; whether anything was."""
-        found = self.hub.drain()
-        for peer, message in found:
+        found = self.server.drain()
+        for client, message in found:
             if isinstance(message, Joined):
-                self.feed.join(peer)
+                self.publisher.join(client)
                 self.publish()
             elif isinstance(message, Left):
-                self.feed.leave(peer)
-                self.breaks.leave(peer)
-                self.pending = [(p, number) for p, number in self.pending if p is not peer]
-            elif peer in self.feed.clients:
-                obey(self, peer, message)
+                self.publisher.leave(client)
+                self.breakpoints.leave(client)
+                self.pending = [(p, number) for p, number in self.pending if p is not client]
+            elif client in self.publisher.clients:
+                self.handle(self, client, message)
         return bool(found)
 
-    def say(self, kind: str, text: str) -> None:
-        """Tell whoever is attached."""
-        self.feed.event(kind, text)
+    def event(self, kind: str, text: str) -> None:
+        """Send an event to every client."""
+        self.publisher.event(kind, text)
 
     def publish(self) -> None:
         """Tell everybody how the run goes on."""
-        self._said = time.perf_counter()
-        steps, tick, holder = self.steps, self.tick, self.hub.controller
+        self._published = time.perf_counter()
+        steps, tick, holder = self.steps, self.tick, self.server.controller
         standing, reach = steps.stands, self.reach()
         mode = "viewing" if self.viewing else "paused" if standing else "running"
-        self.hub.publish(
+        self.server.publish(
             {
                 "mode": mode,
                 "tick": tick,
                 "next": self.ids[id(steps.next)] if steps.next is not None else None,
                 "substep": steps.substep,
                 "why": steps.why if mode != "running" else "",
-                "ticks_per_second": 1.0 / max(self.feed.tick_seconds, 1e-9),
-                "cost": self.feed.cost,
-                "dropped": self.feed.dropped,
+                "ticks_per_second": 1.0 / max(self.publisher.tick_seconds, 1e-9),
+                "cost": self.publisher.cost,
+                "dropped": self.publisher.dropped,
                 "controller": holder.name if holder is not None else None,
                 "inspected": self._before_systems in self.schedule.observers,
                 "view": tick if self.viewing else None,
@@ -449,14 +451,14 @@ class Inspector:
             self.recorder = None
         lines = "".join(traceback.format_exception(error))[-4000:]
         fields = {"traceback": lines, "recording": str(recording) if recording is not None else None}
-        self.feed.event("exception", _words(error)[:2000], system=_failed_in(error), fields=fields)
+        self.publisher.event("exception", _words(error)[:2000], system=_failed_in(error), fields=fields)
 
     def close(self, text: str = "The run has ended.") -> None:
         """Say goodbye, and leave the schedule as it was."""
-        self.feed.event("ended", text)
+        self.publisher.event("ended", text)
         self._unhook()
         self.schedule.detach(self._tick_starts)
-        self.hub.close(text, tick=self.tick)
+        self.server.close(text, tick=self.tick)
 
 
 def _words(error: BaseException) -> str:

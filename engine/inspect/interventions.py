@@ -21,7 +21,7 @@ def counted(folder: Path) -> int:
 
 
 @attrs.define(eq=False)
-class Journal:
+class Interventions:
     """Counts and writes interventions. Those of a past that is only looked at count when the run goes on from there.
 
     Without a folder they are only counted. `warn` is told when a line cannot be written; it waits for the next.

@@ -22,14 +22,14 @@ Socket = socket.socket
 
 
 @attrs.frozen
-class Debug:
+class ListenOptions:
     """What --debug asks for: host and port of a TCP listener besides the Unix socket; port 0 for none."""
 
     host: str = "127.0.0.1"
     port: int = 0
 
 
-def parse_debug(text: str, expose: bool = False) -> Debug | None:
+def parse_debug(text: str, expose: bool = False) -> ListenOptions | None:
     """What 'on', 'off', 'tcp:PORT' or 'tcp:HOST:PORT' says; None for 'off'.
 
     SceneError for anything else, and for a host that is not this machine unless `expose`.
@@ -37,7 +37,7 @@ def parse_debug(text: str, expose: bool = False) -> Debug | None:
     if text == "off":
         return None
     if text == "on":
-        return Debug()
+        return ListenOptions()
     scheme, _, rest = text.partition(":")
     host, _, port = rest.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
@@ -48,7 +48,7 @@ def parse_debug(text: str, expose: bool = False) -> Debug | None:
             f"--debug {text} would let other machines in, and nothing that is sent is encrypted. Forward a port with "
             f"`ssh -L {port}:127.0.0.1:{port}` to --debug tcp:{port} instead, or add --debug-expose."
         )
-    return Debug(host, int(port))
+    return ListenOptions(host, int(port))
 
 
 def loopback(host: str) -> bool:
@@ -86,7 +86,7 @@ class Listener:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
 
-    def trusts(self, made: Socket, uid: int) -> bool:
+    def same_user(self, made: Socket, uid: int) -> bool:
         """Whether the process at the other end may talk at all: on a Unix socket, one of the user `uid`."""
         return bool(self.token) or peer_uid(made) == uid
 
@@ -108,7 +108,7 @@ class Listener:
         return True
 
 
-def listen(stem: Path, debug: Debug, expose: bool) -> tuple[list[Listener], list[str]]:
+def listen(stem: Path, debug: ListenOptions, expose: bool) -> tuple[list[Listener], list[str]]:
     """The listeners of a run, and what its user should read about them. SceneError, and nothing is left open."""
     listeners, notices = [listen_unix(beside(stem, ".sock"))], []
     if debug.port:
@@ -145,7 +145,7 @@ def listen_unix(path: Path) -> Listener:
     return Listener(made)
 
 
-def listen_tcp(debug: Debug, token_path: Path, expose: bool = False) -> Listener:
+def listen_tcp(debug: ListenOptions, token_path: Path, expose: bool = False) -> Listener:
     """A listener on a port, whose token is written where only this user can read it."""
     if not loopback(debug.host) and not expose:
         raise SceneError(f"A debugger at {debug.host} would let other machines in; that takes --debug-expose.")

@@ -1,4 +1,4 @@
-"""What debuggers are sent of a run: the data they subscribed to, and events. Asked by the tick thread, taken by the hub."""
+"""What debuggers are sent of a run: the data they subscribed to, and events. Asked by the tick thread, taken by the server."""
 
 import time
 from collections.abc import Callable
@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from engine.ecs.scene import Simulation
-from engine.inspect.client import Peer
+from engine.inspect.client import DebugClient
 from engine.inspect.episodes import EpisodeEnds
-from engine.inspect.server import Hub
-from engine.inspect.subscription import ENDING, LARGEST, Governor, Plan, make_plan
-from engine.protocol import messages as say
+from engine.inspect.server import DebugServer
+from engine.inspect.subscription import ENDING, LARGEST, RateLimiter, SamplingPlan, make_plan
+from engine.protocol import messages
+from engine.protocol.display import NO_DISPLAY, View
+from engine.protocol.vitals import find_ends, find_vitals
 from engine.recording.recorder import EVERY_ON_HOST, BlackBox
 
 BUDGET = 0.005
@@ -30,104 +32,107 @@ EVENT_EVERY = 0.05
 
 
 @attrs.define(eq=False)
-class Feed:
+class Publisher:
     """The clients of a run, their subscriptions, and what goes to them. `table` is the one whose rows are watched.
 
     `tick` says behind or in which tick the run is. Sampling never raises: a subscription that fails ends with `sub_no`.
     """
 
     simulation: Simulation
-    hub: Hub
+    server: DebugServer
     table: str
     tick: Callable[[], int]
-    governor: Governor = attrs.field(factory=lambda: Governor(BUDGET))
-    clients: dict[Peer, dict[int, Plan]] = attrs.field(factory=dict, init=False)
-    selected: dict[Peer, tuple[int, ...]] = attrs.field(factory=dict, init=False)
+    view: View = NO_DISPLAY
+    limiter: RateLimiter = attrs.field(factory=lambda: RateLimiter(BUDGET))
+    clients: dict[DebugClient, dict[int, SamplingPlan]] = attrs.field(factory=dict, init=False)
+    selected: dict[DebugClient, tuple[int, ...]] = attrs.field(factory=dict, init=False)
     tick_seconds: float = attrs.field(default=0.02, init=False)
     hooks: float = attrs.field(default=0.0, init=False)  # CPU seconds of the debugger's hooks in a tick, averaged
     snapshots: float = attrs.field(default=0.0, init=False)  # CPU seconds in a tick of what is kept to go back to
     endings: EpisodeEnds = attrs.field(init=False)
     _black_box: BlackBox | None = attrs.field(default=None, init=False)
     _learned: tuple[int, dict[str, float]] = attrs.field(default=(0, {}), init=False)
-    _pairs: list[tuple[Peer, Plan]] = attrs.field(factory=list, init=False)  # all subscriptions
-    _ending: list[tuple[Peer, Plan]] = attrs.field(factory=list, init=False)  # those that show how episodes ended
+    _pairs: list[tuple[DebugClient, SamplingPlan]] = attrs.field(factory=list, init=False)  # all subscriptions
+    _ending: list[tuple[DebugClient, SamplingPlan]] = attrs.field(
+        factory=list, init=False
+    )  # those that show how episodes ended
     _told: float = attrs.field(default=0.0, init=False)
     _spaced: float = attrs.field(default=0.0, init=False)
     _box_cost: float = attrs.field(default=0.0, init=False)  # CPU seconds in a tick, averaged
 
     def __attrs_post_init__(self) -> None:
-        self.endings = EpisodeEnds(self.simulation, self.table)
+        self.endings = EpisodeEnds(self.simulation, self.table, self.view)
 
     # -- clients ---------------------------------------------------------------------------------------
 
-    def join(self, peer: Peer) -> None:
+    def join(self, client: DebugClient) -> None:
         """A client has come; it has selected row 0."""
         if not self.clients:
-            self.endings = EpisodeEnds(self.simulation, self.table)
-        self.clients[peer], self.selected[peer] = {}, (0,)
+            self.endings = EpisodeEnds(self.simulation, self.table, self.view)
+        self.clients[client], self.selected[client] = {}, (0,)
 
-    def leave(self, peer: Peer) -> None:
+    def leave(self, client: DebugClient) -> None:
         """A client has gone."""
-        self.clients.pop(peer, None)
-        self.selected.pop(peer, None)
+        self.clients.pop(client, None)
+        self.selected.pop(client, None)
         self._regroup()
 
     @property
-    def plans(self) -> list[Plan]:
+    def plans(self) -> list[SamplingPlan]:
         """All subscriptions."""
         return [plan for plans in self.clients.values() for plan in plans.values()]
 
     @property
     def cost(self) -> float:
         """Share of a tick that data costs."""
-        return self.governor.share(self.plans, self.tick_seconds) + self.others + self._box_cost / self.tick_seconds
+        return self.limiter.share(self.plans, self.tick_seconds) + self.others + self._box_cost / self.tick_seconds
 
     @property
     def others(self) -> float:
         """Share of a tick that the debugger costs besides its subscriptions and the black box."""
-        plans = self.governor.share(self.plans, self.tick_seconds)
+        plans = self.limiter.share(self.plans, self.tick_seconds)
         return max(0.0, (self.hooks - self._box_cost + self.snapshots) / self.tick_seconds - plans)
 
     @property
     def dropped(self) -> int:
         """Frames that clients did not fetch in time."""
-        return sum(peer.dropped for peer in self.clients)
+        return sum(client.dropped for client in self.clients)
 
-    def subscribe(self, peer: Peer, message: say.Sub, *, paused: bool) -> None:
+    def subscribe(self, client: DebugClient, message: messages.SubscribeRequest, *, paused: bool) -> None:
         """Begin to send what was asked for, or say why not."""
         chosen = message.rows == "selected"
-        rows = self.selected[peer] if isinstance(message.rows, str) else message.rows
+        rows = self.selected[client] if isinstance(message.rows, str) else message.rows
         plan = make_plan(
             self.simulation, self.table, message.id, message.kind, message.columns, rows, message.hz, selected=chosen
         )
-        self.clients[peer].pop(plan.id, None)
+        self.clients[client].pop(plan.id, None)
         problem = ""
         if plan.num_bytes > LARGEST and not paused:
             problem = f"{plan.num_bytes} bytes in a frame are more than {LARGEST}; pause the run, or ask for less."
-        elif plan.kind == "vitals" and not self.simulation.vitals.get(self.table):
+        elif plan.kind == "vitals" and not find_vitals(self.simulation).get(self.table):
             problem = "This scene declares no vital numbers."
         if problem:
             code = "unsupported" if plan.kind == "vitals" else "over_budget"
-            self.hub.post(peer, {"t": "sub_no", "id": plan.id, "code": code, "text": problem})
+            self.server.post(client, {"t": "sub_no", "id": plan.id, "code": code, "text": problem})
         else:
-            self.clients[peer][plan.id] = plan
-            self._say_rate(peer, plan)
+            self.clients[client][plan.id] = plan
+            self._say_rate(client, plan)
         self._regroup()
 
-    def unsubscribe(self, peer: Peer, number: int) -> None:
+    def unsubscribe(self, client: DebugClient, number: int) -> None:
         """Send nothing more of a subscription."""
-        self.clients[peer].pop(number, None)
+        self.clients[client].pop(number, None)
         self._regroup()
 
-    def select(self, peer: Peer, rows: tuple[int, ...]) -> None:
+    def select(self, client: DebugClient, rows: tuple[int, ...]) -> None:
         """What a client means by "selected" from now on."""
-        self.selected[peer] = rows
-        for plan in self.clients[peer].values():
+        self.selected[client] = rows
+        for plan in self.clients[client].values():
             if plan.selected:
                 plan.retarget(rows)
 
-    def _say_rate(self, peer: Peer, plan: Plan) -> None:
-        self.hub.post(peer, {"t": "sub_ok", "id": plan.id, "hz": plan.hz, "bytes": plan.num_bytes})
+    def _say_rate(self, client: DebugClient, plan: SamplingPlan) -> None:
+        self.server.post(client, {"t": "sub_ok", "id": plan.id, "hz": plan.hz, "bytes": plan.num_bytes})
 
     # -- data ------------------------------------------------------------------------------------------
 
@@ -138,13 +143,13 @@ class Feed:
             try:
                 self._take_vitals(self._black_box)
             except Exception as error:  # a term that nobody computes but for those who watch
-                for peer, plan in self._pairs:
+                for client, plan in self._pairs:
                     if plan.kind == "vitals":
-                        self._give_up(peer, plan, error)
+                        self._give_up(client, plan, error)
         now = time.perf_counter()
         soon, measured = now + 2.0 * self.tick_seconds, tick % _MEASURED == 0
-        ended = {id(self.simulation.ends.get(self.table)): frozenset(self.endings.look(tick).tolist())}
-        for peer, plan in self._ending:
+        ended = {id(find_ends(self.simulation).get(self.table)): frozenset(self.endings.look(tick).tolist())}
+        for client, plan in self._ending:
             if plan.kind != "trace" and plan.due > soon:
                 continue  # what its next frame shows has not happened yet
             plan.coming = tick
@@ -154,7 +159,7 @@ class Feed:
                     ended[id(plan.ends)] = plan.ended_rows()
                 plan.at_finish(tick, ended[id(plan.ends)])
             except Exception as error:  # a debugger may be wrong in ways that nobody thought of; the training goes on
-                self._give_up(peer, plan, error)
+                self._give_up(client, plan, error)
             plan.spent += time.thread_time() - start if measured else 0.0
         told = self.endings.tell(now - self._told >= RESETS_EVERY)
         if told is not None:
@@ -165,23 +170,23 @@ class Feed:
         """Sample, and offer what is due, at the end of a tick that took so long."""
         tick, now = self.tick(), time.perf_counter()
         self.tick_seconds += 0.1 * (seconds - self.tick_seconds)
-        for peer, plan in self._pairs:
+        for client, plan in self._pairs:
             if plan.kind == "trace" or now >= plan.due:
                 try:
-                    self._sample(peer, plan, tick, now)
+                    self._sample(client, plan, tick, now)
                 except Exception as error:  # as above
-                    self._give_up(peer, plan, error)
+                    self._give_up(client, plan, error)
         if tick % _MEASURED == 0:
             for _, plan in self._pairs:
                 plan.settle()
-        if now - self.governor.looked >= self.governor.settle:
-            for changed in self.governor.adjust(self.plans, self.tick_seconds, now, self.others):
-                for peer, plan in self._pairs:
+        if now - self.limiter.looked >= self.limiter.settle:
+            for changed in self.limiter.adjust(self.plans, self.tick_seconds, now, self.others):
+                for client, plan in self._pairs:
                     if plan is changed:
-                        self._say_rate(peer, changed)
-        self.hub.send()
+                        self._say_rate(client, changed)
+        self.server.send()
 
-    def _sample(self, peer: Peer, plan: Plan, tick: int, now: float) -> None:
+    def _sample(self, client: DebugClient, plan: SamplingPlan, tick: int, now: float) -> None:
         due = now >= plan.due and (plan.num_bytes <= LARGEST or plan.kind == "trace")
         due = due and (plan.coming == tick or plan.ends is None or plan.kind not in ENDING)
         measured = tick % _MEASURED == 0 or (due and not plan.per_frame)
@@ -191,29 +196,31 @@ class Feed:
         plan.spent += between - start
         if due:
             plan.due = now + 1.0 / plan.hz
-            self._offer(peer, plan, tick, None)
+            self._offer(client, plan, tick, None)
             if measured:
                 plan.framed(time.thread_time() - between)
 
     def show_everything(self, view: int | None) -> None:
         """All latest values at once: the run stands still, and somebody looks. `view`: the earlier tick that is in view."""
         tick = self.tick()
-        for peer, plan in self._pairs:
+        for client, plan in self._pairs:
             try:
-                self._offer(peer, plan, tick, view, still=True)
+                self._offer(client, plan, tick, view, still=True)
             except Exception as error:  # as above
-                self._give_up(peer, plan, error)
-        self.hub.send()
+                self._give_up(client, plan, error)
+        self.server.send()
 
-    def _give_up(self, peer: Peer, plan: Plan, error: Exception) -> None:
+    def _give_up(self, client: DebugClient, plan: SamplingPlan, error: Exception) -> None:
         """End a subscription that failed."""
-        self.clients[peer].pop(plan.id, None)
+        self.clients[client].pop(plan.id, None)
         text = f"That cannot be sent: {type(error).__name__}: {error}"[:500]
-        self.hub.post(peer, {"t": "sub_no", "id": plan.id, "code": "unsupported", "text": text})
+        self.server.post(client, {"t": "sub_no", "id": plan.id, "code": "unsupported", "text": text})
         self._regroup()
 
-    def _offer(self, peer: Peer, plan: Plan, tick: int, view: int | None, *, still: bool = False) -> None:
-        if plan.kind in ("trace", "vitals") and not self.hub.empty(peer, plan.id):
+    def _offer(
+        self, client: DebugClient, plan: SamplingPlan, tick: int, view: int | None, *, still: bool = False
+    ) -> None:
+        if plan.kind in ("trace", "vitals") and not self.server.empty(client, plan.id):
             return  # what is kept goes with the next frame
         made: dict[str, Any] | None
         if plan.kind == "timing":
@@ -226,9 +233,9 @@ class Feed:
             made = plan.message(tick, still=still)
         if made is not None:
             made["view"] = view
-            self.hub.offer(peer, plan.id, made, wake=False)
+            self.server.offer(client, plan.id, made, wake=False)
 
-    def _timing(self, plan: Plan, tick: int) -> dict[str, Any] | None:
+    def _timing(self, plan: SamplingPlan, tick: int) -> dict[str, Any] | None:
         entries = self.simulation.schedule.entries
         now = np.array([entry.seconds for entry in entries]), np.array([entry.calls for entry in entries], np.int32)
         before, since = plan.before, plan.since
@@ -244,7 +251,7 @@ class Feed:
             "tick_seconds": self.tick_seconds,
         }
 
-    def _learner(self, plan: Plan, tick: int) -> dict[str, Any] | None:
+    def _learner(self, plan: SamplingPlan, tick: int) -> dict[str, Any] | None:
         iteration, values = self._learned
         if iteration == plan.since or not values:
             return None
@@ -253,8 +260,8 @@ class Feed:
 
     def _regroup(self) -> None:
         """Subscriptions are others now. The black box is taken as long as somebody asks for it."""
-        self._pairs = [(peer, plan) for peer, plans in self.clients.items() for plan in plans.values()]
-        self._ending = [(peer, plan) for peer, plan in self._pairs if plan.kind in ENDING and plan.ends is not None]
+        self._pairs = [(client, plan) for client, plans in self.clients.items() for plan in plans.values()]
+        self._ending = [(client, plan) for client, plan in self._pairs if plan.kind in ENDING and plan.ends is not None]
         if not any(plan.kind == "vitals" for plan in self.plans):
             self._black_box, self._box_cost = None, 0.0
         elif self._black_box is None:
@@ -275,7 +282,7 @@ class Feed:
             for plan in asked:
                 plan.vitals.append((int(box.tick[0]), box.store[0].numpy()[plan.rows]))
             self._box_cost += _SMOOTH * (time.thread_time() - start)
-            if time.monotonic() - self._spaced >= self.governor.settle:
+            if time.monotonic() - self._spaced >= self.limiter.settle:
                 self._spaced = time.monotonic()
                 wanted = round((time.thread_time() - start) / (VITALS * self.tick_seconds))
                 box.every = max(self._usual_every, min(_SELDOM, wanted))
@@ -293,9 +300,9 @@ class Feed:
     # -- events ----------------------------------------------------------------------------------------
 
     def event(self, kind: str, text: str, **more: Any) -> None:
-        """Tell everybody what happened. more: row, column (address), system (name), fields; wake, as of Hub.broadcast."""
+        """Tell everybody what happened. more: row, column (address), system (name), fields; wake, as of DebugServer.broadcast."""
         about = {key: more.get(key) for key in ("row", "column", "system")}
-        self.hub.broadcast(
+        self.server.broadcast(
             {
                 "t": "event",
                 "kind": kind,
@@ -308,7 +315,7 @@ class Feed:
         )
 
 
-def _vitals(plan: Plan) -> dict[str, Any] | None:
+def _vitals(plan: SamplingPlan) -> dict[str, Any] | None:
     if not plan.vitals or not len(plan.rows):
         return None
     samples = list(plan.vitals)

@@ -17,28 +17,27 @@ from typing import Any
 import attrs
 
 from engine.errors import SceneError, WireError
-from engine.inspect.client import HANDSHAKE_FRAME, REPLIES, Peer, TooLarge
+from engine.inspect.client import HANDSHAKE_FRAME, REPLIES, DebugClient, TooLarge
 from engine.inspect.inbox import Inbox, Item
-from engine.inspect.listener import Debug, listen
+from engine.inspect.listener import ListenOptions, listen
 from engine.inspect.sockets import Sockets
 from engine.protocol import messages
 from engine.protocol.discovery import beside, free_stem, remove, runs_folder, write_note
-from engine.protocol.fields import COLUMNS, HZ, ROWS, Refused
 from engine.protocol.framing import MAGIC, PROTOCOL, encode_frame, other_version, schema_hash
-from engine.protocol.messages import Known, Message
+from engine.protocol.messages import COLUMNS, HZ, ROWS, ClientMessage, RefusedMessage, SchemaBounds
 
 CLIENTS, SUBSCRIPTIONS, BREAKS = 4, 64, 32
 IDLE, PING = 10.0, 1.0
 """Seconds of silence until a client is given up, and between pings."""
 STUCK, STATE_EVERY = 1.0, 0.5
-"""Seconds without a word from the tick thread until the hub speaks for it; between its states."""
+"""Seconds without a word from the tick thread until the server speaks for it; between its states."""
 _BAD_MESSAGES = 3
 _SCHEDULE = os.path.join("engine", "ecs", "schedule.py")
 _DEEPEST = 40  # frames of a stack that are shown
 
 
 @attrs.define(eq=False, slots=False)
-class Hub:
+class DebugServer:
     """Lets debuggers in and carries messages between them and the tick thread. It knows nothing of what they mean.
 
     run: the map `run` of `hello` (name, scene, pid, host, started, device, seed, folder). schema: the schema message, or
@@ -46,34 +45,34 @@ class Hub:
 
     For the thread that called `start`, or that ticks:
       attached          whether anybody is there: one attribute read, all that an unattended tick pays
-      drain()           what clients said since: (peer, a message of engine/protocol/messages.py, Joined or Left), in order. Messages
-                        have been checked against the schema; those that control come only from the peer that may
+      drain()           what clients said since: (client, a message of engine/protocol/messages.py, Joined or Left), in order. Messages
+                        have been checked against the schema; those that control come only from the client that may
       wait(seconds)     until something is there to drain, for a paused run; True when there is
-      post(peer, m)     an answer (`ok`, `error`, `sub_ok`, ...) or an event for one client, in order
+      post(client, m)     an answer (`ok`, `error`, `sub_ok`, ...) or an event for one client, in order
       broadcast(m)      an event for all clients
-      offer(peer, s, m) data for subscription s: kind, ticks and cols of a `data` message whose arrays nobody writes to
+      offer(client, s, m) data for subscription s: kind, ticks and cols of a `data` message whose arrays nobody writes to
                         any more; sub, seq and lost are filled in, arrays are packed. Latest wins; False when something
                         was lost
       send()            once behind several calls of broadcast and offer with wake=False
-      empty(peer, s)    whether an offer would not replace one that still waits
+      empty(client, s)    whether an offer would not replace one that still waits
       publish(state)    the `state` message, to everybody, in order with answers and events; say it at least every
                         STATE_EVERY seconds
       renew()           the schema says something else now: whoever comes next is told anew
-      controller        the peer that holds control, or None
+      controller        the client that holds control, or None
 
     None of these raises for what a client does, or waits. `ping`, `control`, acknowledgements and, when the tick thread
-    says nothing for STUCK seconds, a `state` with where it is (`why`, `stack`) are answered by the hub itself.
+    says nothing for STUCK seconds, a `state` with where it is (`why`, `stack`) are answered by the server itself.
     """
 
     run: Mapping[str, Any]
     schema: "Mapping[str, Any] | Callable[[], Mapping[str, Any]]"
     features: tuple[str, ...] = messages.KINDS
     engine: str = "lockstep"
-    debug: Debug = attrs.field(factory=Debug)
+    debug: ListenOptions = attrs.field(factory=ListenOptions)
     expose: bool = False
     folder: Path | None = None
     attached: bool = attrs.field(default=False, init=False)
-    controller: Peer | None = attrs.field(default=None, init=False)
+    controller: DebugClient | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.stem: Path | None = None
@@ -85,7 +84,7 @@ class Hub:
         self._state: dict[str, Any] | None = None
         self._sessions = 0
         self._owing = False
-        self._known: Known | None = None
+        self._known: SchemaBounds | None = None
         self._stale = False
         self._schema_frame, self._schema_hash = b"", ""
         self._owner = os.getpid()
@@ -96,9 +95,9 @@ class Hub:
         return self._sockets.wakes
 
     @property
-    def trouble(self) -> str:
-        """The traceback of the last mistake that the hub made and survived, "" for none."""
-        return self._sockets.trouble
+    def last_error(self) -> str:
+        """The traceback of the last mistake that the server made and survived, "" for none."""
+        return self._sockets.last_error
 
     # -- life ------------------------------------------------------------------------------------------
 
@@ -160,32 +159,32 @@ class Hub:
         self._beat = time.monotonic()
         return there
 
-    def post(self, peer: Peer, message: Mapping[str, Any]) -> None:
+    def post(self, client: DebugClient, message: Mapping[str, Any]) -> None:
         """Send one client an answer or event; one that cannot be packed becomes an error of the same id."""
         frame = _packed(message)
         if message["t"] == "sub_no":
             with self._lock:
-                peer.forget(message["id"])
-        self._queue(peer, frame)
+                client.forget(message["id"])
+        self._queue(client, frame)
         self._sockets.wake()
 
     def broadcast(self, message: Mapping[str, Any], *, wake: bool = True) -> None:
         """Send every client an event."""
         if self.attached:
             frame = _packed(message)
-            for peer in self._sockets.attached():
-                self._queue(peer, frame)
+            for client in self._sockets.attached():
+                self._queue(client, frame)
             self._owing = True
             if wake:
                 self.send()
 
-    def offer(self, peer: Peer, subscription: int, message: dict[str, Any], *, wake: bool = True) -> bool:
-        """Put data where the hub takes it as soon as the client has room."""
+    def offer(self, client: DebugClient, subscription: int, message: dict[str, Any], *, wake: bool = True) -> bool:
+        """Put data where the server takes it as soon as the client has room."""
         with self._lock:
-            if peer.gone or subscription not in peer.subscriptions:
+            if client.gone or subscription not in client.subscriptions:
                 return False
-            kept = peer.offer(subscription, message)
-            self._owing = self._owing or peer.ready  # otherwise its next acknowledgement wakes the thread
+            kept = client.offer(subscription, message)
+            self._owing = self._owing or client.ready  # otherwise its next acknowledgement wakes the thread
         if wake:
             self.send()
         return kept
@@ -196,10 +195,10 @@ class Hub:
             self._owing = False
             self._sockets.wake()
 
-    def empty(self, peer: Peer, subscription: int) -> bool:
+    def empty(self, client: DebugClient, subscription: int) -> bool:
         """Whether nothing of a subscription waits to be sent."""
         with self._lock:
-            return peer.empty(subscription)
+            return client.empty(subscription)
 
     def publish(self, state: Mapping[str, Any]) -> None:
         """Tell everybody how the run goes on."""
@@ -216,90 +215,92 @@ class Hub:
         self._said_state = time.monotonic()
         frame = _packed(state)
         with self._lock:
-            for peer in self._sockets.attached():
-                peer.tell_state(frame)
+            for client in self._sockets.attached():
+                client.tell_state(frame)
 
-    def _queue(self, peer: Peer, frame: bytes) -> None:
+    def _queue(self, client: DebugClient, frame: bytes) -> None:
         with self._lock:
-            fits = peer.gone or peer.reply(frame)
+            fits = client.gone or client.reply(frame)
         if not fits:
-            peer.too_slow = True
+            client.too_slow = True
 
     # -- what clients say ------------------------------------------------------------------------------
 
-    def _hear(self, peer: Peer, now: float) -> None:
-        if peer.stage == "magic":
-            begun = peer.opening(MAGIC)
+    def _hear(self, client: DebugClient, now: float) -> None:
+        if client.stage == "magic":
+            begun = client.opening(MAGIC)
             if begun is False:
-                self._sockets.drop(peer)
+                self._sockets.drop(client)
             if not begun:
                 return
-            peer.stage, peer.opened = "auth", now
-            peer.greet(encode_frame(self._hello(peer)))
+            client.stage, client.opened = "auth", now
+            client.greet(encode_frame(self._hello(client)))
         try:
-            while (body := peer.next_frame(now, self._longest(peer))) is not None:
-                if peer.stage == "auth":
-                    self._authenticate(peer, body, now)
+            while (body := client.next_frame(now, self._longest(client))) is not None:
+                if client.stage == "auth":
+                    self._authenticate(client, body, now)
                 else:
-                    self._take(peer, body, now)
-                if peer.gone:
+                    self._take(client, body, now)
+                if client.gone:
                     return
-            peer.compact()
+            client.compact()
         except TooLarge as error:
-            self._sockets.dismiss(peer, "too_large", str(error))
+            self._sockets.dismiss(client, "too_large", str(error))
 
-    def _longest(self, peer: Peer) -> int:
-        if peer.stage == "auth":
+    def _longest(self, client: DebugClient) -> int:
+        if client.stage == "auth":
             return HANDSHAKE_FRAME
-        return messages.LARGE_FRAME if self.controller is peer else messages.FRAME
+        return messages.LARGE_FRAME if self.controller is client else messages.FRAME
 
-    def _hello(self, peer: Peer) -> dict[str, Any]:
+    def _hello(self, client: DebugClient) -> dict[str, Any]:
         limits = {"subscriptions": SUBSCRIPTIONS, "columns": COLUMNS, "rows": ROWS, "hz": int(HZ), "breaks": BREAKS,
                   "clients": CLIENTS, "frame": messages.FRAME, "set_frame": messages.LARGE_FRAME}  # fmt: skip
-        return {"t": "hello", "protocol": list(PROTOCOL), "engine": self.engine, "nonce": peer.nonce,
-                "auth": peer.listener.auth, "run": dict(self.run), "features": list(self.features), "limits": limits}  # fmt: skip
+        return {"t": "hello", "protocol": list(PROTOCOL), "engine": self.engine, "nonce": client.nonce,
+                "auth": client.listener.auth, "run": dict(self.run), "features": list(self.features), "limits": limits}  # fmt: skip
 
-    def _authenticate(self, peer: Peer, body: bytes, now: float) -> None:
+    def _authenticate(self, client: DebugClient, body: bytes, now: float) -> None:
         try:
-            auth, values = messages.decode(body)
-        except Refused as error:
-            self._sockets.dismiss(peer, error.code, str(error))
+            auth = messages.decode(body)
+        except RefusedMessage as error:
+            self._sockets.dismiss(client, error.code, str(error))
             return
-        peer.charge(now, values, False)
-        if not isinstance(auth, messages.Auth):
-            self._sockets.dismiss(peer, "bad_message", "A client answers 'hello' with 'auth'.")
+        client.charge(now, len(body), False)
+        if not isinstance(auth, messages.AuthMessage):
+            self._sockets.dismiss(client, "bad_message", "A client answers 'hello' with 'auth'.")
         elif auth.protocol[0] != PROTOCOL[0]:
-            self._sockets.dismiss(peer, "version", other_version(PROTOCOL, auth.protocol))
-        elif not peer.listener.proven(auth.proof, peer.nonce, auth.role):
-            self._sockets.distrust(peer.listener, now)
-            self._sockets.dismiss(peer, "auth", "The token is not this run's; give --token-file with its <pid>.token.")
+            self._sockets.dismiss(client, "version", other_version(PROTOCOL, auth.protocol))
+        elif not client.listener.proven(auth.proof, client.nonce, auth.role):
+            self._sockets.throttle(client.listener, now)
+            self._sockets.dismiss(
+                client, "auth", "The token is not this run's; give --token-file with its <pid>.token."
+            )
         elif len(self._sockets.attached()) >= CLIENTS:
-            self._sockets.dismiss(peer, "busy", f"{CLIENTS} debuggers are attached already; close one of them.")
+            self._sockets.dismiss(client, "busy", f"{CLIENTS} debuggers are attached already; close one of them.")
         else:
-            self._let_in(peer, auth, now)
+            self._let_in(client, auth, now)
 
-    def _let_in(self, peer: Peer, auth: messages.Auth, now: float) -> None:
+    def _let_in(self, client: DebugClient, auth: messages.AuthMessage, now: float) -> None:
         self._make_schema()
         self._sessions += 1
-        peer.session, peer.name = self._sessions, auth.client
+        client.session, client.name = self._sessions, auth.client
         takes = auth.role == "control" and self.controller is None
         if takes:
-            peer.role, self.controller = "control", peer
+            client.role, self.controller = "control", client
         holder = self.controller.name if self.controller is not None else None
-        welcome = {"t": "welcome", "session": peer.session, "role": peer.role, "controller": holder, "schema": self._schema_hash}  # fmt: skip
-        peer.greet(encode_frame(welcome))
+        welcome = {"t": "welcome", "session": client.session, "role": client.role, "controller": holder, "schema": self._schema_hash}  # fmt: skip
+        client.greet(encode_frame(welcome))
         if auth.schema != self._schema_hash:
-            peer.greet(self._schema_frame)
+            client.greet(self._schema_frame)
         if not self.attached:
             self._beat = now
         with self._lock:
-            peer.stage = "attached"
+            client.stage = "attached"
             if self._state is not None:
-                peer.tell_state(_packed(self._state))
-            self._inbox.joined(peer)
+                client.tell_state(_packed(self._state))
+            self._inbox.joined(client)
             self.attached = True
         if takes:
-            self._tell_control(f"{peer.name} holds control")
+            self._tell_control(f"{client.name} holds control")
 
     def _make_schema(self) -> None:
         if self._known is None or self._stale:
@@ -307,81 +308,85 @@ class Hub:
             schema = dict(self.schema() if callable(self.schema) else self.schema)
             self._schema_hash = schema.setdefault("hash", schema_hash(schema))
             self._schema_frame = encode_frame(schema)
-            self._known = Known.of(schema)
+            self._known = SchemaBounds.of(schema)
 
-    def _take(self, peer: Peer, body: bytes, now: float) -> None:
+    def _take(self, client: DebugClient, body: bytes, now: float) -> None:
         try:
-            message, values = messages.decode(body, self._known)
-        except Refused as error:
-            peer.charge(now, 0, False)
-            self._refuse(peer, error)
+            message = messages.decode(body, self._known)
+        except RefusedMessage as error:
+            client.charge(now, 0, False)
+            self._refuse(client, error)
             return
-        peer.bad = 0
-        peer.charge(now, values, isinstance(message, (messages.Ack, messages.Ping, messages.Pong)))
+        client.bad = 0
+        client.charge(
+            now, len(body), isinstance(message, (messages.AckMessage, messages.PingMessage, messages.PongMessage))
+        )
         match message:
-            case messages.Ack(seq=seq):
-                peer.acknowledge(seq)
-            case messages.Ping(n=n):
-                self._queue(peer, encode_frame({"t": "pong", "n": n}))
-            case messages.Pong():
+            case messages.AckMessage(seq=seq):
+                client.acknowledge(seq)
+            case messages.PingMessage(n=n):
+                self._queue(client, encode_frame({"t": "pong", "n": n}))
+            case messages.PongMessage():
                 pass
-            case messages.Control():
-                self._control(peer, message)
+            case messages.ControlRequest():
+                self._control(client, message)
             case _:
-                self._pass_on(peer, message, len(body))
+                self._pass_on(client, message, len(body))
 
-    def _refuse(self, peer: Peer, error: Refused) -> None:
-        self._queue(peer, encode_frame({"t": error.answer, "id": error.id, "code": error.code, "text": str(error)}))
-        peer.bad = peer.bad + 1 if error.code == "bad_message" else 0
-        if peer.bad >= _BAD_MESSAGES:
+    def _refuse(self, client: DebugClient, error: RefusedMessage) -> None:
+        self._queue(client, encode_frame({"t": error.answer, "id": error.id, "code": error.code, "text": str(error)}))
+        client.bad = client.bad + 1 if error.code == "bad_message" else 0
+        if client.bad >= _BAD_MESSAGES:
             self._sockets.dismiss(
-                peer, "bad_message", f"{_BAD_MESSAGES} messages in a row were bad; the last one: {error}"
+                client, "bad_message", f"{_BAD_MESSAGES} messages in a row were bad; the last one: {error}"
             )
 
-    def _pass_on(self, peer: Peer, message: Message, size: int) -> None:
+    def _pass_on(self, client: DebugClient, message: ClientMessage, size: int) -> None:
         number = getattr(message, "id", None)
-        if message.controls and self.controller is not peer:
-            self._error(peer, number, "not_controller", self._who_controls())
-        elif isinstance(message, messages.Sub) and len(peer.subscriptions | {message.id}) > SUBSCRIPTIONS:
+        if message.controls and self.controller is not client:
+            self._error(client, number, "not_controller", self._who_controls())
+        elif (
+            isinstance(message, messages.SubscribeRequest) and len(client.subscriptions | {message.id}) > SUBSCRIPTIONS
+        ):
             text = f"{SUBSCRIPTIONS} subscriptions are the most; stop one of them."
-            self._queue(peer, encode_frame({"t": "sub_no", "id": number, "code": "over_budget", "text": text}))
+            self._queue(client, encode_frame({"t": "sub_no", "id": number, "code": "over_budget", "text": text}))
         else:
-            self._open_or_close_slot(peer, message)
-            if not self._inbox.put(peer, message, size):
+            self._open_or_close_slot(client, message)
+            if not self._inbox.put(client, message, size):
                 text = f"{len(self._inbox)} messages wait for the run: it is {self._where()}."
-                answer = "sub_no" if isinstance(message, messages.Sub) else "error"
-                self._refuse(peer, Refused("busy", text, number, answer))
+                answer = "sub_no" if isinstance(message, messages.SubscribeRequest) else "error"
+                self._refuse(client, RefusedMessage("busy", text, number, answer))
 
-    def _open_or_close_slot(self, peer: Peer, message: Message) -> None:
-        if isinstance(message, (messages.Sub, messages.Unsub)):
+    def _open_or_close_slot(self, client: DebugClient, message: ClientMessage) -> None:
+        if isinstance(message, (messages.SubscribeRequest, messages.UnsubscribeRequest)):
             with self._lock:
-                peer.forget(message.id)
-                if isinstance(message, messages.Sub):
-                    peer.subscriptions.add(message.id)
+                client.forget(message.id)
+                if isinstance(message, messages.SubscribeRequest):
+                    client.subscriptions.add(message.id)
 
-    def _error(self, peer: Peer, number: int | None, code: str, text: str) -> None:
-        self._queue(peer, encode_frame({"t": "error", "id": number, "code": code, "text": text}))
+    def _error(self, client: DebugClient, number: int | None, code: str, text: str) -> None:
+        self._queue(client, encode_frame({"t": "error", "id": number, "code": code, "text": text}))
 
     # -- control ---------------------------------------------------------------------------------------
 
-    def _control(self, peer: Peer, message: messages.Control) -> None:
-        if message.do == "take" and self.controller not in (None, peer):
-            self._error(peer, message.id, "busy", self._who_controls())
+    def _control(self, client: DebugClient, message: messages.ControlRequest) -> None:
+        if message.do == "take" and self.controller not in (None, client):
+            self._error(client, message.id, "busy", self._who_controls())
             return
         taken = message.do == "take"
         if taken and self.controller is None:
-            self._hand_control(peer, f"{peer.name} holds control")
-        elif not taken and self.controller is peer:
-            self._hand_control(None, f"{peer.name} has given control back")
+            self._hand_control(client, f"{client.name} holds control")
+        elif not taken and self.controller is client:
+            self._hand_control(None, f"{client.name} has given control back")
         holder = self.controller.name if self.controller is not None else None
-        self._queue(peer, encode_frame({"t": "ok", "id": message.id, "role": peer.role, "controller": holder}))
+        self._queue(client, encode_frame({"t": "ok", "id": message.id, "role": client.role, "controller": holder}))
 
-    def _hand_control(self, peer: Peer | None, text: str) -> None:
+    def _hand_control(self, client: DebugClient | None, text: str) -> None:
         if self.controller is not None:
             self.controller.role = "observe"
-        self.controller = peer
-        if peer is not None:
-            peer.role = "control"
+        self.controller = client
+        if client is not None:
+            client.role = "control"
         self._tell_control(text)
 
     def _tell_control(self, text: str) -> None:
@@ -409,23 +414,23 @@ class Hub:
             where, stack = self._where(), _stack_summary(self._ticker)[1]
             self._tell({**base, "why": where, "stuck": now - self._beat, "stack": stack})
         ping = now - self._pinged >= PING
-        for peer in self._sockets.attached():
-            if now - peer.heard > IDLE:
-                self._sockets.dismiss(peer, "idle", f"The debugger said nothing for {IDLE:g} s.")
-            elif peer.too_slow:
+        for client in self._sockets.attached():
+            if now - client.heard > IDLE:
+                self._sockets.dismiss(client, "idle", f"The debugger said nothing for {IDLE:g} s.")
+            elif client.too_slow:
                 text = f"More than {REPLIES} answers and events waited: the debugger is too slow."
-                self._sockets.dismiss(peer, "too slow", text)
+                self._sockets.dismiss(client, "too slow", text)
             elif ping:
                 self._pinged = now
-                self._queue(peer, encode_frame({"t": "ping", "n": int(now * 1000)}))
+                self._queue(client, encode_frame({"t": "ping", "n": int(now * 1000)}))
 
-    def _parted(self, peer: Peer) -> None:
-        controlled = self.controller is peer
-        self._inbox.left(peer, controlled)
+    def _parted(self, client: DebugClient) -> None:
+        controlled = self.controller is client
+        self._inbox.left(client, controlled)
         if not self._sockets.attached():
             self._state = None
         if controlled:
-            self._hand_control(None, f"{peer.name} has gone, nobody holds control")
+            self._hand_control(None, f"{client.name} has gone, nobody holds control")
 
 
 def _packed(message: Mapping[str, Any]) -> bytes:

@@ -13,11 +13,11 @@ from typing import Any
 
 import attrs
 
-from engine.inspect.client import Peer
+from engine.inspect.client import DebugClient
 from engine.inspect.listener import Listener
 from engine.protocol.framing import encode_frame
 
-STRANGERS = 8
+MAX_UNAUTHENTICATED = 8
 """Connections that have not shaken hands yet, at once."""
 HANDSHAKE, FAREWELL = 2.0, 0.5
 """Seconds for each step of the handshake, and to read a goodbye."""
@@ -28,18 +28,18 @@ _LOOK = 0.25  # seconds between looks at the clock while anybody is connected
 class Sockets:
     """Sockets, and who is at their other ends. With nobody there the thread sleeps: `wakes` stays as it is.
 
-    hear(peer, now): bytes came, or credit for bytes that came before. parted(peer): a client is gone, once for each.
+    hear(client, now): bytes came, or credit for bytes that came before. parted(client): a client is gone, once for each.
     watch(now): called about four times a second while anybody is connected. All three run on the thread.
     """
 
-    hear: Callable[[Peer, float], None]
-    parted: Callable[[Peer], None]
+    hear: Callable[[DebugClient, float], None]
+    parted: Callable[[DebugClient], None]
     watch: Callable[[float], None]
     lock: Any = attrs.field(factory=threading.Lock)
-    peers: list[Peer] = attrs.field(factory=list, init=False)
+    clients: list[DebugClient] = attrs.field(factory=list, init=False)
     listeners: list[Listener] = attrs.field(factory=list, init=False)
     wakes: int = attrs.field(default=0, init=False)
-    trouble: str = attrs.field(default="", init=False)
+    last_error: str = attrs.field(default="", init=False)
 
     def __attrs_post_init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -68,9 +68,9 @@ class Sockets:
             with contextlib.suppress(OSError):
                 self._wake_in.send(b"x")
 
-    def stop(self, farewell: dict[str, Any]) -> None:
+    def stop(self, closing_message: dict[str, Any]) -> None:
         """Send everybody a goodbye and end the thread; returns when it has, or after two seconds."""
-        self._farewell = farewell
+        self._farewell = closing_message
         if self._thread is not None:
             self._woken = False
             self.wake()
@@ -85,9 +85,9 @@ class Sockets:
             listener.socket.close()
         self.listeners.clear()
 
-    def attached(self) -> list[Peer]:
+    def attached(self) -> list[DebugClient]:
         """Clients that have been let in."""
-        return [peer for peer in list(self.peers) if peer.stage == "attached"]
+        return [client for client in list(self.clients) if client.stage == "attached"]
 
     # -- the thread ------------------------------------------------------------------------------------
 
@@ -97,10 +97,10 @@ class Sockets:
                 self._turn(self._patience())
             self._say_goodbye(self._farewell)
         except Exception:  # nothing may reach the run; it goes on without a debugger
-            self.trouble = traceback.format_exc()
+            self.last_error = traceback.format_exc()
         finally:
-            for peer in list(self.peers):
-                self.drop(peer)
+            for client in list(self.clients):
+                self.drop(client)
             self.close_listeners()
             self._selector.close()
             self._wake_in.close()
@@ -113,16 +113,16 @@ class Sockets:
         for key, mask in ready:
             self._guarded(partial(self._serve, key.data, mask, now), key.data)
         self._reopen(now)
-        if self.peers and now - self._looked >= _LOOK / 2:
+        if self.clients and now - self._looked >= _LOOK / 2:
             self._looked = now
             self._guarded(partial(self.watch, now), None)
-        for peer in list(self.peers):
-            self._guarded(partial(self._tend, peer, now), peer)
+        for client in list(self.clients):
+            self._guarded(partial(self._tend, client, now), client)
 
     def _patience(self) -> float | None:
-        if self.peers:
+        if self.clients:
             now = time.monotonic()
-            return min([_LOOK, *(rest for peer in self.peers if (rest := peer.rest(now)))])
+            return min([_LOOK, *(rest for client in self.clients if (rest := client.rest(now)))])
         return _LOOK if any(listener.paused_until for listener in self.listeners) else None
 
     def _guarded(self, work: Callable[[], None], whose: Any) -> None:
@@ -130,8 +130,8 @@ class Sockets:
         try:
             work()
         except Exception:
-            self.trouble = traceback.format_exc()
-            if isinstance(whose, Peer):
+            self.last_error = traceback.format_exc()
+            if isinstance(whose, DebugClient):
                 self.drop(whose)
 
     def _serve(self, what: Any, mask: int, now: float) -> None:
@@ -141,24 +141,24 @@ class Sockets:
             self._woken = False  # only now: a byte that came in between was read, and what it is about is sent below
         elif isinstance(what, Listener):
             self._accept(what, now)
-        elif mask & selectors.EVENT_READ and what in self.peers:
+        elif mask & selectors.EVENT_READ and what in self.clients:
             if not what.read():
                 self.drop(what)
             elif what.stage != "leaving":
                 self.hear(what, now)
 
-    def _tend(self, peer: Peer, now: float) -> None:
+    def _tend(self, client: DebugClient, now: float) -> None:
         """What a connection needs whether or not anything came."""
-        if peer.stage in ("magic", "auth") and now - peer.opened > HANDSHAKE:
-            self.drop(peer)
-        elif peer.stage in ("auth", "attached") and peer.has_frame and not peer.rest(now):
-            self.hear(peer, now)
-        self._send(peer, now)
-        if peer.stage == "leaving" and peer in self.peers:
-            if now > peer.leave_by:
-                self.drop(peer)
-            elif not peer.owes:
-                peer.end()
+        if client.stage in ("magic", "auth") and now - client.opened > HANDSHAKE:
+            self.drop(client)
+        elif client.stage in ("auth", "attached") and client.has_frame and not client.rest(now):
+            self.hear(client, now)
+        self._send(client, now)
+        if client.stage == "leaving" and client in self.clients:
+            if now > client.leave_by:
+                self.drop(client)
+            elif not client.owes:
+                client.end()
 
     # -- connections -----------------------------------------------------------------------------------
 
@@ -170,18 +170,18 @@ class Sockets:
             return
         if made is None:
             return
-        if not listener.trusts(made, os.getuid()):
-            self.distrust(listener, now)
+        if not listener.same_user(made, os.getuid()):
+            self.throttle(listener, now)
             made.close()
-        elif sum(peer.stage != "attached" for peer in self.peers) >= STRANGERS:
+        elif sum(client.stage != "attached" for client in self.clients) >= MAX_UNAUTHENTICATED:
             made.close()
         else:
-            peer = Peer(made, listener)
-            self.peers.append(peer)
-            peer.watched = selectors.EVENT_READ
-            self._selector.register(made, peer.watched, peer)
+            client = DebugClient(made, listener)
+            self.clients.append(client)
+            client.watched = selectors.EVENT_READ
+            self._selector.register(made, client.watched, client)
 
-    def distrust(self, listener: Listener, now: float) -> None:
+    def throttle(self, listener: Listener, now: float) -> None:
         """Count somebody who is not who they should be; too many, and the listener is left alone for a while."""
         if listener.failed(now):
             self._pause(listener, listener.paused_until)
@@ -197,74 +197,74 @@ class Sockets:
                 listener.paused_until = 0.0
                 self._selector.register(listener.socket, selectors.EVENT_READ, listener)
 
-    def drop(self, peer: Peer) -> None:
+    def drop(self, client: DebugClient) -> None:
         """Close a connection at once."""
-        if peer not in self.peers:
+        if client not in self.clients:
             return
-        was_attached = peer.stage == "attached"
-        if peer.watched:
-            self._selector.unregister(peer.socket)
+        was_attached = client.stage == "attached"
+        if client.watched:
+            self._selector.unregister(client.socket)
         with self.lock:
-            self.peers.remove(peer)
-            peer.hang_up()
+            self.clients.remove(client)
+            client.hang_up()
         if was_attached:
-            self.parted(peer)
+            self.parted(client)
 
-    def dismiss(self, peer: Peer, code: str, text: str, tick: int | None = None) -> None:
+    def dismiss(self, client: DebugClient, code: str, text: str, tick: int | None = None) -> None:
         """Say why, and close when that has been read."""
-        if peer.stage == "leaving":
+        if client.stage == "leaving":
             return
-        was_attached = peer.stage == "attached"
+        was_attached = client.stage == "attached"
         with self.lock:
-            peer.leave(
+            client.leave(
                 encode_frame({"t": "bye", "code": code, "text": text, "tick": tick}), time.monotonic() + FAREWELL
             )
         if was_attached:
-            self.parted(peer)
+            self.parted(client)
 
-    def _send(self, peer: Peer, now: float) -> None:
+    def _send(self, client: DebugClient, now: float) -> None:
         """Send until the client has all, or takes no more; then wait for what is missing."""
-        while peer in self.peers and peer.pending:
-            if not peer.moving:
+        while client in self.clients and client.pending:
+            if not client.moving:
                 with self.lock:
-                    frame = peer.take()
+                    frame = client.take()
                 if frame is None:
                     break
-                peer.move(frame)
-            if not peer.write():
-                self.drop(peer)
-            elif peer.moving:
+                client.move(frame)
+            if not client.write():
+                self.drop(client)
+            elif client.moving:
                 break
-        if peer not in self.peers:
+        if client not in self.clients:
             return
-        wanted = (selectors.EVENT_WRITE if peer.moving else 0) | (0 if peer.rest(now) else selectors.EVENT_READ)
-        if wanted != peer.watched:
-            _rewatch(self._selector, peer, wanted)
+        wanted = (selectors.EVENT_WRITE if client.moving else 0) | (0 if client.rest(now) else selectors.EVENT_READ)
+        if wanted != client.watched:
+            _rewatch(self._selector, client, wanted)
 
-    def _say_goodbye(self, farewell: dict[str, Any]) -> None:
+    def _say_goodbye(self, closing_message: dict[str, Any]) -> None:
         for listener in self.listeners:
             if not listener.paused_until:
                 self._selector.unregister(listener.socket)
         self.close_listeners()
-        for peer in list(self.peers):
-            if peer.stage == "attached":
-                self.dismiss(peer, farewell["code"], farewell["text"], farewell["tick"])
-            elif peer.stage != "leaving":
-                self.drop(peer)
+        for client in list(self.clients):
+            if client.stage == "attached":
+                self.dismiss(client, closing_message["code"], closing_message["text"], closing_message["tick"])
+            elif client.stage != "leaving":
+                self.drop(client)
         end = time.monotonic() + FAREWELL
-        while self.peers and time.monotonic() < end:
-            for peer in list(self.peers):
-                self._tend(peer, time.monotonic())
+        while self.clients and time.monotonic() < end:
+            for client in list(self.clients):
+                self._tend(client, time.monotonic())
             for key, _ in self._selector.select(0.05):
-                if isinstance(key.data, Peer) and not key.data.read():
+                if isinstance(key.data, DebugClient) and not key.data.read():
                     self.drop(key.data)
 
 
-def _rewatch(selector: selectors.BaseSelector, peer: Peer, wanted: int) -> None:
-    if wanted and peer.watched:
-        selector.modify(peer.socket, wanted, peer)
+def _rewatch(selector: selectors.BaseSelector, client: DebugClient, wanted: int) -> None:
+    if wanted and client.watched:
+        selector.modify(client.socket, wanted, client)
     elif wanted:
-        selector.register(peer.socket, wanted, peer)
+        selector.register(client.socket, wanted, client)
     else:
-        selector.unregister(peer.socket)
-    peer.watched = wanted
+        selector.unregister(client.socket)
+    client.watched = wanted

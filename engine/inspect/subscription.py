@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.ecs.scene import Simulation
 from engine.ecs.table import as_numpy
-from engine.recording.vitals import Ends
+from engine.protocol.vitals import Ends, find_ends
 
 TRACE_BYTES = 1 << 20
 """Of one subscription's samples between two frames; the oldest make room, and are counted as lost."""
@@ -150,7 +150,7 @@ def _dtype(column: Tensor) -> Any:
 
 
 @attrs.define(eq=False)
-class Plan:
+class SamplingPlan:
     """A subscription: what is copied, when it is due, and what it costs."""
 
     id: int
@@ -282,7 +282,7 @@ def make_plan(
     hz: float,
     *,
     selected: bool = False,
-) -> Plan:
+) -> SamplingPlan:
     """A plan of what a `sub` message asks for, whose columns have been checked; `table` is that of kinds without columns."""
     every = list(simulation.world.columns().items())
     picked, tables = [], []
@@ -292,13 +292,13 @@ def make_plan(
         picked.append(Picked(identity, column, None if labels is None else np.array(labels, np.int64)))
     tables = tables or [table]
     most = min(simulation.world.tables[name].rows for name in tables)
-    plan = Plan(number, kind, picked, selected, hz, hz, simulation.ends.get(tables[0]), most)
+    plan = SamplingPlan(number, kind, picked, selected, hz, hz, find_ends(simulation).get(tables[0]), most)
     plan.retarget(rows)
     return plan
 
 
 @attrs.define
-class Governor:
+class RateLimiter:
     """Keeps what debuggers cost below `budget`, a share of a tick, by asking the most expensive plans less often.
 
     It looks every `settle` seconds. What a rate costs is foreseen from what a frame costs, so that rates do not swing. The
@@ -310,11 +310,13 @@ class Governor:
     settle: float = 1.0
     looked: float = 0.0
 
-    def share(self, plans: Sequence[Plan], tick_seconds: float) -> float:
+    def share(self, plans: Sequence[SamplingPlan], tick_seconds: float) -> float:
         """What the plans cost, as a share of a tick."""
         return sum(plan.per_tick + plan.frames(plan.hz, tick_seconds) for plan in plans) / max(tick_seconds, 1e-9)
 
-    def adjust(self, plans: Sequence[Plan], tick_seconds: float, now: float, others: float = 0.0) -> list[Plan]:
+    def adjust(
+        self, plans: Sequence[SamplingPlan], tick_seconds: float, now: float, others: float = 0.0
+    ) -> list[SamplingPlan]:
         """Halve rates until everything fits, or double one that was halved; the plans whose rates are others now.
 
         others: the share of a tick that the debugger costs besides.
@@ -334,7 +336,7 @@ class Governor:
             self._give_back(plans, tick_seconds, _ROOM * most - total)
         return [plan for plan, hz in zip(plans, before, strict=True) if plan.hz != hz]
 
-    def _give_back(self, plans: Sequence[Plan], tick_seconds: float, room: float) -> None:
+    def _give_back(self, plans: Sequence[SamplingPlan], tick_seconds: float, room: float) -> None:
         """Raise the slowest rate for which there are `room` seconds in a tick."""
         for plan in sorted((p for p in plans if p.hz < p.asked), key=lambda p: p.hz / p.asked):
             higher = min(plan.asked, 2 * plan.hz)
@@ -343,7 +345,7 @@ class Governor:
                 return
 
 
-def _dearest(plans: Sequence[Plan], tick_seconds: float) -> Plan | None:
+def _dearest(plans: Sequence[SamplingPlan], tick_seconds: float) -> SamplingPlan | None:
     """The plan whose frames cost most of those that may come less often."""
     slower = [plan for plan in plans if plan.hz > _SLOWEST and plan.per_frame > 0]
     return max(slower, key=lambda p: p.frames(p.hz, tick_seconds), default=None)

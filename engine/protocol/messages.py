@@ -1,33 +1,75 @@
-"""What a debugger client may say: every message as a class whose values have been checked.
+"""Messages of a debugger client, as typed structures: what may be sent, its limits, and how it is refused.
 
-`decode` turns the bytes of a frame into a message; whatever is wrong with them is Refused, a WireError with the code and
-the sentence that the client gets. Nothing here knows a simulation, but `Known` says which columns, rows and systems a
-schema has, so that a message that names others does not get further.
+`decode` makes a message of the bytes of a frame; whatever is wrong with them is a RefusedMessage, with the code and the
+sentence that the client is sent. Every list, text and binary has a longest length in its type, so that lengths that are
+only claimed are refused before memory is taken. `SchemaBounds` says which columns, rows and systems a schema has.
 """
 
 import math
+import reprlib
+import sys
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
 
-from engine.errors import WireError
-from engine.protocol import fields
-from engine.protocol.fields import INT32, Check, Refused, field
-from engine.protocol.framing import Limits, decode_body
-from engine.protocol.scan import scan
+from engine.errors import WireError, did_you_mean
+from engine.protocol.framing import LENGTH, encode_frame, unpack_array
 
 FRAME = 1 << 16  # bytes
 LARGE_FRAME = 1 << 20  # bytes, of `set`
-LIMITS = Limits(frame=LARGE_FRAME, array=1 << 16, map=256, text=4096, depth=16)
-VALUES = (1 << 16) + 1024  # in one frame
-KINDS = ("values", "pose", "trace", "column", "timing", "learner", "vitals")
+COLUMNS, ROWS, HZ, EXPRESSION, LABELS = 256, 64, 60.0, 256, 4096
+"""Of a subscription: the most columns, rows and rate; characters of a break's expression; labels of a column."""
+INT32, INT64 = 2**31 - 1, 2**63 - 1
+Kind = Literal["values", "pose", "trace", "column", "timing", "learner", "vitals"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+Id = Annotated[int, Meta(ge=0, le=INT32, description=f"a whole number from 0 to {INT32}")]
+Count = Annotated[int, Meta(ge=0, le=INT64, description=f"a whole number from 0 to {INT64}")]
+_Index = Annotated[int, Meta(ge=0, le=INT32)]
+EditedRows = Annotated[
+    tuple[_Index, ...], Meta(min_length=1, max_length=1 << 16, description=f"a list of 1 to {1 << 16} numbers from 0")
+]
+WatchedRows = Annotated[tuple[_Index, ...], Meta(max_length=ROWS, description=f"a list of 0 to {ROWS} numbers from 0")]
+Labels = Annotated[
+    tuple[_Index, ...], Meta(min_length=1, max_length=LABELS, description=f"a list of 1 to {LABELS} numbers from 0")
+]
+Columns = Annotated[
+    tuple[tuple[Id, Labels | None], ...],
+    Meta(max_length=COLUMNS, description=f"a list of at most {COLUMNS} columns, each [column, labels or null]"),
+]
+Text = Annotated[str, Meta(max_length=256, description="text of at most 256 characters")]
+Reason = Annotated[str, Meta(max_length=1024, description="text of at most 1024 characters")]
+_PackedArray = Annotated[
+    tuple[
+        Annotated[str, Meta(max_length=8)],
+        Annotated[tuple[int, ...], Meta(max_length=32)],
+        Annotated[bytes, Meta(max_length=LARGE_FRAME)],
+    ],
+    Meta(description="[dtype, shape, bin]"),
+]
+
+
+class RefusedMessage(WireError):
+    """A message that is not taken: one of the protocol's codes, and a sentence.
+
+    id: of the command or subscription that it answers, if it has one; answer: the type of the message that says so.
+    """
+
+    def __init__(self, code: str, text: str, number: int | None = None, answer: str = "error") -> None:
+        super().__init__(text)
+        self.code = code
+        self.id = number
+        self.answer = answer
 
 
 @attrs.frozen
-class Known:
-    """What can be named: (rows of the table, values of one row) by column id, rows of the largest table, systems."""
+class SchemaBounds:
+    """What a schema has: (rows of the table, values of one row) by column id, rows of the largest table, systems."""
 
     columns: Mapping[int, tuple[int, int]]
     rows: int
@@ -35,7 +77,7 @@ class Known:
 
     @classmethod
     def of(cls, schema: Mapping[str, Any]) -> Self:
-        """What a schema names."""
+        """The bounds of a schema message."""
         columns = {
             column["id"]: (table["rows"], math.prod(column["shape"]))
             for table in schema["tables"]
@@ -47,332 +89,403 @@ class Known:
     def check_column(self, number: int, rows: tuple[int, ...], labels: tuple[int, ...] | None) -> None:
         """Refuse a column, a row of it or a value in a row of it that does not exist."""
         if number not in self.columns:
-            raise Refused("unknown_column", f"There is no column {number}; the schema has {len(self.columns)}.")
+            raise RefusedMessage("unknown_column", f"There is no column {number}; the schema has {len(self.columns)}.")
         count, size = self.columns[number]
         if labels and max(labels) >= size:
-            raise Refused("unknown_column", f"Column {number} has {size} values in a row; there is no {max(labels)}.")
+            text = f"Column {number} has {size} values in a row; there is no {max(labels)}."
+            raise RefusedMessage("unknown_column", text)
         if rows and max(rows) >= count:
-            raise Refused("bad_message", f"Column {number} has {count} rows; there is no row {max(rows)}.")
+            raise RefusedMessage("bad_message", f"Column {number} has {count} rows; there is no row {max(rows)}.")
 
     def check_rows(self, rows: tuple[int, ...]) -> None:
         """Refuse a row that no table has."""
         if rows and max(rows) >= self.rows:
-            raise Refused("bad_message", f"There are {self.rows} rows; there is no row {max(rows)}.")
+            raise RefusedMessage("bad_message", f"There are {self.rows} rows; there is no row {max(rows)}.")
 
 
 # -- messages ------------------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class Message:
-    """Anything a client says. `controls`: only the client that holds control may say it."""
+class ClientMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="t"):
+    """Anything a client sends. `controls`: only the client that holds control may send it. `id` is that of an answer."""
 
     controls: ClassVar[bool] = False
+    id: Id | None = None
 
-    def check(self, known: Known) -> None:
+    def check(self, bounds: SchemaBounds) -> None:
         """Refuse what names something that the simulation does not have."""
 
 
-@attrs.frozen
-class Auth(Message):
+class AuthMessage(ClientMessage, frozen=True, kw_only=True, tag="auth"):
     """Who the client is and what it wants to do; the second half of the handshake."""
 
-    protocol: tuple[int, int] = field(fields.version)
-    client: str = field(fields.text(256))
-    role: Literal["observe", "control"] = field(fields.one_of("observe", "control"))
-    proof: bytes = field(fields.binary(64), default=b"")
-    schema: str = field(fields.text(64), default="")
+    protocol: Annotated[tuple[Id, Id], Meta(description="[major, minor]")]
+    client: Text
+    role: Literal["observe", "control"]
+    proof: Annotated[bytes, Meta(max_length=64, description="at most 64 bytes")] = b""
+    schema: Annotated[str, Meta(max_length=64, description="text of at most 64 characters")] = ""
 
 
-@attrs.frozen
-class Sub(Message):
-    """Ask for data at a rate. `columns`: (column id, flat labels of one row, or None for all of them)."""
-
-    id: int = field(fields.ID)
-    kind: str = field(fields.one_of(*KINDS))
-    columns: tuple[tuple[int, tuple[int, ...] | None], ...] = field(fields.columns, default=())
-    rows: tuple[int, ...] | Literal["selected"] = field(fields.rows_or_selected, default="selected")
-    hz: float = field(fields.rate, default=10.0)
-
-    def check(self, known: Known) -> None:
-        """Columns, labels and rows exist; kind 'column' has one column and at most one label."""
-        rows = () if self.rows == "selected" else self.rows
-        for number, labels in self.columns:
-            known.check_column(number, rows, labels)
-        if not self.columns:
-            known.check_rows(rows)
-        if self.kind == "column" and (len(self.columns) != 1 or len(self.columns[0][1] or ()) > 1):
-            raise Refused(
-                "bad_message", "A subscription of kind 'column' names one column and at most one label of it."
-            )
-
-
-@attrs.frozen
-class Unsub(Message):
-    """Stop a subscription."""
-
-    id: int = field(fields.ID)
-
-
-@attrs.frozen
-class Select(Message):
-    """What "selected" means from now on."""
-
-    rows: tuple[int, ...] = field(fields.numbers(fields.ROWS))
-
-    def check(self, known: Known) -> None:
-        """The rows exist."""
-        known.check_rows(self.rows)
-
-
-@attrs.frozen
-class Ack(Message):
+class AckMessage(ClientMessage, frozen=True, kw_only=True, tag="ack"):
     """Data frames up to this one have been dealt with."""
 
-    seq: int = field(fields.whole(0, fields.INT64))
+    seq: Count
 
 
-@attrs.frozen
-class Ping(Message):
+class PingMessage(ClientMessage, frozen=True, kw_only=True, tag="ping"):
     """Answered with a pong of the same number."""
 
-    n: int = field(fields.whole(0, fields.INT64), default=0)
+    n: Count = 0
 
 
-@attrs.frozen
-class Pong(Message):
+class PongMessage(ClientMessage, frozen=True, kw_only=True, tag="pong"):
     """Answer to a ping."""
 
-    n: int = field(fields.whole(0, fields.INT64), default=0)
+    n: Count = 0
 
 
-@attrs.frozen
-class Command(Message):
-    """Gets exactly one answer, `ok` or `error`, with its id."""
+class SelectMessage(ClientMessage, frozen=True, kw_only=True, tag="select"):
+    """What "selected" means from now on."""
 
-    id: int = field(fields.ID)
+    rows: WatchedRows
+
+    def check(self, bounds: SchemaBounds) -> None:
+        """The rows exist."""
+        bounds.check_rows(self.rows)
 
 
-@attrs.frozen
-class Control(Command):
+class ClientRequest(ClientMessage, frozen=True, kw_only=True):
+    """Gets exactly one answer with its id: `sub_ok` or `sub_no` to a subscription, `ok` or `error` to anything else."""
+
+    id: Id
+
+
+class SubscribeRequest(ClientRequest, frozen=True, kw_only=True, tag="sub"):
+    """Ask for data at a rate, at most HZ. `columns`: (column id, flat labels of one row, or None for all of them)."""
+
+    kind: Kind
+    columns: Columns = ()
+    rows: WatchedRows | Literal["selected"] = "selected"
+    hz: Annotated[float, Meta(gt=0, le=sys.float_info.max, description="a rate in Hz above 0")] = 10.0
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "hz", min(self.hz, HZ))
+
+    def check(self, bounds: SchemaBounds) -> None:
+        """Columns, labels and rows exist; kind 'column' has one column and at most one label."""
+        rows = () if isinstance(self.rows, str) else self.rows
+        for number, labels in self.columns:
+            bounds.check_column(number, rows, labels)
+        if not self.columns:
+            bounds.check_rows(rows)
+        if self.kind == "column" and (len(self.columns) != 1 or len(self.columns[0][1] or ()) > 1):
+            text = "A subscription of kind 'column' names one column and at most one label of it."
+            raise RefusedMessage("bad_message", text)
+
+
+class UnsubscribeRequest(ClientRequest, frozen=True, kw_only=True, tag="unsub"):
+    """Stop a subscription; not answered."""
+
+
+class ControlRequest(ClientRequest, frozen=True, kw_only=True, tag="control"):
     """Take control, or give it back."""
 
-    do: Literal["take", "release"] = field(fields.one_of("take", "release"))
+    do: Literal["take", "release"]
 
 
-@attrs.frozen
-class Provenance(Command):
+class ProvenanceRequest(ClientRequest, frozen=True, kw_only=True, tag="provenance"):
     """Who wrote a number."""
 
-    column: int = field(fields.ID)
-    label: int | None = field(fields.or_none(fields.ID), default=None)
-    row: int = field(fields.ROW, default=0)
+    column: Id
+    label: Id | None = None
+    row: Id = 0
 
-    def check(self, known: Known) -> None:
+    def check(self, bounds: SchemaBounds) -> None:
         """Column, label and row exist."""
-        known.check_column(self.column, (self.row,), None if self.label is None else (self.label,))
+        bounds.check_column(self.column, (self.row,), None if self.label is None else (self.label,))
 
 
-@attrs.frozen
-class Asset(Command):
+class AssetRequest(ClientRequest, frozen=True, kw_only=True, tag="asset"):
     """A part of the model file."""
 
-    hash: str = field(fields.hexadecimal)
-    offset: int = field(fields.whole(0, 2**40), default=0)
+    hash: Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,64}\Z", description="a hash in hexadecimal digits")]
+    offset: Annotated[int, Meta(ge=0, le=2**40, description=f"a whole number from 0 to {2**40}")] = 0
 
 
-@attrs.frozen
-class Act(Command):
-    """A command that changes how the run goes on."""
+class ControlledRequest(ClientRequest, frozen=True, kw_only=True):
+    """A request that changes how the run goes on."""
 
     controls: ClassVar[bool] = True
 
 
-@attrs.frozen
-class Pause(Act):
+class PauseRequest(ControlledRequest, frozen=True, kw_only=True, tag="pause"):
     """Stop at the next boundary."""
 
 
-@attrs.frozen
-class Run(Act):
+class RunRequest(ControlledRequest, frozen=True, kw_only=True, tag="run"):
     """Go on."""
 
 
-@attrs.frozen
-class Step(Act):
+class StepRequest(ControlledRequest, frozen=True, kw_only=True, tag="step"):
     """Go on for a few units while paused."""
 
-    unit: Literal["system", "phase", "tick"] = field(fields.one_of("system", "phase", "tick"), default="tick")
-    count: int = field(fields.whole(1, 1_000_000), default=1)
+    unit: Literal["system", "phase", "tick"] = "tick"
+    count: Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")] = 1
 
 
-@attrs.frozen
-class RunTo(Act):
+class RunToRequest(ControlledRequest, frozen=True, kw_only=True, tag="run_to"):
     """Go on until just before a system, or to the end of a tick."""
 
-    system: int | None = field(fields.or_none(fields.ID), default=None)
-    tick: int | None = field(fields.or_none(fields.TICK), default=None)
+    system: Id | None = None
+    tick: Count | None = None
 
-    def check(self, known: Known) -> None:
+    def check(self, bounds: SchemaBounds) -> None:
         """Exactly one of the two, and the system exists."""
         if (self.system is None) == (self.tick is None):
-            raise Refused("bad_message", "run_to names a system or a tick, one of the two.")
-        if self.system is not None and self.system >= known.systems:
-            raise Refused("bad_message", f"There are {known.systems} systems; there is no system {self.system}.")
+            raise RefusedMessage("bad_message", "run_to names a system or a tick, one of the two.")
+        if self.system is not None and self.system >= bounds.systems:
+            text = f"There are {bounds.systems} systems; there is no system {self.system}."
+            raise RefusedMessage("bad_message", text)
 
 
-@attrs.frozen(eq=False)
-class SetColumn(Act):
+class SetColumnRequest(ControlledRequest, frozen=True, kw_only=True, tag="set"):
     """Write values into rows of a column: one value for all, or one for each row and label, row by row."""
 
-    column: int = field(fields.ID)
-    rows: tuple[int, ...] = field(fields.numbers(1 << 16, 1))
-    values: np.ndarray = field(fields.array)  # noqa: RUF009 - an attrs field like the others
-    labels: tuple[int, ...] | None = field(fields.or_none(fields.numbers(fields.LABELS, 1)), default=None)
-    force: bool = field(fields.flag, default=False)
-    reason: str = field(fields.text(1024), default="")
+    column: Id
+    rows: EditedRows
+    values: _PackedArray
+    labels: Labels | None = None
+    force: bool = False
+    reason: Reason = ""
 
-    def check(self, known: Known) -> None:
+    @property
+    def array(self) -> np.ndarray:
+        """The values; RefusedMessage where dtype, shape and bytes do not fit together."""
+        dtype, shape, data = self.values
+        try:
+            return unpack_array([dtype, list(shape), data])
+        except WireError as error:
+            raise RefusedMessage("bad_shape", f"values of 'set' cannot be read. {error}") from None
+
+    def check(self, bounds: SchemaBounds) -> None:
         """Column, rows and labels exist, and there is a value for each."""
-        known.check_column(self.column, self.rows, self.labels)
-        each = known.columns[self.column][1] if self.labels is None else len(self.labels)
-        fits = sorted({1, each, each * len(self.rows)})
-        if self.values.size not in fits:
+        bounds.check_column(self.column, self.rows, self.labels)
+        each = bounds.columns[self.column][1] if self.labels is None else len(self.labels)
+        fits, size = sorted({1, each, each * len(self.rows)}), self.array.size
+        if size not in fits:
             rows = "1 row" if len(self.rows) == 1 else f"{len(self.rows)} rows"
-            raise Refused(
-                "bad_shape",
-                f"set has {self.values.size} values for {rows} of {each}; give {' or '.join(map(str, fits))}.",
-            )
+            text = f"set has {size} values for {rows} of {each}; give {' or '.join(map(str, fits))}."
+            raise RefusedMessage("bad_shape", text)
 
 
-@attrs.frozen
-class SetConstant(Act):
+class SetConstantRequest(ControlledRequest, frozen=True, kw_only=True, tag="set"):
     """Change a constant by its address, as --set does."""
 
-    address: str = field(fields.text(256))
-    value: str = field(fields.text(4096))
-    reason: str = field(fields.text(1024), default="")
+    address: Text
+    value: Annotated[str, Meta(max_length=4096, description="text of at most 4096 characters")]
+    reason: Reason = ""
 
 
-@attrs.frozen
-class Break(Act):
+class BreakRequest(ControlledRequest, frozen=True, kw_only=True, tag="break"):
     """Stop, mark or keep history where an expression holds."""
 
-    when: str = field(fields.text(fields.EXPRESSION))
-    at: str = field(fields.moment, default="tick")
-    rows: tuple[int, ...] | None = field(fields.or_none(fields.numbers(1 << 16)), default=None)
-    skip: int = field(fields.whole(0, INT32), default=0)
-    action: Literal["pause", "mark", "keep"] = field(fields.one_of("pause", "mark", "keep"), default="pause")
+    when: Annotated[str, Meta(max_length=EXPRESSION, description=f"text of at most {EXPRESSION} characters")]
+    at: Annotated[
+        str,
+        Meta(
+            pattern=r"(?s)\A(tick|(before|after) .*\S.*)\Z",
+            max_length=256,
+            description="'tick', 'before <system>' or 'after <system>'",
+        ),
+    ] = "tick"
+    rows: EditedRows | None = None
+    skip: Id = 0
+    action: Literal["pause", "mark", "keep"] = "pause"
 
-    def check(self, known: Known) -> None:
+    def check(self, bounds: SchemaBounds) -> None:
         """The rows exist."""
-        known.check_rows(self.rows or ())
+        bounds.check_rows(self.rows or ())
 
 
-@attrs.frozen
-class Unbreak(Act):
-    """Remove a break."""
+class UnbreakRequest(ControlledRequest, frozen=True, kw_only=True, tag="unbreak"):
+    """Remove a breakpoint."""
 
-    number: int = field(fields.ID, "break")
+    number: Id = msgspec.field(name="break")
 
 
-@attrs.frozen
-class Seek(Act):
+class SeekRequest(ControlledRequest, frozen=True, kw_only=True, tag="seek"):
     """Look at an earlier tick."""
 
-    tick: int = field(fields.TICK)
+    tick: Count
 
 
-@attrs.frozen
-class Live(Act):
+class LiveRequest(ControlledRequest, frozen=True, kw_only=True, tag="live"):
     """Back to the latest tick."""
 
 
-@attrs.frozen
-class Branch(Act):
+class BranchRequest(ControlledRequest, frozen=True, kw_only=True, tag="branch"):
     """Go on from the tick in view."""
 
 
-@attrs.frozen
-class Snapshot(Act):
+class SnapshotRequest(ControlledRequest, frozen=True, kw_only=True, tag="snapshot"):
     """Write a snapshot into the run's folder."""
 
 
-@attrs.frozen
-class Record(Act):
+class RecordRequest(ControlledRequest, frozen=True, kw_only=True, tag="record"):
     """Begin or end a recording in the run's folder."""
 
-    on: bool = field(fields.flag)
-    content: str = field(fields.text(64), default="")
+    on: bool
+    content: Literal["trace"] = "trace"
 
 
-@attrs.frozen
-class Reset(Act):
+class ResetRequest(ControlledRequest, frozen=True, kw_only=True, tag="reset"):
     """Send rows through RESET."""
 
-    rows: tuple[int, ...] = field(fields.numbers(1 << 16, 1))
+    rows: EditedRows
 
-    def check(self, known: Known) -> None:
+    def check(self, bounds: SchemaBounds) -> None:
         """The rows exist."""
-        known.check_rows(self.rows)
+        bounds.check_rows(self.rows)
 
 
-TYPES: dict[str, type[Message]] = {
-    "auth": Auth, "sub": Sub, "unsub": Unsub, "select": Select, "ack": Ack, "ping": Ping, "pong": Pong, "pause": Pause,
-    "run": Run, "step": Step, "run_to": RunTo, "set": SetColumn, "break": Break, "unbreak": Unbreak, "seek": Seek,
-    "live": Live, "branch": Branch, "snapshot": Snapshot, "record": Record, "reset": Reset, "control": Control,
-    "provenance": Provenance, "asset": Asset,
-}  # fmt: skip
-_FIELDS: dict[type[Message], list[tuple[str, str, Check, bool]]] = {
-    kind: [
-        (f.metadata["name"] or f.name, f.name, f.metadata["check"], f.default is attrs.NOTHING)
-        for f in attrs.fields(kind)
-    ]
-    for kind in (*TYPES.values(), SetConstant)
+MESSAGES: tuple[type[ClientMessage], ...] = (
+    AuthMessage, AckMessage, PingMessage, PongMessage, SelectMessage, SubscribeRequest, UnsubscribeRequest, ControlRequest,
+    ProvenanceRequest, AssetRequest, PauseRequest, RunRequest, StepRequest, RunToRequest, SetColumnRequest, BreakRequest,
+    UnbreakRequest, SeekRequest, LiveRequest, BranchRequest, SnapshotRequest, RecordRequest, ResetRequest,
+)  # fmt: skip
+"""Every type of message once; a `set` with an address is a SetConstantRequest."""
+TYPES: dict[str, type[ClientMessage]] = {str(kind.__struct_config__.tag): kind for kind in MESSAGES}
+_DECODERS: dict[type[ClientMessage], "msgspec.msgpack.Decoder[Any]"] = {
+    kind: msgspec.msgpack.Decoder(kind)
+    for kind in cast(tuple[type[ClientMessage], ...], (*MESSAGES, SetConstantRequest))
 }
+_FIELDS = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_PROBLEMS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def decode(body: bytes, known: Known | None = None) -> tuple[Message, int]:
-    """The message in the bytes of a frame behind its length, and of how many values it consists; Refused for others."""
+# -- decoding ------------------------------------------------------------------------------------------
+
+
+def decode(body: bytes, bounds: SchemaBounds | None = None) -> ClientMessage:
+    """The message in the bytes of a frame after its length; RefusedMessage for any others."""
     if len(body) > LARGE_FRAME:
-        raise Refused("too_large", f"A frame of a client takes {len(body)} bytes; {LARGE_FRAME} are the most.")
-    try:
-        count = scan(body, values=VALUES, depth=LIMITS.depth)
-        found = decode_body(body, LIMITS)
-    except WireError as error:
-        raise Refused("bad_message", str(error)) from None
-    if len(body) > FRAME and found["t"] != "set":
-        raise Refused("too_large", f"A frame takes {len(body)} bytes; {FRAME} are the most, except for 'set'.")
-    return parse(found, known), count
-
-
-def parse(found: Mapping[str, Any], known: Known | None = None) -> Message:
-    """The message in a map. Keys that are not known are ignored; Refused when a value or type is not."""
-    number = found.get("id")
+        text = f"A frame of a client takes {len(body)} bytes; {LARGE_FRAME} are the most."
+        raise RefusedMessage("too_large", text)
+    fields = _fields(body)
+    word, number = _plain(fields["t"]), _plain(fields.get("id"))
     number = number if type(number) is int and 0 <= number <= INT32 else None
-    kind = TYPES.get(found["t"])
+    if len(body) > FRAME and word != "set":
+        text = f"A frame takes {len(body)} bytes; {FRAME} are the most, except for 'set'."
+        raise RefusedMessage("too_large", text, number)
+    kind = TYPES.get(word)
     if kind is None:
-        raise Refused("unsupported", f"'{found['t']:.40}' is no message of this protocol.", number)
-    if kind is SetColumn and "address" in found:
-        kind = SetConstant
+        raise RefusedMessage("unsupported", f"'{word:.40}' is not a message of this protocol.", number)
+    if kind is SetColumnRequest and "address" in fields:
+        kind = SetConstantRequest
     try:
-        made = _made(kind, found)
-        if known is not None:
-            made.check(known)
-    except Refused as refused:
-        answer = "sub_no" if kind is Sub and number is not None else "error"
-        raise Refused(refused.code, str(refused), number, answer) from None
+        message: ClientMessage = _made(kind, body, fields)
+        if bounds is not None:
+            message.check(bounds)
+    except RefusedMessage as refused:
+        answer = "sub_no" if kind is SubscribeRequest and number is not None else "error"
+        raise RefusedMessage(refused.code, str(refused), number, answer) from None
+    return message
+
+
+def parse(message: Mapping[str, Any], bounds: SchemaBounds | None = None) -> ClientMessage:
+    """The message in a map, as `decode` would read it from a frame; RefusedMessage where that is refused."""
+    try:
+        body = encode_frame(message)[LENGTH.size :]
+    except WireError as error:
+        raise RefusedMessage("bad_message", str(error)) from None
+    return decode(body, bounds)
+
+
+def _fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The undecoded values of a frame's map, each key once and the type among them."""
+    try:
+        fields = _FIELDS.decode(body)
+    except _PROBLEMS as error:
+        why = str(error).partition(" - at ")[0].rstrip(".")
+        raise RefusedMessage("bad_message", f"A frame is not one msgpack map with text as keys ({why}).") from None
+    width = {0xDE: 2, 0xDF: 4}.get(body[0], 0)
+    count = int.from_bytes(body[1 : 1 + width], "big") if width else body[0] & 0x0F
+    if count != len(fields):
+        raise RefusedMessage("bad_message", "A map of a frame has a key twice.")
+    if type(_plain(fields.get("t"))) is not str:
+        raise RefusedMessage("bad_message", "A frame is not a map with its type as the text 't'.")
+    return fields
+
+
+def _made(kind: type[ClientMessage], body: bytes, fields: Mapping[str, msgspec.Raw]) -> ClientMessage:
+    word = kind.__struct_config__.tag
+    try:
+        made: ClientMessage = _DECODERS[kind].decode(body)
+    except _PROBLEMS as error:
+        problem, _, path = str(error).partition(" - at `$.")
+        if "missing required field" in problem:
+            raise RefusedMessage("bad_message", f"'{word}' lacks {problem.split('`')[1]}.") from None
+        if "unknown field" in problem:
+            name = problem.split("`")[1]
+            near = did_you_mean(name, kind.__struct_encode_fields__)
+            raise RefusedMessage("bad_message", f"'{word}' has no field '{name:.40}'.{near}") from None
+        if not path:
+            raise RefusedMessage("bad_message", f"'{word}' cannot be read ({problem}).") from None
+        name, _, inside = path.rstrip("`").partition("[")
+        indices = [int(each) for each in inside.rstrip("]").split("][") if each.isdigit()]
+        value, expected = _explain(kind, name, fields[name], indices)
+        code = "bad_shape" if name == "values" else "bad_message"
+        raise RefusedMessage(code, f"{name} of '{word}' is {value}, not {expected}.") from None
     return made
 
 
-def _made(kind: type[Message], found: Mapping[str, Any]) -> Message:
-    values: dict[str, Any] = {}
-    for wire_name, name, check, required in _FIELDS[kind]:
-        if wire_name in found:
-            try:
-                values[name] = check(found[wire_name])
-            except Refused as refused:
-                raise Refused(refused.code, f"{wire_name} of '{found['t']}' {refused}.") from None
-        elif required:
-            raise Refused("bad_message", f"'{found['t']}' lacks {wire_name}.")
-    return kind(**values)
+def _explain(kind: type[ClientMessage], name: str, raw: msgspec.Raw, indices: list[int]) -> tuple[str, str]:
+    """(value, what is expected) of a field that does not fit its type, as far inside it as the type has words for."""
+    attribute = kind.__struct_fields__[kind.__struct_encode_fields__.index(name)]
+    hint = get_type_hints(kind, include_extras=True)[attribute]
+    value, expected = _plain(raw, 1024), _words(hint)
+    for index in indices:
+        hint = _item(hint, index)
+        value = value[index] if isinstance(value, list) else value
+        expected = _words(hint) or expected
+    return value if isinstance(value, _Long) else reprlib.repr(value), expected
+
+
+def _words(hint: Any) -> str:
+    """What a type accepts, in words; '' for one that has none."""
+    if get_origin(hint) is Annotated:
+        return " or ".join(meta.description for meta in hint.__metadata__ if meta.description)
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(filter(None, map(_words, get_args(hint))))
+    if get_origin(hint) is Literal:
+        return " or ".join(get_args(hint))
+    return {bool: "true or false", type(None): "null"}.get(hint, "")
+
+
+def _item(hint: Any, index: int) -> Any:
+    """The type of an item of a list."""
+    if get_origin(hint) is Annotated:
+        return _item(hint.__origin__, index)
+    if get_origin(hint) in (Union, UnionType):
+        return next((found for each in get_args(hint) if (found := _item(each, index)) is not None), None)
+    items = get_args(hint) if get_origin(hint) is tuple else (None,)
+    return items[0] if items[-1] is ... else items[min(index, len(items) - 1)]
+
+
+class _Long(str):
+    """Words for a value that is not decoded, as it may be large or is no plain value."""
+
+    __slots__ = ()
+
+
+def _plain(raw: "msgspec.Raw | None", longest: int = 256) -> Any:
+    """The value, where it takes few bytes; else words for it."""
+    data = bytes(raw or b"\xc0")
+    if data[0] in (0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)):
+        return _Long("an extension type of msgpack")
+    if len(data) > longest:
+        return _Long(f"a value of {len(data)} bytes")
+    try:
+        return msgspec.msgpack.decode(data)
+    except _PROBLEMS as error:
+        return _Long(f"not readable ({error})")

@@ -19,8 +19,10 @@ from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.errors import SceneError, WireError
+from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.framing import pack_array
 from engine.protocol.schema import make_schema
+from engine.protocol.vitals import find_ends, find_vitals
 from engine.recording.file import END, TERMINAL, TORN, RecordingWriter
 from engine.recording.row_ring import RowTrace, kept_through, traced_columns
 
@@ -36,7 +38,7 @@ BY_HAND = ("request", "break")
 
 def watched_table(simulation: Simulation) -> str:
     """The table that is traced: the first with endings, else the first."""
-    return next(iter(simulation.ends or simulation.world.tables))
+    return next(iter(find_ends(simulation) or simulation.world.tables))
 
 
 def parse_rows(text: "str | bool", rows: int) -> list[int]:
@@ -66,7 +68,7 @@ class BlackBox:
 
     def __init__(self, simulation: Simulation, table: str, samples: int, every: int) -> None:
         self.world, self.table, self.every = simulation.world, table, every
-        self.vitals = simulation.vitals.get(table, [])
+        self.vitals = find_vitals(simulation).get(table, [])
         width = sum(len(vital.labels) for vital in self.vitals)
         rows = self.world.tables[table].rows
         self.store = torch.zeros((samples, rows, width), dtype=torch.float16)
@@ -223,8 +225,9 @@ class Recorder:
         samples: int = SAMPLES,
         folder: Path = Path("records"),
         say: Callable[[str], None] = print,
+        view: View = NO_DISPLAY,
     ) -> None:
-        self.simulation, self.folder, self.say = simulation, folder, say
+        self.view, self.simulation, self.folder, self.say = view, simulation, folder, say
         self.table = watched_table(simulation)
         rows = parse_rows(True, simulation.world.tables[self.table].rows) if rows is None else rows
         self.trace = RowTrace(simulation.world, self.table, rows, budget)
@@ -279,7 +282,7 @@ class Recorder:
             self.say(f"The recording failed ({type(error).__name__}: {error}); nothing more is recorded.")
 
     def _take_finished(self) -> None:
-        ends = self.simulation.ends.get(self.table)
+        ends = find_ends(self.simulation).get(self.table)
         if ends is not None:
             ended = as_numpy(ends.ended)[self.trace.rows]
             if ended.any():
@@ -334,7 +337,7 @@ class Recorder:
 
     def write(self, path: Path) -> Path:
         """Write everything that is kept; OSError where that fails, WireError for what no frame can carry."""
-        writer = RecordingWriter.create(path, make_schema(self.simulation))
+        writer = RecordingWriter.create(path, make_schema(self.simulation, self.view))
         try:
             for message in (*self.events, *self.trace.messages(), *self.black_box.messages()):
                 writer.append(message)

@@ -1,7 +1,7 @@
-"""Reads motion clips: ASAP/PHC pickles, CSV tables, BeyondMimic/mjlab npz, folders and weighted lists of them.
+"""Readers of motion clips: ASAP/PHC pickles, CSV tables, BeyondMimic/mjlab npz, folders and weighted lists of them.
 
-A clip is named by a word (`squat`, made on the spot) or by a path with options behind colons, and a list
-joins them with commas and gives weights:
+A clip is named by a word (`squat`, made on the spot) or by a path with options after colons, and a list
+joins them with commas and gives weights, which multiply how often each frame of a clip is drawn:
 
     walk.csv:xyzw:60fps:10-250=2,kicks.pkl#kick_3=1,folder
 
@@ -12,7 +12,7 @@ take (from 1, both included), `#kick_3` which clip of a pickle of many.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import numpy as np
@@ -23,6 +23,7 @@ from systems.motion.array_pickle import read_array_pickle
 from systems.motion.clips import BUILT_IN
 
 CSV_FPS = 30.0  # what public CSV clips are recorded at; the files do not say
+ClipNames = Annotated[str, f"a built-in clip ({listing(BUILT_IN)}), a file, a folder, or a list a=2,b=1"]
 _LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
 _WAIST = ("waist_yaw", "waist_roll", "waist_pitch")
 _ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_roll", "wrist_pitch", "wrist_yaw")

@@ -1,4 +1,4 @@
-"""What debuggers are told of a robot that follows a motion: its figure, the parts that columns play, limits."""
+"""Display of a robot for debuggers: its figure, the roles of columns, and limits."""
 
 from functools import partial
 
@@ -8,9 +8,9 @@ from torch import Tensor
 from engine.protocol.asset import Asset
 from engine.protocol.display import Figure, Limb, View
 from engine.protocol.roles import USUAL_COLUMNS
-from systems.robots.export_mjcf import portrait
+from systems.maths.bodies import tracked_bodies
+from systems.robots.export_mjcf import export_mjcf
 from systems.robots.model import RobotModel
-from systems.tracking import tracked_bodies
 
 THIN, THICK = 0.02, 0.08  # m, of a limb
 
@@ -43,7 +43,7 @@ def robot_view(model: RobotModel, *, table: str, dt: float, threshold: float | N
         threshold=threshold,
         force=f"{table}.ContactForce.force",
         model=None if model.file is None else str(model.file),
-        asset=Asset(partial(portrait, model.model)),
+        asset=Asset(partial(export_mjcf, model.model)),
     )
     limits = {
         f"{table}.DofState.position": _pairs(robot.position_limit),

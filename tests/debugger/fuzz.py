@@ -112,7 +112,7 @@ def _attach(live: Live) -> Client:
     end = time.monotonic() + 20.0
     while True:
         try:
-            return Client(f"{live.hub.stem}.sock")
+            return Client(f"{live.server.stem}.sock")
         except AttachError:  # those that were hung up on may still be counted
             assert time.monotonic() < end
             time.sleep(0.01)

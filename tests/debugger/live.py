@@ -30,12 +30,13 @@ from engine.debugger.net.connection import Address
 from engine.debugger.net.link import Link
 from engine.ecs.scene import Scene, build
 from engine.ecs.schedule import Observer
-from engine.inspect import inspector
-from engine.inspect import publisher as feed
+from engine.inspect import inspector, publisher
+from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
-from engine.inspect.server import Hub
+from engine.inspect.server import DebugServer
 from engine.protocol.framing import pack_array
 from engine.protocol.schema import schema_for_debuggers
+from tests.engine.inspected import ToyRun
 
 PATIENCE = 30.0  # s
 DT = 0.02  # s
@@ -67,8 +68,8 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Rates of data count in ticks of DT, and no rate is lowered because the machine is slow."""
     clock = Clock()
     monkeypatch.setattr(inspector, "time", clock)
-    monkeypatch.setattr(feed, "time", clock)
-    monkeypatch.setattr(feed, "BUDGET", math.inf)
+    monkeypatch.setattr(publisher, "time", clock)
+    monkeypatch.setattr(publisher, "BUDGET", math.inf)
     return clock
 
 
@@ -81,18 +82,18 @@ class Live:
     def __init__(self, scene: Scene, folder: Path, clock: Clock, **how: Any) -> None:
         self.simulation = build(scene, **how)
         self.world = self.simulation.world
-        self.hub = Hub(
+        self.server = DebugServer(
             {"name": "planted", "scene": scene.name, "pid": 1},
             partial(schema_for_debuggers, self.simulation),
             folder=folder,
         )
-        self.hub.start()
-        self.inspector = Inspector(self.simulation, self.hub, folder)
+        self.server.start()
+        self.inspector = Inspector(self.simulation, self.server, handle, ToyRun(folder))
         self.simulation.schedule.attach(Observer(before_tick=clock.tick))
         self.store, self.collected = Store(), EvidenceHistory()
         self.answers: dict[int, dict[str, Any]] = {}
         self.number = 0
-        self.link = Link(Address(str(self.hub.stem) + ".sock"), lambda: None, role="control")
+        self.link = Link(Address(str(self.server.stem) + ".sock"), lambda: None, role="control")
         self.link.start()
         self.until(lambda: self.store.schema is not None)
         known = self.collected.know(self.store.schema)

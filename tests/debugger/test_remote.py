@@ -18,7 +18,7 @@ from engine.debugger.net.connection import Connection
 from engine.debugger.net.link import Link
 from engine.debugger.net.ssh import Tunnel, forwarded, remote_runs
 from engine.errors import AttachError
-from engine.inspect.server import Hub
+from engine.inspect.server import DebugServer
 from tests.debugger.scripted_run import ScriptedRun
 from tests.helpers import REPOSITORY
 
@@ -74,9 +74,9 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def hub(tools: Path) -> Iterator[Hub]:
+def hub(tools: Path) -> Iterator[DebugServer]:
     """A run on the "other" machine: of another host, with a process that there is not here."""
-    made = Hub(
+    made = DebugServer(
         {"name": "walk/1", "scene": "toy", "pid": os.getpid(), "host": os.uname().nodename}, ScriptedRun().schema
     )
     made.start()
@@ -84,7 +84,7 @@ def hub(tools: Path) -> Iterator[Hub]:
     made.close()
 
 
-def socket_of(hub: Hub) -> str:
+def socket_of(hub: DebugServer) -> str:
     return f"{hub.stem}.sock"
 
 
@@ -120,7 +120,7 @@ def nothing_is_left(tools: Path, tmp_path: Path) -> bool:
 
 
 def test_runs_are_listed_and_one_is_asked_through_the_tunnel(
-    hub: Hub, tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hub: DebugServer, tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (run,) = remote_runs("me@server")
     assert run.socket == socket_of(hub) and "walk/1  (toy on " in run.line()
@@ -130,7 +130,7 @@ def test_runs_are_listed_and_one_is_asked_through_the_tunnel(
     assert nothing_is_left(tools, tmp_path)
 
 
-def test_what_is_piped_in_is_read_by_the_debugger_not_by_ssh(hub: Hub, tools: Path, tmp_path: Path):
+def test_what_is_piped_in_is_read_by_the_debugger_not_by_ssh(hub: DebugServer, tools: Path, tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-m", "engine.debugger", "--ssh", "me@server", "--text"],
         input="list torque\nquit\n",
@@ -164,7 +164,7 @@ def test_what_ssh_says_last_is_in_the_sentence(tools: Path, tmp_path: Path, caps
     assert nothing_is_left(tools, tmp_path)
 
 
-def test_a_session_says_that_ssh_ended(hub: Hub, tools: Path, tmp_path: Path):
+def test_a_session_says_that_ssh_ended(hub: DebugServer, tools: Path, tmp_path: Path):
     with forwarded("server", socket_of(hub)) as address:
         connection = Connection.attach(address)
         os.kill(started(tools)[-1][0], signal.SIGKILL)
@@ -174,7 +174,9 @@ def test_a_session_says_that_ssh_ended(hub: Hub, tools: Path, tmp_path: Path):
     assert nothing_is_left(tools, tmp_path)
 
 
-def test_a_tunnel_that_is_closed_while_somebody_asks_why_it_broke_says_nothing(hub: Hub, tools: Path, tmp_path: Path):
+def test_a_tunnel_that_is_closed_while_somebody_asks_why_it_broke_says_nothing(
+    hub: DebugServer, tools: Path, tmp_path: Path
+):
     said: list[str] = []
     with forwarded("me@server", socket_of(hub)) as address:
         tunnel = address.tunnel
@@ -186,7 +188,7 @@ def test_a_tunnel_that_is_closed_while_somebody_asks_why_it_broke_says_nothing(h
     assert said == [""] and nothing_is_left(tools, tmp_path)
 
 
-def test_what_a_tunnel_said_may_be_gone(hub: Hub, tools: Path):
+def test_what_a_tunnel_said_may_be_gone(hub: DebugServer, tools: Path):
     with forwarded("me@server", socket_of(hub)) as address:
         (process, _) = started(tools)[0]
         os.kill(process, signal.SIGTERM)
@@ -194,7 +196,7 @@ def test_what_a_tunnel_said_may_be_gone(hub: Hub, tools: Path):
         assert address.cut() == "ssh to me@server ended: it ended with status -15."
 
 
-def test_a_window_says_that_ssh_ended_and_gets_through_again(hub: Hub, tools: Path, tmp_path: Path):
+def test_a_window_says_that_ssh_ended_and_gets_through_again(hub: DebugServer, tools: Path, tmp_path: Path):
     told: list[tuple[str, str]] = []
 
     def heard() -> list[tuple[str, str]]:
@@ -220,7 +222,9 @@ def test_a_window_says_that_ssh_ended_and_gets_through_again(hub: Hub, tools: Pa
 def test_a_process_here_says_nothing_of_a_run_on_another_machine_of_the_same_name(tools: Path, tmp_path: Path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    hub = Hub({"name": "walk/1", "scene": "toy", "pid": gone.pid, "host": os.uname().nodename}, ScriptedRun().schema)
+    hub = DebugServer(
+        {"name": "walk/1", "scene": "toy", "pid": gone.pid, "host": os.uname().nodename}, ScriptedRun().schema
+    )
     hub.start()
     try:
         with forwarded("server", socket_of(hub)) as address:
@@ -237,7 +241,9 @@ def test_a_process_here_says_nothing_of_a_run_on_another_machine_of_the_same_nam
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_debugger_that_is_told_to_end_leaves_nothing_behind(hub: Hub, tools: Path, tmp_path: Path, number: int):
+def test_a_debugger_that_is_told_to_end_leaves_nothing_behind(
+    hub: DebugServer, tools: Path, tmp_path: Path, number: int
+):
     command = [sys.executable, "-m", "engine.debugger", "--ssh", "me@server", "--text"]
     surroundings = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     with subprocess.Popen(

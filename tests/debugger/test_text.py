@@ -24,8 +24,8 @@ from engine.debugger.net.connection import Address
 from engine.debugger.net.session import Session
 from engine.debugger.text import COMMANDS, Text, printed, prompt
 from engine.errors import AttachError, SceneError
-from engine.inspect.listener import Debug
-from engine.inspect.server import Hub
+from engine.inspect.listener import ListenOptions
+from engine.inspect.server import DebugServer
 from engine.protocol.discovery import write_note
 from engine.protocol.framing import unpack_array
 from tests.debugger.scripted import ScriptedServer
@@ -64,11 +64,11 @@ def text(server: ScriptedServer) -> Iterator[Text]:
 
 def said(text: Text, line: str, well: bool = True) -> str:
     """What one command prints."""
-    assert isinstance(text.out, io.StringIO)
-    text.out.seek(0)
-    text.out.truncate()
-    assert text.run(line) is well, text.out.getvalue()
-    return text.out.getvalue()
+    assert isinstance(text.stdout, io.StringIO)
+    text.stdout.seek(0)
+    text.stdout.truncate()
+    assert text.run(line) is well, text.stdout.getvalue()
+    return text.stdout.getvalue()
 
 
 # -- looking -------------------------------------------------------------------------------------------
@@ -126,6 +126,14 @@ def test_systems_constants_state_log_and_help(text: Text, server: ScriptedServer
     for name in COMMANDS:
         assert COMMANDS[name].usage in said(text, "help")
         assert said(text, f"help {name}").startswith(f"  {name}")
+
+
+def test_the_tab_key_completes_commands_columns_systems_and_constants(text: Text):
+    assert text.completenames("st") == ["state", "step"]
+    assert text.completedefault("DofT") == ["DofTarget.position", "DofTorque.value"]
+    assert text.completedefault("robot.Reward.to") == ["robot.Reward.total"]
+    assert text.completedefault("step_") == ["step_physics"]
+    assert text.completedefault("tracking.reward.body_position.s") == ["tracking.reward.body_position.std"]
 
 
 # -- changing ------------------------------------------------------------------------------------------
@@ -216,7 +224,7 @@ def test_time_travel_and_the_rest(text: Text, server: ScriptedServer):
         ("print", "'print' is not understood; it is: print COLUMN[LABEL] [ROWS]"),
         ("print 'x", "cannot be read (No closing quotation)"),
         ("to nowhere", "There is no system 'nowhere'."),
-        ("set Reward.total 0 soft", "'soft' is no number; say 2.5, or 1,2,3, or yes, or nan."),
+        ("set Reward.total 0 soft", "'soft' is not a number; say 2.5, or 1,2,3, or yes, or nan."),
         (
             "set Reward.total 0",
             "robot.Reward.total is a column: say also of which rows, as in `set Reward.total 0 1.5`.",
@@ -311,7 +319,7 @@ def test_a_run_that_does_not_answer_says_where_it_is(text: Text, server: Scripte
 
 def test_another_version_is_explained(server: ScriptedServer):
     server.protocol = (2, 0)
-    with pytest.raises(AttachError, match=r"protocol 2\.0, this debugger 1\.0: upgrade this debugger"):
+    with pytest.raises(AttachError, match=r"protocol 2\.0, the debugger 1\.0: upgrade the debugger"):
         Session.attach(Address(path=str(server.path)))
 
 
@@ -378,7 +386,7 @@ def test_a_break_of_the_command_line_ends_quietly_when_nobody_reads_any_more(ser
 
 
 def test_who_asks_for_control_and_does_not_get_it_hears_who_has_it(runtime: Path):
-    hub = Hub({"name": "r", "scene": "s", "pid": 5}, ScriptedRun().schema(), folder=runtime)
+    hub = DebugServer({"name": "r", "scene": "s", "pid": 5}, ScriptedRun().schema(), folder=runtime)
     hub.start()
     try:
         first, second = (Session.attach(Address(path=f"{hub.stem}.sock"), role="control") for _ in range(2))
@@ -554,7 +562,7 @@ def test_over_tcp_with_a_token_file(runtime: Path, capsys: pytest.CaptureFixture
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    hub = Hub({"name": "tcp/1", "scene": "toy"}, ScriptedRun().schema, debug=Debug(port=port))
+    hub = DebugServer({"name": "tcp/1", "scene": "toy"}, ScriptedRun().schema, debug=ListenOptions(port=port))
     hub.start()
     assert hub.stem is not None
     token = hub.stem.with_suffix(".token")

@@ -458,7 +458,7 @@ def test_what_is_viewed_follows_the_run(run):
 
 def test_another_version_is_said(qtbot):
     with attached(qtbot) as run:
-        run.client.link._tell("over", "upgrade the run's engine")
+        run.client.link._put_status("over", "upgrade the run's engine")
         run.wait(lambda: run.client.over)
         run.refresh()
         assert run.window.message.text() == "upgrade the run's engine"

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from engine.inspect.server import Hub
-from tests.engine.hub_clients import RUN, SCHEMA
+from engine.inspect.server import DebugServer
+from tests.engine.server_clients import RUN, SCHEMA
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A short private folder: a socket's path must fit into 103 bytes."""
-    with tempfile.TemporaryDirectory(prefix="hub", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="server", dir="/tmp") as name:
         yield Path(name)
 
 
 @pytest.fixture
-def hub(folder: Path) -> Iterator[Hub]:
-    made = Hub(RUN, lambda: SCHEMA, folder=folder)
+def server(folder: Path) -> Iterator[DebugServer]:
+    made = DebugServer(RUN, lambda: SCHEMA, folder=folder)
     assert made.start() == []
     yield made
     made.close()
-    assert made.trouble == ""
+    assert made.last_error == ""

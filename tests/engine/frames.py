@@ -7,9 +7,9 @@ import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
 from engine.protocol.framing import pack_array
-from engine.protocol.messages import Known
+from engine.protocol.messages import SchemaBounds
 
-KNOWN = Known({0: (10, 3), 1: (10, 29), 2: (4, 1)}, rows=10, systems=3)
+KNOWN = SchemaBounds({0: (10, 3), 1: (10, 29), 2: (4, 1)}, rows=10, systems=3)
 """Columns 0 (3 values) and 1 (29) of a table of 10 rows, column 2 of one of 4."""
 
 VALID: list[dict[str, Any]] = [

@@ -13,12 +13,14 @@ import numpy as np
 from engine import Simulation, build
 from engine.debugger.net.connection import Address, Connection
 from engine.ecs.schedule import Observer
+from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
-from engine.inspect.server import Hub
+from engine.inspect.run_handle import RunHandle
+from engine.inspect.server import DebugServer
 from engine.protocol.framing import column_ids, pack_array, unpack_array
 from engine.protocol.schema import schema_for_debuggers
 from tests.engine import toy_scene
-from tests.engine.hub_clients import RUN
+from tests.engine.server_clients import RUN
 
 SECONDS = 10.0
 
@@ -71,7 +73,7 @@ class Client:
         return found
 
     def drain(self) -> None:
-        """Take what has come, and what comes right behind it: the hub is asked until it had nothing else to say."""
+        """Take what has come, and what comes right behind it: the server is asked until it had nothing else to say."""
         end, silent = time.monotonic() + 0.3, False
         while not silent:
             number = self.pong + 1
@@ -142,14 +144,33 @@ class Client:
         self.connection.close()
 
 
-class Live:
-    """A running simulation with a hub and an inspector; `error` is what ended its thread."""
+class ToyRun(RunHandle):
+    """A run without a training: `continued` are the ticks that it went on from, `over` that it is to end."""
 
-    def __init__(self, simulation: Simulation, place: Path, /, pace: float = 0.002, **options: Any) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self.over = threading.Event()
+        self.continued: list[int] = []
+
+    @property
+    def stopping(self) -> bool:
+        return self.over.is_set()
+
+    def continue_from(self, tick: int) -> None:
+        self.continued.append(tick)
+
+
+class Live:
+    """A running simulation with a server and an inspector; `error` is what ended its thread."""
+
+    def __init__(
+        self, simulation: Simulation, place: Path, /, pace: float = 0.002, folder: Path | None = None, **options: Any
+    ) -> None:
         self.simulation, self.world, self.pace = simulation, simulation.world, pace
-        self.hub = Hub(RUN, lambda: schema_for_debuggers(simulation), folder=place)
-        self.hub.start()
-        self.inspector = Inspector(simulation, self.hub, **options)
+        self.server = DebugServer(RUN, lambda: schema_for_debuggers(simulation), folder=place)
+        self.server.start()
+        self.run = ToyRun(folder)
+        self.inspector = Inspector(simulation, self.server, handle, self.run, **options)
         self.clients: list[Client] = []
         self.error: BaseException | None = None
         self.over = threading.Event()
@@ -171,19 +192,19 @@ class Live:
     def __exit__(self, *_: object) -> None:
         self.stop()
         assert self.error is None, self.error
-        assert self.hub.trouble == ""
+        assert self.server.last_error == ""
 
     def stop(self) -> None:
         self.over.set()
         for client in self.clients:
             client.close()
-        self.inspector.stopping = self.over.is_set
+        self.run.over.set()
         self.thread.join(SECONDS)
         assert not self.thread.is_alive()
         self.inspector.close()
 
     def client(self, role: str = "control", name: str = "me") -> Client:
-        made = Client(f"{self.hub.stem}.sock", role, name)
+        made = Client(f"{self.server.stem}.sock", role, name)
         self.clients.append(made)
         return made
 
@@ -211,7 +232,7 @@ class History:
 
 
 def toy(rows: int = 8, seed: int = 3) -> Simulation:
-    return build(toy_scene.scene(num_envs=rows), seed=seed)
+    return build(toy_scene.make_scene(num_envs=rows), seed=seed)
 
 
 def unpacked(message: dict[str, Any], address: str, client: Client) -> np.ndarray:

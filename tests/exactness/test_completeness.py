@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from components.physics import Physics
 from engine import Scene, Simulation, World, build
 from engine.snapshot import snapshot
 from engine.snapshot.snapshot import capture, restore, save
-from scenes import cartpole, motion_tracking, replay_motion
+from scenes import cartpole, replay_motion
 from systems.physics.mujoco_backend import MujocoBackend
 from tests.engine import film_scene, toy_scene
 from tests.engine.toy import toy
 from tests.exactness.everything import FIXED, SCRATCH, Leaf, everything
+from tests.helpers import tracking_scene
 
 MOMENT, MORE = 17, 30  # ticks before the snapshot, which is inside a learning iteration, and behind it
 OFTEN = {
@@ -30,7 +31,7 @@ OFTEN = {
 def tracking(**arguments: Any) -> Scene:
     """Four little humanoids with all of the published noise, whose episodes are short."""
     small: dict[str, Any] = {"robot": "humanoid", "clip": "squat,wave", "num_envs": 4, "hidden": (8,), "horizon": 6}
-    return motion_tracking.scene(**small, robustness=1.0, seconds=0.4, physics_threads=1, **arguments)
+    return tracking_scene(**small, robustness=1.0, seconds=0.4, physics_threads=1, **arguments)
 
 
 SCENES: dict[str, Callable[[], Scene]] = {
@@ -38,12 +39,12 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "colliding": partial(tracking, self_collision=True),
     "explicit P": partial(tracking, control="P"),
     "kinematic": partial(tracking, backend="kinematic"),
-    "humanoidverse": partial(tracking, preset="humanoidverse"),
-    "humanoidverse with a curriculum": partial(tracking, preset="humanoidverse", noise_curriculum=True),
-    "cartpole": partial(cartpole.scene, num_envs=4, horizon=6, hidden=(8,)),
-    "replay": partial(replay_motion.scene, clip="squat,wave", robot="humanoid"),
+    "humanoidverse": partial(tracking, config="humanoidverse"),
+    "humanoidverse with a curriculum": partial(tracking, config="humanoidverse", noise_curriculum=True),
+    "cartpole": cartpole.experiment(num_envs=4, horizon=6, hidden=(8,)).train,
+    "replay": replay_motion.experiment(clip="squat,wave", robot="humanoid").train,
     "toy": toy,
-    "toy with a runner": toy_scene.scene,
+    "toy with a runner": toy_scene.make_scene,
     "toy with a policy": film_scene.scene,
 }
 
@@ -56,16 +57,10 @@ def simulated(scene: Scene, seed: int = 0, ticks: int = MOMENT) -> Simulation:
     return simulation
 
 
-@pytest.fixture(scope="module", params=SCENES)
+@pytest.fixture(params=SCENES)
 def made(request: pytest.FixtureRequest) -> Scene:
-    """Each scene; to build a simulation of it again is cheap, but it has the same simulator."""
-    return shipped(request.param)
-
-
-@cache
-def shipped(name: str) -> Scene:
-    """A scene, made once for the whole file."""
-    return SCENES[name]()
+    """Each scene."""
+    return SCENES[request.param]()
 
 
 # (a) Each piece of state on its own.
@@ -120,7 +115,7 @@ def test_columns_streams_and_resources_are_all_found(made: Scene) -> None:
 
 
 def test_every_number_of_the_physics_rows_counts() -> None:
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     world = simulation.world
     whole, batch = save(world), world[Physics].backend._batch
     for place in range(batch.state.shape[1]):
@@ -178,7 +173,7 @@ def test_a_ruined_world_goes_on_exactly(made: Scene) -> None:
 
 @pytest.mark.parametrize("name", ["modern", "humanoidverse with a curriculum", "cartpole"])
 def test_a_ruined_world_of_another_seed_goes_on_exactly(name: str) -> None:
-    assert goes_on_exactly(simulated(shipped(name)), simulated(SCENES[name](), seed=99, ticks=2))
+    assert goes_on_exactly(simulated(SCENES[name]()), simulated(SCENES[name](), seed=99, ticks=2))
 
 
 # Model fields of single rows, which no scene that ships has yet, but the backend offers.
@@ -200,7 +195,7 @@ def vary(simulation: Simulation) -> None:
 
 
 def test_model_fields_of_single_rows_are_seen_and_brought_back() -> None:
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     vary(simulation)
     simulation.run(2)
     paths = {leaf.path.removeprefix("Physics.backend._batch._expanded.") for leaf in everything(simulation)}
@@ -210,13 +205,13 @@ def test_model_fields_of_single_rows_are_seen_and_brought_back() -> None:
 
 
 def test_rows_with_model_fields_of_their_own_go_on_exactly() -> None:
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     vary(simulation)
     assert goes_on_exactly(simulation, simulated(tracking(), seed=99, ticks=2))
 
 
 def test_model_fields_that_came_later_are_forgotten() -> None:
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     start = save(simulation.world)
     simulation.run(MORE)
     end = save(simulation.world)
@@ -298,7 +293,7 @@ LEFT_OUT: dict[str, tuple[Callable[[str, pytest.MonkeyPatch, World], None], str,
 @pytest.mark.parametrize("what", LEFT_OUT)
 def test_leaving_something_out_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out, name, path = LEFT_OUT[what]
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     leave_out(name, monkeypatch, simulation.world)
     assert gaps(simulation, path), "nobody noticed"
 
@@ -306,7 +301,7 @@ def test_leaving_something_out_is_noticed(what: str, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("what", [w for w in LEFT_OUT if w != "contact forces"])  # which no term of this task asks for
 def test_leaving_something_out_changes_what_follows(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out, name, _ = LEFT_OUT[what]
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     start = capture(simulation.world)
     course = onwards(simulation)
     restore(simulation.world, start)
@@ -320,6 +315,6 @@ def test_leaving_something_out_changes_what_follows(what: str, monkeypatch: pyte
 
 def test_no_line_of_the_lists_is_idle() -> None:
     """A reason that applies to nothing any more would one day hide something new."""
-    paths = {leaf.path for name in SCENES for leaf in everything(simulated(shipped(name)))}
+    paths = {leaf.path for name in SCENES for leaf in everything(simulated(SCENES[name]()))}
     idle = [pattern for pattern in (*FIXED, *SCRATCH) if not any(re.fullmatch(pattern, path) for path in paths)]
     assert idle == []

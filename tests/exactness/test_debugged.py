@@ -21,7 +21,7 @@ ROW = 3
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="hub", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="server", dir="/tmp") as name:
         yield Path(name)
 
 

@@ -11,19 +11,22 @@ from components.learning import Rollout
 from components.robot import BodyState, RootState
 from engine import Simulation, build
 from engine.ecs.schedule import Observer
+from engine.protocol.vitals import find_ends, find_vitals
 from engine.recording.failures import logged_failures
 from engine.recording.file import END, TERMINAL, Recording
 from engine.recording.row_ring import traced_addresses
-from engine.runner.recording import Watch
+from engine.runner.recording import RunObservers
 from scenes import cartpole
-from scenes.motion_tracking import scene
+from tests.helpers import tracking_scene
 
 ROW, TICK = 3, 7
 
 
 def tracking() -> Simulation:
     """Eight little humanoids that learn every twelve ticks."""
-    return build(scene(robot="humanoid", clip="squat,wave", num_envs=8, hidden=(16,), horizon=12, robustness=1.0))
+    return build(
+        tracking_scene(robot="humanoid", clip="squat,wave", num_envs=8, hidden=(16,), horizon=12, robustness=1.0)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np
             before["robot.Episode.reward_sums"] = world[Episode].reward_sums[ROW].numpy().copy()
 
     simulation.schedule.attach(Observer(after_entry=plant))
-    with Watch.begin(simulation, folder, print, rows=[0, ROW]).looking():
+    with RunObservers.begin(simulation, folder, print, rows=[0, ROW]).attached():
         simulation.run(12)
     return folder, before, simulation
 
@@ -99,16 +102,16 @@ def test_what_only_the_learner_keeps_is_not_traced(failed: tuple[Path, dict[str,
 @pytest.mark.parametrize(
     ("made", "some"),
     [
-        (lambda: cartpole.scene(num_envs=4), {"state[2]", "reward[balanced]", "ended_by[fallen]"}),
+        (lambda: cartpole.experiment(num_envs=4).train(), {"state[2]", "reward[balanced]", "ended_by[fallen]"}),
         (
-            lambda: scene(robot="humanoid", preset="humanoidverse", num_envs=4, hidden=(16,)),
+            lambda: tracking_scene("humanoidverse", robot="humanoid", num_envs=4, hidden=(16,)),
             {"root_height", "tilt", "foot_force[left_ankle_roll_link]"},
         ),
     ],
 )
 def test_every_scene_has_vital_numbers_and_endings(made: Any, some: set[str]) -> None:
     simulation = build(made())
-    (vitals,) = simulation.vitals.values()
+    (vitals,) = find_vitals(simulation).values()
     assert some <= {label for vital in vitals for label in vital.labels}
-    (ends,) = simulation.ends.values()
+    (ends,) = find_ends(simulation).values()
     assert len(ends.labels) > 2 and ends.began is not None and ends.failed is not ends.ended

@@ -1,4 +1,4 @@
-"""A recording in place of a run: answers what panels subscribe to from the file, and takes no commands but seeking."""
+"""Recording in the place of a run: answers the subscriptions of panels from a file, and takes no commands but seeking."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,16 +10,15 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from engine.debugger.model.history import history_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
-from engine.debugger.net.offline import OFFLINE
-from engine.debugger.net.recording_source import Recorded
+from engine.debugger.net.recording_source import OFFLINE, RecordingSource
 from engine.protocol.framing import pack_array
 
 _SINGLE = -1  # the number of a subscription that nobody made
-_WHOLE = -2  # and of what is told of the whole run
+_WHOLE = -2  # and of messages about the whole run
 
 
 class Playback(QObject):
-    """Has the signals and methods of a Client. SceneError for a file that is no recording."""
+    """A recording with the signals and methods of a Client. SceneError for a file that is not a recording."""
 
     fed = Signal()
     ready = Signal()
@@ -30,7 +29,7 @@ class Playback(QObject):
 
     def __init__(self, store: Store, path: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.recorded = Recorded(path)
+        self.recorded = RecordingSource(path)
         self.store, self.role, self.latency = store, "recording", 0.0
         self.refused: dict[Subscription, str] = {}
         self._subs: dict[Subscription, int] = {}
@@ -52,7 +51,7 @@ class Playback(QObject):
                 tick = message["ticks"]
                 history_of(self.store).collect(self.store)  # of frames that come at once only the last would be noticed
             self.store.feed({**message, "kind": message["sub"], "sub": _WHOLE})
-        self._tell_state(None)
+        self._feed_state(None)
         self.status.emit("recording", recorded.lost)
         self.schema_changed.emit()
         self.ready.emit()
@@ -65,9 +64,9 @@ class Playback(QObject):
         self._number += 1
         answer: dict[str, Any] = {"t": "ok", "id": self._number}
         if message["t"] == "seek":
-            self._tell_state(max(self.recorded.first, min(self.recorded.last, int(message["tick"]))))
+            self._feed_state(max(self.recorded.first, min(self.recorded.last, int(message["tick"]))))
         elif message["t"] == "live":
-            self._tell_state(None)
+            self._feed_state(None)
         elif message["t"] == "provenance":
             answer = {"t": "error", "id": self._number, "code": "offline", "text": ""}
         else:
@@ -98,7 +97,7 @@ class Playback(QObject):
 
     # -- inside ----------------------------------------------------------------------------------------
 
-    def _tell_state(self, view: int | None) -> None:
+    def _feed_state(self, view: int | None) -> None:
         recorded = self.recorded
         self.store.feed(
             {

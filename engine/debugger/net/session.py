@@ -9,10 +9,9 @@ from typing import Any
 
 import attrs
 
-from engine.debugger.net.connection import Address, Connection, said, user_name
+from engine.debugger.net.connection import Address, Connection, ended_by, user_name
 from engine.errors import AttachError
-from engine.protocol.fields import Refused
-from engine.protocol.messages import Known, parse
+from engine.protocol.messages import RefusedMessage, SchemaBounds, parse
 
 ANSWER = 30.0
 """Seconds for which an answer is waited for; a tick of a large run may take that long."""
@@ -43,7 +42,7 @@ class Session:
         self._number = 0
         self._broken: BrokenPipeError | None = None
         self.schema: dict[str, Any] = self.connection.schema or {}
-        self._known = Known.of(self.schema)
+        self._known = SchemaBounds.of(self.schema)
         threading.Thread(target=self._listen, name="debugger session", daemon=True).start()
 
     @classmethod
@@ -80,7 +79,7 @@ class Session:
             self._answers[number] = None
         try:
             parse({**message, "id": number}, self._known)
-        except Refused as refused:
+        except RefusedMessage as refused:
             with self._news:
                 del self._answers[number]
             return {"t": refused.answer, "id": number, "code": refused.code, "text": str(refused)}
@@ -185,7 +184,7 @@ class Session:
             elif kind == "event":
                 self.events.append(message)
             elif kind == "bye":
-                self.ended = said(message)
+                self.ended = str(ended_by(message))
             self._news.notify_all()
         if kind == "event" and self.on_event is not None and not self._echoes(message):
             self.on_event(message)

@@ -23,7 +23,8 @@ from engine import (
     system,
     table,
 )
-from engine.ecs.schedule import Entry, Observer, addresses, arrange
+from engine.ecs.constants import addresses
+from engine.ecs.schedule import Entry, Observer, arrange
 from engine.snapshot.snapshot import save
 from tests.engine.toy import TICK, Age, Distance, Place, complaint, finish, measure, move, run, toy, toy_systems
 

@@ -13,8 +13,8 @@ from engine.protocol.framing import unpack_array
 from engine.recording.recorder import FiniteCheck
 from engine.snapshot.snapshot import save
 from tests.debugger.fuzz import MOST_GROWTH, fuzz
-from tests.engine.hub_clients import until
 from tests.engine.inspected import Client, History, Live, paused_toy, toy
+from tests.engine.server_clients import until
 
 POSITION, DISTANCE, ENDED = "point.Point.position", "point.Distance.value", "point.Ended.rows"
 TICK = ["wander", "dawdle", "wander", "dawdle", "measure", "stray"]
@@ -32,7 +32,7 @@ def test_nobody_attached_costs_one_if_and_wakes_no_thread(folder: Path) -> None:
         hook()
     assert (time.thread_time() - began) / 20_000 < 2e-6  # 0.1 µs on an idle machine
     live.simulation.run(50)
-    assert live.hub.wakes == 0
+    assert live.server.wakes == 0
     assert [each.before_tick for each in live.simulation.schedule.observers] == [hook]
     assert all(each.at_finish is each.after_tick is None for each in live.simulation.schedule.observers)
     live.inspector.close()
@@ -50,7 +50,7 @@ def test_attaching_and_detaching_leaves_the_observers_as_they_were(folder: Path)
         client.ask("run")
         client.close()
         until(lambda: live.inspector.ring is None)
-        assert live.observers() == before and not live.inspector.breaks.known
+        assert live.observers() == before and not live.inspector.breakpoints.known
 
 
 # -- stopping ------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_a_run_that_nobody_waits_for_any_more_is_let_go_before_it_gets_there(fol
         client.send("run_to", system=0)  # of the first tick, which does not come again
         client.until(lambda: client.state["mode"] == "running")
         client.close()
-        until(lambda: not live.hub.attached)
+        until(lambda: not live.server.attached)
         time.sleep(0.2)
         assert live.inspector.steps.wanted, "it may come back, as after a dropped connection"
         until(lambda: live.inspector.ring is None)
@@ -218,7 +218,7 @@ def test_a_run_that_nobody_waits_for_any_more_is_let_go_before_it_gets_there(fol
 def test_a_debugger_that_comes_to_a_run_that_was_left_paused_sees_that_it_stands(folder: Path) -> None:
     with paused_toy(folder) as (live, client):
         client.close()
-        until(lambda: not live.hub.attached)
+        until(lambda: not live.server.attached)
         time.sleep(1.0)  # two states go by
         other = live.client("observe", "other")
         other.until(lambda: other.state)
@@ -227,10 +227,10 @@ def test_a_debugger_that_comes_to_a_run_that_was_left_paused_sees_that_it_stands
 
 def test_a_run_that_is_asked_to_end_does_not_wait_for_its_debugger(folder: Path) -> None:
     live = Live(toy(), folder)
-    live.inspector.stopping = live.over.is_set
     live.thread.start()
     client = live.client()
     client.ask("pause")
+    live.run.over.set()
     live.over.set()
     live.thread.join(2.0)
     assert not live.thread.is_alive() and live.error is None
@@ -364,7 +364,7 @@ def test_what_is_kept_is_a_recording_in_the_run_folder(folder: Path, tmp_path: P
     with paused_toy(folder, folder=None) as (_live, client):
         assert client.refused("break", when=f"{DISTANCE} > 1", action="keep")[0] == "unsupported"
     with Live(toy(), folder) as live:
-        live.inspector.folder = tmp_path
+        live.run.folder = tmp_path
         client = live.client()
         client.ask("break", when=f"{DISTANCE} > 1", action="keep")
         until(lambda: [*tmp_path.glob("records/*_break.rec")])
@@ -478,7 +478,7 @@ def test_seeking_shows_the_same_bytes_and_a_run_that_comes_back_goes_on_undistur
 def test_history_begins_with_the_first_tick_also_where_a_debugger_came_before_it(folder: Path) -> None:
     live = Live(toy(), folder)
     client = live.client()
-    until(lambda: live.hub.attached)
+    until(lambda: live.server.attached)
     with live:
         client.ask("pause")
         client.ask("step", unit="tick", count=3)
@@ -512,15 +512,18 @@ def test_a_seek_during_a_step_stops_the_step(folder: Path) -> None:
 
 
 def test_a_branch_goes_on_from_the_tick_in_view_and_traces_begin_again(folder: Path) -> None:
-    gone: list[int] = []
-    with paused_toy(folder, branched=gone.append) as (live, client):
+    with paused_toy(folder) as (live, client):
         client.sub("trace", DISTANCE, rows=[0])
         client.sub("vitals", rows=[0])
         client.ask("step", unit="tick", count=30)
         tick = live.world.clock.tick
         client.ask("seek", tick=tick - 9)
         client.ask("branch")
-        assert gone == [tick - 9] and client.state.get("mode") == "paused" and client.state["intervened"] == 1
+        assert (
+            live.run.continued == [tick - 9]
+            and client.state.get("mode") == "paused"
+            and client.state["intervened"] == 1
+        )
         client.data.clear()
         client.ask("step", unit="tick", count=4)
         client.drain()
@@ -664,7 +667,7 @@ def test_random_commands_do_not_reach_the_tick(folder: Path) -> None:
             number = client.send(kind, **fields)
             if rng.random() < 0.3 and kind not in ("step", "run_to", "pause"):
                 client.answer(number)
-        for number in list(live.inspector.breaks.known):
+        for number in list(live.inspector.breakpoints.known):
             client.send("unbreak", **{"break": number})
         client.answer(client.send("run"))
         client.until(lambda: client.state.get("mode") == "running")

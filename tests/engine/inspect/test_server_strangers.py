@@ -23,12 +23,12 @@ import engine.inspect.server
 import engine.inspect.sockets
 from engine.debugger.net.connection import Address, Connection
 from engine.errors import AttachError, SceneError
-from engine.inspect.listener import Debug, parse_debug
-from engine.inspect.server import Hub
+from engine.inspect.listener import ListenOptions, parse_debug
+from engine.inspect.server import DebugServer
 from engine.protocol.discovery import live_runs, runs_folder, verified, write_note
 from engine.protocol.framing import LENGTH, encode_frame
 from tests.engine.frames import mutated
-from tests.engine.hub_clients import (
+from tests.engine.server_clients import (
     RUN,
     SCHEMA,
     attached,
@@ -45,11 +45,11 @@ from tests.helpers import REPOSITORY
 
 
 def test_socket_and_note_are_private_and_vanish(folder: Path):
-    hub = Hub(RUN, SCHEMA, folder=folder, debug=Debug(port=free_port()))
-    assert "token" in hub.start()[0]
+    server = DebugServer(RUN, SCHEMA, folder=folder, debug=ListenOptions(port=free_port()))
+    assert "token" in server.start()[0]
     try:
         stem = folder / str(os.getpid())
-        assert hub.stem == stem
+        assert server.stem == stem
         for suffix in (".sock", ".json", ".token"):
             assert stat.S_IMODE(stem.with_suffix(suffix).stat().st_mode) == 0o600
         note = json.loads(stem.with_suffix(".json").read_text())
@@ -57,15 +57,15 @@ def test_socket_and_note_are_private_and_vanish(folder: Path):
                         "host": socket.gethostname(), "started": "now"}  # fmt: skip
         assert [run.pid for run in live_runs(folder)] == [os.getpid()]
     finally:
-        hub.close()
+        server.close()
     assert list(folder.iterdir()) == []
 
 
-def test_two_hubs_of_a_process_have_two_sockets(hub: Hub, folder: Path):
-    second = Hub(RUN, SCHEMA, folder=folder)
+def test_two_hubs_of_a_process_have_two_sockets(server: DebugServer, folder: Path):
+    second = DebugServer(RUN, SCHEMA, folder=folder)
     second.start()
     assert second.stem == folder / f"{os.getpid()}-2"
-    with attached(second), attached(hub):
+    with attached(second), attached(server):
         assert len(live_runs(folder)) == 2
     second.close()
     assert len(live_runs(folder)) == 1
@@ -73,8 +73,8 @@ def test_two_hubs_of_a_process_have_two_sockets(hub: Hub, folder: Path):
 
 def test_files_of_a_killed_process_are_removed_by_whoever_looks(folder: Path):
     script = (
-        f"import time\nfrom pathlib import Path\nfrom engine.inspect.server import Hub\nhub = Hub({RUN!r}, {{}}, folder=Path({str(folder)!r}))\n"
-        "hub.start()\nprint('up', flush=True)\ninput()\n"
+        f"import time\nfrom pathlib import Path\nfrom engine.inspect.server import DebugServer\nserver = DebugServer({RUN!r}, {{}}, folder=Path({str(folder)!r}))\n"
+        "server.start()\nprint('up', flush=True)\ninput()\n"
     )
     for kill in (True, False):
         process = subprocess.Popen(
@@ -177,17 +177,17 @@ def test_runs_are_found_whose_environment_named_another_folder(folder: Path, mon
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    without = Hub({**RUN, "name": "without", "started": "1"}, SCHEMA)
+    without = DebugServer({**RUN, "name": "without", "started": "1"}, SCHEMA)
     without.start()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(desk))
-    within = Hub({**RUN, "name": "within", "started": "2"}, SCHEMA)
+    within = DebugServer({**RUN, "name": "within", "started": "2"}, SCHEMA)
     within.start()
     assert [run.note["run"] for run in live_runs()] == ["without", "within"]
     (temporary / f"lockstep-{os.getuid()}").chmod(0o755)
     assert [run.note["run"] for run in live_runs()] == ["within"], "what others may write to is not looked at"
     (temporary / f"lockstep-{os.getuid()}").chmod(0o700)
-    for hub in (without, within):
-        hub.close()
+    for server in (without, within):
+        server.close()
     assert live_runs() == []
 
 
@@ -195,7 +195,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_refused(folder: Path):
     deep = folder / ("x" * 100)
     deep.mkdir()
     with pytest.raises(SceneError, match="is too long for a socket"):
-        Hub(RUN, SCHEMA, folder=deep).start()
+        DebugServer(RUN, SCHEMA, folder=deep).start()
     assert list(deep.iterdir()) == []
 
 
@@ -205,18 +205,18 @@ def test_a_path_that_is_too_long_for_a_socket_is_refused(folder: Path):
 @pytest.mark.parametrize(
     "said", [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"ENGDBG2\n", b"\x00" * 8, b"\n"], ids=["http", "magic", "zeros", "newline"]
 )  # fmt: skip
-def test_whoever_does_not_begin_as_a_debugger_does_is_hung_up_on(hub: Hub, said: bytes):
-    with raw(hub) as stranger:
+def test_whoever_does_not_begin_as_a_debugger_does_is_hung_up_on(server: DebugServer, said: bytes):
+    with raw(server) as stranger:
         stranger.sendall(said)
         assert stranger.recv(100) == b""
-    with attached(hub):
+    with attached(server):
         pass
 
 
 @pytest.mark.parametrize("drip", [b"", b"ENGDBG1\n"], ids=["silence", "slow loris"])
-def test_a_handshake_that_takes_too_long_is_ended(hub: Hub, monkeypatch: pytest.MonkeyPatch, drip: bytes):
+def test_a_handshake_that_takes_too_long_is_ended(server: DebugServer, monkeypatch: pytest.MonkeyPatch, drip: bytes):
     monkeypatch.setattr(engine.inspect.sockets, "HANDSHAKE", 0.4)
-    with raw(hub) as stranger:
+    with raw(server) as stranger:
         start = time.monotonic()
         for letter in drip[:-1]:
             with contextlib.suppress(OSError):
@@ -226,9 +226,9 @@ def test_a_handshake_that_takes_too_long_is_ended(hub: Hub, monkeypatch: pytest.
         assert time.monotonic() - start < 2.5
 
 
-def test_a_client_that_drips_a_frame_is_let_go(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+def test_a_client_that_drips_a_frame_is_let_go(server: DebugServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engine.inspect.server, "IDLE", 0.5)
-    with attached(hub) as connection:
+    with attached(server) as connection:
         dripping = encode_frame({"t": "pause", "id": 1})
         for letter in dripping[:8]:
             with contextlib.suppress(AttachError):
@@ -237,52 +237,52 @@ def test_a_client_that_drips_a_frame_is_let_go(hub: Hub, monkeypatch: pytest.Mon
         assert closed(connection.socket)
 
 
-def test_more_strangers_than_may_wait_are_hung_up_on(hub: Hub):
+def test_more_strangers_than_may_wait_are_hung_up_on(server: DebugServer):
     with contextlib.ExitStack() as stack:
-        waiting = [stack.enter_context(raw(hub)) for _ in range(12)]
-        until(lambda: sum(closed(each, 0.01) for each in waiting) == 12 - engine.inspect.sockets.STRANGERS)
-    with attached(hub):
+        waiting = [stack.enter_context(raw(server)) for _ in range(12)]
+        until(lambda: sum(closed(each, 0.01) for each in waiting) == 12 - engine.inspect.sockets.MAX_UNAUTHENTICATED)
+    with attached(server):
         pass
 
 
 def test_a_process_of_another_user_is_refused_and_three_of_them_close_the_door(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
+    server: DebugServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(engine.inspect.listener, "peer_uid", lambda made: os.getuid() + 1)
     monkeypatch.setattr(engine.inspect.listener, "PAUSE", 60.0)
     for _ in range(3):
-        with raw(hub) as stranger:
+        with raw(server) as stranger:
             with contextlib.suppress(OSError):
                 stranger.sendall(b"ENGDBG1\n")
             assert closed(stranger)
     monkeypatch.undo()
-    with raw(hub) as friend:  # the system lets it connect, the hub does not look
+    with raw(server) as friend:  # the system lets it connect, the server does not look
         friend.sendall(b"ENGDBG1\n")
         assert select.select([friend], [], [], 0.2)[0] == []
-        end_the_pause(hub)
+        end_the_pause(server)
         assert select.select([friend], [], [], 5.0)[0] == [friend]
 
 
-def end_the_pause(hub: Hub) -> None:
-    """Have the minute be over for which the hub does not look at one of its doors."""
-    until(lambda: any(each.paused_until for each in hub._sockets.listeners))
-    (closed_one,) = (each for each in hub._sockets.listeners if each.paused_until)
+def end_the_pause(server: DebugServer) -> None:
+    """Have the minute be over for which the server does not look at one of its doors."""
+    until(lambda: any(each.paused_until for each in server._sockets.listeners))
+    (closed_one,) = (each for each in server._sockets.listeners if each.paused_until)
     assert 0 < closed_one.paused_until - time.monotonic() <= 60.0
     closed_one.paused_until = time.monotonic()
 
 
-def test_the_first_message_must_be_auth_and_small(hub: Hub):
+def test_the_first_message_must_be_auth_and_small(server: DebugServer):
     for said, code in (({"t": "pause", "id": 1}, "bad_message"), ({"t": "auth", "x": b"0" * 5000}, "too_large")):
-        with raw(hub) as stranger:
+        with raw(server) as stranger:
             stranger.sendall(b"ENGDBG1\n" + encode_frame(said))
             assert goodbye(stranger) == code
 
 
-def test_another_major_version_is_told_which_side_to_upgrade(hub: Hub):
-    with raw(hub) as client:
+def test_another_major_version_is_told_which_side_to_upgrade(server: DebugServer):
+    with raw(server) as client:
         client.sendall(b"ENGDBG1\n" + encode_frame({"t": "auth", "protocol": [2, 0], "client": "x", "role": "observe"}))
         assert goodbye(client) == "version"
-    assert not hub.attached
+    assert not server.attached
 
 
 # -- TCP ----------------------------------------------------------------------------------------------
@@ -291,10 +291,10 @@ def test_another_major_version_is_told_which_side_to_upgrade(hub: Hub):
 def test_over_tcp_a_client_proves_that_it_has_the_token(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engine.inspect.listener, "PAUSE", 60.0)
     port = free_port()
-    hub = Hub(RUN, SCHEMA, folder=folder, debug=Debug(port=port))
-    hub.start()
-    assert hub.stem is not None
-    token = bytes.fromhex(hub.stem.with_suffix(".token").read_text())
+    server = DebugServer(RUN, SCHEMA, folder=folder, debug=ListenOptions(port=port))
+    server.start()
+    assert server.stem is not None
+    token = bytes.fromhex(server.stem.with_suffix(".token").read_text())
     assert len(token) == 32
     good = Address(host="127.0.0.1", port=port, token=token)
     connection = Connection.attach(good, role="control")
@@ -308,20 +308,20 @@ def test_over_tcp_a_client_proves_that_it_has_the_token(folder: Path, monkeypatc
             Connection.attach(Address(host="127.0.0.1", port=port, token=wrong))
     with pytest.raises(AttachError):
         Connection.attach(good, timeout=0.2)  # three wrong ones: the door is closed for a while
-    with attached(hub):
+    with attached(server):
         pass  # not that of the Unix socket
-    end_the_pause(hub)
+    end_the_pause(server)
     Connection.attach(good).close()
     with socket.create_connection(("127.0.0.1", port)) as browser:
         browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert closed(browser)
-    hub.close()
+    server.close()
 
 
 def test_strangers_that_came_in_before_the_door_was_closed_are_told_why_they_must_go(folder: Path):
     port = free_port()
-    hub = Hub(RUN, SCHEMA, folder=folder, debug=Debug(port=port))
-    hub.start()
+    server = DebugServer(RUN, SCHEMA, folder=folder, debug=ListenOptions(port=port))
+    server.start()
     with contextlib.ExitStack() as stack:
         strangers = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(7)]
         for each in strangers:
@@ -331,15 +331,15 @@ def test_strangers_that_came_in_before_the_door_was_closed_are_told_why_they_mus
         for each in strangers:
             each.sendall(encode_frame(auth))
         assert [goodbye(each) for each in strangers] == ["auth"] * 7
-    assert hub.trouble == ""
-    hub.close()
+    assert server.last_error == ""
+    server.close()
 
 
 def test_proofs_of_another_role_or_connection_do_not_count(folder: Path):
     port = free_port()
-    hub = Hub(RUN, SCHEMA, folder=folder, debug=Debug(port=port))
-    hub.start()
-    listener = hub._sockets.listeners[1]
+    server = DebugServer(RUN, SCHEMA, folder=folder, debug=ListenOptions(port=port))
+    server.start()
+    listener = server._sockets.listeners[1]
     from engine.debugger.net.connection import proof
 
     nonce = bytes(16)
@@ -347,24 +347,24 @@ def test_proofs_of_another_role_or_connection_do_not_count(folder: Path):
     assert not listener.proven(proof(listener.token, nonce, "observe"), nonce, "control")
     assert not listener.proven(proof(listener.token, b"1" * 16, "observe"), nonce, "observe")
     assert "token=" not in repr(listener)
-    hub.close()
+    server.close()
 
 
 def test_a_taken_port_is_said_and_nothing_stays(folder: Path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        hub = Hub(RUN, SCHEMA, folder=folder, debug=Debug(port=other.getsockname()[1]))
+        server = DebugServer(RUN, SCHEMA, folder=folder, debug=ListenOptions(port=other.getsockname()[1]))
         with pytest.raises(SceneError, match="choose another port"):
-            hub.start()
+            server.start()
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("off", None), ("on", Debug()), ("tcp:5555", Debug("127.0.0.1", 5555)), ("tcp:localhost:1", Debug("localhost", 1)), ("tcp:[::1]:80", Debug("::1", 80))],
+    [("off", None), ("on", ListenOptions()), ("tcp:5555", ListenOptions("127.0.0.1", 5555)), ("tcp:localhost:1", ListenOptions("localhost", 1)), ("tcp:[::1]:80", ListenOptions("::1", 80))],
 )  # fmt: skip
-def test_the_debug_flag_says_where_to_listen(text: str, found: Debug | None):
+def test_the_debug_flag_says_where_to_listen(text: str, found: ListenOptions | None):
     assert parse_debug(text) == found
 
 
@@ -378,27 +378,27 @@ def test_a_debug_flag_that_says_nothing_is_refused(text: str):
 def test_other_machines_are_kept_out_unless_that_is_said(host: str, folder: Path):
     with pytest.raises(SceneError, match="--debug-expose"):
         parse_debug(f"tcp:{host}:5555")
-    assert parse_debug(f"tcp:{host}:5555", expose=True) == Debug(host.strip("[]"), 5555)
+    assert parse_debug(f"tcp:{host}:5555", expose=True) == ListenOptions(host.strip("[]"), 5555)
     with pytest.raises(SceneError, match="--debug-expose"):
-        Hub(RUN, SCHEMA, folder=folder, debug=Debug(host.strip("[]"), 5555)).start()
+        DebugServer(RUN, SCHEMA, folder=folder, debug=ListenOptions(host.strip("[]"), 5555)).start()
 
 
 def test_an_exposed_port_warns(folder: Path):
-    hub = Hub(RUN, SCHEMA, folder=folder, debug=Debug("0.0.0.0", free_port()), expose=True)
-    assert "not encrypted" in hub.start()[1]
-    hub.close()
+    server = DebugServer(RUN, SCHEMA, folder=folder, debug=ListenOptions("0.0.0.0", free_port()), expose=True)
+    assert "not encrypted" in server.start()[1]
+    server.close()
 
 
 # -- fuzz ---------------------------------------------------------------------------------------------
 
 
-def test_thousands_of_broken_frames_leave_the_hub_as_it_was(hub: Hub):
+def test_thousands_of_broken_frames_leave_the_hub_as_it_was(server: DebugServer):
     rng = np.random.default_rng(11)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cases = [case for case in mutated(rng, 4000) if len(case) < 60_000]
     connections = 0
     while cases:
-        with attached(hub, role="control" if connections % 2 else "observe") as connection:
+        with attached(server, role="control" if connections % 2 else "observe") as connection:
             connections += 1
             with contextlib.suppress(AttachError):
                 for _ in range(min(len(cases), 40)):
@@ -406,18 +406,18 @@ def test_thousands_of_broken_frames_leave_the_hub_as_it_was(hub: Hub):
                     cases.pop()
                 while connection.receive(0.0) is not None:
                     pass
-        hub.drain()
-    with raw(hub) as liar:
+        server.drain()
+    with raw(server) as liar:
         liar.sendall(b"ENGDBG1\n" + b"\xff" * 100)
         assert closed(liar)
     for noise in (rng.bytes(5000), b"ENGDBG1\n" + rng.bytes(5000)):
-        with raw(hub) as liar:
+        with raw(server) as liar:
             with contextlib.suppress(OSError):
                 liar.sendall(noise)
             assert closed(liar)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10  # KiB
-    with attached(hub, role="control") as connection:
+    with attached(server, role="control") as connection:
         connection.send({"t": "ping", "n": 3})
         assert heard(connection, "pong")["n"] == 3
-    assert hub.trouble == ""
+    assert server.last_error == ""
     assert connections > 50

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.inspect.subscription import LARGEST, TRACE_BYTES, Governor, make_plan
+from engine.inspect.subscription import LARGEST, TRACE_BYTES, RateLimiter, make_plan
 from engine.protocol.framing import pack_data, unpack_array
 from scenes import cartpole
 from tests.engine.inspected import History, Live, paused_toy, toy, unpacked
@@ -124,9 +124,9 @@ def test_timing_learner_and_vitals_say_what_the_run_says(folder: Path) -> None:
         expected = np.stack([history.finish[tick][POSITION][[1, 4]] for tick in at.tolist()])
         np.testing.assert_array_equal(values, expected.astype(np.float16))
         client.send("unsub")
-        assert live.inspector.feed._black_box is not None
+        assert live.inspector.publisher._black_box is not None
         client.connection.send({"t": "unsub", "id": 3})
-        client.until(lambda: live.inspector.feed._black_box is None)
+        client.until(lambda: live.inspector.publisher._black_box is None)
 
 
 def test_selecting_rows_moves_what_follows_the_selection(folder: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_subscription_that_fails_ends_alone(folder: Path) -> None:
         client.sub("values", POSITION, rows=[0])
         client.until(lambda: client.frames("values"))
         client.rates.clear()
-        next(iter(live.inspector.feed.clients.values()))[1].columns[0].alias = np.zeros((0, 2), np.float32)
+        next(iter(live.inspector.publisher.clients.values()))[1].columns[0].alias = np.zeros((0, 2), np.float32)
         client.until(lambda: client.rates)
         assert client.rates[0]["t"] == "sub_no" and "IndexError" in client.rates[0]["text"]
         client.sub("values", POSITION, rows=[0])
@@ -210,7 +210,7 @@ def test_a_subscription_that_fails_ends_alone(folder: Path) -> None:
 def test_the_columns_of_a_real_task_arrive_at_its_rate(folder: Path) -> None:
     from engine import build
 
-    with Live(build(cartpole.scene(num_envs=16)), folder) as live:
+    with Live(build(cartpole.experiment(num_envs=16).train()), folder) as live:
         client = live.client()
         angle, reward = "cart.Cart.angle", "cart.Reward.terms"
         client.sub("values", angle, reward, rows=[3])
@@ -230,7 +230,7 @@ def test_the_governor_slows_down_what_costs_most_and_gives_it_back() -> None:
     cheap, dear = (
         make_plan(simulation, "point", n, "values", [(0, None)], [0], hz) for n, hz in ((1, 60.0), (2, 40.0))
     )
-    governor, now = Governor(budget=0.005), 100.0
+    governor, now = RateLimiter(budget=0.005), 100.0
     cheap.framed(1e-5)
     dear.framed(1e-3)
     # Of a tick of 10 ms 50 µs may be used: 0.6 · 10 µs + 0.05 · 1 ms are 56 µs, and 0.025 · 1 ms are 25 µs.
@@ -251,18 +251,18 @@ def test_the_governor_slows_down_what_costs_most_and_gives_it_back() -> None:
 def test_rates_above_that_of_ticks_are_halved_from_there() -> None:
     plan = make_plan(toy(), "point", 1, "values", [(0, None)], [0], 30.0)
     plan.framed(1e-3)
-    Governor(budget=0.006).adjust([plan], 0.1, 100.0)  # 10 ticks a second, 0.6 ms of each
+    RateLimiter(budget=0.006).adjust([plan], 0.1, 100.0)  # 10 ticks a second, 0.6 ms of each
     assert plan.hz == 5.0
 
 
 def test_clients_are_told_the_rate_that_they_get(folder: Path) -> None:
     with Live(toy(), folder) as live:
-        live.inspector.feed.governor = Governor(budget=1e-9, settle=0.05)
+        live.inspector.publisher.limiter = RateLimiter(budget=1e-9, settle=0.05)
         client = live.client()
         client.sub("values", POSITION, rows=list(range(8)))
         client.until(lambda: client.rates[-1]["hz"] == 0.5)
         assert [rate["hz"] for rate in client.rates] == [60.0, 0.5]
-        live.inspector.feed.governor.budget = 100.0
+        live.inspector.publisher.limiter.budget = 100.0
         client.until(lambda: client.rates[-1]["hz"] == 60.0)
 
 

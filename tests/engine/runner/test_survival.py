@@ -7,6 +7,7 @@ import attrs
 import pytest
 
 from engine.ecs.scene import Simulation
+from engine.protocol.vitals import find_vitals
 from engine.recording.file import Recording
 from engine.recording.recorder import Recorder
 from engine.snapshot.history import Ring
@@ -22,8 +23,8 @@ def with_a_bad_vital() -> Simulation:
         raise ValueError("the joints are not those of the robot")
 
     simulation = toy()
-    good = simulation.vitals["point"][0]
-    simulation.vitals["point"][0] = attrs.evolve(good, value=fails)
+    good = find_vitals(simulation)["point"][0]
+    find_vitals(simulation)["point"][0] = attrs.evolve(good, value=fails)
     return simulation
 
 

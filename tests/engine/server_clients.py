@@ -1,4 +1,4 @@
-"""Clients of a hub, good and bad, for its tests."""
+"""Clients of a server, good and bad, for its tests."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from engine.debugger.net.connection import Address, Connection
-from engine.inspect.client import Peer
-from engine.inspect.server import Hub
+from engine.inspect.client import DebugClient
+from engine.inspect.server import DebugServer
 from engine.protocol import messages
 from engine.protocol.framing import LENGTH, decode_body, pack_array
 
@@ -34,35 +34,35 @@ SCHEMA: dict[str, Any] = {
 }  # fmt: skip
 
 
-def where(hub: Hub) -> Address:
-    assert hub.stem is not None
-    return Address(path=f"{hub.stem}.sock")
+def where(server: DebugServer) -> Address:
+    assert server.stem is not None
+    return Address(path=f"{server.stem}.sock")
 
 
 @contextlib.contextmanager
-def attached(hub: Hub, **more: Any) -> Iterator[Connection]:
-    made = Connection.attach(where(hub), **more)
+def attached(server: DebugServer, **more: Any) -> Iterator[Connection]:
+    made = Connection.attach(where(server), **more)
     try:
         yield made
     finally:
         made.close()
 
 
-def drained(hub: Hub, count: int = 1, seconds: float = 3.0) -> list[tuple[Peer, Any]]:
-    found: list[tuple[Peer, Any]] = []
+def drained(server: DebugServer, count: int = 1, seconds: float = 3.0) -> list[tuple[DebugClient, Any]]:
+    found: list[tuple[DebugClient, Any]] = []
     end = time.monotonic() + seconds
     while len(found) < count and time.monotonic() < end:
-        hub.wait(0.05)
-        found += hub.drain()
+        server.wait(0.05)
+        found += server.drain()
     assert len(found) >= count, found
     return found
 
 
-def seen(hub: Hub, kind: type) -> tuple[Peer, Any]:
+def seen(server: DebugServer, kind: type) -> tuple[DebugClient, Any]:
     """Drain until a message of that class has come; it."""
     end = time.monotonic() + 3.0
     while time.monotonic() < end:
-        for peer, message in drained(hub):
+        for peer, message in drained(server):
             if isinstance(message, kind):
                 return peer, message
     raise AssertionError(f"no {kind} came")
@@ -84,10 +84,10 @@ def until(holds: Callable[[], object], seconds: float = 3.0) -> None:
         time.sleep(0.01)
 
 
-def raw(hub: Hub) -> socket.socket:
+def raw(server: DebugServer) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.settimeout(5.0)
-    made.connect(where(hub).path)
+    made.connect(where(server).path)
     return made
 
 
@@ -108,9 +108,9 @@ def frame(tick: int, size: int = 3) -> dict[str, Any]:
     return {"kind": "values", "ticks": [tick, tick], "view": None, "cols": [[0, *pack_array(np.full((1, size), tick, np.float32))]]}  # fmt: skip
 
 
-def subscribed(hub: Hub, connection: Connection, number: int = 1) -> Peer:
+def subscribed(server: DebugServer, connection: Connection, number: int = 1) -> DebugClient:
     connection.send({"t": "sub", "id": number, "kind": "values", "columns": [[0, None]], "rows": [0], "hz": 30})
-    return seen(hub, messages.Sub)[0]
+    return seen(server, messages.SubscribeRequest)[0]
 
 
 def received(client: socket.socket, seconds: float = 0.3) -> list[dict[str, Any]]:

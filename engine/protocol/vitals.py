@@ -1,6 +1,7 @@
 """What bundles declare for those who watch: which columns say that an episode ended, and vital numbers."""
 
 from collections.abc import Callable, Iterable
+from weakref import WeakKeyDictionary
 
 import attrs
 import torch
@@ -8,13 +9,11 @@ from torch import Tensor
 
 from engine.ecs.bundle import Bundle
 from engine.ecs.component import Labels, info
+from engine.ecs.scene import Simulation, home_of
 from engine.ecs.schedule import bind_term
 from engine.ecs.system import Term
 from engine.ecs.world import World
 from engine.errors import BuildError, did_you_mean, listing
-
-Placed = Iterable[tuple[Bundle, str]]
-"""Bundles, each with the name of its table."""
 
 
 @attrs.frozen(eq=False)
@@ -39,11 +38,26 @@ class Vital:
     value: Callable[[], Tensor]
 
 
-def find_ends(placed: Placed, world: World) -> dict[str, Ends]:
-    """The endings of each table that has some.
+_ends_of: WeakKeyDictionary[Simulation, dict[str, Ends]] = WeakKeyDictionary()
+_vitals_of: WeakKeyDictionary[Simulation, dict[str, list[Vital]]] = WeakKeyDictionary()
+
+
+def find_ends(simulation: Simulation) -> dict[str, Ends]:
+    """The endings of each table that has some, found once for each simulation.
 
     Raises BuildError for a column that is not there or not what it must be, and for a second declaration.
     """
+    if simulation not in _ends_of:
+        _ends_of[simulation] = _find_ends(_placed(simulation), simulation.world)
+    return _ends_of[simulation]
+
+
+def _placed(simulation: Simulation) -> list[tuple[Bundle, str]]:
+    """Bundles, each with the name of its table."""
+    return [(bundle, home_of(bundle, simulation.world).name) for bundle in simulation.scene.bundles]
+
+
+def _find_ends(placed: Iterable[tuple[Bundle, str]], world: World) -> dict[str, Ends]:
     found: dict[str, Ends] = {}
     for bundle, table in placed:
         if bundle.endings is None:
@@ -57,18 +71,18 @@ def find_ends(placed: Placed, world: World) -> dict[str, Ends]:
 
 
 def _ends(bundle: Bundle, table: str, world: World) -> Ends:
-    endings = bundle.endings
-    assert endings is not None
-    ended = _column(bundle, table, world, endings.component, endings.ended, "ended")
-    failed = _column(bundle, table, world, endings.component, endings.failed, "failed") if endings.failed else ended
+    given = bundle.endings
+    assert given is not None
+    ended = _column(bundle, table, world, given.component, given.ended, "ended")
+    failed = _column(bundle, table, world, given.component, given.failed, "failed") if given.failed else ended
     reason: Tensor | None = None
     labels: Labels = ("ended",)
-    if endings.reason:
-        reason = _column(bundle, table, world, endings.component, endings.reason, "reason")
-        axis = info(endings.component).columns[endings.reason].axes[0]
+    if given.reason:
+        reason = _column(bundle, table, world, given.component, given.reason, "reason")
+        axis = info(given.component).columns[given.reason].axes[0]
         labels = world.tables[table].axes[axis] if isinstance(axis, str) else tuple(map(str, range(axis)))
-    began = _column(bundle, table, world, *endings.began, "began") if endings.began else None
-    follow = tuple(_column(bundle, table, world, *place, "follow") for place in endings.follow)
+    began = _column(bundle, table, world, *given.began, "began") if given.began else None
+    follow = tuple(_column(bundle, table, world, *place, "follow") for place in given.follow)
     return Ends(table, ended, failed, reason, labels, began, follow)
 
 
@@ -89,11 +103,17 @@ def _column(bundle: Bundle, table: str, world: World, component: type, name: str
     return column
 
 
-def find_vitals(placed: Placed, world: World) -> dict[str, list[Vital]]:
-    """The vital terms of each table, bound, in the order of bundles.
+def find_vitals(simulation: Simulation) -> dict[str, list[Vital]]:
+    """The vital terms of each table, bound once for each simulation, in the order of bundles.
 
     Raises BuildError when two have one name, an access cannot be bound, or a value is not one or more numbers per row.
     """
+    if simulation not in _vitals_of:
+        _vitals_of[simulation] = _find_vitals(_placed(simulation), simulation.world)
+    return _vitals_of[simulation]
+
+
+def _find_vitals(placed: Iterable[tuple[Bundle, str]], world: World) -> dict[str, list[Vital]]:
     found: dict[str, list[Vital]] = {}
     for bundle, table in placed:
         for name, each in bundle.vitals.items():
