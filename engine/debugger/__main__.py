@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What was typed; ends the process, as argparse does, where that is none of the options."""
+    """Options and words of the command line; ends the process, as argparse does, for an option that does not exist."""
     parser = _parser()
     given, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown and given.text:

@@ -618,7 +618,7 @@ def test_runs_of_another_machine_through_ssh(
     assert main(["--ssh", "nowhere", "--list"]) == 1
     assert "Could not resolve hostname" in capsys.readouterr().err
     assert main(["--ssh=-oProxyCommand=evil", "--list"]) == 1
-    assert "is no host for --ssh" in capsys.readouterr().err
+    assert "is not a host for --ssh" in capsys.readouterr().err
 
 
 def test_the_text_client_needs_neither_torch_nor_qt():

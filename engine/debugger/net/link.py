@@ -136,7 +136,7 @@ class Link:
         return connection
 
     def _serve(self, connection: Connection) -> None:
-        heard = pinged = time.monotonic()
+        received = pinged = time.monotonic()
         sent: dict[int, float] = {}
         number, bad = 0, self.bad
         while not self._stop.is_set():
@@ -148,8 +148,8 @@ class Link:
                 sent = {number: now}
                 connection.queue({"t": "ping", "n": number})
             if connection.exchange(_PING / 4, self._wake_in, len(self._inbox) < _WAITING):
-                heard = now
-            if now - heard > _SILENCE and len(self._inbox) < _WAITING:
+                received = now
+            if now - received > _SILENCE and len(self._inbox) < _WAITING:
                 raise ConnectionEnded(f"The run has been silent for {_SILENCE:.0f} s.")
             for _ in range(_WAITING):
                 try:

@@ -7,7 +7,8 @@ import numpy as np
 from engine.debugger.diagnosis.indicators import JointIndicators, joint_indicators, saturation
 from engine.debugger.diagnosis.rules_robot import torque_use
 from engine.debugger.model.evidence import Evidence, action_subs, vitals_subs
-from engine.debugger.model.history import history_of, stretches, vitals
+from engine.debugger.model.extraction import row_samples, vitals
+from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import Declared, short
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
@@ -85,9 +86,9 @@ class ActionPanel(Panel):
     def _statistics(self, known: Declared, noise: np.ndarray | None) -> None:
         width = known.roles["action"].size
         limit = known.number("act.limit", "clip_action.limit")
-        found = Evidence(known, actions=stretches(self.store, known.roles["action"]))
+        found = Evidence(known, actions=row_samples(self.store, known.roles["action"]))
         found.vitals = vitals(self.store, known)
-        found.torques = {} if known.vitals else stretches(self.store, known.roles.get("torque"))
+        found.torques = {} if known.vitals else row_samples(self.store, known.roles.get("torque"))
         self._joints = joint_indicators(list(found.actions.values()), limit)
         blank = np.full(width, np.nan)
         good = noise is not None and noise.shape[1] == width and np.isfinite(noise).any()

@@ -7,7 +7,8 @@ import numpy as np
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from engine.debugger.model.evidence import learner_subs
-from engine.debugger.model.history import history_of, learner
+from engine.debugger.model.extraction import learner
+from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import Declared
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription

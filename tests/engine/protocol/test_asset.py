@@ -9,8 +9,7 @@ import pytest
 
 from engine import Simulation, build
 from engine.errors import EditError
-from engine.protocol.asset import CHUNK, Asset
-from engine.protocol.display import Figure, View
+from engine.protocol.display import CHUNK, Figure, ModelFile, View
 from engine.protocol.schema import make_schema, schema_for_debuggers
 from tests.engine import toy_scene
 from tests.engine.inspected import Live, toy
@@ -18,7 +17,7 @@ from tests.engine.inspected import Live, toy
 CONTENT = random.Random(7).randbytes(2 * CHUNK + 5)
 
 
-def toy_with(asset: Asset | None, model: str | None = None) -> Simulation:
+def toy_with(asset: ModelFile | None, model: str | None = None) -> Simulation:
     where = "point.Point.position"
     figure = Figure("point", "dot", [], where, where, model=model, asset=asset)
     return build(attrs.evolve(toy_scene.make_scene(num_envs=4), view=View([figure])), seed=3)
@@ -31,7 +30,7 @@ def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
         made.append(1)
         return CONTENT
 
-    simulation = toy_with(Asset(make))
+    simulation = toy_with(ModelFile(make))
     assert not made
     with Live(simulation, folder) as live:
         client = live.client()
@@ -51,7 +50,7 @@ def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
 
 
 def test_other_hashes_and_offsets_are_refused_in_words(folder: Path) -> None:
-    with Live(toy_with(Asset(lambda: b"model")), folder) as live:
+    with Live(toy_with(ModelFile(lambda: b"model")), folder) as live:
         client = live.client()
         digest = hashlib.sha256(b"model").hexdigest()
         code, text = client.refused("asset", hash="0" * 64, offset=0)
@@ -66,7 +65,7 @@ def test_other_hashes_and_offsets_are_refused_in_words(folder: Path) -> None:
 
 
 def test_an_observer_may_have_the_model_too(folder: Path) -> None:
-    with Live(toy_with(Asset(lambda: b"model")), folder) as live:
+    with Live(toy_with(ModelFile(lambda: b"model")), folder) as live:
         client = live.client(role="observe")
         assert client.ask("asset", hash=hashlib.sha256(b"model").hexdigest(), offset=0)["data"] == b"model"
 
@@ -81,7 +80,7 @@ def test_a_model_that_cannot_be_made_costs_the_picture_only(folder: Path) -> Non
     def make() -> bytes:
         raise ValueError("no such shape")
 
-    with Live(toy_with(Asset(make), "/robots/dot.xml"), folder) as live:
+    with Live(toy_with(ModelFile(make), "/robots/dot.xml"), folder) as live:
         client = live.client()
         assert client.connection.schema is not None
         assert client.connection.schema["models"] == {"dot": {"file": "/robots/dot.xml", "hash": ""}}
@@ -90,11 +89,11 @@ def test_a_model_that_cannot_be_made_costs_the_picture_only(folder: Path) -> Non
 
 
 def test_only_debuggers_are_told_where_this_machine_keeps_its_models() -> None:
-    simulation = toy_with(Asset(lambda: b"model"), "/robots/dot.xml")
+    simulation = toy_with(ModelFile(lambda: b"model"), "/robots/dot.xml")
     assert schema_for_debuggers(simulation)["models"]["dot"]["file"] == "/robots/dot.xml"
     assert make_schema(simulation) == make_schema(toy_with(None))
 
 
 def test_there_is_nothing_beyond_the_end() -> None:
     with pytest.raises(EditError, match="none at offset 0"):
-        Asset(lambda: b"").part(0)
+        ModelFile(lambda: b"").part(0)
