@@ -21,6 +21,7 @@ from scenes.robots import humanoid
 from scenes.tasks import humanoidverse as hv
 from systems import episode as ep
 from systems.humanoidverse import humanoidverse_curricula, reset_near_reference
+from systems.maths.bodies import tracked_bodies
 from systems.maths.tensors import indices
 from systems.rewards import _earn
 from systems.robots.model import build_robot
