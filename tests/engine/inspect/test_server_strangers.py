@@ -215,7 +215,7 @@ def test_whoever_does_not_begin_as_a_debugger_does_is_hung_up_on(server: DebugSe
 
 @pytest.mark.parametrize("drip", [b"", b"ENGDBG1\n"], ids=["silence", "slow loris"])
 def test_a_handshake_that_takes_too_long_is_ended(server: DebugServer, monkeypatch: pytest.MonkeyPatch, drip: bytes):
-    monkeypatch.setattr(engine.inspect.sockets, "HANDSHAKE", 0.4)
+    monkeypatch.setattr(engine.inspect.sockets, "HANDSHAKE_SECONDS", 0.4)
     with raw(server) as stranger:
         start = time.monotonic()
         for letter in drip[:-1]:
