@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.segments import alternate
+from benchmarks.pairs import alternate
 from engine import Simulation, build
 from engine.runner.checkpoint import BUFFERS
 from engine.runner.run_folder import RunFolder

@@ -39,7 +39,7 @@ ROWS = 8  # of which every column is compared after a rewind
 
 
 @attrs.frozen
-class Line:
+class Promise:
     """One line of the table."""
 
     what: str
@@ -91,7 +91,7 @@ def look(socket: str, seconds: float) -> dict[str, Any]:
 # -- the lines -----------------------------------------------------------------------------------------
 
 
-def cost_lines(sizes: list[int], rounds: int, only: Callable[[str], bool]) -> Iterator[Line]:
+def cost_lines(sizes: list[int], rounds: int, only: Callable[[str], bool]) -> Iterator[Promise]:
     """Attached, of each size; nobody attached and clients that do not read, of the last."""
     if only("attached"):
         for rows in sizes:
@@ -101,13 +101,13 @@ def cost_lines(sizes: list[int], rounds: int, only: Callable[[str], bool]) -> It
     bench = Bench.open(sizes[-1])
     if only("nobody"):
         alone = unattended(bench)
-        yield Line("nobody attached", f"{alone['microseconds']:.2f} µs a tick, {alone['wakes']:.0f} wakes",
+        yield Promise("nobody attached", f"{alone['microseconds']:.2f} µs a tick, {alone['wakes']:.0f} wakes",
                    "≤ 1 µs, 0 wakes", alone["microseconds"] <= 1.0 and not alone["wakes"])  # fmt: skip
     if only("unread"):
         wanted = default_subscriptions(bench)
         for name, shares in unread(bench, wanted, rounds).items():
             text = ", ".join(f"{clock.replace('_', ' ')} {value:+.1%}" for clock, value in shares.items())
-            yield Line(f"{name} client", text, "p99 at most +5 % (CPU)", shares["cpu_p99"] <= 0.05)
+            yield Promise(f"{name} client", text, "p99 at most +5 % (CPU)", shares["cpu_p99"] <= 0.05)
 
 
 def default_subscriptions(bench: Bench) -> list[dict[str, Any]]:
@@ -115,21 +115,21 @@ def default_subscriptions(bench: Bench) -> list[dict[str, Any]]:
     return [each for each in watch(bench)["subscriptions"] if each["kind"] != "vitals"]
 
 
-def attached_lines(rows: int, rounds: int) -> Iterator[Line]:
+def attached_lines(rows: int, rounds: int) -> Iterator[Promise]:
     """What a client that reads costs, and what it gets for it."""
     bench = Bench.open(rows)
     wanted = default_subscriptions(bench)
     cost = attached(bench, wanted, rounds)
-    yield Line(f"attached, {len(wanted)} subscriptions, {rows} rows",
+    yield Promise(f"attached, {len(wanted)} subscriptions, {rows} rows",
                f"CPU {cost['cpu']:+.2%} (± {cost['noise']:.2%}), hooks {cost['hooks']:.2%} (snapshots {cost['snapshots']:.2%}); wall {cost['wall']:+.1%}; "
                f"tick {1e3 * cost['tick_seconds']:.0f} ms", "≤ 0.5 % of tick time",
                cost["hooks"] <= 0.005)  # fmt: skip
-    yield Line("  frames that were sent",
+    yield Promise("  frames that were sent",
                f"{cost['frames_per_second']:.0f}/s of {cost['asked_per_second']:.0f}/s asked for; other thread "
                f"{cost['sockets']:.2%} of a core, {cost['wakes']:.1f} wakes a tick", "", True)  # fmt: skip
 
 
-def attach_line() -> Line:
+def attach_line() -> Promise:
     """From the start of the window's process to the schema and to the first picture."""
     with training() as (_, socket, _):
         time.sleep(3.0)
@@ -139,10 +139,10 @@ def attach_line() -> Line:
         f"schema {schema:.2f} s, picture {picture:.2f} s behind attaching; {seen['picture']:.2f} s behind the start of the "
         f"process ({seen['picture_cpu']:.2f} s of CPU)"
     )
-    return Line("attach to a run without flags", text, "≤ 1 s to the first picture", 0 < picture <= 1.0)
+    return Promise("attach to a run without flags", text, "≤ 1 s to the first picture", 0 < picture <= 1.0)
 
 
-def frames_line() -> Line:
+def frames_line() -> Promise:
     """The window on 4096 rows: pictures per second of its CPU time, and of the clock."""
     server = subprocess.Popen([sys.executable, "-m", "tests.debugger.scripted"])
     try:
@@ -154,10 +154,10 @@ def frames_line() -> Line:
         server.wait()
     rate, clock = seen["drawn"] / max(seen["cpu"], 1e-9), seen["drawn"] / seen["wall"]
     text = f"{rate:.0f} frames per CPU second; {clock:.0f} frames/s at {seen['cpu'] / seen['wall']:.0%} of a core"
-    return Line("window at 4096 rows", text, "≥ 20 frames/s on one core", rate >= 20.0)
+    return Promise("window at 4096 rows", text, "≥ 20 frames/s on one core", rate >= 20.0)
 
 
-def break_line() -> Line:
+def break_line() -> Promise:
     """A value that is not finite is written into one row; the break names where it is and who writes there."""
     with training() as (_, socket, _):
         session = Session.attach(Address(path=socket), role="control")
@@ -167,7 +167,7 @@ def break_line() -> Line:
         planted = session.ask({"t": "set", "column": number, "rows": [5], "labels": [3], "force": True, "reason": "",
                                "values": pack_array(np.array([np.nan], np.float32))})  # fmt: skip
         if "error" in (asked["t"], planted["t"]):
-            return Line("break on a non-finite value", str(asked.get("text") or planted.get("text")), "", False)
+            return Promise("break on a non-finite value", str(asked.get("text") or planted.get("text")), "", False)
         end = time.monotonic() + 20.0
         while not (hits := [e for e in session.events if e["kind"] == "break"]) and time.monotonic() < end:
             time.sleep(0.05)
@@ -180,7 +180,7 @@ def break_line() -> Line:
         and hit.get("system") == PLANTED[1]
         and hit.get("fields", {}).get("label") == labels[3]
     )
-    return Line(
+    return Promise(
         "break on a non-finite value", str(hit.get("text", "no break"))[:76], "row, label, column, writer", named
     )
 
@@ -197,7 +197,7 @@ def _columns(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def rewind_line(ticks: int = 60) -> Line:
+def rewind_line(ticks: int = 60) -> Promise:
     """Every column of a few rows at two ticks, then the first sought and the second returned to."""
     with training() as (_, socket, _):
         session = Session.attach(Address(path=socket), role="control")
@@ -215,7 +215,7 @@ def rewind_line(ticks: int = 60) -> Line:
         session.close()
     same = seen[0] == seen[2] and seen[1] == seen[3] and seen[0] != seen[1]
     text = f"{ticks} ticks back in {seconds:.2f} s, digests {' '.join(each[:8] for each in seen)}, exact: {answer.get('exact')}"
-    return Line("rewind", text, "the same bytes", same and answer.get("exact") is True)
+    return Promise("rewind", text, "the same bytes", same and answer.get("exact") is True)
 
 
 def digest(session: Session) -> str:
@@ -232,18 +232,18 @@ def digest(session: Session) -> str:
     return total.hexdigest()
 
 
-def fuzz_line(frames: int = FRAMES) -> Line:
+def fuzz_line(frames: int = FRAMES) -> Promise:
     """Frames that nobody should send, by tests/debugger/fuzz.py."""
     if importlib.util.find_spec("tests.debugger.fuzz") is None:
-        return Line("malformed input", "tests/debugger/fuzz.py is not here", "no exception, < 16 MiB", None)
+        return Promise("malformed input", "tests/debugger/fuzz.py is not here", "no exception, < 16 MiB", None)
     made = subprocess.run(
         [sys.executable, "-m", "tests.debugger.fuzz", "--frames", str(frames)], capture_output=True, text=True
     )
     said = (made.stdout.strip() or made.stderr.strip() or "nothing").splitlines()[-1]
-    return Line(f"{frames} malformed frames", said[:76], "no exception, < 16 MiB", made.returncode == 0)
+    return Promise(f"{frames} malformed frames", said[:76], "no exception, < 16 MiB", made.returncode == 0)
 
 
-LINES: dict[str, Callable[[], Line]] = {
+LINES: dict[str, Callable[[], Promise]] = {
     "attach": attach_line,
     "frames": frames_line,
     "break": break_line,
@@ -270,7 +270,7 @@ def main() -> int:
     if unknown := [name for name in names if name not in (*COST, *LINES)]:
         parser.error(f"there is no line '{unknown[0]}'; choose among {', '.join((*COST, *LINES))}")
 
-    def lines() -> Iterator[Line]:
+    def lines() -> Iterator[Promise]:
         if set(names) & set(COST):
             yield from cost_lines(given.rows, given.rounds, names.__contains__)
         for name, measure in LINES.items():

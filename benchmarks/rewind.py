@@ -20,7 +20,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from benchmarks.segments import alternate
+from benchmarks.pairs import alternate
 from engine import Simulation, build
 from engine.snapshot.history import Ring
 from engine.snapshot.snapshot import capture, restore

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from mujoco.batch import Batch
 
-from benchmarks.segments import alternate
+from benchmarks.pairs import alternate
 from components.control import DofTarget
 from components.learning import Policy
 from components.physics import Physics

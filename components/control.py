@@ -1,4 +1,4 @@
-"""From what the policy wants to what the motors do."""
+"""Control data: actions and their delays, encoder errors, joint targets, gains and torques."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Episodes: how long, how good, how they end, and what becomes harder as they last longer."""
+"""Episodes: progress, ends, rewards, pushes, and the curricula that follow how long episodes last."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ class Episode:
     """Progress of the current episode of each row."""
 
     step: Tensor = column(dtype=torch.int64, unit="control steps")
-    began: Tensor = column(dtype=torch.int64, unit="tick", doc="behind which the episode began")
+    began: Tensor = column(dtype=torch.int64, unit="tick", doc="after which the episode began")
     reward_sums: Tensor = column("reward", doc="weighted reward of each term so far, × dt")
 
 

@@ -1,4 +1,4 @@
-"""What is kept of an episode to make a film of it."""
+"""Footage: the frames of an episode that a film is made of."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Numbers about training and about a trained policy."""
+"""Metrics of training, and scores of a trained policy."""
 
 import torch
 from torch import Tensor

@@ -34,7 +34,9 @@ class Clip:
     body_names: tuple[str, ...] | None = None  # None: the model's order, root first
     body_position: np.ndarray | None = None  # (frames, bodies, 3) m, world
     body_rotation: np.ndarray | None = None  # (frames, bodies, 4) scalar first
-    file_rotation: str = ""  # how the file orders its quaternions: "wxyz" or "xyzw"; "" when the user has said so
+    file_rotation: str = (
+        ""  # how the file orders its quaternions: "wxyz" or "xyzw"; "" when the user has named the order
+    )
     source: str = ""  # where it came from, for messages
     weight: float = 1.0
 
@@ -76,7 +78,7 @@ class MotionLibrary:
     frames: Tensor = constant()  # (clips,) int64 number of frames
     last: Tensor = constant(init=False, default=attrs.Factory(lambda it: it.start + it.frames - 1, takes_self=True))
     seconds: Tensor = constant()  # (clips,) float32 (frames − 1) / fps
-    weight: Tensor = constant()  # (clips,) float32, sums to 1
+    weight: Tensor = constant()  # (clips,) float32, sums to 1; of each frame of the clip
     vectors: Tensor = constant()  # (all frames, 9 + 2 dof + 9 tracked)
     rotations: Tensor = constant()  # (all frames, 1 + tracked, 4)
 

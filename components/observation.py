@@ -1,8 +1,8 @@
-"""What the networks may see."""
+"""Observations of actor and critic, and their histories."""
 
 from torch import Tensor
 
-from engine.ecs.component import column, component, constant, derived, resource
+from engine.ecs.component import column, component, constant, derived, resource, signal
 
 
 @derived
@@ -11,6 +11,13 @@ class Observation:
 
     actor: Tensor = column("actor_observation")
     critic: Tensor = column("critic_observation")
+
+
+@signal
+class FinalObservation:
+    """The critic's observation of rows that are cut off in this tick, as they are before their reset."""
+
+    critic: Tensor = column("critic_observation", doc="with noise and bounds as in Observation.critic")
 
 
 @component

@@ -1,4 +1,4 @@
-"""The simulator behind the robot table."""
+"""Physics: the simulator of the robot table, and rows whose simulation failed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,11 +27,11 @@ class Physics:
         return state
 
     def overflows(self) -> dict[str, int]:
-        """In how many rows each of the simulator's buffers was too small since the run began; {} where it does not tell."""
+        """In how many rows each of the simulator's buffers was too small since the run began; {} where it does not report any."""
         return dict(self.backend.overflows())
 
     def penetration(self) -> np.ndarray | None:
-        """(rows,) m, the deepest overlap of two shapes as of the last step; None where it is not told."""
+        """(rows,) m, the deepest overlap of two shapes as of the last step; None where it does not report it."""
         found: np.ndarray | None = self.backend.penetration()
         return found
 

@@ -1,4 +1,4 @@
-"""What a robot is and how its parts move. z up; metres, radians, seconds; quaternions scalar first."""
+"""Robots: state of root, joints, bodies and feet, limits, and descriptions. z up; metres, radians, seconds; quaternions scalar first."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -89,7 +89,7 @@ class VirtualBody:
 
 @resource
 class Robot:
-    """Names, limits and gains of the robot in the `robot` table; all tensors along axis `dof` unless said."""
+    """Names, limits and gains of the robot in the `robot` table; all tensors along axis `dof` unless noted."""
 
     name: str = constant()
     dof_names: tuple[str, ...] = constant()

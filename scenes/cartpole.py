@@ -117,7 +117,6 @@ def scene(
     return balancing(
         num_envs,
         ppo(
-            critic_terms=sight(),
             horizon=horizon,
             hidden=hidden,
             value_clip=math.inf,  # values grow to 100, which a critic that moves by 0.2 would hardly reach

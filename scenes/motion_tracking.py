@@ -14,12 +14,11 @@ from systems import metrics as counts
 from systems.actuation import actuation
 from systems.evaluation import evaluation, summarise
 from systems.film.film import LONGEST
-from systems.footage import MOST_TAKES, film_columns, film_of, footage
+from systems.footage import MOST_SHOTS, film_columns, film_of, footage
 from systems.motion.clips import BUILT_IN
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
 from systems.motion.library import build_library
-from systems.observations import group_terms
 from systems.physics import physics
 from systems.ppo import play, ppo
 from systems.robots.display import robot_view
@@ -30,6 +29,7 @@ PROTOCOL = (
     "tracking.draw_motion.",
     "tracking.reset_to_reference.",
     "tracking.observe.noisy",
+    "tracking.observe_final.noisy",
     "tracking.remember.noisy",
     "randomization.",
 )
@@ -174,7 +174,7 @@ def scene(
         """Film one robot per clip, the reference as its ghost, until LONGEST is full."""
         frames = min(int(library.frames.max()), round(LONGEST / dt))
         camera = footage(frames=frames, dofs=model.robot.dof_names)
-        simulation = playing(snapshot, min(len(library.names), MOST_TAKES), seed, device, overrides, camera)
+        simulation = playing(snapshot, min(len(library.names), MOST_SHOTS), seed, device, overrides, camera)
         simulation.run(frames + 1)  # the first tick only places the robot
         return film_of(simulation.world, path, description, library, fps=1 / dt, progress=progress)
 
@@ -191,9 +191,6 @@ def scene(
             use.num_envs,
             False,
             ppo(
-                critic_terms=group_terms(observations, "critic"),
-                behind=what.behind,
-                observation_limit=what.limit,
                 horizon=horizon,
                 hidden=use.hidden,
                 init_std=use.exploration,

@@ -93,7 +93,6 @@ class Preset:
     observe: Callable[..., dict[str, Term]]
     task: Callable[..., list[Bundle]]
     limit: float = math.inf
-    behind: str = "sample_reference"  # the last system that prepares a final observation
 
 
 def pushes(share: float, dt: float) -> Bundle:
@@ -175,7 +174,6 @@ PRESETS = {
         describe=lambda description: description,
         observe=modern_observations,
         task=modern_task,
-        behind="derive_anchor_view",
     ),
     "humanoidverse": Preset(
         recipe="humanoidverse",

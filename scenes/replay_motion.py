@@ -8,13 +8,14 @@ from engine import Bundle, Scene, build, table
 from engine.errors import listing
 from scenes import robots
 from systems.film.film import LONGEST
-from systems.footage import MOST_TAKES, film_of, footage
+from systems.footage import MOST_SHOTS, film_of, footage
 from systems.motion.clips import BUILT_IN
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
 from systems.motion.library import build_library
+from systems.motion.summary import clip_summary
 from systems.physics import physics
-from systems.replay import portrait, replay
+from systems.replay import replay
 from systems.robots.model import build_robot
 from systems.tick import TICK
 
@@ -32,7 +33,7 @@ def scene(
     description = robots.load(robots.fitting(clips) if robot == "auto" else robot)
     model = build_robot(description, dt=dt)
     library = build_library(clips, model.robot, model, fps=1 / dt, height=clip_height)
-    rows = min(len(library.names), MOST_TAKES)
+    rows = min(len(library.names), MOST_SHOTS)
 
     def bundles() -> list[Bundle]:
         return [
@@ -50,7 +51,7 @@ def scene(
         simulation.run(frames + 1)  # the first tick only places the robot
         seen = film_of(simulation.world, path, description, library, fps=1 / dt, ghost=False, progress=progress)
         found = {f"finding {i}": text for i, text in enumerate(library.warnings, 1)} or {"findings": "none"}
-        shown = {name: portrait(library, i, model.robot, model) for i, name in enumerate(library.names[:rows])}
+        shown = {name: clip_summary(library, i, model.robot, model) for i, name in enumerate(library.names[:rows])}
         return {"robot": model.robot.name, **shown, **found, **seen}
 
     return Scene(

@@ -1,0 +1,6 @@
+"""Systems: the behaviour of robots, tasks and learners, as plain functions whose parameters say what they touch.
+
+Every module here holds systems, terms, or bundles of them; `tick.py` holds their order. What is no system is in packages:
+`maths`, `robots` (models), `motion` (clips), `film`, `physics` (simulators) and `learning` (networks). Of these, `maths`
+imports none of the others, `robots` only it, `motion` these two and `film` these three. Imports components and the engine.
+"""

@@ -1,6 +1,8 @@
-"""Action -> delayed joint target -> torque."""
+"""Actuation: action -> delayed joint target -> torque."""
 
 import math
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -11,6 +13,7 @@ from components.episode import Done, Rewritten
 from components.motion import MotionReference
 from components.robot import DofState, Robot
 from engine import Bundle, Rng, System, Write, any_row, push_history, put_rows, system
+from engine.ecs.schedule import Schedule
 from engine.errors import SceneError
 from systems.tick import ACTUATE, BEGIN, RESET, TORQUE
 from systems.vitals import control_vitals
@@ -120,6 +123,59 @@ def reset_delay(done: Done, rng: Rng, delay: Write[ActionDelay], *, steps: tuple
     put_rows(delay.queue, done.ended, 0.0)
 
 
+# -- settings without effect ---------------------------------------------------------------------------
+
+
+def check_latency(reset: System, places: int, schedule: Schedule) -> None:
+    """Raise SceneError where rows may lag by more control steps than their queues of so many `places` hold."""
+    steps = reset.constants["steps"]
+    if not 0 <= steps[0] <= steps[1]:
+        raise SceneError(
+            f"actuation.reset_delay.steps={steps} is not a range of control steps from 0 up, such as (0, 2)."
+        )
+    if steps[1] >= places:
+        raise SceneError(
+            f"actuation.reset_delay.steps={steps} has no effect beyond {places - 1}: the queue of actions in this scene "
+            f"holds {places}. Build it with actuation(latency={steps})."
+        )
+
+
+def check_torque(compute: System, fill: System, built: Mapping[str, Any], schedule: Schedule) -> None:
+    """Raise SceneError for a constant that the controller ignores; `built` are the values that `actuation` was given."""
+    controller, noisy, amplitude = (
+        compute.constants["controller"],
+        compute.constants["noisy"],
+        fill.constants["amplitude"],
+    )
+    where, cure = "actuation.compute_torque", ""
+    drawn = [e.name for e in schedule.entries if e.system is not fill and any(c is TorqueNoise for _, c in e.writes)]
+    if controller == "servo":
+        what = f"{where}.controller='servo' has no effect: this scene computes torques"
+        cure = "Choose 'P', 'V' or 'T', or build it with actuation(controller='servo')"
+    elif controller in ("V", "T") and built["around"] == "reference":
+        what = (
+            f"actuation(around='reference') has no effect under controller='{controller}', which has no target position"
+        )
+        cure = "Choose around='default', or controller='P'"
+    elif controller != "V" and compute.constants["dt"] != built["dt"]:
+        what = f"{where}.dt={compute.constants['dt']:g} has no effect under controller='{controller}'"
+        cure = "Leave it out; only controller='V' takes differences over a control step"
+    elif noisy and not amplitude and not drawn:
+        what = f"{where}.noisy=True has no effect: actuation.fill_torque_noise.amplitude is 0"
+        cure = "Build it with actuation(torque_noise=0.1), or set an amplitude too"
+    elif amplitude and not noisy:
+        what = f"actuation.fill_torque_noise.amplitude={amplitude:g} has no effect: {where}.noisy is False"
+        cure = f"Set {where}.noisy=True too, or build it with actuation(torque_noise={amplitude:g})"
+    elif drawn and amplitude != built["amplitude"]:
+        what = f"actuation.fill_torque_noise.amplitude={amplitude:g} has no effect: `{drawn[0]}` draws amplitudes at every reset"
+        cure = f"Set the constants of `{drawn[0]}`"
+    if cure:
+        raise SceneError(f"{what}. {cure}.")
+
+
+# -- bundle --------------------------------------------------------------------------------------------
+
+
 def actuation(
     *,
     controller: Controller = "servo",
@@ -148,22 +204,27 @@ def actuation(
     aim = aim_around_reference if around == "reference" else aim_around_default
     clip = [system(clip_action, limit=limit)] if limit < math.inf else []
     when: Any = any_row(Rewritten, "rows")
+    reset = system(reset_delay, when=when, steps=latency)
+    checks = [partial(check_latency, reset, latency[1] + 1)]
     systems: dict[str, list[System]] = {
         BEGIN: [system(fill_gains)],
         ACTUATE: [system(remember_velocity), *clip, system(delay_action), system(aim)],
-        RESET: [system(reset_action, when=when), system(reset_delay, when=when, steps=latency)],
+        RESET: [system(reset_action, when=when), reset],
     }
     components: list[type] = [Action, ActionDelay, EncoderBias, DofTarget, PdGains, PreviousDof]
     if controller != "servo":
         components += [DofTorque, TorqueNoise]
-        systems[BEGIN].append(system(fill_torque_noise, amplitude=torque_noise))
-        systems[TORQUE] = [
-            system(compute_torque, controller=controller, dt=dt, noisy=torque_noise > 0, limited=limited)
-        ]
+        fill = system(fill_torque_noise, amplitude=torque_noise)
+        compute = system(compute_torque, controller=controller, dt=dt, noisy=torque_noise > 0, limited=limited)
+        systems[BEGIN].append(fill)
+        systems[TORQUE] = [compute]
+        built = {"around": around, "dt": dt, "amplitude": torque_noise}
+        checks.append(partial(check_torque, compute, fill, built))
     return Bundle(
         "actuation",
         components=components,
         systems=systems,
         axes={"delay": latency[1] + 1},
+        checks=checks,
         vitals=control_vitals(explicit=controller != "servo"),
     )

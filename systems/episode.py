@@ -8,7 +8,8 @@ k resets per tick corresponds to d / k.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from components.motion import MotionFar
 from components.observation import ObservationNoise
 from engine import Bundle, Clock, Endings, Rng, System, Write, any_row, deferred, first_tick, put_rows, system
 from engine.ecs.bundle import Deferred
+from engine.ecs.schedule import Schedule
 from engine.errors import SceneError
 from systems.tick import BEGIN, RECORD, RESET, SENSE
 
@@ -29,7 +31,7 @@ Axes = Mapping[str, tuple[str, ...]]
 
 
 def mark_all_done(done: Write[Done], rewritten: Write[Rewritten]) -> None:
-    """Send every row through RESET before the first tick; none of them failed or ran out of time."""
+    """Send every row through RESET before the first tick; no row failed or ran out of time."""
     for column in (done.terminated, done.truncated, done.lost, done.reason):
         column.fill_(False)
     done.ended.fill_(True)
@@ -179,7 +181,7 @@ def adapt_noise(
 def scalars(cls: type, **values: float) -> Deferred:
     """A resource of scalar tensors that is made on the world's device.
 
-    In float64: a curriculum of the published pace moves by less in one tick than float32 can tell.
+    In float64: a curriculum of the published pace moves by less in one tick than float32 can represent.
     """
 
     def make(axes: Axes, seed: int, device: torch.device) -> object:
@@ -188,6 +190,17 @@ def scalars(cls: type, **values: float) -> Deferred:
         )
 
     return deferred(cls, make)
+
+
+def check_readers(moving: Sequence[tuple[System, type]], schedule: Schedule) -> None:
+    """Raise SceneError for a curriculum whose number no system of the scene reads."""
+    for adapt, cls in moving:
+        readers = [e for e in schedule.entries if e.system is not adapt and any(each is cls for _, each in e.reads)]
+        if not readers:
+            raise SceneError(
+                f"curricula.{adapt.name} has no effect: no system of this scene reads {cls.__name__}. Leave the "
+                "curriculum out, or add what follows it."
+            )
 
 
 def curricula(
@@ -208,14 +221,19 @@ def curricula(
     ones where the constants of their system are not given: `penalty_adapts={"degree": 1e-7}` turns
     `adapt_penalty` on. They stand still where RECORD is skipped.
     """
-    moving = (
-        (adapt_penalty, penalty_adapts),
-        (adapt_limits, limits_adapt),
-        (adapt_motion_far, motion_far_adapts),
-        (adapt_noise, noise_adapts),
+    given = (
+        (adapt_penalty, PenaltyScale, penalty_adapts),
+        (adapt_limits, SoftLimits, limits_adapt),
+        (adapt_motion_far, MotionFar, motion_far_adapts),
+        (adapt_noise, ObservationNoise, noise_adapts),
     )
     ended = any_row(Done, "ended")
-    systems = [system(function, when=ended, **given) for function, given in moving if given is not None]
+    moving = [
+        (system(function, when=ended, after="measure_length", **constants), cls)
+        for function, cls, constants in given
+        if constants is not None
+    ]
+    look = "observe_final" if noise_adapts is not None else None  # which reads the noise level in RECORD too
     return Bundle(
         "curricula",
         resources=[
@@ -225,5 +243,8 @@ def curricula(
             scalars(MotionFar, threshold=motion_far),
             scalars(ObservationNoise, level=noise),
         ],
-        systems={RECORD: [system(measure_length, when=ended, window=window), *systems]},
+        systems={
+            RECORD: [system(measure_length, when=ended, after=look, window=window), *(each for each, _ in moving)]
+        },
+        checks=[partial(check_readers, moving)],
     )

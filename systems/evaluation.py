@@ -1,4 +1,4 @@
-"""How well a policy tracks: success and the family of body position errors, as the field defines them.
+"""Tracking metrics of a policy: success and the family of body position errors, as the field defines them.
 
 A frame pairs the robot after a control step with the reference of the same instant. Errors are means over
 the tracked bodies; frames count while their first episode is alive.

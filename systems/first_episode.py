@@ -1,4 +1,4 @@
-"""How good a policy is at its task: play it without exploration, and add up the first episode of every row."""
+"""Return of a policy over the first episode of every row, played without exploration."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

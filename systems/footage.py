@@ -1,4 +1,4 @@
-"""Keeps the first episode of every row, and cuts takes of a film from it."""
+"""Footage: the first episode of every row, kept frame by frame, and the film that is cut from it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ from components.motion import MotionCursor, MotionLibrary, MotionReference, Trac
 from components.robot import DofState, RobotDescription, RootState
 from engine import Bundle, World, Write, put_rows, system
 from engine.ecs.world import Clock
-from systems.film.film import SIZE, Take, write_film
+from systems.film import SIZE, FilmShot, write_film
 from systems.reference import sample_root_and_dofs
 from systems.tick import REWARD
 
-MOST_TAKES = 4
+MOST_SHOTS = 4
 ROOT = ("x", "y", "z", "qw", "qx", "qy", "qz")
 
 
@@ -61,7 +61,7 @@ def footage(*, frames: int, dofs: Sequence[str]) -> Bundle:
     )
 
 
-def takes(world: World, clips: Sequence[str], seconds: Sequence[float], *, ghost: bool = True) -> list[Take]:
+def film_shots(world: World, clips: Sequence[str], seconds: Sequence[float], *, ghost: bool = True) -> list[FilmShot]:
     """What every row's footage shows, with its captions; `clips`, `seconds`: names and lengths of all clips."""
     kept = world[Footage]
     reasons = next(t.axes["termination"] for t in world.tables.values() if "frame" in t.axes)
@@ -75,7 +75,7 @@ def takes(world: World, clips: Sequence[str], seconds: Sequence[float], *, ghost
             captions.append(tuple(lines))
         why = [name.replace("_", " ") for name, true in zip(reasons, kept.reason[row].tolist(), strict=True) if true]
         made.append(
-            Take(
+            FilmShot(
                 name=clips[clip],
                 robot=kept.robot[row, :count].double().numpy(),
                 ghost=kept.ghost[row, :count].double().numpy() if ghost else None,
@@ -97,10 +97,10 @@ def film_of(
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, str]:
     """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.film.write_film`."""
-    from systems.film.render_scene import build_stage
+    from systems.film.render_scene import build_render_scene
 
-    shots = takes(world, library.names, library.seconds.tolist(), ghost=ghost)
-    how = write_film(path, build_stage(description, size=SIZE), shots, fps=fps, size=SIZE, progress=progress)
+    shots = film_shots(world, library.names, library.seconds.tolist(), ghost=ghost)
+    how = write_film(path, build_render_scene(description, size=SIZE), shots, fps=fps, size=SIZE, progress=progress)
     seen = {"shown": "; ".join(f"{shot.name}, {shot.ending or 'to its end'}" for shot in shots)}
     if ghost:
         kept = world[Footage]
@@ -124,7 +124,7 @@ def film_columns(
     The clip's cursor is always one step ahead, so the reference of the robot's instant lies `1 / fps` before it.
     Raises as `systems.film.film.write_film`.
     """
-    from systems.film.render_scene import build_stage
+    from systems.film.render_scene import build_render_scene
 
     def kept(address: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(columns[f"{table}.{address}"]))
@@ -138,12 +138,12 @@ def film_columns(
         for time, far in zip(times.tolist(), (robot[:, :3] - place).norm(dim=-1).tolist(), strict=True)
     ]
     failed = bool(kept("Done.terminated")[-1]) and len(robot) > 1
-    take = Take(
+    shot = FilmShot(
         name=library.names[clip],
         robot=robot.double().numpy(),
         ghost=torch.cat((place, facing, joints), -1).double().numpy(),
         captions=tuple(lines),
         ending="failed" if failed else "",
     )
-    how = write_film(path, build_stage(description, size=SIZE), [take], fps=fps, size=SIZE)
-    return {"shown": f"{take.name} from {float(times[0]):.2f} s to {float(times[-1]):.2f} s", "pictures": how}
+    how = write_film(path, build_render_scene(description, size=SIZE), [shot], fps=fps, size=SIZE)
+    return {"shown": f"{shot.name} from {float(times[0]):.2f} s to {float(times[-1]):.2f} s", "pictures": how}

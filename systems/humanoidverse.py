@@ -42,7 +42,7 @@ RESETS_PER_TICK = 100.0  # 4096 rows whose episodes last 41 steps, between the c
 
 
 def humanoidverse_robot(description: RobotDescription) -> RobotDescription:
-    """The robot with all its bodies tracked, and hands and head as virtual bodies behind them."""
+    """The robot with all its bodies tracked, and hands and head as virtual bodies after them."""
     return attrs.evolve(description, tracked_bodies=(), virtual_bodies=VIRTUAL_BODIES)
 
 

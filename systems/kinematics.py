@@ -1,4 +1,4 @@
-"""What the robot's sensors would say: motion of the base in its own frame, feet on the ground."""
+"""Readings of the robot's sensors: motion of the base in its own frame, and feet on the ground."""
 
 import torch
 
@@ -6,11 +6,14 @@ from components.episode import Done, Rewritten
 from components.motion import TrackedBodies, TrackedState
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, Flight, Robot, RootState
 from engine import Bundle, System, Write, any_row, put_rows, system
+from engine.errors import SceneError
 from systems.maths.bodies import carry
 from systems.maths.quaternion import to_matrix
 from systems.maths.tensors import indices, vector
 from systems.tick import REFRESH, RESET, SENSE
 from systems.vitals import base_vitals
+
+TOUCHING = 1.0  # N of net force on a foot, above which it bears load
 
 
 def derive_base_frame(
@@ -48,13 +51,15 @@ def derive_tracked_state(bodies: BodyState, tracked_bodies: TrackedBodies, track
 
 
 def kinematics(
-    *, sensor: tuple[float, float, float] = (0.0, 0.0, 0.0), feet: bool = True, threshold: float = 1.0
+    *, sensor: tuple[float, float, float] = (0.0, 0.0, 0.0), feet: bool = True, threshold: float = TOUCHING
 ) -> Bundle:
     """Base motion and foot contacts, after every physics step and again after rows were rewritten.
 
     `sensor`: place of gyro and velocimeter in the root frame, m; `threshold` in N makes a contact; a task
-    that never asks about feet saves work with `feet` False.
+    that never asks about feet saves work with `feet` False. Raises SceneError for a `threshold` that has no effect.
     """
+    if not feet and threshold != TOUCHING:
+        raise SceneError(f"kinematics: threshold={threshold} has no effect with feet=False; leave one of them out.")
     again = any_row(Rewritten, "rows")
     sense: list[System] = [system(derive_base_frame, sensor=sensor)]
     refresh: list[System] = [system(derive_base_frame, when=again, sensor=sensor)]

@@ -1,4 +1,4 @@
-"""What an iteration was like: rewards, episode lengths, why episodes ended, how far the robot was off."""
+"""Metrics of a learning iteration: rewards, episode lengths, why episodes ended, how far the robot was off."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -88,7 +88,7 @@ def metrics(*, horizon: int, tracking: bool = False) -> Bundle:
 
 
 def report(world: World, dt: float) -> dict[str, float]:
-    """The finished iteration as numbers by name; what no episode ended to tell, or nobody counted, is left out.
+    """The finished iteration as numbers by name; what no episode that ended, or nobody, has counted is left out.
 
     `dt` is the control step in s; reward terms are per second of all rows, return and length of episodes that ended.
     """

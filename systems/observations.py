@@ -1,10 +1,10 @@
-"""What the networks see: general terms, the system that lines them up, and histories.
+"""Observations of actor and critic: general terms, the system that puts them side by side, and histories.
 
 A term returns (rows, width). Its settings: `groups`, of "actor" and "critic" (both by default; a shared term is
 evaluated once); `noise` and `critic_noise`, half the width of uniform noise on the actor's and on the critic's
 copy (the critic's has none by default); `clip`, a bound on the magnitude; `scale`, a factor; `history`, how many
 past ticks are remembered. Order: value, noise, clip, scale. What is remembered gets `noise` of its own
-draw, and every group that sees the term sees the same past. The past stands behind everything else, or
+draw, and every group that sees the term sees the same past. The past stands after everything else, or
 where the mapping of terms has a term of `actor_history` or `critic_history`.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from components.control import Action, EncoderBias
 from components.episode import Done, Rewritten
-from components.observation import History, HistoryLayout, Observation, ObservationNoise, Seen
+from components.observation import FinalObservation, History, HistoryLayout, Observation, ObservationNoise, Seen
 from components.robot import BaseFrame, Contact, ContactForce, DofState, Robot, RootState
 from engine import (
     Bundle,
@@ -36,10 +36,12 @@ from engine import (
 )
 from engine.errors import SceneError
 from systems.maths.tensors import indices, spread
-from systems.tick import ACTUATE, OBSERVE, RESET
+from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 
 BOTH = ("actor", "critic")
 SETTINGS = ("noise", "critic_noise", "clip", "scale")
+REGISTERED = {**dict.fromkeys(SETTINGS, float | None), "groups": tuple[str, ...], "history": int | None}
+"""What term(...) may say to the systems below."""
 ACTOR = ("actor",)
 CRITIC = ("critic",)
 
@@ -107,7 +109,7 @@ def critic_history(history: History) -> Tensor:
     return history.critic
 
 
-# -- lining up -----------------------------------------------------------------------------------------
+# -- observing ------------------------------------------------------------------------------------------
 
 
 def _disturb(
@@ -130,7 +132,7 @@ def _disturb(
         row[:, first:last].addcmul_(piece, amplitude[first:last])
 
 
-def _line_up(
+def _concatenate(
     row: Tensor,
     seen: Sequence[Tensor],
     settings: Mapping[str, Sequence[Any]],
@@ -139,7 +141,7 @@ def _line_up(
     level: Tensor | None,
     limit: float = math.inf,
 ) -> None:
-    """Fill `row` with the values side by side, and do to it what their settings say; `rng` None: without noise."""
+    """Fill `row` with the values side by side, as their settings ask; `rng` None: without noise."""
     torch.cat(list(seen), -1, out=row)
     widths, clip, scale = tuple(value.shape[1] for value in seen), settings["clip"], settings["scale"]
     if rng is not None and any(settings[noise]):
@@ -162,13 +164,13 @@ def _observe(
     for group, row, noise in (("actor", observation.actor, "noise"), ("critic", observation.critic, "critic_noise")):
         inside = [i for i, member in enumerate(groups) if group in member]
         own = {key: [setting[i] for i in inside] for key, setting in settings.items()}
-        _line_up(row, [seen[i] for i in inside], own, noise, rng, level, limit)
+        _concatenate(row, [seen[i] for i in inside], own, noise, rng, level, limit)
 
 
 def observe(
     values: Terms, rng: Rng, observation: Write[Observation], *, noisy: bool = True, limit: float = math.inf
 ) -> None:
-    """Line up what actor and critic see; `noisy` False leaves all noise out, ±`limit` bounds both rows."""
+    """Put side by side what actor and critic see; `noisy` False leaves all noise out, ±`limit` bounds both rows."""
     _observe(values, rng if noisy else None, observation, limit)
 
 
@@ -185,12 +187,39 @@ def observe_under_curriculum(
     _observe(values, rng if noisy else None, observation, limit, noise.level)
 
 
+def _observe_final(
+    values: Terms, rng: Rng | None, final: FinalObservation, limit: float, level: Tensor | None = None
+) -> None:
+    settings = {key: values.setting(key) for key in SETTINGS}
+    _concatenate(final.critic, [value for _, value in values], settings, "critic_noise", rng, level, limit)
+
+
+def observe_final(
+    values: Terms, rng: Rng, final: Write[FinalObservation], *, noisy: bool = True, limit: float = math.inf
+) -> None:
+    """Put side by side what the critic sees before a reset, with the noise and the bounds that it learns on."""
+    _observe_final(values, rng if noisy else None, final, limit)
+
+
+def observe_final_under_curriculum(
+    values: Terms,
+    rng: Rng,
+    noise: ObservationNoise,
+    final: Write[FinalObservation],
+    *,
+    noisy: bool = True,
+    limit: float = math.inf,
+) -> None:
+    """`observe_final`, with the noise of all terms scaled by the curriculum."""
+    _observe_final(values, rng if noisy else None, final, limit, noise.level)
+
+
 # -- histories -----------------------------------------------------------------------------------------
 
 
 def _remember(values: Terms, rng: Rng | None, seen: Seen, level: Tensor | None = None) -> None:
     settings = {key: values.setting(key) for key in SETTINGS}
-    _line_up(seen.value, [value for _, value in values], settings, "noise", rng, level)
+    _concatenate(seen.value, [value for _, value in values], settings, "noise", rng, level)
 
 
 def remember(values: Terms, rng: Rng, seen: Write[Seen], *, noisy: bool = True) -> None:
@@ -205,7 +234,7 @@ def remember_under_curriculum(
     _remember(values, rng if noisy else None, seen, noise.level)
 
 
-def push_history(seen: Seen, layout: HistoryLayout, history: Write[History]) -> None:
+def extend_history(seen: Seen, layout: HistoryLayout, history: Write[History]) -> None:
     """Put what there was to see at the end of the tick before at the front of each term's history."""
     history.actor.copy_(torch.cat((seen.value, history.actor), -1).index_select(1, layout.actor))
     history.critic.copy_(torch.cat((seen.value, history.critic), -1).index_select(1, layout.critic))
@@ -254,20 +283,41 @@ def group_terms(terms: Mapping[str, Term], group: str) -> dict[str, Term]:
     return {name: each for name, each in terms.items() if group in each.settings.get("groups", BOTH)}
 
 
+def _check_groups(name: str, each: Term) -> None:
+    settings = each.settings
+    groups, history = settings.get("groups", BOTH), settings.get("history")
+    if isinstance(groups, str) or any(group not in BOTH for group in groups):
+        raise SceneError(f"Observation `{name}` says groups={groups!r}; give a tuple of 'actor' and 'critic'.")
+    if history is not None and (not isinstance(history, int) or history < 0):
+        raise SceneError(f"Observation `{name}` says history={history!r}; give a number of ticks from 0 up.")
+    if settings.get("noise") and "actor" not in groups and not history:
+        raise SceneError(
+            f"Observation `{name}` says noise={settings['noise']}, which has no effect on what only the critic sees. "
+            "Say critic_noise, or leave it out."
+        )
+    if settings.get("critic_noise") and "critic" not in groups:
+        raise SceneError(
+            f"Observation `{name}` says critic_noise={settings['critic_noise']}, which has no effect on what only the "
+            "actor sees. Say noise, or leave it out."
+        )
+
+
 def observations(
     terms: Mapping[str, Term], *, noisy: bool = True, limit: float = math.inf, curriculum: bool = False
 ) -> Bundle:
-    """Everything that makes `Observation` from these terms, for a task's bundle to merge.
+    """Everything that makes `Observation` and `FinalObservation` from these terms, for a task's bundle to merge.
 
     `noisy` False switches all noise off; `limit` bounds every number; `curriculum` scales the noise by
-    the resource ObservationNoise. Raises SceneError for an unknown group or an empty one.
+    the resource ObservationNoise. Raises SceneError for an unknown group or an empty one, and for a setting
+    that has no effect.
     """
     for name, each in terms.items():
-        strange = [g for g in each.settings.get("groups", BOTH) if g not in BOTH]
-        if strange or isinstance(each.settings.get("groups"), str):
-            raise SceneError(
-                f"Observation `{name}` says groups={each.settings['groups']!r}; give a tuple of 'actor' and 'critic'."
-            )
+        _check_groups(name, each)
+    if curriculum and not any(each.settings.get(key) for each in terms.values() for key in ("noise", "critic_noise")):
+        raise SceneError(
+            "The curriculum of observation noise has no effect: no observation term has noise. Give noise=… to a term, "
+            "or leave the curriculum out."
+        )
     kept = {name: each for name, each in terms.items() if each.settings.get("history")}
     every = dict(terms)
     for group, function in (("actor", actor_history), ("critic", critic_history)):
@@ -283,16 +333,29 @@ def observations(
             ages = [(n, t, range(1, int(t.settings["history"]) + 1)) for n, t in group_terms(kept, group).items()]
             axes[f"{group}_history"] = concatenated({past(n, age): t for n, t, some in ages for age in some})
     axes |= {f"{group}_observation": concatenated(group_terms(every, group)) for group in BOTH}
-    look, keep = (observe_under_curriculum, remember_under_curriculum) if curriculum else (observe, remember)
-    systems: dict[str, list[System]] = {OBSERVE: [fuse(look, every, name="observe", noisy=noisy, limit=limit)]}
+    look, look_last, keep = (
+        (observe_under_curriculum, observe_final_under_curriculum, remember_under_curriculum)
+        if curriculum
+        else (observe, observe_final, remember)
+    )
+    seen = fuse(look, every, name="observe", settings=REGISTERED, noisy=noisy, limit=limit)
+    final = fuse(
+        look_last,
+        group_terms(every, "critic"),
+        name="observe_final",
+        settings=REGISTERED,
+        when=any_row(Done, "truncated"),
+    )
+    final.constants = seen.constants  # one noise and one limit for both: to set either is to set both
+    systems: dict[str, list[System]] = {RECORD: [final], OBSERVE: [seen]}
     if not kept:
-        return Bundle("observation", components=[Observation], systems=systems, axes=axes)
-    systems[ACTUATE] = [system(push_history)]
+        return Bundle("observation", components=[Observation, FinalObservation], systems=systems, axes=axes)
+    systems[ACTUATE] = [system(extend_history)]
     systems[RESET] = [system(reset_history, when=any_row(Rewritten, "rows"))]
-    systems[OBSERVE].append(fuse(keep, kept, name="remember", noisy=noisy))
+    systems[OBSERVE].append(fuse(keep, kept, name="remember", settings=REGISTERED, noisy=noisy))
     return Bundle(
         "observation",
-        components=[Observation, Seen, History],
+        components=[Observation, FinalObservation, Seen, History],
         resources=[deferred(HistoryLayout, make_layout)],
         systems=systems,
         axes=axes,

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from components.control import Action
 from components.episode import Done, Reward
 from components.learning import LearningMetrics, Policy, Rollout
-from components.observation import Observation
-from engine.ecs.access import Rng, Terms, Write
+from components.observation import FinalObservation, Observation
+from engine.ecs.access import Rng, Write
 from engine.ecs.bundle import Bundle, Deferred, deferred
 from engine.ecs.condition import any_row, every
-from engine.ecs.system import Term, concatenated, fuse, system
+from engine.ecs.system import system
 from engine.ecs.table import put_rows
 from engine.ecs.world import Clock
-from engine.errors import BuildError, listing
 from systems.learning.networks import Tape, make_policy, views_like
 from systems.learning.threads import Run, side_by_side
 from systems.tick import ACT, LEARN, RECORD
@@ -94,23 +93,9 @@ def record(clock: Clock, reward: Reward, done: Done, rollout: Write[Rollout]) ->
     rollout.truncated[:, step] = done.truncated
 
 
-def keep_final_observation(
-    values: Terms, clock: Clock, done: Done, rollout: Write[Rollout], *, limit: float = math.inf
-) -> None:
-    """Keep what the critic sees just before the reset: rows that are cut off are bootstrapped from it.
-
-    The settings `clip` and `scale` of the critic's terms, and `limit`, act as in the ordinary observation;
-    the critic's has no noise.
-    """
-    settings = zip(values, values.setting("clip"), values.setting("scale"), strict=True)
-    seen = torch.cat([clipped_and_scaled(value, clip, scale) for (_, value), clip, scale in settings], dim=-1)
-    put_rows(rollout.final_critic[:, cursor(clock, rollout)], done.truncated, seen.clamp(-limit, limit))
-
-
-def clipped_and_scaled(value: Tensor, clip: float | None, scale: float | None) -> Tensor:
-    """`value` held within ±clip, then multiplied by `scale`; None leaves it alone."""
-    value = value if clip is None else value.clamp(-clip, clip)
-    return value if scale is None else value * scale
+def keep_final_observation(clock: Clock, done: Done, final: FinalObservation, rollout: Write[Rollout]) -> None:
+    """Keep what the critic sees just before the reset: rows that are cut off are bootstrapped from it."""
+    put_rows(rollout.final_critic[:, cursor(clock, rollout)], done.truncated, final.critic)
 
 
 # -- estimate ------------------------------------------------------------------------------------------
@@ -439,8 +424,6 @@ def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: T
 
 def ppo(
     *,
-    critic_terms: Mapping[str, Term],
-    behind: str | None = None,
     horizon: int = 24,
     hidden: Sequence[int] = (512, 256, 128),
     critic_hidden: Sequence[int] | None = None,
@@ -448,16 +431,12 @@ def ppo(
     learning_rate: float = 1e-3,
     normalise: bool = True,
     action_limit: float = math.inf,
-    observation_limit: float = math.inf,
     **constants: Any,
 ) -> Bundle:
     """Learn by PPO, one iteration every `horizon` ticks.
 
-    `critic_terms` are the critic's observation terms in their order, and `observation_limit` its bound, for
-    the observation before a reset, which is kept `behind` the system of RECORD that last prepares it.
     `normalise` False feeds the networks observations as they are; `action_limit` bounds what is applied. Further keywords are constants of
-    `estimate_advantage` (gamma, lam) or `improve_policy` (epochs, clip, …). Raises BuildError for others,
-    and at build where `critic_terms` do not make up the critic's observation.
+    `estimate_advantage` (gamma, lam) or `improve_policy` (epochs, clip, …). Raises BuildError for others.
     """
     estimate = {key: constants.pop(key) for key in ("gamma", "lam") if key in constants}
     due, wide = every(horizon), max((0, *hidden, *(critic_hidden or ()))) >= WIDE
@@ -472,13 +451,7 @@ def ppo(
             ACT: [system(act, limit=action_limit)],
             RECORD: [
                 system(record),
-                fuse(
-                    keep_final_observation,
-                    critic_terms,
-                    when=any_row(Done, "truncated"),
-                    after=behind,
-                    limit=observation_limit,
-                ),
+                system(keep_final_observation, when=any_row(Done, "truncated"), after="observe_final"),
             ],
             LEARN: [
                 system(
@@ -491,7 +464,7 @@ def ppo(
                 system(improve_policy, when=due, wide=wide, **constants),
             ],
         },
-        axes={"step": horizon, "final_observation": concatenated(critic_terms)},
+        axes={"step": horizon},
         iteration=horizon,
     )
 
@@ -518,15 +491,9 @@ def new_policy(
     """A policy as wide as the table's observations and joints, made once these are known."""
 
     def make(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> Policy:
-        final, seen = axes.get("final_observation", axes["critic_observation"]), axes["critic_observation"]
-        if final != seen:
-            raise BuildError(
-                f"ppo was given critic_terms that say {listing(final, 8)} ({len(final)} numbers), but the critic observes "
-                f"{listing(seen, 8)} ({len(seen)}). Give it the same terms in the same order."
-            )
         return make_policy(
             len(axes["actor_observation"]),
-            len(seen),
+            len(axes["critic_observation"]),
             len(axes["dof"]),
             hidden=hidden,
             critic_hidden=critic_hidden,

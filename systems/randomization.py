@@ -1,6 +1,8 @@
-"""What differs from row to row and what hits the robot from outside: pushes, encoders, gains, motors."""
+"""Randomization of rows, and disturbances: encoder errors, gains, noisy motors, pushes."""
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,12 +11,15 @@ from components.control import EncoderBias, PdGains, TorqueNoise
 from components.episode import Done, PushTimer, Rewritten
 from components.robot import Robot, RootState
 from engine import Bundle, Rng, System, Write, any_row, first_tick, put_rows, system
+from engine.ecs.schedule import Schedule
 from engine.errors import SceneError
 from systems.maths.tensors import vector
 from systems.tick import BEGIN, PERTURB, RESET, TERMINATE
 
 Span = tuple[float, float]
 Triple = tuple[float, float, float]
+PUSH_LINEAR: Triple = (0.5, 0.5, 0.2)  # m/s
+PUSH_ANGULAR: Triple = (0.52, 0.52, 0.78)  # rad/s
 
 
 # -- pushes --------------------------------------------------------------------------------------------
@@ -86,11 +91,47 @@ def vary_torque_noise(done: Done, rng: Rng, noise: Write[TorqueNoise], *, share:
     put_rows(noise.amplitude, done.ended, drawn.mul_(factor[1] - factor[0]).add_(factor[0]).mul_(share))
 
 
+# -- settings without effect ---------------------------------------------------------------------------
+
+
+def check_gains(vary: System, schedule: Schedule) -> None:
+    """Raise SceneError where gains are drawn that no system computes torques from."""
+    readers = [e for e in schedule.entries if any(cls is PdGains for _, cls in e.reads)]
+    if all(e.system.constants.get("controller") == "T" for e in readers):
+        why = "torques are the commands themselves" if readers else "the simulator's own servo has the robot's gains"
+        spans = ", ".join(f"{name}={vary.constants[name]}" for name in ("stiffness", "damping"))
+        raise SceneError(
+            f"randomization.vary_gains: {spans} have no effect: {why}. Leave them out, or choose "
+            "actuation(controller='P') or 'V'."
+        )
+
+
+def check_torque_noise(vary: System, schedule: Schedule) -> None:
+    """Raise SceneError where amplitudes of torque noise are drawn and no system adds it."""
+    readers = [e for e in schedule.entries if any(cls is TorqueNoise for _, cls in e.reads)]
+    if not any(e.system.constants.get("noisy", True) for e in readers):
+        share = vary.constants["share"]
+        raise SceneError(
+            f"randomization.vary_torque_noise.share={share:g} has no effect: no motor of this scene is noisy. Leave "
+            f"torque_noise out, or choose actuation(controller='P', torque_noise={share:g})."
+        )
+
+
+def _refuse_idle(given: Mapping[str, tuple[Any, Any]], off: str) -> None:
+    """Raise SceneError for arguments (value, default) that nothing reads, because of what is `off`."""
+    for name, (value, default) in given.items():
+        if value != default:
+            raise SceneError(f"randomization: {name}={value} has no effect with {off}; leave it out.")
+
+
+# -- bundle --------------------------------------------------------------------------------------------
+
+
 def randomization(
     *,
     push_interval: Span | None = (1.0, 3.0),
-    push_linear: Triple = (0.5, 0.5, 0.2),
-    push_angular: Triple = (0.52, 0.52, 0.78),
+    push_linear: Triple = PUSH_LINEAR,
+    push_angular: Triple = PUSH_ANGULAR,
     encoder_bias: float = 0.01,
     stiffness: Span | None = None,
     damping: Span | None = None,
@@ -102,15 +143,19 @@ def randomization(
 
     Half ranges: `push_linear` m/s, `push_angular` rad/s, `encoder_bias` rad. `stiffness`, `damping`: ranges of
     factors on gains; `torque_noise`: share of the torque limit, times `torque_noise_factor`; both are drawn
-    at every reset and need an explicit controller. Raises SceneError for a range that is none.
+    at every reset and need an explicit controller. Raises SceneError for what is not a range, or has no effect.
     """
     for name, span in (("push_interval", push_interval), ("stiffness", stiffness), ("damping", damping)):
         if span is not None and not 0 < span[0] <= span[1] < math.inf:
             raise SceneError(f"randomization: {name}={span} is not a range of positive numbers, such as (1.0, 3.0).")
     components: list[type] = []
     systems: dict[str, list[System]] = {BEGIN: [], TERMINATE: [], PERTURB: [], RESET: []}
+    checks: list[Callable[[Schedule], None]] = []
     again = any_row(Rewritten, "rows")
-    if push_interval is not None:
+    if push_interval is None:
+        pushes = {"push_linear": (push_linear, PUSH_LINEAR), "push_angular": (push_angular, PUSH_ANGULAR)}
+        _refuse_idle(pushes, "push_interval=None")
+    else:
         timing: dict[str, Any] = {"interval": push_interval, "dt": dt}
         components.append(PushTimer)
         systems[BEGIN].append(system(draw_first_push, **timing))
@@ -121,6 +166,12 @@ def randomization(
     if stiffness is not None or damping is not None:
         spans: dict[str, Any] = {"stiffness": stiffness or (1.0, 1.0), "damping": damping or (1.0, 1.0)}
         systems[RESET].append(system(vary_gains, when=again, **spans))
+        checks.append(partial(check_gains, systems[RESET][-1]))
     if torque_noise:
         systems[RESET].append(system(vary_torque_noise, when=again, share=torque_noise, factor=torque_noise_factor))
-    return Bundle("randomization", components=components, systems={p: s for p, s in systems.items() if s})
+        checks.append(partial(check_torque_noise, systems[RESET][-1]))
+    else:
+        _refuse_idle({"torque_noise_factor": (torque_noise_factor, (1.0, 1.0))}, "torque_noise=0")
+    return Bundle(
+        "randomization", components=components, systems={p: s for p, s in systems.items() if s}, checks=checks
+    )

@@ -1,4 +1,4 @@
-"""The motion reference of every row: clips sampled at any time, cursors drawn, advanced and ended."""
+"""Motion reference of every row: clips sampled at any time, cursors drawn, advanced and ended."""
 
 import torch
 from torch import Tensor
@@ -59,19 +59,6 @@ def sample_root_and_dofs(
     return position, rotation[:, 0], linear, angular, dof_position, dof_velocity
 
 
-def sample_bodies(
-    library: MotionLibrary, clip: Tensor, time: Tensor, *, on_frames: bool = False
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pose and velocity of the tracked bodies at `time` of `clip`, in world axes.
-
-    `clip`: (rows,) int64, `time`: (rows,) s; `on_frames` takes the nearest frame instead of blending. Returns
-    (rows, tracked, 3) m, (rows, tracked, 4), (rows, tracked, 3) m/s of the frame origins, (rows, tracked, 3) rad/s.
-    """
-    vectors, rotation = _sample(library, clip, time, slice(9 + 2 * library.num_dofs, None), slice(1, None), on_frames)
-    position, linear, angular = vectors.unflatten(1, (3, library.num_tracked, 3)).unbind(1)
-    return position, rotation, linear, angular
-
-
 def sample_reference(
     cursor: MotionCursor, library: MotionLibrary, reference: Write[MotionReference], *, on_frames: bool = False
 ) -> None:
@@ -110,7 +97,8 @@ def draw_motion(
     """Ended rows get a clip and a moment of it, and aim for the pose one `dt` later.
 
     `start`: "uniform" over the clip up to its last `dt`, or "start" for its first frame; `on_frames` moves it
-    to the frame at or before it. `order`: "weight" draws clips by weight, "cycle" gives row i clip i modulo
+    to the frame at or before it. `order`: "weight" draws a clip by its weight, times its length where starts are
+    uniform, so that clips of one weight have all their frames equally likely; "cycle" gives row i clip i modulo
     their number. Raises SceneError for any other word.
     """
     if start not in ("uniform", "start"):
@@ -125,7 +113,9 @@ def draw_motion(
     if order == "cycle":
         clip = torch.arange(len(which), device=which.device).remainder_(len(library.names))
     else:
-        clip = torch.bucketize(which, library.weight.cumsum(0), right=True).clamp_max_(len(library.names) - 1)
+        likely = library.weight if start == "start" else library.weight * library.seconds
+        edges = likely.cumsum(0)
+        clip = torch.bucketize(which * edges[-1], edges, right=True).clamp_max_(len(library.names) - 1)
     if start == "start":
         begin = torch.zeros_like(where)
     elif on_frames:

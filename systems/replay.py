@@ -1,18 +1,16 @@
-"""Play motions without physics: the robot is put where its clip says, tick by tick."""
-
-import numpy as np
+"""Kinematic replay of motion clips: the robot is put where its clip says, tick by tick, without physics."""
 
 from components.episode import Done, Rewritten
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
 from components.robot import DofState, Robot, RootState
 from engine import Bundle, Write, any_row, system, term
-from systems import terminations as end
 from systems.episode import mark_all_done, mark_rewritten
 from systems.kinematics import derive_tracked_state
-from systems.motion.kinematics import Kinematics, body_poses
+from systems.maths.bodies import tracked_bodies
 from systems.reference import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
+from systems.terminations import terminations
 from systems.tick import ADVANCE, BEGIN, COMMAND, REFRESH, RESET, SENSE, STEP, TERMINATE
-from systems.tracking import NO_RESET_NOISE, reset_to_reference, tracked_bodies
+from systems.tracking import NO_RESET_NOISE, reset_to_reference
 
 
 def follow_motion(cursor: MotionCursor, library: MotionLibrary, root: Write[RootState], dofs: Write[DofState]) -> None:
@@ -41,7 +39,7 @@ def replay(library: MotionLibrary, robot: Robot, *, dt: float = 0.02) -> Bundle:
             STEP: [system(follow_motion)],
             SENSE: [system(derive_tracked_state, after="refresh_kinematics")],
             TERMINATE: [
-                end.terminations({"motion_end": term(motion_ended, kind="time_limit")}),
+                terminations({"motion_end": term(motion_ended, kind="time_limit")}),
                 system(mark_rewritten),
             ],
             ADVANCE: [system(advance_motion, dt=dt)],
@@ -55,22 +53,3 @@ def replay(library: MotionLibrary, robot: Robot, *, dt: float = 0.02) -> Bundle:
         axes={"tracked": robot.tracked_bodies, "termination": ("motion_end",)},
         iteration=int(library.frames.max()) - 1,
     )
-
-
-def portrait(library: MotionLibrary, clip: int, robot: Robot, model: Kinematics) -> str:
-    """A clip in one line: its length, its fastest joint, and how low the soles get."""
-    frames = slice(int(library.start[clip]), int(library.last[clip]) + 1)
-    speed = library.dof_velocity[frames].abs().double().numpy()
-    share = speed / robot.velocity_limit.double().numpy()
-    frame, joint = np.unravel_index(share.argmax(), share.shape)
-    states = (library.root_position, library.root_rotation, library.dof_position)
-    soles = model.foot_points(*body_poses(model, *(part[frames].double().numpy() for part in states)))[..., 2]
-    told = [f"{float(library.seconds[clip]):.2f} s, {len(speed)} frames at {library.fps:g} per second"]
-    told.append(
-        f"fastest joint {robot.dof_names[joint]} with {speed[frame, joint]:.1f} rad/s at {frame / library.fps:.2f} s, "
-        f"{100.0 * share[frame, joint]:.0f} % of its limit"
-    )
-    if soles.size:
-        lowest = soles.min(-1)
-        told.append(f"lowest point of a sole {100.0 * lowest.min():+.1f} cm at {lowest.argmin() / library.fps:.2f} s")
-    return "; ".join(told)

@@ -1,4 +1,4 @@
-"""What is good and what is not: general terms, and the system that adds them up.
+"""Rewards: general terms, and the system that adds them up.
 
 A term returns (rows,). Its settings: `weight` per second; `std`, where the value is a squared error e, turns
 it into exp(−e / std²), and `width` into exp(−e / width): 1 when on target; `penalty=True` puts it under the
@@ -18,9 +18,12 @@ from components.control import Action, DofTorque, PreviousDof
 from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, Robot, RootState
 from engine import Scene, SceneError, System, Term, Terms, Write, fuse
+from engine.ecs.system import check_terms
 from systems.maths.quaternion import rotate, rotate_inverse
 from systems.maths.tensors import indices, mask, vector
 from systems.terminations import outside
+
+SETTINGS = {"weight": float, "std": float | None, "width": float | None, "penalty": bool, "unclipped": bool}
 
 
 def squares(a: Tensor, b: Tensor) -> Tensor:
@@ -38,7 +41,7 @@ def alive(episode: Episode) -> Tensor:
 
 
 def failed(done: Done) -> Tensor:
-    """1 in the tick in which the episode ends in failure; running out of time is none."""
+    """1 in the tick in which the episode ends in failure; running out of time is no failure."""
     return done.terminated.to(torch.float32)
 
 
@@ -173,6 +176,19 @@ def _falloff(values: Terms) -> tuple[float, ...]:
     return tuple(1.0 / std**2 if std else 1.0 / width if width else 0.0 for std, width in pairs)
 
 
+def check_falloff(terms: Mapping[str, Term]) -> None:
+    """Raise SceneError for a `std` or `width` that is not above 0, or that is ignored for the other."""
+    for name, each in terms.items():
+        std, width = each.settings.get("std"), each.settings.get("width")
+        for key, value in (("std", std), ("width", width)):
+            if value is not None and not value > 0:
+                raise SceneError(f"Reward `{name}` says {key}={value!r}; give a number above 0, or leave it out.")
+        if std is not None and width is not None:
+            raise SceneError(
+                f"Reward `{name}` says std={std} and width={width}; width has no effect beside std, so give one of them."
+            )
+
+
 def reward(
     values: Terms, done: Done, episode: Write[Episode], earned: Write[Reward], *, dt: float, only_positive: bool = False
 ) -> None:
@@ -198,14 +214,18 @@ def reward_under_curriculum(
 
 
 def rewards(terms: Mapping[str, Term], *, dt: float = 0.02, only_positive: bool = False) -> System:
-    """The system `reward` over these terms; `dt` is the control step in s."""
+    """The system `reward` over these terms; `dt` is the control step in s.
+
+    Raises BuildError for an unknown setting, and SceneError for one that has no effect.
+    """
+    check_falloff(terms)
     curriculum = any(each.settings.get("penalty") for each in terms.values())
     combiner = reward_under_curriculum if curriculum else reward
-    return fuse(combiner, terms, name="reward", dt=dt, only_positive=only_positive)
+    return fuse(combiner, terms, name="reward", settings=SETTINGS, dt=dt, only_positive=only_positive)
 
 
 def with_rewards(scene: Callable[..., Scene], **terms: Term) -> Callable[..., Scene]:
-    """A scene function that earns `terms` too, behind its own; a name that it has already gets another term.
+    """A scene function that earns `terms` too, after its own; a name that it has already gets another term.
 
     Its flags, report and evaluation stay the same. Raises SceneError, when it is called, for a scene without
     the system `reward`, and for a term under `penalty` where no curriculum scales penalties.
@@ -223,6 +243,8 @@ def with_rewards(scene: Callable[..., Scene], **terms: Term) -> Callable[..., Sc
             raise SceneError(
                 f"Reward `{scaled[0]}` says penalty=True, but the scene '{made.name}' has no penalty curriculum; leave it out."
             )
+        check_terms("reward", terms, SETTINGS)
+        check_falloff(terms)
         summed.terms.update(terms)
         bundle.axes = {**bundle.axes, "reward": tuple(summed.terms)}
         return made

@@ -1,15 +1,14 @@
-"""A task from terms: what the policy sees, what is good, and when an episode is over; task()."""
+"""Task of terms: what the policy sees, what is good, and when an episode is over; task()."""
 
 import math
 from collections.abc import Mapping
 
+import systems.observations
+import systems.rewards
+import systems.terminations
 from components.episode import Chance, Reward
 from engine import Bundle, System, Term, system
 from systems.episode import mark_rewritten
-from systems.observations import observations as line_up
-from systems.rewards import rewards as add_up
-from systems.terminations import draw_chance
-from systems.terminations import terminations as judge
 from systems.tick import REWARD, TERMINATE
 from systems.vitals import task_vitals
 
@@ -28,23 +27,31 @@ def task(
 ) -> Bundle:
     """Observation, reward and ends of episodes, for any state; add `episode()`, which counts and restarts them.
 
-    What the settings of a term mean is said in `systems/observations.py`, `systems/rewards.py` and
+    What the settings of a term mean is explained in `systems/observations.py`, `systems/rewards.py` and
     `systems/terminations.py`. `dt` is the control step in s; `noisy` False switches observation noise off,
     `observation_limit` bounds every number seen; `only_positive` cuts the reward off at 0. Raises SceneError
     for a setting that does not exist, and where actor or critic would see nothing.
     """
-    seen = line_up(observations, noisy=noisy, limit=observation_limit, curriculum=noise_curriculum)
+    seen = systems.observations.observations(
+        observations, noisy=noisy, limit=observation_limit, curriculum=noise_curriculum
+    )
+    earned = systems.rewards.rewards(rewards, dt=dt, only_positive=only_positive)
     asks_chance = any(p.type is Chance for each in terminations.values() for p in each.signature.parameters)
-    systems: dict[str, list[System]] = {
-        TERMINATE: [*([system(draw_chance)] if asks_chance else []), judge(terminations), system(mark_rewritten)],
-        REWARD: [add_up(rewards, dt=dt, only_positive=only_positive)],
+    phases: dict[str, list[System]] = {
+        TERMINATE: [
+            *([system(systems.terminations.draw_chance)] if asks_chance else []),
+            systems.terminations.terminations(terminations),
+            system(mark_rewritten),
+        ],
+        REWARD: [earned],
         **{phase: list(more) for phase, more in seen.systems.items()},
     }
     return Bundle(
         name,
         components=[Reward, *([Chance] if asks_chance else []), *seen.components],
         resources=seen.resources,
-        systems=systems,
+        systems=phases,
         axes={"reward": tuple(rewards), "termination": tuple(terminations), **seen.axes},
+        checks=[lambda schedule: systems.rewards.check_falloff(earned.terms)],
         vitals=task_vitals(),
     )

@@ -1,4 +1,4 @@
-"""When an episode ends: general terms, and the system that combines them.
+"""Terminations: general terms that end an episode, and the system that combines them.
 
 A term returns (rows,) bool. Its setting `kind` says what it means: "failure" (the default), "fault" (a
 failure of the simulation: the tick earns nothing), or "time_limit" (cut off; nobody is to blame).
@@ -6,6 +6,7 @@ failure of the simulation: the tick earns nothing), or "time_limit" (cut off; no
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from engine.errors import SceneError
 from systems.maths.tensors import indices
 
 KINDS = ("failure", "fault", "time_limit")
+SETTINGS = {"kind": Literal["failure", "fault", "time_limit"]}
 
 
 # -- terms ---------------------------------------------------------------------------------------------
@@ -119,10 +121,13 @@ def _any(reason: Tensor, places: list[int], out: Tensor) -> None:
 
 
 def terminations(terms: Mapping[str, Term]) -> System:
-    """The system `terminate` over these terms. Raises SceneError for a `kind` that does not exist."""
+    """The system `terminate` over these terms.
+
+    Raises SceneError for a `kind` that does not exist, and BuildError for a setting that does not.
+    """
     for name, each in terms.items():
         if each.settings.get("kind", "failure") not in KINDS:
             raise SceneError(
                 f"Termination `{name}` says kind={each.settings['kind']!r}; it is one of {', '.join(KINDS)}."
             )
-    return fuse(terminate, terms)
+    return fuse(terminate, terms, settings=SETTINGS)

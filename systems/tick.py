@@ -1,4 +1,4 @@
-"""The phases of a tick and their order: the only ordering in the project.
+"""Phases of a tick and their order: the only ordering in the project.
 
 BEGIN runs once, before the first tick enters at RESET with every row marked done; there is no other
 start-up path. The bracketed group repeats as often as physics asks for.

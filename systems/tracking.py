@@ -1,4 +1,4 @@
-"""Follow a reference motion: targets, tracking terms, reset to the reference; tracking().
+"""Tracking of a reference motion: targets, reset to the reference, and the task's terms; tracking().
 
 Rewards and terminations compare the robot at the end of a control step with the reference of that very
 moment; the command that the policy sees is the pose to have at the end of the next.
@@ -24,14 +24,13 @@ from components.motion import (
 )
 from components.robot import DofState, Robot, RootState
 from engine import Bundle, Rng, System, Term, Write, any_row, put_rows, system, term
-from engine.errors import SceneError
 from systems import observations as seen
 from systems import rewards as earn
 from systems import terminations as end
 from systems import tracking_terms as track
 from systems.episode import num_steps
 from systems.kinematics import derive_tracked_state
-from systems.maths.bodies import tracked_parents, virtual_frames
+from systems.maths.bodies import tracked_bodies
 from systems.maths.quaternion import difference, to_columns, turn, turn_by_euler, yaw
 from systems.maths.tensors import vector
 from systems.observations import ACTOR, CRITIC
@@ -41,29 +40,6 @@ from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, SENS
 from systems.vitals import tracking_vitals
 
 Triple = tuple[float, float, float]
-
-
-def tracked_bodies(robot: Robot) -> TrackedBodies:
-    """The robot's tracked bodies, anchor and end effectors as indices.
-
-    Raises SceneError when the anchor or an end effector is not tracked.
-    """
-    for name in (robot.anchor_body, *robot.end_effectors):
-        if name not in robot.tracked_bodies:
-            raise SceneError(
-                f"Robot '{robot.name}' tracks {', '.join(robot.tracked_bodies)}, but not '{name}'; track it too."
-            )
-    device = robot.default_position.device
-    position, rotation = virtual_frames(robot)
-    ends = [robot.tracked_bodies.index(name) for name in robot.end_effectors]
-    return TrackedBodies(
-        names=robot.tracked_bodies,
-        body_index=torch.tensor(tracked_parents(robot), dtype=torch.int64, device=device),
-        virtual_position=position,
-        virtual_rotation=rotation,
-        anchor=robot.tracked_bodies.index(robot.anchor_body),
-        end_effectors=torch.tensor(ends, dtype=torch.int64, device=device),
-    )
 
 
 # -- targets -------------------------------------------------------------------------------------------
@@ -214,11 +190,15 @@ def modern_observations(*, state_estimation: bool = True, noise: float = 1.0) ->
     estimated = seen.BOTH if state_estimation else CRITIC
     return {
         "command": term(track.command),
-        "anchor_position": term(track.anchor_position, noise=0.25 * noise, groups=estimated),
+        "anchor_position": term(
+            track.anchor_position, noise=0.25 * noise if state_estimation else 0.0, groups=estimated
+        ),
         "anchor_orientation": term(track.anchor_orientation, noise=0.05 * noise),
         "bodies_position": term(track.bodies_position, groups=CRITIC),
         "bodies_orientation": term(track.bodies_orientation, groups=CRITIC),
-        "base_linear_velocity": term(seen.base_linear_velocity, noise=0.5 * noise, groups=estimated),
+        "base_linear_velocity": term(
+            seen.base_linear_velocity, noise=0.5 * noise if state_estimation else 0.0, groups=estimated
+        ),
         "base_angular_velocity": term(seen.base_angular_velocity, noise=0.2 * noise),
         "measured_joint_position": term(seen.measured_joint_position, noise=0.01 * noise, groups=ACTOR),
         "joint_position": term(seen.joint_position, groups=CRITIC),
@@ -298,5 +278,6 @@ def tracking(
             "viewed": (*robot.tracked_bodies, "target"),
             **common.axes,
         },
+        checks=common.checks,
         vitals={**tracking_vitals(), **common.vitals},
     )

@@ -1,6 +1,6 @@
-"""The few numbers that tell how a robot is doing, for recorders; each bundle names those of its own data.
+"""Vital numbers, the few by which a recorder sees how a robot is doing; each bundle names those of its own data.
 
-They are read behind RECORD, before rows start over, and kept as float16: within 0.1 %, up to 65 504.
+They are read after RECORD, before rows start over, and kept as float16: within 0.1 %, up to 65 504.
 """
 
 import torch

@@ -17,7 +17,7 @@ from engine.errors import AttachError, LockstepError
 from engine.protocol.discovery import LiveRun, live_runs, read_token
 
 if TYPE_CHECKING:
-    from engine.debugger.net.offline import Offline
+    from engine.debugger.net.recording_source import RecordingSession
     from engine.debugger.net.session import Session
 
 DEMO = Path(__file__).parent / "demo.rec"
@@ -161,7 +161,7 @@ def _text(address: Address, given: argparse.Namespace) -> int:
     return _commands(Session.attach(address, role=role, on_event=talk), given)
 
 
-def _commands(session: "Session | Offline", given: argparse.Namespace) -> int:
+def _commands(session: "Session | RecordingSession", given: argparse.Namespace) -> int:
     """Those of the command line, or what is typed."""
     from engine.debugger.text import Text, prompt
 
@@ -179,10 +179,10 @@ def _commands(session: "Session | Offline", given: argparse.Namespace) -> int:
 
 def _help(given: argparse.Namespace) -> int:
     """Commands can be read up without a run."""
-    from engine.debugger.net.offline import Offline
+    from engine.debugger.net.recording_source import RecordingSession
     from engine.debugger.text import Text
 
-    return 0 if Text(Offline(DEMO)).do(" ".join(given.what).split()) else 1
+    return 0 if Text(RecordingSession(DEMO)).do(" ".join(given.what).split()) else 1
 
 
 def _need_window() -> None:
@@ -215,9 +215,9 @@ def _open_recording(path: Path, given: argparse.Namespace) -> int:
     if not path.is_file():
         raise AttachError(f"There is no recording {path}.")
     if given.text:
-        from engine.debugger.net.offline import Offline
+        from engine.debugger.net.recording_source import RecordingSession
 
-        return _commands(Offline(path), given)
+        return _commands(RecordingSession(path), given)
     _need_window()
     return _window(None, path, given)
 

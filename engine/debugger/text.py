@@ -1,5 +1,6 @@
 """The debugger without a window: commands typed at a prompt, or given on the command line."""
 
+import cmd
 import contextlib
 import shlex
 import sys
@@ -9,25 +10,25 @@ from typing import Any, TextIO
 import attrs
 import numpy as np
 
-from engine.debugger.model.address import Place, columns_of, find_place, parse_rows
-from engine.debugger.net.offline import Offline
+from engine.debugger.model.address import ColumnPart, find_part, parse_rows
+from engine.debugger.model.schema import ColumnInfo, read_columns
+from engine.debugger.net.recording_source import RecordingSession
 from engine.debugger.net.session import Session
 from engine.errors import AttachError, LockstepError, SceneError, did_you_mean
 from engine.protocol.framing import pack_array, unpack_array
 
-PROMPT = "lockstep> "
 MOST_ROWS, MOST_ROWS_SET = 64, 1 << 16
 _FIRST_DATA = 10.0  # seconds
 _QUIET = ("reset", "iteration")  # events that are not printed as they come
 
 
-class Refused(LockstepError):
+class CommandRefused(LockstepError):
     """The run's `error` answer."""
 
 
 @attrs.frozen
-class Command:
-    """One command: how it is called, its help, and whether the client has to hold control for it."""
+class TextCommand:
+    """One command: its usage, its help, and whether the client has to hold control for it."""
 
     usage: str
     help: str
@@ -35,37 +36,58 @@ class Command:
     controls: bool
 
 
-COMMANDS: dict[str, Command] = {}
+COMMANDS: dict[str, TextCommand] = {}
 
 
 def _command(usage: str, help: str, controls: bool = False) -> Callable[[Any], Any]:
     def add(function: Callable[["Text", list[str]], None]) -> Callable[["Text", list[str]], None]:
-        COMMANDS[usage.split()[0]] = Command(usage, help, function, controls)
+        COMMANDS[usage.split()[0]] = TextCommand(usage, help, function, controls)
         return function
 
     return add
 
 
-@attrs.define(eq=False)
-class Text:
-    """Runs commands against a session and prints what comes of them."""
+class Text(cmd.Cmd):
+    """Commands against a session, given one by one or typed at a prompt. `breaks` are those that were set, by number."""
 
-    session: Session | Offline
-    out: TextIO = attrs.field(factory=lambda: sys.stdout)
-    breaks: dict[int, str] = attrs.field(factory=dict)
-    holds_control: bool = False
+    prompt = "lockstep> "
 
-    def __attrs_post_init__(self) -> None:
-        self.holds_control = self.session.role == "control"
+    def __init__(self, session: Session | RecordingSession, out: TextIO | None = None) -> None:
+        super().__init__(stdout=out or sys.stdout)
+        self.session = session
+        self.breaks: dict[int, str] = {}
+        self.holds_control = session.role == "control"
+
+    # -- the prompt ------------------------------------------------------------------------------------
+
+    def onecmd(self, line: str) -> bool:
+        """Do one line; True when it asks to leave."""
+        if line.strip() in ("quit", "exit", "EOF"):
+            return True
+        self.run(line)
+        return False
+
+    def completenames(self, text: str, *_: Any) -> list[str]:
+        """Commands that begin so."""
+        return [name for name in (*COMMANDS, "quit") if name.startswith(text)]
+
+    def completedefault(self, text: str, *_: Any) -> list[str]:
+        """Columns, systems and constants that begin so."""
+        schema = self.session.schema
+        names = [name for column in self.columns for name in (column.address.split(".", 1)[1], column.address)]
+        names += [system["name"] for system in schema["systems"]] + [c["address"] for c in schema["constants"]]
+        return [name for name in names if name.startswith(text)]
+
+    # -- one command -----------------------------------------------------------------------------------
 
     @property
-    def columns(self) -> list[Any]:
+    def columns(self) -> list[ColumnInfo]:
         """Every column of the run."""
-        return columns_of(self.session.schema)
+        return read_columns(self.session.schema)
 
     def say(self, text: str) -> None:
         """Print a line."""
-        print(text, file=self.out, flush=True)
+        print(text, file=self.stdout, flush=True)
 
     def table(self, lines: Sequence[Sequence[str]]) -> None:
         """Print lines of cells, aligned."""
@@ -108,14 +130,14 @@ class Text:
         return True
 
     def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Send a command; Refused with the run's sentence when it does not do it."""
+        """Send a command; CommandRefused with the run's sentence when it does not do it."""
         answer = self.session.ask({"t": kind, **fields})
         if answer["t"] != "ok":
-            raise Refused(str(answer.get("text", answer.get("code"))))
+            raise CommandRefused(str(answer.get("text", answer.get("code"))))
         return answer
 
     def take_control(self) -> None:
-        """Hold control from now on; Refused when somebody else does."""
+        """Hold control from now on; CommandRefused when somebody else does."""
         if not self.holds_control:
             self.ask("control", do="take")
             self.holds_control = True
@@ -126,9 +148,9 @@ class Text:
             self.say("It lasts as long as this does: Ctrl-C removes it.")
             self.session.stay()
 
-    def place(self, text: str) -> Place:
+    def place(self, text: str) -> ColumnPart:
         """The column, or part of one, that a word names."""
-        return find_place(text, self.columns)
+        return find_part(text, self.columns)
 
     def system(self, text: str) -> int:
         """The number of a system, given by name or number."""
@@ -188,12 +210,12 @@ def _print(text: Text, words: list[str]) -> None:
         text.table(
             [
                 ["row", *(name or "value" for name in place.names)],
-                *([str(r), *map(_said, v)] for r, v in zip(rows, values, strict=True)),
+                *([str(r), *map(_number_text, v)] for r, v in zip(rows, values, strict=True)),
             ]
         )
     else:
         heads = ["", *(f"row {row}" for row in rows)]
-        text.table([heads, *([n, *map(_said, v)] for n, v in zip(place.names, values.T, strict=True))])
+        text.table([heads, *([n, *map(_number_text, v)] for n, v in zip(place.names, values.T, strict=True))])
 
 
 @_command("watch COLUMN[LABEL] [ROW] [COUNT]", "values of a row as they come, until Ctrl-C or COUNT of them")
@@ -206,7 +228,7 @@ def _watch(text: Text, words: list[str]) -> None:
         while left != 0:
             frame = next_frame(1.0)
             if frame is not None:
-                text.say(f"{frame['ticks'][1]}  {'  '.join(map(_said, _values(frame, 1)[0]))}")
+                text.say(f"{frame['ticks'][1]}  {'  '.join(map(_number_text, _values(frame, 1)[0]))}")
                 left -= 1
 
 
@@ -299,7 +321,7 @@ def _set(text: Text, words: list[str]) -> None:
     answer = text.ask("set", column=place.column.id, rows=rows, labels=labels, values=pack_array(array), force=force, reason=reason)  # fmt: skip
     old = unpack_array(answer["old"]).reshape(-1)
     text.say(
-        f"{where} of {len(rows)} row(s): {', '.join(map(_said, old[:8]))}{' …' if len(old) > 8 else ''} → {values}"
+        f"{where} of {len(rows)} row(s): {', '.join(map(_number_text, old[:8]))}{' …' if len(old) > 8 else ''} → {values}"
     )
 
 
@@ -342,7 +364,7 @@ def _seek(text: Text, words: list[str]) -> None:
     if tick < 0:
         tick += int(text.session.wait_for_state().get("tick") or 0)
     text.ask("seek", tick=max(0, tick))
-    further = "" if isinstance(text.session, Offline) else ", `branch` goes on from here"
+    further = "" if isinstance(text.session, RecordingSession) else ", `branch` goes on from here"
     text.say(f"viewing tick {max(0, tick)}; `live` goes back{further}")
 
 
@@ -399,7 +421,7 @@ def _help(text: Text, words: list[str]) -> None:
 # -- words ---------------------------------------------------------------------------------------------
 
 
-def _asked(place: Place) -> list[Any]:
+def _asked(place: ColumnPart) -> list[Any]:
     return [place.column.id, None if place.labels is None else list(place.labels)]
 
 
@@ -408,7 +430,7 @@ def _values(frame: dict[str, Any], rows: int) -> np.ndarray:
     return values.reshape(rows, -1)
 
 
-def _said(value: Any) -> str:
+def _number_text(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     return str(value) if isinstance(value, np.integer) else f"{float(value):.6g}"
@@ -420,7 +442,7 @@ def _need_constant(text: Text, address: str) -> None:
     with contextlib.suppress(SceneError):
         column = text.place(address).column
         if address not in known:
-            raise Refused(f"{column.address} is a column: say also of which rows, as in `set {address} 0 1.5`.")
+            raise CommandRefused(f"{column.address} is a column: say also of which rows, as in `set {address} 0 1.5`.")
 
 
 def _number(word: str) -> float:
@@ -428,7 +450,7 @@ def _number(word: str) -> float:
     try:
         return words[word] if word in words else float(word)
     except ValueError:
-        raise SceneError(f"'{word}' is no number; say 2.5, or 1,2,3, or yes, or nan.") from None
+        raise SceneError(f"'{word}' is not a number; say 2.5, or 1,2,3, or yes, or nan.") from None
 
 
 def _bad() -> bool:
@@ -448,34 +470,25 @@ def _event_line(event: dict[str, Any]) -> str:
     fields = ", ".join(f"{key} {value}" for key, value in (event.get("fields") or {}).items())
     tick = f"[{event['tick']}] " if event.get("tick") is not None else ""
     kind = str(event.get("kind"))
-    said = str(event.get("text") or fields).removeprefix(f"{kind}: ")
-    return f"{tick}{kind}{row}: {said}"
+    text = str(event.get("text") or fields).removeprefix(f"{kind}: ")
+    return f"{tick}{kind}{row}: {text}"
 
 
 # -- the prompt ----------------------------------------------------------------------------------------
 
 
 def prompt(text: Text, source: TextIO) -> int:
-    """Read lines until there are no more, or `quit`; 0, or 1 when the run has gone."""
-    interactive = source.isatty()
-    if interactive:
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401 - gives input() a history
-    text.say(f"{text.session.greeting} `help` shows the commands.")
+    """Do lines until there are no more, or `quit`; 0, or 1 when the run has gone."""
+    text.stdin, text.use_rawinput = source, source.isatty()
+    text.prompt = text.prompt if text.use_rawinput else ""
     try:
-        while True:
-            line = input(PROMPT) if interactive else source.readline()
-            if (not interactive and not line) or line.strip() in ("quit", "exit"):
-                return 0
-            text.run(line)
-    except EOFError:
-        return 0
+        text.cmdloop(f"{text.session.greeting} `help` shows the commands.")
     except KeyboardInterrupt:
         text.say("")
-        return 0
     except AttachError as error:
         text.say(str(error))
         return 1
+    return 0
 
 
 def printed(out: TextIO) -> Callable[[dict[str, Any]], None]:

@@ -45,7 +45,8 @@ class Bundle:
     """One feature. `axes` adds axes to its table; `repeat` is how often the tick's bracketed group runs;
     `iteration` is how many ticks one learning iteration takes; `storage(component, column name)` may
     offer a tensor to adopt as a column of one of the bundle's components, or None to let the world allocate.
-    `endings` says how episodes end, for logs; `vitals` are terms, (rows,) or (rows, k), of the few numbers that tell how a row is doing, for
+    `checks` get the bound Schedule when the scene is built, and again when somebody edits a constant; they raise SceneError
+    for a setting that has no effect in it. `endings` says how episodes end, for logs; `vitals` are terms, (rows,) or (rows, k), of the few numbers that tell how a row is doing, for
     recorders. They are looked at behind the phase `Tick.finished`; the setting `axis` names the axis whose labels they have."""
 
     name: str
@@ -57,5 +58,6 @@ class Bundle:
     iteration: int | None = None
     table: str | None = None
     storage: Callable[[type, str], torch.Tensor | None] | None = None
+    checks: Sequence[Callable[[Any], None]] = ()
     endings: Endings | None = None
     vitals: Mapping[str, Term] = attrs.field(factory=dict)

@@ -39,8 +39,8 @@ def addresses(bundles: Sequence[Bundle]) -> dict[str, list[Constant]]:
                 for key in part.constants:
                     kind = part.signature.constant_types.get(key, Any)
                     found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.constants, key, kind))
-                for key, value in part.settings.items():
-                    kind = int | float if type(value) is int else Any
+                for key in part.settings:
+                    kind = each.settings.get(key, Any)
                     found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.settings, key, kind))
     return found
 
@@ -53,21 +53,35 @@ class Constants:
     schedule: Schedule
     _originals: dict[str, list[Any]] = attrs.field(factory=dict, init=False)  # of edited ones, as they were built
 
-    def edit(self, address: str, text: str) -> None:
-        """Give a constant another value from now on. Raises SceneError for an unknown address or a value that does not fit."""
+    def parse(self, address: str, text: str) -> Any:
+        """`text` as a value of the constant. Raises SceneError for an unknown address or a value that does not fit."""
         place = self._places(address)[0]
-        parse_value(text, place.type, place.holder[place.key], address)
-        self.schedule.world.constants[address] = text
-        self.sync()
+        return parse_value(text, place.type, place.holder[place.key], address)
 
     def value(self, address: str) -> Any:
         """The value of a constant now. Raises SceneError for an unknown address."""
         place = self._places(address)[0]
         return place.holder[place.key]
 
+    def edit(self, address: str, text: str) -> None:
+        """Give a constant another value from now on. Raises SceneError as `parse` and `check_settings` do; nothing has changed then."""
+        self.parse(address, text)
+        edits = self.schedule.world.constants
+        before = dict(edits)
+        edits[address] = text
+        self.sync()
+        try:
+            check_settings(self.bundles, self.schedule)
+        except SceneError:
+            edits.clear()
+            edits.update(before)
+            self.sync()
+            raise
+
     def sync(self) -> None:
         """Bind systems whose constants are not what `World.constants` says: after an edit, or a restored snapshot."""
         edits = self.schedule.world.constants
+        changed: set[int] = set()  # mappings of constants, which several systems may share
         for address in dict.fromkeys([*self._originals, *edits]):
             places = self._places(address)
             originals = self._originals.setdefault(address, [each.holder[each.key] for each in places])
@@ -75,10 +89,12 @@ class Constants:
                 edited = address in edits
                 value = parse_value(edits[address], place.type, original, address) if edited else original
                 place.holder[place.key] = value
-            bundle, system = address.split(".")[:2]
-            for entry in self.schedule.entries:
-                if (entry.bundle, entry.name) == (bundle, system):
-                    entry.call = bind(entry.system, entry.table, self.schedule.world, f"{bundle}.{system}")
+                changed.add(id(place.holder))
+        for entry in self.schedule.entries:
+            terms = entry.system.terms.values()
+            own = [entry.system.constants, *(given for each in terms for given in (each.constants, each.settings))]
+            if any(id(constants) in changed for constants in own):
+                entry.call = bind(entry.system, entry.table, self.schedule.world, f"{entry.bundle}.{entry.name}")
 
     def _places(self, address: str) -> list[Constant]:
         known = addresses(self.bundles)
@@ -157,3 +173,10 @@ def _fit_any(value: Any, declared: Any) -> Any:
         except ValueError:
             continue
     raise ValueError
+
+
+def check_settings(bundles: Sequence[Bundle], schedule: Schedule) -> None:
+    """Raise SceneError for a setting that has no effect, as the bundles' own checks find it."""
+    for bundle in bundles:
+        for each in bundle.checks:
+            each(schedule)

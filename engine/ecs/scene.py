@@ -12,7 +12,7 @@ import torch
 from engine.ecs.bundle import Bundle, Deferred
 from engine.ecs.check import check_schedule
 from engine.ecs.component import Kind, Labels, assemble, info, kind_of, make, num_bytes
-from engine.ecs.constants import Constants, apply_overrides
+from engine.ecs.constants import Constants, apply_overrides, check_settings
 from engine.ecs.schedule import Schedule, Tick, make_schedule
 from engine.ecs.system import Concatenation, Term
 from engine.ecs.table import Table
@@ -52,6 +52,8 @@ class Scene:
     best: str | None = None
     made_of: Mapping[str, str] = attrs.field(factory=dict)
 
+    _built: bool = attrs.field(default=False, init=False)
+
     @property
     def iteration(self) -> int:
         """Ticks of one learning iteration; 1 without a learner."""
@@ -84,13 +86,19 @@ def build(
     """Allocate, bind and prove a scene.
 
     Raises SceneError for an unknown address or unusable value and, before allocating, for columns larger than
-    the free memory; BuildError for everything that does not fit together.
+    the free memory, and for a setting that has no effect; BuildError for everything that does not fit together.
     """
     for kind, names in (("bundles", [b.name for b in scene.bundles]), ("tables", [t.name for t in scene.tables])):
         twice = [n for n in names if names.count(n) > 1]
         if twice:
             raise BuildError(f"Two {kind} are called '{twice[0]}'; names must differ.")
+    if scene._built:
+        raise BuildError(
+            f"The scene '{scene.name}' was built before, and its resources and constants belong to that world. "
+            "Call the function that makes the scene again."
+        )
     apply_overrides(scene.bundles, overrides or {})
+    scene._built = True
     device = torch.device(device)
     world = World(scene.name, {t.name: t for t in scene.tables}, seed, device, identity=dict(scene.identity))
     _bring_resources(scene.bundles, world)
@@ -105,6 +113,7 @@ def build(
     schedule = make_schedule(world, scene.tick, scene.bundles, skip)
     if check:
         check_schedule(schedule)
+        check_settings(scene.bundles, schedule)
     constants = Constants(scene.bundles, schedule)
     world.restored.append(constants.sync)
     return Simulation(scene, world, schedule, constants)

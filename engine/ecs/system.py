@@ -1,7 +1,7 @@
 """Terms: small pure functions that return a tensor; many are fused into one system."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import attrs
@@ -46,7 +46,7 @@ def term(function: Callable[..., Tensor], **given: Any) -> Term:
 
 @attrs.define(eq=False)
 class System:
-    """A registered system: a function, its constants, and when and where it runs."""
+    """A registered system: a function, its constants, and when and where it runs. `settings`: see `fuse`."""
 
     name: str
     function: Callable[..., None]
@@ -58,6 +58,7 @@ class System:
     terms: dict[str, Term] = attrs.field(factory=dict)
     may_sync: str = ""
     wide: bool = False
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def reads(self) -> tuple[type, ...]:
@@ -112,17 +113,36 @@ def system(
 
 
 def fuse(
-    combiner: Callable[..., None], terms: Mapping[str, Term], *, name: str | None = None, **options: Any
+    combiner: Callable[..., None],
+    terms: Mapping[str, Term],
+    *,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> System:
     """One system from many terms: `combiner` has a parameter of type `Terms` that yields their values.
 
-    Access is the union of the combiner's and the terms'. Other keywords are those of `system`.
+    Access is the union of the combiner's and the terms'. `settings` are those that the combiner reads of a term, by name
+    with their types. Other keywords are those of `system`. Raises BuildError for a term with another setting.
     """
     made = system(combiner, name=name, **options)
     if made.signature.terms is None:
         raise BuildError(f"`{made.name}` cannot fuse terms: give it a parameter of type Terms.")
-    made.terms = dict(terms)
+    check_terms(made.name, terms, settings or {})
+    made.terms, made.settings = dict(terms), dict(settings or {})
     return made
+
+
+def check_terms(combiner: str, terms: Mapping[str, Term], settings: Collection[str]) -> None:
+    """Raise BuildError for a term with a setting that its combiner, which reads `settings`, would ignore."""
+    for label, each in terms.items():
+        known = [*each.constants, *settings]
+        for key, value in each.settings.items():
+            if key not in settings:
+                raise BuildError(
+                    f"Term `{label}` of `{combiner}` has no setting '{key}', so {key}={value!r} has no effect. "
+                    f"It has {listing(known) or 'none'}.{did_you_mean(key, known)}"
+                )
 
 
 @attrs.frozen(eq=False)

@@ -139,9 +139,13 @@ class Editor:
             )
         old = simulation.constants.value(address)
         try:
-            simulation.constants.edit(address, text)
+            simulation.constants.parse(address, text)
         except SceneError as error:
             raise EditError("bad_message", str(error)) from None
+        try:
+            simulation.constants.edit(address, text)
+        except SceneError as error:
+            raise EditError("not_editable", str(error)) from None
         new = simulation.constants.value(address)
         when = "at_reset" if all(self._at_reset(entry) for entry in entries) else "live"
         return repr(old), repr(new), when

@@ -1,4 +1,4 @@
-"""What a scene tells those who look at it: which columns are a body, which play a usual part, and what is too much.
+"""Display hints of a scene for debuggers: bodies to draw, roles of columns, limits of their values.
 
 Plain data, by column address. Addresses that the world does not have are left out, so that a scene may name what only
 some of its variants bring.
@@ -11,14 +11,9 @@ from typing import Any
 import attrs
 
 from engine.ecs.world import World
+from engine.errors import BuildError, did_you_mean, listing
 from engine.protocol.asset import Asset
-
-ROLES = (
-    "reward_terms", "reward_total", "observation", "action", "action_target", "action_mean", "torque", "done", "reason",
-    "episode_step", "clip", "clip_time", "value", "advantage", "log_prob", "command", "dof_position", "velocity",
-    "contact_force", "reference", "body_velocity",
-)  # fmt: skip
-"""The parts that a debugger's panels look for."""
+from engine.protocol.roles import USUAL_COLUMNS
 
 
 @attrs.frozen
@@ -32,7 +27,7 @@ class Limb:
 
     @property
     def length(self) -> float:
-        """From the body's origin to its tip, in m."""
+        """Distance from the body's origin to its tip, in m."""
         return sum(x * x for x in self.tip) ** 0.5 if self.tip else 0.0
 
 
@@ -58,53 +53,59 @@ class Figure:
     asset: Asset | None = None
 
 
+def _check_roles(view: "View", attribute: Any, roles: Mapping[str, str]) -> None:
+    for role in roles:
+        if role not in USUAL_COLUMNS:
+            raise BuildError(
+                f"The view of the scene names a column for the role '{role}', which no debugger looks for. Roles are: "
+                f"{listing(USUAL_COLUMNS)}.{did_you_mean(role, USUAL_COLUMNS)}"
+            )
+
+
 @attrs.frozen
 class View:
-    """What a scene says about itself to debuggers. `limits` are (low, high) for each value of a row, by column; `dt` in s."""
+    """What debuggers show of a scene. `roles` are addresses by role (engine/protocol/roles.py); `limits` are (low, high) for
+    each value of a row, by column; `dt` in s. BuildError for a role that does not exist.
+    """
 
     figures: Sequence[Figure] = ()
-    roles: Mapping[str, str] = attrs.field(factory=dict)
+    roles: Mapping[str, str] = attrs.field(factory=dict, validator=_check_roles)
     limits: Mapping[str, Sequence[tuple[float, float]]] = attrs.field(factory=dict)
     dt: float | None = None
 
     def models(self) -> dict[str, dict[str, str]]:
-        """By name of the figure, where there is anything to draw it from: `file` on this machine, `hash` of the asset."""
+        """By figure that can be drawn from a model: `file` on this machine and `hash` of the asset, '' for what is missing."""
         found: dict[str, dict[str, str]] = {}
         for each in self.figures:
-            said = {"file": each.model or "", "hash": ""}
+            model = {"file": each.model or "", "hash": ""}
             if each.asset is not None:
-                with suppress(Exception):  # a picture less, but a debugger that attaches; whoever asks for it is told
-                    said["hash"] = each.asset.hash
-            if any(said.values()):
-                found[each.name] = said
+                with suppress(
+                    Exception
+                ):  # a picture less, but a debugger that attaches; a request for it gets the error
+                    model["hash"] = each.asset.hash
+            if any(model.values()):
+                found[each.name] = model
         return found
 
     def described(self, world: World) -> dict[str, Any]:
-        """As the schema says it: column ids instead of addresses, except in roles."""
+        """Fields of the schema: column ids instead of addresses, except in roles."""
         ids = {address: number for number, address in enumerate(world.columns())}
-        figures = [
-            {
-                "table": each.table,
-                "name": each.name,
-                "bodies": [
-                    {
-                        "name": b.name,
-                        "parent": b.parent,
-                        "radius": b.radius,
-                        "length": b.length,
-                        "tip": b.tip and list(b.tip),
-                    }
-                    for b in each.bodies
-                ],
-                **{
-                    part: ids.get(getattr(each, part) or "")
-                    for part in ("position", "rotation", "reference", "force", "root")
-                },
-                "tracked": list(each.tracked),
-                "threshold": each.threshold,
-            }
-            for each in self.figures
-            if each.position in ids and each.root in ids
-        ]
-        told = {"figures": figures, "roles": {role: a for role, a in self.roles.items() if a in ids}}
-        return told | ({"dt": self.dt} if self.dt else {})
+        figures = [_figure(each, ids) for each in self.figures if each.position in ids and each.root in ids]
+        fields = {"figures": figures, "roles": {role: a for role, a in self.roles.items() if a in ids}}
+        return fields | ({"dt": self.dt} if self.dt else {})
+
+
+def _figure(figure: Figure, ids: Mapping[str, int]) -> dict[str, Any]:
+    bodies = [
+        {"name": b.name, "parent": b.parent, "radius": b.radius, "length": b.length, "tip": b.tip and list(b.tip)}
+        for b in figure.bodies
+    ]
+    columns = ("position", "rotation", "reference", "force", "root")
+    return {
+        "table": figure.table,
+        "name": figure.name,
+        "bodies": bodies,
+        **{part: ids.get(getattr(figure, part) or "") for part in columns},
+        "tracked": list(figure.tracked),
+        "threshold": figure.threshold,
+    }

@@ -1,4 +1,7 @@
-"""What a simulation is, for readers that have none of its code: debugger windows and recordings begin with it."""
+"""Schema of a simulation: its tables, systems and constants, for readers that have none of its code.
+
+A debugger connection and a recording begin with it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +14,7 @@ from engine.ecs.condition import AnyRow
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Entry, Key
+from engine.ecs.world import column_labels
 from engine.protocol.framing import pack_array
 from engine.protocol.vitals import find_ends, find_vitals
 
@@ -18,16 +22,17 @@ _LONGEST_TEXT = 200  # characters of a constant that is no plain value
 
 
 def make_schema(simulation: Simulation) -> dict[str, Any]:
-    """What a simulation is, for a reader who has none of its code: the frame of type 'schema'.
+    """The frame of type 'schema' that describes a simulation.
 
-    Column ids count from 0 in the order of declaration. Data frames name columns only by id.
+    Column ids count from 0 in the order of declaration. Data frames name columns only by id. `labels` of a column are those
+    along each axis after the row, as breakpoints name them.
     """
     world, schedule = simulation.world, simulation.schedule
     tick = schedule.tick
     return {
         "t": "schema",
         "version": 1,
-        "run": {"scene": world.name, "seed": world.seed, "identity": _said(world.identity)},
+        "run": {"scene": world.name, "seed": world.seed, "identity": _plain(world.identity)},
         "tables": _tables(simulation),
         "resources": [
             {"name": cls.__name__, "doc": _first_line(cls.__doc__), "fields": [f.name for f in attrs.fields(cls)]}
@@ -40,7 +45,7 @@ def make_schema(simulation: Simulation) -> dict[str, Any]:
         ],
         "systems": [_system(number, entry) for number, entry in enumerate(schedule.entries)],
         "constants": [
-            {"address": address, "type": _type_name(places[0].type), "value": _said(places[0].holder[places[0].key])}
+            {"address": address, "type": _type_name(places[0].type), "value": _plain(places[0].holder[places[0].key])}
             for address, places in addresses(simulation.scene.bundles).items()
         ],
         "vitals": {
@@ -52,35 +57,36 @@ def make_schema(simulation: Simulation) -> dict[str, Any]:
 
 
 def schema_for_debuggers(simulation: Simulation) -> dict[str, Any]:
-    """The schema with the models that its figures can be drawn from. They say where this machine keeps its files, which
-    is nothing that a recording should differ by.
+    """The schema with the models that its figures can be drawn from.
+
+    A recording has none of them: they hold paths of this machine, by which recordings would differ.
     """
     return make_schema(simulation) | {"models": simulation.scene.view.models()}
 
 
 def _tables(simulation: Simulation) -> list[dict[str, Any]]:
-    ids = {address: number for number, address in enumerate(simulation.world.columns())}
+    world = simulation.world
+    ids = {address: number for number, address in enumerate(world.columns())}
     limits = {a: pack_array(np.array(pairs, np.float32)) for a, pairs in simulation.scene.view.limits.items()}
     made: list[dict[str, Any]] = []
-    for home in simulation.world.tables.values():
+    for home in world.tables.values():
         components = []
-        for (table, cls), instance in simulation.world.components.items():
-            if table != home.name:
-                continue
-            declared = info(cls)
+        for declared in (info(cls) for table, cls in world.components if table == home.name):
+            addresses = {f"{home.name}.{declared.name}.{name}": column for name, column in declared.columns.items()}
             columns = [
                 {
-                    "id": ids[f"{table}.{declared.name}.{name}"],
-                    "name": name,
+                    "id": ids[address],
+                    "name": column.name,
                     "axes": [axis if isinstance(axis, str) else "" for axis in column.axes],
-                    "shape": list(getattr(instance, name).shape[1:]),
+                    "shape": list(world.columns()[address].shape[1:]),
+                    "labels": [list(labels) for labels in column_labels(world, address)],
                     "dtype": str(column.dtype).removeprefix("torch."),
                     "unit": column.unit,
                     "doc": column.doc,
                     "editable": declared.lifetime == "state",
-                    "limits": limits.get(f"{table}.{declared.name}.{name}"),
+                    "limits": limits.get(address),
                 }
-                for name, column in declared.columns.items()
+                for address, column in addresses.items()
             ]
             components.append(
                 {"name": declared.name, "lifetime": declared.lifetime, "doc": declared.doc, "columns": columns}
@@ -110,7 +116,7 @@ def _system(number: int, entry: Entry) -> dict[str, Any]:
             {
                 "name": name,
                 "doc": _first_line(each.function.__doc__),
-                "settings": {key: _said(value) for key, value in each.settings.items()},
+                "settings": {key: _plain(value) for key, value in each.settings.items()},
             }
             for name, each in entry.system.terms.items()
         ],
@@ -129,14 +135,14 @@ def _type_name(declared: Any) -> str:
     return declared.__name__ if type(declared) is type else str(declared).replace("typing.", "")[:_LONGEST_TEXT]
 
 
-def _said(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """A plain value as it is, anything else as text."""
     if value is None or isinstance(value, (bool, float, str)):
         return value
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**64 else str(value)
     if isinstance(value, (list, tuple)):
-        return [_said(part) for part in value]
+        return [_plain(part) for part in value]
     if isinstance(value, Mapping):
-        return {str(key): _said(part) for key, part in value.items()}
+        return {str(key): _plain(part) for key, part in value.items()}
     return repr(value)[:_LONGEST_TEXT]

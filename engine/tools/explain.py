@@ -1,4 +1,9 @@
-"""Says what a built scene is: tables, columns, the tick with readers and writers, addresses; and draws it."""
+"""Description of a built scene: tables, columns with who writes and reads them, the tick, addresses; and its graph."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from engine.ecs.component import info
 from engine.ecs.constants import addresses
@@ -19,6 +24,7 @@ def explain(simulation: Simulation) -> str:
     for (home_name, cls), instance in world.components.items():
         declared = info(cls)
         lines.append(f"  {home_name}.{declared.name} ({declared.lifetime}): {_first_line(declared.doc)}".rstrip(" :"))
+        lines += _users(simulation, (home_name, cls))
         for name, col in declared.columns.items():
             tensor = getattr(instance, name)
             axes = ", ".join(["row", *map(str, col.axes)])
@@ -28,6 +34,7 @@ def explain(simulation: Simulation) -> str:
     lines += ["", "RESOURCES"]
     for cls in world.resources:
         lines.append(f"  {cls.__name__}: {_first_line(cls.__doc__)}".rstrip(" :"))
+        lines += _users(simulation, ("", cls))
     lines += [
         "",
         "TICK",
@@ -43,6 +50,30 @@ def explain(simulation: Simulation) -> str:
     for address, places in addresses(simulation.scene.bundles).items():
         lines.append(f"  {address} = {places[0].holder[places[0].key]!r}")
     return "\n".join(lines)
+
+
+def _users(simulation: Simulation, key: Key) -> list[str]:
+    """Who writes and who reads a component or resource: systems and terms, with phase and file."""
+    writers, readers = dict[str, None](), dict[str, None]()
+    for entry in simulation.schedule.entries:
+        if key in entry.writes:
+            writers[f"{entry.name} ({entry.phase}, {_file(entry.system.function)})"] = None
+        if key in entry.asks and key not in entry.writes:
+            readers[f"when of {entry.name} ({entry.phase})"] = None
+        own = [p.type for p in entry.system.signature.parameters if not p.writes]
+        if key in entry.reads and key[1] in own:
+            readers[f"{entry.name} ({entry.phase}, {_file(entry.system.function)})"] = None
+        for name, each in entry.system.terms.items():
+            if key in entry.reads + entry.writes and key[1] in [p.type for p in each.signature.parameters]:
+                readers[f"{entry.name}.{name} ({entry.phase}, {_file(each.function)})"] = None
+    found = [("written by", writers), ("read by", readers)]
+    return [f"    {what} {', '.join(users) or 'nobody'}" for what, users in found]
+
+
+def _file(function: Callable[..., Any]) -> str:
+    """The file of a function, from where the program was started."""
+    path = Path(inspect.getsourcefile(inspect.unwrap(function)) or "?")
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
 
 
 def _describe(entry: Entry, several: bool) -> list[str]:

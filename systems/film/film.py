@@ -1,4 +1,4 @@
-"""Writes films: where the camera is, what the captions say, and the file.
+"""Film files: the way of the camera, captions, and the encoder.
 
 The picture comes from MuJoCo's renderer where OpenGL works, from our own painter where it does not.
 """
@@ -12,9 +12,11 @@ import attrs
 import numpy as np
 
 from engine.errors import SceneError
+from systems.maths.rotation import yaw
+from systems.maths.smoothing import gaussian_average
 
 if TYPE_CHECKING:
-    from systems.film.render_scene import Stage
+    from systems.film.render_scene import RenderScene
 
 SIZE = (640, 480)
 LONGEST = 20.0  # s of film
@@ -24,7 +26,7 @@ AZIMUTH, ELEVATION = 145.0, -11.0  # degrees; from the robot's first heading, so
 
 
 @attrs.frozen(eq=False)
-class Take:
+class FilmShot:
     """One uncut shot of T frames: states (T, 7 + dof) as in `components/footage.py`, and lines of text.
 
     `ending` is added in red to the last frame, which then stands still.
@@ -37,89 +39,56 @@ class Take:
     ending: str = ""
 
 
-@attrs.frozen(eq=False)
-class Camera:
-    """A perspective view, as MuJoCo's free camera: metres and degrees."""
-
-    look_at: np.ndarray  # (3,) m
-    distance: float
-    azimuth: float
-    elevation: float
-    field_of_view: float  # from bottom to top
-    size: tuple[int, int]  # pixels
-
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) -> x to the right and y down in pixels, and depth in m, (..., 3)."""
-        (sin_a, sin_e), (cos_a, cos_e) = (f(np.radians((self.azimuth, self.elevation))) for f in (np.sin, np.cos))
-        forward = np.array((cos_e * cos_a, cos_e * sin_a, sin_e))
-        right, up = np.array((sin_a, -cos_a, 0.0)), np.array((-sin_e * cos_a, -sin_e * sin_a, cos_e))
-        seen = (points - (self.look_at - self.distance * forward)) @ np.stack((right, up, forward), 1)
-        width, height = self.size
-        scale = 0.5 * height / np.tan(np.radians(0.5 * self.field_of_view)) / np.maximum(seen[..., 2], 1e-3)
-        seen[..., 0] = 0.5 * width + scale * seen[..., 0]
-        seen[..., 1] = 0.5 * height - scale * seen[..., 1]
-        return np.asarray(seen)
-
-
-def follow(take: Take, height: float, fps: float) -> np.ndarray:
+def follow(shot: FilmShot, height: float, fps: float) -> np.ndarray:
     """A camera that keeps robot and ghost in view, (T, 6): look at x, y, z, distance (m), azimuth, elevation (degrees)."""
-    robot = take.robot[:, :3]
-    ghost = robot if take.ghost is None else take.ghost[:, :3]
+    robot = shot.robot[:, :3]
+    ghost = robot if shot.ghost is None else shot.ghost[:, :3]
     apart = np.linalg.norm(robot - ghost, axis=-1)
-    w, x, y, z = take.robot[0, 3:7]
-    heading = np.degrees(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
+    heading = np.degrees(yaw(shot.robot[0, 3:7]))
     path = np.zeros((len(robot), 6))
     path[:, :2] = 0.5 * (robot + ghost)[:, :2]
     path[:, 2] = 0.47 * height
     path[:, 3] = 2.5 * height + apart
-    path[:, :4] = _smooth(path[:, :4], SMOOTHING * fps)
+    path[:, :4] = gaussian_average(path[:, :4], SMOOTHING * fps)
     path[:, 4:] = heading + AZIMUTH, ELEVATION
     return path
-
-
-def _smooth(values: np.ndarray, std: float) -> np.ndarray:
-    """Gaussian average over `std` frames, the ends held, (T, N) -> (T, N)."""
-    reach = max(1, round(3.0 * std))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(std, 1e-3)) ** 2)
-    padded = np.pad(values, ((reach, reach), (0, 0)), mode="edge")
-    return np.stack([np.convolve(column, kernel / kernel.sum(), mode="valid") for column in padded.T], 1)
 
 
 Words = tuple[tuple[str, ...], str]  # the lines of a frame, and the ending where it is shown
 
 
-def cut(takes: Sequence[Take], fps: float) -> tuple[list[Take], list[Words]]:
+def cut(shots: Sequence[FilmShot], fps: float) -> tuple[list[FilmShot], list[Words]]:
     """At most LONGEST of film and what is written on every frame; endings are held, what is too long is left out."""
     left, made, words = round(LONGEST * fps), [], []
-    for take in takes:
-        count = min(left, len(take.robot))
+    for shot in shots:
+        count = min(left, len(shot.robot))
         if not count:
             continue
-        whole = bool(take.ending) and count == len(take.robot)
+        whole = bool(shot.ending) and count == len(shot.robot)
         frames = [*range(count), *([count - 1] * min(round(HOLD * fps), left - count) if whole else [])]
-        ghost = None if take.ghost is None else take.ghost[frames]
-        made.append(attrs.evolve(take, robot=take.robot[frames], ghost=ghost))
-        words += [(take.captions[i], take.ending if whole and i == count - 1 else "") for i in frames]
+        ghost = None if shot.ghost is None else shot.ghost[frames]
+        made.append(attrs.evolve(shot, robot=shot.robot[frames], ghost=ghost))
+        words += [(shot.captions[i], shot.ending if whole and i == count - 1 else "") for i in frames]
         left -= len(frames)
     return made, words
 
 
 def write_film(
     path: Path,
-    stage: "Stage",
-    takes: Sequence[Take],
+    scene: "RenderScene",
+    shots: Sequence[FilmShot],
     *,
     fps: float = 50.0,
     size: tuple[int, int] = SIZE,
     progress: Callable[[float], None] | None = None,
 ) -> str:
-    """Write an H.264 film in real time and say how its pictures were made.
+    """Write an H.264 film in real time; returns how its pictures were made.
 
     `progress` is called with a share from 0 to 1. Raises SceneError where there is nothing to show, no encoder, or
     the file cannot be written; what was at `path` before then stays.
     """
-    takes, words = cut(takes, fps)
-    if not takes:
+    shots, words = cut(shots, fps)
+    if not shots:
         raise SceneError("There is nothing to film: the robot did not make a single step.")
     try:
         import av
@@ -129,26 +98,25 @@ def write_film(
             f"A film needs the package {error.name}, which is not installed. pip install av pillow"
         ) from None
     del av, PIL
+    from systems.film.painter import paint
     from systems.film.render import NoPictures, render
     from systems.film.render_scene import LAMP
 
-    robot = np.concatenate([take.robot for take in takes])
-    ghost = np.concatenate([take.ghost for take in takes if take.ghost is not None] or [robot[:0]])
+    robot = np.concatenate([shot.robot for shot in shots])
+    ghost = np.concatenate([shot.ghost for shot in shots if shot.ghost is not None] or [robot[:0]])
     both = ghost if len(ghost) else None
-    cameras = np.concatenate([follow(take, stage.height, fps) for take in takes])
+    cameras = np.concatenate([follow(shot, scene.height, fps) for shot in shots])
 
-    def told(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def captioned(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         for number, (frame, (lines, ending)) in enumerate(zip(frames, words, strict=True)):
             if progress is not None:
                 progress(number / len(words))
             yield caption(frame, lines, ending)
 
     try:
-        encode(path, told(render(stage.model, robot, both, cameras, size, LAMP)), fps, size)
+        encode(path, captioned(render(scene.model, robot, both, cameras, size, LAMP)), fps, size)
     except NoPictures as problem:
-        from systems.film.painter import paint
-
-        encode(path, told(paint(stage, robot, both, cameras, size)), fps, size)
+        encode(path, captioned(paint(scene, robot, both, cameras, size)), fps, size)
         return f"painted, as OpenGL does not work here ({problem})"
     return "drawn by MuJoCo"
 

@@ -1,14 +1,12 @@
-"""Pictures without OpenGL: convex pieces as shaded triangles, the farthest first."""
+"""Software painter of films, for machines without OpenGL: convex parts as shaded triangles, the farthest first."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from systems.film.film import Camera
-
-if TYPE_CHECKING:
-    from systems.film.render_scene import Stage
+from systems.film.camera import FilmCamera
+from systems.film.render_scene import RenderScene
 
 SUN = np.array((-0.35, -0.45, 0.82))  # towards the light
 SKY_TOP, SKY_LOW = np.array((184, 196, 212.0)), np.array((237, 242, 247.0))
@@ -20,30 +18,30 @@ SMOOTH = 2  # pixels of the drawing on one of the picture, along each side
 
 
 def paint(
-    stage: "Stage", robot: np.ndarray, ghost: np.ndarray | None, cameras: np.ndarray, size: tuple[int, int]
+    scene: RenderScene, robot: np.ndarray, ghost: np.ndarray | None, cameras: np.ndarray, size: tuple[int, int]
 ) -> Iterator[np.ndarray]:
     """Frames as `systems/film/render.py` makes them, from the same arguments; equal ones give equal bytes."""
     from PIL import Image
 
-    poses = stage.poses(robot)
-    other = None if ghost is None else stage.poses(ghost)
+    poses = scene.poses(robot)
+    other = None if ghost is None else scene.poses(ghost)
     large = (size[0] * SMOOTH, size[1] * SMOOTH)
-    colors = [tuple(round(255 * part) for part in piece.color) for piece in stage.pieces]
+    colors = [tuple(round(255 * share) for share in part.color) for part in scene.parts]
     for frame, (*look_at, distance, azimuth, elevation) in enumerate(cameras.tolist()):
-        camera = Camera(np.array(look_at), distance, azimuth, elevation, stage.field_of_view, large)
+        camera = FilmCamera(np.array(look_at), distance, azimuth, elevation, scene.field_of_view, large)
         image = _backdrop(camera)
-        solid = _triangles(stage, poses[0][frame], poses[1][frame], colors)
+        solid = _triangles(scene, poses[0][frame], poses[1][frame], colors)
         _draw_shadow(image, camera, solid[0])
         picture = image.copy()
         _draw(picture, camera, *solid)
         if other is not None:
-            blue = _triangles(stage, other[0][frame], other[1][frame], [GHOST_COLOR] * len(colors))
+            blue = _triangles(scene, other[0][frame], other[1][frame], [GHOST_COLOR] * len(colors))
             _draw(image, camera, *(np.concatenate(pair) for pair in zip(solid, blue, strict=True)))
             picture = Image.blend(picture, image, GHOST_SHARE)  # in front of the robot it tints, behind it is hidden
         yield np.asarray(picture.reduce(SMOOTH))
 
 
-def _backdrop(camera: Camera) -> Any:
+def _backdrop(camera: FilmCamera) -> Any:
     from PIL import Image
 
     width, height = camera.size
@@ -67,12 +65,12 @@ def _backdrop(camera: Camera) -> Any:
 
 
 def _triangles(
-    stage: "Stage", position: np.ndarray, rotation: np.ndarray, colors: list[tuple[int, ...]]
+    scene: RenderScene, position: np.ndarray, rotation: np.ndarray, colors: list[tuple[int, ...]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """All triangles of a pose: corners (F, 3, 3) m in world axes, and shaded colours (F, 3)."""
     corners, tones = [], []
-    for piece, place, turn, color in zip(stage.pieces, position, rotation, colors, strict=True):
-        triangles = (piece.vertices @ turn.T + place)[piece.faces]
+    for part, place, turn, color in zip(scene.parts, position, rotation, colors, strict=True):
+        triangles = (part.vertices @ turn.T + place)[part.faces]
         normal = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
         normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
         light = 0.62 + 0.38 * np.maximum(normal @ SUN, -0.3)
@@ -81,14 +79,14 @@ def _triangles(
     return np.concatenate(corners), np.concatenate(tones)
 
 
-def _draw(image: Any, camera: Camera, corners: np.ndarray, tones: np.ndarray) -> None:
+def _draw(image: Any, camera: FilmCamera, corners: np.ndarray, tones: np.ndarray) -> None:
     seen = camera.project(corners)
     (ax, ay), (bx, by), (cx, cy) = (seen[:, i, :2].T for i in range(3))
     facing = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax) < 0.0  # counter-clockwise, with y down
     _polygons(image, seen, tones, facing & (seen[..., 2].min(-1) > 0.1))
 
 
-def _draw_shadow(image: Any, camera: Camera, corners: np.ndarray) -> None:
+def _draw_shadow(image: Any, camera: FilmCamera, corners: np.ndarray) -> None:
     seen = camera.project(corners - corners[..., 2:] / SUN[2] * SUN)
     _polygons(image, seen, np.tile(np.array(SHADOW), (len(seen), 1)), seen[..., 2].min(-1) > 0.1)
 

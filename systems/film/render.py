@@ -1,4 +1,4 @@
-"""Pictures by MuJoCo's own renderer, made in a child process: an OpenGL driver may end the process that calls it.
+"""MuJoCo renderer of films in a child process: an OpenGL driver may end the process that calls it.
 
 Run as a script, this file is the child. It imports nothing of the project, so that it starts quickly.
 """
@@ -28,9 +28,9 @@ class NoPictures(Exception):
 
 def platforms() -> list[str]:
     """Values of MUJOCO_GL to try: what the user says, else what needs no window."""
-    said = os.environ.get("MUJOCO_GL")
-    if said:
-        return [said]
+    chosen = os.environ.get("MUJOCO_GL")
+    if chosen:
+        return [chosen]
     return ["egl", "osmesa"] if sys.platform == "linux" else [""]
 
 
@@ -95,8 +95,8 @@ def _read(child: "subprocess.Popen[bytes]", wanted: int) -> bytes:
             raise NoPictures(f"no picture within {PATIENCE:g} s")
         part = os.read(child.stdout.fileno(), min(wanted, 1 << 20))
         if not part:
-            said = child.stderr.read().decode(errors="replace").strip().splitlines()
-            raise NoPictures(said[-1] if said else f"the renderer ended with status {child.wait()}")
+            lines = child.stderr.read().decode(errors="replace").strip().splitlines()
+            raise NoPictures(lines[-1] if lines else f"the renderer ended with status {child.wait()}")
         parts.append(part)
         wanted -= len(part)
     return b"".join(parts)

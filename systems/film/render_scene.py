@@ -1,4 +1,4 @@
-"""What a film shows: the robot with its own looks on a floor with a grid, and the same robot as plain convex pieces."""
+"""Render scene of a film: the robot with its own looks on a floor with a grid, and the same robot as plain convex parts."""
 
 from pathlib import Path
 
@@ -8,22 +8,22 @@ import numpy as np
 
 from components.robot import RobotDescription
 from engine.errors import SceneError
-from systems.physics.silence import quiet
+from systems.maths.rotation import rotate
 from systems.robots import mjcf
-from systems.robots.model import rotate
+from systems.robots.silence import quiet
 
 MOST_FACES = 30_000  # of all meshes together: more take a software renderer seconds per frame, and a film hours
 FINEST = 0.003  # m, about a pixel
-HULL_VERTICES = 40  # of a convex piece; more cannot be told apart in a film
+HULL_VERTICES = 40  # of a convex part; more cannot be distinguished in a film
 SHOWN_GROUPS = 3  # MuJoCo's viewers show geom groups 0 to 2
 FIELD_OF_VIEW = 40.0  # degrees, from bottom to top
 LAMP = (-1.5, -2.0, 5.0)  # m, from what the camera looks at
 _GEOM = mujoco.mjtGeom
-_AROUND, _RINGS = 12, 4  # segments of a round piece, and rings of half a sphere
+_AROUND, _RINGS = 12, 4  # segments of a round part, and rings of half a sphere
 
 
 @attrs.frozen(eq=False)
-class Piece:
+class ConvexPart:
     """A convex part of the robot: `vertices` (V, 3) m in its geom's frame, `faces` (F, 3) counter-clockwise from outside."""
 
     geom: int
@@ -33,11 +33,11 @@ class Piece:
 
 
 @attrs.frozen(eq=False)
-class Stage:
+class RenderScene:
     """A robot to look at. Its state is root position (m), root rotation (scalar first) and joints (rad), (7 + dof)."""
 
     model: mujoco.MjModel
-    pieces: tuple[Piece, ...]
+    parts: tuple[ConvexPart, ...]
     height: float  # m, of the robot as its file poses it
     field_of_view: float = FIELD_OF_VIEW  # degrees, from bottom to top
 
@@ -46,9 +46,9 @@ class Stage:
         mujoco.mj_saveModel(self.model, str(path))
 
     def poses(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the pieces are: (T, 7 + dof) -> (T, pieces, 3) m and rotation matrices (T, pieces, 3, 3)."""
+        """Where the parts are: (T, 7 + dof) -> (T, parts, 3) m and rotation matrices (T, parts, 3, 3)."""
         data = mujoco.MjData(self.model)
-        geoms = [piece.geom for piece in self.pieces]
+        geoms = [part.geom for part in self.parts]
         position = np.zeros((len(states), len(geoms), 3))
         rotation = np.zeros((len(states), len(geoms), 3, 3))
         for frame, state in enumerate(states):
@@ -59,7 +59,7 @@ class Stage:
         return position, rotation
 
 
-def build_stage(description: RobotDescription, *, size: tuple[int, int] = (640, 480)) -> Stage:
+def build_render_scene(description: RobotDescription, *, size: tuple[int, int] = (640, 480)) -> RenderScene:
     """The robot as its file draws it, for pictures of `size` (width, height) pixels; SceneError for an unusable model."""
     spec = mjcf.read_spec(description)
     mjcf.strip(spec, visual=True)
@@ -80,10 +80,10 @@ def build_stage(description: RobotDescription, *, size: tuple[int, int] = (640, 
     if model.mesh_facenum.sum() > MOST_FACES:
         _coarsen(spec, model)
         model = _compile(spec, description.name)
-    pieces = tuple(piece for geom in range(model.ngeom) if (piece := _piece(model, geom)) is not None)
-    height = _height(model, pieces)
+    parts = tuple(part for geom in range(model.ngeom) if (part := _convex_part(model, geom)) is not None)
+    height = _height(model, parts)
     model.stat.extent = height  # distances of fog and shadows are shares of it
-    return Stage(model, pieces, height)
+    return RenderScene(model, parts, height)
 
 
 def _compile(spec: mujoco.MjSpec, robot: str) -> mujoco.MjModel:
@@ -166,16 +166,16 @@ def _light(spec: mujoco.MjSpec, size: tuple[int, int]) -> None:
     spec.worldbody.add_geom(name="floor", type=_GEOM.mjGEOM_PLANE, size=[0, 0, 1], material="grid")
 
 
-def _height(model: mujoco.MjModel, pieces: tuple[Piece, ...]) -> float:
+def _height(model: mujoco.MjModel, parts: tuple[ConvexPart, ...]) -> float:
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     heights = [
-        data.geom_xpos[piece.geom, 2] + piece.vertices @ data.geom_xmat[piece.geom].reshape(3, 3)[2] for piece in pieces
+        data.geom_xpos[part.geom, 2] + part.vertices @ data.geom_xmat[part.geom].reshape(3, 3)[2] for part in parts
     ]
     return float(np.ptp(np.concatenate(heights))) if heights else 1.0
 
 
-def _piece(model: mujoco.MjModel, geom: int) -> Piece | None:
+def _convex_part(model: mujoco.MjModel, geom: int) -> ConvexPart | None:
     kind, size = _GEOM(int(model.geom_type[geom])), model.geom_size[geom]
     if kind == _GEOM.mjGEOM_MESH:
         vertices, faces = _hull(model, int(model.geom_dataid[geom]))
@@ -195,7 +195,7 @@ def _piece(model: mujoco.MjModel, geom: int) -> Piece | None:
     material = model.geom_matid[geom]
     rgba = model.geom_rgba[geom] if material < 0 else model.mat_rgba[material]
     red, green, blue = (float(x) for x in rgba[:3])
-    return Piece(geom, vertices, faces, (red, green, blue))
+    return ConvexPart(geom, vertices, faces, (red, green, blue))
 
 
 def _turned(profile: list[tuple[float, float]], around: int) -> tuple[np.ndarray, np.ndarray]:

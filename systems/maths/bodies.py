@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from components.motion import TrackedBodies
 from components.robot import Robot
+from engine.errors import SceneError
 from systems.maths.quaternion import multiply, rotate
 
 
@@ -19,6 +21,29 @@ def virtual_frames(robot: Robot) -> tuple[Tensor, Tensor]:
     places = torch.tensor([body.position for body in robot.virtual_bodies], device=device)
     turns = torch.tensor([body.rotation for body in robot.virtual_bodies], device=device)
     return places.view(-1, 3), turns.view(-1, 4)
+
+
+def tracked_bodies(robot: Robot) -> TrackedBodies:
+    """The robot's tracked bodies, anchor and end effectors as indices.
+
+    Raises SceneError when the anchor or an end effector is not tracked.
+    """
+    for name in (robot.anchor_body, *robot.end_effectors):
+        if name not in robot.tracked_bodies:
+            raise SceneError(
+                f"Robot '{robot.name}' tracks {', '.join(robot.tracked_bodies)}, but not '{name}'; track it too."
+            )
+    device = robot.default_position.device
+    position, rotation = virtual_frames(robot)
+    ends = [robot.tracked_bodies.index(name) for name in robot.end_effectors]
+    return TrackedBodies(
+        names=robot.tracked_bodies,
+        body_index=torch.tensor(tracked_parents(robot), dtype=torch.int64, device=device),
+        virtual_position=position,
+        virtual_rotation=rotation,
+        anchor=robot.tracked_bodies.index(robot.anchor_body),
+        end_effectors=torch.tensor(ends, dtype=torch.int64, device=device),
+    )
 
 
 def carry(position: Tensor, rotation: Tensor, linear: Tensor, angular: Tensor, offset: Tensor, twist: Tensor) -> None:

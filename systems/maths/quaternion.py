@@ -84,13 +84,6 @@ def _turn(q: Tensor, axis: str, cosine: Tensor, sine: Tensor, out: Tensor | None
     return torch.mul(cosine, q, out=out).addcmul_(sine * vector(_SIGNS[axis], q.device), product)
 
 
-def yaw_only(q: Tensor) -> Tensor:
-    """The part of `q` (..., 4) that turns about world z, as a quaternion."""
-    half = 0.5 * yaw(q)
-    zero = torch.zeros_like(half)
-    return torch.stack((half.cos(), zero, zero, half.sin()), -1)
-
-
 def from_rotation_vector(v: Tensor) -> Tensor:
     """exp: axis times angle in rad, (..., 3) -> (..., 4)."""
     angle = v.norm(dim=-1, keepdim=True)
@@ -158,11 +151,6 @@ def _quadratic_forms() -> tuple[tuple[float, ...], ...]:
 _QUADRATIC = _quadratic_forms()
 
 
-def first_two_columns(q: Tensor) -> Tensor:
-    """rot6: the first two columns of the rotation matrix, read row by row; (..., 4) -> (..., 6)."""
-    return to_matrix(q)[..., :2].flatten(-2)
-
-
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Spherical interpolation along the shorter way, renormalised; `t` in [0, 1] broadcasts to (..., 1)."""
     dot = (a * b).sum(-1, keepdim=True)
@@ -171,19 +159,3 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     blend = (angle - part).sin_() * a
     blend.addcmul_(torch.copysign(part.sin(), dot), b)
     return blend / torch.linalg.vector_norm(blend, dim=-1, keepdim=True)
-
-
-def from_euler(roll: Tensor, pitch: Tensor, yaw: Tensor) -> Tensor:
-    """Rotation by roll about x, then pitch about y, then yaw about z, all fixed axes, rad; (...) -> (..., 4)."""
-    cr, sr = (0.5 * roll).cos(), (0.5 * roll).sin()
-    cp, sp = (0.5 * pitch).cos(), (0.5 * pitch).sin()
-    cy, sy = (0.5 * yaw).cos(), (0.5 * yaw).sin()
-    return torch.stack(
-        (
-            cr * cp * cy + sr * sp * sy,
-            sr * cp * cy - cr * sp * sy,
-            cr * sp * cy + sr * cp * sy,
-            cr * cp * sy - sr * sp * cy,
-        ),
-        -1,
-    )

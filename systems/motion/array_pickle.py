@@ -1,4 +1,4 @@
-"""Reads pickles of numpy arrays, joblib's among them, without running anything that a pickle may name.
+"""Safe unpickler of numpy arrays, joblib's among them: nothing that a pickle may name is run.
 
 A joblib file is a pickle in which each array is replaced by a small wrapper object (shape, order, dtype)
 and followed, right after the instruction that fills the wrapper, by the array's raw bytes. The reader
@@ -84,7 +84,7 @@ _PythonUnpickler: Any = pickle._Unpickler  # the one in C has no `dispatch`
 
 
 class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
-    """Knows a handful of names, and reads the raw bytes behind each wrapper."""
+    """Knows a handful of names, and reads the raw bytes that follow each wrapper."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)
 
@@ -110,7 +110,7 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
     dispatch[pickle.BUILD[0]] = load_build
 
     def read_array(self, wrapper: _Wrapper) -> np.ndarray:
-        """The array behind a wrapper; since joblib 1.2 its bytes follow a padding, whose length comes first."""
+        """The array of a wrapper; since joblib 1.2 its bytes follow a padding, whose length comes first."""
         dtype = _plain(wrapper.dtype)
         shape = tuple(int(size) for size in wrapper.shape)
         if wrapper.numpy_array_alignment_bytes is not None:
@@ -129,7 +129,7 @@ class _Forbidden(Exception):
 
 def _unpack(content: bytes) -> bytes:
     if content[:1] == b"\x78" or content[:2] == b"\x1f\x8b":
-        unpacked = zlib.decompressobj(wbits=47)  # 32 + 15: zlib or gzip, told by its header
+        unpacked = zlib.decompressobj(wbits=47)  # 32 + 15: zlib or gzip, as its header says
         content = unpacked.decompress(content, MAX_BYTES)
         if not unpacked.eof:
             raise EOFError(

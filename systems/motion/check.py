@@ -1,7 +1,7 @@
-"""Verifies a clip against the robot that shall follow it, by forward kinematics, before anything is learned from it.
+"""Verification of a clip against the robot that shall follow it, by forward kinematics, before anything is learned from it.
 
 A clip that cannot be right is refused with frame, value and cure; what is merely suspicious becomes a
-warning. Wrong quaternion order, wrong joint order and wrong units are told apart, since each of them
+warning. Wrong quaternion order, wrong joint order and wrong units are distinguished, since each of them
 otherwise loads without a word and never trains.
 """
 
@@ -204,15 +204,15 @@ def _check_limits(clip: Clip, robot: Robot) -> list[str]:
     excess = _excess(clip.dof_position, robot)
     frame, joint = _largest(excess)
     lower, upper = _limits(robot)
-    said = (
+    where = (
         f"{clip.at(frame)}: {robot.dof_names[joint]} is {clip.dof_position[frame, joint]:.3f} rad, outside its range "
         f"{lower[joint]:.3f} to {upper[joint]:.3f}"
     )
     if excess[frame, joint] > LIMIT_SLACK:
         raise SceneError(
-            f"{said} by more than {LIMIT_SLACK} rad. Is the clip for another robot, or are its joints in another order?"
+            f"{where} by more than {LIMIT_SLACK} rad. Is the clip for another robot, or are its joints in another order?"
         )
-    return [f"{said}; the robot will not reach it."] if excess[frame, joint] > 1e-3 else []
+    return [f"{where}; the robot will not reach it."] if excess[frame, joint] > 1e-3 else []
 
 
 def _check_jumps(clip: Clip, robot: Robot) -> list[str]:
@@ -231,17 +231,17 @@ def _check_jumps(clip: Clip, robot: Robot) -> list[str]:
     limit = robot.velocity_limit.detach().cpu().double().numpy()
     ratio = step * clip.fps / np.where(limit > 0.0, limit, np.inf)
     frame, joint = _largest(ratio)
-    said = f"{clip.at(frame)}: {robot.dof_names[joint]} moves {step[frame, joint]:.2f} rad to the next frame"
+    where = f"{clip.at(frame)}: {robot.dof_names[joint]} moves {step[frame, joint]:.2f} rad to the next frame"
     if ratio[frame, joint] > 2.0 and step[frame, joint] > 0.8:
         cure = "unwrap the angle" if abs(step[frame, joint] - 2.0 * np.pi) < 0.5 else "cut the clip there, or smooth it"
-        raise SceneError(f"{said}, {ratio[frame, joint]:.1f} times its speed limit. The clip jumps here; {cure}.")
+        raise SceneError(f"{where}, {ratio[frame, joint]:.1f} times its speed limit. The clip jumps here; {cure}.")
     if ratio[frame, joint] > 1.0:
-        return [f"{said}, {ratio[frame, joint]:.1f} times its speed limit; the robot will not follow."]
+        return [f"{where}, {ratio[frame, joint]:.1f} times its speed limit; the robot will not follow."]
     return []
 
 
 def _check_frame_rate(clip: Clip) -> list[str]:
-    """Joint velocities in the file, where it has some, tell the frame rate that they were computed for."""
+    """Joint velocities in the file, where it has some, show the frame rate that they were computed for."""
     if clip.dof_velocity is None or not np.isfinite(clip.dof_velocity).all():
         return []
     ours = np.gradient(clip.dof_position, axis=0).ravel()
@@ -282,13 +282,13 @@ def _check_bodies(clip: Clip, robot: Robot, position: np.ndarray, rotation: np.n
     for error, warn, refuse, unit in errors:
         frame, body = _largest(error)
         far = f"{error[frame, body]:.4f} {unit}"
-        said = f"{clip.at(frame)}: {known[body]} is {far} away from where the clip's joints put it"
+        where = f"{clip.at(frame)}: {known[body]} is {far} away from where the clip's joints put it"
         if error[frame, body] > refuse:
             raise SceneError(
-                f"{said}. The joints or bodies are in another order (other simulators count breadth first), or the "
+                f"{where}. The joints or bodies are in another order (other simulators count breadth first), or the "
                 "clip is for "
                 "another robot; write joint_names and body_names into the file, or convert it again."
             )
         if error[frame, body] > warn:
-            return [f"{said}: it was made with a slightly different model. Bodies are computed from the joints."]
+            return [f"{where}: it was made with a slightly different model. Bodies are computed from the joints."]
     return []

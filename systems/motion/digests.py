@@ -1,4 +1,4 @@
-"""What a scene is made of, as digests: its robot and its clips."""
+"""Digests of the robot and of the clips of a scene, for provenance."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""Reads motion clips: ASAP/PHC pickles, CSV tables, BeyondMimic/mjlab npz, folders and weighted lists of them.
+"""Readers of motion clips: ASAP/PHC pickles, CSV tables, BeyondMimic/mjlab npz, folders and weighted lists of them.
 
-A clip is named by a word (`squat`, made on the spot) or by a path with options behind colons, and a list
-joins them with commas and gives weights:
+A clip is named by a word (`squat`, made on the spot) or by a path with options after colons, and a list
+joins them with commas and gives weights, which multiply how often each frame of a clip is drawn:
 
     walk.csv:xyzw:60fps:10-250=2,kicks.pkl#kick_3=1,folder
 

@@ -1,10 +1,11 @@
-"""Feet and floor: finds clips that sink or hover, and puts them where they belong."""
+"""Floor contact of clips: finds those that sink or hover, and puts their feet on the floor."""
 
 import attrs
 import numpy as np
 
 from components.motion import Clip
 from engine.errors import SceneError
+from systems.maths.smoothing import gaussian_average
 
 FLOOR_SINK, FLOOR_HOVER = 0.01, 0.02  # m that feet may be below the floor, or hang above it in the median frame
 FLOOR_FAR = 1.0  # m; a clip as far off as this is not about this floor
@@ -41,7 +42,7 @@ def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[str]]:
     """
     reach = max(1, round(0.5 * FLIGHT * clip.fps))
     lowest = _extreme(low, reach, largest=False)
-    floor = _smooth(_extreme(lowest, reach, largest=True), 0.1 * FLIGHT * clip.fps)
+    floor = gaussian_average(_extreme(lowest, reach, largest=True), 0.1 * FLIGHT * clip.fps)
     note = ""
     if np.ptp(floor) > MAX_DRIFT:
         note = f" The feet leave the floor for over {FLIGHT:g} s, so all frames are moved alike."
@@ -50,18 +51,11 @@ def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[str]]:
         return clip, []
     moved = clip.root_position - floor[:, None] * np.array((0.0, 0.0, 1.0))
     change = f"{-100.0 * floor.max():+.1f} to {-100.0 * floor.min():+.1f} cm"
-    said = f"{clip.title}: height changed by {change} to put feet on the floor.{note}"
-    return attrs.evolve(clip, root_position=moved, body_position=None, body_rotation=None), [said]
+    finding = f"{clip.title}: height changed by {change} to put feet on the floor.{note}"
+    return attrs.evolve(clip, root_position=moved, body_position=None, body_rotation=None), [finding]
 
 
 def _extreme(value: np.ndarray, reach: int, *, largest: bool) -> np.ndarray:
     """Smallest or largest of each value and its `reach` neighbours on both sides, (T,) -> (T,)."""
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(value, reach, mode="edge"), 2 * reach + 1)
     return np.asarray(windows.max(-1) if largest else windows.min(-1))
-
-
-def _smooth(value: np.ndarray, std: float) -> np.ndarray:
-    """Gaussian average over `std` frames, the ends held, (T,) -> (T,)."""
-    reach = max(1, round(3.0 * std))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / std) ** 2)
-    return np.convolve(np.pad(value, reach, mode="edge"), kernel / kernel.sum(), mode="valid")

@@ -1,4 +1,4 @@
-"""Brings a clip's joints into the order of the robot that shall follow it, by name."""
+"""Joint order: a clip's joints are matched by name to those of the robot that shall follow it."""
 
 import attrs
 import numpy as np
@@ -11,7 +11,7 @@ from systems.motion.files import DOCUMENTED_ORDER
 WRIST = ("wrist", "hand")  # joints and bodies that differ between otherwise equal robots
 
 
-def _plain(name: str) -> str:
+def _without_suffix(name: str) -> str:
     return name.removesuffix("_joint")
 
 
@@ -21,7 +21,7 @@ def fit_joints(clip: Clip, robot: Robot) -> tuple[Clip, list[str]]:
     Raises SceneError naming the joints when the clip belongs to another robot.
     """
     width = clip.dof_position.shape[1]
-    own = [_plain(name) for name in robot.dof_names]
+    own = [_without_suffix(name) for name in robot.dof_names]
     warnings: list[str] = []
     names = clip.dof_names or DOCUMENTED_ORDER.get(width)
     if names is None:
@@ -34,7 +34,7 @@ def fit_joints(clip: Clip, robot: Robot) -> tuple[Clip, list[str]]:
         warnings.append(f"{clip.title} does not name its {width} joints; they are taken in the order of {robot.name}.")
     if len(names) != width:
         raise SceneError(f"{clip.title} names {len(names)} joints but has angles for {width}.")
-    given = [_plain(name) for name in names]
+    given = [_without_suffix(name) for name in names]
     if len(set(given)) != len(given):
         raise SceneError(f"{clip.title} names the joint '{next(n for n in given if given.count(n) > 1)}' twice.")
     missing = [name for name in own if name not in given]

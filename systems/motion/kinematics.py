@@ -1,4 +1,4 @@
-"""From root and joint curves to bodies: what motion code asks of a robot model, resampling and velocities."""
+"""Kinematics of clips: bodies from root and joint curves, resampling and velocities."""
 
 from typing import Protocol
 

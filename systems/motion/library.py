@@ -84,7 +84,7 @@ def _merge(clips: Sequence[Clip | BuiltInClip]) -> list[Clip | BuiltInClip]:
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Names with (2), (3), … behind those that occur before."""
+    """Names with (2), (3), … after those that occur before."""
     taken: list[str] = []
     for name in names:
         choices = (name if i == 1 else f"{name} ({i})" for i in count(1))

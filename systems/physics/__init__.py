@@ -1,4 +1,4 @@
-"""Physics: whichever simulator moves the robot, behind one contract. Simulators are imported when asked for."""
+"""Physics: the simulator that moves the robot, by one contract for all. Simulators are imported when asked for."""
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING

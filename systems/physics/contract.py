@@ -1,4 +1,4 @@
-"""What every physics backend promises.
+"""Contract of physics backends: what each of them promises.
 
 One convention everywhere: z up; metres, radians, seconds; quaternions scalar first; positions from the
 row's own origin; velocities of body frame origins in world axes; joints and bodies in the robot's order.
@@ -34,15 +34,6 @@ class Backend(Protocol):
     @property
     def exact_resume(self) -> bool:
         """Whether a restored snapshot continues with the same bytes."""
-        ...
-
-    @property
-    def capturable(self) -> bool:
-        """Whether a step may be recorded as a CUDA graph."""
-        ...
-
-    def storage(self, component: type, field: str) -> Tensor | None:
-        """The tensor to adopt as that column, or None to let the world allocate."""
         ...
 
     def begin(self, diverged: Tensor) -> None:
@@ -87,12 +78,12 @@ class Backend(Protocol):
     def overflows(self) -> Mapping[str, int]:
         """In how many rows a buffer of the simulator was too small since the run began, by name of the buffer.
 
-        What did not fit was left out of the simulation. Empty for a simulator that has no such buffers, or does not tell.
+        What did not fit was left out of the simulation. Empty for a simulator that has no such buffers, or does not report them.
         """
         ...
 
     def penetration(self) -> np.ndarray | None:
-        """(rows,) m, how deep the two shapes that overlap most do, as of the last step; None for a simulator that does not tell."""
+        """(rows,) m, how deep the two shapes that overlap most do, as of the last step; None for a simulator that does not report it."""
         ...
 
     def state(self) -> dict[str, Any]:

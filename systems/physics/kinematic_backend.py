@@ -1,4 +1,4 @@
-"""No dynamics: joints go where they are told, the root stays where it was put. Plays motions; tests use it."""
+"""Kinematic backend, without dynamics: joints go to their targets, the root stays where it was put. Plays motions; tests use it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,16 +16,11 @@ class KinematicBackend:
     """See `systems/physics/contract.py`. Everything it knows is in the columns; nothing touches anything."""
 
     exact_resume = True
-    capturable = False
 
     def __init__(self, model: RobotModel, rows: int) -> None:
         self.model = model
         self.axes = model.axes
         self._moving = model.control == "servo"
-
-    def storage(self, component: type, field: str) -> Tensor | None:
-        """The columns themselves are the state."""
-        return None
 
     def begin(self, diverged: Tensor) -> None:
         """A new control step."""

@@ -1,4 +1,4 @@
-"""MuJoCo on the CPU: all rows in one `mujoco.batch.Batch`, stepped on its own threads.
+"""MuJoCo backend on the CPU: all rows in one `mujoco.batch.Batch`, stepped on its own threads.
 
 The batch keeps one float64 row of integration state per simulation; our columns are float32, so every
 field is converted with one copy. Results do not depend on the number of threads.
@@ -16,10 +16,11 @@ from torch.autograd.graph import increment_version
 
 from components.robot import BodyState, ContactForce, DofState, RootState
 from engine.errors import SceneError, SnapshotError
+from systems.maths.rotation import rotate, rotate_inverse
 from systems.physics.contract import Quantity
-from systems.physics.shadow_copy import Remembered
-from systems.physics.silence import quiet
-from systems.robots.model import RobotModel, rotate, rotate_inverse
+from systems.physics.shadow_copy import ShadowCopy
+from systems.robots.model import RobotModel
+from systems.robots.silence import quiet
 
 SELF_CONTACT_FORCE = 10.0  # N, above which a substep counts as one with a self-contact
 SPEED_LIMIT = 1000.0  # m/s or rad/s, beyond which a simulation counts as diverged
@@ -53,7 +54,6 @@ class MujocoBackend:
     """See `systems/physics/contract.py`. `decimation` is the number of substeps in one control step."""
 
     exact_resume = True
-    capturable = False
 
     def __init__(self, model: RobotModel, rows: int, *, decimation: int, nthread: int = 0) -> None:
         self.model = model
@@ -71,21 +71,17 @@ class MujocoBackend:
         self._unsound = np.zeros(rows, bool)  # rows that were given values no simulation can start from
         self._overflowed = np.zeros((rows, len(_BUFFERS)), bool)
         self._substeps = decimation
-        self._remembered = Remembered(rows, len(model.robot.dof_names))
+        self._shadow = ShadowCopy(rows, len(model.robot.dof_names))
         self._varied: set[str] = set()  # fields of the model that differ from row to row
         self._stale = False
         self._moved: np.ndarray | None = None  # rows that changed since bodies were last copied out; None: all
-        self._told: BodyState | None = None  # the columns they were copied to
+        self._copied_to: BodyState | None = None  # the columns they were copied to
         self._focus: np.ndarray | None = None  # the rows that are stepped; None: all
         self._qpos[:, 2] = model.robot.default_height
         self._qpos[:, 7:] = model.robot.default_position.numpy()
         self._sound = self._batch.state.copy()
         self._seen = self._warnings()
         self._run(_VEL, None)
-
-    def storage(self, component: type, field: str) -> Tensor | None:
-        """Nothing can be adopted: float64 there, float32 here."""
-        return None
 
     def begin(self, diverged: Tensor) -> None:
         """A new control step."""
@@ -119,19 +115,19 @@ class MujocoBackend:
 
     def restart(self, rows: Tensor, root: RootState, dofs: DofState) -> None:
         """Push in the rows named and those edited, and compute what holds in their new state; others are not touched."""
-        edited = self._remembered.edited(root, dofs)
+        edited = self._shadow.edited(root, dofs)
         picked = np.flatnonzero(rows.numpy() if edited is None else rows.numpy() | edited)
         if picked.size:
             self._push(picked, root, dofs)
 
     def _take_edits(self, root: RootState, dofs: DofState) -> None:
         """Push in what was written into the columns since this backend wrote or took them."""
-        edited = self._remembered.edited(root, dofs)
+        edited = self._shadow.edited(root, dofs)
         if edited is not None and edited.any():
             self._push(np.flatnonzero(edited), root, dofs)
 
     def _push(self, picked: np.ndarray, root: RootState, dofs: DofState) -> None:
-        self._remembered.take(root, dofs, picked)
+        self._shadow.take(root, dofs, picked)
         with np.errstate(invalid="ignore", divide="ignore"):
             rotation = _float64(root.rotation, picked)
             rotation /= np.linalg.norm(rotation, axis=-1, keepdims=True)
@@ -154,8 +150,8 @@ class MujocoBackend:
         if self._stale:
             self._run(_VEL, None)
             self._stale, self._moved = False, None
-        rows = slice(None) if self._moved is None or self._told is not bodies else self._moved
-        self._moved, self._told = np.zeros(0, np.int64), bodies
+        rows = slice(None) if self._moved is None or self._copied_to is not bodies else self._moved
+        self._moved, self._copied_to = np.zeros(0, np.int64), bodies
         position, spin = self._position[rows, 1:], self._twist[rows, 1:, :3]
         arm = position - self._center[rows, 1:2]  # from the tree's centre of mass, whose velocity MuJoCo reports
         velocity = self._twist[rows, 1:, 3:].copy()
@@ -215,7 +211,7 @@ class MujocoBackend:
             "unsound": self._unsound,
             "overflowed": self._overflowed,
             "substeps": self._substeps,
-            "columns": self._remembered.values,
+            "columns": self._shadow.values,
             "fields": {name: self._batch.expand(name) for name in sorted(self._varied)},
         }
 
@@ -234,7 +230,7 @@ class MujocoBackend:
         self._substeps = int(state["substeps"])
         self._unsound[:] = state["unsound"]
         self._overflowed[:] = state.get("overflowed", False)  # snapshots of earlier versions have neither
-        self._remembered.load(state.get("columns", {}))
+        self._shadow.load(state.get("columns", {}))
         self._seen = self._warnings()
         self._stale, self._moved = True, None
 
@@ -311,7 +307,7 @@ class MujocoBackend:
         _copy(root.linear_velocity, self._qvel[:, :3])
         _copy(root.angular_velocity, rotate(rotation, self._qvel[:, 3:6]))  # body axes there
         _copy(dofs.velocity, self._qvel[:, 6:])
-        self._remembered.take(root, dofs)
+        self._shadow.take(root, dofs)
 
 
 def _copy(column: Tensor, values: np.ndarray, rows: "slice | np.ndarray" = _ALL) -> None:

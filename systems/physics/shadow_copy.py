@@ -1,4 +1,4 @@
-"""What root and joint columns held when a simulator last wrote or took them, to see what was written since."""
+"""Shadow copy of root and joint columns as a simulator last wrote or took them, to see what was written since."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ def columns_of(root: RootState, dofs: DofState) -> dict[str, Tensor]:
     }
 
 
-class Remembered:
+class ShadowCopy:
     """Copies of the columns of `rows` rows by name; zeros, as columns begin, until the first are taken."""
 
     def __init__(self, rows: int, dofs: int) -> None:

@@ -1,4 +1,4 @@
-"""Reads a robot description out of somebody's MJCF file: what their model says is what they get."""
+"""Robot description out of somebody's MJCF file: what their model says is what they get."""
 
 import re
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ import numpy as np
 
 from components.robot import Motor, RobotDescription
 from engine.errors import SceneError, listing
-from systems.physics.silence import quiet
 from systems.robots import mjcf
+from systems.robots.silence import quiet
 
 FOOT_BAND = 0.02  # m: parts this close to the lowest point of the default pose are feet
 UNKNOWN_SPEED = 100.0  # rad/s; MJCF does not say how fast a motor turns

@@ -1,4 +1,4 @@
-"""What debuggers are told of a robot that follows a motion: its figure, the parts that columns play, limits."""
+"""Display of a robot for debuggers: its figure, the roles of columns, and limits."""
 
 from functools import partial
 
@@ -7,20 +7,12 @@ from torch import Tensor
 
 from engine.protocol.asset import Asset
 from engine.protocol.display import Figure, Limb, View
-from systems.robots.export_mjcf import portrait
+from engine.protocol.roles import USUAL_COLUMNS
+from systems.maths.bodies import tracked_bodies
+from systems.robots.export_mjcf import export_mjcf
 from systems.robots.model import RobotModel
-from systems.tracking import tracked_bodies
 
 THIN, THICK = 0.02, 0.08  # m, of a limb
-ROLES = {
-    "reward_terms": "Reward.terms", "reward_total": "Reward.total", "observation": "Observation.actor",
-    "action": "Action.value", "action_target": "DofTarget.position", "action_mean": "Rollout.mean",
-    "torque": "DofTorque.value", "done": "Done.ended", "reason": "Done.reason", "episode_step": "Episode.step",
-    "clip": "MotionCursor.clip", "clip_time": "MotionCursor.time", "advantage": "Rollout.advantage",
-    "log_prob": "Rollout.log_prob", "dof_position": "DofState.position", "velocity": "DofState.velocity",
-    "contact_force": "ContactForce.force", "reference": "MotionReference.body_position",
-    "body_velocity": "BodyState.linear_velocity",
-}  # fmt: skip
 
 
 def limbs(model: RobotModel) -> list[Limb]:
@@ -51,14 +43,14 @@ def robot_view(model: RobotModel, *, table: str, dt: float, threshold: float | N
         threshold=threshold,
         force=f"{table}.ContactForce.force",
         model=None if model.file is None else str(model.file),
-        asset=Asset(partial(portrait, model.model)),
+        asset=Asset(partial(export_mjcf, model.model)),
     )
     limits = {
         f"{table}.DofState.position": _pairs(robot.position_limit),
         f"{table}.DofState.velocity": _symmetric(robot.velocity_limit),
         f"{table}.DofTorque.value": _symmetric(robot.torque_limit),
     }
-    return View([figure], {role: f"{table}.{address}" for role, address in ROLES.items()}, limits, dt)
+    return View([figure], {role: f"{table}.{column}" for role, column in USUAL_COLUMNS.items()}, limits, dt)
 
 
 def _pairs(limit: Tensor) -> list[tuple[float, float]]:

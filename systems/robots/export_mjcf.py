@@ -1,4 +1,4 @@
-"""What a robot looks like to its simulator, as one MJCF text that any version of MuJoCo can draw without other files.
+"""MJCF export of a compiled robot, as one text that any version of MuJoCo can draw without other files.
 
 Only what a picture needs: bodies, joints, collision shapes. A mesh is given by its convex hull, which is what it collides
 as and what keeps the text small; one that nothing collides with is given whole.
@@ -26,7 +26,7 @@ _MESH = int(mujoco.mjtGeom.mjGEOM_MESH)
 _PLASTIC = (0.7, 0.72, 0.75)  # collision shapes are often see-through, or of a colour that says so
 
 
-def portrait(model: mujoco.MjModel) -> bytes:
+def export_mjcf(model: mujoco.MjModel) -> bytes:
     """The robot of a compiled model as MJCF. The same model gives the same bytes."""
     root = ElementTree.Element("mujoco", model="robot")
     ElementTree.SubElement(root, "compiler", angle="radian", inertiafromgeom="false", autolimits="false")
@@ -39,7 +39,7 @@ def portrait(model: mujoco.MjModel) -> bytes:
     for mesh in sorted({int(model.geom_dataid[geom]) for geom in shown if model.geom_type[geom] == _MESH}):
         points, faces = _hull(model, mesh)
         ElementTree.SubElement(
-            assets, "mesh", name=f"mesh{mesh}", vertex=_said(points), face=_said(faces), inertia="shell"
+            assets, "mesh", name=f"mesh{mesh}", vertex=_numbers(points), face=_numbers(faces), inertia="shell"
         )
     for geom in shown:
         _add_geom(model, geom, places[int(model.geom_bodyid[geom])])
@@ -48,7 +48,11 @@ def portrait(model: mujoco.MjModel) -> bytes:
 
 def _add_body(model: mujoco.MjModel, body: int, parent: ElementTree.Element) -> ElementTree.Element:
     place = ElementTree.SubElement(
-        parent, "body", name=model.body(body).name, pos=_said(model.body_pos[body]), quat=_said(model.body_quat[body])
+        parent,
+        "body",
+        name=model.body(body).name,
+        pos=_numbers(model.body_pos[body]),
+        quat=_numbers(model.body_quat[body]),
     )
     ElementTree.SubElement(place, "inertial", pos="0 0 0", mass="1", diaginertia="1 1 1")  # a moving body needs one
     for joint in range(model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body]):
@@ -56,10 +60,14 @@ def _add_body(model: mujoco.MjModel, body: int, parent: ElementTree.Element) -> 
         if kind == mujoco.mjtJoint.mjJNT_FREE:
             ElementTree.SubElement(place, "freejoint", name=name)
         else:
-            said = {"type": _JOINTS[kind], "pos": _said(model.jnt_pos[joint]), "axis": _said(model.jnt_axis[joint])}
+            given = {
+                "type": _JOINTS[kind],
+                "pos": _numbers(model.jnt_pos[joint]),
+                "axis": _numbers(model.jnt_axis[joint]),
+            }
             if kind != mujoco.mjtJoint.mjJNT_BALL:
-                said["ref"] = _said(model.qpos0[model.jnt_qposadr[joint]])
-            ElementTree.SubElement(place, "joint", {"name": name, **said})
+                given["ref"] = _numbers(model.qpos0[model.jnt_qposadr[joint]])
+            ElementTree.SubElement(place, "joint", {"name": name, **given})
     return place
 
 
@@ -72,13 +80,17 @@ def _shown(model: mujoco.MjModel) -> list[int]:
 
 def _add_geom(model: mujoco.MjModel, geom: int, body: ElementTree.Element) -> None:
     kind = int(model.geom_type[geom])
-    said = {"pos": _said(model.geom_pos[geom]), "quat": _said(model.geom_quat[geom]), "rgba": _said((*_PLASTIC, 1.0))}
+    given = {
+        "pos": _numbers(model.geom_pos[geom]),
+        "quat": _numbers(model.geom_quat[geom]),
+        "rgba": _numbers((*_PLASTIC, 1.0)),
+    }
     if kind == _MESH:
-        said |= {"type": "mesh", "mesh": f"mesh{int(model.geom_dataid[geom])}"}
+        given |= {"type": "mesh", "mesh": f"mesh{int(model.geom_dataid[geom])}"}
     else:
         name, count = _SIZES[kind]
-        said |= {"type": name, "size": _said(model.geom_size[geom, :count])}
-    ElementTree.SubElement(body, "geom", said)
+        given |= {"type": name, "size": _numbers(model.geom_size[geom, :count])}
+    ElementTree.SubElement(body, "geom", given)
 
 
 def _hull(model: mujoco.MjModel, mesh: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,5 +110,5 @@ def _hull(model: mujoco.MjModel, mesh: int) -> tuple[np.ndarray, np.ndarray]:
     return points[kept], order[np.searchsorted(kept, faces, sorter=order)]
 
 
-def _said(values: object) -> str:
+def _numbers(values: object) -> str:
     return " ".join(f"{value:.{_DIGITS}g}" for value in np.asarray(values).reshape(-1).tolist())

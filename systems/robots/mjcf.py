@@ -1,4 +1,4 @@
-"""Edits a robot's MJCF for training: our actuators, our collision shapes, nothing that only costs time.
+"""MJCF edits that make a robot ready for training: our actuators, our collision shapes, nothing that only costs time.
 
 Angles are left to the compiler, because a file may be written in degrees.
 """

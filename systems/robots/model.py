@@ -1,4 +1,4 @@
-"""Turns a robot description into a compiled MuJoCo model and everything the rest of the project asks of it.
+"""Robot model: a description compiled for MuJoCo, and everything the rest of the project asks of it.
 
 Conversions live here and in the backends, nowhere else: MuJoCo's `cvel` is about the centre of mass of the
 whole tree and its free joint turns in body axes, while we use frame origins and world axes throughout.
@@ -18,9 +18,10 @@ from torch import Tensor
 
 from components.robot import Motor, Robot, RobotDescription
 from engine.errors import SceneError, did_you_mean, listing
-from systems.physics.silence import quiet
+from systems.maths.rotation import rotate, rotate_inverse
 from systems.robots import mjcf
 from systems.robots.mjcf import Solver
+from systems.robots.silence import quiet
 
 T = TypeVar("T")
 CHUNK = 2048  # frames per batch of `RobotModel.kinematics`, a matter of memory only
@@ -105,18 +106,6 @@ class RobotModel:
         points = body_position[:, body] + rotate(body_rotation[:, body], self.foot_point_local[None])
         points[..., 2] -= self.foot_point_radius
         return points
-
-
-def rotate(q: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) turned by scalar-first unit quaternions (..., 4), in float64."""
-    w, u = q[..., :1], q[..., 1:]
-    t = 2.0 * np.cross(u, v)
-    return np.asarray(v + w * t + np.cross(u, t))
-
-
-def rotate_inverse(q: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) turned back by scalar-first unit quaternions (..., 4), in float64."""
-    return rotate(q * np.array((1.0, -1.0, -1.0, -1.0)), v)
 
 
 def build_robot(

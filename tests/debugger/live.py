@@ -12,10 +12,8 @@ import pytest
 
 from engine.debugger.diagnosis.finding import Finding
 from engine.debugger.diagnosis.rules import diagnose
-from engine.debugger.model.evidence import Evidence
-from engine.debugger.model.history import Gatherer
-from engine.debugger.model.store import Store
-from engine.debugger.model.wanted import (
+from engine.debugger.model.evidence import (
+    Evidence,
     action_subs,
     cursor_subs,
     foot_subs,
@@ -25,9 +23,11 @@ from engine.debugger.model.wanted import (
     timing_subs,
     vitals_subs,
 )
+from engine.debugger.model.history import EvidenceHistory
+from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.connection import Address
 from engine.debugger.net.link import Link
-from engine.debugger.panels.panel import Sub
 from engine.ecs.scene import Scene, build
 from engine.ecs.schedule import Observer
 from engine.inspect import inspector, publisher
@@ -90,13 +90,13 @@ class Live:
         self.server.start()
         self.inspector = Inspector(self.simulation, self.server, handle, ToyRun(folder))
         self.simulation.schedule.attach(Observer(before_tick=clock.tick))
-        self.store, self.gatherer = Store(), Gatherer()
+        self.store, self.collected = Store(), EvidenceHistory()
         self.answers: dict[int, dict[str, Any]] = {}
         self.number = 0
         self.link = Link(Address(str(self.server.stem) + ".sock"), lambda: None, role="control")
         self.link.start()
         self.until(lambda: self.store.schema is not None)
-        known = self.gatherer.know(self.store.schema)
+        known = self.collected.know(self.store.schema)
         for wanted in (cursor_subs, vitals_subs, reward_subs, observation_subs, action_subs, foot_subs):
             self.subscribe(*wanted(known))
         self.subscribe(*learner_subs(), *timing_subs())
@@ -106,7 +106,7 @@ class Live:
         self.link.close()
         self.inspector.close()
 
-    def subscribe(self, *subs: Sub) -> None:
+    def subscribe(self, *subs: Subscription) -> None:
         """Ask for data."""
         for sub in subs:
             self.number += 1
@@ -154,7 +154,7 @@ class Live:
                 self.link.send({"t": "ack", "seq": message["seq"]})
             elif message["t"] in ("ok", "error", "sub_ok", "sub_no"):
                 self.answers[message["id"]] = message
-        self.gatherer.collect(self.store)
+        self.collected.collect(self.store)
 
     def train(self, ticks: int) -> None:
         """Train on."""
@@ -164,7 +164,7 @@ class Live:
     def evidence(self) -> Evidence:
         """What the rules look at."""
         assert self.store.bad == 0
-        return self.gatherer.gather(self.store)
+        return self.collected.gather(self.store)
 
     def said(self) -> list[Finding]:
         """The sentences of the Why panel."""

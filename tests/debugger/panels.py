@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from engine.debugger.model.history import gatherer
+from engine.debugger.model.history import history_of
 from engine.debugger.model.store import Store
 from engine.debugger.panels.panel import Panel
 from engine.protocol.framing import pack_array
@@ -62,7 +62,7 @@ def full(rows: int = 16, ticks: int = 300, spoil: Callable[[Planted], None] | No
     if spoil is not None:
         spoil(run)
     store.feed(schema(rows))
-    run.feed(store, gatherer(store).collect)
+    run.feed(store, history_of(store).collect)
     assert store.bad == 0
     return store
 
@@ -97,7 +97,7 @@ def many() -> Store:
             column = next(i for i, c in enumerate(COLUMNS) if c[:2] == ("Reward", "terms"))
             message = {"t": "data", "sub": 50 + number, "kind": "column", "ticks": [tick, tick], "labels": [labels]}
             store.feed({**message, "cols": [[column, *pack_array(values)]]})
-            gatherer(store).collect(store)
+            history_of(store).collect(store)
     assert store.bad == 0
     return store
 

@@ -6,9 +6,12 @@ from typing import Any
 import attrs
 import numpy as np
 
+from engine import Endings
 from engine.debugger.model.store import Store
-from engine.debugger.panels.panel import Sub
+from engine.debugger.model.subscription import Subscription
+from engine.protocol.display import View
 from engine.protocol.framing import pack_array
+from tests.debugger.fake_scene import FakeColumn, FakeSystem, fake_component, fake_schema
 
 DT = 0.02
 JOINTS = ("left_knee_joint", "left_ankle_joint", "right_knee_joint", "right_ankle_joint")
@@ -29,105 +32,92 @@ VITALS = (
     *(f"reward[{term}]" for term in TERMS),
     *(f"ended_by[{reason}]" for reason in REASONS),
 )
-SIGMA = {"body_position": 0.3, "body_velocity": 1.0}
 WEIGHT = {"body_position": 1.0, "body_velocity": 1.0, "action_rate": -0.1, "joint_limits": -10.0}
 LONGEST = 150  # control steps
-COLUMNS: tuple[tuple[str, str, tuple[str, ...], tuple[int, ...], str], ...] = (
-    ("Action", "value", ("dof",), (4,), "float32"),
-    ("DofState", "velocity", ("dof",), (4,), "float32"),
-    ("PdGains", "stiffness", ("dof",), (4,), "float32"),
-    ("DofTorque", "value", ("dof",), (4,), "float32"),
-    ("Episode", "step", (), (), "int64"),
-    ("Done", "ended", (), (), "bool"),
-    ("Done", "reason", ("termination",), (3,), "bool"),
-    ("MotionCursor", "clip", (), (), "int64"),
-    ("MotionCursor", "time", (), (), "float32"),
-    ("Reward", "total", (), (), "float32"),
-    ("Reward", "terms", ("reward",), (4,), "float32"),
-    ("Observation", "actor", ("actor_observation",), (15,), "float32"),
-    ("Contact", "touching", ("foot",), (2,), "bool"),
-    ("BodyState", "linear_velocity", ("body", ""), (2, 3), "float32"),
-    ("MotionReference", "body_position", ("tracked", ""), (2, 3), "float32"),
-    ("Rollout", "action", ("step", "dof"), (24, 4), "float32"),
-    ("Rollout", "mean", ("step", "dof"), (24, 4), "float32"),
+COLUMNS: tuple[tuple[str, str, tuple[str | int, ...], str], ...] = (
+    ("Action", "value", ("dof",), "float32"),
+    ("DofState", "velocity", ("dof",), "float32"),
+    ("PdGains", "stiffness", ("dof",), "float32"),
+    ("DofTorque", "value", ("dof",), "float32"),
+    ("Episode", "step", (), "int64"),
+    ("Done", "ended", (), "bool"),
+    ("Done", "reason", ("termination",), "bool"),
+    ("MotionCursor", "clip", (), "int64"),
+    ("MotionCursor", "time", (), "float32"),
+    ("Reward", "total", (), "float32"),
+    ("Reward", "terms", ("reward",), "float32"),
+    ("Observation", "actor", ("actor_observation",), "float32"),
+    ("Contact", "touching", ("foot",), "bool"),
+    ("BodyState", "linear_velocity", ("body", 3), "float32"),
+    ("MotionReference", "body_position", ("tracked", 3), "float32"),
+    ("Rollout", "action", ("step", "dof"), "float32"),
+    ("Rollout", "mean", ("step", "dof"), "float32"),
 )
+AXES = {
+    "dof": JOINTS,
+    "foot": FEET,
+    "body": FEET,
+    "tracked": FEET,
+    "termination": REASONS,
+    "reward": TERMS,
+    "actor_observation": CHANNELS,
+    "step": tuple(map(str, range(24))),
+}
+SETTINGS: dict[str, dict[str, Any]] = {name: {"weight": weight} for name, weight in WEIGHT.items()}
+SETTINGS["body_position"]["std"], SETTINGS["body_velocity"]["std"] = 0.3, 1.0
+ENDING = {"time_limit": {"kind": "time_limit"}, "diverged": {"kind": "fault"}}
+LEARNING = {"desired_kl": 0.01, "lowest_rate": 1e-5, "highest_rate": 1e-2, "gamma": 0.99}
 SYSTEMS = (
-    ("fill_gains", "BEGIN", "PdGains"),
-    ("act", "ACT", "Action"),
-    ("compute_torque", "TORQUE", "DofTorque"),
-    ("step_physics", "STEP", "DofState"),
-    ("terminate", "TERMINATE", "Done"),
-    ("reward", "REWARD", "Reward"),
-    ("observe", "OBSERVE", "Observation"),
-    ("improve_policy", "LEARN", "Policy"),
+    FakeSystem("fill_gains", "BEGIN", (), ("PdGains",), bundle="tracking"),
+    FakeSystem("act", "ACT", (), ("Action",), bundle="ppo", constants={"limit": 5.0}),
+    FakeSystem("compute_torque", "TORQUE", (), ("DofTorque",), bundle="tracking"),
+    FakeSystem("step_physics", "STEP", (), ("DofState",), bundle="tracking"),
+    FakeSystem("terminate", "TERMINATE", (), ("Done",), bundle="tracking", terms=ENDING),
+    FakeSystem("reward", "REWARD", (), ("Reward",), bundle="tracking", constants={"dt": DT}, terms=SETTINGS),
+    FakeSystem("observe", "OBSERVE", (), ("Observation",), bundle="tracking"),
+    FakeSystem("improve_policy", "LEARN", (), ("Rollout",), bundle="ppo", constants=LEARNING),
 )
 
 
-def schema(rows: int) -> dict[str, Any]:
-    """A frame of type 'schema', like that of a small tracking scene."""
-    components: dict[str, list[dict[str, Any]]] = {}
-    for number, (component, name, axes, shape, dtype) in enumerate(COLUMNS):
-        column = {"id": number, "name": name, "axes": list(axes), "shape": list(shape), "dtype": dtype, "unit": ""}
-        components.setdefault(component, []).append(column)
-    axes = {
-        "dof": JOINTS,
-        "foot": FEET,
-        "body": FEET,
-        "tracked": FEET,
-        "termination": REASONS,
-        "reward": TERMS,
-        "actor_observation": CHANNELS,
-        "step": tuple(map(str, range(24))),
-    }
-    constants = {f"tracking.reward.{t}.weight": w for t, w in WEIGHT.items()}
-    constants |= {f"tracking.reward.{t}.std": s for t, s in SIGMA.items()}
-    constants |= {
-        "tracking.reward.dt": DT,
-        "tracking.terminate.time_limit.kind": "time_limit",
-        "tracking.terminate.diverged.kind": "fault",
-        "ppo.improve_policy.desired_kl": 0.01,
-        "ppo.improve_policy.lowest_rate": 1e-5,
-        "ppo.improve_policy.highest_rate": 1e-2,
-        "ppo.act.limit": 5.0,
-        "ppo.estimate_advantage.gamma": 0.99,
-    }
-    return {
-        "t": "schema",
-        "run": {"scene": "planted", "seed": 0, "identity": {"clips": ["walk_07"]}},
-        "tables": [
-            {
-                "name": "robot",
-                "rows": rows,
-                "axes": [{"name": name, "labels": list(labels)} for name, labels in axes.items()],
-                "components": [
-                    {"name": name, "lifetime": "state", "doc": "", "columns": columns}
-                    for name, columns in components.items()
-                ],
-            }
-        ],
-        "resources": [],
-        "phases": [],
-        "systems": [
-            {
-                "id": i,
-                "name": n,
-                "phase": p,
-                "bundle": "",
-                "doc": "",
-                "reads": [],
-                "writes": [f"robot.{c}"],
-                "terms": [],
-            }
-            for i, (n, p, c) in enumerate(SYSTEMS)
-        ],
-        "constants": [{"address": a, "type": "", "value": v} for a, v in constants.items()],
-        "vitals": {"robot": list(VITALS)},
-        "endings": {"robot": {"reasons": list(REASONS)}},
-        "rewards": {"reward_terms": "robot.Reward.terms", "reward_total": "robot.Reward.total"},
-        "observations": {"observation": "robot.Observation.actor"},
-        "actions": {"action": "robot.Action.value", "torque": "robot.DofTorque.value", "torque_limit": None},
-        "terminations": {"done": "robot.Done.ended", "reason": "robot.Done.reason"},
-    }
+def schema(
+    rows: int,
+    settings: Mapping[str, Mapping[str, Any]] = SETTINGS,
+    names: Mapping[str, str] | None = None,
+    roles: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The schema of a small tracking scene. `names` gives components other names, `roles` are declared by the scene."""
+    names = names or {}
+    described: dict[str, dict[str, FakeColumn]] = {}
+    for component, name, axes, dtype in COLUMNS:
+        described.setdefault(names.get(component, component), {})[name] = FakeColumn(axes, dtype)
+    systems = [
+        attrs.evolve(
+            each,
+            writes=[names.get(name, name) for name in each.writes],
+            terms=settings if each.name == "reward" else each.terms,
+        )
+        for each in SYSTEMS
+    ]
+    components = {name: fake_component(name, columns) for name, columns in described.items()}
+    return fake_schema(
+        list(components.values()),
+        systems,
+        rows=rows,
+        axes=AXES,
+        phases=("ACT", "TORQUE", "STEP", "TERMINATE", "REWARD", "OBSERVE", "LEARN"),
+        name="planted",
+        identity={"clips": ["walk_07"]},
+        view=View(roles=roles or {}),
+        endings=Endings(components[names.get("Done", "Done")], "ended", reason="reason"),
+        vitals={
+            "torque_use": "dof",
+            "action_rate": "",
+            "root_height": "",
+            "tilt": "",
+            "reward": "reward",
+            "ended_by": "termination",
+        },
+    )
 
 
 @attrs.define(eq=False)
@@ -268,25 +258,25 @@ class Planted:
         for iteration, values in enumerate(self.learner):
             store.feed({"t": "data", "kind": "learner", "sub": 99, "values": values, "iteration": iteration})
 
-    def _subs(self, ids: Mapping[str, int]) -> list[Sub]:
+    def _subs(self, ids: Mapping[str, int]) -> list[Subscription]:
         rows = tuple(range(min(self.rows, 32)))
         cursors = ("Done.ended", "Done.reason", "Episode.step", "MotionCursor.clip", "MotionCursor.time")
         feet = ("Contact.touching", "BodyState.linear_velocity", "MotionReference.body_position")
         traced = [cursors, ("Action.value",), ("DofState.velocity",), feet]
         shown = ("Observation.actor", "Episode.step", "Rollout.action", "Rollout.mean", "Reward.terms", "Reward.total")
         return [
-            *(Sub("trace", tuple((ids[n], None) for n in names), rows, 2.0) for names in traced),
-            Sub("values", tuple((ids[n], None) for n in shown), rows[:16], 10.0),
-            *(Sub("column", ((ids["Reward.terms"], (i,)),), (), 1.0) for i in range(len(TERMS))),
-            Sub("vitals", (), rows, 1.0),
-            Sub("timing", (), (), 1.0),
+            *(Subscription("trace", tuple((ids[n], None) for n in names), rows, 2.0) for names in traced),
+            Subscription("values", tuple((ids[n], None) for n in shown), rows[:16], 10.0),
+            *(Subscription("column", ((ids["Reward.terms"], (i,)),), (), 1.0) for i in range(len(TERMS))),
+            Subscription("vitals", (), rows, 1.0),
+            Subscription("timing", (), (), 1.0),
         ]
 
     def _array(self, column: int) -> np.ndarray:
-        component, name, _, _, dtype = COLUMNS[column]
+        component, name, _, dtype = COLUMNS[column]
         return self.columns[f"{component}.{name}"].astype(dtype)
 
-    def _trace(self, number: int, sub: Sub, ticks: range) -> dict[str, Any]:
+    def _trace(self, number: int, sub: Subscription, ticks: range) -> dict[str, Any]:
         at, ended = [], []
         pieces: dict[int, list[np.ndarray]] = {column: [] for column, _ in sub.columns}
         ends = self.columns["Done.ended"]
@@ -308,18 +298,18 @@ class Planted:
         packed = {"at": pack_array(np.array(at)), "ended": pack_array(np.array(ended))}
         return {"t": "data", "sub": number, "kind": "trace", "ticks": [ticks[0], ticks[-1]], "cols": cols, **packed}
 
-    def _values(self, number: int, sub: Sub, tick: int) -> dict[str, Any]:
+    def _values(self, number: int, sub: Subscription, tick: int) -> dict[str, Any]:
         rows = list(sub.rows)
         cols = [[c, *pack_array(np.ascontiguousarray(self._array(c)[tick, rows]))] for c, _ in sub.columns]
         return {"t": "data", "sub": number, "kind": "values", "ticks": [tick, tick], "cols": cols, "rows": rows}
 
-    def _column(self, number: int, sub: Sub, tick: int) -> dict[str, Any]:
+    def _column(self, number: int, sub: Subscription, tick: int) -> dict[str, Any]:
         ((column, labels),) = sub.columns
         assert labels is not None
         cols = [[column, *pack_array(np.ascontiguousarray(self._array(column)[tick, :, labels[0]]))]]
         return {"t": "data", "sub": number, "kind": "column", "ticks": [tick, tick], "cols": cols}
 
-    def _vitals(self, number: int, sub: Sub, ticks: range) -> dict[str, Any]:
+    def _vitals(self, number: int, sub: Subscription, ticks: range) -> dict[str, Any]:
         values = self.vitals[list(ticks)][:, list(sub.rows)].astype(np.float16)
         packed = {"at": pack_array(np.array(list(ticks))), "values": pack_array(values)}
         return {"t": "data", "sub": number, "kind": "vitals", "ticks": [ticks[0], ticks[-1]], "cols": [], **packed}

@@ -4,13 +4,18 @@ Row r is in its own episode of its own length; at the end of most of them the le
 the robot tilts and falls. Nothing is simulated: every column is a formula of tick and row.
 """
 
+import copy
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import attrs
 import numpy as np
 
+from engine import Endings, every
+from engine.protocol.display import Figure, Limb, View
 from engine.protocol.framing import pack_array, schema_hash
+from tests.debugger.fake_scene import FakeColumn, FakeSystem, fake_component, fake_schema
 
 DT = 0.02  # s per tick
 LEG = ["hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll"]
@@ -228,75 +233,10 @@ class ScriptedRun:
     # -- frames ----------------------------------------------------------------------------------------
 
     def schema(self) -> dict[str, Any]:
-        """The message of type 'schema', as engine/protocol/schema.py makes it, with figures, roles and hash."""
-        made = {
-            "t": "schema",
-            "version": 1,
-            "run": {"scene": "scripted", "seed": self.seed, "identity": {"robot": "made-up"}},
-            "tables": [self._table()],
-            "resources": [{"name": "Clock", "doc": "Where in time the run is.", "fields": ["tick", "begun"]}],
-            "phases": [
-                {"name": p, "repeat": SUBSTEPS if p in ("TORQUE", "STEP") else 1, "first_tick_only": p == "BEGIN"}
-                for p in PHASES
-            ],
-            "systems": [_system(number, *each) for number, each in enumerate(SYSTEMS)],
-            "constants": [
-                {"address": "tracking.reward.body_position.std", "type": "float", "value": 0.3},
-                {"address": "ppo.improve_policy.learning_rate", "type": "float", "value": 1e-3},
-                {"address": "physics.step_physics.substeps", "type": "int", "value": SUBSTEPS},
-            ],
-            "vitals": {"robot": VITALS},
-            "endings": {"robot": {"reasons": REASONS}},
-            "figures": [self._figure()],
-            "roles": ROLES,
-            **{group: {role: ROLES[role] for role in roles} for group, roles in ROLE_GROUPS.items()},
-        }
+        """The message of type 'schema' with its hash."""
+        made = copy.deepcopy(_schema(max(1, self.rows), self.seed))
+        made["tables"][0]["rows"] = self.rows
         return {**made, "hash": schema_hash(made)}
-
-    def _table(self) -> dict[str, Any]:
-        return {
-            "name": "robot",
-            "rows": self.rows,
-            "axes": [{"name": name, "labels": labels} for name, labels in AXES.items()],
-            "components": [
-                {
-                    "name": name,
-                    "lifetime": lifetime,
-                    "doc": doc,
-                    "columns": [
-                        {
-                            "id": self.ids[f"robot.{name}.{column}"],
-                            "name": column,
-                            "axes": axes,
-                            "shape": sizes,
-                            "dtype": dtype,
-                            "unit": unit,
-                            "doc": about,
-                        }
-                        for column, (axes, sizes, dtype, unit, about) in columns.items()
-                    ],
-                }
-                for name, (lifetime, doc, columns) in COMPONENTS.items()
-            ],
-        }
-
-    def _figure(self) -> dict[str, Any]:
-        lengths = [0.1] + [float(np.linalg.norm(offset)) for _, offset, _ in SKELETON]
-        return {
-            "table": "robot",
-            "name": "made-up",
-            "bodies": [
-                {"name": n, "parent": -1 if i == 0 else SKELETON[i - 1][0], "radius": 0.05, "length": lengths[i]}
-                for i, n in enumerate(BODIES)
-            ],
-            "position": self.ids["robot.BodyState.position"],
-            "rotation": self.ids["robot.BodyState.rotation"],
-            "reference": self.ids["robot.RelativeTarget.position"],
-            "tracked": TRACKED,
-            "threshold": 0.25,
-            "force": self.ids["robot.ContactForce.force"],
-            "root": self.ids["robot.RootState.position"],
-        }
 
     def data(self, sub: dict[str, Any], rows: list[int], first: int, last: int, seq: int = 0) -> dict[str, Any]:
         """The `data` message that answers a `sub` message (its `rows` given), for ticks first … last."""
@@ -391,9 +331,8 @@ ROLES = {
     "reward_total": "robot.Reward.total",
     "observation": "robot.Observation.actor",
     "action": "robot.Action.value",
-    "action_target": "robot.DofTarget.position",
     "torque": "robot.DofTorque.value",
-    "done": "robot.Done.ended",
+    "ended": "robot.Done.ended",
     "episode_step": "robot.Episode.step",
     "clip": "robot.MotionCursor.clip",
     "clip_time": "robot.MotionCursor.time",
@@ -401,38 +340,82 @@ ROLES = {
     "advantage": "robot.Learning.advantage",
     "log_prob": "robot.Learning.log_prob",
 }
-ROLE_GROUPS = {
-    "rewards": ["reward_terms", "reward_total"],
-    "observations": ["observation"],
-    "actions": ["action", "action_target", "torque", "log_prob"],
-    "terminations": ["done", "episode_step", "clip", "clip_time"],
+BUNDLES = {"STEP": "physics", "SENSE": "kinematics", "ACT": "ppo", "LEARN": "ppo", "RECORD": "ppo"}
+CONSTANTS = {
+    "improve_policy": {"learning_rate": 1e-3},
+    "step_physics": {"substeps": SUBSTEPS},
 }
 
 
-def _system(
-    number: int, name: str, phase: str, doc: str, reads: list[str], writes: list[str], ms: float
-) -> dict[str, Any]:
-    bundle = {"STEP": "physics", "SENSE": "kinematics", "ACT": "ppo", "LEARN": "ppo", "RECORD": "ppo"}.get(
-        phase, "tracking"
-    )
-    terms = [
-        {"name": term, "doc": "", "settings": {"weight": float(weight)}}
-        for term, weight in zip(TERMS, WEIGHTS, strict=True)
-        if name == "reward"
+def _systems() -> list[FakeSystem]:
+    settings: dict[str, dict[str, float]] = {name: {"weight": float(w)} for name, w in zip(TERMS, WEIGHTS, strict=True)}
+    settings["body_position"]["std"] = 0.3
+    return [
+        FakeSystem(
+            name,
+            phase,
+            [each for each in reads if each not in writes],
+            writes,
+            doc,
+            BUNDLES.get(phase, "tracking"),
+            every(24) if phase == "LEARN" else None,
+            CONSTANTS.get(name, {}),
+            settings if name == "reward" else {},
+        )
+        for name, phase, doc, reads, writes, _ in SYSTEMS
     ]
-    return {
-        "id": number,
-        "name": name,
-        "bundle": bundle,
-        "phase": phase,
-        "table": "robot",
-        "doc": doc,
-        "reads": [f"robot.{each}" for each in reads],
-        "writes": [f"robot.{each}" for each in writes],
-        "draws": name == "act",
-        "when": {"label": "every(24)" if phase == "LEARN" else "", "asks": ""},
-        "terms": terms,
-    }
+
+
+def _figure() -> Figure:
+    lengths = [0.1] + [float(np.linalg.norm(offset)) for _, offset, _ in SKELETON]
+    parents = [-1] + [parent for parent, _, _ in SKELETON]
+    limbs = zip(BODIES, parents, lengths, strict=True)
+    return Figure(
+        table="robot",
+        name="made-up",
+        bodies=[Limb(n, p, 0.05, None if i in parents else (0.0, 0.0, -long)) for i, (n, p, long) in enumerate(limbs)],
+        position="robot.BodyState.position",
+        rotation="robot.BodyState.rotation",
+        reference="robot.RelativeTarget.position",
+        tracked=TRACKED,
+        threshold=0.25,
+        force="robot.ContactForce.force",
+        root="robot.RootState.position",
+    )
+
+
+@cache
+def _schema(rows: int, seed: int) -> dict[str, Any]:
+    components = []
+    for name, (lifetime, about, columns) in COMPONENTS.items():
+        made = {
+            key: FakeColumn(tuple(axis or size for axis, size in zip(axes, sizes, strict=True)), dtype, unit, doc)
+            for key, (axes, sizes, dtype, unit, doc) in columns.items()
+        }
+        components.append(fake_component(name, made, lifetime, about))
+    return fake_schema(
+        components,
+        _systems(),
+        rows=rows,
+        axes=AXES,
+        phases=PHASES[1:],
+        repeat=("TORQUE", "STEP"),
+        repeats=SUBSTEPS,
+        name="scripted",
+        seed=seed,
+        identity={"robot": "made-up"},
+        view=View([_figure()], ROLES),
+        endings=Endings(next(each for each in components if each.__name__ == "Done"), "ended", reason="reason"),
+        vitals={
+            "torque_use": "dof",
+            "root_height": "",
+            "tilt": "",
+            "worst_body_error": "",
+            "action_rate": "",
+            "reward": "reward",
+            "ended_by": "termination",
+        },
+    )
 
 
 # -- formulas: column -> what it is at N moments of rows ---------------------------------------------------

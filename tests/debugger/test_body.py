@@ -14,13 +14,13 @@ from engine.debugger.body.skeleton import (
     Camera,
     heading,
     read_figures,
-    seconds_per_tick,
     slip_speeds,
     tip_positions,
     tracking_errors,
     violations,
 )
 from engine.debugger.body.viewport import View
+from engine.debugger.model.schema import seconds_per_tick
 from engine.debugger.model.store import Store
 from engine.debugger.panels.body import Body
 from engine.debugger.widgets import theme

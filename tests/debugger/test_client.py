@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 
 from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.net import link
-from engine.debugger.net.connection import Address
+from engine.debugger.net.connection import CHUNK, Address
 from engine.debugger.net.qt_client import Client
-from engine.debugger.panels.panel import Sub
+from engine.protocol.discovery import alive
 from engine.protocol.framing import decode_body, encode_frame
 from tests.debugger.scripted import ScriptedServer
 from tests.debugger.scripted_run import ScriptedRun
 
-TORQUE = Sub("values", ((0, None),), "selected", 10.0)
+TORQUE = Subscription("values", ((0, None),), "selected", 10.0)
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_only_what_changed_is_asked_for_anew(qtbot, server, make):
     client = make()
     with qtbot.waitSignal(client.ready):
         pass
-    other = Sub("timing", (), "selected", 5.0)
+    other = Subscription("timing", (), "selected", 5.0)
     client.subscribe([TORQUE])
     first = server.wait("sub")["id"]
     client.subscribe([TORQUE, other])
@@ -162,7 +163,7 @@ def test_a_run_whose_process_is_gone_has_ended(qtbot, server, make, monkeypatch)
     client = make()
     with qtbot.waitSignal(client.ready):
         pass
-    monkeypatch.setattr(link, "_alive", lambda pid: False)
+    monkeypatch.setattr(link, "alive", lambda pid: False)
     server.drop()
     qtbot.waitUntil(lambda: client.over)
     assert client.said[-1][0] == "ended" and "gone without a word" in client.said[-1][1]
@@ -170,14 +171,14 @@ def test_a_run_whose_process_is_gone_has_ended(qtbot, server, make, monkeypatch)
 
 def test_a_process_that_nobody_has_asked_for_its_end_is_over():
     ended = subprocess.Popen([sys.executable, "-c", ""])
-    assert link._alive(os.getpid())
+    assert alive(os.getpid())
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays behind as a zombie
-    assert not link._alive(ended.pid)
+    assert not alive(ended.pid)
     ended.wait()
-    assert not link._alive(ended.pid)
+    assert not alive(ended.pid)
 
 
-@pytest.mark.parametrize(("version", "older"), [((2, 0), "this debugger"), ((0, 9), "the run's engine")])
+@pytest.mark.parametrize(("version", "older"), [((2, 0), "the debugger"), ((0, 9), "the run's engine")])
 def test_another_version_says_which_side_to_upgrade(qtbot, server, make, version, older):
     server.protocol = version
     client = make()
@@ -266,7 +267,7 @@ def test_a_listener_that_says_nothing_holds_nobody(qtbot, make, path, monkeypatc
     held = silent(path, lambda peer: None)
     client = make()
     qtbot.waitUntil(lambda: bool(client.said), timeout=3000)
-    assert client.said[0][0] == "lost" and "does not answer" in client.said[0][1]
+    assert client.said[0][0] == "lost" and "sent no 'hello'" in client.said[0][1]
     start = time.monotonic()
     client.close()
     assert time.monotonic() - start < 2.0
@@ -308,7 +309,7 @@ def test_a_flood_of_events_leaves_the_window_alive(qtbot, server, make):
         qtbot.wait(1)
         longest, last = max(longest, time.thread_time() - last), time.thread_time()
     sending.join()
-    assert longest < 0.5 and len(client.link._inbox) <= link._WAITING + 1 + link._CHUNK // 60
+    assert longest < 0.5 and len(client.link._inbox) <= link._WAITING + 1 + CHUNK // 60
 
 
 def test_the_wire_is_what_the_design_says(path):

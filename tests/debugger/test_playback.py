@@ -7,8 +7,8 @@ from PySide6.QtWidgets import QApplication
 
 from engine.debugger.app.window import Window
 from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.playback import Playback
-from engine.debugger.panels.panel import Sub
 from engine.debugger.widgets import theme
 from engine.errors import SceneError
 from engine.protocol.framing import pack_array
@@ -77,7 +77,7 @@ def test_a_recording_says_what_it_holds(playback):
 def test_numbers_are_those_of_the_run_at_every_tick(playback, run):
     store = playback.store
     column = store.by_address["robot.RootState.position"]
-    playback.subscribe([Sub("values", ((column, None),), "selected", 10.0)])
+    playback.subscribe([Subscription("values", ((column, None),), "selected", 10.0)])
     for tick in (FIRST, 123, LAST):
         playback.send({"t": "seek", "tick": tick})
         store.cursor = tick
@@ -89,7 +89,7 @@ def test_numbers_are_those_of_the_run_at_every_tick(playback, run):
 def test_traces_are_whole_and_break_where_episodes_end(playback, run):
     store = playback.store
     column = store.by_address["robot.Reward.total"]
-    playback.subscribe([Sub("trace", ((column, (0,)),), (3, 5), 20.0)])
+    playback.subscribe([Subscription("trace", ((column, (0,)),), (3, 5), 20.0)])
     for row in ROWS:
         ticks, _, breaks = store.trace(column, 0, row)
         ends = [t for t in range(FIRST, LAST) if run.episode(np.array([t]), np.array([row]))[1][0]]
@@ -98,7 +98,7 @@ def test_traces_are_whole_and_break_where_episodes_end(playback, run):
 
 
 def test_vitals_come_from_the_black_box(playback):
-    playback.subscribe([Sub("vitals", (), (7,), 1.0)])
+    playback.subscribe([Subscription("vitals", (), (7,), 1.0)])
     assert playback.store.vitals(7)[1].shape == (4, len(VITALS))
 
 

@@ -17,10 +17,9 @@ from engine.debugger.app.export import chrome_trace, save_chrome_trace, save_sel
 from engine.debugger.app.save import save_recording
 from engine.debugger.app.window import Window
 from engine.debugger.model.store import Store
-from engine.debugger.net.offline import Offline
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.playback import Playback
-from engine.debugger.net.recording_source import Recorded
-from engine.debugger.panels.panel import Sub
+from engine.debugger.net.recording_source import RecordingSession, RecordingSource
 from engine.debugger.text import Text
 from engine.debugger.widgets import theme
 from engine.ecs.schedule import Observer
@@ -63,7 +62,7 @@ def say(session, line):
 
 def test_a_recording_of_a_run_is_read_as_text(flight):
     path, angles, ends, last, address = flight
-    session = Offline(path)
+    session = RecordingSession(path)
     assert session.greeting.startswith(f"{path.name}: cartpole, 2 rows (1, 4), ticks ")
     fine, printed = say(session, f"print {address} 1,4")
     assert fine and f"at tick {last}" in printed
@@ -84,7 +83,7 @@ def test_a_recording_of_a_run_is_read_as_text(flight):
 
 
 def test_text_refuses_what_would_change_a_recording_and_rows_that_it_lacks(flight):
-    session = Offline(flight[0])
+    session = RecordingSession(flight[0])
     for line in ("pause", "step", "reset 1", f"set {flight[-1]} 1 0", "break tick > 3", "record on"):
         fine, printed = say(session, line)
         assert not fine and printed == "This is a recording: it can be looked at, but not changed.\n", line
@@ -95,7 +94,7 @@ def test_text_refuses_what_would_change_a_recording_and_rows_that_it_lacks(fligh
 
 
 def test_watching_ends_where_the_recording_does(flight):
-    fine, printed = say(Offline(flight[0]), f"watch {flight[-1]} 1")
+    fine, printed = say(RecordingSession(flight[0]), f"watch {flight[-1]} 1")
     assert not fine and len(printed.splitlines()) == 3 and "no more of this; `seek`" in printed.splitlines()[-1]
 
 
@@ -113,7 +112,7 @@ def test_a_recording_cut_anywhere_opens_to_the_last_whole_record_and_says_what_i
     schema_end = Recording.open(flight[0]).records[0].end
     path = tmp_path / "cut.rec"
     path.write_bytes(data[: schema_end + int(share * (len(data) - schema_end))])
-    session = Offline(path)
+    session = RecordingSession(path)
     assert "cut off" in session.greeting or "not closed" in session.greeting or "trailer" in session.greeting
     playback = Playback(Store(), path)
     playback.start()
@@ -122,13 +121,13 @@ def test_a_recording_cut_anywhere_opens_to_the_last_whole_record_and_says_what_i
 
 def test_ends_of_episodes_are_marked_where_the_traces_show_them(flight):
     path, _, ends, last, _ = flight
-    found = [(e["tick"], e["row"]) for e in Recorded(path).events() if e["kind"] == "reset"]
+    found = [(e["tick"], e["row"]) for e in RecordingSource(path).events() if e["kind"] == "reset"]
     wanted = [(last - (TICKS - 1 - i), ROWS[place]) for i, place in np.argwhere(ends)]
     assert sorted(found) == sorted(wanted)
 
 
 def test_columns_kept_seldom_are_found_beside_those_kept_always():
-    recorded = Recorded(command.DEMO)
+    recorded = RecordingSource(command.DEMO)
     ids = column_ids(recorded.schema)
     wanted = {ids["robot.DofState.position"]: None, ids["robot.Observation.actor"]: None}
     samples = recorded.sample(recorded.rows[1], recorded.last - 3, wanted)
@@ -234,7 +233,7 @@ def test_numbers_are_exported_as_csv_and_npz(demo, tmp_path):
     store = demo.store
     step = store.column("robot.Episode.step")
     row = store.selected
-    demo.client.subscribe([Sub("trace", ((step.id, None),), (row,), 10.0)])
+    demo.client.subscribe([Subscription("trace", ((step.id, None),), (row,), 10.0)])
     numbers = selection(store, [(step.id, None)], row)
     ticks, values = numbers[step.address]
     save_selection(numbers, tmp_path / "n.npz")

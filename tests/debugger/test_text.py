@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from engine.debugger.__main__ import main
-from engine.debugger.model.address import columns_of, find_place, parse_rows
+from engine.debugger.model.address import find_part, parse_rows
+from engine.debugger.model.schema import read_columns
 from engine.debugger.net.connection import Address
 from engine.debugger.net.session import Session
 from engine.debugger.text import COMMANDS, Text, printed, prompt
@@ -61,11 +62,11 @@ def text(server: ScriptedServer) -> Iterator[Text]:
 
 def said(text: Text, line: str, well: bool = True) -> str:
     """What one command prints."""
-    assert isinstance(text.out, io.StringIO)
-    text.out.seek(0)
-    text.out.truncate()
-    assert text.run(line) is well, text.out.getvalue()
-    return text.out.getvalue()
+    assert isinstance(text.stdout, io.StringIO)
+    text.stdout.seek(0)
+    text.stdout.truncate()
+    assert text.run(line) is well, text.stdout.getvalue()
+    return text.stdout.getvalue()
 
 
 # -- looking -------------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ def test_provenance_names_writer_and_readers(text: Text):
 
 def test_systems_constants_state_log_and_help(text: Text, server: ScriptedServer):
     assert said(text, "systems STEP").split()[:3] == ["4", "STEP", "physics.step_physics"]
-    assert said(text, "constants std").split() == ["tracking.reward.body_position.std", "float", "0.3"]
+    assert said(text, "constants std").split() == ["tracking.reward.body_position.std", "Any", "0.3"]
     assert "mode              running" in said(text, "state")
     server.event("break", "nonfinite(robot.DofTorque.value) hit", row=7)
     while not text.session.events:
@@ -123,6 +124,14 @@ def test_systems_constants_state_log_and_help(text: Text, server: ScriptedServer
     for name in COMMANDS:
         assert COMMANDS[name].usage in said(text, "help")
         assert said(text, f"help {name}").startswith(f"  {name}")
+
+
+def test_the_tab_key_completes_commands_columns_systems_and_constants(text: Text):
+    assert text.completenames("st") == ["state", "step"]
+    assert text.completedefault("DofT") == ["DofTarget.position", "DofTorque.value"]
+    assert text.completedefault("robot.Reward.to") == ["robot.Reward.total"]
+    assert text.completedefault("step_") == ["step_physics"]
+    assert text.completedefault("tracking.reward.body_position.s") == ["tracking.reward.body_position.std"]
 
 
 # -- changing ------------------------------------------------------------------------------------------
@@ -213,7 +222,7 @@ def test_time_travel_and_the_rest(text: Text, server: ScriptedServer):
         ("print", "'print' is not understood; it is: print COLUMN[LABEL] [ROWS]"),
         ("print 'x", "cannot be read (No closing quotation)"),
         ("to nowhere", "There is no system 'nowhere'."),
-        ("set Reward.total 0 soft", "'soft' is no number; say 2.5, or 1,2,3, or yes, or nan."),
+        ("set Reward.total 0 soft", "'soft' is not a number; say 2.5, or 1,2,3, or yes, or nan."),
         (
             "set Reward.total 0",
             "robot.Reward.total is a column: say also of which rows, as in `set Reward.total 0 1.5`.",
@@ -308,7 +317,7 @@ def test_a_run_that_does_not_answer_says_where_it_is(text: Text, server: Scripte
 
 def test_another_version_is_explained(server: ScriptedServer):
     server.protocol = (2, 0)
-    with pytest.raises(AttachError, match=r"protocol 2\.0, this debugger 1\.0: upgrade this debugger"):
+    with pytest.raises(AttachError, match=r"protocol 2\.0, the debugger 1\.0: upgrade the debugger"):
         Session.attach(Address(path=str(server.path)))
 
 
@@ -557,17 +566,17 @@ def test_the_text_client_needs_neither_torch_nor_qt():
 
 
 def test_places_are_found_by_the_end_of_an_address_and_by_labels():
-    columns = columns_of(ScriptedRun().schema())
+    columns = read_columns(ScriptedRun().schema())
     knee = JOINTS.index("left_knee")
-    assert find_place("robot.DofTorque.value", columns).labels is None
-    assert find_place("DofTorque.value[left_knee]", columns).labels == (knee,)
-    assert find_place("DofTorque.value[3]", columns).labels == (3,)
-    assert find_place("BodyState.position[left_knee]", columns).names == ["left_knee.x", "left_knee.y", "left_knee.z"]
-    assert find_place("BodyState.position[left_knee.y]", columns).labels == (3 * (knee + 1) + 1,)
-    assert find_place("RootState.rotation[w]", columns).labels == (0,)
-    assert find_place("Observation.actor[command[3]]", columns).labels == (3,)
-    assert len(find_place("Observation.actor[command]", columns).labels or ()) == 58
-    assert find_place("Reward.total", columns).names == [""]
+    assert find_part("robot.DofTorque.value", columns).labels is None
+    assert find_part("DofTorque.value[left_knee]", columns).labels == (knee,)
+    assert find_part("DofTorque.value[3]", columns).labels == (3,)
+    assert find_part("BodyState.position[left_knee]", columns).names == ["left_knee.x", "left_knee.y", "left_knee.z"]
+    assert find_part("BodyState.position[left_knee.y]", columns).labels == (3 * (knee + 1) + 1,)
+    assert find_part("RootState.rotation[w]", columns).labels == (0,)
+    assert find_part("Observation.actor[command[3]]", columns).labels == (3,)
+    assert len(find_part("Observation.actor[command]", columns).labels or ()) == 58
+    assert find_part("Reward.total", columns).names == [""]
 
 
 @pytest.mark.parametrize(

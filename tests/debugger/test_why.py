@@ -9,22 +9,22 @@ from engine.debugger.diagnosis import rules_run as why_run
 from engine.debugger.diagnosis.failure_alignment import Autopsy, examine
 from engine.debugger.diagnosis.finding import Finding
 from engine.debugger.diagnosis.rules import diagnose
-from engine.debugger.model.declared import declared
-from engine.debugger.model.evidence import Evidence
-from engine.debugger.model.history import Gatherer
+from engine.debugger.model.evidence import Evidence, action_subs, observation_subs, reward_subs
+from engine.debugger.model.history import EvidenceHistory
+from engine.debugger.model.schema import declared
 from engine.debugger.model.store import Store
 from engine.protocol.framing import pack_array
-from tests.debugger.planted import CHANNELS, DT, JOINTS, LONGEST, Planted, schema
+from tests.debugger.planted import CHANNELS, DT, JOINTS, LONGEST, SETTINGS, Planted, schema
 
 ALARMS = ("wrong", "attention")
 
 
 def gathered(run: Planted) -> Evidence:
-    store, gatherer = Store(), Gatherer()
+    store, history = Store(), EvidenceHistory()
     store.feed(schema(run.rows))
-    run.feed(store, gatherer.collect)
+    run.feed(store, history.collect)
     assert store.bad == 0
-    return gatherer.gather(store)
+    return history.gather(store)
 
 
 def said(run: Planted) -> list[Finding]:
@@ -123,15 +123,12 @@ def test_all_joints_at_their_limit_are_one_sentence():
 
 def test_a_reward_sigma_too_small():
     run = Planted()
-    tight = schema(16)
-    for constant in tight["constants"]:
-        if constant["address"] == "tracking.reward.body_position.std":
-            constant["value"] = 0.1
+    tight = schema(16, {**SETTINGS, "body_position": {"weight": 1.0, "std": 0.1}})
     run.columns["Reward.terms"][..., 0] = DT * np.exp(-((error_of(run) / 0.1) ** 2))
-    store, gatherer = Store(), Gatherer()
+    store, history = Store(), EvidenceHistory()
     store.feed(tight)
-    run.feed(store, gatherer.collect)
-    first = diagnose(gatherer.gather(store))[0]
+    run.feed(store, history.collect)
+    first = diagnose(history.gather(store))[0]
     assert first.text.startswith("body_position gives no signal: ")
     assert "below 0.05 — σ = 0.1 is too small, the median error is 0.247" in first.text
     assert (first.severity, first.panel, first.label) == ("wrong", "Reward", 0)
@@ -145,13 +142,12 @@ def test_a_kernel_that_has_vanished_is_beyond_ten_sigma():
 
 
 def test_kernels_that_are_mostly_low_are_one_sentence_about_the_robots():
-    run, more = Planted(), schema(16)
-    more["constants"].append({"address": "tracking.reward.action_rate.std", "type": "", "value": 1.0})
+    run, more = Planted(), schema(16, {**SETTINGS, "action_rate": {"weight": -0.1, "std": 1.0}})
     run.columns["Reward.terms"][..., :3] = 0.0
-    store, gatherer = Store(), Gatherer()
+    store, history = Store(), EvidenceHistory()
     store.feed(more)
-    run.feed(store, gatherer.collect)
-    texts = [f.text for f in diagnose(gatherer.gather(store)) if f.severity in ALARMS]
+    run.feed(store, history.collect)
+    texts = [f.text for f in diagnose(history.gather(store)) if f.severity in ALARMS]
     assert texts[0] == (
         "3 of 3 kernels give no signal (body_position, body_velocity and action_rate): "
         "robots are far from where they should be"
@@ -198,13 +194,12 @@ def test_a_command_whose_joints_partly_rest_is_a_note_only():
 
 def test_a_dead_term():
     run = Planted()
-    loose = schema(16)
-    loose["constants"] = [c for c in loose["constants"] if not c["address"].endswith("body_velocity.std")]
+    loose = schema(16, {**SETTINGS, "body_velocity": {"weight": 1.0}})
     run.columns["Reward.terms"][..., 1] = 0.0
-    store, gatherer = Store(), Gatherer()
+    store, history = Store(), EvidenceHistory()
     store.feed(loose)
-    run.feed(store, gatherer.collect)
-    assert diagnose(gatherer.gather(store))[0].text == "body_velocity earns nothing: 0 in every row"
+    run.feed(store, history.collect)
+    assert diagnose(history.gather(store))[0].text == "body_velocity earns nothing: 0 in every row"
 
 
 def test_penalties_that_outweigh_everything():
@@ -446,7 +441,7 @@ def test_channels_by_an_independent_loop():
     values[10:20, 2] = np.nan
     breaks = np.zeros(50, bool)
     breaks[25] = True
-    found = signs.channel_signs([signs.Stretch(np.arange(50), values, breaks)], limit=1.0)
+    found = signs.channel_signs([signs.RowSamples(np.arange(50), values, breaks)], limit=1.0)
     assert found is not None and found.pairs == 48
     assert found.mean[0] == pytest.approx(np.mean(values[:, 0]))
     assert (found.spread[1], found.changes[1]) == (0.0, 0.0)
@@ -460,7 +455,7 @@ def test_channels_by_an_independent_loop():
 def test_power_above_eight_hertz_of_a_pure_tone():
     ticks = np.arange(640)
     tones = np.stack([np.sin(2 * np.pi * f * ticks * DT) for f in (2.0, 15.0)], 1)
-    share, size, windows = signs.fast_power([signs.Stretch(ticks, tones, np.zeros(640, bool))], DT)
+    share, size, windows = signs.fast_power([signs.RowSamples(ticks, tones, np.zeros(640, bool))], DT)
     assert windows == 19
     assert share[0] < 0.01 and share[1] > 0.99
     assert size[1] == pytest.approx(np.sqrt(0.5), rel=0.02)
@@ -486,6 +481,37 @@ def test_a_schema_without_anything_is_read_as_such():
     assert known.terms[0].scale == pytest.approx(DT) and known.terms[0].sigma == 0.3
     assert known.roles["ended"].address == "robot.Done.ended"
     assert known.joints == JOINTS and known.roles["observation"].labels == CHANNELS
+
+
+UNUSUAL = {"Reward": "Earned", "Observation": "Sight", "Action": "Wish", "DofTorque": "Effort", "Done": "Over"}
+NAMED = {
+    "reward_terms": "robot.Earned.terms",
+    "reward_total": "robot.Earned.total",
+    "observation": "robot.Sight.actor",
+    "action": "robot.Wish.value",
+    "torque": "robot.Effort.value",
+    "ended": "robot.Over.ended",
+    "reason": "robot.Over.reason",
+}
+
+
+def test_columns_with_unusual_names_are_found_by_the_roles_that_the_scene_declares():
+    run, store, history = Planted(ticks=100), Store(), EvidenceHistory()
+    store.feed(schema(run.rows, names=UNUSUAL, roles=NAMED))
+    run.feed(store, history.collect)
+    evidence = history.gather(store)
+    found = {role: column.address for role, column in evidence.declared.roles.items() if role in NAMED}
+    assert found == NAMED
+    assert {role: store.role(role).address for role in NAMED} == NAMED
+    assert [term.name for term in evidence.declared.terms] == list(SETTINGS) and len(evidence.terms) == len(SETTINGS)
+    assert evidence.observations and evidence.actions and evidence.ends
+    for subscriptions in (reward_subs, observation_subs, action_subs):
+        assert subscriptions(evidence.declared)
+
+
+def test_without_declared_roles_columns_with_unusual_names_play_none():
+    known = declared(schema(4, names=UNUSUAL))
+    assert not set(NAMED) & set(known.roles) and "episode_step" in known.roles
 
 
 def test_a_rule_that_fails_says_so_and_the_others_go_on():
@@ -522,22 +548,22 @@ def edited(tick: int, new: str) -> dict[str, object]:
 
 
 def test_an_edited_constant_counts_from_its_tick_and_an_edit_at_an_earlier_one_undoes_it():
-    run, store, gatherer = Planted(ticks=100), Store(), Gatherer()
+    run, store, history = Planted(ticks=100), Store(), EvidenceHistory()
     store.feed(schema(run.rows))
-    run.feed(store, gatherer.collect)
-    assert len(gatherer.terms()[0]) == 2 * run.rows  # a frame every 50 ticks
+    run.feed(store, history.collect)
+    assert len(history.terms()[0]) == 2 * run.rows  # a frame every 50 ticks
     store.feed(edited(60, "0.01"))
     store.feed(edited(70, "0.02"))
-    gatherer.collect(store)
-    assert gatherer.declared.terms[0].sigma == 0.02
-    assert not gatherer.terms()  # what was earned before, σ being 0.3, says nothing about 0.02
+    history.collect(store)
+    assert history.declared.terms[0].sigma == 0.02
+    assert not history.terms()  # what was earned before, σ being 0.3, says nothing about 0.02
     branch = {"t": "event", "kind": "edit", "tick": 65, "text": "somebody: branch tick 65", "fields": {}}
     store.feed(branch)
-    gatherer.collect(store)
-    assert gatherer.declared.terms[0].sigma == 0.01
+    history.collect(store)
+    assert history.declared.terms[0].sigma == 0.01
     store.feed({**branch, "tick": 10})
-    gatherer.collect(store)
-    assert gatherer.declared.terms[0].sigma == 0.3
+    history.collect(store)
+    assert history.declared.terms[0].sigma == 0.3
 
 
 def test_an_event_of_the_hub_which_knows_no_tick_is_no_bad_frame():

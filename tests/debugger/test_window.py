@@ -19,15 +19,16 @@ from engine.debugger.app.save import save_recording
 from engine.debugger.app.toolbar import describe_cost, describe_mode
 from engine.debugger.app.window import Window
 from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.connection import Address
 from engine.debugger.net.playback import Playback
 from engine.debugger.net.qt_client import Client
 from engine.debugger.net.subscriptions import merge
 from engine.debugger.panels.edit import BreakDialog, ConstantDialog, EditDialog
-from engine.debugger.panels.panel import Sub
 from engine.debugger.widgets import theme
 from engine.errors import SceneError
 from engine.recording.file import Recording
+from tests.debugger.fake_scene import FakeColumn, fake_component, fake_schema
 from tests.debugger.scripted_run import ScriptedRun
 from tests.debugger.windows import attached
 from tests.helpers import REPOSITORY
@@ -132,7 +133,7 @@ def test_w_goes_to_the_worst_row(run):
     reward = run.store.role("reward_total")
     numbers = np.ones(64, np.float32)
     numbers[23] = -9.0
-    run.store._frames[reward.id, 0] = (1, numbers)
+    run.store._all_rows.latest[reward.id, 0] = (1, numbers)
     run.window.hosts["Rows"].fail(RuntimeError("so that reward decides"))
     press(run, "W")
     assert run.store.selected == 23
@@ -373,12 +374,12 @@ def test_rows_of_every_table_can_be_looked_at(qtbot, monkeypatch):
     def schema(self):
         """A small table that nobody writes comes first."""
         made = whole(self)
-        height = {"id": 0, "name": "height", "axes": [], "shape": [], "dtype": "float32", "unit": "m", "doc": ""}
+        patch = fake_component("Patch", {"height": FakeColumn(unit="m")})
+        (terrain,) = fake_schema([patch], [], rows=2, axes={}, phases=("STEP",))["tables"]
         for component in made["tables"][0]["components"]:
             for column in component["columns"]:
                 column["id"] += 1
-        patch = {"name": "Patch", "lifetime": "state", "doc": "", "columns": [height]}
-        made["tables"].insert(0, {"name": "terrain", "rows": 2, "axes": [], "components": [patch]})
+        made["tables"].insert(0, {**terrain, "name": "terrain"})
         return made
 
     monkeypatch.setattr(ScriptedRun, "schema", schema)
@@ -454,7 +455,7 @@ def test_what_is_viewed_follows_the_run(run):
 
 def test_another_version_is_said(qtbot):
     with attached(qtbot) as run:
-        run.client.link._tell("over", "upgrade the run's engine")
+        run.client.link._put_status("over", "upgrade the run's engine")
         run.wait(lambda: run.client.over)
         run.refresh()
         assert run.window.message.text() == "upgrade the run's engine"
@@ -530,7 +531,12 @@ def test_what_was_saved_plays_back_as_it_was_seen(run, tmp_path):
     save_recording(run.store, tmp_path / "x.rec")
     again = Playback(Store(), tmp_path / "x.rec")
     again.start()
-    again.subscribe([Sub("trace", ((reward, None), (torque, (4, 5)))), Sub("values", ((root, None), (torque, None)))])
+    again.subscribe(
+        [
+            Subscription("trace", ((reward, None), (torque, (4, 5)))),
+            Subscription("values", ((root, None), (torque, None))),
+        ]
+    )
     for column, label in ((reward, 0), (torque, 4)):
         for was, found in zip(run.store.trace(column, label, 0), again.store.trace(column, label, 0), strict=True):
             assert len(was) and np.allclose(was.astype(float), found.astype(float))
@@ -627,22 +633,25 @@ def store():
 
 
 def test_equal_wishes_are_asked_for_once(store):
-    same = Sub("values", ((0, None), (1, None)), "selected", 10.0)
+    same = Subscription("values", ((0, None), (1, None)), "selected", 10.0)
     assert merge([same, same], store) == [same]
 
 
 def test_a_slower_wish_is_left_out_where_a_faster_one_brings_it(store):
-    fast, slow = Sub("values", ((0, None),), "selected", 30.0), Sub("values", ((0, None), (1, None)), "selected", 5.0)
-    assert merge([slow, fast], store) == [fast, Sub("values", ((1, None),), "selected", 5.0)]
-    other_rows = Sub("values", ((0, None),), (3,), 5.0)
+    fast, slow = (
+        Subscription("values", ((0, None),), "selected", 30.0),
+        Subscription("values", ((0, None), (1, None)), "selected", 5.0),
+    )
+    assert merge([slow, fast], store) == [fast, Subscription("values", ((1, None),), "selected", 5.0)]
+    other_rows = Subscription("values", ((0, None),), (3,), 5.0)
     assert other_rows in merge([fast, other_rows], store)
 
 
 def test_labels_of_traces_are_joined(store):
     column = store.by_address["robot.DofTorque.value"]
-    wishes = [Sub("trace", ((column, labels),), "selected", 20.0) for labels in ((3,), (1, 3), (900,))]
-    assert merge(wishes, store) == [Sub("trace", ((column, (1, 3)),), "selected", 20.0)]
-    whole = Sub("trace", ((column, None),), "selected", 20.0)
+    wishes = [Subscription("trace", ((column, labels),), "selected", 20.0) for labels in ((3,), (1, 3), (900,))]
+    assert merge(wishes, store) == [Subscription("trace", ((column, (1, 3)),), "selected", 20.0)]
+    whole = Subscription("trace", ((column, None),), "selected", 20.0)
     assert merge([*wishes, whole], store) == [whole]
 
 
@@ -650,16 +659,20 @@ def test_frames_of_all_rows_are_asked_for_one_by_one_at_the_highest_rate(store):
     reward = store.by_address["robot.Reward.total"]
     torque = store.by_address["robot.DofTorque.value"]
     wishes = [
-        Sub("column", ((reward, None), (torque, (1,))), "selected", 2.0),
-        Sub("column", ((reward, (0,)),), (), 5.0),
+        Subscription("column", ((reward, None), (torque, (1,))), "selected", 2.0),
+        Subscription("column", ((reward, (0,)),), (), 5.0),
     ]
     made = merge(wishes, store)
     assert {(sub.columns, sub.hz) for sub in made} == {(((reward, (0,)),), 5.0), (((torque, (1,)),), 2.0)}
 
 
 def test_what_has_no_columns_is_asked_for_once_and_unknown_columns_are_not(store):
-    wishes = [Sub("timing", (), "selected", 5.0), Sub("timing", (), (), 10.0), Sub("values", ((999, None),))]
-    assert merge(wishes, store) == [Sub("timing", (), "selected", 10.0)]
+    wishes = [
+        Subscription("timing", (), "selected", 5.0),
+        Subscription("timing", (), (), 10.0),
+        Subscription("values", ((999, None),)),
+    ]
+    assert merge(wishes, store) == [Subscription("timing", (), "selected", 10.0)]
 
 
 # -- what it costs ---------------------------------------------------------------------------------------

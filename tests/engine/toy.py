@@ -142,7 +142,7 @@ def toy_systems() -> dict[str, list[Any]]:
         "SENSE": [system(measure), system(finish)],
         "RESET": [system(restart, when=ANY_DONE)],
         "REFRESH": [system(measure, when=ANY_DONE)],
-        "OBSERVE": [fuse(look, toy_terms())],
+        "OBSERVE": [fuse(look, toy_terms(), settings={"weight": float})],
     }
 
 

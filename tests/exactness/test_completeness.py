@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,16 +56,10 @@ def simulated(scene: Scene, seed: int = 0, ticks: int = MOMENT) -> Simulation:
     return simulation
 
 
-@pytest.fixture(scope="module", params=SCENES)
+@pytest.fixture(params=SCENES)
 def made(request: pytest.FixtureRequest) -> Scene:
-    """Each scene; to build a simulation of it again is cheap, but it has the same simulator."""
-    return shipped(request.param)
-
-
-@cache
-def shipped(name: str) -> Scene:
-    """A scene, made once for the whole file."""
-    return SCENES[name]()
+    """Each scene."""
+    return SCENES[request.param]()
 
 
 # (a) Each piece of state on its own.
@@ -120,7 +114,7 @@ def test_columns_streams_and_resources_are_all_found(made: Scene) -> None:
 
 
 def test_every_number_of_the_physics_rows_counts() -> None:
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     world = simulation.world
     whole, batch = save(world), world[Physics].backend._batch
     for place in range(batch.state.shape[1]):
@@ -178,7 +172,7 @@ def test_a_ruined_world_goes_on_exactly(made: Scene) -> None:
 
 @pytest.mark.parametrize("name", ["modern", "humanoidverse with a curriculum", "cartpole"])
 def test_a_ruined_world_of_another_seed_goes_on_exactly(name: str) -> None:
-    assert goes_on_exactly(simulated(shipped(name)), simulated(SCENES[name](), seed=99, ticks=2))
+    assert goes_on_exactly(simulated(SCENES[name]()), simulated(SCENES[name](), seed=99, ticks=2))
 
 
 # Model fields of single rows, which no scene that ships has yet, but the backend offers.
@@ -200,7 +194,7 @@ def vary(simulation: Simulation) -> None:
 
 
 def test_model_fields_of_single_rows_are_seen_and_brought_back() -> None:
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     vary(simulation)
     simulation.run(2)
     paths = {leaf.path.removeprefix("Physics.backend._batch._expanded.") for leaf in everything(simulation)}
@@ -210,13 +204,13 @@ def test_model_fields_of_single_rows_are_seen_and_brought_back() -> None:
 
 
 def test_rows_with_model_fields_of_their_own_go_on_exactly() -> None:
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     vary(simulation)
     assert goes_on_exactly(simulation, simulated(tracking(), seed=99, ticks=2))
 
 
 def test_model_fields_that_came_later_are_forgotten() -> None:
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     start = save(simulation.world)
     simulation.run(MORE)
     end = save(simulation.world)
@@ -298,7 +292,7 @@ LEFT_OUT: dict[str, tuple[Callable[[str, pytest.MonkeyPatch, World], None], str,
 @pytest.mark.parametrize("what", LEFT_OUT)
 def test_leaving_something_out_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out, name, path = LEFT_OUT[what]
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     leave_out(name, monkeypatch, simulation.world)
     assert gaps(simulation, path), "nobody noticed"
 
@@ -306,7 +300,7 @@ def test_leaving_something_out_is_noticed(what: str, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("what", [w for w in LEFT_OUT if w != "contact forces"])  # which no term of this task asks for
 def test_leaving_something_out_changes_what_follows(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out, name, _ = LEFT_OUT[what]
-    simulation = simulated(shipped("modern"))
+    simulation = simulated(SCENES["modern"]())
     start = capture(simulation.world)
     course = onwards(simulation)
     restore(simulation.world, start)
@@ -320,6 +314,6 @@ def test_leaving_something_out_changes_what_follows(what: str, monkeypatch: pyte
 
 def test_no_line_of_the_lists_is_idle() -> None:
     """A reason that applies to nothing any more would one day hide something new."""
-    paths = {leaf.path for name in SCENES for leaf in everything(simulated(shipped(name)))}
+    paths = {leaf.path for name in SCENES for leaf in everything(simulated(SCENES[name]()))}
     idle = [pattern for pattern in (*FIXED, *SCRATCH) if not any(re.fullmatch(pattern, path) for path in paths)]
     assert idle == []

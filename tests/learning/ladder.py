@@ -41,8 +41,7 @@ class Rung:
 
     def learn(self, iterations: int, *, horizon: int, seed: int = 0, **options: Any) -> Simulation:
         """Train for so many iterations; `options` are those of `ppo`."""
-        terms = {n: t for n, t in self.observations().items() if "critic" in t.settings.get("groups", ("critic",))}
-        learner = ppo(critic_terms=terms, **{"horizon": horizon, "hidden": HIDDEN, **options})
+        learner = ppo(**{"horizon": horizon, "hidden": HIDDEN, **options})
         simulation = build(self.scene(ROWS, learner), seed=seed)
         simulation.run(1 + iterations * horizon)
         return simulation

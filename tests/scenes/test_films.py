@@ -67,7 +67,7 @@ def test_footage_has_the_errors_of_the_evaluation_and_stops_where_an_episode_end
         assert 0 < count <= 60
         for column, at in ((kept.far, 0), (kept.local, 1)):
             assert float(column[row, :count].sum()) == pytest.approx(float(score.sums[row, at]), rel=1e-5)
-    shots = footage.takes(simulation.world, ["squat"], [4.8])
+    shots = footage.film_shots(simulation.world, ["squat"], [4.8])
     assert [len(shot.robot) for shot in shots] == kept.frames.tolist()
     assert [bool(shot.ending) for shot in shots] == kept.fallen.tolist()
     far = 1e3 * float(kept.far[0, 0])

@@ -241,6 +241,24 @@ def test_a_row_that_is_cut_off_keeps_what_the_critic_would_have_seen() -> None:
     assert_close(kept[compared], whole.world[Observation].critic[compared], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("growing", [False, True])
+def test_a_row_that_is_cut_off_keeps_an_observation_as_noisy_as_those_that_the_critic_learns_on(growing: bool) -> None:
+    cut, whole = (hv(64, horizon=1000, robustness=1.0, clip="stand", noise_curriculum=growing) for _ in range(2))
+    for simulation in (cut, whole):
+        simulation.run(4)
+    cut.world[Episode].step.fill_(10_000)
+    for simulation in (cut, whole):
+        simulation.run(1)
+    compared = cut.world[Done].truncated & ~whole.world[Done].ended
+    labels = cut.world.tables["robot"].axes["critic_observation"]
+    first, last = slices(labels)["base_ang_vel"]
+    kept = cut.world[Rollout].final_critic[compared, cut.world.clock.tick - 1, first:last]
+    noise = kept / 0.25 - whole.world[BaseFrame].angular_velocity[compared]
+    level = 0.05 if growing else 1.0
+    assert len(noise) > 50
+    assert 0.9 * 0.3 * level < float(noise.abs().max()) <= 0.3 * level + 1e-4
+
+
 def test_curricula_follow_finished_episodes_and_are_reported() -> None:
     made = scene(preset="humanoidverse", robot="humanoid", num_envs=8, hidden=(16,), physics_threads=1)
     simulation = build(made)

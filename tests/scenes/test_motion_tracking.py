@@ -96,7 +96,7 @@ def test_truncated_rows_keep_what_the_critic_would_have_seen() -> None:
 
 @pytest.mark.parametrize("control", ["P", "V", "T"])
 def test_explicit_controllers_run_every_substep(control: str) -> None:
-    simulation = small(control=control, substeps=4)
+    simulation = small(control=control, around="reference" if control == "P" else "default", substeps=4)
     seen: list[str] = []
 
     def note(entry: Entry) -> None:

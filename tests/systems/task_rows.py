@@ -9,6 +9,7 @@ from torch import Tensor
 from components.motion import TrackedBodies
 from components.robot import Robot
 from engine.ecs.access import Terms
+from systems.maths.quaternion import turn_by_euler
 
 BODIES = ("pelvis", "left_foot", "right_foot", "torso")
 
@@ -76,6 +77,13 @@ def about(axis: str, angle: float) -> np.ndarray:
         "y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
         "z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
     }[axis]
+
+
+def from_euler(roll: Tensor, pitch: Tensor, yaw: Tensor) -> Tensor:
+    """Rotations by roll about x, then pitch about y, then yaw about z, all fixed axes, rad; (rows,) -> (rows, 4)."""
+    angles = torch.stack((roll, pitch, yaw), -1)
+    upright = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=angles.dtype)
+    return turn_by_euler(upright.expand(*roll.shape, 4), angles)
 
 
 def matrix_angle(a: np.ndarray, b: np.ndarray) -> float:

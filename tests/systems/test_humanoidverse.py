@@ -20,13 +20,12 @@ from engine.errors import SceneError
 from scenes.robots import humanoid
 from systems import episode as ep
 from systems import humanoidverse as hv
-from systems.maths.quaternion import from_euler
 from systems.maths.tensors import indices
 from systems.rewards import _earn
 from systems.robots.model import build_robot
 from systems.tick import RECORD
 from systems.tracking import tracked_bodies
-from tests.systems.task_rows import generator, matrix, matrix_angle, terms
+from tests.systems.task_rows import from_euler, generator, matrix, matrix_angle, terms
 
 DT = 0.02
 CPU = torch.device("cpu")

@@ -1,6 +1,7 @@
 """Base motion, feet and tracked bodies against numpy."""
 
 import numpy as np
+import pytest
 import torch
 from torch import tensor
 from torch.testing import assert_close
@@ -8,6 +9,7 @@ from torch.testing import assert_close
 from components.episode import Done
 from components.motion import TrackedBodies, TrackedState
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, Flight, RootState
+from engine import SceneError
 from systems.kinematics import (
     derive_base_frame,
     derive_contacts,
@@ -172,3 +174,9 @@ def test_flight_is_followed_where_bodies_are_and_reset_with_its_row():
     bundle = flight(dt=0.02)
     assert [(s.name, s.after) for s in bundle.systems[SENSE]] == [("follow_feet", "refresh_kinematics")]
     assert [s.name for s in bundle.systems[RESET]] == ["reset_flight"]
+
+
+def test_a_contact_threshold_without_feet_is_refused():
+    with pytest.raises(SceneError) as error:
+        kinematics(feet=False, threshold=5.0)
+    assert str(error.value) == "kinematics: threshold=5.0 has no effect with feet=False; leave one of them out."

@@ -9,12 +9,13 @@ from torch.testing import assert_close
 
 from components.control import Action, EncoderBias
 from components.episode import Done
-from components.observation import History, HistoryLayout, Observation, ObservationNoise, Seen
+from components.observation import FinalObservation, History, HistoryLayout, Observation, ObservationNoise, Seen
 from components.robot import BaseFrame, Contact, ContactForce, DofState, RootState
 from engine import term
-from engine.errors import SceneError
+from engine.ecs.scene import apply_overrides
+from engine.errors import BuildError, SceneError
 from systems import observations as seen
-from systems.tick import ACTUATE, OBSERVE, RESET
+from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 from tests.systems.task_rows import generator, small_robot, terms
 
 AXES = {"dof": 2, "body": 4, "foot": 2, "termination": 1}
@@ -129,7 +130,7 @@ def test_a_history_is_term_by_term_newest_first_each_with_its_own_length():
     recorded = []
     for tick in (1.0, 2.0, 3.0):
         now = Seen.make(1, axes, value=[10 * tick, 10 * tick + 1, 100 * tick, -1.0])
-        seen.push_history(now, layout, history)
+        seen.extend_history(now, layout, history)
         recorded.append(history.actor[0].tolist())
     assert recorded == [
         [10.0, 11.0, 0.0, 0.0, 100.0],
@@ -190,14 +191,52 @@ def test_the_layout_follows_the_axes_of_the_table():
     assert layout.actor.tolist() == [0, 1, 4, 5, 2] and layout.critic.tolist() == [3]
 
 
+# -- before a reset --------------------------------------------------------------------------------------
+
+
+def test_the_final_observation_is_clipped_scaled_and_held_within_the_limit_as_the_critics():
+    values = terms(
+        speed=(tensor([[1.0, -9.0], [2.0, -8.0]]), {"clip": 5.0, "scale": 2.0}),
+        height=(tensor([[0.5], [0.7]]), {}),
+    )
+    final = FinalObservation.make(2, {"critic_observation": 3})
+    seen.observe_final(values, generator(), final, limit=6.0)
+    assert_close(final.critic, tensor([[2.0, -6.0, 0.5], [4.0, -6.0, 0.7]]))  # 2·2;  −5·2 = −10 held at −6;  0.7
+
+
+def test_the_final_observation_is_as_noisy_as_what_the_critic_learns_on():
+    rows = 4000
+    values = terms(a=(torch.zeros(rows, 1), {"noise": 0.25, "critic_noise": 0.5}), b=(torch.zeros(rows, 1), {}))
+    final = FinalObservation.make(rows, {"critic_observation": 2})
+    seen.observe_final(values, generator(), final)
+    assert 0.499 < float(final.critic[:, 0].max()) <= 0.5 and -0.5 <= float(final.critic[:, 0].min()) < -0.499
+    assert not final.critic[:, 1].any()
+    seen.observe_final_under_curriculum(values, generator(), ObservationNoise(level=tensor(0.1)), final)
+    assert 0.0499 < float(final.critic[:, 0].max()) <= 0.05
+    seen.observe_final(values, generator(), final, noisy=False)
+    assert not final.critic.any()
+
+
+def test_noise_and_limit_of_the_observation_are_those_of_the_final_one():
+    bundle = seen.observations({"velocity": term(seen.joint_velocity, critic_noise=0.5)})
+    changes = {"noisy": "False", "limit": "7.0", "velocity.critic_noise": "0.1"}
+    apply_overrides([bundle], {f"observation.observe.{name}": text for name, text in changes.items()})
+    (final,), (look, *_) = bundle.systems[RECORD], bundle.systems[OBSERVE]
+    assert final.constants == look.constants == {"noisy": False, "limit": 7.0}
+    assert final.terms["velocity"].settings == {"critic_noise": 0.1}
+
+
+# -- bundle ----------------------------------------------------------------------------------------------
+
+
 def test_history_systems_exist_only_where_a_term_asks_for_them():
     plain = seen.observations({"velocity": term(seen.joint_velocity)})
-    assert set(plain.systems) == {OBSERVE} and plain.components == [Observation]
+    assert set(plain.systems) == {RECORD, OBSERVE} and plain.components == [Observation, FinalObservation]
     bundle = seen.observations(
         {"velocity": term(seen.joint_velocity, history=4, groups=("actor",)), "c": term(seen.joint_position)}
     )
     assert [s.name for s in bundle.systems[OBSERVE]] == ["observe", "remember"]
-    assert [s.name for s in bundle.systems[ACTUATE] + bundle.systems[RESET]] == ["push_history", "reset_history"]
+    assert [s.name for s in bundle.systems[ACTUATE] + bundle.systems[RESET]] == ["extend_history", "reset_history"]
     assert list(bundle.axes["actor_history"].terms) == [f"velocity@{i}" for i in (1, 2, 3, 4)]
     assert list(bundle.axes["actor_observation"].terms) == ["velocity", "c", "actor_history"]
     assert list(bundle.axes["critic_observation"].terms) == ["c"]
@@ -227,6 +266,31 @@ def test_a_group_that_sees_nothing_is_refused():
     with pytest.raises(SceneError) as error:
         seen.observations({"velocity": term(seen.joint_velocity, groups=("actor",))})
     assert str(error.value) == "No observation term is for the critic; give at least one with groups=('critic',)."
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"groups": ("critic",), "noise": 0.1}, "Observation `v` says noise=0.1, which has no effect on what only the critic sees."),
+        ({"groups": ("actor",), "critic_noise": 0.1}, "Observation `v` says critic_noise=0.1, which has no effect on what only the actor sees."),
+        ({"history": -1}, "Observation `v` says history=-1; give a number of ticks from 0 up."),
+        ({"nosie": 0.1}, "Term `v` of `observe` has no setting 'nosie', so nosie=0.1 has no effect."),
+    ],
+)  # fmt: skip
+def test_a_setting_without_effect_is_refused(settings, text):
+    both = {"v": term(seen.joint_velocity, **settings), "p": term(seen.joint_position)}
+    with pytest.raises((SceneError, BuildError)) as error:
+        seen.observations(both)
+    assert str(error.value).startswith(text)
+
+
+def test_noise_of_what_only_the_critic_sees_is_that_of_its_history():
+    seen.observations({"v": term(seen.joint_velocity, noise=0.1, history=1, groups=("critic",)), "p": term(seen.joint_position)})  # fmt: skip
+
+
+def test_a_noise_curriculum_without_noise_is_refused():
+    with pytest.raises(SceneError, match="The curriculum of observation noise has no effect: no observation term has"):
+        seen.observations({"v": term(seen.joint_velocity)}, curriculum=True)
 
 
 def test_infinity_stays_out_of_a_clipped_column():

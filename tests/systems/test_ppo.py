@@ -14,15 +14,13 @@ from torch.testing import assert_close
 from components.control import Action
 from components.episode import Done, Reward
 from components.learning import LearningMetrics, Policy, Rollout
-from components.observation import Observation
+from components.observation import FinalObservation, Observation
 from engine import (
     BuildError,
     Bundle,
     Clock,
     Rng,
     Scene,
-    Term,
-    Terms,
     Write,
     build,
     column,
@@ -135,17 +133,12 @@ def test_record_keeps_what_came_of_the_action():
     assert rollout.truncated.tolist() == [[False] * 4, [False, False, True, False]]
 
 
-def test_final_observation_is_kept_where_cut_off_with_clip_before_scale():
+def test_final_observation_is_kept_where_cut_off():
     rollout = Rollout.make(2, {**AXES, "critic_observation": 3})
     done = Done.make(2, {"termination": 1}, truncated=[False, True])
-    values = Terms(
-        [
-            ("speed", lambda: tensor([[1.0, -9.0], [2.0, -8.0]]), {"clip": 5.0, "scale": 2.0}),
-            ("height", lambda: tensor([[0.5], [0.7]]), {}),
-        ]
-    )
-    keep_final_observation(values, Clock(tick=2), done, rollout, limit=6.0)
-    assert_close(rollout.final_critic[1, 1], tensor([4.0, -6.0, 0.7]))  # 2·2;  −5·2 = −10 held at −6;  0.7
+    final = FinalObservation.make(2, {"critic_observation": 3}, critic=[[1.0, 2.0, 3.0], [4.0, -6.0, 0.7]])
+    keep_final_observation(Clock(tick=2), done, final, rollout)
+    assert_close(rollout.final_critic[1, 1], tensor([4.0, -6.0, 0.7]))
     rollout.final_critic[1, 1] = 0.0
     assert not bool(rollout.final_critic.any())
 
@@ -516,14 +509,14 @@ def test_it_learns_to_match_a_target_that_it_sees():
 
 
 def test_constants_reach_their_systems_and_others_are_refused():
-    bundle = ppo(critic_terms={}, horizon=12, gamma=0.9, epochs=3)
+    bundle = ppo(horizon=12, gamma=0.9, epochs=3)
     estimate, improve_ = bundle.systems["LEARN"]
     assert bundle.iteration == 12
     assert estimate.constants["gamma"] == 0.9
     assert estimate.constants["lam"] == 0.95
     assert improve_.constants["epochs"] == 3
     with pytest.raises(BuildError, match=r"System `improve_policy` has no constant 'epoch'.*Did you mean epochs"):
-        ppo(critic_terms={}, epoch=3)
+        ppo(epoch=3)
 
 
 @component
@@ -547,7 +540,7 @@ def judge(wish: Wish, action: Action, clock: Clock, reward: Write[Reward], done:
     done.terminated.fill_(clock.tick % 7 == 0 and clock.tick % 5 != 0)
 
 
-def grant_wishes(critic_terms: dict[str, Term] | None = None) -> Scene:
+def grant_wishes() -> Scene:
     """The shortest task that has everything ppo touches."""
     terms = {"wished": term(wished, clip=0.5, scale=2.0)}
     task = Bundle(
@@ -560,7 +553,7 @@ def grant_wishes(critic_terms: dict[str, Term] | None = None) -> Scene:
         bundles=[
             task,
             observations(terms),
-            ppo(critic_terms=terms if critic_terms is None else critic_terms, horizon=6, hidden=(16,)),
+            ppo(horizon=6, hidden=(16,)),
         ],
         tick=TICK,
     )
@@ -588,14 +581,6 @@ def test_bundle_runs_resumes_and_takes_constants_by_address():
     for name, value in again.world[Policy].state().items():
         assert torch.equal(value, expected[name]), name
     assert [finding.text for finding in audit.findings] == []
-
-
-def test_critic_terms_in_another_order_do_not_build():
-    with pytest.raises(
-        BuildError,
-        match=r"ppo was given critic_terms that say other\[0\], other\[1\] \(2 numbers\), but the critic observes wished",
-    ):
-        build(grant_wishes({"other": term(wished)}))
 
 
 def test_an_update_is_the_same_with_one_thread_and_with_several():

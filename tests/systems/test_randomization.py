@@ -87,6 +87,19 @@ def test_everything_can_be_switched_off():
     assert PERTURB in vary.randomization().systems
 
 
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"push_interval": None, "push_linear": (1.0, 1.0, 0.0)}, "randomization: push_linear=(1.0, 1.0, 0.0) has no effect with push_interval=None; leave it out."),
+        ({"torque_noise_factor": (0.5, 1.5)}, "randomization: torque_noise_factor=(0.5, 1.5) has no effect with torque_noise=0; leave it out."),
+    ],
+)  # fmt: skip
+def test_what_nothing_reads_is_refused(given, text):
+    with pytest.raises(SceneError) as error:
+        vary.randomization(**given)
+    assert str(error.value) == text
+
+
 def test_an_impossible_range_is_refused():
     with pytest.raises(SceneError) as error:
         vary.randomization(push_interval=(3.0, 1.0))

@@ -11,10 +11,9 @@ from torch.testing import assert_close
 from components.control import Action, DofTorque, PreviousDof
 from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, RootState
-from engine import term
+from engine import BuildError, SceneError, term
 from systems import rewards as earn
-from systems.maths.quaternion import from_euler
-from tests.systems.task_rows import matrix, random_rotations, small_robot, terms
+from tests.systems.task_rows import from_euler, matrix, random_rotations, small_robot, terms
 
 AXES = {"dof": 2, "body": 4, "foot": 2, "termination": 1, "reward": 2}
 LIMITS = SoftLimits(position=tensor(0.5), velocity=tensor(0.9), torque=tensor(0.8))
@@ -184,3 +183,17 @@ def test_the_combiner_reads_the_curriculum_only_where_a_term_is_a_penalty():
     assert PenaltyScale not in earn.rewards({"torques": plain}).reads
     system = earn.rewards({"torques": scaled})
     assert PenaltyScale in system.reads and system.name == "reward"
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"weigth": 0.5}, "Term `torques` of `reward` has no setting 'weigth', so weigth=0.5 has no effect. It has weight, std, width, penalty, unclipped. Did you mean weight or width?"),
+        ({"std": 0.1, "width": 0.2}, "Reward `torques` says std=0.1 and width=0.2; width has no effect beside std, so give one of them."),
+        ({"width": 0}, "Reward `torques` says width=0; give a number above 0, or leave it out."),
+    ],
+)  # fmt: skip
+def test_a_setting_without_effect_is_refused(settings, text):
+    with pytest.raises((SceneError, BuildError)) as error:
+        earn.rewards({"torques": term(earn.torques, **settings)})
+    assert str(error.value) == text

@@ -11,7 +11,7 @@ from components.episode import Chance, Done, Episode
 from components.physics import Diverged
 from components.robot import BaseFrame, BodyState, ContactForce, DofState, RootState
 from engine import term
-from engine.errors import SceneError
+from engine.errors import BuildError, SceneError
 from systems import terminations as end
 from tests.systems.task_rows import generator, marked, small_robot, terms
 
@@ -131,3 +131,10 @@ def test_terminations_of_no_rows_leave_nobody_behind():
     done = Done.make(2, {"termination": 2}, ended=True)
     end.terminate(terms(a=(torch.zeros(2, dtype=torch.bool), {}), b=(torch.zeros(2, dtype=torch.bool), {})), done)
     assert not done.ended.any()
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(
+        BuildError, match=r"Term `late` of `terminate` has no setting 'kin', so kin='time_limit' has no"
+    ):
+        end.terminations({"late": term(end.time_limit, kin="time_limit")})

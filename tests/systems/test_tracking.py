@@ -23,9 +23,10 @@ from components.robot import DofState, RootState
 from engine.errors import SceneError
 from systems import tracking as task
 from systems import tracking_terms as track
-from systems.maths.quaternion import from_euler, multiply
+from systems.maths.quaternion import multiply
 from tests.systems.task_rows import (
     about,
+    from_euler,
     generator,
     matrix,
     matrix_angle,

@@ -12,7 +12,8 @@ from components.episode import Done, Episode, PushTimer, Reward, Rewritten
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedBodies, TrackedState
 from components.observation import History, Observation, Seen
 from components.robot import BaseFrame, BodyState, DofState, Robot, RootState
-from engine import BuildError, Scene, Simulation, Write, build, system, table, term
+from engine import BuildError, EditError, Scene, SceneError, Simulation, Write, build, system, table, term
+from engine.inspect.edit import Editor
 from engine.tools.profile import count_operations
 from scenes.robots.humanoid import humanoid
 from systems import observations as seen
@@ -221,21 +222,19 @@ def test_the_humanoidverse_variant_builds_and_runs(model: RobotModel, library: M
         **{name: each for name, each in modern_terminations().items() if each.settings},
     }
     for controller in ("P", "V", "T"):
+        around: Any = "reference" if controller == "P" else "default"  # only targets have a centre
+        gains: Any = {} if controller == "T" else {"stiffness": (0.75, 1.25), "damping": (0.75, 1.25)}
         simulation = start(
             explicit,
             library,
             4,
-            actuation=actuation(
-                controller=controller, torque_noise=0.1, latency=(0, 2), limit=100.0, around="reference"
-            ),
+            actuation=actuation(controller=controller, torque_noise=0.1, latency=(0, 2), limit=100.0, around=around),
             task={"rewards": rewards, "terminations": terminations, "noise_curriculum": True},
             more=[
                 curricula(
                     penalty=0.1, penalty_adapts={"degree": 1e-5}, motion_far_adapts={}, limits_adapt={}, noise_adapts={}
                 ),
-                randomization(
-                    stiffness=(0.75, 1.25), damping=(0.75, 1.25), torque_noise=0.1, torque_noise_factor=(0.5, 1.5)
-                ),
+                randomization(**gains, torque_noise=0.1, torque_noise_factor=(0.5, 1.5)),
             ],
         )
         limit = simulation.world[Robot].torque_limit
@@ -283,3 +282,107 @@ def test_a_tick_in_which_nothing_happens_is_cheap(
     simulation.world[MotionCursor].time.copy_(simulation.world[MotionCursor].start + 0.02)
     assert operations(simulation, monkeypatch) <= 160
     assert not simulation.world[Rewritten].rows.any()
+
+
+# -- settings without effect ---------------------------------------------------------------------------
+
+
+def refusal(made: Scene, **overrides: str) -> str:
+    """The sentence with which a scene is refused; '' when it builds."""
+    try:
+        build(made, overrides={address.replace("__", "."): value for address, value in overrides.items()})
+    except SceneError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def explicit() -> RobotModel:
+    return build_robot(humanoid(), control="torque", self_collision=True)
+
+
+def test_a_delay_longer_than_its_queue_is_refused(model: RobotModel, library: MotionLibrary) -> None:
+    def refused(steps: str, **latency: Any) -> str:
+        made = scene(model, library, 2, actuation=actuation(**latency))
+        return refusal(made, actuation__reset_delay__steps=steps)
+
+    assert refused("(2, 2)") == (
+        "actuation.reset_delay.steps=(2, 2) has no effect beyond 0: the queue of actions in this scene holds 1. "
+        "Build it with actuation(latency=(2, 2))."
+    )
+    assert refused("(1, 3)", latency=(0, 2)).startswith("actuation.reset_delay.steps=(1, 3) has no effect beyond 2")
+    assert "is not a range of control steps" in refused("(2, 1)", latency=(0, 2))
+    assert refused("(1, 2)", latency=(0, 2)) == refused("(0, 0)", latency=(0, 2)) == ""
+
+
+@pytest.mark.parametrize(
+    ("controller", "why"), [("servo", "the simulator's own servo has the robot's gains"), ("T", "torques are the commands")]
+)  # fmt: skip
+def test_gains_that_nothing_computes_torque_from_are_refused(
+    model: RobotModel, explicit: RobotModel, library: MotionLibrary, controller: Any, why: str
+) -> None:
+    drawn = [randomization(stiffness=(0.8, 1.2))]
+    own = model if controller == "servo" else explicit
+    text = refusal(scene(own, library, 2, actuation=actuation(controller=controller), more=drawn))
+    assert text.startswith("randomization.vary_gains: stiffness=(0.8, 1.2), damping=(1.0, 1.0) have no effect: " + why)
+    again = [randomization(stiffness=(0.8, 1.2))]
+    assert refusal(scene(explicit, library, 2, actuation=actuation(controller="P"), more=again)) == ""
+
+
+@pytest.mark.parametrize(
+    ("controller", "built", "changes", "text"),
+    [
+        ("P", {}, {"compute_torque__controller": "servo"}, "actuation.compute_torque.controller='servo' has no effect: this scene computes torques."),
+        ("P", {"around": "reference"}, {"compute_torque__controller": "T"}, "actuation(around='reference') has no effect under controller='T'"),
+        ("P", {}, {"compute_torque__dt": "0.01"}, "actuation.compute_torque.dt=0.01 has no effect under controller='P'."),
+        ("P", {}, {"compute_torque__noisy": "True"}, "actuation.compute_torque.noisy=True has no effect: actuation.fill_torque_noise.amplitude is 0."),
+        ("P", {}, {"fill_torque_noise__amplitude": "0.2"}, "actuation.fill_torque_noise.amplitude=0.2 has no effect: actuation.compute_torque.noisy is False."),
+        ("V", {}, {"compute_torque__dt": "0.01"}, ""),
+        ("P", {}, {"compute_torque__controller": "V", "compute_torque__dt": "0.01"}, ""),
+        ("P", {"torque_noise": 0.1}, {"fill_torque_noise__amplitude": "0.2"}, ""),
+        ("P", {}, {"compute_torque__noisy": "True", "fill_torque_noise__amplitude": "0.2"}, ""),
+    ],
+)  # fmt: skip
+def test_constants_that_the_controller_ignores_are_refused(
+    explicit: RobotModel, library: MotionLibrary, controller: Any, built: Any, changes: dict[str, str], text: str
+) -> None:
+    made = scene(explicit, library, 2, actuation=actuation(controller=controller, **built))
+    found = refusal(made, **{f"actuation__{name}": value for name, value in changes.items()})
+    assert found.startswith(text) and bool(found) == bool(text)
+
+
+def test_torque_noise_that_no_motor_has_is_refused(explicit: RobotModel, library: MotionLibrary) -> None:
+    def refused(noise: float, **overrides: str) -> str:
+        own = actuation(controller="P", torque_noise=noise)
+        return refusal(scene(explicit, library, 2, actuation=own, more=[randomization(torque_noise=0.1)]), **overrides)
+
+    assert refused(0.0).startswith("randomization.vary_torque_noise.share=0.1 has no effect: no motor of this scene is")
+    assert refused(0.1) == ""
+    assert refused(0.1, actuation__fill_torque_noise__amplitude="0.3") == (
+        "actuation.fill_torque_noise.amplitude=0.3 has no effect: `vary_torque_noise` draws amplitudes at every reset. "
+        "Set the constants of `vary_torque_noise`."
+    )
+
+
+def test_a_curriculum_that_nothing_follows_is_refused(model: RobotModel, library: MotionLibrary) -> None:
+    made = scene(model, library, 2, more=[curricula(penalty_adapts={})])
+    assert refusal(made) == (
+        "curricula.adapt_penalty has no effect: no system of this scene reads PenaltyScale. Leave the curriculum out, "
+        "or add what follows it."
+    )
+    assert "adapt_noise has no effect" in refusal(scene(model, library, 2, more=[curricula(noise_adapts={})]))
+
+
+def test_a_falloff_of_no_width_is_refused_also_where_it_is_set_by_address(
+    model: RobotModel, library: MotionLibrary
+) -> None:
+    text = refusal(scene(model, library, 2), tracking__reward__body_position__std="0.0")
+    assert text == "Reward `body_position` says std=0.0; give a number above 0, or leave it out."
+
+
+def test_an_edit_without_effect_is_refused_and_undone(explicit: RobotModel, library: MotionLibrary) -> None:
+    simulation = build(scene(explicit, library, 2, actuation=actuation(controller="P")))
+    editor = Editor(simulation)
+    with pytest.raises(EditError, match=r"compute_torque\.noisy=True has no effect"):
+        editor.set_constant("actuation.compute_torque.noisy", "True")
+    assert editor.value("actuation.compute_torque.noisy") == "False" and not simulation.world.constants

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from PySide6.QtWidgets import QMainWindow
 
-from engine.debugger.model.store import ColumnInfo, Store, Value
+from engine.debugger.model.frames import Value
+from engine.debugger.model.schema import ColumnInfo
+from engine.debugger.model.store import Store
 from engine.errors import SceneError
 from engine.protocol.framing import pack_array
 from engine.recording.file import END, TERMINAL, RecordingWriter

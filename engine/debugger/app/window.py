@@ -381,19 +381,19 @@ class WindowControl:
         self._window = window
 
     def send(self, message: dict[str, Any], then: Then | None = None) -> None:
-        """See Control."""
+        """See PanelControl."""
         self._window.send(message, then)
 
     def select(self, row: int) -> None:
-        """See Control."""
+        """See PanelControl."""
         self._window.select(row)
 
     def show(self, panel_title: str) -> None:
-        """See Control."""
+        """See PanelControl."""
         self._window.show_panel(panel_title)
 
     def plot(self, column_id: int, label: int) -> None:
-        """See Control."""
+        """See PanelControl."""
         self._window.plot(column_id, label)
 
 

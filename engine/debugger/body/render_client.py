@@ -20,8 +20,8 @@ from PySide6.QtGui import QImage
 from engine.debugger.body import render
 from engine.debugger.body.skeleton import FIELD_OF_VIEW, Camera, Figure
 from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import PanelControl
 from engine.debugger.net.model_file import Fetch, kept
-from engine.debugger.panels.panel import Control
 
 PATIENCE = 20.0  # s that a picture, or the start, may take
 PLATFORMS = ("egl", "osmesa") if sys.platform == "linux" else ("",)  # values of MUJOCO_GL that need no window
@@ -150,7 +150,7 @@ class _Tail:
 class Mesh:
     """The mesh view of one figure: which columns it needs, and its pictures with nothing behind the robot."""
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         self.store, self.control = store, control
         self.problem = ""
         self.columns: tuple[int, ...] = ()

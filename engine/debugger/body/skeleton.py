@@ -1,12 +1,12 @@
 """What the Body panel shows, in numbers: a camera, a figure of capsules, how far it is off, and what to say about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import numpy as np
 
-from engine.debugger.model.roles import short
+from engine.debugger.model.schema import short
 
 SLIP = 0.15  # m/s along the floor beyond which a body that bears load slips
 LOAD = 10.0  # N beyond which a body bears load
@@ -250,14 +250,3 @@ def violations(figure: Figure, position: np.ndarray, errors: np.ndarray, slips: 
             found.append((float(slips[number]) / SLIP_LIMIT, f"{name} slips {slips[number]:.1f} m/s"))
     found.sort(key=lambda item: -item[0])
     return [(text, share) for share, text in found]
-
-
-def seconds_per_tick(schema: Mapping[str, Any] | None) -> float | None:
-    """Seconds of a tick: `dt` of the schema, else what all systems' constants `dt` agree on; None if they do not."""
-    if not schema:
-        return None
-    said: Sequence[Any] = [schema.get("dt")]
-    if said[0] is None:
-        said = [c.get("value") for c in schema.get("constants") or [] if str(c.get("address", "")).endswith(".dt")]
-    values = {float(value) for value in said if isinstance(value, (int, float)) and value > 0.0}
-    return values.pop() if len(values) == 1 else None

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import attrs
 import numpy as np
 
-from engine.debugger.diagnosis.indicators import Stretch, nan_quantiles
+from engine.debugger.diagnosis.indicators import nan_quantiles
 from engine.debugger.model.evidence import End, Evidence
+from engine.debugger.model.samples import RowSamples
 
 SPAN = 50  # ticks before the end that are looked at
 PHASE = 0.2  # s (or, without a clip, 10 control steps) within which samples count as the same place
@@ -88,7 +89,7 @@ def _samples(row: int, evidence: Evidence) -> _Samples | None:
     return _Samples(row, ticks, vitals.values[inside], _place(cursor, ticks), began, survives)
 
 
-def _place(cursor: Stretch, ticks: np.ndarray) -> np.ndarray:
+def _place(cursor: RowSamples, ticks: np.ndarray) -> np.ndarray:
     found = cursor.values[np.minimum(np.searchsorted(cursor.ticks, ticks, "left"), len(cursor.ticks) - 1)]
     step, clip, time = found.T
     where = np.where(np.isnan(time), step / 10, time / PHASE)

@@ -1,8 +1,4 @@
-"""Numbers that tell sick from sound: of observation channels, joints, reward terms and feet. No words, no store.
-
-A stretch is what was received of one row: ticks (T,), values (T, labels), and breaks (T,), true where a sample does not
-follow the one before it (the episode ended, or frames were lost).
-"""
+"""Numbers that tell sick from sound: of observation channels, joints, reward terms and feet. No words, no store."""
 
 import math
 from collections.abc import Sequence
@@ -10,26 +6,15 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
+from engine.debugger.model.samples import RowSamples
+
 FAR = 8.0  # spreads from the middle
 JITTER = 8.0  # Hz
 AT_LIMIT = 0.99  # share of a limit that counts as reaching it
 MOST_SAMPLES = 800  # that quantiles are taken of
 
 
-@attrs.frozen(eq=False)
-class Stretch:
-    """Consecutive samples of one row."""
-
-    ticks: np.ndarray
-    values: np.ndarray
-    breaks: np.ndarray
-
-    def steps(self) -> np.ndarray:
-        """(T − 1,) true where a sample comes later in the same episode than the one before it."""
-        return np.asarray((np.diff(self.ticks) > 0) & ~self.breaks[1:])
-
-
-def pooled(stretches: Sequence[Stretch]) -> np.ndarray:
+def pooled(stretches: Sequence[RowSamples]) -> np.ndarray:
     """All values, (samples, labels); (0, 0) without any."""
     found = [s.values for s in stretches if len(s.values)]
     return np.concatenate(found) if found else np.zeros((0, 0))
@@ -55,7 +40,7 @@ class Channels:
     peak: np.ndarray  # largest distance from the median, in robust spreads
 
 
-def channel_signs(stretches: Sequence[Stretch], limit: float | None = None) -> Channels | None:
+def channel_signs(stretches: Sequence[RowSamples], limit: float | None = None) -> Channels | None:
     """Signs of every channel; `limit` is the bound at which values are clipped. None without a sample."""
     values = pooled(stretches)
     if not values.size:
@@ -127,7 +112,7 @@ def _nan_statistics(clean: np.ndarray) -> tuple[np.ndarray, ...]:
 # -- joints --------------------------------------------------------------------------------------------
 
 
-def fast_power(stretches: Sequence[Stretch], dt: float, window: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
+def fast_power(stretches: Sequence[RowSamples], dt: float, window: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
     """Share of each joint's velocity power above JITTER, the size of that part in rad/s, and how many windows were used.
 
     Welch's method: Hann windows of `window` ticks that overlap by half, without their mean. NaN where a joint
@@ -168,7 +153,7 @@ class Joints:
     pairs: int
 
 
-def joint_signs(stretches: Sequence[Stretch], limit: float | None = None) -> Joints | None:
+def joint_signs(stretches: Sequence[RowSamples], limit: float | None = None) -> Joints | None:
     """What is asked of each joint; None without a sample."""
     channels = channel_signs(stretches, limit)
     if channels is None:

@@ -18,8 +18,8 @@ from engine.debugger.diagnosis.indicators import (
     saturation,
     term_signs,
 )
-from engine.debugger.model.declared import Declared, RewardTerm, groups, short
 from engine.debugger.model.evidence import Evidence
+from engine.debugger.model.schema import Declared, RewardTerm, groups, short
 
 FEWEST_SAMPLES = 100  # of observations and actions
 FEWEST_PAIRS = 50  # consecutive samples of one episode

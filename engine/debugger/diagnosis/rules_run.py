@@ -9,8 +9,8 @@ import numpy as np
 from engine.debugger.diagnosis.failure_alignment import Autopsy, examine
 from engine.debugger.diagnosis.finding import Finding, Severity, figure, listed, percent, unknown
 from engine.debugger.diagnosis.indicators import densest
-from engine.debugger.model.declared import Column, Declared, short
 from engine.debugger.model.evidence import Bad, Evidence
+from engine.debugger.model.schema import ColumnInfo, Declared, short
 
 FEWEST_ENDS = 20
 FEWEST_ITERATIONS = 5
@@ -45,7 +45,7 @@ def nonfinite(evidence: Evidence) -> list[Finding]:
     return [Finding("wrong", text, "World", 1.0, column.id if column else None, label)]
 
 
-def _edited(evidence: Evidence, bad: Bad, column: Column | None, writers: Sequence[str]) -> str:
+def _edited(evidence: Evidence, bad: Bad, column: ColumnInfo | None, writers: Sequence[str]) -> str:
     """Whether somebody changed the column by hand shortly before, or a constant of a system that writes it."""
     names = (bad.address, column.id if column else None)
     for event in reversed(evidence.events):

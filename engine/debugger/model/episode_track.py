@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from engine.debugger.diagnosis.indicators import Stretch
-from engine.debugger.model.declared import Declared
-from engine.debugger.model.evidence import GLANCES, KEPT, WATCHED, End, Received, spread
+from engine.debugger.model.evidence import GLANCES, KEPT, WATCHED, End, spread
+from engine.debugger.model.samples import RowSamples
+from engine.debugger.model.schema import Declared
+from engine.debugger.model.store import Store
 
 CURSOR = ("episode_step", "clip", "clip_time")
 """The roles of the columns that say where a row is."""
@@ -30,7 +31,7 @@ def pace(known: Sequence[np.ndarray]) -> float:
     return float(np.median(every)) if len(every) else float("nan")
 
 
-def played(moments: np.ndarray, seconds: float, most: int) -> Stretch | None:
+def played(moments: np.ndarray, seconds: float, most: int) -> RowSamples | None:
     """Step, clip and time at each of the last `most` ticks that moments (moments, 4) of one row, by tick, tell of.
 
     `seconds`: of a clip in a tick. An episode is known from when it began to the last moment in it; what lies between episodes
@@ -50,10 +51,10 @@ def played(moments: np.ndarray, seconds: float, most: int) -> Stretch | None:
         earliest = max(earliest, inside[-1, TICK])
     table = np.concatenate(pieces)[-most:]
     breaks = np.concatenate([np.arange(len(piece)) == 0 for piece in pieces])[-most:]
-    return Stretch(table[:, TICK].astype(np.int64), table[:, STEP:], breaks)
+    return RowSamples(table[:, TICK].astype(np.int64), table[:, STEP:], breaks)
 
 
-class Played:
+class EpisodeTrack:
     """What is known of the rows that are watched; those that end more often than they are looked at, too."""
 
     def __init__(self, declared: Declared) -> None:
@@ -63,7 +64,7 @@ class Played:
         self._looks: dict[int, deque[tuple[float, ...]]] = {row: deque(maxlen=GLANCES) for row in rows}
         self._ends: dict[int, deque[End]] = {row: deque(maxlen=GLANCES) for row in rows}
 
-    def look(self, store: Received) -> None:
+    def look(self, store: Store) -> None:
         """Take where rows are now, if that has been received."""
         columns = {role: column for role in CURSOR if (column := self.declared.roles.get(role)) is not None}
         for row, kept in self._looks.items():
@@ -88,7 +89,7 @@ class Played:
         """The latest of watched rows."""
         return [end for kept in self._ends.values() for end in kept]
 
-    def cursors(self) -> dict[int, Stretch]:
+    def cursors(self) -> dict[int, RowSamples]:
         """By row: step, clip and time at each of the last ticks."""
         moments = {row: self._moments(row) for row in self._looks}
         seconds = pace(list(moments.values()))

@@ -1,15 +1,17 @@
-"""What the rules of diagnosis look at: what was received, sorted by role.
+"""Evidence of the rules of diagnosis: received data by role, and the subscriptions that bring them.
 
 A few rows, spread over the table, are watched; reward terms are seen for all rows once in a while.
 """
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import numpy as np
 
-from engine.debugger.diagnosis.indicators import Stretch
-from engine.debugger.model.declared import Column, Declared
+from engine.debugger.model.samples import RowSamples
+from engine.debugger.model.schema import ColumnInfo, Declared
+from engine.debugger.model.subscription import Subscription
 
 ENDS = 2048  # of episodes, the latest
 WATCHED = 32  # rows, for a few numbers each tick
@@ -23,28 +25,6 @@ MOST_TERMS = 24
 ITERATIONS = 400
 PACE = 20  # frames of timing that say how long a tick takes
 STANDING = 10.0  # N on a foot, where contact is not a column
-
-
-class Received(Protocol):
-    """What is asked of a store."""
-
-    schema: Any
-    events: Any
-    learner: Any
-    timing: Any
-    cursor: int | None
-
-    def value(self, column_id: int, row: int) -> "tuple[int, np.ndarray, bool] | None":
-        """Tick, value, and whether it was taken behind RECORD."""
-
-    def trace(self, column_id: int, label: int, row: int) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-        """Ticks, values and breaks."""
-
-    def frame(self, column_id: int, label: int | None) -> "tuple[int, np.ndarray] | None":
-        """Tick and one value of every row."""
-
-    def vitals(self, row: int) -> "tuple[np.ndarray, np.ndarray] | None":
-        """Ticks and vital numbers."""
 
 
 @attrs.frozen
@@ -84,19 +64,19 @@ class Bad:
 
 @attrs.define(eq=False)
 class Evidence:
-    """Everything that rules look at; empty where nothing was received."""
+    """Data that rules look at; empty where nothing was received."""
 
     declared: Declared
     ends: list[End] = attrs.field(factory=list)  # newest last
     end_counts: list[tuple[int, dict[str, float]]] = attrs.field(factory=list)  # (ended, by reason), oldest first
     learner: dict[str, np.ndarray] = attrs.field(factory=dict)  # one number per iteration; NaN where not reported
     terms: dict[int, np.ndarray] = attrs.field(factory=dict)  # by label: samples over rows and time
-    observations: dict[int, Stretch] = attrs.field(factory=dict)  # by row
-    actions: dict[int, Stretch] = attrs.field(factory=dict)
-    velocities: dict[int, Stretch] = attrs.field(factory=dict)
-    torques: dict[int, Stretch] = attrs.field(factory=dict)
-    cursors: dict[int, Stretch] = attrs.field(factory=dict)  # labels: step, clip, time; NaN where unknown
-    vitals: dict[int, Stretch] = attrs.field(factory=dict)
+    observations: dict[int, RowSamples] = attrs.field(factory=dict)  # by row
+    actions: dict[int, RowSamples] = attrs.field(factory=dict)
+    velocities: dict[int, RowSamples] = attrs.field(factory=dict)
+    torques: dict[int, RowSamples] = attrs.field(factory=dict)
+    cursors: dict[int, RowSamples] = attrs.field(factory=dict)  # labels: step, clip, time; NaN where unknown
+    vitals: dict[int, RowSamples] = attrs.field(factory=dict)
     exploration: np.ndarray | None = None  # (samples, joints): action as drawn − mean
     feet: list[Foot] = attrs.field(factory=list)
     events: list[dict[str, Any]] = attrs.field(factory=list)
@@ -117,8 +97,8 @@ def rows_watched(known: Declared) -> int:
     return next((known.roles[r].rows for r in ("ended", "reward_terms", "action") if r in known.roles), 0)
 
 
-def foot_places(known: Declared, name: str) -> dict[str, tuple[Column, list[int]]]:
-    """By what they tell: the columns and labels of one foot."""
+def foot_places(known: Declared, name: str) -> dict[str, tuple[ColumnInfo, list[int]]]:
+    """Columns and labels of one foot, by role."""
     wanted = {
         "contact": [name],
         "contact_force": [f"{name}.z"],
@@ -133,3 +113,74 @@ def foot_places(known: Declared, name: str) -> dict[str, tuple[Column, list[int]
     if "contact" in found:
         found.pop("contact_force", None)
     return found
+
+
+# -- subscriptions that bring it ------------------------------------------------------------------------
+
+
+def cursor_subs(known: Declared) -> list[Subscription]:
+    """Place in the clip of watched rows, now and then; ends of episodes come as events."""
+    wanted = [known.roles[role] for role in ("episode_step", "clip", "clip_time") if role in known.roles]
+    if "episode_step" not in known.roles:  # without it nothing is known between two looks
+        return [_trace(wanted, WATCHED)] if wanted else []
+    rows, columns = spread(wanted[0].rows, WATCHED), tuple((c.id, None) for c in wanted)
+    return [Subscription("values", columns, rows[i : i + CLOSE], 1.0) for i in range(0, len(rows), CLOSE)]
+
+
+def vitals_subs(known: Declared) -> list[Subscription]:
+    """The black box of watched rows."""
+    rows = rows_watched(known)
+    return [Subscription("vitals", (), spread(rows, WATCHED), 1.0)] if known.vitals and rows else []
+
+
+def observation_subs(known: Declared) -> list[Subscription]:
+    """All channels of a few rows, and the steps of their episodes."""
+    wanted = [known.roles[role] for role in ("observation", "episode_step") if role in known.roles]
+    if "observation" not in known.roles:
+        return []
+    return [Subscription("values", tuple((c.id, None) for c in wanted), spread(wanted[0].rows, CLOSE), 10.0)]
+
+
+def action_subs(known: Declared) -> list[Subscription]:
+    """Actions and joint velocities tick by tick, and the share of exploration, of a few rows."""
+    subs = [_trace([known.roles[role]], FEW) for role in ("action", "velocity") if role in known.roles]
+    drawn = [known.roles[role] for role in ("action_drawn", "action_mean") if role in known.roles]
+    if len(drawn) == 2:
+        subs.append(Subscription("values", tuple((c.id, None) for c in drawn), spread(drawn[0].rows, CLOSE), 0.5))
+    if not known.vitals and "torque" in known.roles:
+        subs.append(_trace([known.roles["torque"]], FEW))
+    return subs
+
+
+def reward_subs(known: Declared) -> list[Subscription]:
+    """Each term of all rows."""
+    column = known.roles.get("reward_terms")
+    count = min(MOST_TERMS, column.size) if column else 0
+    return [Subscription("column", ((column.id, (i,)),), (), 1.0) for i in range(count)] if column else []
+
+
+def foot_subs(known: Declared) -> list[Subscription]:
+    """Contact, speed and the reference's height of the feet of a few rows."""
+    wanted: dict[ColumnInfo, list[int]] = {}
+    for name in known.feet:
+        for column, labels in foot_places(known, name).values():
+            wanted.setdefault(column, []).extend(labels)
+    if not wanted:
+        return []
+    first = next(iter(wanted))
+    columns = tuple((column.id, tuple(labels)) for column, labels in wanted.items())
+    return [Subscription("trace", columns, spread(first.rows, FEW), 2.0)]
+
+
+def learner_subs() -> list[Subscription]:
+    """Reports of the learner."""
+    return [Subscription("learner", (), (), 1.0)]
+
+
+def timing_subs() -> list[Subscription]:
+    """Time of every system."""
+    return [Subscription("timing", (), (), 1.0)]
+
+
+def _trace(columns: Sequence[ColumnInfo], count: int) -> Subscription:
+    return Subscription("trace", tuple((c.id, None) for c in columns), spread(columns[0].rows, count), 2.0)

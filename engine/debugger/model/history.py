@@ -7,9 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from engine.debugger.diagnosis.indicators import Stretch
-from engine.debugger.model.declared import Column, Declared, declared
-from engine.debugger.model.episode_track import CURSOR, Played
+from engine.debugger.model.episode_track import CURSOR, EpisodeTrack
 from engine.debugger.model.evidence import (
     CLOSE,
     EARNINGS,
@@ -26,16 +24,18 @@ from engine.debugger.model.evidence import (
     End,
     Evidence,
     Foot,
-    Received,
     foot_places,
     rows_watched,
     spread,
 )
+from engine.debugger.model.samples import RowSamples
+from engine.debugger.model.schema import ColumnInfo, Declared, declared
+from engine.debugger.model.store import Store
 from engine.errors import WireError
 from engine.protocol.framing import unpack_array
 
 
-class Gatherer:
+class EvidenceHistory:
     """Turns a store into evidence, and remembers samples of which a store keeps only the latest."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Gatherer:
         self._terms: dict[int, deque[tuple[int, np.ndarray]]] = {}
         self._seen: dict[int, deque[tuple[int, np.ndarray, float]]] = {}
         self._drawn: dict[int, tuple[int, np.ndarray]] = {}
-        self._played = Played(self.declared)
+        self._played = EpisodeTrack(self.declared)
         self._since = -1  # the tick up to which samples of reward terms are stale
         self._pace: tuple[float, np.ndarray] | None = None  # when watching began: seconds of a tick, of each system
 
@@ -59,7 +59,7 @@ class Gatherer:
             self._forget(schema)
         return self.declared
 
-    def _hear(self, store: Received) -> None:
+    def _hear(self, store: Store) -> None:
         """Constants that were edited count as they are now. An edit at an earlier tick undoes those behind it."""
         fresh: list[Mapping[str, Any]] = []
         for event in reversed(store.events):
@@ -85,14 +85,14 @@ class Gatherer:
             self._since = max((tick for tick, _, _ in self._edits), default=-1)
             self._terms.clear()
 
-    def collect(self, store: Received) -> None:
+    def collect(self, store: Store) -> None:
         """Take the latest frames and observations; cheap, for every refresh. Nothing while an old tick is in view."""
         self.know(store.schema)
         self._hear(store)
         known = self.declared
         terms, seen = known.roles.get("reward_terms"), known.roles.get("observation")
         most = max(2, min(FRAMES, EARNINGS // max(1, terms.rows))) if terms else 1
-        for label in range(min(MOST_TERMS, terms.width) if terms else 0):
+        for label in range(min(MOST_TERMS, terms.size) if terms else 0):
             frame = store.frame(terms.id, label) if terms else None
             kept = self._terms.setdefault(label, deque(maxlen=most))
             if frame is not None and frame[0] > self._since and (not kept or kept[-1][0] != frame[0]):
@@ -105,7 +105,7 @@ class Gatherer:
         if store.cursor is None:
             self._played.look(store)
 
-    def _glance(self, store: Received, seen: Column, step: Column | None, row: int) -> None:
+    def _glance(self, store: Store, seen: ColumnInfo, step: ColumnInfo | None, row: int) -> None:
         value = store.value(seen.id, row)
         kept = self._seen.setdefault(row, deque(maxlen=GLANCES))
         if value is None or (kept and kept[-1][0] == value[0]):
@@ -114,10 +114,10 @@ class Gatherer:
         age = float(at[1].reshape(())) if at is not None and at[0] == value[0] else np.nan
         kept.append((value[0], np.asarray(value[1], np.float64).ravel(), age))
 
-    def _explored(self, store: Received) -> None:
+    def _explored(self, store: Store) -> None:
         known = self.declared
         drawn, mean = known.roles.get("action_drawn"), known.roles.get("action_mean")
-        if drawn is None or mean is None or drawn.width != mean.width or not known.joints:
+        if drawn is None or mean is None or drawn.size != mean.size or not known.joints:
             return
         for row in spread(drawn.rows, CLOSE):
             a, b = store.value(drawn.id, row), store.value(mean.id, row)
@@ -133,7 +133,7 @@ class Gatherer:
         """By label: what was collected, to tell whether there is news."""
         return [(label, kept) for label, kept in self._terms.items() if kept]
 
-    def observations(self) -> dict[int, Stretch]:
+    def observations(self) -> dict[int, RowSamples]:
         """By row: the collected observations; a break where the episode is another one."""
         return {row: _glances(kept) for row, kept in self._seen.items() if kept}
 
@@ -141,7 +141,7 @@ class Gatherer:
         """(samples, joints): what exploration added to the mean action."""
         return np.concatenate([d for _, d in self._drawn.values()]) if self._drawn else None
 
-    def gather(self, store: Received) -> Evidence:
+    def gather(self, store: Store) -> Evidence:
         """All evidence there is."""
         self.collect(store)
         known = self.declared
@@ -171,18 +171,18 @@ class Gatherer:
             found.pace, found.first_pace = pace, self._pace
 
 
-_GATHERERS: "WeakKeyDictionary[Any, Gatherer]" = WeakKeyDictionary()
+_GATHERERS: "WeakKeyDictionary[Any, EvidenceHistory]" = WeakKeyDictionary()
 
 
-def gatherer(store: Any) -> Gatherer:
+def history_of(store: Any) -> EvidenceHistory:
     """The one of a store, shared by all panels."""
-    return _GATHERERS.setdefault(store, Gatherer())
+    return _GATHERERS.setdefault(store, EvidenceHistory())
 
 
 # -- from traces ---------------------------------------------------------------------------------------
 
 
-def learner(store: Received) -> dict[str, np.ndarray]:
+def learner(store: Store) -> dict[str, np.ndarray]:
     """What was reported, by name: one number per iteration, NaN where there is none; 'iteration' counts."""
     latest = list(store.learner)[-ITERATIONS:]
     names = sorted({name for _, values in latest for name in values})
@@ -190,16 +190,16 @@ def learner(store: Received) -> dict[str, np.ndarray]:
     return {"iteration": np.array([i for i, _ in latest], np.float64), **found} if latest else {}
 
 
-def stretches(store: Received, column: Column | None, labels: Iterable[int] | None = None) -> dict[int, Stretch]:
+def stretches(store: Store, column: ColumnInfo | None, labels: Iterable[int] | None = None) -> dict[int, RowSamples]:
     """What was received, tick by tick, of the rows of a column that may be watched."""
     if column is None:
         return {}
-    places = list(range(column.width) if labels is None else labels)
+    places = list(range(column.size) if labels is None else labels)
     found = {row: _stretch(store, column, places, row) for row in spread(column.rows, WATCHED)}
     return {row: stretch for row, stretch in found.items() if stretch is not None}
 
 
-def _stretch(store: Received, column: Column, labels: Sequence[int], row: int) -> Stretch | None:
+def _stretch(store: Store, column: ColumnInfo, labels: Sequence[int], row: int) -> RowSamples | None:
     if not labels or not len(store.trace(column.id, labels[0], row)[0]):
         return None
     parts = [store.trace(column.id, label, row) for label in labels]
@@ -208,17 +208,17 @@ def _stretch(store: Received, column: Column, labels: Sequence[int], row: int) -
         return None
     ticks, _, breaks = parts[0]
     values = np.stack([np.asarray(v[-length:], np.float64) for _, v, _ in parts], 1)
-    return Stretch(np.array(ticks[-length:]), values, np.array(breaks[-length:], bool))
+    return RowSamples(np.array(ticks[-length:]), values, np.array(breaks[-length:], bool))
 
 
-def _glances(kept: "deque[tuple[int, np.ndarray, float]]") -> Stretch:
+def _glances(kept: "deque[tuple[int, np.ndarray, float]]") -> RowSamples:
     ticks = np.array([tick for tick, _, _ in kept])
     ages = np.array([age for _, _, age in kept])
     other = np.diff(ages) != np.diff(ticks)
-    return Stretch(ticks, np.stack([v for _, v, _ in kept]), np.r_[False, other & ~np.isnan(np.diff(ages))])
+    return RowSamples(ticks, np.stack([v for _, v, _ in kept]), np.r_[False, other & ~np.isnan(np.diff(ages))])
 
 
-def _add_ends(store: Received, found: Evidence, remembered: Sequence[End]) -> None:
+def _add_ends(store: Store, found: Evidence, remembered: Sequence[End]) -> None:
     known = found.declared
     found.cursors, traced = _cursors(store, known)
     events = [e for e in found.events if e.get("kind") == "reset"]
@@ -238,19 +238,19 @@ def _add_ends(store: Received, found: Evidence, remembered: Sequence[End]) -> No
     found.end_counts = counted or [(1, dict.fromkeys(end.reasons, 1.0)) for end in found.ends]
 
 
-def _cursors(store: Received, known: Declared) -> tuple[dict[int, Stretch], list[End]]:
+def _cursors(store: Store, known: Declared) -> tuple[dict[int, RowSamples], list[End]]:
     """By row: (step, clip, time) tick by tick, and the ends in it."""
     ended, reason = known.roles.get("ended"), known.roles.get("reason")
-    cursors: dict[int, Stretch] = {}
+    cursors: dict[int, RowSamples] = {}
     ends: list[End] = []
     others = [known.roles.get(role) for role in CURSOR]
     for row, base in stretches(store, ended).items():
         parts = [_stretch(store, c, [0], row) if c is not None else None for c in others]
-        why = _stretch(store, reason, range(reason.width), row) if reason is not None else None
+        why = _stretch(store, reason, range(reason.size), row) if reason is not None else None
         length = min(len(p.ticks) for p in (base, why, *parts) if p is not None)
         columns = [np.full(length, np.nan) if p is None else p.values[-length:, 0] for p in parts]
         ticks, flags = base.ticks[-length:], base.values[-length:, 0] > 0
-        cursors[row] = Stretch(ticks, np.stack(columns, 1), base.breaks[-length:])
+        cursors[row] = RowSamples(ticks, np.stack(columns, 1), base.breaks[-length:])
         again = np.r_[False, np.diff(ticks) == 0]  # the second sample of a tick begins the next episode
         for i in np.flatnonzero(flags & ~again):
             fired = why.values[-length:][i] > 0 if why is not None else np.zeros(0, bool)
@@ -288,18 +288,18 @@ def _counted(event: Mapping[str, Any]) -> tuple[int, dict[str, float]] | None:
     return None
 
 
-def vitals(store: Received, known: Declared) -> dict[int, Stretch]:
+def vitals(store: Store, known: Declared) -> dict[int, RowSamples]:
     """By row: the black box."""
     found = {}
     for row in spread(rows_watched(known), WATCHED) if known.vitals else ():
         got = store.vitals(row)
         if got is not None and len(got[0]) and got[1].shape[1] == len(known.vitals):
             ticks, values = np.array(got[0][-KEPT:]), np.asarray(got[1][-KEPT:], np.float64)
-            found[row] = Stretch(ticks, values, np.zeros(len(ticks), bool))
+            found[row] = RowSamples(ticks, values, np.zeros(len(ticks), bool))
     return found
 
 
-def feet(store: Received, known: Declared) -> list[Foot]:
+def feet(store: Store, known: Declared) -> list[Foot]:
     """Every foot of the watched rows whose contact was received."""
     found = []
     for name in known.feet:

@@ -1,4 +1,4 @@
-"""A client's end of a debugger connection: finding the socket, the handshake, frames in and out. No Qt."""
+"""Connection of a debugger client to a run: its address, the handshake, frames in and out. No Qt."""
 
 import contextlib
 import getpass
@@ -8,32 +8,42 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
 
 import attrs
 
 from engine.errors import AttachError, WireError
-from engine.protocol.framing import LENGTH, Limits, decode_body, encode_frame
+from engine.protocol.framing import (
+    MAGIC,
+    PROTOCOL,
+    FrameBuffer,
+    FrameTooLarge,
+    Limits,
+    decode_body,
+    encode_frame,
+    other_version,
+)
 
-MAGIC = b"ENGDBG1\n"
-PROTOCOL = (1, 0)
 LIMITS = Limits(frame=1 << 23)
-"""What a client takes from a run: a schema has at most 4 MiB, a data frame about 1 MiB."""
+"""Largest frames that a client takes from a run: a schema has at most 4 MiB, a data frame about 1 MiB."""
 PATIENCE = 5.0
 """Seconds for each step of the handshake."""
+CHUNK = 1 << 18
+"""Bytes that are read at once."""
 Socket = socket.socket
-_BAD_FRAMES = 3  # in a row, and the connection is given up
+_BAD_FRAMES = 3  # and the connection is given up
+_OUTGOING = 4 << 20  # bytes that may wait to be sent to a run that does not read
 
 
-class Way(Protocol):
-    """What has to stand before an address can be reached, such as an ssh that forwards it."""
+class Forwarding(Protocol):
+    """A process that has to run for an address to be reached, such as an ssh."""
 
     def ready(self) -> None:
-        """Returns when it stands; AttachError when it does not come to that."""
+        """Returns when it forwards; AttachError when it does not come to that."""
 
     def broken(self) -> str:
-        """Why it does not stand any more; '' while it does."""
+        """Why it does not forward any more; '' while it does."""
 
 
 @attrs.frozen
@@ -44,7 +54,7 @@ class Address:
     host: str = ""
     port: int = 0
     token: bytes = attrs.field(default=b"", repr=False)
-    tunnel: Way | None = attrs.field(default=None, repr=False)
+    tunnel: Forwarding | None = attrs.field(default=None, repr=False)
 
     @property
     def is_here(self) -> bool:
@@ -52,7 +62,7 @@ class Address:
         return bool(self.path) and self.tunnel is None
 
     def cut(self) -> str:
-        """Why a connection to it has ended, if that can be told; '' otherwise."""
+        """Why a connection to it has ended, if the tunnel knows; '' otherwise."""
         return "" if self.tunnel is None else self.tunnel.broken()
 
     def __str__(self) -> str:
@@ -64,7 +74,9 @@ class Address:
             self.tunnel.ready()
         try:
             if not self.path:
-                return socket.create_connection((self.host, self.port), timeout)
+                made = socket.create_connection((self.host, self.port), timeout)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return made
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 made.settimeout(timeout)
@@ -85,12 +97,20 @@ def proof(token: bytes, nonce: bytes, role: str) -> bytes:
     return hmac.digest(token, nonce + role.encode(), "sha256")
 
 
+class ConnectionEnded(AttachError):
+    """A connection is over. `then`: "lost" (worth another try), "over" (of no use), "ended" (the run is over as well)."""
+
+    def __init__(self, text: str, then: str = "lost") -> None:
+        super().__init__(text)
+        self.then = then
+
+
 @attrs.define(eq=False)
 class Connection:
     """An attached client. Made by `attach`; `receive` is for one thread, `send` and `close` for any.
 
-    hello, welcome: what the run said; schema: what the simulation is, or None when the run has the schema whose hash the
-    client named. bad: frames that were dropped because they could not be read.
+    hello, welcome: what the run sent first; schema: what the simulation is, or None when the run has the schema whose hash
+    the client named. bad: frames that were dropped because they could not be read.
     """
 
     socket: Socket
@@ -99,9 +119,9 @@ class Connection:
     welcome: dict[str, Any] = attrs.field(factory=dict)
     schema: dict[str, Any] | None = None
     bad: int = 0
-    _buffer: bytearray = attrs.field(factory=bytearray, init=False)
+    _incoming: FrameBuffer = attrs.field(factory=FrameBuffer, init=False)
+    _outgoing: bytearray = attrs.field(factory=bytearray, init=False)
     _sending: Any = attrs.field(factory=threading.Lock, init=False)
-    _bad_in_a_row: int = attrs.field(default=0, init=False)
 
     @classmethod
     def attach(
@@ -112,58 +132,62 @@ class Connection:
         client: str = "lockstep debugger",
         schema: str = "",
         timeout: float = PATIENCE,
+        wait_for_schema: bool = True,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> Self:
-        """Connect and shake hands. `schema` is the hash of a schema that the client still has, '' for none.
+        """Connect and shake hands. `schema` is the hash of a schema that the client still has, "" for none.
 
-        Raises AttachError with what the run said: another version, a wrong token, too many clients, no answer.
+        Without `wait_for_schema` it comes as an ordinary message. `cancelled` is asked now and then whether to give up. Raises
+        ConnectionEnded with what the run said: another version, a wrong token, too many clients, no answer.
         """
         made = cls(address.open(timeout), address)
         try:
-            made._shake_hands(address, role, client, schema, timeout)
+            made._shake_hands(role, client, schema, timeout, cancelled)
+            if wait_for_schema and (not schema or made.welcome.get("schema") != schema):
+                made.schema = made._expect("schema", timeout, cancelled)
         except BaseException:
             made.close()
             raise
         return made
 
-    def _shake_hands(self, address: Address, role: str, client: str, schema: str, timeout: float) -> None:
+    def _shake_hands(self, role: str, client: str, schema: str, timeout: float, cancelled: Callable[[], bool]) -> None:
         self._send_all(MAGIC)
-        self.hello = self._expect("hello", address, timeout)
-        version = self.hello.get("protocol")
-        if not (isinstance(version, list) and version and version[0] == PROTOCOL[0]):
-            raise AttachError(other_version(version))
-        shown = b""
-        if self.hello.get("auth") == "token":
-            nonce = self.hello.get("nonce")
-            if not address.token:
-                raise AttachError(f"The run at {address} asks for its token: give --token-file with its <pid>.token.")
-            if not isinstance(nonce, bytes) or len(nonce) < 16:
-                raise AttachError(f"What listens at {address} does not shake hands as a run does: it sent no nonce.")
-            shown = proof(address.token, nonce, role)
-        self.send(
-            {"t": "auth", "protocol": list(PROTOCOL), "client": client, "role": role, "proof": shown, "schema": schema}
-        )
-        self.welcome = self._expect("welcome", address, timeout)
-        if not schema or self.welcome.get("schema") != schema:
-            self.schema = self._expect("schema", address, timeout)
+        self.hello = self._expect("hello", timeout, cancelled)
+        version, run = self.hello.get("protocol"), self.hello.get("run")
+        if not isinstance(run, dict) or not isinstance(version, list) or version[:1] != [PROTOCOL[0]]:
+            raise ConnectionEnded(other_version(version if isinstance(run, dict) else None), "over")
+        auth = {"t": "auth", "protocol": list(PROTOCOL), "client": client, "role": role, "schema": schema}
+        self.send({**auth, "proof": self._proof(role) if self.hello.get("auth") == "token" else b""})
+        self.welcome = self._expect("welcome", timeout, cancelled)
 
-    def _expect(self, kind: str, address: Address, timeout: float) -> dict[str, Any]:
+    def _proof(self, role: str) -> bytes:
+        nonce = self.hello.get("nonce")
+        if not self.address.token:
+            text = f"The run at {self.address} asks for its token: give --token-file with its <pid>.token."
+            raise ConnectionEnded(text, "over")
+        if not isinstance(nonce, bytes) or len(nonce) < 16:
+            text = f"What listens at {self.address} does not shake hands as a run does: it sent no nonce."
+            raise ConnectionEnded(text, "over")
+        return proof(self.address.token, nonce, role)
+
+    def _expect(self, kind: str, timeout: float, cancelled: Callable[[], bool]) -> dict[str, Any]:
         end = time.monotonic() + timeout
-        while (left := end - time.monotonic()) > 0:
-            message = self.receive(left)
+        while (left := end - time.monotonic()) > 0 and not cancelled():
+            message = self.receive(min(left, 0.25))
             if message is None:
                 continue
             if message["t"] == kind:
                 return message
-            if message["t"] == "bye":
-                raise AttachError(said(message))
-        raise AttachError(
-            f"{address} took the connection but sent no '{kind}' within {timeout:g} s; is a Lockstep run listening there?"
+            if message["t"] in ("bye", "error"):
+                raise ended_by(message)
+        raise ConnectionEnded(
+            f"{self.address} took the connection but sent no '{kind}' within {timeout:g} s; is a Lockstep run listening there?"
         )
 
-    # -- frames ----------------------------------------------------------------------------------------
+    # -- frames, waiting for each --------------------------------------------------------------------------
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send one message; AttachError when the run is gone."""
+        """Send one message; ConnectionEnded when the run is gone."""
         self._send_all(encode_frame(message))
 
     def _send_all(self, data: bytes) -> None:
@@ -171,97 +195,106 @@ class Connection:
             with self._sending:
                 self.socket.sendall(data)
         except OSError as error:
-            raise AttachError(f"The connection to the run is lost ({error.strerror or error}).") from None
+            raise ConnectionEnded(f"The connection to the run is lost ({error.strerror or error}).") from None
 
     def receive(self, timeout: float | None = None) -> dict[str, Any] | None:
-        """The next message, None after `timeout` seconds without one; AttachError when the connection has ended.
+        """The next message, None after `timeout` seconds without one; ConnectionEnded when the connection has ended.
 
-        Pings are answered and data frames acknowledged on the way. A frame that cannot be read is dropped and counted;
-        three in a row end the connection.
+        Pings are answered and data frames acknowledged on the way.
         """
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            body = self._take()
-            if body is None:
+            message = self.next_message()
+            if message is None:
                 left = None if end is None else end - time.monotonic()
-                if (left is not None and left <= 0) or not self._wait(left):
+                if (left is not None and left <= 0) or not self.exchange(left):
                     return None
-                continue
-            try:
-                message = decode_body(body, LIMITS)
-            except WireError as error:
-                self._count_bad(error)
-                continue
-            self._bad_in_a_row = 0
-            if message["t"] == "ping":
+            elif message["t"] == "ping":
                 self._answer({"t": "pong", "n": message.get("n", 0)})
-                continue
-            if message["t"] == "data":
-                self._answer({"t": "ack", "seq": message.get("seq", 0)})
-            return message
+            else:
+                if message["t"] == "data":
+                    self._answer({"t": "ack", "seq": message.get("seq", 0)})
+                return message
 
     def _answer(self, message: Mapping[str, Any]) -> None:
-        """A run that has hung up cannot be answered, but what it said before, its goodbye, can still be read."""
+        """A run that has hung up cannot be answered, but what it sent before, its goodbye, can still be read."""
         with contextlib.suppress(AttachError):
             self.send(message)
 
-    def _take(self) -> bytes | None:
-        if len(self._buffer) < LENGTH.size:
-            return None
-        (length,) = LENGTH.unpack_from(self._buffer)
-        if length > LIMITS.frame:
-            raise AttachError(f"The run sent a frame of {length} bytes; {LIMITS.frame} are the most. Attach again.")
-        if len(self._buffer) < LENGTH.size + length:
-            return None
-        body = bytes(self._buffer[LENGTH.size : LENGTH.size + length])
-        del self._buffer[: LENGTH.size + length]
-        return body
+    # -- frames, waiting for none --------------------------------------------------------------------------
 
-    def _wait(self, timeout: float | None) -> bool:
-        """Read once; False when nothing came in time."""
+    def queue(self, message: Mapping[str, Any]) -> None:
+        """Line up a message for `exchange`; ConnectionEnded when too much is waiting already."""
+        data = encode_frame(message)
+        if len(self._outgoing) + len(data) > _OUTGOING:
+            raise ConnectionEnded("The run does not read what it is sent.")
+        self._outgoing += data
+
+    def exchange(self, seconds: float | None, wake: Socket | None = None, read: bool = True) -> bool:
+        """Send and receive what can be, waiting for it at most some seconds or until `wake`; True when something came."""
+        reading = [each for each in (wake, self.socket if read else None) if each is not None]
         try:
-            if not select.select([self.socket], [], [], timeout)[0]:
+            readable, writable, _ = select.select(reading, [self.socket] if self._outgoing else [], [], seconds)
+            if wake in readable and wake is not None:
+                with contextlib.suppress(OSError):
+                    wake.recv(4096)
+            if writable:
+                self._flush()
+            if self.socket not in readable:
                 return False
-            data = self.socket.recv(1 << 18)
+            data = self.socket.recv(CHUNK)
         except (OSError, ValueError) as error:
-            raise AttachError(self.address.cut() or f"The connection to the run is lost ({error}).") from None
+            raise ConnectionEnded(self.address.cut() or f"The connection to the run is lost ({error}).") from None
         if not data:
-            raise AttachError(self.address.cut() or "The run closed the connection.")
-        self._buffer += data
+            raise ConnectionEnded(self.address.cut() or "The run closed the connection.")
+        self._incoming.feed(data)
         return True
 
-    def _count_bad(self, error: WireError) -> None:
-        self.bad += 1
-        self._bad_in_a_row += 1
-        if self._bad_in_a_row >= _BAD_FRAMES:
-            raise AttachError(f"The run sent {_BAD_FRAMES} frames in a row that cannot be read ({error}).") from None
+    def _flush(self) -> None:
+        try:
+            del self._outgoing[: self.socket.send(self._outgoing)]
+        except BlockingIOError:
+            pass
+        except OSError:  # nobody reads any more, but a goodbye may lie unread on this side
+            self._outgoing.clear()
+
+    def next_message(self) -> dict[str, Any] | None:
+        """The next message that has come whole, None without one.
+
+        A frame that cannot be read is dropped and counted; the third ends the connection, as does one that is too long.
+        """
+        while True:
+            try:
+                body = self._incoming.take(LIMITS.frame)
+            except FrameTooLarge as error:
+                text = f"The run sent a frame of {error.length} bytes; {LIMITS.frame} are the most. Attach again."
+                raise ConnectionEnded(text) from None
+            if body is None:
+                return None
+            try:
+                return decode_body(body, LIMITS)
+            except WireError as error:
+                self.bad += 1
+                if self.bad >= _BAD_FRAMES:
+                    text = f"The run sent {_BAD_FRAMES} frames that cannot be read; the last: {error}"
+                    raise ConnectionEnded(text) from None
 
     def close(self) -> None:
-        """Hang up; a `receive` that waits in another thread raises AttachError."""
+        """Hang up; a `receive` that waits in another thread raises ConnectionEnded."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
 
 
-def said(bye: Mapping[str, Any]) -> str:
-    """The sentence with which a run ended a connection."""
-    text = bye.get("text")
-    return text if isinstance(text, str) and text else f"The run ended the connection ({bye.get('code')})."
-
-
-def other_version(theirs: Any) -> str:
-    """The sentence for a run whose major version is not ours."""
-    if not (isinstance(theirs, list) and len(theirs) == 2 and all(type(n) is int for n in theirs)):
-        return "What listens there does not say which protocol it speaks; it is no Lockstep run."
-    older = "this debugger" if theirs[0] > PROTOCOL[0] else "the run's engine"
-    return (
-        f"The run speaks debugger protocol {theirs[0]}.{theirs[1]}, this debugger {PROTOCOL[0]}.{PROTOCOL[1]}: upgrade "
-        f"{older} (pip install --upgrade lockstep-sim)."
-    )
+def ended_by(bye: Mapping[str, Any]) -> ConnectionEnded:
+    """The end of a connection by a goodbye of the run, in its words."""
+    text, code = bye.get("text"), str(bye.get("code"))
+    text = text if isinstance(text, str) and text else f"The run ended the connection ({code})."
+    return ConnectionEnded(text, {"version": "over", "auth": "over", "ended": "ended"}.get(code, "lost"))
 
 
 def user_name() -> str:
-    """How a client calls itself, for the list of who is attached."""
+    """user@host, by which others see a client."""
     try:
         login = getpass.getuser()
     except (OSError, KeyError):  # neither the environment nor the system has a name

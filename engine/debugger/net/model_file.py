@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from engine.debugger.panels.panel import Control
+from engine.debugger.model.subscription import PanelControl
 
 LARGEST = 64 << 20
 """Bytes of a model that are fetched, at most."""
@@ -42,7 +42,7 @@ class Fetch:
     `text` says how far it is. Answers reach it on the thread that made it.
     """
 
-    def __init__(self, control: Control, digest: str) -> None:
+    def __init__(self, control: PanelControl, digest: str) -> None:
         self.digest = digest
         self.path: Path | None = None
         self.problem = ""

@@ -1,4 +1,4 @@
-"""A recording in place of a run: answers what panels subscribe to from the file, and takes no commands but seeking."""
+"""Recording in the place of a run: answers the subscriptions of panels from a file, and takes no commands but seeking."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,19 +7,18 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from engine.debugger.model.history import gatherer
+from engine.debugger.model.history import history_of
 from engine.debugger.model.store import Store
-from engine.debugger.net.offline import OFFLINE
-from engine.debugger.net.recording_source import Recorded
-from engine.debugger.panels.panel import Sub
+from engine.debugger.model.subscription import Subscription
+from engine.debugger.net.recording_source import OFFLINE, RecordingSource
 from engine.protocol.framing import pack_array
 
 _SINGLE = -1  # the number of a subscription that nobody made
-_WHOLE = -2  # and of what is told of the whole run
+_WHOLE = -2  # and of messages about the whole run
 
 
 class Playback(QObject):
-    """Has the signals and methods of a Client. SceneError for a file that is no recording."""
+    """A recording with the signals and methods of a Client. SceneError for a file that is not a recording."""
 
     fed = Signal()
     ready = Signal()
@@ -30,10 +29,10 @@ class Playback(QObject):
 
     def __init__(self, store: Store, path: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.recorded = Recorded(path)
+        self.recorded = RecordingSource(path)
         self.store, self.role, self.latency = store, "recording", 0.0
-        self.refused: dict[Sub, str] = {}
-        self._subs: dict[Sub, int] = {}
+        self.refused: dict[Subscription, str] = {}
+        self._subs: dict[Subscription, int] = {}
         self._number = 0
 
     def start(self) -> None:
@@ -50,9 +49,9 @@ class Playback(QObject):
         for message in recorded.whole:
             if message["sub"] == "column" and message["ticks"] != tick:
                 tick = message["ticks"]
-                gatherer(self.store).collect(self.store)  # of frames that come at once only the last would be noticed
+                history_of(self.store).collect(self.store)  # of frames that come at once only the last would be noticed
             self.store.feed({**message, "kind": message["sub"], "sub": _WHOLE})
-        self._tell_state(None)
+        self._feed_state(None)
         self.status.emit("recording", recorded.lost)
         self.schema_changed.emit()
         self.ready.emit()
@@ -65,9 +64,9 @@ class Playback(QObject):
         self._number += 1
         answer: dict[str, Any] = {"t": "ok", "id": self._number}
         if message["t"] == "seek":
-            self._tell_state(max(self.recorded.first, min(self.recorded.last, int(message["tick"]))))
+            self._feed_state(max(self.recorded.first, min(self.recorded.last, int(message["tick"]))))
         elif message["t"] == "live":
-            self._tell_state(None)
+            self._feed_state(None)
         elif message["t"] == "provenance":
             answer = {"t": "error", "id": self._number, "code": "offline", "text": ""}
         else:
@@ -84,7 +83,7 @@ class Playback(QObject):
         """Feed the numbers of another row."""
         self._feed_all(list(self._subs))
 
-    def subscribe(self, wanted: Iterable[Sub]) -> None:
+    def subscribe(self, wanted: Iterable[Subscription]) -> None:
         """Feed what is new among these."""
         wanted = dict.fromkeys(wanted)
         for sub in [sub for sub in self._subs if sub not in wanted]:
@@ -98,7 +97,7 @@ class Playback(QObject):
 
     # -- inside ----------------------------------------------------------------------------------------
 
-    def _tell_state(self, view: int | None) -> None:
+    def _feed_state(self, view: int | None) -> None:
         recorded = self.recorded
         self.store.feed(
             {
@@ -115,7 +114,7 @@ class Playback(QObject):
         self._feed_all([sub for sub in self._subs if sub.kind in ("values", "pose")])
         self.fed.emit()
 
-    def _feed_all(self, subs: list[Sub]) -> None:
+    def _feed_all(self, subs: list[Subscription]) -> None:
         for sub in subs:
             rows = [self.store.selected] if sub.rows == "selected" else list(sub.rows)
             for row in rows:
@@ -128,7 +127,7 @@ class Playback(QObject):
                     self._feed(sub, frame)
         self.fed.emit()
 
-    def _feed_values(self, sub: Sub, row: int) -> None:
+    def _feed_values(self, sub: Subscription, row: int) -> None:
         view = self.store.state.get("view")
         for sample in self.recorded.sample(row, view, dict(sub.columns)):
             frame = {
@@ -140,13 +139,13 @@ class Playback(QObject):
             }
             self._feed(sub, frame)
 
-    def _feed_trace(self, sub: Sub, row: int) -> None:
+    def _feed_trace(self, sub: Subscription, row: int) -> None:
         wanted = dict(sub.columns)
         for frame in self.recorded.trace(row, wanted):
             self._feed(sub, frame)
         for number, labels, frame in self.recorded.single(row, wanted):
-            self.store.subscribed(_SINGLE, Sub("trace", ((number, labels),)))
+            self.store.subscribed(_SINGLE, Subscription("trace", ((number, labels),)))
             self.store.feed({"t": "data", "sub": _SINGLE, "kind": "trace", **frame})
 
-    def _feed(self, sub: Sub, frame: dict[str, Any]) -> None:
+    def _feed(self, sub: Subscription, frame: dict[str, Any]) -> None:
         self.store.feed({"t": "data", "sub": self._subs[sub], "kind": sub.kind, **frame})

@@ -6,9 +6,9 @@ from typing import Any
 from PySide6.QtCore import QObject, Qt, QTimer, Signal, Slot
 
 from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.connection import Address
 from engine.debugger.net.link import Link
-from engine.debugger.panels.panel import Sub
 
 Then = Callable[[dict[str, Any]], None]
 _BATCH = 64  # messages taken at a time, so that a flood does not hold the window
@@ -36,8 +36,8 @@ class Client(QObject):
         self.role = role
         self.session = 0
         self.connected = self.over = False
-        self.refused: dict[Sub, str] = {}
-        self._subs: dict[Sub, int] = {}
+        self.refused: dict[Subscription, str] = {}
+        self._subs: dict[Subscription, int] = {}
         self._waiting: dict[int, tuple[dict[str, Any], Then | None]] = {}
         self._number = 0
         self._closed = self._usable = False
@@ -75,7 +75,7 @@ class Client(QObject):
         if self._usable:
             self.link.send({"t": "select", "rows": rows})
 
-    def subscribe(self, wanted: Iterable[Sub]) -> None:
+    def subscribe(self, wanted: Iterable[Subscription]) -> None:
         """Make these the subscriptions, and no others."""
         wanted = dict.fromkeys(wanted)
         for sub in [sub for sub in self._subs if sub not in wanted]:
@@ -87,7 +87,7 @@ class Client(QObject):
             if sub not in self._subs:
                 self._ask(sub)
 
-    def _ask(self, sub: Sub) -> None:
+    def _ask(self, sub: Subscription) -> None:
         if not self._usable:
             return
         self._number += 1

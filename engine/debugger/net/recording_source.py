@@ -1,14 +1,18 @@
-"""What a recording holds, row by row and tick by tick, in the messages that a live run would send. No Qt."""
+"""Recording as a source of the messages that a live run would send, and in the place of a session. No Qt."""
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
-from engine.debugger.model.column_info import read_columns
-from engine.errors import SceneError, WireError
+from engine.debugger.model.roles import find_role
+from engine.debugger.model.schema import read_columns
+from engine.debugger.model.subscription import Labels
+from engine.errors import AttachError, SceneError, WireError
 from engine.protocol.framing import pack_array, unpack_array
 from engine.recording.file import TERMINAL, Recording
 
@@ -16,7 +20,7 @@ NEAR = 15
 """Ticks by which a sample may be older than the tick in view, where not every tick was kept."""
 _TRACES = ("trace", "episode")
 _VERBATIM = ("learner", "timing", "column", "band")  # of the whole run, as a live one sends them
-Labels = tuple[int, ...] | None
+OFFLINE = "This is a recording: it can be looked at, but not changed."
 
 
 @attrs.frozen
@@ -28,8 +32,8 @@ class Sample:
     columns: list[list[Any]]
 
 
-class Recorded:
-    """A recording as something to look things up in. SceneError for a file that is no recording.
+class RecordingSource:
+    """A recording, row by row and tick by tick. SceneError for a file that is not a recording.
 
     first, last: the ticks that it spans; rows: those of which there are numbers; lost: what is missing, '' if nothing is.
     """
@@ -37,6 +41,8 @@ class Recorded:
     def __init__(self, path: Path) -> None:
         try:
             self.recording = Recording.open(path)
+            self.schema, self.lost = self.recording.schema, self.recording.lost
+            self.columns = {column.id: column for column in read_columns(self.schema)}
             self._sort()
         except OSError as error:
             raise SceneError(f"{path} cannot be opened: {error.strerror or error}.") from None
@@ -44,7 +50,6 @@ class Recorded:
             raise SceneError(f"{error} It cannot be opened.") from None
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise SceneError(f"{path} cannot be opened: it is not laid out as a recording ({error!r}).") from None
-        self.schema, self.lost = self.recording.schema, self.recording.lost
 
     def _sort(self) -> None:
         data = list(self.recording.of("data"))
@@ -57,7 +62,7 @@ class Recorded:
         self.rows = sorted({int(row) for m in self.frames for row in m["rows"]})
 
     def events(self) -> list[dict[str, Any]]:
-        """What was noted while it ran, and, where no ends of episodes were, those that the traces show; oldest first."""
+        """Events of the recording, oldest first; where none is an end of an episode, those that the traces show as well."""
         noted = list(self.recording.of("event"))
         if not any(event.get("kind") == "reset" for event in noted):
             noted += self._ends()
@@ -65,8 +70,8 @@ class Recorded:
 
     def _ends(self) -> Iterator[dict[str, Any]]:
         """Ends of episodes in the traces, as events of single rows."""
-        columns = {column.id: column for column in read_columns(self.schema)}
-        reason = next((c for c in columns.values() if c.address == self.schema.get("roles", {}).get("reason")), None)
+        address = find_role(self.schema, [column.address for column in self.columns.values()], "reason")
+        reason = next((column for column in self.columns.values() if column.address == address), None)
         for message in (m for m in self.frames if m["sub"] in _TRACES):
             at, moment = unpack_array(message["at"]), unpack_array(message["moment"])
             present = unpack_array(message["present"])
@@ -144,3 +149,125 @@ class Recorded:
 
     def _of_row(self, row: int) -> Iterator[tuple[dict[str, Any], int]]:
         return ((message, message["rows"].index(row)) for message in self.frames if row in message["rows"])
+
+
+class RecordingSession:
+    """A recording in the place of a Session: it is looked through, and everything else is refused. SceneError for a file that
+    is not a recording."""
+
+    def __init__(self, path: Path) -> None:
+        self.recorded = RecordingSource(path)
+        self.schema, self.ended, self.role = self.recorded.schema, "", "control"
+        self.events: deque[dict[str, Any]] = deque(self.recorded.events())
+        self.view: int | None = None
+
+    @property
+    def greeting(self) -> str:
+        """A sentence or two about the recording."""
+        recorded = self.recorded
+        run = self.schema.get("run", {})
+        of = f"{len(recorded.rows)} rows ({_spans(recorded.rows)})" if recorded.rows else "no rows"
+        text = f"{recorded.recording.path.name}: {run.get('scene')}, {of}, ticks {recorded.first} to {recorded.last}."
+        return f"{text} {recorded.lost}".strip()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state of a run that has ended."""
+        recorded = self.recorded
+        return {
+            "mode": "ended",
+            "tick": recorded.last,
+            "history": [recorded.first, recorded.last],
+            "view": self.view,
+            "rows": _spans(recorded.rows),
+            "lost": recorded.lost or "nothing",
+        }
+
+    def wait_for_state(self) -> dict[str, Any]:
+        """See Session."""
+        return self.state
+
+    def standing(self) -> dict[str, Any]:
+        """See Session."""
+        return self.state
+
+    def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Seeking and who writes a column are answered from the file; everything else is refused."""
+        match message["t"]:
+            case "seek":
+                tick, first, last = int(message["tick"]), self.recorded.first, self.recorded.last
+                if not first <= tick <= last:
+                    text = f"Tick {tick} is not in this recording; it holds ticks {first} to {last}."
+                    return {"t": "error", "code": "out_of_history", "text": text}
+                self.view = tick
+            case "live":
+                self.view = None
+            case "provenance":
+                return self._provenance(int(message["column"]))
+            case _:
+                return {"t": "error", "code": "offline", "text": OFFLINE}
+        return {"t": "ok"}
+
+    def _provenance(self, number: int) -> dict[str, Any]:
+        info = self.recorded.columns[number]
+        home = f"{info.table}.{info.component}"
+        sources = {name for s in self.schema["systems"] if home in s["writes"] for name in s["reads"] if name != home}
+        when = self.recorded.last if self.view is None else self.view
+        writer = " or ".join(info.writers) or "nobody"
+        answer = {"t": "ok", "writer": writer, "tick": when, "kind": "declared"}
+        return answer | {"readers": list(info.readers), "sources": sorted(sources)}
+
+    @contextmanager
+    def watch(
+        self, kind: str, columns: list[list[Any]], rows: list[int], hz: float = 10.0
+    ) -> Iterator[Callable[[float], dict[str, Any] | None]]:
+        """Values of rows at the tick in view, then at the ticks after it; AttachError for rows that were not recorded."""
+        missing = [row for row in rows if row not in self.recorded.rows]
+        if missing:
+            kept = _spans(self.recorded.rows) or "none"
+            raise AttachError(f"Row {missing[0]} is not in this recording; it holds {kept}.")
+        (number, labels), at = columns[0], self.recorded.last if self.view is None else self.view
+        frames = self._frames(int(number), labels, rows, at)
+
+        def following(seconds: float) -> dict[str, Any]:
+            found = next(frames, None)
+            if found is None:
+                raise AttachError(f"The recording has no more of this; `seek` a tick before {at} to watch from there.")
+            return found
+
+        yield following
+
+    def _frames(self, number: int, labels: "list[int] | None", rows: list[int], tick: int) -> Iterator[dict[str, Any]]:
+        before: int | None = None
+        for view in range(tick, self.recorded.last + 1):
+            frame = self._frame(number, labels, rows, view)
+            if frame is not None and frame["ticks"][0] != before:
+                before = frame["ticks"][0]
+                yield frame
+
+    def _frame(self, number: int, labels: "list[int] | None", rows: list[int], tick: int) -> dict[str, Any] | None:
+        wanted: dict[int, Labels] = {number: None}
+        found = [self.recorded.sample(row, tick, wanted) for row in rows]
+        if not all(found):
+            return None
+        arrays = [unpack_array(samples[-1].columns[0][1:]).reshape(1, -1) for samples in found]
+        values = np.concatenate([a if labels is None else a[:, labels] for a in arrays])
+        newest = max(samples[-1].tick for samples in found)
+        return {"t": "data", "ticks": [newest, newest], "cols": [[number, *pack_array(values)]]}
+
+    def stay(self) -> None:
+        """Nothing happens in a recording."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _spans(rows: list[int]) -> str:
+    """'0-7, 12'."""
+    parts: list[list[int]] = []
+    for row in rows:
+        if parts and parts[-1][-1] == row - 1:
+            parts[-1] = [parts[-1][0], row]
+        else:
+            parts.append([row])
+    return ", ".join("-".join(map(str, part)) for part in parts)

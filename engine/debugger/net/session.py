@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from engine.debugger.net.connection import Address, Connection, said, user_name
+from engine.debugger.net.connection import Address, Connection, ended_by, user_name
 from engine.errors import AttachError
 from engine.protocol.messages import RefusedMessage, SchemaBounds, parse
 
@@ -184,7 +184,7 @@ class Session:
             elif kind == "event":
                 self.events.append(message)
             elif kind == "bye":
-                self.ended = said(message)
+                self.ended = str(ended_by(message))
             self._news.notify_all()
         if kind == "event" and self.on_event is not None and not self._echoes(message):
             self.on_event(message)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.panel import Sub
+from engine.debugger.model.subscription import Subscription
 
 MOST_COLUMNS = 256
 """Columns that a run takes in one subscription."""
@@ -14,13 +14,13 @@ _Columns = dict[int, _Labels]
 _Rows = tuple[int, ...] | Literal["selected"]
 
 
-def merge(wanted: Iterable[Sub], store: Store) -> list[Sub]:
+def merge(wanted: Iterable[Subscription], store: Store) -> list[Subscription]:
     """Subscriptions that bring at least what is wanted, no slower, in a stable order.
 
     Columns that a faster subscription of the same kind and rows brings are left out of slower ones. Columns and labels
     that the schema does not have are dropped.
     """
-    made: list[Sub] = []
+    made: list[Subscription] = []
     frames: dict[tuple[int, int | None], float] = {}
     groups: dict[tuple[str, _Rows, str], dict[float, _Columns]] = {}  # a run sends the rows that all tables have
     for sub in wanted:
@@ -42,11 +42,11 @@ def merge(wanted: Iterable[Sub], store: Store) -> list[Sub]:
     for (kind, rows, _), by_rate in groups.items():
         made += _without_repeats(kind, rows, by_rate)
     for (column, label), hz in frames.items():
-        made.append(Sub("column", ((column, None if label is None else (label,)),), "selected", float(hz)))
+        made.append(Subscription("column", ((column, None if label is None else (label,)),), "selected", float(hz)))
     return made
 
 
-def _known(sub: Sub, store: Store) -> _Columns:
+def _known(sub: Subscription, store: Store) -> _Columns:
     """The columns of a subscription that exist, with labels that do; whole columns where the kind has no other."""
     found: _Columns = {}
     for column, labels in sub.columns:
@@ -65,8 +65,8 @@ def _union(first: _Labels, second: _Labels) -> _Labels:
     return None if first is None or second is None else tuple(sorted({*first, *second}))
 
 
-def _without_repeats(kind: str, rows: _Rows, by_rate: dict[float, _Columns]) -> list[Sub]:
-    made: list[Sub] = []
+def _without_repeats(kind: str, rows: _Rows, by_rate: dict[float, _Columns]) -> list[Subscription]:
+    made: list[Subscription] = []
     covered: _Columns = {}
     for hz in sorted(by_rate, reverse=True):
         left = {c: labels for c, labels in by_rate[hz].items() if c not in covered or not _covers(covered[c], labels)}
@@ -75,7 +75,7 @@ def _without_repeats(kind: str, rows: _Rows, by_rate: dict[float, _Columns]) -> 
         if (by_rate[hz] and not items) or (not by_rate[hz] and made):
             continue
         for start in range(0, max(1, len(items)), MOST_COLUMNS):
-            made.append(Sub(kind, tuple(items[start : start + MOST_COLUMNS]), rows, hz))
+            made.append(Subscription(kind, tuple(items[start : start + MOST_COLUMNS]), rows, hz))
     return made
 
 

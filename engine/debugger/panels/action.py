@@ -7,12 +7,12 @@ import numpy as np
 from engine.debugger.diagnosis.finding import percent
 from engine.debugger.diagnosis.indicators import Joints, joint_signs, saturation
 from engine.debugger.diagnosis.rules_robot import torque_use
-from engine.debugger.model.declared import Declared, short
-from engine.debugger.model.evidence import Evidence
-from engine.debugger.model.history import gatherer, stretches, vitals
+from engine.debugger.model.evidence import Evidence, action_subs, vitals_subs
+from engine.debugger.model.history import history_of, stretches, vitals
+from engine.debugger.model.schema import Declared, short
 from engine.debugger.model.store import Store
-from engine.debugger.model.wanted import action_subs, vitals_subs
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, Line, nice, scrolled, stacked
 from engine.debugger.widgets.format import counted
@@ -31,7 +31,7 @@ class ActionPanel(Panel):
     title: ClassVar[str] = "Action"
     rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.head = Line("waiting for a run")
         self.head.note = LEGEND.replace(" · ", "\n")
@@ -45,11 +45,11 @@ class ActionPanel(Panel):
         self.bars.opened.connect(self._plot)
         self.refresh()
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """Actions of a few rows tick by tick and of the selected row, exploration, and torque from the black box."""
-        known = gatherer(self.store).know(self.store.schema)
+        known = history_of(self.store).know(self.store.schema)
         column = known.roles.get("action")
-        own = [Sub("values", ((column.id, None),), "selected", 10.0)] if column is not None else []
+        own = [Subscription("values", ((column.id, None),), "selected", 10.0)] if column is not None else []
         return own + action_subs(known) + vitals_subs(known)
 
     def schema_changed(self) -> None:
@@ -58,13 +58,13 @@ class ActionPanel(Panel):
         self.refresh()
 
     def _plot(self, joint: int) -> None:
-        column = gatherer(self.store).declared.roles.get("action")
+        column = history_of(self.store).declared.roles.get("action")
         if column is not None:
             self.control.plot(column.id, joint)
 
     def refresh(self) -> None:
         """Redraw the row, and now and then the statistics."""
-        data = gatherer(self.store)
+        data = history_of(self.store)
         data.collect(self.store)
         known = data.declared
         column = known.roles.get("action")
@@ -78,11 +78,11 @@ class ActionPanel(Panel):
             self._statistics(known, data.exploration())
         self._count += 1
         got = self.store.value(column.id, self.store.selected)
-        row = np.full(column.width, np.nan) if got is None else np.asarray(got[1], np.float64).ravel()
+        row = np.full(column.size, np.nan) if got is None else np.asarray(got[1], np.float64).ravel()
         self._show(known, row, got is not None)
 
     def _statistics(self, known: Declared, noise: np.ndarray | None) -> None:
-        width = known.roles["action"].width
+        width = known.roles["action"].size
         limit = known.number("act.limit", "clip_action.limit")
         found = Evidence(known, actions=stretches(self.store, known.roles["action"]))
         found.vitals = vitals(self.store, known)
@@ -120,7 +120,7 @@ class ActionPanel(Panel):
         reach = nice(max(sizes))
         self.bars.show_bars(bars, -reach, reach)
         samples = joints.samples if joints is not None else 0
-        text = f"{counted(column.width, 'joint')} · {samples} samples"
+        text = f"{counted(column.size, 'joint')} · {samples} samples"
         text += f" · action limit ±{theme.number(limit)}" if limit else " · no action limit"
         text += f" · {wrong} amber: at a limit, or without exploration" if wrong else ""
         theme.set_text(self.head, text if here else f"{text} · no data of row {self.store.selected} yet")

@@ -17,15 +17,15 @@ from engine.debugger.body.skeleton import (
     Figure,
     heading,
     read_figures,
-    seconds_per_tick,
     slip_speeds,
     tracking_errors,
     violations,
 )
 from engine.debugger.body.viewport import View
-from engine.debugger.model.roles import clip_name, find_role, number
+from engine.debugger.model.schema import clip_name, seconds_per_tick
 from engine.debugger.model.store import Store
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.theme import AMBER, DIM, RED, WHITE
 
 TRAILS = 200  # pieces of slip trail that are kept
@@ -57,7 +57,7 @@ class Body(Panel):
     title: ClassVar[str] = "Body"
     rate: ClassVar[float] = 30.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.view = View()
         self.view.moved = self._camera_moved
@@ -159,18 +159,18 @@ class Body(Panel):
         self.view.shot, self._memory, self._drawn = None, Memory(), None
         self.changed.emit()
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """Poses of the selected row, and its root tick by tick."""
         figure = self.view.figure
         if figure is None:
             return []
         columns = list(figure.columns)
-        columns += [c.id for role in ROLES if (c := find_role(self.store, role, figure.table)) is not None]
+        columns += [c.id for role in ROLES if (c := self.store.role(role, figure.table)) is not None]
         columns += [column for column in self.mesh.columns if column not in columns]
         root = figure.position if figure.root is None else figure.root
         return [
-            Sub("pose", tuple((column, None) for column in dict.fromkeys(columns)), "selected", self.rate),
-            Sub("trace", ((root, (0, 1, 2)),), "selected", 10.0),
+            Subscription("pose", tuple((column, None) for column in dict.fromkeys(columns)), "selected", self.rate),
+            Subscription("trace", ((root, (0, 1, 2)),), "selected", 10.0),
         ]
 
     def refresh(self) -> None:
@@ -228,7 +228,7 @@ class Body(Panel):
         rotation = self._array(figure.rotation, row, (count, 4))
         reference = self._array(figure.reference, row, (len(figure.tracked), 3))
         force = self._array(figure.force, row, (count, 3))
-        command_role = find_role(self.store, "command", figure.table)
+        command_role = self.store.role("command", figure.table)
         command = None if command_role is None else self._array(command_role.id, row, command_role.shape)
         self._remember(figure, row, held, position, force)
         memory = self._memory
@@ -256,7 +256,7 @@ class Body(Panel):
     ) -> None:
         """Slip trails since the last pose, and the last pose of an episode that has ended by failing."""
         memory, (tick, _, ended) = self._memory, held
-        step = number(self.store, find_role(self.store, "episode_step", figure.table), row)
+        step = self.store.number(self.store.role("episode_step", figure.table), row)
         if memory.row != row:
             memory = self._memory = Memory(row=row)
         passed = tick - memory.tick
@@ -276,7 +276,7 @@ class Body(Panel):
                 memory.trails.append(piece * (1.0, 1.0, 0.0))
         memory.tick, memory.position, memory.force, memory.ended = tick, position, force, ended
         memory.step = -1.0 if step is None else step
-        terminated = number(self.store, find_role(self.store, "terminated", figure.table), row)
+        terminated = self.store.number(self.store.role("terminated", figure.table), row)
         memory.failed = not ended or terminated is None or terminated > 0.0
 
     def _path(self, figure: Figure, row: int, tick: int) -> np.ndarray:
@@ -300,7 +300,7 @@ class Body(Panel):
             ended = self.store.state.get("mode") == "ended"
             return [head, [("nothing was received of its pose" if ended else "waiting for its pose", DIM)]]
         step, clip, time = (
-            number(self.store, find_role(self.store, role, figure.table), row)
+            self.store.number(self.store.role(role, figure.table), row)
             for role in ("episode_step", "clip", "clip_time")
         )
         seconds = seconds_per_tick(self.store.schema)

@@ -13,11 +13,9 @@ from engine.debugger.diagnosis.finding import ORDER, Finding, percent
 from engine.debugger.diagnosis.indicators import lifted
 from engine.debugger.diagnosis.rules import RULES, diagnose
 from engine.debugger.diagnosis.rules_run import end_table, vital_words, worst_reason
-from engine.debugger.model.declared import short
-from engine.debugger.model.evidence import Evidence, Foot
-from engine.debugger.model.history import gatherer
-from engine.debugger.model.store import Store
-from engine.debugger.model.wanted import (
+from engine.debugger.model.evidence import (
+    Evidence,
+    Foot,
     action_subs,
     cursor_subs,
     foot_subs,
@@ -27,7 +25,11 @@ from engine.debugger.model.wanted import (
     timing_subs,
     vitals_subs,
 )
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.history import history_of
+from engine.debugger.model.schema import short
+from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, nice, scrolled, stacked
 from engine.debugger.widgets.sparkline import Histogram
@@ -154,7 +156,7 @@ class WhyPanel(Panel):
     title: ClassVar[str] = "Why"
     rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.reasons = table(("why episodes end", "share", "step", "trend"))
         self.sentences = Sentences()
@@ -179,9 +181,9 @@ class WhyPanel(Panel):
         self.pictures.hide()
         self._show()
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """A little of everything."""
-        known = gatherer(self.store).know(self.store.schema)
+        known = history_of(self.store).know(self.store.schema)
         parts = (cursor_subs, vitals_subs, reward_subs, observation_subs, action_subs, foot_subs)
         return [sub for part in parts for sub in part(known)] + learner_subs() + timing_subs()
 
@@ -193,7 +195,7 @@ class WhyPanel(Panel):
 
     def refresh(self) -> None:
         """Take the next step of the diagnosis; the last one shows it."""
-        gatherer(self.store).collect(self.store)
+        history_of(self.store).collect(self.store)
         if self._turn is None:
             news = dict(self.store.seen)
             news.pop("state", None)
@@ -205,13 +207,13 @@ class WhyPanel(Panel):
 
     def finish(self) -> None:
         """Diagnose what was received so far, at once."""
-        gatherer(self.store).collect(self.store)
+        history_of(self.store).collect(self.store)
         for _ in self._diagnosis():
             pass
         self._turn = None
 
     def _diagnosis(self) -> Iterator[None]:
-        evidence = gatherer(self.store).gather(self.store)
+        evidence = history_of(self.store).gather(self.store)
         yield
         findings: list[Finding] = []
         for rule in RULES:

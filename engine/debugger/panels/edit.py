@@ -18,8 +18,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.debugger.model.store import ColumnInfo, Store
-from engine.debugger.panels.panel import Control
+from engine.debugger.model.schema import ColumnInfo
+from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import PanelControl
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.format import say_number
 from engine.errors import SceneError, WireError
@@ -138,7 +139,7 @@ class _Ask(QDialog):
             self.confirm.setEnabled(True)
             theme.set_text(self.problem, str(answer.get("text", answer.get("code", "The run refused."))))
 
-    def send(self, control: Control, message: dict[str, Any]) -> None:
+    def send(self, control: PanelControl, message: dict[str, Any]) -> None:
         self.confirm.setEnabled(False)
         theme.set_text(self.problem, "")
         control.send(message, self.answered)
@@ -148,7 +149,7 @@ class EditDialog(_Ask):
     """New values for one number, or for a whole column, of the selected row or of all."""
 
     def __init__(
-        self, store: Store, control: Control, column_id: int, label: int | None, parent: QWidget | None
+        self, store: Store, control: PanelControl, column_id: int, label: int | None, parent: QWidget | None
     ) -> None:
         self.info, self.store, self.control = store.columns[column_id], store, control
         self.label = 0 if self.info.size == 1 else label
@@ -211,7 +212,7 @@ class EditDialog(_Ask):
 class ConstantDialog(_Ask):
     """A new value for a constant, by its address."""
 
-    def __init__(self, store: Store, control: Control, parent: QWidget | None, address: str = "") -> None:
+    def __init__(self, store: Store, control: PanelControl, parent: QWidget | None, address: str = "") -> None:
         super().__init__(parent, "Set a constant", "Set")
         self.control = control
         self.constants = {c["address"]: c for c in (store.schema or {}).get("constants", [])}
@@ -253,7 +254,7 @@ class BreakDialog(_Ask):
     """Where and when to stop."""
 
     def __init__(
-        self, store: Store, control: Control, parent: QWidget | None, when: str = "", at: str = "tick"
+        self, store: Store, control: PanelControl, parent: QWidget | None, when: str = "", at: str = "tick"
     ) -> None:
         super().__init__(parent, "Break", "Set break")
         self.store, self.control = store, control

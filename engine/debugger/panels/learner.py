@@ -6,11 +6,12 @@ import attrs
 import numpy as np
 from PySide6.QtWidgets import QGridLayout, QWidget
 
-from engine.debugger.model.declared import Declared
-from engine.debugger.model.history import gatherer, learner
+from engine.debugger.model.evidence import learner_subs
+from engine.debugger.model.history import history_of, learner
+from engine.debugger.model.schema import Declared
 from engine.debugger.model.store import Store
-from engine.debugger.model.wanted import learner_subs
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Line, scrolled, stacked
 from engine.debugger.widgets.sparkline import Chart
@@ -76,7 +77,7 @@ class LearnerPanel(Panel):
     title: ClassVar[str] = "Learner"
     rate: ClassVar[float] = 2.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.head = Line("waiting for the first iteration")
         self.charts = {each.name: Chart(each.title, each.log) for each in FIXED}
@@ -91,7 +92,7 @@ class LearnerPanel(Panel):
         self._placed: tuple[int, tuple[str, ...]] = (0, ())
         self.refresh()
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """What the learner reports."""
         return learner_subs()
 
@@ -107,7 +108,7 @@ class LearnerPanel(Panel):
         if seen == self._seen:
             return
         self._seen = seen
-        known = gatherer(self.store).know(self.store.schema)
+        known = history_of(self.store).know(self.store.schema)
         numbers = learner(self.store)
         self._place(tuple(e.name for e in FIXED if e.name in numbers))
         missing = [e.title for e in FIXED if e.name not in numbers]

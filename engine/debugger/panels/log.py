@@ -7,7 +7,8 @@ from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.panel import Control, Panel
+from engine.debugger.model.subscription import PanelControl
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 
 _LINES = 2000
@@ -29,7 +30,7 @@ class Log(Panel):
     title: ClassVar[str] = "Log"
     rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.text = QPlainTextEdit(readOnly=True)
         self.text.setMaximumBlockCount(_LINES)

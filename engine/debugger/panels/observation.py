@@ -9,11 +9,12 @@ from PySide6.QtWidgets import QWidget
 
 from engine.debugger.diagnosis.indicators import Channels, channel_signs
 from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
-from engine.debugger.model.declared import Column, Declared, groups
-from engine.debugger.model.history import gatherer
+from engine.debugger.model.evidence import observation_subs
+from engine.debugger.model.history import history_of
+from engine.debugger.model.schema import ColumnInfo, Declared, groups
 from engine.debugger.model.store import Store
-from engine.debugger.model.wanted import observation_subs
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import GAP, Line, elided, nice, stacked
 from engine.debugger.widgets.format import counted
@@ -149,7 +150,7 @@ class ObservationPanel(Panel):
     title: ClassVar[str] = "Observation"
     rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.head = Line("waiting for a run")
         self.head.note = "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\nwhite the selected row; green below: how often a value is new"
@@ -166,11 +167,11 @@ class ObservationPanel(Panel):
         self.table.cellDoubleClicked.connect(lambda line, _: self._plot(self._listed[line][0]))
         self.refresh()
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """All channels of a few rows, and of the selected one."""
-        known = gatherer(self.store).know(self.store.schema)
+        known = history_of(self.store).know(self.store.schema)
         column = known.roles.get("observation")
-        own = [Sub("values", ((column.id, None),), "selected", 10.0)] if column is not None else []
+        own = [Subscription("values", ((column.id, None),), "selected", 10.0)] if column is not None else []
         return own + observation_subs(known)
 
     def schema_changed(self) -> None:
@@ -184,13 +185,13 @@ class ObservationPanel(Panel):
         self.strip.update()
 
     def _plot(self, channel: int) -> None:
-        column = gatherer(self.store).declared.roles.get("observation")
+        column = history_of(self.store).declared.roles.get("observation")
         if column is not None:
             self.control.plot(column.id, channel)
 
     def refresh(self) -> None:
         """Redraw the row, and now and then the statistics."""
-        data = gatherer(self.store)
+        data = history_of(self.store)
         data.collect(self.store)
         known = data.declared
         column = known.roles.get("observation")
@@ -205,13 +206,13 @@ class ObservationPanel(Panel):
         got = self.store.value(column.id, self.store.selected)
         self.strip.show_row(np.zeros(0) if got is None else np.asarray(got[1], np.float64).ravel())
 
-    def _statistics(self, rows: dict[int, Any], known: Declared, column: Column) -> None:
+    def _statistics(self, rows: dict[int, Any], known: Declared, column: ColumnInfo) -> None:
         found = channel_signs(list(rows.values()), known.number("observe.limit"))
         listed = suspicious(found, column.labels) if found is not None else []
         self._listed = sorted(listed, key=lambda one: one[1] == AT_REST)[:MOST_LISTED]
         self.strip.show_channels(column.labels, found, frozenset(i for i, sign, _ in self._listed if sign != AT_REST))
         samples = found.samples if found is not None else 0
-        text = f"{counted(column.width, 'channel')} · {samples} samples of {counted(len(rows), 'row')} · "
+        text = f"{counted(column.size, 'channel')} · {samples} samples of {counted(len(rows), 'row')} · "
         if found is None or found.pairs < FEWEST_PAIRS:
             text += f"too few to judge ({found.pairs if found else 0} of {FEWEST_PAIRS} consecutive)"
         else:

@@ -10,7 +10,8 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QLabel, QPlainTextEdit, QPushButton, QStackedLayout, QVBoxLayout, QWidget
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 
 COLUMN_MIME = "application/x-lockstep-column"
@@ -37,7 +38,9 @@ class PanelHost(QWidget):
     taken = Signal(int, object)
     """A number was dropped here: column id, and flat label or None."""
 
-    def __init__(self, panel_class: type[Panel], store: Store, control: Control, takes_columns: bool = False) -> None:
+    def __init__(
+        self, panel_class: type[Panel], store: Store, control: PanelControl, takes_columns: bool = False
+    ) -> None:
         super().__init__()
         self.panel_class, self.store, self.control = panel_class, store, control
         self.shown = False
@@ -90,7 +93,7 @@ class PanelHost(QWidget):
         self._layout.setCurrentWidget(self._failure)
         self.changed.emit()
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """What the panel needs; nothing while it is hidden or failed."""
         return list(self._guarded(Panel.subscriptions.__name__) or ()) if self.shown else []
 

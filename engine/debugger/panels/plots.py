@@ -7,10 +7,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QWheelEvent
 from PySide6.QtWidgets import QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
-from engine.debugger.model.column_info import ColumnInfo
-from engine.debugger.model.roles import find_role, title_of
+from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.theme import AMBER, DIM, set_colour, set_text
 from engine.debugger.widgets.time_chart import Chart
 
@@ -28,7 +28,7 @@ class Plots(Panel):
     title: ClassVar[str] = "Plots"
     rate: ClassVar[float] = 15.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.charts: list[Chart] = []
         self.span = 300
@@ -188,15 +188,17 @@ class Plots(Panel):
         chart.column = info.id
         return True
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """Every tick of the selected row, and all rows now and then."""
         labels: dict[int, list[int]] = {}
         for chart in self.charts:
             labels.setdefault(chart.column, []).append(chart.label)
         if not labels:
             return []
-        traces = Sub("trace", tuple((column, tuple(places)) for column, places in labels.items()), "selected", 20.0)
-        bands = [Sub("column", ((chart.column, (chart.label,)),), (), 5.0) for chart in self.charts]
+        traces = Subscription(
+            "trace", tuple((column, tuple(places)) for column, places in labels.items()), "selected", 20.0
+        )
+        bands = [Subscription("column", ((chart.column, (chart.label,)),), (), 5.0) for chart in self.charts]
         return [traces, *bands]
 
     def refresh(self) -> None:
@@ -236,10 +238,10 @@ class Plots(Panel):
 
 def default_charts(store: Store) -> list[tuple[int, int]]:
     """A joint's position, its torque (or what the policy wants of it), reward and value, as far as the run has them."""
-    position, reward = find_role(store, "dof_position"), find_role(store, "reward_total")
-    torque = find_role(store, "torque") or find_role(store, "action")
+    position, reward = store.role("dof_position"), store.role("reward_total")
+    torque = store.role("torque") or store.role("action")
     found = [(column.id, _joint(column)) for column in (position, torque) if column is not None and column.size]
-    for column in (reward, find_role(store, "value"), find_role(store, "episode_step")):
+    for column in (reward, store.role("value"), store.role("episode_step")):
         if column is not None and column.size == 1 and len(found) < 4:
             found.append((column.id, 0))
     return found

@@ -8,11 +8,12 @@ from PySide6.QtWidgets import QBoxLayout
 
 from engine.debugger.diagnosis.finding import percent
 from engine.debugger.diagnosis.indicators import TermSigns, kernel_signs, kernel_slope, term_signs
-from engine.debugger.model.declared import Declared, RewardTerm
-from engine.debugger.model.history import gatherer
+from engine.debugger.model.evidence import reward_subs
+from engine.debugger.model.history import history_of
+from engine.debugger.model.schema import Declared, RewardTerm
 from engine.debugger.model.store import Store
-from engine.debugger.model.wanted import reward_subs
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, nice, scrolled
 from engine.debugger.widgets.sparkline import Histogram
@@ -28,7 +29,7 @@ class RewardPanel(Panel):
     title: ClassVar[str] = "Reward"
     rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.bars = BarList(("sign", "share", "spread"), "terms of a tick: bar row, mark mean of all rows")
         self.histogram = Histogram()
@@ -46,11 +47,11 @@ class RewardPanel(Panel):
         self.bars.opened.connect(self._plot)
         self.refresh()
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """The terms of the selected row, and each term of all rows."""
-        known = gatherer(self.store).know(self.store.schema)
+        known = history_of(self.store).know(self.store.schema)
         wanted = [known.roles[role] for role in ("reward_terms", "reward_total") if role in known.roles]
-        own = [Sub("values", tuple((c.id, None) for c in wanted), "selected", 10.0)] if wanted else []
+        own = [Subscription("values", tuple((c.id, None) for c in wanted), "selected", 10.0)] if wanted else []
         return own + reward_subs(known)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
@@ -74,13 +75,13 @@ class RewardPanel(Panel):
         self.refresh()
 
     def _plot(self, place: int) -> None:
-        column = gatherer(self.store).declared.roles.get("reward_terms")
+        column = history_of(self.store).declared.roles.get("reward_terms")
         if column is not None:
             self.control.plot(column.id, place)
 
     def refresh(self) -> None:
         """Redraw what changed."""
-        data = gatherer(self.store)
+        data = history_of(self.store)
         data.collect(self.store)
         known = data.declared
         column = known.roles.get("reward_terms")

@@ -12,10 +12,10 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
 )
 
-from engine.debugger.model.column_info import ColumnInfo
-from engine.debugger.model.roles import find_role, title_of
+from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.elided_label import Elided
 from engine.debugger.widgets.format import counted
 from engine.debugger.widgets.heatmap import HeatMap, arrange, worst_rows
@@ -35,7 +35,7 @@ class Rows(Panel):
     title: ClassVar[str] = "Rows"
     rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.shown: Chosen | None = None
         self._address = ""  # of what is shown: another schema may number it otherwise
@@ -109,7 +109,7 @@ class Rows(Panel):
         if self.shown == (info.id, label):
             return
         self.shown, self._address = (info.id, label), info.address
-        good = [find_role(self.store, role) for role in GOOD_WHEN_HIGH]
+        good = [self.store.role(role) for role in GOOD_WHEN_HIGH]
         self.highest = not any(column is not None and column.id == info.id for column in good)
         upper = np.nan if info.limits is None or label is None else float(info.limits[label, 1])
         self.threshold = upper if np.isfinite(upper) else None
@@ -188,7 +188,7 @@ class Rows(Panel):
         self._fill_choice()
         self.changed.emit()
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """The number of all rows, and what they are sorted by."""
         if self.shown is None:
             return []
@@ -197,11 +197,13 @@ class Rows(Panel):
         key = self._sort_column()
         if key is not None and (key.id, 0) not in wanted:
             wanted.append((key.id, 0))
-        return [Sub("column", ((c, None if place is None else (place,)),), (), self.rate) for c, place in wanted]
+        return [
+            Subscription("column", ((c, None if place is None else (place,)),), (), self.rate) for c, place in wanted
+        ]
 
     def _sort_column(self) -> ColumnInfo | None:
         role = self.order.currentData()
-        found = find_role(self.store, role) if role in ("clip", "episode_step") else None
+        found = self.store.role(role) if role in ("clip", "episode_step") else None
         if found is None or self.shown is None or found.size != 1:
             return None
         return found if found.rows == self.store.columns[self.shown[0]].rows else None
@@ -280,5 +282,5 @@ def default_column(store: Store) -> ColumnInfo | None:
     """An error, else the reward, else the step of the episode, else the first column with one number per row."""
     scalars = [column for column in store.columns.values() if column.size == 1]
     errors = [column for column in scalars if "error" in column.address.lower()]
-    roles = [find_role(store, "reward_total"), find_role(store, "episode_step")]
+    roles = [store.role("reward_total"), store.role("episode_step")]
     return next((c for c in [*errors, *roles, *scalars] if c is not None and c.size == 1), None)

@@ -6,7 +6,8 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.panels.tick_bar import Strip
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.elided_label import Elided
@@ -20,7 +21,7 @@ class Schedule(Panel):
     marked = Signal(object)
     """Another system was clicked: its id, or None."""
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.header, self.origin = Elided("no tick yet"), Elided()
         theme.set_colour(self.origin, theme.DIM)
@@ -42,9 +43,9 @@ class Schedule(Panel):
         """The system that was clicked."""
         return self.strip.system
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """Durations of all systems."""
-        return [Sub("timing", (), "selected", 4.0)]  # more often nobody can read
+        return [Subscription("timing", (), "selected", 4.0)]  # more often nobody can read
 
     def schema_changed(self) -> None:
         """Other systems."""

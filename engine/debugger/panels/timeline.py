@@ -8,7 +8,8 @@ from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QPolygonF
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.panel import Control, Panel
+from engine.debugger.model.subscription import PanelControl
+from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.elided_label import Elided
 
@@ -32,7 +33,7 @@ class Timeline(Panel):
     title: ClassVar[str] = "Time"
     rate: ClassVar[float] = 10.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.bar = Bar(store, self.seek, self.go_live)
         self.text = Elided("live")

@@ -16,7 +16,8 @@ from PySide6.QtWidgets import (
 )
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.panel import Control, Panel, Sub
+from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.panels.panel import Panel
 from engine.debugger.panels.world_tree import FRACTION, VALUE, WRITER, ColumnTree, Node
 from engine.debugger.widgets import theme
 
@@ -30,7 +31,7 @@ class Columns(Panel):
     title: ClassVar[str] = "World"
     rate: ClassVar[float] = 8.0
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.filter = QLineEdit(placeholderText="filter columns   Ctrl+F", clearButtonEnabled=True)
         self.filter.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # keys are for the run until somebody wants to type
@@ -70,11 +71,13 @@ class Columns(Panel):
 
     # -- what a panel does -----------------------------------------------------------------------------
 
-    def subscriptions(self) -> list[Sub]:
+    def subscriptions(self) -> list[Subscription]:
         """Columns of the lines that can be seen."""
         found = {node.info.id: None for node in self.visible_nodes() if node.info is not None}
         return (
-            [Sub("values", tuple((column, None) for column in sorted(found)), "selected", self.rate)] if found else []
+            [Subscription("values", tuple((column, None) for column in sorted(found)), "selected", self.rate)]
+            if found
+            else []
         )
 
     def refresh(self) -> None:

@@ -8,7 +8,8 @@ import attrs
 import numpy as np
 from PySide6.QtCore import QAbstractItemModel, QMimeData, QModelIndex, QObject, QPersistentModelIndex, Qt
 
-from engine.debugger.model.store import ColumnInfo, Store
+from engine.debugger.model.schema import ColumnInfo
+from engine.debugger.model.store import Store
 from engine.debugger.panels.panel_dock import COLUMN_MIME, dragged
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.format import counted, first_bad, roll_pitch_yaw, say_number, say_type, say_values
@@ -59,13 +60,13 @@ class Node:
         info, whole = self.info, self.count == self.info.size
         if whole and len(info.shape) > 1:
             each = info.size // info.shape[0]
-            names = _shorter(info.axes[0] or tuple(f"[{index}]" for index in range(info.shape[0])))
+            names = _shorter(info.axes[0])
             for index, name in enumerate(names):
                 yield Node(name, self, index, info, index * each, each)
             return
         labels = info.labels[self.first : self.first + self.count]
         if not whole:
-            body = info.axes[0][self.place] if info.axes[0] else f"[{self.place}]"
+            body = info.axes[0][self.place]
             labels = tuple(label.removeprefix(body).removeprefix(".") for label in labels)
         for offset, name in enumerate(_shorter(labels)):
             yield Node(name, self, offset, info, self.first + offset, 1, type=info.unit)

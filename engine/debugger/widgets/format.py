@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from engine.debugger.model.store import ColumnInfo
+from engine.debugger.model.schema import ColumnInfo
 from engine.debugger.widgets import theme
 
 _SHOWN = 4  # numbers of a vector that fit into one cell

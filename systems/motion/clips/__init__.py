@@ -1,4 +1,4 @@
-"""Clips of our own, so that nothing need be downloaded: made for whatever humanoid is at hand, when it is loaded.
+"""Built-in clips, so that nothing need be downloaded: made for whatever humanoid is at hand, when it is loaded.
 
 A clip is a function that says what it wants of pelvis, feet and arms (`planted.py`, `stepping.py`), in
 curves that begin and end at rest. Legs and the horizontal place of the pelvis are then solved for flat feet

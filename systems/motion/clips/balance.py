@@ -1,4 +1,4 @@
-"""Where the floor pushes, and how the centre of mass has to move for it to push where it can.
+"""Balance: the path of the centre of mass for which the floor pushes where a plan wants it.
 
 The forces of the floor act as if at one point, the centre of pressure (or zero-moment point). For a mass at
 height z above a point p they say c − z / (g + z̈) c̈ = p: the cart on a table of Kajita et al., "Biped walking

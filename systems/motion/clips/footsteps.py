@@ -9,15 +9,16 @@ import torch
 
 from engine.errors import SceneError
 from systems.maths import quaternion
+from systems.maths.rotation import yawed
 from systems.motion.clips.outline import FPS, bump, rise, times
-from systems.motion.clips.stance import Stance, yawed
+from systems.motion.clips.stance import Stance
 
 Place = tuple[float, float, float]  # how far the whole stance is moved for a foot to stand like that: m, m, rad
 
 
 @attrs.frozen
-class Step:
-    """One step: which foot, 0 left or 1 right, and its new place.
+class Footstep:
+    """One step of a plan: which foot, 0 left or 1 right, and its new place.
 
     A place is a motion of the whole stance, turned about the middle of the soles and then moved, which
     takes the foot there from where it stands at first.
@@ -28,8 +29,8 @@ class Step:
 
 
 @attrs.frozen
-class Pace:
-    """How steps are taken; seconds and metres."""
+class Gait:
+    """Timing and height of steps; seconds and metres."""
 
     swing: float  # s that a foot is in the air
     double: float  # s with both feet down between steps, in which the weight moves over
@@ -40,8 +41,8 @@ class Pace:
 
 
 @attrs.frozen(eq=False)
-class Footsteps:
-    """Steps over time."""
+class FootstepPlan:
+    """Where the feet and the pressure are over time."""
 
     time: np.ndarray  # (T,) s
     place: np.ndarray  # (T, feet, 3) m, m, rad
@@ -49,8 +50,8 @@ class Footsteps:
     pressure: np.ndarray  # (T, 2) m
 
 
-def walk_through(stance: Stance, steps: Sequence[Step], pace: Pace) -> Footsteps:
-    """The plan for `steps` at `pace`: at rest in the middle of the soles first and last, on one foot in between.
+def walk_through(stance: Stance, steps: Sequence[Footstep], gait: Gait) -> FootstepPlan:
+    """The plan for `steps` at `gait`: at rest in the middle of the soles first and last, on one foot in between.
 
     Feet leave the floor a frame before they move along, and come down a frame after. All of it is quintics.
     """
@@ -59,23 +60,23 @@ def walk_through(stance: Stance, steps: Sequence[Step], pace: Pace) -> Footsteps
             f"{stance.robot.name} cannot take steps: it has {len(stance.feet)} feet, and clips with steps are made for "
             "two. Choose stand or squat."
         )
-    off = [pace.rest + pace.shift + i * (pace.swing + pace.double) for i in range(len(steps))]
-    down = [begin + pace.swing for begin in off]
-    time = times(down[-1] + pace.shift + pace.rest)
+    off = [gait.rest + gait.shift + i * (gait.swing + gait.double) for i in range(len(steps))]
+    down = [begin + gait.swing for begin in off]
+    time = times(down[-1] + gait.shift + gait.rest)
     place, lift = np.zeros((len(time), 2, 3)), np.zeros((len(time), 2))
     now = np.zeros((2, 3))
-    points = [(0.0, stance.centre), (pace.rest, stance.centre)]
+    points = [(0.0, stance.centre), (gait.rest, stance.centre)]
     for step, begin, end in zip(steps, off, down, strict=True):
         other, goal = 1 - step.foot, np.array(step.place)
         moved = goal - now[step.foot]
         place[:, step.foot] += rise(time, begin + 1.0 / FPS, end - 1.0 / FPS)[:, None] * moved
-        lift[:, step.foot] += pace.lift * bump(time, begin, end)
+        lift[:, step.foot] += gait.lift * bump(time, begin, end)
         now[step.foot] = goal
         middle = sole(stance, other, now[other])
-        points += [(begin, middle - pace.roll * moved[:2]), (end, middle + pace.roll * moved[:2])]
+        points += [(begin, middle - gait.roll * moved[:2]), (end, middle + gait.roll * moved[:2])]
     last = 0.5 * (sole(stance, 0, now[0]) + sole(stance, 1, now[1]))
-    points += [(down[-1] + pace.shift, last), (float(time[-1]), last)]
-    return Footsteps(time=time, place=place, lift=lift, pressure=_through(points, time))
+    points += [(down[-1] + gait.shift, last), (float(time[-1]), last)]
+    return FootstepPlan(time=time, place=place, lift=lift, pressure=_through(points, time))
 
 
 def sole(stance: Stance, foot: int, place: np.ndarray) -> np.ndarray:
@@ -94,7 +95,7 @@ def turned(heading: np.ndarray, point: np.ndarray) -> np.ndarray:
     return np.stack((cosine * point[0] - sine * point[1], sine * point[0] + cosine * point[1]), -1)
 
 
-def foot_poses(stance: Stance, steps: Footsteps) -> tuple[np.ndarray, np.ndarray]:
+def foot_poses(stance: Stance, steps: FootstepPlan) -> tuple[np.ndarray, np.ndarray]:
     """Position (T, feet, 3) m and rotation (T, feet, 4) of both feet, which stay flat."""
     position = np.tile(stance.foot_position, (len(steps.time), 1, 1))
     for foot in range(2):

@@ -5,9 +5,10 @@ import torch
 
 from engine.errors import SceneError
 from systems.maths import quaternion
+from systems.maths.rotation import yawed
 from systems.motion.clips.outline import Outline
 from systems.motion.clips.solve import least_squares
-from systems.motion.clips.stance import Stance, mass_centre, yawed
+from systems.motion.clips.stance import Stance, mass_centre
 from systems.motion.kinematics import body_poses
 
 TURN_WEIGHT = 0.3  # m/rad: what a foot's tilt costs against its displacement
@@ -71,8 +72,8 @@ def _first_guess(stance: Stance, outline: Outline, centre: np.ndarray) -> np.nda
     for joint in stance.legs:
         if "knee" in stance.robot.dof_names[joint] and abs(bent[joint]) < 0.15:
             bent[joint] = 0.3 if stance.upper[joint] > -stance.lower[joint] else -0.3
-    behind = np.tile(np.append(stance.centre, 0.0), (len(centre), 1))
-    turned = quaternion.rotate(torch.from_numpy(yawed(outline.heading)), torch.from_numpy(behind)).numpy()
+    standing = np.tile(np.append(stance.centre, 0.0), (len(centre), 1))
+    turned = quaternion.rotate(torch.from_numpy(yawed(outline.heading)), torch.from_numpy(standing)).numpy()
     return np.concatenate((centre - turned[:, :2], np.tile(bent[list(stance.legs)], (len(centre), 1))), 1)
 
 

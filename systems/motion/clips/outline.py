@@ -1,11 +1,12 @@
-"""What a clip asks of a robot: its pelvis, feet and arms, before anything is solved."""
+"""Outline of a clip: where pelvis, feet and arms shall be, before anything is solved."""
 
 import attrs
 import numpy as np
 import torch
 
 from systems.maths import quaternion
-from systems.motion.clips.stance import Stance, pitched, yawed
+from systems.maths.rotation import pitched, yawed
+from systems.motion.clips.stance import Stance
 
 FPS = 50.0
 

@@ -39,8 +39,8 @@ def least_squares(
 def _linearise(residual: Residual, x: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Residuals and Jacobians at some frames: (nodes, values) and (nodes, values, unknowns)."""
     size = x.shape[1]
-    trial = np.concatenate((x[nodes, None], x[nodes, None] + STEP * np.eye(size)), 1)
-    value = residual(trial.reshape(-1, size), np.repeat(nodes, size + 1)).reshape(len(nodes), size + 1, -1)
+    probe = np.concatenate((x[nodes, None], x[nodes, None] + STEP * np.eye(size)), 1)
+    value = residual(probe.reshape(-1, size), np.repeat(nodes, size + 1)).reshape(len(nodes), size + 1, -1)
     error = value[:, 0]
     return error, ((value[:, 1:] - error[:, None]) / STEP).swapaxes(1, 2)
 

@@ -1,4 +1,4 @@
-"""How a robot stands, and what its limbs do: everything a clip needs to know of it, found through its kinematics.
+"""Stance of a robot, and what its limbs do: everything a clip needs to know of it, found through its kinematics.
 
 No leg length, joint axis or sign of a particular robot is written here; arms, knees and waist are found by
 name (`right_shoulder…`, `…elbow…`, `…knee…`, `waist_…`).
@@ -14,6 +14,7 @@ import torch
 from components.robot import Robot
 from engine.errors import SceneError
 from systems.maths import quaternion
+from systems.maths.rotation import pitched
 from systems.motion.clips.solve import least_squares
 from systems.motion.kinematics import Kinematics, body_poses
 
@@ -88,9 +89,9 @@ def stand_up(robot: Robot, model: Kinematics) -> Stance:
 def moved_bodies(model: Kinematics, dofs: np.ndarray) -> np.ndarray:
     """Which bodies each joint turns, (dof, bodies) bool."""
     count = len(dofs)
-    trial = np.concatenate((dofs[None], dofs + 1e-3 * np.eye(count)))
+    probe = np.concatenate((dofs[None], dofs + 1e-3 * np.eye(count)))
     turn = np.tile((1.0, 0.0, 0.0, 0.0), (count + 1, 1))
-    _, rotation = body_poses(model, np.zeros((count + 1, 3)), turn, trial)
+    _, rotation = body_poses(model, np.zeros((count + 1, 3)), turn, probe)
     return np.asarray(np.abs((rotation[1:] * rotation[:1]).sum(-1)) < 1.0 - 1e-8)
 
 
@@ -100,18 +101,6 @@ def mass_centre(model: Kinematics, position: np.ndarray, rotation: np.ndarray, b
     local = torch.from_numpy(model.body_com[bodies]).expand(len(position), -1, -1)
     centre = position[:, bodies] + quaternion.rotate(torch.from_numpy(rotation[:, bodies]), local).numpy()
     return np.asarray((mass[:, None] * centre).sum(1) / mass.sum())
-
-
-def pitched(lean: np.ndarray) -> np.ndarray:
-    """Turns about y, (T,) rad -> (T, 4)."""
-    zero = np.zeros_like(lean)
-    return np.stack((np.cos(0.5 * lean), zero, np.sin(0.5 * lean), zero), -1)
-
-
-def yawed(heading: np.ndarray) -> np.ndarray:
-    """Turns about z, (...) rad -> (..., 4)."""
-    zero = np.zeros_like(heading)
-    return np.stack((np.cos(0.5 * heading), zero, zero, np.sin(0.5 * heading)), -1)
 
 
 def arm(robot: Robot, side: str) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from systems.motion.clips.balance import cart_path
-from systems.motion.clips.footsteps import Footsteps, Pace, Step, foot_poses, turned, walk_through
+from systems.motion.clips.footsteps import Footstep, FootstepPlan, Gait, foot_poses, turned, walk_through
 from systems.motion.clips.outline import FPS, Outline, rise
 from systems.motion.clips.stance import Stance, moved_bodies, swing_arm, waist
 from systems.motion.kinematics import body_poses
@@ -16,32 +16,32 @@ KNEE = 0.45  # rad; a knee is not stretched further than this
 
 def march(stance: Stance) -> Outline:
     """Eight steps on the spot, knees up."""
-    steps = [Step(foot, (0.0, 0.0, 0.0)) for foot in (LEFT, RIGHT) * 4]
-    pace = Pace(swing=0.46, double=0.14, lift=0.1 * stance.scale)
-    plan = walk_through(stance, steps, pace)
-    return step_along(stance, plan, arms=(plan.lift[:, RIGHT] - plan.lift[:, LEFT]) / pace.lift)
+    steps = [Footstep(foot, (0.0, 0.0, 0.0)) for foot in (LEFT, RIGHT) * 4]
+    gait = Gait(swing=0.46, double=0.14, lift=0.1 * stance.scale)
+    plan = walk_through(stance, steps, gait)
+    return step_along(stance, plan, arms=(plan.lift[:, RIGHT] - plan.lift[:, LEFT]) / gait.lift)
 
 
 def side_step(stance: Stance) -> Outline:
     """Two steps to the left and two back, each foot following the other."""
     aside, inward = 0.11 * stance.scale, _inward(0.025 * stance.scale)
     way = ((LEFT, 1), (RIGHT, 1), (LEFT, 2), (RIGHT, 2), (RIGHT, 1), (LEFT, 1), (RIGHT, 0), (LEFT, 0))
-    steps = [Step(foot, (0.0, aside * count + inward[foot] if count else 0.0, 0.0)) for foot, count in way]
-    return step_along(stance, walk_through(stance, steps, Pace(swing=0.48, double=0.16, lift=0.06 * stance.scale)))
+    steps = [Footstep(foot, (0.0, aside * count + inward[foot] if count else 0.0, 0.0)) for foot, count in way]
+    return step_along(stance, walk_through(stance, steps, Gait(swing=0.48, double=0.16, lift=0.06 * stance.scale)))
 
 
 def turn(stance: Stance) -> Outline:
     """Half a turn to the left in eight steps on the spot."""
-    steps = [Step(foot, (0.0, 0.0, 0.25 * np.pi * count)) for count in (1, 2, 3, 4) for foot in (LEFT, RIGHT)]
-    return step_along(stance, walk_through(stance, steps, Pace(swing=0.46, double=0.16, lift=0.06 * stance.scale)))
+    steps = [Footstep(foot, (0.0, 0.0, 0.25 * np.pi * count)) for count in (1, 2, 3, 4) for foot in (LEFT, RIGHT)]
+    return step_along(stance, walk_through(stance, steps, Gait(swing=0.46, double=0.16, lift=0.06 * stance.scale)))
 
 
 def walk(stance: Stance) -> Outline:
     """Six steps forward and one to close up, feet nearer to each other than when standing."""
     length, inward = 0.285 * stance.scale, _inward(0.03 * stance.scale)
     way = ((LEFT, 1), (RIGHT, 2), (LEFT, 3), (RIGHT, 4), (LEFT, 5), (RIGHT, 6), (LEFT, 6))
-    steps = [Step(foot, (length * count, inward[foot] if count < 6 else 0.0, 0.0)) for foot, count in way]
-    plan = walk_through(stance, steps, Pace(swing=0.52, double=0.12, lift=0.06 * stance.scale, roll=0.1))
+    steps = [Footstep(foot, (length * count, inward[foot] if count < 6 else 0.0, 0.0)) for foot, count in way]
+    plan = walk_through(stance, steps, Gait(swing=0.52, double=0.12, lift=0.06 * stance.scale, roll=0.1))
     ahead = (plan.place[:, RIGHT, 0] - plan.place[:, LEFT, 0]) / length
     return step_along(stance, plan, arms=ahead, trunk=-0.15 * ahead)
 
@@ -52,9 +52,9 @@ def _inward(distance: float) -> tuple[float, float]:
 
 
 def step_along(
-    stance: Stance, plan: Footsteps, *, arms: np.ndarray | None = None, trunk: np.ndarray | None = None
+    stance: Stance, plan: FootstepPlan, *, arms: np.ndarray | None = None, trunk: np.ndarray | None = None
 ) -> Outline:
-    """Footsteps with the pelvis between the feet, facing as they do, and as low as the legs need it.
+    """FootstepPlan with the pelvis between the feet, facing as they do, and as low as the legs need it.
 
     `arms` (T,) is how far the left arm swings forward and the right one back, where 1 is ARM_SWING; `trunk` (T,)
     is how far the trunk turns left above the pelvis, rad.

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine import Bundle, build, constant, deferred, resource
+from engine import Bundle, SceneError, build, constant, deferred, resource
+from engine.ecs.schedule import Schedule
 from engine.ecs.world import stream_seed
 from tests.engine.toy import Place, Wind, complaint, toy
 
@@ -98,3 +99,14 @@ def test_storage_of_another_shape_is_refused():
 def test_storage_of_another_type_is_refused():
     offering = Bundle("physics", components=[Place], storage=lambda cls, column: torch.zeros(4, 2, dtype=torch.float64))
     assert complaint(toy(None, offering)).endswith("but was given storage of (4, 2) torch.float64.")
+
+
+def test_checks_see_the_bound_schedule_and_may_refuse_the_scene():
+    seen: list[Any] = []
+    build(toy(None, Bundle("curious", checks=[seen.append])))
+    assert "measure" in [entry.name for schedule in seen for entry in schedule.entries]
+
+    def refuse(schedule: Schedule) -> None:
+        raise SceneError("This has no effect.")
+
+    assert complaint(toy(None, Bundle("strict", checks=[refuse]))) == "SceneError: This has no effect."

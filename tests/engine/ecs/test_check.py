@@ -137,14 +137,14 @@ def test_writing_term_is_one_sentence():
 
 
 def test_stale_read_of_a_term_belongs_to_the_fused_system():
-    systems = without("REFRESH", OBSERVE=[fuse(look, toy_terms(), name="watch")])
+    systems = without("REFRESH", OBSERVE=[fuse(look, toy_terms(), settings={"weight": float}, name="watch")])
     assert complaint(toy(systems)).startswith(
         "BuildError: `watch` (OBSERVE) reads Distance, which `restart` (RESET) made stale"
     )
 
 
 def test_only_the_first_reader_of_a_stale_cache_is_named():
-    systems = without("REFRESH", OBSERVE=[system(note), fuse(look, toy_terms())])
+    systems = without("REFRESH", OBSERVE=[system(note), fuse(look, toy_terms(), settings={"weight": float})])
     text = complaint(toy(systems))
     assert text.count("\n") == 0 and "`note` (OBSERVE) reads Distance" in text
 

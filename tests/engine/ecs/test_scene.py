@@ -199,7 +199,7 @@ def test_override_reaches_a_constant_and_a_setting_of_a_term():
 def test_override_reaches_every_place_of_a_system():
     systems = {
         **toy_systems(),
-        "OBSERVE": [system(shift), fuse(look, toy_terms())],
+        "OBSERVE": [system(shift), fuse(look, toy_terms(), settings={"weight": float})],
         "BEGIN": [*toy_systems()["BEGIN"], system(shift)],
     }
     scene = toy(systems)
@@ -303,3 +303,14 @@ def test_text_that_does_not_fit_is_refused(text: str, declared: Any, current: An
     with pytest.raises(SceneError) as caught:
         parse_value(text, declared, current, "a.b.c")
     assert str(caught.value) == f"a.b.c takes {wanted}, but was given '{text}'. It is {current!r} now."
+
+
+def test_scene_is_built_once_since_worlds_do_not_share_resources():
+    scene = toy()
+    with pytest.raises(SceneError):
+        build(scene, overrides={"toy.finish.limits": "2.0"})
+    build(scene, overrides={"toy.finish.limit": "2.0"})
+    assert complaint(scene) == (
+        "BuildError: The scene 'toy' was built before, and its resources and constants belong to that world. "
+        "Call the function that makes the scene again."
+    )

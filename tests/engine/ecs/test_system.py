@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from engine import BuildError, Bundle, Rng, Scene, Terms, World, Write, build, fuse, system, table, term
+from engine import BuildError, Bundle, Rng, Scene, SceneError, Terms, World, Write, build, fuse, system, table, term
 from tests.engine.toy import (
     TICK,
     Distance,
@@ -113,6 +113,9 @@ def test_only_a_combiner_fuses():
     assert refusal(lambda: fuse(restart, {})) == "`restart` cannot fuse terms: give it a parameter of type Terms."
 
 
+WEIGHT = {"weight": float}
+
+
 def weigh(values: Terms, seen: Write[Seen]) -> None:
     """Fill the columns with the weights of the terms that have one."""
     for i, weight in enumerate(values.setting("weight", 1.0)):
@@ -121,10 +124,36 @@ def weigh(values: Terms, seen: Write[Seen]) -> None:
 
 def test_combiner_reads_the_settings_of_its_terms():
     simulation = build(
-        toy({**toy_systems(), "OBSERVE": [fuse(weigh, {"position": term(position), "far": term(far, weight=2)})]})
+        toy(
+            {
+                **toy_systems(),
+                "OBSERVE": [fuse(weigh, {"position": term(position), "far": term(far, weight=2)}, settings=WEIGHT)],
+            }
+        )
     )
     simulation.run()
     assert_close(simulation.world[Seen].value[0, :2], torch.tensor([1.0, 2.0]))
+
+
+def test_setting_that_the_combiner_does_not_read_is_refused_with_near_misses():
+    assert refusal(lambda: fuse(weigh, {"far": term(far, weigth=2)}, settings=WEIGHT)) == (
+        "Term `far` of `weigh` has no setting 'weigth', so weigth=2 has no effect. It has scale, weight. "
+        "Did you mean weight?"
+    )
+    assert "has no setting 'weight'" in refusal(lambda: fuse(weigh, {"far": term(far, weight=2)}))
+
+
+def test_settings_are_set_with_the_type_that_the_combiner_declares():
+    def weighed() -> Scene:
+        terms = {"position": term(position), "far": term(far, weight=2)}
+        return toy({**toy_systems(), "OBSERVE": [fuse(weigh, terms, settings=WEIGHT)]})
+
+    simulation = build(weighed(), overrides={"toy.weigh.far.weight": "0.5"})
+    simulation.run()
+    assert_close(simulation.world[Seen].value[0, :2], torch.tensor([1.0, 0.5]))
+    with pytest.raises(SceneError) as error:
+        build(weighed(), overrides={"toy.weigh.far.weight": "heavy"})
+    assert str(error.value) == "toy.weigh.far.weight takes float, but was given 'heavy'. It is 2 now."
 
 
 def test_fused_terms_see_the_values_of_the_moment():

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from components.episode import Done, Episode
+from components.observation import FinalObservation, Observation
 from engine import build
 from engine.errors import EditError
 from engine.inspect.edit import Editor
@@ -122,6 +124,16 @@ def test_a_constant_counts_at_once_or_at_the_next_reset() -> None:
     cart = Editor(build(cartpole.scene(num_envs=4)))
     assert cart.set_constant("cart.start_over.spread", "0.01") == ("0.05", "0.01", "at_reset")
     assert cart.set_constant("cart.push.force", "5")[2] == "live"
+
+
+def test_a_constant_that_two_systems_share_is_edited_for_both() -> None:
+    simulation = build(cartpole.scene(num_envs=4))
+    Editor(simulation).set_constant("task.observe.limit", "0.0")
+    simulation.run(3)
+    assert not simulation.world[Observation].critic.any()
+    simulation.world[Episode].step.fill_(10_000)
+    simulation.run(1)
+    assert simulation.world[Done].truncated.all() and not simulation.world[FinalObservation].critic.any()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import WireError, build
+from engine.ecs.world import column_labels
 from engine.protocol.framing import (
     DTYPES,
     MAGIC,
@@ -229,6 +230,7 @@ def test_the_schema_says_what_the_scene_is() -> None:
             "name": "position",
             "axes": [""],
             "shape": [2],
+            "labels": [["0", "1"]],
             "dtype": "float32",
             "unit": "m",
             "doc": "",
@@ -251,6 +253,16 @@ def test_the_schema_says_what_the_scene_is() -> None:
     }
     assert schema["vitals"] == {"point": ["place[0]", "place[1]"]}
     assert schema["endings"] == {"point": {"reasons": ["left", "right"]}}
+
+
+def test_the_schema_has_the_labels_by_which_breakpoints_name_the_values_of_a_column() -> None:
+    simulation = build(scene(num_envs=3))
+    schema = make_schema(simulation)
+    for component in schema["tables"][0]["components"]:
+        for column in component["columns"]:
+            address = f"point.{component['name']}.{column['name']}"
+            assert column["labels"] == [list(labels) for labels in column_labels(simulation.world, address)]
+            assert [len(labels) for labels in column["labels"]] == column["shape"]
 
 
 def test_column_ids_are_small_and_in_order_of_declaration() -> None:

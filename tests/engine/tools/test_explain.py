@@ -2,9 +2,12 @@
 
 from itertools import pairwise
 
+import pytest
+
 from engine import Bundle, Scene, Write, build, resource, system, table
 from engine.tools.explain import explain, graph
 from tests.engine.toy import ANY_DONE, TICK, Age, Place, restart, toy
+from tests.helpers import REPOSITORY
 
 EXPECTED = """\
 SCENE toy
@@ -15,19 +18,33 @@ TABLES
 
 COLUMNS
   points.Place (state): Where a point is.
+    written by move (MOVE, tests/engine/toy.py), restart (RESET, tests/engine/toy.py)
+    read by measure (SENSE, tests/engine/toy.py), measure (REFRESH, tests/engine/toy.py), look.position (OBSERVE, tests/engine/toy.py)
     x                    (row, 2) = (4, 2) float32  [m]  from the row's own origin
   points.Age (state): How many moves a point has made.
+    written by move (MOVE, tests/engine/toy.py)
+    read by nobody
     moves                (row) = (4,) int64
   points.Distance (derived): How far a point is from its origin.
+    written by measure (SENSE, tests/engine/toy.py), measure (REFRESH, tests/engine/toy.py)
+    read by finish (SENSE, tests/engine/toy.py), look.far (OBSERVE, tests/engine/toy.py)
     value                (row) = (4,) float32  [m]
   points.Done (signal): Which points start over.
+    written by mark_all (BEGIN, tests/engine/toy.py), finish (SENSE, tests/engine/toy.py)
+    read by when of restart (RESET), restart (RESET, tests/engine/toy.py), when of measure (REFRESH)
     ended                (row) = (4,) bool
   points.Seen (state): What an onlooker wrote down.
+    written by look (OBSERVE, tests/engine/toy.py)
+    read by nobody
     value                (row, seen) = (4, 3) float32
 
 RESOURCES
   Clock: Where in time the run is. Tick 0 enters at RESET; `begun` is false until it has run.
+    written by nobody
+    read by nobody
   Wind: Blows every point the same way.
+    written by nobody
+    read by move (MOVE, tests/engine/toy.py)
 
 TICK
   first tick: BEGIN, then from RESET
@@ -60,7 +77,8 @@ ADDRESSES
   toy.look.far.weight = 2"""
 
 
-def test_explanation_of_the_toy_scene():
+def test_explanation_of_the_toy_scene(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(REPOSITORY)
     assert explain(build(toy())) == EXPECTED
 
 

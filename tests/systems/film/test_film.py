@@ -11,34 +11,35 @@ from engine import SceneError
 from scenes import robots
 from systems.film import film
 from systems.film import render as gl
-from systems.film.film import Camera, Take, caption, cut, encode, follow, write_film
+from systems.film.camera import FilmCamera
+from systems.film.film import FilmShot, caption, cut, encode, follow, write_film
 from systems.film.painter import paint
-from systems.film.render_scene import LAMP, Stage, build_stage, cluster
+from systems.film.render_scene import LAMP, RenderScene, build_render_scene, cluster
 
 SIZE = (192, 144)
 SIDEWAYS = (0.0, 0.8, 0.0)  # m, from the robot to its ghost
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return build_stage(robots.load("humanoid"), size=SIZE)
+def scene() -> RenderScene:
+    return build_render_scene(robots.load("humanoid"), size=SIZE)
 
 
-def states(stage: Stage, frames: int, offset: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
+def states(scene: RenderScene, frames: int, offset: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
     """The pose of the model file, moved."""
-    made = np.tile(stage.model.qpos0, (frames, 1))
+    made = np.tile(scene.model.qpos0, (frames, 1))
     made[:, :3] += offset
     return made
 
 
-def take(stage: Stage, frames: int, **changes: Any) -> Take:
+def shot(scene: RenderScene, frames: int, **changes: Any) -> FilmShot:
     given: dict[str, Any] = {
         "name": "clip",
-        "robot": states(stage, frames),
-        "ghost": states(stage, frames, SIDEWAYS),
+        "robot": states(scene, frames),
+        "ghost": states(scene, frames, SIDEWAYS),
         "captions": tuple((f"frame {i}",) for i in range(frames)),
     }
-    return Take(**{**given, **changes})
+    return FilmShot(**{**given, **changes})
 
 
 def decoded(path: Path) -> list[np.ndarray]:
@@ -50,13 +51,13 @@ def decoded(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def view(stage: Stage) -> np.ndarray:
+def view(scene: RenderScene) -> np.ndarray:
     return np.array([0.0, 0.4, 0.6, 3.0, 180.0, 0.0])
 
 
-def camera(stage: Stage) -> Camera:
-    at = view(stage)
-    return Camera(at[:3], float(at[3]), float(at[4]), float(at[5]), stage.field_of_view, SIZE)
+def camera(scene: RenderScene) -> FilmCamera:
+    at = view(scene)
+    return FilmCamera(at[:3], float(at[3]), float(at[4]), float(at[5]), scene.field_of_view, SIZE)
 
 
 # -- camera --------------------------------------------------------------------------------------------
@@ -64,45 +65,45 @@ def camera(stage: Stage) -> Camera:
 
 def test_projection_of_points_worked_out_by_hand() -> None:
     # from (2, 0, 1) along −x; 90 degrees: at depth 2 the picture is 4 m high, 100 pixels: 25 pixels per metre
-    at = Camera(np.array((0.0, 0.0, 1.0)), 2.0, 180.0, 0.0, 90.0, (200, 100))
+    at = FilmCamera(np.array((0.0, 0.0, 1.0)), 2.0, 180.0, 0.0, 90.0, (200, 100))
     points = np.array(((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (0.0, 0.0, 2.0), (1.0, 0.0, 2.0)))
     expected = np.array(((100.0, 50.0, 2.0), (125.0, 50.0, 2.0), (100.0, 25.0, 2.0), (100.0, 0.0, 1.0)))
     np.testing.assert_allclose(at.project(points), expected, atol=1e-9)
 
 
 def test_a_camera_above_sees_nearer_points_of_the_floor_lower() -> None:
-    at = Camera(np.zeros(3), 3.0, 180.0, -30.0, 40.0, (200, 100))
+    at = FilmCamera(np.zeros(3), 3.0, 180.0, -30.0, 40.0, (200, 100))
     near, far = at.project(np.array(((0.5, 0.0, 0.0), (-0.5, 0.0, 0.0))))
     assert near[1] > 50.0 > far[1] and near[2] < 3.0 < far[2]
 
 
-def test_the_camera_follows_without_jerks_and_faces_the_robot(stage: Stage) -> None:
-    still = follow(take(stage, 30, ghost=None), 1.0, 50.0)
+def test_the_camera_follows_without_jerks_and_faces_the_robot(scene: RenderScene) -> None:
+    still = follow(shot(scene, 30, ghost=None), 1.0, 50.0)
     assert still.shape == (30, 6) and np.ptp(still, axis=0).max() < 1e-9
-    jump = states(stage, 200)
+    jump = states(scene, 200)
     jump[100:, 0] += 1.0
-    path = follow(take(stage, 200, robot=jump, ghost=None), 1.0, 50.0)
+    path = follow(shot(scene, 200, robot=jump, ghost=None), 1.0, 50.0)
     assert path[0, 0] == pytest.approx(0.0, abs=1e-3) and path[-1, 0] == pytest.approx(1.0, abs=1e-3)
     assert np.abs(np.diff(path[:, 0])).max() < 0.03  # the robot jumps by 1 m
-    turned = states(stage, 5)
+    turned = states(scene, 5)
     turned[:, 3:7] = (np.cos(np.pi / 4), 0.0, 0.0, np.sin(np.pi / 4))  # heads along y
-    assert follow(take(stage, 5, robot=turned, ghost=None), 1.0, 50.0)[0, 4] == pytest.approx(
-        follow(take(stage, 5, ghost=None), 1.0, 50.0)[0, 4] + 90.0
+    assert follow(shot(scene, 5, robot=turned, ghost=None), 1.0, 50.0)[0, 4] == pytest.approx(
+        follow(shot(scene, 5, ghost=None), 1.0, 50.0)[0, 4] + 90.0
     )
 
 
-def test_the_camera_steps_back_when_the_ghost_leaves(stage: Stage) -> None:
-    near, far = (follow(take(stage, 5, ghost=states(stage, 5, (0.0, d, 0.0))), 1.0, 50.0)[0] for d in (0.0, 2.0))
+def test_the_camera_steps_back_when_the_ghost_leaves(scene: RenderScene) -> None:
+    near, far = (follow(shot(scene, 5, ghost=states(scene, 5, (0.0, d, 0.0))), 1.0, 50.0)[0] for d in (0.0, 2.0))
     assert far[3] == pytest.approx(near[3] + 2.0) and far[1] == pytest.approx(1.0)
 
 
 # -- cutting and captions ------------------------------------------------------------------------------
 
 
-def test_films_are_cut_after_twenty_seconds_and_endings_are_held(stage: Stage) -> None:
-    short, long = take(stage, 10, ending="fallen: tilt"), take(stage, 1500, ghost=None, ending="never seen")
-    takes, words = cut([short, long, short], 50.0)
-    assert [len(t.robot) for t in takes] == [60, 940] and len(words) == 1000
+def test_films_are_cut_after_twenty_seconds_and_endings_are_held(scene: RenderScene) -> None:
+    short, long = shot(scene, 10, ending="fallen: tilt"), shot(scene, 1500, ghost=None, ending="never seen")
+    shots, words = cut([short, long, short], 50.0)
+    assert [len(t.robot) for t in shots] == [60, 940] and len(words) == 1000
     assert words[8] == (("frame 8",), "") and words[9] == words[59] == (("frame 9",), "fallen: tilt")
     assert words[-1] == (("frame 939",), "")
 
@@ -127,7 +128,9 @@ def test_a_film_decodes_to_its_frames(tmp_path: Path) -> None:
     np.testing.assert_allclose([frame.mean() for frame in frames], [30, 70, 110, 150, 190], atol=4)
 
 
-def test_a_film_that_cannot_be_written_is_one_sentence_and_keeps_the_old_one(tmp_path: Path, stage: Stage) -> None:
+def test_a_film_that_cannot_be_written_is_one_sentence_and_keeps_the_old_one(
+    tmp_path: Path, scene: RenderScene
+) -> None:
     def broken() -> Any:
         yield np.zeros((144, 192, 3), np.uint8)
         raise KeyboardInterrupt
@@ -140,25 +143,27 @@ def test_a_film_that_cannot_be_written_is_one_sentence_and_keeps_the_old_one(tmp
     with pytest.raises(SceneError, match=r"a\.mp4/b\.mp4 cannot be written \("):
         encode(target / "b.mp4", iter(()), 50.0, SIZE)
     with pytest.raises(SceneError, match="nothing to film"):
-        write_film(target, stage, [])
+        write_film(target, scene, [])
 
 
-def test_without_an_encoder_the_cure_is_named(tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_encoder_the_cure_is_named(
+    tmp_path: Path, scene: RenderScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(SceneError, match="needs the package av, which is not installed"):
-        write_film(tmp_path / "a.mp4", stage, [take(stage, 2)])
+        write_film(tmp_path / "a.mp4", scene, [shot(scene, 2)])
 
 
-# -- stage ---------------------------------------------------------------------------------------------
+# -- scene ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("robot", ["humanoid", "g1_23dof"])
 def test_every_piece_is_closed_and_faces_outwards(robot: str) -> None:
-    made = build_stage(robots.load(robot), size=SIZE)
+    made = build_render_scene(robots.load(robot), size=SIZE)
     assert 0.9 < made.height < 1.5
-    for piece in made.pieces:
-        points = piece.vertices[piece.faces]
-        centre = piece.vertices.mean(0)
+    for part in made.parts:
+        points = part.vertices[part.faces]
+        centre = part.vertices.mean(0)
         normal = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
         assert ((normal * (points.mean(1) - centre)).sum(-1) > -1e-12).all()
         volume = (points[:, 0] * np.cross(points[:, 1], points[:, 2])).sum() / 6.0
@@ -175,9 +180,9 @@ def test_clustering_merges_close_vertices_and_drops_faces_without_area() -> None
     np.testing.assert_allclose(merged[left[0]].sum(0), (1.01, 1.0, 0.0))
 
 
-def test_poses_are_those_of_the_state(stage: Stage) -> None:
-    position, rotation = stage.poses(states(stage, 2, (1.0, 2.0, 3.0)))
-    still, _ = stage.poses(states(stage, 2))
+def test_poses_are_those_of_the_state(scene: RenderScene) -> None:
+    position, rotation = scene.poses(states(scene, 2, (1.0, 2.0, 3.0)))
+    still, _ = scene.poses(states(scene, 2))
     np.testing.assert_allclose(position - still, np.broadcast_to((1.0, 2.0, 3.0), position.shape), atol=1e-12)
     np.testing.assert_allclose(
         rotation @ rotation.swapaxes(-1, -2), np.broadcast_to(np.eye(3), rotation.shape), atol=1e-9
@@ -187,9 +192,9 @@ def test_poses_are_those_of_the_state(stage: Stage) -> None:
 # -- pictures ------------------------------------------------------------------------------------------
 
 
-def painted(stage: Stage, ghost: bool) -> np.ndarray:
-    other = states(stage, 1, SIDEWAYS) if ghost else None
-    return next(paint(stage, states(stage, 1), other, view(stage)[None], SIZE))
+def painted(scene: RenderScene, ghost: bool) -> np.ndarray:
+    other = states(scene, 1, SIDEWAYS) if ghost else None
+    return next(paint(scene, states(scene, 1), other, view(scene)[None], SIZE))
 
 
 def blue_where(plain: np.ndarray, haunted: np.ndarray, at: np.ndarray) -> bool:
@@ -199,42 +204,42 @@ def blue_where(plain: np.ndarray, haunted: np.ndarray, at: np.ndarray) -> bool:
     return bool(after[2] - after[0] > before[2] - before[0] + 20)
 
 
-def test_painting_shows_something_and_is_deterministic(stage: Stage) -> None:
-    first, second = painted(stage, True), painted(stage, True)
+def test_painting_shows_something_and_is_deterministic(scene: RenderScene) -> None:
+    first, second = painted(scene, True), painted(scene, True)
     assert first.shape == (144, 192, 3) and first.dtype == np.uint8
     assert first.tobytes() == second.tobytes()
-    x, y = camera(stage).project(states(stage, 1)[0, :3])[:2].round().astype(int)
+    x, y = camera(scene).project(states(scene, 1)[0, :3])[:2].round().astype(int)
     assert first[y, x].mean() < first[5, 5].mean() - 40  # the robot is darker than the sky
 
 
-def check_ghost(stage: Stage, plain: np.ndarray, haunted: np.ndarray) -> None:
-    robot, ghost = (camera(stage).project(states(stage, 1, off)[0, :3]) for off in ((0.0, 0.0, 0.0), SIDEWAYS))
+def check_ghost(scene: RenderScene, plain: np.ndarray, haunted: np.ndarray) -> None:
+    robot, ghost = (camera(scene).project(states(scene, 1, off)[0, :3]) for off in ((0.0, 0.0, 0.0), SIDEWAYS))
     assert blue_where(plain, haunted, ghost)
     assert not blue_where(plain, haunted, robot)
     assert not blue_where(plain, haunted, 2 * robot - ghost)  # on the other side there is nobody
 
 
-def test_the_painted_ghost_is_where_the_reference_is(stage: Stage) -> None:
-    check_ghost(stage, painted(stage, False), painted(stage, True))
+def test_the_painted_ghost_is_where_the_reference_is(scene: RenderScene) -> None:
+    check_ghost(scene, painted(scene, False), painted(scene, True))
 
 
-def test_the_rendered_ghost_is_where_the_reference_is(stage: Stage) -> None:
+def test_the_rendered_ghost_is_where_the_reference_is(scene: RenderScene) -> None:
     try:
         plain, haunted = (
-            next(gl.render(stage.model, states(stage, 1), other, view(stage)[None], SIZE, LAMP))
-            for other in (None, states(stage, 1, SIDEWAYS))
+            next(gl.render(scene.model, states(scene, 1), other, view(scene)[None], SIZE, LAMP))
+            for other in (None, states(scene, 1, SIDEWAYS))
         )
     except gl.NoPictures as problem:
         pytest.skip(f"OpenGL does not work here: {problem}")
-    check_ghost(stage, plain, haunted)
+    check_ghost(scene, plain, haunted)
 
 
 def test_without_opengl_the_painter_makes_the_film(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: RenderScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MUJOCO_GL", "disable")
     shares: list[float] = []
-    how = write_film(tmp_path / "a.mp4", stage, [take(stage, 4)], size=SIZE, progress=shares.append)
+    how = write_film(tmp_path / "a.mp4", scene, [shot(scene, 4)], size=SIZE, progress=shares.append)
     assert how.startswith("painted, as OpenGL does not work here (disable: ")
     frames = decoded(tmp_path / "a.mp4")
     assert len(frames) == 4 and shares == [0.0, 0.25, 0.5, 0.75]
@@ -242,19 +247,19 @@ def test_without_opengl_the_painter_makes_the_film(
 
 
 def test_a_renderer_that_dies_midway_is_replaced_for_the_whole_film(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: RenderScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dying = tmp_path / "dying.py"
     dying.write_text(f"import sys, os\nsys.stdout.buffer.write(bytes({192 * 144 * 3}))\nsys.stdout.flush()\nos.abort()")
     monkeypatch.setattr(gl, "__file__", str(dying))
     monkeypatch.setenv("MUJOCO_GL", "egl")
-    how = write_film(tmp_path / "a.mp4", stage, [take(stage, 3)], size=SIZE)
+    how = write_film(tmp_path / "a.mp4", scene, [shot(scene, 3)], size=SIZE)
     assert "painted" in how and "the renderer ended with status -6" in how
     assert len(decoded(tmp_path / "a.mp4")) == 3
 
 
 def test_a_renderer_that_hangs_is_given_up_and_ended(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: RenderScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hanging = tmp_path / "hanging.py"
     hanging.write_text("import time\ntime.sleep(1000)")
@@ -270,7 +275,7 @@ def test_a_renderer_that_hangs_is_given_up_and_ended(
 
     monkeypatch.setattr(subprocess, "Popen", popen)
     with pytest.raises(gl.NoPictures, match=r"no picture within 0\.2 s"):
-        next(gl.render(stage.model, states(stage, 1), None, view(stage)[None], SIZE, LAMP))
+        next(gl.render(scene.model, states(scene, 1), None, view(scene)[None], SIZE, LAMP))
     assert [child.returncode for child in started] == [-9]
 
 

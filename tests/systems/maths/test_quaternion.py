@@ -54,18 +54,12 @@ def test_angle_between_keeps_small_angles_in_float32() -> None:
 
 
 @given(rotations())
-def test_rot6_is_the_first_two_columns_row_by_row(a: Tensor) -> None:
-    near(q.first_two_columns(a), matrix(a)[:, :2].reshape(-1))
-
-
-@given(rotations())
 def test_yaw_is_where_the_x_axis_points(a: Tensor) -> None:
     forward = matrix(a)[:, 0]
     if np.hypot(forward[0], forward[1]) > 1e-3:
         heading = np.arctan2(forward[1], forward[0])
         difference = float(q.yaw(a)) - heading
         near(np.arctan2(np.sin(difference), np.cos(difference)), 0.0, 1e-7)
-        near(matrix(q.yaw_only(a)), about("z", heading), 1e-7)
 
 
 @given(rotations(), angle, st.sampled_from("xyz"))
@@ -78,7 +72,6 @@ def test_euler_turns_about_fixed_axes_x_then_y_then_z(a: Tensor, x: float, y: fl
     turned = about("z", z) @ about("y", y) @ about("x", x)
     angles = torch.tensor([x, y, z], dtype=torch.float64)
     near(matrix(q.turn_by_euler(a, angles)), turned @ matrix(a), 1e-7)
-    near(matrix(q.from_euler(*angles)), turned, 1e-7)
 
 
 @given(vectors)
@@ -110,7 +103,7 @@ def test_normalize_scales_to_unit_length() -> None:
 
 
 def test_one_rotation_serves_many() -> None:
-    a = q.from_euler(torch.tensor([0.1]), torch.tensor([0.2]), torch.tensor([0.3])).unsqueeze(1)  # (1, 1, 4)
+    a = q.from_rotation_vector(torch.tensor([[[0.1, 0.2, 0.3]]]))  # (1, 1, 4)
     many = torch.nn.functional.normalize(torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(1)), dim=-1)
     product, between = q.multiply(a, many), q.difference(a, many)
     for i in range(5):

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 
 from scenes import robots
 from systems.motion.clips.balance import GRAVITY, Effort, cart_path, follow_pressure
-from systems.motion.clips.footsteps import Pace, Step, foot_poses, moved, walk_through
+from systems.motion.clips.footsteps import Footstep, Gait, foot_poses, moved, walk_through
 from systems.motion.clips.outline import FPS, bump, planted, rise, times
 from systems.motion.clips.solve import least_squares
 from systems.motion.clips.stance import Stance, stand_up, swing_arm, waist
@@ -134,8 +134,8 @@ def test_first_path_is_that_of_the_whole_mass_at_its_standing_height() -> None:
 def test_plan_of_one_step_by_hand() -> None:
     """0.2 s rest, 0.4 s shift, 0.6 s swing of the left foot, 0.4 s shift, 0.2 s rest."""
     stance = humanoid()
-    pace = Pace(swing=0.6, double=0.2, lift=0.05, shift=0.4, rest=0.2)
-    plan = walk_through(stance, [Step(0, (0.2, 0.1, 0.0))], pace)
+    gait = Gait(swing=0.6, double=0.2, lift=0.05, shift=0.4, rest=0.2)
+    plan = walk_through(stance, [Footstep(0, (0.2, 0.1, 0.0))], gait)
     assert plan.time[-1] == pytest.approx(1.8)
     assert_allclose(plan.place[:, 1], 0.0)
     assert_allclose(plan.place[[30, 31, 45, 59, 60], 0, 0], (0.0, 0.0, 0.1, 0.2, 0.2), atol=1e-12)
@@ -152,9 +152,9 @@ def test_plan_of_one_step_by_hand() -> None:
 
 def test_pressure_rolls_along_the_sole_and_over_to_the_other_one() -> None:
     stance = humanoid()
-    pace = Pace(swing=0.4, double=0.2, lift=0.05, shift=0.4, rest=0.2, roll=0.1)
-    steps = [Step(0, (0.2, 0.0, 0.0)), Step(1, (0.4, 0.0, 0.0))]
-    plan = walk_through(stance, steps, pace)
+    gait = Gait(swing=0.4, double=0.2, lift=0.05, shift=0.4, rest=0.2, roll=0.1)
+    steps = [Footstep(0, (0.2, 0.0, 0.0)), Footstep(1, (0.4, 0.0, 0.0))]
+    plan = walk_through(stance, steps, gait)
     left, right = stance.soles
     assert_allclose(plan.pressure[30], right - (0.02, 0.0), atol=1e-12)
     assert_allclose(plan.pressure[50], np.add(right, (0.02, 0.0)), atol=1e-12)
@@ -182,8 +182,8 @@ def test_places_turn_about_the_middle_of_the_soles() -> None:
 def test_one_foot_at_most_is_up_and_the_pressure_is_then_below_the_other(
     steps: list[tuple[int, float, float, float]], swing: int, double: int
 ) -> None:
-    stance, pace = humanoid(), Pace(swing=swing / FPS, double=double / FPS, lift=0.06)
-    plan = walk_through(stance, [Step(foot, (x, y, yaw)) for foot, x, y, yaw in steps], pace)
+    stance, gait = humanoid(), Gait(swing=swing / FPS, double=double / FPS, lift=0.06)
+    plan = walk_through(stance, [Footstep(foot, (x, y, yaw)) for foot, x, y, yaw in steps], gait)
     up = plan.lift > 0.0
     assert up.sum(1).max() == 1
     moving = np.abs(np.diff(plan.place, axis=0)).max(2) > 0.0

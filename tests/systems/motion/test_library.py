@@ -21,7 +21,6 @@ from systems.reference import (
     advance_motion,
     draw_motion,
     motion_ended,
-    sample_bodies,
     sample_reference,
     sample_root_and_dofs,
 )
@@ -300,6 +299,23 @@ def test_episode_from_a_frame_ends_after_exactly_the_frames_that_are_left(frames
     assert steps == frames - 1 - first
 
 
+def sample_bodies(
+    made: MotionLibrary, clip: torch.Tensor, time: torch.Tensor, *, on_frames: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pose and velocity of the tracked bodies at `time` of `clip`."""
+    reference = MotionReference.make(len(clip), {"dof": made.num_dofs, "tracked": made.num_tracked})  # type: ignore[attr-defined]
+    at = cursor(len(clip))
+    at.clip.copy_(clip)
+    at.time.copy_(time)
+    sample_reference(at, made, reference, on_frames=on_frames)
+    return (
+        reference.body_position,
+        reference.body_rotation,
+        reference.body_linear_velocity,
+        reference.body_angular_velocity,
+    )
+
+
 def bare_library(frames: list[int], weights: list[float] | None = None) -> MotionLibrary:
     """A library without contents, for questions about time only."""
     count = torch.tensor(frames)
@@ -336,12 +352,38 @@ def test_only_ended_rows_draw_a_new_start() -> None:
     assert at.clip[1] == 1
 
 
-def test_clips_are_drawn_by_weight_and_start_times_lie_evenly() -> None:
+@pytest.mark.parametrize("on_frames", [False, True])
+def test_every_frame_is_as_likely_as_any_other_whatever_the_lengths_of_clips(on_frames: bool) -> None:
+    frames, rows = [11, 101, 31], 140_000
+    at = cursor(rows)
+    made = bare_library(frames)
+    draw_motion(ended(rows), made, torch.Generator().manual_seed(1), at, dt=DT, on_frames=on_frames)
+    for clip, count in enumerate(frames):
+        assert abs(int((at.clip == clip).sum()) / rows - (count - 1) / 140) < 0.005
+    place = (at.start * 50.0).round().long() + made.start[at.clip]
+    counts = torch.bincount(place, minlength=sum(frames))
+    inside = [first + i for first, count in zip(made.start.tolist(), frames, strict=True) for i in range(1, count - 2)]
+    assert int(counts[inside].min()) > 850 and int(counts[inside].max()) < 1200  # 1000 each
+
+
+def test_weights_multiply_how_likely_the_frames_of_a_clip_are() -> None:
+    at = cursor(60_000)
+    draw_motion(ended(60_000), bare_library([11, 51], [5.0, 2.0]), torch.Generator().manual_seed(1), at, dt=DT)
+    assert abs(float((at.clip == 0).float().mean()) - 5 * 10 / (5 * 10 + 2 * 50)) < 0.006
+
+
+def test_clips_that_always_begin_with_their_first_frame_are_drawn_by_weight_alone() -> None:
+    """Every episode shows the whole clip then, so that the frames of all are seen equally often."""
+    at = cursor(60_000)
+    made = bare_library([11, 51], [1.0, 2.0])
+    draw_motion(ended(60_000), made, torch.Generator().manual_seed(1), at, start="start", dt=DT)
+    assert abs(float((at.clip == 0).float().mean()) - 1 / 3) < 0.006
+
+
+def test_start_times_lie_evenly_in_clips_that_have_a_weight() -> None:
     made = bare_library([51, 101, 11], [3.0, 1.0, 0.0])
     at = cursor(20000)
     draw_motion(ended(20000), made, torch.Generator().manual_seed(1), at, dt=DT)
-    share = (at.clip == 0).float().mean()
-    assert abs(float(share) - 0.75) < 0.01
     assert (at.clip < 2).all()  # no weight, no draw
     for clip, seconds in ((0, 1.0), (1, 2.0)):
         start = at.start[at.clip == clip]

@@ -9,7 +9,7 @@ import pytest
 from engine.errors import SceneError
 from scenes.robots.g1 import g1
 from scenes.robots.humanoid import humanoid
-from systems.robots.export_mjcf import portrait
+from systems.robots.export_mjcf import export_mjcf
 from systems.robots.model import build_robot
 
 CORNERS = np.array(list(itertools.product((0.0, 0.1), (0.0, 0.2), (0.0, 0.4))))
@@ -18,7 +18,7 @@ VERTICES = " ".join(map(str, (*CORNERS.reshape(-1), 0.05, 0.1, 0.2)))  # the las
 
 
 def drawn(model: mujoco.MjModel) -> mujoco.MjModel:
-    return mujoco.MjModel.from_xml_string(portrait(model).decode())
+    return mujoco.MjModel.from_xml_string(export_mjcf(model).decode())
 
 
 def posed(model: mujoco.MjModel, qpos: np.ndarray) -> mujoco.MjData:
@@ -51,8 +51,8 @@ def test_the_same_pose_puts_joints_and_shapes_in_the_same_places(describe) -> No
 
 def test_a_robot_of_capsules_fits_one_answer_and_is_the_same_every_time() -> None:
     model = build_robot(humanoid()).model
-    assert len(portrait(model)) < 20_000
-    assert portrait(model) == portrait(model) == portrait(build_robot(humanoid()).model)
+    assert len(export_mjcf(model)) < 20_000
+    assert export_mjcf(model) == export_mjcf(model) == export_mjcf(build_robot(humanoid()).model)
 
 
 def world_vertices(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> np.ndarray:

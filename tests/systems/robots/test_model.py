@@ -11,8 +11,9 @@ from torch.testing import assert_close
 from components.robot import Box, Capsule, Motor
 from engine.errors import SceneError
 from scenes.robots.humanoid import humanoid
+from systems.maths.rotation import rotate, rotate_inverse
 from systems.robots import model as model_file
-from systems.robots.model import build_robot, rotate, rotate_inverse
+from systems.robots.model import build_robot
 from tests.physics.rows import PENDULUM, one_foot, pendulum
 
 

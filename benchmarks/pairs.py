@@ -1,4 +1,4 @@
-"""Timing in segments, keeping only those in which this process had the machine to itself."""
+"""Paired timing, for the benchmarks beside it: works take turns in short segments, and those in which others were busy are dropped."""
 
 import os
 import time
@@ -11,7 +11,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 @attrs.frozen
-class Segment:
+class TimedSegment:
     """One timed stretch: wall-clock seconds, and the share of a core that others took meanwhile."""
 
     seconds: float
@@ -28,13 +28,13 @@ def _busy() -> float:
     return (user + nice + system + interrupt + soft + stolen) / _TICK
 
 
-def timed(work: Callable[[], None]) -> Segment:
+def timed(work: Callable[[], None]) -> TimedSegment:
     """Run `work` once."""
     busy, own, start = _busy(), time.process_time(), time.perf_counter()
     work()
     seconds = time.perf_counter() - start
     others = max(0.0, (_busy() - busy) - (time.process_time() - own))
-    return Segment(seconds, others / seconds)
+    return TimedSegment(seconds, others / seconds)
 
 
 def alternate(
@@ -46,7 +46,7 @@ def alternate(
     Returns the kept seconds per work, and how many segments were dropped. Where the machine never gets
     quiet, the quietest segments are kept so that every work has `rounds` of them.
     """
-    seen: dict[str, list[Segment]] = {name: [] for name in works}
+    seen: dict[str, list[TimedSegment]] = {name: [] for name in works}
     for _ in range(rounds * patience):
         for name, work in works.items():
             seen[name].append(timed(work))

@@ -1,4 +1,4 @@
-"""Keeps MuJoCo's own warnings off the terminal and out of MUJOCO_LOG.TXT; the backend counts them instead."""
+"""Silence of MuJoCo: its warnings stay off the terminal and out of MUJOCO_LOG.TXT; the backend counts them instead."""
 
 import ctypes
 from collections.abc import Iterator

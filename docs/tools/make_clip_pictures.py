@@ -1,7 +1,7 @@
 """Draws the pictures of docs/clips.md and prints its table, measured with the simulator's own bodies.
 
-python -m benchmarks.clips                     # all clips on the G1, into docs/pictures
-python -m benchmarks.clips --robot humanoid --folder /tmp walk turn
+python -m docs.tools.make_clip_pictures                     # all clips on the G1, into docs/pictures
+python -m docs.tools.make_clip_pictures --robot humanoid --folder /tmp walk turn
 """
 
 import argparse

@@ -1,0 +1,299 @@
+"""Schema of a run, parsed: its columns, and what it declares of roles, reward terms, endings and constants."""
+
+import ast
+import math
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import attrs
+import numpy as np
+
+from engine.debugger.model.roles import find_role
+from engine.protocol.framing import unpack_array
+from engine.protocol.roles import USUAL_COLUMNS
+
+_ROTATION_NAMES = ("rotation", "orientation", "quaternion")
+
+
+@attrs.frozen(eq=False, slots=False)
+class ColumnInfo:
+    """One column as the schema describes it. `shape` is that of one row.
+
+    `axes` holds the labels along each axis of a row. `limits` is (values, 2), lower and upper, or None.
+    """
+
+    id: int
+    address: str
+    table: str
+    component: str
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[tuple[str, ...], ...]
+    dtype: str
+    unit: str
+    doc: str
+    lifetime: str
+    rows: int
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    limits: np.ndarray | None
+
+    @property
+    def size(self) -> int:
+        """Values in one row."""
+        return math.prod(self.shape)
+
+    @property
+    def type(self) -> str:
+        """'29 rad', '14×3 m', 'bool'."""
+        sizes = "×".join(str(size) for size in self.shape)
+        unit = self.unit or ("" if self.is_float else self.dtype)
+        return f"{sizes} {unit}".strip() or "1"
+
+    @property
+    def is_float(self) -> bool:
+        """Whether values may have fractions, and may be not finite."""
+        return "float" in self.dtype
+
+    @property
+    def is_quaternion(self) -> bool:
+        """Whether the last axis holds w, x, y, z."""
+        return bool(self.shape) and self.shape[-1] == 4 and any(part in self.name for part in _ROTATION_NAMES)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """One text per value of a row, in flat order: 'left_knee', 'left_foot.x', '3'; '' for a scalar."""
+        return tuple(".".join(parts) for parts in product(*self.axes))
+
+
+def read_columns(schema: Mapping[str, Any]) -> list[ColumnInfo]:
+    """Every column of a schema; WireError, KeyError, TypeError or ValueError where it is not a valid one."""
+    touched: dict[str, dict[str, list[str]]] = {"reads": {}, "writes": {}}
+    for system in schema.get("systems", ()):
+        for how, found in touched.items():
+            for owner in system.get(how, ()):
+                found.setdefault(owner, []).append(system["name"])
+    made = []
+    for table in schema.get("tables", ()):
+        for component in table.get("components", ()):
+            owner = f"{table['name']}.{component['name']}"
+            for column in component["columns"]:
+                shape = tuple(int(size) for size in column["shape"])
+                made.append(
+                    ColumnInfo(
+                        id=int(column["id"]),
+                        address=f"{owner}.{column['name']}",
+                        table=table["name"],
+                        component=component["name"],
+                        name=column["name"],
+                        shape=shape,
+                        axes=_axes(column, shape),
+                        dtype=column["dtype"],
+                        unit=column["unit"],
+                        doc=column["doc"],
+                        lifetime=component["lifetime"],
+                        rows=int(table["rows"]),
+                        writers=tuple(dict.fromkeys(touched["writes"].get(owner, ()))),
+                        readers=tuple(dict.fromkeys(touched["reads"].get(owner, ()))),
+                        limits=_limits(column["limits"], math.prod(shape)),
+                    )
+                )
+    return made
+
+
+def _axes(column: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
+    axes = tuple(tuple(map(str, labels)) for labels in column["labels"])
+    if tuple(map(len, axes)) != shape:
+        raise ValueError(f"Column {column['name']} has labels for another shape than {shape}.")
+    return axes
+
+
+def _limits(packed: Any, size: int) -> np.ndarray | None:
+    """[dtype, shape, bin] of one pair for all values or one for each, as (values, 2)."""
+    if packed is None:
+        return None
+    return np.broadcast_to(unpack_array(packed).astype(np.float64).reshape(-1, 2), (size, 2))
+
+
+# -- what rules and panels ask -------------------------------------------------------------------------
+
+
+@attrs.frozen
+class RewardTerm:
+    """A reward term: a row's value is `scale` × the term; a kernel's is `scale` × exp(−e² / `sigma`²), at most `scale`."""
+
+    name: str
+    scale: float | None  # weight × dt; None: not declared
+    sigma: float | None = None  # in the unit of the error; None: no kernel
+    setting: str = "std"  # what to turn: std, which is σ, or width, which is σ²
+    unclear: bool = False  # a sum of kernels, whose error does not follow from its value
+
+    @property
+    def word(self) -> str:
+        """The setting with its value."""
+        sigma = self.sigma or 0.0
+        return f"σ = {sigma:.3g}" if self.setting == "std" else f"{self.setting} (σ²) = {sigma**2:.3g}"
+
+
+@attrs.frozen
+class Declared:
+    """What a schema declares of the task; None or empty where it declares nothing."""
+
+    columns: Mapping[str, ColumnInfo]  # by address
+    roles: Mapping[str, ColumnInfo]
+    terms: tuple[RewardTerm, ...]
+    reasons: tuple[str, ...]
+    time_limits: frozenset[str]  # reasons that are no failure
+    vitals: tuple[str, ...]
+    clips: tuple[str, ...]
+    feet: tuple[str, ...]
+    joints: tuple[str, ...]
+    dt: float | None  # s of a tick
+    constants: Mapping[str, Any]
+    systems: tuple[Mapping[str, Any], ...]
+
+    def constant(self, *endings: str) -> Any:
+        """The value of the first constant whose address ends like one of `endings`; None without one."""
+        for ending in endings:
+            for address, value in self.constants.items():
+                if address.endswith("." + ending):
+                    return value
+        return None
+
+    def number(self, *endings: str) -> float | None:
+        """`constant`, where it is a finite number."""
+        value = self.constant(*endings)
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return float(value) if good else None
+
+
+def declared(schema: Mapping[str, Any] | None, edits: Mapping[str, Any] | None = None) -> Declared:
+    """What a schema declares, all of it empty for None.
+
+    edits: by address, the values that constants were given since the schema was made.
+    """
+    schema = schema or {}
+    columns = {column.address: column for column in read_columns(schema)}
+    found = {role: find_role(schema, columns, role) for role in USUAL_COLUMNS}
+    roles = {role: columns[address] for role, address in found.items() if address is not None}
+    constants = {c["address"]: c.get("value") for c in schema.get("constants", ())}
+    constants |= {address: _literal(new) for address, new in (edits or {}).items() if address in constants}
+    systems = tuple(schema.get("systems", ()))
+    tables = schema.get("tables", ())
+    table = next((roles[r].table for r in ("reward_terms", "ended", "action") if r in roles), None)
+    table = table or next((t["name"] for t in tables), "")
+    axes = {axis["name"]: tuple(axis["labels"]) for t in tables if t["name"] == table for axis in t.get("axes", ())}
+    reasons = tuple(schema.get("endings", {}).get(table, {}).get("reasons", ())) or axes.get("termination", ())
+    dt = _seconds(schema.get("dt"), constants)
+    return Declared(
+        columns=columns,
+        roles=roles,
+        terms=tuple(
+            _term(name, systems, constants, dt)
+            for name in (roles["reward_terms"].labels if "reward_terms" in roles else ())
+        ),
+        reasons=reasons,
+        time_limits=frozenset(r for r in reasons if _setting(systems, constants, r, "kind") == "time_limit"),
+        vitals=tuple(schema.get("vitals", {}).get(table, ())),
+        clips=clips_of(schema),
+        feet=axes.get("foot", ()),
+        joints=axes.get("dof", ()),
+        dt=dt,
+        constants=constants,
+        systems=systems,
+    )
+
+
+def clips_of(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Names of the clips of a run, by their number; () where the run has none."""
+    identity = ((schema or {}).get("run") or {}).get("identity") or {}
+    clips = identity.get("clips") if isinstance(identity, Mapping) else None
+    return tuple(map(str, clips)) if isinstance(clips, (list, tuple)) else ()
+
+
+def seconds_per_tick(schema: Mapping[str, Any] | None) -> float | None:
+    """Seconds of a tick: `dt` of the schema, else the rewards' constant `dt`, else that of all systems if they agree."""
+    schema = schema or {}
+    return _seconds(schema.get("dt"), {str(c.get("address")): c.get("value") for c in schema.get("constants") or ()})
+
+
+def _seconds(dt: Any, constants: Mapping[str, Any]) -> float | None:
+    rates = [[value for address, value in constants.items() if address.endswith(end)] for end in (".reward.dt", ".dt")]
+    for found in ([dt], *rates):
+        values = {float(rate) for rate in found if isinstance(rate, (int, float)) and rate > 0.0}
+        if values:
+            return values.pop() if len(values) == 1 else None
+    return None
+
+
+def _literal(value: Any) -> Any:
+    """Value of an edit's text, '0.01' or '(256, 128)'; what is not a number, list or word of Python stays text."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
+def _setting(systems: Sequence[Mapping[str, Any]], constants: Mapping[str, Any], term: str, key: str) -> Any:
+    """A setting of a term: as the constants are now, else as it was registered."""
+    for address, value in constants.items():
+        if address.endswith(f".{term}.{key}"):
+            return value
+    terms = (each for system in systems for each in system.get("terms", ()) if each["name"] == term)
+    return next((each["settings"][key] for each in terms if key in each["settings"]), None)
+
+
+def _term(
+    name: str, systems: Sequence[Mapping[str, Any]], constants: Mapping[str, Any], dt: float | None
+) -> RewardTerm:
+    weight, std, width, widths, shares = (
+        _setting(systems, constants, name, key) for key in ("weight", "std", "width", "widths", "shares")
+    )
+    weight = 1.0 if weight is None else weight
+    if dt is None or not isinstance(weight, (int, float)):
+        return RewardTerm(name, None)
+    if isinstance(std, (int, float)) and std > 0:
+        return RewardTerm(name, weight * dt, float(std))
+    if isinstance(width, (int, float)) and width > 0:
+        return RewardTerm(name, weight * dt, math.sqrt(width), "width")
+    if isinstance(widths, (list, tuple)) and widths:
+        shares = shares or [1.0] * len(widths)
+        return RewardTerm(name, weight * dt * sum(shares), math.sqrt(max(widths)), "widths", unclear=True)
+    return RewardTerm(name, weight * dt)
+
+
+# -- words ---------------------------------------------------------------------------------------------
+
+
+def groups(labels: Sequence[str]) -> dict[str, list[int]]:
+    """Labels that belong to one term, 'command[0]', 'command[1]', …, by its name."""
+    found: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        found.setdefault(re.sub(r"\[\d+\]$", "", label) or label, []).append(place)
+    return found
+
+
+def short(label: str) -> str:
+    """A label without the '_joint' or '_link' that robot files put after every name: 'left_knee', 'left_foot.x'."""
+    return re.sub(r"_(joint|link)(?=\.|$)", "", label)
+
+
+def title_of(column: ColumnInfo, label: int | None) -> str:
+    """'DofState.position · left_knee rad'."""
+    name = f"{column.component}.{column.name}"
+    if label is None:
+        name += " · norm" if column.size > 1 else ""
+    elif column.labels[label]:
+        name += f" · {short(column.labels[label])}"
+    return f"{name} {column.unit}".rstrip() if column.unit not in ("", "1") else name
+
+
+def clip_name(schema: Mapping[str, Any] | None, index: float | None) -> str:
+    """A clip by its number, as the run's identity names it, else the number; '' where it is not known."""
+    if index is None or index != index:
+        return ""
+    clips = clips_of(schema)
+    return clips[int(index)] if 0 <= int(index) < len(clips) else str(int(index))
