@@ -126,7 +126,7 @@ class DebugClient:
         self._greeting.append(frame)
 
     def queue_state(self, frame: bytes) -> None:
-        """Queue a state: behind the events that led there, before the answers that follow. It replaces one right before it."""
+        """Queue a state: after the events that led there, before the answers that follow. It replaces one right before it."""
         if self._replies and self._replies[-1] is self._state:
             self._reply_bytes -= len(self._replies.pop())
         self._state = frame if self.reply(frame) else None

@@ -45,7 +45,7 @@ class DebugServer:
 
     For the thread that called `start`, or that ticks:
       attached          whether anybody is there: one attribute read, all that an unattended tick pays
-      drain()           what clients said since: (client, a message of engine/protocol/messages.py, Joined or Left), in order. Messages
+      drain()           what clients have sent since: (client, a message of engine/protocol/messages.py, Joined or Left), in order. Messages
                         have been checked against the schema; those that control come only from the client that may
       wait(seconds)     until something is there to drain, for a paused run; True when there is
       post(client, m)     an answer (`ok`, `error`, `sub_ok`, ...) or an event for one client, in order
@@ -53,11 +53,11 @@ class DebugServer:
       offer(client, s, m) data for subscription s: kind, ticks and cols of a `data` message whose arrays nobody writes to
                         any more; sub, seq and lost are filled in, arrays are packed. Latest wins; False when something
                         was lost
-      send()            once behind several calls of broadcast and offer with wake=False
+      send()            once after several calls of broadcast and offer with wake=False
       empty(client, s)    whether an offer would not replace one that still waits
       publish(state)    the `state` message, to everybody, in order with answers and events; say it at least every
                         STATE_EVERY seconds
-      renew()           the schema says something else now: whoever comes next is told anew
+      renew()           the schema has changed: the next client is sent the new one
       controller        the client that holds control, or None
 
     None of these raises for what a client does, or waits. `ping`, `control`, acknowledgements and, when the tick thread
@@ -407,17 +407,17 @@ class DebugServer:
     # -- a tick that does not come back ----------------------------------------------------------------
 
     def _where(self) -> str:
-        return f"in {_stack_summary(self._ticker)[0]} for {max(0.0, time.monotonic() - self._beat):.0f} s"
+        return f"in {stack_summary(self._ticker)[0]} for {max(0.0, time.monotonic() - self._beat):.0f} s"
 
     def _on_timer(self, now: float) -> None:
         if self.attached and now - self._beat > STUCK and now - self._state_sent > STATE_EVERY:
             base = self._state or {"t": "state", "mode": "running", "tick": None}
-            where, stack = self._where(), _stack_summary(self._ticker)[1]
+            where, stack = self._where(), stack_summary(self._ticker)[1]
             self._send_state({**base, "why": where, "stuck": now - self._beat, "stack": stack})
         ping = now - self._pinged >= PING
         for client in self._sockets.attached():
             if now - client.last_frame > IDLE:
-                self._sockets.close_with_reason(client, "idle", f"The debugger said nothing for {IDLE:g} s.")
+                self._sockets.close_with_reason(client, "idle", f"The debugger sent nothing for {IDLE:g} s.")
             elif client.too_slow:
                 text = f"More than {REPLIES} answers and events waited: the debugger is too slow."
                 self._sockets.close_with_reason(client, "too slow", text)
@@ -441,7 +441,7 @@ def _packed(message: Mapping[str, Any]) -> bytes:
         return encode_frame({"t": "error", "id": message.get("id"), "code": "unsupported", "text": str(error)})
 
 
-def _stack_summary(thread: int) -> tuple[str, list[str]]:
+def stack_summary(thread: int) -> tuple[str, list[str]]:
     """(system that another thread is in, 'function (file:line)' of its stack, outermost first)."""
     frame = sys._current_frames().get(thread)
     if frame is None:

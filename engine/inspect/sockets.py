@@ -188,7 +188,7 @@ class Sockets:
 
     def _pause(self, listener: Listener, until: float) -> None:
         listener.paused_until = until
-        if listener.socket in self._selector.get_map():  # those that came before it was closed may fail behind that
+        if listener.socket in self._selector.get_map():  # those that came before it was closed may still fail
             self._selector.unregister(listener.socket)
 
     def _reopen(self, now: float) -> None:

@@ -61,7 +61,7 @@ def test_socket_and_note_are_private_and_vanish(folder: Path):
     assert list(folder.iterdir()) == []
 
 
-def test_two_hubs_of_a_process_have_two_sockets(server: DebugServer, folder: Path):
+def test_two_servers_of_a_process_have_two_sockets(server: DebugServer, folder: Path):
     second = DebugServer(RUN, SCHEMA, folder=folder)
     second.start()
     assert second.stem == folder / f"{os.getpid()}-2"
@@ -392,7 +392,7 @@ def test_an_exposed_port_warns(folder: Path):
 # -- fuzz ---------------------------------------------------------------------------------------------
 
 
-def test_thousands_of_broken_frames_leave_the_hub_as_it_was(server: DebugServer):
+def test_thousands_of_broken_frames_leave_the_server_as_it_was(server: DebugServer):
     rng = np.random.default_rng(11)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cases = [case for case in mutated(rng, 4000) if len(case) < 60_000]
