@@ -26,14 +26,14 @@ from engine import Simulation, build
 from engine.runner.checkpoint import BUFFERS
 from engine.runner.run_folder import RunFolder
 from engine.snapshot.snapshot import capture
-from scenes.motion_tracking import scene
+from scenes.motion_tracking import CONFIGS, experiment
 
 ITERATION = 24
 
 
 def train(rows: int, **arguments: Any) -> Simulation:
     """The main scene, warmed up by one iteration."""
-    made = build(scene(num_envs=rows, **arguments))
+    made = build(experiment(CONFIGS["laptop"].replace(num_envs=rows, **arguments)).train())
     made.run(ITERATION + 1)
     return made
 

@@ -29,7 +29,7 @@ from engine.inspect.run_handle import RunHandle
 from engine.inspect.server import DebugServer
 from engine.protocol.schema import make_schema
 from engine.snapshot.history import Ring
-from scenes.motion_tracking import scene
+from scenes.motion_tracking import CONFIGS, experiment
 
 SETTLE = 12  # ticks behind each change that are not measured: the handshake, the first snapshot, new rates
 CLIENTS = "benchmarks.debugger_clients"
@@ -73,7 +73,7 @@ class Bench:
     @classmethod
     def open(cls, rows: int, **arguments: Any) -> "Bench":
         """Build the tracking scene, warm it up, and listen."""
-        simulation = build(scene(num_envs=rows, **arguments))
+        simulation = build(experiment(CONFIGS["laptop"].replace(num_envs=rows, **arguments)).train())
         simulation.run(2 * simulation.scene.iteration)
         folder = Path(tempfile.mkdtemp(prefix="lockstep-bench"))
         run = {"name": "benchmark", "scene": simulation.scene.name, "pid": os.getpid(), "host": socket.gethostname(),

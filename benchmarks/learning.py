@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 
-from engine import build
-from engine.runner.flags import from_plain, scene_flags
-from engine.runner.run_folder import Origin, checkpoints
+from engine import Experiment, build
+from engine.runner.config import make_plan
+from engine.runner.run_folder import checkpoints
+from engine.runner.trial import run_trial
 from engine.snapshot.snapshot import save
-from scenes.motion_tracking import scene
+from scenes.motion_tracking import CONFIGS, experiment
 
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {  # flags of the scene, constants by address
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {  # numbers of the configuration, constants by address
     "laptop": ({}, {}),
     "rows_256": ({"num_envs": 256}, {}),
     "rows_1024": ({"num_envs": 1024}, {}),
@@ -40,8 +41,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {  # flags of the s
     "torque": ({"control": "P", "substeps": 4}, {}),
     "gains_humanoidverse": ({"robot": "g1_humanoidverse", "control": "P", "substeps": 4}, {}),
     "around_default": ({"around": "default"}, {}),
-    "exploration_0.5": ({"exploration": 0.5}, {}),
-    "exploration_1.0": ({"exploration": 1.0}, {}),
+    "exploration_0.5": ({"init_std": 0.5}, {}),
+    "exploration_1.0": ({"init_std": 1.0}, {}),
     "robustness_0": ({"robustness": 0.0}, {}),
     "robustness_1": ({"robustness": 1.0}, {}),
     "epochs_3": ({}, {"ppo.improve_policy.epochs": "3"}),
@@ -72,48 +73,51 @@ SHOWN = {
 
 def study(name: str, seed: int, minutes: float, every: int, clip: str, out: Path) -> None:
     """Train one variant with one seed; the clock runs only while it learns."""
-    flags, constants = VARIANTS[name]
-    made = scene(clip=clip, **flags)
-    if made.evaluate is None:
-        raise SystemExit("The scene has no evaluation.")
-    simulation = build(made, seed=seed, overrides=constants)
-    rows, iterations, elapsed = made.tables[0].rows, 0, 0.0
+    numbers, constants = VARIANTS[name]
+    made = experiment(CONFIGS["laptop"].replace(clip=clip, **numbers))
+    simulation = build(made.train(), seed=seed, overrides=constants)
+    rows, length, iterations, elapsed = simulation.scene.tables[0].rows, simulation.scene.iteration, 0, 0.0
     with (out / f"{name}_{seed}.jsonl").open("w", encoding="utf-8") as file:
         while elapsed < 60 * minutes:
             start = time.perf_counter()
-            simulation.run(every * made.iteration)
+            simulation.run(every * length)
             elapsed += time.perf_counter() - start
             iterations += every
-            found = made.evaluate(save(simulation.world), seed=seed, device="cpu", overrides=constants)["summary"]
-            steps = iterations * made.iteration * rows
+            found = evaluate(made, save(simulation.world), seed, constants)
+            steps = iterations * length * rows
             row = {"variant": name, "seed": seed, "clip": clip, "minutes": elapsed / 60, "iterations": iterations}
             file.write(json.dumps({**row, "million steps": steps / 1e6, **found}) + "\n")
             file.flush()
             print(line({**row, "million steps": steps / 1e6, **found}), flush=True)
 
 
+def evaluate(made: Experiment, snapshot: bytes, seed: int, constants: Mapping[str, str]) -> Mapping[str, Any]:
+    """The summary of the evaluation of a snapshot."""
+    assert made.evaluate is not None
+    found = run_trial(made.evaluate, snapshot, Path("nothing"), training=made.train(), seed=seed, overrides=constants)
+    summary: Mapping[str, Any] = found["summary"]
+    return summary
+
+
 def evaluate_checkpoints(run: Path, every: int) -> Iterable[dict[str, Any]]:
     """Evaluate every so many iterations of a run; minutes are those that its panel counted."""
-    origin = Origin.find(run)
-    if origin.config is None:
-        raise SystemExit(f"{run} has no configuration.")
-    kinds = {flag.name: flag.type for flag in scene_flags(scene, "scenes/motion_tracking.py")}
-    made = scene(**{k: from_plain(v, kinds[k]) for k, v in origin.config["flags"].items()})
+    plan = make_plan(["--eval", str(run)])
+    made = plan.experiment()
+    scene = made.train()
     times = {row["iteration"]: row["elapsed"] / 60 for row in map(json.loads, (run / "timing.jsonl").open())}
-    rows, seed = made.tables[0].rows, origin.config["run"]["seed"]
-    assert made.evaluate is not None
+    rows, seed = scene.tables[0].rows, plan.settings.seed
     for path in reversed(checkpoints(run)):
         iterations = int(path.stem.split("_")[1])
         if iterations % every:
             continue
-        found = made.evaluate(path.read_bytes(), seed=seed, device="cpu", overrides=origin.config["overrides"])
+        found = evaluate(made, path.read_bytes(), seed, plan.overrides)
         yield {
             "variant": run.name,
             "seed": seed,
             "minutes": times.get(iterations, math.nan),
             "iterations": iterations,
-            "million steps": iterations * made.iteration * rows / 1e6,
-            **found["summary"],
+            "million steps": iterations * scene.iteration * rows / 1e6,
+            **found,
         }
 
 

@@ -18,7 +18,7 @@ from engine import build
 from engine.ecs.schedule import Observer
 from engine.recording.failures import FRAMES, LINES, FailureLog
 from engine.recording.recorder import Recorder
-from scenes.motion_tracking import scene
+from scenes.motion_tracking import CONFIGS, experiment
 
 BLOCK = 24  # ticks
 MODES: dict[str, tuple[str, ...]] = {"nobody": (), "the log": ("log",), "log and recorder": ("recorder", "log")}
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--rows", type=int, default=512)
     given = parser.parse_args()
-    simulation = build(scene(num_envs=given.rows))
+    simulation = build(experiment(CONFIGS["laptop"].replace(num_envs=given.rows)).train())
     folder = Path(tempfile.mkdtemp())
     recorder = Recorder(simulation, folder=folder)
     observers: dict[str, FailureLog | Recorder] = {"log": FailureLog(simulation, folder, print), "recorder": recorder}

@@ -20,8 +20,8 @@ import numpy as np
 from engine.protocol.framing import column_ids, unpack_array
 from engine.recording.failures import FRAMES
 from engine.recording.file import END, TERMINAL, Recording
-from engine.runner.replay import Episode, Failure, Past
-from engine.runner.replay_command import open_past
+from engine.runner.replay import EpisodeReplay, LoggedFailure, RunReplay
+from engine.runner.replay_command import open_replay
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -35,7 +35,7 @@ class Comparison:
     different: tuple[str, ...]
 
 
-def compare(recording: Recording, episode: Episode, failure: Failure) -> Comparison:
+def compare(recording: Recording, episode: EpisodeReplay, failure: LoggedFailure) -> Comparison:
     """Every sample of failures.rec that is about this failure against the re-created episode."""
     names = {number: address for address, number in column_ids(recording.schema).items()}
     ticks: set[int] = set()
@@ -59,7 +59,7 @@ def compare(recording: Recording, episode: Episode, failure: Failure) -> Compari
     return Comparison(len(ticks), numbers, tuple(different))
 
 
-def choose(past: Past, count: int, recorded: set[int]) -> list[Failure]:
+def choose(past: RunReplay, count: int, recorded: set[int]) -> list[LoggedFailure]:
     """`count` failures spread over the run, of recorded rows as far as there are enough of them."""
     own = [failure for failure in past.failures if failure.row in recorded]
     pool = own if len(own) >= count else past.failures
@@ -82,7 +82,7 @@ def main() -> int:
             command += ["--num-envs", str(given.num_envs), "--iterations", str(given.iterations), "--keep", "1000"]
             command += ["--checkpoint-every", str(given.every), "--out", str(folder.absolute())]
             subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
-        past, _ = open_past(folder, print)
+        past, _ = open_replay(folder, print)
         chosen = choose(past, given.episodes, set(range(64)))
         start = time.perf_counter()
         episodes = past.episodes([(failure.row, failure.tick) for failure in chosen])

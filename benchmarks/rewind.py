@@ -24,7 +24,7 @@ from benchmarks.pairs import alternate
 from engine import Simulation, build
 from engine.snapshot.history import Ring
 from engine.snapshot.snapshot import capture, restore
-from scenes.motion_tracking import scene
+from scenes.motion_tracking import CONFIGS, experiment
 
 EVERY = 48  # ticks between snapshots: two learning iterations
 
@@ -48,7 +48,7 @@ def run_and_note(simulation: Simulation, ring: Ring, end: int) -> dict[int, str]
 
 def rewind(rows: int, ticks: int, back: int, **arguments: Any) -> dict[str, Any]:
     """Run, go back, run again; whether all digests agree."""
-    simulation = build(scene(num_envs=rows, **arguments))
+    simulation = build(experiment(CONFIGS["laptop"].replace(num_envs=rows, **arguments)).train())
     with Ring(simulation) as probe:
         size = probe.num_bytes
     ring = Ring(simulation, every=EVERY, budget=(back // EVERY + 5) * size)
@@ -84,7 +84,7 @@ def times(work: Callable[[], Any], rounds: int) -> tuple[float, float]:
 
 def restoring(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
     """Time of restoring and of capturing, with ticks in between so that the snapshot differs from the world."""
-    simulation = build(scene(num_envs=rows, **arguments))
+    simulation = build(experiment(CONFIGS["laptop"].replace(num_envs=rows, **arguments)).train())
     simulation.run(3)
     kept = [capture(simulation.world)]
     fresh = times(lambda: capture(simulation.world), 2)
@@ -103,7 +103,7 @@ def restoring(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
 
 def overhead(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
     """Training with and without a ring, in turn."""
-    bare, ringed = (build(scene(num_envs=rows, **arguments)) for _ in range(2))
+    bare, ringed = (build(experiment(CONFIGS["laptop"].replace(num_envs=rows, **arguments)).train()) for _ in range(2))
     ring = Ring(ringed, every=EVERY, budget=2**30)
     for simulation in (bare, ringed):
         simulation.run(EVERY)

@@ -29,8 +29,7 @@ from components.physics import Physics
 from engine import Simulation, build
 from engine.ecs.schedule import Entry
 from engine.tools.profile import count_operations, measure_time
-from scenes.motion_tracking import scene
-from scenes.presets import RECIPES
+from scenes.motion_tracking import CONFIGS, experiment
 
 PHYSICS = {"step_physics", "refresh_kinematics", "restart_physics", "begin_physics"}
 LEARNING = {"act", "estimate_advantage", "improve_policy"}
@@ -39,7 +38,10 @@ TICKS = 24
 
 def simulate(rows: int, learn: bool, **arguments: Any) -> Simulation:
     """The tracking scene, warmed up; without learning RECORD and LEARN are skipped."""
-    made = build(scene(num_envs=rows, **arguments), skip=() if learn else ("RECORD", "LEARN"))
+    made = build(
+        experiment(CONFIGS["laptop"].replace(num_envs=rows, **arguments)).train(),
+        skip=() if learn else ("RECORD", "LEARN"),
+    )
     made.run(3 * TICKS)
     return made
 
@@ -155,7 +157,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=[512])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--clip", default="squat")
-    parser.add_argument("--substeps", type=int, default=RECIPES["laptop"]["substeps"])
+    parser.add_argument("--substeps", type=int, default=CONFIGS["laptop"].substeps)
     parser.add_argument("--hidden", type=int, nargs="+", default=None)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Footage: the frames of an episode that a film is made of."""
+"""Footage: what is kept of an episode to make a film of it, of a robot or of anything that terms return."""
 
 import torch
 from torch import Tensor
@@ -23,3 +23,12 @@ class Footage:
     running: Tensor = column(dtype=torch.bool, fill=1.0)
     fallen: Tensor = column(dtype=torch.bool, doc="the episode ended by a failure")
     reason: Tensor = column("termination", dtype=torch.bool, doc="why it ended")
+
+
+@component
+class Filmstrip:
+    """What terms said in the first episode of every row, frame by frame."""
+
+    shown: Tensor = column("frame", "shown")
+    frames: Tensor = column(dtype=torch.int64, doc="kept so far")
+    running: Tensor = column(dtype=torch.bool, fill=1.0)

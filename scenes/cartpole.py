@@ -15,8 +15,11 @@ from torch import Tensor
 from components.control import Action
 from components.episode import Done, Rewritten
 from engine import Bundle, Rng, Scene, Term, Write, any_row, column, component, put_rows, system, table, term
+from engine.runner.experiment import Experiment, Trial
 from systems.episode import episode
-from systems.first_episode import play_episodes
+from systems.filmstrip import drawn_film, filmstrip
+from systems.first_episode import first_episodes, summarise_episodes
+from systems.learning.config import PpoConfig
 from systems.metrics import metrics, report
 from systems.ppo import play, ppo
 from systems.task import task
@@ -80,15 +83,15 @@ def fallen(cart: Cart, *, degrees: float = 12.0) -> Tensor:
 
 
 def sight() -> dict[str, Term]:
-    """What actor and critic see, as terms."""
+    """What actor, critic and camera see, as terms."""
     return {"state": term(state)}
 
 
-def balancing(rows: int, *learner: Bundle, **more: Any) -> Scene:
-    """The task, and behind it whoever learns or plays it."""
+def balancing(rows: int, *learner: Bundle) -> Scene:
+    """The task, and after it whoever learns or plays it."""
     cart = Bundle(
         "cart",
-        components=[Cart],
+        [Cart],
         systems={STEP: [system(push)], RESET: [system(start_over, when=any_row(Rewritten, "rows"))]},
         axes={"dof": ("force",)},  # the policy's action is this one number
         vitals=sight(),
@@ -103,28 +106,36 @@ def balancing(rows: int, *learner: Bundle, **more: Any) -> Scene:
         },
         dt=DT,
     )
-    bundles = [cart, episode(spread=False), goal, *learner]
-    return Scene([table("cart", rows=rows)], bundles, TICK, name="cartpole", **more)
+    return Scene([table("cart", rows=rows)], [cart, episode(spread=False), goal, *learner], TICK, name="cartpole")
 
 
-def scene(
+def picture(draw: Any, position: float, speed: float, angle: float, spin: float) -> None:
+    """One frame of the film, 640 by 480 pixels: 120 of them are a metre."""
+    x, y = 320 + 120 * position, 300
+    draw.line((0, y + 20, 640, y + 20), fill="gray", width=2)
+    draw.rectangle((x - 40, y - 20, x + 40, y + 20), fill="steelblue")
+    draw.line((x, y, x + 120 * math.sin(angle), y - 120 * math.cos(angle)), fill="darkorange", width=10)
+
+
+def experiment(
     num_envs: Annotated[int, "carts simulated in parallel"] = 64,
     horizon: Annotated[int, "ticks in one learning iteration"] = 32,
     hidden: Annotated[tuple[int, ...], "hidden layers of actor and critic"] = (32, 32),
     iterations: Annotated[int, "learning iterations"] = 60,
-) -> Scene:
+) -> Experiment:
     """Balance a pole on a cart. The score is the mean return of 100 episodes without exploration; 500 is best."""
-    return balancing(
-        num_envs,
-        ppo(
-            horizon=horizon,
-            hidden=hidden,
-            value_clip=math.inf,  # values grow to 100, which a critic that moves by 0.2 would hardly reach
-            entropy_weight=0.0,  # exploration may fade: nothing is found by shaking a pole that stands
-        ),
-        metrics(horizon=horizon),
+    learner = PpoConfig(
+        horizon=horizon,
+        hidden=hidden,
+        value_clip=math.inf,  # values grow to 100, which a critic that moves by 0.2 would hardly reach
+        entropy_weight=0.0,  # exploration may fade: nothing is found by shaking a pole that stands
+    )
+    played, film = LONGEST + 1, partial(drawn_film, draw=picture, fps=1 / DT)  # the first tick only resets
+    return Experiment(
+        train=lambda: balancing(num_envs, ppo(learner), metrics(horizon=horizon)),
+        evaluate=Trial(lambda: balancing(100, play(learner), first_episodes()), played, summarise_episodes),
+        film=Trial(lambda: balancing(1, play(learner), filmstrip(sight(), frames=LONGEST)), played, film),
         report=partial(report, dt=DT),
-        evaluate=partial(play_episodes, partial(balancing, 100, play(hidden=hidden)), ticks=LONGEST),
         panel=("episode/return", "episode/length"),
         iterations=iterations,
         best="episode/return",

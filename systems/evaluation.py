@@ -4,7 +4,7 @@ A frame pairs the robot after a control step with the reference of the same inst
 the tracked bodies; frames count while their first episode is alive.
 """
 
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from components.episode import Done
 from components.metrics import Score
-from components.motion import MotionCursor, MotionReference, TrackedState
+from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
 from components.robot import DofState
 from engine import Bundle, World, Write, put_rows, system
 from systems.tick import REWARD
@@ -76,13 +76,13 @@ def evaluation(*, far: float = 0.5) -> Bundle:
     )
 
 
-def summarise(world: World, clips: Sequence[str], frames: Sequence[int]) -> dict[str, Any]:
-    """Success rates in %, errors in mm (per frame, per frame²) and rad, for each clip and for all.
+def summarise(world: World, path: Path | None = None) -> dict[str, Any]:
+    """Success rates in %, errors in mm (per frame, per frame²) and rad, for each clip and for all; no file is written.
 
-    `clips`, `frames`: names and numbers of frames of the clips. Errors weigh every frame equally, so long
-    episodes count more; those of the episodes that succeeded stand beside them.
+    Errors weigh every frame equally, so long episodes count more; those of the episodes that succeeded stand beside them.
     """
-    result = world[Score]
+    result, library = world[Score], world[MotionLibrary]
+    clips, frames = library.names, library.frames.tolist()
     rows: list[dict[str, Any]] = []
     groups = [(name, result.clip == i, frames[i]) for i, name in enumerate(clips)]
     if len(clips) > 1:

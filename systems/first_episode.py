@@ -1,16 +1,13 @@
 """Return of a policy over the first episode of every row, played without exploration."""
 
-from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-import attrs
 import torch
 
 from components.episode import Done, Reward
 from components.metrics import FirstEpisode
-from engine import Bundle, Scene, World, Write, build, system
-from engine.ecs.constants import addresses
-from engine.snapshot.snapshot import restore
+from engine import Bundle, World, Write, system
 from systems.tick import REWARD
 
 
@@ -27,37 +24,11 @@ def first_episodes() -> Bundle:
     return Bundle("trial", [FirstEpisode], systems={REWARD: [system(count_first_episode, after="reward")]})
 
 
-def play_episodes(
-    make_scene: Callable[[], Scene],
-    snapshot: bytes,
-    *,
-    ticks: int,
-    seed: int,
-    device: str,
-    overrides: Mapping[str, str] | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> dict[str, Any]:
-    """Play the policy of `snapshot` for `ticks` control steps, and say how the first episodes went.
+def summarise_episodes(world: World, path: Path | None = None) -> dict[str, Any]:
+    """Mean, least and largest return, mean length in control steps, and the share that ended in failure.
 
-    `make_scene` returns the scene to play in, with `play()` as its learner; the trial's own row counter is
-    added. Of the --set values in `overrides`, those count that the scene has an address for. With the first
-    three arguments bound this is what `Scene.evaluate` asks for.
+    With `first_episodes()` this is what a Trial reads; no file is written.
     """
-    scene = make_scene()
-    scene = attrs.evolve(scene, bundles=[*scene.bundles, first_episodes()])
-    known = addresses(scene.bundles)
-    wanted = {address: text for address, text in (overrides or {}).items() if address in known}
-    simulation = build(scene, seed=seed, device=device, overrides=wanted)
-    restore(simulation.world, snapshot, only=("Policy",))
-    for tick in range(ticks + 1):  # the first tick only resets
-        simulation.run()
-        if progress is not None:
-            progress(tick / ticks)
-    return summarise_episodes(simulation.world)
-
-
-def summarise_episodes(world: World) -> dict[str, Any]:
-    """Mean, least and largest return, mean length in control steps, and the share that ended in failure."""
     first = world[FirstEpisode]
     earned = first.earned.double()
     row = {

@@ -1,6 +1,6 @@
 """Footage: the first episode of every row, kept frame by frame, and the film that is cut from it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from components.robot import DofState, RobotDescription, RootState
 from engine import Bundle, World, Write, put_rows, system
 from engine.ecs.world import Clock
 from systems.film import SIZE, FilmShot, write_film
+from systems.film.film import LONGEST
 from systems.reference import sample_root_and_dofs
 from systems.tick import REWARD
 
@@ -49,6 +50,11 @@ def keep_frame(
     put_rows(footage.reason, footage.running, done.reason)
     footage.fallen.logical_or_(done.terminated & footage.running)
     footage.running.logical_and_(~done.ended)
+
+
+def film_size(library: MotionLibrary, dt: float) -> tuple[int, int]:
+    """How many clips are filmed, one in each row, and for how many control steps of `dt` in s, so that LONGEST is full."""
+    return min(len(library.names), MOST_SHOTS), min(int(library.frames.max()), round(LONGEST / dt))
 
 
 def footage(*, frames: int, dofs: Sequence[str]) -> Bundle:
@@ -87,20 +93,14 @@ def film_shots(world: World, clips: Sequence[str], seconds: Sequence[float], *, 
 
 
 def film_of(
-    world: World,
-    path: Path,
-    description: RobotDescription,
-    library: MotionLibrary,
-    *,
-    fps: float,
-    ghost: bool = True,
-    progress: Callable[[float], None] | None = None,
+    world: World, path: Path, *, description: RobotDescription, fps: float, ghost: bool = True
 ) -> dict[str, str]:
     """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.film.write_film`."""
     from systems.film.render_scene import build_render_scene
 
+    library = world[MotionLibrary]
     shots = film_shots(world, library.names, library.seconds.tolist(), ghost=ghost)
-    how = write_film(path, build_render_scene(description, size=SIZE), shots, fps=fps, size=SIZE, progress=progress)
+    how = write_film(path, build_render_scene(description, size=SIZE), shots, fps=fps, size=SIZE)
     seen = {"shown": "; ".join(f"{shot.name}, {shot.ending or 'to its end'}" for shot in shots)}
     if ghost:
         kept = world[Footage]

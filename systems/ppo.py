@@ -24,6 +24,7 @@ from engine.ecs.condition import any_row, every
 from engine.ecs.system import system
 from engine.ecs.table import put_rows
 from engine.ecs.world import Clock
+from systems.learning.config import PpoConfig
 from systems.learning.networks import Tape, make_policy, views_like
 from systems.learning.threads import Run, side_by_side
 from systems.tick import ACT, LEARN, RECORD
@@ -422,33 +423,32 @@ def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: T
 # -- bundles -------------------------------------------------------------------------------------------
 
 
-def ppo(
-    *,
-    horizon: int = 24,
-    hidden: Sequence[int] = (512, 256, 128),
-    critic_hidden: Sequence[int] | None = None,
-    init_std: float = 1.0,
-    learning_rate: float = 1e-3,
-    normalise: bool = True,
-    action_limit: float = math.inf,
-    **constants: Any,
-) -> Bundle:
-    """Learn by PPO, one iteration every `horizon` ticks.
-
-    `normalise` False feeds the networks observations as they are; `action_limit` bounds what is applied. Further keywords are constants of
-    `estimate_advantage` (gamma, lam) or `improve_policy` (epochs, clip, …). Raises BuildError for others.
-    """
-    estimate = {key: constants.pop(key) for key in ("gamma", "lam") if key in constants}
-    due, wide = every(horizon), max((0, *hidden, *(critic_hidden or ()))) >= WIDE
+def ppo(config: PpoConfig) -> Bundle:
+    """Learn by PPO, one iteration every `horizon` ticks."""
+    c, due = config, every(config.horizon)
+    names = (
+        "epochs",
+        "minibatches",
+        "clip",
+        "value_clip",
+        "value_weight",
+        "entropy_weight",
+        "desired_kl",
+        "lowest_rate",
+        "highest_rate",
+        "max_grad_norm",
+    )
+    constants = {name: getattr(c, name) for name in names}
+    wide = max((0, *c.hidden, *(c.critic_hidden or ()))) >= WIDE
     return Bundle(
         "ppo",
         components=[Action, Rollout],
         resources=[
-            new_policy(hidden, critic_hidden, init_std, learning_rate, normalise),
+            new_policy(c.hidden, c.critic_hidden, c.init_std, c.learning_rate, c.normalise),
             deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device)),
         ],
         systems={
-            ACT: [system(act, limit=action_limit)],
+            ACT: [system(act, limit=c.action_limit)],
             RECORD: [
                 system(record),
                 system(keep_final_observation, when=any_row(Done, "truncated"), after="observe_final"),
@@ -459,26 +459,21 @@ def ppo(
                     when=due,
                     wide=wide,
                     may_sync="gathers cut-off rows once per rollout",
-                    **estimate,
+                    gamma=c.gamma,
+                    lam=c.lam,
                 ),
                 system(improve_policy, when=due, wide=wide, **constants),
             ],
         },
-        axes={"step": horizon},
-        iteration=horizon,
+        axes={"step": c.horizon},
+        iteration=c.horizon,
     )
 
 
-def play(
-    *,
-    hidden: Sequence[int] = (512, 256, 128),
-    critic_hidden: Sequence[int] | None = None,
-    normalise: bool = True,
-    action_limit: float = math.inf,
-) -> Bundle:
+def play(config: PpoConfig) -> Bundle:
     """Act by the mean of a policy that `ppo` trained with the same layers; nothing is drawn, kept or learned."""
-    policy = new_policy(hidden, critic_hidden, normalise=normalise)
-    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean, limit=action_limit)]})
+    policy = new_policy(config.hidden, config.critic_hidden, normalise=config.normalise)
+    return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean, limit=config.action_limit)]})
 
 
 def new_policy(

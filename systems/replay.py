@@ -1,16 +1,21 @@
 """Kinematic replay of motion clips: the robot is put where its clip says, tick by tick, without physics."""
 
+from pathlib import Path
+
 from components.episode import Done, Rewritten
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
-from components.robot import DofState, Robot, RootState
-from engine import Bundle, Write, any_row, system, term
+from components.robot import DofState, Robot, RobotDescription, RootState
+from engine import Bundle, World, Write, any_row, system, term
 from systems.episode import mark_all_done, mark_rewritten
+from systems.footage import film_of
 from systems.kinematics import derive_tracked_state
 from systems.maths.bodies import tracked_bodies
+from systems.motion.summary import clip_summary
 from systems.reference import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
+from systems.robots.model import RobotModel
 from systems.terminations import terminations
 from systems.tick import ADVANCE, BEGIN, COMMAND, REFRESH, RESET, SENSE, STEP, TERMINATE
-from systems.tracking import NO_RESET_NOISE, reset_to_reference
+from systems.tracking import start_on_reference
 
 
 def follow_motion(cursor: MotionCursor, library: MotionLibrary, root: Write[RootState], dofs: Write[DofState]) -> None:
@@ -45,7 +50,7 @@ def replay(library: MotionLibrary, robot: Robot, *, dt: float = 0.02) -> Bundle:
             ADVANCE: [system(advance_motion, dt=dt)],
             RESET: [
                 system(draw_motion, when=again, start="start", order="cycle", dt=dt),
-                system(reset_to_reference, when=again, **NO_RESET_NOISE),
+                system(start_on_reference, name="reset_to_reference", when=again),
             ],
             REFRESH: [system(derive_tracked_state, when=again, after="refresh_kinematics")],
             COMMAND: [system(sample_reference)],
@@ -53,3 +58,15 @@ def replay(library: MotionLibrary, robot: Robot, *, dt: float = 0.02) -> Bundle:
         axes={"tracked": robot.tracked_bodies, "termination": ("motion_end",)},
         iteration=int(library.frames.max()) - 1,
     )
+
+
+def film_clips(
+    world: World, path: Path, *, description: RobotDescription, model: RobotModel, fps: float
+) -> dict[str, str]:
+    """Film the clips of a world's library, one after another; what each is like, and what verification found."""
+    library = world[MotionLibrary]
+    seen = film_of(world, path, description=description, fps=fps, ghost=False)
+    found = {f"finding {i}": text for i, text in enumerate(library.warnings, 1)} or {"findings": "none"}
+    rows = len(world[Done].ended)
+    shown = {name: clip_summary(library, i, model.robot, model) for i, name in enumerate(library.names[:rows])}
+    return {"robot": model.robot.name, **shown, **found, **seen}

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -17,7 +18,7 @@ from torch.nn.functional import mse_loss
 from components.control import Action, DofTorque, PreviousDof
 from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, Robot, RootState
-from engine import Scene, SceneError, System, Term, Terms, Write, fuse
+from engine import Experiment, Scene, SceneError, System, Term, Terms, Write, fuse
 from engine.ecs.system import check_terms
 from systems.maths.quaternion import rotate, rotate_inverse
 from systems.maths.tensors import indices, mask, vector
@@ -224,29 +225,40 @@ def rewards(terms: Mapping[str, Term], *, dt: float = 0.02, only_positive: bool 
     return fuse(combiner, terms, name="reward", settings=SETTINGS, dt=dt, only_positive=only_positive)
 
 
-def with_rewards(scene: Callable[..., Scene], **terms: Term) -> Callable[..., Scene]:
-    """A scene function that earns `terms` too, after its own; a name that it has already gets another term.
+def with_rewards(experiment: Callable[..., Experiment], **terms: Term) -> Callable[..., Experiment]:
+    """An experiment function that earns `terms` too while it learns, after its own; a name that it has gets another term.
 
-    Its flags, report and evaluation stay the same. Raises SceneError, when it is called, for a scene without
-    the system `reward`, and for a term under `penalty` where no curriculum scales penalties.
+    Its flags, report, evaluation and film stay the same, so that results can be compared. Raises SceneError, when the
+    scene is made, for one without the system `reward`, and for a term under `penalty` where no curriculum scales penalties.
     """
 
-    @functools.wraps(scene)
-    def extended(**flags: Any) -> Scene:
-        made = scene(**flags)
-        found = [(b, s) for b in made.bundles for group in b.systems.values() for s in group if s.name == "reward"]
-        if not found:
-            raise SceneError(f"The scene '{made.name}' has no system `reward` to add {', '.join(terms)} to.")
-        bundle, summed = found[0]
-        scaled = [name for name, each in terms.items() if each.settings.get("penalty")]
-        if scaled and summed.function is not reward_under_curriculum:
-            raise SceneError(
-                f"Reward `{scaled[0]}` says penalty=True, but the scene '{made.name}' has no penalty curriculum; leave it out."
-            )
-        check_terms("reward", terms, SETTINGS)
-        check_falloff(terms)
-        summed.terms.update(terms)
-        bundle.axes = {**bundle.axes, "reward": tuple(summed.terms)}
-        return made
+    @functools.wraps(experiment)
+    def extended(*config: Any, **flags: Any) -> Experiment:
+        made = experiment(*config, **flags)
+        return attrs.evolve(made, train=functools.partial(add_rewards, made.train, terms))
 
     return extended
+
+
+def add_rewards(train: Callable[[], Scene], terms: Mapping[str, Term]) -> Scene:
+    """The scene that `train` makes, which earns `terms` too; see `with_rewards`."""
+    made = train()
+    found = [(b, s) for b in made.bundles for group in b.systems.values() for s in group if s.name == "reward"]
+    if not found:
+        raise SceneError(f"The scene '{made.name}' has no system `reward` to add {', '.join(terms)} to.")
+    bundle, summed = found[0]
+    scaled = [name for name, each in terms.items() if each.settings.get("penalty")]
+    if scaled and summed.function is not reward_under_curriculum:
+        raise SceneError(
+            f"Reward `{scaled[0]}` says penalty=True, but the scene '{made.name}' has no penalty curriculum; leave it out."
+        )
+    check_terms("reward", terms, SETTINGS)
+    check_falloff(terms)
+    summed.terms.update(
+        {
+            name: attrs.evolve(each, constants=dict(each.constants), settings=dict(each.settings))
+            for name, each in terms.items()
+        }
+    )
+    bundle.axes = {**bundle.axes, "reward": tuple(summed.terms)}
+    return made

@@ -36,4 +36,5 @@ TICK = Tick(
     begin=BEGIN,
     entry=RESET,
     finished=RECORD,
+    shares={"physics": (TORQUE, STEP), "learning": (LEARN,)},
 )  # fmt: skip

@@ -23,18 +23,12 @@ from components.motion import (
     TrackedState,
 )
 from components.robot import DofState, Robot, RootState
-from engine import Bundle, Rng, System, Term, Write, any_row, put_rows, system, term
-from systems import observations as seen
-from systems import rewards as earn
-from systems import terminations as end
-from systems import tracking_terms as track
-from systems.episode import num_steps
+from engine import Bundle, Rng, System, Term, Write, any_row, put_rows, system
 from systems.kinematics import derive_tracked_state
 from systems.maths.bodies import tracked_bodies
 from systems.maths.quaternion import difference, to_columns, turn, turn_by_euler, yaw
 from systems.maths.tensors import vector
-from systems.observations import ACTOR, CRITIC
-from systems.reference import advance_motion, draw_motion, motion_ended, sample_reference, sample_root_and_dofs
+from systems.reference import advance_motion, draw_motion, sample_reference, sample_root_and_dofs
 from systems.task import task
 from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, SENSE
 from systems.vitals import tracking_vitals
@@ -128,6 +122,19 @@ def reset_to_reference(
     put_state(done, root, dofs, (place, facing, velocity, spin, joints, speeds))
 
 
+def start_on_reference(
+    done: Done,
+    library: MotionLibrary,
+    cursor: MotionCursor,
+    root: Write[RootState],
+    dofs: Write[DofState],
+    *,
+    on_frames: bool = False,
+) -> None:
+    """Put ended rows exactly where their clip is when their episode begins; `on_frames` as in `reset_to_reference`."""
+    put_state(done, root, dofs, sample_root_and_dofs(library, cursor.clip, cursor.start, on_frames=on_frames))
+
+
 def put_state(done: Done, root: RootState, dofs: DofState, state: tuple[Tensor, ...]) -> None:
     """Write root pose and motion, then joint positions and velocities, into ended rows."""
     motion = (root.position, root.rotation, root.linear_velocity, root.angular_velocity)
@@ -135,76 +142,17 @@ def put_state(done: Done, root: RootState, dofs: DofState, state: tuple[Tensor, 
         put_rows(column, done.ended, value)
 
 
-NO_RESET_NOISE: Mapping[str, Any] = {
-    "position": (0.0, 0.0, 0.0),
-    "rotation": (0.0, 0.0, 0.0),
-    "linear": (0.0, 0.0, 0.0),
-    "angular": (0.0, 0.0, 0.0),
-    "joint": 0.0,
-    "joint_velocity": 0.0,
-}
+NOISE = ("position", "rotation", "linear", "angular", "joint", "joint_velocity")  # constants of reset_to_reference
 
 
 def reset_noise(share: float) -> dict[str, Any]:
     """Constants of `reset_to_reference`: a `share` of the G1 task's reset noise; 0 resets exactly to the reference."""
     defaults = inspect.signature(reset_to_reference).parameters
-    spans = {name: defaults[name].default for name in NO_RESET_NOISE}
+    spans = {name: defaults[name].default for name in NOISE}
     return {n: tuple(share * x for x in v) if isinstance(v, tuple) else share * v for n, v in spans.items()}
 
 
 # -- the task ------------------------------------------------------------------------------------------
-
-
-def modern_rewards() -> dict[str, Term]:
-    """The G1 tracking task's rewards; perfect tracking earns 5 per second."""
-    return {
-        "global_anchor_position": term(track.global_anchor_position, weight=0.5, std=0.3),
-        "global_anchor_orientation": term(track.global_anchor_orientation, weight=0.5, std=0.4),
-        "body_position": term(track.body_position, weight=1.0, std=0.3),
-        "body_orientation": term(track.body_orientation, weight=1.0, std=0.4),
-        "body_linear_velocity": term(track.body_linear_velocity, weight=1.0, std=1.0),
-        "body_angular_velocity": term(track.body_angular_velocity, weight=1.0, std=3.14),
-        "action_rate": term(earn.action_rate, weight=-0.1),
-        "joint_limits": term(earn.joint_limits, weight=-10.0),
-        "self_collision": term(earn.self_collision, weight=-10.0),
-    }
-
-
-def modern_terminations(*, seconds: float = 10.0, dt: float = 0.02) -> dict[str, Term]:
-    """The G1 tracking task's terminations; `seconds` may be infinite."""
-    return {
-        "anchor_height": term(track.anchor_height, most=0.25),
-        "anchor_tilt": term(track.anchor_tilt, most=0.8),
-        "end_effector_height": term(track.end_effector_height, most=0.25),
-        "diverged": term(end.diverged, kind="fault"),
-        "time_limit": term(end.time_limit, kind="time_limit", steps=num_steps(seconds, dt)),
-        "motion_end": term(motion_ended, kind="time_limit"),
-    }
-
-
-def modern_observations(*, state_estimation: bool = True, noise: float = 1.0) -> dict[str, Term]:
-    """The G1 tracking task's observations: 160 numbers for the actor and 286 for the critic with 29 joints.
-
-    `noise` is the share of the published sensor noise. Without `state_estimation` the actor gets neither anchor position nor base velocity: 154 numbers.
-    """
-    estimated = seen.BOTH if state_estimation else CRITIC
-    return {
-        "command": term(track.command),
-        "anchor_position": term(
-            track.anchor_position, noise=0.25 * noise if state_estimation else 0.0, groups=estimated
-        ),
-        "anchor_orientation": term(track.anchor_orientation, noise=0.05 * noise),
-        "bodies_position": term(track.bodies_position, groups=CRITIC),
-        "bodies_orientation": term(track.bodies_orientation, groups=CRITIC),
-        "base_linear_velocity": term(
-            seen.base_linear_velocity, noise=0.5 * noise if state_estimation else 0.0, groups=estimated
-        ),
-        "base_angular_velocity": term(seen.base_angular_velocity, noise=0.2 * noise),
-        "measured_joint_position": term(seen.measured_joint_position, noise=0.01 * noise, groups=ACTOR),
-        "joint_position": term(seen.joint_position, groups=CRITIC),
-        "joint_velocity": term(seen.joint_velocity, noise=0.5 * noise),
-        "last_action": term(seen.last_action),
-    }
 
 
 def tracking(
@@ -224,11 +172,11 @@ def tracking(
     only_positive: bool = False,
     dt: float = 0.02,
 ) -> Bundle:
-    """Follow the clips of `library` at one control step `dt` in s per tick; see `modern_rewards` and its kin.
+    """Follow the clips of `library` at one control step `dt` in s per tick; tables of terms are in `scenes/tasks`.
 
     Where the library has one frame per tick, episodes start on frames and nothing is blended. `start` is
     "uniform" over each clip or "start"; `order` draws clips by "weight" or in "cycle"; `reset` puts ended rows on the reference and `reset_noise` gives its
-    constants (the defaults are the G1 task's; `NO_RESET_NOISE` switches all off); `noisy` is observation noise.
+    constants (the defaults are the G1 task's); `noisy` is observation noise.
     """
     exact = abs(library.fps * dt - 1.0) < 1e-6
     again = any_row(Rewritten, "rows")

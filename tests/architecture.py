@@ -46,6 +46,7 @@ ONLY_HERE = {  # libraries that belong to few files
         "systems/film/",
         "engine/debugger/body/render.py",
         "benchmarks/",
+        "docs/tools/",
         "tests/",
     ),
     "OpenGL": ("engine/debugger/body/render.py",),  # a process of its own, which the window starts
@@ -62,7 +63,7 @@ ONLY_HERE = {  # libraries that belong to few files
     "PyQt5": ("engine/debugger/", "tests/debugger/"),
     "pyqtgraph": ("engine/debugger/", "tests/debugger/"),
     "pickle": ("systems/motion/array_pickle.py", "tests/"),
-    "av": ("systems/film/", "tests/"),
+    "av": ("systems/film/", "docs/tools/", "tests/"),
     "PIL": ("systems/film/", "benchmarks/", "docs/tools/", "tests/"),
 }
 LAZY = {"rich", "av", "PIL", "tyro", "tensorboard", "matplotlib", "mujoco_warp", "warp", *QT}

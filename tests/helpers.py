@@ -1,10 +1,15 @@
 """What several tests share."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from engine import Experiment, Scene
+from engine.runner.trial import run_trial
+from scenes import motion_tracking
 from scenes.robots.menagerie import WHEEL, available
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -19,3 +24,25 @@ def data_path(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"optional test data {'/'.join(parts)} is not installed (set LOCKSTEP_DATA)")
     return path
+
+
+def tracking(config: str = "laptop", **numbers: Any) -> Experiment:
+    """The motion tracking experiment by a named configuration, with other numbers, those of the learner included."""
+    return motion_tracking.experiment(motion_tracking.CONFIGS[config].replace(**numbers))
+
+
+def tracking_scene(config: str = "laptop", **numbers: Any) -> Scene:
+    """The scene that `tracking` trains."""
+    return tracking(config, **numbers).train()
+
+
+def evaluated(experiment: Experiment, snapshot: bytes, **more: Any) -> Mapping[str, Any]:
+    """What the evaluation of an experiment says of a snapshot."""
+    assert experiment.evaluate is not None
+    return run_trial(experiment.evaluate, snapshot, Path("nothing"), training=experiment.train(), **more)
+
+
+def filmed(experiment: Experiment, snapshot: bytes, path: Path, **more: Any) -> Mapping[str, Any]:
+    """What the film of an experiment, written to `path`, shows of a snapshot."""
+    assert experiment.film is not None
+    return run_trial(experiment.film, snapshot, path, training=experiment.train(), **more)

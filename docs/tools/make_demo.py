@@ -28,7 +28,7 @@ from engine.protocol.schema import make_schema
 from engine.protocol.vitals import find_ends
 from engine.recording.file import TERMINAL, RecordingWriter
 from engine.recording.recorder import Recorder
-from scenes.motion_tracking import scene
+from scenes.motion_tracking import CONFIGS, experiment
 
 ROWS = 64
 WATCHED = range(0, ROWS, 8)
@@ -49,7 +49,9 @@ def _extend(messages: list[dict[str, Any]], simulation: Simulation) -> None:
 
 def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Train, watch the last SHOWN ticks; schema and messages."""
-    simulation = build(scene(robot="humanoid", clip="walk", num_envs=ROWS, hidden=(64, 64), physics_threads=1), seed=1)
+    numbers = {"robot": "humanoid", "clip": "walk", "num_envs": ROWS, "hidden": (64, 64), "physics_threads": 1}
+    trained = experiment(CONFIGS["laptop"].replace(**numbers))
+    simulation = build(trained.train(), seed=1)
     length = simulation.scene.iteration
     recorder = Recorder(simulation, rows=list(WATCHED), samples=SAMPLES)
     recorder.check = None
@@ -66,8 +68,8 @@ def make(iterations: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             took = time.perf_counter() - start
             if simulation.world.clock.tick > watched:
                 messages += [*watch(simulation), timing(simulation, before, took)]
-        numbers = simulation.scene.report(simulation.world) if simulation.scene.report is not None else {}
-        messages.append({"t": "data", "sub": "learner", "iteration": iteration, "values": numbers})
+        found = trained.report(simulation.world) if trained.report is not None else {}
+        messages.append({"t": "data", "sub": "learner", "iteration": iteration, "values": found})
     names = dict(enumerate(simulation.world.columns()))
     for message in recorder.trace.messages():
         messages += thinned(message, names)

@@ -67,7 +67,7 @@ class Terms:
     """The fused terms of a system, as its combining function sees them.
 
     Iterating evaluates them in order and yields (name, value). `setting(key)` returns what each term's
-    registration said about `key` (its weight, noise, ...), in the same order.
+    registration gives for `key` (a weight, a limit, ...), in the same order.
     """
 
     def __init__(self, bound: "list[tuple[str, Callable[[], torch.Tensor], Mapping[str, Any]]]") -> None:
@@ -92,17 +92,8 @@ class Terms:
 
 def read_signature(function: Callable[..., Any]) -> Signature:
     """Parse a system's or term's signature; raises BuildError naming the parameter that is wrong."""
-    if not inspect.isfunction(function):
-        raise BuildError(
-            f"{function!r} is not a plain function. A system or term is a function defined with `def`, "
-            "whose signature says everything it touches."
-        )
+    _refuse_no_function(function)
     name = function.__name__
-    if function.__closure__:
-        raise BuildError(
-            f"'{name}' is a closure: it remembers {', '.join(function.__code__.co_freevars)} from where it was "
-            "made. A system or term has no memory of its own; pass it as a constant after `*`."
-        )
     types = real_types(function)
     parameters: list[Parameter] = []
     constants: dict[str, Any] = {}
@@ -139,3 +130,17 @@ def read_signature(function: Callable[..., Any]) -> Signature:
             )
     constant_types = {key: types.get(key, Any) for key in (*constants, *required)}
     return Signature(function, tuple(parameters), rng, terms, world, constants, constant_types, frozenset(required))
+
+
+def _refuse_no_function(function: Callable[..., Any]) -> None:
+    """BuildError for what is not a plain function, or remembers something."""
+    if not inspect.isfunction(function):
+        raise BuildError(
+            f"{function!r} is not a plain function. A system or term is a function defined with `def`, "
+            "whose signature says everything it touches."
+        )
+    if function.__closure__:
+        raise BuildError(
+            f"'{function.__name__}' is a closure: it remembers {', '.join(function.__code__.co_freevars)} from where it was "
+            "made. A system or term has no memory of its own; pass it as a constant after `*`."
+        )

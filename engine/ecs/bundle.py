@@ -28,7 +28,7 @@ class Endings:
 
     `ended` marks every end, `failed` those that are failures (None: all), `reason` is (rows, axis) bool with one
     label for each reason (None: nobody says). `began` is (component, column) of an integer per row: the tick
-    behind which the episode began (None: nobody counts). `follow` are (component, column) of masks that are set with
+    after which the episode began (None: nobody counts). `follow` are (component, column) of masks that are set with
     `ended` when somebody ends an episode by hand.
     """
 
@@ -42,12 +42,16 @@ class Endings:
 
 @attrs.define(eq=False)
 class Bundle:
-    """One feature. `axes` adds axes to its table; `repeat` is how often the tick's bracketed group runs;
-    `iteration` is how many ticks one learning iteration takes; `storage(component, column name)` may
-    offer a tensor to adopt as a column of one of the bundle's components, or None to let the world allocate.
+    """Components, resources and systems of one feature.
+
+    `axes` adds axes to its table; `repeat` is how often the tick's repeat group runs; `iteration` is how many ticks make one
+    round of work, for whoever runs it. `storage(component, column name)` may offer a tensor to adopt as a column of one of the
+    bundle's components, or None to let the world allocate: with it, a simulator's own arrays become columns without copies.
     `checks` get the bound Schedule when the scene is built, and again when somebody edits a constant; they raise SceneError
-    for a setting that has no effect in it. `endings` says how episodes end, for logs; `vitals` are terms, (rows,) or (rows, k), of the few numbers that tell how a row is doing, for
-    recorders. They are looked at behind the phase `Tick.finished`; the setting `axis` names the axis whose labels they have."""
+    for a setting that has no effect in it. `endings` says how episodes end, for logs; `vitals` are terms, (rows,) or
+    (rows, k), of the few numbers that tell how a row is doing, for recorders. They are read after the phase
+    `Tick.finished`; the setting `axis` names the axis whose labels they have.
+    """
 
     name: str
     components: Sequence[type] = ()

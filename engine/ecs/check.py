@@ -5,9 +5,10 @@ from typing import Any
 
 import attrs
 
+from engine.ecs.binding import Key
 from engine.ecs.component import Kind, info, kind_of
 from engine.ecs.condition import Every, FirstTick
-from engine.ecs.schedule import Entry, Key, Schedule
+from engine.ecs.schedule import Entry, Schedule
 from engine.ecs.world import Clock
 from engine.errors import BuildError
 
@@ -15,16 +16,16 @@ from engine.errors import BuildError
 def check_schedule(schedule: Schedule) -> None:
     """Raise BuildError with every finding, one a line: owners, races, the world, then freshness and signals.
 
-    A fault is said once: of all readers of a stale cache or dead signal, and of all systems by which two bundles
+    A fault is named once: of all readers of a stale cache or dead signal, and of all systems by which two bundles
     race, only the first is named.
     """
     owners = find_owners(schedule)
-    disputed = set(owners)
+    contested = set(owners)
     findings = [
         *owners.values(),
-        *find_races(schedule, disputed),
+        *find_races(schedule, contested),
         *find_early_views(schedule),
-        *Walk(schedule, disputed).findings(),
+        *DataFlow(schedule, contested).findings(),
     ]
     if findings:
         raise BuildError("\n".join(findings))
@@ -49,7 +50,7 @@ def find_owners(schedule: Schedule) -> dict[Key, str]:
     }
 
 
-def find_races(schedule: Schedule, disputed: set[Key]) -> list[str]:
+def find_races(schedule: Schedule, contested: set[Key]) -> list[str]:
     """Two bundles that touch the same data in one phase, one of them writing, must say `after=`."""
     findings: dict[tuple[str, ...], str] = {}
     for phase in (schedule.tick.begin, *schedule.tick.phases):
@@ -59,8 +60,8 @@ def find_races(schedule: Schedule, disputed: set[Key]) -> list[str]:
                 if first.bundle == second.bundle or _ordered(entries, first, second):
                     continue
                 shared = set(first.writes) & _touched(second) | _touched(first) & set(second.writes)
-                if shared - disputed:
-                    names = sorted({cls.__name__ for _, cls in shared - disputed})
+                if shared - contested:
+                    names = sorted({cls.__name__ for _, cls in shared - contested})
                     text = (
                         f"`{first.name}` ({first.bundle}) and `{second.name}` ({second.bundle}) both touch "
                         f"{' and '.join(names)} in {phase}; only the order of bundles decides. Say `after=`."
@@ -85,7 +86,7 @@ def _ordered(entries: list[Entry], first: Entry, second: Entry) -> bool:
 
 
 def _chain_to_root(entries: list[Entry], entry: Entry) -> list[Entry]:
-    """From the entry that stands on its own place, through the ones placed behind it, to `entry`."""
+    """From the entry that stands on its own place, through the ones placed after it, to `entry`."""
     chain = [entry]
     while chain[0].system.after is not None:
         chain.insert(0, [e for e in entries if e.name == chain[0].system.after][-1])
@@ -107,8 +108,8 @@ Guard = tuple[Any, ...] | None
 
 
 @attrs.define(eq=False)
-class Cause:
-    """Why a derived component does not agree with its sources, and under which guards that was mended since.
+class StaleRead:
+    """Why a derived component does not agree with its sources, and under which guards it was refreshed since.
 
     `writer` is None for a component that has never been written.
     """
@@ -117,27 +118,27 @@ class Cause:
     wrote: type
     when: Any
     guard: Guard
-    mended: set[Guard] = attrs.field(factory=set)
+    refreshed: set[Guard] = attrs.field(factory=set)
 
 
-class Walk:
-    """Fresh caches and live signals, by walking the plan of the first tick and of two more.
+class DataFlow:
+    """Data flow through the first tick and two more: which caches are stale and which signals dead where they are read.
 
     Sources of a derived component are everything else its writer takes, transitively. A refresh under a
-    condition mends only what was broken under the same condition, in the same tick, while the data that the
+    condition counts only for what became stale under the same condition, in the same tick, while the data that the
     condition asks for stands still. In the first tick a mask that BEGIN wrote counts as set.
     """
 
-    def __init__(self, schedule: Schedule, disputed: set[Key]) -> None:
+    def __init__(self, schedule: Schedule, contested: set[Key]) -> None:
         self.schedule = schedule
         self.sources: dict[Key, set[Key]] = {}
         self.writer_of: dict[Key, Entry] = {}
         for entry in schedule.entries:
-            for key in (k for k in entry.writes if _lifetime(k) == "derived" and k not in disputed):
+            for key in (k for k in entry.writes if _lifetime(k) == "derived" and k not in contested):
                 self.writer_of.setdefault(key, entry)
-                self.sources.setdefault(key, set()).update({*entry.reads, *entry.writes} - {key} - disputed)
-        self.disputed = disputed
-        self.stale = {key: [Cause(None, object, None, None)] for key in self.sources}
+                self.sources.setdefault(key, set()).update({*entry.reads, *entry.writes} - {key} - contested)
+        self.contested = contested
+        self.stale = {key: [StaleRead(None, object, None, None)] for key in self.sources}
         self.tick = 0
         self.alive: dict[Key, list[Guard]] = {}
         self.marked: set[Key] = set()
@@ -151,7 +152,7 @@ class Walk:
         for self.tick in range(3):
             self.alive, self.marked, self.version = {}, set(), {}
             if self.tick:
-                self._spread(("", Clock), Cause("the start of the tick", Clock, None, None), set())
+                self._spread(("", Clock), StaleRead("the start of the tick", Clock, None, None), set())
             for entry in self.schedule.plan(begun=self.tick > 0):
                 if isinstance(entry.when, FirstTick) and self.tick:
                     continue
@@ -174,7 +175,7 @@ class Walk:
             self.version[key] = self.version.get(key, 0) + 1
             (self.marked.add if entry.phase == self.schedule.tick.begin else self.marked.discard)(key)
             self._refresh(key, guard)
-            self._spread(key, Cause(entry.place, key[1], entry.when, guard), set(entry.writes))
+            self._spread(key, StaleRead(entry.place, key[1], entry.when, guard), set(entry.writes))
 
     def _guard(self, entry: Entry) -> Guard:
         if entry.when is None or isinstance(entry.when, FirstTick):
@@ -189,10 +190,10 @@ class Walk:
             self.alive.setdefault(key, []).append(guard)
         if key in self.stale:
             for cause in self.stale[key]:
-                cause.mended.add(guard)
-            self.stale[key] = [c for c in self.stale[key] if guard is not None and c.guard not in c.mended]
+                cause.refreshed.add(guard)
+            self.stale[key] = [c for c in self.stale[key] if guard is not None and c.guard not in c.refreshed]
 
-    def _spread(self, key: Key, cause: Cause, seen: set[Key]) -> None:
+    def _spread(self, key: Key, cause: StaleRead, seen: set[Key]) -> None:
         """`key` changed: whatever is derived from it, transitively, is stale."""
         changed = [key]
         seen = {key, *seen}
@@ -201,31 +202,31 @@ class Walk:
             for target in [t for t, needs in self.sources.items() if source in needs and t not in seen]:
                 seen.add(target)
                 changed.append(target)
-                self.stale[target].append(attrs.evolve(cause, mended=set()))
+                self.stale[target].append(attrs.evolve(cause, refreshed=set()))
 
     def _check(self, reader: str, key: Key, entry: Entry, guard: Guard) -> None:
         if _lifetime(key) == "signal":
             guards = self.alive.get(key, [])
             if None not in guards and guard not in guards:
-                self.dead.setdefault(key, self._say_dead(reader, key, entry))
-        elif _lifetime(key) == "derived" and key not in self.disputed:
+                self.dead.setdefault(key, self._dead_text(reader, key, entry))
+        elif _lifetime(key) == "derived" and key not in self.contested:
             name = key[1].__name__
             if key not in self.writer_of:
                 self.unwritten.setdefault(
                     key, f"{reader} reads {name}, which no system writes. Schedule the system that derives it."
                 )
                 return
-            causes = [c for c in self.stale[key] if guard is None or guard not in c.mended]
+            causes = [c for c in self.stale[key] if guard is None or guard not in c.refreshed]
             if causes:
                 self._note_stale(f"{reader} reads {name}, which", key, causes)
 
-    def _note_stale(self, start: str, key: Key, causes: list[Cause]) -> None:
+    def _note_stale(self, start: str, key: Key, causes: list[StaleRead]) -> None:
         """One sentence for each place where a writer is missing, whatever it derives and whoever reads it there."""
         writer = self.writer_of[key]
         fault = (writer.bundle, writer.name, writer.table)
         changed = [c for c in causes if c.writer is not None]
         if not changed:
-            self.unwritten.setdefault(fault, f"{start} {self._say_unwritten(key, causes[0])}")
+            self.unwritten.setdefault(fault, f"{start} {self._unwritten_text(key, causes[0])}")
             return
         writers = {str(c.writer) for c in changed}
         for known, _ in self.outdated.setdefault(fault, []):
@@ -233,26 +234,26 @@ class Walk:
                 known |= writers
                 return
         cause = min(changed, key=lambda c: kind_of(c.wrote) is Kind.RESOURCE)  # a column says more than its simulator
-        self.outdated[fault].append((writers, f"{start} {self._say_stale(key, cause)}"))
+        self.outdated[fault].append((writers, f"{start} {self._stale_text(key, cause)}"))
 
-    def _say_unwritten(self, key: Key, cause: Cause) -> str:
+    def _unwritten_text(self, key: Key, cause: StaleRead) -> str:
         writer = f"`{self.writer_of[key].name}`"
-        if cause.mended:
-            return f"{writer} writes only under {_labels(cause.mended)}. Run it under the same condition, or {writer} always."
+        if cause.refreshed:
+            return f"{writer} writes only under {_labels(cause.refreshed)}. Run it under the same condition, or {writer} always."
         entry = self.schedule.tick.entry
         if self.tick or entry is None:
             return f"{writer} has not written yet. Schedule {writer} before it."
-        return f"{writer} has not written yet in the first tick. Schedule {writer} before it, in {self.schedule.tick.begin} or behind {entry}, where the first tick enters."
+        return f"{writer} has not written yet in the first tick. Schedule {writer} before it, in {self.schedule.tick.begin} or after {entry}, where the first tick enters."
 
-    def _say_stale(self, key: Key, cause: Cause) -> str:
+    def _stale_text(self, key: Key, cause: StaleRead) -> str:
         writer = f"`{self.writer_of[key].name}`"
         start = f"{cause.writer} made stale by writing {cause.wrote.__name__}."
-        if any(guard is not None and guard[0] == cause.when for guard in cause.mended):
+        if any(guard is not None and guard[0] == cause.when for guard in cause.refreshed):
             return f"{start} {writer} runs between them under {cause.when.label}, which may answer differently by then; run it always."
         also = f", under {cause.when.label} or always" if cause.when is not None else ""
         return f"{start} Schedule {writer} between them{also}."
 
-    def _say_dead(self, reader: str, key: Key, entry: Entry) -> str:
+    def _dead_text(self, reader: str, key: Key, entry: Entry) -> str:
         name, tick = key[1].__name__, self.schedule.tick
         guards = self.alive.get(key, [])
         if guards:
@@ -268,7 +269,7 @@ class Walk:
                 f"{reader} reads {name} in the first tick, which enters at {tick.entry} and so misses {later[0].place}. "
                 f"Write it in {tick.begin} too, or make it a component that keeps its value."
             )
-        return f"{reader} reads {name} before any system writes it. Move it behind {later[0].place}."
+        return f"{reader} reads {name} before any system writes it. Move it after {later[0].place}."
 
 
 def _labels(guards: Iterable[Guard]) -> str:

@@ -133,7 +133,7 @@ def signal(cls: type[T]) -> type[T]:
 
 @dataclass_transform(kw_only_default=True)
 def resource(cls: type[T]) -> type[T]:
-    """One object per world: clock, physics, motion library, policy, metrics.
+    """One object per world: a clock, a simulator, a library, counters.
 
     A snapshot saves every field except those declared with `constant()`. A class that needs more says
     so with `state() -> dict` and `load(dict)`.

@@ -6,6 +6,7 @@ import attrs
 import torch
 
 from engine.ecs.component import info
+from engine.ecs.world import World
 from engine.errors import BuildError, did_you_mean, listing
 
 
@@ -17,7 +18,7 @@ class Condition(Protocol):
         """How explain and errors name it."""
         ...
 
-    def holds(self, world: Any) -> bool:
+    def holds(self, world: World) -> bool:
         """Whether the system runs in this tick."""
         ...
 
@@ -33,7 +34,7 @@ class Every:
         """every(n)"""
         return f"every({self.ticks})"
 
-    def holds(self, world: Any) -> bool:
+    def holds(self, world: World) -> bool:
         """True on ticks n, 2n, …"""
         tick: int = world.clock.tick
         return tick > 0 and tick % self.ticks == 0
@@ -45,8 +46,8 @@ class FirstTick:
 
     label: str = "first_tick()"
 
-    def holds(self, world: Any) -> bool:
-        """True in the tick that enters at RESET."""
+    def holds(self, world: World) -> bool:
+        """True in tick 0."""
         return bool(world.clock.tick == 0)
 
 
@@ -63,7 +64,7 @@ class AnyRow:
         """any_row(Component.column)"""
         return f"any_row({self.component.__name__}.{self.column})"
 
-    def holds(self, world: Any) -> bool:
+    def holds(self, world: World) -> bool:
         """True when some row is set; on a GPU always true, where asking would stall."""
         mask = getattr(world.component(self.component, self.table), self.column)
         if mask.device.type != "cpu":
@@ -103,7 +104,7 @@ def any_row(component: type, column: str, table: str | None = None) -> AnyRow:
     return AnyRow(component, column, table)
 
 
-def bind_condition(when: Any, table: str, world: Any, system: str) -> Any:
+def bind_condition(when: Any, table: str, world: World, system: str) -> Any:
     """`when` with its table filled in: the system's own if that has the component, else the only one that has.
 
     Raises BuildError when no table has the component, or several that the system does not run on.

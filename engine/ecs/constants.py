@@ -9,8 +9,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 
+from engine.ecs.binding import bind
 from engine.ecs.bundle import Bundle
-from engine.ecs.schedule import Schedule, bind
+from engine.ecs.schedule import Schedule
 from engine.errors import SceneError, did_you_mean
 
 
@@ -104,7 +105,7 @@ class Constants:
 
 
 def _unknown(address: str, known: Mapping[str, Any]) -> str:
-    return f"There is no constant '{address}'.{did_you_mean(address, known) or ' --explain lists them.'}"
+    return f"There is no constant '{address}'.{did_you_mean(address, known) or ' `explain` lists them.'}"
 
 
 def apply_overrides(bundles: Sequence[Bundle], overrides: Mapping[str, str]) -> None:
@@ -146,7 +147,7 @@ def _alternatives(declared: Any) -> tuple[Any, ...]:
 
 
 def _fit(value: Any, option: Any) -> Any:
-    """`value` as the type `option`; ValueError when it is none."""
+    """`value` as the type `option`; ValueError when it is not a valid one."""
     origin, parts = get_origin(option) or option, get_args(option)
     if origin is object:
         return value

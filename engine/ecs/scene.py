@@ -2,8 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,21 +17,13 @@ from engine.ecs.system import Concatenation, Term
 from engine.ecs.table import Table
 from engine.ecs.world import Clock, World, stream_seed
 from engine.errors import BuildError, SceneError, did_you_mean, listing
-from engine.protocol.display import View
 
 
 @attrs.define(eq=False)
 class Scene:
-    """What a scene function returns.
+    """Tables, the bundles that fill them, and the tick that runs their systems.
 
-    `identity` is what a snapshot must agree on besides the tables (robot, clips, …). What follows is optional:
-    `report` turns a world into the numbers of one learning iteration, and `titles` says what they are, in words with a
-    unit, by name or by 'group/' (numbers with the same title share a panel of curve.png). `evaluate` measures a trained
-    world, `film` shows one, `policy` is a trained one that comes with the scene; see engine/runner/run.py. `film_episode`
-    films the columns (by address, one sample per tick) that engine/snapshot/history.py re-creates of a row. `best` names the
-    number of `report` by which the best checkpoint is kept, with "-" in front where less is better. `made_of` is what
-    else decides the numbers ("robot g1", "clip squat", …) with a digest of each, so that a resume notices changes.
-    `view` tells debuggers what to draw; see engine/protocol/display.py.
+    `identity` is what a snapshot must agree on besides the tables (robot, clips, …).
     """
 
     tables: Sequence[Table]
@@ -40,23 +31,12 @@ class Scene:
     tick: Tick
     name: str = "scene"
     identity: Mapping[str, Any] = attrs.field(factory=dict)
-    report: Callable[[World], dict[str, float]] | None = None
-    evaluate: Callable[..., dict[str, Any]] | None = None
-    film: Callable[..., Mapping[str, str]] | None = None
-    film_episode: Callable[[Mapping[str, Any], Path], Mapping[str, str]] | None = None
-    policy: Path | None = None
-    titles: Mapping[str, str] = attrs.field(factory=dict)
-    view: View = attrs.field(factory=View)
-    panel: Sequence[str] = ()
-    iterations: int = 100
-    best: str | None = None
-    made_of: Mapping[str, str] = attrs.field(factory=dict)
 
     _built: bool = attrs.field(default=False, init=False)
 
     @property
     def iteration(self) -> int:
-        """Ticks of one learning iteration; 1 without a learner."""
+        """Ticks that make one round of work; 1 where no bundle says."""
         return next((b.iteration for b in self.bundles if b.iteration), 1)
 
 
@@ -88,15 +68,7 @@ def build(
     Raises SceneError for an unknown address or unusable value and, before allocating, for columns larger than
     the free memory, and for a setting that has no effect; BuildError for everything that does not fit together.
     """
-    for kind, names in (("bundles", [b.name for b in scene.bundles]), ("tables", [t.name for t in scene.tables])):
-        twice = [n for n in names if names.count(n) > 1]
-        if twice:
-            raise BuildError(f"Two {kind} are called '{twice[0]}'; names must differ.")
-    if scene._built:
-        raise BuildError(
-            f"The scene '{scene.name}' was built before, and its resources and constants belong to that world. "
-            "Call the function that makes the scene again."
-        )
+    _refuse_unusable(scene)
     apply_overrides(scene.bundles, overrides or {})
     scene._built = True
     device = torch.device(device)
@@ -117,6 +89,19 @@ def build(
     constants = Constants(scene.bundles, schedule)
     world.restored.append(constants.sync)
     return Simulation(scene, world, schedule, constants)
+
+
+def _refuse_unusable(scene: Scene) -> None:
+    """BuildError for two parts of one name, and for a scene that was built before."""
+    for kind, names in (("bundles", [b.name for b in scene.bundles]), ("tables", [t.name for t in scene.tables])):
+        twice = [n for n in names if names.count(n) > 1]
+        if twice:
+            raise BuildError(f"Two {kind} are called '{twice[0]}'; names must differ.")
+    if scene._built:
+        raise BuildError(
+            f"The scene '{scene.name}' was built before, and its resources and constants belong to that world. "
+            "Call the function that makes the scene again."
+        )
 
 
 def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:
@@ -252,7 +237,7 @@ def refuse_beyond_memory(need: int, device: torch.device, what: str) -> None:
         free = free_host_memory()
     if need > free:
         raise SceneError(
-            f"{what} need {need / 2**30:.1f} GiB, but {device} has {free / 2**30:.1f} GiB free. Use fewer rows (--num-envs)."
+            f"{what} need {need / 2**30:.1f} GiB, but {device} has {free / 2**30:.1f} GiB free. Use fewer rows."
         )
 
 

@@ -2,30 +2,26 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from time import perf_counter
 from typing import Any
 
 import attrs
 import torch
 
-from engine.ecs.access import Parameter, Signature, Terms
+from engine.ecs.binding import Key, accesses, bind, tables_for
 from engine.ecs.bundle import Bundle
-from engine.ecs.component import Kind, kind_of
 from engine.ecs.condition import AnyRow, bind_condition
-from engine.ecs.system import System, Term
+from engine.ecs.system import System
 from engine.ecs.world import World
 from engine.errors import BuildError, did_you_mean, listing
-
-Key = tuple[str, type]
-"""One piece of data: (table, component), or ("", resource)."""
 
 
 @attrs.frozen
 class Tick:
     """Phases in order. The `repeat` group runs several times; the first tick runs `begin`, then enters at `entry`.
 
-    Observers see finished rows behind phase `finished`, before anything starts over.
+    `shares` sums up where a tick's time goes: names of parts, each with its phases; the other phases are "systems".
+    Observers see finished rows after phase `finished`, before anything starts over.
     """
 
     phases: tuple[str, ...]
@@ -33,6 +29,7 @@ class Tick:
     begin: str = "BEGIN"
     entry: str | None = None
     finished: str | None = None
+    shares: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         twice = [p for p in self.phases if self.phases.count(p) > 1 or p == self.begin]
@@ -42,6 +39,9 @@ class Tick:
         start = self.phases.index(self.repeat[0]) if self.repeat and not unknown else 0
         if unknown or self.phases[start : start + len(self.repeat)] != self.repeat:
             raise BuildError(f"The repeat group {self.repeat} is not a run of consecutive phases of {self.phases}.")
+        for name in (phase for phases in self.shares.values() for phase in phases):
+            if name not in self.phases:
+                raise BuildError(f"The phase '{name}' in shares is not one of {listing(self.phases)}.")
         if self.finished is not None and self.finished not in self.phases:
             raise BuildError(f"The phase finished='{self.finished}' is not one of {listing(self.phases)}.")
         if self.entry is None:
@@ -50,7 +50,7 @@ class Tick:
             raise BuildError(f"The entry phase '{self.entry}' is not one of {listing(self.phases)}.")
         if self.repeat and self.phases.index(self.entry) < start + len(self.repeat):
             raise BuildError(
-                f"The entry phase '{self.entry}' does not lie behind the repeat group {self.repeat}; enter after it."
+                f"The entry phase '{self.entry}' comes before the end of the repeat group {self.repeat}; enter after it."
             )
 
 
@@ -87,14 +87,14 @@ class Entry:
 def arrange(tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> list[tuple[str, str, System]]:
     """(phase, bundle, system) in order: phases, then bundles, then declaration; `after` moves a system.
 
-    Systems behind the same one keep their order. Raises BuildError for an unknown phase, and for an `after`
+    Systems after the same one keep their order. Raises BuildError for an unknown phase, and for an `after`
     that names nobody in the same phase or waits for itself.
     """
     known = (tick.begin, *tick.phases)
     for phase in skip:
         if phase not in known:
             raise BuildError(
-                f"--skip names phase '{phase}', which the tick does not have: {listing(known)}.{did_you_mean(phase, known)}"
+                f"skip names phase '{phase}', which the tick does not have: {listing(known)}.{did_you_mean(phase, known)}"
             )
     for bundle in bundles:
         for phase in bundle.systems:
@@ -112,7 +112,7 @@ def arrange(tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> 
 
 
 def _chain(placed: list[tuple[str, str, System]]) -> list[tuple[str, str, System]]:
-    """The systems of one phase, each with `after` right behind the one it names."""
+    """The systems of one phase, each with `after` right after the one it names."""
     followers: dict[int, list[int]] = {}
     for i, (phase, _, each) in enumerate(placed):
         if each.after is None:
@@ -135,107 +135,6 @@ def _chain(placed: list[tuple[str, str, System]]) -> list[tuple[str, str, System
         who = " and ".join(f"`{each.name}`" for _, _, each in lost)
         raise BuildError(f"In {lost[0][0]}, {who} wait for each other through `after=`; one of them must go first.")
     return [placed[i] for i in order]
-
-
-def parameters_of(system: System) -> list[Parameter]:
-    """Every declared access of a system, its terms' included."""
-    return [*system.signature.parameters, *(p for each in system.terms.values() for p in each.signature.parameters)]
-
-
-def accesses(system: System, table: str) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
-    """What a system on that table only reads, and what it writes."""
-
-    def key(parameter: Parameter) -> Key:
-        if kind_of(parameter.type) is Kind.RESOURCE:
-            return ("", parameter.type)
-        return (system.tables.get(parameter.name, table), parameter.type)
-
-    writes = dict.fromkeys(key(p) for p in parameters_of(system) if p.writes)
-    reads = dict.fromkeys(key(p) for p in parameters_of(system) if key(p) not in writes)
-    return tuple(reads), tuple(writes)
-
-
-def tables_for(system: System, world: World) -> list[str]:
-    """Tables that have all components of a system (its terms' included); [""] when it touches only resources.
-
-    Raises BuildError naming the nearest table if there is none, and for a `tables=` that cannot be followed.
-    """
-    components = [p for p in parameters_of(system) if kind_of(p.type) is Kind.COMPONENT]
-    _check_redirects(system, components, world)
-    own = list(dict.fromkeys(p.type for p in components if p.name not in system.tables))
-    homes = [name for name in world.tables if all((name, t) in world.components for t in own)]
-    if not own:
-        homes = [next(iter(system.tables.values()), "")]
-    if not homes:
-        best = max(world.tables, key=lambda name: sum((name, t) in world.components for t in own))
-        lacks = [t.__name__ for t in own if (best, t) not in world.components]
-        raise BuildError(
-            f"No table has everything that `{system.name}` touches. The closest is '{best}', which lacks "
-            f"{listing(lacks)}. Add the bundle that brings it."
-        )
-    for home in homes:
-        _check_lengths(system, home, world)
-    return homes
-
-
-def _check_redirects(system: System, components: Sequence[Parameter], world: World) -> None:
-    by_name = {p.name: p.type for p in components}
-    for name, target in system.tables.items():
-        start = f"`{system.name}` points '{name}' at table '{target}'"
-        if name not in by_name:
-            raise BuildError(f"{start}, but takes {listing(by_name) or 'no components'}.{did_you_mean(name, by_name)}")
-        if target not in world.tables:
-            raise BuildError(
-                f"{start}, which the scene does not have: {listing(world.tables)}.{did_you_mean(target, world.tables)}"
-            )
-        if (target, by_name[name]) not in world.components:
-            raise BuildError(f"{start}, which lacks {by_name[name].__name__}. Add the bundle that brings it.")
-
-
-def _check_lengths(system: System, home: str, world: World) -> None:
-    for name, target in system.tables.items():
-        rows = world.tables[home].rows
-        if world.tables[target].rows != rows:
-            raise BuildError(
-                f"`{system.name}` runs on table '{home}' ({rows} rows) but points '{name}' at table '{target}' "
-                f"({world.tables[target].rows} rows); they must be equally long."
-            )
-
-
-def accessed(signature: Signature, table: str, world: World, tables: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The components (of `table`, or of the one that `tables` says) and resources that a signature names."""
-    values: dict[str, Any] = {}
-    for parameter in signature.parameters:
-        if kind_of(parameter.type) is Kind.RESOURCE:
-            values[parameter.name] = world.resource(parameter.type)
-        else:
-            values[parameter.name] = world.component(parameter.type, (tables or {}).get(parameter.name, table))
-    return values
-
-
-def bind_term(each: Term, table: str, world: World) -> Callable[[], torch.Tensor]:
-    """A term that no system fuses, as a call without arguments, on one table."""
-    return partial(each.function, **accessed(each.signature, table, world), **each.constants)
-
-
-def bind(system: System, table: str, world: World, name: str) -> Callable[[], None]:
-    """The system as a call without arguments, on one table."""
-
-    def arguments(signature: Signature) -> dict[str, Any]:
-        return accessed(signature, table, world, system.tables)
-
-    values = arguments(system.signature)
-    if system.signature.rng:
-        values[system.signature.rng] = world.generator(name)
-    if system.signature.world:
-        values[system.signature.world] = world
-    if system.signature.terms:
-        bound: list[tuple[str, Callable[[], torch.Tensor], Mapping[str, Any]]] = [
-            (key, partial(each.function, **arguments(each.signature), **each.constants), each.settings)
-            for key, each in system.terms.items()
-        ]
-        values[system.signature.terms] = Terms(bound)
-    return partial(system.function, **values, **system.constants)
 
 
 @attrs.frozen(eq=False)
@@ -348,7 +247,7 @@ class Schedule:
         if clock.begun:
             clock.tick += 1
         if clock.begun and calls["at_finish"]:
-            split = self.behind_finish()
+            split = self.entries_until_finish()
             yield from self._holding(plan[:split])
             for call in calls["at_finish"]:
                 call()
@@ -367,7 +266,7 @@ class Schedule:
                         call(entry)
                 yield entry
 
-    def behind_finish(self, begun: bool = True) -> int:
+    def entries_until_finish(self, begun: bool = True) -> int:
         """How many entries of a tick run up to the phase in which finished rows are looked at."""
         if begun not in self._finish:
             phases = self.tick.phases

@@ -18,7 +18,7 @@ _XYZ = {3: ("x", "y", "z"), 4: ("w", "x", "y", "z")}
 
 @resource
 class Clock:
-    """Where in time the run is. Tick 0 enters at RESET; `begun` is false until it has run."""
+    """Where in time the run is. Tick 0 is the first tick; `begun` is false until it has run."""
 
     tick: int = 0
     begun: bool = False
@@ -79,7 +79,7 @@ class World:
     @overload
     def __getitem__(self, key: tuple[str, type[T]]) -> T: ...
     def __getitem__(self, key: Any) -> Any:
-        """world[RootState], world["robot", RootState] or world[Clock]."""
+        """world[Place], world["ball", Place] or world[Clock]."""
         if isinstance(key, tuple):
             return self.component(key[1], key[0])
         return self.component(key) if kind_of(key) is Kind.COMPONENT else self.resource(key)
@@ -108,7 +108,7 @@ class World:
 
 
 def column_labels(world: World, address: str) -> list[tuple[str, ...]]:
-    """Labels along each axis of a column behind the row: those of the table's axes; x y z for three numbers, w x y z for
+    """Labels along each axis of a column after the row: those of the table's axes; x y z for three numbers, w x y z for
     four, else counted."""
     shape = world.columns()[address].shape[1:]
     own = world.tables[address.split(".")[0]].axes

@@ -5,9 +5,10 @@ from typing import Any
 import attrs
 import numpy as np
 
+from engine.ecs.binding import Key
 from engine.ecs.component import info
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import Entry, Key
+from engine.ecs.schedule import Entry
 from engine.ecs.table import as_numpy
 from engine.ecs.world import flat_labels
 from engine.errors import EditError, did_you_mean, listing

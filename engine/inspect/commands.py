@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.ecs.binding import Key
 from engine.ecs.component import info
-from engine.ecs.schedule import Key
 from engine.errors import BreakError, EditError, LockstepError, ReplayError, SnapshotError
 from engine.inspect.breakpoints import provenance
 from engine.inspect.client import DebugClient
@@ -77,7 +77,7 @@ def _provenance(inspector: Inspector, client: DebugClient, message: messages.Pro
 
 
 def _asset(inspector: Inspector, client: DebugClient, message: messages.AssetRequest) -> Answer:
-    handed_out = [figure.asset for figure in inspector.simulation.scene.view.figures if figure.asset is not None]
+    handed_out = [figure.asset for figure in inspector.view.figures if figure.asset is not None]
     if not handed_out:
         raise EditError("unsupported", "This run hands out no model: its scene gives none to the figures it shows.")
     for asset in handed_out:

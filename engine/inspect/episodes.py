@@ -8,6 +8,7 @@ from torch import Tensor
 
 from engine.ecs.scene import Simulation
 from engine.ecs.table import as_numpy
+from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.framing import pack_array
 from engine.protocol.vitals import find_ends
 
@@ -29,6 +30,7 @@ class EpisodeEnds:
 
     simulation: Simulation
     table: str
+    view: View = NO_DISPLAY
     now: np.ndarray = attrs.field(init=False)
     """The rows whose episode ended when `look` was called last."""
     _count: int = attrs.field(default=0, init=False)  # ticks that wait
@@ -123,7 +125,7 @@ class EpisodeEnds:
 
     def _of_role(self, role: str) -> Tensor | None:
         """The column that plays a part, if it has one number for each row of the table."""
-        address = self.simulation.scene.view.roles.get(role, "")
+        address = self.view.roles.get(role, "")
         column = self.simulation.world.columns().get(address)
         home = address.split(".")[0]
         return column if column is not None and home == self.table and column[0].numel() == 1 else None

@@ -28,6 +28,7 @@ from engine.inspect.run_handle import RunHandle
 from engine.inspect.server import DebugServer
 from engine.inspect.stepping import Stepper
 from engine.inspect.subscription import SamplingPlan
+from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.messages import ClientMessage
 from engine.protocol.vitals import find_ends
 from engine.recording.recorder import FiniteCheck, Recorder, watched_table
@@ -45,7 +46,7 @@ class Inspector:
 
     handle: carries out what a client sent: engine/inspect/commands.py's. run: whose simulation it is. history: (ticks
     between snapshots, bytes) of the ring that rewinding needs, which is kept only while somebody is attached. stay: a
-    paused run stays so when its debugger has gone; else it goes on after `patience` seconds.
+    paused run stays so when its debugger has gone; else it goes on after `patience` seconds. view: what debuggers draw.
 
     Nothing that a client sends or is sent raises in the tick thread.
     """
@@ -57,13 +58,14 @@ class Inspector:
     history: tuple[int, int] = (50, 1 << 30)
     stay: bool = False
     patience: float = 30.0
+    view: View = NO_DISPLAY
 
     def __attrs_post_init__(self) -> None:
         simulation, schedule = self.simulation, self.simulation.schedule
         self.world, self.schedule = simulation.world, schedule
         self.ids = {id(entry): number for number, entry in enumerate(schedule.entries)}
         self.table = watched_table(simulation)
-        self.publisher = Publisher(simulation, self.server, self.table, lambda: self.tick)
+        self.publisher = Publisher(simulation, self.server, self.table, lambda: self.tick, self.view)
         self.editor = Editor(simulation)
         self.interventions = Interventions(self.run.folder, lambda text: self.publisher.event("warning", text))
         self.writers = Writers(simulation)

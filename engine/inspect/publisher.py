@@ -14,6 +14,7 @@ from engine.inspect.episodes import EpisodeEnds
 from engine.inspect.server import DebugServer
 from engine.inspect.subscription import ENDING, LARGEST, RateLimiter, SamplingPlan, make_plan
 from engine.protocol import messages
+from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.vitals import find_ends, find_vitals
 from engine.recording.recorder import EVERY_ON_HOST, BlackBox
 
@@ -41,6 +42,7 @@ class Publisher:
     server: DebugServer
     table: str
     tick: Callable[[], int]
+    view: View = NO_DISPLAY
     limiter: RateLimiter = attrs.field(factory=lambda: RateLimiter(BUDGET))
     clients: dict[DebugClient, dict[int, SamplingPlan]] = attrs.field(factory=dict, init=False)
     selected: dict[DebugClient, tuple[int, ...]] = attrs.field(factory=dict, init=False)
@@ -59,14 +61,14 @@ class Publisher:
     _box_cost: float = attrs.field(default=0.0, init=False)  # CPU seconds in a tick, averaged
 
     def __attrs_post_init__(self) -> None:
-        self.endings = EpisodeEnds(self.simulation, self.table)
+        self.endings = EpisodeEnds(self.simulation, self.table, self.view)
 
     # -- clients ---------------------------------------------------------------------------------------
 
     def join(self, client: DebugClient) -> None:
         """A client has come; it has selected row 0."""
         if not self.clients:
-            self.endings = EpisodeEnds(self.simulation, self.table)
+            self.endings = EpisodeEnds(self.simulation, self.table, self.view)
         self.clients[client], self.selected[client] = {}, (0,)
 
     def leave(self, client: DebugClient) -> None:

@@ -109,3 +109,7 @@ def _figure(figure: Figure, ids: Mapping[str, int]) -> dict[str, Any]:
         "tracked": list(figure.tracked),
         "threshold": figure.threshold,
     }
+
+
+NO_DISPLAY = View()
+"""The view of a scene that says nothing about what to draw."""

@@ -9,19 +9,21 @@ from typing import Any
 import attrs
 import numpy as np
 
+from engine.ecs.binding import Key
 from engine.ecs.component import info
 from engine.ecs.condition import AnyRow
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
-from engine.ecs.schedule import Entry, Key
+from engine.ecs.schedule import Entry
 from engine.ecs.world import column_labels
+from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.framing import pack_array
 from engine.protocol.vitals import find_ends, find_vitals
 
 _LONGEST_TEXT = 200  # characters of a constant that is no plain value
 
 
-def make_schema(simulation: Simulation) -> dict[str, Any]:
+def make_schema(simulation: Simulation, view: View = NO_DISPLAY) -> dict[str, Any]:
     """The frame of type 'schema' that describes a simulation.
 
     Column ids count from 0 in the order of declaration. Data frames name columns only by id. `labels` of a column are those
@@ -33,7 +35,7 @@ def make_schema(simulation: Simulation) -> dict[str, Any]:
         "t": "schema",
         "version": 1,
         "run": {"scene": world.name, "seed": world.seed, "identity": _plain(world.identity)},
-        "tables": _tables(simulation),
+        "tables": _tables(simulation, view),
         "resources": [
             {"name": cls.__name__, "doc": _first_line(cls.__doc__), "fields": [f.name for f in attrs.fields(cls)]}
             for cls in world.resources
@@ -51,23 +53,23 @@ def make_schema(simulation: Simulation) -> dict[str, Any]:
         "vitals": {
             table: [label for v in vitals for label in v.labels] for table, vitals in find_vitals(simulation).items()
         },
-        **simulation.scene.view.described(world),
+        **view.described(world),
         "endings": {table: {"reasons": list(ends.labels)} for table, ends in find_ends(simulation).items()},
     }
 
 
-def schema_for_debuggers(simulation: Simulation) -> dict[str, Any]:
+def schema_for_debuggers(simulation: Simulation, view: View = NO_DISPLAY) -> dict[str, Any]:
     """The schema with the models that its figures can be drawn from.
 
     A recording has none of them: they hold paths of this machine, by which recordings would differ.
     """
-    return make_schema(simulation) | {"models": simulation.scene.view.models()}
+    return make_schema(simulation, view) | {"models": view.models()}
 
 
-def _tables(simulation: Simulation) -> list[dict[str, Any]]:
+def _tables(simulation: Simulation, view: View) -> list[dict[str, Any]]:
     world = simulation.world
     ids = {address: number for number, address in enumerate(world.columns())}
-    limits = {a: pack_array(np.array(pairs, np.float32)) for a, pairs in simulation.scene.view.limits.items()}
+    limits = {a: pack_array(np.array(pairs, np.float32)) for a, pairs in view.limits.items()}
     made: list[dict[str, Any]] = []
     for home in world.tables.values():
         components = []

@@ -7,10 +7,10 @@ import attrs
 import torch
 from torch import Tensor
 
+from engine.ecs.binding import bind_term
 from engine.ecs.bundle import Bundle
 from engine.ecs.component import Labels, info
 from engine.ecs.scene import Simulation, home_of
-from engine.ecs.schedule import bind_term
 from engine.ecs.system import Term
 from engine.ecs.world import World
 from engine.errors import BuildError, did_you_mean, listing

@@ -24,6 +24,7 @@ from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.errors import WireError
 from engine.files import JsonLines
+from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.framing import schema_hash
 from engine.protocol.schema import make_schema
 from engine.protocol.vitals import find_ends
@@ -52,9 +53,11 @@ class FailureLog:
         folder: Path,
         say: Callable[[str], None],
         recorder: Recorder | None = None,
+        view: View = NO_DISPLAY,
         budget: int = BUDGET,
     ) -> None:
         self.simulation, self.folder, self.say, self.recorder, self.budget = simulation, folder, say, recorder, budget
+        self.view = view
         self.world, self.length = simulation.world, simulation.scene.iteration
         self.table = watched_table(simulation)
         self.ends = find_ends(simulation).get(self.table)
@@ -174,7 +177,7 @@ class FailureLog:
             return
         try:
             if self.writer is None:
-                self.writer = RecordingWriter.create(self.folder / FRAMES, make_schema(self.simulation))
+                self.writer = RecordingWriter.create(self.folder / FRAMES, make_schema(self.simulation, self.view))
             if self.writer.size > self.budget and message["t"] == "data":
                 return
             self.writer.append(message)
@@ -232,7 +235,7 @@ class FailureLog:
             return None
         try:
             recording = Recording.open(path)
-            if _layout(recording.schema) != _layout(make_schema(self.simulation)):
+            if _layout(recording.schema) != _layout(make_schema(self.simulation, self.view)):
                 raise WireError(f"{path.name} was made by a scene that has changed.")
             self.writer = RecordingWriter.reopen(path, tick)
         except (WireError, KeyError, TypeError) as error:

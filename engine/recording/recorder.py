@@ -19,6 +19,7 @@ from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from engine.errors import SceneError, WireError
+from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.framing import pack_array
 from engine.protocol.schema import make_schema
 from engine.protocol.vitals import find_ends, find_vitals
@@ -224,8 +225,9 @@ class Recorder:
         samples: int = SAMPLES,
         folder: Path = Path("records"),
         say: Callable[[str], None] = print,
+        view: View = NO_DISPLAY,
     ) -> None:
-        self.simulation, self.folder, self.say = simulation, folder, say
+        self.view, self.simulation, self.folder, self.say = view, simulation, folder, say
         self.table = watched_table(simulation)
         rows = parse_rows(True, simulation.world.tables[self.table].rows) if rows is None else rows
         self.trace = RowTrace(simulation.world, self.table, rows, budget)
@@ -335,7 +337,7 @@ class Recorder:
 
     def write(self, path: Path) -> Path:
         """Write everything that is kept; OSError where that fails, WireError for what no frame can carry."""
-        writer = RecordingWriter.create(path, make_schema(self.simulation))
+        writer = RecordingWriter.create(path, make_schema(self.simulation, self.view))
         try:
             for message in (*self.events, *self.trace.messages(), *self.black_box.messages()):
                 writer.append(message)

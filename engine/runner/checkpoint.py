@@ -46,10 +46,10 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 @attrs.define
-class Merit:
-    """How good the checkpoints of a run are: the mean of one reported number over the last WINDOW iterations.
+class CheckpointScore:
+    """Scores of the checkpoints of a run: the mean of one reported number over the last WINDOW iterations.
 
-    A name with "-" in front is of a number that should be small; without a name nothing has a merit.
+    A name with "-" in front is of a number that should be small; without a name no checkpoint has a score.
     """
 
     name: str | None = None
@@ -67,23 +67,23 @@ class Merit:
             self.values[row["iteration"]] = -float(value) if (self.name or "").startswith("-") else float(value)
 
     def of(self, iteration: int) -> float | None:
-        """The merit of a checkpoint of this iteration; None when no row up to it has the number."""
+        """The score of a checkpoint of this iteration; None when no row up to it has the number."""
         known = [self.values[i] for i in range(iteration - WINDOW + 1, iteration + 1) if i in self.values]
         return sum(known) / len(known) if known else None
 
     def best(self, paths: Iterable[Path]) -> Path | None:
-        """The checkpoint of the largest merit, the newest of several."""
-        known = [(merit, moment(path), path) for path in paths if (merit := self.of(moment(path)[0])) is not None]
+        """The checkpoint of the highest score, the newest of several."""
+        known = [(score, moment(path), path) for path in paths if (score := self.of(moment(path)[0])) is not None]
         return max(known)[-1] if known else None
 
 
-def prune(folder: Path, keep: int, merit: Merit) -> None:
+def prune(folder: Path, keep: int, score: CheckpointScore) -> None:
     """Let BEST point to the best checkpoint of a run folder, and remove all others but the `keep` newest.
 
     OSError when the link cannot be made or a file not be removed; one does not keep the other from being done.
     """
     known = checkpoints(folder)
-    best = merit.best(known)
+    best = score.best(known)
     try:
         _link(folder / "checkpoints" / BEST, best)
     finally:
@@ -103,7 +103,7 @@ def _link(link: Path, best: Path | None) -> None:
 
 
 def write(folder: Path, name: str, taken: Snapshot) -> None:
-    """Write a checkpoint into a run folder, whole or not at all, behind everything that its logs say; OSError."""
+    """Write a checkpoint into a run folder, whole or not at all, after everything that its logs say; OSError."""
     target = folder / "checkpoints" / name
     target.parent.mkdir(exist_ok=True)
     for path in (*sorted(folder.glob("*.jsonl")), *sorted(folder.glob("*.rec")), folder):
@@ -116,8 +116,8 @@ def write(folder: Path, name: str, taken: Snapshot) -> None:
 
 
 @attrs.frozen
-class Outcome:
-    """What became of a checkpoint: `error` is None when it is on the disk, `untidy` when old ones are gone too."""
+class WriteOutcome:
+    """Outcome of writing a checkpoint: `error` is None when it is on the disk, `untidy` when old ones are gone too."""
 
     name: str
     error: OSError | MemoryError | None = None
@@ -125,7 +125,7 @@ class Outcome:
 
 
 @attrs.define(eq=False)
-class Writer:
+class CheckpointWriter:
     """Takes snapshots of a world and has them written, in order, by a thread of its own.
 
     `put(name, snapshot)` writes one, in the thread: an OSError that it raises means that there is no checkpoint, one
@@ -136,7 +136,7 @@ class Writer:
     stall: float = 0.0  # seconds that the latest `take` held up the tick thread
     _free: "SimpleQueue[Snapshot | None]" = attrs.field(factory=SimpleQueue, init=False)
     _waiting: "SimpleQueue[tuple[str, Snapshot] | None]" = attrs.field(factory=SimpleQueue, init=False)
-    _done: "SimpleQueue[Outcome | Exception]" = attrs.field(factory=SimpleQueue, init=False)
+    _done: "SimpleQueue[WriteOutcome | Exception]" = attrs.field(factory=SimpleQueue, init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
 
     def take(self, world: World, name: str) -> None:
@@ -161,8 +161,8 @@ class Writer:
         """Whether nothing waits to be written."""
         return self._thread is None or self._free.qsize() == BUFFERS
 
-    def outcomes(self) -> list[Outcome]:
-        """What became of the checkpoints that were finished since this was last asked; call it on the tick thread."""
+    def outcomes(self) -> list[WriteOutcome]:
+        """Outcomes of the checkpoints that were finished since this was last asked; call it on the tick thread."""
         found = []
         while not self._done.empty():
             done = self._done.get()
@@ -190,9 +190,9 @@ class Writer:
         while (job := self._waiting.get()) is not None:
             name, taken = job
             try:
-                done: Outcome | Exception = Outcome(name, untidy=self.put(name, taken))
+                done: WriteOutcome | Exception = WriteOutcome(name, untidy=self.put(name, taken))
             except (OSError, MemoryError) as error:
-                done = Outcome(name, error)
+                done = WriteOutcome(name, error)
             except Exception as error:  # a mistake of ours: raised where somebody sees it
                 done = error
             self._done.put(done)

@@ -67,14 +67,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0
-    name, rest = words[0], words[1:]
+    return reporting_errors(_run, words)
+
+
+def _run(words: list[str]) -> int:
+    name, known = words[0], commands()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"Did you mean {near[0]}?" if near else "`lockstep --help` lists them."
+        raise SceneError(f"There is no command '{name}'. {hint}")
+    return load_command(name, known[name])(words[1:])
+
+
+def reporting_errors(command: Command, words: list[str]) -> int:
+    """The exit status of a command; what a person can mend becomes lines 'error: …' and status 2."""
     try:
-        known = commands()
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"Did you mean {near[0]}?" if near else "`lockstep --help` lists them."
-            raise SceneError(f"There is no command '{name}'. {hint}")
-        return load_command(name, known[name])(rest)
+        return command(words)
     except LockstepError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except SystemExit as leaving:  # --help
+        return int(leaving.code or 0)

@@ -1,104 +1,108 @@
-"""What is done with a trained world: evaluate it, film it, export its policy."""
+"""What is done with a trained world beside training on: it is evaluated, filmed, or its policy exported."""
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
+
+import attrs
 
 from engine.ecs.scene import Scene, Simulation
 from engine.errors import SceneError, SnapshotError
 from engine.files import write_file
-from engine.runner import flags as command
-from engine.runner.console import make_console, results_table
+from engine.runner import flags
+from engine.runner.config import PROGRAM, RunPlan
+from engine.runner.console import Warnings, make_console, print_facts, results_table
+from engine.runner.experiment import Experiment, Trial
 from engine.runner.run_folder import Origin, json_bytes, refuse_unusable
+from engine.runner.stop import StopRequest
+from engine.runner.trial import reaching, run_trial
 from engine.snapshot.snapshot import about, edited_constants, extract, identity, restore
-
-if TYPE_CHECKING:
-    from engine.runner.run import Plan, Relay, Stop
-
-PROGRAM = "python -m engine.run"
-T = TypeVar("T")
 
 
 class Interrupted(Exception):
-    """Ctrl-C while something other than a tick was running."""
+    """Ctrl-C while something other than training was running."""
 
 
-def print_facts(console: Any, facts: Mapping[str, str]) -> None:
-    """One line each; empty ones are left out."""
-    for name, value in facts.items():
-        if value:
-            console.print(f"  {name:<11} {value}", markup=False, soft_wrap=True)
+@attrs.frozen
+class TrialRun:
+    """Trials of one experiment on one snapshot, under a progress bar that Ctrl-C ends."""
 
+    plan: RunPlan
+    experiment: Experiment
+    data: bytes
+    stop: StopRequest
+    warn: Warnings
 
-def evaluate(
-    plan: "Plan", scene: Scene, data: bytes, stop: "Stop", warn: Callable[[str], None]
-) -> dict[str, Any] | None:
-    """Measure a snapshot as the scene says; None without an evaluation, or when it was interrupted.
-
-    The scene's function gets `progress`, to call with a share from 0 to 1, and if it has a parameter `overrides` the --set
-    values, and those that constants were edited to while the run went on.
-    """
-    if scene.evaluate is None:
-        return None
-    edited = _edited(plan, data)
-    if "overrides" in inspect.signature(scene.evaluate).parameters:
-        if edited:
-            said = ", ".join(f"{address} = {text}" for address, text in edited.items())
-            warn(f"Measured with what was edited in the run: {said}.")
-    elif plan.overrides or edited:
-        warn("The scene evaluates without the values given with --set, and without what was edited in the run.")
-    done = _watched(scene.evaluate, plan, (data,), "evaluating", stop)
-    if done is None:
-        warn("The evaluation was interrupted; --eval does it again.")
-    return done
-
-
-def film(
-    plan: "Plan", scene: Scene, data: bytes, path: Path, stop: "Stop", warn: Callable[[str], None]
-) -> Mapping[str, str] | None:
-    """Film a snapshot as the scene does and say what is seen; None when it was interrupted.
-
-    The scene's function gets the path to write, and the rest as that of `evaluate`.
-    """
-    assert scene.film is not None
-    done = _watched(scene.film, plan, (data, path), "filming", stop)
-    if done is None:
-        warn("The film was interrupted; --play makes it again.")
-    return done
-
-
-def _edited(plan: "Plan", data: bytes) -> dict[str, str]:
-    """Constants that a debugger changed before the snapshot was taken, but for those that the command line sets."""
-    return {address: text for address, text in edited_constants(data).items() if address not in plan.given["set"]}
-
-
-def _watched(function: Callable[..., T], plan: "Plan", given: tuple[Any, ...], doing: str, stop: "Stop") -> T | None:
-    """Call a scene's function under a progress bar; None when it was interrupted."""
-    more: dict[str, Any] = {"seed": plan.run["seed"], "device": plan.run["device"]}
-    if "overrides" in inspect.signature(function).parameters:
-        more["overrides"] = plan.overrides | _edited(plan, given[0])
-
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    console = make_console()
-    if not console.is_terminal:
-        console.print(doing)
-    with Progress(
-        TextColumn(doing), BarColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=1.0)
-
-        def progress(share: float) -> None:
-            if stop.requested:
-                raise Interrupted
-            bar.update(task, completed=share)
-
-        try:
-            return function(*given, progress=progress, **more)
-        except Interrupted:
+    def evaluate(self, path: Path) -> Mapping[str, Any] | None:
+        """What the experiment's evaluation measures; None without one, or when it was interrupted."""
+        if self.experiment.evaluate is None:
             return None
+        found = self._run(self.experiment.evaluate, path, "evaluating", "Measured")
+        if found is None:
+            self.warn("The evaluation was interrupted; --eval does it again.")
+        return found
+
+    def film(self, path: Path) -> Mapping[str, str] | None:
+        """What the film at `path` shows; None when it was interrupted."""
+        assert self.experiment.film is not None
+        found = self._run(self.experiment.film, path, "filming", "Filmed")
+        if found is None:
+            self.warn("The film was interrupted; --play makes it again.")
+        return found
+
+    def _run(self, trial: Trial, path: Path, doing: str, done: str) -> Mapping[str, Any] | None:
+        edited = {a: t for a, t in edited_constants(self.data).items() if a not in self.plan.typed_overrides}
+        overrides = self.plan.overrides | edited
+        training = self.experiment.train()
+        if overrides:
+            self._warn_of(overrides, edited, reaching(overrides, training, trial.scene()), done)
+        with self._bar(doing) as progress:
+            try:
+                return run_trial(
+                    trial,
+                    self.data,
+                    path,
+                    training=training,
+                    seed=self.plan.settings.seed,
+                    device=self.plan.settings.device,
+                    overrides=overrides,
+                    progress=progress,
+                )
+            except Interrupted:
+                return None
+
+    def _warn_of(
+        self, overrides: Mapping[str, str], edited: Mapping[str, str], used: Mapping[str, str], done: str
+    ) -> None:
+        with_them = ", ".join(f"{address} = {text}" for address, text in edited.items() if address in used)
+        if with_them:
+            self.warn(f"{done} with what was edited in the run: {with_them}.")
+        asked = [a for a in overrides if a not in used and (a in edited or self.plan.playing)]
+        if asked:
+            self.warn(
+                f"{done} without {', '.join(asked)}: the scene that plays has values of its own there, or no such system."
+            )
+
+    @contextmanager
+    def _bar(self, doing: str) -> Iterator[Any]:
+        """A progress bar; the function that moves it raises Interrupted after Ctrl-C."""
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        console = make_console()
+        if not console.is_terminal:
+            console.print(doing)
+        with Progress(
+            TextColumn(doing), BarColumn(), console=console, transient=True, disable=not console.is_terminal
+        ) as bar:
+            task = bar.add_task("", total=1.0)
+
+            def progress(share: float) -> None:
+                if self.stop.requested:
+                    raise Interrupted
+                bar.update(task, completed=share)
+
+            yield progress
 
 
 def _refuse_foreign(path: Path, data: bytes, scene: Scene) -> None:
@@ -108,30 +112,31 @@ def _refuse_foreign(path: Path, data: bytes, scene: Scene) -> None:
 
 
 @contextmanager
-def _blaming(path: Path, scene: Scene) -> Iterator[None]:
-    """Say which file does not fit which scene."""
+def _names_both(path: Path, scene: Scene) -> Iterator[None]:
+    """Errors about a snapshot say which file does not fit which scene."""
     try:
         yield
     except SnapshotError as error:
         raise SceneError(f"{path} does not fit the scene '{scene.name}' with these flags: {error}") from None
 
 
-def play(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> int:
+def play(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> int:
     """--play: film a policy; the exit status."""
-    scene, out = plan.scene(), plan.given.get("out")
-    if scene.film is None:
+    experiment, out = plan.experiment(), plan.options.out
+    scene = experiment.train()
+    if experiment.film is None:
         raise SceneError(f"The scene '{scene.name}' has no film, so there is nothing to --play.")
-    if plan.origin is None and scene.policy is None:
+    if plan.origin is None and experiment.policy is None:
         raise SceneError(
-            f"The scene '{scene.name}' comes without a trained policy; name a run folder or checkpoint behind --play."
+            f"The scene '{scene.name}' comes without a trained policy; name a run folder or checkpoint after --play."
         )
-    origin = plan.origin or Origin.find(Path(scene.policy or ""))
+    origin = plan.origin or Origin.find(Path(experiment.policy or ""))
     path, data, _ = origin.load(warn)
     _refuse_foreign(path, data, scene)
     home = out or origin.folder or Path("runs") / scene.name
     target = home if home.suffix == ".mp4" else home / "film.mp4"
-    with stop.listening(), _blaming(path, scene):
-        seen = film(plan, scene, data, target, stop, warn)
+    with stop.listening(), _names_both(path, scene):
+        seen = TrialRun(plan, experiment, data, stop, warn).film(target)
     if seen is None:
         return 130
     made = about(data)
@@ -140,9 +145,37 @@ def play(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> int:
     return 0
 
 
-def export(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> int:
+def evaluate(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> int:
+    """--eval: measure a policy; the exit status."""
+    origin, out = plan.origin, plan.options.out
+    assert origin is not None
+    if out:
+        refuse_unusable(out)
+    path, data, _ = origin.load(warn)
+    experiment = plan.experiment()
+    scene = experiment.train()
+    if experiment.evaluate is None:
+        raise SceneError(f"The scene '{scene.name}' has no evaluation.")
+    _refuse_foreign(path, data, scene)
+    home = out or origin.folder
+    with stop.listening(), _names_both(path, scene):
+        result = TrialRun(plan, experiment, data, stop, warn).evaluate((home or Path()) / "evaluation")
+    if result is None:
+        return 130
+    console.print(results_table(result))
+    if home:
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            write_file(home / "evaluation.json", json_bytes({"checkpoint": path.name, **result}))
+        except OSError as error:
+            raise SceneError(f"{home / 'evaluation.json'} cannot be written ({error.strerror or error}).") from None
+        console.print(f"  evaluation  {home / 'evaluation.json'}", markup=False, soft_wrap=True)
+    return 0
+
+
+def export(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> int:
     """--export: write a policy and how it was made, and nothing else; the exit status."""
-    origin, out = plan.origin, plan.given.get("out")
+    origin, out = plan.origin, plan.options.out
     assert origin is not None
     if out is None or out.is_dir():
         raise SceneError("--export writes one file; say which with --out FILE.")
@@ -152,9 +185,9 @@ def export(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> int:
     world = simulation.world
     usable = [cls.__name__ for cls in world.resources if hasattr(cls, "exported")]
     made = about(data)
-    with _blaming(path, simulation.scene):
+    with _names_both(path, simulation.scene):
         restore(world, data, only=tuple(usable) if made else (*usable, "Clock"))
-    small = extract(world, made or _making(plan, simulation))
+    small = extract(world, made or _provenance(plan, simulation))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_file(out, small)
@@ -164,57 +197,20 @@ def export(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> int:
     return 0
 
 
-def _making(plan: "Plan", simulation: Simulation) -> dict[str, Any]:
+def _provenance(plan: RunPlan, simulation: Simulation) -> dict[str, Any]:
     """How a policy was made: enough to make it again, and nothing about the machine's folders."""
     source = "/".join(Path(plan.source).parts[-2:])
-    said = {f.name: plan.flags[f.name] for f in plan.scene_flags if plan.flags.get(f.name, f.default) != f.default}
-    shown = [f"--{name.replace('_', '-')} {_spoken(value)}" for name, value in said.items()]
-    shown += [f"--set {address}={text}" for address, text in plan.overrides.items()]
+    usual = flags.flat(plan.file.config(plan.name))
+    named = [f"--config {plan.name}"] if plan.file.named and plan.name != next(iter(plan.file.configs)) else []
+    typed = [f"{f.text} {flags.write(f.value)}" for n, f in plan.scene_flags.items() if f.value != usual[n].value]
+    typed += [f"--set {address}={text}" for address, text in plan.overrides.items()]
     config = plan.origin.config if plan.origin and plan.origin.config else {}
     tick, rows = simulation.world.clock.tick, next(iter(simulation.world.tables.values())).rows
     return {
-        "command": " ".join([PROGRAM, source, *shown]),
-        "seed": plan.run["seed"],
+        "command": " ".join([PROGRAM, source, *named, *typed]),
+        "seed": plan.settings.seed,
         "iterations": tick // simulation.scene.iteration,
         "steps": tick * rows,
         "versions": config.get("versions", {}),
-        "config": {
-            "source": source,
-            "flags": {name: command.to_plain(value) for name, value in plan.flags.items()},
-            "run": {name: command.to_plain(value) for name, value in plan.run.items()},
-            "overrides": dict(plan.overrides),
-        },
+        "config": {"source": source, **plan.plain()},
     }
-
-
-def _spoken(value: Any) -> str:
-    """A flag's value as it is typed."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def evaluate_only(plan: "Plan", console: Any, warn: "Relay", stop: "Stop") -> int:
-    """--eval: measure a policy; the exit status."""
-    origin, out = plan.origin, plan.given.get("out")
-    if origin is None:
-        raise SceneError("--eval takes a run folder or a checkpoint.")
-    if out:
-        refuse_unusable(out)
-    path, data, _ = origin.load(warn)
-    scene = plan.scene()
-    if scene.evaluate is None:
-        raise SceneError(f"The scene '{scene.name}' has no evaluation.")
-    _refuse_foreign(path, data, scene)
-    with stop.listening(), _blaming(path, scene):
-        result = evaluate(plan, scene, data, stop, warn)
-    if result is None:
-        return 130
-    console.print(results_table(result))
-    home = out or origin.folder
-    if home:
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-            write_file(home / "evaluation.json", json_bytes({"checkpoint": path.name, **result}))
-        except OSError as error:
-            raise SceneError(f"{home / 'evaluation.json'} cannot be written ({error.strerror or error}).") from None
-        console.print(f"  evaluation  {home / 'evaluation.json'}", markup=False, soft_wrap=True)
-    return 0

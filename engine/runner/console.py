@@ -1,9 +1,9 @@
-"""What a person sees of a run: a live panel in a terminal, plain lines elsewhere."""
+"""Terminal output of a run: live progress in a terminal, plain lines elsewhere, warnings, and tables of results."""
 
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,14 +12,14 @@ import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.panel import Panel as Box
+from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from engine.runner.plot import BESIDES, group
 
-SHARES = {"physics": "cyan", "systems": "magenta", "learning": "yellow"}
+_COLOURS = ("cyan", "yellow", "green", "blue")  # of the parts of a tick's time, but for "systems"
 _BARS = "▁▂▃▄▅▆▇█"
 _REFRESH = 0.25
 _PLAIN_PAUSE = 5.0
@@ -61,14 +61,25 @@ def sparkline(values: Sequence[float], width: int = 12) -> str:
     return "".join(_BARS[round(height)] for height in heights)
 
 
+def print_facts(console: Any, facts: Mapping[str, str]) -> None:
+    """One line each; empty ones are left out."""
+    for name, value in facts.items():
+        if value:
+            console.print(f"  {name:<11} {value}", markup=False, soft_wrap=True)
+
+
 @attrs.define
-class Panel:
-    """Progress of a run. `first` names the values that lead; `events` are the latest remarks."""
+class Progress:
+    """Live display of a run's progress.
+
+    `first` names the values that lead; `parts` those of a tick's time; `events` are the latest remarks.
+    """
 
     console: Console
     title: str
     total: int
     first: Sequence[str] = ()
+    parts: Sequence[str] = ("systems",)
     done: float = 0.0
     values: dict[str, Any] = attrs.field(factory=dict)
     timing: dict[str, Any] = attrs.field(factory=dict)
@@ -92,14 +103,14 @@ class Panel:
         self.live = None
 
     def tick(self, done: float) -> None:
-        """Tell how many iterations are done, with a fraction; redraws a few times a second."""
+        """Take note of how many iterations are done, with a fraction; redraws a few times a second."""
         self.done = done
         if self.live is not None and time.monotonic() - self.last > _REFRESH:
             self.last = time.monotonic()
             self.live.update(self.render(), refresh=True)
 
     def iteration(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
-        """Tell the numbers of a finished iteration."""
+        """Take note of the numbers of a finished iteration."""
         self.done = row["iteration"]
         self.values = {name: value for name, value in row.items() if name not in BESIDES}
         self.timing = dict(timing)
@@ -133,7 +144,7 @@ class Panel:
 
     def plain_line(self) -> str:
         """One line of a log."""
-        shares = " ".join(f"{name} {self.timing[name]:.0%}" for name in SHARES if name in self.timing)
+        shares = " ".join(f"{name} {self.timing[name]:.0%}" for name in self.parts if name in self.timing)
         parts = [
             f"iteration {int(self.done)}/{self.total}",
             f"{number(round(self.timing.get('steps_per_second', 0)))} steps/s",
@@ -143,7 +154,7 @@ class Panel:
         return "  ".join([*parts, f"{duration(self.elapsed)} gone", f"{duration(self.remaining())} left"])
 
     def render(self) -> RenderableType:
-        """The whole panel."""
+        """The whole display."""
         inner = max(40, self.console.width - 4)
         body: list[RenderableType] = [self._progress(inner)]
         if self.timing:
@@ -152,7 +163,7 @@ class Panel:
             body.append(Text("the first iteration is under way", style="dim"))
         for text in self.events:
             body.append(Text(f"! {text}", style="yellow"))
-        return Box(
+        return Panel(
             Group(*body),
             title=f"[bold]{escape(self.title)}[/]",
             title_align="left",
@@ -180,7 +191,9 @@ class Panel:
     def _split(self, width: int) -> RenderableType:
         bar, labels = Text(), Text(justify="left")
         left = width
-        for name, style in SHARES.items():
+        colours = dict(zip([part for part in self.parts if part != "systems"], _COLOURS, strict=False))
+        for name in self.parts:
+            style = colours.get(name, "magenta")
             share = self.timing.get(name, 0.0)
             cells = min(left, round(share * width))
             left -= cells
@@ -237,3 +250,23 @@ def results_table(result: Mapping[str, Any]) -> RenderableType:
     for row in rows:
         table.add_row(*(escape(number(row.get(name))) for name in columns))
     return table
+
+
+@attrs.define
+class Warnings:
+    """Warnings of a run: printed at once, shown beside its progress, and kept for the summary."""
+
+    console: Any
+    progress: Progress | None = None
+    messages: list[str] = attrs.field(factory=list)
+    listener: Callable[[str], None] | None = None  # who else gets them
+
+    def __call__(self, text: str) -> None:
+        """Warn once."""
+        self.messages.append(text)
+        if self.listener is not None:
+            self.listener(text)
+        if self.progress is not None:
+            self.progress.event(text)
+        else:
+            self.console.print(f"! {text}", markup=False, soft_wrap=True)

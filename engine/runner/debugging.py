@@ -1,4 +1,4 @@
-"""A training that debuggers may attach to: its socket, its inspector, and what becomes of its files when it goes back."""
+"""Debug server of a training: its socket, its inspector, and what becomes of its files when it goes back."""
 
 import os
 import socket
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from engine.ecs.scene import Simulation
 from engine.errors import SceneError
 from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
@@ -16,22 +17,43 @@ from engine.inspect.run_handle import RunHandle
 from engine.inspect.server import DebugServer
 from engine.protocol.schema import schema_for_debuggers
 from engine.runner.checkpoint import checkpoint_name, checkpoints, moment
+from engine.runner.config import RunPlan
+from engine.runner.console import Warnings
+from engine.runner.experiment import Experiment
+from engine.runner.recording import RunObservers
+from engine.runner.run_folder import RunFolder
+from engine.runner.stop import StopRequest
 
-if TYPE_CHECKING:
-    from engine.runner.run import Training
+
+class DebuggedRun(Protocol):
+    """What the debug server needs of a training."""
+
+    plan: RunPlan
+    experiment: Experiment
+    simulation: Simulation
+    folder: RunFolder
+    warn: Warnings
+    observers: RunObservers
+    stop: StopRequest
+
+    @property
+    def length(self) -> int:
+        """Ticks of an iteration."""
+
+    def start_iteration(self) -> None:
+        """Begin to count the time of an iteration."""
 
 
 @contextmanager
-def attended(training: "Training") -> Iterator[None]:
-    """Let debuggers attach as long as this lasts; a training that cannot listen goes on without, and says so."""
-    given = training.plan.given
-    expose = bool(given.get("debug_expose"))
-    debug = parse_debug(given.get("debug") or "on", expose)
+def debug_server(run: DebuggedRun) -> Iterator[Inspector | None]:
+    """Let debuggers attach as long as this lasts; a run that cannot listen goes on without, and warns."""
+    options = run.plan.options
+    debug = parse_debug(options.debug, options.debug_expose)
     if debug is None:
-        yield
+        yield None
         return
-    simulation, path = training.simulation, training.folder.path
-    run = {
+    simulation, path, display = run.simulation, run.folder.path, run.experiment.display
+    about = {
         "name": path.name,
         "scene": simulation.scene.name,
         "pid": os.getpid(),
@@ -41,68 +63,71 @@ def attended(training: "Training") -> Iterator[None]:
         "device": str(simulation.world.device),
         "seed": simulation.world.seed,
     }
-    server = DebugServer(run, partial(schema_for_debuggers, simulation), debug=debug, expose=expose)
+    server = DebugServer(
+        about, partial(schema_for_debuggers, simulation, display), debug=debug, expose=options.debug_expose
+    )
     try:
         for notice in server.start():
-            training.warn(notice)
+            run.warn(notice)
     except SceneError as error:
-        training.warn(str(error))
-        yield
+        run.warn(str(error))
+        yield None
         return
-    stay = given.get("debug_on_detach") == "stay"
-    training.inspector = Inspector(simulation, server, handle, TrainingHandle(training), stay=stay)
-    training.warn.also = partial(training.inspector.event, "warning")
+    stay = options.debug_on_detach == "stay"
+    inspector = Inspector(simulation, server, handle, TrainingHandle(run), stay=stay, view=display)
+    run.warn.listener = partial(inspector.event, "warning")
     try:
-        yield
+        yield inspector
     except BaseException as error:
-        recorder = training.watch.recorder
-        training.inspector.failed(error, recorder.latest if recorder is not None else None)
+        recorder = run.observers.recorder
+        inspector.failed(error, recorder.latest if recorder is not None else None)
         raise
     finally:
-        training.warn.also = None
-        training.inspector.close()
+        run.warn.listener = None
+        inspector.close()
 
 
 class TrainingHandle(RunHandle):
     """A training, as its debugger sees it."""
 
-    def __init__(self, training: "Training") -> None:
-        self.training = training
-        self.folder = training.folder.path
+    def __init__(self, run: DebuggedRun) -> None:
+        self.run = run
+        self.folder = run.folder.path
 
     @property
     def stopping(self) -> bool:
         """Whether the training is asked to end."""
-        return self.training.stop.requested
+        return self.run.stop.requested
 
     def save_checkpoint(self) -> str:
         """Write a checkpoint of this moment; its name."""
-        return save_now(self.training)
+        return save_now(self.run)
 
     def continue_from(self, tick: int) -> None:
         """Set aside what was written of later ticks."""
-        go_back(self.training, tick)
+        go_back(self.run, tick)
 
     def may_change(self, tick: int) -> bool:
-        """After an iteration the scene's report may write to the world."""
-        return tick % self.training.length == 0
+        """After an iteration the experiment's report may write to the world."""
+        return tick % self.run.length == 0
 
 
-def save_now(training: "Training") -> str:
+def save_now(run: DebuggedRun) -> str:
     """Write a checkpoint of this moment; its name. SceneError where it cannot be written."""
-    now = divmod(training.world.clock.tick, training.length)
-    training.watch.flush()
-    training.folder.save(training.world, *now)
-    training.folder.drain()
+    world = run.simulation.world
+    now = divmod(world.clock.tick, run.length)
+    run.observers.flush()
+    run.folder.save(world, *now)
+    run.folder.drain()
     name = checkpoint_name(*now)
-    if training.folder.failing or getattr(training.folder.saved, "name", "") != name:
+    if run.folder.failing or getattr(run.folder.saved, "name", "") != name:
         raise SceneError(f"The checkpoint {name} could not be written; the run's warnings say why.")
     return name
 
 
-def go_back(training: "Training", tick: int) -> None:
-    """The run goes on from an earlier tick: its later checkpoints are set aside, its later rows forgotten."""
-    folder, here, newest = training.folder, divmod(max(tick, 0), training.length), None
+def go_back(run: DebuggedRun, tick: int) -> None:
+    """Go on from an earlier tick: later checkpoints are renamed, later rows forgotten."""
+    folder, here, newest = run.folder, divmod(max(tick, 0), run.length), None
     folder.drain()
     try:
         for path in checkpoints(folder.path):
@@ -110,9 +135,9 @@ def go_back(training: "Training", tick: int) -> None:
                 path.rename(path.with_suffix(".abandoned"))
             else:
                 newest = newest or path
-        folder.go_on(newest, here[0], max(tick, 0))
-        training.watch.rewind()
+        folder.truncate_to(newest, here[0], max(tick, 0))
+        run.observers.rewind()
     except OSError as error:
-        training.warn(f"The files of the run do not go back to tick {tick} ({error.strerror or error}).")
-    training.start_iteration()
-    training.warn(f"A debugger went on from tick {tick}; later checkpoints are kept as *.abandoned.")
+        run.warn(f"The files of the run do not go back to tick {tick} ({error.strerror or error}).")
+    run.start_iteration()
+    run.warn(f"A debugger went on from tick {tick}; later checkpoints are kept as *.abandoned.")

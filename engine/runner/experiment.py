@@ -16,14 +16,16 @@ class Trial:
     """A scene that plays a trained policy for some ticks, and what is read from its world afterwards.
 
     `scene` makes it anew each time, with every constant that the trial itself decides (each clip from its start, no noise).
-    `restores` names the resources that are taken from the trained world. `read` gets the world after the last tick and the
-    path of the file that it may write (a film); it returns numbers or captions by name.
+    `restores` names the resources that are taken from the trained world; without any, nothing is. `identical` names the
+    parts of `Scene.identity` that must be those of the trained world ("robot"). `read` gets the world after the last tick
+    and the path of the file that it may write (a film); it returns numbers or captions by name.
     """
 
     scene: Callable[[], Scene]
     ticks: int
     read: Callable[[World, Path], Mapping[str, Any]]
     restores: tuple[str, ...] = ("Policy",)
+    identical: tuple[str, ...] = ()
 
 
 @attrs.frozen

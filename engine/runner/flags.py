@@ -1,17 +1,24 @@
-"""A scene function's keyword parameters as command-line flags, and text as their values."""
+"""Command-line flags made of configurations: every field of an attrs class is a flag, parsed by tyro.
 
-import argparse
+A flag is named by the path to its field: `num_envs` is `--num-envs`, `learning.desired_kl` is `--learning.desired-kl`. Its
+help is the text in Annotated[type, "text"], the field's metadata "help", or the comment that ends the field's line. A
+field with metadata {"flag": False} is no flag. tyro is imported when there is something to parse.
+"""
+
 import inspect
+import re
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 
 from engine.ecs.component import real_types
 from engine.errors import SceneError, did_you_mean
 
+T = TypeVar("T")
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -20,99 +27,115 @@ _WORDS = {
     Path: "a path",
     type(None): "none",
 }
-_SHORT = {int: "N", float: "X", str: "TEXT", Path: "PATH", bool: "BOOL"}
+_SHORT = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "BOOL", type(None): "none"}
 
 
 @attrs.frozen
 class Flag:
-    """One flag: the parameter behind it, its type, default and help."""
+    """One flag: the dotted path to its field, type, value in force and help.
+
+    `hint` stands in the help in place of the default; `alone` is the value of a flag that stands without one.
+    """
 
     name: str
     type: Any
-    default: Any = None
-    help: str = ""
-    bare: bool = False  # may stand without a value
+    value: Any = None
+    help: "str | Callable[[], str]" = ""
+    hint: str | None = None
+    alone: str | None = None
 
     @property
     def text(self) -> str:
-        """As it is typed: --num-envs."""
+        """The flag as it is typed: --num-envs."""
         return "--" + self.name.replace("_", "-")
 
-    def read(self, text: str) -> Any:
-        """`text` as a value of this flag; SceneError when it is none."""
-        for option in alternatives(self.type):
-            try:
-                return _read_one(text, option)
-            except ValueError:
-                continue
-        raise SceneError(f"{self.text} takes {describe(self.type)}, but was given '{text}'.")
+    @property
+    def group(self) -> bool:
+        """Whether this is a configuration inside another, whose fields are flags."""
+        return isinstance(self.type, type) and attrs.has(self.type)
+
+    @property
+    def switch(self) -> bool:
+        """Whether it is switched on by its name alone, with no --no-… beside it."""
+        return self.type is bool and self.alone is not None
+
+    @property
+    def decided_elsewhere(self) -> bool:
+        """Whether it may be true, false or left open (`bool | None`)."""
+        return set(alternatives(self.type)) == {bool, type(None)}
 
 
-RUN = (
-    Flag("iterations", int | None, None, "learning iterations in all"),
-    Flag("seed", int, 0, "start of every random stream"),
-    Flag("device", str, "cpu", "cpu, cuda or cuda:N"),
-    Flag("threads", int | None, None, "CPU threads, also of torch if given"),
-    Flag("checkpoint_every", int, 50, "iterations between checkpoints"),
-    Flag("keep", int, 3, "how many of the newest checkpoints stay"),
-    Flag("skip", tuple[str, ...], (), "phases to leave out, such as RECORD,LEARN"),
-    Flag("film", bool, True, "film the policy when the run ends"),
-)
-PLACES = (
-    Flag("out", Path | None, None, "folder of the run, instead of runs/<scene>/<time>; the file that --export writes"),
-    Flag("resume", Path | None, None, "go on: a run folder continues in place, a checkpoint file into a new folder"),
-    Flag("allow_changes", bool, None, "resume although the scene file, robot, clips or packages changed since", True),
-    Flag("eval", Path | None, None, "only evaluate this run folder or checkpoint"),
-    Flag(
-        "play", Path | None, None, "only film this run folder, checkpoint or exported policy; alone: the scene's", True
-    ),
-    Flag("debug", str, "on", "let the debugger attach: on, off, or tcp:PORT as well"),
-    Flag("debug_expose", bool, None, "let --debug tcp:HOST:PORT listen beyond this machine", True),
-    Flag("debug_on_detach", Literal["resume", "stay"], "resume", "what a paused run does when its debugger has gone"),
-    Flag("record", str | None, None, "keep the recent past of these rows, such as 0-15 or 3,17 (alone: of 16)", True),
-    Flag("export", Path | None, None, "only write the policy of this run folder or checkpoint to the file --out"),
-)
-SWITCHES = {
-    "explain": "print tables, columns, the tick and every address",
-    "graph": "print the tick as a DOT graph",
-    "check": "build and prove the scene",
-}
-COUNTED = {
-    "audit": "run N ticks and report whatever a declaration does not allow",
-    "profile": "run N ticks and print what each system costs",
-}
-_AT_LEAST_1 = ("iterations", "threads", "checkpoint_every", "keep")
-
-
-def scene_flags(function: Callable[..., Any], source: str) -> tuple[Flag, ...]:
-    """The flags of a scene function; SceneError for a parameter that cannot be one.
-
-    A parameter with the name of a flag in RUN (seed, device, threads, …) receives the value of that flag.
-
-    The help of a flag is the text in Annotated[type, "text"].
-    """
-    hints = real_types(function)
-    flags = []
-    taken = {flag.name for flag in PLACES} | {"set", "help", *SWITCHES, *COUNTED}
-    for parameter in inspect.signature(function).parameters.values():
-        where = f"Parameter '{parameter.name}' of scene() in {source}"
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-            raise SceneError(f"{where} has no name to make a flag of; write it as a keyword with a default.")
-        if parameter.default is parameter.empty:
-            raise SceneError(f"{where} has no default; every flag needs one.")
-        if parameter.name in taken:
-            raise SceneError(f"{where} has the name of one of the runner's own flags; rename it.")
-        kind, text = hints.get(parameter.name, type(parameter.default)), ""
+def fields(config: Any, hidden: Sequence[str] = ()) -> list[Flag]:
+    """The flags of one configuration, those inside it as a group; SceneError for a type that no flag can carry."""
+    cls = type(config)
+    hints, found = real_types(cls), []
+    for field in attrs.fields(cls):
+        if field.name in hidden or not field.metadata.get("flag", True):
+            continue
+        kind, text = hints.get(field.name, field.type), field.metadata.get("help", "")
         if get_origin(kind) is Annotated:
             kind, *notes = get_args(kind)
-            text = next((note for note in notes if isinstance(note, str)), "")
-        if not all(_supported(option) for option in alternatives(kind)):
-            raise SceneError(
-                f"{where} has type {getattr(kind, '__name__', kind)}, which a flag cannot carry. "
-                "Use int, float, str, bool, Path, Literal, None or a tuple of them."
+            text = next((note for note in notes if isinstance(note, str)), text)
+        found.append(
+            Flag(
+                field.name,
+                kind,
+                getattr(config, field.name),
+                text or _comment_reader(cls, field.name),
+                field.metadata.get("hint"),
+                field.metadata.get("alone"),
             )
-        flags.append(Flag(parameter.name, kind, parameter.default, text))
-    return tuple(flags)
+        )
+    return found
+
+
+def flat(config: Any, hidden: Sequence[str] = ()) -> dict[str, Flag]:
+    """Every flag of a configuration and of those inside it, by dotted name."""
+    found: dict[str, Flag] = {}
+    for flag in fields(config, hidden):
+        if flag.group:
+            found |= {f"{flag.name}.{n}": attrs.evolve(f, name=f"{flag.name}.{n}") for n, f in flat(flag.value).items()}
+        else:
+            found[flag.name] = flag
+    return found
+
+
+def changed(config: T, values: Mapping[str, Any]) -> T:
+    """The configuration with other values, by dotted name."""
+    own: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        head, dot, rest = name.partition(".")
+        if dot:
+            inner.setdefault(head, {})[rest] = value
+    own |= {head: changed(getattr(config, head), part) for head, part in inner.items()}
+    return attrs.evolve(config, **own)  # type: ignore[misc]
+
+
+def _comment_reader(cls: type, name: str) -> Callable[[], str]:
+    """A function that finds the comment at the end of a field's declaration."""
+
+    def read() -> str:
+        with suppress(OSError, TypeError):
+            after = re.split(rf"^ +{name} *:", inspect.getsource(cls), maxsplit=1, flags=re.MULTILINE)[1:]
+            depth = 0
+            for line in "".join(after).splitlines():
+                code, _, comment = line.partition("  # ")
+                depth += sum(code.count(c) for c in "([{") - sum(code.count(c) for c in ")]}")
+                if depth <= 0:
+                    return comment.strip()
+        return ""
+
+    return read
+
+
+def supported(kind: Any) -> bool:
+    """Whether a flag can carry a type."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return all(supported(part) for part in get_args(kind))
+    if get_origin(kind) is tuple:
+        return all(part is Ellipsis or supported(part) for part in get_args(kind))
+    return kind in _WORDS or get_origin(kind) is Literal
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
@@ -138,40 +161,57 @@ def describe(kind: Any) -> str:
     return _WORDS.get(kind, str(kind))
 
 
-def _supported(kind: Any) -> bool:
+def _short(kind: Any) -> str:
+    """A type as the help has it: INT|none, A,B for several values."""
     if get_origin(kind) is tuple:
-        return all(part is Ellipsis or _supported(part) for part in get_args(kind))
-    return kind in _WORDS or get_origin(kind) is Literal
+        return "A,B"
+    names = [*get_args(kind)] if get_origin(kind) is Literal else [_SHORT.get(kind, str(kind))]
+    options = alternatives(kind)
+    return "|".join(map(_short, options)) if len(options) > 1 else "|".join(map(str, names))
+
+
+def read(text: str, kind: Any) -> Any:
+    """A text as a value of a type; ValueError when it is not one."""
+    for option in alternatives(kind):
+        try:
+            return _read_one(text, option)
+        except ValueError:
+            continue
+    raise ValueError(f"takes {describe(kind)}, but was given '{text}'.")
 
 
 def _read_one(text: str, kind: Any) -> Any:
     if get_origin(kind) is Literal:
-        matches = [option for option in get_args(kind) if str(option) == text]
-        _must(bool(matches), text)
-        return matches[0]
+        return {str(option): option for option in get_args(kind)}[_in(text, map(str, get_args(kind)))]
     if get_origin(kind) is tuple:
         words = [word.strip() for word in text.strip("()[] ").split(",") if word.strip()]
         parts = get_args(kind)
         if Ellipsis in parts:
             parts = (parts[0],) * len(words)
-        _must(len(words) == len(parts), text)
-        return tuple(_read_one(word, part) for word, part in zip(words, parts, strict=True))
+        if len(words) != len(parts):
+            raise ValueError(text)
+        return tuple(read(word, part) for word, part in zip(words, parts, strict=True))
     if kind is type(None):
-        return _must(text.lower() == "none", text)
+        return {"none": None}[_in(text.lower(), ("none",))]
     if kind is bool:
-        _must(text.lower() in ("true", "false"), text)
-        return text.lower() == "true"
+        return _in(text.lower(), ("true", "false")) == "true"
     if kind is Path:
-        _must(text != "", text)
         return Path(text).expanduser()
     value = kind(text)
-    _must(value == value, text)  # refuses nan
+    if value != value:  # nan
+        raise ValueError(text)
     return value
 
 
-def _must(holds: bool, text: str) -> None:
-    if not holds:
+def _in(text: str, known: Any) -> str:
+    if text not in known:
         raise ValueError(text)
+    return text
+
+
+def write(value: Any) -> str:
+    """A flag's value as it is typed."""
+    return "none" if value is None else ",".join(map(write, value)) if isinstance(value, tuple) else str(value)
 
 
 def to_plain(value: Any) -> Any:
@@ -185,87 +225,10 @@ def from_plain(value: Any, kind: Any) -> Any:
     """The inverse of `to_plain`."""
     options = alternatives(kind)
     if isinstance(value, list):
-        return tuple(from_plain(part, str) for part in value)
+        parts = next((get_args(option) for option in options if get_origin(option) is tuple), ())
+        kinds = parts if parts and Ellipsis not in parts else (parts[0] if parts else str,) * len(value)
+        return tuple(from_plain(part, each) for part, each in zip(value, kinds, strict=False))
     return Path(value) if isinstance(value, str) and Path in options and str not in options else value
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise SceneError(message.removeprefix("argument ").rstrip(".") + ". --help lists the flags.")
-
-
-def make_parser(flags: Sequence[Flag], program: str, description: str) -> argparse.ArgumentParser:
-    """A parser whose result holds only what was said: scene flags under 'scene.<name>', others under '<name>'."""
-    parser = _Parser(
-        prog=program,
-        usage=f"{program} [flags]",
-        description=description,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
-    )
-    runner_has = {flag.name for flag in RUN}
-    own = [flag for flag in flags if flag.name not in runner_has]
-    if own:
-        group = parser.add_argument_group("the scene")
-        for flag in own:
-            _add(group, flag, f"scene.{flag.name}")
-    group = parser.add_argument_group("the run")
-    defaults = {flag.name: flag.default for flag in flags}
-    for flag in (*RUN, *PLACES):
-        default = defaults.get(flag.name) if flag.default is None else flag.default
-        _add(group, attrs.evolve(flag, default=default), flag.name)
-    group.add_argument(
-        "--set",
-        action="append",
-        metavar="ADDRESS=VALUE",
-        help="give a constant another value (repeatable); --explain lists addresses",
-    )
-    group = parser.add_argument_group("instead of training")
-    for name, text in SWITCHES.items():
-        group.add_argument(f"--{name}", action="store_true", help=text)
-    for name, text in COUNTED.items():
-        group.add_argument(f"--{name}", nargs="?", const="50", metavar="N", help=f"{text} (default: 50)")
-    return parser
-
-
-def _add(group: Any, flag: Flag, destination: str) -> None:
-    shown = f" (default: {', '.join(map(str, flag.default)) if isinstance(flag.default, tuple) else flag.default})"
-    text = (flag.help + (shown if flag.default not in (None, ()) else "")).replace("%", "%%").strip()
-    if flag.type is bool and flag.bare:
-        group.add_argument(flag.text, action="store_true", dest=destination, help=text)
-        return
-    if set(alternatives(flag.type)) - {type(None)} == {bool}:
-        group.add_argument(flag.text, action=argparse.BooleanOptionalAction, dest=destination, help=text)
-        return
-    kinds = [option for option in alternatives(flag.type) if option is not type(None)]
-    metavar = "|".join(
-        "|".join(map(str, get_args(kind))) if get_origin(kind) is Literal else _SHORT.get(kind, "A,B") for kind in kinds
-    )
-    optional: dict[str, Any] = {"nargs": "?", "const": True} if flag.bare else {}
-    group.add_argument(flag.text, dest=destination, metavar=metavar, help=text, **optional)
-
-
-def parse(arguments: Sequence[str], flags: Sequence[Flag], program: str, description: str) -> dict[str, Any]:
-    """What the command line says, converted; SceneError for an unknown flag (with near misses) or a wrong value."""
-    parser = make_parser(flags, program, description)
-    found, unknown = parser.parse_known_args(list(arguments))
-    if unknown:
-        word = next((word for word in unknown if word.startswith("-")), unknown[0]).split("=")[0]
-        if not word.startswith("-"):
-            raise SceneError(f"'{word}' is not expected here: the scene comes first, and every value behind its flag.")
-        known = [option for action in parser._actions for option in action.option_strings]
-        raise SceneError(f"Unknown flag {word}.{did_you_mean(word, known) or ' --help lists the flags.'}")
-    by_name = {f"scene.{flag.name}": flag for flag in flags} | {flag.name: flag for flag in (*RUN, *PLACES)}
-    by_name |= {name: Flag(name, int) for name in COUNTED}
-    given = {name: by_name[name].read(text) if isinstance(text, str) else text for name, text in vars(found).items()}
-    for name in (*_AT_LEAST_1, *COUNTED):
-        if given.get(name) is not None and given[name] < 1:
-            raise SceneError(f"{by_name[name].text} is {given[name]}; it must be at least 1.")
-    if given.get("seed", 0) < 0:
-        raise SceneError(f"--seed is {given['seed']}; it must not be negative.")
-    given["set"] = read_overrides(given.get("set", []))
-    return given
 
 
 def read_overrides(texts: Sequence[str]) -> dict[str, str]:
@@ -277,3 +240,111 @@ def read_overrides(texts: Sequence[str]) -> dict[str, str]:
             raise SceneError(f"--set takes ADDRESS=VALUE, but was given '{text}'.")
         overrides[address.strip()] = value.strip()
     return overrides
+
+
+def parse(
+    arguments: Sequence[str], program: str, about: str, groups: Mapping[str, Any], hidden: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The configurations of `groups` with what the command line says instead; `hidden` are fields of "scene" without flags.
+
+    SceneError for an unknown flag (with near misses) or a wrong value. --help prints every flag and exits.
+    """
+    if not arguments:
+        return dict(groups)
+    import tyro
+    from tyro import _errors
+
+    known = {
+        flag.text: flag
+        for name, config in groups.items()
+        for flag in flat(config, hidden if name == "scene" else ()).values()
+    }
+    root = attrs.make_class("Flags", {name: attrs.field(type=type(config)) for name, config in groups.items()})
+    with _errors.on_parse_error(lambda event: _complain(event, known)):
+        made = tyro.cli(
+            root,
+            prog=program,
+            description=about,
+            args=_spelled_out(arguments, known),
+            default=root(**groups),
+            registry=_registry([type(group) for group in groups.values()], type(groups.get("scene")), hidden),
+        )
+    return {name: getattr(made, name) for name in groups}
+
+
+def _spelled_out(arguments: Sequence[str], known: Mapping[str, Flag]) -> list[str]:
+    """The arguments, with a value for each flag that may stand alone and does."""
+    found: list[str] = []
+    for word, after in zip(arguments, [*arguments[1:], "--"], strict=True):
+        typed = word.replace("_", "-") if word.startswith("--") and "=" not in word else word
+        flag, negated = known.get(typed), known.get("--" + typed.removeprefix("--no-"))
+        if flag is not None and not flag.switch and after.startswith("--"):
+            alone = "true" if flag.decided_elsewhere else flag.alone
+            found += [word] if alone is None else [f"{word}={alone}"]
+        elif flag is None and negated is not None and negated.decided_elsewhere:
+            found.append(f"{negated.text}=false")
+        else:
+            found.append(word)
+    return found
+
+
+def _complain(event: Any, known: Mapping[str, Flag]) -> None:
+    """SceneError in place of tyro's own report of what cannot be parsed."""
+    tokens = getattr(event, "tokens", None)
+    if tokens:
+        word = next((word for word in tokens if word.startswith("-")), tokens[0]).split("=")[0]
+        if not word.startswith("-"):
+            raise SceneError(f"'{word}' is not expected here: the scene comes first, and every value after its flag.")
+        raise SceneError(f"Unknown flag {word}.{did_you_mean(word, ['--help', *known]) or ' --help lists the flags.'}")
+    argument = getattr(event, "argument", None)
+    name = argument.lowered.name_or_flags[0] if argument is not None else ""
+    if name in known and not hasattr(event, "message"):
+        raise SceneError(f"{name} takes {describe(known[name].type)}, but was given nothing. --help lists the flags.")
+    raise SceneError(f"{name} {getattr(event, 'message', type(event).__name__)}".strip())
+
+
+def _registry(groups: Sequence[type], scene: type, hidden: Sequence[str]) -> Any:
+    """How tyro takes configurations apart, and reads and shows their values."""
+    from tyro import conf
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, StructConstructorSpec, StructFieldSpec
+
+    registry = ConstructorRegistry()
+
+    @registry.struct_rule
+    def configuration(info: Any) -> Any:
+        if not (isinstance(info.type, type) and attrs.has(info.type)):
+            return None
+        specs = []
+        for flag in fields(info.default, hidden if info.type is scene else ()):
+            kind: Any = flag.type
+            if get_origin(kind) is list:
+                kind = Annotated[kind, conf.UseAppendAction]
+            elif flag.switch:
+                kind = Annotated[kind, conf.FlagCreatePairsOff]
+            hint = f"(default: {flag.hint})" if flag.hint and flag.value in (None, (), []) else None
+            if info.type in groups:  # their names are headings, but no part of a flag
+                kind = Annotated[kind, conf.arg(prefix_name=False, help_behavior_hint=hint)]
+            specs.append(StructFieldSpec(flag.name, kind, flag.value, flag.help or None))
+        return StructConstructorSpec(lambda **values: attrs.evolve(info.default, **values), tuple(specs))
+
+    @registry.primitive_rule
+    def value(info: Any) -> Any:
+        kind = info.type
+        if kind is bool or not supported(kind):
+            return None
+        several = any(get_origin(option) is tuple for option in alternatives(kind))
+
+        def instance(words: list[str]) -> Any:
+            if not words:
+                raise ValueError(f"takes {describe(kind)}, but was given nothing. --help lists the flags.")
+            return read(",".join(words), kind)
+
+        return PrimitiveConstructorSpec(
+            nargs="*" if several else 1,
+            metavar=_short(kind),
+            instance_from_str=instance,
+            is_instance=lambda value: True,
+            str_from_instance=lambda value: [write(value)],
+        )
+
+    return registry

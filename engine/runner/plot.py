@@ -1,4 +1,4 @@
-"""curve.png: what a run learned over steps and minutes, in words; and several runs, such as seeds, in one picture.
+"""Learning curves with matplotlib: curve.png of one run, and several runs, such as seeds, in one picture.
 
 python -m engine.curve RUN RUN RUN --out curves.png
 """
@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from engine.errors import LockstepError, SceneError
+from engine.files import whole_rows
 
 BESIDES = ("iteration", "tick", "env_steps")
 _POINTS = 1500
@@ -28,8 +29,8 @@ def group(name: str) -> tuple[str, str]:
 
 
 @attrs.frozen
-class Recorded:
-    """What a run folder says: rows of metrics and timing, configuration, evaluation."""
+class RunRecord:
+    """Contents of a run folder: rows of metrics and timing, configuration, evaluation."""
 
     path: Path
     rows: Sequence[Mapping[str, Any]]
@@ -65,17 +66,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise SceneError(f"{path.parent} is not a run folder: {path.name} cannot be read ({error.strerror}).") from None
-    rows = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break  # the last line of a run that is still being written
-    return rows
+    if not path.is_file():
+        raise SceneError(f"{path.parent} is not a run folder: {path.name} cannot be read (No such file or directory).")
+    return [row for row, _ in whole_rows(path)]
 
 
 def title_of(name: str, titles: Mapping[str, str]) -> str:
@@ -108,7 +101,7 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def draw(path: Path, runs: Sequence[Recorded]) -> None:
+def draw(path: Path, runs: Sequence[RunRecord]) -> None:
     """Draw runs of one scene into a PNG: a line for one run, mean and range for several; nothing without rows."""
     runs = [run for run in runs if run.rows]
     if not runs:
@@ -145,7 +138,7 @@ def draw(path: Path, runs: Sequence[Recorded]) -> None:
         part.unlink(missing_ok=True)
 
 
-def heading(runs: Sequence[Recorded]) -> str:
+def heading(runs: Sequence[RunRecord]) -> str:
     """What was run, and what the evaluation measured; without a date."""
     config = runs[0].config
     facts = [f"{'seed' if len(runs) == 1 else 'seeds'} {', '.join(str(run.seed) for run in runs)}"]
@@ -160,10 +153,10 @@ def heading(runs: Sequence[Recorded]) -> str:
         lines.append("thick lines: average over neighbouring iterations; thin lines: single iterations")
     for run in runs:
         summary = run.evaluation.get("summary") or {}
-        told = [f"{name} {value:.4g}" for name, value in summary.items() if isinstance(value, (int, float))]
-        if told:
+        results = [f"{name} {value:.4g}" for name, value in summary.items() if isinstance(value, (int, float))]
+        if results:
             whose = "" if len(runs) == 1 else f" of seed {run.seed}"
-            lines += [f"evaluation{whose} after training:  " + "  ·  ".join(told[:6])]
+            lines += [f"evaluation{whose} after training:  " + "  ·  ".join(results[:6])]
     return "\n".join(lines)
 
 
@@ -171,7 +164,7 @@ def _step_unit(most: float) -> tuple[str, float]:
     return (" (millions)", 1e6) if most >= 1e6 else (" (thousands)", 1e3) if most >= 1e4 else ("", 1.0)
 
 
-def _steps(run: Recorded) -> np.ndarray:
+def _steps(run: RunRecord) -> np.ndarray:
     return np.array([row.get("env_steps", row["iteration"]) for row in run.rows], float)
 
 
@@ -236,7 +229,7 @@ def _draw_range(axes: Any, runs: Sequence[tuple[np.ndarray, np.ndarray]], label:
         axes.plot(grid, curve, lw=0.8, label=f"seed {seed}")
 
 
-def _add_minutes(axes: Any, run: Recorded, scale: float, several: bool) -> None:
+def _add_minutes(axes: Any, run: RunRecord, scale: float, several: bool) -> None:
     """Minutes above the ticks that count steps: a run is not equally fast throughout, so they have no ticks of their own."""
     steps = dict(zip((row["iteration"] for row in run.rows), _steps(run), strict=True))
     known = {steps[row["iteration"]] / scale: row["elapsed"] / 60 for row in run.times if row["iteration"] in steps}
@@ -264,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the PNG to write (default: curves.png)")
     given = parser.parse_args(arguments)
     try:
-        runs = [Recorded.read(path) for path in given.runs]
+        runs = [RunRecord.read(path) for path in given.runs]
         empty = next((run.path for run in runs if not run.rows), None)
         if empty is not None:
             raise SceneError(f"{empty} has not finished an iteration yet, so there is nothing to draw.")

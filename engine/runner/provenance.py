@@ -1,4 +1,4 @@
-"""What a run is made of besides its flags, so that a resume can say what changed since."""
+"""Provenance of a run: digests of its code and sources, and versions, so that a resumed run can say what changed since."""
 
 import hashlib
 import importlib.metadata
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from engine.ecs.scene import Scene
+from engine.runner.experiment import Experiment
 
 OWN = ("engine", "components", "systems")
 PACKAGES = ("lockstep-sim", "torch", "numpy", "mujoco")
@@ -30,18 +30,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def made_of(source: str, scene: Scene) -> dict[str, Any]:
-    """What config.json keeps of what a run is made of; `source` is a scene file or a dotted module.
+def provenance(source: str, experiment: Experiment) -> dict[str, Any]:
+    """Digests of the scene file, the modules that it imported, Lockstep and the experiment's sources; versions, threads, processor.
 
-    Digests of the scene file, the modules that it imported, Lockstep and the scene's own parts; versions,
-    threads and the processor.
+    `source` is a scene file or a dotted module.
     """
     file = scene_file(source)
     return {
         "scene_file": _digest(file),
         "modules": {name: _digest(path) for name, path in sorted(own_modules(file).items())},
         "lockstep": _own_digest(),
-        "parts": dict(scene.made_of),
+        "parts": dict(experiment.sources),
         "versions": versions(),
         "torch_threads": torch.get_num_threads(),
         "processor": {"model": _processor(), "capability": torch.backends.cpu.get_cpu_capability()},
@@ -70,13 +69,10 @@ def own_modules(file: Path) -> dict[str, Path]:
     return found
 
 
-def differences(before: Mapping[str, Any], source: str, scene: Scene) -> tuple[list[str], list[str]]:
-    """What changed since a configuration was written, as sentences.
-
-    First what makes another run of it, then what may only change its last bits.
-    """
-    kept: Mapping[str, Any] = before.get("made_of", {})
-    now = made_of(source, scene)
+def differences(before: Mapping[str, Any], source: str, experiment: Experiment) -> tuple[list[str], list[str]]:
+    """Changes since a configuration was written, as sentences: first what makes another run of it, then what may only change its last bits."""
+    kept: Mapping[str, Any] = before.get("provenance", {})
+    now = provenance(source, experiment)
     file = scene_file(source)
     changed, shaky = [], []
     if not kept:
@@ -106,9 +102,9 @@ def differences(before: Mapping[str, Any], source: str, scene: Scene) -> tuple[l
 
 
 def _parts(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    said = [f"The {name} is gone." for name in kept if name not in now]
-    said += [f"The {name} is new." for name in now if name not in kept]
-    return said + [f"The {name} changed since." for name in kept if name in now and kept[name] != now[name]]
+    gone = [f"The {name} is gone." for name in kept if name not in now]
+    new = [f"The {name} is new." for name in now if name not in kept]
+    return gone + new + [f"The {name} changed since." for name in kept if name in now and kept[name] != now[name]]
 
 
 def _moved(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

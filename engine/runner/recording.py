@@ -1,4 +1,4 @@
-"""Who looks at a training: the failure log, always, and the flight recorder with --record."""
+"""Observers of a training: the failure log, always, and the flight recorder with --record."""
 
 import signal
 import threading
@@ -10,20 +10,21 @@ from typing import Any, Self
 import attrs
 
 from engine.ecs.scene import Simulation
+from engine.protocol.display import View
 from engine.recording.failures import FailureLog
 from engine.recording.recorder import Recorder, parse_rows, watched_table
 
 
-def rows_to_record(asked: "str | bool | None", simulation: Simulation) -> list[int] | None:
-    """What --record says, as rows; None without it. SceneError for rows that do not exist."""
+def rows_to_record(asked: "str | None", simulation: Simulation) -> list[int] | None:
+    """Rows that --record names, 16 of them where it names none; None without it. SceneError for rows that do not exist."""
     if asked is None:
         return None
-    return parse_rows(asked, simulation.world.tables[watched_table(simulation)].rows)
+    return parse_rows(asked or True, simulation.world.tables[watched_table(simulation)].rows)
 
 
 @attrs.define(eq=False)
-class Watch:
-    """The observers of one training, and the files that they keep in its folder."""
+class RunObservers:
+    """Observers of one training, and the files that they keep in its folder."""
 
     failures: FailureLog
     recorder: Recorder | None = None
@@ -36,21 +37,24 @@ class Watch:
         say: Callable[[str], None],
         rows: list[int] | None = None,
         resumed: Path | None = None,
+        display: View | None = None,
     ) -> Self:
         """Observers of a simulation that is about to run; `rows` are recorded.
 
         `resumed` is the run folder whose checkpoint the world was restored from. OSError where its files cannot be
-        cut back to that checkpoint.
+        cut back to that checkpoint. `display` is part of the schema of what they write.
         """
-        recorder = Recorder(simulation, rows=rows, folder=folder / "records", say=say) if rows is not None else None
-        failures = FailureLog(simulation, folder, say, recorder)
+        view, recorder = display or View(), None
+        if rows is not None:
+            recorder = Recorder(simulation, rows=rows, folder=folder / "records", say=say, view=view)
+        failures = FailureLog(simulation, folder, say, recorder, view)
         if resumed is not None:
             failures.resume(resumed)
         return cls(failures, recorder)
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
-        """Look at every tick as long as this lasts; SIGUSR1 asks for a recording, and an exception makes one."""
+    def attached(self) -> Iterator[None]:
+        """Observe every tick as long as this lasts; SIGUSR1 asks for a recording, and an exception makes one."""
         observers = [each for each in (self.recorder, self.failures) if each is not None]
         for each in observers:
             each.attach()

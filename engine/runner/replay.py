@@ -1,4 +1,4 @@
-"""Re-creates episodes of a run from its checkpoints: every column of one row, tick by tick.
+"""Replay of a run's episodes, simulated again from its checkpoints: every column of one row, tick by tick.
 
 A policy learns from all rows, so all of them are run again from the checkpoint before an episode, up to the last tick
 that carries anything from row to row. From there on only the watched rows are simulated, and what comes out counts
@@ -31,8 +31,8 @@ Progress = Callable[[int, int, str], None]
 
 
 @attrs.frozen
-class Failure:
-    """A row of failures.jsonl: which episode failed, and what its last state comes to."""
+class LoggedFailure:
+    """Row of failures.jsonl: which episode failed, and what its last state comes to."""
 
     tick: int
     row: int
@@ -43,10 +43,10 @@ class Failure:
 
 
 @attrs.define(eq=False)
-class Episode:
+class EpisodeReplay:
     """One episode of one row, from the state right after its reset to that before the next one.
 
-    `ticks` (T,); `columns` by address (T, ...). The signals of the first sample still tell of the episode before.
+    `ticks` (T,); `columns` by address (T, ...). The signals of the first sample still belong to the episode before.
     """
 
     row: int
@@ -58,7 +58,7 @@ class Episode:
     alone: int = 0  # of the ticks, how many ran without the other rows
     labels: dict[str, tuple[str, ...]] = attrs.field(factory=dict)  # of the values of one sample, by address
     units: dict[str, str] = attrs.field(factory=dict)
-    signals: frozenset[str] = frozenset()  # addresses whose first sample tells of the episode before
+    signals: frozenset[str] = frozenset()  # addresses whose first sample belongs to the episode before
 
     @property
     def name(self) -> str:
@@ -67,7 +67,7 @@ class Episode:
 
 
 @attrs.define(eq=False)
-class Watcher:
+class RowRecorder:
     """Collects the episode of one row that is under way at one tick, while a schedule runs."""
 
     world: World
@@ -104,14 +104,14 @@ class Watcher:
         self.samples.append(kept)
         self.ticks.append(self.world.clock.tick)
 
-    def episode(self, alone_from: int | None) -> Episode:
-        """What was collected."""
+    def episode(self, alone_from: int | None) -> EpisodeReplay:
+        """The episode that was collected."""
         columns = {a: np.stack([sample[a] for sample in self.samples]) for a in self.samples[0]}
         alone = 0 if alone_from is None else sum(tick > alone_from for tick in self.ticks)
         labels = {address: flat_labels(self.world, address) for address in columns}
         units = {address: self.world.declaration(address).unit for address in columns}
         signals = frozenset(columns) - {*traced_addresses(self.world, self.ends.table, signals=False)}
-        return Episode(
+        return EpisodeReplay(
             self.row, np.array(self.ticks), columns, self.done, self.reasons, self.digest, alone, labels, units, signals
         )
 
@@ -120,7 +120,7 @@ def last_carrying_tick(schedule: Schedule, first: int, last: int) -> int:
     """The last tick in (first, last] in which one row may reach another through a resource; `first` if there is none.
 
     A resource carries when a system writes it and its value finds a way into columns. Resources that can `focus`
-    hold every row apart. Whether a system mixes rows within columns, only a comparison with the log can tell.
+    hold every row apart. Whether a system mixes rows within columns, only a comparison with the log can show.
     """
     entries = schedule.entries
     carrying: set[tuple[str, type]] = set()
@@ -146,8 +146,8 @@ def _may_run(entry: Entry, tick: int) -> bool:
 
 
 @attrs.define(eq=False)
-class Past:
-    """What a run folder remembers: its checkpoints and its failures. `build` makes its simulation anew."""
+class RunReplay:
+    """Replay of the episodes of a run folder, from its checkpoints and failures. `build` makes its simulation anew."""
 
     folder: Path
     build: Callable[[], Simulation]
@@ -155,7 +155,7 @@ class Past:
     any_identity: bool = False
     simulation: Simulation = attrs.field(init=False)
     table: str = attrs.field(init=False)
-    failures: list[Failure] = attrs.field(init=False)
+    failures: list[LoggedFailure] = attrs.field(init=False)
     points: dict[int, Path | None] = attrs.field(init=False)  # ticks from which it can be run on; None: the beginning
     last_tick: int = attrs.field(init=False)
 
@@ -168,7 +168,7 @@ class Past:
             )
         self.table = next(iter(find_ends(self.simulation)))
         self.failures = [
-            Failure(
+            LoggedFailure(
                 line["tick"], line["row"], line["first_tick"], tuple(line["reasons"]), line["digest"], line["iteration"]
             )
             for line in logged_failures(self.folder)
@@ -188,11 +188,11 @@ class Past:
         """Rows of the table whose episodes these are."""
         return self.simulation.world.tables[self.table].rows
 
-    def logged(self, row: int, tick: int) -> Failure | None:
+    def logged(self, row: int, tick: int) -> LoggedFailure | None:
         """The failure of that row in that tick, if it was logged."""
         return next((f for f in self.failures if (f.row, f.tick) == (row, tick)), None)
 
-    def episodes(self, wanted: Sequence[Pair], progress: Progress | None = None) -> list[Episode]:
+    def episodes(self, wanted: Sequence[Pair], progress: Progress | None = None) -> list[EpisodeReplay]:
         """The episodes that were under way in (row, tick), in that order, each whole.
 
         Raises ReplayError for a row or tick that the run does not have, before anything runs; SnapshotError for a
@@ -203,7 +203,7 @@ class Past:
                 raise ReplayError(f"--row {row} is not one of the run's rows 0 to {self.rows - 1}.")
             if not 0 <= tick <= self.last_tick:
                 raise ReplayError(f"--tick {tick} is not one of the run's ticks 0 to {self.last_tick}.")
-        made: dict[Pair, Episode] = {}
+        made: dict[Pair, EpisodeReplay] = {}
         waiting = {pair: self._start(*pair) for pair in wanted}
         trust = True
         while waiting:
@@ -234,41 +234,41 @@ class Past:
 
     def _run(
         self, start: int, pairs: Sequence[Pair], trust: bool, progress: Progress | None
-    ) -> tuple[dict[Pair, Episode], set[Pair]]:
+    ) -> tuple[dict[Pair, EpisodeReplay], set[Pair]]:
         """Run on from a point until the episodes have ended: those that were found whole, and those whose last
         state differs from the logged one although only their rows were simulated."""
         world, schedule = self.simulation.world, self.simulation.schedule
         ends = find_ends(self.simulation)[self.table]
-        watchers = {pair: Watcher(world, ends, *pair, whole=start == -1) for pair in pairs}
+        recorders = {pair: RowRecorder(world, ends, *pair, whole=start == -1) for pair in pairs}
         end = max(tick for _, tick in pairs)
         alone_from = None
         if trust and all(self.logged(*pair) for pair in pairs):
             alone_from = last_carrying_tick(schedule, start, end)
-        observers = [Observer(at_finish=each.at_finish, after_tick=each.after_tick) for each in watchers.values()]
+        observers = [Observer(at_finish=each.at_finish, after_tick=each.after_tick) for each in recorders.values()]
         for observer in observers:
             schedule.attach(observer)
         path = self.points[start]
         source = path.stem if path else "the beginning"
         last = max(end, self.last_tick) if alone_from is None else end
         for tick in range(start, last):
-            if all(watcher.done for watcher in watchers.values()):
+            if all(recorder.done for recorder in recorders.values()):
                 break
             if alone_from is not None and tick >= alone_from:
-                _focus(world, [watcher.row for watcher in watchers.values() if not watcher.done])
+                _focus(world, [recorder.row for recorder in recorders.values() if not recorder.done])
             self.simulation.run()
             if progress is not None:
                 progress(tick + 1 - start, max(end, tick + 1) - start, f"{self.rows} rows from {source}")
         for observer in observers:
             schedule.detach(observer)
         _focus(world, None)
-        found: dict[Pair, Episode] = {}
+        found: dict[Pair, EpisodeReplay] = {}
         refused: set[Pair] = set()
-        for pair, watcher in watchers.items():
+        for pair, recorder in recorders.items():
             logged = self.logged(*pair)
-            if logged and alone_from is not None and watcher.digest != logged.digest:
+            if logged and alone_from is not None and recorder.digest != logged.digest:
                 refused.add(pair)
-            elif watcher.whole:
-                found[pair] = watcher.episode(alone_from)
+            elif recorder.whole:
+                found[pair] = recorder.episode(alone_from)
         return found, refused
 
     def _go_to(self, point: int) -> bool:

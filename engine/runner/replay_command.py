@@ -1,19 +1,22 @@
-"""python -m engine.replay RUN [--row R --tick T]: see one environment's episode of a run again."""
+"""The command `python -m engine.replay RUN [--row R --tick T]`: see one environment's episode of a run again."""
 
 import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.errors import LockstepError, ReplayError, SceneError
+from engine.errors import ReplayError, SceneError
 from engine.files import write_file
-from engine.runner.commands import print_facts
-from engine.runner.console import make_console
-from engine.runner.replay import Episode, Failure, Past
+from engine.runner.cli import reporting_errors
+from engine.runner.config import make_plan
+from engine.runner.console import make_console, print_facts
+from engine.runner.replay import EpisodeReplay, LoggedFailure, RunReplay
+from engine.runner.resume import changes_since
 from engine.runner.run_folder import json_bytes
 
 PROGRAM = "python -m engine.replay"
@@ -25,15 +28,9 @@ _COLOURS = tuple(f"C{number}" for number in range(10))
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 done, 1 an episode is not what was logged, 2 bad input, 130 interrupted."""
-    try:
-        return _replay(_parser().parse_args(arguments))
-    except LockstepError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    return reporting_errors(
+        lambda words: _replay(_parser().parse_args(words)), list(sys.argv[1:] if arguments is None else arguments)
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,7 +61,7 @@ def _replay(given: argparse.Namespace) -> int:
     if given.failures is not None and given.failures < 1:
         raise ReplayError(f"--failures is {given.failures}; it is at least 1.")
     console = make_console()
-    past, show = open_past(given.run, lambda text: console.print(f"! {text}", markup=False), given.allow_changes)
+    past, show = open_replay(given.run, lambda text: console.print(f"! {text}", markup=False), given.allow_changes)
     if given.row is None and given.failures is None:
         return _list(past, console)
     wanted = [(given.row, given.tick)]
@@ -82,24 +79,21 @@ def _replay(given: argparse.Namespace) -> int:
     return status
 
 
-def open_past(folder: Path, warn: Any, allow_changes: bool = False) -> tuple[Past, Any]:
-    """A run folder's past, and the function with which its scene films an episode (or None).
+def open_replay(folder: Path, warn: Any, allow_changes: bool = False) -> tuple[RunReplay, Any]:
+    """Replay of a run folder, and the function with which its scene films an episode (or None).
 
-    Raises SceneError where it is no run folder, and where what it was made of has changed since.
+    Raises SceneError where it is no run folder, and where its provenance has changed since.
     """
-    from engine.runner.resume import changes_since
-    from engine.runner.run import make_plan
-
     if not folder.is_dir():
         raise SceneError(f"{folder} is not a run folder.")
     plan = make_plan(["--resume", str(folder), *(["--allow-changes"] if allow_changes else [])])
-    past = Past(folder, plan.build, warn, any_identity=allow_changes)
-    assert plan.origin is not None
-    changes_since(plan, plan.origin, past.simulation, warn)
-    return past, past.simulation.scene.film_episode
+    experiment = plan.experiment()
+    past = RunReplay(folder, partial(plan.build, experiment), warn, any_identity=allow_changes)
+    changes_since(plan, experiment, warn)
+    return past, experiment.film_episode
 
 
-def _list(past: Past, console: Any) -> int:
+def _list(past: RunReplay, console: Any) -> int:
     from rich.table import Table
 
     if not past.failures:
@@ -117,11 +111,11 @@ def _list(past: Past, console: Any) -> int:
     return 0
 
 
-def _line(past: Past, row: int | str, tick: int | str) -> str:
+def _line(past: RunReplay, row: int | str, tick: int | str) -> str:
     return f"{PROGRAM} {past.folder} --row {row} --tick {tick}"
 
 
-def _watched(past: Past, wanted: Sequence[tuple[int, int]], console: Any) -> list[Episode]:
+def _watched(past: RunReplay, wanted: Sequence[tuple[int, int]], console: Any) -> list[EpisodeReplay]:
     """The episodes, under a progress bar."""
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -136,9 +130,9 @@ def _watched(past: Past, wanted: Sequence[tuple[int, int]], console: Any) -> lis
 
 
 def _write(
-    home: Path, episode: Episode, logged: Failure | None, given: argparse.Namespace, show: Any
+    home: Path, episode: EpisodeReplay, logged: LoggedFailure | None, given: argparse.Namespace, show: Any
 ) -> Mapping[str, str]:
-    """Columns, plots, film and a summary in one folder; what to say of them."""
+    """Columns, plots, film and a summary in one folder; what they show."""
     first, last = int(episode.ticks[0]), int(episode.ticks[-1])
     if logged is None:
         proof = "this episode was not logged"
@@ -171,7 +165,7 @@ def _write(
     return seen
 
 
-def draw(folder: Path, episode: Episode) -> int:
+def draw(folder: Path, episode: EpisodeReplay) -> int:
     """One picture per component, one panel per column, over ticks; how many there are."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -193,7 +187,7 @@ def draw(folder: Path, episode: Episode) -> int:
     return len(groups)
 
 
-def _draw_column(axes: Any, episode: Episode, address: str) -> None:
+def _draw_column(axes: Any, episode: EpisodeReplay, address: str) -> None:
     values = episode.columns[address].reshape(len(episode.ticks), -1)
     labels, unit = episode.labels[address], episode.units[address]
     first = int(address in episode.signals)

@@ -1,7 +1,6 @@
-"""Going on with a run: from its newest whole checkpoint, or from the start, if it is still made of the same."""
+"""Resuming a run: from its newest whole checkpoint, or from the start, if its provenance is still the same."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -9,12 +8,11 @@ from engine.ecs.scene import Simulation
 from engine.errors import SceneError, SnapshotError
 from engine.files import JsonLines, Say
 from engine.runner.checkpoint import checkpoints
+from engine.runner.config import RunPlan
+from engine.runner.experiment import Experiment
 from engine.runner.provenance import differences
 from engine.runner.run_folder import Origin
 from engine.snapshot.snapshot import Snapshot, restore
-
-if TYPE_CHECKING:
-    from engine.runner.run import Plan
 
 
 @attrs.frozen
@@ -26,18 +24,19 @@ class Start:
     tick: int = 0
     own: bool = False  # a checkpoint of the folder that is written to
     rows: Path | None = None  # another run, whose rows come first
-    damaged: list[Path] = attrs.field(factory=list)  # newer ones, which are set aside
+    damaged: list[Path] = attrs.field(factory=list)  # newer ones, which are renamed
     changes: list[str] = attrs.field(factory=list)
 
-    def set_aside(self) -> None:
+    def quarantine(self) -> None:
         """Give damaged checkpoints a name that none has; OSError."""
         for path in self.damaged:
             path.rename(path.with_suffix(".damaged"))
 
 
-def resume(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> Start:
-    """Bring the world to where the run goes on; SceneError when it is over, or not made of the same any more."""
-    in_place = origin.path.is_dir() and not plan.given.get("out")
+def resume(plan: RunPlan, experiment: Experiment, simulation: Simulation, warn: Say) -> Start:
+    """Bring the world to where the run goes on; SceneError when it is over, or its sources changed."""
+    origin = plan.resumed
+    assert origin is not None
     began = (origin.config or {}).get("began_from")
     unwritten = origin.path.is_dir() and not checkpoints(origin.path)
     source = origin
@@ -45,10 +44,10 @@ def resume(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> S
         if not Path(began).is_file():
             raise SnapshotError(f"{origin.path} has no checkpoint yet, and {began}, from which it began, is gone.")
         source = Origin.find(Path(began))
-    total = plan.run["iterations"]
+    total = plan.settings.iterations or experiment.iterations
     if unwritten and not began and _rows_written(origin.path) < total:
         warn(f"{origin.path} has no checkpoint yet; it begins again from the start.")
-        return Start(changes=changes_since(plan, origin, simulation, warn))
+        return Start(changes=changes_since(plan, experiment, warn))
     path, data, damaged = source.load(warn)
     taken = Snapshot.decode(data)
     tick = max(taken.tick, 0)
@@ -57,9 +56,9 @@ def resume(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> S
         raise SceneError(
             f"{path} is already at iteration {iteration} of {total}. Ask for more with --iterations, or measure it with --eval."
         )
-    changes = changes_since(plan, origin, simulation, warn)
-    restore(simulation.world, taken, any_identity=bool(plan.given.get("allow_changes")))
-    own = in_place and source is origin
+    changes = changes_since(plan, experiment, warn)
+    restore(simulation.world, taken, any_identity=plan.options.allow_changes)
+    own = plan.in_place and source is origin
     return Start(path, iteration, tick, own, None if own else source.folder, damaged if own else [], changes)
 
 
@@ -68,12 +67,13 @@ def _rows_written(folder: Path) -> int:
     return int(rows[-1]["iteration"]) if rows else 0
 
 
-def changes_since(plan: "Plan", origin: Origin, simulation: Simulation, warn: Say) -> list[str]:
-    """What the run is made of that changed since, said as warnings; SceneError where that must be allowed."""
-    if origin.config is None:
+def changes_since(plan: RunPlan, experiment: Experiment, warn: Say) -> list[str]:
+    """Changes of the run's provenance, each also a warning; SceneError where they must be allowed."""
+    origin = plan.origin
+    if origin is None or origin.config is None:
         return []
-    changed, shaky = differences(origin.config, plan.source, simulation.scene)
-    if changed and not plan.given.get("allow_changes"):
+    changed, shaky = differences(origin.config, plan.source, experiment)
+    if changed and not plan.options.allow_changes:
         cure = f"{origin.path} does not go on as it began: undo that, or accept it with --allow-changes."
         raise SceneError("\n".join([*changed, cure]))
     for text in (*changed, *shaky):

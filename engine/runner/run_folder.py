@@ -23,7 +23,15 @@ from engine.ecs.world import World
 from engine.errors import SceneError, SnapshotError, did_you_mean
 from engine.files import INTERVENTIONS, JsonLines, Say, json_bytes, plain_numbers
 from engine.runner import checkpoint
-from engine.runner.checkpoint import WINDOW, Merit, Outcome, Writer, checkpoint_name, checkpoints, moment
+from engine.runner.checkpoint import (
+    WINDOW,
+    CheckpointScore,
+    CheckpointWriter,
+    WriteOutcome,
+    checkpoint_name,
+    checkpoints,
+    moment,
+)
 from engine.snapshot import snapshot
 from engine.snapshot.snapshot import Snapshot
 
@@ -61,18 +69,18 @@ class RunFolder:
     events: Any = None
     fresh: bool = False
     saved: Path | None = None
-    merit: Merit = attrs.field(factory=Merit)
+    score: CheckpointScore = attrs.field(factory=CheckpointScore)
     failing: bool = False
     next_curve: float = 0.0
-    told: set[str] = attrs.field(factory=set)
+    warned: set[str] = attrs.field(factory=set)
     metrics: JsonLines = attrs.field(init=False)
     timing: JsonLines = attrs.field(init=False)
-    writer: Writer = attrs.field(init=False)
+    writer: CheckpointWriter = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.metrics = JsonLines(self.path / "metrics.jsonl", self.warn)
         self.timing = JsonLines(self.path / "timing.jsonl", self.warn)
-        self.writer = Writer(self._put)
+        self.writer = CheckpointWriter(self._put)
 
     @classmethod
     def create(cls, path: Path | None, scene: str, warn: Say) -> Self:
@@ -120,7 +128,7 @@ class RunFolder:
             raise SceneError(f"Another run is writing to {self.path}. Wait for it, or choose another --out.") from None
         return self
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Undo `create` after a failure before the first tick."""
         self.close()
         if self.fresh:
@@ -134,7 +142,7 @@ class RunFolder:
         """Write what a finished iteration was like and how long it took."""
         self.metrics.append(row)
         self.timing.append(timing)
-        self.merit.note(row)
+        self.score.note(row)
 
     def save(self, world: World, iteration: int, ticks: int) -> None:
         """Take a checkpoint `ticks` ticks after an iteration; it is written meanwhile, and `report` says how that went.
@@ -146,21 +154,21 @@ class RunFolder:
             if lines.waiting:
                 lines.flush()
             if lines.waiting:
-                self._tell(Outcome(name, OSError(errno.ENOSPC, f"the rows of {lines.path.name} come first")))
+                self._report(WriteOutcome(name, OSError(errno.ENOSPC, f"the rows of {lines.path.name} come first")))
                 return
         self.writer.take(world, name)
 
     def report(self) -> None:
-        """Say what became of the checkpoints: once that they fail, and once that they are written again."""
+        """Warn about checkpoints: once that they fail, and once that they are written again."""
         for outcome in self.writer.outcomes():
-            self._tell(outcome)
+            self._report(outcome)
 
     def drain(self) -> None:
         """Wait until the checkpoints that were taken are written, and report."""
         self.writer.drain()
         self.report()
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _report(self, outcome: WriteOutcome) -> None:
         if outcome.error is not None:
             if not self.failing:
                 kept = f"the newest is {self.saved.name}" if self.saved else "there is none yet"
@@ -175,14 +183,14 @@ class RunFolder:
         if self.failing:
             self.warn(f"checkpoints are written again: {outcome.name}.")
         self.failing = False
-        self._say_untidy(outcome.untidy)
-        if self.merit.name and self.merit.of(moment(self.saved)[0]) is None:
+        self._warn_untidy(outcome.untidy)
+        if self.score.name and self.score.of(moment(self.saved)[0]) is None:
             self._once(
-                f"None of the last {WINDOW} iterations reported '{self.merit.number}', so {outcome.name} cannot be the "
-                f"best checkpoint.{did_you_mean(self.merit.number, next(reversed(self.metrics.rows()), {}))}"
+                f"None of the last {WINDOW} iterations reported '{self.score.number}', so {outcome.name} cannot be the "
+                f"best checkpoint.{did_you_mean(self.score.number, next(reversed(self.metrics.rows()), {}))}"
             )
 
-    def _say_untidy(self, error: OSError | None) -> None:
+    def _warn_untidy(self, error: OSError | None) -> None:
         if error is not None:
             self._once(
                 f"checkpoints cannot be tidied up ({error.strerror or error}): there may be more of them than --keep "
@@ -190,23 +198,23 @@ class RunFolder:
             )
 
     def _once(self, text: str) -> None:
-        if text not in self.told:
-            self.told.add(text)
+        if text not in self.warned:
+            self.warned.add(text)
             self.warn(text)
 
     def _put(self, name: str, taken: Snapshot) -> OSError | None:
-        """Write a checkpoint and tidy up behind it; runs in the writer's thread."""
+        """Write a checkpoint and tidy up after it; runs in the writer's thread."""
         checkpoint.write(self.path, name, taken)
         return self._tidy()
 
     def _tidy(self) -> OSError | None:
         try:
-            checkpoint.prune(self.path, self.keep, self.merit)
+            checkpoint.prune(self.path, self.keep, self.score)
         except OSError as error:
             return error
         return None
 
-    def go_on(self, newest: Path | None, iteration: int, tick: int, rows: Path | None = None) -> None:
+    def truncate_to(self, newest: Path | None, iteration: int, tick: int, rows: Path | None = None) -> None:
         """Forget what came after a tick, `newest` being the checkpoint of it; the rows may be those of another run."""
         for path in sorted(self.path.glob("*.jsonl")):
             if path.name != INTERVENTIONS:  # what somebody did stays true
@@ -217,14 +225,14 @@ class RunFolder:
             if (rows / INTERVENTIONS).is_file():
                 JsonLines(self.path / INTERVENTIONS, self.warn).take(rows / INTERVENTIONS, iteration, tick)
         self.saved = newest
-        self.merit.values = {number: value for number, value in self.merit.values.items() if number <= iteration}
+        self.score.values = {number: value for number, value in self.score.values.items() if number <= iteration}
         known = self.metrics.rows()
         for row in known:
-            self.merit.note(row)
+            self.score.note(row)
         last = known[-1]["iteration"] if known else 0
         if newest is not None and last < iteration:
             self.warn(f"{self.metrics.path.name} ends at iteration {last}; its rows up to {iteration} are lost.")
-        self._say_untidy(self._tidy())
+        self._warn_untidy(self._tidy())
 
     def write_events(self, iteration: int, values: Mapping[str, Any]) -> None:
         """TensorBoard scalars of one iteration; after a failure there are no more of them."""
@@ -252,10 +260,10 @@ class RunFolder:
 
     def draw_curve(self) -> None:
         """Bring curve.png up to date."""
-        from engine.runner.plot import Recorded, draw
+        from engine.runner.plot import RunRecord, draw
 
         try:
-            draw(self.path / "curve.png", [Recorded.read(self.path, self.metrics.rows(), self.timing.rows())])
+            draw(self.path / "curve.png", [RunRecord.read(self.path, self.metrics.rows(), self.timing.rows())])
         except OSError as error:
             self.warn(f"curve.png cannot be written ({error.strerror or error}).")
 
@@ -273,9 +281,9 @@ class RunFolder:
             self.writer.close()
             self.report()
         finally:
-            self._let_go()
+            self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self.events:
             try:
                 self.events.close()
@@ -361,7 +369,7 @@ def _read_whole(path: Path) -> bytes:
 
 
 def _brought_config(path: Path) -> dict[str, Any] | None:
-    """The configuration inside an exported policy; None for any other file, of which `load` tells what is wrong."""
+    """The configuration inside an exported policy; None for any other file, of which `load` says what is wrong."""
     try:
         found: dict[str, Any] | None = snapshot.about(path.read_bytes()).get("config")
     except (OSError, SnapshotError):

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from engine.ecs.binding import Key
 from engine.ecs.component import info
-from engine.ecs.schedule import Entry, Key, Schedule
+from engine.ecs.schedule import Entry, Schedule
 from engine.ecs.table import tensors_in
 
 _WAITING = frozenset(

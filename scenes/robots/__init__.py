@@ -1,7 +1,7 @@
 """Robots by name, or from a file."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from components.motion import BuiltInClip, Clip
 from components.robot import RobotDescription
@@ -15,6 +15,7 @@ ROBOTS: dict[str, Callable[[], RobotDescription]] = {
     "g1_23dof_humanoidverse": lambda: g1.g1(23, "humanoidverse"),
     "humanoid": humanoid.humanoid,
 }
+G1_VARIANTS = {29: "g1", 23: "g1_23dof"}  # by the number of joints
 
 
 def load(name: str) -> RobotDescription:
@@ -40,7 +41,8 @@ def load(name: str) -> RobotDescription:
     return ROBOTS[name]()
 
 
-def fitting(clips: Sequence[Clip | BuiltInClip]) -> str:
-    """The robot that `auto` means for these clips: the G1 with as many joints as they have."""
+def fitting(clips: Sequence[Clip | BuiltInClip], variants: Mapping[int, str] = G1_VARIANTS) -> str:
+    """The robot that `auto` means for these clips: the variant with as many joints as they have, else the first."""
     joints = {clip.dof_position.shape[1] for clip in clips if isinstance(clip, Clip)}
-    return "g1_23dof" if joints == {23} else "g1"
+    first = next(iter(variants.values()))
+    return variants.get(joints.pop(), first) if len(joints) == 1 else first

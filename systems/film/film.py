@@ -73,6 +73,18 @@ def cut(shots: Sequence[FilmShot], fps: float) -> tuple[list[FilmShot], list[Wor
     return made, words
 
 
+def need_packages() -> None:
+    """Raise SceneError where a package that films need is missing."""
+    try:
+        import av
+        import PIL
+    except ImportError as error:
+        raise SceneError(
+            f"A film needs the package {error.name}, which is not installed. pip install av pillow"
+        ) from None
+    del av, PIL
+
+
 def write_film(
     path: Path,
     scene: "RenderScene",
@@ -90,14 +102,7 @@ def write_film(
     shots, words = cut(shots, fps)
     if not shots:
         raise SceneError("There is nothing to film: the robot did not make a single step.")
-    try:
-        import av
-        import PIL
-    except ImportError as error:
-        raise SceneError(
-            f"A film needs the package {error.name}, which is not installed. pip install av pillow"
-        ) from None
-    del av, PIL
+    need_packages()
     from systems.film.painter import paint
     from systems.film.render import NoPictures, render
     from systems.film.render_scene import LAMP
@@ -138,6 +143,18 @@ def caption(frame: np.ndarray, lines: Sequence[str], ending: str = "") -> np.nda
     for number, (text, color) in enumerate(texts):
         draw.text((2 * margin, 1.4 * margin + number * step), text, fill=color, font=font)
     return np.asarray(image)
+
+
+def drawn_frames(
+    values: Sequence[Sequence[float]], draw: Callable[..., None], size: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Frames as `encode` takes them, each drawn by `draw(canvas, *numbers)` on white; `canvas` is a PIL ImageDraw."""
+    from PIL import Image, ImageDraw
+
+    for numbers in values:
+        image = Image.new("RGB", size, "white")
+        draw(ImageDraw.Draw(image), *numbers)
+        yield np.asarray(image)
 
 
 def encode(path: Path, frames: Iterator[np.ndarray], fps: float, size: tuple[int, int]) -> None:

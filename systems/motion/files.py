@@ -12,7 +12,7 @@ take (from 1, both included), `#kick_3` which clip of a pickle of many.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import numpy as np
@@ -23,6 +23,7 @@ from systems.motion.array_pickle import read_array_pickle
 from systems.motion.clips import BUILT_IN
 
 CSV_FPS = 30.0  # what public CSV clips are recorded at; the files do not say
+ClipNames = Annotated[str, f"a built-in clip ({listing(BUILT_IN)}), a file, a folder, or a list a=2,b=1"]
 _LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
 _WAIST = ("waist_yaw", "waist_roll", "waist_pitch")
 _ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_roll", "wrist_pitch", "wrist_yaw")

@@ -8,6 +8,7 @@ start and beyond its end a clip holds its first and last frame.
 import logging
 from collections.abc import Sequence
 from itertools import count
+from typing import Annotated, Literal
 
 import attrs
 import numpy as np
@@ -23,6 +24,7 @@ from systems.motion.kinematics import Kinematics, angular_velocity, continuous, 
 
 TIME_TOLERANCE = 1e-3  # s; more than float32 loses on a clip of an hour, far less than a tick
 MAX_LOGGED = 12
+ClipHeight = Annotated[Literal["keep", "auto"], "auto lowers or raises clips until the feet meet the floor"]
 _log = logging.getLogger(__name__)
 
 

@@ -16,10 +16,10 @@ from components.robot import BaseFrame, Motor, RobotDescription
 from engine import Scene, System, Write, put_rows, system, term
 from engine.debugger.diagnosis.finding import Finding
 from scenes import robots
-from scenes.motion_tracking import scene
 from scenes.robots.humanoid import humanoid
 from systems.reference import sample_reference
 from tests.debugger.live import Live, steady
+from tests.helpers import tracking_scene
 
 SMALL: Mapping[str, Any] = {"robot": "humanoid", "num_envs": 16, "hidden": (16,), "physics_threads": 1}
 EXPLICIT = SMALL | {"control": "P", "substeps": 10}  # with fewer the gains are too high for torques that are held
@@ -61,7 +61,7 @@ def alarms(found: list[Finding]) -> list[str]:
 
 
 def test_a_sound_training_alarms_nobody_until_a_kernel_is_made_too_tight(watch: Watch):
-    live = watch(scene(**SMALL))
+    live = watch(tracking_scene(**SMALL))
     live.train(LONG)
     found = live.said()
     assert not wrong(found)
@@ -85,7 +85,7 @@ def test_a_sound_training_alarms_nobody_until_a_kernel_is_made_too_tight(watch: 
 
 
 def test_nan_from_a_gain_is_named_by_the_diagnosis_and_by_a_break(watch: Watch):
-    live = watch(scene(**EXPLICIT))
+    live = watch(tracking_scene(**EXPLICIT))
     live.train(SHORT)
     assert not wrong(live.said())
     condition = "nonfinite(robot.DofTorque.value)"
@@ -108,7 +108,7 @@ def test_nan_from_a_gain_is_named_by_the_diagnosis_and_by_a_break(watch: Watch):
 
 
 def test_a_setting_that_makes_velocities_infinite_is_named(watch: Watch):
-    live = watch(scene(**SMALL))
+    live = watch(tracking_scene(**SMALL))
     live.set_constant("tracking.reset_to_reference.joint_velocity", 1e39)  # more than float32 holds
     live.until(lambda: any(event["kind"] == "nonfinite" for event in live.store.events))
     first = live.said()[0]
@@ -129,7 +129,7 @@ def weak_ankle() -> RobotDescription:
 
 def test_an_ankle_whose_torque_limit_is_too_low_is_named(watch: Watch, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(robots.ROBOTS, "weak", weak_ankle)
-    live = watch(scene(**SMALL | {"robot": "weak"}))
+    live = watch(tracking_scene(**SMALL | {"robot": "weak"}))
     live.train(LONG)
     found = live.said()
     assert len(wrong(found)) == 1
@@ -146,7 +146,7 @@ def blind(base: BaseFrame) -> Tensor:
 
 
 def test_a_constant_observation_is_named(watch: Watch):
-    trained = scene(**SMALL)
+    trained = tracking_scene(**SMALL)
     for observe in systems_of(trained, "observe"):
         observe.terms = {**observe.terms, "base_angular_velocity": term(blind, groups=("actor", "critic"))}
     live = watch(trained)
@@ -171,7 +171,7 @@ def sample_at_reset(
 
 
 def test_a_command_that_keeps_its_value_is_named(watch: Watch):
-    trained = scene(**SMALL)
+    trained = tracking_scene(**SMALL)
     for bundle in trained.bundles:
         for phase, systems in bundle.systems.items():
             frozen = [system(sample_at_reset, when=s.when) if s.name == "sample_reference" else s for s in systems]
@@ -185,7 +185,7 @@ def test_a_command_that_keeps_its_value_is_named(watch: Watch):
 
 
 def test_a_command_that_nobody_gives_is_named(watch: Watch):
-    live = watch(scene(**SMALL), skip=("COMMAND",), check=False)
+    live = watch(tracking_scene(**SMALL), skip=("COMMAND",), check=False)
     live.train(LONG)
     first = live.said()[0]
     assert first.severity == "wrong"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from engine.debugger.model.episode_track import pace, played
 from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
-from scenes.motion_tracking import scene
 from tests.debugger.live import Live, steady
+from tests.helpers import tracking_scene
 
 NOWHERE = float("nan")
 
@@ -96,7 +96,7 @@ def test_what_is_worked_out_is_what_a_row_did(lengths: list[int], looks: set[int
 
 
 def test_of_a_real_training_it_is_what_the_columns_said_at_every_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    trained = scene(robot="humanoid", num_envs=16, hidden=(16,), physics_threads=1)
+    trained = tracking_scene(robot="humanoid", num_envs=16, hidden=(16,), physics_threads=1)
     live = Live(trained, tmp_path, steady(monkeypatch))
     columns = [
         live.world.columns()[f"robot.{name}"] for name in ("Episode.step", "MotionCursor.clip", "MotionCursor.time")

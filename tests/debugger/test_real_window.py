@@ -22,7 +22,7 @@ from engine.debugger.widgets import theme
 from engine.protocol.discovery import live_runs
 from tests.helpers import REPOSITORY
 
-TRAINING = ("scenes/motion_tracking.py", "--robot", "humanoid", "--num-envs", "16", "--hidden", "32")
+TRAINING = ("scenes/motion_tracking.py", "--robot", "humanoid", "--num-envs", "16", "--learning.hidden", "32")
 # What engine.run does, but a run that nobody controls stands still for 2 s instead of 30 s.
 IMPATIENT = """
 import functools, sys

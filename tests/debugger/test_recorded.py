@@ -28,7 +28,7 @@ from engine.protocol.framing import column_ids
 from engine.protocol.vitals import find_ends
 from engine.recording.file import Recording
 from engine.recording.recorder import Recorder
-from scenes.cartpole import scene
+from scenes.cartpole import experiment
 from tests.helpers import REPOSITORY
 
 ROWS, TICKS = (1, 4), 40
@@ -37,7 +37,7 @@ ROWS, TICKS = (1, 4), 40
 @pytest.fixture(scope="module")
 def flight(tmp_path_factory):
     """What the flight recorder writes of two carts: file, angles and ends (ticks, 2), the last tick, the angle's address."""
-    simulation = build(scene(num_envs=6))
+    simulation = build(experiment(num_envs=6).train())
     recorder = Recorder(simulation, rows=list(ROWS), folder=tmp_path_factory.mktemp("records"))
     recorder.attach()
     angles, ends = [], []

@@ -73,13 +73,19 @@ def runs(page: str) -> Iterator[tuple[Fence, str]]:
             yield block, following.text if following is not None and following.language == "text" else ""
 
 
+def of_the_run(line: str, folder: Path) -> str:
+    """A command line with the name of the reader's first run in the place of <time>."""
+    run = min((folder / "runs/hover").glob("2*"), default=folder)
+    return line.replace("<time>", run.name)
+
+
 @pytest.mark.parametrize("page", WALKED)
 def test_a_reader_who_types_what_the_page_says_sees_what_it_shows(page: str, folder: Path):
     for neighbour in (page, *NEIGHBOURS.get(page, ())):
         write_files(neighbour, folder)
     for block, expected in runs(page):
         for line in block.text.splitlines():
-            words = shlex.split(line)
+            words = shlex.split(of_the_run(line, folder))
             assert words[:3] == ["python", "-m", "engine.run"], block.place
             status, out, err = command(*words[3:])
             assert status == (2 if block.title == "fails" else 0), f"{block.place}: {out}{err}"
@@ -94,6 +100,9 @@ def check_scores(page: str, folder: Path) -> None:
     """The numbers that a page promises of its trainings."""
     if page == "first_task.md":
         assert reported(folder, "reward/at_height") > 0.9
+        (run,) = (folder / "runs/hover").glob("2*")
+        assert json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["summary"]["return"] > 3.0
+        assert (run / "film.mp4").stat().st_size > 1000
     if page == "add_a_reward.md":
         assert reported(folder, "reward/effort") < 0.0
 
@@ -124,8 +133,8 @@ def test_tests_on_pages_pass(page: str, folder: Path):
         test()
 
 
-def test_first_task_has_at_most_60_lines():
-    assert code_lines(assembled("first_task.md", "hover.py")) <= 60
+def test_first_task_has_at_most_70_lines():
+    assert code_lines(assembled("first_task.md", "hover.py")) <= 70
 
 
 @pytest.mark.parametrize("file", ["upright.py", "gentle.py"])
@@ -137,8 +146,9 @@ def test_a_reward_takes_at_most_4_lines(file: str):
 
 def test_added_reward_is_paid_weighted_and_per_second(folder: Path):
     write_files("add_a_reward.md", folder)
-    function, _ = load_scene("upright.py")
-    simulation = build(function(robot="humanoid", clip="stand", num_envs=3, physics_threads=1))
+    file = load_scene("upright.py")
+    made = file.experiment(file.config().replace(robot="humanoid", clip="stand", num_envs=3, physics_threads=1))
+    simulation = build(made.train())
     simulation.run(3)
     world = simulation.world
     place = world.tables["robot"].axes["reward"].index("upright")

@@ -1,6 +1,5 @@
 """The toy scene with a policy of one number, which can be filmed and exported."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from engine import Bundle, Scene, build, resource
-from engine.snapshot.snapshot import restore
+from engine import Bundle, Experiment, Scene, Trial, World, resource
 from tests.engine import toy_scene
 
 
@@ -32,34 +30,29 @@ class Will:
         self.moment.copy_(state.get("moment", torch.zeros(3)))
 
 
-def scene(strength: float = 0.5, size: int = 1, name: str = "film", fail: str = "", shipped: str = "") -> Scene:
+def experiment(
+    strength: float = 0.5, size: int = 1, name: str = "film", fail: str = "", shipped: str = ""
+) -> Experiment:
     """The toy, and a will of `size` numbers; `fail` is what goes wrong in its film."""
 
-    def bundles() -> list[Bundle]:
+    def scene() -> Scene:
         will = Will(strength=torch.full((size,), strength), moment=torch.zeros(3))
-        return [*toy_scene.make(8, 0.0), Bundle("will", resources=[will])]
+        bundles = [*toy_scene.make(8, 0.0), Bundle("will", resources=[will])]
+        return attrs.evolve(toy_scene.make_scene(), bundles=bundles, name=name)
 
-    def film(
-        snapshot: bytes, path: Path, *, seed: int, device: str, progress: Callable[[float], None]
-    ) -> dict[str, str]:
-        other = build(attrs.evolve(made, bundles=bundles()), seed=seed, device=device)
+    def film(world: World, path: Path) -> dict[str, str]:
         if fail:
             raise RuntimeError(fail)
-        restore(other.world, snapshot, only=("Will",))
-        progress(0.5)
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("a film")
-        return {"strength": f"{float(other.world[Will].strength[0]):g} of {strength:g}"}
+        return {"strength": f"{float(world[Will].strength[0]):g} of {strength:g}"}
 
-    def evaluate(snapshot: bytes, *, seed: int, device: str, progress: Callable[[float], None]) -> dict[str, Any]:
+    def measure(world: World, path: Path) -> dict[str, Any]:
         return {"table": [{"clip": "walk", "success": 1.0}]}
 
-    made = attrs.evolve(
-        toy_scene.scene(),
-        evaluate=evaluate,
-        bundles=bundles(),
-        name=name,
-        film=film,
+    return attrs.evolve(
+        toy_scene.experiment(),
+        train=scene,
+        evaluate=Trial(scene, 0, measure, restores=("Will",)),
+        film=Trial(scene, 2, film, restores=("Will",)),
         policy=Path(shipped) if shipped else None,
     )
-    return made

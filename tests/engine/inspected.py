@@ -232,7 +232,7 @@ class History:
 
 
 def toy(rows: int = 8, seed: int = 3) -> Simulation:
-    return build(toy_scene.scene(num_envs=rows), seed=seed)
+    return build(toy_scene.make_scene(num_envs=rows), seed=seed)
 
 
 def unpacked(message: dict[str, Any], address: str, client: Client) -> np.ndarray:

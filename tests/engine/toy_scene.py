@@ -11,13 +11,14 @@ from engine import (
     Bundle,
     Clock,
     Endings,
+    Experiment,
     Rng,
     Scene,
     Tick,
+    Trial,
     World,
     Write,
     any_row,
-    build,
     column,
     component,
     derived,
@@ -29,9 +30,14 @@ from engine import (
     table,
     term,
 )
-from engine.snapshot.snapshot import restore
 
-TICK = Tick(phases=("STEP", "SENSE", "RESET", "REFRESH", "LEARN"), repeat=("STEP",), entry="RESET", finished="SENSE")
+TICK = Tick(
+    phases=("STEP", "SENSE", "RESET", "REFRESH", "LEARN"),
+    repeat=("STEP",),
+    entry="RESET",
+    finished="SENSE",
+    shares={"physics": ("STEP",), "learning": ("LEARN",)},
+)
 
 
 @component
@@ -151,7 +157,13 @@ def make(num_envs: int, pause: float) -> list[Bundle]:
     ]
 
 
-def scene(
+def spread(world: World, path: Path) -> dict[str, Any]:
+    """What an evaluation measures."""
+    mean = float(world[Distance].value.mean())
+    return {"table": [{"clip": "walk", "success": 0.5, "distance": mean}], "summary": {"distance": mean}}
+
+
+def experiment(
     num_envs: Annotated[int, "rows that wander"] = 8,
     pause: Annotated[float, "seconds that a step takes"] = 0.0,
     mode: Annotated[Literal["plain", "fancy"], "how it looks"] = "plain",
@@ -159,29 +171,20 @@ def scene(
     clip: Path | None = None,
     loud: bool = False,
     limit: int | Literal["auto"] = "auto",
-) -> Scene:
+) -> Experiment:
     """Rows wander and are put back.
 
     100 % of them.
     """
-
-    def evaluate(snapshot: bytes, *, seed: int, device: str, progress: Any = None) -> dict[str, Any]:
-        other = build(
-            Scene([table("point", rows=num_envs)], make(num_envs, pause), TICK, name="toy"), seed=seed, device=device
-        )
-        restore(other.world, snapshot)
-        if progress is not None:
-            progress(1.0)
-        mean = float(other.world[Distance].value.mean())
-        return {"table": [{"clip": "walk", "success": 0.5, "distance": mean}], "summary": {"distance": mean}}
-
-    return Scene(
-        [table("point", rows=num_envs)],
-        make(num_envs, pause),
-        TICK,
-        name="toy",
+    return Experiment(
+        train=lambda: make_scene(num_envs, pause),
+        evaluate=Trial(lambda: make_scene(num_envs, pause), 5, spread, restores=("Count",)),
         report=report,
-        evaluate=evaluate,
         panel=["reward/distance", "end/strayed"],
         iterations=4,
     )
+
+
+def make_scene(num_envs: int = 8, pause: float = 0.0) -> Scene:
+    """The scene alone."""
+    return Scene([table("point", rows=num_envs)], make(num_envs, pause), TICK, name="toy")

@@ -26,7 +26,7 @@ from engine.recording.failures import path_from_here
 from engine.runner.checkpoint import checkpoints, moment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SCENE = ("scenes/motion_tracking.py", "--robot", "humanoid", "--num-envs", "16", "--hidden", "32", "--no-film")
+SCENE = ("scenes/motion_tracking.py", "--robot", "humanoid", "--num-envs", "16", "--learning.hidden", "32", "--no-film")
 LOGS = ("metrics.jsonl", "failures.jsonl")
 PATIENCE = 120.0  # seconds without a new row that mean that something is stuck
 

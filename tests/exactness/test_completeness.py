@@ -14,11 +14,12 @@ from components.physics import Physics
 from engine import Scene, Simulation, World, build
 from engine.snapshot import snapshot
 from engine.snapshot.snapshot import capture, restore, save
-from scenes import cartpole, motion_tracking, replay_motion
+from scenes import cartpole, replay_motion
 from systems.physics.mujoco_backend import MujocoBackend
 from tests.engine import film_scene, toy_scene
 from tests.engine.toy import toy
 from tests.exactness.everything import FIXED, SCRATCH, Leaf, everything
+from tests.helpers import tracking_scene
 
 MOMENT, MORE = 17, 30  # ticks before the snapshot, which is inside a learning iteration, and behind it
 OFTEN = {
@@ -30,7 +31,7 @@ OFTEN = {
 def tracking(**arguments: Any) -> Scene:
     """Four little humanoids with all of the published noise, whose episodes are short."""
     small: dict[str, Any] = {"robot": "humanoid", "clip": "squat,wave", "num_envs": 4, "hidden": (8,), "horizon": 6}
-    return motion_tracking.scene(**small, robustness=1.0, seconds=0.4, physics_threads=1, **arguments)
+    return tracking_scene(**small, robustness=1.0, seconds=0.4, physics_threads=1, **arguments)
 
 
 SCENES: dict[str, Callable[[], Scene]] = {
@@ -38,12 +39,12 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "colliding": partial(tracking, self_collision=True),
     "explicit P": partial(tracking, control="P"),
     "kinematic": partial(tracking, backend="kinematic"),
-    "humanoidverse": partial(tracking, preset="humanoidverse"),
-    "humanoidverse with a curriculum": partial(tracking, preset="humanoidverse", noise_curriculum=True),
-    "cartpole": partial(cartpole.scene, num_envs=4, horizon=6, hidden=(8,)),
-    "replay": partial(replay_motion.scene, clip="squat,wave", robot="humanoid"),
+    "humanoidverse": partial(tracking, config="humanoidverse"),
+    "humanoidverse with a curriculum": partial(tracking, config="humanoidverse", noise_curriculum=True),
+    "cartpole": cartpole.experiment(num_envs=4, horizon=6, hidden=(8,)).train,
+    "replay": replay_motion.experiment(clip="squat,wave", robot="humanoid").train,
     "toy": toy,
-    "toy with a runner": toy_scene.scene,
+    "toy with a runner": toy_scene.make_scene,
     "toy with a policy": film_scene.scene,
 }
 

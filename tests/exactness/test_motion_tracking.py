@@ -6,7 +6,7 @@ import pytest
 
 from engine import Simulation, build
 from engine.snapshot.snapshot import restore, save
-from scenes.motion_tracking import scene
+from tests.helpers import tracking_scene as scene
 
 TICKS = 26  # two learning iterations and a bit
 

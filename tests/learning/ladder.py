@@ -1,16 +1,17 @@
 """What the rungs of the ladder share: a scene of a few rows, training, and the score without exploration."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import attrs
 
-from engine import Bundle, Scene, Simulation, Term, build, table, term
+from engine import Bundle, Scene, Simulation, Term, Trial, build, table, term
+from engine.runner.trial import run_trial
 from engine.snapshot.snapshot import save
 from systems.episode import episode
-from systems.first_episode import play_episodes
-from systems.ppo import play, ppo
+from systems.first_episode import first_episodes, summarise_episodes
+from systems.ppo import PpoConfig, play, ppo
 from systems.task import task
 from systems.terminations import time_limit
 from systems.tick import TICK
@@ -40,15 +41,20 @@ class Rung:
         return Scene([home], [self.state(), episode(spread=False), goal, *learner], TICK, name="rung")
 
     def learn(self, iterations: int, *, horizon: int, seed: int = 0, **options: Any) -> Simulation:
-        """Train for so many iterations; `options` are those of `ppo`."""
-        learner = ppo(**{"horizon": horizon, "hidden": HIDDEN, **options})
+        """Train for so many iterations; `options` are those of `PpoConfig`."""
+        learner = ppo(PpoConfig(**{"horizon": horizon, "hidden": HIDDEN, **options}))
         simulation = build(self.scene(ROWS, learner), seed=seed)
         simulation.run(1 + iterations * horizon)
         return simulation
 
     def score(self, trained: Simulation, *, steps: int, hidden: tuple[int, ...] = HIDDEN, **options: Any) -> float:
         """Mean return of the mean action over the first episode, `steps` long, of every row of a fresh world."""
-        make = partial(self.scene, TRIAL_ROWS, play(hidden=hidden, **options))
-        played = play_episodes(make, save(trained.world), ticks=steps, seed=1, device="cpu")
-        result: float = played["summary"]["return"]
+        player = PpoConfig(hidden=hidden, **options)
+        trial = Trial(
+            lambda: self.scene(TRIAL_ROWS, play(player), first_episodes()),
+            steps + 1,  # the first tick only resets
+            summarise_episodes,
+        )
+        found = run_trial(trial, save(trained.world), Path("nothing"), training=trained.scene, seed=1)
+        result: float = found["summary"]["return"]
         return result

@@ -17,7 +17,8 @@ from engine import Simulation, build
 from engine.runner.run import main
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
-from scenes.cartpole import Cart, fallen, off_track, push, scene, start_over, state
+from scenes.cartpole import Cart, experiment, fallen, off_track, push, start_over, state
+from tests.helpers import evaluated, filmed
 
 FILE = str(Path(__file__).resolve().parents[2] / "scenes" / "cartpole.py")
 SMALL: dict[str, Any] = {"num_envs": 8, "horizon": 8, "hidden": (8,)}
@@ -25,7 +26,7 @@ SMALL: dict[str, Any] = {"num_envs": 8, "horizon": 8, "hidden": (8,)}
 
 def small(seed: int = 0, **arguments: Any) -> Simulation:
     """The scene with few rows and a tiny network."""
-    return build(scene(**{**SMALL, **arguments}), seed=seed)
+    return build(experiment(**{**SMALL, **arguments}).train(), seed=seed)
 
 
 def carts(rows: int = 1, **columns: Any) -> Cart:
@@ -178,11 +179,10 @@ def test_resuming_reaches_the_same_bytes(moment: int):
 
 
 def test_it_is_solved_with_one_seed():
-    made = scene()
-    simulation = build(made, seed=0)
-    simulation.run(1 + made.iteration * made.iterations)
-    assert made.evaluate is not None
-    score = made.evaluate(save(simulation.world), seed=0, device="cpu")["summary"]
+    made = experiment()
+    simulation = build(made.train(), seed=0)
+    simulation.run(1 + simulation.scene.iteration * made.iterations)
+    score = evaluated(made, save(simulation.world))["summary"]
     assert score["episodes"] == 100
     assert score["return"] >= 475.0
 
@@ -190,13 +190,24 @@ def test_it_is_solved_with_one_seed():
 def test_constants_given_with_set_count_in_the_evaluation_too():
     simulation = small()
     simulation.run()
-    made = scene(**SMALL)
-    assert made.evaluate is not None
+    made = experiment(**SMALL)
     data = save(simulation.world)
     heavy = {"cart.push.gravity": "98.0", "ppo.improve_policy.epochs": "3"}  # the second has no place in a trial
-    usual, heavier = (made.evaluate(data, seed=0, device="cpu", overrides=o)["summary"] for o in ({}, heavy))
+    usual, heavier = (evaluated(made, data, overrides=o)["summary"] for o in ({}, heavy))
     assert heavier["length"] < 0.6 * usual["length"]  # an untrained pole falls √10 times as fast
     assert heavier["failed %"] == 100.0
+
+
+def test_a_film_draws_the_first_episode_frame_by_frame(tmp_path: Path):
+    av = pytest.importorskip("av")
+    simulation = small()
+    simulation.run()
+    film = filmed(experiment(**SMALL), save(simulation.world), tmp_path / "cart.mp4")
+    with av.open(str(tmp_path / "cart.mp4")) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert film["shown"] == f"{len(pictures)} control steps, {len(pictures) / 50:.2f} s"
+    assert 5 < len(pictures) < 200 and pictures[0].shape == (480, 640, 3)  # an untrained pole falls soon
+    assert not np.array_equal(pictures[0], pictures[-1])
 
 
 # -- the command line ----------------------------------------------------------------------------------

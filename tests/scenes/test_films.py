@@ -1,5 +1,6 @@
 """The films of the scenes: a policy beside its reference, a clip by itself."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from components.motion import MotionLibrary
 from engine import Scene, SceneError, build, table
 from engine.runner.run import main
 from engine.snapshot.snapshot import Snapshot, extract, restore, save
-from scenes import motion_tracking, replay_motion
+from scenes import replay_motion
 from systems import footage
 from systems.evaluation import evaluation
 from systems.film import film
 from systems.tick import TICK
-from tests.helpers import data_path, needs_g1
+from tests.helpers import data_path, evaluated, filmed, needs_g1, tracking, tracking_scene
 
 TINY: dict[str, Any] = {"robot": "humanoid", "num_envs": 4, "hidden": (16,), "physics_threads": 1}
 
@@ -30,7 +31,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(footage, "SIZE", (96, 72))
     monkeypatch.setenv("MUJOCO_GL", "disable")
-    for place in (film, motion_tracking, replay_motion):
+    for place in (film, footage):
         monkeypatch.setattr(place, "LONGEST", 0.2)
 
 
@@ -42,16 +43,15 @@ def frames(path: Path) -> int:
 
 
 def test_a_film_shows_the_policy_of_a_snapshot_and_its_error() -> None:
-    made = motion_tracking.scene(clip="squat,wave", **TINY)
-    world = build(made).world
-    assert made.film is not None
-    seen = made.film(save(world), Path("a.mp4"), seed=0, device="cpu", overrides={"ppo.act.limit": "5"})
+    made = tracking(clip="squat,wave", **TINY)
+    world = build(made.train()).world
+    seen = filmed(made, save(world), Path("a.mp4"), overrides={"ppo.act.limit": "5"})
     assert seen["shown"].startswith("squat, ") and "mm global" in seen["error"] and "painted" in seen["pictures"]
     assert frames(Path("a.mp4")) == 10  # 0.2 s at 50 per second
 
 
 def test_footage_has_the_errors_of_the_evaluation_and_stops_where_an_episode_ends() -> None:
-    made = motion_tracking.scene(clip="squat", **TINY)
+    made = tracking(clip="squat", **TINY).train()
     bundles = [b for b in made.bundles if b.name not in ("metrics",)]
     dofs = build(made).world.tables["robot"].axes["dof"]
     trial = Scene(
@@ -75,7 +75,7 @@ def test_footage_has_the_errors_of_the_evaluation_and_stops_where_an_episode_end
 
 
 def test_a_replay_passes_the_audit_and_follows_the_clip_exactly() -> None:
-    made = replay_motion.scene(clip="squat,wave", robot="humanoid")
+    made = replay_motion.experiment(clip="squat,wave", robot="humanoid").train()
     library = next(r for b in made.bundles for r in b.resources if isinstance(r, MotionLibrary))
     model = next(b for b in made.bundles if b.name == "physics").axes["dof"]
     simulation = build(
@@ -95,9 +95,8 @@ def test_replaying_a_clip_is_a_run_with_a_film_and_what_was_found(capsys: pytest
     assert main([source, "--clip", "squat", "--robot", "humanoid", "--audit", "5"]) == 0
     assert main([source, "--clip", "squat", "--robot", "humanoid", "--check"]) == 0
     assert not Path("runs").exists()
-    made = replay_motion.scene(clip="squat", robot="humanoid")
-    assert made.film is not None
-    seen = made.film(b"", Path("clip.mp4"), seed=0, device="cpu")
+    made = replay_motion.experiment(clip="squat", robot="humanoid")
+    seen = filmed(made, save(build(made.train()).world), Path("clip.mp4"))
     assert seen["findings"] == "none" and "frames at 50 per second; fastest joint" in seen["squat"]
     assert "% of its limit; lowest point of a sole" in seen["squat"] and "error" not in seen
     assert frames(Path("clip.mp4")) == 10
@@ -109,32 +108,30 @@ def test_replaying_a_clip_is_a_run_with_a_film_and_what_was_found(capsys: pytest
 @needs_g1
 def test_a_replay_repeats_what_verification_finds() -> None:
     clip = str(data_path("motions", "asap_g1_23dof", "asap_kick_level1.pkl"))
-    made = replay_motion.scene(clip=clip)
-    assert made.identity["robot"] == "g1_23dof" and made.film is not None
-    seen = made.film(b"", Path("clip.mp4"), seed=0, device="cpu")
+    made = replay_motion.experiment(clip=clip)
+    simulation = build(made.train())
+    assert simulation.scene.identity["robot"] == "g1_23dof"
+    seen = filmed(made, save(simulation.world), Path("clip.mp4"))
     assert "height changed by" in seen["finding 1"]
 
 
 def test_the_policy_of_another_robot_is_refused_by_name() -> None:
-    snapshot = save(build(motion_tracking.scene(clip="stand", **TINY)).world)
-    other = motion_tracking.scene(clip="stand", **TINY)
-    assert other.evaluate is not None and other.film is not None
-    taken = Snapshot.decode(snapshot)
+    made = tracking(clip="stand", **TINY)
+    taken = Snapshot.decode(save(build(made.train()).world))
     taken.fingerprint["identity"]["robot"] = "humanoix"
     data = taken.encode()
-    for use in (other.film, other.evaluate):
-        place = (Path("a.mp4"),) if use is other.film else ()
-        with pytest.raises(SceneError, match="moves the robot 'humanoix', but this scene has 'humanoid'"):
-            use(data, *place, seed=0, device="cpu")
+    for use in (evaluated, partial(filmed, path=Path("a.mp4"))):
+        with pytest.raises(SceneError, match="trained with the robot 'humanoix', but this scene has 'humanoid'"):
+            use(made, data)
 
 
 def test_an_exported_policy_is_the_trained_one_with_fresh_moments() -> None:
-    simulation = build(motion_tracking.scene(clip="stand", horizon=4, **TINY))
+    simulation = build(tracking_scene(clip="stand", horizon=4, **TINY))
     simulation.run(6)
     trained = simulation.world[Policy].state()
     small = extract(simulation.world, {})
     assert len(small) < 0.5 * len(save(simulation.world)) and bool(trained["optimiser.exp_avg"].any())
-    other = build(motion_tracking.scene(clip="stand", horizon=4, **TINY), seed=1).world
+    other = build(tracking_scene(clip="stand", horizon=4, **TINY), seed=1).world
     restore(other, small, only=("Policy",))
     for name, tensor in other[Policy].state().items():
         assert torch.equal(tensor, torch.zeros_like(tensor) if name.startswith("optimiser.") else trained[name]), name

@@ -1,4 +1,4 @@
-"""The preset `humanoidverse`: layout, first observations, histories, resuming, evaluation, budgets."""
+"""The configuration `humanoidverse`: layout, first observations, histories, resuming, evaluation, budgets."""
 
 import math
 from itertools import groupby
@@ -19,10 +19,9 @@ from engine.ecs.schedule import Observer
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from engine.tools.profile import count_operations
-from scenes.motion_tracking import scene
-from scenes.presets import choose
+from scenes.motion_tracking import CONFIGS
 from systems.learning.networks import Untouched
-from tests.helpers import data_path, needs_g1
+from tests.helpers import data_path, evaluated, needs_g1, tracking, tracking_scene
 from tests.scenes.test_motion_tracking import NOT_COUNTED
 
 ACTOR = {
@@ -49,9 +48,9 @@ CRITIC = {
 
 
 def hv(rows: int = 8, robot: str = "humanoid", **arguments: Any) -> Simulation:
-    """The preset with few rows and a tiny network."""
-    options = {"preset": "humanoidverse", "robot": robot, "num_envs": rows, "hidden": (16,), "physics_threads": 1}
-    return build(scene(**{**options, **arguments}))
+    """The task with few rows and a tiny network."""
+    options = {"config": "humanoidverse", "robot": robot, "num_envs": rows, "hidden": (16,), "physics_threads": 1}
+    return build(tracking_scene(**{**options, **arguments}))
 
 
 def slices(labels: tuple[str, ...]) -> dict[str, tuple[int, int]]:
@@ -260,8 +259,8 @@ def test_a_row_that_is_cut_off_keeps_an_observation_as_noisy_as_those_that_the_c
 
 
 def test_curricula_follow_finished_episodes_and_are_reported() -> None:
-    made = scene(preset="humanoidverse", robot="humanoid", num_envs=8, hidden=(16,), physics_threads=1)
-    simulation = build(made)
+    made = tracking("humanoidverse", robot="humanoid", num_envs=8, hidden=(16,), physics_threads=1)
+    simulation = build(made.train())
     simulation.run(60)
     assert made.report is not None
     numbers = made.report(simulation.world)
@@ -274,13 +273,10 @@ def test_curricula_follow_finished_episodes_and_are_reported() -> None:
 
 
 def test_evaluation_is_repeatable_and_judges_by_a_fixed_radius() -> None:
-    made = scene(
-        preset="humanoidverse", robot="humanoid", clip="squat,wave", num_envs=4, hidden=(16,), physics_threads=1
-    )
-    simulation = build(made)
+    made = tracking("humanoidverse", robot="humanoid", clip="squat,wave", num_envs=4, hidden=(16,), physics_threads=1)
+    simulation = build(made.train())
     simulation.run(2)
-    assert made.evaluate is not None
-    first, second = (made.evaluate(save(simulation.world), seed=3, device="cpu") for _ in range(2))
+    first, second = (evaluated(made, save(simulation.world), seed=3) for _ in range(2))
     assert first == second
     assert all(math.isfinite(v) for v in first["summary"].values())
 
@@ -307,16 +303,22 @@ def test_a_real_clip_trains() -> None:
 # -- numbers -------------------------------------------------------------------------------------------
 
 
-def test_flags_win_over_recipes_and_recipes_over_nothing() -> None:
-    own = choose("humanoidverse", None)
-    assert (own.num_envs, own.exploration, own.control, own.around, own.seconds) == (4096, 0.8, "P", "default", 20.0)
-    assert own.self_collision and not own.normalise and own.hidden == (512, 256, 128)
-    assert own.learning["entropy_weight"] == 0.01
-    given = choose("humanoidverse", "laptop", num_envs=64, control="servo", self_collision=False, seconds=None)
+def test_named_configurations_are_complete_and_flags_change_single_numbers() -> None:
+    own = CONFIGS["humanoidverse"]
+    assert (own.num_envs, own.learning.init_std, own.control, own.around, own.seconds) == (
+        4096,
+        0.8,
+        "P",
+        "default",
+        20.0,
+    )
+    assert own.self_collision and not own.learning.normalise and own.learning.hidden == (512, 256, 128)
+    assert own.learning.entropy_weight == 0.01
+    given = CONFIGS["humanoidverse_laptop"].replace(num_envs=64, control="servo", self_collision=False)
     assert (given.num_envs, given.control, given.self_collision, given.seconds) == (64, "servo", False, 20.0)
-    assert given.normalise and given.exploration == 0.25
-    modern = choose("modern", None, substeps=5)
-    assert (modern.num_envs, modern.substeps, modern.control, modern.around) == (512, 5, "servo", "reference")
+    assert given.learning.normalise and given.learning.init_std == 0.25 and given.task is own.task
+    usual = next(iter(CONFIGS.values())).replace(substeps=5)
+    assert (usual.num_envs, usual.substeps, usual.control, usual.around) == (512, 5, "servo", "reference")
 
 
 def test_the_noise_curriculum_is_a_flag_and_only_of_this_preset() -> None:
@@ -324,5 +326,5 @@ def test_the_noise_curriculum_is_a_flag_and_only_of_this_preset() -> None:
     grown.run(3)
     assert float(grown.world[ObservationNoise].level) == pytest.approx(0.05, rel=1e-3)
     assert float(hv().world[ObservationNoise].level) == 1.0
-    with pytest.raises(SceneError, match="which the preset 'modern' does not have"):
-        scene(robot="humanoid", noise_curriculum=True)
+    with pytest.raises(SceneError, match="which the task 'g1' does not have"):
+        tracking_scene(robot="humanoid", noise_curriculum=True)

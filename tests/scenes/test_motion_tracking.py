@@ -20,8 +20,7 @@ from engine.snapshot.snapshot import save
 from engine.tools.audit import Audit
 from engine.tools.profile import count_operations
 from scenes import robots
-from scenes.motion_tracking import scene
-from tests.helpers import data_path, needs_g1
+from tests.helpers import data_path, evaluated, needs_g1, tracking, tracking_scene
 
 SMALL: dict[str, Any] = {"hidden": (16,), "physics_threads": 1}
 NOT_COUNTED = {
@@ -37,7 +36,7 @@ NOT_COUNTED = {
 
 def small(rows: int = 8, **arguments: Any) -> Simulation:
     """The scene with few rows and a tiny network."""
-    return build(scene(**{"robot": "humanoid", "clip": "squat", "num_envs": rows, **SMALL, **arguments}))
+    return build(tracking_scene(**{"robot": "humanoid", "clip": "squat", "num_envs": rows, **SMALL, **arguments}))
 
 
 @needs_g1
@@ -70,7 +69,7 @@ def test_the_worst_tick_stays_within_three_hundred_operations() -> None:
 
 @needs_g1
 def test_columns_of_4096_rows_take_less_than_four_gigabytes() -> None:
-    made = build(scene(robot="g1", num_envs=2, physics_threads=1)).world  # real networks, two rows
+    made = build(tracking_scene(robot="g1", num_envs=2, physics_threads=1)).world  # real networks, two rows
     axes = made.tables["robot"].axes
     need = sum(num_bytes(cls, 4096, axes) for _, cls in made.components)
     assert need < 2 * 2**30  # simulations take 0.1 GiB and one update's scratch 0.2 GiB beside this
@@ -109,11 +108,10 @@ def test_explicit_controllers_run_every_substep(control: str) -> None:
 
 
 def test_evaluation_scores_every_row_once_and_is_repeatable() -> None:
-    made = scene(robot="humanoid", clip="squat,wave", num_envs=4, **SMALL)
-    simulation = build(made)
+    made = tracking(robot="humanoid", clip="squat,wave", num_envs=4, **SMALL)
+    simulation = build(made.train())
     simulation.run(2)
-    assert made.evaluate is not None
-    first, second = (made.evaluate(save(simulation.world), seed=3, device="cpu") for _ in range(2))
+    first, second = (evaluated(made, save(simulation.world), seed=3) for _ in range(2))
     assert first == second
     assert [row["clip"] for row in first["table"]] == ["squat", "wave", "all"]
     assert sum(row["episodes"] for row in first["table"][:2]) == 64
@@ -179,7 +177,7 @@ def test_other_devices_than_the_processor_are_refused() -> None:
 
 @needs_g1
 def test_real_clips_of_every_format_train(real_clip: str) -> None:
-    made = build(scene(clip=real_clip, num_envs=4, horizon=4, **SMALL))
+    made = build(tracking_scene(clip=real_clip, num_envs=4, horizon=4, **SMALL))
     made.run(9)
     assert len(made.world.tables["robot"].axes["dof"]) == (23 if real_clip.endswith("pkl") else 29)
     assert all(bool(p.isfinite().all()) for p in made.world[Policy].actor.parameters())

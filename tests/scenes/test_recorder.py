@@ -15,16 +15,18 @@ from engine.protocol.vitals import find_ends, find_vitals
 from engine.recording.failures import logged_failures
 from engine.recording.file import END, TERMINAL, Recording
 from engine.recording.row_ring import traced_addresses
-from engine.runner.recording import Watch
+from engine.runner.recording import RunObservers
 from scenes import cartpole
-from scenes.motion_tracking import scene
+from tests.helpers import tracking_scene
 
 ROW, TICK = 3, 7
 
 
 def tracking() -> Simulation:
     """Eight little humanoids that learn every twelve ticks."""
-    return build(scene(robot="humanoid", clip="squat,wave", num_envs=8, hidden=(16,), horizon=12, robustness=1.0))
+    return build(
+        tracking_scene(robot="humanoid", clip="squat,wave", num_envs=8, hidden=(16,), horizon=12, robustness=1.0)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np
             before["robot.Episode.reward_sums"] = world[Episode].reward_sums[ROW].numpy().copy()
 
     simulation.schedule.attach(Observer(after_entry=plant))
-    with Watch.begin(simulation, folder, print, rows=[0, ROW]).looking():
+    with RunObservers.begin(simulation, folder, print, rows=[0, ROW]).attached():
         simulation.run(12)
     return folder, before, simulation
 
@@ -100,9 +102,9 @@ def test_what_only_the_learner_keeps_is_not_traced(failed: tuple[Path, dict[str,
 @pytest.mark.parametrize(
     ("made", "some"),
     [
-        (lambda: cartpole.scene(num_envs=4), {"state[2]", "reward[balanced]", "ended_by[fallen]"}),
+        (lambda: cartpole.experiment(num_envs=4).train(), {"state[2]", "reward[balanced]", "ended_by[fallen]"}),
         (
-            lambda: scene(robot="humanoid", preset="humanoidverse", num_envs=4, hidden=(16,)),
+            lambda: tracking_scene("humanoidverse", robot="humanoid", num_envs=4, hidden=(16,)),
             {"root_height", "tilt", "foot_force[left_ankle_roll_link]"},
         ),
     ],

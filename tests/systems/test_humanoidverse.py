@@ -18,8 +18,9 @@ from components.robot import BaseFrame, BodyState, Contact, DofState, Robot, Roo
 from engine import Term
 from engine.errors import SceneError
 from scenes.robots import humanoid
+from scenes.tasks import humanoidverse as hv
 from systems import episode as ep
-from systems import humanoidverse as hv
+from systems.humanoidverse import humanoidverse_curricula, reset_near_reference
 from systems.maths.tensors import indices
 from systems.rewards import _earn
 from systems.robots.model import build_robot
@@ -229,7 +230,7 @@ def test_episodes_end_by_lean_distance_time_and_clip() -> None:
 
 
 def started(**options: Any) -> tuple[dict[type, Any], list[Any]]:
-    bundle = hv.humanoidverse_curricula(**options)
+    bundle = humanoidverse_curricula(**options)
     return {r.type: r.factory({}, 0, CPU) for r in bundle.resources}, list(bundle.systems[RECORD])
 
 
@@ -283,12 +284,12 @@ def reset(monkeypatch: pytest.MonkeyPatch, rows: int, **constants: Any) -> tuple
         made = ([1.0, 2.0, 3.0], FACING.tolist(), [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.5, 1.75], [7.0, 8.0])
         return tuple(tensor(value).expand(rows, -1) for value in made)
 
-    monkeypatch.setattr(hv, "sample_root_and_dofs", sample)
+    monkeypatch.setattr("systems.humanoidverse.sample_root_and_dofs", sample)
     root, dofs = RootState.make(rows, position=-1.0), DofState.make(rows, {"dof": 2}, position=-1.0)
     done = Done.make(rows, {"termination": 1}, ended=True)
     done.ended[0] = False
     cursor, library = MotionCursor.make(rows, start=4.0, time=4.02), Any
-    hv.reset_near_reference(done, library, cursor, generator(), root, dofs, **constants)  # type: ignore[arg-type]
+    reset_near_reference(done, library, cursor, generator(), root, dofs, **constants)  # type: ignore[arg-type]
     return root, dofs
 
 

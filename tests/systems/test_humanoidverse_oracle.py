@@ -19,12 +19,11 @@ from components.observation import Observation
 from components.robot import BaseFrame, BodyState, ContactForce, DofState, Robot, RootState
 from engine import Simulation, World, build
 from engine.ecs.schedule import Entry, Observer
-from scenes.motion_tracking import scene
 from systems import rewards as earn
 from systems import terminations as end
 from systems.maths.quaternion import normalize
 from systems.tick import OBSERVE, RECORD, REWARD, SENSE
-from tests.helpers import needs_g1
+from tests.helpers import needs_g1, tracking_scene
 from tests.systems import humanoidverse_oracle as oracle
 
 pytestmark = needs_g1
@@ -36,8 +35,8 @@ FASTER = {"penalty": 1e-3, "limits_dof_pos": 2e-4, "motion_far": 1e-3}  # so tha
 
 def preset(backend: str, clip: str) -> Simulation:
     """Six rows without sensor noise, with curricula that move."""
-    made = scene(
-        preset="humanoidverse",
+    made = tracking_scene(
+        "humanoidverse",
         clip=clip,
         num_envs=ROWS,
         backend=backend,

@@ -286,7 +286,9 @@ def test_phase_is_the_share_of_the_rows_own_clip() -> None:
 FACING = from_euler(tensor([0.3]), tensor([-0.2]), tensor([1.0]))[0]
 
 
-def reset(monkeypatch: pytest.MonkeyPatch, count: int, ended: Any, **noise: Any) -> tuple[RootState, DofState]:
+def reset(
+    monkeypatch: pytest.MonkeyPatch, count: int, ended: Any, exact: bool = False, **noise: Any
+) -> tuple[RootState, DofState]:
     """Reset onto a made-up reference: position (1, 2, 3), turned, moving, joints at 0.5 and 1.75."""
 
     def sample(library: Any, clip: Tensor, time: Tensor, *, on_frames: bool = False) -> tuple[Tensor, ...]:
@@ -299,12 +301,18 @@ def reset(monkeypatch: pytest.MonkeyPatch, count: int, ended: Any, **noise: Any)
     cursor = MotionCursor.make(count, start=4.0, time=4.02)
     library: Any = None
     done = Done.make(count, AXES, ended=ended)
-    task.reset_to_reference(done, library, cursor, small_robot(), generator(), root, dofs, **noise)
+    if exact:
+        task.start_on_reference(done, library, cursor, root, dofs)
+    else:
+        task.reset_to_reference(done, library, cursor, small_robot(), generator(), root, dofs, **noise)
     return root, dofs
 
 
-def test_without_noise_ended_rows_are_exactly_where_their_clip_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    root, dofs = reset(monkeypatch, 2, [True, False], **task.NO_RESET_NOISE)
+@pytest.mark.parametrize("noise", [task.reset_noise(0.0), {"exact": True}])
+def test_without_noise_ended_rows_are_exactly_where_their_clip_begins(
+    monkeypatch: pytest.MonkeyPatch, noise: dict[str, Any]
+) -> None:
+    root, dofs = reset(monkeypatch, 2, [True, False], **noise)
     assert root.position.tolist() == [[1.0, 2.0, 3.0], [-1.0, -1.0, -1.0]]
     assert torch.equal(root.rotation, torch.stack((FACING, torch.zeros(4))))
     assert_close(root.linear_velocity[0], tensor([0.1, 0.2, 0.3]))

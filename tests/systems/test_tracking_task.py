@@ -16,6 +16,7 @@ from engine import BuildError, EditError, Scene, SceneError, Simulation, Write, 
 from engine.inspect.edit import Editor
 from engine.tools.profile import count_operations
 from scenes.robots.humanoid import humanoid
+from scenes.tasks.g1 import g1_observations, g1_rewards, g1_terminations
 from systems import observations as seen
 from systems import rewards as earn
 from systems import terminations as end
@@ -32,7 +33,7 @@ from systems.randomization import randomization
 from systems.reference import sample_root_and_dofs
 from systems.robots.model import RobotModel, build_robot
 from systems.tick import ACT, OBSERVE, TICK
-from systems.tracking import NO_RESET_NOISE, modern_observations, modern_rewards, modern_terminations, tracking
+from systems.tracking import start_on_reference, tracking
 
 SENSOR = (0.045, 0.0, -0.083)
 OTHERS = {"begin_physics", "step_physics", "refresh_kinematics", "restart_physics", "wiggle"}
@@ -57,9 +58,9 @@ def library(model: RobotModel) -> MotionLibrary:
 
 def scene(model: RobotModel, library: MotionLibrary, rows: int = 8, **changes: Any) -> Scene:
     options: dict[str, Any] = {
-        "rewards": modern_rewards(),
-        "terminations": modern_terminations(),
-        "observations": modern_observations(),
+        "rewards": g1_rewards(),
+        "terminations": g1_terminations(),
+        "observations": g1_observations(),
         **changes.pop("task", {}),
     }
     bundles = [
@@ -97,7 +98,7 @@ def test_it_runs_and_everything_stays_finite(model: RobotModel, library: MotionL
 
 
 def test_the_first_tick_puts_every_row_onto_its_reference(model: RobotModel, library: MotionLibrary) -> None:
-    world = start(model, library, 1, task={"reset_noise": NO_RESET_NOISE, "noisy": False}).world
+    world = start(model, library, 1, task={"reset": start_on_reference, "noisy": False}).world
     cursor, root, dofs = world[MotionCursor], world[RootState], world[DofState]
     place, facing, linear, angular, joints, speeds = sample_root_and_dofs(library, cursor.clip, cursor.start)
     for column, value in (
@@ -219,7 +220,7 @@ def test_the_humanoidverse_variant_builds_and_runs(model: RobotModel, library: M
         "motion_far": term(track.motion_far),
         "position_limit": term(end.position_limit),
         "contact": term(end.contact, bodies=("torso_link",)),
-        **{name: each for name, each in modern_terminations().items() if each.settings},
+        **{name: each for name, each in g1_terminations().items() if each.settings},
     }
     for controller in ("P", "V", "T"):
         around: Any = "reference" if controller == "P" else "default"  # only targets have a centre
@@ -244,7 +245,7 @@ def test_the_humanoidverse_variant_builds_and_runs(model: RobotModel, library: M
 
 def test_evaluation_needs_only_other_constants(model: RobotModel, library: MotionLibrary) -> None:
     quiet = {
-        "terminations": modern_terminations(seconds=float("inf")), "noisy": False, "start": "start", "reset_noise": NO_RESET_NOISE
+        "terminations": g1_terminations(seconds=float("inf")), "noisy": False, "start": "start", "reset": start_on_reference
     }  # fmt: skip
     first, second = (start(model, library, 10, task=quiet, actuation=actuation(), more=[]).world for _ in range(2))
     assert len(first[Observation].actor.unique(dim=0)) == 1  # all rows do the same

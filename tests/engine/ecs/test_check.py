@@ -325,7 +325,7 @@ def test_cache_that_the_first_tick_has_not_written():
     systems = {"SENSE": [system(measure)], "OBSERVE": [system(note)]}
     assert complaint(toy(systems)) == (
         "BuildError: `note` (OBSERVE) reads Distance, which `measure` has not written yet in the first tick. "
-        "Schedule `measure` before it, in BEGIN or behind RESET, where the first tick enters."
+        "Schedule `measure` before it, in BEGIN or after RESET, where the first tick enters."
     )
 
 
@@ -375,7 +375,7 @@ def test_first_tick_system_does_not_count_later():
 def test_signal_read_before_its_writer_names_the_writer():
     systems = with_(MOVE=[system(move), system(count)])
     assert complaint(toy(systems)) == (
-        "BuildError: `count` (MOVE) reads Done before any system writes it. Move it behind `finish` (SENSE)."
+        "BuildError: `count` (MOVE) reads Done before any system writes it. Move it after `finish` (SENSE)."
     )
 
 

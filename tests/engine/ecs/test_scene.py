@@ -148,7 +148,7 @@ def test_absurd_number_of_rows_is_refused_before_allocating(monkeypatch: pytest.
     monkeypatch.setattr(scene_module, "free_host_memory", lambda: 2.0**30)
     monkeypatch.setattr(scene_module, "make", fail_for_many_rows)
     assert complaint(toy(rows=10**12)) == (
-        "SceneError: The scene's columns need 30733.6 GiB, but cpu has 1.0 GiB free. Use fewer rows (--num-envs)."
+        "SceneError: The scene's columns need 30733.6 GiB, but cpu has 1.0 GiB free. Use fewer rows."
     )
 
 
@@ -230,7 +230,7 @@ def test_wrong_address_lists_near_misses():
 def test_address_with_no_near_miss_points_at_explain():
     assert (
         complaint(toy(), overrides={"zzzzzz": "2"})
-        == "SceneError: There is no constant 'zzzzzz'. --explain lists them."
+        == "SceneError: There is no constant 'zzzzzz'. `explain` lists them."
     )
 
 

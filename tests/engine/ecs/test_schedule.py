@@ -106,7 +106,7 @@ def test_skipped_phases_do_not_run():
 
 def test_skipping_an_unknown_phase():
     assert complaint(toy(), skip=("LEARN",)) == (
-        "BuildError: --skip names phase 'LEARN', which the tick does not have: BEGIN, MOVE, SENSE, RESET, REFRESH, OBSERVE."
+        "BuildError: skip names phase 'LEARN', which the tick does not have: BEGIN, MOVE, SENSE, RESET, REFRESH, OBSERVE."
     )
 
 
@@ -150,7 +150,7 @@ def test_repeat_is_at_least_one():
         ({"phases": ("A", "B"), "entry": "C"}, "The entry phase 'C' is not one of A, B."),
         (
             {"phases": ("A", "B"), "repeat": ("B",), "entry": "A"},
-            "The entry phase 'A' does not lie behind the repeat group ('B',); enter after it.",
+            "The entry phase 'A' comes before the end of the repeat group ('B',); enter after it.",
         ),
     ],
 )

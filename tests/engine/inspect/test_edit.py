@@ -124,7 +124,7 @@ def test_a_constant_counts_at_once_or_at_the_next_reset() -> None:
     before = simulation.world.columns()[POSITION].clone()
     simulation.run(5)
     assert torch.equal(simulation.world.columns()[POSITION], before)
-    cart = Editor(build(cartpole.scene(num_envs=4)))
+    cart = Editor(build(cartpole.experiment(num_envs=4).train()))
     assert cart.set_constant("cart.start_over.spread", "0.01") == ("0.05", "0.01", "at_reset")
     assert cart.set_constant("cart.push.force", "5")[2] == "live"
 

@@ -210,7 +210,7 @@ def test_a_subscription_that_fails_ends_alone(folder: Path) -> None:
 def test_the_columns_of_a_real_task_arrive_at_its_rate(folder: Path) -> None:
     from engine import build
 
-    with Live(build(cartpole.scene(num_envs=16)), folder) as live:
+    with Live(build(cartpole.experiment(num_envs=16).train()), folder) as live:
         client = live.client()
         angle, reward = "cart.Cart.angle", "cart.Reward.terms"
         client.sub("values", angle, reward, rows=[3])

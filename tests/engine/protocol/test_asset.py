@@ -21,7 +21,7 @@ CONTENT = random.Random(7).randbytes(2 * CHUNK + 5)
 def toy_with(asset: Asset | None, model: str | None = None) -> Simulation:
     where = "point.Point.position"
     figure = Figure("point", "dot", [], where, where, model=model, asset=asset)
-    return build(attrs.evolve(toy_scene.scene(num_envs=4), view=View([figure])), seed=3)
+    return build(attrs.evolve(toy_scene.make_scene(num_envs=4), view=View([figure])), seed=3)
 
 
 def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:

@@ -27,7 +27,7 @@ from engine.protocol.framing import (
     unpack_array,
 )
 from engine.protocol.schema import make_schema
-from tests.engine.toy_scene import scene
+from tests.engine.toy_scene import make_scene
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -217,7 +217,7 @@ def test_an_array_of_objects_cannot_be_sent() -> None:
 
 
 def test_the_schema_says_what_the_scene_is() -> None:
-    simulation = build(scene(num_envs=3))
+    simulation = build(make_scene(num_envs=3))
     schema = decoded(encode_frame(make_schema(simulation)))
     (table,) = schema["tables"]
     assert (table["name"], table["rows"]) == ("point", 3)
@@ -256,7 +256,7 @@ def test_the_schema_says_what_the_scene_is() -> None:
 
 
 def test_the_schema_has_the_labels_by_which_breakpoints_name_the_values_of_a_column() -> None:
-    simulation = build(scene(num_envs=3))
+    simulation = build(make_scene(num_envs=3))
     schema = make_schema(simulation)
     for component in schema["tables"][0]["components"]:
         for column in component["columns"]:
@@ -266,14 +266,14 @@ def test_the_schema_has_the_labels_by_which_breakpoints_name_the_values_of_a_col
 
 
 def test_column_ids_are_small_and_in_order_of_declaration() -> None:
-    simulation = build(scene())
+    simulation = build(make_scene())
     ids = column_ids(make_schema(simulation))
     assert ids == {address: number for number, address in enumerate(simulation.world.columns())}
 
 
 def test_the_hash_changes_with_the_scene_and_only_with_it() -> None:
-    same = [schema_hash(make_schema(build(scene(num_envs=3)))) for _ in range(2)]
+    same = [schema_hash(make_schema(build(make_scene(num_envs=3)))) for _ in range(2)]
     assert same[0] == same[1] and len(same[0]) == 32
-    assert schema_hash(make_schema(build(scene(num_envs=4)))) != same[0]
-    changed = build(scene(num_envs=3), overrides={"toy.stray.limit": "2.0"})
+    assert schema_hash(make_schema(build(make_scene(num_envs=4)))) != same[0]
+    changed = build(make_scene(num_envs=3), overrides={"toy.stray.limit": "2.0"})
     assert schema_hash(make_schema(changed)) != same[0]

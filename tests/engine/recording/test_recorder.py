@@ -20,12 +20,12 @@ from engine.recording.failures import FailureLog, logged_failures, path_from_her
 from engine.recording.file import END, TERMINAL, TORN, Recording, RecordingWriter
 from engine.recording.recorder import FiniteCheck, Recorder, parse_rows
 from engine.recording.row_ring import LARGEST, row_digest, traced_addresses, traced_columns
-from engine.runner.recording import Watch
+from engine.runner.recording import RunObservers
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot.history import Ring
 from engine.snapshot.snapshot import save
-from tests.engine.toy_scene import TICK, Ended, Point, Walk, scene
+from tests.engine.toy_scene import TICK, Ended, Point, Walk, make_scene
 
 TOY = str(Path(__file__).parents[1].joinpath("toy_scene.py"))
 
@@ -67,7 +67,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recorded(ticks: int, rows: int = 8, **options: Any) -> tuple[Simulation, Recorder]:
     """A toy simulation that was watched from its first tick on."""
-    simulation = build(scene(num_envs=rows))
+    simulation = build(make_scene(num_envs=rows))
     recorder = Recorder(simulation, folder=Path("records"), **options)
     recorder.attach()
     simulation.run(ticks)
@@ -130,7 +130,7 @@ def test_a_bad_row_on_the_command_line_leaves_nothing_behind(capsys: pytest.Capt
 
 
 def test_the_trace_is_what_every_tick_left_and_what_endings_looked_like() -> None:
-    simulation = build(scene())
+    simulation = build(make_scene())
     recorder = Recorder(simulation, rows=[1, 6], folder=Path())
     recorder.attach()
     columns = traced_columns(simulation.world, "point")
@@ -177,7 +177,7 @@ def test_the_ring_keeps_the_latest_samples_within_its_budget() -> None:
 
 
 def test_components_with_a_column_above_the_limit_are_left_out() -> None:
-    simulation = build(scene())
+    simulation = build(make_scene())
     world = simulation.world
     assert "point.Point.position" in traced_addresses(world, "point")
     column = world[Point].position
@@ -188,7 +188,7 @@ def test_components_with_a_column_above_the_limit_are_left_out() -> None:
 
 def test_watching_changes_nothing() -> None:
     watched, _ = recorded(30)
-    alone = build(scene())
+    alone = build(make_scene())
     alone.run(30)
     assert save(watched.world) == save(alone.world)
 
@@ -282,10 +282,10 @@ def test_infinite_sums_of_finite_values_are_no_finding() -> None:
 
 
 def test_an_exception_goes_on_and_leaves_a_recording_of_the_tick_that_failed() -> None:
-    simulation = build(scene())
+    simulation = build(make_scene())
     raise_in(simulation, 7)
-    watch = Watch.begin(simulation, Path(), print, rows=[0, 2])
-    with pytest.raises(ArithmeticError, match="planted"), watch.looking():
+    watch = RunObservers.begin(simulation, Path(), print, rows=[0, 2])
+    with pytest.raises(ArithmeticError, match="planted"), watch.attached():
         simulation.run(20)
     (path,) = Path("records").iterdir()
     assert path.name == "tick_00000007_exception.rec"
@@ -353,15 +353,15 @@ def test_a_recording_may_be_asked_for_from_python_at_any_time() -> None:
 
 def log(ticks: int, rows: int = 32) -> tuple[Simulation, list[dict[str, Any]], list[dict[str, Any]]]:
     """The lines of failures and of iterations of a run of the toy scene."""
-    simulation = build(scene(num_envs=rows))
-    with Watch.begin(simulation, Path(), print).looking():
+    simulation = build(make_scene(num_envs=rows))
+    with RunObservers.begin(simulation, Path(), print).attached():
         simulation.run(ticks + 1)
     lines = [json.loads(line) for line in Path("failures.jsonl").read_text().splitlines()]
     return simulation, [r for r in lines if "row" in r], [r for r in lines if "row" not in r]
 
 
 def test_a_digest_is_the_documented_one() -> None:
-    simulation = build(scene())
+    simulation = build(make_scene())
     simulation.run(3)
     point, walk = simulation.world[Point], simulation.world[Walk]
     distance = point.position[5].norm()
@@ -376,7 +376,7 @@ def test_a_digest_is_the_documented_one() -> None:
 def test_failures_are_logged_with_where_they_began_why_and_how_they_ended() -> None:
     expected: dict[tuple[int, int], tuple[int, list[str], str]] = {}
     began = [0] * 6
-    simulation = build(scene(num_envs=6))
+    simulation = build(make_scene(num_envs=6))
 
     def look() -> None:
         tick, ended = simulation.world.clock.tick, simulation.world[Ended]
@@ -386,7 +386,7 @@ def test_failures_are_logged_with_where_they_began_why_and_how_they_ended() -> N
             began[row] = tick
 
     simulation.schedule.attach(Observer(at_finish=look))
-    with Watch.begin(simulation, Path("."), print).looking():
+    with RunObservers.begin(simulation, Path("."), print).attached():
         simulation.run(31)
     rows = logged_failures(Path("."))
     assert len(rows) > 10
@@ -423,8 +423,8 @@ def test_the_terminal_sample_of_each_logged_failure_is_kept() -> None:
 
 
 def test_of_recorded_rows_the_whole_episode_is_kept() -> None:
-    simulation = build(scene())
-    with Watch.begin(simulation, Path(), print, rows=[2]).looking():
+    simulation = build(make_scene())
+    with RunObservers.begin(simulation, Path(), print, rows=[2]).attached():
         simulation.run(31)
     recording = Recording.open("failures.rec")
     episodes = list(recording.of("data", sub="episode"))
@@ -471,7 +471,7 @@ def logged_with(name: str, back: tuple[int, ...]) -> tuple[list[str], list[Any]]
     """The log of 30 ticks of 32 rows, gone back to each of some ticks from tick 23 on; its lines and frames."""
     folder = Path(name)
     folder.mkdir()
-    simulation = build(scene(num_envs=32))
+    simulation = build(make_scene(num_envs=32))
     failures = FailureLog(simulation, folder, print)
     ring = Ring(simulation, every=4)
     failures.attach()
@@ -542,7 +542,7 @@ def test_a_full_disk_costs_the_recording_of_failures_and_not_the_training(
 
 
 def test_failures_rec_stays_within_its_budget() -> None:
-    simulation = build(scene())
+    simulation = build(make_scene())
     failures = FailureLog(simulation, Path(), print, budget=20_000)
     failures.attach()
     simulation.run(200)
@@ -551,10 +551,10 @@ def test_failures_rec_stays_within_its_budget() -> None:
 
 
 def test_a_scene_without_endings_logs_nothing() -> None:
-    made = scene()
+    made = make_scene()
     made.bundles[0].endings = None
     simulation = build(made)
-    with Watch.begin(simulation, Path(), print, rows=[0]).looking():
+    with RunObservers.begin(simulation, Path(), print, rows=[0]).attached():
         simulation.run(20)
     assert sorted(os.listdir()) == ["records"]
     assert set(Recording.open("records/tick_00000019_end.rec").trace(0).moment) == {END}

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from engine import Simulation, build, files
-from engine.runner.checkpoint import Merit, Writer, checkpoint_name, checkpoints, moment, prune
+from engine.runner.checkpoint import CheckpointScore, CheckpointWriter, checkpoint_name, checkpoints, moment, prune
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot.snapshot import Snapshot, save
-from tests.engine.toy_scene import scene
+from tests.engine.toy_scene import make_scene
 
 TOY = str(Path(__file__).parents[1].joinpath("toy_scene.py"))
 
@@ -37,8 +37,8 @@ def blank(*names: str) -> None:
         Path("checkpoints", name).write_bytes(b"x")
 
 
-def merit(name: str, values: dict[int, float]) -> Merit:
-    made = Merit(name)
+def score(name: str, values: dict[int, float]) -> CheckpointScore:
+    made = CheckpointScore(name)
     for iteration, value in values.items():
         made.note({"iteration": iteration, name.removeprefix("-"): value})
     return made
@@ -52,34 +52,34 @@ def test_a_name_says_the_moment_and_moments_are_in_order() -> None:
 
 
 def test_the_merit_is_the_mean_of_ten_iterations_and_of_fewer_at_the_start() -> None:
-    made = merit("a", {i: float(i) for i in range(1, 21)})
+    made = score("a", {i: float(i) for i in range(1, 21)})
     assert made.of(20) == 15.5 and made.of(3) == 2.0 and made.of(40) is None
-    assert merit("-a", {1: 3.0, 2: 5.0}).of(2) == -4.0
+    assert score("-a", {1: 3.0, 2: 5.0}).of(2) == -4.0
     made.note({"iteration": 21, "a": None})
     made.note({"iteration": 22, "a": math.inf})
     made.note({"iteration": 23})
     assert made.of(23) == sum(range(14, 21)) / 7
-    assert Merit().of(3) is None
+    assert CheckpointScore().of(3) is None
 
 
 def test_pruning_spares_the_newest_and_the_best_and_the_link_follows() -> None:
     blank(*(checkpoint_name(i, 0) for i in (1, 2, 3, 4)))
     values = {1: 0.0, 2: 9.0, 3: -90.0, 4: 1.0}
-    prune(Path(), 1, merit("a", values))
+    prune(Path(), 1, score("a", values))
     assert [moment(p)[0] for p in checkpoints(Path())] == [4, 2]
     assert os.readlink("checkpoints/best.lockstep") == "iteration_000002.lockstep"
     blank(checkpoint_name(5, 0))
-    prune(Path(), 1, merit("a", {**values, 5: 1000.0}))
+    prune(Path(), 1, score("a", {**values, 5: 1000.0}))
     assert [moment(p)[0] for p in checkpoints(Path())] == [5]
     assert os.readlink("checkpoints/best.lockstep") == "iteration_000005.lockstep"
-    prune(Path(), 1, merit("b", {}))
+    prune(Path(), 1, score("b", {}))
     assert sorted(os.listdir("checkpoints")) == ["iteration_000005.lockstep"]
 
 
 @given(values=some.dictionaries(some.integers(1, 40), some.floats(-1e6, 1e6), min_size=1), data=some.data())
 def test_the_best_is_that_of_a_search_through_all_windows(values: dict[int, float], data: Any) -> None:
     present = data.draw(some.lists(some.integers(1, 40), min_size=1, unique=True))
-    best = merit("a", values).best([Path(checkpoint_name(i, 0)) for i in present])
+    best = score("a", values).best([Path(checkpoint_name(i, 0)) for i in present])
     means = {}
     for iteration in present:
         window = [values[i] for i in sorted(values) if iteration - 10 < i <= iteration]
@@ -97,8 +97,8 @@ def test_ticks_go_on_while_checkpoints_are_written_and_wait_only_for_a_third() -
         seen.append({id(column) for column in (taken.columns or {}).values()})
         written.append((name, taken.encode()))
 
-    simulation = build(scene())
-    writer, expected = Writer(slow), []
+    simulation = build(make_scene())
+    writer, expected = CheckpointWriter(slow), []
     for name in ("a", "b"):
         simulation.run()
         writer.take(simulation.world, name)  # returns although nothing can be written yet
@@ -124,8 +124,8 @@ def test_a_mistake_in_the_thread_is_raised_on_the_tick_thread() -> None:
     def fail(name: str, taken: Snapshot) -> None:
         raise ZeroDivisionError("a bug")
 
-    writer = Writer(fail)
-    writer.take(build(scene()).world, "a")
+    writer = CheckpointWriter(fail)
+    writer.take(build(make_scene()).world, "a")
     writer.drain()
     with pytest.raises(ZeroDivisionError, match="a bug"):
         writer.outcomes()
@@ -140,7 +140,7 @@ def test_nothing_is_printed_by_the_thread(monkeypatch: pytest.MonkeyPatch) -> No
 
     folder = RunFolder.create(Path("run"), "toy", lambda text: threads.add(threading.current_thread()))
     monkeypatch.setattr(files, "write_file", full)
-    folder.save(build(scene()).world, 1, 0)
+    folder.save(build(make_scene()).world, 1, 0)
     folder.close()
     assert threads == {threading.main_thread()}
 
@@ -163,7 +163,7 @@ def test_rows_reach_the_disk_before_the_checkpoint_that_follows_them(monkeypatch
     folder.append({"iteration": 1}, {"iteration": 1})
     Path("run/failures.jsonl").write_text("")
     Path("run/failures.rec").write_text("")
-    folder.save(build(scene()).world, 1, 0)
+    folder.save(build(make_scene()).world, 1, 0)
     folder.close()
     rows = ["failures.jsonl", "metrics.jsonl", "timing.jsonl", "failures.rec", "run"]
     name = "iteration_000001.lockstep"
@@ -175,7 +175,7 @@ def test_no_checkpoint_is_newer_than_rows_that_wait_for_room() -> None:
     folder = RunFolder.create(Path("run"), "toy", said.append)
     kept, folder.metrics.path = folder.metrics.path, Path("/dev/full")
     folder.append({"iteration": 1}, {"iteration": 1})
-    world = build(scene()).world
+    world = build(make_scene()).world
     folder.save(world, 1, 0)
     assert said[1:] == [
         "checkpoint iteration_000001.lockstep could not be written (the rows of full come first); there is none yet. "

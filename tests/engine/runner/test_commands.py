@@ -51,12 +51,12 @@ def test_a_film_that_fails_does_not_fail_the_run(capsys: pytest.CaptureFixture[s
 
 
 def test_ctrl_c_while_filming_keeps_everything_else(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (
-        Path(FILM)
-        .read_text()
-        .replace("        if fail:", "        signal.raise_signal(signal.SIGINT)\n        if fail:")
+    text = Path(FILM).read_text().replace("        film=Trial(scene,", "        film=Trial(pressed,")
+    press = "    def pressed() -> Scene:\n        signal.raise_signal(signal.SIGINT)\n        return scene()\n\n"
+    text = text.replace("    def film(", press + "    def film(").replace(
+        "import attrs", "import signal\n\nimport attrs"
     )
-    Path("pressed.py").write_text(text.replace("import attrs", "import signal\n\nimport attrs"))
+    Path("pressed.py").write_text(text)
     assert main(["pressed.py", "--out", "run"]) == 130
     said = capsys.readouterr().out
     assert "! The film was interrupted; --play makes it again." in said
@@ -153,14 +153,19 @@ def test_an_evaluation_has_the_constants_that_were_edited_in_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = Path(TOY).read_text()
-    signature = "def evaluate(snapshot: bytes, *, seed: int, device: str, progress: Any = None)"
-    asked = signature.replace("progress", "overrides: Any = None, progress")
-    tell = '        return {"table": [{"clip": "walk", "success": 1.0}], "summary": {"overrides": dict(overrides)}}\n\n'
-    assert signature in text
-    scene = Path("asked.py")
-    scene.write_text(
-        text.replace(signature, asked).replace("        other = build(\n", tell + "        other = build(\n", 1)
+    asked = """    return {
+        "table": [{"clip": "walk", "success": 1.0}],
+        "summary": {"overrides": {a: str(p[0].holder[p[0].key]) for a, p in known.items() if a in WATCHED}},
+    }
+"""
+    start, end = text.index("    mean = float("), text.index("def experiment(")
+    text = text[:start] + "    known = addresses(MADE[-1].bundles)\n" + asked + "\n\n" + text[end:]
+    text = text.replace("def spread(", "MADE = []\nWATCHED = ('toy.stray.limit', 'toy.wander.step')\n\n\ndef spread(")
+    text = text.replace("    return Scene(", "    MADE.append(Scene(").replace(
+        'name="toy")\n', 'name="toy"))\n    return MADE[-1]\n'
     )
+    text = text.replace("import torch\n", "import torch\n\nfrom engine.ecs.constants import addresses\n", 1)
+    Path("asked.py").write_text(text)
     assert main(["asked.py", "--out", "run", "--no-film", "--set", "toy.stray.limit=2.0"]) == 0
     path = Path("run/checkpoints/iteration_000004.lockstep")
     taken = snapshot.Snapshot.decode(path.read_bytes())

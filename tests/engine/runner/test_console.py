@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from engine.runner.console import Panel, duration, number, results_table, sparkline
+from engine.runner.console import Progress, duration, number, results_table, sparkline
 
 
 def console(width: int = 120, terminal: bool = True) -> Console:
     return Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False, color_system=None)
+
+
+PARTS = ("physics", "systems", "learning")
 
 
 def text(where: Console) -> str:
@@ -18,12 +21,14 @@ def text(where: Console) -> str:
     return str(file.getvalue())
 
 
-def told(panel: Panel, iterations: int = 40) -> Panel:
+def told(progress: Progress, iterations: int = 40) -> Progress:
     for i in range(1, iterations + 1):
         row = {"iteration": i, "tick": i, "env_steps": i, "reward/total": i / 40, "end/fallen": 0.25, "rate": 1e-3}
         split = {"physics": 0.5, "systems": 0.3, "learning": 0.2}
-        panel.iteration(row, {"iteration": i, "elapsed": 2.0 * i, "seconds": 2.0, "steps_per_second": 1234.0, **split})
-    return panel
+        progress.iteration(
+            row, {"iteration": i, "elapsed": 2.0 * i, "seconds": 2.0, "steps_per_second": 1234.0, **split}
+        )
+    return progress
 
 
 def test_numbers_and_durations_are_short() -> None:
@@ -41,10 +46,10 @@ def test_a_sparkline_runs_from_its_least_to_its_largest_value() -> None:
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
 def test_the_panel_shows_progress_split_and_groups_at_any_width(width: int) -> None:
-    panel = told(Panel(console(), "toy  8 rows", 100, ["reward/total"]))
-    panel.event("the disk is full")
-    panel.console = where = console(width)
-    where.print(panel.render())
+    progress = told(Progress(console(), "toy  8 rows", 100, ["reward/total"], PARTS))
+    progress.event("the disk is full")
+    progress.console = where = console(width)
+    where.print(progress.render())
     shown = text(where)
     words = ["40", "physics 50%", "learning 20%", "reward", "total", "fallen", "0.25", "other", "rate", "! the disk"]
     for word in words if width > 40 else words[3:]:
@@ -53,17 +58,17 @@ def test_the_panel_shows_progress_split_and_groups_at_any_width(width: int) -> N
 
 
 def test_the_time_left_follows_the_pace() -> None:
-    panel = told(Panel(console(), "toy", 100))
-    assert panel.remaining() == 60 * 2.0  # 60 iterations at 2 s each
-    assert "2:00 left" in panel.plain_line() and "1,234 steps/s" in panel.plain_line()
+    progress = told(Progress(console(), "toy", 100, (), PARTS))
+    assert progress.remaining() == 60 * 2.0  # 60 iterations at 2 s each
+    assert "2:00 left" in progress.plain_line() and "1,234 steps/s" in progress.plain_line()
 
 
 def test_without_a_terminal_there_are_plain_lines_few_of_them() -> None:
     where = console(200, terminal=False)
-    panel = Panel(where, "toy", 40)
-    with panel.shown():
-        told(panel)
-        panel.event("careful")
+    progress = Progress(where, "toy", 40, (), PARTS)
+    with progress.shown():
+        told(progress)
+        progress.event("careful")
     lines = text(where).splitlines()
     assert [line.split()[1] for line in lines[:-1]] == [
         "1/40",
@@ -74,10 +79,10 @@ def test_without_a_terminal_there_are_plain_lines_few_of_them() -> None:
 
 def test_in_a_terminal_the_panel_is_live_and_stays() -> None:
     where = console()
-    panel = Panel(where, "toy", 40)
-    with panel.shown():
-        panel.tick(0.5)
-        told(panel)
+    progress = Progress(where, "toy", 40, (), PARTS)
+    with progress.shown():
+        progress.tick(0.5)
+        told(progress)
     assert "the first iteration is under way" in text(where)
     assert "40/40" in text(where).split("under way")[-1]
 

@@ -17,9 +17,10 @@ import pytest
 from engine import Simulation
 from engine.errors import AttachError
 from engine.recording.file import Recording
-from engine.runner import run as runner
+from engine.runner.config import make_plan
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
+from engine.runner.training import Training
 from engine.snapshot.snapshot import restore
 from tests.engine.inspected import Client
 from tests.engine.server_clients import until
@@ -188,7 +189,7 @@ def test_an_intervention_marks_the_metrics_also_of_a_run_that_is_resumed() -> No
     assert done[-1]["intervened"] == 1
     assert main(["--resume", "run", "--iterations", str(done[-1]["iteration"] + 3), "--debug", "off"]) == 0
     assert rows("run", "metrics.jsonl")[-1]["intervened"] == 1
-    simulation = runner.make_plan([TOY]).build()
+    simulation = make_plan([TOY]).build()
     newest = max(Path("run/checkpoints").glob("iteration_*.lockstep"))
     restore(simulation.world, newest.read_bytes())
     assert simulation.world.constants == {"toy.wander.step": "0.05"}
@@ -212,9 +213,9 @@ def test_failures_go_on_in_the_same_file_when_a_constant_was_edited_before_a_bra
     assert not Path("run/failures.rec.damaged").exists()
 
 
-def _training() -> runner.Training:
+def _training() -> Training:
     """The one that runs."""
-    found = [each for each in gc.get_objects() if isinstance(each, runner.Training)]
+    found = [each for each in gc.get_objects() if isinstance(each, Training)]
     return next(each for each in found if each.inspector is not None and each.inspector.server.stem is not None)
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from engine.runner import plot as curve
-from engine.runner.plot import Recorded, draw, heading, main, panels, title_of
+from engine.runner.plot import RunRecord, draw, heading, main, panels, title_of
 
 TITLES = {"error/": "Distance [m]", "error/turn": "Turning [rad]", "reward/": "Reward [1]"}
 
@@ -66,10 +66,10 @@ def test_panels_are_in_the_order_of_titles_and_gaps_are_nan() -> None:
 def test_the_heading_names_scene_seed_clips_rows_and_results() -> None:
     path = recorded("one")
     (path / "evaluation.json").write_text(json.dumps({"summary": {"success %": 98.4375, "MPJPE mm": 31.25}}))
-    lines = heading([Recorded.read(path)]).splitlines()
+    lines = heading([RunRecord.read(path)]).splitlines()
     assert lines[0] == "toy:  seed 0  ·  clips a, b  ·  8 simulated in parallel"
     assert lines[-1] == "evaluation after training:  success % 98.44  ·  MPJPE mm 31.25"
-    several = heading([Recorded.read(path), Recorded.read(recorded("two", seed=5))])
+    several = heading([RunRecord.read(path), RunRecord.read(recorded("two", seed=5))])
     assert several.startswith("toy:  seeds 0, 5  ·") and "evaluation of seed 0 after training" in several
 
 
@@ -83,7 +83,7 @@ def test_the_time_axis_shows_minutes_above_the_steps(monkeypatch: pytest.MonkeyP
         return original(self, ticks, labels, **more)
 
     monkeypatch.setattr(Axes, "set_xticks", set_xticks)
-    draw(Path("curve.png"), [Recorded.read(recorded("one"))])  # 40 steps in half a minute each
+    draw(Path("curve.png"), [RunRecord.read(recorded("one"))])  # 40 steps in half a minute each
     assert {"2000:25", "4000:50"} <= set(seen["minutes"])
     assert Path("curve.png").read_bytes().startswith(b"\x89PNG") and not list(Path().glob("*.part"))
 
@@ -120,8 +120,8 @@ def test_what_cannot_be_drawn_is_one_sentence(capsys: pytest.CaptureFixture[str]
 
 
 def test_nothing_is_drawn_without_numbers() -> None:
-    draw(Path("none.png"), [Recorded(Path("x"), [], [])])
-    draw(Path("none.png"), [Recorded(Path("x"), [{"iteration": 1, "tick": 5}], [])])
+    draw(Path("none.png"), [RunRecord(Path("x"), [], [])])
+    draw(Path("none.png"), [RunRecord(Path("x"), [{"iteration": 1, "tick": 5}], [])])
     assert not Path("none.png").exists()
 
 
@@ -129,5 +129,5 @@ def test_a_torn_last_line_is_left_out() -> None:
     path = recorded("one", 3)
     with open(path / "metrics.jsonl", "a") as file:
         file.write('{"iteration": 4, "err')
-    assert len(Recorded.read(path).rows) == 3
+    assert len(RunRecord.read(path).rows) == 3
     assert curve.group("a/b/c") == ("a", "b/c")

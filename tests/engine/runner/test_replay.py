@@ -16,14 +16,14 @@ from engine.errors import ReplayError
 from engine.recording.failures import FRAMES
 from engine.recording.file import Recording
 from engine.runner.checkpoint import checkpoints
-from engine.runner.replay import Past, last_carrying_tick
-from engine.runner.replay_command import main, open_past
+from engine.runner.replay import RunReplay, last_carrying_tick
+from engine.runner.replay_command import main, open_replay
 from engine.runner.run import main as train
 from scenes import cartpole
 from tests.engine import toy_scene
 from tests.helpers import REPOSITORY
 
-TINY = ("--robot", "humanoid", "--clip", "squat", "--num-envs", "8", "--hidden", "16", "--no-film")
+TINY = ("--robot", "humanoid", "--clip", "squat", "--num-envs", "8", "--learning.hidden", "16", "--no-film")
 TERMINATION = "tracking.terminate.end_effector_height.most=0.02"
 
 
@@ -38,8 +38,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def past_of(run: Path) -> Past:
-    return open_past(run, print)[0]
+def past_of(run: Path) -> RunReplay:
+    return open_replay(run, print)[0]
 
 
 def every_tick(run: Path, ticks: int) -> list[dict[str, np.ndarray]]:
@@ -136,8 +136,8 @@ def test_a_damaged_checkpoint_is_passed_over(run: Path, tmp_path: Path, capsys: 
 def test_a_resource_that_finds_a_way_into_columns_carries_from_row_to_row(run: Path) -> None:
     """In cart-pole that is the policy, which learns every 32 ticks; the metrics go nowhere. In the toy scene, `stray`
     may read what it counted in all rows, and ends rows."""
-    assert last_carrying_tick(build(cartpole.scene(num_envs=4, horizon=32)).schedule, 3, 90) == 64
-    assert last_carrying_tick(build(cartpole.scene(num_envs=4, horizon=32)).schedule, 64, 90) == 64
+    assert last_carrying_tick(build(cartpole.experiment(num_envs=4, horizon=32).train()).schedule, 3, 90) == 64
+    assert last_carrying_tick(build(cartpole.experiment(num_envs=4, horizon=32).train()).schedule, 64, 90) == 64
     assert last_carrying_tick(past_of(run).simulation.schedule, 3, 90) == 90
 
 
@@ -221,7 +221,7 @@ def test_a_scene_that_does_not_say_when_episodes_end_is_refused(tmp_path: Path) 
     bundle = Bundle("b", [toy_scene.Point])
     made = build(Scene([toy_scene.table("point", rows=1)], [bundle], Tick(("STEP",)), name="still"))
     with pytest.raises(ReplayError, match="The scene 'still' does not say when its episodes end"):
-        Past(tmp_path, lambda: made)
+        RunReplay(tmp_path, lambda: made)
 
 
 # The tracking scene: physics, a policy that learns, and rows that run alone.
@@ -231,7 +231,7 @@ def test_failures_of_the_tracking_scene_are_recreated_with_the_rows_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[Any]
 ) -> None:
     folder, scene = tmp_path / "run", REPOSITORY / "scenes" / "motion_tracking.py"
-    said = ["--iterations", "4", "--checkpoint-every", "2", "--horizon", "12", "--record", "0-7"]
+    said = ["--iterations", "4", "--checkpoint-every", "2", "--learning.horizon", "12", "--record", "0-7"]
     assert train([str(scene), *TINY, *said, "--set", TERMINATION, "--out", str(folder)]) == 0
     past = past_of(folder)
     assert len(past.failures) >= 6

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.runner import provenance as made_of
+from engine.runner import provenance
 from engine.runner.checkpoint import checkpoints
 from engine.runner.provenance import own_modules
 from engine.runner.run import main
@@ -32,8 +32,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def toy(**parts: dict[str, str]) -> str:
     """The toy scene, made of this and with this identity."""
-    said = f"        made_of={parts['parts']},\n        identity={parts['identity']},\n        iterations=4,"
-    return TOY.replace("        iterations=4,", said).replace("        evaluate=evaluate,\n", "")
+    sources = f"        sources={parts['parts']},\n        iterations=4,"
+    named = f'TICK, name="toy", identity={parts["identity"]})'
+    return TOY.replace("        iterations=4,", sources).replace('TICK, name="toy")', named)
 
 
 def files(folder: str) -> dict[str, bytes]:
@@ -155,7 +156,7 @@ def test_a_changed_scene_file_or_module_is_refused_unless_allowed(capsys: pytest
     Path("helper_of_toy.py").write_text("STEP = 1\n")
     Path("toy.py").write_text(TOY.replace("import torch\n", "import helper_of_toy\nimport torch\n", 1))
     half()
-    assert set(config("run")["made_of"]["modules"]) == {"helper_of_toy.py"}
+    assert set(config("run")["provenance"]["modules"]) == {"helper_of_toy.py"}
     toy, helper = Path("toy.py").absolute(), Path("helper_of_toy.py").absolute()
     toy.write_text(toy.read_text() + "# seen again\n")
     helper.write_text("STEP = 2\n")
@@ -189,9 +190,9 @@ def test_changed_packages_parts_and_sources_are_told_apart_from_another_processo
     changed = config("run")
     changed["versions"] |= {"torch": "1.2", "gone": "7"}
     changed["torch_threads"] = 99
-    changed["made_of"]["parts"] = {"robot a": "1", "clip kick": "other", "clip wave": "3"}
-    changed["made_of"]["lockstep"] = "other"
-    changed["made_of"]["processor"] = {"model": "Abacus", "capability": "BEADS"}
+    changed["provenance"]["parts"] = {"robot a": "1", "clip kick": "other", "clip wave": "3"}
+    changed["provenance"]["lockstep"] = "other"
+    changed["provenance"]["processor"] = {"model": "Abacus", "capability": "BEADS"}
     Path("run/config.json").write_text(json.dumps(changed))
     capsys.readouterr()
     assert main(["--resume", "run", "--iterations", "3"]) == 2
@@ -209,7 +210,7 @@ def test_changed_packages_parts_and_sources_are_told_apart_from_another_processo
     assert "! The processor was Abacus (BEADS), here it is " in said
     assert "! torch had 99 threads, here it has " in said
 
-    monkeypatch.setattr(made_of, "_processor", lambda: "Slide rule")
+    monkeypatch.setattr(provenance, "_processor", lambda: "Slide rule")
     capsys.readouterr()
     assert main(["--resume", "run", "--iterations", "4"]) == 0
     assert "here it is Slide rule (" in capsys.readouterr().out
@@ -227,7 +228,7 @@ def test_a_scene_with_another_identity_goes_on_where_its_columns_fit(capsys: pyt
 def test_a_run_of_before_goes_on_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     half()
     old = config("run")
-    for name in ("made_of", "changes", "began_from"):
+    for name in ("provenance", "changes", "began_from"):
         del old[name]
     Path("run/config.json").write_text(json.dumps(old))
     assert main(["--resume", "run", "--iterations", "3"]) == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import SceneError, Simulation
+from engine import Simulation
 from engine.runner import run as runner
-from engine.runner.flags import Flag, parse, scene_flags
+from engine.runner.config import load_scene
+from engine.runner.flags import flat, parse, read
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder, checkpoints
 
@@ -57,9 +59,12 @@ BAD = {
     "unknown flag": ([TOY, "--num-env", "3"], "error: Unknown flag --num-env. Did you mean --num-envs"),
     "stray word": (
         [TOY, "3"],
-        "error: '3' is not expected here: the scene comes first, and every value behind its flag.",
+        "error: '3' is not expected here: the scene comes first, and every value after its flag.",
     ),
-    "no value": ([TOY, "--num-envs"], "error: --num-envs: expected one argument. --help lists the flags."),
+    "no value": (
+        [TOY, "--num-envs"],
+        "error: --num-envs takes a whole number, but was given nothing. --help lists the flags.",
+    ),
     "wrong int": ([TOY, "--num-envs", "many"], "error: --num-envs takes a whole number, but was given 'many'."),
     "wrong float": ([TOY, "--pause", "nan"], "error: --pause takes a number, but was given 'nan'."),
     "wrong choice": ([TOY, "--mode", "plan"], "error: --mode takes one of plain, fancy, but was given 'plan'."),
@@ -81,7 +86,7 @@ BAD = {
     ),
     "address without value": ([TOY, "--set", "toy.wander.step"], "error: --set takes ADDRESS=VALUE, but was given"),
     "wrong constant": ([TOY, "--set", "toy.wander.step=far"], "error: toy.wander.step takes "),
-    "unknown phase": ([TOY, "--skip", "LERN"], "error: --skip names phase 'LERN', which the tick does not have"),
+    "unknown phase": ([TOY, "--skip", "LERN"], "error: skip names phase 'LERN', which the tick does not have"),
     "two modes": ([TOY, "--check", "--graph"], "error: --graph and --check are two things to do instead of training"),
     "nothing to resume": (["--resume", "nowhere"], "error: There is no run folder or checkpoint at nowhere."),
     "resume of nothing": (["--resume"], "error: --resume takes a run folder or a checkpoint."),
@@ -102,7 +107,9 @@ def test_bad_input_is_one_sentence_and_leaves_nothing_behind(
 
 
 BAD_SCENES = {
-    "x = 1": "error: bad.py has no function scene(). A scene file defines scene(...) -> Scene.",
+    "x = 1": "error: bad.py has no function experiment() or scene(). A scene file defines experiment(...) -> Experiment",
+    "def scene(): pass\ndef experiment(): pass": "error: bad.py has both experiment() and scene(); keep experiment(), which",
+    "def experiment():\n    return 3": "error: experiment() in {path} returned int instead of an Experiment.",
     "def scene(:": "error: {path}, line 1: ",
     "\nimport nothing_like_this": "error: Loading bad.py failed at {path}, line 2: ModuleNotFoundError: No module named",
     "def scene():\n    return 1 / 0": "error: scene() failed at {path}, line 2: ZeroDivisionError: division by zero",
@@ -149,34 +156,40 @@ def test_cuda_is_refused_where_there_is_none(
     assert "there are 1 CUDA devices" in capsys.readouterr().err
 
 
-def test_flags_have_the_types_and_help_of_the_scene_function() -> None:
-    def scene(rows: int = 3, span: tuple[int, ...] = (1, 2), clip: Path | None = None, fast: bool = True) -> None:
-        """A scene."""
-
-    flags = {flag.name: flag for flag in scene_flags(scene, "here")}
-    assert flags["rows"].read("7") == 7
-    assert flags["span"].read("4,5,6") == (4, 5, 6)
-    assert flags["clip"].read("none") is None and flags["clip"].read("a/b") == Path("a/b")
-    assert Flag("height", float | None).read("-inf") == -float("inf")
-    with pytest.raises(SceneError, match="--span takes a whole number, repeated with commas between"):
-        flags["span"].read("1,x")
+def test_flags_have_the_types_and_help_of_the_scene_function(tmp_path: Path) -> None:
+    Path("typed.py").write_text(
+        "from pathlib import Path\n"
+        "def scene(rows: int = 3, span: tuple[int, ...] = (1, 2), clip: Path | None = None, fast: bool = True):\n"
+        '    """A scene."""\n'
+    )
+    flags = flat(load_scene("typed.py").config())
+    assert read("7", flags["rows"].type) == 7
+    assert read("4,5,6", flags["span"].type) == (4, 5, 6)
+    assert read("none", flags["clip"].type) is None and read("a/b", flags["clip"].type) == Path("a/b")
+    assert read("-inf", float | None) == -float("inf")
+    with pytest.raises(ValueError, match="takes a whole number, repeated with commas between"):
+        read("1,x", flags["span"].type)
 
 
 def test_a_switch_may_be_left_to_the_scene() -> None:
-    def scene(fast: bool | None = None) -> None:
-        """A scene that decides by itself unless told."""
-
-    flags = scene_flags(scene, "toy.py")
-    said = [parse(words, flags, "toy", "") for words in ([], ["--fast"], ["--no-fast"])]
-    assert [given.get("scene.fast") for given in said] == [None, True, False]
+    Path("toy.py").write_text(
+        'def scene(fast: bool | None = None):\n    """Decides by itself where nothing is given."""\n'
+    )
+    config = load_scene("toy.py").config()
+    made = [parse(words, "toy", "", {"scene": config})["scene"] for words in ([], ["--fast"], ["--no-fast"])]
+    assert [each.fast for each in made] == [None, True, False]
 
 
 def test_help_lists_scene_flags_with_text_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TOY, "--help"]) == 0
-    said = capsys.readouterr().out
-    assert "100 % of them." in said
-    assert "--num-envs N rows that wander (default: 8)" in " ".join(said.split())
-    assert "--loud, --no-loud" in said and "--mode plain|fancy" in said
+    printed = capsys.readouterr().out
+    shown = " ".join(printed.replace("│", " ").split())
+    assert "100 % of them." in shown
+    assert "--num-envs INT rows that wander (default: 8)" in shown
+    assert "--loud, --no-loud" in shown and "--mode plain|fancy how it looks (default: plain)" in shown
+    assert shown.count("(default: ") == len(
+        re.findall(r"^[^\w-]{0,3}--\w", printed, re.MULTILINE)
+    )  # every flag shows one
     assert main(["--help"]) == 0
 
 
@@ -329,7 +342,9 @@ def test_the_runner_hands_its_threads_to_scenes_that_ask_and_to_torch(monkeypatc
     asked: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", asked.append)
     text = Path(TOY).read_text().replace("    loud: bool = False,", "    threads: int = 0,")
-    Path("threaded.py").write_text(text.replace("    def evaluate(", "    assert threads == 2\n\n    def evaluate("))
+    Path("threaded.py").write_text(
+        text.replace("    return Experiment(", "    assert threads == 2\n    return Experiment(")
+    )
     assert main(["threaded.py", "--check", "--threads", "2"]) == 0
     assert main([TOY, "--check", "--threads", "2"]) == 0
     assert asked == [2, 2]

@@ -116,12 +116,12 @@ from pathlib import Path
 sys.path.insert(0, {str(REPOSITORY)!r})
 from engine import build
 from engine.runner.run_folder import RunFolder
-from tests.engine.toy_scene import scene
+from tests.engine.toy_scene import make_scene
 said = []
 folder = RunFolder.create(Path("run"), "toy", said.append)
-folder.save(build(scene(num_envs=8)).world, 1, 0)
+folder.save(build(make_scene(num_envs=8)).world, 1, 0)
 folder.drain()
-large = build(scene(num_envs=100_000))
+large = build(make_scene(num_envs=100_000))
 large.run(2)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
 for iteration in (1, 2):

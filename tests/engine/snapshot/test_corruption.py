@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from engine import Clock, Simulation, SnapshotError, build
 from engine.snapshot.snapshot import Snapshot, about, capture, identity, restore, save
-from scenes import motion_tracking
 from tests.engine.toy import Place, Wind, run, toy, toy_systems
+from tests.helpers import tracking_scene
 
 HEAD = 14
 FAR = 2 << 20  # bytes that a place which is said may lie before the damage
@@ -42,7 +42,7 @@ SAVED = save(WINDY.world)
 @pytest.fixture(scope="module")
 def tracking() -> tuple[Simulation, bytes]:
     """A learning robot, whose snapshot has hundreds of blocks, and some larger than others."""
-    made = motion_tracking.scene(robot="humanoid", clip="squat", num_envs=4, hidden=(8,), horizon=12, robustness=1.0)
+    made = tracking_scene(robot="humanoid", clip="squat", num_envs=4, hidden=(8,), horizon=12, robustness=1.0)
     simulation = build(made)
     simulation.run(13)
     return simulation, save(simulation.world)

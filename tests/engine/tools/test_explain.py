@@ -39,7 +39,7 @@ COLUMNS
     value                (row, seen) = (4, 3) float32
 
 RESOURCES
-  Clock: Where in time the run is. Tick 0 enters at RESET; `begun` is false until it has run.
+  Clock: Where in time the run is. Tick 0 is the first tick; `begun` is false until it has run.
     written by nobody
     read by nobody
   Wind: Blows every point the same way.

@@ -1,0 +1,334 @@
+"""What is to be run: the scene's configuration, the run's settings and options, and how the command line changes them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import torch
+
+from engine.ecs.scene import Simulation, build
+from engine.errors import SceneError
+from engine.protocol.vitals import find_ends, find_vitals
+from engine.runner import flags
+from engine.runner.experiment import Experiment
+from engine.runner.run_folder import Origin
+from engine.runner.scene_file import SceneFile, error_context, load_scene
+
+PROGRAM = "python -m engine.run"
+ORIGINS = ("resume", "eval", "play", "export")
+MODES = ("explain", "graph", "check", "audit", "profile")
+_FREE_ON_RESUME = {"iterations", "checkpoint_every", "keep", "film"}
+_AT_LEAST_1 = ("iterations", "threads", "checkpoint_every", "keep", "audit", "profile")
+
+
+def _hint(text: str | None = None, alone: str | None = None) -> dict[str, Any]:
+    """Metadata of a flag whose help says something else than its default, or which may stand `alone`, meaning that value."""
+    return {"hint": text, "alone": alone}
+
+
+_SWITCH = _hint(alone="true")
+
+
+@attrs.frozen
+class RunSettings:
+    """Settings of a run that config.json keeps and a resumed run goes on with."""
+
+    iterations: int | None = attrs.field(default=None, metadata=_hint("from the scene"))  # learning iterations in all
+    seed: int = 0  # start of every random stream
+    device: str = "cpu"  # cpu, cuda or cuda:N
+    threads: int | None = attrs.field(
+        default=None, metadata=_hint("torch's own choice")
+    )  # CPU threads, also of torch if given
+    checkpoint_every: int = 50  # iterations between checkpoints
+    keep: int = 3  # how many of the newest checkpoints stay
+    skip: tuple[str, ...] = attrs.field(default=(), metadata=_hint("none"))  # phases to leave out, such as RECORD,LEARN
+    film: bool = True  # film the policy when the run ends
+
+
+@attrs.frozen
+class RunOptions:
+    """Options of one command: where it reads and writes, who may watch, and what to do instead of training."""
+
+    out: Path | None = attrs.field(
+        default=None, metadata=_hint("runs/<scene>/<time>")
+    )  # folder of the run, or the file that --export writes
+    resume: Path | None = None  # go on: a run folder continues in place, a checkpoint file into a new folder
+    allow_changes: bool = attrs.field(
+        default=False, metadata=_SWITCH
+    )  # resume although the scene file, its sources or packages changed since
+    eval: Path | None = None  # only evaluate this run folder or checkpoint
+    play: str | None = attrs.field(
+        default=None, metadata=_hint(alone="")
+    )  # only film this run folder, checkpoint or exported policy; alone: the scene's
+    export: Path | None = None  # only write the policy of this run folder or checkpoint to the file --out
+    debug: str = "on"  # let the debugger attach: on, off, or tcp:PORT as well
+    debug_expose: bool = attrs.field(
+        default=False, metadata=_SWITCH
+    )  # let --debug tcp:HOST:PORT listen beyond this machine
+    debug_on_detach: Literal["resume", "stay"] = "resume"  # what a paused run does when its debugger has gone
+    record: str | None = attrs.field(
+        default=None, metadata=_hint(alone="")
+    )  # keep the recent past of these rows, such as 0-15 or 3,17; alone: of 16
+    set: list[str] = attrs.field(
+        factory=list, metadata=_hint("none")
+    )  # ADDRESS=VALUE: another value of a constant; repeatable
+    explain: bool = attrs.field(
+        default=False, metadata=_SWITCH
+    )  # print tables, columns, the tick and every address, and do nothing else
+    graph: bool = attrs.field(default=False, metadata=_SWITCH)  # print the tick as a DOT graph, and do nothing else
+    check: bool = attrs.field(default=False, metadata=_SWITCH)  # build and prove the scene, and do nothing else
+    audit: int | None = attrs.field(
+        default=None, metadata=_hint(alone="50")
+    )  # run N ticks (alone: 50) and report whatever a declaration does not allow
+    profile: int | None = attrs.field(
+        default=None, metadata=_hint(alone="50")
+    )  # run N ticks (alone: 50) and print what each system costs
+
+
+@attrs.define
+class RunPlan:
+    """What is to be run, after defaults, a resumed run's configuration and flags are put together."""
+
+    file: SceneFile
+    config: Any
+    settings: RunSettings
+    options: RunOptions
+    overrides: dict[str, str]
+    name: str | None = None  # of the scene's configuration
+    origin: Origin | None = None
+
+    @property
+    def source(self) -> str:
+        """The scene file, or the dotted module."""
+        return self.file.source
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the run goes on in the folder that it resumes."""
+        return self.resumed is not None and self.resumed.path.is_dir() and self.options.out is None
+
+    @property
+    def resumed(self) -> Origin | None:
+        """What --resume names."""
+        return self.origin if self.options.resume is not None else None
+
+    @property
+    def playing(self) -> bool:
+        """Whether a policy is only evaluated or filmed."""
+        return self.options.eval is not None or self.options.play is not None
+
+    @property
+    def typed_overrides(self) -> dict[str, str]:
+        """What this command line says with --set."""
+        return flags.read_overrides(self.options.set)
+
+    def plain(self) -> dict[str, Any]:
+        """What a resumed run goes on with, as JSON can carry it."""
+        run = flags.flat(self.settings)
+        return {
+            **({"config": self.name} if self.file.named else {}),
+            "flags": {name: flags.to_plain(flag.value) for name, flag in self.scene_flags.items()},
+            "run": {name: flags.to_plain(flag.value) for name, flag in run.items()},
+            "overrides": dict(self.overrides),
+        }
+
+    @property
+    def scene_flags(self) -> dict[str, flags.Flag]:
+        """The scene's own flags and their values, but for those that are the run's settings."""
+        return flags.flat(self.config, _shared(self.config))
+
+    def experiment(self) -> Experiment:
+        """The scene file's experiment, made anew; it gets those settings of the run that it has parameters for."""
+        given = {name: getattr(self.settings, name) for name in _shared(self.config)}
+        return self.file.experiment(attrs.evolve(self.config, **{k: v for k, v in given.items() if v is not None}))
+
+    def build(self, experiment: Experiment | None = None) -> Simulation:
+        """The scene to train, built and proven."""
+        experiment = experiment or self.experiment()
+        with error_context(self.source, "Making the scene"):
+            scene = experiment.train()
+        if not hasattr(scene, "tables"):
+            raise SceneError(
+                f"{self.file.function.__name__}() in {self.source} returned {type(scene).__name__} instead of a Scene."
+            )
+        with error_context(self.source, "Building the scene"):
+            simulation = build(
+                scene,
+                seed=self.settings.seed,
+                device=self.settings.device,
+                overrides=self.overrides,
+                skip=self.settings.skip,
+            )
+            find_ends(simulation)  # what is wrong with them is refused whether or not anything is recorded
+            find_vitals(simulation)
+            return simulation
+
+
+def _shared(config: Any) -> list[str]:
+    settings = {field.name for field in attrs.fields(RunSettings)}
+    return [field.name for field in attrs.fields(type(config)) if field.name in settings]
+
+
+def make_plan(arguments: Sequence[str]) -> RunPlan:
+    """The plan that a command line asks for; SceneError for whatever is wrong with it."""
+    words = list(arguments)
+    given = words.pop(0) if words and not words[0].startswith("-") else None
+    origin = _origin(words)
+    if given is None and (origin is None or origin.config is None) and {"-h", "--help"} & {*words}:
+        about = "SCENE is a file or module with a function experiment() or scene(); its parameters are flags too."
+        flags.parse(words, f"{PROGRAM} SCENE", about, {"run": RunSettings(), "command": RunOptions()})
+    file = _scene_file(given, origin)
+    name, config, settings, overrides = _defaults(file, origin, _value_of("--config", words))
+    hidden = _shared(config)
+    kept = (flags.flat(config, hidden) | flags.flat(settings), dict(overrides))
+    for taken in {*hidden} & {field.name for field in attrs.fields(RunSettings)}:
+        if getattr(settings, taken) is None:
+            settings = attrs.evolve(settings, **{taken: getattr(config, taken)})
+    _refuse_taken(config, file)
+    groups = {"scene": config, "run": settings, "command": RunOptions()}
+    if file.named:
+        names: Any = Literal[tuple(file.configs)]  # type: ignore[valid-type]
+        choice = attrs.make_class(
+            "Choice", {"config": attrs.field(type=names, metadata={"help": "named configuration"})}
+        )
+        groups = {"configuration": choice(name), **groups}
+    made = flags.parse(words, f"{PROGRAM} {given or file.source}", file.about, groups, hidden)
+    plan = RunPlan(file, made["scene"], made["run"], made["command"], overrides, name, origin)
+    overrides |= flags.read_overrides(plan.options.set)
+    _refuse_combinations(plan)
+    if plan.in_place:
+        _refuse_changes(plan, *kept)
+    _check_values(plan, settings)
+    if plan.settings.threads:
+        torch.set_num_threads(plan.settings.threads)
+    return plan
+
+
+def _value_of(flag: str, words: Sequence[str]) -> str | None:
+    """The value of a flag in the words of a command line, None where it is not there."""
+    for number, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == flag:
+            after = next(iter(words[number + 1 :]), "")
+            return value if equals else "" if after.startswith("-") else after
+    return None
+
+
+def _origin(words: Sequence[str]) -> Origin | None:
+    """The run folder or checkpoint that --resume, --eval, --play or --export names."""
+    for name in ORIGINS:
+        path = _value_of(f"--{name}", words)
+        if path:
+            return Origin.find(Path(path).expanduser())
+        if path is not None and name != "play":  # alone it is the policy that comes with the scene
+            raise SceneError(f"--{name} takes a run folder or a checkpoint.")
+    return None
+
+
+def _scene_file(given: str | None, origin: Origin | None) -> SceneFile:
+    """The scene file that was named, or the one of the run that goes on."""
+    recorded: str = origin.config["source"] if origin and origin.config else ""
+    if recorded.endswith(".py"):
+        recorded = str(Path(recorded).absolute())
+    if given is None and not recorded:
+        raise SceneError(f"Say which scene to run first: {PROGRAM} scenes/<name>.py [flags].")
+    gone = recorded.endswith(".py") and not Path(recorded).exists()
+    if given is None and gone:
+        raise SceneError(
+            f"The run was made with {recorded}, which is gone. Name the scene file first, before the flags."
+        )
+    file = load_scene(given or recorded)
+    if origin and recorded and file.source != recorded and not gone:
+        raise SceneError(f"{origin.path} was made with {recorded}, not with {given}.")
+    return file
+
+
+def _defaults(file: SceneFile, origin: Origin | None, chosen: str | None) -> tuple[Any, ...]:
+    """Name, configuration, settings and overrides before flags: of the named configuration, then of the run that goes on."""
+    recorded = origin.config if origin and origin.config else {}
+    name = chosen or recorded.get("config") or (next(iter(file.configs)) if file.named else None)
+    config, settings = file.config(name), RunSettings()
+    if not recorded:
+        return name, config, settings, {}
+    own = flags.flat(config, _shared(config))
+    if chosen is None:
+        gone = [flag for flag in recorded["flags"] if flag not in own]
+        if gone:
+            raise SceneError(
+                f"The run was made with --{gone[0].replace('_', '-')}, which {file.function.__name__}() in {file.source} "
+                "no longer has."
+            )
+        plain = {n: flags.from_plain(value, own[n].type) for n, value in recorded["flags"].items()}
+        config = flags.changed(config, plain)
+    kinds = flags.flat(settings)
+    run = {n: flags.from_plain(value, kinds[n].type) for n, value in recorded["run"].items() if n in kinds}
+    return name, config, attrs.evolve(settings, **run), dict(recorded["overrides"])
+
+
+def _refuse_taken(config: Any, file: SceneFile) -> None:
+    """SceneError where the scene has a flag that the runner needs for itself."""
+    taken = {field.name for field in attrs.fields(RunOptions)} | {"config", "help"}
+    for field in attrs.fields(type(config)):
+        if field.name in taken:
+            raise SceneError(
+                f"Parameter '{field.name}' of {file.function.__name__}() in {file.source} has the name of one of the "
+                "runner's own flags; rename it."
+            )
+
+
+def _refuse_combinations(plan: RunPlan) -> None:
+    options = plan.options
+    asked = [f"--{name}" for name in ORIGINS if getattr(options, name) is not None]
+    if len(asked) > 1:
+        raise SceneError(f"{asked[0]} and {asked[1]} cannot be combined; each is a command of its own.")
+    if options.allow_changes and options.resume is None:
+        raise SceneError("--allow-changes is for a run that goes on; it stands beside --resume.")
+    modes = [name for name in MODES if getattr(options, name) not in (None, False)]
+    if len(modes) > 1:
+        raise SceneError(f"--{modes[0]} and --{modes[1]} are two things to do instead of training; choose one.")
+
+
+def _refuse_changes(plan: RunPlan, kept: dict[str, flags.Flag], overrides: dict[str, str]) -> None:
+    """SceneError when a run that continues in place is given anything that differs from its configuration."""
+    for name, flag in (plan.scene_flags | flags.flat(plan.settings)).items():
+        if name not in _FREE_ON_RESUME and flags.to_plain(flag.value) != flags.to_plain(kept[name].value):
+            if kept[name].value is not None or name not in _shared(plan.config):
+                _refuse_change(flag.text, kept[name].value, flag.value)
+    for address, text in plan.overrides.items():
+        if overrides.get(address) != text:
+            _refuse_change(f"--set {address}", overrides.get(address, "not set"), text)
+
+
+def _refuse_change(flag: str, before: Any, value: Any) -> None:
+    raise SceneError(
+        f"{flag} is {before} in the run's configuration, but {value} was asked for. A run goes on as it began: "
+        "leave the flag out, or begin a new run from a checkpoint with --out."
+    )
+
+
+def _check_values(plan: RunPlan, before: RunSettings) -> None:
+    """SceneError for a number that cannot be, or a device that is not there."""
+    for name in _AT_LEAST_1:
+        value = getattr(plan.settings, name, None) if hasattr(before, name) else getattr(plan.options, name)
+        if value is not None and value < 1 and value != getattr(before, name, None):
+            raise SceneError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    if plan.settings.seed < 0:
+        raise SceneError(f"--seed is {plan.settings.seed}; it must not be negative.")
+    check_device(plan.settings.device)
+
+
+def check_device(text: str) -> None:
+    """SceneError for a device that does not exist or is not there."""
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise SceneError(f"--device is '{text}'; it takes cpu, cuda or cuda:N.")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SceneError(f"--device is '{text}', but torch finds no CUDA device here. Use --device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SceneError(
+            f"--device is '{text}', but there are {torch.cuda.device_count()} CUDA devices, counted from 0."
+        )

@@ -1,0 +1,277 @@
+"""A training: the loop around the ticks, its iterations, files, console, interruption, and the evaluation after it."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from engine.ecs.constants import addresses
+from engine.ecs.scene import Simulation
+from engine.ecs.world import World
+from engine.errors import SceneError
+from engine.inspect.inspector import Inspector
+from engine.inspect.interventions import counted
+from engine.inspect.listener import parse_debug
+from engine.runner.checkpoint import checkpoint_name
+from engine.runner.commands import TrialRun
+from engine.runner.config import PROGRAM, RunPlan
+from engine.runner.console import Progress, Warnings, duration, print_facts, results_table
+from engine.runner.debugging import debug_server
+from engine.runner.experiment import Experiment
+from engine.runner.provenance import provenance
+from engine.runner.recording import RunObservers, rows_to_record
+from engine.runner.resume import Start, resume
+from engine.runner.run_folder import RunFolder, refuse_unusable
+from engine.runner.stop import StopRequest
+from engine.snapshot.snapshot import save
+
+
+def train(plan: RunPlan, console: Any) -> int:
+    """Train as planned, in a new folder or one that goes on; the exit status."""
+    options, origin = plan.options, plan.resumed
+    if options.out and not plan.in_place:
+        refuse_unusable(options.out)
+    parse_debug(options.debug, options.debug_expose)  # what is wrong with it is said now
+    warn = Warnings(console)
+    reopened = RunFolder.reopen(origin.path, warn) if origin is not None and plan.in_place else None
+    folder = reopened
+    try:
+        experiment = plan.experiment()
+        simulation = plan.build(experiment)
+        plan.settings = attrs.evolve(plan.settings, iterations=plan.settings.iterations or experiment.iterations)
+        recorded = rows_to_record(options.record, simulation)
+        start = resume(plan, experiment, simulation, warn) if origin else None
+        folder = reopened or RunFolder.create(options.out, simulation.scene.name, warn)
+        folder.keep, folder.score.name = plan.settings.keep, experiment.best
+        try:
+            folder.write_json("config.json", configuration(plan, experiment, simulation, start))
+            if start is not None:
+                start.quarantine()
+                folder.truncate_to(start.checkpoint if start.own else None, start.iteration, start.tick, start.rows)
+            resumed = origin.folder if origin is not None else None
+            observers = RunObservers.begin(simulation, folder.path, warn, recorded, resumed, experiment.display)
+        except OSError as error:
+            raise SceneError(f"{folder.path} cannot be written to ({error.strerror or error}).") from None
+    except BaseException:
+        if folder is not None:
+            folder.close() if folder is reopened else folder.discard()
+        raise
+    try:
+        return Training(plan, experiment, simulation, folder, console, warn, observers).run()
+    finally:
+        folder.close()
+
+
+def configuration(
+    plan: RunPlan, experiment: Experiment, simulation: Simulation, start: Start | None = None
+) -> dict[str, Any]:
+    """Everything that the run depends on, as config.json keeps it, and what changed each time that it was resumed."""
+    origin = plan.resumed
+    before = (origin.config or {}) if origin else {}
+    changes = list(before.get("changes", []))
+    if start is not None and start.changes:
+        changes.append({"iteration": start.iteration, "changes": start.changes})
+    began = before.get("began_from") if start is None or start.checkpoint is None or start.own else start.checkpoint
+    parts = provenance(plan.source, experiment)
+    constants = {
+        address: places[0].holder[places[0].key] for address, places in addresses(simulation.scene.bundles).items()
+    }
+    return {
+        "scene": simulation.scene.name,
+        "identity": dict(simulation.scene.identity),
+        "rows": next(iter(simulation.world.tables.values())).rows,
+        "titles": dict(experiment.titles),
+        "source": plan.source,
+        **plan.plain(),
+        "resumed_from": str(origin.path) if origin else None,
+        "began_from": str(Path(began).absolute()) if began else None,
+        "torch_threads": parts.pop("torch_threads"),
+        "versions": parts.pop("versions"),
+        "provenance": parts,
+        "changes": changes,
+        "addresses": {
+            address: value if isinstance(value, (int, float, str)) or value is None else repr(value)
+            for address, value in constants.items()
+        },
+    }
+
+
+@attrs.define
+class Training:
+    """The loop around the ticks: iterations, files, console, interruption, evaluation."""
+
+    plan: RunPlan
+    experiment: Experiment
+    simulation: Simulation
+    folder: RunFolder
+    console: Any
+    warn: Warnings
+    observers: RunObservers
+    stop: StopRequest = attrs.field(factory=StopRequest)
+    origin_of_time: float = 0.0
+    began: float = 0.0
+    first_tick: int = 0
+    spent: dict[int, float] = attrs.field(factory=dict)
+    inspector: Inspector | None = None
+
+    @property
+    def world(self) -> World:
+        """The world that is trained."""
+        return self.simulation.world
+
+    @property
+    def rows(self) -> int:
+        """Rows of the first table, each of which makes one environment step per tick."""
+        return next(iter(self.world.tables.values())).rows
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, those before a resume included."""
+        return time.perf_counter() - self.origin_of_time
+
+    @property
+    def length(self) -> int:
+        """Ticks of an iteration."""
+        return self.simulation.scene.iteration
+
+    @property
+    def shares(self) -> Mapping[str, str]:
+        """By phase, the part of a tick's time that it counts to; the other phases count to "systems"."""
+        named = self.simulation.schedule.tick.shares.items()
+        return {phase: name for name, phases in named for phase in phases}
+
+    def run(self) -> int:
+        """Train to the last iteration, evaluate, summarise; the exit status."""
+        total = self.plan.settings.iterations or self.experiment.iterations
+        title = f"{self.simulation.scene.name}  {self.rows} rows  {self.world.device}  {self.folder.path}"
+        parts = list(dict.fromkeys([*self.shares.values(), "systems"]))
+        progress = Progress(self.console, title, total, self.experiment.panel, parts)
+        self.warn.progress = progress
+        times = self.folder.timing.rows()
+        self.origin_of_time = time.perf_counter() - (times[-1]["elapsed"] if times else 0.0)
+        with self.stop.listening():
+            with progress.shown(), debug_server(self) as self.inspector, self.observers.attached():
+                self._loop(progress, total * self.length)
+                self._save_last()
+            self.folder.draw_curve()
+            evaluated = self._evaluate() if not self.stop.requested else False
+            if evaluated:
+                self.folder.draw_curve()  # now with the results
+            filmed = self._film() if not self.stop.requested else {}
+        self.folder.flush()
+        self._summarise(evaluated, filmed, total)
+        return 130 if self.stop.requested else 0
+
+    def _loop(self, progress: Progress, last: int) -> None:
+        clock = self.world.clock
+        self.start_iteration()
+        while not self.stop.requested and (not clock.begun or clock.tick < last):
+            self.simulation.run()
+            if clock.tick and clock.tick % self.length == 0:
+                self._finish_iteration(progress)
+            progress.tick(clock.tick / self.length)
+
+    def start_iteration(self) -> None:
+        """Begin to count the time of an iteration."""
+        self.began, self.first_tick = time.perf_counter(), self.world.clock.tick
+        self.spent = {id(entry): entry.seconds for entry in self.simulation.schedule.entries}
+
+    def _finish_iteration(self, progress: Progress) -> None:
+        clock = self.world.clock
+        iteration = clock.tick // self.length
+        row: dict[str, float] = {"iteration": iteration, "tick": clock.tick, "env_steps": clock.tick * self.rows}
+        row |= self.experiment.report(self.world) if self.experiment.report else {}
+        interventions = counted(self.folder.path)
+        row |= {"intervened": interventions} if interventions else {}
+        seconds = time.perf_counter() - self.began
+        timing = {"iteration": iteration, "elapsed": self.elapsed, "seconds": seconds}
+        timing |= {"steps_per_second": (clock.tick - self.first_tick) * self.rows / seconds, **self._split()}
+        self.folder.append(row, timing)
+        shown = {name: value for name, value in timing.items() if name not in ("iteration", "by_phase", "by_system")}
+        self.folder.write_events(iteration, row | {f"time/{name}": value for name, value in shown.items()})
+        progress.iteration(row, timing)
+        if self.inspector is not None:
+            self.inspector.iteration(iteration, row)
+        if iteration % self.plan.settings.checkpoint_every == 0 and iteration < progress.total:
+            self.observers.flush()
+            self.folder.save(self.world, *divmod(clock.tick, self.length))
+            self.folder.update_curve()
+        self.folder.report()
+        self.start_iteration()
+
+    def _split(self) -> dict[str, Any]:
+        phases: dict[str, float] = {}
+        systems: dict[str, float] = {}
+        part_of = self.shares
+        shares = dict.fromkeys([*part_of.values(), "systems"], 0.0)
+        for entry in self.simulation.schedule.entries:
+            seconds = entry.seconds - self.spent[id(entry)]
+            name = f"{entry.phase}.{entry.name}"
+            phases[entry.phase] = phases.get(entry.phase, 0.0) + seconds
+            systems[name] = systems.get(name, 0.0) + seconds
+            shares[part_of.get(entry.phase, "systems")] += seconds
+        whole = max(sum(shares.values()), 1e-12)
+        return {**{name: value / whole for name, value in shares.items()}, "by_phase": phases, "by_system": systems}
+
+    def _save_last(self) -> None:
+        """Leave the world as it is in a checkpoint, if it is not in one already."""
+        now = divmod(self.world.clock.tick, self.length)
+        self.observers.flush()
+        self.folder.drain()
+        if self.world.clock.begun and getattr(self.folder.saved, "name", "") != checkpoint_name(*now):
+            self.folder.save(self.world, *now)
+            self.folder.drain()
+
+    def _trials(self) -> TrialRun:
+        return TrialRun(self.plan, self.experiment, save(self.world), self.stop, self.warn)
+
+    def _evaluate(self) -> bool:
+        result = self._trials().evaluate(self.folder.path / "evaluation")
+        if result is None:
+            return False
+        self.console.print(results_table(result))
+        try:
+            self.folder.write_json(
+                "evaluation.json",
+                {"checkpoint": self.folder.saved.name if self.folder.saved else None, **result},
+            )
+        except OSError as error:
+            self.warn(f"evaluation.json cannot be written ({error.strerror or error}).")
+            return False
+        return True
+
+    def _film(self) -> Mapping[str, str]:
+        """What the film shows, and which file it is; a film that fails is a warning."""
+        if self.experiment.film is None or not self.plan.settings.film:
+            return {}
+        path = self.folder.path / "film.mp4"
+        try:
+            seen = self._trials().film(path)
+        except Exception as error:  # whatever it is, the training is done and stays
+            self.warn(f"The film could not be made: {error or type(error).__name__}")
+            return {}
+        return {} if seen is None else {"film": path.name, **seen}
+
+    def _summarise(self, evaluated: bool, filmed: Mapping[str, str], total: int) -> None:
+        path, (iteration, ticks) = self.folder.path, divmod(self.world.clock.tick, self.length)
+        finished = iteration >= total
+        after = f" and {ticks} of {self.length} ticks" if ticks else ""
+        facts = {
+            "run": str(path),
+            "checkpoint": str(self.folder.saved.relative_to(path)) if self.folder.saved else "none could be written",
+            "curve": "curve.png" if (path / "curve.png").exists() else "",
+            "evaluation": "evaluation.json" if evaluated else "",
+            **filmed,
+            "watch": f"tensorboard --logdir {path}",
+            "go on": "" if finished else f"{PROGRAM} --resume {path}",
+        }
+        head = "finished" if finished else "stopped after"
+        steps = f"{self.world.clock.tick * self.rows:,} steps"
+        self.console.print(
+            f"\n[bold]{head} {iteration}/{total} iterations{after}[/]  {steps}  {duration(self.elapsed)}"
+        )
+        print_facts(self.console, facts)
+        for text in dict.fromkeys(self.warn.messages):
+            self.console.print(f"  ! {text}", markup=False, soft_wrap=True)

@@ -1,0 +1,77 @@
+"""Trials: a trained policy plays a scene for some ticks, and what came of it is read."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.ecs.constants import addresses
+from engine.ecs.scene import Scene, build
+from engine.errors import SceneError, did_you_mean
+from engine.runner.experiment import Trial
+from engine.snapshot.snapshot import identity, restore
+
+
+def run_trial(
+    trial: Trial,
+    snapshot: bytes,
+    path: Path,
+    *,
+    training: Scene,
+    seed: int = 0,
+    device: str = "cpu",
+    overrides: Mapping[str, str] | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Mapping[str, Any]:
+    """Play a snapshot in the scene of a trial and return what the trial reads; it may write the file at `path`.
+
+    `training` is the scene that was trained, as its file made it. Of `overrides` (text by address) those apply that `reaching`
+    finds. `progress` is called before each tick, and once before reading, with the share that is done; what it raises ends
+    the trial. SceneError for a snapshot of another robot or the like, as `Trial.identical` says; SnapshotError for one that
+    does not fit.
+    """
+    scene = trial.scene()
+    theirs = identity(snapshot)
+    for name in trial.identical:
+        if theirs.get(name) != scene.identity.get(name):
+            raise SceneError(
+                f"The policy was trained with the {name} '{theirs.get(name, '')}', but this scene has "
+                f"'{scene.identity.get(name, '')}'. Choose the same {name} with the scene's flags."
+            )
+    simulation = build(scene, seed=seed, device=device, overrides=reaching(overrides or {}, training, scene))
+    if trial.restores:
+        restore(simulation.world, snapshot, only=trial.restores)
+    for tick in range(trial.ticks):
+        progress(tick / trial.ticks)
+        simulation.run()
+    progress(1.0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return trial.read(simulation.world, path)
+
+
+def reaching(overrides: Mapping[str, str], training: Scene, playing: Scene) -> dict[str, str]:
+    """Those overrides that a trial's scene takes over from the training.
+
+    An override stops where the playing scene has no such constant, or binds it to another value than the training scene
+    does: that value belongs to the trial. SceneError for an address that neither has.
+    """
+    known, trained = addresses(playing.bundles), addresses(training.bundles)
+    for address in overrides:
+        if address not in known and address not in trained:
+            raise SceneError(
+                f"There is no constant '{address}'.{did_you_mean(address, {**known, **trained}) or ' --explain lists them.'}"
+            )
+
+    def own(address: str) -> bool:
+        values = [[place.holder[place.key] for place in places[address]] for places in (known, trained)]
+        return len(values[0]) != len(values[1]) or not all(map(_same, *values))
+
+    return {a: text for a, text in overrides.items() if a in known and (a not in trained or not own(a))}
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, (torch.Tensor, np.ndarray)) or isinstance(other, (torch.Tensor, np.ndarray)):
+        return type(one) is type(other) and one.shape == other.shape and bool((one == other).all())
+    return bool(one == other)

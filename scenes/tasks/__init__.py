@@ -1,0 +1,90 @@
+"""Tasks of a humanoid that follows motions: their numbers, and tables of what is observed, rewarded and ended.
+
+One file for each task: `scenes/tasks/g1.py` is the G1 tracking task, `scenes/tasks/humanoidverse.py` that of HumanoidVerse.
+A module here may import systems, components and engine. Public words: `Task` (what differs between tasks) and `Config`
+(every number of motion tracking).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from components.robot import RobotDescription
+from engine import Bundle, Term
+from engine.errors import SceneError
+from systems.actuation import Controller
+from systems.learning.config import PpoConfig
+from systems.motion.files import ClipNames
+from systems.motion.library import ClipHeight
+
+
+def unchanged(description: RobotDescription) -> RobotDescription:
+    """The same robot."""
+    return description
+
+
+@attrs.frozen
+class Task:
+    """What differs between tasks: the robot, the tables of terms, and the bundles that make a task of them.
+
+    `robots` names the robot for clips with so many joints, the first where clips do not say; `describe` changes its
+    description. The tables are functions that make their terms anew: `observations(noise=share)`, `rewards()` and
+    `terminations(seconds=, dt=)`. `bundles(config, library, model, observations, *, playing, dt)` makes the bundles.
+    Actions and observations are held within ±`limit`.
+    """
+
+    name: str
+    robots: Mapping[int, str]
+    observations: Callable[..., dict[str, Term]]
+    rewards: Callable[[], dict[str, Term]]
+    terminations: Callable[..., dict[str, Term]]
+    bundles: Callable[..., list[Bundle]]
+    describe: Callable[[RobotDescription], RobotDescription] = unchanged
+    limit: float = math.inf
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """Every number of motion tracking."""
+
+    task: Task = attrs.field(metadata={"flag": False})
+    clip: ClipNames = "squat"
+    robot: str = "auto"  # a robot by name, an MJCF file, or auto: the task's robot with the clip's joints
+    num_envs: int  # rows simulated in parallel
+    backend: str = "mujoco"  # physics backend: mujoco or kinematic
+    control: Controller  # who turns targets into torque
+    around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
+    clip_height: ClipHeight = "auto"
+    self_collision: bool  # let the robot's parts collide with each other
+    seconds: float  # longest episode
+    substeps: int  # physics steps in one control step of 0.02 s
+    robustness: float  # share of the published sensor noise, reset noise and pushes
+    noise_curriculum: bool = False  # let sensor noise grow with the length of episodes (humanoidverse)
+    physics_threads: int = 0  # threads that step physics; 0: one per processor
+    iterations: int  # learning iterations
+    device: str = "cpu"  # this scene simulates in host memory
+    learning: PpoConfig
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what makes no sense, in one sentence."""
+        if self.device != "cpu":
+            raise SceneError(
+                f"Backend '{self.backend}' simulates in host memory, so this scene runs with --device cpu, not "
+                f"'{self.device}'; --config published takes the numbers that are usual on a GPU."
+            )
+        if not 0.0 <= self.robustness <= 10.0:
+            raise SceneError(
+                f"robustness={self.robustness} is a share of the published noise; give a number from 0 to 10."
+            )
+        if self.substeps < 1:
+            raise SceneError(
+                f"substeps={self.substeps} makes no sense; physics takes at least 1 step in a control step."
+            )
+
+    def replace(self, **numbers: Any) -> "Config":
+        """The configuration with other numbers, those of the learner included."""
+        own = {field.name for field in attrs.fields(Config)}
+        learning = attrs.evolve(self.learning, **{k: v for k, v in numbers.items() if k not in own})
+        return attrs.evolve(self, **{"learning": learning, **{k: v for k, v in numbers.items() if k in own}})
