@@ -689,6 +689,7 @@ def test_the_system_that_another_thread_is_in_is_named() -> None:
         inside.set()
         go_on.wait(5.0)
 
+    simulation.run()  # the first tick leaves most systems out
     simulation.schedule.entries[1].call = slow_system
     thread = threading.Thread(target=simulation.run)
     thread.start()
