@@ -24,7 +24,7 @@ from engine.ecs.condition import any_row, every
 from engine.ecs.system import Term, concatenated, fuse, system
 from engine.ecs.table import put_rows
 from engine.ecs.world import Clock
-from systems.learning.config import PpoConfig
+from systems.learning.config import PpoConfig as PpoConfig
 from systems.learning.networks import make_policy
 from systems.learning.threads import pieces, thread_pool
 from systems.tick import ACT, LEARN, RECORD
@@ -180,7 +180,7 @@ def improve_policy(
                 if desired_kl > 0:
                     rate = scheduled_rate(policy.learning_rate, found[2], desired_kl, lowest_rate, highest_rate)
                     policy.learning_rate.copy_(torch.where(sound, rate, policy.learning_rate))
-                policy.optimiser.found_inf = (~sound).float()  # Adam's fused kernel then changes nothing
+                setattr(policy.optimiser, "found_inf", (~sound).float())  # at 1 Adam's fused kernel changes nothing
                 policy.optimiser.step()
                 totals += torch.cat([torch.where(sound, found, 0.0), torch.stack([sound, ~sound])])
     report(metrics, policy, rollout, totals)
@@ -221,7 +221,8 @@ def ppo(
     """
     policy = deferred(Policy, partial(make_policy, config))
     metrics = deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device))
-    final = {"when": any_row(Done, "truncated"), "after": after, "limit": observation_limit}
+    cut_off = any_row(Done, "truncated")
+    final = fuse(keep_final_observation, critic_terms, when=cut_off, after=after, limit=observation_limit)
     wide = max((0, *config.hidden, *(config.critic_hidden or ()))) >= 128  # units for which it pays to wake threads
     learn = partial(system, when=every(config.horizon), wide=wide)
     return Bundle(
@@ -230,7 +231,7 @@ def ppo(
         resources=[policy, metrics],
         systems={
             ACT: [system(act, limit=config.action_limit)],
-            RECORD: [system(record), fuse(keep_final_observation, critic_terms, **final)],
+            RECORD: [system(record), final],
             LEARN: [
                 learn(estimate_advantage, may_sync="gathers cut-off rows", **config.of(estimate_advantage)),
                 learn(improve_policy, **config.of(improve_policy)),
