@@ -219,7 +219,6 @@ def ppo(
     `critic_terms` are the critic's observation terms in their order, and `observation_limit` its bound, for the
     observation before a reset, which is kept `after` the system of RECORD that last prepares it.
     """
-    policy = deferred(Policy, partial(make_policy, config))
     metrics = deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device))
     cut_off = any_row(Done, "truncated")
     final = fuse(keep_final_observation, critic_terms, when=cut_off, after=after, limit=observation_limit)
@@ -228,7 +227,7 @@ def ppo(
     return Bundle(
         "ppo",
         components=[Action, Rollout],
-        resources=[policy, metrics],
+        resources=[deferred(Policy, partial(make_policy, config)), metrics],
         systems={
             ACT: [system(act, limit=config.action_limit)],
             RECORD: [system(record), final],
