@@ -17,6 +17,7 @@ from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
 from engine.inspect.run_handle import RunHandle
 from engine.inspect.server import DebugServer
+from engine.protocol.display import NO_DISPLAY
 from engine.protocol.framing import column_ids, pack_array, unpack_array
 from engine.protocol.schema import schema_for_debuggers
 from tests.engine import toy_scene
@@ -167,7 +168,9 @@ class Live:
         self, simulation: Simulation, place: Path, /, pace: float = 0.002, folder: Path | None = None, **options: Any
     ) -> None:
         self.simulation, self.world, self.pace = simulation, simulation.world, pace
-        self.server = DebugServer(RUN, lambda: schema_for_debuggers(simulation), folder=place)
+        self.server = DebugServer(
+            RUN, lambda: schema_for_debuggers(simulation, options.get("view", NO_DISPLAY)), folder=place
+        )
         self.server.start()
         self.run = ToyRun(folder)
         self.inspector = Inspector(simulation, self.server, handle, self.run, **options)

@@ -4,7 +4,6 @@ import hashlib
 import random
 from pathlib import Path
 
-import attrs
 import pytest
 
 from engine import Simulation, build
@@ -17,10 +16,13 @@ from tests.engine.inspected import Live, toy
 CONTENT = random.Random(7).randbytes(2 * CHUNK + 5)
 
 
-def toy_with(asset: ModelFile | None, model: str | None = None) -> Simulation:
+def view_with(asset: ModelFile | None, model: str | None = None) -> View:
     where = "point.Point.position"
-    figure = Figure("point", "dot", [], where, where, model=model, asset=asset)
-    return build(attrs.evolve(toy_scene.make_scene(num_envs=4), view=View([figure])), seed=3)
+    return View([Figure("point", "dot", [], where, where, model=model, asset=asset)])
+
+
+def toy_simulation() -> Simulation:
+    return build(toy_scene.make_scene(num_envs=4), seed=3)
 
 
 def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
@@ -30,9 +32,9 @@ def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
         made.append(1)
         return CONTENT
 
-    simulation = toy_with(ModelFile(make))
+    view = view_with(ModelFile(make))
     assert not made
-    with Live(simulation, folder) as live:
+    with Live(toy_simulation(), folder, view=view) as live:
         client = live.client()
         assert client.connection.schema is not None
         digest = client.connection.schema["models"]["dot"]["hash"]
@@ -50,7 +52,7 @@ def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
 
 
 def test_other_hashes_and_offsets_are_refused_in_words(folder: Path) -> None:
-    with Live(toy_with(ModelFile(lambda: b"model")), folder) as live:
+    with Live(toy_simulation(), folder, view=view_with(ModelFile(lambda: b"model"))) as live:
         client = live.client()
         digest = hashlib.sha256(b"model").hexdigest()
         code, text = client.refused("asset", hash="0" * 64, offset=0)
@@ -65,7 +67,7 @@ def test_other_hashes_and_offsets_are_refused_in_words(folder: Path) -> None:
 
 
 def test_an_observer_may_have_the_model_too(folder: Path) -> None:
-    with Live(toy_with(ModelFile(lambda: b"model")), folder) as live:
+    with Live(toy_simulation(), folder, view=view_with(ModelFile(lambda: b"model"))) as live:
         client = live.client(role="observe")
         assert client.ask("asset", hash=hashlib.sha256(b"model").hexdigest(), offset=0)["data"] == b"model"
 
@@ -80,7 +82,7 @@ def test_a_model_that_cannot_be_made_costs_the_picture_only(folder: Path) -> Non
     def make() -> bytes:
         raise ValueError("no such shape")
 
-    with Live(toy_with(ModelFile(make), "/robots/dot.xml"), folder) as live:
+    with Live(toy_simulation(), folder, view=view_with(ModelFile(make), "/robots/dot.xml")) as live:
         client = live.client()
         assert client.connection.schema is not None
         assert client.connection.schema["models"] == {"dot": {"file": "/robots/dot.xml", "hash": ""}}
@@ -89,9 +91,9 @@ def test_a_model_that_cannot_be_made_costs_the_picture_only(folder: Path) -> Non
 
 
 def test_only_debuggers_are_told_where_this_machine_keeps_its_models() -> None:
-    simulation = toy_with(ModelFile(lambda: b"model"), "/robots/dot.xml")
-    assert schema_for_debuggers(simulation)["models"]["dot"]["file"] == "/robots/dot.xml"
-    assert make_schema(simulation) == make_schema(toy_with(None))
+    simulation, view = toy_simulation(), view_with(ModelFile(lambda: b"model"), "/robots/dot.xml")
+    assert schema_for_debuggers(simulation, view)["models"]["dot"]["file"] == "/robots/dot.xml"
+    assert make_schema(simulation, view) == make_schema(toy_simulation(), view_with(None))
 
 
 def test_there_is_nothing_beyond_the_end() -> None:
