@@ -26,7 +26,7 @@ from systems.ppo import act, estimate_advantage, improve_policy
 
 def matrix_products(mlp: Mlp, samples: int, *, backward: bool) -> Callable[[], None]:
     """The products of one pass over an MLP, as a call that only multiplies, into memory that exists."""
-    linears = list(mlp.linears())
+    linears = list(mlp.layers)
     first = torch.randn(samples, linears[0].in_features)
     outputs = [torch.randn(samples, layer.out_features) for layer in linears]
     inputs = [first, *outputs[:-1]]

@@ -176,6 +176,7 @@ class Window(MainWindow):
         self.menu_actions.allow(status == "open")
 
     def refresh_frame(self) -> None:
+        """Bring toolbar and status line up to date."""
         self.toolbar.refresh(self.client.role, self.client.latency, self.menu_actions.recording)
         if time.monotonic() < self.said_until:
             return
