@@ -56,7 +56,17 @@ class Promise:
 def training(rows: int = 32) -> Iterator[tuple[int, str, Path]]:
     """A training of its own process, without any flag about debuggers: its pid, socket and folder."""
     folder = Path(tempfile.mkdtemp(prefix="lockstep-debugger-benchmark")) / "run"
-    flags = ["--num-envs", str(rows), "--learning.hidden", "32", "--iterations", "100000", "--no-film", "--out", str(folder)]
+    flags = [
+        "--num-envs",
+        str(rows),
+        "--learning.hidden",
+        "32",
+        "--iterations",
+        "100000",
+        "--no-film",
+        "--out",
+        str(folder),
+    ]
     started = subprocess.Popen(
         [sys.executable, "-m", "engine.run", "scenes/motion_tracking.py", *flags],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -73,9 +73,7 @@ def bare_physics(simulation: Simulation, substeps: int, ticks: int) -> Callable[
 
 def matrix_products(policy: Policy, samples: int, rows: int, epochs: int, minibatches: int) -> Callable[[], None]:
     """The matrix products of one iteration and nothing else: inference, values, and the update's three per layer."""
-    layers = {
-        name: list(network.body.linears()) for name, network in (("actor", policy.actor), ("critic", policy.critic))
-    }
+    layers = {name: list(network.body.layers) for name, network in (("actor", policy.actor), ("critic", policy.critic))}
     size = samples // minibatches
 
     def operands(count: int) -> dict[str, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:

@@ -3,7 +3,6 @@
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
@@ -32,6 +31,6 @@ class PpoConfig:
     normalise: bool = True  # shift and scale observations by their running mean and deviation
     action_limit: float = math.inf  # bound of an action as it is applied
 
-    def of(self, function: Callable[..., Any]) -> dict[str, Any]:
+    def of(self, function: Callable) -> dict:
         """Those numbers that `function` takes, by name."""
         return {name: getattr(self, name) for name in inspect.signature(function).parameters if hasattr(self, name)}

@@ -1,7 +1,8 @@
 """PPO in the order of its argument: act, record, estimate, improve; then whether it learns."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from components.episode import Done, Reward
 from components.learning import LearningMetrics, Policy, Rollout
 from components.observation import FinalObservation, Observation
 from engine import (
-    BuildError,
     Bundle,
     Clock,
     Rng,
@@ -31,38 +31,43 @@ from engine import (
 )
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
-from systems import ppo as ppo_file
-from systems.learning.networks import make_policy
+from systems.learning.config import PpoConfig
 from systems.observations import observations
 from systems.ppo import (
+    LEARNED_FROM,
     act,
     act_mean,
-    clip_gradients,
     clipped_surrogate,
     clipped_value_loss,
     estimate_advantage,
-    gaussian_entropy,
-    gaussian_kl,
-    gaussian_log_prob,
     generalised_advantage,
     improve_policy,
     keep_final_observation,
+    losses_and_gradient,
     ppo,
     record,
     scheduled_rate,
 )
 from systems.tick import BEGIN, COMMAND, REWARD, TICK
+from tests.systems.learning.test_networks import policy_of
 
 ROWS, STEPS = 6, 4
 AXES = {"actor_observation": 3, "critic_observation": 5, "dof": 2, "step": STEPS}
+
+
+@pytest.fixture(autouse=True)
+def without_gradients() -> Iterator[None]:
+    """As systems run."""
+    with torch.no_grad():
+        yield
 
 
 def stream(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def small_policy(**given: object) -> Policy:
-    return make_policy(3, 5, 2, hidden=(8, 8), seed=7, **given)  # type: ignore[arg-type]
+def small_policy(**given: Any) -> Policy:
+    return policy_of(3, 5, 2, hidden=(8, 8), seed=7, **given)
 
 
 def seen(seed: int = 0) -> Observation:
@@ -80,13 +85,18 @@ def collected(policy: Policy, seed: int = 0) -> Rollout:
     for tick in range(1, STEPS + 1):
         act(seen(10 * tick + seed), Clock(tick=tick), rng, policy, Action.make(ROWS, AXES), rollout)
     rollout.reward.copy_(torch.randn(ROWS, STEPS, generator=rng))
-    estimate_advantage(seen(99), policy, rollout)
+    estimate(seen(99), policy, rollout)
     return rollout
 
 
-def improve(policy: Policy, rollout: Rollout, seed: int = 0, **constants: object) -> LearningMetrics:
+def estimate(now: Observation, policy: Policy, rollout: Rollout, **constants: Any) -> None:
+    """`estimate_advantage` with the published numbers, but for `constants`."""
+    estimate_advantage(now, policy, rollout, **{**PpoConfig().of(estimate_advantage), **constants})
+
+
+def improve(policy: Policy, rollout: Rollout, seed: int = 0, **constants: Any) -> LearningMetrics:
     metrics = LearningMetrics.zeros()
-    improve_policy(stream(seed), rollout, policy, metrics, **constants)  # type: ignore[arg-type]
+    improve_policy(stream(seed), rollout, policy, metrics, **{**PpoConfig().of(improve_policy), **constants})
     return metrics
 
 
@@ -169,8 +179,8 @@ def test_advantages_of_whole_terminated_truncated_and_mixed_rows():
 
 def test_a_cut_off_row_goes_on_from_what_it_saw_before_its_reset():
     # a critic whose value is its first input: one layer of weight 1.01 undoes the new normaliser's 1 / (1 + 0.01)
-    policy = make_policy(1, 2, 1, hidden=())
-    layer = next(policy.critic.body.linears())
+    policy = policy_of(1, 2, 1, hidden=())
+    layer = policy.critic.body.layers[0]
     layer.weight.copy_(tensor([[1.01, 0.0]]))
     layer.bias.zero_()
     axes = {"actor_observation": 1, "critic_observation": 2, "dof": 1, "step": 2}
@@ -181,7 +191,7 @@ def test_a_cut_off_row_goes_on_from_what_it_saw_before_its_reset():
     rollout.final_critic[0, 0, 0] = 1000.0  # left from before: not cut off, so not used
     rollout.terminated[2, 1] = True
     now = Observation.make(3, axes, critic=[[30.0, 0.0], [30.0, 0.0], [30.0, 0.0]])
-    estimate_advantage(now, policy, rollout, gamma=0.5, lam=0.0)  # λ = 0: A = δ
+    estimate(now, policy, rollout, gamma=0.5, lam=0.0)  # λ = 0: A = δ
     # row 0: 1+10−10, 1+15−20;  row 1: 1+20−10, 1+15−20;  row 2: 1+10−10, 1+0−20
     assert_close(rollout.advantage, tensor([[1.0, -4.0], [11.0, -4.0], [1.0, -19.0]]))
     assert_close(rollout.target, tensor([[11.0, 16.0], [21.0, 16.0], [11.0, 1.0]]))
@@ -191,7 +201,7 @@ def test_a_cut_off_row_goes_on_from_what_it_saw_before_its_reset():
 def test_values_do_not_depend_on_how_many_rows_run_at_once():
     policy = small_policy()
     together, apart = collected(policy), collected(policy)
-    estimate_advantage(seen(99), policy, apart, rows_at_once=5)
+    estimate(seen(99), policy, apart, rows_at_once=5)
     assert_close(apart.advantage, together.advantage)
 
 
@@ -222,47 +232,58 @@ def test_advantages_equal_their_defining_sum(seed, gamma, lam):
 def test_surrogate_takes_the_worse_of_free_and_clipped():
     ratio = tensor([1.5, 1.5, 0.5, 0.5, 1.0])
     advantage = tensor([1.0, -1.0, 1.0, -1.0, 2.0])
-    loss, slope = clipped_surrogate(ratio.log(), advantage, clip=0.2)
     # −1.5 or −1.2;  1.5 or 1.2;  −0.5 or −0.8;  0.5 or 0.8;  −2 both ways
-    assert_close(loss, tensor([-1.2, 1.5, -0.5, 0.8, -2.0]))
-    assert_close(slope, tensor([0.0, 1.5, -0.5, 0.0, -2.0]))
+    assert_close(clipped_surrogate(ratio, advantage, clip=0.2), tensor([-1.2, 1.5, -0.5, 0.8, -2.0]))
 
 
 def test_value_loss_takes_the_worse_of_free_and_clipped():
-    loss, slope = clipped_value_loss(
-        tensor([2.0, 2.0, 1.1]), old=torch.ones(3), target=tensor([0.0, 3.0, 0.0]), clip=0.2
-    )
+    value, target = tensor([2.0, 2.0, 1.1]), tensor([0.0, 3.0, 0.0])
     # 2² or 1.2²;  (2−3)² or (1.2−3)²;  1.1² both ways
-    assert_close(loss, tensor([4.0, 3.24, 1.21]))
-    assert_close(slope, tensor([4.0, 0.0, 2.2]))
+    assert_close(clipped_value_loss(value, torch.ones(3), target, clip=0.2), tensor([4.0, 3.24, 1.21]))
 
 
-@given(seed=st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
-def test_slopes_are_the_derivatives_of_the_losses(seed):
-    draw = stream(seed)
-    change, advantage, old, target = (torch.randn(50, generator=draw, dtype=torch.float64) for _ in range(4))
-    change.mul_(0.4).requires_grad_()
-    surrogate, slope = clipped_surrogate(change, advantage, 0.2)
-    surrogate.sum().backward()
-    assert_close(slope.detach(), change.grad)
-    value = torch.randn(50, generator=draw, dtype=torch.float64).requires_grad_()
-    held = old + (value - old).clamp(-0.2, 0.2)
-    torch.maximum((value - target).square(), (held - target).square()).sum().backward()
-    assert_close(clipped_value_loss(value.detach(), old, target, 0.2)[1], value.grad)
+def test_a_sample_outside_the_clip_range_has_no_slope_where_the_clipped_loss_is_the_worse():
+    with torch.enable_grad():
+        ratio = tensor([1.5, 1.5, 0.5, 0.5, 1.0], requires_grad=True)
+        clipped_surrogate(ratio, tensor([1.0, -1.0, 1.0, -1.0, 2.0]), clip=0.2).sum().backward()
+        value = tensor([2.0, 2.0, 1.1], requires_grad=True)
+        clipped_value_loss(value, torch.ones(3), tensor([0.0, 3.0, 0.0]), clip=0.2).sum().backward()
+    assert_close(ratio.grad, tensor([0.0, 1.0, -1.0, 0.0, -2.0]))
+    assert_close(value.grad, tensor([4.0, 0.0, 2.2]))
 
 
-def test_gaussian_formulas():
-    log_std = tensor([math.log(2.0), 0.0])
-    # log N(z=1; σ=2) + log N(z=2; σ=1) = −½ − log 2 − ½ log 2π − 2 − ½ log 2π
-    expected = -2.5 - math.log(2) - math.log(2 * math.pi)
-    assert_close(gaussian_log_prob(tensor([[1.0, 4.0]]), log_std), tensor([expected]))
-    assert_close(gaussian_entropy(log_std), torch.distributions.Normal(0.0, log_std.exp()).entropy().sum())
-    # KL(N(0,1) ‖ N(1,2)) = log 2 + (1 + 1) / 8 − ½;  KL(N(0,3) ‖ N(0,1)) = −log 3 + 9/2 − ½
-    kl = gaussian_kl(tensor([[0.0, 0.0]]), tensor([0.0, math.log(3)]), tensor([[1.0, 0.0]]), log_std)
-    assert_close(kl, tensor([math.log(2) + 0.25 - 0.5 - math.log(3) + 4.5 - 0.5]))
-    same = torch.randn(3, 2)
-    assert gaussian_kl(same, log_std, same, log_std).tolist() == [0.0, 0.0, 0.0]
+@given(seed=st.integers(0, 10_000), clip=st.floats(0.05, 0.5), value_clip=st.floats(0.05, 2.0))
+@settings(max_examples=20, deadline=None)
+def test_losses_equal_a_loop_over_samples_in_numpy(seed, clip, value_clip):
+    policy = small_policy(init_std=0.7)
+    rollout, old_std = collected(policy, seed), policy.actor.log_std.exp()
+    policy.parameters.data.add_(0.1 * torch.randn(policy.parameters.shape, generator=stream(seed)))
+    samples = {name: getattr(rollout, name).flatten(0, 1) for name in LEARNED_FROM}
+    means, values = policy.actor.body(samples["actor"]).double(), policy.critic.body(samples["critic"]).double()
+    chosen = torch.randperm(ROWS * STEPS, generator=stream(seed))[:10]
+    found, gradient = losses_and_gradient(
+        chosen, samples=samples, policy=policy, old_std=old_std,
+        clip=clip, value_clip=value_clip, value_weight=0.7, entropy_weight=0.01,
+    )  # fmt: skip
+    std, old = policy.actor.log_std.exp().double().tolist(), old_std.double().tolist()
+    expected = np.zeros(4)
+    for index in chosen.tolist():
+        drawn = {name: column[index].double().tolist() for name, column in samples.items()}
+        change, divergence = -drawn["log_prob"], 0.0
+        for joint, mean in enumerate(means[index].tolist()):
+            new, was = std[joint], old[joint]
+            change -= ((drawn["action"][joint] - mean) / new) ** 2 / 2 + math.log(new) + math.log(2 * math.pi) / 2
+            divergence += math.log(new / was) + (was**2 + (drawn["mean"][joint] - mean) ** 2) / (2 * new**2) - 0.5
+        ratio, advantage = math.exp(change), drawn["advantage"]
+        held_ratio = min(max(ratio, 1 - clip), 1 + clip)
+        value, target = float(values[index, 0]), drawn["target"]
+        held_value = drawn["value"] + min(max(value - drawn["value"], -value_clip), value_clip)
+        expected[0] += max(-advantage * ratio, -advantage * held_ratio)
+        expected[1] += max((value - target) ** 2, (held_value - target) ** 2)
+        expected[2] += divergence
+        expected[3] += abs(ratio - 1) > clip
+    np.testing.assert_allclose(found.double().numpy(), expected, rtol=1e-3, atol=1e-5)
+    assert gradient.shape == policy.gradient.shape
 
 
 @pytest.mark.parametrize(
@@ -285,8 +306,9 @@ def test_learning_rate_follows_the_divergence(kl, rate, expected):
 # -- improve -------------------------------------------------------------------------------------------
 
 
+@torch.enable_grad()
 def reference_step(policy: Policy, rollout: Rollout, norm: float) -> tuple[list[Tensor], float]:
-    """One full-batch PPO step by autograd and plain Adam, on copies; the new parameters."""
+    """One full-batch PPO step by autograd and plain Adam, on copies: the new parameters, and the norm of the gradient."""
     actor, critic = policy.actor, policy.critic
     parameters = {n: p.detach().clone().requires_grad_() for n, p in [*named(actor, "a."), *named(critic, "c.")]}
     mean = torch.func.functional_call(actor, part(parameters, "a."), rollout.actor.flatten(0, 1))
@@ -317,7 +339,7 @@ def part(parameters: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("norm", [0.05, 1e3])
 @pytest.mark.parametrize("rows_at_once", [5, 1000])
-def test_one_step_is_the_step_of_autograd(norm, rows_at_once):
+def test_one_step_is_the_step_of_plain_adam_on_the_whole_batch(norm, rows_at_once):
     policy = small_policy()
     rollout = collected(policy)
     policy.parameters.data.add_(
@@ -340,14 +362,14 @@ def test_the_gradient_norm_is_a_mean_over_minibatches_that_counted():
     rollout.actor[2, 1, 0] = math.nan
     norms: list[float] = []
 
-    def watched(each: Policy, limit: float) -> Tensor:
-        norm = clip_gradients(each, limit)
-        norms.append(float(norm))
-        return norm
+    def watched() -> None:
+        norms.append(float(policy.gradient.norm()))  # the limit is out of reach, so nothing is scaled
+        step()
 
+    step = policy.optimiser.step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ppo_file, "clip_gradients", watched)
-        metrics = improve(policy, rollout, epochs=2, minibatches=4)
+        patch.setattr(policy.optimiser, "step", watched)
+        metrics = improve(policy, rollout, epochs=2, minibatches=4, max_grad_norm=1e9)
     sound = [norm for norm in norms if math.isfinite(norm)]
     assert len(norms) == 8 and len(sound) == 6
     assert float(metrics.gradient_norm) == pytest.approx(sum(sound) / 6, rel=1e-5)
@@ -417,7 +439,7 @@ def test_equal_seeds_give_equal_bytes():
 
 
 def test_a_saved_policy_goes_on_to_the_same_bytes():
-    policy, other = small_policy(), make_policy(3, 5, 2, hidden=(8, 8), seed=8)
+    policy, other = small_policy(), policy_of(3, 5, 2, hidden=(8, 8), seed=8)
     improve(policy, collected(policy))
     other.load(policy.state())
     for each in (policy, other):
@@ -431,7 +453,7 @@ def test_a_non_finite_reward_changes_no_parameter_and_is_counted(bad):
     policy = small_policy()
     rollout = collected(policy)
     rollout.reward[2, 1] = bad
-    estimate_advantage(seen(99), policy, rollout)
+    estimate(seen(99), policy, rollout)
     before = policy.state()
     metrics = improve(policy, rollout, epochs=2, minibatches=4)
     assert float(metrics.skipped_steps) == 8
@@ -483,7 +505,7 @@ def one_thread():
 @pytest.mark.usefixtures("one_thread")
 def test_it_learns_to_match_a_target_that_it_sees():
     axes = {"actor_observation": 2, "critic_observation": 2, "dof": 1, "step": 8}
-    policy, metrics, rng = make_policy(2, 2, 1, hidden=(32,), seed=1), LearningMetrics.zeros(), stream(1)
+    policy, metrics, rng = policy_of(2, 2, 1, hidden=(32,), seed=1), LearningMetrics.zeros(), stream(1)
     rows = 32
     observation, action, rollout = (each.make(rows, axes) for each in (Observation, Action, Rollout))
     rollout.terminated.fill_(True)  # every step is an episode
@@ -496,8 +518,8 @@ def test_it_learns_to_match_a_target_that_it_sees():
         rollout.reward[:, (tick - 1) % 8] = -(action.value[:, 0] - wanted).square()
         if tick % 8 == 0:
             scores.append(float(rollout.reward.mean()))
-            estimate_advantage(observation, policy, rollout)
-            improve_policy(rng, rollout, policy, metrics)
+            estimate(observation, policy, rollout)
+            improve_policy(rng, rollout, policy, metrics, **PpoConfig().of(improve_policy))
     # always 0 scores −Var = −2 · 4²/12 = −2.7, and the first deviation of 1 costs 1 more
     assert scores[0] < -2.0
     assert sum(scores[-5:]) / 5 > -0.1
@@ -509,14 +531,14 @@ def test_it_learns_to_match_a_target_that_it_sees():
 
 
 def test_constants_reach_their_systems_and_others_are_refused():
-    bundle = ppo(horizon=12, gamma=0.9, epochs=3)
+    bundle = ppo(PpoConfig(horizon=12, gamma=0.9, epochs=3))
     estimate, improve_ = bundle.systems["LEARN"]
     assert bundle.iteration == 12
     assert estimate.constants["gamma"] == 0.9
     assert estimate.constants["lam"] == 0.95
     assert improve_.constants["epochs"] == 3
-    with pytest.raises(BuildError, match=r"System `improve_policy` has no constant 'epoch'.*Did you mean epochs"):
-        ppo(epoch=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+        PpoConfig(epoch=3)  # type: ignore[call-arg]
 
 
 @component
@@ -553,7 +575,7 @@ def grant_wishes() -> Scene:
         bundles=[
             task,
             observations(terms),
-            ppo(horizon=6, hidden=(16,)),
+            ppo(PpoConfig(horizon=6, hidden=(16,))),
         ],
         tick=TICK,
     )
