@@ -28,7 +28,7 @@ def window(socket: str, began: float, seconds: float) -> dict[str, Any]:
     from engine.debugger.model.store import Store
     from engine.debugger.net.connection import Address
     from engine.debugger.net.qt_client import Client
-    from engine.debugger.panels.body import Body
+    from engine.debugger.panels.body import BodyPanel
     from engine.debugger.widgets import theme
 
     app = QApplication([])
@@ -38,7 +38,7 @@ def window(socket: str, began: float, seconds: float) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="lockstep-window"))
     shown = Window(store, client, QSettings(str(folder / "settings.ini"), QSettings.Format.IniFormat))
     panel = shown.hosts["Body"].panel
-    assert isinstance(panel, Body)
+    assert isinstance(panel, BodyPanel)
     view = panel.view
 
     class Eyes(QObject):

@@ -19,8 +19,9 @@ from engine.runner.experiment import Experiment, Trial
 from systems.episode import episode
 from systems.filmstrip import drawn_film, filmstrip
 from systems.first_episode import first_episodes, summarise_episodes
+from systems.learning.config import PpoConfig
 from systems.metrics import metrics, report
-from systems.ppo import PpoConfig, play, ppo
+from systems.ppo import play, ppo
 from systems.task import task
 from systems.terminations import time_limit
 from systems.tick import RESET, STEP, TICK

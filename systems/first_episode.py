@@ -21,7 +21,7 @@ def count_first_episode(done: Done, reward: Reward, first: Write[FirstEpisode]) 
 
 def first_episodes() -> Bundle:
     """Counts the first episode of every row."""
-    return Bundle("trial", [FirstEpisode], systems={REWARD: [system(count_first_episode, after="reward")]})
+    return Bundle("first_episode", [FirstEpisode], systems={REWARD: [system(count_first_episode, after="reward")]})
 
 
 def summarise_episodes(world: World, path: Path | None = None) -> dict[str, Any]:

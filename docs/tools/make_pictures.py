@@ -197,7 +197,7 @@ class Driver:
     def put_back(self, title: str) -> None:
         """Put it into the window again."""
         self.window.docks[title].setFloating(False)
-        self.window.deeds.actions["reset_layout"].trigger()
+        self.window.menu_actions.by_name["reset_layout"].trigger()
         self.wait(1)
 
 

@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,9 @@ DEMO = Path(__file__).parent / "demo.rec"
 _NO_SCREEN = ("offscreen", "minimal", "vnc", "linuxfb", "eglfs")
 _ELSEWHERE = "use `ssh -X` or --text here, or record and open the file elsewhere."
 _TRY = "from PySide6.QtGui import QGuiApplication; QGuiApplication([])"  # Qt ends the process where it cannot begin
+_LOADING = "qt.core.library.debug=true"  # has Qt print which library a plugin of its own lacks
+_LACKING = re.compile(r"(lib[\w.+-]+\.so[\w.]*): (?:cannot open shared object file|file too short|invalid ELF header)")
+_LIBRARIES = "libegl1 libgl1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1"
 _EPILOG = """\
 Without arguments it attaches to the run that is alive, or lists them when there are several.
   python -m engine.debugger                       a window on the only run
@@ -58,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What was typed; ends the process, as argparse does, where that is none of the options."""
+    """Options and words of the command line; ends the process, as argparse does, for an option that does not exist."""
     parser = _parser()
     given, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown and given.text:
@@ -193,22 +197,38 @@ def _need_window() -> None:
         return
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise AttachError(f"There is no display: {_ELSEWHERE}")
-    tried = subprocess.run([sys.executable, "-c", _TRY], capture_output=True, text=True, errors="replace", check=False)
-    if tried.returncode:
-        raise AttachError(_no_window(tried.stderr))
+    problem = _try_qt()
+    if problem is not None:
+        raise AttachError(_no_window(problem))
 
 
-def _no_window(said: str) -> str:
-    """Why Qt could not begin, from what it printed before it ended its process."""
-    lines = [line for line in said.splitlines() if line.strip()]
+def _try_qt() -> str | None:
+    """What Qt prints before it ends a process in which it cannot open a window; None where it can."""
+    rules = ";".join(filter(None, (os.environ.get("QT_LOGGING_RULES"), _LOADING)))
+    tried = subprocess.run(
+        [sys.executable, "-c", _TRY],
+        env={**os.environ, "QT_LOGGING_RULES": rules},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return tried.stderr if tried.returncode else None
+
+
+def _no_window(printed: str) -> str:
+    """Sentence about why Qt cannot open a window, from what it printed or raised."""
+    lines = [line for line in printed.splitlines() if line.strip() and not line.startswith("qt.core.library")]
     if unreachable := [line for line in lines if "could not connect to display" in line]:
         named = unreachable[0].split("display")[-1].strip() or os.environ.get("WAYLAND_DISPLAY", "")
         return f"There is no display {named} that can be reached: {_ELSEWHERE}"
-    why = lines[-1 if "Traceback" in said else 0] if lines else "it gave no reason"
-    cure = (
-        " On Debian and Ubuntu, `apt install libxcb-cursor0` may be what is missing." if "xcb-cursor0" in said else ""
-    )
-    return f"Qt cannot open a window here ({why}).{cure} Without it there is --text."
+    if lacking := _LACKING.search(printed):
+        return (
+            f"Qt cannot open a window here, for it lacks {lacking[1]}. On Debian and Ubuntu: apt install {_LIBRARIES}. "
+            "Without it there is --text."
+        )
+    why = lines[-1 if "Traceback" in printed else 0] if lines else "it gave no reason"
+    return f"Qt cannot open a window here ({why}). Without it there is --text."
 
 
 def _open_recording(path: Path, given: argparse.Namespace) -> int:
@@ -226,6 +246,8 @@ def _window(address: Address | None, recording: Path | None, given: argparse.Nam
     try:
         show = importlib.import_module("engine.debugger.app.window").show
     except ImportError as error:
+        if _LACKING.search(str(error)):
+            raise AttachError(_no_window(str(error))) from None
         raise AttachError(
             f"The window needs Qt, which cannot be loaded ({error}). Without it there is --text."
         ) from None

@@ -1,4 +1,4 @@
-"""The debugger without a window: commands typed at a prompt, or given on the command line."""
+"""Text client of the debugger: commands typed at a prompt, or given on the command line."""
 
 import cmd
 import contextlib
@@ -96,7 +96,7 @@ class Text(cmd.Cmd):
             self.say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
     def run(self, line: str) -> bool:
-        """Do one line; False when it failed, after saying why. AttachError when the run is gone."""
+        """Do one line; False when it failed, after printing why. AttachError when the run is gone."""
         try:
             words = shlex.split(line)
         except ValueError as error:
@@ -492,7 +492,7 @@ def prompt(text: Text, source: TextIO) -> int:
 
 
 def printed(out: TextIO) -> Callable[[dict[str, Any]], None]:
-    """What prints events that a person at a prompt should see at once."""
+    """A function that prints the events that a person at a prompt should see at once."""
 
     def show(event: dict[str, Any]) -> None:
         if event.get("kind") not in _QUIET:

@@ -1,10 +1,10 @@
-"""Where runs can be found: a folder per user that nobody else may enter, with a socket and a note for each live run.
+"""Discovery of live runs: a folder per user that nobody else may enter, with a socket and a note for each run.
 
     <pid>.sock   the Unix socket that the run listens on, mode 0600
     <pid>.json   protocol, pid, host, scene, run, started: what a list of runs shows
     <pid>.token  the secret of a run that also listens on TCP, 64 hexadecimal digits, mode 0600
 
-A run's second hub in one process is called <pid>-2, and so on.
+A run's second server in one process is called <pid>-2, and so on.
 """
 
 import contextlib
@@ -45,10 +45,10 @@ def _temporary() -> Path:
 
 
 def _folders() -> list[Path]:
-    """Where runs of this user may be: ours, and those that are a run's whose environment is another one, where they are safe."""
+    """Folders in which runs of this user may be: ours, and those of runs with another environment, where they are safe."""
     others, found = [_temporary()], [runs_folder()]
     if "XDG_RUNTIME_DIR" not in os.environ:
-        others.append(Path("/run/user", str(os.getuid()), "lockstep"))  # what it usually says
+        others.append(Path("/run/user", str(os.getuid()), "lockstep"))  # its usual value
     for each in others:
         with contextlib.suppress(SceneError, OSError):
             if each not in found:
@@ -75,14 +75,14 @@ def verified(folder: Path, create: bool = False) -> Path:
 
 @attrs.frozen
 class LiveRun:
-    """One entry of the folder: the socket to connect to, and what the run says about itself."""
+    """One entry of the folder: the socket to connect to, and the note of the run."""
 
     socket: Path
     note: dict[str, Any]
 
     @property
     def pid(self) -> int:
-        """The process, as the host that it runs on counts."""
+        """The process id on the host of the run."""
         return int(self.note["pid"])
 
     @property
@@ -113,7 +113,7 @@ def live_runs(folder: Path | None = None) -> list[LiveRun]:
 
 
 def read_note(path: Path) -> dict[str, Any] | None:
-    """What a run wrote about itself; None for what is no such note."""
+    """The note of a run; None for a file that is not a valid note."""
     try:
         with open(path, "rb") as file:
             note = json.loads(file.read(_LONGEST_NOTE))
@@ -191,7 +191,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def write_note(path: Path, note: Mapping[str, Any]) -> None:
-    """What `read_note` reads."""
+    """Write the note that `read_note` reads."""
     write_private(path, json.dumps(dict(note)))
 
 

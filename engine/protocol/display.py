@@ -4,16 +4,47 @@ Plain data, by column address. Addresses that the world does not have are left o
 some of its variants bring.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import attrs
 
 from engine.ecs.world import World
-from engine.errors import BuildError, did_you_mean, listing
-from engine.protocol.asset import Asset
+from engine.errors import BuildError, EditError, did_you_mean, listing
 from engine.protocol.roles import USUAL_COLUMNS
+
+CHUNK = 1 << 18
+"""Bytes of a model in one answer, at most."""
+
+
+@attrs.define(eq=False, slots=False)
+class ModelFile:
+    """A file that a run hands out to debuggers that do not have it: made once, when first asked for, and named by its hash.
+
+    `make` gets no argument, so that a client cannot choose what is handed out.
+    """
+
+    make: Callable[[], bytes]
+
+    @cached_property
+    def content(self) -> bytes:
+        """All of it. Two threads that ask for it first at once both make it, and get the same."""
+        return self.make()
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the content in hexadecimal digits."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def part(self, offset: int) -> dict[str, Any]:
+        """The fields of an answer: `size` of all, and `data` from `offset` on; EditError beyond the end."""
+        size = len(self.content)
+        if offset >= size:
+            raise EditError("bad_message", f"The file has {size} bytes; there is none at offset {offset}.")
+        return {"hash": self.hash, "offset": offset, "size": size, "data": self.content[offset : offset + CHUNK]}
 
 
 @attrs.frozen
@@ -50,7 +81,7 @@ class Figure:
     threshold: float | None = None
     force: str | None = None
     model: str | None = None
-    asset: Asset | None = None
+    asset: ModelFile | None = None
 
 
 def _check_roles(view: "View", attribute: Any, roles: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -31,6 +32,6 @@ class PpoConfig:
     normalise: bool = True  # shift and scale observations by their running mean and deviation
     action_limit: float = math.inf  # bound of an action as it is applied
 
-    def of(self, function: Callable) -> dict:
+    def of(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Those numbers that `function` takes, by name."""
         return {name: getattr(self, name) for name in inspect.signature(function).parameters if hasattr(self, name)}

@@ -5,8 +5,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from engine.protocol.asset import Asset
-from engine.protocol.display import Figure, Limb, View
+from engine.protocol.display import Figure, Limb, ModelFile, View
 from engine.protocol.roles import USUAL_COLUMNS
 from systems.maths.bodies import tracked_bodies
 from systems.robots.export_mjcf import export_mjcf
@@ -43,7 +42,7 @@ def robot_view(model: RobotModel, *, table: str, dt: float, threshold: float | N
         threshold=threshold,
         force=f"{table}.ContactForce.force",
         model=None if model.file is None else str(model.file),
-        asset=Asset(partial(export_mjcf, model.model)),
+        asset=ModelFile(partial(export_mjcf, model.model)),
     )
     limits = {
         f"{table}.DofState.position": _pairs(robot.position_limit),

@@ -97,7 +97,8 @@ def fake_system(each: FakeSystem, components: Mapping[str, type]) -> System:
     types |= {"rng": torch.Generator} if each.draws else {}
     if each.terms:
         function = _function(each.name, each.doc, types | {"terms": Terms}, each.constants)
-        return fuse(function, {name: term(blank, **settings) for name, settings in each.terms.items()})
+        known = {key: type(value) for settings in each.terms.values() for key, value in settings.items()}
+        return fuse(function, {name: term(blank, **settings) for name, settings in each.terms.items()}, settings=known)
     return system(_function(each.name, each.doc, types, each.constants), when=each.when)
 
 
@@ -138,6 +139,5 @@ def fake_schema(
         Tick(tuple(phases), tuple(repeat)),
         name=name,
         identity=identity or {},
-        view=view or View(),
     )
-    return make_schema(build(scene, seed=seed, check=False))
+    return make_schema(build(scene, seed=seed, check=False), view or View())

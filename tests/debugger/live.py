@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.debugger.diagnosis.finding import Finding
+from engine.debugger.diagnosis.finding import RuleFinding
 from engine.debugger.diagnosis.rules import diagnose
 from engine.debugger.model.evidence import (
     Evidence,
@@ -166,6 +166,6 @@ class Live:
         assert self.store.bad == 0
         return self.collected.gather(self.store)
 
-    def said(self) -> list[Finding]:
+    def said(self) -> list[RuleFinding]:
         """The sentences of the Why panel."""
         return diagnose(self.evidence())

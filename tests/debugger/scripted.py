@@ -63,6 +63,7 @@ class ScriptedServer:
 
     def __attrs_post_init__(self) -> None:
         self.peers: list[Peer] = []
+        self._connections: list[socket.socket] = []
         self.breaks: dict[int, dict[str, Any]] = {}
         self.controller: str | None = None
         self.view: int | None = None
@@ -76,12 +77,19 @@ class ScriptedServer:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(os.fspath(self.path))
         self._listener.listen(8)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        _hang_up(self._listener)  # which wakes the thread that accepts
+        self._threads[0].join()
         self._listener.close()
-        self.drop()
+        with self._lock:
+            for connection in self._connections:
+                _hang_up(connection)
+        for thread in self._threads:
+            thread.join()
         self.path.unlink(missing_ok=True)
 
     # -- what a test does ------------------------------------------------------------------------------
@@ -140,7 +148,9 @@ class ScriptedServer:
                 peer = Peer(self._listener.accept()[0])
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+            self._connections.append(peer.socket)
+            self._threads.append(threading.Thread(target=self._serve, args=(peer,), daemon=True))
+            self._threads[-1].start()
 
     def _serve(self, peer: Peer) -> None:
         try:

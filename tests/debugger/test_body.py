@@ -8,21 +8,21 @@ import pytest
 from PySide6.QtCore import QEvent, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter
 
-from engine.debugger.body.painter import Shot, draw, ghost_capsules, wrong_bodies
+from engine.debugger.body.painter import BodyPose, draw, ghost_capsules, wrong_bodies
 from engine.debugger.body.skeleton import (
     FIELD_OF_VIEW,
-    Camera,
+    OrbitCamera,
     heading,
-    read_figures,
+    read_skeletons,
     slip_speeds,
     tip_positions,
     tracking_errors,
     violations,
 )
-from engine.debugger.body.viewport import View
+from engine.debugger.body.viewport import Viewport
 from engine.debugger.model.schema import seconds_per_tick
 from engine.debugger.model.store import Store
-from engine.debugger.panels.body import Body
+from engine.debugger.panels.body import BodyPanel
 from engine.debugger.widgets import theme
 from tests.debugger.made_up import (
     STANDING,
@@ -39,9 +39,9 @@ FLAT = np.tile(np.array((1.0, 0.0, 0.0, 0.0), np.float32), (6, 1))
 SCALE = 50.0 / np.tan(np.radians(20.0))  # pixels of 1 m at 1 m, in a picture 100 high seen under 40 degrees
 
 
-def along_x(size=(200, 100)) -> Camera:
+def along_x(size=(200, 100)) -> OrbitCamera:
     """Stands at x = -2 m and looks along x: y is to the left, z up."""
-    return Camera(np.zeros(3), 2.0, 0.0, 0.0, size)
+    return OrbitCamera(np.zeros(3), 2.0, 0.0, 0.0, size)
 
 
 def standing(reference: np.ndarray | None = None, **more: object) -> dict[str, object]:
@@ -56,7 +56,7 @@ def standing(reference: np.ndarray | None = None, **more: object) -> dict[str, o
 
 @pytest.fixture
 def body(qtbot):
-    made = Body(make_store(), Asked())
+    made = BodyPanel(make_store(), Asked())
     qtbot.addWidget(made)
     made.resize(400, 300)
     made.show()
@@ -76,7 +76,7 @@ def test_points_are_projected_as_by_hand():
 
 
 def test_from_above_x_is_up_and_y_to_the_left():
-    above = Camera(np.zeros(3), 2.0, 0.0, -90.0, (200, 100))
+    above = OrbitCamera(np.zeros(3), 2.0, 0.0, -90.0, (200, 100))
     seen = above.project(np.array([(1.0, 0.0, 0.0), (0.0, 1.0, 0.0)]))
     np.testing.assert_allclose(seen, [(100.0, 50.0 - SCALE / 2.0, 2.0), (100.0 - SCALE / 2.0, 50.0, 2.0)], atol=1e-9)
 
@@ -103,23 +103,23 @@ def test_a_figure_is_read_and_one_that_makes_no_sense_is_left_out():
     good = schema["figures"][0]
     cyclic = {**good, "bodies": [{"name": "a", "parent": 1}, {"name": "b", "parent": 0}]}
     missing = {**good, "tracked": [99]}
-    (figure,) = read_figures({"figures": [cyclic, {}, None, missing, good]})
+    (figure,) = read_skeletons({"figures": [cyclic, {}, None, missing, good]})
     assert figure.limbs.tolist() == [[0, 1], [1, 2], [0, 3], [3, 4], [0, 5]]
     assert figure.ghost_limbs.tolist() == [[0, 1], [0, 2]]  # ankles hang at the pelvis: knees are not tracked
     assert figure.blame.tolist() == [0, 1, 1, 2, 2, 0]  # a knee answers with its ankle, the head with the pelvis
-    assert read_figures(None) == read_figures({}) == []
+    assert read_skeletons(None) == read_skeletons({}) == []
 
 
 def test_two_tracked_points_on_one_body_are_joined_to_each_other():
     schema = make_schema()
     schema["figures"][0]["tracked"] = [0, 2, 2]
-    assert read_figures(schema)[0].ghost_limbs.tolist() == [[0, 1], [1, 2]]
+    assert read_skeletons(schema)[0].ghost_limbs.tolist() == [[0, 1], [1, 2]]
 
 
 def test_tips_turn_with_their_body_or_go_on_straight():
     schema = make_schema()
     schema["figures"][0]["bodies"][2]["tip"] = [0.1, 0.0, 0.0]
-    (figure,) = read_figures(schema)
+    (figure,) = read_skeletons(schema)
     assert figure.tips.tolist() == [2, 4, 5]
     rotation = FLAT.astype(np.float64)
     rotation[2] = (np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5))  # a quarter turn to the left
@@ -131,7 +131,7 @@ def test_tips_turn_with_their_body_or_go_on_straight():
 
 
 def test_errors_and_slips_are_distances_and_speeds():
-    (figure,) = read_figures(make_schema())
+    (figure,) = read_skeletons(make_schema())
     reference = STANDING[list(TRACKED)].astype(np.float64) + np.array([(0, 0, 0), (0.3, 0, 0.4), (0, 0, 0.1)])
     np.testing.assert_allclose(tracking_errors(figure, STANDING, reference), (0.0, 0.5, 0.1), atol=1e-6)
     assert len(tracking_errors(figure, STANDING, None)) == 0
@@ -144,7 +144,7 @@ def test_errors_and_slips_are_distances_and_speeds():
 
 
 def test_the_worst_is_said_first():
-    (figure,) = read_figures(make_schema())
+    (figure,) = read_skeletons(make_schema())
     slips = np.array((0, 0, 0.4, 0, 0, 0.0))
     said = violations(figure, STANDING, np.array((0.01, 0.21, 0.05)), slips)
     assert [text for text, _ in said][:2] == [
@@ -169,18 +169,18 @@ def test_seconds_of_a_tick_are_told_only_where_all_agree():
 # -- the panel -----------------------------------------------------------------------------------------
 
 
-def words(body: Body) -> list[str]:
+def words(body: BodyPanel) -> list[str]:
     return [text for line in body.view.lines for text, _ in line]
 
 
-def test_it_asks_for_poses_and_the_path_of_the_selected_row(body: Body):
+def test_it_asks_for_poses_and_the_path_of_the_selected_row(body: BodyPanel):
     pose, trace = body.subscriptions()
     assert (pose.kind, pose.rows, pose.hz) == ("pose", "selected", 30.0)
     assert {column for column, _ in pose.columns} >= {0, 1, 2, 3}
     assert trace.kind == "trace" and trace.columns == ((0, (0, 1, 2)),)
 
 
-def test_row_episode_clip_and_violations_are_written(body: Body):
+def test_row_episode_clip_and_violations_are_written(body: BodyPanel):
     reference = STANDING[list(TRACKED)] + np.array([(0, 0, 0), (0.3, 0, 0), (0, 0, 0)], np.float32)
     more = {"Episode.step": 171, "MotionCursor.clip": 0, "MotionCursor.time": 0.43}
     feed_values(body.store, 5, standing(reference, **more))
@@ -202,7 +202,7 @@ def test_no_data_breaks_the_picture(qtbot, what: str):
     position = STANDING.copy()
     position[2] = np.nan
     position = np.full_like(STANDING, np.nan) if what == "all nan" else position if what == "nan" else STANDING
-    panel = Body(store, Asked())
+    panel = BodyPanel(store, Asked())
     qtbot.addWidget(panel)
     if what == "another shape":
         panel.view.figure = attrs.evolve(panel.view.figure, position=5)
@@ -222,7 +222,7 @@ def test_no_data_breaks_the_picture(qtbot, what: str):
         assert "no figure" in words(panel)[0]
 
 
-def test_limbs_beyond_the_threshold_are_red_and_the_ghost_is_blue(body: Body):
+def test_limbs_beyond_the_threshold_are_red_and_the_ghost_is_blue(body: BodyPanel):
     far = STANDING[list(TRACKED)] + np.array([(0, 0, 0), (0, 0.4, 0), (0, 0, 0)], np.float32)
     feed_values(body.store, 1, standing(far))
     body.refresh()
@@ -237,13 +237,13 @@ def test_limbs_beyond_the_threshold_are_red_and_the_ghost_is_blue(body: Body):
 
 
 def test_the_ghost_stands_at_its_true_place():
-    (figure,) = read_figures(make_schema())
+    (figure,) = read_skeletons(make_schema())
     ghost = ghost_capsules(along_x(), figure, STANDING[list(TRACKED)].astype(np.float64))
     np.testing.assert_allclose(ghost.ends[0, 1], along_x().project(STANDING[2])[:2], atol=1e-4)
     assert ghost.width[0] == pytest.approx(0.05 * SCALE / 2.0)
 
 
-def test_a_foot_that_slips_leaves_a_trail_until_the_episode_ends(body: Body):
+def test_a_foot_that_slips_leaves_a_trail_until_the_episode_ends(body: BodyPanel):
     pushed = np.zeros((6, 3), np.float32)
     pushed[2, 2] = 200.0
     moved = STANDING.copy()
@@ -263,7 +263,7 @@ def test_a_foot_that_slips_leaves_a_trail_until_the_episode_ends(body: Body):
 
 
 @pytest.mark.parametrize(("terminated", "kept"), [(True, True), (False, False)])
-def test_the_last_failure_is_kept_as_an_outline_and_a_time_limit_is_not(body: Body, terminated: bool, kept: bool):
+def test_the_last_failure_is_kept_as_an_outline_and_a_time_limit_is_not(body: BodyPanel, terminated: bool, kept: bool):
     fallen = STANDING * (1, 1, 0.3)
     ends = {"BodyState.position": fallen, "Episode.step": 50, "Done.terminated": terminated}
     feed_values(body.store, 8, standing(**ends), finish=True)
@@ -279,7 +279,7 @@ def test_the_last_failure_is_kept_as_an_outline_and_a_time_limit_is_not(body: Bo
         np.testing.assert_allclose(shot.failure.position, fallen, atol=1e-6)
 
 
-def test_the_path_begins_with_the_episode(body: Body):
+def test_the_path_begins_with_the_episode(body: BodyPanel):
     ticks = [1, 2, 2, 3, 4]
     for label in range(3):
         values = [10.0, 11.0, 0.0, 0.1, 0.2] if label == 0 else [0.0] * 5
@@ -290,7 +290,7 @@ def test_the_path_begins_with_the_episode(body: Body):
     np.testing.assert_allclose(body.view.shot.path[:, 0], (0.0, 0.1), atol=1e-6)
 
 
-def drag(view: View, by: tuple[float, float], modifiers=Qt.KeyboardModifier.NoModifier) -> None:
+def drag(view: Viewport, by: tuple[float, float], modifiers=Qt.KeyboardModifier.NoModifier) -> None:
     left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
     start, end = QPointF(100, 100), QPointF(100 + by[0], 100 + by[1])
     view.mousePressEvent(QMouseEvent(QEvent.Type.MouseButtonPress, start, start, left, left, modifiers))
@@ -298,7 +298,7 @@ def drag(view: View, by: tuple[float, float], modifiers=Qt.KeyboardModifier.NoMo
     view.mouseReleaseEvent(QMouseEvent(QEvent.Type.MouseButtonRelease, end, end, left, none, modifiers))
 
 
-def test_keys_and_mouse_move_the_camera(body: Body):
+def test_keys_and_mouse_move_the_camera(body: BodyPanel):
     feed_values(body.store, 1, standing())
     body.refresh()
     body.view.setFocus()
@@ -320,12 +320,12 @@ def test_keys_and_mouse_move_the_camera(body: Body):
     np.testing.assert_allclose(body.view.camera().look_at, (0.0, 0.0, 0.7), atol=1e-6)
 
 
-def test_every_key_is_a_menu_entry_with_a_text(body: Body):
+def test_every_key_is_a_menu_entry_with_a_text(body: BodyPanel):
     assert [a.shortcut().toString() for a in body._actions] == ["0", "1", "2", "3", "C", "M"]
     assert all(a.text() for a in body._actions) and set(body._actions) <= set(body.actions())
 
 
-def test_nothing_new_is_not_drawn_again(body: Body, monkeypatch):
+def test_nothing_new_is_not_drawn_again(body: BodyPanel, monkeypatch):
     feed_values(body.store, 1, standing())
     body.refresh()
     drawn = []
@@ -337,14 +337,14 @@ def test_nothing_new_is_not_drawn_again(body: Body, monkeypatch):
     assert drawn
 
 
-def test_a_frame_of_two_figures_costs_little(body: Body, capsys):
+def test_a_frame_of_two_figures_costs_little(body: BodyPanel, capsys):
     """The bound is generous, since a shared machine is slow at times; the figure is printed."""
     feed_values(body.store, 1, standing())
     body.refresh()
-    (figure,) = read_figures(make_schema())
-    camera = Camera(np.array((0.0, 0.0, 0.7)), 3.0, 145.0, -12.0, (640, 480))
+    (figure,) = read_skeletons(make_schema())
+    camera = OrbitCamera(np.array((0.0, 0.0, 0.7)), 3.0, 145.0, -12.0, (640, 480))
     image, layer = (QImage(640, 480, QImage.Format.Format_ARGB32_Premultiplied) for _ in range(2))
-    shot = Shot(STANDING.astype(np.float64), FLAT, STANDING[list(TRACKED)].astype(np.float64), errors=np.zeros(3))
+    shot = BodyPose(STANDING.astype(np.float64), FLAT, STANDING[list(TRACKED)].astype(np.float64), errors=np.zeros(3))
 
     def cost(act) -> float:
         took = []

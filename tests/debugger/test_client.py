@@ -243,14 +243,15 @@ def test_messages_that_make_no_sense_are_counted_and_change_nothing(qtbot, serve
     assert client.connected and client.store.schema is not None and client.store.bad >= 4
 
 
-def silent(path, talk):
-    """A listener that does something other than what a run does."""
+@pytest.fixture
+def listen(path):
+    """Starts a listener that does something other than what a run does."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(4)
     held = [listener]
 
-    def accept():
+    def accept(talk):
         while True:
             try:
                 held.append(listener.accept()[0])
@@ -258,30 +259,28 @@ def silent(path, talk):
             except OSError:
                 return
 
-    threading.Thread(target=accept, daemon=True).start()
-    return held
+    yield lambda talk: threading.Thread(target=accept, args=(talk,), daemon=True).start()
+    listener.shutdown(socket.SHUT_RDWR)  # which wakes the thread that accepts
+    for each in held:
+        each.close()
 
 
-def test_a_listener_that_says_nothing_holds_nobody(qtbot, make, path, monkeypatch):
+def test_a_listener_that_says_nothing_holds_nobody(qtbot, make, listen, monkeypatch):
     monkeypatch.setattr(link, "_HANDSHAKE", 0.3)
-    held = silent(path, lambda peer: None)
+    listen(lambda peer: None)
     client = make()
     qtbot.waitUntil(lambda: bool(client.said), timeout=3000)
     assert client.said[0][0] == "lost" and "sent no 'hello'" in client.said[0][1]
     start = time.monotonic()
     client.close()
     assert time.monotonic() - start < 2.0
-    for each in held:
-        each.close()
 
 
-def test_a_web_server_is_no_run(qtbot, make, path):
-    held = silent(path, lambda peer: peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+def test_a_web_server_is_no_run(qtbot, make, listen):
+    listen(lambda peer: peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     client = make()
     qtbot.waitUntil(lambda: bool(client.said), timeout=3000)
     assert client.said[0][0] == "lost"
-    for each in held:
-        each.close()
 
 
 def test_a_run_that_does_not_read_does_not_stop_the_window(qtbot, server, make):
@@ -312,7 +311,7 @@ def test_a_flood_of_events_leaves_the_window_alive(qtbot, server, make):
     assert longest < 0.5 and len(client.link._inbox) <= link._WAITING + 1 + CHUNK // 60
 
 
-def test_the_wire_is_what_the_design_says(path):
+def test_the_wire_is_what_the_design_says(path, listen):
     """Golden bytes of the first thing that a client sends."""
     got, ready = [], threading.Event()
 
@@ -324,7 +323,7 @@ def test_the_wire_is_what_the_design_says(path):
         got.append(decode_body(peer.recv(length)))
         ready.set()
 
-    held = silent(path, talk)
+    listen(talk)
     made = link.Link(Address(path=str(path)), lambda: None, "observe")
     made.start()
     assert ready.wait(5.0)
@@ -338,5 +337,3 @@ def test_the_wire_is_what_the_design_says(path):
         "proof": b"",
         "schema": "",
     }
-    for each in held:
-        each.close()

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from PySide6.QtCore import Qt
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.edit import EditDialog, Undo, parse_values, say_edit
+from engine.debugger.panels.edit import EditDialog, Undo, describe_edit, parse_values
 from engine.debugger.panels.panel_dock import COLUMN_MIME, dropped
-from engine.debugger.panels.world import Columns
+from engine.debugger.panels.world import WorldPanel
 from engine.debugger.panels.world_tree import FRACTION, VALUE
-from engine.debugger.widgets.format import roll_pitch_yaw, say_number, say_values
+from engine.debugger.widgets.format import format_value, format_values, roll_pitch_yaw
 from engine.errors import SceneError
 from engine.protocol.framing import pack_array, unpack_array
 from tests.debugger.scripted_run import ScriptedRun
@@ -55,7 +55,7 @@ def store(run):
 
 @pytest.fixture
 def world(qtbot, store):
-    made = Columns(store, Asked())
+    made = WorldPanel(store, Asked())
     made.schema_changed()
     qtbot.addWidget(made)
     made.resize(430, 560)
@@ -242,10 +242,12 @@ def test_no_turn_has_no_angles():
 
 def test_numbers_are_said_by_type(store):
     assert (
-        say_number(1, "bool") == "yes" and say_number(171, "int64") == "171" and say_number(0.5, "float32") == "0.500"
+        format_value(1, "bool") == "yes"
+        and format_value(171, "int64") == "171"
+        and format_value(0.5, "float32") == "0.500"
     )
     empty = store.column("robot.Reward.total")
-    assert say_values(np.zeros(0), empty, ()) == "—"
+    assert format_values(np.zeros(0), empty, ()) == "—"
 
 
 # -- edits ----------------------------------------------------------------------------------------------
@@ -338,10 +340,10 @@ def test_undo_sends_back_what_was_there():
 def test_an_edit_is_said_with_old_and_new(store):
     stiffness = store.by_address["robot.PdGains.stiffness"]
     command = {"t": "set", "column": stiffness, "rows": [5], "labels": [3], "values": pack_array(np.array([[120.0]]))}
-    said = say_edit(command, {"old": pack_array(np.array([[99.0]]))}, store)
+    said = describe_edit(command, {"old": pack_array(np.array([[99.0]]))}, store)
     assert said == "robot.PdGains.stiffness[left_knee] of row 5: 99.0 → 120"
     assert (
-        say_edit({"address": "a.b"}, {"old": "1", "new": "2", "when": "at_reset"}, store)
+        describe_edit({"address": "a.b"}, {"old": "1", "new": "2", "when": "at_reset"}, store)
         == "a.b: 1 → 2, from the next reset on"
     )
-    assert "edited" in say_edit(command, {"old": "nonsense"}, store)
+    assert "edited" in describe_edit(command, {"old": "nonsense"}, store)

@@ -7,7 +7,7 @@ from pytestqt.qtbot import QtBot
 
 from engine.debugger.panels.learner import LearnerPanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.sparkline import Chart
+from engine.debugger.widgets.sparkline import Sparkline
 from tests.debugger.panels import SIZES, STORES, Asked, drawn, full, silent
 from tests.debugger.planted import Planted, schema
 
@@ -74,7 +74,7 @@ def test_what_an_iteration_does_not_report_is_not_wrong(qtbot: QtBot):
 
 
 def test_no_line_leads_over_iterations_that_were_not_received(qtbot: QtBot):
-    chart = Chart("kl")
+    chart = Sparkline("kl")
     qtbot.addWidget(chart)
     chart.resize(400, 120)
     xs = np.array([*range(10), *range(90, 100)], np.float64)

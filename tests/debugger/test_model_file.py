@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QApplication
 from engine.debugger.body import render_client as mesh_module
 from engine.debugger.net import model_file
 from engine.debugger.net.model_file import Fetch, cache_folder, kept
-from engine.debugger.panels.body import Body
+from engine.debugger.panels.body import BodyPanel
 from tests.debugger.made_up import STANDING, feed_values, make_schema, make_store
 from tests.debugger.test_render import MODEL
 from tests.debugger.windows import attached
@@ -155,12 +155,12 @@ def test_a_relative_cache_folder_is_not_taken(monkeypatch):
 # -- the panel -----------------------------------------------------------------------------------------
 
 
-def body_of(run: Run, digest: Any, file: str = "", host: str | None = None) -> Body:
+def body_of(run: Run, digest: Any, file: str = "", host: str | None = None) -> BodyPanel:
     store = make_store()
     if host is not None:
         store.feed({"t": "hello", "run": {"name": "far", "host": host}, "protocol": [1, 0]})
     store.feed(make_schema() | {"models": {"stick": {"file": file, "hash": digest}}})
-    return Body(store, run)
+    return BodyPanel(store, run)
 
 
 @pytest.mark.parametrize("digest", ["../../x", "A" * 64, "0" * 63, 5, None, ["0"]])
@@ -208,7 +208,7 @@ def test_progress_and_failure_are_under_the_picture(qtbot, monkeypatch):
 # -- the whole way -------------------------------------------------------------------------------------
 
 
-def wait_in(body: Body, found: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_in(body: BodyPanel, found: Callable[[], object], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not found() and time.monotonic() < until:
         QApplication.processEvents()

@@ -14,7 +14,7 @@ from components.episode import Done
 from components.motion import MotionCursor, MotionLibrary, MotionReference
 from components.robot import BaseFrame, Motor, RobotDescription
 from engine import Scene, System, Write, put_rows, system, term
-from engine.debugger.diagnosis.finding import Finding
+from engine.debugger.diagnosis.finding import RuleFinding
 from scenes import robots
 from scenes.robots.humanoid import humanoid
 from systems.reference import sample_reference
@@ -49,11 +49,11 @@ def systems_of(trained: Scene, name: str) -> list[System]:
     return [each for b in trained.bundles for phase in b.systems.values() for each in phase if each.name == name]
 
 
-def wrong(found: list[Finding]) -> list[str]:
+def wrong(found: list[RuleFinding]) -> list[str]:
     return [f.text for f in found if f.severity == "wrong"]
 
 
-def alarms(found: list[Finding]) -> list[str]:
+def alarms(found: list[RuleFinding]) -> list[str]:
     return [f.text for f in found if f.severity in ("wrong", "attention")]
 
 

@@ -118,14 +118,14 @@ def test_the_window_opens_it_with_controls_greyed_out(qtbot, recording, tmp_path
     window.show()
     playback.start()
     qtbot.waitUntil(lambda: bool(playback._subs))
-    window.deeds.do_back_far()
+    window.menu_actions.by_name["back_far"].trigger()
     for title in window.docks:
         window.show_panel(title)
         for _ in range(10):
             QApplication.processEvents()
         for host in window.hosts.values():
             host.refresh()
-    assert not window.deeds.actions["run"].isEnabled() and window.deeds.actions["back"].isEnabled()
+    assert not window.menu_actions.by_name["run"].isEnabled() and window.menu_actions.by_name["back"].isEnabled()
     assert store.cursor == LAST - 10
     assert {t: h.failed for t, h in window.hosts.items() if h.failed} == {}
     window.close()

@@ -8,9 +8,10 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPixmap, QWheelEvent
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.plots import MOST, Plots, default_charts
+from engine.debugger.panels.plots import MOST, PlotsPanel, default_charts
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.time_chart import AXIS_WIDTH, Chart, band_breaks, band_polygons, fit, make_line
+from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.time_chart import AXIS_WIDTH, TimeChart, band_breaks, band_polygons, fit_range, make_line
 from tests.debugger.made_up import IDS, Asked, feed_column, feed_trace, make_schema, make_store, picture_of
 
 KNEE = ("DofState.position", 1)
@@ -18,7 +19,7 @@ KNEE = ("DofState.position", 1)
 
 @pytest.fixture
 def plots(qtbot):
-    made = Plots(make_store(), Asked())
+    made = PlotsPanel(make_store(), Asked())
     qtbot.addWidget(made)
     made.resize(340, 500)
     made.show()
@@ -71,12 +72,12 @@ def test_a_band_is_not_drawn_where_several_frames_are_missing():
 
 
 def test_a_range_has_a_margin_and_takes_in_a_limit_that_is_near():
-    assert fit(np.array([0.0, 1.0, np.nan]), None) == pytest.approx((-0.08, 1.08))
-    low, high = fit(np.array([0.0, 1.0]), (-1.2, 1.2))
+    assert fit_range(np.array([0.0, 1.0, np.nan]), None) == pytest.approx((-0.08, 1.08))
+    low, high = fit_range(np.array([0.0, 1.0]), (-1.2, 1.2))
     assert high == pytest.approx(1.2 + 0.08 * 1.2) and low == pytest.approx(-0.08 * 1.2)
-    assert fit(np.array([0.0, 1.0]), (-9.0, 9.0)) == pytest.approx((-0.08, 1.08))
-    assert fit(np.array([2.0]), None) == pytest.approx((1.8, 2.2))
-    assert fit(np.zeros(0), None) == pytest.approx((-1.16, 1.16))
+    assert fit_range(np.array([0.0, 1.0]), (-9.0, 9.0)) == pytest.approx((-0.08, 1.08))
+    assert fit_range(np.array([2.0]), None) == pytest.approx((1.8, 2.2))
+    assert fit_range(np.zeros(0), None) == pytest.approx((-1.16, 1.16))
 
 
 # -- the panel -----------------------------------------------------------------------------------------
@@ -91,7 +92,7 @@ def test_a_newcomer_sees_a_knee_the_reward_and_the_step():
     assert default_charts(Store()) == []
 
 
-def test_every_tick_of_the_row_and_all_rows_now_and_then_are_asked_for(plots: Plots):
+def test_every_tick_of_the_row_and_all_rows_now_and_then_are_asked_for(plots: PlotsPanel):
     trace, *columns = plots.subscriptions()
     assert (trace.kind, trace.rows, trace.hz) == ("trace", "selected", 20.0)
     assert (IDS["DofState.position"], (1,)) in trace.columns
@@ -104,7 +105,7 @@ def test_every_tick_of_the_row_and_all_rows_now_and_then_are_asked_for(plots: Pl
     assert plots.subscriptions() == []
 
 
-def test_charts_are_added_once_removed_moved_and_written_down(plots: Plots):
+def test_charts_are_added_once_removed_moved_and_written_down(plots: PlotsPanel):
     told = []
     plots.changed.connect(lambda: told.append(1))
     plots.add_chart(IDS["MotionCursor.time"], 0)
@@ -123,7 +124,7 @@ def test_charts_are_added_once_removed_moved_and_written_down(plots: Plots):
     assert plots.chosen()[0] == "robot.DofState.position:1"
 
 
-def test_dragging_a_title_below_its_neighbour_changes_their_order(plots: Plots):
+def test_dragging_a_title_below_its_neighbour_changes_their_order(plots: PlotsPanel):
     first, second = plots.charts[:2]
     plots.grab()
     below = second.mapToGlobal(second.rect().center()).y() + 5
@@ -131,7 +132,7 @@ def test_dragging_a_title_below_its_neighbour_changes_their_order(plots: Plots):
     assert plots.charts[:2] == [second, first]
 
 
-def test_more_charts_than_can_be_drawn_in_time_are_refused_in_words(plots: Plots):
+def test_more_charts_than_can_be_drawn_in_time_are_refused_in_words(plots: PlotsPanel):
     for name in ("BodyState.position",):
         for label in range(18):
             plots.add_chart(IDS[name], label)
@@ -139,13 +140,13 @@ def test_more_charts_than_can_be_drawn_in_time_are_refused_in_words(plots: Plots
     assert f"{MOST} charts are the most" in plots._legend.text()
 
 
-def test_charts_stay_when_their_columns_do(plots: Plots):
+def test_charts_stay_when_their_columns_do(plots: PlotsPanel):
     plots.store.feed(make_schema(without=("Reward.total",)))
     plots.schema_changed()
     assert plots.chosen() == ["robot.DofState.position:1", "robot.Episode.step:0"]
 
 
-def test_charts_follow_their_columns_to_other_numbers(plots: Plots):
+def test_charts_follow_their_columns_to_other_numbers(plots: PlotsPanel):
     before = plots.chosen()
     schema = make_schema()
     columns = [c for table in schema["tables"] for component in table["components"] for c in component["columns"]]
@@ -157,7 +158,7 @@ def test_charts_follow_their_columns_to_other_numbers(plots: Plots):
     assert [chart.column for chart in plots.charts] == [plots.store.by_address[c.rpartition(":")[0]] for c in before]
 
 
-def fill(plots: Plots, bad: bool = False) -> None:
+def fill(plots: PlotsPanel, bad: bool = False) -> None:
     ticks = [*range(100, 160), *range(200, 250)]
     values = np.sin(np.array(ticks) / 9.0)
     if bad:
@@ -167,7 +168,7 @@ def fill(plots: Plots, bad: bool = False) -> None:
         feed_column(plots.store, *KNEE, tick, np.random.default_rng(tick).normal(0.0, 0.2, 4))
 
 
-def test_row_median_band_gap_and_bad_region_are_drawn_in_their_colours(plots: Plots):
+def test_row_median_band_gap_and_bad_region_are_drawn_in_their_colours(plots: PlotsPanel):
     fill(plots, bad=True)
     plots.refresh()
     chart = plots.charts[0]
@@ -191,7 +192,7 @@ def test_row_median_band_gap_and_bad_region_are_drawn_in_their_colours(plots: Pl
 
 @pytest.mark.parametrize(("low", "high"), [(0.0984, 0.0991), (-0.0991, -0.0984), (123456, 123999), (86000.2, 86000.9)])
 def test_every_range_has_numbers_at_its_axis(qtbot, low: float, high: float):
-    chart = Chart(0, 0, "long numbers", None)
+    chart = TimeChart(0, 0, "long numbers", None)
     qtbot.addWidget(chart)
     chart.resize(330, 140)
     chart.show()
@@ -203,14 +204,14 @@ def test_every_range_has_numbers_at_its_axis(qtbot, low: float, high: float):
     assert len(left) > 3, "nothing is written there"
 
 
-def test_the_limits_of_a_column_are_dashed_lines(plots: Plots):
+def test_the_limits_of_a_column_are_dashed_lines(plots: PlotsPanel):
     chart = plots.charts[0]
     lines = [item for item in chart.plot.getPlotItem().items if getattr(item, "angle", None) == 0]
     assert sorted(line.value() for line in lines) == [-2.0, 2.0]
     assert all(line.pen.style() == Qt.PenStyle.DashLine and line.pen.width() == 1 for line in lines)
 
 
-def test_a_number_at_an_axis_is_whole_or_left_out(plots: Plots):
+def test_a_number_at_an_axis_is_whole_or_left_out(plots: PlotsPanel):
     chart = plots.charts[0]
     axis = chart.plot.getPlotItem().getAxis("left")
     for top in (1.0, 1.01, 0.999):
@@ -223,22 +224,22 @@ def test_a_number_at_an_axis_is_whole_or_left_out(plots: Plots):
         assert texts and all(place.top() <= box.top() and box.bottom() <= place.bottom() for box, _, _ in texts)
 
 
-def test_the_cursor_is_a_red_line_and_the_header_says_the_value_there(plots: Plots):
+def test_the_cursor_is_a_red_line_and_the_header_says_the_value_there(plots: PlotsPanel):
     fill(plots)
     plots.refresh()
     chart = plots.charts[0]
     assert not chart.now.isVisible()
-    assert chart.header.value.text() == theme.number(float(np.float32(np.sin(249 / 9.0))))
+    assert chart.header.value.text() == format_number(float(np.float32(np.sin(249 / 9.0))))
     plots.store.cursor = 120
     plots.refresh()
     assert chart.now.isVisible() and chart.now.value() == 120
-    assert chart.header.value.text() == theme.number(float(np.float32(np.sin(120 / 9.0))))
+    assert chart.header.value.text() == format_number(float(np.float32(np.sin(120 / 9.0))))
     plots.store.cursor = 180
     plots.refresh()
     assert chart.header.value.text() == ""
 
 
-def test_all_charts_have_one_time_axis_and_the_wheel_changes_it(plots: Plots):
+def test_all_charts_have_one_time_axis_and_the_wheel_changes_it(plots: PlotsPanel):
     fill(plots)
     plots.refresh()
     ranges = {tuple(chart.plot.getPlotItem().getViewBox().viewRange()[0]) for chart in plots.charts}
@@ -256,7 +257,7 @@ def test_all_charts_have_one_time_axis_and_the_wheel_changes_it(plots: Plots):
     assert plots.span == 200
 
 
-def test_a_slow_run_is_not_squeezed_into_the_end_of_an_empty_axis(plots: Plots):
+def test_a_slow_run_is_not_squeezed_into_the_end_of_an_empty_axis(plots: PlotsPanel):
     feed_trace(plots.store, *KNEE, [3, 4, 5, 6], [0.0, 0.1, 0.2, 0.3])
     plots.refresh()
     assert plots.charts[0]._x == (3.0, 6 + 24)
@@ -270,7 +271,7 @@ def test_a_slow_run_is_not_squeezed_into_the_end_of_an_empty_axis(plots: Plots):
     assert plots.charts[0]._x == (599 + 24 - 300, 599 + 24)
 
 
-def test_ranges_change_at_most_twice_a_second(plots: Plots):
+def test_ranges_change_at_most_twice_a_second(plots: PlotsPanel):
     fill(plots)
     plots.refresh()
     before = plots.charts[0]._x
@@ -286,7 +287,7 @@ def test_ranges_change_at_most_twice_a_second(plots: Plots):
 @pytest.mark.parametrize("values", ["none", "one", "nan", "constant"])
 def test_no_data_breaks_a_chart(qtbot, rows: int, values: str):
     store = make_store(rows=rows)
-    panel = Plots(store, Asked())
+    panel = PlotsPanel(store, Asked())
     qtbot.addWidget(panel)
     panel.resize(300, 300)
     count = {"none": 0, "one": 1}.get(values, 50)
@@ -302,7 +303,7 @@ def test_no_data_breaks_a_chart(qtbot, rows: int, values: str):
         assert panel.charts[0].line.bad == ((-0.5, 49.5),)
 
 
-def test_four_charts_cost_little(plots: Plots, qapp, capsys):
+def test_four_charts_cost_little(plots: PlotsPanel, qapp, capsys):
     plots.add_chart(IDS["MotionCursor.time"], 0)
     names = [KNEE, ("Reward.total", 0), ("Episode.step", 0), ("MotionCursor.time", 0)]
     rng = np.random.default_rng(0)

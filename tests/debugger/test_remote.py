@@ -65,8 +65,9 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tools"
     (tmp_path / "tmp").mkdir()
     folder.mkdir()
-    (folder / "ssh").write_text(SSH)
-    (folder / "ssh").chmod(0o755)
+    for name, program in {"ssh": SSH, "id": "#!/bin/sh\necho 4242\n"}.items():  # a user of whom there are no other runs
+        (folder / name).write_text(program)
+        (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))

@@ -11,9 +11,9 @@ import pytest
 
 from engine.debugger.body import render
 from engine.debugger.body import render_client as mesh_module
-from engine.debugger.body.render_client import Mesh, Renderer, cut_out
-from engine.debugger.body.skeleton import Camera
-from engine.debugger.panels.body import Body
+from engine.debugger.body.render_client import MeshView, RenderProcess, cut_out
+from engine.debugger.body.skeleton import OrbitCamera
+from engine.debugger.panels.body import BodyPanel
 from tests.debugger.made_up import STANDING, Asked, feed_values, make_schema, make_store
 from tests.helpers import REPOSITORY
 
@@ -21,7 +21,7 @@ MODEL = """<mujoco><worldbody><geom type="plane" size="5 5 1"/><light pos="0 0 3
 <body name="pelvis" pos="0 0 1"><freejoint/><geom size="0.3" rgba="1 0 0 1"/>
 <body pos="0 0 0.6"><joint name="left_knee_joint" axis="0 1 0"/>
 <geom type="capsule" size="0.1 0.2" rgba="0 1 0 1" contype="0" conaffinity="0"/></body></body></worldbody></mujoco>"""
-CAMERA = Camera(np.array((0.0, 0.0, 1.0)), 4.0, 0.0, 0.0, (64, 48))
+CAMERA = OrbitCamera(np.array((0.0, 0.0, 1.0)), 4.0, 0.0, 0.0, (64, 48))
 QPOS = np.array((0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0))
 STAND_IN = """
 import json, os, struct, sys, time
@@ -50,7 +50,7 @@ def wait_for(found: Callable[[], object], seconds: float = 20.0) -> object:
     return answer
 
 
-def taken(renderer: Renderer) -> np.ndarray:
+def taken(renderer: RenderProcess) -> np.ndarray:
     pictures: list[np.ndarray] = []
 
     def look() -> bool:
@@ -66,12 +66,12 @@ def taken(renderer: Renderer) -> np.ndarray:
 @pytest.fixture
 def stand_in(tmp_path):
     """A render process that needs neither MuJoCo nor OpenGL: a picture's red is the last number of the pose."""
-    made: list[Renderer] = []
+    made: list[RenderProcess] = []
 
-    def start(mode: str = "", each: str = "") -> Renderer:
+    def start(mode: str = "", each: str = "") -> RenderProcess:
         program = tmp_path / "stand_in.py"
         program.write_text(STAND_IN.replace("MODE", mode).replace("EACH", each), encoding="utf-8")
-        made.append(Renderer(tmp_path / "model.xml", program))
+        made.append(RenderProcess(tmp_path / "model.xml", program))
         return made[-1]
 
     yield start
@@ -110,7 +110,7 @@ def test_the_latest_pose_wins(stand_in, tmp_path):
 
 def test_a_large_panel_gets_a_smaller_picture(stand_in):
     renderer = stand_in()
-    renderer.ask(Camera(np.zeros(3), 1.0, 0.0, 0.0, (1600, 1200)), with_knee(1.0))
+    renderer.ask(OrbitCamera(np.zeros(3), 1.0, 0.0, 0.0, (1600, 1200)), with_knee(1.0))
     assert taken(renderer).shape == (480, 640, 3)
 
 
@@ -168,14 +168,14 @@ def store_with_model(path: Path):
 
 def test_there_is_no_mesh_view_without_mujoco_or_a_model(qapp, tmp_path, monkeypatch):
     store = make_store()
-    body = Body(store, Asked())
+    body = BodyPanel(store, Asked())
     figure = body.view.figure
-    assert "names no model file" in Mesh(store, Asked()).refusal(figure)
-    gone = Body(store_with_model(tmp_path / "gone.xml"), Asked())
+    assert "names no model file" in MeshView(store, Asked()).refusal(figure)
+    gone = BodyPanel(store_with_model(tmp_path / "gone.xml"), Asked())
     assert "is not on this machine" in gone.mesh.refusal(gone.view.figure)
     monkeypatch.setattr(mesh_module.importlib.util, "find_spec", lambda name: None)
-    assert "pip install mujoco" in Mesh(store, Asked()).refusal(figure)
-    assert "no figure" in Mesh(store, Asked()).refusal(None)
+    assert "pip install mujoco" in MeshView(store, Asked()).refusal(figure)
+    assert "no figure" in MeshView(store, Asked()).refusal(None)
     body._toggle_mesh()
     assert not body.mesh.running and "MuJoCo" in body.view.note
     body.deleteLater()
@@ -188,8 +188,10 @@ def test_a_body_goes_on_with_capsules_when_the_process_dies(qtbot, tmp_path, mon
         STAND_IN.replace("MODE", "").replace("EACH", "numbers[13] > 1.5 and os.abort()"), encoding="utf-8"
     )
     (tmp_path / "model.xml").touch()
-    monkeypatch.setattr(mesh_module, "Renderer", lambda model, environment: Renderer(model, program, environment))
-    body = Body(store_with_model(tmp_path / "model.xml"), Asked())
+    monkeypatch.setattr(
+        mesh_module, "RenderProcess", lambda model, environment: RenderProcess(model, program, environment)
+    )
+    body = BodyPanel(store_with_model(tmp_path / "model.xml"), Asked())
     qtbot.addWidget(body)
     pose = {"BodyState.position": STANDING, "BodyState.rotation": np.tile((1.0, 0, 0, 0), (6, 1))}
     knees = {"DofState.position": (0.0, 1.0, 0.0)}
@@ -248,13 +250,13 @@ def test_without_a_gpu_collision_shapes_are_shown_and_the_floor_never(tmp_path):
 def test_a_real_picture_is_where_the_painter_would_draw(tmp_path):
     pytest.importorskip("mujoco")
     (tmp_path / "model.xml").write_text(MODEL, encoding="utf-8")
-    renderer = Renderer(tmp_path / "model.xml", environment={"MUJOCO_GL": "egl"})
+    renderer = RenderProcess(tmp_path / "model.xml", environment={"MUJOCO_GL": "egl"})
     try:
         wait_for(lambda: renderer.about or renderer.problem, 60.0)
         if renderer.problem:
             pytest.skip(renderer.problem)
         assert renderer.about["free"] == 0 and renderer.about["joints"] == [["left_knee_joint", 7]]
-        camera = Camera(np.array((0.0, 0.0, 1.0)), 4.0, 0.0, 0.0, (320, 240))
+        camera = OrbitCamera(np.array((0.0, 0.0, 1.0)), 4.0, 0.0, 0.0, (320, 240))
         renderer.ask(camera, np.array((0.0, 0.5, 1.2, 1.0, 0.0, 0.0, 0.0, 0.0)))
         red = taken(renderer)[..., 0] > 60
         height, width = np.nonzero(red)

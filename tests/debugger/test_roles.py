@@ -8,7 +8,7 @@ from engine.debugger.model.history import history_of
 from engine.debugger.model.roles import find_role
 from engine.debugger.model.store import Store
 from engine.debugger.panels.action import ActionPanel
-from engine.debugger.panels.diagnosis import WhyPanel
+from engine.debugger.panels.diagnosis import DiagnosisPanel
 from engine.debugger.panels.observation import ObservationPanel
 from engine.debugger.panels.reward import RewardPanel
 from engine.protocol.display import View
@@ -16,7 +16,7 @@ from tests.debugger.panels import Asked, drawn
 from tests.debugger.planted import Planted, schema
 from tests.debugger.test_why import NAMED, UNUSUAL
 
-PANELS = (ActionPanel, ObservationPanel, RewardPanel, WhyPanel)
+PANELS = (ActionPanel, ObservationPanel, RewardPanel, DiagnosisPanel)
 
 
 def unusual(named: bool) -> Store:

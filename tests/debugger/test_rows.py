@@ -12,7 +12,7 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.rows import Rows, default_column
+from engine.debugger.panels.rows import RowsPanel, default_column
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.heatmap import HeatMap, arrange, colors, shade, side_of, worst_rows
 from engine.debugger.widgets.histogram import WORST, Histogram
@@ -21,7 +21,7 @@ from tests.debugger.made_up import IDS, Asked, feed_column, make_schema, make_st
 
 @pytest.fixture
 def rows(qtbot):
-    made = Rows(make_store(rows=10), Asked())
+    made = RowsPanel(make_store(rows=10), Asked())
     qtbot.addWidget(made)
     made.resize(380, 240)
     made.show()
@@ -98,7 +98,7 @@ def test_cells_have_the_colours_of_their_values_and_the_selected_row_a_mark(heat
 # -- the panel -----------------------------------------------------------------------------------------
 
 
-def test_reward_comes_first_and_its_low_values_are_the_bad_ones(rows: Rows):
+def test_reward_comes_first_and_its_low_values_are_the_bad_ones(rows: RowsPanel):
     assert rows.shown == (IDS["Reward.total"], 0)
     assert not rows.highest and rows.direction.text() == "low is bad"
     (sub,) = rows.subscriptions()
@@ -106,7 +106,7 @@ def test_reward_comes_first_and_its_low_values_are_the_bad_ones(rows: Rows):
     assert default_column(Store()) is None
 
 
-def test_the_worst_are_listed_and_a_click_selects(rows: Rows):
+def test_the_worst_are_listed_and_a_click_selects(rows: RowsPanel):
     values = np.array([5, 4, 3, 2, 1, 0, np.nan, 7, 8, 9.0])
     feed_column(rows.store, "Reward.total", 0, 1, values)
     rows.refresh()
@@ -121,7 +121,7 @@ def test_the_worst_are_listed_and_a_click_selects(rows: Rows):
     assert "1 of 10 not finite" in rows.words.text()
 
 
-def test_a_click_in_the_histogram_puts_the_threshold_and_counts_what_is_beyond(qtbot, rows: Rows):
+def test_a_click_in_the_histogram_puts_the_threshold_and_counts_what_is_beyond(qtbot, rows: RowsPanel):
     feed_column(rows.store, "Reward.total", 0, 1, np.arange(10.0))
     rows.refresh()
     assert not rows.histogram.threshold.isVisible()
@@ -134,7 +134,7 @@ def test_a_click_in_the_histogram_puts_the_threshold_and_counts_what_is_beyond(q
     assert rows.words.text().startswith("3 below 2.") and rows.words.text().endswith("(30.0 %)")
 
 
-def test_the_limit_of_a_column_is_its_threshold(rows: Rows):
+def test_the_limit_of_a_column_is_its_threshold(rows: RowsPanel):
     rows.show_column(IDS["DofState.position"], 1)
     assert rows.threshold == 2.0 and rows.highest
     assert rows.choice.currentText() == "DofState.position · left_knee rad"
@@ -143,7 +143,7 @@ def test_the_limit_of_a_column_is_its_threshold(rows: Rows):
     assert rows.words.text() == "5 above 2.00 (50.0 %)"
 
 
-def test_rows_are_sorted_by_value_clip_and_step(rows: Rows):
+def test_rows_are_sorted_by_value_clip_and_step(rows: RowsPanel):
     feed_column(rows.store, "Reward.total", 0, 1, np.array([3, 1, 2, 9, 8, 7, 6, 5, 4, np.nan]))
     clips = np.array([1, 0, 1, 0, 0, 0, 0, 0, 0, 0])
     rows.order.setCurrentIndex(1)
@@ -158,7 +158,7 @@ def test_rows_are_sorted_by_value_clip_and_step(rows: Rows):
     assert rows.map._order.tolist() == [1, 3, 4, 5, 6, 7, 8, 9, 0, 2]
 
 
-def test_what_is_shown_can_be_written_down_and_survives_a_new_schema(rows: Rows):
+def test_what_is_shown_can_be_written_down_and_survives_a_new_schema(rows: RowsPanel):
     rows.show_column(IDS["BodyState.position"], None)
     assert rows.chosen() == "robot.BodyState.position:"
     assert rows.subscriptions()[0].columns == ((IDS["BodyState.position"], None),)
@@ -179,7 +179,7 @@ def test_what_is_shown_can_be_written_down_and_survives_a_new_schema(rows: Rows)
 def test_no_data_breaks_the_panel(qtbot, count: int, values: str):
     store = make_store(rows=count)
     store.selected = count - 1
-    panel = Rows(store, Asked())
+    panel = RowsPanel(store, Asked())
     qtbot.addWidget(panel)
     panel.resize(340, 236)
     made = np.random.default_rng(0).normal(size=count)
@@ -219,7 +219,7 @@ def test_numbers_below_the_histogram_do_not_touch(qtbot, low: float, high: float
         assert x + half < following - other
 
 
-def test_nothing_is_wider_than_its_place(rows: Rows):
+def test_nothing_is_wider_than_its_place(rows: RowsPanel):
     feed_column(rows.store, "Reward.total", 0, 1, np.arange(10.0))
     rows.refresh()
     for width, listed in ((330, True), (270, False)):
@@ -233,7 +233,7 @@ def test_nothing_is_wider_than_its_place(rows: Rows):
 
 def test_4096_rows_cost_little(qtbot, qapp, capsys):
     store = make_store(rows=4096)
-    panel = Rows(store, Asked())
+    panel = RowsPanel(store, Asked())
     qtbot.addWidget(panel)
     panel.resize(340, 236)
     panel.show()

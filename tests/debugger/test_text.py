@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.debugger import __main__ as command
 from engine.debugger.__main__ import main
 from engine.debugger.model.address import find_part, parse_rows
 from engine.debugger.model.schema import read_columns
@@ -462,28 +464,93 @@ def test_without_a_display_it_says_so_before_qt_starts(
     assert "There is no recording nowhere.rec." in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no DISPLAY")
-def test_a_display_that_does_not_answer_is_a_sentence_and_no_core_dump(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no DISPLAY")
+PLUGIN = 'qt.core.library: "/qt/plugins/platforms/libqxcb.so" cannot load: Cannot load library /qt/plugins/platforms/libqxcb.so: '
+CURSOR = "qt.qpa.plugin: From 6.5.0, xcb-cursor0 or libxcb-cursor0 is needed to load the Qt xcb platform plugin."
+INSTALL = (
+    "On Debian and Ubuntu: apt install libegl1 libgl1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1."
+)
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("printed", "sentence"),
+    [
+        (
+            "qt.qpa.xcb: could not connect to display :9753\nqt.qpa.plugin: Could not load the Qt platform plugin",
+            "There is no display :9753 that can be reached: use `ssh -X` or --text here, or record and open the file elsewhere.",
+        ),
+        (
+            f"{PLUGIN}libxcb-icccm.so.4: cannot open shared object file: No such file or directory\n{CURSOR}\n",
+            f"Qt cannot open a window here, for it lacks libxcb-icccm.so.4. {INSTALL} Without it there is --text.",
+        ),
+        (
+            'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\n'
+            "ImportError: libEGL.so.1: cannot open shared object file: No such file or directory\n",
+            f"Qt cannot open a window here, for it lacks libEGL.so.1. {INSTALL} Without it there is --text.",
+        ),
+        (
+            'qt.qpa.plugin: Could not find the Qt platform plugin "nonsense" in ""\n',
+            'Qt cannot open a window here (qt.qpa.plugin: Could not find the Qt platform plugin "nonsense" in ""). '
+            "Without it there is --text.",
+        ),
+        ("", "Qt cannot open a window here (it gave no reason). Without it there is --text."),
+    ],
+    ids=("no display", "no X library", "no OpenGL library", "no plugin", "silence"),
+)
+def test_what_keeps_qt_from_opening_a_window_is_a_sentence(
+    printed: str,
+    sentence: str,
+    server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
-    for name in ("WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+    monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
+    monkeypatch.setenv("DISPLAY", ":9753")
+    monkeypatch.setattr(command, "_try_qt", lambda: printed)
+    assert main([]) == 1
+    assert capsys.readouterr().err == f"{sentence}\n"
+
+
+@LINUX
+@pytest.mark.parametrize("library", ["", "libEGL.so.1", "libGL.so.1", "libxcb-cursor.so.0"])
+@pytest.mark.parametrize("platform", ["", "nonsense"])
+def test_a_display_that_does_not_answer_is_a_sentence_and_no_core_dump_whichever_library_is_lacking(
+    library: str,
+    platform: str,
+    server: ScriptedServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    for name in ("WAYLAND_DISPLAY", "QT_QPA_PLATFORM", "QT_LOGGING_RULES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DISPLAY", ":9753")
+    if platform:
+        monkeypatch.setenv("QT_QPA_PLATFORM", platform)
+    if library:  # a file that is no library is found before the one of the system
+        (tmp_path / library).write_text("none")
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     assert main([]) == 1
-    assert capsys.readouterr().err.startswith("There is no display :9753 that can be reached: use `ssh -X` or --text")
-    monkeypatch.setenv("QT_QPA_PLATFORM", "nonsense")
-    assert main([]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("Qt cannot open a window here (qt.qpa.plugin: Could not find the Qt platform plugin")
-    assert said.endswith("Without it there is --text.\n") and "apt install" not in said
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    here = r"There is no display :9753 that can be reached|Qt cannot open a window here, for it lacks lib\S+\.so\S*\."
+    needed_by_all = library.startswith(("libEGL", "libGL"))
+    if needed_by_all:
+        assert re.match(rf"Qt cannot open a window here, for it lacks {library}\.", error)
+    elif platform:
+        assert re.match(
+            rf"{here}|Qt cannot open a window here \(qt.qpa.plugin: Could not find the Qt platform plugin", error
+        )
+    else:
+        assert re.match(here, error) and (not library or "for it lacks libxcb" in error)
 
 
 def test_a_qt_that_cannot_be_loaded_is_a_sentence(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
-    monkeypatch.delitem(sys.modules, "engine.debugger.app.window", raising=False)
-    monkeypatch.setitem(sys.modules, "engine.debugger.app.actions", None)
+    monkeypatch.setitem(sys.modules, "engine.debugger.app.window", None)
     assert main([]) == 1
     assert capsys.readouterr().err.startswith("The window needs Qt, which cannot be loaded (")
     monkeypatch.setitem(sys.modules, "PySide6", None)
@@ -551,7 +618,7 @@ def test_runs_of_another_machine_through_ssh(
     assert main(["--ssh", "nowhere", "--list"]) == 1
     assert "Could not resolve hostname" in capsys.readouterr().err
     assert main(["--ssh=-oProxyCommand=evil", "--list"]) == 1
-    assert "is no host for --ssh" in capsys.readouterr().err
+    assert "is not a host for --ssh" in capsys.readouterr().err
 
 
 def test_the_text_client_needs_neither_torch_nor_qt():

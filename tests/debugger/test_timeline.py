@@ -4,7 +4,7 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.timeline import Timeline
+from engine.debugger.panels.timeline import TimelinePanel
 
 
 class Asked:
@@ -26,7 +26,7 @@ class Asked:
 
 @pytest.fixture
 def panel(qtbot):
-    made = Timeline(Store(), Asked())
+    made = TimelinePanel(Store(), Asked())
     qtbot.addWidget(made)
     made.resize(1000, made.height())
     made.show()

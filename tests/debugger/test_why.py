@@ -6,8 +6,8 @@ import pytest
 from engine.debugger.diagnosis import indicators as signs
 from engine.debugger.diagnosis import rules_robot as why_robot
 from engine.debugger.diagnosis import rules_run as why_run
-from engine.debugger.diagnosis.failure_alignment import Autopsy, examine
-from engine.debugger.diagnosis.finding import Finding
+from engine.debugger.diagnosis.failure_alignment import FailureAlignment, align_failures
+from engine.debugger.diagnosis.finding import RuleFinding
 from engine.debugger.diagnosis.rules import diagnose
 from engine.debugger.model.evidence import Evidence, action_subs, observation_subs, reward_subs
 from engine.debugger.model.history import EvidenceHistory
@@ -27,7 +27,7 @@ def gathered(run: Planted) -> Evidence:
     return history.gather(store)
 
 
-def said(run: Planted) -> list[Finding]:
+def said(run: Planted) -> list[RuleFinding]:
     return diagnose(gathered(run))
 
 
@@ -262,8 +262,8 @@ def test_the_autopsy_names_what_departed_first():
     run = Planted(fall=falling)
     run.vitals[..., 1] = np.where(run.steps_left <= 40, 1.0, np.minimum(run.vitals[..., 1], 0.8))
     evidence = gathered(run)
-    found = examine(evidence, "fallen")
-    assert isinstance(found, Autopsy)
+    found = align_failures(evidence, "fallen")
+    assert isinstance(found, FailureAlignment)
     ankle, tilt = (found.names.index(name) for name in ("torque_use[left_ankle_joint]", "tilt"))
     assert found.departure[ankle] == pytest.approx(40, abs=2)
     assert 8 <= found.departure[tilt] <= 20
@@ -274,8 +274,8 @@ def test_the_autopsy_names_what_departed_first():
 
 
 def test_the_autopsy_says_what_it_lacks():
-    assert "no autopsy yet: 0 of 5 failures by fallen" in str(examine(gathered(Planted()), "fallen"))
-    assert "no black box" in str(examine(Evidence(declared(schema(4))), "fallen"))
+    assert "no autopsy yet: 0 of 5 failures by fallen" in str(align_failures(gathered(Planted()), "fallen"))
+    assert "no black box" in str(align_failures(Evidence(declared(schema(4))), "fallen"))
 
 
 LEARNER = {
@@ -441,7 +441,7 @@ def test_channels_by_an_independent_loop():
     values[10:20, 2] = np.nan
     breaks = np.zeros(50, bool)
     breaks[25] = True
-    found = signs.channel_signs([signs.RowSamples(np.arange(50), values, breaks)], limit=1.0)
+    found = signs.channel_indicators([signs.RowSamples(np.arange(50), values, breaks)], limit=1.0)
     assert found is not None and found.pairs == 48
     assert found.mean[0] == pytest.approx(np.mean(values[:, 0]))
     assert (found.spread[1], found.changes[1]) == (0.0, 0.0)
@@ -463,7 +463,7 @@ def test_power_above_eight_hertz_of_a_pure_tone():
 
 def test_a_kernel_tells_error_and_slope():
     sigma, error = 0.3, 0.21
-    kernel = signs.kernel_signs(np.full(9, 0.02 * np.exp(-((error / sigma) ** 2))), 0.02, sigma)
+    kernel = signs.kernel_indicators(np.full(9, 0.02 * np.exp(-((error / sigma) ** 2))), 0.02, sigma)
     assert kernel is not None and kernel.error == pytest.approx(error)
     assert signs.kernel_slope(np.exp([-0.5])) == pytest.approx(1.0)
     assert signs.kernel_slope(np.array([1.0, 0.0])) == pytest.approx([0.0, 0.0], abs=1e-4)
@@ -515,7 +515,7 @@ def test_without_declared_roles_columns_with_unusual_names_play_none():
 
 
 def test_a_rule_that_fails_says_so_and_the_others_go_on():
-    def broken(evidence: Evidence) -> list[Finding]:
+    def broken(evidence: Evidence) -> list[RuleFinding]:
         raise ValueError("no such thing")
 
     found = diagnose(gathered(Planted()), (broken, why_run.time))

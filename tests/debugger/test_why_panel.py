@@ -5,7 +5,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from engine.debugger.diagnosis.rules import RULES
-from engine.debugger.panels.diagnosis import WhyPanel
+from engine.debugger.panels.diagnosis import DiagnosisPanel
 from tests.debugger.panels import SIZES, STORES, Asked, drawn, full, silent
 from tests.debugger.planted import Planted, schema
 
@@ -16,7 +16,7 @@ def falling(run: Planted) -> None:
 
 @pytest.mark.parametrize("name", STORES)
 def test_it_draws_whatever_came(qtbot: QtBot, name: str):
-    panel = WhyPanel(STORES[name](), Asked())
+    panel = DiagnosisPanel(STORES[name](), Asked())
     qtbot.addWidget(panel)
     for size in SIZES:
         drawn(panel, *size)
@@ -28,7 +28,7 @@ def test_it_draws_whatever_came(qtbot: QtBot, name: str):
 
 
 def test_the_table_has_share_step_and_trend(qtbot: QtBot):
-    panel = WhyPanel(full(ticks=600, spoil=falling), Asked())
+    panel = DiagnosisPanel(full(ticks=600, spoil=falling), Asked())
     qtbot.addWidget(panel)
     drawn(panel, 430, 560)
     first = [panel.reasons.item(0, j).text() for j in range(4)]
@@ -39,7 +39,7 @@ def test_the_table_has_share_step_and_trend(qtbot: QtBot):
 
 
 def test_the_table_is_as_high_as_its_lines(qtbot: QtBot):
-    panel = WhyPanel(full(ticks=600, spoil=falling), Asked())
+    panel = DiagnosisPanel(full(ticks=600, spoil=falling), Asked())
     qtbot.addWidget(panel)
     drawn(panel, 430, 300)
     assert panel.reasons.rowCount() >= 2 and not panel.reasons.verticalScrollBar().isVisible()
@@ -48,7 +48,7 @@ def test_the_table_is_as_high_as_its_lines(qtbot: QtBot):
 
 
 def test_pictures_go_where_there_is_no_room(qtbot: QtBot):
-    panel = WhyPanel(full(), Asked())
+    panel = DiagnosisPanel(full(), Asked())
     qtbot.addWidget(panel)
     drawn(panel, 430, 200)
     assert panel.pictures.isHidden()
@@ -61,7 +61,7 @@ def test_sentences_come_worst_first_and_lead_to_their_panel(qtbot: QtBot):
         run.columns["Observation.actor"][..., 6] = -1.0
 
     asked = Asked()
-    panel = WhyPanel(full(ticks=600, spoil=spoil), asked)
+    panel = DiagnosisPanel(full(ticks=600, spoil=spoil), asked)
     qtbot.addWidget(panel)
     drawn(panel, 430, 560)
     first = panel.sentences.item(0)
@@ -72,14 +72,14 @@ def test_sentences_come_worst_first_and_lead_to_their_panel(qtbot: QtBot):
 
 
 def test_a_sound_run_says_that_nothing_stands_out(qtbot: QtBot):
-    panel = WhyPanel(full(ticks=600), Asked())
+    panel = DiagnosisPanel(full(ticks=600), Asked())
     qtbot.addWidget(panel)
     drawn(panel, 430, 560)
     assert panel.sentences.item(0).text() == "note  nothing stands out in what was received so far"
 
 
 def test_waiting_is_said_to_be_waiting_and_too_few_data_are_one_line(qtbot: QtBot):
-    panel = WhyPanel(silent(), Asked())
+    panel = DiagnosisPanel(silent(), Asked())
     qtbot.addWidget(panel)
     assert panel.sentences.item(0).text() == "cannot tell  waiting for data"
     drawn(panel, 430, 560)
@@ -88,7 +88,7 @@ def test_waiting_is_said_to_be_waiting_and_too_few_data_are_one_line(qtbot: QtBo
 
 
 def test_rules_take_turns_and_rest_while_nothing_comes(qtbot: QtBot):
-    panel = WhyPanel(full(), Asked())
+    panel = DiagnosisPanel(full(), Asked())
     qtbot.addWidget(panel)
     for _ in range(len(RULES) + 1):
         assert panel.evidence is None
@@ -102,7 +102,7 @@ def test_rules_take_turns_and_rest_while_nothing_comes(qtbot: QtBot):
 
 
 def test_another_run_forgets_the_last_one(qtbot: QtBot):
-    panel = WhyPanel(full(ticks=600, spoil=falling), Asked())
+    panel = DiagnosisPanel(full(ticks=600, spoil=falling), Asked())
     qtbot.addWidget(panel)
     drawn(panel, 430, 560)
     panel.store.feed(schema(2))
@@ -112,7 +112,7 @@ def test_another_run_forgets_the_last_one(qtbot: QtBot):
 
 def test_gait_is_of_the_selected_row_where_it_is_watched(qtbot: QtBot):
     store = full(ticks=400)
-    panel = WhyPanel(store, Asked())
+    panel = DiagnosisPanel(store, Asked())
     qtbot.addWidget(panel)
     store.selected = 5
     drawn(panel, 430, 560)
@@ -121,7 +121,7 @@ def test_gait_is_of_the_selected_row_where_it_is_watched(qtbot: QtBot):
 
 
 def test_subscriptions_stay_within_the_limits_of_the_wire(qtbot: QtBot):
-    panel = WhyPanel(silent(), Asked())
+    panel = DiagnosisPanel(silent(), Asked())
     qtbot.addWidget(panel)
     subs = panel.subscriptions()
     assert len(subs) < 40

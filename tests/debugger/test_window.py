@@ -5,19 +5,21 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPointF, QSettings, Qt
+from PySide6.QtCore import QObject, QPointF, QSettings, Qt, QTimer
 from PySide6.QtGui import QImage, QKeySequence
 from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QLabel, QToolButton, QTreeView
 
+from engine.debugger.__main__ import DEMO
 from engine.debugger.app import layout
-from engine.debugger.app.keys import DEEDS, KeyList
+from engine.debugger.app.actions import ACTIONS, KeyList
 from engine.debugger.app.save import save_recording
 from engine.debugger.app.toolbar import describe_cost, describe_mode
-from engine.debugger.app.window import Window
+from engine.debugger.app.window import Window, show
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.connection import Address
@@ -26,6 +28,7 @@ from engine.debugger.net.qt_client import Client
 from engine.debugger.net.subscriptions import merge
 from engine.debugger.panels.edit import BreakDialog, ConstantDialog, EditDialog
 from engine.debugger.widgets import theme
+from engine.debugger.widgets.format import format_number
 from engine.errors import SceneError
 from engine.recording.file import Recording
 from tests.debugger.fake_scene import FakeColumn, fake_component, fake_schema
@@ -45,7 +48,7 @@ def run(qtbot):
 def press(run, key, modifier=Qt.KeyboardModifier.NoModifier):
     """A key of the list, as QAction: the window of the tests is not the active one of a desktop."""
     sequence = QKeySequence(key)
-    found = [a for a in run.window.deeds.actions.values() if sequence in a.shortcuts()]
+    found = [a for a in run.window.menu_actions.by_name.values() if sequence in a.shortcuts()]
     assert len(found) == 1, f"{key} belongs to {len(found)} actions"
     found[0].trigger()
     run.settle()
@@ -66,13 +69,13 @@ def test_every_key_of_the_design_has_one_menu_entry(run):
     for key in DESIGN:
         assert len(entries[QKeySequence(key).toString()]) == 1
     texts = {text for each in entries.values() for text in each}
-    assert texts == {deed.text for deed in DEEDS if deed.keys}
+    assert texts == {entry.text for entry in ACTIONS if entry.keys}
 
 
 def test_the_key_list_names_every_key(run):
     press(run, "?")
     shown = {label.text() for label in run.window.findChild(KeyList).findChildren(QLabel)}
-    assert all("  ".join(deed.keys) in shown for deed in DEEDS if deed.keys)
+    assert all("  ".join(entry.keys) in shown for entry in ACTIONS if entry.keys)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +230,7 @@ def test_an_edit_is_sent_said_and_undone(run):
     dialog.submit()
     sent = run.last("set")
     assert (sent["column"], sent["rows"], sent["labels"], sent["reason"]) == (column, [0], [2], "stiffer")
-    run.wait(lambda: bool(run.window.deeds.undoable.messages))
+    run.wait(lambda: bool(run.window.menu_actions.undoable.messages))
     assert "99.0 → 120" in run.window.message.text()
     press(run, "Ctrl+Z")
     run.wait(lambda: any(m["t"] == "set" and m["reason"] == "undo: stiffer" for m in run.server.received))
@@ -237,7 +240,7 @@ def test_an_edit_is_sent_said_and_undone(run):
 def test_edits_are_undone_one_after_the_other(run):
     column = run.store.by_address["robot.PdGains.stiffness"]
     run.window.world.call("pick", column, 2)
-    undo = run.window.deeds.undoable
+    undo = run.window.menu_actions.undoable
     for count, value in enumerate(("120", "150"), 1):
         press(run, "E")
         dialog = run.window.findChildren(EditDialog)[-1]
@@ -253,7 +256,7 @@ def test_edits_are_undone_one_after_the_other(run):
 
 
 def test_an_undo_that_is_refused_for_the_moment_can_be_asked_for_again(run):
-    undo = run.window.deeds.undoable
+    undo = run.window.menu_actions.undoable
     undo.remember({"t": "set", "address": "a.b", "reason": ""}, {"t": "ok", "old": "1"})
     run.server.refuse["set"] = ("not_controller", "somebody@host has control.")
     press(run, "Ctrl+Z")
@@ -268,16 +271,16 @@ def test_an_undo_that_is_refused_for_the_moment_can_be_asked_for_again(run):
 def test_a_recording_that_somebody_else_began_can_be_ended(run):
     run.server.refuse["record"] = ("busy", "The run is being recorded already; stop that first.")
     press(run, "Ctrl+R")
-    run.wait(lambda: run.window.deeds.recording)
+    run.wait(lambda: run.window.menu_actions.recording)
     del run.server.refuse["record"]
     press(run, "Ctrl+R")
-    run.wait(lambda: not run.window.deeds.recording)
+    run.wait(lambda: not run.window.menu_actions.recording)
     assert run.last("record")["on"] is False
 
 
 def test_a_constant_is_set_by_address(run):
     run.store.schema.setdefault("constants", []).append({"address": "reward.sigma", "type": "float", "value": 0.3})
-    run.window.deeds.do_constant()
+    run.window.menu_actions.constant()
     dialog = run.window.findChild(ConstantDialog)
     dialog.address.setCurrentText("reward.sigma")
     assert dialog.value.text() == "0.3"
@@ -411,7 +414,7 @@ def test_a_run_that_ends_leaves_its_data_and_an_offer_to_save(run, tmp_path):
     run.refresh()
     assert run.window.message.text() == "Run ended: 4000 iterations done"
     assert run.window.toolbar.pill.text() == "ENDED"
-    assert run.window._save.isVisible() and not run.window.deeds.actions["run"].isEnabled()
+    assert run.window._save.isVisible() and not run.window.menu_actions.by_name["run"].isEnabled()
     assert any(len(run.store.trace(c, 0, 0)[0]) for c in run.store.columns)
     run.window.save(tmp_path / "kept.rec")
     kept = Recording.open(tmp_path / "kept.rec")
@@ -430,11 +433,11 @@ def test_a_connection_that_breaks_is_said_and_comes_back(run):
 
 def test_why_a_run_ended_stays_in_the_status_line_while_one_looks_back(run):
     run.flow(40)
-    run.window.deeds.recording = True
+    run.window.menu_actions.recording = True
     run.server.end("out of memory")
     run.wait(lambda: run.client.over)
     press(run, "Left")
-    run.window._said_until = 0.0  # some seconds later
+    run.window.said_until = 0.0  # some seconds later
     run.refresh()
     assert run.window.message.text() == "Run ended: out of memory"
     assert not run.window.toolbar.record_action.isChecked()
@@ -474,7 +477,7 @@ def test_a_layout_is_kept_for_its_scene_and_can_be_reset(qtbot, tmp_path):
     with attached(qtbot, settings=settings) as run:
         assert not run.window.docks["Rows"].isVisible()
         assert run.window.call("Plots", "chosen") == ["robot.Reward.total:0"]
-        run.window.deeds.do_reset_layout()
+        run.window.reset_layout()
         run.settle()
         assert run.window.docks["Rows"].isVisible() and len(run.window.call("Plots", "chosen")) > 1
 
@@ -494,7 +497,7 @@ def test_a_window_is_no_larger_than_its_screen(qtbot, tmp_path):
 def test_a_broken_layout_file_is_as_none(qtbot, tmp_path, broken):
     settings = tmp_path / "settings.ini"
     with attached(qtbot, settings=settings) as run:
-        scene = run.window._scene.replace("/", "_")
+        scene = run.window.scene_name.replace("/", "_")
     settings.write_bytes(broken.replace(b"scenes_scripted.py", scene.encode()))
     with attached(qtbot, settings=settings) as run:
         assert all(dock.isVisible() or dock.visibleRegion().isEmpty() for dock in run.window.docks.values())
@@ -619,7 +622,7 @@ def test_cost_is_said_as_in_the_design():
     [(0.0, "0"), (0.118, "0.118"), (-12.54, "-12.5"), (1234.5, "1234"), (2e6, "2.0e+06"), (1e-5, "1.0e-05"), (float("nan"), "NaN"), (float("-inf"), "-∞")],
 )  # fmt: skip
 def test_numbers_are_short(value, text):
-    assert theme.number(value) == text
+    assert format_number(value) == text
 
 
 # -- merging --------------------------------------------------------------------------------------------
@@ -751,3 +754,32 @@ def test_closing_stops_everything(qtbot):
         assert not any(timer.isActive() for timer in run.window._timers)
         assert not run.client.link._thread.is_alive()
         QApplication.processEvents()
+
+
+def test_garbage_is_freed_in_the_thread_of_the_window_only(qtbot, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    freed, seen = [], []
+
+    class Circle(QObject):
+        def __init__(self):
+            super().__init__()
+            self.myself = self
+
+        def __del__(self):
+            freed.append(threading.get_ident())
+
+    def meanwhile():
+        window = next(each for each in QApplication.topLevelWidgets() if isinstance(each, Window) and each.isVisible())
+        for _ in range(20):
+            Circle()
+        worker = threading.Thread(target=lambda: seen.append([[number] for number in range(50_000)]))
+        worker.start()
+        worker.join()
+        qtbot.waitUntil(lambda: len(freed) == 20)
+        window.close()
+
+    gc.enable()
+    QTimer.singleShot(200, meanwhile)
+    assert show(recording=DEMO) == 0
+    assert set(freed) == {threading.get_ident()}, "another thread has freed objects of Qt"
+    assert gc.isenabled()

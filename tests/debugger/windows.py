@@ -62,7 +62,7 @@ class Attached:
         """Redraw every panel that is shown now, instead of when its timer says so."""
         for host in self.window.hosts.values():
             host.refresh()
-        self.window._refresh_frame()
+        self.window.refresh_frame()
 
     def last(self, kind: str) -> dict[str, Any]:
         """The latest message of a type that the run got."""

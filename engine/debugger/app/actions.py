@@ -1,130 +1,124 @@
-"""What happens when a key is pressed, or a menu entry or button is chosen."""
+"""Actions of the window: keys, menu entries and buttons, what each does, and what becomes of the run's replies."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import attrs
 import numpy as np
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QMessageBox, QVBoxLayout, QWidget
 
 from engine.debugger.app.export import save_chrome_trace, save_selection, selection
-from engine.debugger.app.keys import DEEDS, KeyList
-from engine.debugger.panels.edit import BreakDialog, ConstantDialog, EditDialog, Undo, break_message, moment
+from engine.debugger.app.main_window import MainWindow
+from engine.debugger.model.store import Store
+from engine.debugger.panels.edit import (
+    BreakDialog,
+    ConstantDialog,
+    EditDialog,
+    Undo,
+    break_message,
+    break_place,
+    describe_edit,
+    describe_place,
+)
 from engine.debugger.widgets import theme
 
-if TYPE_CHECKING:
-    from engine.debugger.app.window import Window
-
+MENUS = ("File", "Edit", "Run", "Time", "Row", "View", "Help")
 _FAILURES = ("nonfinite", "break", "reset", "exception")
+_QUIET = ("", "provenance", "asset", "seek", "live")  # commands whose success nobody needs to read
+_LOUD = {"break": theme.RED, "nonfinite": theme.RED, "exception": theme.RED, "warning": theme.AMBER}
 
 
-class Deeds(QObject):
-    """One method for each entry of DEEDS, and the QAction that calls it."""
+class WindowActions(QObject):
+    """The QAction of every entry of ACTIONS, by name, and the methods that they call."""
 
-    def __init__(self, window: "Window") -> None:
+    def __init__(self, window: MainWindow) -> None:
         super().__init__(window)
         self.window, self.store = window, window.store
         self.undoable = Undo()
         self.recording = False
-        self.actions: dict[str, QAction] = {}
-        for deed in DEEDS:
-            action = QAction(deed.text, window)
-            action.setShortcuts([QKeySequence(key) for key in deed.keys])
-            if deed.icon:
-                tint = theme.RED if deed.icon == "record" else theme.AMBER if deed.icon == "break" else theme.TEXT
-                action.setIcon(theme.icon(deed.icon, tint))
-            method: Callable[[], None] = getattr(self, f"do_{deed.name}")
-            action.triggered.connect(lambda _=False, method=method: method())
-            action.setToolTip("   ".join((deed.text.rstrip("…"), *deed.keys)))
-            self.actions[deed.name] = action
-        self.actions["record"].setCheckable(True)
+        self.by_name: dict[str, QAction] = {}
+        for entry in ACTIONS:
+            action = QAction(entry.text, window)
+            action.setShortcuts([QKeySequence(key) for key in entry.keys])
+            if entry.icon:
+                tint = {"record": theme.RED, "break": theme.AMBER}.get(entry.icon, theme.TEXT)
+                action.setIcon(theme.icon(entry.icon, tint))
+            action.triggered.connect(lambda _=False, entry=entry: entry.do(self))
+            action.setToolTip("   ".join((entry.text.rstrip("…"), *entry.keys)))
+            self.by_name[entry.name] = action
+        self.by_name["record"].setCheckable(True)
 
     def allow(self, live: bool) -> None:
         """Grey out what needs a run that goes on."""
-        for deed in DEEDS:
-            if deed.controls or deed.name == "control":
-                self.actions[deed.name].setEnabled(live)
+        for entry in ACTIONS:
+            if entry.controls or entry.name == "control":
+                self.by_name[entry.name].setEnabled(live)
 
-    def _send(self, message: dict[str, Any], then: Callable[[dict[str, Any]], None] | None = None) -> None:
-        self.window.send(message, then)
+    def send(self, kind: str, **fields: Any) -> None:
+        """Send a command to the run."""
+        self.window.send({"t": kind, **fields})
 
     # -- the run ---------------------------------------------------------------------------------------
 
-    def do_toggle(self) -> None:
+    def toggle(self) -> None:
         """Run or pause."""
-        self.do_pause() if self.store.state.get("mode") == "running" else self.do_run()
+        self.send("pause") if self.store.state.get("mode") == "running" else self.run()
 
-    def do_run(self) -> None:
-        """Run."""
+    def run(self) -> None:
+        """Go on, at the newest tick."""
         self.store.cursor = None
         self.window.world.call("forget")
-        self._send({"t": "run"})
+        self.send("run")
 
-    def do_pause(self) -> None:
-        """Pause."""
-        self._send({"t": "pause"})
-
-    def do_break(self) -> None:
-        """Toggle a break before the marked system; without one, ask."""
+    def toggle_break(self) -> None:
+        """Set or remove a break before the marked system; without one, ask."""
         system = self.window.marked_system()
         if system is None:
-            self.do_break_when()
+            self.ask_break()
             return
-        at = moment(self.store, "before", system)
-        held = [
-            number for number, message in self.store.breaks.items() if message.get("at") == at and not message["when"]
-        ]
+        at = break_place(self.store, "before", system)
+        held = [n for n, message in self.store.breaks.items() if message.get("at") == at and not message["when"]]
         if held:
             self._unbreak(held)
         else:
-            self._send(break_message(at))
+            self.window.send(break_message(at))
 
-    def do_break_when(self) -> None:
-        """Break when."""
+    def ask_break(self) -> None:
+        """Ask for a break, by default one where the marked column is not finite."""
         picked = self.store.picked
         when = ""
         if picked is not None and picked[0] in self.store.columns:
             when = f"nonfinite({self.store.columns[picked[0]].address})"
         system = self.window.marked_system()
-        at = moment(self.store, "after", system) if system is not None else "tick"
+        at = break_place(self.store, "after", system) if system is not None else "tick"
         BreakDialog(self.store, self.window.control, self.window, when, at).open()
 
-    def do_clear_breaks(self) -> None:
+    def clear_breaks(self) -> None:
         """Remove all breaks."""
         self._unbreak(list(self.store.breaks))
 
     def _unbreak(self, numbers: list[int]) -> None:
         for number in numbers:
-            self._send({"t": "unbreak", "break": number})
+            self.send("unbreak", **{"break": number})
 
-    def do_step_system(self) -> None:
-        """Step one system."""
-        self._step("system")
-
-    def do_step_tick(self) -> None:
-        """Step one tick."""
-        self._step("tick")
-
-    def do_step_phase(self) -> None:
-        """Step to the end of the phase."""
-        self._step("phase")
-
-    def _step(self, unit: str) -> None:
+    def step(self, unit: str) -> None:
+        """Step one "system", one "tick", or to the end of the "phase"."""
         self.window.world.call("remember")
-        self._send({"t": "step", "unit": unit, "count": 1})
+        self.send("step", unit=unit, count=1)
 
-    def do_run_to(self) -> None:
+    def run_to(self) -> None:
         """Run to the marked system."""
         system = self.window.marked_system()
         if system is None:
             self.window.say("Click a system in the Tick strip first.", theme.AMBER)
         else:
             self.window.world.call("remember")
-            self._send({"t": "run_to", "system": system, "tick": None})
+            self.send("run_to", system=system, tick=None)
 
-    def do_record(self) -> None:
-        """Record."""
+    def record(self) -> None:
+        """Begin or end a recording."""
         wanted = not self.recording
 
         def then(answer: dict[str, Any]) -> None:
@@ -132,44 +126,17 @@ class Deeds(QObject):
                 self.recording = wanted
             elif answer.get("code") in ("busy", "bad_message"):  # somebody else has begun it, or ended it
                 self.recording = answer["code"] == "busy"
-            self.actions["record"].setChecked(self.recording)
+            self.by_name["record"].setChecked(self.recording)
 
-        self.actions["record"].setChecked(self.recording)
-        self._send({"t": "record", "on": wanted, "content": "trace"}, then)
+        self.by_name["record"].setChecked(self.recording)
+        self.window.send({"t": "record", "on": wanted, "content": "trace"}, then)
 
-    def do_snapshot(self) -> None:
-        """Snapshot."""
-        self._send({"t": "snapshot"})
-
-    def do_control(self) -> None:
+    def control(self) -> None:
         """Take or release control."""
-        taken = self.window.client.role == "control"
-        self._send({"t": "control", "do": "release" if taken else "take"})
+        self.send("control", do="release" if self.window.client.role == "control" else "take")
 
-    # -- time ------------------------------------------------------------------------------------------
-
-    def do_back(self) -> None:
-        """One tick back."""
-        self.window.time.call("scrub", -1)
-
-    def do_forward(self) -> None:
-        """One tick forward."""
-        self.window.time.call("scrub", 1)
-
-    def do_back_far(self) -> None:
-        """Ten ticks back."""
-        self.window.time.call("scrub", -10)
-
-    def do_forward_far(self) -> None:
-        """Ten ticks forward."""
-        self.window.time.call("scrub", 10)
-
-    def do_live(self) -> None:
-        """Live."""
-        self.window.time.call("go_live")
-
-    def do_branch(self) -> None:
-        """Branch from the tick in view."""
+    def branch(self) -> None:
+        """Branch from the tick in view, after a question."""
         cursor = self.store.cursor
         if cursor is None:
             self.window.say("Look at an earlier tick first: drag the Time strip, or press Left.", theme.AMBER)
@@ -180,25 +147,18 @@ class Deeds(QObject):
         )
         if QMessageBox.question(self.window, "Branch", question) == QMessageBox.StandardButton.Yes:
             self.store.cursor = None
-            self._send({"t": "branch"})
+            self.send("branch")
 
     # -- rows ------------------------------------------------------------------------------------------
 
-    def do_previous_row(self) -> None:
-        """Previous row."""
-        self._move_row(-1)
-
-    def do_next_row(self) -> None:
-        """Next row."""
-        self._move_row(1)
-
-    def _move_row(self, by: int) -> None:
+    def move_row(self, by: int) -> None:
+        """Select the row so many further on, around the end."""
         rows = self.store.table_rows()
         if rows:
             self.window.select((self.store.selected + by) % rows)
 
-    def do_worst(self) -> None:
-        """The worst row by what Rows shows; else the one with the least reward."""
+    def worst(self) -> None:
+        """Select the worst row by what Rows shows; else the one with the least reward."""
         row = self.window.call("Rows", "worst_row")
         if row is None:
             reward = self.store.role("reward_total")
@@ -210,8 +170,8 @@ class Deeds(QObject):
         else:
             self.window.select(int(row))
 
-    def do_next_failure(self) -> None:
-        """The row of the newest failure that is not the selected one; older ones in turn."""
+    def next_failure(self) -> None:
+        """Select the row of the newest failure that is not the selected one; older ones in turn."""
         rows = [e["row"] for e in self.store.happened() if e["kind"] in _FAILURES and type(e["row"]) is int]
         rows = [row for row in dict.fromkeys(rows) if 0 <= row < self.store.table_rows()]
         if not rows:
@@ -219,10 +179,6 @@ class Deeds(QObject):
             return
         place = rows.index(self.store.selected) + 1 if self.store.selected in rows else 0
         self.window.select(rows[place % len(rows)])
-
-    def do_reset_row(self) -> None:
-        """Reset this row."""
-        self._send({"t": "reset", "rows": [self.store.selected]})
 
     # -- numbers ---------------------------------------------------------------------------------------
 
@@ -233,29 +189,26 @@ class Deeds(QObject):
             return None
         return picked
 
-    def do_plot(self) -> None:
+    def plot(self) -> None:
         """Plot the marked number."""
-        picked = self._picked()
-        if picked is not None:
+        if (picked := self._picked()) is not None:
             self.window.plot(picked[0], picked[1] or 0)
 
-    def do_histogram(self) -> None:
-        """Histogram of the marked number."""
-        picked = self._picked()
-        if picked is not None:
+    def histogram(self) -> None:
+        """Show the marked number of all rows."""
+        if (picked := self._picked()) is not None:
             self.window.histogram(*picked)
 
-    def do_edit(self) -> None:
-        """Edit the marked number."""
-        picked = self._picked()
-        if picked is not None:
-            EditDialog(self.store, self.window.control, picked[0], picked[1], self.window).open()
+    def edit(self) -> None:
+        """Ask for another value of the marked number."""
+        if (picked := self._picked()) is not None:
+            EditDialog(self.store, self.window.control, *picked, self.window).open()
 
-    def do_constant(self) -> None:
-        """Set a constant."""
+    def constant(self) -> None:
+        """Ask for another value of a constant."""
         ConstantDialog(self.store, self.window.control, self.window).open()
 
-    def do_undo(self) -> None:
+    def undo(self) -> None:
         """Undo the last edit."""
         message = self.undoable.take()
         if message is None:
@@ -266,49 +219,164 @@ class Deeds(QObject):
             if answer.get("t") != "ok":
                 self.undoable.refused(message, answer)
 
-        self._send(message, then)
+        self.window.send(message, then)
 
-    def do_filter(self) -> None:
-        """Filter columns."""
+    def filter(self) -> None:
+        """Type into the filter of World."""
         self.window.show_panel("World")
         self.window.world.call("search")
 
-    # -- the window ------------------------------------------------------------------------------------
+    # -- files -----------------------------------------------------------------------------------------
 
-    def do_save(self) -> None:
-        """Save what was received."""
-        self.window.ask_and_save()
-
-    def do_export_numbers(self) -> None:
-        """What is plotted, and the marked column, of the selected row, as .npz or CSV."""
-        window = self.window
-        charts = [(chart.column, chart.label) for chart in window.call("Plots", "shown_charts") or []]
+    def export_numbers(self) -> None:
+        """Export what is plotted, and the marked column, of the selected row, as .npz or CSV."""
+        charts = [(chart.column, chart.label) for chart in self.window.call("Plots", "shown_charts") or []]
         wanted = dict.fromkeys([*charts, *([self.store.picked] if self.store.picked else [])])
         known = [each for each in wanted if each[0] in self.store.columns]
         numbers = selection(self.store, known, self.store.selected)
-        window.ask_and_write("Export numbers", "numbers.csv", "CSV (*.csv);;NumPy (*.npz)", lambda path: save_selection(numbers, path))  # fmt: skip
+        kinds = "CSV (*.csv);;NumPy (*.npz)"
+        self.window.ask_and_write("Export numbers", "numbers.csv", kinds, lambda path: save_selection(numbers, path))
 
-    def do_export_timing(self) -> None:
-        """Seconds of systems, for trace viewers."""
+    def export_timing(self) -> None:
+        """Export seconds of systems, for trace viewers."""
         ask = self.window.ask_and_write
         ask("Export timing", "timing.json", "Chrome trace (*.json)", lambda path: save_chrome_trace(self.store, path))
 
-    def do_screenshot(self) -> None:
-        """Screenshot."""
-        self.window.screenshot()
+    # -- replies of the run ----------------------------------------------------------------------------
 
-    def do_quit(self) -> None:
-        """Quit."""
-        self.window.close()
+    def answered(self, command: dict[str, Any], answer: dict[str, Any]) -> None:
+        """Put the answer to a command where a person sees it: breaks, undo, status line, log."""
+        kind = str(command.get("t", ""))
+        if answer.get("t") != "ok":
+            self._refused(kind, answer)
+            return
+        if kind == "break":
+            self.store.breaks[int(answer.get("break", 0))] = command
+        elif kind == "unbreak":
+            self.store.breaks.pop(command["break"], None)
+        elif kind == "control":
+            taken = "control" if command["do"] == "take" else "observe"
+            self.window.client.role = str(answer.get("role", taken))
+        text = describe_command(command, answer, self.store)
+        if kind == "set":
+            self.undoable.remember(command, answer)
+            self.window.say(text, theme.BLUE)
+        if kind not in _QUIET:
+            self.store.note(kind, text, self.store.state.get("tick"))
 
-    def do_timing_history(self) -> None:
-        """Tick strip: last tick or last minutes."""
-        self.window.tick.call("toggle_history")
+    def _refused(self, kind: str, answer: dict[str, Any]) -> None:
+        if kind in ("", "provenance") or answer.get("code") == "lost":
+            return
+        if kind in ("seek", "live") and answer.get("code") == "offline":
+            return  # what was received is shown
+        text = str(answer.get("text") or answer.get("code") or "The run refused.")
+        if answer.get("code") == "not_controller":
+            text += " Press Ctrl+T to take control."
+        self.store.note("error", f"{kind}: {text}")
+        self.window.say(text, theme.RED)
 
-    def do_reset_layout(self) -> None:
-        """Reset layout."""
-        self.window.reset_layout()
+    def happened(self, event: dict[str, Any]) -> None:
+        """Put an event about something wrong into the status line."""
+        if event["kind"] in _LOUD:
+            text, kind = event["text"], event["kind"]
+            self.window.say(text if text.startswith(kind) else f"{kind}: {text}", _LOUD[kind])
 
-    def do_keys(self) -> None:
-        """Key list."""
-        KeyList(self.window).open()
+
+def describe_command(command: dict[str, Any], answer: dict[str, Any], store: Store) -> str:
+    """A command that was done, in words."""
+    if command.get("t") == "set":
+        return describe_edit(command, answer, store)
+    if command.get("t") == "break":
+        condition = f" when {command['when']}" if command["when"] else ""
+        return f"{answer.get('break')}: {describe_place(store, command['at'])}{condition}, {command['action']}"
+    where = answer.get("path") or answer.get("name") or ""
+    given = " ".join(str(v) for k, v in command.items() if k not in ("t", "id") and type(v) in (str, int))
+    return f"{given} {where}".strip() or "done"
+
+
+class KeyList(QDialog):
+    """All keys, by menu."""
+
+    def __init__(self, parent: QWidget | None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Keys")
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(18)
+        grid.setVerticalSpacing(3)
+        for place, menus in enumerate((("Run", "File", "Help"), ("Time", "Row", "Edit", "View"))):
+            line = 0
+            for menu in menus:
+                grid.addWidget(_coloured(menu, theme.BLUE), line, 2 * place)
+                entries = [entry for entry in ACTIONS if entry.menu == menu and entry.keys]
+                for line, entry in enumerate(entries, line + 1):  # noqa: B020 - goes on from the heading
+                    grid.addWidget(_coloured("  ".join(entry.keys), theme.AMBER), line, 2 * place)
+                    grid.addWidget(QLabel(entry.text.rstrip("…")), line, 2 * place + 1)
+                line += 1
+        layout = QVBoxLayout(self)
+        layout.addLayout(grid)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.reject)
+        layout.addWidget(buttons)
+
+
+def _coloured(text: str, colour: str) -> QLabel:
+    label = QLabel(text)
+    theme.set_colour(label, colour)
+    return label
+
+
+@attrs.frozen
+class ActionEntry:
+    """Name in code, text in menus, keys, menu, what it does, an icon, and whether it changes the run."""
+
+    name: str
+    text: str
+    keys: tuple[str, ...]
+    menu: str
+    do: Callable[[WindowActions], object]
+    icon: str = ""
+    controls: bool = False
+
+
+_A = WindowActions
+ACTIONS = (
+    ActionEntry("toggle", "Run or pause", ("Space",), "Run", _A.toggle, "", True),
+    ActionEntry("run", "Run", ("F5",), "Run", _A.run, "run", True),
+    ActionEntry("pause", "Pause", ("F6",), "Run", lambda a: a.send("pause"), "pause", True),
+    ActionEntry("break", "Break before the marked system", ("F9",), "Run", _A.toggle_break, "break", True),
+    ActionEntry("break_when", "Break when…", ("Ctrl+B",), "Run", _A.ask_break, "", True),
+    ActionEntry("clear_breaks", "Remove all breaks", (), "Run", _A.clear_breaks, "", True),
+    ActionEntry("step_system", "Step one system", ("F10",), "Run", lambda a: a.step("system"), "step_system", True),
+    ActionEntry("step_tick", "Step one tick", ("F11",), "Run", lambda a: a.step("tick"), "step_tick", True),
+    ActionEntry("step_phase", "Step to the end of the phase", ("Shift+F11",), "Run", lambda a: a.step("phase"), "", True),
+    ActionEntry("run_to", "Run to the marked system", ("Ctrl+F10",), "Run", _A.run_to, "", True),
+    ActionEntry("record", "Record", ("Ctrl+R",), "Run", _A.record, "record", True),
+    ActionEntry("snapshot", "Snapshot", (), "Run", lambda a: a.send("snapshot"), "", True),
+    ActionEntry("control", "Take or release control", ("Ctrl+T",), "Run", _A.control),
+    ActionEntry("back", "One tick back", ("Left",), "Time", lambda a: a.window.time.call("scrub", -1)),
+    ActionEntry("forward", "One tick forward", ("Right",), "Time", lambda a: a.window.time.call("scrub", 1)),
+    ActionEntry("back_far", "Ten ticks back", ("Shift+Left",), "Time", lambda a: a.window.time.call("scrub", -10)),
+    ActionEntry("forward_far", "Ten ticks forward", ("Shift+Right",), "Time", lambda a: a.window.time.call("scrub", 10)),
+    ActionEntry("live", "Live", ("End",), "Time", lambda a: a.window.time.call("go_live"), "live"),
+    ActionEntry("branch", "Branch from the tick in view…", (), "Time", _A.branch, "", True),
+    ActionEntry("previous_row", "Previous row", ("[",), "Row", lambda a: a.move_row(-1)),
+    ActionEntry("next_row", "Next row", ("]",), "Row", lambda a: a.move_row(1)),
+    ActionEntry("worst", "Worst", ("W",), "Row", _A.worst),
+    ActionEntry("next_failure", "Next failure", ("N",), "Row", _A.next_failure),
+    ActionEntry("reset_row", "Reset this row", (), "Row", lambda a: a.send("reset", rows=[a.store.selected]), "", True),
+    ActionEntry("plot", "Plot the marked number", ("P",), "Edit", _A.plot),
+    ActionEntry("histogram", "Histogram of the marked number", ("H",), "Edit", _A.histogram),
+    ActionEntry("edit", "Edit the marked number…", ("E",), "Edit", _A.edit, "", True),
+    ActionEntry("constant", "Set a constant…", (), "Edit", _A.constant, "", True),
+    ActionEntry("undo", "Undo the last edit", ("Ctrl+Z",), "Edit", _A.undo, "", True),
+    ActionEntry("filter", "Filter columns", ("Ctrl+F",), "Edit", _A.filter),
+    ActionEntry("save", "Save what was received…", ("Ctrl+S",), "File", lambda a: a.window.ask_and_save()),
+    ActionEntry("export_numbers", "Export numbers of this row…", (), "File", _A.export_numbers),
+    ActionEntry("export_timing", "Export timing…", (), "File", _A.export_timing),
+    ActionEntry("screenshot", "Screenshot", ("Ctrl+Shift+S",), "File", lambda a: a.window.screenshot()),
+    ActionEntry("quit", "Quit", ("Ctrl+Q",), "File", lambda a: a.window.close()),
+    ActionEntry("timing_history", "Tick strip: last tick or last minutes", ("T",), "View",
+                lambda a: a.window.tick.call("toggle_history")),
+    ActionEntry("reset_layout", "Reset layout", (), "View", lambda a: a.window.reset_layout()),
+    ActionEntry("keys", "Key list", ("?",), "Help", lambda a: KeyList(a.window).open()),
+)  # fmt: skip

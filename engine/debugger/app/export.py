@@ -1,4 +1,4 @@
-"""What was received, for other programs: seconds of systems for trace viewers, numbers for numpy and spreadsheets."""
+"""Exports for other programs: seconds of systems for trace viewers, numbers for numpy and spreadsheets."""
 
 import csv
 import json

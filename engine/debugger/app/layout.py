@@ -1,4 +1,4 @@
-"""Where panels lie: the default arrangement, and the one that somebody made for a scene."""
+"""Layout of the docks: the default arrangement, and the one that somebody made for a scene."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What the window has received, as a recording that the same window opens."""
+"""Saving what the window has received, as a recording that the same window opens, and screenshots."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,12 +84,12 @@ def _messages(store: Store) -> Iterator[dict[str, Any]]:
 
 
 def _whole(store: Store) -> Iterator[dict[str, Any]]:
-    """What is told of the whole run: numbers of all rows, of the learner, and seconds of systems."""
+    """Messages about the whole run: numbers of all rows, of the learner, and seconds of systems."""
     for number, label, tick, values, band in store.frames():
-        told = {"t": "data", "ticks": [tick, tick], "labels": None if label is None else [label]}
+        frame = {"t": "data", "ticks": [tick, tick], "labels": None if label is None else [label]}
         if len(band):
-            yield {**told, "sub": "band", "cols": [[number, *pack_array(band)]]}
-        yield {**told, "sub": "column", "cols": [[number, *pack_array(values)]]}
+            yield {**frame, "sub": "band", "cols": [[number, *pack_array(band)]]}
+        yield {**frame, "sub": "column", "cols": [[number, *pack_array(values)]]}
     for iteration, numbers in store.learner:
         yield {"t": "data", "sub": "learner", "iteration": iteration, "values": numbers}
     timing: dict[str, Any] = store.timing

@@ -1,4 +1,4 @@
-"""The toolbar: what the run is doing, the buttons to change that, which row is looked at, and what looking costs."""
+"""Toolbar: what the run is doing, the buttons to change that, which row is looked at, and what looking costs."""
 
 from typing import Any
 

@@ -1,93 +1,50 @@
-"""The window: panels in docks, one timer for each rate, and the subscriptions of what can be seen."""
+"""Window of the debugger: menus, timers for each rate, subscriptions of what can be seen, and `show`, which opens it."""
 
+import gc
 import sys
 import time
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from PySide6.QtCore import QEvent, QSettings, QSize, QTimer
+from pyqtgraph.util.garbage_collector import GarbageCollector
+from PySide6.QtCore import QEvent, QSettings, QTimer
 from PySide6.QtGui import QCloseEvent, QShowEvent
-from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QPushButton
+from PySide6.QtWidgets import QApplication
 
 from engine.debugger.app import layout
-from engine.debugger.app.actions import Deeds
-from engine.debugger.app.answers import Answers
-from engine.debugger.app.keys import DEEDS, MENUS
-from engine.debugger.app.save import save_recording, save_screenshot
+from engine.debugger.app.actions import ACTIONS, MENUS, WindowActions
+from engine.debugger.app.main_window import MainWindow
 from engine.debugger.app.toolbar import Toolbar
 from engine.debugger.model.store import Store
 from engine.debugger.net.connection import Address
 from engine.debugger.net.playback import Playback
-from engine.debugger.net.qt_client import Client, Then
+from engine.debugger.net.qt_client import Client
 from engine.debugger.net.subscriptions import merge
-from engine.debugger.panels.action import ActionPanel
-from engine.debugger.panels.body import Body
-from engine.debugger.panels.diagnosis import WhyPanel
-from engine.debugger.panels.learner import LearnerPanel
-from engine.debugger.panels.log import Log
-from engine.debugger.panels.observation import ObservationPanel
-from engine.debugger.panels.panel import Panel
 from engine.debugger.panels.panel_dock import PanelHost
-from engine.debugger.panels.plots import Plots
-from engine.debugger.panels.reward import RewardPanel
-from engine.debugger.panels.rows import Rows
-from engine.debugger.panels.tick import Schedule
-from engine.debugger.panels.timeline import Timeline
-from engine.debugger.panels.world import Columns
+from engine.debugger.panels.timeline import TimelinePanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.elided_label import Elided
-from engine.errors import SceneError
 
-PANELS: tuple[type[Panel], ...] = (
-    Schedule,
-    Timeline,
-    Columns,
-    WhyPanel,
-    Log,
-    Body,
-    Rows,
-    RewardPanel,
-    ObservationPanel,
-    ActionPanel,
-    LearnerPanel,
-    Plots,
-)
 _TOOLBAR = 8.0  # refreshes per second
 _SETTLE = 30  # ms in which changes of what is wanted are gathered
-_SHOWN = 8000  # ms that a sentence stays in the status line
-_SIZE = (1600, 950)
 _INTERRUPTED = 130  # the exit status of what Ctrl-C has ended
+_COLLECT = 0.5  # s between looks at whether there is garbage to collect
 
 
-class Window(QMainWindow):
-    """Shows one run, or a recording: whatever `client` brings."""
+class Window(MainWindow):
+    """Main window at work: it follows what the run sends, and asks for what its visible panels need."""
 
     def __init__(self, store: Store, client: Client | Playback, settings: QSettings | None = None) -> None:
-        super().__init__()
-        self.store, self.client = store, client
-        self.control = WindowControl(self)
-        self.settings = settings if settings is not None else QSettings("lockstep", "debugger")
-        self.pictures = Path("screenshots")
-        self.deeds = Deeds(self)
-        self._answers = Answers(self)
-        self.hosts = {cls.title: self._host(cls) for cls in PANELS}
-        self.tick, self.time, self.world = (self.hosts[name] for name in ("Tick", "Time", "World"))
-        self.docks = {title: layout.PanelDock(host, self) for title, host in self.hosts.items() if title != "Body"}
-        self.setDockOptions(QMainWindow.DockOption.AllowNestedDocks | QMainWindow.DockOption.AllowTabbedDocks)
-        self.setCentralWidget(self.hosts["Body"])
-        self.toolbar = Toolbar(store, self.deeds.actions, self)
+        super().__init__(store, client, settings)
+        self.menu_actions = WindowActions(self)
+        self.toolbar = Toolbar(store, self.menu_actions.by_name, self)
         self.toolbar.row_chosen.connect(self.select)
         self.addToolBar(self.toolbar)
         self._make_menus()
-        self._make_status()
-        self._scene: str | None = None
         self._sized = False
         self._view: int | None = None
-        self._said_until = 0.0
-        self.resize(QSize(*_SIZE).boundedTo(self.screen().availableGeometry().size()))
         layout.arrange(self, self.docks)
         self._wanting = QTimer(self, singleShot=True, interval=_SETTLE)
         self._wanting.timeout.connect(self._subscribe)
@@ -98,12 +55,6 @@ class Window(QMainWindow):
         self._listen()
         self._start_timers()
 
-    def _host(self, panel_class: type[Panel]) -> PanelHost:
-        host = PanelHost(panel_class, self.store, self.control, panel_class.title in ("Plots", "Rows"))
-        host.changed.connect(self._want)
-        host.taken.connect(lambda column, label: self._drop(host.title, column, label))
-        return host
-
     def _make_menus(self) -> None:
         for name in MENUS:
             menu = self.menuBar().addMenu(name)
@@ -112,26 +63,20 @@ class Window(QMainWindow):
                     if dock.host.title not in layout.STRIPS:
                         menu.addAction(dock.toggleViewAction())
                 menu.addSeparator()
-            for deed in DEEDS:
-                if deed.menu == name:
-                    menu.addAction(self.deeds.actions[deed.name])
-
-    def _make_status(self) -> None:
-        self.message = Elided()
-        self._save = QPushButton("Save what was received…")
-        self._save.clicked.connect(lambda: self.ask_and_save())
-        self._save.hide()
-        self.statusBar().addWidget(self.message, 1)
-        self.statusBar().addPermanentWidget(self._save)
+            for entry in ACTIONS:
+                if entry.menu == name:
+                    menu.addAction(self.menu_actions.by_name[entry.name])
 
     def _listen(self) -> None:
         client = self.client
+        for host in self.hosts.values():
+            host.changed.connect(self._want)
         client.fed.connect(self._fed)
         client.ready.connect(self._want)
         client.schema_changed.connect(self._schema_changed)
-        client.answered.connect(self._answers.take)
+        client.answered.connect(self.menu_actions.answered)
         client.status.connect(self._status)
-        client.happened.connect(self._answers.happened)
+        client.happened.connect(self.menu_actions.happened)
 
     def _start_timers(self) -> None:
         """One for each rate. A frame that is late is skipped: a timer that could not fire in time fires once."""
@@ -141,65 +86,13 @@ class Window(QMainWindow):
             by_rate.setdefault(host.panel_class.rate, []).append(host)
         for rate, hosts in by_rate.items():
             self._timer(rate, lambda hosts=hosts: [host.refresh() for host in hosts])
-        self._timer(_TOOLBAR, self._refresh_frame)
+        self._timer(_TOOLBAR, self.refresh_frame)
 
     def _timer(self, rate: float, act: Any) -> None:
         timer = QTimer(self, interval=round(1000.0 / rate))
         timer.timeout.connect(act)
         timer.start()
         self._timers.append(timer)
-
-    # -- what panels and deeds ask ---------------------------------------------------------------------------------------
-
-    def send(self, message: dict[str, Any], then: Then | None = None) -> None:
-        """Send a command to the run."""
-        self.client.send(message, then)
-
-    def select(self, row: int) -> None:
-        """Make another row the selected one."""
-        if row == self.store.selected or not 0 <= row < max(1, self.store.table_rows()):
-            return
-        self.store.selected = row
-        self.client.select([row])
-        self._refresh_frame()
-
-    def show_panel(self, title: str) -> None:
-        """Bring a panel to the front, open it if it was closed."""
-        dock = self.docks.get(title)
-        if dock is not None:
-            dock.show()
-            dock.raise_()
-
-    def plot(self, column_id: int, label: int) -> None:
-        """Add a chart."""
-        self.show_panel("Plots")
-        self.call("Plots", "add_chart", column_id, label)
-
-    def histogram(self, column_id: int, label: int | None) -> None:
-        """Show one number of all rows."""
-        self.show_panel("Rows")
-        self.call("Rows", "show_column", column_id, label)
-
-    def call(self, title: str, method: str, *arguments: Any) -> Any:
-        """Call a method of one panel; None where it has none, or raised."""
-        return self.hosts[title].call(method, *arguments)
-
-    def marked_system(self) -> int | None:
-        """The system that was clicked in the Tick strip."""
-        panel = self.tick.panel
-        return panel.system if isinstance(panel, Schedule) else None
-
-    def say(self, text: str, colour: str = theme.TEXT) -> None:
-        """Put a sentence into the status line for a while."""
-        self._said_until = time.monotonic() + _SHOWN / 1e3
-        theme.set_text(self.message, text)
-        theme.set_colour(self.message, colour)
-
-    def _drop(self, title: str, column: int, label: int | None) -> None:
-        if title == "Plots":
-            self.plot(column, label or 0)
-        else:
-            self.histogram(column, label)
 
     # -- what can be seen, and what it needs ------------------------------------------------------------
 
@@ -226,7 +119,7 @@ class Window(QMainWindow):
         super().changeEvent(event)
 
     def _want(self) -> None:
-        if hasattr(self, "_wanting") and not self._wanting.isActive():
+        if not self._wanting.isActive():
             self._wanting.start()
 
     def _subscribe(self) -> None:
@@ -244,23 +137,23 @@ class Window(QMainWindow):
 
     def _seeking(self) -> bool:
         panel = self.time.panel
-        return isinstance(panel, Timeline) and panel.seeking
+        return isinstance(panel, TimelinePanel) and panel.seeking
 
     def _schema_changed(self) -> None:
-        self.deeds.undoable.clear()
+        self.menu_actions.undoable.clear()
         for host in self.hosts.values():
             host.schema_changed()
         scene = str(self.store.run.get("scene", ""))
         self.setWindowTitle(f"{self.store.run.get('name') or scene} — Lockstep debugger")
-        if scene != self._scene:
-            self._scene = scene
+        if scene != self.scene_name:
+            self.scene_name = scene
             if layout.restore(self, self.settings, scene):
                 self._sized = True
             self._choose_charts()
         self._want()
 
     def _choose_charts(self) -> None:
-        charts = self.settings.value(f"charts/{self._scene}")
+        charts = self.settings.value(f"charts/{self.scene_name}")
         if isinstance(charts, list) and charts:
             self.call("Plots", "choose", [str(chart) for chart in charts])
 
@@ -271,20 +164,21 @@ class Window(QMainWindow):
             why = text if text.lower().startswith(("run ended", "the run has ended")) else f"Run ended: {text}"
             self.store.state = {**self.store.state, "mode": "ended", "why": why}
             self.store.connection = ""
-            self._said_until = 0.0  # nothing is as important, and it stays
-            self.deeds.recording = False
+            self.said_until = 0.0  # nothing is as important, and it stays
+            self.menu_actions.recording = False
             self._save.show()
         elif status == "over":
             self._save.setVisible(self.store.schema is not None)
             self.say(text, theme.RED)
-            self._said_until = float("inf")
+            self.said_until = float("inf")
         elif status == "lost":
             self.store.breaks.clear()
-        self.deeds.allow(status == "open")
+        self.menu_actions.allow(status == "open")
 
-    def _refresh_frame(self) -> None:
-        self.toolbar.refresh(self.client.role, self.client.latency, self.deeds.recording)
-        if time.monotonic() < self._said_until:
+    def refresh_frame(self) -> None:
+        """Bring toolbar and status line up to date."""
+        self.toolbar.refresh(self.client.role, self.client.latency, self.menu_actions.recording)
+        if time.monotonic() < self.said_until:
             return
         state = self.store.state
         if self.store.connection:
@@ -312,15 +206,6 @@ class Window(QMainWindow):
         guilty.fail(error)
         return True
 
-    def reset_layout(self) -> None:
-        """The default arrangement, also next time."""
-        layout.forget(self.settings, self._scene or "")
-        self.settings.remove(f"charts/{self._scene}")
-        layout.arrange(self, self.docks)
-        layout.hide_titles(self, self.docks)
-        layout.give_sizes(self, self.docks)
-        self.call("Plots", "reset")
-
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Give panels their sizes when there is a size to share out."""
         super().showEvent(event)
@@ -331,70 +216,13 @@ class Window(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Keep the layout, and let go of the run."""
-        if self._scene is not None:
-            layout.save(self, self.settings, self._scene)
-            self.settings.setValue(f"charts/{self._scene}", self.call("Plots", "chosen") or [])
+        if self.scene_name is not None:
+            layout.save(self, self.settings, self.scene_name)
+            self.settings.setValue(f"charts/{self.scene_name}", self.call("Plots", "chosen") or [])
         for timer in self._timers:
             timer.stop()
         self.client.close()
         super().closeEvent(event)
-
-    def ask_and_save(self) -> None:
-        """Ask for a place, and save everything that was received there."""
-        name, _ = QFileDialog.getSaveFileName(self, "Save what was received", "received.rec", "Recordings (*.rec)")
-        if name:
-            self.save(Path(name))
-
-    def ask_and_write(self, title: str, name: str, kinds: str, write: Callable[[Path], None]) -> None:
-        """Ask for a place, and have something written there; what goes wrong is said in the status line."""
-        chosen, _ = QFileDialog.getSaveFileName(self, title, name, kinds)
-        if not chosen:
-            return
-        try:
-            write(Path(chosen))
-            self.say(f"Wrote {chosen}")
-        except SceneError as error:
-            self.say(str(error), theme.RED)
-
-    def save(self, path: Path) -> None:
-        """Save everything that was received as a recording; what goes wrong is said in the status line."""
-        try:
-            save_recording(self.store, path)
-            self.say(f"Saved {path}; open it with python -m engine.debugger {path}")
-        except SceneError as error:
-            self.say(str(error), theme.RED)
-
-    def screenshot(self) -> None:
-        """A picture, the arrangement of panels, and the data, side by side in `pictures`."""
-        stem = self.pictures / f"{self._scene or 'window'}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-        try:
-            save_screenshot(self, self.store, stem)
-            self.say(f"Saved {stem}.png, .layout and .rec")
-        except SceneError as error:
-            self.say(str(error), theme.RED)
-
-
-class WindowControl:
-    """What panels may do, done by the window."""
-
-    def __init__(self, window: Window) -> None:
-        self._window = window
-
-    def send(self, message: dict[str, Any], then: Then | None = None) -> None:
-        """See PanelControl."""
-        self._window.send(message, then)
-
-    def select(self, row: int) -> None:
-        """See PanelControl."""
-        self._window.select(row)
-
-    def show(self, panel_title: str) -> None:
-        """See PanelControl."""
-        self._window.show_panel(panel_title)
-
-    def plot(self, column_id: int, label: int) -> None:
-        """See PanelControl."""
-        self._window.plot(column_id, label)
 
 
 def show(address: Address | None = None, recording: Path | None = None, role: str = "observe") -> int:
@@ -421,7 +249,22 @@ def show(address: Address | None = None, recording: Path | None = None, role: st
     window.show()
     client.start()
     try:
-        return app.exec()
+        with garbage_collected_here():
+            return app.exec()
     finally:
         sys.excepthook = before
         client.close()
+
+
+@contextmanager
+def garbage_collected_here() -> Iterator[None]:
+    """Garbage collection in this thread only, that of Qt, within the block: another thread that frees a widget ends the process."""
+    enabled = gc.isenabled()
+    collector = GarbageCollector(interval=_COLLECT)
+    try:
+        yield
+    finally:
+        collector.timer.stop()
+        gc.collect()
+        if enabled:
+            gc.enable()

@@ -1,4 +1,4 @@
-"""Draws the Body panel with QPainter: floor, path, ghost, figure, forces and words. Nothing here needs OpenGL."""
+"""QPainter drawing of a robot: floor, path, ghost of the reference, capsules, forces and text. Without OpenGL."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from PySide6.QtCore import QLineF, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
 
-from engine.debugger.body.skeleton import LOAD, Camera, Figure, tip_positions
+from engine.debugger.body.skeleton import LOAD, OrbitCamera, Skeleton, tip_positions
 from engine.debugger.widgets.theme import AMBER, BACKGROUND, BLUE, DIM, GREEN, LINE, RED, WHITE
 
 SQUARE, REACH = 0.5, 6  # m, and squares of the floor on every side
@@ -20,7 +20,7 @@ CLOSE = 0.05  # m, the same where there is no threshold
 
 
 @attrs.frozen(eq=False)
-class Shot:
+class BodyPose:
     """What is drawn of one tick: metres, world axes; None or empty for what there is not."""
 
     position: np.ndarray  # (B, 3)
@@ -31,7 +31,7 @@ class Shot:
     command: np.ndarray | None = None  # (2,) or (3,) m/s
     path: np.ndarray = attrs.field(factory=lambda: np.zeros((0, 3)))  # (N, 3) of the root, NaN where it is broken
     trails: np.ndarray = attrs.field(factory=lambda: np.zeros((0, 2, 3)))  # (M, 2, 3) where bodies slipped
-    failure: "Shot | None" = None
+    failure: "BodyPose | None" = None
 
 
 @attrs.frozen
@@ -44,7 +44,7 @@ class Capsules:
     body: np.ndarray
 
 
-def capsules(camera: Camera, start: np.ndarray, end: np.ndarray, radius: np.ndarray, body: np.ndarray) -> Capsules:
+def capsules(camera: OrbitCamera, start: np.ndarray, end: np.ndarray, radius: np.ndarray, body: np.ndarray) -> Capsules:
     """Project capsules between points (N, 3) m; those with an end that is not finite or too near are left out."""
     points = np.stack((start, end), 1)
     with np.errstate(invalid="ignore"):
@@ -55,7 +55,7 @@ def capsules(camera: Camera, start: np.ndarray, end: np.ndarray, radius: np.ndar
     return Capsules(seen[..., :2], radius[shown] * camera.scale() / depth, depth, body[shown])
 
 
-def figure_capsules(camera: Camera, figure: Figure, shot: Shot) -> Capsules:
+def skeleton_capsules(camera: OrbitCamera, figure: Skeleton, shot: BodyPose) -> Capsules:
     """The robot: one capsule from each body to each of its children, and one for what reaches beyond."""
     position = shot.position
     tips = tip_positions(figure, position, shot.rotation)
@@ -71,7 +71,7 @@ def figure_capsules(camera: Camera, figure: Figure, shot: Shot) -> Capsules:
     return capsules(camera, start, end, radius, body)
 
 
-def ghost_capsules(camera: Camera, figure: Figure, reference: np.ndarray) -> Capsules:
+def ghost_capsules(camera: OrbitCamera, figure: Skeleton, reference: np.ndarray) -> Capsules:
     """The reference: tracked bodies joined to the tracked ones above them."""
     upper, lower = figure.ghost_limbs[:, 0], figure.ghost_limbs[:, 1]
     radius = np.minimum(figure.radius[figure.tracked[upper]], figure.radius[figure.tracked[lower]])
@@ -79,7 +79,7 @@ def ghost_capsules(camera: Camera, figure: Figure, reference: np.ndarray) -> Cap
 
 
 def draw(
-    painter: QPainter, camera: Camera, figure: Figure, shot: Shot, layer: QImage, mesh: QImage | None = None
+    painter: QPainter, camera: OrbitCamera, figure: Skeleton, shot: BodyPose, layer: QImage, mesh: QImage | None = None
 ) -> None:
     """Draw one shot. `layer`: a premultiplied ARGB image of the camera's size to work on; `mesh` replaces the capsules."""
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
@@ -87,8 +87,8 @@ def draw(
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
     _draw_ground(painter, camera, shot)
     if shot.failure is not None:
-        _draw_outline(painter, figure_capsules(camera, figure, shot.failure), layer)
-    robot = figure_capsules(camera, figure, shot)
+        _draw_outline(painter, skeleton_capsules(camera, figure, shot.failure), layer)
+    robot = skeleton_capsules(camera, figure, shot)
     wrong = wrong_bodies(figure, shot.errors)
     if mesh is None:
         _draw_robot(painter, robot, wrong)
@@ -100,7 +100,7 @@ def draw(
     _draw_arrows(painter, camera, shot)
 
 
-def wrong_bodies(figure: Figure, errors: np.ndarray) -> np.ndarray:
+def wrong_bodies(figure: Skeleton, errors: np.ndarray) -> np.ndarray:
     """(B,) whether the body's tracking error exceeds the threshold."""
     if not len(errors) or not figure.threshold:
         return np.zeros(len(figure.bodies), bool)
@@ -112,7 +112,7 @@ def _lines(painter: QPainter, ends: np.ndarray) -> None:
     painter.drawLines([QLineF(*four) for four in ends.reshape(-1, 4).tolist()])
 
 
-def draw_floor(painter: QPainter, camera: Camera) -> None:
+def draw_floor(painter: QPainter, camera: OrbitCamera) -> None:
     """A grid of half a metre around what is looked at, which fades with the distance."""
     middle = np.round(camera.look_at[:2] / SQUARE) * SQUARE
     steps = np.arange(-REACH, REACH + 1) * SQUARE
@@ -130,7 +130,7 @@ def draw_floor(painter: QPainter, camera: Camera) -> None:
         _lines(painter, camera.project_lines(lines[(far >= nearest) & (far < furthest)]))
 
 
-def _draw_ground(painter: QPainter, camera: Camera, shot: Shot) -> None:
+def _draw_ground(painter: QPainter, camera: OrbitCamera, shot: BodyPose) -> None:
     """Where the root was and where feet slipped, on the floor."""
     if len(shot.path) > 1:
         floor = shot.path * (1.0, 1.0, 0.0)
@@ -223,7 +223,7 @@ def _draw_outline(painter: QPainter, failed: Capsules, layer: QImage) -> None:
     _put_layer(painter, layer, extent, OUTLINE_SHARE)
 
 
-def _draw_gaps(painter: QPainter, camera: Camera, figure: Figure, shot: Shot) -> None:
+def _draw_gaps(painter: QPainter, camera: OrbitCamera, figure: Skeleton, shot: BodyPose) -> None:
     """Dotted lines from tracked bodies to where the reference has them, red beyond the threshold."""
     assert shot.reference is not None
     pairs = np.stack((shot.position[figure.tracked], shot.reference), 1)
@@ -237,7 +237,7 @@ def _draw_gaps(painter: QPainter, camera: Camera, figure: Figure, shot: Shot) ->
             _lines(painter, camera.project_lines(pairs[mask]))
 
 
-def _draw_arrows(painter: QPainter, camera: Camera, shot: Shot) -> None:
+def _draw_arrows(painter: QPainter, camera: OrbitCamera, shot: BodyPose) -> None:
     """Contact forces from the body up, and the commanded velocity in front of the root: one second of it."""
     if shot.force is not None and shot.force.shape == shot.position.shape:
         size = np.linalg.norm(shot.force, axis=-1)
@@ -253,7 +253,7 @@ def _draw_arrows(painter: QPainter, camera: Camera, shot: Shot) -> None:
         draw_arrow(painter, camera, base, base + ahead, AMBER)
 
 
-def draw_arrow(painter: QPainter, camera: Camera, start: np.ndarray, end: np.ndarray, color: str) -> None:
+def draw_arrow(painter: QPainter, camera: OrbitCamera, start: np.ndarray, end: np.ndarray, color: str) -> None:
     """An arrow between two points (3,) m; a head of fixed size, left out where the arrow is shorter."""
     line = camera.project_lines(np.stack((start, end))[None])
     if not len(line):
@@ -275,7 +275,7 @@ def draw_arrow(painter: QPainter, camera: Camera, start: np.ndarray, end: np.nda
     painter.setBrush(Qt.BrushStyle.NoBrush)
 
 
-def draw_words(painter: QPainter, place: QRectF, lines: Sequence[Sequence[tuple[str, str]]]) -> None:
+def draw_text(painter: QPainter, place: QRectF, lines: Sequence[Sequence[tuple[str, str]]]) -> None:
     """Lines of (text, colour) parts, from the top left corner of `place`; what is too long ends in '…'."""
     metrics = painter.fontMetrics()
     y = place.top()

@@ -1,4 +1,4 @@
-"""The mesh view's own process: poses in, pictures out, by MuJoCo's renderer. OpenGL may end the process that calls it.
+"""Render process of the mesh view: poses in, pictures out, by MuJoCo's renderer. OpenGL may end the process that calls it.
 
 Run as a script, with a model file (MJCF, or MJB as `mj_saveModel` writes it) as its argument. It imports nothing of the
 project, so that it starts quickly, and MuJoCo only there. Little-endian, over the pipes:
@@ -62,7 +62,7 @@ def choose_shapes(model: Any, gpu: bool) -> str:
     return "collision" if coarse else "all"
 
 
-class Show:
+class OffscreenScene:
     """One model, its scene without shadows, reflections and sky, and the buffer it is drawn to."""
 
     def __init__(self, path: str) -> None:
@@ -125,7 +125,7 @@ def renderer_name() -> str:
 
 def serve(path: str, field_of_view: float, inward: BinaryIO, outward: BinaryIO) -> None:
     """Draw what comes in until nothing comes any more."""
-    show = Show(path)
+    show = OffscreenScene(path)
     show.model.vis.global_.fovy = field_of_view
     about = json.dumps(show.about()).encode()
     outward.write(LENGTH.pack(len(about)) + about)

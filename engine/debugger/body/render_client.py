@@ -1,4 +1,4 @@
-"""The window's side of the mesh view: starts the render process, sends it poses, takes its pictures."""
+"""Client of the render process: starts it, sends it poses, takes its pictures; and the mesh view made of them."""
 
 import importlib.util
 import json
@@ -18,7 +18,7 @@ import numpy as np
 from PySide6.QtGui import QImage
 
 from engine.debugger.body import render
-from engine.debugger.body.skeleton import FIELD_OF_VIEW, Camera, Figure
+from engine.debugger.body.skeleton import FIELD_OF_VIEW, OrbitCamera, Skeleton
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl
 from engine.debugger.net.model_file import Fetch, kept
@@ -28,7 +28,7 @@ PLATFORMS = ("egl", "osmesa") if sys.platform == "linux" else ("",)  # values of
 LARGEST = 640 * 480  # pixels of a picture; a larger panel shows it enlarged
 
 
-class Renderer:
+class RenderProcess:
     """One render process and the thread that talks to it. The latest pose wins; a picture that fails ends it."""
 
     def __init__(self, model: Path, program: Path = Path(render.__file__), environment: Mapping[str, str] = {}) -> None:
@@ -48,7 +48,7 @@ class Renderer:
         )
         threading.Thread(target=self._work, name="mesh view", daemon=True).start()
 
-    def ask(self, camera: Camera, qpos: np.ndarray) -> None:
+    def ask(self, camera: OrbitCamera, qpos: np.ndarray) -> None:
         """Wish for a picture; one that was wished for and is not begun is forgotten."""
         share = min(1.0, (LARGEST / max(1, camera.size[0] * camera.size[1])) ** 0.5)
         width, height = (max(16, int(share * side)) for side in camera.size)
@@ -106,11 +106,11 @@ class Renderer:
     def _why(self, errors: "_Tail", error: Exception) -> str:
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(1.0)
-        said = errors.last()
+        last = errors.last()
         status = self._child.poll()
         how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
         ended = str(error) if status is None else f"its process ended with {how}"
-        return f"No mesh view: {ended}" + (f" ({said})" if said else "") + "."
+        return f"No mesh view: {ended}" + (f" ({last})" if last else "") + "."
 
     def _read(self, count: int) -> bytes:
         """The next `count` bytes of the process; EOFError when it ends, OSError when it stalls."""
@@ -147,7 +147,7 @@ class _Tail:
         return self._line.decode(errors="replace").rstrip(".")
 
 
-class Mesh:
+class MeshView:
     """The mesh view of one figure: which columns it needs, and its pictures with nothing behind the robot."""
 
     def __init__(self, store: Store, control: PanelControl) -> None:
@@ -156,8 +156,8 @@ class Mesh:
         self.columns: tuple[int, ...] = ()
         self.chosen: Path | None = None
         """A model file that a person has chosen; wins over the one that the run names."""
-        self._figure: Figure | None = None
-        self._renderer: Renderer | None = None
+        self._figure: Skeleton | None = None
+        self._renderer: RenderProcess | None = None
         self._fetch: Fetch | None = None
         self._said = ""
         self._platforms: list[str] = []
@@ -173,7 +173,7 @@ class Mesh:
         """How far a model is that is on its way; '' where none is."""
         return "" if self._fetch is None else self._fetch.text
 
-    def refusal(self, figure: Figure | None) -> str:
+    def refusal(self, figure: Skeleton | None) -> str:
         """Why there can be no mesh view, as a sentence; '' where there can."""
         if figure is None:
             return "There is no figure to draw."
@@ -189,7 +189,7 @@ class Mesh:
             return f"The figure '{figure.name}' has no column for the pose of its root, which meshes need."
         return ""
 
-    def open(self, figure: Figure | None) -> None:
+    def open(self, figure: Skeleton | None) -> None:
         """Start the render process, or first fetch its model from the run; `refusal` has to be empty."""
         self.close()
         root = None if figure is None else self._root(figure)
@@ -197,8 +197,8 @@ class Mesh:
             return
         self.problem, self._figure = "", figure
         self.columns = (*root, *(c.id for c in self.store.columns.values() if self._may_be_joints(c, figure)))
-        said = os.environ.get("MUJOCO_GL")
-        self._platforms = [said] if said else list(PLATFORMS)
+        given = os.environ.get("MUJOCO_GL")
+        self._platforms = [given] if given else list(PLATFORMS)
         model = self._model(figure)
         if model is None:
             self._fetch = Fetch(self.control, figure.model_hash)
@@ -207,7 +207,7 @@ class Mesh:
 
     def _start(self, model: Path) -> None:
         platform = self._platforms.pop(0)
-        self._renderer = Renderer(model, environment={"MUJOCO_GL": platform} if platform else {})
+        self._renderer = RenderProcess(model, environment={"MUJOCO_GL": platform} if platform else {})
 
     def close(self) -> None:
         """End the render process, or what is being done to start it."""
@@ -251,7 +251,7 @@ class Mesh:
         self._said = fetch.text
         return True
 
-    def draw(self, camera: Camera, row: int) -> QImage | None:
+    def draw(self, camera: OrbitCamera, row: int) -> QImage | None:
         """Wish for this row's pose, and get the newest picture that there is."""
         renderer, figure = self._renderer, self._figure
         if renderer is not None and figure is not None and renderer.about:
@@ -260,7 +260,7 @@ class Mesh:
                 renderer.ask(camera, qpos)
         return self._image
 
-    def _model(self, figure: Figure) -> Path | None:
+    def _model(self, figure: Skeleton) -> Path | None:
         """The file to draw from, None where it is not on this machine: a person's choice, the run's own, one fetched."""
         if self.chosen is not None:
             return self.chosen if self.chosen.is_file() else None
@@ -269,15 +269,15 @@ class Mesh:
             return Path(figure.model)
         return kept(figure.model_hash)
 
-    def _root(self, figure: Figure) -> tuple[int, int] | None:
+    def _root(self, figure: Skeleton) -> tuple[int, int] | None:
         """Columns of the root's position and rotation."""
         position = figure.position if figure.root is None else figure.root
         return None if figure.rotation is None else (position, figure.rotation)
 
-    def _may_be_joints(self, column: Any, figure: Figure) -> bool:
+    def _may_be_joints(self, column: Any, figure: Skeleton) -> bool:
         return column.table == figure.table and f"{column.component}.{column.name}" == "DofState.position"
 
-    def _qpos(self, figure: Figure, about: Mapping[str, Any], row: int) -> np.ndarray | None:
+    def _qpos(self, figure: Skeleton, about: Mapping[str, Any], row: int) -> np.ndarray | None:
         """A pose in the order of the model; joints that the run does not have stay at 0."""
         qpos = np.zeros(int(about["size"]))
         position, rotation = (self.store.value(column, row) for column in self.columns[:2])

@@ -1,4 +1,4 @@
-"""What the Body panel shows, in numbers: a camera, a figure of capsules, how far it is off, and what to say about it."""
+"""Skeleton of a robot as capsules, its tracking errors and slips in numbers, and the camera that looks at it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ NEAR = 0.05  # m in front of the eye; what is nearer is not drawn
 
 
 @attrs.frozen(eq=False)
-class Camera:
+class OrbitCamera:
     """A perspective view, as MuJoCo's free camera: it stands `distance` (m) before `look_at`, angles in degrees."""
 
     look_at: np.ndarray  # (3,) m
@@ -62,7 +62,7 @@ class Camera:
 
 
 @attrs.frozen(eq=False)
-class Figure:
+class Skeleton:
     """A body tree of B bodies that is drawn as capsules, T of them tracked; column ids say where its numbers are."""
 
     table: str
@@ -92,20 +92,20 @@ class Figure:
         return tuple(dict.fromkeys(column for column in found if column is not None))
 
 
-def read_figures(schema: Mapping[str, Any] | None) -> list[Figure]:
+def read_skeletons(schema: Mapping[str, Any] | None) -> list[Skeleton]:
     """The figures of a schema; one that does not make sense is left out."""
     found = []
     models = (schema or {}).get("models")
     for item in (schema or {}).get("figures") or []:
         try:
             model = models.get(item.get("name")) if isinstance(models, Mapping) else None
-            found.append(_figure(item, model if isinstance(model, Mapping) else {}))
+            found.append(_skeleton(item, model if isinstance(model, Mapping) else {}))
         except (KeyError, TypeError, ValueError, IndexError):
             continue
     return found
 
 
-def _figure(item: Mapping[str, Any], model: Mapping[str, Any]) -> Figure:
+def _skeleton(item: Mapping[str, Any], model: Mapping[str, Any]) -> Skeleton:
     bodies = item["bodies"]
     count = len(bodies)
     parent = np.array([int(body["parent"]) for body in bodies], np.int64)
@@ -127,7 +127,7 @@ def _figure(item: Mapping[str, Any], model: Mapping[str, Any]) -> Figure:
         offsets.append(offset)
         before.append(int(parent[number]))
     threshold = item.get("threshold")
-    return Figure(
+    return Skeleton(
         table=str(item["table"]),
         name=str(item.get("name") or item["table"]),
         bodies=tuple(str(body["name"]) for body in bodies),
@@ -190,7 +190,7 @@ def _ghost_limbs(parent: np.ndarray, tracked: np.ndarray) -> np.ndarray:
     return np.array(limbs, np.int64).reshape(-1, 2)
 
 
-def tip_positions(figure: Figure, position: np.ndarray, rotation: np.ndarray | None) -> np.ndarray:
+def tip_positions(figure: Skeleton, position: np.ndarray, rotation: np.ndarray | None) -> np.ndarray:
     """Where the tips are, (K, 3) m in world axes, from body positions (B, 3) and scalar-first quaternions (B, 4)."""
     base, offset = position[figure.tips], figure.tip_offset
     along = base - position[figure.tip_before]
@@ -211,7 +211,7 @@ def heading(rotation: np.ndarray | None) -> float:
     return float(np.degrees(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))))
 
 
-def tracking_errors(figure: Figure, position: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
+def tracking_errors(figure: Skeleton, position: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
     """Distance of each tracked body from its reference, (T,) m; empty without a reference."""
     if reference is None or reference.shape != (len(figure.tracked), 3):
         return np.zeros(0)
@@ -227,7 +227,9 @@ def slip_speeds(
     return np.where(bears & np.isfinite(speed), speed, 0.0)
 
 
-def violations(figure: Figure, position: np.ndarray, errors: np.ndarray, slips: np.ndarray) -> list[tuple[str, float]]:
+def violations(
+    figure: Skeleton, position: np.ndarray, errors: np.ndarray, slips: np.ndarray
+) -> list[tuple[str, float]]:
     """What is wrong, worst first: words, and the share of its limit. `errors` (T,) m, `slips` (B,) m/s."""
     found: list[tuple[float, str]] = []
     lost = np.flatnonzero(~np.isfinite(position).all(-1))

@@ -1,4 +1,4 @@
-"""The picture of the Body panel, and the camera that the mouse moves."""
+"""Viewport: the picture of the Body panel, whose camera the mouse moves."""
 
 from collections.abc import Callable
 
@@ -7,14 +7,14 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from engine.debugger.body.painter import Shot, draw, draw_words
-from engine.debugger.body.skeleton import Camera, Figure
+from engine.debugger.body.painter import BodyPose, draw, draw_text
+from engine.debugger.body.skeleton import OrbitCamera, Skeleton
 from engine.debugger.widgets.theme import AMBER, BACKGROUND, DIM
 
 LEGEND = "white robot · blue reference · green contact force · red beyond the limit"
 
 
-class View(QWidget):
+class Viewport(QWidget):
     """The picture itself, and the camera that the mouse moves."""
 
     def __init__(self) -> None:
@@ -22,8 +22,8 @@ class View(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(160, 120)
-        self.figure: Figure | None = None
-        self.shot: Shot | None = None
+        self.figure: Skeleton | None = None
+        self.shot: BodyPose | None = None
         self.mesh: QImage | None = None
         self.lines: list[list[tuple[str, str]]] = []
         self.note = ""
@@ -34,9 +34,9 @@ class View(QWidget):
         self._grip: QPointF | None = None
         self._layer = QImage()
 
-    def camera(self) -> Camera:
+    def camera(self) -> OrbitCamera:
         """The camera of the next picture."""
-        return Camera(self._center + self._pan, self._distance, *self._angles, (self.width(), self.height()))
+        return OrbitCamera(self._center + self._pan, self._distance, *self._angles, (self.width(), self.height()))
 
     def look(self, azimuth: float, elevation: float) -> None:
         """Turn the camera; degrees in world axes."""
@@ -72,18 +72,18 @@ class View(QWidget):
         if self.figure is not None and self.shot is not None:
             draw(painter, self.camera(), self.figure, self.shot, self._paper(), self.mesh)
         place = QRectF(self.rect()).adjusted(8, 6, -8, -6)
-        draw_words(painter, place, self.lines)
+        draw_text(painter, place, self.lines)
         if self.height() > 200:
             below = QRectF(place.left(), place.bottom() - painter.fontMetrics().height(), place.width(), 20)
-            draw_words(painter, below, [[(self.note or self.legend(), AMBER if self.note else DIM)]])
+            draw_text(painter, below, [[(self.note or self.legend(), AMBER if self.note else DIM)]])
         painter.end()
 
     def legend(self) -> str:
         """What the colours mean, of what is drawn."""
         failure = self.shot is not None and self.shot.failure is not None
         command = self.shot is not None and self.shot.command is not None
-        said = LEGEND + (" · grey outline last failure" if failure else "")
-        return said + (" · amber commanded velocity" if command else "")
+        text = LEGEND + (" · grey outline last failure" if failure else "")
+        return text + (" · amber commanded velocity" if command else "")
 
     def _paper(self) -> QImage:
         """The image that ghosts are drawn on, of the widget's size in its own pixels."""

@@ -1,4 +1,4 @@
-"""What went wrong first: failures aligned at their end, held against survivors at the same place of the clip."""
+"""Failure alignment, or what went wrong first: failures aligned at their end, held against survivors at the same place of the clip."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ ROUNDING = 0.02  # of a band's width
 
 
 @attrs.frozen(eq=False)
-class Autopsy:
+class FailureAlignment:
     """When each vital number left what is usual among survivors."""
 
     reason: str
@@ -38,8 +38,8 @@ class Autopsy:
         return sorted(found, key=lambda i: (-self.departure[i], -self.outside[0, i]))
 
 
-def examine(evidence: Evidence, reason: str) -> "Autopsy | str":
-    """The autopsy of failures by one reason; a sentence where there is too little to tell."""
+def align_failures(evidence: Evidence, reason: str) -> "FailureAlignment | str":
+    """Alignment of the failures by one reason; a sentence where there is too little to tell."""
     names = evidence.declared.vitals
     chosen = [i for i, name in enumerate(names) if not name.startswith("ended_by")]
     if not names:
@@ -60,7 +60,7 @@ def examine(evidence: Evidence, reason: str) -> "Autopsy | str":
 
 
 @attrs.frozen(eq=False)
-class _Samples:
+class _RowSamples:
     row: int
     ticks: np.ndarray
     values: np.ndarray
@@ -69,7 +69,7 @@ class _Samples:
     survives: np.ndarray  # (samples,) bool: the episode goes on long enough
 
 
-def _samples(row: int, evidence: Evidence) -> _Samples | None:
+def _samples(row: int, evidence: Evidence) -> _RowSamples | None:
     vitals, cursor = evidence.vitals[row], evidence.cursors.get(row)
     if cursor is None or not len(cursor.ticks):
         return None
@@ -86,7 +86,7 @@ def _samples(row: int, evidence: Evidence) -> _Samples | None:
     good = known & (harmless[np.minimum(following, len(at) - 1)] if len(at) else False)
     survives = np.where(good, True, close - ticks > SPAN)
     began = np.where(following > 0, at[np.maximum(following - 1, 0)] if len(at) else 0, ticks[0] - 1)
-    return _Samples(row, ticks, vitals.values[inside], _place(cursor, ticks), began, survives)
+    return _RowSamples(row, ticks, vitals.values[inside], _place(cursor, ticks), began, survives)
 
 
 def _place(cursor: RowSamples, ticks: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ def _place(cursor: RowSamples, ticks: np.ndarray) -> np.ndarray:
 class _Bands:
     """The survivors' p5 and p95 of every vital number, at each place."""
 
-    def __init__(self, samples: list[_Samples], chosen: list[int]) -> None:
+    def __init__(self, samples: list[_RowSamples], chosen: list[int]) -> None:
         values = np.concatenate([s.values[s.survives][:, chosen] for s in samples])
         places = np.concatenate([s.place[s.survives] for s in samples])
         values = np.where(np.isfinite(values), values, np.nan)
@@ -125,7 +125,7 @@ class _Bands:
 
 
 def _failing(
-    samples: _Samples, failures: list[End], bands: _Bands, chosen: list[int]
+    samples: _RowSamples, failures: list[End], bands: _Bands, chosen: list[int]
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Of each failure of a row: ticks before the end, sides and values of the last SPAN ticks of its episode."""
     parts = []
@@ -141,7 +141,7 @@ def _failing(
 
 def _aligned(
     reason: str, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], survivors: int, names: tuple[str, ...]
-) -> Autopsy:
+) -> FailureAlignment:
     gaps = np.concatenate([np.abs(np.diff(before)) for before, _, _ in parts])
     spacing = max(1, int(np.median(gaps))) if len(gaps) else 1
     lags = np.arange(0, SPAN + 1, spacing)
@@ -161,7 +161,7 @@ def _aligned(
             out = sides[since, vital]
             above[vital] = (out > 0).sum() / max(1, (out != 0).sum())
             level[vital] = np.median(values[since, vital])
-    return Autopsy(reason, len(parts), survivors, names, lags, outside, departure, above, level)
+    return FailureAlignment(reason, len(parts), survivors, names, lags, outside, departure, above, level)
 
 
 def _reached(outside: np.ndarray) -> int | None:

@@ -1,6 +1,5 @@
-"""What a rule of diagnosis says."""
+"""Finding of a diagnosis rule."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import attrs
@@ -10,7 +9,7 @@ ORDER: tuple[Severity, ...] = ("wrong", "attention", "note", "unknown")
 
 
 @attrs.frozen
-class Finding:
+class RuleFinding:
     """One sentence, how bad it is, and the panel that proves it.
 
     `likely` in [0, 1] orders findings of the same severity: causes before their consequences. "unknown" is what a
@@ -26,24 +25,6 @@ class Finding:
     label: int | None = None
 
 
-def unknown(text: str, panel: str) -> list[Finding]:
+def cannot_judge(text: str, panel: str) -> list[RuleFinding]:
     """A rule that cannot judge."""
-    return [Finding("unknown", text, panel, 0.0)]
-
-
-def percent(share: float) -> str:
-    """A share in words, as a whole percentage where that says enough."""
-    return f"{100 * share:.1f} %" if 0 < share < 0.0095 else f"{100 * share:.0f} %"
-
-
-def figure(value: float) -> str:
-    """A number with three significant digits and a true minus sign."""
-    return f"{value:.3g}".replace("-", "−")
-
-
-def listed(names: Sequence[str], most: int = 3) -> str:
-    """Some names, and how many more there are."""
-    shown = list(names[:most])
-    if len(names) > most:
-        return f"{', '.join(shown)} and {len(names) - most} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return [RuleFinding("unknown", text, panel, 0.0)]

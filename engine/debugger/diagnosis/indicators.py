@@ -1,4 +1,4 @@
-"""Numbers that tell sick from sound: of observation channels, joints, reward terms and feet. No words, no store."""
+"""Indicators of trouble: statistics of observation channels, joints, reward terms and feet. Without words, without a store."""
 
 import math
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ AT_LIMIT = 0.99  # share of a limit that counts as reaching it
 MOST_SAMPLES = 800  # that quantiles are taken of
 
 
-def pooled(stretches: Sequence[RowSamples]) -> np.ndarray:
+def pooled(samples: Sequence[RowSamples]) -> np.ndarray:
     """All values, (samples, labels); (0, 0) without any."""
-    found = [s.values for s in stretches if len(s.values)]
+    found = [s.values for s in samples if len(s.values)]
     return np.concatenate(found) if found else np.zeros((0, 0))
 
 
@@ -24,8 +24,8 @@ def pooled(stretches: Sequence[RowSamples]) -> np.ndarray:
 
 
 @attrs.frozen(eq=False)
-class Channels:
-    """Per channel, over all stretches; statistics are of the finite values, NaN where there are none."""
+class ChannelIndicators:
+    """Per channel, over all samples; statistics are of the finite values, NaN where there are none."""
 
     samples: int
     pairs: int  # consecutive samples within an episode
@@ -40,15 +40,15 @@ class Channels:
     peak: np.ndarray  # largest distance from the median, in robust spreads
 
 
-def channel_signs(stretches: Sequence[RowSamples], limit: float | None = None) -> Channels | None:
-    """Signs of every channel; `limit` is the bound at which values are clipped. None without a sample."""
-    values = pooled(stretches)
+def channel_indicators(samples: Sequence[RowSamples], limit: float | None = None) -> ChannelIndicators | None:
+    """Indicators of every channel; `limit` is the bound at which values are clipped. None without a sample."""
+    values = pooled(samples)
     if not values.size:
         return None
     pairs, changed = 0, np.zeros(values.shape[1])
-    for stretch in stretches:
-        steps = stretch.steps()
-        before, after = stretch.values[:-1][steps], stretch.values[1:][steps]
+    for part_of_row in samples:
+        steps = part_of_row.steps()
+        before, after = part_of_row.values[:-1][steps], part_of_row.values[1:][steps]
         pairs += len(before)
         changed += ((before != after) & ((before == before) | (after == after))).sum(0)
     finite = np.isfinite(values)
@@ -64,7 +64,7 @@ def channel_signs(stretches: Sequence[RowSamples], limit: float | None = None) -
         far = np.zeros(values.shape[1])
         out = peak > FAR
         far[out] = (np.abs(clean[:, out] - middle[out]) > FAR * robust[out]).mean(0)
-    return Channels(
+    return ChannelIndicators(
         samples=len(values),
         pairs=pairs,
         mean=mean,
@@ -112,7 +112,7 @@ def _nan_statistics(clean: np.ndarray) -> tuple[np.ndarray, ...]:
 # -- joints --------------------------------------------------------------------------------------------
 
 
-def fast_power(stretches: Sequence[RowSamples], dt: float, window: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
+def fast_power(samples: Sequence[RowSamples], dt: float, window: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
     """Share of each joint's velocity power above JITTER, the size of that part in rad/s, and how many windows were used.
 
     Welch's method: Hann windows of `window` ticks that overlap by half, without their mean. NaN where a joint
@@ -121,15 +121,15 @@ def fast_power(stretches: Sequence[RowSamples], dt: float, window: int = 64) -> 
     total: np.ndarray | float = 0.0
     count = 0
     weights = np.hanning(window)[:, None]
-    for stretch in stretches:
-        broken = np.flatnonzero(~stretch.steps()) + 1
-        for part in np.split(stretch.values, broken):
+    for part_of_row in samples:
+        broken = np.flatnonzero(~part_of_row.steps()) + 1
+        for part in np.split(part_of_row.values, broken):
             for start in range(0, len(part) - window + 1, window // 2):
                 block = part[start : start + window]
                 if np.isfinite(block).all():
                     total = total + np.abs(np.fft.rfft((block - block.mean(0)) * weights, axis=0)) ** 2
                     count += 1
-    width = stretches[0].values.shape[1] if stretches else 0
+    width = samples[0].values.shape[1] if samples else 0
     if not count:
         return np.full(width, np.nan), np.full(width, np.nan), 0
     power = np.asarray(total)
@@ -142,8 +142,8 @@ def fast_power(stretches: Sequence[RowSamples], dt: float, window: int = 64) -> 
 
 
 @attrs.frozen(eq=False)
-class Joints:
-    """Per joint, of actions: over all stretches."""
+class JointIndicators:
+    """Per joint, of actions: over all samples."""
 
     samples: int
     mean: np.ndarray
@@ -153,16 +153,16 @@ class Joints:
     pairs: int
 
 
-def joint_signs(stretches: Sequence[RowSamples], limit: float | None = None) -> Joints | None:
+def joint_indicators(samples: Sequence[RowSamples], limit: float | None = None) -> JointIndicators | None:
     """What is asked of each joint; None without a sample."""
-    channels = channel_signs(stretches, limit)
+    channels = channel_indicators(samples, limit)
     if channels is None:
         return None
-    changes = [np.diff(s.values, axis=0)[s.steps()] for s in stretches if len(s.values) > 1]
+    changes = [np.diff(s.values, axis=0)[s.steps()] for s in samples if len(s.values) > 1]
     steps = np.concatenate(changes) if changes else np.zeros((0, len(channels.mean)))
     squares = np.where(np.isfinite(steps), steps**2, 0.0)
     rate = np.sqrt(squares.mean(0)) if len(steps) else np.full(len(channels.mean), np.nan)
-    return Joints(channels.samples, channels.mean, channels.spread, channels.at_limit, rate, len(steps))
+    return JointIndicators(channels.samples, channels.mean, channels.spread, channels.at_limit, rate, len(steps))
 
 
 def saturation(use: np.ndarray) -> np.ndarray:
@@ -177,7 +177,7 @@ def saturation(use: np.ndarray) -> np.ndarray:
 
 
 @attrs.frozen(eq=False)
-class TermSigns:
+class TermIndicators:
     """Of one reward term over rows and time, in what a tick earns."""
 
     samples: int
@@ -187,17 +187,19 @@ class TermSigns:
     nonfinite: int
 
 
-def term_signs(values: np.ndarray) -> TermSigns | None:
+def term_indicators(values: np.ndarray) -> TermIndicators | None:
     """Signs of one term from its samples; None without a finite one."""
     finite = values[np.isfinite(values)].astype(np.float64)
     if not len(finite):
         return None
     spread = 0.0 if (finite == finite[0]).all() else float(finite.std())
-    return TermSigns(len(finite), float(finite.mean()), spread, float((finite == 0).mean()), len(values) - len(finite))
+    return TermIndicators(
+        len(finite), float(finite.mean()), spread, float((finite == 0).mean()), len(values) - len(finite)
+    )
 
 
 @attrs.frozen(eq=False)
-class Kernel:
+class KernelIndicators:
     """How a term scale · exp(−e² / σ²) is used: `value` in [0, 1] is what is left of the scale."""
 
     value: np.ndarray
@@ -206,7 +208,7 @@ class Kernel:
     error: float | None  # median e; None where most values have vanished
 
 
-def kernel_signs(values: np.ndarray, scale: float, sigma: float) -> Kernel | None:
+def kernel_indicators(values: np.ndarray, scale: float, sigma: float) -> KernelIndicators | None:
     """Where on its slope a kernel is; None without a finite sample or scale."""
     finite = values[np.isfinite(values)].astype(np.float64)
     if not len(finite) or not scale:
@@ -214,7 +216,7 @@ def kernel_signs(values: np.ndarray, scale: float, sigma: float) -> Kernel | Non
     value = np.clip(finite / scale, 0.0, 1.0)
     middle = float(np.median(value))
     error = sigma * math.sqrt(max(0.0, -math.log(middle))) if middle > 0 else None
-    return Kernel(value, float((value < 0.05).mean()), float((value > 0.95).mean()), error)
+    return KernelIndicators(value, float((value < 0.05).mean()), float((value > 0.95).mean()), error)
 
 
 def kernel_slope(value: np.ndarray) -> np.ndarray:

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.debugger.diagnosis.failure_alignment import Autopsy, examine
-from engine.debugger.diagnosis.finding import Finding, Severity, figure, listed, percent, unknown
+from engine.debugger.diagnosis.failure_alignment import FailureAlignment, align_failures
+from engine.debugger.diagnosis.finding import (
+    RuleFinding,
+    Severity,
+    cannot_judge,
+)
 from engine.debugger.diagnosis.indicators import densest
 from engine.debugger.model.evidence import Bad, Evidence
 from engine.debugger.model.schema import ColumnInfo, Declared, short
+from engine.debugger.widgets.format import format_figure, format_share, join_names
 
 FEWEST_ENDS = 20
 FEWEST_ITERATIONS = 5
@@ -24,7 +29,7 @@ SHORTLY = 2  # ticks between an edit and what comes of it
 # -- non-finite numbers --------------------------------------------------------------------------------
 
 
-def nonfinite(evidence: Evidence) -> list[Finding]:
+def nonfinite(evidence: Evidence) -> list[RuleFinding]:
     """Which column was the first to hold a value that is not finite, and who wrote it."""
     if not evidence.bad:
         return []
@@ -36,13 +41,13 @@ def nonfinite(evidence: Evidence) -> list[Finding]:
     label = column.labels.index(cause.label) if column is not None and cause.label in column.labels else None
     what = f"{cause.address}{f'[{short(cause.label)}]' if cause.label else ''}"
     writers = cause.writers or _writers(cause.address, known)
-    by = f", written by {'one of ' if len(writers) > 1 else ''}{listed(writers)}" if writers else ""
+    by = f", written by {'one of ' if len(writers) > 1 else ''}{join_names(writers)}" if writers else ""
     where = f" in row {cause.row}" if cause.row is not None else ""
     text = f"{what} is not finite{where} since tick {cause.tick}{by}{_edited(evidence, cause, column, writers)}"
     others = [b.address for b in evidence.bad if b.address != cause.address]
     if others:
-        text += f"; then {listed([o.partition('.')[2] for o in others], 2)}"
-    return [Finding("wrong", text, "World", 1.0, column.id if column else None, label)]
+        text += f"; then {join_names([o.partition('.')[2] for o in others], 2)}"
+    return [RuleFinding("wrong", text, "World", 1.0, column.id if column else None, label)]
 
 
 def _edited(evidence: Evidence, bad: Bad, column: ColumnInfo | None, writers: Sequence[str]) -> str:
@@ -102,34 +107,36 @@ def _share(counts: list[tuple[int, dict[str, float]]], name: str) -> float:
     return sum(by.get(name, 0.0) for _, by in counts) / total if total >= FEWEST_ENDS / 2 else float("nan")
 
 
-def ends(evidence: Evidence) -> list[Finding]:
+def ends(evidence: Evidence) -> list[RuleFinding]:
     """Why, when and where in the clip episodes end."""
     total = sum(n for n, _ in evidence.end_counts)
     if not evidence.declared.reasons:
-        return unknown("ends: the run declares no endings", "Why")
+        return cannot_judge("ends: the run declares no endings", "Why")
     if total < FEWEST_ENDS:
-        return unknown(f"ends: too few data ({total} of {FEWEST_ENDS} episodes)", "Why")
+        return cannot_judge(f"ends: too few data ({total} of {FEWEST_ENDS} episodes)", "Why")
     table = end_table(evidence)
     limits = evidence.declared.time_limits
     failures = [line for line in table if line[0] not in limits]
     failed = sum(share for _, share, _, _ in failures)
     if failed < 0.02:
-        return [Finding("note", f"{percent(1 - failed)} of {total} episodes reached their time limit", "Why", 0.2)]
+        return [
+            RuleFinding("note", f"{format_share(1 - failed)} of {total} episodes reached their time limit", "Why", 0.2)
+        ]
     reason, share, step, change = failures[0]
-    text = f"{percent(share)} of {total} episodes end by {reason}"
+    text = f"{format_share(share)} of {total} episodes end by {reason}"
     text += f", half of them within {step:.0f} steps" if np.isfinite(step) else ""
     if abs(change) > 0.1:
         text += f" ({'more' if change > 0 else 'fewer'} than before: {100 * change:+.0f} points)".replace("-", "−")
     severity: Severity = "attention" if failed > 0.3 else "note"
-    found = [Finding(severity, text, "Why", 0.5 + 0.3 * min(1.0, share))]
+    found = [RuleFinding(severity, text, "Why", 0.5 + 0.3 * min(1.0, share))]
     if np.isfinite(step) and step < 10 and share > 0.3:
         text = f"episodes end by {reason} within {step:.0f} steps of their start: look at the pose after a reset, "
         now: Severity = "wrong" if step < 5 and share > 0.8 else "attention"
-        found.append(Finding(now, text + "and at the first actions", "World", 0.9))
+        found.append(RuleFinding(now, text + "and at the first actions", "World", 0.9))
     return found + clip_place(evidence)
 
 
-def clip_place(evidence: Evidence) -> list[Finding]:
+def clip_place(evidence: Evidence) -> list[RuleFinding]:
     """Whether failures gather at one place of a clip."""
     limits = evidence.declared.time_limits
     failed = [e for e in evidence.ends if e.reasons and not limits & set(e.reasons) and np.isfinite(e.time)]
@@ -150,8 +157,10 @@ def clip_place(evidence: Evidence) -> list[Finding]:
     reasons, number = np.unique([e.reasons[0] for e in within], return_counts=True)
     name = evidence.declared.clips[clip] if 0 <= clip < len(evidence.declared.clips) else f"clip {clip}"
     share = len(within) / len(failed)
-    text = f"{percent(share)} of failures happen at {first:.1f}–{last:.1f} s of {name}: {reasons[np.argmax(number)]}"
-    return [Finding("attention", text, "Why", 0.85)]
+    text = (
+        f"{format_share(share)} of failures happen at {first:.1f}–{last:.1f} s of {name}: {reasons[np.argmax(number)]}"
+    )
+    return [RuleFinding("attention", text, "Why", 0.85)]
 
 
 def worst_reason(evidence: Evidence) -> str | None:
@@ -160,7 +169,7 @@ def worst_reason(evidence: Evidence) -> str | None:
     return next((line[0] for line in end_table(evidence) if line[0] not in limits), None)
 
 
-def autopsy_words(found: Autopsy, dt: float | None) -> str:
+def autopsy_words(found: FailureAlignment, dt: float | None) -> str:
     """What departed first, in words; empty when nothing did."""
     names = found.names
     order = [i for i in found.first() if not names[i].startswith("reward[")] or found.first()
@@ -184,7 +193,7 @@ def vital_words(name: str) -> str:
     return f"{of} {what.replace('_', ' ')}".strip()
 
 
-def _departed(found: Autopsy, vital: int) -> str:
+def _departed(found: FailureAlignment, vital: int) -> str:
     name = found.names[vital]
     if name.startswith("torque_use") and found.level[vital] >= 0.95:
         return f"{vital_words(name).replace('torque use', 'torque')} at its limit"
@@ -195,27 +204,27 @@ def _before(ticks: float, dt: float | None) -> str:
     return f"{ticks * dt:.2f} s" if dt else f"{ticks:.0f} ticks"
 
 
-def autopsy(evidence: Evidence) -> list[Finding]:
+def autopsy(evidence: Evidence) -> list[RuleFinding]:
     """What left the survivors' band first, for the most frequent failure."""
     reason = worst_reason(evidence)
     if reason is None:
         return []
-    found = examine(evidence, reason)
+    found = align_failures(evidence, reason)
     if isinstance(found, str):
-        return unknown(found, "Why")
+        return cannot_judge(found, "Why")
     text = autopsy_words(found, evidence.declared.dt)
-    return [Finding("attention", text, "Why", 0.8)] if text else []
+    return [RuleFinding("attention", text, "Why", 0.8)] if text else []
 
 
 # -- the learner ---------------------------------------------------------------------------------------
 
 
-def learner(evidence: Evidence) -> list[Finding]:
+def learner(evidence: Evidence) -> list[RuleFinding]:
     """Whether the numbers of the last updates are in their usual bands."""
     numbers, known = evidence.learner, evidence.declared
     updates = int(np.isfinite(numbers.get("learn/kl", np.zeros(0))).sum())
     if updates < FEWEST_ITERATIONS:
-        return unknown(f"learner: too few data ({updates} of {FEWEST_ITERATIONS} iterations)", "Learner")
+        return cannot_judge(f"learner: too few data ({updates} of {FEWEST_ITERATIONS} iterations)", "Learner")
     found = _skipped(numbers.get("learn/skipped_steps"))
     found += _explained(numbers, known) if updates >= 2 * RECENT else []
     kl, target = recent(numbers, "learn/kl"), known.number("improve_policy.desired_kl")
@@ -223,62 +232,66 @@ def learner(evidence: Evidence) -> list[Finding]:
     lowest, highest = known.number("improve_policy.lowest_rate"), known.number("improve_policy.highest_rate")
     if kl is not None and target and kl > 2 * target:
         end = ", though the learning rate is at its lowest" if rate and lowest and rate <= 1.01 * lowest else ""
-        text = f"the policy changes too fast: KL {figure(kl)} is {kl / target:.1f} times its target of {figure(target)}"
-        found.append(Finding("attention", text + end, "Learner", 0.55))
+        text = f"the policy changes too fast: KL {format_figure(kl)} is {kl / target:.1f} times its target of {format_figure(target)}"
+        found.append(RuleFinding("attention", text + end, "Learner", 0.55))
     if kl is not None and target and kl < target / 4 and rate and highest and rate >= 0.99 * highest:
-        text = f"the policy hardly changes: KL {figure(kl)} with the learning rate at its highest ({figure(rate)})"
-        found.append(Finding("attention", text, "Learner", 0.55))
+        text = f"the policy hardly changes: KL {format_figure(kl)} with the learning rate at its highest ({format_figure(rate)})"
+        found.append(RuleFinding("attention", text, "Learner", 0.55))
     clipped = recent(numbers, "learn/clip_fraction")
     if clipped is not None and clipped > 0.4 and updates >= 2 * RECENT:
-        text = f"{percent(clipped)} of samples leave the clip range in an update: take smaller or fewer steps"
-        found.append(Finding("attention", text, "Learner", 0.5))
+        text = f"{format_share(clipped)} of samples leave the clip range in an update: take smaller or fewer steps"
+        found.append(RuleFinding("attention", text, "Learner", 0.5))
     norm = recent(numbers, "learn/gradient_norm")
     if norm is not None and not norm < 100:
-        found.append(Finding("attention", f"the gradient norm is {figure(norm)}: check reward scale", "Learner", 0.5))
+        found.append(
+            RuleFinding("attention", f"the gradient norm is {format_figure(norm)}: check reward scale", "Learner", 0.5)
+        )
     return found + _deviation(numbers)
 
 
-def _explained(numbers: dict[str, np.ndarray], known: Declared) -> list[Finding]:
+def _explained(numbers: dict[str, np.ndarray], known: Declared) -> list[RuleFinding]:
     """A value function that explains nothing; harmless where returns hardly differ, so that there is little to explain."""
     explained, loss = recent(numbers, "learn/explained_variance"), recent(numbers, "learn/value_loss")
     if explained is None or explained >= 0.1:
         return []
-    text = f"value function explains nothing ({figure(explained)})"
+    text = f"value function explains nothing ({format_figure(explained)})"
     earned, gamma = recent(numbers, "reward/per_step"), known.number("estimate_advantage.gamma", "gamma")
     if loss is None or earned is None or gamma is None or not 0 <= gamma < 1:
-        return [Finding("note", f"{text}; how much returns vary is not known", "Learner", 0.4)]
+        return [RuleFinding("note", f"{text}; how much returns vary is not known", "Learner", 0.4)]
     horizon = min(1 / (1 - gamma), recent(numbers, "episode/length") or math.inf)
     varies, size = math.sqrt(max(0.0, loss) / (1 - explained)), abs(earned) * horizon
     if varies < 0.15 * size:
-        text += f": returns hardly vary (by {percent(varies / size)}), there is little to explain"
-        return [Finding("note", text, "Learner", 0.3)]
-    return [Finding("attention", f"{text}: check return scale and the critic's observations", "Learner", 0.6)]
+        text += f": returns hardly vary (by {format_share(varies / size)}), there is little to explain"
+        return [RuleFinding("note", text, "Learner", 0.3)]
+    return [RuleFinding("attention", f"{text}: check return scale and the critic's observations", "Learner", 0.6)]
 
 
-def _skipped(skipped: np.ndarray | None) -> list[Finding]:
+def _skipped(skipped: np.ndarray | None) -> list[RuleFinding]:
     finite = skipped[np.isfinite(skipped)] if skipped is not None else np.zeros(0)
     if not len(finite) or finite[-1] <= 0:
         return []
     fresh = finite[-1] - finite[max(0, len(finite) - 1 - RECENT)]
     text = f"{finite[-1]:.0f} optimiser steps were left out for a loss or gradient that was not finite"
     if fresh > 0:
-        return [Finding("wrong", f"{text}, {fresh:.0f} of them in the last {RECENT} iterations", "Learner", 0.95)]
-    return [Finding("note", f"{text}, none of them lately", "Learner", 0.5)]
+        return [RuleFinding("wrong", f"{text}, {fresh:.0f} of them in the last {RECENT} iterations", "Learner", 0.95)]
+    return [RuleFinding("note", f"{text}, none of them lately", "Learner", 0.5)]
 
 
-def _deviation(numbers: dict[str, np.ndarray]) -> list[Finding]:
+def _deviation(numbers: dict[str, np.ndarray]) -> list[RuleFinding]:
     all_std = numbers.get("learn/action_std", np.zeros(0))
     std = recent(numbers, "learn/action_std")
     if std is None:
         return []
     first = float(all_std[np.isfinite(all_std)][0])
     if std < 0.05:
-        text = f"exploration has collapsed: the standard deviation of actions is {figure(std)} (it was {figure(first)})"
-        return [Finding("attention", text, "Learner", 0.65)]
+        text = f"exploration has collapsed: the standard deviation of actions is {format_figure(std)} (it was {format_figure(first)})"
+        return [RuleFinding("attention", text, "Learner", 0.65)]
     if std > 1.5 and std > 1.5 * first:
-        text = f"exploration grows: the standard deviation of actions went from {figure(first)} to {figure(std)}"
+        text = f"exploration grows: the standard deviation of actions went from {format_figure(first)} to {format_figure(std)}"
         return [
-            Finding("attention", text + "; reward hardly depends on actions, or entropy pays too well", "Learner", 0.5)
+            RuleFinding(
+                "attention", text + "; reward hardly depends on actions, or entropy pays too well", "Learner", 0.5
+            )
         ]
     return []
 
@@ -293,7 +306,7 @@ def recent(numbers: dict[str, np.ndarray], name: str) -> float | None:
 # -- physics and time ----------------------------------------------------------------------------------
 
 
-def physics(evidence: Evidence) -> list[Finding]:
+def physics(evidence: Evidence) -> list[RuleFinding]:
     """Warnings, counters that should be 0, and rows whose simulation failed."""
     texts: dict[str, int] = {}
     for event in evidence.events:
@@ -301,7 +314,7 @@ def physics(evidence: Evidence) -> list[Finding]:
             text = str(event["text"])
             texts[text] = texts.get(text, 0) + 1
     found = [
-        Finding("attention", text + (f" ({count} times)" if count > 1 else ""), "Log", 0.7)
+        RuleFinding("attention", text + (f" ({count} times)" if count > 1 else ""), "Log", 0.7)
         for text, count in sorted(texts.items(), key=lambda one: -one[1])[:3]
     ]
     found += _overflows(evidence) + _penetration(evidence)
@@ -309,51 +322,51 @@ def physics(evidence: Evidence) -> list[Finding]:
         counts = name.startswith("physics/") and name not in (*BUFFERS, PENETRATION)
         latest = recent(evidence.learner, name) if counts else None
         if latest:
-            text = f"{name.removeprefix('physics/').replace('_', ' ')}: {figure(latest)} in the last iterations"
-            found.append(Finding("attention", text, "Log", 0.6))
+            text = f"{name.removeprefix('physics/').replace('_', ' ')}: {format_figure(latest)} in the last iterations"
+            found.append(RuleFinding("attention", text, "Log", 0.6))
     known = evidence.declared
     faults = [r for r in known.reasons if known.constant(f"{r}.kind") == "fault"]
     for reason, share, _, _ in end_table(evidence):
         if reason in faults and share > 0.002:
-            text = f"the simulation of {percent(share)} of episodes failed ({reason}){_in_one_row(evidence, reason)}: "
+            text = f"the simulation of {format_share(share)} of episodes failed ({reason}){_in_one_row(evidence, reason)}: "
             text += "check gains, masses and the time step"
-            found.append(Finding("wrong" if share > 0.05 else "attention", text, "Log", 0.85))
+            found.append(RuleFinding("wrong" if share > 0.05 else "attention", text, "Log", 0.85))
     return found
 
 
-def _overflows(evidence: Evidence) -> list[Finding]:
+def _overflows(evidence: Evidence) -> list[RuleFinding]:
     """Buffers of the simulator that were too small for what touches at once."""
     if not evidence.learner:
         return []
     numbers = {name: evidence.learner.get(name, np.zeros(0)) for name in BUFFERS}
-    told = {
+    latest = {
         name: float(values[np.isfinite(values)][-1]) for name, values in numbers.items() if np.isfinite(values).any()
     }
-    if not told:
-        return unknown(
+    if not latest:
+        return cannot_judge(
             "physics: this simulator does not tell whether its contact and constraint buffers suffice", "Log"
         )
     found = []
-    for name, rows in told.items():
+    for name, rows in latest.items():
         if rows > 0:
             text = f"{BUFFERS[name]} buffer overflowed in {rows:.0f} row{'s' if rows > 1 else ''}: what did not fit is not "
             text += "simulated; give the model more memory (<size memory> of its MJCF), or fewer shapes that touch"
-            found.append(Finding("wrong", text, "Log", 0.8))
+            found.append(RuleFinding("wrong", text, "Log", 0.8))
     return found
 
 
-def _penetration(evidence: Evidence) -> list[Finding]:
+def _penetration(evidence: Evidence) -> list[RuleFinding]:
     """Shapes that sink into each other."""
     if not evidence.learner:
         return []
     depth = recent(evidence.learner, PENETRATION)
     if depth is None:
-        return unknown("physics: this simulator does not tell how deep shapes overlap", "Log")
+        return cannot_judge("physics: this simulator does not tell how deep shapes overlap", "Log")
     if depth <= DEEP:
         return []
     text = f"shapes that touch sink {100 * depth:.1f} cm into each other in one of a hundred rows: "
     text += "make the time step shorter, or contacts stiffer (solref of the model)"
-    return [Finding("attention", text, "Log", 0.7)]
+    return [RuleFinding("attention", text, "Log", 0.7)]
 
 
 def _in_one_row(evidence: Evidence, reason: str) -> str:
@@ -364,19 +377,19 @@ def _in_one_row(evidence: Evidence, reason: str) -> str:
     return f", nearly all in row {rows[np.argmax(counts)]}"
 
 
-def time(evidence: Evidence) -> list[Finding]:
+def time(evidence: Evidence) -> list[RuleFinding]:
     """The slowest system, and whether ticks have become slower."""
     seconds, known = evidence.seconds, evidence.declared
     if seconds is None or not np.nansum(seconds) > 0:
-        return unknown("time: no timing was received", "Tick")
+        return cannot_judge("time: no timing was received", "Tick")
     shares = np.nan_to_num(seconds) / np.nansum(seconds)
     slowest = int(np.argmax(shares))
-    text = f"{known.systems[slowest]['name']} takes {percent(float(shares[slowest]))} of the tick"
-    found = [Finding("note", text, "Tick", 0.1)]
+    text = f"{known.systems[slowest]['name']} takes {format_share(float(shares[slowest]))} of the tick"
+    found = [RuleFinding("note", text, "Tick", 0.1)]
     return found + _slower(evidence)
 
 
-def _slower(evidence: Evidence) -> list[Finding]:
+def _slower(evidence: Evidence) -> list[RuleFinding]:
     """Ticks that take longer than they did; where all systems do, the machine is to blame and not the run."""
     if evidence.pace is None or evidence.first_pace is None:
         return []
@@ -388,7 +401,7 @@ def _slower(evidence: Evidence) -> list[Finding]:
     most = int(np.argmax(more))
     usual = float(np.median((parts / np.maximum(first, 1e-9))[first > 0.02 * before])) if before else 1.0
     if usual > 1.25 or more[most] < 0.5 * (now - before):
-        return [Finding("note", f"{text}, and all systems do: the machine is busy", "Tick", 0.15)]
+        return [RuleFinding("note", f"{text}, and all systems do: the machine is busy", "Tick", 0.15)]
     share = more[most] / (now - before)
-    text += f": {percent(min(1.0, float(share)))} of the rest is {evidence.declared.systems[most]['name']}"
-    return [Finding("attention", text, "Tick", 0.3)]
+    text += f": {format_share(min(1.0, float(share)))} of the rest is {evidence.declared.systems[most]['name']}"
+    return [RuleFinding("attention", text, "Tick", 0.3)]

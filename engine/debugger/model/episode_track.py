@@ -1,4 +1,4 @@
-"""Where in its clip a row was, tick by tick, worked out from a look now and then and from how its episodes ended.
+"""Place of rows in their clips, tick by tick, worked out from a sample now and then and from the ends of episodes.
 
 Within an episode the step counts ticks and the clip plays on at one pace, so that nobody has to send either at every tick.
 """
@@ -14,9 +14,9 @@ from engine.debugger.model.schema import Declared
 from engine.debugger.model.store import Store
 
 CURSOR = ("episode_step", "clip", "clip_time")
-"""The roles of the columns that say where a row is."""
+"""Roles of the columns that hold the place of a row."""
 TICK, STEP, CLIP, TIME = range(4)
-"""What is known of a moment: tick, steps since the episode began, clip, and s in the clip; NaN where unknown."""
+"""Columns of a moment: tick, steps since the episode began, clip, and s in the clip; NaN where unknown."""
 
 
 def pace(known: Sequence[np.ndarray]) -> float:
@@ -31,11 +31,11 @@ def pace(known: Sequence[np.ndarray]) -> float:
     return float(np.median(every)) if len(every) else float("nan")
 
 
-def played(moments: np.ndarray, seconds: float, most: int) -> RowSamples | None:
-    """Step, clip and time at each of the last `most` ticks that moments (moments, 4) of one row, by tick, tell of.
+def positions(moments: np.ndarray, seconds: float, most: int) -> RowSamples | None:
+    """Step, clip and time at each of the last `most` ticks, from moments (moments, 4) of one row, by tick.
 
     `seconds`: of a clip in a tick. An episode is known from when it began to the last moment in it; what lies between episodes
-    is left out. A tick in which one ends and the next begins is there twice. None where no moment says its step.
+    is left out. A tick in which one ends and the next begins is there twice. None where no moment has a step.
     """
     moments = moments[np.isfinite(moments[:, STEP])]
     if not len(moments):
@@ -55,7 +55,7 @@ def played(moments: np.ndarray, seconds: float, most: int) -> RowSamples | None:
 
 
 class EpisodeTrack:
-    """What is known of the rows that are watched; those that end more often than they are looked at, too."""
+    """Moments and ends of the rows that are watched, also of those that end more often than they are sampled."""
 
     def __init__(self, declared: Declared) -> None:
         self.declared = declared
@@ -65,7 +65,7 @@ class EpisodeTrack:
         self._ends: dict[int, deque[End]] = {row: deque(maxlen=GLANCES) for row in rows}
 
     def look(self, store: Store) -> None:
-        """Take where rows are now, if that has been received."""
+        """Take the present place of rows, if that has been received."""
         columns = {role: column for role in CURSOR if (column := self.declared.roles.get(role)) is not None}
         for row, kept in self._looks.items():
             found = {role: store.value(column.id, row) for role, column in columns.items()}
@@ -77,25 +77,25 @@ class EpisodeTrack:
             kept.append(moment)
 
     def remember(self, ends: Iterable[End]) -> None:
-        """Take how episodes ended."""
+        """Take ends of episodes."""
         for end in ends:
             kept = self._ends.get(end.row)
             if kept is not None:
-                while kept and kept[-1].tick >= end.tick:  # as above
+                while kept and kept[-1].tick >= end.tick:  # the run has gone back
                     kept.pop()
                 kept.append(end)
 
     def ends(self) -> list[End]:
-        """The latest of watched rows."""
+        """The latest ends of watched rows."""
         return [end for kept in self._ends.values() for end in kept]
 
     def cursors(self) -> dict[int, RowSamples]:
-        """By row: step, clip and time at each of the last ticks."""
+        """Step, clip and time at each of the last ticks, by row."""
         moments = {row: self._moments(row) for row in self._looks}
         seconds = pace(list(moments.values()))
         seconds = self.declared.dt or np.nan if np.isnan(seconds) else seconds
-        found = {row: played(known, seconds, KEPT) for row, known in moments.items()}
-        return {row: stretch for row, stretch in found.items() if stretch is not None}
+        found = {row: positions(known, seconds, KEPT) for row, known in moments.items()}
+        return {row: samples for row, samples in found.items() if samples is not None}
 
     def _moments(self, row: int) -> np.ndarray:
         ends = [(e.tick, e.step, np.nan if e.clip < 0 else e.clip, e.time) for e in self._ends[row]]
@@ -104,7 +104,7 @@ class EpisodeTrack:
 
 
 def _moment(found: Mapping[str, tuple[int, float]]) -> tuple[float, ...]:
-    """Of the tick and value of each column; () where that is no moment.
+    """Moment of the tick and value of each column; () where they do not make one.
 
     Clip and time are sent together. Others ask for the step too, which may be of a later tick of the episode.
     """

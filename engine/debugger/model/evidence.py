@@ -23,7 +23,7 @@ FRAMES = 24  # frames of all rows that are kept of a reward term, or as many as 
 EARNINGS = 20_000  # samples
 MOST_TERMS = 24
 ITERATIONS = 400
-PACE = 20  # frames of timing that say how long a tick takes
+PACE = 20  # frames of timing whose median is the time of a tick
 STANDING = 10.0  # N on a foot, where contact is not a column
 
 

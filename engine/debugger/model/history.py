@@ -1,42 +1,22 @@
-"""From what was received to evidence: reads a store, and remembers samples of which a store keeps only the latest."""
+"""Evidence of diagnosis over time: a history of the samples of which a store keeps only the latest."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from engine.debugger.model.episode_track import CURSOR, EpisodeTrack
-from engine.debugger.model.evidence import (
-    CLOSE,
-    EARNINGS,
-    ENDS,
-    FRAMES,
-    GLANCES,
-    ITERATIONS,
-    KEPT,
-    MOST_TERMS,
-    PACE,
-    STANDING,
-    WATCHED,
-    Bad,
-    End,
-    Evidence,
-    Foot,
-    foot_places,
-    rows_watched,
-    spread,
-)
+from engine.debugger.model.episode_track import EpisodeTrack
+from engine.debugger.model.evidence import CLOSE, EARNINGS, FRAMES, GLANCES, MOST_TERMS, PACE, Evidence, spread
+from engine.debugger.model.extraction import add_ends, bad_values, ends_in, feet, learner, row_samples, vitals
 from engine.debugger.model.samples import RowSamples
 from engine.debugger.model.schema import ColumnInfo, Declared, declared
 from engine.debugger.model.store import Store
-from engine.errors import WireError
-from engine.protocol.framing import unpack_array
 
 
 class EvidenceHistory:
-    """Turns a store into evidence, and remembers samples of which a store keeps only the latest."""
+    """Evidence of one store, with the samples of which the store keeps only the latest."""
 
     def __init__(self) -> None:
         self._forget(None)
@@ -45,33 +25,33 @@ class EvidenceHistory:
         self._schema = schema
         self.declared = declared(schema)
         self._edits: list[tuple[int, str, Any]] = []  # since a tick, a constant, and what it was given
-        self._heard: Any = None  # the latest event that was looked at
+        self._latest_event: Any = None  # the latest event that was looked at
         self._terms: dict[int, deque[tuple[int, np.ndarray]]] = {}
         self._seen: dict[int, deque[tuple[int, np.ndarray, float]]] = {}
         self._drawn: dict[int, tuple[int, np.ndarray]] = {}
-        self._played = EpisodeTrack(self.declared)
+        self._track = EpisodeTrack(self.declared)
         self._since = -1  # the tick up to which samples of reward terms are stale
         self._pace: tuple[float, np.ndarray] | None = None  # when watching began: seconds of a tick, of each system
 
     def know(self, schema: Any) -> Declared:
-        """What the schema declares, read again only when it is another one."""
+        """Declarations of the schema, read again only when it is another one."""
         if schema is not self._schema:
             self._forget(schema)
         return self.declared
 
-    def _hear(self, store: Store) -> None:
-        """Constants that were edited count as they are now. An edit at an earlier tick undoes those behind it."""
+    def _read_events(self, store: Store) -> None:
+        """Constants that were edited count as they are now. An edit at an earlier tick undoes those after it."""
         fresh: list[Mapping[str, Any]] = []
         for event in reversed(store.events):
-            if event is self._heard:
+            if event is self._latest_event:
                 break
             fresh.append(event)
         if not fresh:
             return
-        self._heard, before = fresh[0], list(self._edits)
+        self._latest_event, before = fresh[0], list(self._edits)
         for event in reversed(fresh):
             if event.get("kind") == "reset":
-                self._played.remember(_detailed(event, self.declared))
+                self._track.remember(ends_in(event, self.declared))
             if event.get("kind") == "edit":
                 fields, tick = event.get("fields") or {}, int(event.get("tick", 0))
                 self._edits = [edit for edit in self._edits if edit[0] <= tick]
@@ -81,14 +61,14 @@ class EvidenceHistory:
             return
         terms = self.declared.terms
         self.declared = declared(self._schema, {address: new for _, address, new in self._edits})
-        if self.declared.terms != terms:  # what was earned by other settings says nothing about these
+        if self.declared.terms != terms:  # samples under other settings do not count for these
             self._since = max((tick for tick, _, _ in self._edits), default=-1)
             self._terms.clear()
 
     def collect(self, store: Store) -> None:
         """Take the latest frames and observations; cheap, for every refresh. Nothing while an old tick is in view."""
         self.know(store.schema)
-        self._hear(store)
+        self._read_events(store)
         known = self.declared
         terms, seen = known.roles.get("reward_terms"), known.roles.get("observation")
         most = max(2, min(FRAMES, EARNINGS // max(1, terms.rows))) if terms else 1
@@ -103,7 +83,7 @@ class EvidenceHistory:
                 self._glance(store, seen, step, row)
             self._explored(store)
         if store.cursor is None:
-            self._played.look(store)
+            self._track.look(store)
 
     def _glance(self, store: Store, seen: ColumnInfo, step: ColumnInfo | None, row: int) -> None:
         value = store.value(seen.id, row)
@@ -126,36 +106,36 @@ class EvidenceHistory:
                 self._drawn[row] = (a[0], difference.reshape(-1, len(known.joints)))
 
     def terms(self) -> dict[int, np.ndarray]:
-        """By label: the collected samples of all rows."""
+        """Collected samples of all rows, by label."""
         return {label: np.concatenate([v for _, v in kept]) for label, kept in self._terms.items() if kept}
 
     def latest_terms(self) -> list[tuple[int, deque[tuple[int, np.ndarray]]]]:
-        """By label: what was collected, to tell whether there is news."""
+        """Collected frames by label, to see whether there are new ones."""
         return [(label, kept) for label, kept in self._terms.items() if kept]
 
     def observations(self) -> dict[int, RowSamples]:
-        """By row: the collected observations; a break where the episode is another one."""
+        """Collected observations by row, with a break where the episode is another one."""
         return {row: _glances(kept) for row, kept in self._seen.items() if kept}
 
     def exploration(self) -> np.ndarray | None:
-        """(samples, joints): what exploration added to the mean action."""
+        """(samples, joints): action as drawn minus mean action."""
         return np.concatenate([d for _, d in self._drawn.values()]) if self._drawn else None
 
     def gather(self, store: Store) -> Evidence:
-        """All evidence there is."""
+        """All evidence."""
         self.collect(store)
         known = self.declared
         found = Evidence(known, terms=self.terms(), events=list(store.events))
         found.learner = learner(store)
-        _add_ends(store, found, self._played.ends())
-        found.cursors = self._played.cursors() | found.cursors
+        add_ends(store, found, self._track.ends())
+        found.cursors = self._track.cursors() | found.cursors
         found.observations, found.exploration = self.observations(), self.exploration()
-        found.actions = stretches(store, known.roles.get("action"))
-        found.velocities = stretches(store, known.roles.get("velocity"))
-        found.torques = stretches(store, known.roles.get("torque"))
+        found.actions = row_samples(store, known.roles.get("action"))
+        found.velocities = row_samples(store, known.roles.get("velocity"))
+        found.torques = row_samples(store, known.roles.get("torque"))
         found.vitals, found.feet = vitals(store, known), feet(store, known)
         self._add_timing(store.timing or {}, found)
-        found.bad = _bad(found)
+        found.bad = bad_values(found)
         return found
 
     def _add_timing(self, timing: Mapping[str, Any], found: Evidence) -> None:
@@ -171,44 +151,12 @@ class EvidenceHistory:
             found.pace, found.first_pace = pace, self._pace
 
 
-_GATHERERS: "WeakKeyDictionary[Any, EvidenceHistory]" = WeakKeyDictionary()
+_HISTORIES: "WeakKeyDictionary[Any, EvidenceHistory]" = WeakKeyDictionary()
 
 
 def history_of(store: Any) -> EvidenceHistory:
-    """The one of a store, shared by all panels."""
-    return _GATHERERS.setdefault(store, EvidenceHistory())
-
-
-# -- from traces ---------------------------------------------------------------------------------------
-
-
-def learner(store: Store) -> dict[str, np.ndarray]:
-    """What was reported, by name: one number per iteration, NaN where there is none; 'iteration' counts."""
-    latest = list(store.learner)[-ITERATIONS:]
-    names = sorted({name for _, values in latest for name in values})
-    found = {n: np.array([values.get(n, np.nan) for _, values in latest], np.float64) for n in names}
-    return {"iteration": np.array([i for i, _ in latest], np.float64), **found} if latest else {}
-
-
-def stretches(store: Store, column: ColumnInfo | None, labels: Iterable[int] | None = None) -> dict[int, RowSamples]:
-    """What was received, tick by tick, of the rows of a column that may be watched."""
-    if column is None:
-        return {}
-    places = list(range(column.size) if labels is None else labels)
-    found = {row: _stretch(store, column, places, row) for row in spread(column.rows, WATCHED)}
-    return {row: stretch for row, stretch in found.items() if stretch is not None}
-
-
-def _stretch(store: Store, column: ColumnInfo, labels: Sequence[int], row: int) -> RowSamples | None:
-    if not labels or not len(store.trace(column.id, labels[0], row)[0]):
-        return None
-    parts = [store.trace(column.id, label, row) for label in labels]
-    length = min(KEPT, *(len(ticks) for ticks, _, _ in parts))
-    if not length:
-        return None
-    ticks, _, breaks = parts[0]
-    values = np.stack([np.asarray(v[-length:], np.float64) for _, v, _ in parts], 1)
-    return RowSamples(np.array(ticks[-length:]), values, np.array(breaks[-length:], bool))
+    """The history of a store, shared by all panels."""
+    return _HISTORIES.setdefault(store, EvidenceHistory())
 
 
 def _glances(kept: "deque[tuple[int, np.ndarray, float]]") -> RowSamples:
@@ -216,144 +164,3 @@ def _glances(kept: "deque[tuple[int, np.ndarray, float]]") -> RowSamples:
     ages = np.array([age for _, _, age in kept])
     other = np.diff(ages) != np.diff(ticks)
     return RowSamples(ticks, np.stack([v for _, v, _ in kept]), np.r_[False, other & ~np.isnan(np.diff(ages))])
-
-
-def _add_ends(store: Store, found: Evidence, remembered: Sequence[End]) -> None:
-    known = found.declared
-    found.cursors, traced = _cursors(store, known)
-    events = [e for e in found.events if e.get("kind") == "reset"]
-    told: dict[tuple[int, int], End] = {}
-    for event in reversed(events):
-        told |= {(end.row, end.tick): end for end in _detailed(event, known)}
-        if len(told) >= ENDS:
-            break
-    earlier = [end for end in (*remembered, *traced) if (end.row, end.tick) not in told]
-    told |= {(end.row, end.tick): end for end in earlier}
-    found.ends = sorted(told.values(), key=lambda end: end.tick)
-    counted = [c for c in map(_counted, events) if c is not None]
-    if not counted and "episode/ended" in found.learner:
-        number = np.nan_to_num(found.learner["episode/ended"])
-        shares = {r: np.nan_to_num(found.learner[f"end/{r}"]) for r in known.reasons if f"end/{r}" in found.learner}
-        counted = [(int(n), {r: float(n * s[i]) for r, s in shares.items()}) for i, n in enumerate(number)][-20:]
-    found.end_counts = counted or [(1, dict.fromkeys(end.reasons, 1.0)) for end in found.ends]
-
-
-def _cursors(store: Store, known: Declared) -> tuple[dict[int, RowSamples], list[End]]:
-    """By row: (step, clip, time) tick by tick, and the ends in it."""
-    ended, reason = known.roles.get("ended"), known.roles.get("reason")
-    cursors: dict[int, RowSamples] = {}
-    ends: list[End] = []
-    others = [known.roles.get(role) for role in CURSOR]
-    for row, base in stretches(store, ended).items():
-        parts = [_stretch(store, c, [0], row) if c is not None else None for c in others]
-        why = _stretch(store, reason, range(reason.size), row) if reason is not None else None
-        length = min(len(p.ticks) for p in (base, why, *parts) if p is not None)
-        columns = [np.full(length, np.nan) if p is None else p.values[-length:, 0] for p in parts]
-        ticks, flags = base.ticks[-length:], base.values[-length:, 0] > 0
-        cursors[row] = RowSamples(ticks, np.stack(columns, 1), base.breaks[-length:])
-        again = np.r_[False, np.diff(ticks) == 0]  # the second sample of a tick begins the next episode
-        for i in np.flatnonzero(flags & ~again):
-            fired = why.values[-length:][i] > 0 if why is not None else np.zeros(0, bool)
-            names = tuple(n for n, yes in zip(known.reasons, fired, strict=False) if yes)
-            step, clip, time = (float(c[i]) for c in columns)
-            ends.append(End(row, int(ticks[i]), names, step, -1 if np.isnan(clip) else int(clip), time))
-    return cursors, ends
-
-
-def _detailed(event: Mapping[str, Any], known: Declared) -> list[End]:
-    """The ends in the event of a reset that says each: arrays row, reason, step and perhaps tick, clip and time."""
-    fields = event.get("fields") or {}
-    try:
-        row, reason, step = (unpack_array(fields[key]) for key in ("row", "reason", "step"))
-        clip = unpack_array(fields["clip"]) if "clip" in fields else np.full(len(row), -1)
-        time = unpack_array(fields["time"]) if "time" in fields else np.full(len(row), np.nan)
-        tick = unpack_array(fields["tick"]) if "tick" in fields else np.full(len(row), int(event.get("tick", 0)))
-        names = [known.reasons[i] if 0 <= i < len(known.reasons) else f"reason {i}" for i in reason.tolist()]
-        ends = zip(row.tolist(), tick.tolist(), names, step.tolist(), clip.tolist(), time.tolist(), strict=True)
-        return [End(int(r), int(at), (n,), float(s), int(c), float(t)) for r, at, n, s, c, t in ends]
-    except (KeyError, TypeError, ValueError, WireError):
-        return []
-
-
-def _counted(event: Mapping[str, Any]) -> tuple[int, dict[str, float]] | None:
-    """How many episodes ended in a reset, and how many by each reason."""
-    fields = event.get("fields") or {}
-    reasons, rows = fields.get("reasons"), fields.get("rows")
-    if isinstance(reasons, Mapping):
-        counts = {str(k): float(v) for k, v in reasons.items() if isinstance(v, (int, float))}
-        return int(rows if isinstance(rows, int) else max(1.0, sum(counts.values()))), counts
-    if isinstance(reasons, (list, tuple)) and (rows in (None, 1) or len(reasons) == 1):
-        number = rows if isinstance(rows, int) else 1
-        return number, {str(name): float(number) for name in reasons}
-    return None
-
-
-def vitals(store: Store, known: Declared) -> dict[int, RowSamples]:
-    """By row: the black box."""
-    found = {}
-    for row in spread(rows_watched(known), WATCHED) if known.vitals else ():
-        got = store.vitals(row)
-        if got is not None and len(got[0]) and got[1].shape[1] == len(known.vitals):
-            ticks, values = np.array(got[0][-KEPT:]), np.asarray(got[1][-KEPT:], np.float64)
-            found[row] = RowSamples(ticks, values, np.zeros(len(ticks), bool))
-    return found
-
-
-def feet(store: Store, known: Declared) -> list[Foot]:
-    """Every foot of the watched rows whose contact was received."""
-    found = []
-    for name in known.feet:
-        places = foot_places(known, name)
-        role = "contact" if "contact" in places else "contact_force"
-        for row, base in stretches(store, *places[role]).items() if role in places else ():
-            touching = np.abs(base.values[:, 0]) > (0.0 if role == "contact" else STANDING)
-            other = {r: _stretch(store, *places[r], row) for r in ("body_velocity", "reference") if r in places}
-            sized = {r: s.values for r, s in other.items() if s is not None and len(s.ticks) == len(base.ticks)}
-            speed = np.hypot(*sized["body_velocity"].T) if "body_velocity" in sized else None
-            height = sized["reference"][:, 0] if "reference" in sized else None
-            found.append(Foot(name, row, base.ticks, touching, speed, height))
-    return found
-
-
-def _bad(found: Evidence) -> list[Bad]:
-    """What was reported or received that is not finite: the first of every column, oldest first."""
-    known = found.declared
-    by_id = {column.id: address for address, column in known.columns.items()}
-    named = {int(s["id"]): str(s["name"]) for s in known.systems if isinstance(s.get("id"), int)}
-    listed: list[Bad] = []
-    for event in found.events:
-        if event.get("kind") == "nonfinite":
-            fields = event.get("fields") or {}
-            column, system = event.get("column"), event.get("system")
-            told = fields.get("writers") or ([named.get(system, str(system))] if system is not None else [])
-            writers = tuple(map(_system_name, told))
-            labels = ", ".join(map(str, fields.get("labels", ())))
-            address = str(by_id.get(column, column)) if column is not None else ""
-            listed.append(Bad(address, labels, event.get("row"), int(event.get("tick", 0)), writers))
-    watched = {
-        "observation": found.observations,
-        "action": found.actions,
-        "velocity": found.velocities,
-        "torque": found.torques,
-    }
-    for role, rows in watched.items():
-        column = known.roles.get(role)
-        firsts = [(int(s.ticks[i]), row, j) for row, s in rows.items() for i, j in _first_bad(s.values)]
-        if column is not None and firsts:
-            tick, row, label = min(firsts)
-            listed.append(Bad(column.address, column.labels[label], row, tick))
-    first: dict[str, Bad] = {}
-    for one in sorted(listed, key=lambda b: b.tick):
-        first.setdefault(one.address, one)
-    return list(first.values())
-
-
-def _system_name(text: str) -> str:
-    """'step_physics', also of '`step_physics` (STEP)'."""
-    return str(text).split("`")[1] if str(text).count("`") == 2 else str(text)
-
-
-def _first_bad(values: np.ndarray) -> list[tuple[int, int]]:
-    bad = ~np.isfinite(values)
-    where = np.flatnonzero(bad.any(1))
-    return [(int(where[0]), int(np.flatnonzero(bad[where[0]])[0]))] if len(where) else []

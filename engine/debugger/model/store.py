@@ -1,4 +1,4 @@
-"""Everything the window has received, for panels to draw from. No Qt, one thread."""
+"""Store of everything that a client has received, for panels to draw from. No Qt, one thread."""
 
 import time
 from collections import Counter, deque
@@ -25,7 +25,7 @@ _STATE: dict[str, tuple[type, ...]] = {
 
 
 class Store:
-    """What was received. Lookups return None, or arrays of length 0, for what has not come."""
+    """Received data. Lookups return None, or arrays of length 0, for what has not come."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -50,7 +50,7 @@ class Store:
         """How many messages of each type, and data frames of each kind, have come: a panel compares it to see news."""
         self.bad = 0
         self.connection = ""
-        """'' while connected; otherwise a sentence that says why not."""
+        """'' while connected; otherwise a sentence with the reason."""
         self._subs: dict[int, Subscription] = {}
         self._values, self._traces, self._all_rows = RowValues(), Traces(), AllRows()
         self._boxes, self._timings = BlackBoxes(), Timings()
@@ -89,7 +89,7 @@ class Store:
         return list(self._traces.of_row(row))
 
     def history(self, row: int) -> dict[int, list[Value]]:
-        """What came of one row lately, by column, oldest first; not every tick."""
+        """Latest values of one row by column, oldest first; not every tick."""
         return self._values.history(row)
 
     def known_rows(self) -> list[int]:
@@ -192,7 +192,7 @@ class Store:
         if history is not None and (len(history) != 2 or not all(type(tick) is int for tick in history)):
             raise WireError("A state says no oldest and newest tick for history.")
         state = {key: value for key, value in message.items() if key != "t"}
-        if state.get("tick") is None:  # a run that is stuck says only in what, and for how long
+        if state.get("tick") is None:  # a run that is stuck sends only in what, and for how long
             state = self.state | {key: value for key, value in state.items() if value is not None}
         self.state = state
 
@@ -269,7 +269,7 @@ def is_branch(event: Mapping[str, Any]) -> bool:
 
 
 def _read_event(message: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """An event with all its keys; the hub speaks for itself, and does not know the tick, which is `now`."""
+    """An event with all its keys; the server itself sends some, and does not know the tick, which is `now`."""
     event: dict[str, Any] = {
         "kind": str(message["kind"]),
         "tick": int(now if message["tick"] is None else message["tick"]),

@@ -48,7 +48,7 @@ class Forwarding(Protocol):
 
 @attrs.frozen
 class Address:
-    """Where a run listens: a Unix socket, or a host and port with the token of the run. `tunnel` leads to another machine."""
+    """Address of a run: a Unix socket, or a host and port with the token of the run. `tunnel` leads to another machine."""
 
     path: str = ""
     host: str = ""
@@ -138,7 +138,7 @@ class Connection:
         """Connect and shake hands. `schema` is the hash of a schema that the client still has, "" for none.
 
         Without `wait_for_schema` it comes as an ordinary message. `cancelled` is asked now and then whether to give up. Raises
-        ConnectionEnded with what the run said: another version, a wrong token, too many clients, no answer.
+        ConnectionEnded with the reason: another version, a wrong token, too many clients, no answer.
         """
         made = cls(address.open(timeout), address)
         try:

@@ -50,11 +50,14 @@ class Link:
         self._thread.start()
 
     def close(self) -> None:
-        """Disconnect for good; returns once the thread is gone."""
+        """Disconnect for good; returns once the thread is gone, and `notify` is not called any more."""
+        self._notify = lambda: None
         self._stop.set()
         self._wake()
         if self._thread.ident is not None:
             self._thread.join(_HANDSHAKE)
+        else:
+            self._close_wakers()
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message when the socket takes it; lost if the connection is."""
@@ -100,6 +103,9 @@ class Link:
             self._put_status("lost", f"{text} Trying again in {pause:.1f} s.")
             self._stop.wait(pause)
             pause = min(LONGEST_PAUSE, 2.0 * pause)
+        self._close_wakers()
+
+    def _close_wakers(self) -> None:
         self._wake_in.close()
         self._wake_out.close()
 
@@ -130,7 +136,7 @@ class Link:
         return connection
 
     def _serve(self, connection: Connection) -> None:
-        heard = pinged = time.monotonic()
+        received = pinged = time.monotonic()
         sent: dict[int, float] = {}
         number, bad = 0, self.bad
         while not self._stop.is_set():
@@ -142,8 +148,8 @@ class Link:
                 sent = {number: now}
                 connection.queue({"t": "ping", "n": number})
             if connection.exchange(_PING / 4, self._wake_in, len(self._inbox) < _WAITING):
-                heard = now
-            if now - heard > _SILENCE and len(self._inbox) < _WAITING:
+                received = now
+            if now - received > _SILENCE and len(self._inbox) < _WAITING:
                 raise ConnectionEnded(f"The run has been silent for {_SILENCE:.0f} s.")
             for _ in range(_WAITING):
                 try:

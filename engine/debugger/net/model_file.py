@@ -1,6 +1,6 @@
-"""The model that a run hands out: fetched chunk by chunk while the window goes on, and kept by its hash for the next time.
+"""Model file of a run: fetched chunk by chunk while the window goes on, and kept by its hash for the next time.
 
-No Qt here. What a run sends is not trusted to be what it says: size and hash are checked before anything is kept.
+No Qt here. Size and hash of what a run sends are checked before anything is kept.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ LARGEST = 64 << 20
 
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/lockstep/models, or the same under ~/.cache."""
-    said = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (said if said.is_absolute() else Path.home() / ".cache") / "lockstep" / "models"
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "lockstep" / "models"
 
 
 def kept(digest: str) -> Path | None:
-    """The model of this hash, if it was fetched before; one that is not what its name says is removed."""
+    """The model of this hash, if it was fetched before; one with another hash than its name is removed."""
     path = cache_folder() / f"{digest}.xml"
     try:
         if not digest or path.stat().st_size > LARGEST:
@@ -39,7 +39,7 @@ def kept(digest: str) -> Path | None:
 class Fetch:
     """One model on its way. `path` is set when it is here, `problem` when it will not come, as a sentence.
 
-    `text` says how far it is. Answers reach it on the thread that made it.
+    `text` is the progress in a sentence. Answers reach it on the thread that made it.
     """
 
     def __init__(self, control: PanelControl, digest: str) -> None:
@@ -70,7 +70,7 @@ class Fetch:
         if self._closed or self.over:
             return
         if answer.get("t") != "ok":
-            self._fail(str(answer.get("text") or "the run did not say why"))
+            self._fail(str(answer.get("text") or "the run gave no reason"))
             return
         size, offset, data = answer.get("size"), answer.get("offset"), answer.get("data")
         if type(size) is not int or not isinstance(data, bytes) or offset != len(self._data):

@@ -1,4 +1,4 @@
-"""The Qt side of the connection: feeds the store, keeps subscriptions, and brings answers to whoever asked."""
+"""Qt side of a connection: feeds the store, keeps subscriptions, and hands answers to whoever asked."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,7 +24,7 @@ class Client(QObject):
     schema_changed = Signal()
     happened = Signal(dict)
     answered = Signal(dict, dict)
-    """A command and its answer, `ok` or `error`; also what the run says to nobody in particular."""
+    """A command and its answer, `ok` or `error`; also messages of the run that answer none."""
     status = Signal(str, str)
     """'open', 'lost', 'over' or 'ended', and a sentence about why."""
     _arrived = Signal()
@@ -93,13 +93,9 @@ class Client(QObject):
         self._number += 1
         self._subs[sub] = self._number
         self.store.subscribed(self._number, sub)
-        columns = [[column, None if labels is None else list(labels)] for column, labels in sub.columns]
-        rows = sub.rows if sub.rows == "selected" else list(sub.rows)
-        self.link.send(
-            {"t": "sub", "id": self._number, "kind": sub.kind, "columns": columns, "rows": rows, "hz": float(sub.hz)}
-        )
+        self.link.send(sub.message(self._number))
 
-    # -- hearing ---------------------------------------------------------------------------------------
+    # -- receiving -------------------------------------------------------------------------------------
 
     @Slot()
     def _drain(self) -> None:

@@ -1,4 +1,4 @@
-"""An attached client with a thread that listens: ask, and wait for the answer. For clients without a window."""
+"""Session of a client without a window: ask, and wait for the answer; a thread listens."""
 
 import threading
 import time
@@ -55,23 +55,23 @@ class Session:
 
     @property
     def role(self) -> str:
-        """What this client may do: observe or control."""
+        """The rights of this client: observe or control."""
         return str(self.connection.welcome.get("role"))
 
     @property
     def greeting(self) -> str:
-        """What this client is attached to, in a sentence."""
+        """A sentence about the run that this client is attached to."""
         run = self.connection.hello.get("run", {})
-        said = f"Attached to {run.get('name')} ({run.get('scene')}, process {run.get('pid')})."
+        text = f"Attached to {run.get('name')} ({run.get('scene')}, process {run.get('pid')})."
         holder = self.connection.welcome.get("controller")
-        return said if holder is None or self.role == "control" else f"{said} {holder} holds control."
+        return text if holder is None or self.role == "control" else f"{text} {holder} holds control."
 
     # -- asking ----------------------------------------------------------------------------------------
 
     def ask(self, message: Mapping[str, Any], seconds: float = ANSWER) -> dict[str, Any]:
         """Send a command and wait for its `ok` or `error`; AttachError when none comes in time, with what the run does.
 
-        What the run would not understand is refused here: it hangs up on a client that keeps saying such things.
+        A command that the run would not understand is refused here: the run hangs up on clients that keep sending such.
         """
         with self._news:
             self._number += 1
@@ -86,7 +86,7 @@ class Session:
         try:
             self.connection.send({**message, "id": number})
         except AttachError:
-            self._wait(lambda: None, _LAST_WORDS)  # the run may have said why it went
+            self._wait(lambda: None, _LAST_WORDS)  # the run may have sent the reason
             raise
         answer: dict[str, Any] | None = self._wait(lambda: self._answers[number], seconds)
         with self._news:
@@ -125,7 +125,7 @@ class Session:
         return self.state
 
     def standing(self, seconds: float = 1.0) -> dict[str, Any]:
-        """The state of a run that has just answered that it stands still; a run says its state before the answer."""
+        """The state of a run that has just answered that it stands still; a run sends its state before the answer."""
         self._wait(lambda: self.state if self.state.get("mode") != "running" else None, seconds)
         return self.state
 
@@ -142,7 +142,7 @@ class Session:
             return thing
 
     def stay(self) -> None:
-        """Wait until the run has gone; AttachError says why it has."""
+        """Wait until the run has gone; AttachError with the reason."""
         while True:
             self._wait(lambda: None, ANSWER)
 
@@ -160,7 +160,7 @@ class Session:
             while True:
                 message = self.connection.receive()
                 if message is not None:
-                    self._hear(message)
+                    self._receive(message)
         except AttachError as error:
             self._end(str(error))
         except BrokenPipeError as error:  # of what on_event writes to
@@ -172,7 +172,7 @@ class Session:
             self.ended = self.ended or why
             self._news.notify_all()
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _receive(self, message: dict[str, Any]) -> None:
         kind, number = message["t"], message.get("id")
         with self._news:
             if kind in ("ok", "error", "sub_ok", "sub_no") and number in self._answers:

@@ -1,4 +1,4 @@
-"""Runs on another machine, through ssh: nothing but a shell is needed there, and nothing is opened to the network."""
+"""Runs on another machine through ssh, which needs nothing but a shell there and opens nothing to the network."""
 
 import contextlib
 import json
@@ -45,7 +45,7 @@ class RemoteRun:
 def check_host(host: str) -> str:
     """The host as it is given to ssh; AttachError for what ssh would take for an option."""
     if not host or host.startswith("-") or any(letter.isspace() for letter in host):
-        raise AttachError(f"'{host}' is no host for --ssh; say it as `ssh` takes it: HOST or USER@HOST.")
+        raise AttachError(f"'{host}' is not a host for --ssh; give it as `ssh` takes it: HOST or USER@HOST.")
     return host
 
 
@@ -82,8 +82,8 @@ def _ssh() -> str:
     return program
 
 
-def _last_line(said: str, status: int | None) -> str:
-    lines = said.strip().splitlines()
+def _last_line(text: str, status: int | None) -> str:
+    lines = text.strip().splitlines()
     return lines[-1].rstrip(". \r") if lines else f"it ended with status {status}"
 
 
@@ -92,26 +92,26 @@ class Tunnel:
 
     def __init__(self, host: str, remote: str, folder: Path) -> None:
         self.host, self.remote = check_host(host), remote
-        self.local, self._said = folder / "run.sock", folder / "ssh.log"
+        self.local, self._log = folder / "run.sock", folder / "ssh.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._lock, self._closed = threading.RLock(), threading.Event()  # a signal may come while it is held
 
     def ready(self) -> None:
-        """Returns when the local socket can be connected to; AttachError with what ssh said when it does not get there."""
+        """Returns when the local socket can be connected to; AttachError with the last line of ssh when it does not get there."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._start(asks=self._process is None)
 
     def _start(self, asks: bool) -> None:
-        """Nobody is asked for a password by an ssh that is started behind a window."""
+        """Start ssh; without `asks` it does not ask for a password, as when a window stands in front of the terminal."""
         self.local.unlink(missing_ok=True)
         options = [*_OPTIONS, *(() if asks else ("BatchMode=yes",))]
         command = [_ssh(), "-N", *(word for option in options for word in ("-o", option))]
         command += ["-L", f"{self.local}:{self.remote}", "--", self.host]
         end = time.monotonic() + _SECONDS
-        with self._said.open("wb") as said:
+        with self._log.open("wb") as log:
             self._process = process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
             )
         while not self.local.exists():
             if process.poll() is not None:
@@ -133,10 +133,10 @@ class Tunnel:
 
     def _last_words(self) -> str:
         try:
-            said = self._said.read_text(errors="replace")
-        except OSError:  # nothing was said yet, or the folder went with the tunnel, which another thread may close
-            said = ""
-        return _last_line(said, None if self._process is None else self._process.poll())
+            text = self._log.read_text(errors="replace")
+        except OSError:  # nothing was logged yet, or the folder went with the tunnel, which another thread may close
+            text = ""
+        return _last_line(text, None if self._process is None else self._process.poll())
 
     def _end(self) -> None:
         process = self._process
@@ -157,7 +157,7 @@ class Tunnel:
 
 @contextlib.contextmanager
 def forwarded(host: str, remote: str) -> Iterator[Address]:
-    """A local socket that leads to a socket on the host, for as long as the block lasts, or the process: also when it is told to end."""
+    """A local socket that leads to a socket on the host, for as long as the block lasts, or the process, also when a signal ends it."""
     with tempfile.TemporaryDirectory(prefix="lockstep-ssh-", ignore_cleanup_errors=True) as folder:
         tunnel = Tunnel(host, remote, Path(folder))
 
@@ -177,7 +177,7 @@ def forwarded(host: str, remote: str) -> Iterator[Address]:
 
 @contextlib.contextmanager
 def _on_signals(act: Any) -> Iterator[None]:
-    """Have something done when the process is told to end, which only a main thread can ask for."""
+    """Call `act` when a signal ends the process; only a main thread can."""
     numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.signal(number, act) for number in numbers}
     try:

@@ -1,4 +1,4 @@
-"""What several panels want, as few subscriptions: equal ones once, and nothing twice."""
+"""Merged subscriptions of several panels: equal ones once, and nothing twice."""
 
 from collections.abc import Iterable
 from typing import Literal

@@ -1,21 +1,22 @@
-"""The Action panel: what the policy asks of each joint, and whether the motors can do it."""
+"""Action panel: what the policy asks of each joint, and whether the motors can do it."""
 
 from typing import ClassVar
 
 import numpy as np
 
-from engine.debugger.diagnosis.finding import percent
-from engine.debugger.diagnosis.indicators import Joints, joint_signs, saturation
+from engine.debugger.diagnosis.indicators import JointIndicators, joint_indicators, saturation
 from engine.debugger.diagnosis.rules_robot import torque_use
 from engine.debugger.model.evidence import Evidence, action_subs, vitals_subs
-from engine.debugger.model.history import history_of, stretches, vitals
+from engine.debugger.model.extraction import row_samples, vitals
+from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import Declared, short
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, Line, nice, scrolled, stacked
-from engine.debugger.widgets.format import counted
+from engine.debugger.widgets.bars import Bar, BarList, column_layout, round_up, scroll_area
+from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.format import counted, format_number, format_share
 
 EVERY = 10  # refreshes between statistics
 HEADINGS = ("limit", "torque", "noise", "clip", "rate")
@@ -33,14 +34,15 @@ class ActionPanel(Panel):
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
-        self.head = Line("waiting for a run")
+        self.head = ElidedLabel("waiting for a run")
+        self.head.setContentsMargins(4, 0, 2, 0)
         self.head.note = LEGEND.replace(" · ", "\n")
         self.bars = BarList(HEADINGS)
-        box = stacked(self)
+        box = column_layout(self)
         box.addWidget(self.head)
-        box.addWidget(scrolled(self.bars), 1)
+        box.addWidget(scroll_area(self.bars), 1)
         self._count = 0
-        self._joints: Joints | None = None
+        self._joints: JointIndicators | None = None
         self._noise = self._use = self._share = np.zeros(0)
         self.bars.opened.connect(self._plot)
         self.refresh()
@@ -84,10 +86,10 @@ class ActionPanel(Panel):
     def _statistics(self, known: Declared, noise: np.ndarray | None) -> None:
         width = known.roles["action"].size
         limit = known.number("act.limit", "clip_action.limit")
-        found = Evidence(known, actions=stretches(self.store, known.roles["action"]))
+        found = Evidence(known, actions=row_samples(self.store, known.roles["action"]))
         found.vitals = vitals(self.store, known)
-        found.torques = {} if known.vitals else stretches(self.store, known.roles.get("torque"))
-        self._joints = joint_signs(list(found.actions.values()), limit)
+        found.torques = {} if known.vitals else row_samples(self.store, known.roles.get("torque"))
+        self._joints = joint_indicators(list(found.actions.values()), limit)
         blank = np.full(width, np.nan)
         good = noise is not None and noise.shape[1] == width and np.isfinite(noise).any()
         with np.errstate(invalid="ignore"):
@@ -117,22 +119,22 @@ class ActionPanel(Panel):
             texts = self._texts(i, joints, limit)
             colours = (theme.AMBER, theme.AMBER) if bad else (theme.BLUE, theme.TEXT)
             bars.append(Bar(short(label), value, mean, spread, texts, *colours, f"{label}\n{tip}"))
-        reach = nice(max(sizes))
+        reach = round_up(max(sizes))
         self.bars.show_bars(bars, -reach, reach)
         samples = joints.samples if joints is not None else 0
         text = f"{counted(column.size, 'joint')} · {samples} samples"
-        text += f" · action limit ±{theme.number(limit)}" if limit else " · no action limit"
+        text += f" · action limit ±{format_number(limit)}" if limit else " · no action limit"
         text += f" · {wrong} amber: at a limit, or without exploration" if wrong else ""
         theme.set_text(self.head, text if here else f"{text} · no data of row {self.store.selected} yet")
 
-    def _texts(self, i: int, joints: Joints | None, limit: float | None) -> tuple[str, ...]:
-        def said(value: float, share: bool = False) -> str:
-            return "–" if np.isnan(value) else percent(value) if share else theme.number(value, 2)
+    def _texts(self, i: int, joints: JointIndicators | None, limit: float | None) -> tuple[str, ...]:
+        def cell(value: float, share: bool = False) -> str:
+            return "–" if np.isnan(value) else format_share(value) if share else format_number(value, 2)
 
         return (
-            said(float(self._share[i]), True),
-            said(float(self._use[i]), True),
-            said(float(self._noise[i])),
-            said(float(joints.at_clip[i]), True) if joints is not None and limit else "–",
-            said(float(joints.rate[i])) if joints is not None else "–",
+            cell(float(self._share[i]), True),
+            cell(float(self._use[i]), True),
+            cell(float(self._noise[i])),
+            cell(float(joints.at_clip[i]), True) if joints is not None and limit else "–",
+            cell(float(joints.rate[i])) if joints is not None else "–",
         )

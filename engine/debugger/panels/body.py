@@ -1,4 +1,4 @@
-"""The Body panel: the selected row's figure with its reference, contacts, slips and path, drawn with QPainter."""
+"""Body panel: the selected row's figure with its reference, contacts, slips and path, drawn with QPainter."""
 
 from collections import deque
 from pathlib import Path
@@ -10,18 +10,18 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QContextMenuEvent
 from PySide6.QtWidgets import QFileDialog, QMenu, QVBoxLayout
 
-from engine.debugger.body.painter import Shot
-from engine.debugger.body.render_client import Mesh
+from engine.debugger.body.painter import BodyPose
+from engine.debugger.body.render_client import MeshView
 from engine.debugger.body.skeleton import (
     SLIP,
-    Figure,
+    Skeleton,
     heading,
-    read_figures,
+    read_skeletons,
     slip_speeds,
     tracking_errors,
     violations,
 )
-from engine.debugger.body.viewport import View
+from engine.debugger.body.viewport import Viewport
 from engine.debugger.model.schema import clip_name, seconds_per_tick
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
@@ -29,13 +29,13 @@ from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.theme import AMBER, DIM, RED, WHITE
 
 TRAILS = 200  # pieces of slip trail that are kept
-LONGEST_STEP = 10  # ticks between two poses from which a speed is still told
+LONGEST_STEP = 10  # ticks between two poses from which a speed is still taken
 LONGEST_PATH = 600  # samples of the root path
 ROLES = ("episode_step", "clip", "clip_time", "terminated", "command")
 
 
 @attrs.define(eq=False)
-class Memory:
+class RowHistory:
     """What poses leave behind for the ones after them, of one row."""
 
     row: int = -1
@@ -43,15 +43,15 @@ class Memory:
     step: float = -1.0
     position: np.ndarray | None = None
     force: np.ndarray | None = None
-    shot: Shot | None = None
+    shot: BodyPose | None = None
     slips: np.ndarray = attrs.field(factory=lambda: np.zeros(0))
     trails: deque[np.ndarray] = attrs.field(factory=lambda: deque(maxlen=TRAILS))
-    failure: Shot | None = None
+    failure: BodyPose | None = None
     ended: bool = False
-    failed: bool = True  # as far as can be told: only a pose taken at the very end of an episode knows
+    failed: bool = True  # as far as is known: only a pose taken at the very end of an episode knows
 
 
-class Body(Panel):
+class BodyPanel(Panel):
     """Where the selected row's body is, where it should be, and what pushes it."""
 
     title: ClassVar[str] = "Body"
@@ -59,15 +59,15 @@ class Body(Panel):
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
-        self.view = View()
+        self.view = Viewport()
         self.view.moved = self._camera_moved
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
-        self.mesh = mesh = Mesh(store, control)
+        self.mesh = mesh = MeshView(store, control)
         self.destroyed.connect(lambda: mesh.close())
-        self._figures: list[Figure] = []
-        self._memory = Memory()
+        self._figures: list[Skeleton] = []
+        self._memory = RowHistory()
         self._drawn: object = None
         self._actions = self._make_actions()
         self.schema_changed()
@@ -107,8 +107,8 @@ class Body(Panel):
                 chosen.triggered.connect(lambda _=False, figure=figure: self._choose(figure))
         menu.exec(event.globalPos())
 
-    def _choose(self, figure: Figure) -> None:
-        self.view.figure, self.view.shot, self._memory, self._drawn = figure, None, Memory(), None
+    def _choose(self, figure: Skeleton) -> None:
+        self.view.figure, self.view.shot, self._memory, self._drawn = figure, None, RowHistory(), None
         self.view.frame_figure()
         self.mesh.close()
         self.changed.emit()
@@ -151,12 +151,12 @@ class Body(Panel):
 
     def schema_changed(self) -> None:
         """Read the figures anew; the camera stays where it is."""
-        self._figures = read_figures(self.store.schema)
+        self._figures = read_skeletons(self.store.schema)
         self._figures = [f for f in self._figures if all(column in self.store.columns for column in f.columns)]
         old = self.view.figure
         same = next((f for f in self._figures if old is not None and f.name == old.name), None)
         self.view.figure = same or next(iter(self._figures), None)
-        self.view.shot, self._memory, self._drawn = None, Memory(), None
+        self.view.shot, self._memory, self._drawn = None, RowHistory(), None
         self.changed.emit()
 
     def subscriptions(self) -> list[Subscription]:
@@ -219,7 +219,7 @@ class Body(Panel):
         held = None if column is None else self.store.value(column, row)
         return None if held is None or held[1].shape != shape else np.asarray(held[1], np.float64)
 
-    def _take(self, figure: Figure, row: int, held: tuple[int, np.ndarray, bool]) -> Shot | None:
+    def _take(self, figure: Skeleton, row: int, held: tuple[int, np.ndarray, bool]) -> BodyPose | None:
         """Put together what is drawn of this tick, and remember it for the next one."""
         count = len(figure.bodies)
         position = self._array(figure.position, row, (count, 3))
@@ -232,7 +232,7 @@ class Body(Panel):
         command = None if command_role is None else self._array(command_role.id, row, command_role.shape)
         self._remember(figure, row, held, position, force)
         memory = self._memory
-        shot = Shot(
+        shot = BodyPose(
             position=position,
             rotation=rotation,
             reference=reference,
@@ -248,7 +248,7 @@ class Body(Panel):
 
     def _remember(
         self,
-        figure: Figure,
+        figure: Skeleton,
         row: int,
         held: tuple[int, np.ndarray, bool],
         position: np.ndarray,
@@ -258,7 +258,7 @@ class Body(Panel):
         memory, (tick, _, ended) = self._memory, held
         step = self.store.number(self.store.role("episode_step", figure.table), row)
         if memory.row != row:
-            memory = self._memory = Memory(row=row)
+            memory = self._memory = RowHistory(row=row)
         passed = tick - memory.tick
         new_episode = memory.ended or (step is not None and step < memory.step) or passed < 0
         if new_episode and passed >= 0 and memory.shot is not None and memory.failed:
@@ -279,7 +279,7 @@ class Body(Panel):
         terminated = self.store.number(self.store.role("terminated", figure.table), row)
         memory.failed = not ended or terminated is None or terminated > 0.0
 
-    def _path(self, figure: Figure, row: int, tick: int) -> np.ndarray:
+    def _path(self, figure: Skeleton, row: int, tick: int) -> np.ndarray:
         """Where the root was since the episode began, up to a tick."""
         root = figure.position if figure.root is None else figure.root
         (ticks, x, breaks), (_, y, _), (_, z, _) = (self.store.trace(root, label, row) for label in range(3))
@@ -292,7 +292,7 @@ class Body(Panel):
         return np.stack((x[first:end], y[first:end], z[first:end]), 1)
 
     def _words(
-        self, figure: Figure, row: int, held: tuple[int, np.ndarray, bool] | None
+        self, figure: Skeleton, row: int, held: tuple[int, np.ndarray, bool] | None
     ) -> list[list[tuple[str, str]]]:
         """Row, episode, clip; and the two largest violations."""
         head = [(f"row {row}", WHITE)]

@@ -1,4 +1,4 @@
-"""The Why panel: how episodes end, what is most likely the matter in sentences, and the pictures that prove it."""
+"""Why panel, the diagnosis: how episodes end, what is most likely the matter in sentences, and the pictures that prove it."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -8,8 +8,8 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QTabWidget, QWidget
 
-from engine.debugger.diagnosis.failure_alignment import Autopsy, examine
-from engine.debugger.diagnosis.finding import ORDER, Finding, percent
+from engine.debugger.diagnosis.failure_alignment import FailureAlignment, align_failures
+from engine.debugger.diagnosis.finding import ORDER, RuleFinding
 from engine.debugger.diagnosis.indicators import lifted
 from engine.debugger.diagnosis.rules import RULES, diagnose
 from engine.debugger.diagnosis.rules_run import end_table, vital_words, worst_reason
@@ -31,8 +31,9 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, nice, scrolled, stacked
-from engine.debugger.widgets.sparkline import Histogram
+from engine.debugger.widgets.bars import Bar, BarList, column_layout, round_up, scroll_area
+from engine.debugger.widgets.format import format_share
+from engine.debugger.widgets.sparkline import SmallHistogram
 from engine.debugger.widgets.text_table import fill, table
 
 SHADES = {"wrong": theme.RED, "attention": theme.AMBER, "note": theme.TEXT, "unknown": theme.DIM}
@@ -58,7 +59,7 @@ class GaitStrip(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
+        """Paint the gait of every foot."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         painter.setPen(theme.pen(theme.DIM))
@@ -110,7 +111,7 @@ def _bars(
         )
 
 
-class Sentences(QListWidget):
+class FindingList(QListWidget):
     """Findings as wrapped sentences, each with a word for how bad it is."""
 
     def __init__(self) -> None:
@@ -123,24 +124,24 @@ class Sentences(QListWidget):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setSpacing(1)
         self.setStyleSheet(f"background: {theme.BACKGROUND};")
-        self.findings: list[Finding] = []
+        self.findings: list[RuleFinding] = []
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Three lines."""
         return QSize(120, 52)
 
-    def show_findings(self, findings: list[Finding]) -> None:
+    def show_findings(self, findings: list[RuleFinding]) -> None:
         """List other findings; those that only cannot judge come together in one line."""
-        told = [f for f in findings if f.severity != "unknown"]
+        shown = [f for f in findings if f.severity != "unknown"]
         silent = [f for f in findings if f.severity == "unknown"]
         if silent:
-            told.append(Finding("unknown", "; ".join(f.text for f in silent), silent[0].panel, 0.0))
-        if told == self.findings:
+            shown.append(RuleFinding("unknown", "; ".join(f.text for f in silent), silent[0].panel, 0.0))
+        if shown == self.findings:
             return
-        self.findings = told
-        while self.count() > len(told):
+        self.findings = shown
+        while self.count() > len(shown):
             self.takeItem(self.count() - 1)
-        for place, found in enumerate(told):
+        for place, found in enumerate(shown):
             item = self.item(place) if place < self.count() else None
             if item is None:
                 item = QListWidgetItem()
@@ -150,7 +151,7 @@ class Sentences(QListWidget):
             item.setToolTip(f"{found.text}\nclick: show {found.panel}")
 
 
-class WhyPanel(Panel):
+class DiagnosisPanel(Panel):
     """Opens first. The rules take turns, one each refresh, so that none of them holds the window up."""
 
     title: ClassVar[str] = "Why"
@@ -159,20 +160,20 @@ class WhyPanel(Panel):
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.reasons = table(("why episodes end", "share", "step", "trend"))
-        self.sentences = Sentences()
+        self.sentences = FindingList()
         self.pictures = QTabWidget()
         self.pictures.setDocumentMode(True)
-        self.clip, self.gait = Histogram(), GaitStrip()
+        self.clip, self.gait = SmallHistogram(), GaitStrip()
         self.autopsy = BarList(("before the end",), "autopsy: too few data")
-        for name, widget in (("clip", self.clip), ("autopsy", scrolled(self.autopsy)), ("gait", self.gait)):
+        for name, widget in (("clip", self.clip), ("autopsy", scroll_area(self.autopsy)), ("gait", self.gait)):
             self.pictures.addTab(widget, name)
-        box = stacked(self)
+        box = column_layout(self)
         box.addWidget(self.reasons)
         box.addWidget(self.sentences, 3)
         box.addWidget(self.pictures, 2)
         self.reason: str | None = None  # None: the most frequent failure
         self.evidence: Evidence | None = None
-        self.findings: list[Finding] = []
+        self.findings: list[RuleFinding] = []
         self._examined: tuple[Any, ...] = ()
         self._turn: Iterator[None] | None = None
         self._news: Any = None
@@ -215,7 +216,7 @@ class WhyPanel(Panel):
     def _diagnosis(self) -> Iterator[None]:
         evidence = history_of(self.store).gather(self.store)
         yield
-        findings: list[Finding] = []
+        findings: list[RuleFinding] = []
         for rule in RULES:
             findings += diagnose(evidence, (rule,))
             yield
@@ -228,7 +229,7 @@ class WhyPanel(Panel):
     def _show(self) -> None:
         if self.evidence is None or self.store.schema is None:
             fill(self.reasons, [], [])
-            self.sentences.show_findings([Finding("unknown", "waiting for data", "Why", 0.0)])
+            self.sentences.show_findings([RuleFinding("unknown", "waiting for data", "Why", 0.0)])
             self._fit(0)
             return
         lines = end_table(self.evidence)
@@ -240,7 +241,7 @@ class WhyPanel(Panel):
         self._fit(len(lines))
         found = self.findings
         if all(f.severity in ("note", "unknown") for f in found):
-            found = [Finding("note", "nothing stands out in what was received so far", "Why", 1.0), *found]
+            found = [RuleFinding("note", "nothing stands out in what was received so far", "Why", 1.0), *found]
         self.sentences.show_findings(found)
         if not self.pictures.isHidden():
             self._show_pictures(self.evidence)
@@ -284,7 +285,7 @@ class WhyPanel(Panel):
         fresh = (reason, id(evidence))
         if fresh != self._examined:
             self._examined = fresh
-            found = examine(evidence, reason) if reason else "autopsy: no failures were received"
+            found = align_failures(evidence, reason) if reason else "autopsy: no failures were received"
             self._show_autopsy(found, evidence.declared.dt)
 
     def _show_clip(self, evidence: Evidence, reason: str | None) -> None:
@@ -306,7 +307,7 @@ class WhyPanel(Panel):
         lines = [(float(now.values[-1, 2]), theme.WHITE)] if now is not None and now.values[-1, 1] == clip else []
         self.clip.show_counts(found, 0.0, reach, title=title, caption=caption, unit="s", lines=lines)
 
-    def _show_autopsy(self, found: "Autopsy | str", dt: float | None) -> None:
+    def _show_autopsy(self, found: "FailureAlignment | str", dt: float | None) -> None:
         if isinstance(found, str):
             self.autopsy.show_bars((), 0.0, 1.0, title=found)
             return
@@ -317,15 +318,15 @@ class WhyPanel(Panel):
         for place, i in enumerate(order):
             before = float(found.departure[i]) * scale
             side = "high" if found.above[i] >= 0.5 else "low"
-            share = percent(float(found.outside[0, i]))
+            share = format_share(float(found.outside[0, i]))
             tip = f"{found.names[i]}: too {side}; at the end {share} of failures are outside"
             text = f"{before:.2f} {unit}" if dt else f"{before:.0f} {unit}"
             shade = theme.RED if place == 0 else theme.AMBER
             bars.append(Bar(f"{vital_words(found.names[i])} {side}", before, None, 0.0, (text,), shade, tip=tip))
-        reach = nice(max([float(found.departure[i]) * scale for i in order], default=1.0))
+        reach = round_up(max([float(found.departure[i]) * scale for i in order], default=1.0))
         self.autopsy.show_bars(bars, 0.0, reach, title=title)
 
 
 def _end_texts(reason: str, share: float, step: float, change: float) -> tuple[str, str, str, str]:
     trend = "" if not np.isfinite(change) else "steady" if abs(change) < 0.02 else f"{100 * change:+.0f} points"
-    return reason, percent(share), "–" if not np.isfinite(step) else f"{step:.0f}", trend.replace("-", "−")
+    return reason, format_share(share), "–" if not np.isfinite(step) else f"{step:.0f}", trend.replace("-", "−")

@@ -22,7 +22,7 @@ from engine.debugger.model.schema import ColumnInfo
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.format import say_number
+from engine.debugger.widgets.format import format_number, format_value
 from engine.errors import SceneError, WireError
 from engine.protocol.framing import pack_array, unpack_array
 
@@ -70,7 +70,7 @@ class Undo:
     _taken: list[dict[str, Any]] = attrs.field(factory=list)  # sent, and not answered
 
     def remember(self, command: dict[str, Any], answer: dict[str, Any]) -> None:
-        """Keep what an accepted `set` replaced; what took an edit back is none, so that the edit before it is next."""
+        """Keep what an accepted `set` replaced; what took an edit back is not kept, so that the edit before it is next."""
         if command in self._taken:
             self._taken.remove(command)
             return
@@ -102,7 +102,7 @@ class Undo:
         self._taken.clear()
 
 
-class _Ask(QDialog):
+class _ActionDialog(QDialog):
     """A form whose answer may be refused: it stays open, and says why."""
 
     def __init__(self, parent: QWidget | None, title: str, action: str) -> None:
@@ -145,7 +145,7 @@ class _Ask(QDialog):
         control.send(message, self.answered)
 
 
-class EditDialog(_Ask):
+class EditDialog(_ActionDialog):
     """New values for one number, or for a whole column, of the selected row or of all."""
 
     def __init__(
@@ -166,7 +166,7 @@ class EditDialog(_Ask):
         now = None if held is None else held[1].reshape(-1)
         if now is not None:
             now = now if self.label is None else now[self.label : self.label + 1]
-            self.value.setText(" ".join(say_number(value, self.info.dtype) for value in now[:64]))
+            self.value.setText(" ".join(format_value(value, self.info.dtype) for value in now[:64]))
             self.value.selectAll()
         place = self.info.labels[self.label] if self.label is not None else f"{self.info.size} values"
         self.form.addRow("column", QLabel(f"{self.info.address}   {place}"))
@@ -189,7 +189,7 @@ class EditDialog(_Ask):
         if self.info.limits is None or self.label is None:
             return ""
         low, high = self.info.limits[self.label]
-        return f"{theme.number(low)} … {theme.number(high)}"
+        return f"{format_number(low)} … {format_number(high)}"
 
     def ask(self) -> None:
         """Send `set`."""
@@ -209,7 +209,7 @@ class EditDialog(_Ask):
         self.send(self.control, message)
 
 
-class ConstantDialog(_Ask):
+class ConstantDialog(_ActionDialog):
     """A new value for a constant, by its address."""
 
     def __init__(self, store: Store, control: PanelControl, parent: QWidget | None, address: str = "") -> None:
@@ -250,7 +250,7 @@ class ConstantDialog(_Ask):
         )
 
 
-class BreakDialog(_Ask):
+class BreakDialog(_ActionDialog):
     """Where and when to stop."""
 
     def __init__(
@@ -260,8 +260,8 @@ class BreakDialog(_Ask):
         self.store, self.control = store, control
         self.at = QComboBox()
         systems = range(len(store.systems))
-        for each in ("tick", *(moment(store, word, number) for word in ("before", "after") for number in systems)):
-            self.at.addItem(say_moment(store, each), each)
+        for each in ("tick", *(break_place(store, word, number) for word in ("before", "after") for number in systems)):
+            self.at.addItem(describe_place(store, each), each)
         self.at.setCurrentIndex(self.at.findData(at))
         self.when = QLineEdit(when, placeholderText="any(robot.RootState.position[z] < 0.4); empty: always")
         self.rows = QComboBox()
@@ -288,14 +288,14 @@ class BreakDialog(_Ask):
         self.send(self.control, message)
 
 
-def moment(store: Store, word: str, system: int) -> str:
+def break_place(store: Store, word: str, system: int) -> str:
     """'before' or 'after' a system, as a run understands it: by number where several systems have its name."""
     name = store.systems[system]["name"]
     return f"{word} {name if [each['name'] for each in store.systems].count(name) == 1 else system}"
 
 
-def say_moment(store: Store, at: str) -> str:
-    """A moment for people: 'before sample_reference in COMMAND' where that name alone would not tell."""
+def describe_place(store: Store, at: str) -> str:
+    """Place in the tick for people: 'before sample_reference in COMMAND' where that name alone would not tell."""
     word, _, system = at.partition(" ")
     if not system.isdecimal() or int(system) >= len(store.systems):
         return at
@@ -310,7 +310,7 @@ def break_message(
     return {"t": "break", "at": at, "when": when, "rows": rows, "skip": skip, "action": action}
 
 
-def say_edit(command: dict[str, Any], answer: dict[str, Any], store: Store) -> str:
+def describe_edit(command: dict[str, Any], answer: dict[str, Any], store: Store) -> str:
     """An accepted `set` in words: what, of whom, from what to what."""
     if "address" in command:
         now = "" if answer.get("when", "live") == "live" else ", from the next reset on"
@@ -324,7 +324,7 @@ def say_edit(command: dict[str, Any], answer: dict[str, Any], store: Store) -> s
         place = f"[{info.labels[labels[0]]}]" if labels and info.size > 1 else ""
         rows = command["rows"]
         who = f"row {rows[0]}" if len(rows) == 1 else f"{len(rows)} rows"
-        change = f"{say_number(old[0], info.dtype)} → {say_number(new[0], info.dtype)}"
+        change = f"{format_value(old[0], info.dtype)} → {format_value(new[0], info.dtype)}"
         return f"{info.address}{place} of {who}: {change}" + (" …" if len(new) > len(rows) else "")
     except (WireError, KeyError, TypeError, IndexError, ValueError):
         return f"{info.address}: edited"

@@ -1,4 +1,4 @@
-"""The Learner panel: the numbers of each update, with their usual bands shaded."""
+"""Learner panel: the numbers of each update, with their usual bands shaded."""
 
 from typing import ClassVar
 
@@ -7,20 +7,23 @@ import numpy as np
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from engine.debugger.model.evidence import learner_subs
-from engine.debugger.model.history import history_of, learner
+from engine.debugger.model.extraction import learner
+from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import Declared
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Line, scrolled, stacked
-from engine.debugger.widgets.sparkline import Chart
+from engine.debugger.widgets.bars import column_layout, scroll_area
+from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.sparkline import Sparkline
 
 CHART = 210  # least width of a chart, px
 
 
 @attrs.frozen
-class Usual:
+class UsualRange:
     """What is shown of one number, and within which bounds it usually is."""
 
     name: str
@@ -31,22 +34,22 @@ class Usual:
 
 
 FIXED = (
-    Usual("reward/per_step", "reward of a tick"),
-    Usual("episode/length", "episode length"),
-    Usual("learn/explained_variance", "explained variance", 0.5, 1.0),
-    Usual("learn/kl", "KL divergence", log=True),
-    Usual("learn/clip_fraction", "clip share", 0.02, 0.3),
-    Usual("learn/entropy", "entropy"),
-    Usual("learn/action_std", "action deviation", 0.05, 1.5),
-    Usual("learn/learning_rate", "learning rate", log=True),
-    Usual("learn/gradient_norm", "gradient norm", 0.0, 100.0),
-    Usual("learn/value_loss", "value loss"),
-    Usual("learn/surrogate_loss", "surrogate loss"),
-    Usual("learn/skipped_steps", "steps left out", 0.0, 0.0),
+    UsualRange("reward/per_step", "reward of a tick"),
+    UsualRange("episode/length", "episode length"),
+    UsualRange("learn/explained_variance", "explained variance", 0.5, 1.0),
+    UsualRange("learn/kl", "KL divergence", log=True),
+    UsualRange("learn/clip_fraction", "clip share", 0.02, 0.3),
+    UsualRange("learn/entropy", "entropy"),
+    UsualRange("learn/action_std", "action deviation", 0.05, 1.5),
+    UsualRange("learn/learning_rate", "learning rate", log=True),
+    UsualRange("learn/gradient_norm", "gradient norm", 0.0, 100.0),
+    UsualRange("learn/value_loss", "value loss"),
+    UsualRange("learn/surrogate_loss", "surrogate loss"),
+    UsualRange("learn/skipped_steps", "steps left out", 0.0, 0.0),
 )
 
 
-def usual(known: Declared) -> tuple[Usual, ...]:
+def usual_ranges(known: Declared) -> tuple[UsualRange, ...]:
     """The charts, with bands that the run's constants give."""
     target = known.number("improve_policy.desired_kl")
     rates = known.number("improve_policy.lowest_rate"), known.number("improve_policy.highest_rate")
@@ -60,15 +63,15 @@ def usual(known: Declared) -> tuple[Usual, ...]:
     return tuple(made)
 
 
-def judged(value: float, each: Usual) -> tuple[str, str]:
+def judge(value: float, each: UsualRange) -> tuple[str, str]:
     """The last value with a word, and the colour of both."""
     if not np.isfinite(value):
-        return f"{theme.number(value)} not finite", theme.RED
+        return f"{format_number(value)} not finite", theme.RED
     if each.low is not None and value < each.low:
-        return f"{theme.number(value)} low", theme.AMBER
+        return f"{format_number(value)} low", theme.AMBER
     if each.high is not None and value > each.high:
-        return f"{theme.number(value)} high", theme.AMBER
-    return theme.number(value) + (" usual" if each.low is not None else ""), theme.TEXT
+        return f"{format_number(value)} high", theme.AMBER
+    return format_number(value) + (" usual" if each.low is not None else ""), theme.TEXT
 
 
 class LearnerPanel(Panel):
@@ -79,15 +82,16 @@ class LearnerPanel(Panel):
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
-        self.head = Line("waiting for the first iteration")
-        self.charts = {each.name: Chart(each.title, each.log) for each in FIXED}
+        self.head = ElidedLabel("waiting for the first iteration")
+        self.head.setContentsMargins(4, 0, 2, 0)
+        self.charts = {each.name: Sparkline(each.title, each.log) for each in FIXED}
         self._inner = QWidget()
         self._grid = QGridLayout(self._inner)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(3)
-        box = stacked(self)
+        box = column_layout(self)
         box.addWidget(self.head)
-        box.addWidget(scrolled(self._inner), 1)
+        box.addWidget(scroll_area(self._inner), 1)
         self._seen: tuple[object, ...] = ()
         self._placed: tuple[int, tuple[str, ...]] = (0, ())
         self.refresh()
@@ -116,12 +120,12 @@ class LearnerPanel(Panel):
             theme.set_text(self.head, "waiting for the first iteration")
             return
         out = []
-        for each in usual(known):
+        for each in usual_ranges(known):
             values = numbers.get(each.name)
             if values is None:
                 continue
             absent = each.name not in reports[-1][1]  # as the length of episodes where none has ended
-            word, shade = ("not in this one", theme.DIM) if absent else judged(float(values[-1]), each)
+            word, shade = ("not in this one", theme.DIM) if absent else judge(float(values[-1]), each)
             band = (each.low, each.high) if each.low is not None and each.high is not None else None
             self.charts[each.name].show_line(numbers["iteration"], values, band, word, shade)
             out += [each.title] if shade not in (theme.TEXT, theme.DIM) else []

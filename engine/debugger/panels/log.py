@@ -1,4 +1,4 @@
-"""Log: events, answers to commands, interventions."""
+"""Log panel: events, answers to commands, interventions."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -24,7 +24,7 @@ _COLOURS = {
 }
 
 
-class Log(Panel):
+class LogPanel(Panel):
     """Lines, newest last; scrolled along as long as the last one is in view."""
 
     title: ClassVar[str] = "Log"
@@ -66,6 +66,6 @@ class Log(Panel):
             look.setForeground(theme.brush(_COLOURS.get(kind, theme.TEXT)))
             clock = datetime.fromtimestamp(when).strftime("%H:%M:%S")
             place = "" if tick is None else f"tick {tick}  "
-            said = text if text.startswith(f"{kind}:") else f"{kind}: {text}"
-            cursor.insertText(("" if self.text.document().isEmpty() else "\n") + f"{clock}  {place}{said}", look)
+            line = text if text.startswith(f"{kind}:") else f"{kind}: {text}"
+            cursor.insertText(("" if self.text.document().isEmpty() else "\n") + f"{clock}  {place}{line}", look)
         self._keep_up()

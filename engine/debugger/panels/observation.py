@@ -1,4 +1,4 @@
-"""The Observation panel: what the policy sees, and whether it can be trusted."""
+"""Observation panel: what the policy sees, and whether it can be trusted."""
 
 from typing import Any, ClassVar
 
@@ -7,7 +7,7 @@ from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
-from engine.debugger.diagnosis.indicators import Channels, channel_signs
+from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators
 from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
 from engine.debugger.model.evidence import observation_subs
 from engine.debugger.model.history import history_of
@@ -16,8 +16,9 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import GAP, Line, elided, nice, stacked
-from engine.debugger.widgets.format import counted
+from engine.debugger.widgets.bars import GAP, column_layout, elided_text, round_up
+from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.text_table import fill, table
 
 EVERY = 10  # refreshes between statistics
@@ -25,7 +26,7 @@ MOST_LISTED = 200
 CLIP = 10.0  # channels beyond this are drawn at the edge of the strip
 
 
-class Strip(QWidget):
+class ChannelStrip(QWidget):
     """All channels side by side: mean and spread of the watched rows, the selected row, and how often each changes."""
 
     picked = Signal(int)
@@ -34,7 +35,7 @@ class Strip(QWidget):
         super().__init__()
         self.labels: tuple[str, ...] = ()
         self.terms: dict[str, list[int]] = {}
-        self.channels: Channels | None = None
+        self.channels: ChannelIndicators | None = None
         self.row = np.zeros(0)
         self.marked: frozenset[int] = frozenset()
         self.chosen = -1
@@ -42,14 +43,16 @@ class Strip(QWidget):
         self.setMinimumSize(200, 110)
         self.setMouseTracking(True)
 
-    def show_channels(self, labels: tuple[str, ...], channels: Channels | None, marked: frozenset[int]) -> None:
+    def show_channels(
+        self, labels: tuple[str, ...], channels: ChannelIndicators | None, marked: frozenset[int]
+    ) -> None:
         """Draw other statistics."""
         if labels != self.labels:
             self.labels, self.terms = labels, groups(labels)
         self.channels, self.marked = channels, marked
         sizes = [np.abs(channels.mean) + channels.spread] if channels is not None else []
         finite = np.concatenate(sizes)[np.isfinite(np.concatenate(sizes))] if sizes else np.zeros(0)
-        self.reach = min(CLIP, nice(float(np.percentile(finite, 98)))) if len(finite) else 1.0
+        self.reach = min(CLIP, round_up(float(np.percentile(finite, 98)))) if len(finite) else 1.0
         self.update()
 
     def show_row(self, row: np.ndarray) -> None:
@@ -79,15 +82,15 @@ class Strip(QWidget):
         text = ""
         if place >= 0:
             text = f"channel {place}: {self.labels[place]}"
-            text += f"\nrow {theme.number(float(self.row[place]))}" if place < len(self.row) else ""
+            text += f"\nrow {format_number(float(self.row[place]))}" if place < len(self.row) else ""
             found = self.channels
             if found is not None and place < len(found.mean):
-                text += f"\nmean {theme.number(found.mean[place])}, spread {theme.number(found.spread[place])}"
+                text += f"\nmean {format_number(found.mean[place])}, spread {format_number(found.spread[place])}"
                 text += f"\nchanges in {100 * found.changes[place]:.0f} % of samples" if found.pairs else ""
         self.setToolTip(text)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
+        """Paint mean and spread of every channel, and the selected row."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics, left, step = QFontMetricsF(self.font()), self._left(), self._step()
@@ -96,9 +99,9 @@ class Strip(QWidget):
         painter.setPen(theme.pen(theme.DIM))
         box = QRectF(0, top - 6, left - GAP, bottom - top + 12)
         right = Qt.AlignmentFlag.AlignRight
-        painter.drawText(box, right | Qt.AlignmentFlag.AlignTop, theme.number(self.reach))
+        painter.drawText(box, right | Qt.AlignmentFlag.AlignTop, format_number(self.reach))
         painter.drawText(box, right | Qt.AlignmentFlag.AlignVCenter, "0")
-        painter.drawText(box, right | Qt.AlignmentFlag.AlignBottom, theme.number(-self.reach))
+        painter.drawText(box, right | Qt.AlignmentFlag.AlignBottom, format_number(-self.reach))
         painter.drawText(QRectF(0, bottom + 9, left - GAP, 18), right, "new")
         painter.setPen(theme.pen(theme.LINE))
         painter.drawLine(QPointF(left, middle), QPointF(self.width() - GAP, middle))
@@ -109,7 +112,7 @@ class Strip(QWidget):
             painter.drawLine(QPointF(a, top - 14), QPointF(a, bottom + 24))
             if a >= edge and b - a > 24:
                 painter.setPen(theme.pen(theme.DIM))
-                text = elided(metrics, name, b - a - 4)
+                text = elided_text(metrics, name, b - a - 4)
                 painter.drawText(QRectF(a + 3, top - 17, b - a - 4, 15), Qt.AlignmentFlag.AlignLeft, text)
                 edge = a + metrics.horizontalAdvance(text)
         if self.channels is not None and len(self.channels.mean) == len(self.labels):
@@ -124,7 +127,14 @@ class Strip(QWidget):
         painter.end()
 
     def _draw(
-        self, painter: QPainter, found: Channels, left: float, step: float, middle: float, tall: float, bottom: float
+        self,
+        painter: QPainter,
+        found: ChannelIndicators,
+        left: float,
+        step: float,
+        middle: float,
+        tall: float,
+        bottom: float,
     ) -> None:
         wide = step - 1 if step >= 4 else step
         changes = np.nan_to_num(found.changes)
@@ -152,11 +162,12 @@ class ObservationPanel(Panel):
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
-        self.head = Line("waiting for a run")
+        self.head = ElidedLabel("waiting for a run")
+        self.head.setContentsMargins(4, 0, 2, 0)
         self.head.note = "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\nwhite the selected row; green below: how often a value is new"
-        self.strip = Strip()
+        self.strip = ChannelStrip()
         self.table = table(("channel", "name", "sign", "figure"))
-        box = stacked(self)
+        box = column_layout(self)
         box.addWidget(self.head)
         box.addWidget(self.strip, 3)
         box.addWidget(self.table, 2)
@@ -207,7 +218,7 @@ class ObservationPanel(Panel):
         self.strip.show_row(np.zeros(0) if got is None else np.asarray(got[1], np.float64).ravel())
 
     def _statistics(self, rows: dict[int, Any], known: Declared, column: ColumnInfo) -> None:
-        found = channel_signs(list(rows.values()), known.number("observe.limit"))
+        found = channel_indicators(list(rows.values()), known.number("observe.limit"))
         listed = suspicious(found, column.labels) if found is not None else []
         self._listed = sorted(listed, key=lambda one: one[1] == AT_REST)[:MOST_LISTED]
         self.strip.show_channels(column.labels, found, frozenset(i for i, sign, _ in self._listed if sign != AT_REST))

@@ -1,4 +1,4 @@
-"""Where a panel lives in the window: what it raises stays here, and is shown in its place."""
+"""Panel host: keeps a panel in its dock, and shows a traceback in its place when it raises."""
 
 import traceback
 from collections.abc import Callable

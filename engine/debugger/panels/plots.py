@@ -1,4 +1,4 @@
-"""The Plots panel: charts of single numbers over ticks, one above the other, on one time axis."""
+"""Plots panel: charts of single numbers over ticks, one above the other, on one time axis."""
 
 import time
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.theme import AMBER, DIM, set_colour, set_text
-from engine.debugger.widgets.time_chart import Chart
+from engine.debugger.widgets.time_chart import TimeChart
 
 MOST = 12  # charts: more curves than fit on a screen in time
 SPANS = (50, 100, 200, 300, 500, 1000, 2000, 4000)  # ticks that are shown
@@ -22,7 +22,7 @@ PREFERRED = ("left_knee", "knee", "left_hip_pitch")  # which joint a newcomer wa
 LEGEND = "white row {row} · blue median and p5–p95 of all rows"
 
 
-class Plots(Panel):
+class PlotsPanel(Panel):
     """Numbers over time. Wheel: how many ticks; drag a title: order; its cross: remove."""
 
     title: ClassVar[str] = "Plots"
@@ -30,9 +30,9 @@ class Plots(Panel):
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
-        self.charts: list[Chart] = []
+        self.charts: list[TimeChart] = []
         self.span = 300
-        self._drawn: dict[Chart, object] = {}
+        self._drawn: dict[TimeChart, object] = {}
         self._ranged = 0.0
         self._x = (0.0, 1.0)
         self._touched = False  # the defaults are replaced by a schema that suits them better only until then
@@ -78,13 +78,13 @@ class Plots(Panel):
         self._insert(column, label)
         self.changed.emit()
 
-    def remove_chart(self, chart: Chart) -> None:
+    def remove_chart(self, chart: TimeChart) -> None:
         """Take a chart away."""
         self._touched = True
         self._take_out(chart)
         self.changed.emit()
 
-    def move_chart(self, chart: Chart, place: int) -> None:
+    def move_chart(self, chart: TimeChart, place: int) -> None:
         """Put a chart at another place, 0 at the top."""
         self._touched = True
         self.charts.remove(chart)
@@ -106,7 +106,7 @@ class Plots(Panel):
         self._touched = False
         self.changed.emit()
 
-    def shown_charts(self) -> list[Chart]:
+    def shown_charts(self) -> list[TimeChart]:
         """The charts, from the top."""
         return list(self.charts)
 
@@ -115,7 +115,7 @@ class Plots(Panel):
         return [f"{self.store.columns[chart.column].address}:{chart.label}" for chart in self.charts]
 
     def choose(self, charts: list[str]) -> None:
-        """Show the charts that `chosen` told; those that this run has not are left out."""
+        """Show the charts that `chosen` gave; those that this run has not are left out."""
         self.clear()
         for text in charts:
             address, _, label = text.rpartition(":")
@@ -125,7 +125,7 @@ class Plots(Panel):
     def _insert(self, column: int, label: int) -> None:
         info = self.store.columns[column]
         pair = None if info.limits is None else (float(info.limits[label, 0]), float(info.limits[label, 1]))
-        chart = Chart(column, label, title_of(info, label), pair, info.address)
+        chart = TimeChart(column, label, title_of(info, label), pair, info.address)
         chart.header.setToolTip(f"{info.address}: {info.doc or 'no description'}\nDrag to change the order")
         chart.header.cross.clicked.connect(lambda: self.remove_chart(chart))
         chart.header.dragged = lambda y: self._dragged(chart, y)
@@ -134,7 +134,7 @@ class Plots(Panel):
         self._show_axes()
         self._ranged = 0.0
 
-    def _take_out(self, chart: Chart) -> None:
+    def _take_out(self, chart: TimeChart) -> None:
         self.charts.remove(chart)
         self._drawn.pop(chart, None)
         self._note = ""
@@ -143,7 +143,7 @@ class Plots(Panel):
         chart.deleteLater()
         self._show_axes()
 
-    def _dragged(self, chart: Chart, y: float) -> None:
+    def _dragged(self, chart: TimeChart, y: float) -> None:
         """Change places with the chart above or below when its middle is passed."""
         place = self.charts.index(chart)
         for other in (place - 1, place + 1):
@@ -180,7 +180,7 @@ class Plots(Panel):
                 self._insert(column, label)
         self.changed.emit()
 
-    def _still_there(self, chart: Chart) -> bool:
+    def _still_there(self, chart: TimeChart) -> bool:
         """Whether the run has what a chart shows, perhaps under another number."""
         info = self.store.column(chart.address)
         if info is None or chart.label >= info.size or title_of(info, chart.label) != chart.header.title.text():

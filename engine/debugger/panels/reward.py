@@ -1,4 +1,4 @@
-"""The Reward panel: what each term gives, which decide, which are dead, which are saturated."""
+"""Reward panel: what each term gives, which decide, which are dead, which are saturated."""
 
 from typing import Any, ClassVar
 
@@ -6,8 +6,7 @@ import numpy as np
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout
 
-from engine.debugger.diagnosis.finding import percent
-from engine.debugger.diagnosis.indicators import TermSigns, kernel_signs, kernel_slope, term_signs
+from engine.debugger.diagnosis.indicators import TermIndicators, kernel_indicators, kernel_slope, term_indicators
 from engine.debugger.model.evidence import reward_subs
 from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import Declared, RewardTerm
@@ -15,8 +14,9 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, nice, scrolled
-from engine.debugger.widgets.sparkline import Histogram
+from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area
+from engine.debugger.widgets.format import format_number, format_share
+from engine.debugger.widgets.sparkline import SmallHistogram
 
 BINS = 40
 EVERY = 5  # refreshes between statistics of all rows
@@ -32,12 +32,12 @@ class RewardPanel(Panel):
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
         self.bars = BarList(("sign", "share", "spread"), "terms of a tick: bar row, mark mean of all rows")
-        self.histogram = Histogram()
+        self.histogram = SmallHistogram()
         self.histogram.setToolTip("exp(−e²/σ²) of all rows; amber: how steep it is there; red: hardly any signal")
         self._count = 0
         self.chosen: int | None = None  # None: the term most in need of a look
-        self._statistics: tuple[Any, dict[int, TermSigns], dict[int, str]] = (None, {}, {})
-        scroll = scrolled(self.bars)
+        self._statistics: tuple[Any, dict[int, TermIndicators], dict[int, str]] = (None, {}, {})
+        scroll = scroll_area(self.bars)
         self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.setSpacing(2)
@@ -94,8 +94,8 @@ class RewardPanel(Panel):
         self._count += 1
         if fresh != self._statistics[0] and (self._count % EVERY == 0 or self._statistics[0] is None):
             terms = data.terms()
-            signs = {i: s for i, values in terms.items() if (s := term_signs(values)) is not None}
-            self._statistics = (fresh, signs, {i: sign_word(known.terms[i], terms[i], s) for i, s in signs.items()})
+            signs = {i: s for i, values in terms.items() if (s := term_indicators(values)) is not None}
+            self._statistics = (fresh, signs, {i: describe_term(known.terms[i], terms[i], s) for i, s in signs.items()})
             self._show_histogram(known, terms)
         self._show_bars(known, column.id)
 
@@ -109,11 +109,13 @@ class RewardPanel(Panel):
             sign = signs.get(i)
             value = float(row[i]) if got is not None and i < len(row) else None
             mark = sign.mean if sign else None
-            texts = (words.get(i, ""), percent(abs(sign.mean) / whole), theme.number(sign.spread, 2)) if sign else ()
+            texts = (
+                (words.get(i, ""), format_share(abs(sign.mean) / whole), format_number(sign.spread, 2)) if sign else ()
+            )
             bars.append(Bar(term.name, value, mark, 0.0, texts, _colour(value), tip=_tip(term, sign)))
         ends = [0.0, *(x for b in bars for x in (b.value, b.mark) if x is not None and np.isfinite(x))]
-        low = -nice(-min(ends)) if min(ends) < 0 else 0.0
-        high = nice(max(ends)) if max(ends) > 0 or not low else 0.0
+        low = -round_up(-min(ends)) if min(ends) < 0 else 0.0
+        high = round_up(max(ends)) if max(ends) > 0 or not low else 0.0
         here = "bar row" if got is not None else f"no data of row {self.store.selected} yet"
         title = f"terms of a tick: {here}, mark mean of all rows"
         self.bars.show_bars(bars, low, high, self._shown(known), title)
@@ -132,10 +134,10 @@ class RewardPanel(Panel):
             self.histogram.show_counts(np.zeros(0), 0.0, 1.0, title="all rows: no data yet")
             return
         term, values = known.terms[place], terms[place]
-        kernel = kernel_signs(values, term.scale, term.sigma) if term.sigma and term.scale else None
+        kernel = kernel_indicators(values, term.scale, term.sigma) if term.sigma and term.scale else None
         if kernel is not None and term.sigma:
             counts, edges = np.histogram(kernel.value, BINS, (0.0, 1.0))
-            caption = f"{percent(kernel.low)} < 0.05, {percent(kernel.high)} > 0.95"
+            caption = f"{format_share(kernel.low)} < 0.05, {format_share(kernel.high)} > 0.95"
             caption += f", median error {kernel.error:.2g}" if kernel.error and not term.unclear else ""
             self.histogram.show_counts(
                 counts,
@@ -156,13 +158,13 @@ class RewardPanel(Panel):
         self.histogram.show_counts(counts, low, high, title=f"{term.name}: all rows", caption=caption)
 
 
-def sign_word(term: RewardTerm, values: np.ndarray, signs: TermSigns) -> str:
+def describe_term(term: RewardTerm, values: np.ndarray, signs: TermIndicators) -> str:
     """One or two words for a term that does not do its work; empty for one that does."""
     if signs.nonfinite:
         return "non-finite"
-    kernel = kernel_signs(values, term.scale, term.sigma) if term.sigma and term.scale else None
+    kernel = kernel_indicators(values, term.scale, term.sigma) if term.sigma and term.scale else None
     if kernel is not None and kernel.low > 0.4:
-        return f"no signal {percent(kernel.low)}"
+        return f"no signal {format_share(kernel.low)}"
     if kernel is not None and kernel.high > 0.95:
         return "at its top"
     if signs.spread == 0:
@@ -174,10 +176,12 @@ def _colour(value: float | None) -> str:
     return theme.RED if value is not None and value < 0 else theme.GREEN
 
 
-def _tip(term: RewardTerm, sign: TermSigns | None) -> str:
+def _tip(term: RewardTerm, sign: TermIndicators | None) -> str:
     lines = [term.name]
     if term.scale is not None:
-        lines.append(f"weight × dt {theme.number(term.scale)}" + (f", {term.word}" if term.sigma else ""))
+        lines.append(f"weight × dt {format_number(term.scale)}" + (f", {term.word}" if term.sigma else ""))
     if sign is not None:
-        lines.append(f"mean {theme.number(sign.mean)}, spread {theme.number(sign.spread)} over {sign.samples} samples")
+        lines.append(
+            f"mean {format_number(sign.mean)}, spread {format_number(sign.spread)} over {sign.samples} samples"
+        )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The Rows panel: one number of every row as a heat map, a histogram and the ten worst."""
+"""Rows panel: one number of every row as a heat map, a histogram and the ten worst."""
 
 from typing import ClassVar
 
@@ -16,11 +16,11 @@ from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
-from engine.debugger.widgets.elided_label import Elided
-from engine.debugger.widgets.format import counted
+from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.heatmap import HeatMap, arrange, worst_rows
 from engine.debugger.widgets.histogram import WORST, Histogram, worst_list
-from engine.debugger.widgets.theme import DIM, RED, TEXT, colour, number, set_colour, set_text
+from engine.debugger.widgets.theme import DIM, RED, TEXT, colour, set_colour, set_text
 
 ROOM_FOR_LIST = 320  # pixels of width
 ORDERS = (("by row", ""), ("by value", "value"), ("by clip", "clip"), ("by episode step", "episode_step"))
@@ -29,7 +29,7 @@ GOOD_WHEN_HIGH = ("reward_total", "value", "advantage", "log_prob", "episode_ste
 Chosen = tuple[int, int | None]
 
 
-class Rows(Panel):
+class RowsPanel(Panel):
     """Is it one row, or all of them?"""
 
     title: ClassVar[str] = "Rows"
@@ -45,7 +45,7 @@ class Rows(Panel):
         self._drawn: object = None
         self.choice, self.order, self.direction = QComboBox(), QComboBox(), QToolButton()
         self.map, self.histogram, self.worst = HeatMap(), Histogram(), worst_list()
-        self.words = Elided()
+        self.words = ElidedLabel()
         self._lay_out()
         self.choice.activated.connect(lambda index: self.show_column(*self.choice.itemData(index)))
         self.order.activated.connect(self._reorder)
@@ -132,7 +132,7 @@ class Rows(Panel):
         return f"{self.store.columns[self.shown[0]].address}:{'' if label is None else label}"
 
     def choose(self, text: str) -> None:
-        """Show what `chosen` told, if this run has it."""
+        """Show what `chosen` gave, if this run has it."""
         address, _, label = text.rpartition(":")
         if address in self.store.by_address and (label.isdigit() or not label):
             self.show_column(self.store.by_address[address], int(label) if label else None)
@@ -249,7 +249,7 @@ class Rows(Panel):
         rows = worst_rows(values, WORST, self.highest)
         for line in range(WORST):
             row = rows[line] if line < len(rows) else None
-            texts = ("", "") if row is None else (str(row), number(float(values[row])))
+            texts = ("", "") if row is None else (str(row), format_number(float(values[row])))
             wrong = row is not None and not np.isfinite(values[row])
             tint = RED if wrong else TEXT
             for place, text in enumerate(texts):
@@ -271,7 +271,7 @@ class Rows(Panel):
         if self.threshold is not None and len(values):
             beyond = int((values > self.threshold).sum() if self.highest else (values < self.threshold).sum())
             side = "above" if self.highest else "below"
-            parts.append(f"{beyond} {side} {number(self.threshold)} ({100.0 * beyond / len(values):.1f} %)")
+            parts.append(f"{beyond} {side} {format_number(self.threshold)} ({100.0 * beyond / len(values):.1f} %)")
         if not parts:
             parts.append(f"{counted(len(values), 'row')} · click the histogram for a threshold")
         set_text(self.words, " · ".join(parts))

@@ -1,4 +1,4 @@
-"""The Tick strip: the systems of a tick to scale, and where the number that is marked in World comes from."""
+"""Tick panel: the systems of a tick to scale, and where the number that is marked in World comes from."""
 
 from typing import Any, ClassVar
 
@@ -8,12 +8,12 @@ from PySide6.QtWidgets import QVBoxLayout
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
-from engine.debugger.panels.tick_bar import Strip
+from engine.debugger.panels.tick_bar import TickBar
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.elided_label import Elided
+from engine.debugger.widgets.elided_label import ElidedLabel
 
 
-class Schedule(Panel):
+class TickPanel(Panel):
     """Header, strip and provenance. `system` is the one that was clicked, or None."""
 
     title: ClassVar[str] = "Tick"
@@ -23,9 +23,9 @@ class Schedule(Panel):
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
-        self.header, self.origin = Elided("no tick yet"), Elided()
+        self.header, self.origin = ElidedLabel("no tick yet"), ElidedLabel()
         theme.set_colour(self.origin, theme.DIM)
-        self.strip = Strip(store)
+        self.strip = TickBar(store)
         self.strip.marked.connect(self.marked)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 2, 8, 2)
@@ -123,12 +123,12 @@ class Schedule(Panel):
         name = f"{info.component}.{info.name}" + (
             f"[{info.labels[picked[1]]}]" if picked[1] is not None and info.size > 1 else ""
         )
-        told = self._provenance
-        if told.get("writer"):
-            when = f" (tick {int(told.get('tick', 0)):,})".replace(",", " ")
-            kind = "" if told.get("kind") == "observed" else ", declared"
-            written = f"written by {told['writer']}{when}{kind}"
-            readers = [str(each) for each in told.get("readers", [])]
+        origin = self._provenance
+        if origin.get("writer"):
+            when = f" (tick {int(origin.get('tick', 0)):,})".replace(",", " ")
+            kind = "" if origin.get("kind") == "observed" else ", declared"
+            written = f"written by {origin['writer']}{when}{kind}"
+            readers = [str(each) for each in origin.get("readers", [])]
         else:
             written = f"written by {', '.join(info.writers)} (declared)" if info.writers else "written by nobody"
             readers = list(info.readers)

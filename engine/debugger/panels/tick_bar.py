@@ -1,4 +1,4 @@
-"""The bar of the Tick strip: the systems of a tick to scale, or their times over the last minutes. Painted, not made of widgets."""
+"""Tick bar: the systems of a tick to scale, or their times over the last minutes. Painted, not made of widgets."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from PySide6.QtGui import QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPolyg
 from PySide6.QtWidgets import QToolTip, QWidget
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.edit import moment
+from engine.debugger.panels.edit import break_place
 from engine.debugger.widgets import theme
 
 _TICK_HEIGHT, _HISTORY_HEIGHT = 34, 120
@@ -18,7 +18,7 @@ _GAP = "#4a5060"
 
 
 @attrs.define(eq=False)
-class Segment:
+class TickSegment:
     """One system in the strip."""
 
     system: int
@@ -28,7 +28,7 @@ class Segment:
 
 
 @attrs.define(eq=False)
-class Group:
+class TickGroup:
     """Neighbouring systems of one phase, or of phases that are repeated together."""
 
     name: str
@@ -36,10 +36,10 @@ class Group:
     systems: list[int] = attrs.field(factory=list)
 
 
-def group_systems(schema: dict[str, Any]) -> list[Group]:
+def group_systems(schema: dict[str, Any]) -> list[TickGroup]:
     """The groups of a schema's systems in order, 'TORQUE+STEP ×4' for repeated phases; systems of the first tick are left out."""
     phases = {phase["name"]: phase for phase in schema["phases"]}
-    groups: list[Group] = []
+    groups: list[TickGroup] = []
     words: list[list[str]] = []
     for number, system in enumerate(schema["systems"]):
         phase = phases.get(system["phase"], {"name": system["phase"], "repeat": 1, "first_tick_only": False})
@@ -49,7 +49,7 @@ def group_systems(schema: dict[str, Any]) -> list[Group]:
         before = words[-1] if words else []
         together = repeat > 1 and before and phases.get(before[-1], {}).get("repeat") == repeat
         if not before or (phase["name"] not in before and not together):
-            groups.append(Group("", theme.PHASES.get(phase["name"], theme.RAISED)))
+            groups.append(TickGroup("", theme.PHASES.get(phase["name"], theme.RAISED)))
             words.append([])
         if phase["name"] not in words[-1]:
             words[-1].append(phase["name"])
@@ -70,7 +70,7 @@ def share_out(seconds: np.ndarray, room: float) -> np.ndarray:
     return widths
 
 
-class Strip(QWidget):
+class TickBar(QWidget):
     """The bar itself: painted, not made of widgets."""
 
     marked = Signal(object)
@@ -80,15 +80,17 @@ class Strip(QWidget):
         self.store = store
         self.system: int | None = None
         self.history = False
-        self.groups: list[Group] = []
-        self.segments: list[Segment] = []
+        self.groups: list[TickGroup] = []
+        self.segments: list[TickSegment] = []
         self.setMouseTracking(True)
         self.setMinimumHeight(_TICK_HEIGHT)
 
     def rebuild(self) -> None:
         """Groups and segments of a new schema."""
         self.groups = group_systems(self.store.schema) if self.store.schema else []
-        self.segments = [Segment(system, place) for place, group in enumerate(self.groups) for system in group.systems]
+        self.segments = [
+            TickSegment(system, place) for place, group in enumerate(self.groups) for system in group.systems
+        ]
         if self.system is not None and self.system >= len(self.store.systems):
             self.system = None
         self.arrange()
@@ -171,15 +173,15 @@ class Strip(QWidget):
             return
         painter.setPen(theme.pen(theme.BACKGROUND if dark else theme.WHITE))
         painter.drawText(QPointF(box.left(), top + measure.ascent()), name)
-        said = f"{seconds * 1e3:.1f} ms"
-        if self.store.timing and height >= 2 * measure.ascent() + 2 and measure.horizontalAdvance(said) <= box.width():
-            painter.drawText(QPointF(box.left(), top + height - 3), said)
+        text = f"{seconds * 1e3:.1f} ms"
+        if self.store.timing and height >= 2 * measure.ascent() + 2 and measure.horizontalAdvance(text) <= box.width():
+            painter.drawText(QPointF(box.left(), top + height - 3), text)
 
     def _paint_marks(self, painter: QPainter, following: int | None, top: float, height: float) -> None:
         breaks = {str(message.get("at", "")) for message in self.store.breaks.values()}
         for segment in self.segments:
             for word, x in (("before", segment.left), ("after", segment.left + segment.width)):
-                if breaks and moment(self.store, word, segment.system) in breaks:
+                if breaks and break_place(self.store, word, segment.system) in breaks:
                     painter.setPen(Qt.PenStyle.NoPen)
                     painter.setBrush(theme.brush(theme.RED))
                     painter.drawPolygon(QPolygonF([QPointF(x - 4, top), QPointF(x + 4, top), QPointF(x, top + 7)]))
@@ -218,9 +220,9 @@ class Strip(QWidget):
             if thick > painter.fontMetrics().height():
                 painter.setPen(theme.pen(theme.WHITE))
                 middle = height - (above[-1] + below[-1]) / 2 / highest * height
-                said = f"{group.name} {(above[-1] - below[-1]) * 1e3:.1f} ms"
-                left = width - painter.fontMetrics().horizontalAdvance(said) - 6
-                painter.drawText(QPointF(left, middle + painter.fontMetrics().ascent() / 2), said)
+                text = f"{group.name} {(above[-1] - below[-1]) * 1e3:.1f} ms"
+                left = width - painter.fontMetrics().horizontalAdvance(text) - 6
+                painter.drawText(QPointF(left, middle + painter.fontMetrics().ascent() / 2), text)
                 painter.setPen(theme.pen(theme.BACKGROUND))
             below = above
 

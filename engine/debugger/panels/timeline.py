@@ -1,4 +1,4 @@
-"""The Time strip: what the run still remembers, with what happened in it; dragging looks at an earlier tick."""
+"""Time panel: what the run still remembers, with what happened in it; dragging looks at an earlier tick."""
 
 import time
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.elided_label import Elided
+from engine.debugger.widgets.elided_label import ElidedLabel
 
 _BETWEEN = 0.1  # seconds between two seeks while dragging
 _SETTLED = 0.6  # seconds in which the run's word about what is viewed is older than ours
@@ -27,7 +27,7 @@ MARKS = {
 """Kinds of events that are marked, the most important first: colour and word."""
 
 
-class Timeline(Panel):
+class TimelinePanel(Panel):
     """The strip and a line that says what is shown."""
 
     title: ClassVar[str] = "Time"
@@ -35,8 +35,8 @@ class Timeline(Panel):
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
-        self.bar = Bar(store, self.seek, self.go_live)
-        self.text = Elided("live")
+        self.bar = TimelineBar(store, self.seek, self.go_live)
+        self.text = ElidedLabel("live")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 0, 8, 2)
         layout.setSpacing(0)
@@ -53,8 +53,8 @@ class Timeline(Panel):
 
     def refresh(self) -> None:
         """The text, and the bar where something moved."""
-        said, colour = self.say()
-        theme.set_text(self.text, said)
+        text, colour = self.say()
+        theme.set_text(self.text, text)
         theme.set_colour(self.text, colour)
         state = self.store.state
         seen = (self.bar.span(), self.store.cursor, self.store.seen["event"], state.get("mode"), self.store.selected)
@@ -89,7 +89,7 @@ class Timeline(Panel):
         since = time.monotonic() - self.sought
         left = _BETWEEN - since
         if self._unanswered and since < _PATIENCE:
-            pass  # a run may take seconds to get there; it is told the latest wish as soon as it has answered
+            pass  # a run may take seconds to get there; it gets the latest wish as soon as it has answered
         elif left <= 0.0:
             self._send()
         elif not self._later.isActive():
@@ -134,7 +134,7 @@ class Timeline(Panel):
         return since < _SETTLED or (self._unanswered and since < _PATIENCE)
 
 
-class Bar(QWidget):
+class TimelineBar(QWidget):
     """The painted part."""
 
     def __init__(self, store: Store, seek: Any, go_live: Any) -> None:

@@ -1,4 +1,4 @@
-"""World: every column with the value of the selected row."""
+"""World panel: every column with the value of the selected row."""
 
 from typing import Any, ClassVar
 
@@ -18,14 +18,14 @@ from PySide6.QtWidgets import (
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
-from engine.debugger.panels.world_tree import FRACTION, VALUE, WRITER, ColumnTree, Node
+from engine.debugger.panels.world_tree import FRACTION, VALUE, WRITER, ColumnNode, ColumnTree
 from engine.debugger.widgets import theme
 
 _SETTLE = 200  # ms without scrolling or expanding before other columns are asked for
 _SHARES = (0.39, 0.31, 0.13)  # of the width; what is left is for the writer
 
 
-class Columns(Panel):
+class WorldPanel(Panel):
     """The tree of tables, components and columns; only lines that can be seen are read and asked for."""
 
     title: ClassVar[str] = "World"
@@ -109,7 +109,7 @@ class Columns(Panel):
 
     # -- what the window asks --------------------------------------------------------------------------
 
-    def visible_nodes(self) -> list[Node]:
+    def visible_nodes(self) -> list[ColumnNode]:
         """Lines from the top of the view to its bottom."""
         tree, found = self.tree, []
         index = tree.indexAt(tree.viewport().rect().topLeft())
@@ -205,7 +205,7 @@ class _ValueDelegate(QStyledItemDelegate):
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
-        """Qt's."""
+        """Paint a cell, with a bar where the value lies between its limits."""
         super().paint(painter, option, index)
         fraction = index.data(FRACTION)
         if fraction is None:

@@ -1,4 +1,4 @@
-"""The tree of World: tables, components, columns, and the labelled values in a row of them."""
+"""Tree model of the World panel: tables, components, columns, and the labelled values in a row of them."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,7 +12,14 @@ from engine.debugger.model.schema import ColumnInfo
 from engine.debugger.model.store import Store
 from engine.debugger.panels.panel_dock import COLUMN_MIME, dragged
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.format import counted, first_bad, roll_pitch_yaw, say_number, say_type, say_values
+from engine.debugger.widgets.format import (
+    counted,
+    first_bad,
+    format_number,
+    format_value,
+    format_values,
+    roll_pitch_yaw,
+)
 
 HEADINGS = ("column", "row", "type", "writer")
 NAME, VALUE, TYPE, WRITER = range(4)
@@ -24,12 +31,12 @@ _NOWHERE = QModelIndex()
 
 
 @attrs.define(eq=False, slots=False)
-class Node:
+class ColumnNode:
     """A line of the tree. `first` and `count` are the flat values of a column that it stands for; `angle` is one of
     roll, pitch and yaw of a quaternion, or None."""
 
     name: str
-    parent: "Node | None" = None
+    parent: "ColumnNode | None" = None
     place: int = 0
     info: ColumnInfo | None = None
     first: int = 0
@@ -41,7 +48,7 @@ class Node:
     wrong: bool = False
     stepped: bool = False
     fraction: float | None = None
-    owned: list["Node"] = attrs.field(factory=list)
+    owned: list["ColumnNode"] = attrs.field(factory=list)
 
     @property
     def label(self) -> int | None:
@@ -49,30 +56,30 @@ class Node:
         return self.first if self.info is not None and self.count == 1 and self.angle is None else None
 
     @cached_property
-    def children(self) -> list["Node"]:
+    def children(self) -> list["ColumnNode"]:
         """Lines below this one; values of a column are made when somebody looks."""
         if self.owned or self.info is None or self.angle is not None or self.count <= 1:
             return self.owned
         return list(self._values())
 
-    def _values(self) -> Iterator["Node"]:
+    def _values(self) -> Iterator["ColumnNode"]:
         assert self.info is not None
         info, whole = self.info, self.count == self.info.size
         if whole and len(info.shape) > 1:
             each = info.size // info.shape[0]
             names = _shorter(info.axes[0])
             for index, name in enumerate(names):
-                yield Node(name, self, index, info, index * each, each)
+                yield ColumnNode(name, self, index, info, index * each, each)
             return
         labels = info.labels[self.first : self.first + self.count]
         if not whole:
             body = info.axes[0][self.place]
             labels = tuple(label.removeprefix(body).removeprefix(".") for label in labels)
         for offset, name in enumerate(_shorter(labels)):
-            yield Node(name, self, offset, info, self.first + offset, 1, type=info.unit)
+            yield ColumnNode(name, self, offset, info, self.first + offset, 1, type=info.unit)
         if info.is_quaternion and self.count == 4:
             for angle, name in enumerate(_ANGLES):
-                yield Node(name, self, 4 + angle, info, self.first, 4, angle, type="°")
+                yield ColumnNode(name, self, 4 + angle, info, self.first, 4, angle, type="°")
 
 
 class ColumnTree(QAbstractItemModel):
@@ -81,7 +88,7 @@ class ColumnTree(QAbstractItemModel):
     def __init__(self, store: Store, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.store = store
-        self.root = Node("")
+        self.root = ColumnNode("")
         self.before: dict[int, np.ndarray] = {}
         """What columns held before the last step, to show what it changed."""
         self._filter = ""
@@ -91,37 +98,39 @@ class ColumnTree(QAbstractItemModel):
         if filter_text is not None:
             self._filter = filter_text.strip().lower()
         self.beginResetModel()
-        self.root = Node("")
-        tables: dict[str, Node] = {}
-        components: dict[tuple[str, str], Node] = {}
+        self.root = ColumnNode("")
+        tables: dict[str, ColumnNode] = {}
+        components: dict[tuple[str, str], ColumnNode] = {}
         for info in self.store.columns.values():
             if not self._matches(info):
                 continue
-            table = tables.get(info.table) or self._add(self.root, Node(info.table, value=counted(info.rows, "row")))
+            table = tables.get(info.table) or self._add(
+                self.root, ColumnNode(info.table, value=counted(info.rows, "row"))
+            )
             tables[info.table] = table
             key = info.table, info.component
-            component = components.get(key) or self._add(table, Node(info.component, type=info.lifetime))
+            component = components.get(key) or self._add(table, ColumnNode(info.component, type=info.lifetime))
             components[key] = component
             writer = "".join(info.writers[:1]) + (f" +{len(info.writers) - 1}" if len(info.writers) > 1 else "")
-            self._add(component, Node(info.name, None, 0, info, 0, info.size, None, say_type(info), writer))
+            self._add(component, ColumnNode(info.name, None, 0, info, 0, info.size, None, format_type(info), writer))
         self.endResetModel()
 
-    def _add(self, parent: Node, node: Node) -> Node:
+    def _add(self, parent: ColumnNode, node: ColumnNode) -> ColumnNode:
         node.parent, node.place = parent, len(parent.owned)
         parent.owned.append(node)
         return node
 
     def _matches(self, info: ColumnInfo) -> bool:
-        said = f"{info.address} {info.unit} {' '.join(info.writers)} {' '.join(info.readers)}".lower()
-        return all(word in said for word in self._filter.split())
+        text = f"{info.address} {info.unit} {' '.join(info.writers)} {' '.join(info.readers)}".lower()
+        return all(word in text for word in self._filter.split())
 
-    def columns(self) -> Iterator[Node]:
+    def columns(self) -> Iterator[ColumnNode]:
         """The line of every column that passes the filter."""
         for table in self.root.owned:
             for component in table.owned:
                 yield from component.owned
 
-    def update(self, nodes: list[Node]) -> None:
+    def update(self, nodes: list[ColumnNode]) -> None:
         """Read the values of some lines, and repaint those that read differently."""
         row = self.store.selected
         for node in nodes:
@@ -130,17 +139,17 @@ class ColumnTree(QAbstractItemModel):
                     self._update_component(node)
                 continue
             held = self.store.value(node.info.id, row)
-            told = ("", False, False, None) if held is None else self._tell(node, node.info, held[1].reshape(-1))
-            if told != (node.value, node.wrong, node.stepped, node.fraction):
-                node.value, node.wrong, node.stepped, node.fraction = told
+            shown = ("", False, False, None) if held is None else self._describe(node, node.info, held[1].reshape(-1))
+            if shown != (node.value, node.wrong, node.stepped, node.fraction):
+                node.value, node.wrong, node.stepped, node.fraction = shown
                 self.dataChanged.emit(self.index_of(node, NAME), self.index_of(node, VALUE))
 
-    def _tell(self, node: Node, info: ColumnInfo, flat: np.ndarray) -> tuple[str, bool, bool, float | None]:
+    def _describe(self, node: ColumnNode, info: ColumnInfo, flat: np.ndarray) -> tuple[str, bool, bool, float | None]:
         part = flat[node.first : node.first + node.count]
         if node.angle is not None:
             return f"{roll_pitch_yaw(part)[node.angle]:.1f}", False, False, None
         shaped = part if node.count != info.size or len(info.shape) < 2 else part.reshape(info.shape)
-        text = say_values(shaped, info, info.labels[node.first : node.first + node.count])
+        text = format_values(shaped, info.dtype, info.labels[node.first : node.first + node.count])
         wrong = first_bad(part) is not None
         before = self.before.get(info.id)
         stepped = False
@@ -148,7 +157,7 @@ class ColumnTree(QAbstractItemModel):
             old = before[node.first : node.first + node.count]
             stepped = not np.array_equal(old, part, equal_nan=old.dtype.kind == "f")
             if stepped and node.count == 1:
-                text = f"{say_number(old[0], info.dtype)} → {text}"
+                text = f"{format_value(old[0], info.dtype)} → {text}"
         fraction = None
         if node.count == 1 and info.limits is not None:
             low, high = info.limits[node.first]
@@ -156,7 +165,7 @@ class ColumnTree(QAbstractItemModel):
                 fraction = float(np.clip((part[0] - low) / (high - low), 0.0, 1.0))
         return text, wrong, stepped, fraction
 
-    def _update_component(self, node: Node) -> None:
+    def _update_component(self, node: ColumnNode) -> None:
         wrong, stepped = any(c.wrong for c in node.owned), any(c.stepped for c in node.owned)
         if (wrong, stepped) != (node.wrong, node.stepped):
             node.wrong, node.stepped = wrong, stepped
@@ -164,46 +173,46 @@ class ColumnTree(QAbstractItemModel):
 
     # -- what a view asks ------------------------------------------------------------------------------
 
-    def node(self, index: Index) -> Node:
+    def node(self, index: Index) -> ColumnNode:
         """The line behind an index."""
         found = index.internalPointer() if index.isValid() else self.root
-        return found if isinstance(found, Node) else self.root
+        return found if isinstance(found, ColumnNode) else self.root
 
-    def index_of(self, node: Node, column: int = 0) -> QModelIndex:
+    def index_of(self, node: ColumnNode, column: int = 0) -> QModelIndex:
         """The index of a line."""
         return QModelIndex() if node is self.root else self.createIndex(node.place, column, node)
 
     def index(self, row: int, column: int, parent: Index = _NOWHERE) -> QModelIndex:
-        """Qt's."""
+        """Index of a child, for Qt."""
         children = self.node(parent).children
         return self.createIndex(row, column, children[row]) if 0 <= row < len(children) else QModelIndex()
 
     def parent(self, index: Index = _NOWHERE) -> QModelIndex:  # type: ignore[override]
-        """Qt's."""
+        """Index of the line above, for Qt."""
         above = self.node(index).parent
         return QModelIndex() if above is None else self.index_of(above)
 
     def rowCount(self, parent: Index = _NOWHERE) -> int:  # noqa: N802 - Qt's name
-        """Qt's."""
+        """Number of lines below one."""
         return len(self.node(parent).children) if parent.column() <= 0 else 0
 
     def hasChildren(self, parent: Index = _NOWHERE) -> bool:  # noqa: N802 - Qt's name
-        """Qt's; answered without making the values of a column."""
+        """Whether there are lines below one; values of a column are not made for it."""
         node = self.node(parent)
         return bool(node.owned) or (node.angle is None and node.count > 1)
 
     def columnCount(self, parent: Index = _NOWHERE) -> int:  # noqa: N802 - Qt's name
-        """Qt's."""
+        """Number of headings."""
         return len(HEADINGS)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802 - Qt's name
-        """Qt's."""
+        """Text of a heading."""
         if role != Qt.ItemDataRole.DisplayRole or orientation != Qt.Orientation.Horizontal:
             return None
         return f"row {self.store.selected}" if section == VALUE else HEADINGS[section]
 
     def data(self, index: Index, role: int = 0) -> Any:
-        """Qt's."""
+        """Text, colour, tooltip or share of a limit of a cell."""
         node, column = self.node(index), index.column()
         if role == Qt.ItemDataRole.DisplayRole:
             return (node.name, node.value, node.type, node.writer)[column]
@@ -215,7 +224,7 @@ class ColumnTree(QAbstractItemModel):
             return node.fraction
         return None
 
-    def _colour(self, node: Node, column: int) -> str:
+    def _colour(self, node: ColumnNode, column: int) -> str:
         if column in (TYPE, WRITER):
             return theme.DIM
         if node.wrong:
@@ -226,21 +235,28 @@ class ColumnTree(QAbstractItemModel):
         return theme.BLUE if is_component and column == NAME else theme.TEXT
 
     def flags(self, index: Index) -> Qt.ItemFlag:
-        """Qt's."""
+        """What may be done with a line; columns can be dragged."""
         usual = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         return usual | Qt.ItemFlag.ItemIsDragEnabled if self.node(index).info is not None else usual
 
     def mimeTypes(self) -> list[str]:  # noqa: N802 - Qt's name
-        """Qt's."""
+        """The type of what is dragged."""
         return [COLUMN_MIME]
 
     def mimeData(self, indexes: Any) -> QMimeData:  # noqa: N802 - Qt's name
-        """Qt's."""
+        """The column that is dragged."""
         for index in indexes:
             node = self.node(index)
             if node.info is not None:
                 return dragged(node.info.id, node.label)
         return QMimeData()
+
+
+def format_type(info: ColumnInfo) -> str:
+    """'3 m', '29 rad', '14×3 m', 'bool', '1'."""
+    shape = "×".join(str(size) for size in info.shape)
+    unit = info.unit if info.is_float else info.unit or info.dtype
+    return f"{shape} {unit}".strip() or "1"
 
 
 def _shorter(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -251,7 +267,7 @@ def _shorter(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.rpartition("_")[0] for name in names)
 
 
-def _tip(node: Node) -> str:
+def _tip(node: ColumnNode) -> str:
     info = node.info
     if info is None:
         return ""
@@ -262,5 +278,5 @@ def _tip(node: Node) -> str:
         lines.append(f"read by {', '.join(info.readers)}")
     if info.limits is not None and node.label is not None:
         low, high = info.limits[node.label]
-        lines.append(f"limits {theme.number(low)} … {theme.number(high)} {info.unit}")
+        lines.append(f"limits {format_number(low)} … {format_number(high)} {info.unit}")
     return "\n".join(line for line in lines if line)

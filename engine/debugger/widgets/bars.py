@@ -1,20 +1,21 @@
-"""What panels share: a list of bars with names, painted by hand, lines of text that fit, and layouts."""
+"""Bar list: horizontal bars with names and texts, painted by hand; and the layouts that panels share."""
 
 import math
 from collections.abc import Sequence
 
 import attrs
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from engine.debugger.widgets import theme
+from engine.debugger.widgets.format import format_number
 
 ROW = 15  # least height of a bar's line, px
 GAP = 6
 
 
-def nice(value: float) -> float:
+def round_up(value: float) -> float:
     """The next of few round numbers that is not below a size, so that ranges rarely change. 1 for 0 and non-finite ones."""
     if not math.isfinite(value) or value <= 0:
         return 1.0
@@ -22,14 +23,14 @@ def nice(value: float) -> float:
     return next(step * power for step in (1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0) if value <= step * power * (1 + 1e-9))
 
 
-def elided(
+def elided_text(
     metrics: QFontMetricsF, text: str, width: float, mode: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle
 ) -> str:
     """The text, cut where it is too wide; in the middle by default."""
     return metrics.elidedText(text, mode, max(0.0, width))
 
 
-def scrolled(inner: QWidget) -> QScrollArea:
+def scroll_area(inner: QWidget) -> QScrollArea:
     """A widget that scrolls up and down where it does not fit."""
     area = QScrollArea()
     area.setWidget(inner)
@@ -38,42 +39,12 @@ def scrolled(inner: QWidget) -> QScrollArea:
     return area
 
 
-def stacked(widget: QWidget) -> QVBoxLayout:
+def column_layout(widget: QWidget) -> QVBoxLayout:
     """A layout from top to bottom without margins."""
     box = QVBoxLayout(widget)
     box.setContentsMargins(0, 0, 0, 0)
     box.setSpacing(2)
     return box
-
-
-class Line(QLabel):
-    """A line of text that is cut off with dots where it is too long; the tooltip has all of it."""
-
-    def __init__(self, text: str = "") -> None:
-        super().__init__(text)
-        self.note = ""  # more for the tooltip
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Hardly any width."""
-        return QSize(40, super().minimumSizeHint().height())
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """As narrow as it gets."""
-        return self.minimumSizeHint()
-
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
-        painter = QPainter(self)
-        text = elided(QFontMetricsF(self.font()), self.text(), self.width() - GAP, Qt.TextElideMode.ElideRight)
-        painter.setPen(self.palette().color(self.foregroundRole()))
-        painter.drawText(QRectF(4, 0, self.width() - 4, self.height()), Qt.AlignmentFlag.AlignVCenter, text)
-        painter.end()
-
-    def event(self, event: QEvent) -> bool:
-        """Put the whole text in the tooltip when it is asked for."""
-        if event.type() == QEvent.Type.ToolTip:
-            self.setToolTip(f"{self.text()}\n{self.note}".strip())
-        return bool(super().event(event))
 
 
 @attrs.frozen
@@ -149,7 +120,7 @@ class BarList(QWidget):
         self.setToolTip(self.bars[place].tip if place >= 0 else "")
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
+        """Paint headings and bars."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics = QFontMetricsF(self.font())
@@ -163,14 +134,14 @@ class BarList(QWidget):
         left = min(max((metrics.horizontalAdvance(b.name) for b in self.bars), default=0.0), 0.6 * right) + 2 * GAP
         if self.title:
             painter.setPen(theme.pen(theme.TEXT))
-            text = elided(metrics, self.title, self.width() - 2 * GAP)
+            text = elided_text(metrics, self.title, self.width() - 2 * GAP)
             painter.drawText(QRectF(0, 0, self.width(), 16), Qt.AlignmentFlag.AlignCenter, text)
         painter.setPen(theme.pen(theme.DIM))
         if self.bars and self.headings:
             scale = QRectF(left, self._top() - 15, right - GAP - left, 15)
-            ends = [theme.number(self.low), theme.number(self.high)]
+            ends = [format_number(self.low), format_number(self.high)]
             if sum(metrics.horizontalAdvance(text) for text in ends) + GAP > scale.width():
-                ends[0] = ""  # two numbers that touch are none
+                ends[0] = ""  # two numbers that touch cannot be read
             painter.drawText(scale, Qt.AlignmentFlag.AlignLeft, ends[0])
             painter.drawText(scale, Qt.AlignmentFlag.AlignRight, ends[1])
         x = float(right)
@@ -197,7 +168,7 @@ class BarList(QWidget):
         if i == self.chosen:
             painter.fillRect(QRectF(0, top, self.width(), line), theme.brush(theme.SELECTION, 120))
         painter.setPen(theme.pen(bar.shade))
-        name = elided(metrics, bar.name, left - 2 * GAP)
+        name = elided_text(metrics, bar.name, left - 2 * GAP)
         painter.drawText(QRectF(0, top, left - GAP, line), Qt.AlignmentFlag.AlignRight | middle, name)
         span = (self.high - self.low) or 1.0
 
@@ -211,7 +182,7 @@ class BarList(QWidget):
             painter.fillRect(QRectF(a, top + 0.2 * line, max(1.0, b - a), 0.6 * line), theme.brush(bar.colour))
         else:
             painter.setPen(theme.pen(theme.RED))
-            painter.drawText(QRectF(left, top, right - left, line), middle, theme.number(bar.value))
+            painter.drawText(QRectF(left, top, right - left, line), middle, format_number(bar.value))
         painter.setPen(theme.pen(theme.LINE))
         painter.drawLine(QPointF(at(0.0), top), QPointF(at(0.0), top + line))
         if bar.mark is not None and math.isfinite(bar.mark):

@@ -1,31 +1,32 @@
-"""A line of text that ends in '…' where it does not fit, and shows the whole of it when pointed at."""
+"""Label whose text ends in '…' where it does not fit; its tooltip has all of it."""
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QLabel
 
 
-class Elided(QLabel):
+class ElidedLabel(QLabel):
     """A label that never makes its neighbours narrower."""
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: str = "", note: str = "") -> None:
         super().__init__(text)
+        self.note = note  # more for the tooltip
         self.setTextFormat(Qt.TextFormat.PlainText)
-        self.setMinimumWidth(60)
+        self.setMinimumWidth(40)
 
     def setText(self, text: str) -> None:  # noqa: N802 - Qt's name
-        """The whole text is also shown when pointed at."""
+        """Show a text; all of it, and the note, are in the tooltip."""
         super().setText(text)
-        self.setToolTip(text)
+        self.setToolTip(f"{text}\n{self.note}".strip())
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Little, whatever the text."""
-        return QSize(60, super().sizeHint().height())
+        """Hardly any width, whatever the text."""
+        return QSize(40, super().sizeHint().height())
 
     minimumSizeHint = sizeHint  # noqa: N815 - Qt's name
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """The text as far as it fits."""
+        """Paint the text as far as it fits."""
         painter = QPainter(self)
         painter.setPen(self.palette().color(self.foregroundRole()))
         box = self.contentsRect()

@@ -1,22 +1,52 @@
-"""Values in words: what World, edit dialogs and the log say about numbers."""
+"""Text for numbers, values of columns, shares and lists of names. Without Qt."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-
-from engine.debugger.model.schema import ColumnInfo
-from engine.debugger.widgets import theme
 
 _SHOWN = 4  # numbers of a vector that fit into one cell
 
 
-def say_number(value: float, dtype: str) -> str:
+def format_number(value: float, digits: int = 3) -> str:
+    """A number in few characters: '0.118', '-12.5', '1.2e+06', 'NaN', '∞'."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    size = abs(value)
+    if size == 0.0:
+        return "0"
+    if size >= 10.0 ** (digits + 2) or size < 10.0**-digits:
+        return f"{value:.{max(1, digits - 2)}e}"
+    return f"{value:.{min(digits, max(0, digits - 1 - math.floor(math.log10(size))))}f}"
+
+
+def format_share(share: float) -> str:
+    """A share in words, as a whole percentage where that says enough."""
+    return f"{100 * share:.1f} %" if 0 < share < 0.0095 else f"{100 * share:.0f} %"
+
+
+def format_figure(value: float) -> str:
+    """A number with three significant digits and a true minus sign."""
+    return f"{value:.3g}".replace("-", "−")
+
+
+def join_names(names: Sequence[str], most: int = 3) -> str:
+    """Some names, and how many more there are."""
+    shown = list(names[:most])
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def format_value(value: float, dtype: str) -> str:
     """One value: 'yes', '171', '0.118'."""
     if dtype == "bool":
         return "yes" if value else "no"
     if dtype.startswith(("int", "uint")):
         return str(int(value))
-    return theme.number(float(value))
+    return format_number(float(value))
 
 
 def counted(number: int, noun: str) -> str:
@@ -24,31 +54,24 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def say_values(values: np.ndarray, info: ColumnInfo, labels: tuple[str, ...]) -> str:
+def format_values(values: np.ndarray, dtype: str, labels: tuple[str, ...]) -> str:
     """A row of a column, or a part of one with its labels, in about twenty characters.
 
-    What is not finite is said first; of flags, the names of those that are set.
+    What is not finite comes first; of flags, the names of those that are set.
     """
     flat = values.reshape(-1)
     if not len(flat):
         return "—"
     if len(flat) == 1:
-        return say_number(flat[0], info.dtype)
+        return format_value(flat[0], dtype)
     bad = first_bad(flat)
     if bad is not None:
-        return f"{say_number(flat[bad], info.dtype)} {labels[bad]}"
-    if info.dtype == "bool":
+        return f"{format_value(flat[bad], dtype)} {labels[bad]}"
+    if dtype == "bool":
         return ", ".join(label for label, value in zip(labels, flat, strict=True) if value) or "—"
     if len(flat) <= _SHOWN:
-        return " ".join(f"{value:.2f}" if abs(value) < 100 else theme.number(float(value)) for value in flat)
+        return " ".join(f"{value:.2f}" if abs(value) < 100 else format_number(float(value)) for value in flat)
     return f"{'×'.join(str(size) for size in values.shape)} values"
-
-
-def say_type(info: ColumnInfo) -> str:
-    """'3 m', '29 rad', '14×3 m', 'bool', '1'."""
-    shape = "×".join(str(size) for size in info.shape)
-    unit = info.unit if info.is_float else info.unit or info.dtype
-    return f"{shape} {unit}".strip() or "1"
 
 
 def first_bad(flat: np.ndarray) -> int | None:

@@ -1,4 +1,4 @@
-"""One number of every row as a square of coloured cells, and the arithmetic behind it."""
+"""Heat map: one number of every row as a square of coloured cells, and its arithmetic."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from engine.debugger.widgets.theme import BACKGROUND, RED, WHITE, number, pen
+from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.theme import BACKGROUND, RED, WHITE, pen
 
 _LEAST_MARK = 7.0  # pixels of the square around the selected row
 
@@ -138,6 +139,6 @@ class HeatMap(QWidget):
             if row is None:
                 QToolTip.hideText()
             else:
-                QToolTip.showText(event.globalPos(), f"row {row}: {number(float(self._values[row]))}", self)
+                QToolTip.showText(event.globalPos(), f"row {row}: {format_number(float(self._values[row]))}", self)
             return True
         return super().event(event)

@@ -1,4 +1,4 @@
-"""The histogram and the list of the worst rows beside the heat map of the Rows panel."""
+"""Histogram of the Rows panel, and its table of the worst rows."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Small pictures of numbers, painted by hand: a histogram, and a chart with its usual band."""
+"""Sparklines: a small histogram, and a small chart with its usual band, painted by hand."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,12 @@ from PySide6.QtGui import QFontMetricsF, QPainter, QPaintEvent, QPolygonF
 from PySide6.QtWidgets import QWidget
 
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import GAP, elided
+from engine.debugger.widgets.bars import GAP, elided_text
+from engine.debugger.widgets.format import format_number
 from engine.debugger.widgets.time_chart import band_breaks
 
 
-class Histogram(QWidget):
+class SmallHistogram(QWidget):
     """Counts over a range, with a curve in shares of its height, dashed lines, and a caption below the title."""
 
     def __init__(self) -> None:
@@ -47,19 +48,19 @@ class Histogram(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
+        """Paint counts, curve and lines."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics, centre = QFontMetricsF(self.font()), Qt.AlignmentFlag.AlignCenter
         width, top, bottom = self.width() - 2 * GAP, 16 + 15 * bool(self.caption), self.height() - 16
         painter.setPen(theme.pen(theme.TEXT))
-        painter.drawText(QRectF(GAP, 0, width, 16), centre, elided(metrics, self.title, width))
+        painter.drawText(QRectF(GAP, 0, width, 16), centre, elided_text(metrics, self.title, width))
         painter.setPen(theme.pen(theme.DIM))
-        painter.drawText(QRectF(GAP, 15, width, 15), centre, elided(metrics, self.caption, width))
+        painter.drawText(QRectF(GAP, 15, width, 15), centre, elided_text(metrics, self.caption, width))
         painter.drawLine(QPointF(GAP, bottom), QPointF(GAP + width, bottom))
         box = QRectF(GAP, bottom + 1, width, 15)
-        painter.drawText(box, Qt.AlignmentFlag.AlignLeft, theme.number(self.low))
-        painter.drawText(box, Qt.AlignmentFlag.AlignRight, f"{theme.number(self.high)} {self.unit}".strip())
+        painter.drawText(box, Qt.AlignmentFlag.AlignLeft, format_number(self.low))
+        painter.drawText(box, Qt.AlignmentFlag.AlignRight, f"{format_number(self.high)} {self.unit}".strip())
         most = float(self.counts.max(initial=0.0))
         step = width / max(1, len(self.counts))
         for i in np.flatnonzero(self.counts > 0) if most > 0 else ():
@@ -79,7 +80,7 @@ class Histogram(QWidget):
         painter.end()
 
 
-class Chart(QWidget):
+class Sparkline(QWidget):
     """One number over iterations, its usual band shaded, its last value and a word for it."""
 
     def __init__(self, title: str, log: bool = False) -> None:
@@ -97,7 +98,7 @@ class Chart(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw."""
+        """Paint the line over its band."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics = QFontMetricsF(self.font())
@@ -107,7 +108,7 @@ class Chart(QWidget):
         painter.drawText(QRectF(GAP, 1, wide, 15), Qt.AlignmentFlag.AlignRight, self.word)
         painter.setPen(theme.pen(theme.TEXT))
         painter.drawText(
-            QRectF(GAP, 1, wide, 15), Qt.AlignmentFlag.AlignLeft, elided(metrics, self.title, wide - right - GAP)
+            QRectF(GAP, 1, wide, 15), Qt.AlignmentFlag.AlignLeft, elided_text(metrics, self.title, wide - right - GAP)
         )
         good = np.isfinite(self.ys)
         if good.any():
@@ -124,7 +125,7 @@ class Chart(QWidget):
     def _draw(self, painter: QPainter, metrics: QFontMetricsF, good: np.ndarray) -> None:
         low, high = self._range(self.ys[good])
         log = self.log and low > 0
-        labels = [theme.number(high), theme.number(low)]
+        labels = [format_number(high), format_number(low)]
         left = max(metrics.horizontalAdvance(t) for t in labels) + 2 * GAP
         top, bottom, right = 21.0, self.height() - 7.0, self.width() - GAP
         base, span = (math.log(low), math.log(high / low)) if log else (low, high - low)

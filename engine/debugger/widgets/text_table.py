@@ -1,4 +1,4 @@
-"""Tables to look at, of texts that change now and then."""
+"""Text table: read-only cells whose texts change now and then."""
 
 from collections.abc import Sequence
 

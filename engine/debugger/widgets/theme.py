@@ -1,7 +1,6 @@
-"""How the window looks: Fusion, dark, dense, one font. Red is wrong, amber asks for attention or is not live, blue is
+"""Theme: Fusion, dark, dense, one font. Red is wrong, amber asks for attention or is not live, blue is
 reference and links, white is the selected row, green is good; colour is never the only sign."""
 
-import math
 from functools import cache
 
 import pyqtgraph as pg
@@ -126,20 +125,6 @@ def set_colour(widget: QWidget, name: str) -> None:
         palette = widget.palette()
         palette.setColor(role, colour(name))
         widget.setPalette(palette)
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A number in few characters: '0.118', '-12.5', '1.2e+06', 'NaN', '∞'."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    size = abs(value)
-    if size == 0.0:
-        return "0"
-    if size >= 10.0 ** (digits + 2) or size < 10.0**-digits:
-        return f"{value:.{max(1, digits - 2)}e}"
-    return f"{value:.{min(digits, max(0, digits - 1 - math.floor(math.log10(size))))}f}"
 
 
 _SHAPES: dict[str, list[list[tuple[float, float]]]] = {

@@ -1,4 +1,4 @@
-"""One chart of the Plots panel: a number of the selected row over ticks, before the spread of all rows."""
+"""Time chart: a number of the selected row over ticks, before the spread of all rows."""
 
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +18,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.debugger.widgets.elided_label import Elided
+from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.format import format_number
 from engine.debugger.widgets.theme import (
     AMBER,
     BLUE,
@@ -28,7 +29,6 @@ from engine.debugger.widgets.theme import (
     WHITE,
     brush,
     colour,
-    number,
     pen,
     set_colour,
     set_text,
@@ -39,7 +39,7 @@ Spans = tuple[tuple[float, float], ...]
 
 
 @attrs.frozen(eq=False)
-class Line:
+class ChartLine:
     """What is drawn of one trace: `connect` (N,) says whether a sample is joined to the next; spans are in ticks."""
 
     x: np.ndarray
@@ -50,7 +50,7 @@ class Line:
     finite: np.ndarray  # (N,)
 
 
-def make_line(ticks: np.ndarray, values: np.ndarray, breaks: np.ndarray) -> Line:
+def make_line(ticks: np.ndarray, values: np.ndarray, breaks: np.ndarray) -> ChartLine:
     """Break a trace where an episode ended, where frames were lost and where it is not finite."""
     finite = np.isfinite(values)
     joined = np.zeros(len(ticks), np.int32)
@@ -59,10 +59,10 @@ def make_line(ticks: np.ndarray, values: np.ndarray, breaks: np.ndarray) -> Line
     gaps = tuple((float(ticks[i]), float(ticks[i + 1])) for i in lost.tolist())
     edges = np.flatnonzero(np.diff(np.concatenate(([0], (~finite).astype(np.int8), [0])))).reshape(-1, 2)
     bad = tuple((float(ticks[a]) - 0.5, float(ticks[b - 1]) + 0.5) for a, b in edges.tolist())
-    return Line(ticks.astype(np.float64), np.where(finite, values, 0.0), joined, gaps, bad, finite)
+    return ChartLine(ticks.astype(np.float64), np.where(finite, values, 0.0), joined, gaps, bad, finite)
 
 
-def fit(values: np.ndarray, limits: tuple[float, float] | None) -> tuple[float, float]:
+def fit_range(values: np.ndarray, limits: tuple[float, float] | None) -> tuple[float, float]:
     """A vertical range for finite values, with a margin; it takes in a limit that they come near to."""
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (-1.0, 1.0)
@@ -73,7 +73,7 @@ def fit(values: np.ndarray, limits: tuple[float, float] | None) -> tuple[float, 
     return low - margin, high + margin
 
 
-class Marks(pg.GraphicsObject):  # type: ignore[misc]
+class ChartMarks(pg.GraphicsObject):  # type: ignore[misc]
     """What lies behind the curves: the band as polygons, hatched gaps, and red where values are not finite."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Marks(pg.GraphicsObject):  # type: ignore[misc]
         return self._area
 
     def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
-        """Draw, in ticks and values."""
+        """Paint the band, gaps and red spans, in ticks and values."""
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(brush(BLUE, 60))
         for polygon in self._band:
@@ -147,12 +147,12 @@ def cross_icon() -> QIcon:
     return QIcon(pixmap)
 
 
-class Header(QWidget):
+class ChartHeader(QWidget):
     """Title and newest value of a chart. Dragging it moves the chart; its cross removes it."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
-        self.title, self.value, self.cross = Elided(title), QLabel(), QToolButton()
+        self.title, self.value, self.cross = ElidedLabel(title), QLabel(), QToolButton()
         self.dragged: Callable[[float], None] = lambda _: None
         self.setCursor(Qt.CursorShape.OpenHandCursor)
         self.setToolTip("Drag to change the order")
@@ -175,7 +175,7 @@ class Header(QWidget):
             self.dragged(event.globalPosition().y())
 
 
-class Chart(QWidget):
+class TimeChart(QWidget):
     """A number of one column: `label` is its place among the flat values of a row; `address` names the column for good."""
 
     def __init__(
@@ -184,7 +184,7 @@ class Chart(QWidget):
         super().__init__()
         self.column, self.label, self.limits, self.address = column, label, limits, address
         self.line = make_line(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
-        self.header = Header(title)
+        self.header = ChartHeader(title)
         self.header.cross.setIcon(cross_icon())
         self.plot = pg.PlotWidget()
         self._band: tuple[np.ndarray, np.ndarray, np.ndarray] = (np.zeros(0),) * 3
@@ -206,11 +206,11 @@ class Chart(QWidget):
         item.getViewBox().setDefaultPadding(0.0)
         left = item.getAxis("left")
         left.setWidth(AXIS_WIDTH)
-        left.setStyle(maxTickLevel=0, hideOverlappingLabels=True)  # half a number is none
+        left.setStyle(maxTickLevel=0, hideOverlappingLabels=True)  # half a number cannot be read
         item.getAxis("bottom").enableAutoSIPrefix(False)
         left.enableAutoSIPrefix(False)
         self.plot.setFrameShape(self.plot.Shape.NoFrame)
-        self.marks = Marks()
+        self.marks = ChartMarks()
         self.median, self.curve = pg.PlotCurveItem(pen=pen(BLUE)), pg.PlotCurveItem(pen=pen(WHITE))
         self.now = pg.InfiniteLine(angle=90, pen=pen(RED))
         self.now.setVisible(False)
@@ -250,14 +250,14 @@ class Chart(QWidget):
         """The value at the cursor, else the newest."""
         place = len(ticks) - 1 if cursor is None else int(np.searchsorted(ticks, cursor, "right")) - 1
         known = place >= 0 and (cursor is None or ticks[place] == cursor)
-        set_text(self.header.value, number(float(values[place])) if known else "")
+        set_text(self.header.value, format_number(float(values[place])) if known else "")
         set_colour(self.header.value, RED if known and not np.isfinite(values[place]) else TEXT)
 
     def fit_range(self, low: float, high: float) -> None:
         """Show the ticks from `low` to `high`, and of values what is there."""
         line = self.line
         shown = np.concatenate((line.y[line.finite & (line.x >= low) & (line.x <= high)], *self._band))
-        y = fit(shown, self.limits)
+        y = fit_range(shown, self.limits)
         kept = self._y[0] <= y[0] and y[1] <= self._y[1] and (y[1] - y[0]) > 0.6 * (self._y[1] - self._y[0])
         y = self._y if kept else y
         if (low, high) == self._x and y == self._y:

@@ -1,4 +1,8 @@
-"""Damped least squares for many frames at once: every joint angle of a made clip is found with it."""
+"""Damped least squares for many frames at once: every joint angle of a made clip is found with it.
+
+`mujoco.minimize.least_squares` gives the same joints to 3e-5 rad, but one frame at a time: `squat` takes twice as long
+with it, `walk` fifteen times.
+"""
 
 from collections.abc import Callable
 

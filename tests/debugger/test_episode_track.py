@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.debugger.model.episode_track import pace, played
+from engine.debugger.model.episode_track import pace, positions
 from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from tests.debugger.live import Live, steady
@@ -21,7 +21,7 @@ def moments(*known: tuple[float, float, float, float]) -> np.ndarray:
 
 
 def test_an_episode_that_ended_is_known_back_to_its_beginning() -> None:
-    found = played(moments((107, 7, 3, 1.64)), 0.02, 100)
+    found = positions(moments((107, 7, 3, 1.64)), 0.02, 100)
     assert found is not None
     assert found.ticks.tolist() == list(range(100, 108))
     assert found.values[:, 0].tolist() == list(range(8))
@@ -31,7 +31,7 @@ def test_an_episode_that_ended_is_known_back_to_its_beginning() -> None:
 
 
 def test_a_tick_in_which_one_episode_ends_and_the_next_begins_is_there_twice() -> None:
-    found = played(moments((12, 2, 0, 0.5), (15, 3, 1, 4.0)), 0.1, 100)
+    found = positions(moments((12, 2, 0, 0.5), (15, 3, 1, 4.0)), 0.1, 100)
     assert found is not None
     assert found.ticks.tolist() == [10, 11, 12, 12, 13, 14, 15]
     assert found.values[:, 0].tolist() == [0, 1, 2, 0, 1, 2, 3]
@@ -41,30 +41,30 @@ def test_a_tick_in_which_one_episode_ends_and_the_next_begins_is_there_twice() -
 
 
 def test_what_lies_between_episodes_that_are_known_is_left_out() -> None:
-    found = played(moments((3, 3, 0, 0.0), (20, 1, 0, 0.0)), 0.1, 100)
+    found = positions(moments((3, 3, 0, 0.0), (20, 1, 0, 0.0)), 0.1, 100)
     assert found is not None and found.ticks.tolist() == [0, 1, 2, 3, 19, 20]
 
 
 def test_a_row_that_begins_in_the_middle_of_an_episode_does_not_reach_into_the_one_before() -> None:
-    found = played(moments((10, 4, 0, 0.0), (13, 9, 0, 0.0)), 0.1, 100)
+    found = positions(moments((10, 4, 0, 0.0), (13, 9, 0, 0.0)), 0.1, 100)
     assert found is not None
     assert found.ticks.tolist() == [6, 7, 8, 9, 10, 10, 11, 12, 13]
     assert found.values[:, 0].tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
 
 
 def test_only_the_last_ticks_are_kept_and_a_clip_that_changes_is_taken_from_the_next_look() -> None:
-    found = played(moments((50, 50, 0, 1.0), (60, 60, 2, 9.0)), 0.1, 15)
+    found = positions(moments((50, 50, 0, 1.0), (60, 60, 2, 9.0)), 0.1, 15)
     assert found is not None and len(found.ticks) == 15 and found.ticks[-1] == 60
     assert found.values[:, 1].tolist() == [0.0] * 5 + [2.0] * 10
     np.testing.assert_allclose(found.values[-3:, 2], [8.8, 8.9, 9.0])
 
 
 def test_unknown_steps_clips_and_times() -> None:
-    assert played(moments((5, NOWHERE, 0, 1.0)), 0.1, 10) is None
-    assert played(moments(), 0.1, 10) is None
-    found = played(moments((5, 2, NOWHERE, NOWHERE)), NOWHERE, 10)
+    assert positions(moments((5, NOWHERE, 0, 1.0)), 0.1, 10) is None
+    assert positions(moments(), 0.1, 10) is None
+    found = positions(moments((5, 2, NOWHERE, NOWHERE)), NOWHERE, 10)
     assert found is not None and found.values[:, 0].tolist() == [0, 1, 2] and np.isnan(found.values[:, 1:]).all()
-    found = played(moments((5, 2, 0, 1.0)), NOWHERE, 10)
+    found = positions(moments((5, 2, 0, 1.0)), NOWHERE, 10)
     assert found is not None and np.isnan(found.values[:2, 2]).all() and found.values[2, 2] == 1.0
 
 
@@ -89,7 +89,7 @@ def test_what_is_worked_out_is_what_a_row_did(lengths: list[int], looks: set[int
         truth += episode
         known += [moment for moment in episode[1:-1] if moment[0] in looks] + [episode[-1]]
         tick += length
-    found = played(np.array(known, np.float64), 0.02, 10_000)
+    found = positions(np.array(known, np.float64), 0.02, 10_000)
     assert found is not None
     np.testing.assert_array_equal(found.ticks, [moment[0] for moment in truth])
     np.testing.assert_allclose(found.values, np.array(truth)[:, 1:], atol=1e-9)
