@@ -24,7 +24,7 @@ from engine.ecs.condition import any_row, every
 from engine.ecs.system import system
 from engine.ecs.table import put_rows
 from engine.ecs.world import Clock
-from systems.learning.config import PpoConfig as PpoConfig
+from systems.learning.config import PpoConfig
 from systems.learning.networks import make_policy
 from systems.learning.threads import pieces, thread_pool
 from systems.tick import ACT, LEARN, RECORD
@@ -166,7 +166,7 @@ def improve_policy(
                 if desired_kl > 0:
                     rate = scheduled_rate(policy.learning_rate, found[2], desired_kl, lowest_rate, highest_rate)
                     policy.learning_rate.copy_(torch.where(sound, rate, policy.learning_rate))
-                setattr(policy.optimiser, "found_inf", (~sound).float())  # at 1 Adam's fused kernel changes nothing
+                policy.optimiser.found_inf = (~sound).float()  # Adam's fused kernel then changes nothing
                 policy.optimiser.step()
                 totals += torch.cat([torch.where(sound, found, 0.0), torch.stack([sound, ~sound])])
     report(metrics, policy, rollout, totals)
@@ -206,7 +206,7 @@ def ppo(config: PpoConfig) -> Bundle:
     return Bundle(
         "ppo",
         components=[Action, Rollout],
-        resources=[deferred(Policy, partial(make_policy, config)), metrics],
+        resources=[policy, metrics],
         systems={
             ACT: [system(act, limit=config.action_limit)],
             RECORD: [system(record), final],

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from components.learning import Policy
-from engine.errors import BuildError, listing
+from engine.errors import BuildError
 from systems.learning.config import PpoConfig
 
 MARGIN = 0.01  # added to the standard deviation, so that an input that never moves is not blown up
@@ -105,12 +105,6 @@ def make_policy(
 ) -> Policy:
     """A new policy as wide as the axes of observations and joints; equal seeds give equal weights on every device."""
     actor_width, seen, dofs = len(axes["actor_observation"]), axes["critic_observation"], len(axes["dof"])
-    final = axes.get("final_observation", seen)
-    if final != seen:
-        raise BuildError(
-            f"ppo was given critic_terms that say {listing(final, 8)} ({len(final)} numbers), but the critic observes "
-            f"{listing(seen, 8)} ({len(seen)}). Give it the same terms in the same order."
-        )
     critic_hidden = config.hidden if config.critic_hidden is None else config.critic_hidden
     if min(actor_width, len(seen), dofs, *config.hidden, *critic_hidden) < 1:
         raise BuildError(
