@@ -166,7 +166,7 @@ def improve_policy(
                 if desired_kl > 0:
                     rate = scheduled_rate(policy.learning_rate, found[2], desired_kl, lowest_rate, highest_rate)
                     policy.learning_rate.copy_(torch.where(sound, rate, policy.learning_rate))
-                policy.optimiser.found_inf = (~sound).float()  # Adam's fused kernel then changes nothing
+                setattr(policy.optimiser, "found_inf", (~sound).float())  # at 1 Adam's fused kernel changes nothing
                 policy.optimiser.step()
                 totals += torch.cat([torch.where(sound, found, 0.0), torch.stack([sound, ~sound])])
     report(metrics, policy, rollout, totals)
@@ -206,7 +206,7 @@ def ppo(config: PpoConfig) -> Bundle:
     return Bundle(
         "ppo",
         components=[Action, Rollout],
-        resources=[policy, metrics],
+        resources=[deferred(Policy, partial(make_policy, config)), metrics],
         systems={
             ACT: [system(act, limit=config.action_limit)],
             RECORD: [system(record), final],
