@@ -23,7 +23,7 @@ from engine.errors import BuildError, SceneError, did_you_mean, listing
 class Scene:
     """Tables, the bundles that fill them, and the tick that runs their systems.
 
-    `identity` is what a snapshot must agree on besides the tables (robot, clips, …).
+    `identity` is what a snapshot must agree on besides the tables, such as the files that it was made of.
     """
 
     tables: Sequence[Table]

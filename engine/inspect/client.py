@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.errors import WireError
 from engine.inspect.listener import Listener
-from engine.protocol.framing import LENGTH, encode_frame, pack_data
+from engine.protocol.framing import FrameBuffer, encode_frame, pack_data
 
 HANDSHAKE_FRAME = 1 << 12  # bytes
 REPLIES, REPLY_BYTES = 1024, 1 << 20
@@ -28,10 +28,6 @@ _CHUNK = 1 << 16
 
 Socket = socket.socket
 Stage = Literal["magic", "auth", "attached", "leaving"]
-
-
-class TooLarge(WireError):
-    """A frame that is longer than this client may send."""
 
 
 @attrs.define(eq=False, repr=False)
@@ -52,14 +48,13 @@ class DebugClient:
     stage: Stage = "magic"
     nonce: bytes = attrs.field(factory=lambda: secrets.token_bytes(16))
     opened: float = attrs.field(factory=time.monotonic)
-    heard: float = attrs.field(factory=time.monotonic)
+    last_frame: float = attrs.field(factory=time.monotonic)
     bad: int = 0
     too_slow: bool = False
     leave_by: float = 0.0
     subscriptions: set[int] = attrs.field(factory=set)
-    watched: int = 0  # what the server's selector waits for
-    _incoming: bytearray = attrs.field(factory=bytearray, repr=False, init=False)
-    _taken: int = attrs.field(default=0, init=False)
+    selected: int = 0  # what the selector of the sockets waits for
+    incoming: FrameBuffer = attrs.field(factory=FrameBuffer, repr=False, init=False)
     _credit: float = attrs.field(default=COMMANDS_PER_SECOND, init=False)
     _counted: float = attrs.field(factory=time.monotonic, init=False)
     _greeting: deque[bytes] = attrs.field(factory=deque, repr=False, init=False)
@@ -88,37 +83,17 @@ class DebugClient:
         except OSError:
             return False
         if self.stage != "leaving":
-            self._incoming += data
+            self.incoming.feed(data)
         return bool(data)
 
-    def opening(self, magic: bytes) -> bool | None:
-        """Whether the client began with `magic`: None while it may still."""
-        begun = bytes(self._incoming[: len(magic)])
-        if begun != magic[: len(begun)]:
-            return False
-        if len(begun) < len(magic):
-            return None
-        del self._incoming[: len(magic)]
-        return True
-
     def next_frame(self, now: float, most: int) -> bytes | None:
-        """The body of the next whole frame, if the client has credit; TooLarge where it is longer than `most` bytes."""
-        if len(self._incoming) - self._taken < LENGTH.size:
+        """The body of the next whole frame, if the client has credit; FrameTooLarge where it is longer than `most` bytes."""
+        if self.seconds_to_credit(now) and (self.incoming.announced or 0) <= most:
             return None
-        (length,) = LENGTH.unpack_from(self._incoming, self._taken)
-        if length > most:
-            raise TooLarge(f"A frame of {length} bytes came; {most} are the most that this client may send now.")
-        if self.rest(now) or not self.has_frame:
-            return None
-        start = self._taken + LENGTH.size
-        self._taken = start + length
-        self.heard = now
-        return bytes(self._incoming[start : self._taken])
-
-    def compact(self) -> None:
-        """Let go of the bytes of frames that have been taken."""
-        del self._incoming[: self._taken]
-        self._taken = 0
+        body = self.incoming.take(most)
+        if body is not None:
+            self.last_frame = now
+        return body
 
     def charge(self, now: float, size: int, small: bool) -> None:
         """Count a frame against the client's credit, which grows with time."""
@@ -126,16 +101,10 @@ class DebugClient:
         self._counted = now
         self._credit -= _SMALL if small else 1.0 + size / _BYTES_PER_COMMAND
 
-    def rest(self, now: float) -> float:
+    def seconds_to_credit(self, now: float) -> float:
         """Seconds until the client has credit again; 0 when it has."""
         credit = self._credit + (now - self._counted) * COMMANDS_PER_SECOND
         return 0.0 if credit > 0 else 0.001 - credit / COMMANDS_PER_SECOND
-
-    @property
-    def has_frame(self) -> bool:
-        """Whether a whole frame waits."""
-        there = len(self._incoming) - self._taken - LENGTH.size
-        return there >= 0 and there >= LENGTH.unpack_from(self._incoming, self._taken)[0]
 
     def acknowledge(self, sequence: int) -> None:
         """Data frames up to this one are no longer on their way."""
@@ -152,12 +121,12 @@ class DebugClient:
         self._reply_bytes += len(frame)
         return True
 
-    def greet(self, frame: bytes) -> None:
+    def queue_handshake(self, frame: bytes) -> None:
         """Queue a part of the handshake: sent before anything else, larger than any answer, shared by all clients."""
         self._greeting.append(frame)
 
-    def tell_state(self, frame: bytes) -> None:
-        """Queue a state: behind the events that led there, before the answers that follow. It replaces one right before it."""
+    def queue_state(self, frame: bytes) -> None:
+        """Queue a state: after the events that led there, before the answers that follow. It replaces one right before it."""
         if self._replies and self._replies[-1] is self._state:
             self._reply_bytes -= len(self._replies.pop())
         self._state = frame if self.reply(frame) else None
@@ -198,7 +167,7 @@ class DebugClient:
     @property
     def pending(self) -> bool:
         """Whether there is something that may be sent now."""
-        return self.owes or (bool(self._slots) and self.ready)
+        return self.has_replies or (bool(self._slots) and self.ready)
 
     def take(self) -> bytes | dict[str, Any] | None:
         """What is to be sent next: a frame, or a data message that is still to be packed."""
@@ -221,7 +190,7 @@ class DebugClient:
 
     # -- the socket ------------------------------------------------------------------------------------
 
-    def move(self, frame: "bytes | dict[str, Any]") -> None:
+    def begin_send(self, frame: "bytes | dict[str, Any]") -> None:
         """Begin to send. A data message is packed here, outside the lock; one that cannot be packed is dropped."""
         if isinstance(frame, bytes):
             self._moving = memoryview(frame)
@@ -234,7 +203,7 @@ class DebugClient:
             self.dropped += 1
 
     @property
-    def moving(self) -> bool:
+    def sending(self) -> bool:
         """Whether a frame is only partly sent."""
         return self._moving is not None
 
@@ -253,27 +222,27 @@ class DebugClient:
         return True
 
     @property
-    def owes(self) -> bool:
+    def has_replies(self) -> bool:
         """Whether answers or events are still to be sent."""
         return self._moving is not None or bool(self._greeting or self._replies)
 
-    def leave(self, closing_message: bytes, by: float) -> None:
+    def begin_close(self, closing_message: bytes, by: float) -> None:
         """Send what was answered, then `closing_message`, and be gone at the latest at `by`. Under the server's lock."""
-        self._let_go()
+        self._release()
         if not self.reply(closing_message):
             self._replies.clear()
             self._reply_bytes = 0
             self.reply(closing_message)
         self.stage, self.leave_by, self.gone = "leaving", by, True
 
-    def end(self) -> None:
+    def shut_down_writing(self) -> None:
         """Nothing more will be sent; the client may still read what was."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Close, and let go of everything that waited. Under the server's lock."""
-        self._let_go()
+        self._release()
         self.gone, self.stage = True, "leaving"
         self.socket.close()
         self._greeting.clear()
@@ -281,10 +250,10 @@ class DebugClient:
         self._moving = None
         self._reply_bytes = self._moving_bytes = 0
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._slots.clear()
-        self._incoming.clear()
-        self._taken = self._slot_bytes = 0
+        self.incoming.clear()
+        self._slot_bytes = 0
         self._state = None
 
 

@@ -1,4 +1,4 @@
-"""What a debugger may tell a run to do, done on the tick thread at a safe point, and answered.
+"""Handlers of what debugger clients ask for, run in the tick thread at a safe point; each request gets one answer.
 
 Nothing raises here: a command that cannot be carried out is answered with an error, and has changed nothing.
 """
@@ -31,7 +31,7 @@ _SHOWN = 32  # values of an edit that its event says
 
 
 def handle(inspector: Inspector, client: DebugClient, message: messages.ClientMessage) -> None:
-    """Do what a client says, and answer it."""
+    """Do what a client asks for, and answer it."""
     number = getattr(message, "id", 0)
     try:
         answer = HANDLERS[type(message)](inspector, client, message)
@@ -113,9 +113,7 @@ def _step(inspector: Inspector, client: DebugClient, message: messages.StepReque
 def _run_to(inspector: Inspector, client: DebugClient, message: messages.RunToRequest) -> Answer:
     _need_live(inspector)
     if message.tick is not None and message.tick <= inspector.tick - inspector.inside:
-        raise EditError(
-            "bad_message", f"The run is at tick {inspector.tick}; tick {message.tick} lies behind, seek it."
-        )
+        raise EditError("bad_message", f"The run is at tick {inspector.tick}; tick {message.tick} has passed, seek it.")
     inspector.steps.run_to(message.system, message.tick)
     inspector.pending.append((client, message.id))
     return None
@@ -252,9 +250,9 @@ def _live_signals(inspector: Inspector) -> frozenset[Key]:
     """Signals that were written before the next system of the tick, and are still read by it or a later one."""
     if inspector.steps.next is None:
         return frozenset()
-    before, behind = inspector.steps.due()
+    before, after = inspector.steps.due()
     written = {key for entry in before for key in entry.writes}
-    read = {key for entry in behind for key in (*entry.reads, *entry.asks)}
+    read = {key for entry in after for key in (*entry.reads, *entry.asks)}
     return frozenset(key for key in written & read if key[0] and info(key[1]).lifetime == "signal")
 
 
@@ -262,7 +260,7 @@ def _note(
     inspector: Inspector, client: DebugClient, what: str, where: str, old: Any, new: Any, reason: str, *,
     column: str | None = None, row: int | None = None, more: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """Write an intervention down, and tell everybody."""
+    """Write an intervention into the log, and send an event of it."""
     inspector.interventions.note(inspector.tick, client.name, what, where, old, new, reason, viewing=inspector.viewing)
     short = {"old": old, "new": new} if np.size(new) <= _SHOWN else {}
     fields = {"client": client.name, "what": what, "reason": reason, **short, **(more or {})}
@@ -305,10 +303,10 @@ def _start_recorder(inspector: Inspector, chosen: tuple[int, ...]) -> list[int]:
     count = inspector.world.tables[inspector.table].rows
     rows = [row for row in chosen if row < count][:MOST_ROWS] or None
 
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         inspector.publisher.event("record", text)
 
-    inspector.recorder = Recorder(inspector.simulation, rows=rows, folder=inspector.run.folder / "records", say=tell)
+    inspector.recorder = Recorder(inspector.simulation, rows=rows, folder=inspector.run.folder / "records", say=report)
     inspector.recorder.attach()
     return [int(row) for row in inspector.recorder.trace.rows]
 

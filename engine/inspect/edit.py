@@ -64,7 +64,7 @@ class Editor:
             if not column.is_floating_point() and not np.array_equal(as_numpy(ready), new):
                 kind = str(column.dtype).removeprefix("torch.")
                 wrong = new[as_numpy(ready) != new][0]
-                raise EditError("bad_shape", f"{address} holds {kind}; {wrong} is none.")
+                raise EditError("bad_shape", f"{address} holds {kind}; {wrong} is not a valid value.")
             index = torch.tensor(list(rows))[:, None], torch.tensor(places)[None, :]
             old = as_numpy(flat[index]).copy()
             flat[index] = ready.to(column.device)

@@ -13,13 +13,13 @@ from engine.protocol.framing import pack_array
 from engine.protocol.vitals import find_ends
 
 MOST_ROWS = 512
-"""Ends of an event that are told one by one."""
+"""Ends that an event lists one by one."""
 _WAITING = 16  # ticks that are looked at together
 
 
 @attrs.define(eq=False, slots=False)
 class EpisodeEnds:
-    """Reads the endings of a table. What is not told at once is kept, and told with the next event.
+    """Reads the endings of a table. What has not been sent is kept for the next event.
 
     Fields of an event: `rows`, how many episodes ended since the last one; `reasons`, how many by each reason; and arrays, as
     packed by engine/protocol/framing.py, of the last up to MOST_ROWS that ended for a reason: `tick`, `row`, `reason` (the first one's
@@ -36,7 +36,7 @@ class EpisodeEnds:
     _count: int = attrs.field(default=0, init=False)  # ticks that wait
     _rows: int = attrs.field(default=0, init=False)  # how many episodes ended since the last event
     _fired: np.ndarray = attrs.field(init=False)  # and how many of them by each reason
-    _told: list[dict[str, np.ndarray]] = attrs.field(factory=list, init=False)  # details, some ticks each
+    _details: list[dict[str, np.ndarray]] = attrs.field(factory=list, init=False)  # details, some ticks each
 
     def __attrs_post_init__(self) -> None:
         ends = find_ends(self.simulation).get(self.table)
@@ -70,7 +70,7 @@ class EpisodeEnds:
                 self._count_up()
         return self.now
 
-    def tell(self, due: bool) -> dict[str, Any] | None:
+    def pending_event(self, due: bool) -> dict[str, Any] | None:
         """Text, last row and fields of an event about what ended since the last one; None where nothing did, or it is not due."""
         if due and self._count:
             self._count_up()
@@ -81,12 +81,14 @@ class EpisodeEnds:
         fields: dict[str, Any] = {"rows": self._rows, "reasons": reasons}
         text = ", ".join(f"{count} × {label}" for label, count in reasons.items()) or f"{self._rows} episodes ended"
         row = None
-        if self._told:
-            details = {name: np.concatenate([each[name] for each in self._told])[-MOST_ROWS:] for name in self._told[0]}
+        if self._details:
+            details = {
+                name: np.concatenate([each[name] for each in self._details])[-MOST_ROWS:] for name in self._details[0]
+            }
             fields |= {name: pack_array(array) for name, array in details.items()}
             row = int(details["row"][-1])
         self._rows, self._fired = 0, np.zeros_like(self._fired)
-        self._told.clear()
+        self._details.clear()
         return {"text": text, "row": row, "fields": fields}
 
     def _read(self, name: str) -> np.ndarray:
@@ -117,9 +119,9 @@ class EpisodeEnds:
         for name in ("clip", "time"):
             if name in kept:
                 details[name] = kept[name][ticks, rows].reshape(len(rows)).astype(np.float32)
-        self._told.append(details)
-        while sum(len(each["row"]) for each in self._told[1:]) >= MOST_ROWS:
-            del self._told[0]
+        self._details.append(details)
+        while sum(len(each["row"]) for each in self._details[1:]) >= MOST_ROWS:
+            del self._details[0]
 
     def _of_role(self, role: str) -> Tensor | None:
         """The column that plays a part, if it has one number for each row of the table."""

@@ -74,7 +74,7 @@ class Expression:
 
     @property
     def by_row(self) -> bool:
-        """Whether it said something of each row when `hits` was called last, not one thing of the whole table."""
+        """Whether it was about each row, not about the whole table, when `hits` was called last."""
         return self._found is not None and self._found.dim() > 0
 
     def blamed(self) -> Tensor | None:

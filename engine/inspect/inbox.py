@@ -1,4 +1,4 @@
-"""What clients said and the tick thread has not looked at yet."""
+"""Queue of client messages for the tick thread."""
 
 import threading
 from collections import deque

@@ -89,7 +89,7 @@ class Inspector:
 
     @property
     def tick(self) -> int:
-        """The tick that runs, or behind which the run is; -1 where none has run."""
+        """The tick that runs, or after which the run is; -1 where none has run."""
         clock = self.world.clock
         return clock.tick if clock.begun or self.inside else -1
 
@@ -329,7 +329,7 @@ class Inspector:
                 self.publisher.event("edit", text, fields={"what": "set", "address": address, "new": new})
 
     def jumped(self) -> None:
-        """The world stands behind another tick than before."""
+        """The world is that of another tick than before."""
         self.publisher.jump()
         self.breakpoints.forget()
         self.writers.begin()
@@ -338,7 +338,7 @@ class Inspector:
     # -- standing still --------------------------------------------------------------------------------
 
     def _stand_here(self) -> None:
-        """Wait, and do what is said, until the run may go on."""
+        """Wait, and do what clients ask for, until the run may go on."""
         self._alone_since = 0.0
         self._show()
         while self.steps.stands:
@@ -386,7 +386,7 @@ class Inspector:
     # -- what clients say ------------------------------------------------------------------------------
 
     def _serve(self) -> bool:
-        """Do what was said; whether anything was."""
+        """Handle what has come from clients; whether anything has."""
         found = self.server.drain()
         for client, message in found:
             if isinstance(message, Joined):

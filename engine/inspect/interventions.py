@@ -24,7 +24,7 @@ def counted(folder: Path) -> int:
 class Interventions:
     """Counts and writes interventions. Those of a past that is only looked at count when the run goes on from there.
 
-    Without a folder they are only counted. `warn` is told when a line cannot be written; it waits for the next.
+    Without a folder they are only counted. `warn` is called when a line cannot be written; it waits for the next.
     """
 
     folder: Path | None

@@ -1,4 +1,4 @@
-"""What debuggers are sent of a run: the data they subscribed to, and events. Asked by the tick thread, taken by the server."""
+"""Publisher of a run: data that debuggers subscribed to, and events; called in the tick thread, sent by the server."""
 
 import time
 from collections.abc import Callable
@@ -35,7 +35,7 @@ EVENT_EVERY = 0.05
 class Publisher:
     """The clients of a run, their subscriptions, and what goes to them. `table` is the one whose rows are watched.
 
-    `tick` says behind or in which tick the run is. Sampling never raises: a subscription that fails ends with `sub_no`.
+    `tick` gives the tick in which, or after which, the run is. Sampling never raises: a subscription that fails ends with `sub_no`.
     """
 
     simulation: Simulation
@@ -56,7 +56,7 @@ class Publisher:
     _ending: list[tuple[DebugClient, SamplingPlan]] = attrs.field(
         factory=list, init=False
     )  # those that show how episodes ended
-    _told: float = attrs.field(default=0.0, init=False)
+    _reported: float = attrs.field(default=0.0, init=False)
     _spaced: float = attrs.field(default=0.0, init=False)
     _box_cost: float = attrs.field(default=0.0, init=False)  # CPU seconds in a tick, averaged
 
@@ -116,7 +116,7 @@ class Publisher:
             self.server.post(client, {"t": "sub_no", "id": plan.id, "code": code, "text": problem})
         else:
             self.clients[client][plan.id] = plan
-            self._say_rate(client, plan)
+            self._send_rate(client, plan)
         self._regroup()
 
     def unsubscribe(self, client: DebugClient, number: int) -> None:
@@ -131,13 +131,13 @@ class Publisher:
             if plan.selected:
                 plan.retarget(rows)
 
-    def _say_rate(self, client: DebugClient, plan: SamplingPlan) -> None:
+    def _send_rate(self, client: DebugClient, plan: SamplingPlan) -> None:
         self.server.post(client, {"t": "sub_ok", "id": plan.id, "hz": plan.hz, "bytes": plan.num_bytes})
 
     # -- data ------------------------------------------------------------------------------------------
 
     def at_finish(self) -> None:
-        """Sample rows that ended, while they show how; tell of them."""
+        """Sample rows that ended, while they show how, and send an event of them."""
         tick = self.tick()
         if self._black_box is not None:
             try:
@@ -145,7 +145,7 @@ class Publisher:
             except Exception as error:  # a term that nobody computes but for those who watch
                 for client, plan in self._pairs:
                     if plan.kind == "vitals":
-                        self._give_up(client, plan, error)
+                        self._end_failed(client, plan, error)
         now = time.perf_counter()
         soon, measured = now + 2.0 * self.tick_seconds, tick % _MEASURED == 0
         ended = {id(find_ends(self.simulation).get(self.table)): frozenset(self.endings.look(tick).tolist())}
@@ -159,12 +159,12 @@ class Publisher:
                     ended[id(plan.ends)] = plan.ended_rows()
                 plan.at_finish(tick, ended[id(plan.ends)])
             except Exception as error:  # a debugger may be wrong in ways that nobody thought of; the training goes on
-                self._give_up(client, plan, error)
+                self._end_failed(client, plan, error)
             plan.spent += time.thread_time() - start if measured else 0.0
-        told = self.endings.tell(now - self._told >= RESETS_EVERY)
-        if told is not None:
-            self._told = now
-            self.event("reset", told["text"], row=told["row"], fields=told["fields"], wake=False)
+        ended_now = self.endings.pending_event(now - self._reported >= RESETS_EVERY)
+        if ended_now is not None:
+            self._reported = now
+            self.event("reset", **ended_now, wake=False)
 
     def after_tick(self, seconds: float) -> None:
         """Sample, and offer what is due, at the end of a tick that took so long."""
@@ -175,7 +175,7 @@ class Publisher:
                 try:
                     self._sample(client, plan, tick, now)
                 except Exception as error:  # as above
-                    self._give_up(client, plan, error)
+                    self._end_failed(client, plan, error)
         if tick % _MEASURED == 0:
             for _, plan in self._pairs:
                 plan.settle()
@@ -183,7 +183,7 @@ class Publisher:
             for changed in self.limiter.adjust(self.plans, self.tick_seconds, now, self.others):
                 for client, plan in self._pairs:
                     if plan is changed:
-                        self._say_rate(client, changed)
+                        self._send_rate(client, changed)
         self.server.send()
 
     def _sample(self, client: DebugClient, plan: SamplingPlan, tick: int, now: float) -> None:
@@ -207,10 +207,10 @@ class Publisher:
             try:
                 self._offer(client, plan, tick, view, still=True)
             except Exception as error:  # as above
-                self._give_up(client, plan, error)
+                self._end_failed(client, plan, error)
         self.server.send()
 
-    def _give_up(self, client: DebugClient, plan: SamplingPlan, error: Exception) -> None:
+    def _end_failed(self, client: DebugClient, plan: SamplingPlan, error: Exception) -> None:
         """End a subscription that failed."""
         self.clients[client].pop(plan.id, None)
         text = f"That cannot be sent: {type(error).__name__}: {error}"[:500]

@@ -17,13 +17,13 @@ from typing import Any
 import attrs
 
 from engine.errors import SceneError, WireError
-from engine.inspect.client import HANDSHAKE_FRAME, REPLIES, DebugClient, TooLarge
+from engine.inspect.client import HANDSHAKE_FRAME, REPLIES, DebugClient
 from engine.inspect.inbox import Inbox, Item
 from engine.inspect.listener import ListenOptions, listen
 from engine.inspect.sockets import Sockets
 from engine.protocol import messages
 from engine.protocol.discovery import beside, free_stem, remove, runs_folder, write_note
-from engine.protocol.framing import MAGIC, PROTOCOL, encode_frame, other_version, schema_hash
+from engine.protocol.framing import MAGIC, PROTOCOL, FrameTooLarge, encode_frame, other_version, schema_hash
 from engine.protocol.messages import COLUMNS, HZ, ROWS, ClientMessage, RefusedMessage, SchemaBounds
 
 CLIENTS, SUBSCRIPTIONS, BREAKS = 4, 64, 32
@@ -45,7 +45,7 @@ class DebugServer:
 
     For the thread that called `start`, or that ticks:
       attached          whether anybody is there: one attribute read, all that an unattended tick pays
-      drain()           what clients said since: (client, a message of engine/protocol/messages.py, Joined or Left), in order. Messages
+      drain()           what clients have sent since: (client, a message of engine/protocol/messages.py, Joined or Left), in order. Messages
                         have been checked against the schema; those that control come only from the client that may
       wait(seconds)     until something is there to drain, for a paused run; True when there is
       post(client, m)     an answer (`ok`, `error`, `sub_ok`, ...) or an event for one client, in order
@@ -53,11 +53,11 @@ class DebugServer:
       offer(client, s, m) data for subscription s: kind, ticks and cols of a `data` message whose arrays nobody writes to
                         any more; sub, seq and lost are filled in, arrays are packed. Latest wins; False when something
                         was lost
-      send()            once behind several calls of broadcast and offer with wake=False
+      send()            once after several calls of broadcast and offer with wake=False
       empty(client, s)    whether an offer would not replace one that still waits
       publish(state)    the `state` message, to everybody, in order with answers and events; say it at least every
                         STATE_EVERY seconds
-      renew()           the schema says something else now: whoever comes next is told anew
+      renew()           the schema has changed: the next client is sent the new one
       controller        the client that holds control, or None
 
     None of these raises for what a client does, or waits. `ping`, `control`, acknowledgements and, when the tick thread
@@ -76,14 +76,14 @@ class DebugServer:
 
     def __attrs_post_init__(self) -> None:
         self.stem: Path | None = None
-        self._sockets = Sockets(self._hear, self._parted, self._watch)
+        self._sockets = Sockets(self._on_data, self._on_close, self._on_timer)
         self._lock = self._sockets.lock
         self._inbox = Inbox(self._lock)
         self._ticker = threading.get_ident()
-        self._beat = self._said_state = self._pinged = 0.0
+        self._beat = self._state_sent = self._pinged = 0.0
         self._state: dict[str, Any] | None = None
         self._sessions = 0
-        self._owing = False
+        self._unsent = False
         self._known: SchemaBounds | None = None
         self._stale = False
         self._schema_frame, self._schema_hash = b"", ""
@@ -174,7 +174,7 @@ class DebugServer:
             frame = _packed(message)
             for client in self._sockets.attached():
                 self._queue(client, frame)
-            self._owing = True
+            self._unsent = True
             if wake:
                 self.send()
 
@@ -184,15 +184,15 @@ class DebugServer:
             if client.gone or subscription not in client.subscriptions:
                 return False
             kept = client.offer(subscription, message)
-            self._owing = self._owing or client.ready  # otherwise its next acknowledgement wakes the thread
+            self._unsent = self._unsent or client.ready  # otherwise its next acknowledgement wakes the thread
         if wake:
             self.send()
         return kept
 
     def send(self) -> None:
         """Have what was given with `wake=False` sent: one wake of the other thread for all of it."""
-        if self._owing:
-            self._owing = False
+        if self._unsent:
+            self._unsent = False
             self._sockets.wake()
 
     def empty(self, client: DebugClient, subscription: int) -> bool:
@@ -204,19 +204,19 @@ class DebugServer:
         """Tell everybody how the run goes on."""
         self._ticker, self._beat = threading.get_ident(), time.monotonic()
         self._state = {**state, "t": "state"}
-        self._tell(self._state)
+        self._send_state(self._state)
         self._sockets.wake()
 
     def renew(self) -> None:
         """What the schema says has changed, but for what it names."""
         self._stale = True
 
-    def _tell(self, state: Mapping[str, Any]) -> None:
-        self._said_state = time.monotonic()
+    def _send_state(self, state: Mapping[str, Any]) -> None:
+        self._state_sent = time.monotonic()
         frame = _packed(state)
         with self._lock:
             for client in self._sockets.attached():
-                client.tell_state(frame)
+                client.queue_state(frame)
 
     def _queue(self, client: DebugClient, frame: bytes) -> None:
         with self._lock:
@@ -226,26 +226,25 @@ class DebugServer:
 
     # -- what clients say ------------------------------------------------------------------------------
 
-    def _hear(self, client: DebugClient, now: float) -> None:
+    def _on_data(self, client: DebugClient, now: float) -> None:
         if client.stage == "magic":
-            begun = client.opening(MAGIC)
+            begun = client.incoming.skip(MAGIC)
             if begun is False:
                 self._sockets.drop(client)
             if not begun:
                 return
             client.stage, client.opened = "auth", now
-            client.greet(encode_frame(self._hello(client)))
+            client.queue_handshake(encode_frame(self._hello(client)))
         try:
             while (body := client.next_frame(now, self._longest(client))) is not None:
                 if client.stage == "auth":
                     self._authenticate(client, body, now)
                 else:
-                    self._take(client, body, now)
+                    self._on_message(client, body, now)
                 if client.gone:
                     return
-            client.compact()
-        except TooLarge as error:
-            self._sockets.dismiss(client, "too_large", str(error))
+        except FrameTooLarge as error:
+            self._sockets.close_with_reason(client, "too_large", str(error))
 
     def _longest(self, client: DebugClient) -> int:
         if client.stage == "auth":
@@ -262,24 +261,26 @@ class DebugServer:
         try:
             auth = messages.decode(body)
         except RefusedMessage as error:
-            self._sockets.dismiss(client, error.code, str(error))
+            self._sockets.close_with_reason(client, error.code, str(error))
             return
         client.charge(now, len(body), False)
         if not isinstance(auth, messages.AuthMessage):
-            self._sockets.dismiss(client, "bad_message", "A client answers 'hello' with 'auth'.")
+            self._sockets.close_with_reason(client, "bad_message", "A client answers 'hello' with 'auth'.")
         elif auth.protocol[0] != PROTOCOL[0]:
-            self._sockets.dismiss(client, "version", other_version(PROTOCOL, auth.protocol))
+            self._sockets.close_with_reason(client, "version", other_version(PROTOCOL, auth.protocol))
         elif not client.listener.proven(auth.proof, client.nonce, auth.role):
             self._sockets.throttle(client.listener, now)
-            self._sockets.dismiss(
+            self._sockets.close_with_reason(
                 client, "auth", "The token is not this run's; give --token-file with its <pid>.token."
             )
         elif len(self._sockets.attached()) >= CLIENTS:
-            self._sockets.dismiss(client, "busy", f"{CLIENTS} debuggers are attached already; close one of them.")
+            self._sockets.close_with_reason(
+                client, "busy", f"{CLIENTS} debuggers are attached already; close one of them."
+            )
         else:
-            self._let_in(client, auth, now)
+            self._admit(client, auth, now)
 
-    def _let_in(self, client: DebugClient, auth: messages.AuthMessage, now: float) -> None:
+    def _admit(self, client: DebugClient, auth: messages.AuthMessage, now: float) -> None:
         self._make_schema()
         self._sessions += 1
         client.session, client.name = self._sessions, auth.client
@@ -288,19 +289,19 @@ class DebugServer:
             client.role, self.controller = "control", client
         holder = self.controller.name if self.controller is not None else None
         welcome = {"t": "welcome", "session": client.session, "role": client.role, "controller": holder, "schema": self._schema_hash}  # fmt: skip
-        client.greet(encode_frame(welcome))
+        client.queue_handshake(encode_frame(welcome))
         if auth.schema != self._schema_hash:
-            client.greet(self._schema_frame)
+            client.queue_handshake(self._schema_frame)
         if not self.attached:
             self._beat = now
         with self._lock:
             client.stage = "attached"
             if self._state is not None:
-                client.tell_state(_packed(self._state))
+                client.queue_state(_packed(self._state))
             self._inbox.joined(client)
             self.attached = True
         if takes:
-            self._tell_control(f"{client.name} holds control")
+            self._announce_control(f"{client.name} holds control")
 
     def _make_schema(self) -> None:
         if self._known is None or self._stale:
@@ -310,7 +311,7 @@ class DebugServer:
             self._schema_frame = encode_frame(schema)
             self._known = SchemaBounds.of(schema)
 
-    def _take(self, client: DebugClient, body: bytes, now: float) -> None:
+    def _on_message(self, client: DebugClient, body: bytes, now: float) -> None:
         try:
             message = messages.decode(body, self._known)
         except RefusedMessage as error:
@@ -337,7 +338,7 @@ class DebugServer:
         self._queue(client, encode_frame({"t": error.answer, "id": error.id, "code": error.code, "text": str(error)}))
         client.bad = client.bad + 1 if error.code == "bad_message" else 0
         if client.bad >= _BAD_MESSAGES:
-            self._sockets.dismiss(
+            self._sockets.close_with_reason(
                 client, "bad_message", f"{_BAD_MESSAGES} messages in a row were bad; the last one: {error}"
             )
 
@@ -387,9 +388,9 @@ class DebugServer:
         self.controller = client
         if client is not None:
             client.role = "control"
-        self._tell_control(text)
+        self._announce_control(text)
 
-    def _tell_control(self, text: str) -> None:
+    def _announce_control(self, text: str) -> None:
         holder = self.controller
         tick = (self._state or {}).get("tick")
         fields = {"controller": holder.name if holder is not None else None}
@@ -406,25 +407,25 @@ class DebugServer:
     # -- a tick that does not come back ----------------------------------------------------------------
 
     def _where(self) -> str:
-        return f"in {_stack_summary(self._ticker)[0]} for {max(0.0, time.monotonic() - self._beat):.0f} s"
+        return f"in {stack_summary(self._ticker)[0]} for {max(0.0, time.monotonic() - self._beat):.0f} s"
 
-    def _watch(self, now: float) -> None:
-        if self.attached and now - self._beat > STUCK and now - self._said_state > STATE_EVERY:
+    def _on_timer(self, now: float) -> None:
+        if self.attached and now - self._beat > STUCK and now - self._state_sent > STATE_EVERY:
             base = self._state or {"t": "state", "mode": "running", "tick": None}
-            where, stack = self._where(), _stack_summary(self._ticker)[1]
-            self._tell({**base, "why": where, "stuck": now - self._beat, "stack": stack})
+            where, stack = self._where(), stack_summary(self._ticker)[1]
+            self._send_state({**base, "why": where, "stuck": now - self._beat, "stack": stack})
         ping = now - self._pinged >= PING
         for client in self._sockets.attached():
-            if now - client.heard > IDLE:
-                self._sockets.dismiss(client, "idle", f"The debugger said nothing for {IDLE:g} s.")
+            if now - client.last_frame > IDLE:
+                self._sockets.close_with_reason(client, "idle", f"The debugger sent nothing for {IDLE:g} s.")
             elif client.too_slow:
                 text = f"More than {REPLIES} answers and events waited: the debugger is too slow."
-                self._sockets.dismiss(client, "too slow", text)
+                self._sockets.close_with_reason(client, "too slow", text)
             elif ping:
                 self._pinged = now
                 self._queue(client, encode_frame({"t": "ping", "n": int(now * 1000)}))
 
-    def _parted(self, client: DebugClient) -> None:
+    def _on_close(self, client: DebugClient) -> None:
         controlled = self.controller is client
         self._inbox.left(client, controlled)
         if not self._sockets.attached():
@@ -440,7 +441,7 @@ def _packed(message: Mapping[str, Any]) -> bytes:
         return encode_frame({"t": "error", "id": message.get("id"), "code": "unsupported", "text": str(error)})
 
 
-def _stack_summary(thread: int) -> tuple[str, list[str]]:
+def stack_summary(thread: int) -> tuple[str, list[str]]:
     """(system that another thread is in, 'function (file:line)' of its stack, outermost first)."""
     frame = sys._current_frames().get(thread)
     if frame is None:

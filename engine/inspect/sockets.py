@@ -19,7 +19,7 @@ from engine.protocol.framing import encode_frame
 
 MAX_UNAUTHENTICATED = 8
 """Connections that have not shaken hands yet, at once."""
-HANDSHAKE, FAREWELL = 2.0, 0.5
+HANDSHAKE_SECONDS, CLOSING_SECONDS = 2.0, 0.5
 """Seconds for each step of the handshake, and to read a goodbye."""
 _LOOK = 0.25  # seconds between looks at the clock while anybody is connected
 
@@ -28,13 +28,13 @@ _LOOK = 0.25  # seconds between looks at the clock while anybody is connected
 class Sockets:
     """Sockets, and who is at their other ends. With nobody there the thread sleeps: `wakes` stays as it is.
 
-    hear(client, now): bytes came, or credit for bytes that came before. parted(client): a client is gone, once for each.
-    watch(now): called about four times a second while anybody is connected. All three run on the thread.
+    on_data(client, now): bytes came, or credit for bytes that came before. on_close(client): a client is gone, once for each.
+    on_timer(now): called about four times a second while anybody is connected. All three run on the thread.
     """
 
-    hear: Callable[[DebugClient, float], None]
-    parted: Callable[[DebugClient], None]
-    watch: Callable[[float], None]
+    on_data: Callable[[DebugClient, float], None]
+    on_close: Callable[[DebugClient], None]
+    on_timer: Callable[[float], None]
     lock: Any = attrs.field(factory=threading.Lock)
     clients: list[DebugClient] = attrs.field(factory=list, init=False)
     listeners: list[Listener] = attrs.field(factory=list, init=False)
@@ -45,7 +45,7 @@ class Sockets:
         self._selector = selectors.DefaultSelector()
         self._woken = False
         self._looked = 0.0
-        self._farewell: dict[str, Any] | None = None
+        self._closing_message: dict[str, Any] | None = None
         self._thread: threading.Thread | None = None
 
     # -- for other threads -----------------------------------------------------------------------------
@@ -70,11 +70,11 @@ class Sockets:
 
     def stop(self, closing_message: dict[str, Any]) -> None:
         """Send everybody a goodbye and end the thread; returns when it has, or after two seconds."""
-        self._farewell = closing_message
+        self._closing_message = closing_message
         if self._thread is not None:
             self._woken = False
             self.wake()
-            self._thread.join(4 * FAREWELL)
+            self._thread.join(4 * CLOSING_SECONDS)
         else:
             self.close_listeners()
             self._selector.close()
@@ -93,9 +93,9 @@ class Sockets:
 
     def _loop(self) -> None:
         try:
-            while self._farewell is None:
+            while self._closing_message is None:
                 self._turn(self._patience())
-            self._say_goodbye(self._farewell)
+            self._close_all(self._closing_message)
         except Exception:  # nothing may reach the run; it goes on without a debugger
             self.last_error = traceback.format_exc()
         finally:
@@ -115,14 +115,14 @@ class Sockets:
         self._reopen(now)
         if self.clients and now - self._looked >= _LOOK / 2:
             self._looked = now
-            self._guarded(partial(self.watch, now), None)
+            self._guarded(partial(self.on_timer, now), None)
         for client in list(self.clients):
-            self._guarded(partial(self._tend, client, now), client)
+            self._guarded(partial(self._advance, client, now), client)
 
     def _patience(self) -> float | None:
         if self.clients:
             now = time.monotonic()
-            return min([_LOOK, *(rest for client in self.clients if (rest := client.rest(now)))])
+            return min([_LOOK, *(rest for client in self.clients if (rest := client.seconds_to_credit(now)))])
         return _LOOK if any(listener.paused_until for listener in self.listeners) else None
 
     def _guarded(self, work: Callable[[], None], whose: Any) -> None:
@@ -145,20 +145,20 @@ class Sockets:
             if not what.read():
                 self.drop(what)
             elif what.stage != "leaving":
-                self.hear(what, now)
+                self.on_data(what, now)
 
-    def _tend(self, client: DebugClient, now: float) -> None:
+    def _advance(self, client: DebugClient, now: float) -> None:
         """What a connection needs whether or not anything came."""
-        if client.stage in ("magic", "auth") and now - client.opened > HANDSHAKE:
+        if client.stage in ("magic", "auth") and now - client.opened > HANDSHAKE_SECONDS:
             self.drop(client)
-        elif client.stage in ("auth", "attached") and client.has_frame and not client.rest(now):
-            self.hear(client, now)
+        elif client.stage in ("auth", "attached") and client.incoming.complete and not client.seconds_to_credit(now):
+            self.on_data(client, now)
         self._send(client, now)
         if client.stage == "leaving" and client in self.clients:
             if now > client.leave_by:
                 self.drop(client)
-            elif not client.owes:
-                client.end()
+            elif not client.has_replies:
+                client.shut_down_writing()
 
     # -- connections -----------------------------------------------------------------------------------
 
@@ -178,8 +178,8 @@ class Sockets:
         else:
             client = DebugClient(made, listener)
             self.clients.append(client)
-            client.watched = selectors.EVENT_READ
-            self._selector.register(made, client.watched, client)
+            client.selected = selectors.EVENT_READ
+            self._selector.register(made, client.selected, client)
 
     def throttle(self, listener: Listener, now: float) -> None:
         """Count somebody who is not who they should be; too many, and the listener is left alone for a while."""
@@ -188,7 +188,7 @@ class Sockets:
 
     def _pause(self, listener: Listener, until: float) -> None:
         listener.paused_until = until
-        if listener.socket in self._selector.get_map():  # those that came before it was closed may fail behind that
+        if listener.socket in self._selector.get_map():  # those that came before it was closed may still fail
             self._selector.unregister(listener.socket)
 
     def _reopen(self, now: float) -> None:
@@ -202,69 +202,73 @@ class Sockets:
         if client not in self.clients:
             return
         was_attached = client.stage == "attached"
-        if client.watched:
+        if client.selected:
             self._selector.unregister(client.socket)
         with self.lock:
             self.clients.remove(client)
-            client.hang_up()
+            client.close()
         if was_attached:
-            self.parted(client)
+            self.on_close(client)
 
-    def dismiss(self, client: DebugClient, code: str, text: str, tick: int | None = None) -> None:
+    def close_with_reason(self, client: DebugClient, code: str, text: str, tick: int | None = None) -> None:
         """Say why, and close when that has been read."""
         if client.stage == "leaving":
             return
         was_attached = client.stage == "attached"
         with self.lock:
-            client.leave(
-                encode_frame({"t": "bye", "code": code, "text": text, "tick": tick}), time.monotonic() + FAREWELL
+            client.begin_close(
+                encode_frame({"t": "bye", "code": code, "text": text, "tick": tick}), time.monotonic() + CLOSING_SECONDS
             )
         if was_attached:
-            self.parted(client)
+            self.on_close(client)
 
     def _send(self, client: DebugClient, now: float) -> None:
         """Send until the client has all, or takes no more; then wait for what is missing."""
         while client in self.clients and client.pending:
-            if not client.moving:
+            if not client.sending:
                 with self.lock:
                     frame = client.take()
                 if frame is None:
                     break
-                client.move(frame)
+                client.begin_send(frame)
             if not client.write():
                 self.drop(client)
-            elif client.moving:
+            elif client.sending:
                 break
         if client not in self.clients:
             return
-        wanted = (selectors.EVENT_WRITE if client.moving else 0) | (0 if client.rest(now) else selectors.EVENT_READ)
-        if wanted != client.watched:
+        wanted = (selectors.EVENT_WRITE if client.sending else 0) | (
+            0 if client.seconds_to_credit(now) else selectors.EVENT_READ
+        )
+        if wanted != client.selected:
             _rewatch(self._selector, client, wanted)
 
-    def _say_goodbye(self, closing_message: dict[str, Any]) -> None:
+    def _close_all(self, closing_message: dict[str, Any]) -> None:
         for listener in self.listeners:
             if not listener.paused_until:
                 self._selector.unregister(listener.socket)
         self.close_listeners()
         for client in list(self.clients):
             if client.stage == "attached":
-                self.dismiss(client, closing_message["code"], closing_message["text"], closing_message["tick"])
+                self.close_with_reason(
+                    client, closing_message["code"], closing_message["text"], closing_message["tick"]
+                )
             elif client.stage != "leaving":
                 self.drop(client)
-        end = time.monotonic() + FAREWELL
+        end = time.monotonic() + CLOSING_SECONDS
         while self.clients and time.monotonic() < end:
             for client in list(self.clients):
-                self._tend(client, time.monotonic())
+                self._advance(client, time.monotonic())
             for key, _ in self._selector.select(0.05):
                 if isinstance(key.data, DebugClient) and not key.data.read():
                     self.drop(key.data)
 
 
 def _rewatch(selector: selectors.BaseSelector, client: DebugClient, wanted: int) -> None:
-    if wanted and client.watched:
+    if wanted and client.selected:
         selector.modify(client.socket, wanted, client)
     elif wanted:
         selector.register(client.socket, wanted, client)
     else:
         selector.unregister(client.socket)
-    client.watched = wanted
+    client.selected = wanted

@@ -1,4 +1,4 @@
-"""Where in its tick a run is, and whether it has come as far as it was told: steps, run_to, repetitions of a group."""
+"""Stepping: where in its tick a run is, and whether a step or run_to has got where it goes."""
 
 from collections import Counter
 
@@ -42,7 +42,7 @@ class Stepper:
         self.wanted, self.left, self.target, self.why = True, None, None, why
 
     def go(self) -> None:
-        """Go on until told otherwise."""
+        """Go on without a goal."""
         self.wanted, self.left, self.target, self.why = False, None, None, ""
 
     def step(self, unit: str, count: int) -> None:
@@ -50,7 +50,7 @@ class Stepper:
         self.wanted, self.left, self.target = True, (unit, count), None
 
     def run_to(self, system: int | None, tick: int | None) -> None:
-        """Go on until just before the entry of that number, or behind that tick."""
+        """Go on until just before the entry of that number, or after that tick."""
         self.wanted, self.left, self.target = True, None, (system, tick)
 
     # -- what the run does -----------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class Stepper:
         self.begin_tick()
 
     def due(self) -> tuple[list[Entry], list[Entry]]:
-        """The systems of this tick before the boundary, and those behind it."""
+        """The systems of this tick before the boundary, and those after it."""
         layout = self._layout()
         here = max(self._place, 0)
         return [entry for entry, _, _ in layout[:here]], [entry for entry, _, _ in layout[here:]]

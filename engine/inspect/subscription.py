@@ -1,6 +1,6 @@
-"""What a debugger has asked for, as plans that copy it: built once, since storage never moves.
+"""Subscriptions of debuggers, as sampling plans that copy columns: built once, since storage never moves.
 
-A plan samples at two moments of a tick: behind the phase `Tick.finished`, where an episode that ended still shows how,
+A plan samples at two moments of a tick: after the phase `Tick.finished`, where an episode that ended still shows how,
 and at the end. Nothing here waits for anybody; what is not fetched in time is replaced, and counted.
 """
 
@@ -128,7 +128,7 @@ class TraceBuffer:
             return
         order = (
             np.arange(self.first, self.first + min(2 * size, self.most)) % size
-        )  # what lies behind `count` is nothing
+        )  # what lies after `count` is nothing
         self.tick, self.ended = self.tick[order], self.ended[order]
         self.values, self.first = [values[order] for values in self.values], 0
 

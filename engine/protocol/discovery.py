@@ -4,7 +4,7 @@
     <pid>.json   protocol, pid, host, scene, run, started: what a list of runs shows
     <pid>.token  the secret of a run that also listens on TCP, 64 hexadecimal digits, mode 0600
 
-A run's second hub in one process is called <pid>-2, and so on.
+A run's second server in one process is called <pid>-2, and so on.
 """
 
 import contextlib

@@ -201,7 +201,7 @@ def _packed(value: Any) -> Any:
 
 
 def unpack_array(item: Any) -> np.ndarray:
-    """The read-only array behind [dtype, shape, bin]; WireError when the three do not fit together."""
+    """The read-only array in [dtype, shape, bin]; WireError when the three do not fit together."""
     if not isinstance(item, list) or len(item) != 3:
         raise WireError("An array in a frame is not [dtype, shape, bin].")
     dtype, shape, data = item

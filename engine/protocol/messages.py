@@ -335,7 +335,7 @@ class RecordRequest(ControlledRequest, frozen=True, kw_only=True, tag="record"):
     """Begin or end a recording in the run's folder."""
 
     on: bool
-    content: Literal["trace"] = "trace"
+    content: Literal["", "trace"] = ""
 
 
 class ResetRequest(ControlledRequest, frozen=True, kw_only=True, tag="reset"):

@@ -181,14 +181,13 @@ def make_plan(arguments: Sequence[str]) -> RunPlan:
     file = _scene_file(given, origin)
     name, config, settings, overrides = _defaults(file, origin, _value_of("--config", words))
     hidden = _shared(config)
-    kept = (flags.flat(config, hidden) | flags.flat(settings), dict(overrides))
     for taken in {*hidden} & {field.name for field in attrs.fields(RunSettings)}:
         if getattr(settings, taken) is None:
             settings = attrs.evolve(settings, **{taken: getattr(config, taken)})
     _refuse_taken(config, file)
     groups = {"scene": config, "run": settings, "command": RunOptions()}
     if file.named:
-        names: Any = Literal[tuple(file.configs)]  # type: ignore[valid-type]
+        names: Any = Literal[tuple(file.configs)]
         choice = attrs.make_class(
             "Choice", {"config": attrs.field(type=names, metadata={"help": "named configuration"})}
         )
@@ -198,7 +197,8 @@ def make_plan(arguments: Sequence[str]) -> RunPlan:
     overrides |= flags.read_overrides(plan.options.set)
     _refuse_combinations(plan)
     if plan.in_place:
-        _refuse_changes(plan, *kept)
+        _, recorded, run, kept = _defaults(file, origin, None)
+        _refuse_changes(plan, flags.flat(recorded, hidden) | flags.flat(run), kept)
     _check_values(plan, settings)
     if plan.settings.threads:
         torch.set_num_threads(plan.settings.threads)

@@ -12,6 +12,7 @@ from engine.ecs.scene import Simulation
 from engine.errors import SceneError
 from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
+from engine.inspect.interventions import counted
 from engine.inspect.listener import parse_debug
 from engine.inspect.run_handle import RunHandle
 from engine.inspect.server import DebugServer
@@ -23,6 +24,14 @@ from engine.runner.experiment import Experiment
 from engine.runner.recording import RunObservers
 from engine.runner.run_folder import RunFolder
 from engine.runner.stop import StopRequest
+
+__all__ = [
+    "DebuggedRun",
+    "Inspector",
+    "counted",
+    "debug_server",
+    "parse_debug",
+]  # all that the runner knows of engine.inspect
 
 
 class DebuggedRun(Protocol):

@@ -6,6 +6,7 @@ field with metadata {"flag": False} is no flag. tyro is imported when there is s
 """
 
 import inspect
+import math
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -215,9 +216,11 @@ def write(value: Any) -> str:
 
 
 def to_plain(value: Any) -> Any:
-    """A flag's value as JSON can carry it; paths become absolute."""
+    """A flag's value as JSON can carry it: "inf" for what is not finite; paths become absolute."""
     if isinstance(value, tuple):
         return [to_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return str(value.absolute()) if isinstance(value, Path) else value
 
 
@@ -228,6 +231,8 @@ def from_plain(value: Any, kind: Any) -> Any:
         parts = next((get_args(option) for option in options if get_origin(option) is tuple), ())
         kinds = parts if parts and Ellipsis not in parts else (parts[0] if parts else str,) * len(value)
         return tuple(from_plain(part, each) for part, each in zip(value, kinds, strict=False))
+    if isinstance(value, str) and str not in options and value in ("inf", "-inf") and float in options:
+        return float(value)
     return Path(value) if isinstance(value, str) and Path in options and str not in options else value
 
 

@@ -11,14 +11,11 @@ from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.world import World
 from engine.errors import SceneError
-from engine.inspect.inspector import Inspector
-from engine.inspect.interventions import counted
-from engine.inspect.listener import parse_debug
 from engine.runner.checkpoint import checkpoint_name
 from engine.runner.commands import TrialRun
 from engine.runner.config import PROGRAM, RunPlan
 from engine.runner.console import Progress, Warnings, duration, print_facts, results_table
-from engine.runner.debugging import debug_server
+from engine.runner.debugging import Inspector, counted, debug_server, parse_debug
 from engine.runner.experiment import Experiment
 from engine.runner.provenance import provenance
 from engine.runner.recording import RunObservers, rows_to_record

@@ -34,12 +34,16 @@ from engine.inspect import inspector, publisher
 from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
 from engine.inspect.server import DebugServer
+from engine.protocol.display import View
 from engine.protocol.framing import pack_array
+from engine.protocol.roles import USUAL_COLUMNS
 from engine.protocol.schema import schema_for_debuggers
+from systems.metrics import report
 from tests.engine.inspected import ToyRun
 
 PATIENCE = 30.0  # s
 DT = 0.02  # s
+VIEW = View(roles={role: f"robot.{column}" for role, column in USUAL_COLUMNS.items()}, dt=DT)
 
 
 class Clock:
@@ -84,11 +88,11 @@ class Live:
         self.world = self.simulation.world
         self.server = DebugServer(
             {"name": "planted", "scene": scene.name, "pid": 1},
-            partial(schema_for_debuggers, self.simulation),
+            partial(schema_for_debuggers, self.simulation, VIEW),
             folder=folder,
         )
         self.server.start()
-        self.inspector = Inspector(self.simulation, self.server, handle, ToyRun(folder))
+        self.inspector = Inspector(self.simulation, self.server, handle, ToyRun(folder), view=VIEW)
         self.simulation.schedule.attach(Observer(before_tick=clock.tick))
         self.store, self.collected = Store(), EvidenceHistory()
         self.answers: dict[int, dict[str, Any]] = {}
@@ -144,9 +148,8 @@ class Live:
         """One tick, and everything that has come."""
         self.simulation.run()
         clock, length = self.world.clock, self.simulation.scene.iteration
-        report = self.simulation.scene.report
-        if clock.tick and clock.tick % length == 0 and report is not None:
-            self.inspector.iteration(clock.tick // length, report(self.world))
+        if clock.tick and clock.tick % length == 0:
+            self.inspector.iteration(clock.tick // length, report(self.world, dt=DT))
         time.sleep(0.001)  # so that the threads of the sockets get their turn
         for message in self.link.take():
             self.store.feed(message)

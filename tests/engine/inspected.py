@@ -168,9 +168,8 @@ class Live:
         self, simulation: Simulation, place: Path, /, pace: float = 0.002, folder: Path | None = None, **options: Any
     ) -> None:
         self.simulation, self.world, self.pace = simulation, simulation.world, pace
-        self.server = DebugServer(
-            RUN, lambda: schema_for_debuggers(simulation, options.get("view", NO_DISPLAY)), folder=place
-        )
+        view = options.get("view", NO_DISPLAY)
+        self.server = DebugServer(RUN, lambda: schema_for_debuggers(simulation, view), folder=place)
         self.server.start()
         self.run = ToyRun(folder)
         self.inspector = Inspector(simulation, self.server, handle, self.run, **options)

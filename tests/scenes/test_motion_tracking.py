@@ -1,5 +1,6 @@
 """The main scene: it builds for every robot, learns without findings, and stays within its budgets."""
 
+import ast
 import math
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from components.observation import Observation
 from components.robot import Robot
 from engine import SceneError, Simulation, build
 from engine.ecs.component import num_bytes
+from engine.ecs.constants import addresses
 from engine.ecs.schedule import Entry, Observer
-from engine.snapshot.snapshot import save
+from engine.runner.flags import flat
+from engine.runner.trial import reaching
+from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from engine.tools.profile import count_operations
 from scenes import robots
-from tests.helpers import data_path, evaluated, needs_g1, tracking, tracking_scene
+from scenes.motion_tracking import CONFIGS
+from tests.helpers import REPOSITORY, data_path, evaluated, needs_g1, tracking, tracking_scene
 
 SMALL: dict[str, Any] = {"hidden": (16,), "physics_threads": 1}
 NOT_COUNTED = {
@@ -37,6 +42,50 @@ NOT_COUNTED = {
 def small(rows: int = 8, **arguments: Any) -> Simulation:
     """The scene with few rows and a tiny network."""
     return build(tracking_scene(**{"robot": "humanoid", "clip": "squat", "num_envs": rows, **SMALL, **arguments}))
+
+
+@pytest.mark.parametrize(("name", "most"), [("motion_tracking", 80), ("replay_motion", 50), ("cartpole", 145)])
+def test_a_scene_is_read_in_two_minutes(name: str, most: int) -> None:
+    text = (REPOSITORY / "scenes" / f"{name}.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= most
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    assert not [
+        inner.name for f in functions for inner in ast.walk(f) if isinstance(inner, ast.FunctionDef) and inner is not f
+    ]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_named_configuration_trains_plays_and_has_a_help_for_every_number(name: str) -> None:
+    made = tracking(name, robot="humanoid", clip="stand", num_envs=2, physics_threads=1, hidden=(8,), horizon=3)
+    simulation = build(made.train())
+    simulation.run(5)
+    assert made.evaluate is not None and made.film is not None
+    for trial in (made.evaluate, made.film):
+        playing = build(trial.scene())
+        restore(playing.world, save(simulation.world), only=trial.restores)
+        playing.run(2)
+    flags = flat(CONFIGS[name])
+    assert not [flag.text for flag in flags.values() if not (flag.help() if callable(flag.help) else flag.help)]
+
+
+def test_what_a_trial_binds_is_not_overridden_and_everything_else_is() -> None:
+    made = tracking(robot="humanoid", clip="stand", num_envs=2, **SMALL)
+    assert made.evaluate is not None
+    typed = {
+        "tracking.observe.noisy": "True",
+        "tracking.draw_motion.start": "uniform",
+        "tracking.reset_to_reference.joint": "0.5",
+        "ppo.improve_policy.epochs": "1",
+        "tracking.terminate.anchor_height.most": "0.5",
+    }
+    known = addresses(made.train().bundles)
+    reached = reaching({a: v for a, v in typed.items() if a in known}, made.train(), made.evaluate.scene())
+    assert "tracking.terminate.anchor_height.most" in reached
+    assert not {"tracking.observe.noisy", "tracking.draw_motion.start", "tracking.reset_to_reference.joint"} & {
+        *reached
+    }
+    bias = [address for address in known if address.startswith("randomization.") and "bias" in address]
+    assert bias and [*reaching(dict.fromkeys(bias, "0.2"), made.train(), made.evaluate.scene())] == bias
 
 
 @needs_g1

@@ -269,7 +269,7 @@ def is_branch(event: Mapping[str, Any]) -> bool:
 
 
 def _read_event(message: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """An event with all its keys; the hub speaks for itself, and does not know the tick, which is `now`."""
+    """An event with all its keys; the server itself sends some, and does not know the tick, which is `now`."""
     event: dict[str, Any] = {
         "kind": str(message["kind"]),
         "tick": int(now if message["tick"] is None else message["tick"]),

@@ -86,7 +86,10 @@ def test_what_cannot_be_edited_is_refused_in_a_sentence_and_changes_nothing() ->
         "bad_shape",
         f"{POSITION}: 3 values were given for 2 rows × 2 values.",
     )
-    assert refused(editor, BEGAN, [0], np.array([1.5])) == ("bad_shape", f"{BEGAN} holds int64; 1.5 is none.")
+    assert refused(editor, BEGAN, [0], np.array([1.5])) == (
+        "bad_shape",
+        f"{BEGAN} holds int64; 1.5 is not a valid value.",
+    )
     assert refused(editor, POSITION, [0, 3, 0], np.zeros(1)) == ("bad_message", f"{POSITION}: row 0 is named twice.")
     assert refused(editor, "point.Point.positon", [0], np.zeros(2)) == (
         "unknown_column",
@@ -106,7 +109,7 @@ def test_integers_and_truths_keep_their_kind() -> None:
     editor.set_column(BEGAN, [3], np.array([41.0]))
     editor.set_column(ENDED, [3], np.array([1]))
     assert simulation.world.columns()[BEGAN][3] == 41 and bool(simulation.world.columns()[ENDED][3])
-    with pytest.raises(EditError, match="holds bool; 2 is none"):
+    with pytest.raises(EditError, match="holds bool; 2 is not a valid value"):
         editor.set_column(ENDED, [3], np.array([2]))
 
 

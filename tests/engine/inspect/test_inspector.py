@@ -1,5 +1,6 @@
 """A run under a debugger: what nobody pays, stopping, stepping, breaks, time travel, and that nothing gets into a tick."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from engine.ecs.schedule import Observer
+from engine.inspect import server
 from engine.inspect.publisher import EVENT_EVERY
 from engine.protocol.framing import unpack_array
 from engine.recording.recorder import FiniteCheck
@@ -161,7 +163,7 @@ def test_run_to_a_system_goes_round_and_run_to_a_tick_ends_behind_it(folder: Pat
         assert client.ask("run_to", system=None, tick=tick + 9)["tick"] == tick + 9
         assert client.next is None and client.state["why"] == "run_to"
         code, text = client.refused("run_to", system=None, tick=tick)
-        assert code == "bad_message" and text == f"The run is at tick {tick + 9}; tick {tick} lies behind, seek it."
+        assert code == "bad_message" and text == f"The run is at tick {tick + 9}; tick {tick} has passed, seek it."
 
 
 def test_run_to_the_tick_that_runs_ends_behind_it(folder: Path) -> None:
@@ -678,3 +680,22 @@ def test_frames_of_all_kinds_do_not_harm_a_run_that_trains() -> None:
     """A tenth of what tests/debugger/fuzz.py does."""
     outcome = fuzz(3_000, seed=1)
     assert outcome.growth < MOST_GROWTH and outcome.ticks > 0
+
+
+def test_the_system_that_another_thread_is_in_is_named() -> None:
+    simulation, inside, go_on = toy(), threading.Event(), threading.Event()
+
+    def slow_system() -> None:
+        inside.set()
+        go_on.wait(5.0)
+
+    simulation.run()  # the first tick leaves most systems out
+    simulation.schedule.entries[1].call = slow_system
+    thread = threading.Thread(target=simulation.run)
+    thread.start()
+    inside.wait(5.0)
+    name, stack = server.stack_summary(thread.ident or 0)
+    go_on.set()
+    thread.join()
+    assert name == "slow_system" and any("slow_system (inspect/test_inspector.py:" in line for line in stack)
+    assert server.stack_summary(-1) == ("a thread that has ended", [])

@@ -38,7 +38,7 @@ from tests.engine.server_clients import (
 # -- nobody there -------------------------------------------------------------------------------------
 
 
-def test_a_hub_without_clients_sleeps_and_costs_one_attribute_read(server: DebugServer):
+def test_a_server_without_clients_sleeps_and_costs_one_attribute_read(server: DebugServer):
     time.sleep(0.6)
     assert server.wakes == 0
     assert server.attached is False
@@ -54,7 +54,7 @@ def _seconds_per_look(server: DebugServer) -> float:
     return (time.perf_counter() - start) / 10_000
 
 
-def test_after_the_last_client_the_hub_sleeps_again(server: DebugServer):
+def test_after_the_last_client_the_server_sleeps_again(server: DebugServer):
     with attached(server):
         drained(server)
         assert server.attached
@@ -307,7 +307,7 @@ def test_a_controller_that_goes_is_reported(server: DebugServer):
 # -- a tick that does not come back -------------------------------------------------------------------
 
 
-def test_while_a_system_does_not_come_back_the_hub_says_where_it_is(
+def test_while_a_system_does_not_come_back_the_server_says_where_it_is(
     server: DebugServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(engine.inspect.server, "STUCK", 0.3)
@@ -316,7 +316,7 @@ def test_while_a_system_does_not_come_back_the_hub_says_where_it_is(
 
     def window() -> None:
         with attached(server) as connection:
-            hub_is_ready.wait()
+            server_is_ready.wait()
             end = time.monotonic() + 1.0
             connection.send({"t": "ping", "n": 5})
             while time.monotonic() < end:
@@ -324,14 +324,14 @@ def test_while_a_system_does_not_come_back_the_hub_says_where_it_is(
                 if message is not None:
                     said.append(message)
 
-    hub_is_ready = threading.Event()
+    server_is_ready = threading.Event()
     client = threading.Thread(target=window)
     client.start()
     drained(server)
     server.publish({"mode": "running", "tick": 12, "why": ""})
 
     def step_physics() -> None:
-        hub_is_ready.set()
+        server_is_ready.set()
         client.join()
 
     step_physics()

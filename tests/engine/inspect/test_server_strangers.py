@@ -61,7 +61,7 @@ def test_socket_and_note_are_private_and_vanish(folder: Path):
     assert list(folder.iterdir()) == []
 
 
-def test_two_hubs_of_a_process_have_two_sockets(server: DebugServer, folder: Path):
+def test_two_servers_of_a_process_have_two_sockets(server: DebugServer, folder: Path):
     second = DebugServer(RUN, SCHEMA, folder=folder)
     second.start()
     assert second.stem == folder / f"{os.getpid()}-2"
@@ -215,7 +215,7 @@ def test_whoever_does_not_begin_as_a_debugger_does_is_hung_up_on(server: DebugSe
 
 @pytest.mark.parametrize("drip", [b"", b"ENGDBG1\n"], ids=["silence", "slow loris"])
 def test_a_handshake_that_takes_too_long_is_ended(server: DebugServer, monkeypatch: pytest.MonkeyPatch, drip: bytes):
-    monkeypatch.setattr(engine.inspect.sockets, "HANDSHAKE", 0.4)
+    monkeypatch.setattr(engine.inspect.sockets, "HANDSHAKE_SECONDS", 0.4)
     with raw(server) as stranger:
         start = time.monotonic()
         for letter in drip[:-1]:
@@ -392,7 +392,7 @@ def test_an_exposed_port_warns(folder: Path):
 # -- fuzz ---------------------------------------------------------------------------------------------
 
 
-def test_thousands_of_broken_frames_leave_the_hub_as_it_was(server: DebugServer):
+def test_thousands_of_broken_frames_leave_the_server_as_it_was(server: DebugServer):
     rng = np.random.default_rng(11)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cases = [case for case in mutated(rng, 4000) if len(case) < 60_000]

@@ -6,23 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from engine import Simulation, build
 from engine.errors import EditError
 from engine.protocol.display import CHUNK, Figure, ModelFile, View
 from engine.protocol.schema import make_schema, schema_for_debuggers
-from tests.engine import toy_scene
 from tests.engine.inspected import Live, toy
 
 CONTENT = random.Random(7).randbytes(2 * CHUNK + 5)
 
 
-def view_with(asset: ModelFile | None, model: str | None = None) -> View:
+def view_of(asset: ModelFile | None, model: str | None = None) -> View:
     where = "point.Point.position"
     return View([Figure("point", "dot", [], where, where, model=model, asset=asset)])
-
-
-def toy_simulation() -> Simulation:
-    return build(toy_scene.make_scene(num_envs=4), seed=3)
 
 
 def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
@@ -32,9 +26,9 @@ def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
         made.append(1)
         return CONTENT
 
-    view = view_with(ModelFile(make))
+    view = view_of(ModelFile(make))
     assert not made
-    with Live(toy_simulation(), folder, view=view) as live:
+    with Live(toy(), folder, view=view) as live:
         client = live.client()
         assert client.connection.schema is not None
         digest = client.connection.schema["models"]["dot"]["hash"]
@@ -52,7 +46,7 @@ def test_the_parts_join_to_what_the_hash_says(folder: Path) -> None:
 
 
 def test_other_hashes_and_offsets_are_refused_in_words(folder: Path) -> None:
-    with Live(toy_simulation(), folder, view=view_with(ModelFile(lambda: b"model"))) as live:
+    with Live(toy(), folder, view=view_of(ModelFile(lambda: b"model"))) as live:
         client = live.client()
         digest = hashlib.sha256(b"model").hexdigest()
         code, text = client.refused("asset", hash="0" * 64, offset=0)
@@ -67,7 +61,7 @@ def test_other_hashes_and_offsets_are_refused_in_words(folder: Path) -> None:
 
 
 def test_an_observer_may_have_the_model_too(folder: Path) -> None:
-    with Live(toy_simulation(), folder, view=view_with(ModelFile(lambda: b"model"))) as live:
+    with Live(toy(), folder, view=view_of(ModelFile(lambda: b"model"))) as live:
         client = live.client(role="observe")
         assert client.ask("asset", hash=hashlib.sha256(b"model").hexdigest(), offset=0)["data"] == b"model"
 
@@ -82,7 +76,7 @@ def test_a_model_that_cannot_be_made_costs_the_picture_only(folder: Path) -> Non
     def make() -> bytes:
         raise ValueError("no such shape")
 
-    with Live(toy_simulation(), folder, view=view_with(ModelFile(make), "/robots/dot.xml")) as live:
+    with Live(toy(), folder, view=view_of(ModelFile(make), "/robots/dot.xml")) as live:
         client = live.client()
         assert client.connection.schema is not None
         assert client.connection.schema["models"] == {"dot": {"file": "/robots/dot.xml", "hash": ""}}
@@ -91,9 +85,9 @@ def test_a_model_that_cannot_be_made_costs_the_picture_only(folder: Path) -> Non
 
 
 def test_only_debuggers_are_told_where_this_machine_keeps_its_models() -> None:
-    simulation, view = toy_simulation(), view_with(ModelFile(lambda: b"model"), "/robots/dot.xml")
+    simulation, view = toy(), view_of(ModelFile(lambda: b"model"), "/robots/dot.xml")
     assert schema_for_debuggers(simulation, view)["models"]["dot"]["file"] == "/robots/dot.xml"
-    assert make_schema(simulation, view) == make_schema(toy_simulation(), view_with(None))
+    assert make_schema(simulation, view) == make_schema(simulation, view_of(None))
 
 
 def test_there_is_nothing_beyond_the_end() -> None:

@@ -1,6 +1,7 @@
 """The command line: what it refuses, and that a run is what its seed says, however often it is interrupted."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -8,15 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine import Simulation
 from engine.runner import run as runner
 from engine.runner.config import load_scene
-from engine.runner.flags import flat, parse, read
+from engine.runner.flags import flat, from_plain, parse, read, to_plain
 from engine.runner.run import main
-from engine.runner.run_folder import RunFolder, checkpoints
+from engine.runner.run_folder import RunFolder, checkpoints, json_bytes
 
 TOY = str(Path(__file__).parents[1].joinpath("toy_scene.py"))
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -169,6 +171,21 @@ def test_flags_have_the_types_and_help_of_the_scene_function(tmp_path: Path) -> 
     assert read("-inf", float | None) == -float("inf")
     with pytest.raises(ValueError, match="takes a whole number, repeated with commas between"):
         read("1,x", flags["span"].type)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (math.inf, float),
+        (-math.inf, float | None),
+        (1e-3, float),
+        (None, float | None),
+        ((1.5, math.inf), tuple[float, ...]),
+    ],
+)
+def test_a_number_is_the_same_after_the_configuration_was_written_and_read(value: Any, kind: Any) -> None:
+    written = json.loads(json_bytes({"flag": to_plain(value)}))["flag"]
+    assert from_plain(written, kind) == value
 
 
 def test_a_switch_may_be_left_to_the_scene() -> None:

@@ -1,0 +1,71 @@
+"""Trials: which constants of the training reach the scene that plays, and whose policies it refuses."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from engine import Bundle, Scene, SceneError, SnapshotError, Trial, World, build, system
+from engine.runner.trial import reaching, run_trial
+from engine.snapshot.snapshot import save
+from tests.engine import toy_scene
+from tests.engine.toy_scene import Count, Point, dawdle
+
+
+def trained(**identity: str) -> Scene:
+    return attrs.evolve(toy_scene.make_scene(), identity=identity)
+
+
+def calm(**identity: str) -> Scene:
+    """The toy with a pause of its own, and a system that the training lacks."""
+    scene = toy_scene.make_scene(pause=0.001)
+    watcher = Bundle("watcher", systems={"LEARN": [system(dawdle, pause=0.0)]})
+    return attrs.evolve(scene, bundles=[*scene.bundles, watcher], identity=identity)
+
+
+def test_an_override_reaches_the_playing_scene_unless_that_binds_another_value_or_lacks_the_constant() -> None:
+    overrides = {"toy.wander.step": "0.5", "toy.dawdle.pause": "0.2", "watcher.dawdle.pause": "0.1"}
+    assert reaching(overrides, trained(), calm()) == {"toy.wander.step": "0.5", "watcher.dawdle.pause": "0.1"}
+    assert reaching({"watcher.dawdle.pause": "0.1"}, calm(), trained()) == {}
+
+
+def test_an_override_that_neither_scene_has_is_an_error_with_the_near_misses() -> None:
+    with pytest.raises(SceneError, match=r"There is no constant 'toy.wander.stepp'. Did you mean toy.wander.step"):
+        reaching({"toy.wander.stepp": "1"}, trained(), calm())
+
+
+def test_a_trial_plays_its_ticks_with_what_it_restores_and_reads_the_world(tmp_path: Path) -> None:
+    simulation = build(trained(), seed=1)
+    simulation.run(7)
+    seen, shares = [], []
+
+    def read(world: World, path: Path) -> Mapping[str, Any]:
+        seen.append((world.clock.tick, world[Count].running >= simulation.world[Count].running, path.parent.is_dir()))
+        return {"rows": len(world[Point].position)}
+
+    trial = Trial(trained, 4, read, restores=("Count",))
+    found = run_trial(
+        trial, save(simulation.world), tmp_path / "new" / "film", training=trained(), progress=shares.append
+    )
+    assert found == {"rows": 8} and seen == [(3, True, True)]  # the first tick only places the rows
+    assert shares == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_trial_that_restores_nothing_plays_any_snapshot(tmp_path: Path) -> None:
+    data = save(build(trained()).world)
+    assert run_trial(Trial(calm, 1, lambda w, p: {}, restores=()), data, tmp_path / "x", training=trained()) == {}
+    with pytest.raises(SnapshotError, match="The snapshot has no resource 'Policy'"):
+        run_trial(Trial(calm, 1, lambda w, p: {}), data, tmp_path / "x", training=trained())
+
+
+def test_a_policy_of_another_robot_is_refused_where_the_trial_says_so_and_other_clips_are_not(tmp_path: Path) -> None:
+    data = save(build(trained(robot="ant", clips="walk")).world)
+    trial = Trial(lambda: calm(robot="bee", clips="run"), 1, lambda w, p: {}, restores=())
+    assert run_trial(trial, data, tmp_path / "x", training=trained()) == {}
+    sentence = "The policy was trained with the robot 'ant', but this scene has 'bee'. Choose the same robot with"
+    with pytest.raises(SceneError, match=sentence):
+        run_trial(attrs.evolve(trial, identical=("robot",)), data, tmp_path / "x", training=trained())
+    same = attrs.evolve(trial, scene=lambda: calm(robot="ant", clips="run"), identical=("robot",))
+    assert run_trial(same, data, tmp_path / "x", training=trained()) == {}
