@@ -31,8 +31,9 @@ from components.learning import LearningMetrics, Policy, Rollout
 from components.observation import Observation
 from engine.ecs.component import make
 from engine.ecs.world import Clock
+from systems.learning.config import PpoConfig
 from systems.learning.networks import Mlp, make_policy
-from systems.ppo import PpoConfig, act, estimate_advantage, improve_policy
+from systems.ppo import act, estimate_advantage, improve_policy
 
 
 def matrix_products(mlp: Mlp, samples: int, *, backward: bool) -> Callable[[], None]:
