@@ -166,7 +166,7 @@ def improve_policy(
                 if desired_kl > 0:
                     rate = scheduled_rate(policy.learning_rate, found[2], desired_kl, lowest_rate, highest_rate)
                     policy.learning_rate.copy_(torch.where(sound, rate, policy.learning_rate))
-                policy.optimiser.found_inf = (~sound).float()  # Adam's fused kernel then changes nothing
+                setattr(policy.optimiser, "found_inf", (~sound).float())  # at 1 Adam's fused kernel changes nothing
                 policy.optimiser.step()
                 totals += torch.cat([torch.where(sound, found, 0.0), torch.stack([sound, ~sound])])
     report(metrics, policy, rollout, totals)
@@ -199,7 +199,6 @@ def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: T
 
 def ppo(config: PpoConfig) -> Bundle:
     """Learn by PPO, one iteration every `config.horizon` ticks."""
-    policy = deferred(Policy, partial(make_policy, config))
     metrics = deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device))
     wide = max((0, *config.hidden, *(config.critic_hidden or ()))) >= 128  # units for which it pays to wake threads
     learn = partial(system, when=every(config.horizon), wide=wide)
@@ -207,7 +206,7 @@ def ppo(config: PpoConfig) -> Bundle:
     return Bundle(
         "ppo",
         components=[Action, Rollout],
-        resources=[policy, metrics],
+        resources=[deferred(Policy, partial(make_policy, config)), metrics],
         systems={
             ACT: [system(act, limit=config.action_limit)],
             RECORD: [system(record), final],

@@ -389,7 +389,10 @@ def _reset(text: Text, words: list[str]) -> None:
 
 @_command("record on|off [CONTENT]", "begin or end a recording in the run's folder", controls=True)
 def _record(text: Text, words: list[str]) -> None:
-    answer = text.ask("record", on={"on": True, "off": False}[words[0]] if words[0] in ("on", "off") else _bad(), content=" ".join(words[1:]))  # fmt: skip
+    if words[0] not in ("on", "off"):
+        raise ValueError
+    content = {"content": " ".join(words[1:])} if len(words) > 1 else {}
+    answer = text.ask("record", on=words[0] == "on", **content)
     text.say(f"recording {words[0]} {answer.get('path', '')}".rstrip())
 
 
@@ -451,10 +454,6 @@ def _number(word: str) -> float:
         return words[word] if word in words else float(word)
     except ValueError:
         raise SceneError(f"'{word}' is not a number; say 2.5, or 1,2,3, or yes, or nan.") from None
-
-
-def _bad() -> bool:
-    raise ValueError
 
 
 def _where(text: Text) -> None:

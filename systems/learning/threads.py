@@ -19,12 +19,12 @@ def thread_pool() -> Iterator[Callable[..., list[Any]]]:
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            run = map if available < 2 else pool.map
-            yield lambda function, *columns: list(run(torch.no_grad()(function), *columns))
+            yield lambda work, *columns: list((pool.map if available > 1 else map)(torch.no_grad()(work), *columns))
     finally:
         torch.set_num_threads(available)
 
 
 def pieces(rows: Tensor, most: int) -> tuple[Tensor, ...]:
-    """`rows` in pieces of at most `most`, as many as a CPU's cache holds, for a thread pool; a GPU's in one."""
-    return rows.chunk(THREADS * math.ceil(len(rows) / (THREADS * most))) if rows.is_cpu else (rows,)
+    """`rows` in pieces of at most `most`, as many as a CPU's cache holds; in one where they are few, or on a GPU."""
+    many = rows.is_cpu and 4 * len(rows) > most
+    return rows.chunk(THREADS * math.ceil(len(rows) / (THREADS * most)) if many else 1)

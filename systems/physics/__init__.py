@@ -87,6 +87,11 @@ def make_backend(
         if value < least:
             raise SceneError(f"physics({name}={value}) makes no sense; {name} is at least {least}.")
     if backend == "kinematic":
+        if nthread:
+            raise SceneError(
+                f"physics(nthread={nthread}) has no effect with backend='kinematic', whose steps need no threads; leave it out, "
+                "or choose backend='mujoco'."
+            )
         from systems.physics.kinematic_backend import KinematicBackend
 
         return KinematicBackend(model, rows)

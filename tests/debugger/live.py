@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import Experiment
 from engine.debugger.diagnosis.finding import RuleFinding
 from engine.debugger.diagnosis.rules import diagnose
 from engine.debugger.model.evidence import (
@@ -76,19 +77,22 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Live:
     """Trains a scene, and watches it as the Why panel does: the same subscriptions, rules and rates.
 
+    Of `experiment` come the report and what is drawn.
+
     `clock` comes from `steady`; `how` are keywords of engine.ecs.scene.build.
     """
 
-    def __init__(self, scene: Scene, folder: Path, clock: Clock, **how: Any) -> None:
+    def __init__(self, scene: Scene, experiment: Experiment, folder: Path, clock: Clock, **how: Any) -> None:
+        self.report, view = experiment.report, experiment.display
         self.simulation = build(scene, **how)
         self.world = self.simulation.world
         self.server = DebugServer(
-            {"name": "planted", "scene": scene.name, "pid": 1},
-            partial(schema_for_debuggers, self.simulation),
+            {"name": "planted", "scene": self.simulation.scene.name, "pid": 1},
+            partial(schema_for_debuggers, self.simulation, view),
             folder=folder,
         )
         self.server.start()
-        self.inspector = Inspector(self.simulation, self.server, handle, ToyRun(folder))
+        self.inspector = Inspector(self.simulation, self.server, handle, ToyRun(folder), view=view)
         self.simulation.schedule.attach(Observer(before_tick=clock.tick))
         self.store, self.collected = Store(), EvidenceHistory()
         self.answers: dict[int, dict[str, Any]] = {}
@@ -144,9 +148,8 @@ class Live:
         """One tick, and everything that has come."""
         self.simulation.run()
         clock, length = self.world.clock, self.simulation.scene.iteration
-        report = self.simulation.scene.report
-        if clock.tick and clock.tick % length == 0 and report is not None:
-            self.inspector.iteration(clock.tick // length, report(self.world))
+        if clock.tick and clock.tick % length == 0 and self.report is not None:
+            self.inspector.iteration(clock.tick // length, self.report(self.world))
         time.sleep(0.001)  # so that the threads of the sockets get their turn
         for message in self.link.take():
             self.store.feed(message)

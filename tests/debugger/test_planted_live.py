@@ -19,7 +19,7 @@ from scenes import robots
 from scenes.robots.humanoid import humanoid
 from systems.reference import sample_reference
 from tests.debugger.live import Live, steady
-from tests.helpers import tracking_scene
+from tests.helpers import tracking, tracking_scene
 
 SMALL: Mapping[str, Any] = {"robot": "humanoid", "num_envs": 16, "hidden": (16,), "physics_threads": 1}
 EXPLICIT = SMALL | {"control": "P", "substeps": 10}  # with fewer the gains are too high for torques that are held
@@ -37,7 +37,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Watch]:
     clock = steady(monkeypatch)
 
     def begin(trained: Scene, **how: Any) -> Live:
-        lives.append(Live(trained, tmp_path, clock, **how))
+        lives.append(Live(trained, tracking(**SMALL), tmp_path, clock, **how))
         return lives[-1]
 
     yield begin

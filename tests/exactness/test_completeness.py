@@ -31,14 +31,14 @@ OFTEN = {
 def tracking(**arguments: Any) -> Scene:
     """Four little humanoids with all of the published noise, whose episodes are short."""
     small: dict[str, Any] = {"robot": "humanoid", "clip": "squat,wave", "num_envs": 4, "hidden": (8,), "horizon": 6}
-    return tracking_scene(**small, robustness=1.0, seconds=0.4, physics_threads=1, **arguments)
+    return tracking_scene(**small, robustness=1.0, seconds=0.4, **{"physics_threads": 1, **arguments})
 
 
 SCENES: dict[str, Callable[[], Scene]] = {
     "modern": tracking,
     "colliding": partial(tracking, self_collision=True),
     "explicit P": partial(tracking, control="P"),
-    "kinematic": partial(tracking, backend="kinematic"),
+    "kinematic": partial(tracking, backend="kinematic", physics_threads=0),
     "humanoidverse": partial(tracking, config="humanoidverse"),
     "humanoidverse with a curriculum": partial(tracking, config="humanoidverse", noise_curriculum=True),
     "cartpole": cartpole.experiment(num_envs=4, horizon=6, hidden=(8,)).train,

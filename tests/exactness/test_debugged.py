@@ -11,12 +11,14 @@ from engine.protocol.framing import unpack_array
 from engine.snapshot.snapshot import save
 from tests.engine.inspected import History, Live, unpacked
 from tests.exactness.test_motion_tracking import tracking
+from tests.helpers import tracking as tracking_experiment
 
 ROOT, SPEED, TORQUE, TERMS, DONE, REASON = (
     "robot.RootState.position", "robot.RootState.linear_velocity", "robot.DofTorque.value", "robot.Reward.terms",
     "robot.Done.ended", "robot.Done.reason",
 )  # fmt: skip
 ROW = 3
+VIEW = tracking_experiment(robot="humanoid", clip="squat,wave").display
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def folder() -> Iterator[Path]:
 def test_a_fall_is_shown_with_its_pose_torques_and_rewards_and_told_with_clip_and_time(folder: Path) -> None:
     simulation = tracking(control="P")
     history = History(simulation)
-    with Live(simulation, folder, pace=0.03) as live:
+    with Live(simulation, folder, pace=0.03, view=VIEW) as live:
         client = live.client()
         shown = [ROOT, TORQUE, TERMS, DONE]
         client.sub("values", *shown, rows=[ROW, 0])
@@ -56,7 +58,7 @@ def test_a_fall_is_shown_with_its_pose_torques_and_rewards_and_told_with_clip_an
         arrays = {name: unpack_array(event["fields"][name]) for name in ("row", "reason", "step", "clip", "time")}
         place = arrays["row"].tolist().index(ROW)
         assert was[REASON][ROW, arrays["reason"][place]]
-        roles = simulation.scene.view.roles
+        roles = VIEW.roles
         for name, role in (("step", "episode_step"), ("clip", "clip"), ("time", "clip_time")):
             assert arrays[name][place] == np.float32(was[roles[role]][ROW].item())
 

@@ -93,7 +93,7 @@ def make_rows(
     axes = model.axes
     rows = Rows(
         model,
-        make_backend(model, rows=count, backend=backend, nthread=nthread),
+        make_backend(model, rows=count, backend=backend, nthread=nthread if backend == "mujoco" else 0),
         RootState.make(count, axes, position=[0.0, 0.0, model.robot.default_height], rotation=[1.0, 0.0, 0.0, 0.0]),
         DofState.make(count, axes, position=model.robot.default_position),
         BodyState.make(count, axes),

@@ -75,6 +75,11 @@ def test_systems_drive_the_backend(control: str) -> None:
         ({"rows": 0}, "physics(rows=0) makes no sense; rows is at least 1."),
         ({"decimation": 0}, "physics(decimation=0) makes no sense; decimation is at least 1."),
         ({"nthread": -1}, "physics(nthread=-1) makes no sense; nthread is at least 0."),
+        (
+            {"backend": "kinematic", "nthread": 2},
+            "physics(nthread=2) has no effect with backend='kinematic', whose steps need no threads; leave it out, or "
+            "choose backend='mujoco'.",
+        ),
     ],
 )
 def test_senseless_settings_are_sentences(options: dict[str, Any], message: str) -> None:

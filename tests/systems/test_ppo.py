@@ -612,7 +612,7 @@ def test_an_update_is_the_same_with_one_thread_and_with_several():
             torch.set_num_threads(threads)
             policy = small_policy()
             with torch.no_grad():
-                improve(policy, collected(policy))
+                improve(policy, collected(policy), rows_at_once=5)  # every minibatch in pieces
             states.append(policy.state())
     finally:
         torch.set_num_threads(before)

@@ -43,8 +43,10 @@ def test_a_call_that_fails_says_so_and_the_setting_is_put_back():
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("samples", "lengths"), [(6, [3, 3]), (8, [4, 4]), (9, [3, 3, 3]), (30, [4] * 7 + [2])])
-def test_pieces_are_at_least_two_and_none_is_too_long(samples: int, lengths: list[int]):
+@pytest.mark.parametrize(
+    ("samples", "lengths"), [(1, [1]), (6, [3, 3]), (8, [4, 4]), (9, [3, 3, 3]), (30, [4] * 7 + [2])]
+)
+def test_pieces_are_two_or_more_unless_there_is_little_and_none_is_too_long(samples: int, lengths: list[int]):
     parts = pieces(torch.arange(samples), 4)
     assert [len(part) for part in parts] == lengths
     assert torch.cat(parts).tolist() == list(range(samples))
