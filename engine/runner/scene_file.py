@@ -130,7 +130,8 @@ def load_scene(text: str) -> SceneFile:
     if len(found) > 1:
         raise SceneError(f"{text} has both experiment() and scene(); keep experiment(), which makes the scene itself.")
     if not found:
-        near = did_you_mean("experiment", [name for name in vars(module) if not name.startswith("_")], 1)
+        names = [name for name in vars(module) if not name.startswith("_")]
+        near = did_you_mean("experiment", names, 1) or did_you_mean("scene", names, 1)
         raise SceneError(
             f"{text} has no function experiment() or scene(). A scene file defines experiment(...) -> Experiment, or "
             f"scene(...) -> Scene.{near}"
