@@ -117,7 +117,7 @@ def test_provenance_names_writer_and_readers(text: Text):
 
 def test_systems_constants_state_log_and_help(text: Text, server: ScriptedServer):
     assert said(text, "systems STEP").split()[:3] == ["4", "STEP", "physics.step_physics"]
-    assert said(text, "constants std").split() == ["tracking.reward.body_position.std", "Any", "0.3"]
+    assert said(text, "constants std").split() == ["tracking.reward.body_position.std", "float", "0.3"]
     assert "mode              running" in said(text, "state")
     server.event("break", "nonfinite(robot.DofTorque.value) hit", row=7)
     while not text.session.events:
