@@ -35,12 +35,15 @@ from engine.inspect import inspector, publisher
 from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
 from engine.inspect.server import DebugServer
+from engine.protocol.display import View
 from engine.protocol.framing import pack_array
+from engine.protocol.roles import USUAL_COLUMNS
 from engine.protocol.schema import schema_for_debuggers
 from tests.engine.inspected import ToyRun
 
 PATIENCE = 30.0  # s
 DT = 0.02  # s
+VIEW = View(roles={role: f"robot.{column}" for role, column in USUAL_COLUMNS.items()}, dt=DT)
 
 
 class Clock:
