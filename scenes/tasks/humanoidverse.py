@@ -135,7 +135,7 @@ def humanoidverse_bundles(
     seconds = math.inf if playing else config.seconds
     return [
         kinematics(threshold=1.0),
-        episode(seconds=seconds, dt=dt, spread=False),
+        episode(),
         tracking(
             library,
             model.robot,
