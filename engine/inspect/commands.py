@@ -306,7 +306,7 @@ def _start_recorder(inspector: Inspector, chosen: tuple[int, ...]) -> list[int]:
     def report(text: str) -> None:
         inspector.publisher.event("record", text)
 
-    inspector.recorder = Recorder(inspector.simulation, rows=rows, folder=inspector.run.folder / "records", say=report)
+    inspector.recorder = Recorder(inspector.simulation, rows=rows, folder=inspector.run.folder / "records", warn=report)
     inspector.recorder.attach()
     return [int(row) for row in inspector.recorder.trace.rows]
 

@@ -42,7 +42,7 @@ FEET = (".*_ankle_roll_link",)
 
 
 def humanoidverse_robot(description: RobotDescription) -> RobotDescription:
-    """The robot with all its bodies tracked, and hands and head as virtual bodies behind them."""
+    """The robot with all its bodies tracked, and hands and head as virtual bodies after them."""
     return attrs.evolve(description, tracked_bodies=(), virtual_bodies=VIRTUAL_BODIES)
 
 

@@ -63,7 +63,7 @@ def test_a_recording_that_fails_is_given_up_and_the_run_goes_on(folder: Path, tm
 def test_a_place_where_nothing_can_be_written_or_removed_stops_the_recording_only(tmp_path: Path) -> None:
     (tmp_path / "records").write_text("a file where the folder should be")
     simulation, said = toy(), list[str]()
-    recorder = Recorder(simulation, folder=tmp_path / "records", say=said.append)
+    recorder = Recorder(simulation, folder=tmp_path / "records", warn=said.append)
     recorder.attach()
     simulation.run(3)
     recorder.ask()
