@@ -10,6 +10,7 @@ from typing import Protocol
 
 from engine.ecs.scene import Simulation
 from engine.errors import SceneError
+from engine.files import file_errors
 from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
 from engine.inspect.interventions import counted
@@ -25,13 +26,7 @@ from engine.runner.recording import RunObservers
 from engine.runner.run_folder import RunFolder
 from engine.runner.stop import StopRequest
 
-__all__ = [
-    "DebuggedRun",
-    "Inspector",
-    "counted",
-    "debug_server",
-    "parse_debug",
-]  # all that the runner knows of engine.inspect
+__all__ = ["DebuggedRun", "Inspector", "counted", "debug_server", "parse_debug"]  # the runner's view of engine.inspect
 
 
 class DebuggedRun(Protocol):
@@ -72,9 +67,8 @@ def debug_server(run: DebuggedRun) -> Iterator[Inspector | None]:
         "device": str(simulation.world.device),
         "seed": simulation.world.seed,
     }
-    server = DebugServer(
-        about, partial(schema_for_debuggers, simulation, display), debug=debug, expose=options.debug_expose
-    )
+    schema = partial(schema_for_debuggers, simulation, display)
+    server = DebugServer(about, schema, debug=debug, expose=options.debug_expose)
     try:
         for notice in server.start():
             run.warn(notice)
@@ -109,44 +103,34 @@ class TrainingHandle(RunHandle):
         return self.run.stop.requested
 
     def save_checkpoint(self) -> str:
-        """Write a checkpoint of this moment; its name."""
-        return save_now(self.run)
+        """Write a checkpoint of this moment; its name. SceneError where it cannot be written."""
+        folder, world = self.run.folder, self.run.simulation.world
+        now = divmod(world.clock.tick, self.run.length)
+        self.run.observers.flush()
+        folder.save(world, *now)
+        folder.drain()
+        if folder.failing or not folder.saved_is(*now):
+            raise SceneError(
+                f"The checkpoint {checkpoint_name(*now)} could not be written; the run's warnings say why."
+            )
+        return checkpoint_name(*now)
 
     def continue_from(self, tick: int) -> None:
-        """Set aside what was written of later ticks."""
-        go_back(self.run, tick)
+        """Go on from an earlier tick: later checkpoints are renamed, later rows forgotten."""
+        run, folder, newest = self.run, self.run.folder, None
+        here = divmod(max(tick, 0), run.length)
+        folder.drain()
+        with file_errors(f"The files of the run do not go back to tick {tick}", run.warn):
+            for path in checkpoints(folder.path):
+                if moment(path) > here:
+                    path.rename(path.with_suffix(".abandoned"))
+                else:
+                    newest = newest or path
+            folder.truncate_to(newest, here[0], max(tick, 0))
+            run.observers.rewind()
+        run.start_iteration()
+        run.warn(f"A debugger went on from tick {tick}; later checkpoints are kept as *.abandoned.")
 
     def may_change(self, tick: int) -> bool:
         """After an iteration the experiment's report may write to the world."""
         return tick % self.run.length == 0
-
-
-def save_now(run: DebuggedRun) -> str:
-    """Write a checkpoint of this moment; its name. SceneError where it cannot be written."""
-    world = run.simulation.world
-    now = divmod(world.clock.tick, run.length)
-    run.observers.flush()
-    run.folder.save(world, *now)
-    run.folder.drain()
-    name = checkpoint_name(*now)
-    if run.folder.failing or getattr(run.folder.saved, "name", "") != name:
-        raise SceneError(f"The checkpoint {name} could not be written; the run's warnings say why.")
-    return name
-
-
-def go_back(run: DebuggedRun, tick: int) -> None:
-    """Go on from an earlier tick: later checkpoints are renamed, later rows forgotten."""
-    folder, here, newest = run.folder, divmod(max(tick, 0), run.length), None
-    folder.drain()
-    try:
-        for path in checkpoints(folder.path):
-            if moment(path) > here:
-                path.rename(path.with_suffix(".abandoned"))
-            else:
-                newest = newest or path
-        folder.truncate_to(newest, here[0], max(tick, 0))
-        run.observers.rewind()
-    except OSError as error:
-        run.warn(f"The files of the run do not go back to tick {tick} ({error.strerror or error}).")
-    run.start_iteration()
-    run.warn(f"A debugger went on from tick {tick}; later checkpoints are kept as *.abandoned.")

@@ -1,6 +1,7 @@
 """A training: the loop around the ticks, its iterations, files, console, interruption, and the evaluation after it."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,9 @@ from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.world import World
 from engine.errors import SceneError
-from engine.runner.checkpoint import checkpoint_name
 from engine.runner.commands import TrialRun
 from engine.runner.config import PROGRAM, RunPlan
-from engine.runner.console import Progress, Warnings, duration, print_facts, results_table
+from engine.runner.console import Progress, Warnings, duration, print_facts
 from engine.runner.debugging import Inspector, counted, debug_server, parse_debug
 from engine.runner.experiment import Experiment
 from engine.runner.provenance import provenance
@@ -72,9 +72,7 @@ def configuration(
         changes.append({"iteration": start.iteration, "changes": start.changes})
     began = before.get("began_from") if start is None or start.checkpoint is None or start.own else start.checkpoint
     parts = provenance(plan.source, experiment)
-    constants = {
-        address: places[0].holder[places[0].key] for address, places in addresses(simulation.scene.bundles).items()
-    }
+    constants = {a: places[0].holder[places[0].key] for a, places in addresses(simulation.scene.bundles).items()}
     return {
         "scene": simulation.scene.name,
         "identity": dict(simulation.scene.identity),
@@ -199,15 +197,13 @@ class Training:
         self.start_iteration()
 
     def _split(self) -> dict[str, Any]:
-        phases: dict[str, float] = {}
-        systems: dict[str, float] = {}
+        phases, systems = defaultdict[str, float](float), defaultdict[str, float](float)
         part_of = self.shares
         shares = dict.fromkeys([*part_of.values(), "systems"], 0.0)
         for entry in self.simulation.schedule.entries:
             seconds = entry.seconds - self.spent[id(entry)]
-            name = f"{entry.phase}.{entry.name}"
-            phases[entry.phase] = phases.get(entry.phase, 0.0) + seconds
-            systems[name] = systems.get(name, 0.0) + seconds
+            phases[entry.phase] += seconds
+            systems[f"{entry.phase}.{entry.name}"] += seconds
             shares[part_of.get(entry.phase, "systems")] += seconds
         whole = max(sum(shares.values()), 1e-12)
         return {**{name: value / whole for name, value in shares.items()}, "by_phase": phases, "by_system": systems}
@@ -217,7 +213,7 @@ class Training:
         now = divmod(self.world.clock.tick, self.length)
         self.observers.flush()
         self.folder.drain()
-        if self.world.clock.begun and getattr(self.folder.saved, "name", "") != checkpoint_name(*now):
+        if self.world.clock.begun and not self.folder.saved_is(*now):
             self.folder.save(self.world, *now)
             self.folder.drain()
 
@@ -225,19 +221,8 @@ class Training:
         return TrialRun(self.plan, self.experiment, save(self.world), self.stop, self.warn)
 
     def _evaluate(self) -> bool:
-        result = self._trials().evaluate(self.folder.path / "evaluation")
-        if result is None:
-            return False
-        self.console.print(results_table(result))
-        try:
-            self.folder.write_json(
-                "evaluation.json",
-                {"checkpoint": self.folder.saved.name if self.folder.saved else None, **result},
-            )
-        except OSError as error:
-            self.warn(f"evaluation.json cannot be written ({error.strerror or error}).")
-            return False
-        return True
+        checkpoint = self.folder.saved.name if self.folder.saved else None
+        return bool(self._trials().evaluate(self.folder.path, checkpoint, self.warn))
 
     def _film(self) -> Mapping[str, str]:
         """What the film shows, and which file it is; a film that fails is a warning."""
