@@ -260,20 +260,20 @@ def _refuse_combinations(plan: RunPlan) -> None:
 
 def _refuse_changes(plan: RunPlan, kept: dict[str, flags.Flag], overrides: dict[str, str]) -> None:
     """SceneError when a run that continues in place is given anything that differs from its configuration."""
-    for name, flag in (plan.scene_flags | flags.flat(plan.settings)).items():
-        if name not in _FREE_ON_RESUME and flags.to_plain(flag.value) != flags.to_plain(kept[name].value):
-            if kept[name].value is not None or name not in _shared(plan.config):
-                _refuse_change(flag.text, kept[name].value, flag.value)
-    for address, text in plan.overrides.items():
-        if overrides.get(address) != text:
-            _refuse_change(f"--set {address}", overrides.get(address, "not set"), text)
-
-
-def _refuse_change(flag: str, before: Any, value: Any) -> None:
-    raise SceneError(
-        f"{flag} is {before} in the run's configuration, but {value} was asked for. A run goes on as it began: "
-        "leave the flag out, or begin a new run from a checkpoint with --out."
-    )
+    changes = [
+        (flag.text, kept[name].value, flag.value)
+        for name, flag in (plan.scene_flags | flags.flat(plan.settings)).items()
+        if name not in _FREE_ON_RESUME and flags.to_plain(flag.value) != flags.to_plain(kept[name].value)
+        if kept[name].value is not None or name not in _shared(plan.config)
+    ]
+    changes += [
+        (f"--set {a}", overrides.get(a, "not set"), t) for a, t in plan.overrides.items() if overrides.get(a) != t
+    ]
+    for flag, before, value in changes:
+        raise SceneError(
+            f"{flag} is {before} in the run's configuration, but {value} was asked for. A run goes on as it began: "
+            "leave the flag out, or begin a new run from a checkpoint with --out."
+        )
 
 
 def _check_values(plan: RunPlan, before: RunSettings) -> None:

@@ -2,11 +2,13 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+
+import attrs
 
 from engine.ecs.scene import Simulation
 from engine.errors import SceneError
@@ -26,11 +28,18 @@ from engine.runner.recording import RunObservers
 from engine.runner.run_folder import RunFolder
 from engine.runner.stop import StopRequest
 
-__all__ = ["DebuggedRun", "Inspector", "counted", "debug_server", "parse_debug"]  # the runner's view of engine.inspect
+__all__ = [
+    "Inspector",
+    "ObservedTraining",
+    "counted",
+    "debug_server",
+    "parse_debug",
+]  # with the words of engine.inspect
 
 
-class DebuggedRun(Protocol):
-    """What the debug server needs of a training."""
+@attrs.define
+class ObservedTraining:
+    """A training, and all of it that its debug server needs."""
 
     plan: RunPlan
     experiment: Experiment
@@ -38,18 +47,24 @@ class DebuggedRun(Protocol):
     folder: RunFolder
     warn: Warnings
     observers: RunObservers
-    stop: StopRequest
+    stop: StopRequest = attrs.field(factory=StopRequest)
+    began: float = 0.0  # when its iteration began, and at which tick
+    first_tick: int = 0
+    spent: dict[int, float] = attrs.field(factory=dict)  # seconds of each entry of the schedule until then
 
     @property
     def length(self) -> int:
         """Ticks of an iteration."""
+        return self.simulation.scene.iteration
 
     def start_iteration(self) -> None:
         """Begin to count the time of an iteration."""
+        self.began, self.first_tick = time.perf_counter(), self.simulation.world.clock.tick
+        self.spent = {id(entry): entry.seconds for entry in self.simulation.schedule.entries}
 
 
 @contextmanager
-def debug_server(run: DebuggedRun) -> Iterator[Inspector | None]:
+def debug_server(run: ObservedTraining) -> Iterator[Inspector | None]:
     """Let debuggers attach as long as this lasts; a run that cannot listen goes on without, and warns."""
     options = run.plan.options
     debug = parse_debug(options.debug, options.debug_expose)
@@ -93,7 +108,7 @@ def debug_server(run: DebuggedRun) -> Iterator[Inspector | None]:
 class TrainingHandle(RunHandle):
     """A training, as its debugger sees it."""
 
-    def __init__(self, run: DebuggedRun) -> None:
+    def __init__(self, run: ObservedTraining) -> None:
         self.run = run
         self.folder = run.folder.path
 

@@ -218,10 +218,9 @@ class RunFolder:
             if path.name != INTERVENTIONS:  # what somebody did stays true
                 JsonLines(path, self.warn).cut(iteration, tick)
         if rows is not None:
-            for lines in (self.metrics, self.timing):
-                lines.take(rows / lines.path.name, iteration, tick)
-            if (rows / INTERVENTIONS).is_file():
-                JsonLines(self.path / INTERVENTIONS, self.warn).take(rows / INTERVENTIONS, iteration, tick)
+            for lines in (self.metrics, self.timing, JsonLines(self.path / INTERVENTIONS, self.warn)):
+                if (rows / lines.path.name).is_file():
+                    lines.take(rows / lines.path.name, iteration, tick)
         self.saved = newest
         self.score.values = {number: value for number, value in self.score.values.items() if number <= iteration}
         known = self.metrics.rows()
