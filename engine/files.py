@@ -4,11 +4,14 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import attrs
+
+from engine.errors import SceneError
 
 Say = Callable[[str], None]
 INTERVENTIONS = "interventions.jsonl"
@@ -30,6 +33,20 @@ def plain_numbers(value: Any) -> Any:
 def json_bytes(value: Mapping[str, Any]) -> bytes:
     """Indented JSON for people."""
     return (json.dumps(plain_numbers(value), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def refuse(text: str) -> None:
+    """SceneError with this text."""
+    raise SceneError(text)
+
+
+@contextmanager
+def file_errors(failing: str, report: Say = refuse, cure: str = "") -> Iterator[None]:
+    """Report an OSError of the body: what is failing, such as "F cannot be written", why, and the cure."""
+    try:
+        yield
+    except OSError as error:
+        report(f"{failing} ({error.strerror or error}).{cure}")
 
 
 @attrs.define

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from engine import Simulation
-from engine.runner import run as runner
 from engine.runner.config import load_scene
 from engine.runner.flags import flat, from_plain, parse, read, to_plain
 from engine.runner.run import main
@@ -371,6 +370,6 @@ def test_an_unexpected_mistake_in_a_system_is_not_hidden(monkeypatch: pytest.Mon
     def fail(self: Simulation, ticks: int = 1) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(runner.Simulation, "run", fail)
+    monkeypatch.setattr(Simulation, "run", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         main([TOY, "--out", "run"])
