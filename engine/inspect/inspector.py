@@ -218,15 +218,21 @@ class Inspector:
         self.answer_pending("The run has gone on.")
         self._inspect()
         self.schedule.detach(self._tick_runs)
-        if self.recorder is not None:
-            self.recorder.keep("end", "Nobody is attached any more.")
-            self.recorder.detach()
-            self.recorder = None
+        self.end_recording("end", "Nobody is attached any more.")
         for ring in (self.ring, self._lost):
             if ring is not None:
                 ring.close()
                 self.interventions.discard()
         self.ring = self._lost = None
+
+    def end_recording(self, why: str, text: str) -> Path | None:
+        """Write what is being recorded and stop; the recording, None where there is none or it cannot be written."""
+        recorder, self.recorder = self.recorder, None
+        if recorder is None:
+            return None
+        path = recorder.keep(why, text)
+        recorder.detach()
+        return path
 
     def _lose_past(self, error: Exception) -> None:
         """No snapshot can be taken any more; the run goes on, but not back."""
