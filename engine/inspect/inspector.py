@@ -21,13 +21,11 @@ from engine.errors import LockstepError
 from engine.inspect.breakpoints import Breakpoints, Hit, Writers
 from engine.inspect.client import DebugClient
 from engine.inspect.edit import Editor
-from engine.inspect.inbox import Joined, Left
 from engine.inspect.interventions import Interventions
 from engine.inspect.publisher import EVENT_EVERY, Publisher
 from engine.inspect.run_handle import RunHandle
-from engine.inspect.server import DebugServer
+from engine.inspect.server import DebugServer, Joined, Left
 from engine.inspect.stepping import Stepper
-from engine.inspect.subscription import SamplingPlan
 from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.messages import ClientMessage
 from engine.protocol.vitals import find_ends
@@ -94,19 +92,9 @@ class Inspector:
         return clock.tick if clock.begun or self.inside else -1
 
     @property
-    def clients(self) -> dict[DebugClient, dict[int, SamplingPlan]]:
-        """Who is attached, and their subscriptions by number."""
-        return self.publisher.clients
-
-    @property
     def viewing(self) -> bool:
         """Whether an earlier tick is in view."""
         return self.ring is not None and self.ring.viewing
-
-    @property
-    def intervened(self) -> int:
-        """How often somebody changed what the run does."""
-        return self.interventions.count
 
     # -- the hooks -------------------------------------------------------------------------------------
 
@@ -413,9 +401,8 @@ class Inspector:
     def publish(self) -> None:
         """Tell everybody how the run goes on."""
         self._published = time.perf_counter()
-        steps, tick, holder = self.steps, self.tick, self.server.controller
-        standing, reach = steps.stands, self.reach()
-        mode = "viewing" if self.viewing else "paused" if standing else "running"
+        steps, tick, reach = self.steps, self.tick, self.reach()
+        mode = "viewing" if self.viewing else "paused" if steps.stands else "running"
         self.server.publish(
             {
                 "mode": mode,
@@ -426,12 +413,12 @@ class Inspector:
                 "ticks_per_second": 1.0 / max(self.publisher.tick_seconds, 1e-9),
                 "cost": self.publisher.cost,
                 "dropped": self.publisher.dropped,
-                "controller": holder.name if holder is not None else None,
+                "controller": self.server.holder,
                 "inspected": self._before_systems in self.schedule.observers,
                 "view": tick if self.viewing else None,
                 "history": [reach[0], reach[-1]] if reach else None,
                 "exact": self.ring is not None and self.ring.exact,
-                "intervened": self.intervened,
+                "intervened": self.interventions.count,
             }
         )
 

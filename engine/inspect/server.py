@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import attrs
 
 from engine.errors import SceneError, WireError
 from engine.inspect.client import HANDSHAKE_FRAME, REPLIES, DebugClient
-from engine.inspect.inbox import Inbox, Item
 from engine.inspect.listener import ListenOptions, listen
 from engine.inspect.sockets import Sockets
 from engine.protocol import messages
@@ -27,6 +27,8 @@ from engine.protocol.framing import MAGIC, PROTOCOL, FrameTooLarge, encode_frame
 from engine.protocol.messages import COLUMNS, HZ, ROWS, ClientMessage, RefusedMessage, SchemaBounds
 
 CLIENTS, SUBSCRIPTIONS, BREAKS = 4, 64, 32
+MESSAGES, BYTES = 1024, 2 << 20
+"""Messages of clients that may wait for the tick thread, and their bytes."""
 IDLE, PING = 10.0, 1.0
 """Seconds of silence until a client is given up, and between pings."""
 STUCK, STATE_EVERY = 1.0, 0.5
@@ -34,6 +36,18 @@ STUCK, STATE_EVERY = 1.0, 0.5
 _BAD_MESSAGES = 3
 _SCHEDULE = os.path.join("engine", "ecs", "schedule.py")
 _DEEPEST = 40  # frames of a stack that are shown
+
+
+@attrs.frozen
+class Joined:
+    """A client has been let in."""
+
+
+@attrs.frozen
+class Left:
+    """A client has gone. `controlled`: it held control, which nobody has now."""
+
+    controlled: bool
 
 
 @attrs.define(eq=False, slots=False)
@@ -78,7 +92,8 @@ class DebugServer:
         self.stem: Path | None = None
         self._sockets = Sockets(self._on_data, self._on_close, self._on_timer)
         self._lock = self._sockets.lock
-        self._inbox = Inbox(self._lock)
+        self._inbox: deque[tuple[DebugClient, ClientMessage | Joined | Left, int]] = deque()  # with sizes in bytes
+        self._arrived = threading.Event()
         self._ticker = threading.get_ident()
         self._beat = self._state_sent = self._pinged = 0.0
         self._state: dict[str, Any] | None = None
@@ -88,6 +103,11 @@ class DebugServer:
         self._stale = False
         self._schema_frame, self._schema_hash = b"", ""
         self._owner = os.getpid()
+
+    @property
+    def holder(self) -> str | None:
+        """The name of the client that holds control."""
+        return self.controller.name if self.controller is not None else None
 
     @property
     def wakes(self) -> int:
@@ -142,20 +162,22 @@ class DebugServer:
 
     # -- for the tick thread ---------------------------------------------------------------------------
 
-    def drain(self) -> list[Item]:
+    def drain(self) -> list[tuple[DebugClient, ClientMessage | Joined | Left]]:
         """Everything that has come since, in order."""
         self._ticker, self._beat = threading.get_ident(), time.monotonic()
         if not self._inbox:
             return []
         with self._lock:
-            found = self._inbox.take()
+            found = [(client, message) for client, message, _ in self._inbox]
+            self._inbox.clear()
+            self._arrived.clear()
             self.attached = bool(self._sockets.attached())
         return found
 
     def wait(self, seconds: float) -> bool:
         """Sleep until there is something to drain."""
         self._ticker, self._beat = threading.get_ident(), time.monotonic() + seconds
-        there = self._inbox.arrived.wait(seconds)
+        there = self._arrived.wait(seconds)
         self._beat = time.monotonic()
         return there
 
@@ -270,13 +292,11 @@ class DebugServer:
             self._sockets.close_with_reason(client, "version", other_version(PROTOCOL, auth.protocol))
         elif not client.listener.proven(auth.proof, client.nonce, auth.role):
             self._sockets.throttle(client.listener, now)
-            self._sockets.close_with_reason(
-                client, "auth", "The token is not this run's; give --token-file with its <pid>.token."
-            )
+            text = "The token is not this run's; give --token-file with its <pid>.token."
+            self._sockets.close_with_reason(client, "auth", text)
         elif len(self._sockets.attached()) >= CLIENTS:
-            self._sockets.close_with_reason(
-                client, "busy", f"{CLIENTS} debuggers are attached already; close one of them."
-            )
+            text = f"{CLIENTS} debuggers are attached already; close one of them."
+            self._sockets.close_with_reason(client, "busy", text)
         else:
             self._admit(client, auth, now)
 
@@ -287,8 +307,7 @@ class DebugServer:
         takes = auth.role == "control" and self.controller is None
         if takes:
             client.role, self.controller = "control", client
-        holder = self.controller.name if self.controller is not None else None
-        welcome = {"t": "welcome", "session": client.session, "role": client.role, "controller": holder, "schema": self._schema_hash}  # fmt: skip
+        welcome = {"t": "welcome", "session": client.session, "role": client.role, "controller": self.holder, "schema": self._schema_hash}  # fmt: skip
         client.queue_handshake(encode_frame(welcome))
         if auth.schema != self._schema_hash:
             client.queue_handshake(self._schema_frame)
@@ -298,8 +317,9 @@ class DebugServer:
             client.stage = "attached"
             if self._state is not None:
                 client.queue_state(_packed(self._state))
-            self._inbox.joined(client)
+            self._inbox.append((client, Joined(), 0))
             self.attached = True
+        self._arrived.set()
         if takes:
             self._announce_control(f"{client.name} holds control")
 
@@ -319,9 +339,8 @@ class DebugServer:
             self._refuse(client, error)
             return
         client.bad = 0
-        client.charge(
-            now, len(body), isinstance(message, (messages.AckMessage, messages.PingMessage, messages.PongMessage))
-        )
+        small = isinstance(message, (messages.AckMessage, messages.PingMessage, messages.PongMessage))
+        client.charge(now, len(body), small)
         match message:
             case messages.AckMessage(seq=seq):
                 client.acknowledge(seq)
@@ -335,38 +354,37 @@ class DebugServer:
                 self._pass_on(client, message, len(body))
 
     def _refuse(self, client: DebugClient, error: RefusedMessage) -> None:
-        self._queue(client, encode_frame({"t": error.answer, "id": error.id, "code": error.code, "text": str(error)}))
+        self._error(client, error.id, error.code, str(error), error.answer)
         client.bad = client.bad + 1 if error.code == "bad_message" else 0
         if client.bad >= _BAD_MESSAGES:
-            self._sockets.close_with_reason(
-                client, "bad_message", f"{_BAD_MESSAGES} messages in a row were bad; the last one: {error}"
-            )
+            text = f"{_BAD_MESSAGES} messages in a row were bad; the last one: {error}"
+            self._sockets.close_with_reason(client, "bad_message", text)
 
     def _pass_on(self, client: DebugClient, message: ClientMessage, size: int) -> None:
-        number = getattr(message, "id", None)
+        asked = {message.id} if isinstance(message, messages.SubscribeRequest) else set()
         if message.controls and self.controller is not client:
-            self._error(client, number, "not_controller", self._who_controls())
-        elif (
-            isinstance(message, messages.SubscribeRequest) and len(client.subscriptions | {message.id}) > SUBSCRIPTIONS
-        ):
+            self._error(client, message.id, "not_controller", self._who_controls())
+            return
+        if asked and len(client.subscriptions | asked) > SUBSCRIPTIONS:
             text = f"{SUBSCRIPTIONS} subscriptions are the most; stop one of them."
-            self._queue(client, encode_frame({"t": "sub_no", "id": number, "code": "over_budget", "text": text}))
-        else:
-            self._open_or_close_slot(client, message)
-            if not self._inbox.put(client, message, size):
-                text = f"{len(self._inbox)} messages wait for the run: it is {self._where()}."
-                answer = "sub_no" if isinstance(message, messages.SubscribeRequest) else "error"
-                self._refuse(client, RefusedMessage("busy", text, number, answer))
-
-    def _open_or_close_slot(self, client: DebugClient, message: ClientMessage) -> None:
-        if isinstance(message, (messages.SubscribeRequest, messages.UnsubscribeRequest)):
-            with self._lock:
+            self._error(client, message.id, "over_budget", text, "sub_no")
+            return
+        with self._lock:
+            if isinstance(message, (messages.SubscribeRequest, messages.UnsubscribeRequest)):
                 client.forget(message.id)
-                if isinstance(message, messages.SubscribeRequest):
-                    client.subscriptions.add(message.id)
+                client.subscriptions |= asked
+            waiting = len(self._inbox)
+            fits = waiting < MESSAGES and size + sum(each for _, _, each in self._inbox) <= BYTES
+            if fits:
+                self._inbox.append((client, message, size))
+        if fits:
+            self._arrived.set()
+        else:
+            text = f"{waiting} messages wait for the run: it is {self._where()}."
+            self._error(client, message.id, "busy", text, "sub_no" if asked else "error")
 
-    def _error(self, client: DebugClient, number: int | None, code: str, text: str) -> None:
-        self._queue(client, encode_frame({"t": "error", "id": number, "code": code, "text": text}))
+    def _error(self, client: DebugClient, number: int | None, code: str, text: str, answer: str = "error") -> None:
+        self._queue(client, encode_frame({"t": answer, "id": number, "code": code, "text": text}))
 
     # -- control ---------------------------------------------------------------------------------------
 
@@ -374,13 +392,12 @@ class DebugServer:
         if message.do == "take" and self.controller not in (None, client):
             self._error(client, message.id, "busy", self._who_controls())
             return
-        taken = message.do == "take"
-        if taken and self.controller is None:
+        if message.do == "take" and self.controller is None:
             self._hand_control(client, f"{client.name} holds control")
-        elif not taken and self.controller is client:
+        elif message.do == "release" and self.controller is client:
             self._hand_control(None, f"{client.name} has given control back")
-        holder = self.controller.name if self.controller is not None else None
-        self._queue(client, encode_frame({"t": "ok", "id": message.id, "role": client.role, "controller": holder}))
+        answer = {"t": "ok", "id": message.id, "role": client.role, "controller": self.holder}
+        self._queue(client, encode_frame(answer))
 
     def _hand_control(self, client: DebugClient | None, text: str) -> None:
         if self.controller is not None:
@@ -391,18 +408,16 @@ class DebugServer:
         self._announce_control(text)
 
     def _announce_control(self, text: str) -> None:
-        holder = self.controller
-        tick = (self._state or {}).get("tick")
-        fields = {"controller": holder.name if holder is not None else None}
-        event = {"t": "event", "kind": "control", "tick": tick, "row": None, "column": None, "system": None,
-                 "text": f"{text}.", "fields": fields}  # fmt: skip
+        event = {"t": "event", "kind": "control", "tick": (self._state or {}).get("tick"), "row": None, "column": None,
+                 "system": None, "text": f"{text}.", "fields": {"controller": self.holder}}  # fmt: skip
         for each in self._sockets.attached():
             self._queue(each, encode_frame(event))
 
     def _who_controls(self) -> str:
-        if self.controller is None:
-            return "Only the debugger that holds control may do that, and nobody does; take control first."
-        return f"Only the debugger that holds control may do that, and {self.controller.name} does; ask there to release it."
+        who = (
+            "nobody does; take control first" if self.holder is None else f"{self.holder} does; ask there to release it"
+        )
+        return f"Only the debugger that holds control may do that, and {who}."
 
     # -- a tick that does not come back ----------------------------------------------------------------
 
@@ -427,7 +442,12 @@ class DebugServer:
 
     def _on_close(self, client: DebugClient) -> None:
         controlled = self.controller is client
-        self._inbox.left(client, controlled)
+        with self._lock:
+            if any(each is client and isinstance(message, Joined) for each, message, _ in self._inbox):
+                self._inbox = deque(item for item in self._inbox if item[0] is not client)  # it was never there
+            else:
+                self._inbox.append((client, Left(controlled), 0))
+        self._arrived.set()
         if not self._sockets.attached():
             self._state = None
         if controlled:
