@@ -203,7 +203,7 @@ class Inspector:
         self._hooked = self.inside = False
         self.breakpoints.known.clear()
         self.steps.go()
-        self.answer_pending("The run has gone on.")
+        self._answer_pending({"t": "error", "code": "busy", "text": "The run has gone on."})
         self._inspect()
         self.schedule.detach(self._tick_runs)
         self.end_recording("end", "Nobody is attached any more.")
@@ -352,9 +352,7 @@ class Inspector:
     def _show(self) -> None:
         self.publisher.show_everything(self.tick if self.viewing else None)
         self.publish()
-        for client, number in self.pending:
-            self.server.post(client, {"t": "ok", "id": number, "tick": self.tick})
-        self.pending = []
+        self._answer_pending({"t": "ok", "tick": self.tick})
 
     def _left_alone(self) -> bool:
         """Whether nobody who could let the run go has been there for too long."""
@@ -369,12 +367,11 @@ class Inspector:
         if self.ring is not None and self.ring.viewing:
             self.seek(self.ring, None)
         self.steps.go()
-        self.answer_pending("The run was let go before it got there.")
+        self._answer_pending({"t": "error", "code": "busy", "text": "The run was let go before it got there."})
 
-    def answer_pending(self, text: str) -> None:
-        """Steps that will not get where they were to go."""
+    def _answer_pending(self, answer: dict[str, Any]) -> None:
         for client, number in self.pending:
-            self.server.post(client, {"t": "error", "id": number, "code": "busy", "text": text})
+            self.server.post(client, {**answer, "id": number})
         self.pending = []
 
     # -- what clients say ------------------------------------------------------------------------------
