@@ -44,8 +44,7 @@ def handle(inspector: Inspector, client: DebugClient, message: messages.ClientMe
         if answer is not None:
             inspector.server.post(client, {"t": "ok", "id": number, **answer})
         return
-    kind = "sub_no" if isinstance(message, messages.SubscribeRequest) else "error"
-    inspector.server.post(client, {"t": kind, "id": number, "code": code, "text": text})
+    inspector.server.post(client, {"t": message.refusal, "id": number, "code": code, "text": text})
 
 
 def _asset(inspector: Inspector, client: DebugClient, message: messages.AssetRequest) -> Answer:

@@ -56,26 +56,11 @@ class DebugServer:
 
     run: the map `run` of `hello` (name, scene, pid, host, started, device, seed, folder). schema: the schema message, or
     a function that makes it when the first client comes. features: what `hello` lists. debug: also listen on TCP.
+    attached: whether anybody is there, which is all that an unattended tick reads. controller: who holds control.
 
-    For the thread that called `start`, or that ticks:
-      attached          whether anybody is there: one attribute read, all that an unattended tick pays
-      drain()           what clients have sent since: (client, a message of engine/protocol/messages.py, Joined or Left), in order. Messages
-                        have been checked against the schema; those that control come only from the client that may
-      wait(seconds)     until something is there to drain, for a paused run; True when there is
-      post(client, m)     an answer (`ok`, `error`, `sub_ok`, ...) or an event for one client, in order
-      broadcast(m)      an event for all clients
-      offer(client, s, m) data for subscription s: kind, ticks and cols of a `data` message whose arrays nobody writes to
-                        any more; sub, seq and lost are filled in, arrays are packed. Latest wins; False when something
-                        was lost
-      send()            once after several calls of broadcast and offer with wake=False
-      empty(client, s)    whether an offer would not replace one that still waits
-      publish(state)    the `state` message, to everybody, in order with answers and events; say it at least every
-                        STATE_EVERY seconds
-      renew()           the schema has changed: the next client is sent the new one
-      controller        the client that holds control, or None
-
-    None of these raises for what a client does, or waits. `ping`, `control`, acknowledgements and, when the tick thread
-    says nothing for STUCK seconds, a `state` with where it is (`why`, `stack`) are answered by the server itself.
+    What the tick thread calls (drain to renew) neither raises for what a client does, nor waits. `ping`, `control`,
+    acknowledgements and, when the tick thread says nothing for STUCK seconds, a `state` with where it is (`why`, `stack`)
+    are answered by the server itself.
     """
 
     run: Mapping[str, Any]
@@ -163,7 +148,7 @@ class DebugServer:
     # -- for the tick thread ---------------------------------------------------------------------------
 
     def drain(self) -> list[tuple[DebugClient, ClientMessage | Joined | Left]]:
-        """Everything that has come since, in order."""
+        """What clients have sent since, in order: checked against the schema, and what needs control only from who has it."""
         self._ticker, self._beat = threading.get_ident(), time.monotonic()
         if not self._inbox:
             return []
@@ -175,14 +160,14 @@ class DebugServer:
         return found
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until there is something to drain."""
+        """Sleep until there is something to drain, for a paused run; True when there is."""
         self._ticker, self._beat = threading.get_ident(), time.monotonic() + seconds
         there = self._arrived.wait(seconds)
         self._beat = time.monotonic()
         return there
 
     def post(self, client: DebugClient, message: Mapping[str, Any]) -> None:
-        """Send one client an answer or event; one that cannot be packed becomes an error of the same id."""
+        """Send one client an answer or event, in order; one that cannot be packed becomes an error of the same id."""
         frame = _packed(message)
         if message["t"] == "sub_no":
             with self._lock:
@@ -201,7 +186,10 @@ class DebugServer:
                 self.send()
 
     def offer(self, client: DebugClient, subscription: int, message: dict[str, Any], *, wake: bool = True) -> bool:
-        """Put data where the server takes it as soon as the client has room."""
+        """Put data where the server takes it as soon as the client has room; False when something was lost, as latest wins.
+
+        message: kind, ticks and cols of a `data` message whose arrays nobody writes to any more.
+        """
         with self._lock:
             if client.gone or subscription not in client.subscriptions:
                 return False
@@ -218,19 +206,19 @@ class DebugServer:
             self._sockets.wake()
 
     def empty(self, client: DebugClient, subscription: int) -> bool:
-        """Whether nothing of a subscription waits to be sent."""
+        """Whether nothing of a subscription waits to be sent, which an offer would replace."""
         with self._lock:
             return client.empty(subscription)
 
     def publish(self, state: Mapping[str, Any]) -> None:
-        """Tell everybody how the run goes on."""
+        """Tell everybody how the run goes on, in order with answers and events; at least every STATE_EVERY seconds."""
         self._ticker, self._beat = threading.get_ident(), time.monotonic()
         self._state = {**state, "t": "state"}
         self._send_state(self._state)
         self._sockets.wake()
 
     def renew(self) -> None:
-        """What the schema says has changed, but for what it names."""
+        """The schema has changed, but for what it names: the next client is sent the new one."""
         self._stale = True
 
     def _send_state(self, state: Mapping[str, Any]) -> None:
@@ -367,7 +355,7 @@ class DebugServer:
             return
         if asked and len(client.subscriptions | asked) > SUBSCRIPTIONS:
             text = f"{SUBSCRIPTIONS} subscriptions are the most; stop one of them."
-            self._error(client, message.id, "over_budget", text, "sub_no")
+            self._error(client, message.id, "over_budget", text, message.refusal)
             return
         with self._lock:
             if isinstance(message, (messages.SubscribeRequest, messages.UnsubscribeRequest)):
@@ -381,7 +369,7 @@ class DebugServer:
             self._arrived.set()
         else:
             text = f"{waiting} messages wait for the run: it is {self._where()}."
-            self._error(client, message.id, "busy", text, "sub_no" if asked else "error")
+            self._error(client, message.id, "busy", text, message.refusal)
 
     def _error(self, client: DebugClient, number: int | None, code: str, text: str, answer: str = "error") -> None:
         self._queue(client, encode_frame({"t": answer, "id": number, "code": code, "text": text}))

@@ -107,9 +107,13 @@ class SchemaBounds:
 
 
 class ClientMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="t"):
-    """Anything a client sends. `controls`: only the client that holds control may send it. `id` is that of an answer."""
+    """Anything a client sends. `controls`: only the client that holds control may send it. `id` is that of an answer.
+
+    refusal: the type of the answer that refuses it.
+    """
 
     controls: ClassVar[bool] = False
+    refusal: ClassVar[str] = "error"
     id: Id | None = None
 
     def check(self, bounds: SchemaBounds) -> None:
@@ -160,6 +164,7 @@ class ClientRequest(ClientMessage, frozen=True, kw_only=True):
 class SubscribeRequest(ClientRequest, frozen=True, kw_only=True, tag="sub"):
     """Ask for data at a rate, at most HZ. `columns`: (column id, flat labels of one row, or None for all of them)."""
 
+    refusal: ClassVar[str] = "sub_no"
     kind: Kind
     columns: Columns = ()
     rows: WatchedRows | Literal["selected"] = "selected"
@@ -374,7 +379,7 @@ def decode(body: bytes, bounds: SchemaBounds | None = None) -> ClientMessage:
         if bounds is not None:
             message.check(bounds)
     except RefusedMessage as refused:
-        answer = "sub_no" if kind is SubscribeRequest and number is not None else "error"
+        answer = "error" if number is None else kind.refusal
         raise RefusedMessage(refused.code, str(refused), number, answer) from None
     return message
 
