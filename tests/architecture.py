@@ -11,7 +11,7 @@ from pathlib import Path
 PACKAGES = ("engine", "components", "systems", "scenes", "benchmarks")
 PRODUCT = ("engine", "components", "systems", "scenes")
 MAY_IMPORT = {  # of each package: packages of the repository, and libraries
-    "engine": {"engine", "torch", "numpy", "attrs", "msgpack", "msgspec", "tyro", "platformdirs"},
+    "engine": {"engine", "torch", "numpy", "attrs", "msgpack", "msgspec", "tyro"},
     "components": {"components", "engine", "torch", "numpy", "attrs"},
     "systems": {"systems", "components", "engine", "torch", "numpy", "attrs"},
 }
@@ -56,7 +56,6 @@ ONLY_HERE = {  # libraries that belong to few files
     "rich": ("engine/runner/", "tests/"),
     "tyro": ("engine/runner/", "tests/"),
     "msgspec": ("engine/protocol/", "engine/inspect/", "engine/debugger/net/", "tests/"),
-    "platformdirs": ("engine/protocol/", "engine/debugger/net/", "tests/"),
     "tensorboard": ("engine/runner/", "tests/"),
     "matplotlib": ("engine/runner/", "benchmarks/", "tests/"),
     "PySide6": ("engine/debugger/", "benchmarks/", "docs/tools/", "tests/debugger/"),
