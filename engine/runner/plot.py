@@ -104,14 +104,12 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
 def draw(path: Path, runs: Sequence[RunRecord]) -> None:
     """Draw runs of one scene into a PNG: a line for one run, mean and range for several; nothing without rows."""
     runs = [run for run in runs if run.rows]
-    if not runs:
-        return
-    from matplotlib.figure import Figure
-
     shown = [panels(run.rows, run.config.get("titles", {})) for run in runs]
     names = list(dict.fromkeys(title for each in shown for title in each))
     if not names:
         return
+    from matplotlib.figure import Figure
+
     columns = min(2, len(names))
     lines = -(-len(names) // columns)
     head = heading(runs)
