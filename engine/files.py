@@ -59,7 +59,7 @@ class JsonLines:
     failed: bool = False
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write one row; a failure is said once and tried again with the next row."""
+        """Write one row; a failure is a warning once, and tried again with the next row."""
         self.waiting.append(json.dumps(plain_numbers(row)) + "\n")
         self.flush()
 

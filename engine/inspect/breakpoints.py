@@ -130,9 +130,8 @@ class Breakpoints:
         number = None if place == "tick" else self._system(place, system.strip())
         expression = compile_break(message.when, self.simulation.world) if message.when.strip() else None
         if expression is not None and message.rows and max(message.rows) >= expression.rows:
-            raise EditError(
-                "bad_message", f"'{expression.table}' has {expression.rows} rows; there is no row {max(message.rows)}."
-            )
+            text = f"'{expression.table}' has {expression.rows} rows; there is no row {max(message.rows)}."
+            raise EditError("bad_message", text)
         rows = None if message.rows is None else np.array(message.rows, np.int64)
         self._made += 1
         made = Breakpoint(self._made, expression, place, number, rows, message.skip, message.action, owner)
@@ -144,9 +143,8 @@ class Breakpoints:
         names = {entry.name: number for number, entry in reversed([*enumerate(entries)])}
         number = int(system) if system.isdecimal() else names.get(system)
         if number is None or number >= len(entries):
-            raise EditError(
-                "bad_message", f"There is no system '{system}' to break {place}.{did_you_mean(system, names)}"
-            )
+            near = did_you_mean(system, names)
+            raise EditError("bad_message", f"There is no system '{system}' to break {place}.{near}")
         return number
 
     def remove(self, number: int) -> None:

@@ -260,16 +260,8 @@ class DebugClient:
 def weight(message: Mapping[str, Any]) -> int:
     """About how many bytes a data message takes: those of its arrays, packed or not."""
     total = 256
-    for col in message.get("cols", ()):
-        total += _size(col[-1])
-    for value in message.values():
-        kind = type(value)
-        if kind is np.ndarray or (kind is list and value and type(value[-1]) is bytes):
-            total += _size(value if kind is np.ndarray else value[-1])
+    for value in (*message.get("cols", ()), *message.values()):
+        array = value[-1] if type(value) is list and value else value
+        if isinstance(array, (np.ndarray, bytes, bytearray, memoryview)):
+            total += array.nbytes if isinstance(array, np.ndarray) else len(array)
     return total
-
-
-def _size(array: Any) -> int:
-    if type(array) is np.ndarray:
-        return int(array.nbytes)
-    return len(array) if isinstance(array, (bytes, bytearray, memoryview)) else 0

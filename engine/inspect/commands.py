@@ -4,6 +4,7 @@ Nothing raises here: a command that cannot be carried out is answered with an er
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,44 +37,14 @@ def handle(inspector: Inspector, client: DebugClient, message: messages.ClientMe
     try:
         answer = HANDLERS[type(message)](inspector, client, message)
     except LockstepError as error:
-        code = error.code if isinstance(error, EditError) else _CODES.get(type(error), "bad_message")
-        _refuse(inspector, client, message, number, code, str(error))
+        code, text = getattr(error, "code", None) or _CODES.get(type(error), "bad_message"), str(error)
     except Exception as error:  # a debugger may be wrong in ways that nobody thought of; the training goes on
-        _refuse(
-            inspector, client, message, number, "unsupported", f"That failed: {type(error).__name__}: {error}"[:500]
-        )
+        code, text = "unsupported", f"That failed: {type(error).__name__}: {error}"[:500]
     else:
         if answer is not None:
             inspector.server.post(client, {"t": "ok", "id": number, **answer})
-
-
-def _refuse(
-    inspector: Inspector, client: DebugClient, message: messages.ClientMessage, number: int, code: str, text: str
-) -> None:
-    kind = "sub_no" if isinstance(message, messages.SubscribeRequest) else "error"
-    inspector.server.post(client, {"t": kind, "id": number, "code": code, "text": text})
-
-
-# -- looking -------------------------------------------------------------------------------------------
-
-
-def _sub(inspector: Inspector, client: DebugClient, message: messages.SubscribeRequest) -> Answer:
-    inspector.publisher.subscribe(client, message, paused=inspector.steps.stands)
-    return None
-
-
-def _unsub(inspector: Inspector, client: DebugClient, message: messages.UnsubscribeRequest) -> Answer:
-    inspector.publisher.unsubscribe(client, message.id)
-    return None
-
-
-def _select(inspector: Inspector, client: DebugClient, message: messages.SelectMessage) -> Answer:
-    inspector.publisher.select(client, message.rows)
-    return None
-
-
-def _provenance(inspector: Inspector, client: DebugClient, message: messages.ProvenanceRequest) -> Answer:
-    return provenance(inspector.simulation, inspector.writers, list(inspector.world.columns())[message.column])
+        return
+    inspector.server.post(client, {"t": message.refusal, "id": number, "code": code, "text": text})
 
 
 def _asset(inspector: Inspector, client: DebugClient, message: messages.AssetRequest) -> Answer:
@@ -97,6 +68,11 @@ def _pause(inspector: Inspector, client: DebugClient, message: messages.PauseReq
 
 def _run(inspector: Inspector, client: DebugClient, message: messages.RunRequest) -> Answer:
     inspector.go_on()
+    return _published(inspector)
+
+
+def _published(inspector: Inspector) -> dict[str, Any]:
+    """The answer of what moved the run, after everybody has been told how it goes on."""
     inspector.publish()
     return {"tick": inspector.tick}
 
@@ -160,8 +136,7 @@ def _seek(inspector: Inspector, client: DebugClient, message: messages.SeekReque
         )
     inspector.seek(ring, message.tick)
     inspector.steps.stand("viewing")
-    inspector.publish()
-    return {"tick": inspector.tick, "exact": ring.exact}
+    return _published(inspector) | {"exact": ring.exact}
 
 
 def _live(inspector: Inspector, client: DebugClient, message: messages.LiveRequest) -> Answer:
@@ -169,8 +144,7 @@ def _live(inspector: Inspector, client: DebugClient, message: messages.LiveReque
     inspector.seek(_history(inspector), None)
     if viewing:
         inspector.steps.stand("back from an earlier tick")
-    inspector.publish()
-    return {"tick": inspector.tick}
+    return _published(inspector)
 
 
 def _branch(inspector: Inspector, client: DebugClient, message: messages.BranchRequest) -> Answer:
@@ -197,22 +171,12 @@ def _set_column(inspector: Inspector, client: DebugClient, message: messages.Set
     values = message.array
     old = inspector.editor.set_column(address, message.rows, values, message.labels, force=message.force)
     inspector.wrote()
-    rows = list(message.rows)
+    rows, labels = list(message.rows), message.labels
     where = f"{address} of {f'row {rows[0]}' if len(rows) == 1 else f'{len(rows)} rows'}"
     new = np.broadcast_to(values.reshape(old.shape if values.size == old.size else (1, -1)), old.shape)
-    more = {"rows": rows[:_SHOWN], "labels": None if message.labels is None else list(message.labels)[:_SHOWN]}
-    _note(
-        inspector,
-        client,
-        "set",
-        where,
-        old.tolist(),
-        new.tolist(),
-        message.reason,
-        column=address,
-        row=rows[0],
-        more=more,
-    )
+    more = {"rows": rows[:_SHOWN], "labels": None if labels is None else list(labels)[:_SHOWN]}
+    change = (where, old.tolist(), new.tolist(), message.reason)
+    _note(inspector, client, "set", *change, column=address, row=rows[0], more=more)
     return {"old": pack_array(old)}
 
 
@@ -220,16 +184,8 @@ def _set_constant(inspector: Inspector, client: DebugClient, message: messages.S
     old, new, when = inspector.editor.set_constant(message.address, message.value)
     inspector.server.renew()
     inspector.wrote()
-    _note(
-        inspector,
-        client,
-        "set",
-        message.address,
-        old,
-        new,
-        message.reason,
-        more={"address": message.address, "when": when},
-    )
+    more = {"address": message.address, "when": when}
+    _note(inspector, client, "set", message.address, old, new, message.reason, more=more)
     return {"old": old, "new": new, "when": when}
 
 
@@ -288,9 +244,7 @@ def _record(inspector: Inspector, client: DebugClient, message: messages.RecordR
         return {"path": ""}
     if inspector.recorder is None:
         raise EditError("bad_message", "Nothing is being recorded.")
-    path = inspector.recorder.keep("request", f"{client.name} asked for a recording.")
-    inspector.recorder.detach()
-    inspector.recorder = None
+    path = inspector.end_recording("request", f"{client.name} asked for a recording.")
     if path is None:
         raise EditError("unsupported", "The recording cannot be written; the log says why.")
     inspector.publisher.event("record", f"recording written: {path.name}")
@@ -302,17 +256,20 @@ def _start_recorder(inspector: Inspector, chosen: tuple[int, ...]) -> list[int]:
         raise EditError("unsupported", "There is no run folder to write recordings to.")
     count = inspector.world.tables[inspector.table].rows
     rows = [row for row in chosen if row < count][:MOST_ROWS] or None
-
-    def report(text: str) -> None:
-        inspector.publisher.event("record", text)
-
-    inspector.recorder = Recorder(inspector.simulation, rows=rows, folder=inspector.run.folder / "records", say=report)
+    folder, report = inspector.run.folder / "records", partial(inspector.publisher.event, "record")
+    inspector.recorder = Recorder(inspector.simulation, rows=rows, folder=folder, warn=report)
     inspector.recorder.attach()
     return [int(row) for row in inspector.recorder.trace.rows]
 
 
 HANDLERS: dict[type[messages.ClientMessage], Callable[[Inspector, DebugClient, Any], Answer]] = {
-    messages.SubscribeRequest: _sub, messages.UnsubscribeRequest: _unsub, messages.SelectMessage: _select, messages.ProvenanceRequest: _provenance, messages.AssetRequest: _asset,
+    messages.SubscribeRequest: lambda on, by, asked: on.publisher.subscribe(by, asked, paused=on.steps.stands),
+    messages.UnsubscribeRequest: lambda on, by, asked: on.publisher.unsubscribe(by, asked.id),
+    messages.SelectMessage: lambda on, by, asked: on.publisher.select(by, asked.rows),
+    messages.ProvenanceRequest: lambda on, by, asked: provenance(
+        on.simulation, on.writers, list(on.world.columns())[asked.column]
+    ),
+    messages.AssetRequest: _asset,
     messages.PauseRequest: _pause, messages.RunRequest: _run, messages.StepRequest: _step, messages.RunToRequest: _run_to, messages.BreakRequest: _break, messages.UnbreakRequest: _unbreak,
     messages.SeekRequest: _seek, messages.LiveRequest: _live, messages.BranchRequest: _branch, messages.SetColumnRequest: _set_column, messages.SetConstantRequest: _set_constant,
     messages.ResetRequest: _reset, messages.SnapshotRequest: _snapshot, messages.RecordRequest: _record,

@@ -16,6 +16,7 @@ from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Entry
 from engine.ecs.table import as_numpy
 from engine.errors import EditError, SceneError, did_you_mean, listing
+from engine.inspect.breakpoints import key_of
 from engine.protocol.vitals import find_ends
 from engine.snapshot.snapshot import one_thread
 
@@ -45,10 +46,9 @@ class Editor:
         world = self.simulation.world
         column = world.columns().get(address)
         if column is None:
-            raise EditError(
-                "unknown_column", f"There is no column '{address}'.{did_you_mean(address, world.columns())}"
-            )
-        key = self._key(address)
+            near = did_you_mean(address, world.columns())
+            raise EditError("unknown_column", f"There is no column '{address}'.{near}")
+        key = key_of(self.simulation, address)
         self._refuse_cache(address, key)
         flat = column.reshape(len(column), -1) if column.is_contiguous() else None
         if flat is None:
@@ -71,32 +71,19 @@ class Editor:
         self._derive_again(key)
         return old
 
-    def _key(self, address: str) -> tuple[str, type]:
-        table, component, _ = address.split(".")
-        cls = next(c for t, c in self.simulation.world.components if t == table and info(c).name == component)
-        return table, cls
-
     def _refuse_cache(self, address: str, key: tuple[str, type]) -> None:
         writers = [entry for entry in self.simulation.schedule.entries if key in entry.writes]
         lifetime = info(key[1]).lifetime
         if lifetime == "derived":
-            sources = listing(
-                dict.fromkeys(
-                    cls.__name__
-                    for entry in writers
-                    for home, cls in entry.reads
-                    if home and info(cls).lifetime == "state"
-                )
-            )
+            read = (cls for entry in writers for home, cls in entry.reads if home and info(cls).lifetime == "state")
+            sources = listing(dict.fromkeys(cls.__name__ for cls in read))
             by = f"`{writers[0].name}`" if writers else "nobody"
             cure = f"; edit {sources}" if sources else ""
             raise EditError("not_editable", f"{address} is derived by {by}{cure}.")
         if lifetime == "signal" and key not in self.live_signals:
             by = f"`{writers[0].name}`" if writers else "its writer"
-            raise EditError(
-                "not_editable",
-                f"{address} is a signal: it counts only between {by} and its last reader. Pause there to edit it.",
-            )
+            why = f"it counts only between {by} and its last reader. Pause there to edit it."
+            raise EditError("not_editable", f"{address} is a signal: {why}")
 
     def _derive_again(self, key: tuple[str, type]) -> None:
         """Run the writers of what is derived from an edited component, in the tick's order.
@@ -134,18 +121,16 @@ class Editor:
         entries = [e for e in simulation.schedule.entries if (e.bundle, e.name) == (bundle, system)]
         begin = simulation.schedule.tick.begin
         if all(isinstance(entry.when, FirstTick) or entry.phase == begin for entry in entries):
-            raise EditError(
-                "not_editable", f"{address} counts only when the run begins; give it with --set to a new one."
-            )
+            why = "counts only when the run begins; give it with --set to a new one."
+            raise EditError("not_editable", f"{address} {why}")
         old = simulation.constants.value(address)
+        code = "bad_message"
         try:
             simulation.constants.parse(address, text)
-        except SceneError as error:
-            raise EditError("bad_message", str(error)) from None
-        try:
+            code = "not_editable"
             simulation.constants.edit(address, text)
         except SceneError as error:
-            raise EditError("not_editable", str(error)) from None
+            raise EditError(code, str(error)) from None
         new = simulation.constants.value(address)
         when = "at_reset" if all(self._at_reset(entry) for entry in entries) else "live"
         return repr(old), repr(new), when

@@ -30,7 +30,6 @@ from engine.ecs.world import World, column_labels
 from engine.errors import BreakError, did_you_mean, listing
 
 LONGEST, DEEPEST = 256, 16
-FUNCTIONS = ("abs", "all", "any", "changed", "count", "max", "mean", "min", "nonfinite", "norm", "rate")
 _STRANGE = re.compile(r"[^\w\s.,:()\[\]<>=!+\-*/]", re.ASCII)
 _WORD = re.compile(r"\s*(\w+|[<>=!]=|\S)")
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -42,6 +41,41 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 Value = Callable[[], Tensor]
 """A bound part of an expression: (rows, ...) or a scalar."""
+
+
+def _number(value: Tensor) -> Tensor:
+    return value.to(torch.float64)
+
+
+def _truth(value: Tensor) -> Tensor:
+    return value if value.dtype == torch.bool else value != 0
+
+
+def _flat(value: Tensor) -> Tensor:
+    """Numbers, all those of a row along the last axis."""
+    return _number(value.flatten(1) if value.dim() > 1 else value)
+
+
+def _by_row(truth: Tensor) -> Tensor:
+    return truth.flatten(1).any(-1) if truth.dim() > 1 else truth
+
+
+_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "abs": lambda value: _number(value).abs(),
+    "all": lambda value: _truth(value).all(),
+    "any": lambda value: _truth(value).any(),
+    "count": lambda value: _number(_by_row(_truth(value)).sum()),
+    "max": lambda value: _flat(value).amax(-1),
+    "mean": lambda value: _flat(value).mean(-1),
+    "min": lambda value: _flat(value).amin(-1),
+    "nonfinite": lambda value: ~value.isfinite(),
+    "norm": lambda value: _flat(value).norm(dim=-1) if value.dim() > 1 else _number(value).abs(),
+}
+_IN_TIME: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "changed": lambda now, before: (now != before) & ~((now != now) & (before != before)),  # two nan are the same
+    "rate": lambda now, before: _number(now) - _number(before),
+}
+FUNCTIONS = tuple(sorted([*_FUNCTIONS, *_IN_TIME]))
 
 
 @attrs.define(eq=False)
@@ -57,8 +91,8 @@ class Expression:
     rows: int
     columns: tuple[str, ...]
     value: Value
-    memory: "list[_Memory]"
-    inside: "list[_Inside]"
+    memory: "list[_Seen]"
+    inside: "list[_Seen]"
     _found: Tensor | None = None
 
     def hits(self) -> Tensor:
@@ -66,11 +100,9 @@ class Expression:
         with torch.no_grad():
             found = self.value()
             for part in self.memory:
-                part.step()
+                part.before = part.before if part.now is None else part.now
         self._found = found = _truth(found)
-        if found.dim() == 0:
-            return found.expand(self.rows)
-        return found.reshape(self.rows, -1).any(-1)
+        return found.expand(self.rows) if found.dim() == 0 else _by_row(found)
 
     @property
     def by_row(self) -> bool:
@@ -84,44 +116,30 @@ class Expression:
         """
         if self.by_row:
             return self._found
-        counted = (part.truth for part in self.inside if part.truth is not None and part.truth.dim())
+        counted = (_truth(part.now) for part in self.inside if part.now is not None and part.now.dim())
         return next((truth for truth in counted if bool(truth.any())), None)
 
     def forget(self) -> None:
         """Time has jumped: nothing has changed since the tick before, whatever that was."""
         for part in self.memory:
-            part.forget()
+            part.before = part.now = None
 
 
 @attrs.define(eq=False)
-class _Memory:
-    """What a value was in the tick before."""
+class _Seen:
+    """What a value was when it was looked at last, and in the tick before."""
 
     value: Value
     before: Tensor | None = None
     now: Tensor | None = None
 
+    def look(self) -> Tensor:
+        self.now = self.value()
+        return self.now
+
     def pair(self) -> tuple[Tensor, Tensor]:
         self.now = self.value().clone()
         return self.now, self.now if self.before is None else self.before
-
-    def step(self) -> None:
-        if self.now is not None:
-            self.before = self.now
-
-    def forget(self) -> None:
-        self.before = self.now = None
-
-
-@attrs.define(eq=False)
-class _Inside:
-    """What `any` or `count` looked at."""
-
-    truth: Tensor | None = None
-
-    def look(self, name: str, value: Tensor) -> Tensor:
-        self.truth = _truth(value)
-        return _apply(name, value)
 
 
 def compile_break(text: str, world: World) -> Expression:
@@ -139,8 +157,8 @@ class _Binder:
         self.start = len(text) - len(text.lstrip())  # characters before the expression, of which the tree knows nothing
         self.tables: dict[str, None] = {}
         self.columns: dict[str, None] = {}
-        self.memory: list[_Memory] = []
-        self.inside: list[_Inside] = []
+        self.memory: list[_Seen] = []  # what `changed` and `rate` compare
+        self.inside: list[_Seen] = []  # what `any` and `count` looked at
 
     def whole(self) -> Expression:
         value = self.value(self._tree(), 0)
@@ -219,8 +237,10 @@ class _Binder:
             case ast.Compare(ops=[_, _, *_]):
                 self._stop_at(node, "two comparisons are joined by and, as in 1 < a and a < 2")
             case ast.BoolOp(op=both, values=values):
-                function = _both if isinstance(both, ast.And) else _either
-                return reduce(partial(_combine, function), [self.value(each, depth) for each in values])
+                join = operator.and_ if isinstance(both, ast.And) else operator.or_
+                return reduce(
+                    partial(_combine, lambda a, b: join(_truth(a), _truth(b))), [self.value(e, depth) for e in values]
+                )
         return self._stop_at(node, f"'{self._words(node)}' means nothing here")
 
     def _rows(self) -> Tensor:
@@ -267,15 +287,16 @@ class _Binder:
         return self._stop_at(node, f"'{word}' is not a label of {address}, nor a number {most}.{near}")
 
     def _call(self, name: str, value: Value) -> Value:
-        if name in ("changed", "rate"):
-            memory = _Memory(value)
+        if name in _IN_TIME:
+            memory, compare = _Seen(value), _IN_TIME[name]
             self.memory.append(memory)
-            return (lambda: _differs(*memory.pair())) if name == "changed" else (lambda: _difference(*memory.pair()))
-        if name in ("any", "count"):
-            inside = _Inside()
-            self.inside.append(inside)
-            return lambda: inside.look(name, value())
-        return lambda: _apply(name, value())
+            return lambda: compare(*memory.pair())
+        function = _FUNCTIONS[name]
+        if name not in ("any", "count"):
+            return lambda: function(value())
+        counted = _Seen(value)
+        self.inside.append(counted)
+        return lambda: function(counted.look())
 
     def _words(self, node: ast.expr) -> str:
         """The text of a part."""
@@ -292,22 +313,6 @@ def _parsed(text: str) -> ast.expr:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of numbers that a word follows at once
         return ast.parse(" ".join(re.split(r"[\n\r\f\t\v]", text.strip())), mode="eval").body
-
-
-def _both(a: Tensor, b: Tensor) -> Tensor:
-    return _truth(a) & _truth(b)
-
-
-def _either(a: Tensor, b: Tensor) -> Tensor:
-    return _truth(a) | _truth(b)
-
-
-def _number(value: Tensor) -> Tensor:
-    return value.to(torch.float64)
-
-
-def _truth(value: Tensor) -> Tensor:
-    return value if value.dtype == torch.bool else value != 0
 
 
 def _combine(function: Callable[[Any, Any], Any], left: Value, right: Value, *, of_numbers: bool = False) -> Value:
@@ -335,22 +340,3 @@ def _differs(now: Tensor, before: Tensor) -> Tensor:
 
 def _difference(now: Tensor, before: Tensor) -> Tensor:
     return _number(now) - _number(before)
-
-
-def _apply(name: str, value: Tensor) -> Tensor:
-    if name == "nonfinite":
-        return ~value.isfinite()
-    if name == "abs":
-        return _number(value).abs()
-    if name in ("any", "all"):
-        return _truth(value).any() if name == "any" else _truth(value).all()
-    if name == "count":
-        rows = _truth(value)
-        return (rows if rows.dim() < 2 else rows.flatten(1).any(-1)).sum().to(torch.float64)
-    numbers = _number(value)
-    over = numbers.flatten(1) if numbers.dim() > 1 else numbers
-    if name == "norm":
-        return over.norm(dim=-1) if numbers.dim() > 1 else numbers.abs()
-    if name == "mean":
-        return over.mean(-1)
-    return over.amin(-1) if name == "min" else over.amax(-1)

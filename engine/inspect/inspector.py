@@ -21,13 +21,11 @@ from engine.errors import LockstepError
 from engine.inspect.breakpoints import Breakpoints, Hit, Writers
 from engine.inspect.client import DebugClient
 from engine.inspect.edit import Editor
-from engine.inspect.inbox import Joined, Left
 from engine.inspect.interventions import Interventions
 from engine.inspect.publisher import EVENT_EVERY, Publisher
 from engine.inspect.run_handle import RunHandle
-from engine.inspect.server import DebugServer
+from engine.inspect.server import DebugServer, Joined, Left
 from engine.inspect.stepping import Stepper
-from engine.inspect.subscription import SamplingPlan
 from engine.protocol.display import NO_DISPLAY, View
 from engine.protocol.messages import ClientMessage
 from engine.protocol.vitals import find_ends
@@ -94,19 +92,9 @@ class Inspector:
         return clock.tick if clock.begun or self.inside else -1
 
     @property
-    def clients(self) -> dict[DebugClient, dict[int, SamplingPlan]]:
-        """Who is attached, and their subscriptions by number."""
-        return self.publisher.clients
-
-    @property
     def viewing(self) -> bool:
         """Whether an earlier tick is in view."""
         return self.ring is not None and self.ring.viewing
-
-    @property
-    def intervened(self) -> int:
-        """How often somebody changed what the run does."""
-        return self.interventions.count
 
     # -- the hooks -------------------------------------------------------------------------------------
 
@@ -215,18 +203,24 @@ class Inspector:
         self._hooked = self.inside = False
         self.breakpoints.known.clear()
         self.steps.go()
-        self.answer_pending("The run has gone on.")
+        self._answer_pending({"t": "error", "code": "busy", "text": "The run has gone on."})
         self._inspect()
         self.schedule.detach(self._tick_runs)
-        if self.recorder is not None:
-            self.recorder.keep("end", "Nobody is attached any more.")
-            self.recorder.detach()
-            self.recorder = None
+        self.end_recording("end", "Nobody is attached any more.")
         for ring in (self.ring, self._lost):
             if ring is not None:
                 ring.close()
                 self.interventions.discard()
         self.ring = self._lost = None
+
+    def end_recording(self, why: str, text: str) -> Path | None:
+        """Write what is being recorded and stop; the recording, None where there is none or it cannot be written."""
+        recorder, self.recorder = self.recorder, None
+        if recorder is None:
+            return None
+        path = recorder.keep(why, text)
+        recorder.detach()
+        return path
 
     def _lose_past(self, error: Exception) -> None:
         """No snapshot can be taken any more; the run goes on, but not back."""
@@ -358,9 +352,7 @@ class Inspector:
     def _show(self) -> None:
         self.publisher.show_everything(self.tick if self.viewing else None)
         self.publish()
-        for client, number in self.pending:
-            self.server.post(client, {"t": "ok", "id": number, "tick": self.tick})
-        self.pending = []
+        self._answer_pending({"t": "ok", "tick": self.tick})
 
     def _left_alone(self) -> bool:
         """Whether nobody who could let the run go has been there for too long."""
@@ -375,12 +367,11 @@ class Inspector:
         if self.ring is not None and self.ring.viewing:
             self.seek(self.ring, None)
         self.steps.go()
-        self.answer_pending("The run was let go before it got there.")
+        self._answer_pending({"t": "error", "code": "busy", "text": "The run was let go before it got there."})
 
-    def answer_pending(self, text: str) -> None:
-        """Steps that will not get where they were to go."""
+    def _answer_pending(self, answer: dict[str, Any]) -> None:
         for client, number in self.pending:
-            self.server.post(client, {"t": "error", "id": number, "code": "busy", "text": text})
+            self.server.post(client, {**answer, "id": number})
         self.pending = []
 
     # -- what clients say ------------------------------------------------------------------------------
@@ -407,9 +398,8 @@ class Inspector:
     def publish(self) -> None:
         """Tell everybody how the run goes on."""
         self._published = time.perf_counter()
-        steps, tick, holder = self.steps, self.tick, self.server.controller
-        standing, reach = steps.stands, self.reach()
-        mode = "viewing" if self.viewing else "paused" if standing else "running"
+        steps, tick, reach = self.steps, self.tick, self.reach()
+        mode = "viewing" if self.viewing else "paused" if steps.stands else "running"
         self.server.publish(
             {
                 "mode": mode,
@@ -420,12 +410,12 @@ class Inspector:
                 "ticks_per_second": 1.0 / max(self.publisher.tick_seconds, 1e-9),
                 "cost": self.publisher.cost,
                 "dropped": self.publisher.dropped,
-                "controller": holder.name if holder is not None else None,
+                "controller": self.server.holder,
                 "inspected": self._before_systems in self.schedule.observers,
                 "view": tick if self.viewing else None,
                 "history": [reach[0], reach[-1]] if reach else None,
                 "exact": self.ring is not None and self.ring.exact,
-                "intervened": self.intervened,
+                "intervened": self.interventions.count,
             }
         )
 

@@ -55,7 +55,7 @@ class Publisher:
     _pairs: list[tuple[DebugClient, SamplingPlan]] = attrs.field(factory=list, init=False)  # all subscriptions
     _ending: list[tuple[DebugClient, SamplingPlan]] = attrs.field(
         factory=list, init=False
-    )  # those that show how episodes ended
+    )  # that show how episodes end
     _reported: float = attrs.field(default=0.0, init=False)
     _spaced: float = attrs.field(default=0.0, init=False)
     _box_cost: float = attrs.field(default=0.0, init=False)  # CPU seconds in a tick, averaged
@@ -102,9 +102,7 @@ class Publisher:
         """Begin to send what was asked for, or say why not."""
         chosen = message.rows == "selected"
         rows = self.selected[client] if isinstance(message.rows, str) else message.rows
-        plan = make_plan(
-            self.simulation, self.table, message.id, message.kind, message.columns, rows, message.hz, selected=chosen
-        )
+        plan = make_plan(self.simulation, self.table, message, rows, selected=chosen)
         self.clients[client].pop(plan.id, None)
         problem = ""
         if plan.num_bytes > LARGEST and not paused:
@@ -299,20 +297,10 @@ class Publisher:
 
     # -- events ----------------------------------------------------------------------------------------
 
-    def event(self, kind: str, text: str, **more: Any) -> None:
+    def event(self, kind: str, text: str, *, wake: bool = True, **more: Any) -> None:
         """Tell everybody what happened. more: row, column (address), system (name), fields; wake, as of DebugServer.broadcast."""
-        about = {key: more.get(key) for key in ("row", "column", "system")}
-        self.server.broadcast(
-            {
-                "t": "event",
-                "kind": kind,
-                "tick": self.tick(),
-                **about,
-                "text": text,
-                "fields": more.get("fields") or {},
-            },
-            wake=more.get("wake", True),
-        )
+        blank: dict[str, Any] = {"t": "event", "row": None, "column": None, "system": None, "fields": {}}
+        self.server.broadcast({**blank, **more, "kind": kind, "tick": self.tick(), "text": text}, wake=wake)
 
 
 def _vitals(plan: SamplingPlan) -> dict[str, Any] | None:

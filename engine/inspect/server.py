@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import attrs
 
 from engine.errors import SceneError, WireError
 from engine.inspect.client import HANDSHAKE_FRAME, REPLIES, DebugClient
-from engine.inspect.inbox import Inbox, Item
 from engine.inspect.listener import ListenOptions, listen
 from engine.inspect.sockets import Sockets
 from engine.protocol import messages
@@ -27,6 +27,8 @@ from engine.protocol.framing import MAGIC, PROTOCOL, FrameTooLarge, encode_frame
 from engine.protocol.messages import COLUMNS, HZ, ROWS, ClientMessage, RefusedMessage, SchemaBounds
 
 CLIENTS, SUBSCRIPTIONS, BREAKS = 4, 64, 32
+MESSAGES, BYTES = 1024, 2 << 20
+"""Messages of clients that may wait for the tick thread, and their bytes."""
 IDLE, PING = 10.0, 1.0
 """Seconds of silence until a client is given up, and between pings."""
 STUCK, STATE_EVERY = 1.0, 0.5
@@ -36,32 +38,29 @@ _SCHEDULE = os.path.join("engine", "ecs", "schedule.py")
 _DEEPEST = 40  # frames of a stack that are shown
 
 
+@attrs.frozen
+class Joined:
+    """A client has been let in."""
+
+
+@attrs.frozen
+class Left:
+    """A client has gone. `controlled`: it held control, which nobody has now."""
+
+    controlled: bool
+
+
 @attrs.define(eq=False, slots=False)
 class DebugServer:
     """Lets debuggers in and carries messages between them and the tick thread. It knows nothing of what they mean.
 
     run: the map `run` of `hello` (name, scene, pid, host, started, device, seed, folder). schema: the schema message, or
     a function that makes it when the first client comes. features: what `hello` lists. debug: also listen on TCP.
+    attached: whether anybody is there, which is all that an unattended tick reads. controller: who holds control.
 
-    For the thread that called `start`, or that ticks:
-      attached          whether anybody is there: one attribute read, all that an unattended tick pays
-      drain()           what clients have sent since: (client, a message of engine/protocol/messages.py, Joined or Left), in order. Messages
-                        have been checked against the schema; those that control come only from the client that may
-      wait(seconds)     until something is there to drain, for a paused run; True when there is
-      post(client, m)     an answer (`ok`, `error`, `sub_ok`, ...) or an event for one client, in order
-      broadcast(m)      an event for all clients
-      offer(client, s, m) data for subscription s: kind, ticks and cols of a `data` message whose arrays nobody writes to
-                        any more; sub, seq and lost are filled in, arrays are packed. Latest wins; False when something
-                        was lost
-      send()            once after several calls of broadcast and offer with wake=False
-      empty(client, s)    whether an offer would not replace one that still waits
-      publish(state)    the `state` message, to everybody, in order with answers and events; say it at least every
-                        STATE_EVERY seconds
-      renew()           the schema has changed: the next client is sent the new one
-      controller        the client that holds control, or None
-
-    None of these raises for what a client does, or waits. `ping`, `control`, acknowledgements and, when the tick thread
-    says nothing for STUCK seconds, a `state` with where it is (`why`, `stack`) are answered by the server itself.
+    What the tick thread calls (drain to renew) neither raises for what a client does, nor waits. `ping`, `control`,
+    acknowledgements and, when the tick thread says nothing for STUCK seconds, a `state` with where it is (`why`, `stack`)
+    are answered by the server itself.
     """
 
     run: Mapping[str, Any]
@@ -78,7 +77,8 @@ class DebugServer:
         self.stem: Path | None = None
         self._sockets = Sockets(self._on_data, self._on_close, self._on_timer)
         self._lock = self._sockets.lock
-        self._inbox = Inbox(self._lock)
+        self._inbox: deque[tuple[DebugClient, ClientMessage | Joined | Left, int]] = deque()  # with sizes in bytes
+        self._arrived = threading.Event()
         self._ticker = threading.get_ident()
         self._beat = self._state_sent = self._pinged = 0.0
         self._state: dict[str, Any] | None = None
@@ -88,6 +88,11 @@ class DebugServer:
         self._stale = False
         self._schema_frame, self._schema_hash = b"", ""
         self._owner = os.getpid()
+
+    @property
+    def holder(self) -> str | None:
+        """The name of the client that holds control."""
+        return self.controller.name if self.controller is not None else None
 
     @property
     def wakes(self) -> int:
@@ -142,25 +147,27 @@ class DebugServer:
 
     # -- for the tick thread ---------------------------------------------------------------------------
 
-    def drain(self) -> list[Item]:
-        """Everything that has come since, in order."""
+    def drain(self) -> list[tuple[DebugClient, ClientMessage | Joined | Left]]:
+        """What clients have sent since, in order: checked against the schema, and what needs control only from who has it."""
         self._ticker, self._beat = threading.get_ident(), time.monotonic()
         if not self._inbox:
             return []
         with self._lock:
-            found = self._inbox.take()
+            found = [(client, message) for client, message, _ in self._inbox]
+            self._inbox.clear()
+            self._arrived.clear()
             self.attached = bool(self._sockets.attached())
         return found
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until there is something to drain."""
+        """Sleep until there is something to drain, for a paused run; True when there is."""
         self._ticker, self._beat = threading.get_ident(), time.monotonic() + seconds
-        there = self._inbox.arrived.wait(seconds)
+        there = self._arrived.wait(seconds)
         self._beat = time.monotonic()
         return there
 
     def post(self, client: DebugClient, message: Mapping[str, Any]) -> None:
-        """Send one client an answer or event; one that cannot be packed becomes an error of the same id."""
+        """Send one client an answer or event, in order; one that cannot be packed becomes an error of the same id."""
         frame = _packed(message)
         if message["t"] == "sub_no":
             with self._lock:
@@ -179,7 +186,10 @@ class DebugServer:
                 self.send()
 
     def offer(self, client: DebugClient, subscription: int, message: dict[str, Any], *, wake: bool = True) -> bool:
-        """Put data where the server takes it as soon as the client has room."""
+        """Put data where the server takes it as soon as the client has room; False when something was lost, as latest wins.
+
+        message: kind, ticks and cols of a `data` message whose arrays nobody writes to any more.
+        """
         with self._lock:
             if client.gone or subscription not in client.subscriptions:
                 return False
@@ -196,19 +206,19 @@ class DebugServer:
             self._sockets.wake()
 
     def empty(self, client: DebugClient, subscription: int) -> bool:
-        """Whether nothing of a subscription waits to be sent."""
+        """Whether nothing of a subscription waits to be sent, which an offer would replace."""
         with self._lock:
             return client.empty(subscription)
 
     def publish(self, state: Mapping[str, Any]) -> None:
-        """Tell everybody how the run goes on."""
+        """Tell everybody how the run goes on, in order with answers and events; at least every STATE_EVERY seconds."""
         self._ticker, self._beat = threading.get_ident(), time.monotonic()
         self._state = {**state, "t": "state"}
         self._send_state(self._state)
         self._sockets.wake()
 
     def renew(self) -> None:
-        """What the schema says has changed, but for what it names."""
+        """The schema has changed, but for what it names: the next client is sent the new one."""
         self._stale = True
 
     def _send_state(self, state: Mapping[str, Any]) -> None:
@@ -270,13 +280,11 @@ class DebugServer:
             self._sockets.close_with_reason(client, "version", other_version(PROTOCOL, auth.protocol))
         elif not client.listener.proven(auth.proof, client.nonce, auth.role):
             self._sockets.throttle(client.listener, now)
-            self._sockets.close_with_reason(
-                client, "auth", "The token is not this run's; give --token-file with its <pid>.token."
-            )
+            text = "The token is not this run's; give --token-file with its <pid>.token."
+            self._sockets.close_with_reason(client, "auth", text)
         elif len(self._sockets.attached()) >= CLIENTS:
-            self._sockets.close_with_reason(
-                client, "busy", f"{CLIENTS} debuggers are attached already; close one of them."
-            )
+            text = f"{CLIENTS} debuggers are attached already; close one of them."
+            self._sockets.close_with_reason(client, "busy", text)
         else:
             self._admit(client, auth, now)
 
@@ -287,8 +295,7 @@ class DebugServer:
         takes = auth.role == "control" and self.controller is None
         if takes:
             client.role, self.controller = "control", client
-        holder = self.controller.name if self.controller is not None else None
-        welcome = {"t": "welcome", "session": client.session, "role": client.role, "controller": holder, "schema": self._schema_hash}  # fmt: skip
+        welcome = {"t": "welcome", "session": client.session, "role": client.role, "controller": self.holder, "schema": self._schema_hash}  # fmt: skip
         client.queue_handshake(encode_frame(welcome))
         if auth.schema != self._schema_hash:
             client.queue_handshake(self._schema_frame)
@@ -298,8 +305,9 @@ class DebugServer:
             client.stage = "attached"
             if self._state is not None:
                 client.queue_state(_packed(self._state))
-            self._inbox.joined(client)
+            self._inbox.append((client, Joined(), 0))
             self.attached = True
+        self._arrived.set()
         if takes:
             self._announce_control(f"{client.name} holds control")
 
@@ -319,9 +327,8 @@ class DebugServer:
             self._refuse(client, error)
             return
         client.bad = 0
-        client.charge(
-            now, len(body), isinstance(message, (messages.AckMessage, messages.PingMessage, messages.PongMessage))
-        )
+        small = isinstance(message, (messages.AckMessage, messages.PingMessage, messages.PongMessage))
+        client.charge(now, len(body), small)
         match message:
             case messages.AckMessage(seq=seq):
                 client.acknowledge(seq)
@@ -335,38 +342,37 @@ class DebugServer:
                 self._pass_on(client, message, len(body))
 
     def _refuse(self, client: DebugClient, error: RefusedMessage) -> None:
-        self._queue(client, encode_frame({"t": error.answer, "id": error.id, "code": error.code, "text": str(error)}))
+        self._error(client, error.id, error.code, str(error), error.answer)
         client.bad = client.bad + 1 if error.code == "bad_message" else 0
         if client.bad >= _BAD_MESSAGES:
-            self._sockets.close_with_reason(
-                client, "bad_message", f"{_BAD_MESSAGES} messages in a row were bad; the last one: {error}"
-            )
+            text = f"{_BAD_MESSAGES} messages in a row were bad; the last one: {error}"
+            self._sockets.close_with_reason(client, "bad_message", text)
 
     def _pass_on(self, client: DebugClient, message: ClientMessage, size: int) -> None:
-        number = getattr(message, "id", None)
+        asked = {message.id} if isinstance(message, messages.SubscribeRequest) else set()
         if message.controls and self.controller is not client:
-            self._error(client, number, "not_controller", self._who_controls())
-        elif (
-            isinstance(message, messages.SubscribeRequest) and len(client.subscriptions | {message.id}) > SUBSCRIPTIONS
-        ):
+            self._error(client, message.id, "not_controller", self._who_controls())
+            return
+        if asked and len(client.subscriptions | asked) > SUBSCRIPTIONS:
             text = f"{SUBSCRIPTIONS} subscriptions are the most; stop one of them."
-            self._queue(client, encode_frame({"t": "sub_no", "id": number, "code": "over_budget", "text": text}))
-        else:
-            self._open_or_close_slot(client, message)
-            if not self._inbox.put(client, message, size):
-                text = f"{len(self._inbox)} messages wait for the run: it is {self._where()}."
-                answer = "sub_no" if isinstance(message, messages.SubscribeRequest) else "error"
-                self._refuse(client, RefusedMessage("busy", text, number, answer))
-
-    def _open_or_close_slot(self, client: DebugClient, message: ClientMessage) -> None:
-        if isinstance(message, (messages.SubscribeRequest, messages.UnsubscribeRequest)):
-            with self._lock:
+            self._error(client, message.id, "over_budget", text, message.refusal)
+            return
+        with self._lock:
+            if isinstance(message, (messages.SubscribeRequest, messages.UnsubscribeRequest)):
                 client.forget(message.id)
-                if isinstance(message, messages.SubscribeRequest):
-                    client.subscriptions.add(message.id)
+                client.subscriptions |= asked
+            waiting = len(self._inbox)
+            fits = waiting < MESSAGES and size + sum(each for _, _, each in self._inbox) <= BYTES
+            if fits:
+                self._inbox.append((client, message, size))
+        if fits:
+            self._arrived.set()
+        else:
+            text = f"{waiting} messages wait for the run: it is {self._where()}."
+            self._error(client, message.id, "busy", text, message.refusal)
 
-    def _error(self, client: DebugClient, number: int | None, code: str, text: str) -> None:
-        self._queue(client, encode_frame({"t": "error", "id": number, "code": code, "text": text}))
+    def _error(self, client: DebugClient, number: int | None, code: str, text: str, answer: str = "error") -> None:
+        self._queue(client, encode_frame({"t": answer, "id": number, "code": code, "text": text}))
 
     # -- control ---------------------------------------------------------------------------------------
 
@@ -374,13 +380,12 @@ class DebugServer:
         if message.do == "take" and self.controller not in (None, client):
             self._error(client, message.id, "busy", self._who_controls())
             return
-        taken = message.do == "take"
-        if taken and self.controller is None:
+        if message.do == "take" and self.controller is None:
             self._hand_control(client, f"{client.name} holds control")
-        elif not taken and self.controller is client:
+        elif message.do == "release" and self.controller is client:
             self._hand_control(None, f"{client.name} has given control back")
-        holder = self.controller.name if self.controller is not None else None
-        self._queue(client, encode_frame({"t": "ok", "id": message.id, "role": client.role, "controller": holder}))
+        answer = {"t": "ok", "id": message.id, "role": client.role, "controller": self.holder}
+        self._queue(client, encode_frame(answer))
 
     def _hand_control(self, client: DebugClient | None, text: str) -> None:
         if self.controller is not None:
@@ -391,18 +396,16 @@ class DebugServer:
         self._announce_control(text)
 
     def _announce_control(self, text: str) -> None:
-        holder = self.controller
-        tick = (self._state or {}).get("tick")
-        fields = {"controller": holder.name if holder is not None else None}
-        event = {"t": "event", "kind": "control", "tick": tick, "row": None, "column": None, "system": None,
-                 "text": f"{text}.", "fields": fields}  # fmt: skip
+        event = {"t": "event", "kind": "control", "tick": (self._state or {}).get("tick"), "row": None, "column": None,
+                 "system": None, "text": f"{text}.", "fields": {"controller": self.holder}}  # fmt: skip
         for each in self._sockets.attached():
             self._queue(each, encode_frame(event))
 
     def _who_controls(self) -> str:
-        if self.controller is None:
-            return "Only the debugger that holds control may do that, and nobody does; take control first."
-        return f"Only the debugger that holds control may do that, and {self.controller.name} does; ask there to release it."
+        who = (
+            "nobody does; take control first" if self.holder is None else f"{self.holder} does; ask there to release it"
+        )
+        return f"Only the debugger that holds control may do that, and {who}."
 
     # -- a tick that does not come back ----------------------------------------------------------------
 
@@ -427,7 +430,12 @@ class DebugServer:
 
     def _on_close(self, client: DebugClient) -> None:
         controlled = self.controller is client
-        self._inbox.left(client, controlled)
+        with self._lock:
+            if any(each is client and isinstance(message, Joined) for each, message, _ in self._inbox):
+                self._inbox = deque(item for item in self._inbox if item[0] is not client)  # it was never there
+            else:
+                self._inbox.append((client, Left(controlled), 0))
+        self._arrived.set()
         if not self._sockets.attached():
             self._state = None
         if controlled:

@@ -178,8 +178,7 @@ class Sockets:
         else:
             client = DebugClient(made, listener)
             self.clients.append(client)
-            client.selected = selectors.EVENT_READ
-            self._selector.register(made, client.selected, client)
+            self._watch(client, selectors.EVENT_READ)
 
     def throttle(self, listener: Listener, now: float) -> None:
         """Count somebody who is not who they should be; too many, and the listener is left alone for a while."""
@@ -202,8 +201,7 @@ class Sockets:
         if client not in self.clients:
             return
         was_attached = client.stage == "attached"
-        if client.selected:
-            self._selector.unregister(client.socket)
+        self._watch(client, 0)
         with self.lock:
             self.clients.remove(client)
             client.close()
@@ -215,10 +213,9 @@ class Sockets:
         if client.stage == "leaving":
             return
         was_attached = client.stage == "attached"
+        frame = encode_frame({"t": "bye", "code": code, "text": text, "tick": tick})
         with self.lock:
-            client.begin_close(
-                encode_frame({"t": "bye", "code": code, "text": text, "tick": tick}), time.monotonic() + CLOSING_SECONDS
-            )
+            client.begin_close(frame, time.monotonic() + CLOSING_SECONDS)
         if was_attached:
             self.on_close(client)
 
@@ -237,11 +234,18 @@ class Sockets:
                 break
         if client not in self.clients:
             return
-        wanted = (selectors.EVENT_WRITE if client.sending else 0) | (
-            0 if client.seconds_to_credit(now) else selectors.EVENT_READ
-        )
-        if wanted != client.selected:
-            _rewatch(self._selector, client, wanted)
+        wanted = 0 if client.seconds_to_credit(now) else selectors.EVENT_READ
+        self._watch(client, wanted | (selectors.EVENT_WRITE if client.sending else 0))
+
+    def _watch(self, client: DebugClient, wanted: int) -> None:
+        """Have the selector look at a client's socket for these events, if any."""
+        if wanted == client.selected:
+            return
+        if client.selected:
+            self._selector.unregister(client.socket)
+        if wanted:
+            self._selector.register(client.socket, wanted, client)
+        client.selected = wanted
 
     def _close_all(self, closing_message: dict[str, Any]) -> None:
         for listener in self.listeners:
@@ -250,9 +254,7 @@ class Sockets:
         self.close_listeners()
         for client in list(self.clients):
             if client.stage == "attached":
-                self.close_with_reason(
-                    client, closing_message["code"], closing_message["text"], closing_message["tick"]
-                )
+                self.close_with_reason(client, **closing_message)
             elif client.stage != "leaving":
                 self.drop(client)
         end = time.monotonic() + CLOSING_SECONDS
@@ -262,13 +264,3 @@ class Sockets:
             for key, _ in self._selector.select(0.05):
                 if isinstance(key.data, DebugClient) and not key.data.read():
                     self.drop(key.data)
-
-
-def _rewatch(selector: selectors.BaseSelector, client: DebugClient, wanted: int) -> None:
-    if wanted and client.selected:
-        selector.modify(client.socket, wanted, client)
-    elif wanted:
-        selector.register(client.socket, wanted, client)
-    else:
-        selector.unregister(client.socket)
-    client.selected = wanted

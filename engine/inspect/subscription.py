@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine.ecs.scene import Simulation
 from engine.ecs.table import as_numpy
+from engine.protocol.messages import SubscribeRequest
 from engine.protocol.vitals import Ends, find_ends
 
 TRACE_BYTES = 1 << 20
@@ -126,9 +127,7 @@ class TraceBuffer:
         if size == self.most:
             self.first, self.count, self.lost = (self.first + 1) % size, self.count - 1, self.lost + 1
             return
-        order = (
-            np.arange(self.first, self.first + min(2 * size, self.most)) % size
-        )  # what lies after `count` is nothing
+        order = np.arange(self.first, self.first + min(2 * size, self.most)) % size  # after `count` lies nothing
         self.tick, self.ended = self.tick[order], self.ended[order]
         self.values, self.first = [values[order] for values in self.values], 0
 
@@ -273,26 +272,19 @@ class SamplingPlan:
 
 
 def make_plan(
-    simulation: Simulation,
-    table: str,
-    number: int,
-    kind: str,
-    columns: Sequence[tuple[int, Any]],
-    rows: Sequence[int],
-    hz: float,
-    *,
-    selected: bool = False,
+    simulation: Simulation, table: str, asked: SubscribeRequest, rows: Sequence[int], *, selected: bool = False
 ) -> SamplingPlan:
     """A plan of what a `sub` message asks for, whose columns have been checked; `table` is that of kinds without columns."""
     every = list(simulation.world.columns().items())
     picked, tables = [], []
-    for identity, labels in columns:
+    for identity, labels in asked.columns:
         address, column = every[identity]
         tables.append(address.split(".")[0])
         picked.append(Picked(identity, column, None if labels is None else np.array(labels, np.int64)))
     tables = tables or [table]
     most = min(simulation.world.tables[name].rows for name in tables)
-    plan = SamplingPlan(number, kind, picked, selected, hz, hz, find_ends(simulation).get(tables[0]), most)
+    ends = find_ends(simulation).get(tables[0])
+    plan = SamplingPlan(asked.id, asked.kind, picked, selected, asked.hz, asked.hz, ends, most)
     plan.retarget(rows)
     return plan
 

@@ -8,12 +8,13 @@ A run's second server in one process is called <pid>-2, and so on.
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from engine.errors import AttachError, SceneError
 
 LONGEST_PATH = 103
 """Bytes of a socket's path that every system takes (Linux: 107, macOS: 103)."""
-_SUFFIXES = (".json", ".sock", ".token")
 _LONGEST_NOTE = 1 << 16  # bytes; a note is written by a run, but read from a folder that also holds leftovers
 
 
@@ -141,44 +141,21 @@ def alive(pid: int) -> bool:
 
 def free_stem(folder: Path, pid: int) -> Path:
     """The folder's path without suffix for one more hub of a process. Leftovers under the same number are removed."""
-    for stem in _stems(folder, pid):
-        if not _answers(beside(stem, ".sock")):
-            remove(stem)
-            return stem
-    raise AssertionError("unreachable: there is always one more number")
-
-
-def _stems(folder: Path, pid: int) -> Iterator[Path]:
-    yield folder / str(pid)
-    number = 2
-    while True:
-        yield folder / f"{pid}-{number}"
+    stem, number = folder / str(pid), 1
+    while (path := beside(stem, ".sock")).exists() and not _refused(path):
         number += 1
+        stem = folder / f"{pid}-{number}"
+    remove(stem)
+    return stem
 
 
 def _refused(path: Path) -> bool:
     """Whether nobody listens at a socket any more, so that its process has only the number of the one that did."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
+        probe.setblocking(False)  # a run that is too busy to let anybody in is not gone
+        with contextlib.suppress(OSError):
+            return probe.connect_ex(os.fspath(path)) == errno.ECONNREFUSED
     return False
-
-
-def _answers(path: Path) -> bool:
-    if not path.exists():
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(0.2)
-        try:
-            probe.connect(os.fspath(path))
-        except OSError:
-            return False
-    return True
 
 
 def write_private(path: Path, text: str) -> None:
@@ -197,7 +174,7 @@ def write_note(path: Path, note: Mapping[str, Any]) -> None:
 
 def remove(stem: Path) -> None:
     """Remove the files of one hub, as far as that is allowed."""
-    for suffix in _SUFFIXES:
+    for suffix in (".json", ".sock", ".token"):
         with contextlib.suppress(OSError):
             beside(stem, suffix).unlink(missing_ok=True)
 

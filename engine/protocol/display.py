@@ -110,9 +110,7 @@ class View:
         for each in self.figures:
             model = {"file": each.model or "", "hash": ""}
             if each.asset is not None:
-                with suppress(
-                    Exception
-                ):  # a picture less, but a debugger that attaches; a request for it gets the error
+                with suppress(Exception):  # one picture less in a debugger that attaches; asking for it gets the error
                     model["hash"] = each.asset.hash
             if any(model.values()):
                 found[each.name] = model

@@ -24,7 +24,7 @@ PROTOCOL = (1, 0)
 """Major and minor version of the debugger protocol; another major version is refused by `other_version`."""
 LENGTH = struct.Struct(">I")
 DTYPES = ("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
-_PLAIN = (dict, list, str, bytes, bool, int, float, type(None))
+_PLAIN = (str, bytes, bool, int, float, type(None))
 
 
 @attrs.frozen
@@ -64,7 +64,6 @@ def decode_body(body: "bytes | memoryview", limits: Limits = Limits()) -> dict[s
             raw=False,
             strict_map_key=True,
             object_pairs_hook=_map,
-            list_hook=_list,
             ext_hook=_refuse_extension,
             max_array_len=limits.array,
             max_map_len=limits.map,
@@ -80,7 +79,7 @@ def decode_body(body: "bytes | memoryview", limits: Limits = Limits()) -> dict[s
         ) from None
     if not isinstance(message, dict) or not isinstance(message.get("t"), str):
         raise WireError("A frame is not a map with its type as the text 't'.")
-    _check_depth(message, limits.depth)
+    _check_values(message, limits.depth)
     return message
 
 
@@ -91,31 +90,22 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
             raise WireError(f"A map of a frame has the key {key!r:.40}; keys are text.")
         if key in found:
             raise WireError(f"A map of a frame has the key '{key:.40}' twice.")
-        found[key] = _plain(value)
+        found[key] = value
     return found
-
-
-def _list(values: list[Any]) -> list[Any]:
-    return [_plain(value) for value in values]
-
-
-def _plain(value: Any) -> Any:
-    """Timestamps are an extension that msgpack reads by itself."""
-    if type(value) not in _PLAIN:
-        raise WireError(f"A frame holds a {type(value).__name__}; msgpack's extension types are refused.")
-    return value
 
 
 def _refuse_extension(code: int, data: bytes) -> Any:
     raise WireError(f"A frame holds msgpack's extension type {code}; extension types are refused.")
 
 
-def _check_depth(value: Any, left: int) -> None:
+def _check_values(value: Any, left: int) -> None:
     if isinstance(value, (dict, list)):
         if left == 0:
             raise WireError("A frame is nested too deeply.")
         for part in value.values() if isinstance(value, dict) else value:
-            _check_depth(part, left - 1)
+            _check_values(part, left - 1)
+    elif type(value) not in _PLAIN:  # timestamps are an extension that msgpack reads by itself
+        raise WireError(f"A frame holds a {type(value).__name__}; msgpack's extension types are refused.")
 
 
 class FrameTooLarge(WireError):

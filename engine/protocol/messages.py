@@ -10,7 +10,7 @@ import reprlib
 import sys
 from collections.abc import Mapping
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
@@ -107,13 +107,18 @@ class SchemaBounds:
 
 
 class ClientMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="t"):
-    """Anything a client sends. `controls`: only the client that holds control may send it. `id` is that of an answer."""
+    """Anything a client sends. `controls`: only the client that holds control may send it. `id` is that of an answer.
+
+    refusal: the type of the answer that refuses it.
+    """
 
     controls: ClassVar[bool] = False
+    refusal: ClassVar[str] = "error"
     id: Id | None = None
 
     def check(self, bounds: SchemaBounds) -> None:
-        """Refuse what names something that the simulation does not have."""
+        """Refuse what names something that the simulation does not have: `rows` here, all else where it is named."""
+        bounds.check_rows(getattr(self, "rows", None) or ())
 
 
 class AuthMessage(ClientMessage, frozen=True, kw_only=True, tag="auth"):
@@ -149,10 +154,6 @@ class SelectMessage(ClientMessage, frozen=True, kw_only=True, tag="select"):
 
     rows: WatchedRows
 
-    def check(self, bounds: SchemaBounds) -> None:
-        """The rows exist."""
-        bounds.check_rows(self.rows)
-
 
 class ClientRequest(ClientMessage, frozen=True, kw_only=True):
     """Gets exactly one answer with its id: `sub_ok` or `sub_no` to a subscription, `ok` or `error` to anything else."""
@@ -163,6 +164,7 @@ class ClientRequest(ClientMessage, frozen=True, kw_only=True):
 class SubscribeRequest(ClientRequest, frozen=True, kw_only=True, tag="sub"):
     """Ask for data at a rate, at most HZ. `columns`: (column id, flat labels of one row, or None for all of them)."""
 
+    refusal: ClassVar[str] = "sub_no"
     kind: Kind
     columns: Columns = ()
     rows: WatchedRows | Literal["selected"] = "selected"
@@ -302,10 +304,6 @@ class BreakRequest(ControlledRequest, frozen=True, kw_only=True, tag="break"):
     skip: Id = 0
     action: Literal["pause", "mark", "keep"] = "pause"
 
-    def check(self, bounds: SchemaBounds) -> None:
-        """The rows exist."""
-        bounds.check_rows(self.rows or ())
-
 
 class UnbreakRequest(ControlledRequest, frozen=True, kw_only=True, tag="unbreak"):
     """Remove a breakpoint."""
@@ -343,22 +341,16 @@ class ResetRequest(ControlledRequest, frozen=True, kw_only=True, tag="reset"):
 
     rows: EditedRows
 
-    def check(self, bounds: SchemaBounds) -> None:
-        """The rows exist."""
-        bounds.check_rows(self.rows)
 
-
-MESSAGES: tuple[type[ClientMessage], ...] = (
+_KINDS: tuple[type[ClientMessage], ...] = (
     AuthMessage, AckMessage, PingMessage, PongMessage, SelectMessage, SubscribeRequest, UnsubscribeRequest, ControlRequest,
-    ProvenanceRequest, AssetRequest, PauseRequest, RunRequest, StepRequest, RunToRequest, SetColumnRequest, BreakRequest,
-    UnbreakRequest, SeekRequest, LiveRequest, BranchRequest, SnapshotRequest, RecordRequest, ResetRequest,
+    ProvenanceRequest, AssetRequest, PauseRequest, RunRequest, StepRequest, RunToRequest, SetConstantRequest,
+    SetColumnRequest, BreakRequest, UnbreakRequest, SeekRequest, LiveRequest, BranchRequest, SnapshotRequest,
+    RecordRequest, ResetRequest,
 )  # fmt: skip
+TYPES = {str(kind.__struct_config__.tag): kind for kind in _KINDS}
 """Every type of message once; a `set` with an address is a SetConstantRequest."""
-TYPES: dict[str, type[ClientMessage]] = {str(kind.__struct_config__.tag): kind for kind in MESSAGES}
-_DECODERS: dict[type[ClientMessage], "msgspec.msgpack.Decoder[Any]"] = {
-    kind: msgspec.msgpack.Decoder(kind)
-    for kind in cast(tuple[type[ClientMessage], ...], (*MESSAGES, SetConstantRequest))
-}
+_DECODERS: dict[type[ClientMessage], "msgspec.msgpack.Decoder[Any]"] = {k: msgspec.msgpack.Decoder(k) for k in _KINDS}
 _FIELDS = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _PROBLEMS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -387,7 +379,7 @@ def decode(body: bytes, bounds: SchemaBounds | None = None) -> ClientMessage:
         if bounds is not None:
             message.check(bounds)
     except RefusedMessage as refused:
-        answer = "sub_no" if kind is SubscribeRequest and number is not None else "error"
+        answer = "error" if number is None else kind.refusal
         raise RefusedMessage(refused.code, str(refused), number, answer) from None
     return message
 

@@ -1,6 +1,6 @@
 """What bundles declare for those who watch: which columns say that an episode ended, and vital numbers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -47,27 +47,19 @@ def find_ends(simulation: Simulation) -> dict[str, Ends]:
 
     Raises BuildError for a column that is not there or not what it must be, and for a second declaration.
     """
-    if simulation not in _ends_of:
-        _ends_of[simulation] = _find_ends(_placed(simulation), simulation.world)
-    return _ends_of[simulation]
-
-
-def _placed(simulation: Simulation) -> list[tuple[Bundle, str]]:
-    """Bundles, each with the name of its table."""
-    return [(bundle, home_of(bundle, simulation.world).name) for bundle in simulation.scene.bundles]
-
-
-def _find_ends(placed: Iterable[tuple[Bundle, str]], world: World) -> dict[str, Ends]:
+    if simulation in _ends_of:
+        return _ends_of[simulation]
     found: dict[str, Ends] = {}
-    for bundle, table in placed:
+    for bundle in simulation.scene.bundles:
         if bundle.endings is None:
             continue
+        table = home_of(bundle, simulation.world).name
         if table in found:
             raise BuildError(
                 f"Bundle '{bundle.name}' declares the endings of table '{table}', which another bundle declares too; keep one."
             )
-        found[table] = _ends(bundle, table, world)
-    return found
+        found[table] = _ends(bundle, table, simulation.world)
+    return _ends_of.setdefault(simulation, found)
 
 
 def _ends(bundle: Bundle, table: str, world: World) -> Ends:
@@ -108,22 +100,19 @@ def find_vitals(simulation: Simulation) -> dict[str, list[Vital]]:
 
     Raises BuildError when two have one name, an access cannot be bound, or a value is not one or more numbers per row.
     """
-    if simulation not in _vitals_of:
-        _vitals_of[simulation] = _find_vitals(_placed(simulation), simulation.world)
-    return _vitals_of[simulation]
-
-
-def _find_vitals(placed: Iterable[tuple[Bundle, str]], world: World) -> dict[str, list[Vital]]:
+    if simulation in _vitals_of:
+        return _vitals_of[simulation]
     found: dict[str, list[Vital]] = {}
-    for bundle, table in placed:
+    for bundle in simulation.scene.bundles:
+        table = home_of(bundle, simulation.world).name
         for name, each in bundle.vitals.items():
             vitals = found.setdefault(table, [])
             if name in [other.name for other in vitals]:
                 raise BuildError(
                     f"Bundle '{bundle.name}' brings the vital term `{name}`, which another bundle brings too; names must differ."
                 )
-            vitals.append(_vital(name, each, table, world))
-    return found
+            vitals.append(_vital(name, each, table, simulation.world))
+    return _vitals_of.setdefault(simulation, found)
 
 
 def _vital(name: str, each: Term, table: str, world: World) -> Vital:

@@ -50,7 +50,9 @@ class TrialRun:
             path = home / "evaluation.json"
             with file_errors(f"{path} cannot be written", report):
                 home.mkdir(parents=True, exist_ok=True)
-                files.write_file(path, json_bytes({"checkpoint": checkpoint, **found}))
+                files.write_file(
+                    path, json_bytes({"checkpoint": checkpoint, "set": dict(self.plan.overrides), **found})
+                )
                 return True
         return False
 

@@ -194,6 +194,8 @@ def _draw_panel(axes: Any, parts: Sequence[tuple[np.ndarray, Mapping[str, np.nda
 
 
 def _draw_line(axes: Any, steps: np.ndarray, values: np.ndarray, label: str) -> None:
+    known = np.isfinite(values)
+    steps, values = steps[known], values[known]  # a number that some iterations lack is one line all the same
     width, every = max(1, len(steps) // 60), max(1, len(steps) // _POINTS)
     marker = "o" if len(values) < 3 else None
     (line,) = axes.plot(steps[::every], _smooth(values, width)[::every], lw=1.6, marker=marker, label=label)

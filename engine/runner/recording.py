@@ -47,7 +47,7 @@ class RunObservers:
         """
         view, recorder = display or View(), None
         if rows is not None:
-            recorder = Recorder(simulation, rows=rows, folder=folder / "records", say=say, view=view)
+            recorder = Recorder(simulation, rows=rows, folder=folder / "records", warn=say, view=view)
         failures = FailureLog(simulation, folder, say, recorder, view)
         if resumed is not None:
             failures.resume(resumed)

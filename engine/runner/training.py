@@ -12,6 +12,7 @@ from engine import files
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.world import World
+from engine.errors import did_you_mean
 from engine.files import file_errors, json_bytes
 from engine.runner.commands import TrialRun
 from engine.runner.config import PROGRAM, RunPlan
@@ -128,6 +129,7 @@ class Training(ObservedTraining):
             with progress.shown(), debug_server(self) as self.inspector, self.observers.attached():
                 self._loop(progress, total * self.length)
                 self._save_last()
+            self._check_names()
             self.folder.draw_curve()
             evaluated = self._evaluate() if not self.stop.requested else False
             if evaluated:
@@ -168,6 +170,16 @@ class Training(ObservedTraining):
             self.folder.update_curve()
         self.folder.report()
         self.start_iteration()
+
+    def _check_names(self) -> None:
+        """Warn of names in `panel` and `best` of the experiment that no iteration reported."""
+        known = {name for row in self.folder.metrics.rows() for name in row}
+        best = (self.experiment.best or "").removeprefix("-")
+        for what, name in (*(("panel", name) for name in self.experiment.panel), ("best", best)):
+            if name and known and name not in known:
+                self.warn(
+                    f"The experiment's {what} names '{name}', which no iteration reported.{did_you_mean(name, known)}"
+                )
 
     def _split(self) -> dict[str, Any]:
         part_of = self.shares

@@ -130,7 +130,7 @@ def test_a_constant_counts_at_once_or_at_the_next_reset() -> None:
 
 
 def test_a_constant_that_two_systems_share_is_edited_for_both() -> None:
-    simulation = build(cartpole.scene(num_envs=4))
+    simulation = build(cartpole.experiment(num_envs=4).train())
     Editor(simulation).set_constant("task.observe.limit", "0.0")
     simulation.run(3)
     assert not simulation.world[Observation].critic.any()

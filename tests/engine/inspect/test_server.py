@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import engine.inspect.inbox
 import engine.inspect.listener
 import engine.inspect.server
 import engine.inspect.sockets
 from engine.debugger.net.connection import Connection
 from engine.errors import AttachError
-from engine.inspect.inbox import Joined, Left
-from engine.inspect.server import DebugServer
+from engine.inspect.server import DebugServer, Joined, Left
 from engine.protocol import messages
 from engine.protocol.framing import pack_array
 from tests.engine.server_clients import (
@@ -258,7 +256,7 @@ def test_commands_are_taken_at_200_a_second(server: DebugServer):
 def test_when_the_run_takes_nothing_the_client_is_told_what_it_does(
     server: DebugServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(engine.inspect.inbox, "MESSAGES", 16)
+    monkeypatch.setattr(engine.inspect.server, "MESSAGES", 16)
     with attached(server) as connection:
         for number in range(20):
             connection.send({"t": "provenance", "id": number, "column": 0, "label": None, "row": 0})

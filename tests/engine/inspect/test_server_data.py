@@ -7,8 +7,7 @@ import time
 import pytest
 
 from engine.debugger.net.connection import Connection
-from engine.inspect.inbox import Left
-from engine.inspect.server import DebugServer
+from engine.inspect.server import DebugServer, Left
 from engine.protocol.framing import encode_frame
 from tests.engine.server_clients import attached, drained, frame, heard, received, seen, subscribed, until, where
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import engine.inspect.inbox
 import engine.inspect.listener
 import engine.inspect.server
 import engine.inspect.sockets

@@ -7,6 +7,7 @@ import torch
 
 from engine.inspect.subscription import LARGEST, TRACE_BYTES, RateLimiter, make_plan
 from engine.protocol.framing import pack_data, unpack_array
+from engine.protocol.messages import SubscribeRequest
 from scenes import cartpole
 from tests.engine.inspected import History, Live, paused_toy, toy, unpacked
 
@@ -166,7 +167,9 @@ def test_large_frames_are_sent_only_while_the_run_stands(folder: Path) -> None:
 
 def test_a_trace_that_nobody_fetches_keeps_the_newest_and_counts_the_others() -> None:
     simulation = toy(rows=64)
-    plan = make_plan(simulation, "point", 1, "trace", [(0, None)], range(64), 20.0)
+    plan = make_plan(
+        simulation, "point", SubscribeRequest(id=1, kind="trace", columns=((0, None),), hz=20.0), range(64)
+    )
     assert plan.num_bytes == 64 * 2 * 4
     most = TRACE_BYTES // (plan.num_bytes + 16)
     for tick in range(most + 100):
@@ -183,7 +186,7 @@ def test_a_trace_that_nobody_fetches_keeps_the_newest_and_counts_the_others() ->
 
 def test_rows_that_a_table_does_not_have_and_columns_without_values_do_no_harm(folder: Path) -> None:
     simulation = toy()
-    plan = make_plan(simulation, "point", 1, "vitals", [], [0, 7, 4096], 20.0)
+    plan = make_plan(simulation, "point", SubscribeRequest(id=1, kind="vitals", columns=(), hz=20.0), [0, 7, 4096])
     assert plan.rows.tolist() == [0, 7]
     with Live(toy(), folder) as live:
         client = live.client()
@@ -228,7 +231,8 @@ def test_the_columns_of_a_real_task_arrive_at_its_rate(folder: Path) -> None:
 def test_the_governor_slows_down_what_costs_most_and_gives_it_back() -> None:
     simulation = toy()
     cheap, dear = (
-        make_plan(simulation, "point", n, "values", [(0, None)], [0], hz) for n, hz in ((1, 60.0), (2, 40.0))
+        make_plan(simulation, "point", SubscribeRequest(id=n, kind="values", columns=((0, None),), hz=hz), [0])
+        for n, hz in ((1, 60.0), (2, 40.0))
     )
     governor, now = RateLimiter(budget=0.005), 100.0
     cheap.framed(1e-5)
@@ -249,7 +253,7 @@ def test_the_governor_slows_down_what_costs_most_and_gives_it_back() -> None:
 
 
 def test_rates_above_that_of_ticks_are_halved_from_there() -> None:
-    plan = make_plan(toy(), "point", 1, "values", [(0, None)], [0], 30.0)
+    plan = make_plan(toy(), "point", SubscribeRequest(id=1, kind="values", columns=((0, None),), hz=30.0), [0])
     plan.framed(1e-3)
     RateLimiter(budget=0.006).adjust([plan], 0.1, 100.0)  # 10 ticks a second, 0.6 ms of each
     assert plan.hz == 5.0
@@ -269,7 +273,7 @@ def test_clients_are_told_the_rate_that_they_get(folder: Path) -> None:
 def test_the_norm_of_a_column_is_that_of_its_rows() -> None:
     simulation = toy(rows=3)
     simulation.world.columns()[POSITION].copy_(torch.tensor([[3.0, 4.0], [0.0, 0.0], [-5.0, 12.0]]))
-    plan = make_plan(simulation, "point", 1, "column", [(0, None)], [], 5.0)
+    plan = make_plan(simulation, "point", SubscribeRequest(id=1, kind="column", columns=((0, None),), hz=5.0), [])
     frame = plan.message(0)
     assert frame is not None and plan.num_bytes == 12
     assert unpack_array(pack_data(frame)["cols"][0][1:]).tolist() == [5.0, 0.0, 13.0]
