@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from engine import Experiment, build
+from engine.runner.checkpoint import checkpoints
 from engine.runner.config import make_plan
-from engine.runner.run_folder import checkpoints
 from engine.runner.trial import run_trial
 from engine.snapshot.snapshot import save
 from scenes.motion_tracking import CONFIGS, experiment

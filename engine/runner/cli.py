@@ -64,14 +64,13 @@ def usage() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status, or 2 where there is no such command."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(usage())
-        return 0
-    return reporting_errors(_run, words)
+    return reporting_errors(_run, arguments)
 
 
 def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
     name, known = words[0], commands()
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
@@ -88,10 +87,13 @@ class ArgumentParser(argparse.ArgumentParser):
         raise SceneError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
 
-def reporting_errors(command: Command, words: list[str]) -> int:
-    """The exit status of a command; what a person can mend becomes lines 'error: …' and status 2."""
+def reporting_errors(command: Command, arguments: Sequence[str] | None = None) -> int:
+    """The exit status of a command, by default with this process's words; what a person can mend becomes lines 'error: …'.
+
+    The status is 2 then, and 130 for a command that was interrupted.
+    """
     try:
-        return command(words)
+        return command(list(sys.argv[1:] if arguments is None else arguments))
     except LockstepError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from rich.console import Console
 
 from engine import files
 from engine.ecs.scene import Scene, Simulation
@@ -68,7 +69,7 @@ class TrialRun:
         training = self.experiment.train()
         if overrides:
             self._warn_of(overrides, edited, reaching(overrides, training, trial.scene()), done)
-        with suppress(Interrupted), self._bar(doing) as progress:
+        with suppress(Interrupted), self.stop.listening(), self._bar(doing) as progress:
             return run_trial(
                 trial, self.data, path, training=training, seed=self.plan.settings.seed,
                 device=self.plan.settings.device, overrides=overrides, progress=progress,
@@ -105,18 +106,23 @@ class TrialRun:
 
 
 @contextmanager
-def _fitting(path: Path, data: bytes, scene: Scene) -> Iterator[None]:
-    """SceneError for a snapshot of another scene; errors about it say which file does not fit which scene."""
+def _trained(
+    plan: RunPlan, experiment: Experiment, scene: Scene, origin: Origin | None, console: Console
+) -> Iterator[tuple[Path, TrialRun]]:
+    """A checkpoint file, and trials on it; SceneError says which file does not fit which scene."""
+    assert origin is not None
+    warn = Warnings(console)
+    path, data, _ = origin.load(warn)
     theirs = identity(data)["scene"]
     if theirs != scene.name:
         raise SceneError(f"{path} was trained in the scene '{theirs}', but this is '{scene.name}'; name that scene.")
     try:
-        yield
+        yield path, TrialRun(plan, experiment, data, StopRequest(), warn)
     except SnapshotError as error:
         raise SceneError(f"{path} does not fit the scene '{scene.name}' with these flags: {error}") from None
 
 
-def play(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> int:
+def play(plan: RunPlan, console: Console) -> int:
     """--play: film a policy; the exit status."""
     experiment, out = plan.experiment(), plan.options.out
     scene = experiment.train()
@@ -127,33 +133,30 @@ def play(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> int:
             f"The scene '{scene.name}' comes without a trained policy; name a run folder or checkpoint after --play."
         )
     origin = plan.origin or Origin.find(Path(experiment.policy or ""))
-    path, data, _ = origin.load(warn)
     home = out or origin.folder or Path("runs") / scene.name
     target = home if home.suffix == ".mp4" else home / "film.mp4"
-    with stop.listening(), _fitting(path, data, scene):
-        seen = TrialRun(plan, experiment, data, stop, warn).film(target)
+    with _trained(plan, experiment, scene, origin, console) as (path, trials):
+        seen = trials.film(target)
     if seen is None:
         return 130
-    made = about(data)
+    made = about(trials.data)
     trained = f"{made['command']}, seed {made['seed']}, {made['iterations']} iterations" if made else ""
     print_facts(console, {"policy": str(path), "trained by": trained, **seen, "film": str(target)})
     return 0
 
 
-def evaluate(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> int:
+def evaluate(plan: RunPlan, console: Console) -> int:
     """--eval: measure a policy; the exit status."""
     origin, out = plan.origin, plan.options.out
-    assert origin is not None
     if out:
         refuse_unusable(out)
-    path, data, _ = origin.load(warn)
     experiment = plan.experiment()
     scene = experiment.train()
     if experiment.evaluate is None:
         raise SceneError(f"The scene '{scene.name}' has no evaluation.")
-    home = out or origin.folder
-    with stop.listening(), _fitting(path, data, scene):
-        written = TrialRun(plan, experiment, data, stop, warn).evaluate(home, path.name, refuse)
+    home = out or (origin.folder if origin else None)
+    with _trained(plan, experiment, scene, origin, console) as (path, trials):
+        written = trials.evaluate(home, path.name, refuse)
     if written is None:
         return 130
     if home:
@@ -161,19 +164,17 @@ def evaluate(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> 
     return 0
 
 
-def export(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> int:
+def export(plan: RunPlan, console: Console) -> int:
     """--export: write a policy and how it was made, and nothing else; the exit status."""
-    origin, out = plan.origin, plan.options.out
-    assert origin is not None
+    out, experiment = plan.options.out, plan.experiment()
     if out is None or out.is_dir():
         raise SceneError("--export writes one file; say which with --out FILE.")
-    path, data, _ = origin.load(warn)
-    simulation = plan.build()
+    simulation = plan.build(experiment)
     world = simulation.world
     usable = [cls.__name__ for cls in world.resources if hasattr(cls, "exported")]
-    made = about(data)
-    with _fitting(path, data, simulation.scene):
-        restore(world, data, only=tuple(usable) if made else (*usable, "Clock"))
+    with _trained(plan, experiment, simulation.scene, plan.origin, console) as (_, trials):
+        made = about(trials.data)
+        restore(world, trials.data, only=tuple(usable) if made else (*usable, "Clock"))
     small = extract(world, made or _provenance(plan, simulation))
     with file_errors(f"{out} cannot be written"):
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -149,18 +149,14 @@ class Progress:
     def leading(self) -> list[str]:
         """Names of the values that stand for the run: the scene's, or the first of every group."""
         chosen = [name for name in self.first if name in self.values]
-        if not chosen:
-            chosen = list({group(name)[0]: name for name in reversed(list(self.values))}.values())[::-1][:4]
-        return chosen
+        firsts = {group(name)[0]: name for name in reversed(list(self.values))}
+        return chosen or list(firsts.values())[::-1][:4]
 
     def plain_line(self) -> str:
         """One line of a log."""
+        speed = number(round(self.timing.get("steps_per_second", 0)))
         shares = " ".join(f"{name} {self.timing[name]:.0%}" for name in self.parts if name in self.timing)
-        parts = [
-            f"iteration {int(self.done)}/{self.total}",
-            f"{number(round(self.timing.get('steps_per_second', 0)))} steps/s",
-            shares,
-        ]
+        parts = [f"iteration {int(self.done)}/{self.total}", f"{speed} steps/s", shares]
         parts += [f"{name} {number(self.values[name])}" for name in self.leading()]
         return "  ".join([*parts, f"{duration(self.elapsed)} gone", f"{duration(self.remaining())} left"])
 
@@ -172,15 +168,9 @@ class Progress:
             body += [self._split(inner), Text(), self._groups(inner)]
         else:
             body.append(Text("the first iteration is under way", style="dim"))
-        for text in self.events:
-            body.append(Text(f"! {text}", style="yellow"))
-        return Panel(
-            Group(*body),
-            title=f"[bold]{escape(self.title)}[/]",
-            title_align="left",
-            border_style="blue",
-            padding=(0, 1),
-        )
+        body += [Text(f"! {text}", style="yellow") for text in self.events]
+        title = f"[bold]{escape(self.title)}[/]"
+        return Panel(Group(*body), title=title, title_align="left", border_style="blue", padding=(0, 1))
 
     def _progress(self, width: int) -> RenderableType:
         text = Text.assemble((f"  {int(self.done)}", "bold"), f"/{self.total}")
@@ -191,12 +181,8 @@ class Progress:
         grid = Table.grid(expand=True)
         grid.add_column(ratio=1)
         grid.add_column(no_wrap=True)
-        grid.add_row(
-            ProgressBar(
-                total=self.total, completed=self.done, complete_style="blue", width=max(8, width - text.cell_len)
-            ),
-            text,
-        )
+        room = max(8, width - text.cell_len)
+        grid.add_row(ProgressBar(total=self.total, completed=self.done, complete_style="blue", width=room), text)
         return grid
 
     def _split(self, width: int) -> RenderableType:

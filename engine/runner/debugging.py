@@ -28,13 +28,7 @@ from engine.runner.recording import RunObservers
 from engine.runner.run_folder import RunFolder
 from engine.runner.stop import StopRequest
 
-__all__ = [
-    "Inspector",
-    "ObservedTraining",
-    "counted",
-    "debug_server",
-    "parse_debug",
-]  # with the words of engine.inspect
+__all__ = ["Inspector", "ObservedTraining", "counted", "debug_server", "parse_debug"]
 
 
 @attrs.define

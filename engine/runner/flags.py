@@ -68,7 +68,7 @@ class Flag:
 
 
 def fields(config: Any, hidden: Sequence[str] = ()) -> list[Flag]:
-    """The flags of one configuration, those inside it as a group; SceneError for a type that no flag can carry."""
+    """The flags of one configuration, those inside it as a group."""
     cls = type(config)
     hints, found = real_types(cls), []
     for field in attrs.fields(cls):

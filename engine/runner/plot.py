@@ -6,7 +6,6 @@ python -m engine.curve RUN RUN RUN --out curves.png
 import argparse
 import io
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -50,8 +49,7 @@ class RunRecord:
         """A run folder as it is on disk; rows that are at hand need not be read. SceneError when there are none."""
         rows = _lines(path / "metrics.jsonl") if rows is None else rows
         times = _lines(path / "timing.jsonl") if times is None else times
-        found = {name: _json(path / f"{name}.json") for name in ("config", "evaluation")}
-        return cls(path, rows, times, found["config"], found["evaluation"])
+        return cls(path, rows, times, _json(path / "config.json"), _json(path / "evaluation.json"))
 
     @property
     def seed(self) -> Any:
@@ -106,14 +104,12 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
 def draw(path: Path, runs: Sequence[RunRecord]) -> None:
     """Draw runs of one scene into a PNG: a line for one run, mean and range for several; nothing without rows."""
     runs = [run for run in runs if run.rows]
-    if not runs:
-        return
-    from matplotlib.figure import Figure
-
     shown = [panels(run.rows, run.config.get("titles", {})) for run in runs]
     names = list(dict.fromkeys(title for each in shown for title in each))
     if not names:
         return
+    from matplotlib.figure import Figure
+
     columns = min(2, len(names))
     lines = -(-len(names) // columns)
     head = heading(runs)
@@ -254,8 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = ArgumentParser("python -m engine.curve", description="Draw runs of one scene together.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, such as those of several seeds")
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the PNG to write (default: curves.png)")
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    return reporting_errors(lambda words: _draw_together(parser.parse_args(words)), words)
+    return reporting_errors(lambda words: _draw_together(parser.parse_args(words)), arguments)
 
 
 def _draw_together(given: argparse.Namespace) -> int:

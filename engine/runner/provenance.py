@@ -69,30 +69,26 @@ def differences(before: Mapping[str, Any], source: str, experiment: Experiment) 
     """Changes since a configuration was written, as sentences: first what makes another run of it, then what may only change its last bits."""
     kept: Mapping[str, Any] = before.get("provenance", {})
     now = provenance(source, experiment)
-    file = scene_file(source)
     changed, shaky = [], []
     if not kept:
         shaky.append("The run does not say what it was made of; changes of its scene, robot or clips are not noticed.")
     else:
-        if kept["scene_file"] != now["scene_file"]:
-            changed.append(f"The scene file {source} changed since.")
-        for name, digest in kept["modules"].items():
-            path = file.absolute().parent / name
-            if not path.is_file():
-                changed.append(f"The module {path} is gone.")
-            elif _digest(path) != digest:
-                changed.append(f"The module {path} changed since.")
+        scene = f"scene file {source}"
+        modules = {scene_file(source).absolute().parent / name: digest for name, digest in kept["modules"].items()}
+        then = {scene: kept["scene_file"], **{f"module {path}": digest for path, digest in modules.items()}}
+        here = {f"module {path}": _digest(path) for path in modules if path.is_file()}
+        changed += _parts(then, {scene: now["scene_file"], **here})
         if kept["lockstep"] != now["lockstep"]:
             changed.append(f"Lockstep's own sources ({', '.join(OWN)}) changed since.")
         changed += _parts(kept["parts"], now["parts"])
-        then, here = (f"{each['processor']['model']} ({each['processor']['capability']})" for each in (kept, now))
-        if then != here:
-            shaky.append(f"The processor was {then}, here it is {here}; {_SLOW}.")
+        was, is_now = (f"{each['processor']['model']} ({each['processor']['capability']})" for each in (kept, now))
+        if was != is_now:
+            shaky.append(f"The processor was {was}, here it is {is_now}; {_SLOW}.")
     theirs = before.get("versions", {})
     for name in dict.fromkeys([*theirs, *now["versions"]] if theirs else ()):
-        then, here = theirs.get(name, "not installed"), now["versions"].get(name, "not installed")
-        if then != here:
-            changed.append(f"{name} was {then}, here it is {here}.")
+        was, is_now = (known.get(name, "not installed") for known in (theirs, now["versions"]))
+        if was != is_now:
+            changed.append(f"{name} was {was}, here it is {is_now}.")
     threads = before.get("torch_threads", now["torch_threads"])
     if threads != now["torch_threads"]:
         shaky.append(f"torch had {threads} threads, here it has {now['torch_threads']}; {_SLOW}.")
@@ -121,9 +117,8 @@ def _own_folders() -> list[Path]:
 def _own_digest() -> str:
     whole = hashlib.sha256()
     for folder in _own_folders():
-        for path in sorted(folder.rglob("*.py")):
-            if folder / "debugger" in path.parents:
-                continue  # another process, which decides nothing
+        decisive = (path for path in folder.rglob("*.py") if folder / "debugger" not in path.parents)  # another process
+        for path in sorted(decisive):
             whole.update(f"{folder.name}/{path.relative_to(folder).as_posix()} {_digest(path)}\n".encode())
     return whole.hexdigest()
 

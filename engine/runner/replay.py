@@ -16,11 +16,11 @@ from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Entry, Observer, Schedule
 from engine.ecs.world import World, flat_labels
 from engine.errors import ReplayError, SnapshotError
+from engine.files import whole_rows
 from engine.protocol.vitals import Ends, find_ends
 from engine.recording.failures import logged_failures
 from engine.recording.row_ring import row_digest, traced_addresses, traced_columns
 from engine.runner.checkpoint import checkpoints, moment
-from engine.runner.run_folder import JsonLines
 from engine.snapshot.snapshot import Snapshot, restore
 
 Pair = tuple[int, int]
@@ -177,7 +177,7 @@ class RunReplay:
         for path in reversed(checkpoints(self.folder)):
             iteration, ticks = moment(path)
             self.points[iteration * self.simulation.scene.iteration + ticks] = path
-        reached = [row["tick"] for row in JsonLines(self.folder / "metrics.jsonl", self.warn).rows()]
+        reached = [row["tick"] for row, _ in whole_rows(self.folder / "metrics.jsonl")]
         self.last_tick = max([-1, *reached, *self.points, *(failure.tick for failure in self.failures)])
 
     @property
@@ -258,14 +258,9 @@ class RunReplay:
         for observer in observers:
             schedule.detach(observer)
         _focus(world, None)
-        found: dict[Pair, EpisodeReplay] = {}
-        refused: set[Pair] = set()
-        for pair, recorder in recorders.items():
-            logged = self.logged(*pair)
-            if logged and alone_from is not None and recorder.digest != logged.digest:
-                refused.add(pair)
-            elif recorder.whole:
-                found[pair] = recorder.episode(alone_from)
+        logged = {pair: self.logged(*pair) for pair in pairs if alone_from is not None}
+        refused = {pair for pair, failure in logged.items() if failure and recorders[pair].digest != failure.digest}
+        found = {p: each.episode(alone_from) for p, each in recorders.items() if p not in refused and each.whole}
         return found, refused
 
     def _go_to(self, point: int) -> bool:

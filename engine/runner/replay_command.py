@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,9 +26,7 @@ _COLOURS = tuple(f"C{number}" for number in range(10))
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 done, 1 an episode is not what was logged, 2 bad input, 130 interrupted."""
-    return reporting_errors(
-        lambda words: _replay(_parser().parse_args(words)), list(sys.argv[1:] if arguments is None else arguments)
-    )
+    return reporting_errors(lambda words: _replay(_parser().parse_args(words)), arguments)
 
 
 def _parser() -> ArgumentParser:

@@ -1,13 +1,11 @@
 """The command `python -m engine.run SCENE [flags]`: train a scene, or inspect, evaluate, play or export one."""
 
-import sys
 from collections.abc import Sequence
 
 from engine.runner import commands
 from engine.runner.cli import reporting_errors
 from engine.runner.config import MODES, RunPlan, make_plan
-from engine.runner.console import Warnings, make_console
-from engine.runner.stop import StopRequest
+from engine.runner.console import make_console
 from engine.runner.training import train
 from engine.snapshot.snapshot import restore
 
@@ -17,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done, 1 audit findings, 2 bad input, 130 interrupted.
     """
-    return reporting_errors(_dispatch, list(sys.argv[1:] if arguments is None else arguments))
+    return reporting_errors(_dispatch, arguments)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -25,7 +23,7 @@ def _dispatch(arguments: list[str]) -> int:
     uses = {"eval": commands.evaluate, "play": commands.play, "export": commands.export}
     for name, command in uses.items():
         if getattr(plan.options, name) is not None:
-            return command(plan, console, Warnings(console), StopRequest())
+            return command(plan, console)
     mode = next((name for name in MODES if getattr(plan.options, name) not in (None, False)), None)
     return _inspect(plan, mode) if mode else train(plan, console)
 

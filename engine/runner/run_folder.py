@@ -19,16 +19,13 @@ from typing import Any, Self
 
 import attrs
 
-from engine import files
 from engine.ecs.world import World
 from engine.errors import SceneError, SnapshotError, did_you_mean
-from engine.files import INTERVENTIONS, JsonLines, Say, file_errors, json_bytes, plain_numbers
+from engine.files import INTERVENTIONS, JsonLines, Say, file_errors
 from engine.runner import checkpoint
 from engine.runner.checkpoint import CheckpointScore, CheckpointWriter, WriteOutcome, checkpoint_name, checkpoints
 from engine.snapshot import snapshot
 from engine.snapshot.snapshot import Snapshot
-
-__all__ = ["JsonLines", "Origin", "RunFolder", "checkpoints", "json_bytes", "plain_numbers", "refuse_unusable"]
 
 _SHARE_OF_CURVE = 0.005  # of the time of training
 UNBEGUN = {".lock", "config.json.part"}  # all that a run leaves that was killed before it began
@@ -122,10 +119,6 @@ class RunFolder:
         self.close()
         if self.fresh:
             shutil.rmtree(self.path, ignore_errors=True)
-
-    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a small file whole; OSError leaves the old one."""
-        files.write_file(self.path / name, json_bytes(value))
 
     def append(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
         """Write what a finished iteration was like and how long it took."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import attrs
 
+from engine import files
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.world import World
 from engine.errors import did_you_mean
-from engine.files import file_errors
+from engine.files import file_errors, json_bytes
 from engine.runner.commands import TrialRun
 from engine.runner.config import PROGRAM, RunPlan
 from engine.runner.console import Progress, Warnings, duration, print_facts
@@ -28,7 +29,7 @@ from engine.snapshot.snapshot import save
 def train(plan: RunPlan, console: Any) -> int:
     """Train as planned, in a new folder or one that goes on; the exit status."""
     options, origin = plan.options, plan.resumed
-    if options.out and not plan.in_place:
+    if options.out:
         refuse_unusable(options.out)
     parse_debug(options.debug, options.debug_expose)  # what is wrong with it is said now
     warn = Warnings(console)
@@ -42,7 +43,8 @@ def train(plan: RunPlan, console: Any) -> int:
         folder = folder or RunFolder.create(options.out, simulation.scene.name, warn)
         folder.keep, folder.score.name = plan.settings.keep, experiment.best
         with file_errors(f"{folder.path} cannot be written to"):
-            folder.write_json("config.json", configuration(plan, experiment, simulation, start))
+            kept = json_bytes(configuration(plan, experiment, simulation, start))
+            files.write_file(folder.path / "config.json", kept)
             if start is not None:
                 start.quarantine()
                 folder.truncate_to(start.checkpoint if start.own else None, start.iteration, start.tick, start.rows)
@@ -83,10 +85,7 @@ def configuration(
         "versions": parts.pop("versions"),
         "provenance": parts,
         "changes": changes,
-        "addresses": {
-            address: value if isinstance(value, (int, float, str)) or value is None else repr(value)
-            for address, value in constants.items()
-        },
+        "addresses": {a: v if isinstance(v, (int, float, str, type(None))) else repr(v) for a, v in constants.items()},
     }
 
 
@@ -115,8 +114,7 @@ class Training(ObservedTraining):
     @property
     def shares(self) -> Mapping[str, str]:
         """By phase, the part of a tick's time that it counts to; the other phases count to "systems"."""
-        named = self.simulation.schedule.tick.shares.items()
-        return {phase: name for name, phases in named for phase in phases}
+        return {phase: name for name, phases in self.simulation.schedule.tick.shares.items() for phase in phases}
 
     def run(self) -> int:
         """Train to the last iteration, evaluate, summarise; the exit status."""
@@ -184,9 +182,9 @@ class Training(ObservedTraining):
                 )
 
     def _split(self) -> dict[str, Any]:
-        phases, systems = defaultdict[str, float](float), defaultdict[str, float](float)
         part_of = self.shares
         shares = dict.fromkeys([*part_of.values(), "systems"], 0.0)
+        phases, systems = defaultdict[str, float](float), defaultdict[str, float](float)
         for entry in self.simulation.schedule.entries:
             seconds = entry.seconds - self.spent[id(entry)]
             phases[entry.phase] += seconds
@@ -218,10 +216,10 @@ class Training(ObservedTraining):
         path = self.folder.path / "film.mp4"
         try:
             seen = self._trials().film(path)
+            return {} if seen is None else {"film": path.name, **seen}
         except Exception as error:  # whatever it is, the training is done and stays
             self.warn(f"The film could not be made: {error or type(error).__name__}")
             return {}
-        return {} if seen is None else {"film": path.name, **seen}
 
     def _summarise(self, evaluated: bool, filmed: Mapping[str, str], total: int) -> None:
         path, (iteration, ticks) = self.folder.path, divmod(self.world.clock.tick, self.length)
@@ -236,11 +234,9 @@ class Training(ObservedTraining):
             "watch": f"tensorboard --logdir {path}",
             "go on": "" if finished else f"{PROGRAM} --resume {path}",
         }
-        head = "finished" if finished else "stopped after"
+        head = f"{'finished' if finished else 'stopped after'} {iteration}/{total} iterations{after}"
         steps = f"{self.world.clock.tick * self.rows:,} steps"
-        self.warn.console.print(
-            f"\n[bold]{head} {iteration}/{total} iterations{after}[/]  {steps}  {duration(self.elapsed)}"
-        )
+        self.warn.console.print(f"\n[bold]{head}[/]  {steps}  {duration(self.elapsed)}")
         print_facts(self.warn.console, facts)
         for text in dict.fromkeys(self.warn.messages):
             self.warn.console.print(f"  ! {text}", markup=False, soft_wrap=True)

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from engine import Simulation
+from engine.files import json_bytes
+from engine.runner.checkpoint import checkpoints
 from engine.runner.config import load_scene
 from engine.runner.flags import flat, from_plain, parse, read, to_plain
 from engine.runner.run import main
-from engine.runner.run_folder import RunFolder, checkpoints, json_bytes
+from engine.runner.run_folder import RunFolder
 
 TOY = str(Path(__file__).parents[1].joinpath("toy_scene.py"))
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from engine import SceneError, SnapshotError, files
+from engine.files import JsonLines, plain_numbers
+from engine.runner.checkpoint import checkpoints
 from engine.runner.run import main
-from engine.runner.run_folder import JsonLines, Origin, RunFolder, checkpoints, plain_numbers
+from engine.runner.run_folder import Origin, RunFolder
 from engine.snapshot import snapshot
 
 REPOSITORY = Path(__file__).resolve().parents[3]
