@@ -305,11 +305,10 @@ class Inspector:
             ring.live() if tick is None else ring.seek(tick)
         except Exception:  # half of a tick that ran again is no place to go on from
             ring.live()
+            raise
+        finally:
             self.interventions.discard()
             self.jumped()
-            raise
-        self.interventions.discard()
-        self.jumped()
         now = self.editor.edited()
         if before != now:
             self.server.renew()
