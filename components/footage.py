@@ -27,7 +27,7 @@ class Footage:
 
 @component
 class Filmstrip:
-    """What terms said in the first episode of every row, frame by frame."""
+    """Values of terms in the first episode of every row, frame by frame."""
 
     shown: Tensor = column("frame", "shown")
     frames: Tensor = column(dtype=torch.int64, doc="kept so far")

@@ -1,4 +1,4 @@
-"""What the learner keeps: experience, the policy, and what the last update said."""
+"""Learning: the rollout, the policy, and the numbers of the last update."""
 
 from typing import Any
 
@@ -86,7 +86,7 @@ class Policy:
 
 @resource
 class LearningMetrics:
-    """What the last policy update said of itself: means over its minibatches unless noted."""
+    """Numbers of the last policy update: means over its minibatches unless noted."""
 
     surrogate_loss: Tensor
     value_loss: Tensor

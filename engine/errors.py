@@ -1,4 +1,4 @@
-"""Everything the engine can complain about, said as sentences: where, what, value, cure."""
+"""Exceptions of the engine, whose texts are sentences: where, what, value, cure."""
 
 import difflib
 from collections.abc import Iterable

@@ -4,11 +4,14 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import attrs
+
+from engine.errors import SceneError
 
 Say = Callable[[str], None]
 INTERVENTIONS = "interventions.jsonl"
@@ -32,6 +35,20 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(plain_numbers(value), indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def refuse(text: str) -> None:
+    """SceneError with this text."""
+    raise SceneError(text)
+
+
+@contextmanager
+def file_errors(failing: str, report: Say = refuse, cure: str = "") -> Iterator[None]:
+    """Report an OSError of the body: what is failing, such as "F cannot be written", why, and the cure."""
+    try:
+        yield
+    except OSError as error:
+        report(f"{failing} ({error.strerror or error}).{cure}")
+
+
 @attrs.define
 class JsonLines:
     """A JSON-lines file that survives a full disk: what could not be written waits for the next row."""
@@ -42,7 +59,7 @@ class JsonLines:
     failed: bool = False
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write one row; a failure is said once and tried again with the next row."""
+        """Write one row; a failure is a warning once, and tried again with the next row."""
         self.waiting.append(json.dumps(plain_numbers(row)) + "\n")
         self.flush()
 

@@ -106,7 +106,7 @@ def balancing(rows: int, *learner: Bundle) -> Scene:
         },
         dt=DT,
     )
-    return Scene([table("cart", rows=rows)], [cart, episode(spread=False), goal, *learner], TICK, name="cartpole")
+    return Scene([table("cart", rows=rows)], [cart, episode(), goal, *learner], TICK, name="cartpole")
 
 
 def picture(draw: Any, position: float, speed: float, angle: float, spin: float) -> None:

@@ -70,16 +70,16 @@ def num_steps(seconds: float, dt: float) -> float:
     return max(1, round(seconds / dt)) if math.isfinite(seconds) else math.inf
 
 
-def episode(*, seconds: float = 10.0, dt: float = 0.02, spread: bool = True) -> Bundle:
+def episode(*, spread: float = 1.0) -> Bundle:
     """Counts, marks and restarts episodes. The terms that end them come with the task's bundle.
 
-    `spread` starts the first episodes at random steps of [0, seconds / dt).
+    The first episodes start at random steps of [0, `spread`): at step 0 unless it is more than 1. An infinite spread, of
+    episodes without end, is none.
     """
-    steps = num_steps(seconds, dt)
     ended = any_row(Rewritten, "rows")
     resets: list[System] = [system(reset_episode, when=ended)]
-    if spread and math.isfinite(steps):
-        resets.append(system(spread_episodes, when=first_tick(), steps=int(steps)))
+    if math.isfinite(spread) and spread > 1:
+        resets.append(system(spread_episodes, when=first_tick(), steps=int(spread)))
     return Bundle(
         "episode",
         components=[Episode, Done, Rewritten],

@@ -35,7 +35,7 @@ def filmstrip(shown: Mapping[str, Term], *, frames: int) -> Bundle:
 def drawn_film(world: World, path: Path, *, draw: Callable[..., None], fps: float = 50.0) -> dict[str, str]:
     """Write the film of the first row's first episode to `path`; what is seen, by name.
 
-    `draw(canvas, *values)` draws a frame with the numbers that the terms said, in their order; `canvas` is a PIL
+    `draw(canvas, *values)` draws a frame with the values of the terms, in their order; `canvas` is a PIL
     ImageDraw of 640 × 480 white pixels, y down. Raises SceneError without the packages for films, and where the file cannot be written.
     """
     need_packages()

@@ -84,6 +84,7 @@ def metrics(*, horizon: int, tracking: bool = False) -> Bundle:
             REWARD: [system(count_rewards, after="reward"), *errors],
             INSPECT: [system(flush_metrics, when=every(horizon))],
         },
+        iteration=horizon,
     )
 
 

@@ -156,7 +156,7 @@ def _earn(
     if scale is not None:
         scaled = vector(tuple(float(bool(p)) for p in values.setting("penalty", False)), device)
         weights = weights * torch.lerp(torch.ones_like(scaled), scale.to(scaled.dtype), scaled)
-    torch.stack([value for _, value in values], -1, out=terms)
+    values.stack(terms)
     falloff = _falloff(values)
     if any(falloff):
         near = torch.exp(terms * vector(tuple(-f for f in falloff), device))

@@ -102,7 +102,7 @@ def draw_chance(rng: Rng, chance: Write[Chance]) -> None:
 def terminate(values: Terms, done: Write[Done]) -> None:
     """Say whose episode ended, and why; a failure wins over a time limit in the same tick."""
     kinds = values.setting("kind", "failure")
-    torch.stack([value for _, value in values], -1, out=done.reason)
+    values.stack(done.reason)
     _any(done.reason, [i for i, kind in enumerate(kinds) if kind == "fault"], done.lost)
     _any(done.reason, [i for i, kind in enumerate(kinds) if kind != "time_limit"], done.terminated)
     _any(done.reason, [i for i, kind in enumerate(kinds) if kind == "time_limit"], done.truncated)

@@ -11,7 +11,7 @@ from pathlib import Path
 PACKAGES = ("engine", "components", "systems", "scenes", "benchmarks")
 PRODUCT = ("engine", "components", "systems", "scenes")
 MAY_IMPORT = {  # of each package: packages of the repository, and libraries
-    "engine": {"engine", "torch", "numpy", "attrs", "msgpack", "msgspec", "tyro", "platformdirs"},
+    "engine": {"engine", "torch", "numpy", "attrs", "msgpack", "msgspec", "tyro"},
     "components": {"components", "engine", "torch", "numpy", "attrs"},
     "systems": {"systems", "components", "engine", "torch", "numpy", "attrs"},
 }
@@ -20,6 +20,7 @@ KERNEL_MAY_IMPORT = {"engine", "torch", "numpy", "attrs"}
 ROOMS = {  # of engine, with what else of engine each may import
     "errors": (),
     "files": ("errors",),
+    "render": ("errors",),
     "ecs": ("errors",),
     "tools": ("ecs", "errors"),
     "snapshot": ("ecs", "files", "errors"),
@@ -27,7 +28,7 @@ ROOMS = {  # of engine, with what else of engine each may import
     "recording": ("protocol", "snapshot", "ecs", "files", "errors"),
     "inspect": ("recording", "protocol", "snapshot", "ecs", "files", "errors"),
     "runner": ("inspect", "tools", "recording", "protocol", "snapshot", "ecs", "files", "errors"),
-    "debugger": ("protocol", "recording.file", "errors"),
+    "debugger": ("protocol", "recording.file", "render", "errors"),
 }
 DOORS = ("engine/__init__.py", "engine/run.py", "engine/replay.py", "engine/curve.py")  # they open any room
 ONE_FILE = {"inspect": "engine/runner/debugging.py"}  # the only file of the runner that may import this room
@@ -44,18 +45,17 @@ ONLY_HERE = {  # libraries that belong to few files
         "systems/physics/",
         "systems/robots/",
         "systems/film/",
-        "engine/debugger/body/render.py",
+        "engine/render/program.py",
         "benchmarks/",
         "docs/tools/",
         "tests/",
     ),
-    "OpenGL": ("engine/debugger/body/render.py",),  # a process of its own, which the window starts
+    "OpenGL": ("engine/render/program.py",),  # a process of its own, which the window starts
     "mujoco_warp": ("systems/physics/", "benchmarks/", "tests/"),
     "warp": ("systems/physics/", "benchmarks/", "tests/"),
     "rich": ("engine/runner/", "tests/"),
     "tyro": ("engine/runner/", "tests/"),
     "msgspec": ("engine/protocol/", "engine/inspect/", "engine/debugger/net/", "tests/"),
-    "platformdirs": ("engine/protocol/", "engine/debugger/net/", "tests/"),
     "tensorboard": ("engine/runner/", "tests/"),
     "matplotlib": ("engine/runner/", "benchmarks/", "tests/"),
     "PySide6": ("engine/debugger/", "benchmarks/", "docs/tools/", "tests/debugger/"),

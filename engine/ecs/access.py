@@ -85,6 +85,26 @@ class Terms:
         """Term names in declaration order."""
         return tuple(name for name, _, _ in self._bound)
 
+    def stack(self, out: torch.Tensor) -> None:
+        """Write the values side by side into `out`, (rows, terms); BuildError names a term whose value does not fit."""
+        values = [value for _, value in self]
+        if values and values[0].shape != out.shape[:-1]:
+            self._refuse(values, out)  # `out` would be resized
+        try:
+            torch.stack(values, -1, out=out)
+        except (RuntimeError, TypeError):
+            self._refuse(values, out)
+            raise
+
+    def _refuse(self, values: list[torch.Tensor], out: torch.Tensor) -> None:
+        for name, value in zip(self.names, values, strict=True):
+            if value.shape != out.shape[:-1] or not torch.can_cast(value.dtype, out.dtype):
+                kinds = [str(kind).removeprefix("torch.") for kind in (value.dtype, out.dtype)]
+                raise BuildError(
+                    f"Term `{name}` returned {kinds[0]} of shape {tuple(value.shape)}; its system takes one {kinds[1]} for "
+                    f"each row, of shape {tuple(out.shape[:-1])}."
+                )
+
     def setting(self, key: str, default: Any = None) -> list[Any]:
         """One registration setting of every term; `default` where a term does not say."""
         return [settings.get(key, default) for _, _, settings in self._bound]

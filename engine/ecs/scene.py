@@ -97,6 +97,9 @@ def _refuse_unusable(scene: Scene) -> None:
         twice = [n for n in names if names.count(n) > 1]
         if twice:
             raise BuildError(f"Two {kind} are called '{twice[0]}'; names must differ.")
+    iterations = {b.name: b.iteration for b in scene.bundles if b.iteration}
+    if len(set(iterations.values())) > 1:
+        raise BuildError(f"Bundles disagree on how many ticks make an iteration: {iterations}.")
     if scene._built:
         raise BuildError(
             f"The scene '{scene.name}' was built before, and its resources and constants belong to that world. "

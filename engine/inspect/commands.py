@@ -258,7 +258,7 @@ def _start_recorder(inspector: Inspector, chosen: tuple[int, ...]) -> list[int]:
     count = inspector.world.tables[inspector.table].rows
     rows = [row for row in chosen if row < count][:MOST_ROWS] or None
     folder, report = inspector.run.folder / "records", partial(inspector.publisher.event, "record")
-    inspector.recorder = Recorder(inspector.simulation, rows=rows, folder=folder, say=report)
+    inspector.recorder = Recorder(inspector.simulation, rows=rows, folder=folder, warn=report)
     inspector.recorder.attach()
     return [int(row) for row in inspector.recorder.trace.rows]
 

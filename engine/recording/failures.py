@@ -51,18 +51,18 @@ class FailureLog:
         self,
         simulation: Simulation,
         folder: Path,
-        say: Callable[[str], None],
+        warn: Callable[[str], None],
         recorder: Recorder | None = None,
         view: View = NO_DISPLAY,
         budget: int = BUDGET,
     ) -> None:
-        self.simulation, self.folder, self.say, self.recorder, self.budget = simulation, folder, say, recorder, budget
+        self.simulation, self.folder, self.warn, self.recorder, self.budget = simulation, folder, warn, recorder, budget
         self.view = view
         self.world, self.length = simulation.world, simulation.scene.iteration
         self.table = watched_table(simulation)
         self.ends = find_ends(simulation).get(self.table)
         self.labels = (*(self.ends.labels if self.ends else ()), "")  # the last: no reason was given
-        self.lines = JsonLines(folder / LINES, say)
+        self.lines = JsonLines(folder / LINES, warn)
         self.writer: RecordingWriter | None = None
         self.frames: list[dict[str, Any]] = []
         self.full = False
@@ -183,7 +183,7 @@ class FailureLog:
             self.writer.append(message)
         except OSError as error:
             self.full = True
-            self.say(f"{FRAMES} cannot be written ({error.strerror or error}); failures are logged without it.")
+            self.warn(f"{FRAMES} cannot be written ({error.strerror or error}); failures are logged without it.")
 
     def close(self) -> None:
         """Write what waits, and close the files."""
@@ -192,7 +192,7 @@ class FailureLog:
             try:
                 self.writer.close()
             except OSError as error:
-                self.say(f"{FRAMES} is not complete ({error.strerror or error}).")
+                self.warn(f"{FRAMES} is not complete ({error.strerror or error}).")
 
     def rewind(self) -> None:
         """The world has gone back to an earlier tick of this run: forget what came after it. OSError."""
@@ -240,7 +240,7 @@ class FailureLog:
             self.writer = RecordingWriter.reopen(path, tick)
         except (WireError, KeyError, TypeError) as error:
             os.replace(path, path.with_suffix(".rec.damaged"))
-            self.say(f"{error} It is set aside as {path.name}.damaged.")
+            self.warn(f"{error} It is set aside as {path.name}.damaged.")
             return None
         counts = [m["fields"] for m in recording.of("event", kind="counts", tick=tick)]
         return counts[-1] if counts and len(counts[-1]["logged"]) == len(self.labels) else None
@@ -252,7 +252,7 @@ class FailureLog:
         return self.past[-1][1]
 
     def _recount(self, tick: int) -> dict[str, Any]:
-        """What the lines of the open iteration say, which is all that is known where failures.rec is lost."""
+        """What the lines of the open iteration warn, which is all that is known where failures.rec is lost."""
         rows = [r for r in self.lines.rows() if r["iteration"] == self._iteration(tick) and "row" in r]
         logged = [sum(label in (r["reasons"] or [""]) for r in rows) for label in self.labels]
         return {"failed": len(rows), "rows_logged": len(rows), "by_reason": logged, "logged": logged}

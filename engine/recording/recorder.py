@@ -213,7 +213,7 @@ class Recorder:
     """Keeps the trace of `rows` and the black box of a simulation, and writes them.
 
     Attached, it looks after `Tick.finished` and at the end of each tick, and changes nothing. `budget` is the
-    memory of the trace in bytes; `folder` is where recordings go that nobody names; `say` is told what happens.
+    memory of the trace in bytes; `folder` is where recordings go that nobody names; `warn` is called with what happens.
     """
 
     def __init__(
@@ -224,10 +224,10 @@ class Recorder:
         budget: int = BUDGET,
         samples: int = SAMPLES,
         folder: Path = Path("records"),
-        say: Callable[[str], None] = print,
+        warn: Callable[[str], None] = print,
         view: View = NO_DISPLAY,
     ) -> None:
-        self.view, self.simulation, self.folder, self.say = view, simulation, folder, say
+        self.view, self.simulation, self.folder, self.warn = view, simulation, folder, warn
         self.table = watched_table(simulation)
         rows = parse_rows(True, simulation.world.tables[self.table].rows) if rows is None else rows
         self.trace = RowTrace(simulation.world, self.table, rows, budget)
@@ -272,14 +272,14 @@ class Recorder:
 
     @torch.no_grad()
     def _survive(self, look: Callable[[], None]) -> None:
-        """What only recordings look at (vital numbers, say) may be wrong; the run goes on without them."""
+        """What only recordings look at (vital numbers, warn) may be wrong; the run goes on without them."""
         if self.stopped:
             return
         try:
             look()
         except Exception as error:
             self.stopped = True
-            self.say(f"The recording failed ({type(error).__name__}: {error}); nothing more is recorded.")
+            self.warn(f"The recording failed ({type(error).__name__}: {error}); nothing more is recorded.")
 
     def _take_finished(self) -> None:
         ends = find_ends(self.simulation).get(self.table)
@@ -303,7 +303,7 @@ class Recorder:
         if found is not None:
             self.check = None  # what follows from the first one is of no interest
             self.trace.take(TORN)
-            self.say(found["text"])
+            self.warn(found["text"])
             self._keep(found)
 
     def keep_failure(self, error: BaseException) -> Path | None:
@@ -329,7 +329,7 @@ class Recorder:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)  # what little room there is belongs to checkpoints
             self.stopped = True
-            self.say(
+            self.warn(
                 f"The recording {path.name} cannot be written ({getattr(error, 'strerror', None) or error}); "
                 "nothing more is recorded."
             )

@@ -8,9 +8,10 @@ and which ones a folder holds is decided by the run alone.
 
 import os
 import re
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -135,65 +136,49 @@ class CheckpointWriter:
     put: Callable[[str, Snapshot], OSError | None]
     stall: float = 0.0  # seconds that the latest `take` held up the tick thread
     _free: "SimpleQueue[Snapshot | None]" = attrs.field(factory=SimpleQueue, init=False)
-    _waiting: "SimpleQueue[tuple[str, Snapshot] | None]" = attrs.field(factory=SimpleQueue, init=False)
-    _done: "SimpleQueue[WriteOutcome | Exception]" = attrs.field(factory=SimpleQueue, init=False)
-    _thread: threading.Thread | None = attrs.field(default=None, init=False)
+    _jobs: "deque[Future[WriteOutcome]]" = attrs.field(factory=deque, init=False)
+    _thread: ThreadPoolExecutor = attrs.field(factory=lambda: ThreadPoolExecutor(1, "checkpoints"), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for _ in range(BUFFERS):
+            self._free.put(None)
 
     def take(self, world: World, name: str) -> None:
         """Copy the world, to be written as `name`; waits only while both buffers are in use."""
         start = time.perf_counter()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
-            self._thread.start()
-            for _ in range(BUFFERS):
-                self._free.put(None)
         buffer = self._free.get()
         try:
             taken = capture(world, buffer)
         except BaseException:
             self._free.put(None)
             raise
-        self._waiting.put((name, taken))
+        self._jobs.append(self._thread.submit(self._write, name, taken))
         self.stall = time.perf_counter() - start
+
+    def _write(self, name: str, taken: Snapshot) -> WriteOutcome:
+        try:
+            return WriteOutcome(name, untidy=self.put(name, taken))
+        except (OSError, MemoryError) as error:
+            return WriteOutcome(name, error)
+        finally:
+            self._free.put(taken)
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits to be written."""
-        return self._thread is None or self._free.qsize() == BUFFERS
+        return all(job.done() for job in self._jobs)
 
     def outcomes(self) -> list[WriteOutcome]:
-        """Outcomes of the checkpoints that were finished since this was last asked; call it on the tick thread."""
+        """Outcomes of the checkpoints that were finished since this was last asked; raises what is a mistake of ours."""
         found = []
-        while not self._done.empty():
-            done = self._done.get()
-            if isinstance(done, Exception):
-                raise done
-            found.append(done)
+        while self._jobs and self._jobs[0].done():
+            found.append(self._jobs.popleft().result())
         return found
 
     def drain(self) -> None:
         """Wait until everything taken so far is written, or has failed to be."""
-        if self._thread is None:
-            return
-        free = [self._free.get() for _ in range(BUFFERS)]
-        for buffer in free:
-            self._free.put(buffer)
+        wait(self._jobs)
 
     def close(self) -> None:
         """Write what was taken, and end the thread."""
-        if self._thread is not None:
-            self._waiting.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _work(self) -> None:
-        while (job := self._waiting.get()) is not None:
-            name, taken = job
-            try:
-                done: WriteOutcome | Exception = WriteOutcome(name, untidy=self.put(name, taken))
-            except (OSError, MemoryError) as error:
-                done = WriteOutcome(name, error)
-            except Exception as error:  # a mistake of ours: raised where somebody sees it
-                done = error
-            self._done.put(done)
-            self._free.put(taken)
+        self._thread.shutdown()

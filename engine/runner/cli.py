@@ -4,10 +4,12 @@ A command is an entry point of the group `lockstep.commands`: a function that ta
 returns the exit status. The first line of its docstring is its help. The engine brings its own that way too.
 """
 
+import argparse
 import difflib
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from engine.errors import LockstepError, SceneError
 
@@ -31,7 +33,7 @@ def load_command(name: str, points: Sequence[EntryPoint]) -> Command:
         )
     (point,) = points
     try:
-        function = point.load()
+        function: Command = point.load()
     except Exception as error:  # whatever a foreign package raises
         raise SceneError(
             f"The command '{name}' of {_package(point)} cannot be imported from {point.value} "
@@ -39,8 +41,7 @@ def load_command(name: str, points: Sequence[EntryPoint]) -> Command:
         ) from error
     if not callable(function):
         raise SceneError(f"The command '{name}' of {_package(point)} is {point.value}, which is not a function.")
-    command: Command = function
-    return command
+    return function
 
 
 def _package(point: EntryPoint) -> str:
@@ -77,6 +78,14 @@ def _run(words: list[str]) -> int:
         hint = f"Did you mean {near[0]}?" if near else "`lockstep --help` lists them."
         raise SceneError(f"There is no command '{name}'. {hint}")
     return load_command(name, known[name])(words[1:])
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's parser; SceneError for what it cannot parse."""
+
+    def error(self, message: str) -> Any:
+        """Raise SceneError in place of argparse's own exit."""
+        raise SceneError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
 
 def reporting_errors(command: Command, words: list[str]) -> int:

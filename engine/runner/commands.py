@@ -1,20 +1,21 @@
 """What is done with a trained world beside training on: it is evaluated, filmed, or its policy exported."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from engine import files
 from engine.ecs.scene import Scene, Simulation
 from engine.errors import SceneError, SnapshotError
-from engine.files import write_file
+from engine.files import Say, file_errors, json_bytes, refuse
 from engine.runner import flags
 from engine.runner.config import PROGRAM, RunPlan
-from engine.runner.console import Warnings, make_console, print_facts, results_table
+from engine.runner.console import Warnings, make_console, print_facts, progress_bar, results_table
 from engine.runner.experiment import Experiment, Trial
-from engine.runner.run_folder import Origin, json_bytes, refuse_unusable
+from engine.runner.run_folder import Origin, refuse_unusable
 from engine.runner.stop import StopRequest
 from engine.runner.trial import reaching, run_trial
 from engine.snapshot.snapshot import about, edited_constants, extract, identity, restore
@@ -34,43 +35,46 @@ class TrialRun:
     stop: StopRequest
     warn: Warnings
 
-    def evaluate(self, path: Path) -> Mapping[str, Any] | None:
-        """What the experiment's evaluation measures; None without one, or when it was interrupted."""
-        if self.experiment.evaluate is None:
-            return None
-        found = self._run(self.experiment.evaluate, path, "evaluating", "Measured")
+    def evaluate(self, home: Path | None, checkpoint: str | None, report: Say) -> bool | None:
+        """Print what the experiment's evaluation measures, and write evaluation.json into a folder, if there is one.
+
+        None without an evaluation, or when it was interrupted; False when `report` was told that no file could be written.
+        """
+        again = "The evaluation was interrupted; --eval does it again."
+        found = self._run(self.experiment.evaluate, (home or Path()) / "evaluation", "evaluating", "Measured", again)
         if found is None:
-            self.warn("The evaluation was interrupted; --eval does it again.")
-        return found
+            return None
+        self.warn.console.print(results_table(found))
+        if home is not None:
+            path = home / "evaluation.json"
+            with file_errors(f"{path} cannot be written", report):
+                home.mkdir(parents=True, exist_ok=True)
+                files.write_file(
+                    path, json_bytes({"checkpoint": checkpoint, "set": dict(self.plan.overrides), **found})
+                )
+                return True
+        return False
 
     def film(self, path: Path) -> Mapping[str, str] | None:
-        """What the film at `path` shows; None when it was interrupted."""
-        assert self.experiment.film is not None
-        found = self._run(self.experiment.film, path, "filming", "Filmed")
-        if found is None:
-            self.warn("The film was interrupted; --play makes it again.")
-        return found
+        """What the film at `path` shows; None without one, or when it was interrupted."""
+        again = "The film was interrupted; --play makes it again."
+        return self._run(self.experiment.film, path, "filming", "Filmed", again)
 
-    def _run(self, trial: Trial, path: Path, doing: str, done: str) -> Mapping[str, Any] | None:
+    def _run(self, trial: Trial | None, path: Path, doing: str, done: str, again: str) -> Mapping[str, Any] | None:
+        if trial is None:
+            return None
         edited = {a: t for a, t in edited_constants(self.data).items() if a not in self.plan.typed_overrides}
         overrides = self.plan.overrides | edited
         training = self.experiment.train()
         if overrides:
             self._warn_of(overrides, edited, reaching(overrides, training, trial.scene()), done)
-        with self._bar(doing) as progress:
-            try:
-                return run_trial(
-                    trial,
-                    self.data,
-                    path,
-                    training=training,
-                    seed=self.plan.settings.seed,
-                    device=self.plan.settings.device,
-                    overrides=overrides,
-                    progress=progress,
-                )
-            except Interrupted:
-                return None
+        with suppress(Interrupted), self._bar(doing) as progress:
+            return run_trial(
+                trial, self.data, path, training=training, seed=self.plan.settings.seed,
+                device=self.plan.settings.device, overrides=overrides, progress=progress,
+            )  # fmt: skip
+        self.warn(again)
+        return None
 
     def _warn_of(
         self, overrides: Mapping[str, str], edited: Mapping[str, str], used: Mapping[str, str], done: str
@@ -85,35 +89,27 @@ class TrialRun:
             )
 
     @contextmanager
-    def _bar(self, doing: str) -> Iterator[Any]:
+    def _bar(self, doing: str) -> Iterator[Callable[[float], None]]:
         """A progress bar; the function that moves it raises Interrupted after Ctrl-C."""
-        from rich.progress import BarColumn, Progress, TextColumn
-
         console = make_console()
         if not console.is_terminal:
             console.print(doing)
-        with Progress(
-            TextColumn(doing), BarColumn(), console=console, transient=True, disable=not console.is_terminal
-        ) as bar:
-            task = bar.add_task("", total=1.0)
+        with progress_bar(console, doing) as move:
 
             def progress(share: float) -> None:
                 if self.stop.requested:
                     raise Interrupted
-                bar.update(task, completed=share)
+                move(share, 1.0, doing)
 
             yield progress
 
 
-def _refuse_foreign(path: Path, data: bytes, scene: Scene) -> None:
+@contextmanager
+def _fitting(path: Path, data: bytes, scene: Scene) -> Iterator[None]:
+    """SceneError for a snapshot of another scene; errors about it say which file does not fit which scene."""
     theirs = identity(data)["scene"]
     if theirs != scene.name:
         raise SceneError(f"{path} was trained in the scene '{theirs}', but this is '{scene.name}'; name that scene.")
-
-
-@contextmanager
-def _names_both(path: Path, scene: Scene) -> Iterator[None]:
-    """Errors about a snapshot say which file does not fit which scene."""
     try:
         yield
     except SnapshotError as error:
@@ -132,10 +128,9 @@ def play(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> int:
         )
     origin = plan.origin or Origin.find(Path(experiment.policy or ""))
     path, data, _ = origin.load(warn)
-    _refuse_foreign(path, data, scene)
     home = out or origin.folder or Path("runs") / scene.name
     target = home if home.suffix == ".mp4" else home / "film.mp4"
-    with stop.listening(), _names_both(path, scene):
+    with stop.listening(), _fitting(path, data, scene):
         seen = TrialRun(plan, experiment, data, stop, warn).film(target)
     if seen is None:
         return 130
@@ -156,19 +151,12 @@ def evaluate(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> 
     scene = experiment.train()
     if experiment.evaluate is None:
         raise SceneError(f"The scene '{scene.name}' has no evaluation.")
-    _refuse_foreign(path, data, scene)
     home = out or origin.folder
-    with stop.listening(), _names_both(path, scene):
-        result = TrialRun(plan, experiment, data, stop, warn).evaluate((home or Path()) / "evaluation")
-    if result is None:
+    with stop.listening(), _fitting(path, data, scene):
+        written = TrialRun(plan, experiment, data, stop, warn).evaluate(home, path.name, refuse)
+    if written is None:
         return 130
-    console.print(results_table(result))
     if home:
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-            write_file(home / "evaluation.json", json_bytes({"checkpoint": path.name, **result}))
-        except OSError as error:
-            raise SceneError(f"{home / 'evaluation.json'} cannot be written ({error.strerror or error}).") from None
         console.print(f"  evaluation  {home / 'evaluation.json'}", markup=False, soft_wrap=True)
     return 0
 
@@ -181,18 +169,15 @@ def export(plan: RunPlan, console: Any, warn: Warnings, stop: StopRequest) -> in
         raise SceneError("--export writes one file; say which with --out FILE.")
     path, data, _ = origin.load(warn)
     simulation = plan.build()
-    _refuse_foreign(path, data, simulation.scene)
     world = simulation.world
     usable = [cls.__name__ for cls in world.resources if hasattr(cls, "exported")]
     made = about(data)
-    with _names_both(path, simulation.scene):
+    with _fitting(path, data, simulation.scene):
         restore(world, data, only=tuple(usable) if made else (*usable, "Clock"))
     small = extract(world, made or _provenance(plan, simulation))
-    try:
+    with file_errors(f"{out} cannot be written"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_file(out, small)
-    except OSError as error:
-        raise SceneError(f"{out} cannot be written ({error.strerror or error}).") from None
+        files.write_file(out, small)
     print_facts(console, {"policy": f"{out} ({len(small) / 1e6:.2f} MB)", "play it": f"{PROGRAM} --play {out}"})
     return 0
 

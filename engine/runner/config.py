@@ -1,8 +1,9 @@
 """What is to be run: the scene's configuration, the run's settings and options, and how the command line changes them."""
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import attrs
 import torch
@@ -22,27 +23,27 @@ _FREE_ON_RESUME = {"iterations", "checkpoint_every", "keep", "film"}
 _AT_LEAST_1 = ("iterations", "threads", "checkpoint_every", "keep", "audit", "profile")
 
 
-def _hint(text: str | None = None, alone: str | None = None) -> dict[str, Any]:
-    """Metadata of a flag whose help says something else than its default, or which may stand `alone`, meaning that value."""
-    return {"hint": text, "alone": alone}
+def _flag(default: Any, hint: str | None = None, alone: str | None = None) -> Any:
+    """A field whose flag shows a hint in place of its default, or may stand alone, meaning that value."""
+    return attrs.field(default=default, metadata={"hint": hint, "alone": alone})
 
 
-_SWITCH = _hint(alone="true")
+def _switch() -> Any:
+    """A field that is false until its flag stands alone."""
+    return _flag(False, alone="true")
 
 
 @attrs.frozen
 class RunSettings:
     """Settings of a run that config.json keeps and a resumed run goes on with."""
 
-    iterations: int | None = attrs.field(default=None, metadata=_hint("from the scene"))  # learning iterations in all
+    iterations: int | None = _flag(None, hint="from the scene")  # learning iterations in all
     seed: int = 0  # start of every random stream
     device: str = "cpu"  # cpu, cuda or cuda:N
-    threads: int | None = attrs.field(
-        default=None, metadata=_hint("torch's own choice")
-    )  # CPU threads, also of torch if given
+    threads: int | None = _flag(None, hint="torch's own choice")  # CPU threads, also of torch if given
     checkpoint_every: int = 50  # iterations between checkpoints
     keep: int = 3  # how many of the newest checkpoints stay
-    skip: tuple[str, ...] = attrs.field(default=(), metadata=_hint("none"))  # phases to leave out, such as RECORD,LEARN
+    skip: tuple[str, ...] = _flag((), hint="none")  # phases to leave out, such as RECORD,LEARN
     film: bool = True  # film the policy when the run ends
 
 
@@ -51,39 +52,25 @@ class RunOptions:
     """Options of one command: where it reads and writes, who may watch, and what to do instead of training."""
 
     out: Path | None = attrs.field(
-        default=None, metadata=_hint("runs/<scene>/<time>")
+        default=None, metadata={"hint": "runs/<scene>/<time>"}
     )  # folder of the run, or the file that --export writes
     resume: Path | None = None  # go on: a run folder continues in place, a checkpoint file into a new folder
-    allow_changes: bool = attrs.field(
-        default=False, metadata=_SWITCH
-    )  # resume although the scene file, its sources or packages changed since
+    allow_changes: bool = _switch()  # resume although the scene file, its sources or packages changed since
     eval: Path | None = None  # only evaluate this run folder or checkpoint
-    play: str | None = attrs.field(
-        default=None, metadata=_hint(alone="")
-    )  # only film this run folder, checkpoint or exported policy; alone: the scene's
+    play: str | None = _flag(None, alone="")  # only film this run folder, checkpoint or policy; alone: the scene's
     export: Path | None = None  # only write the policy of this run folder or checkpoint to the file --out
     debug: str = "on"  # let the debugger attach: on, off, or tcp:PORT as well
-    debug_expose: bool = attrs.field(
-        default=False, metadata=_SWITCH
-    )  # let --debug tcp:HOST:PORT listen beyond this machine
+    debug_expose: bool = _switch()  # let --debug tcp:HOST:PORT listen beyond this machine
     debug_on_detach: Literal["resume", "stay"] = "resume"  # what a paused run does when its debugger has gone
-    record: str | None = attrs.field(
-        default=None, metadata=_hint(alone="")
-    )  # keep the recent past of these rows, such as 0-15 or 3,17; alone: of 16
+    record: str | None = _flag(None, alone="")  # keep the recent past of these rows, such as 0-15 or 3,17; alone: of 16
     set: list[str] = attrs.field(
-        factory=list, metadata=_hint("none")
+        factory=list, metadata={"hint": "none"}
     )  # ADDRESS=VALUE: another value of a constant; repeatable
-    explain: bool = attrs.field(
-        default=False, metadata=_SWITCH
-    )  # print tables, columns, the tick and every address, and do nothing else
-    graph: bool = attrs.field(default=False, metadata=_SWITCH)  # print the tick as a DOT graph, and do nothing else
-    check: bool = attrs.field(default=False, metadata=_SWITCH)  # build and prove the scene, and do nothing else
-    audit: int | None = attrs.field(
-        default=None, metadata=_hint(alone="50")
-    )  # run N ticks (alone: 50) and report whatever a declaration does not allow
-    profile: int | None = attrs.field(
-        default=None, metadata=_hint(alone="50")
-    )  # run N ticks (alone: 50) and print what each system costs
+    explain: bool = _switch()  # print tables, columns, the tick and every address, and do nothing else
+    graph: bool = _switch()  # print the tick as a DOT graph, and do nothing else
+    check: bool = _switch()  # build and prove the scene, and do nothing else
+    audit: int | None = _flag(None, alone="50")  # run N ticks (alone: 50), report what a declaration does not allow
+    profile: int | None = _flag(None, alone="50")  # run N ticks (alone: 50) and print what each system costs
 
 
 @attrs.define
@@ -125,13 +112,9 @@ class RunPlan:
 
     def plain(self) -> dict[str, Any]:
         """What a resumed run goes on with, as JSON can carry it."""
-        run = flags.flat(self.settings)
-        return {
-            **({"config": self.name} if self.file.named else {}),
-            "flags": {name: flags.to_plain(flag.value) for name, flag in self.scene_flags.items()},
-            "run": {name: flags.to_plain(flag.value) for name, flag in run.items()},
-            "overrides": dict(self.overrides),
-        }
+        groups = {"flags": self.scene_flags, "run": flags.flat(self.settings)}
+        plain = {key: {n: flags.to_plain(f.value) for n, f in group.items()} for key, group in groups.items()}
+        return {**({"config": self.name} if self.file.named else {}), **plain, "overrides": dict(self.overrides)}
 
     @property
     def scene_flags(self) -> dict[str, flags.Flag]:
@@ -149,48 +132,39 @@ class RunPlan:
         with error_context(self.source, "Making the scene"):
             scene = experiment.train()
         if not hasattr(scene, "tables"):
-            raise SceneError(
-                f"{self.file.function.__name__}() in {self.source} returned {type(scene).__name__} instead of a Scene."
-            )
+            raise SceneError(f"{self.file.called} returned {type(scene).__name__} instead of a Scene.")
         with error_context(self.source, "Building the scene"):
-            simulation = build(
-                scene,
-                seed=self.settings.seed,
-                device=self.settings.device,
-                overrides=self.overrides,
-                skip=self.settings.skip,
-            )
+            run = self.settings
+            simulation = build(scene, seed=run.seed, device=run.device, overrides=self.overrides, skip=run.skip)
             find_ends(simulation)  # what is wrong with them is refused whether or not anything is recorded
             find_vitals(simulation)
             return simulation
 
 
 def _shared(config: Any) -> list[str]:
-    settings = {field.name for field in attrs.fields(RunSettings)}
-    return [field.name for field in attrs.fields(type(config)) if field.name in settings]
+    """Fields of a scene's configuration that are settings of the run."""
+    return [f.name for f in attrs.fields(type(config)) if hasattr(attrs.fields(RunSettings), f.name)]
 
 
 def make_plan(arguments: Sequence[str]) -> RunPlan:
     """The plan that a command line asks for; SceneError for whatever is wrong with it."""
     words = list(arguments)
     given = words.pop(0) if words and not words[0].startswith("-") else None
-    origin = _origin(words)
+    looked_up = _looked_up(words)
+    origin = _origin(looked_up)
     if given is None and (origin is None or origin.config is None) and {"-h", "--help"} & {*words}:
         about = "SCENE is a file or module with a function experiment() or scene(); its parameters are flags too."
         flags.parse(words, f"{PROGRAM} SCENE", about, {"run": RunSettings(), "command": RunOptions()})
     file = _scene_file(given, origin)
-    name, config, settings, overrides = _defaults(file, origin, _value_of("--config", words))
+    name, config, settings, overrides = _defaults(file, origin, looked_up.config)
     hidden = _shared(config)
-    for taken in {*hidden} & {field.name for field in attrs.fields(RunSettings)}:
-        if getattr(settings, taken) is None:
-            settings = attrs.evolve(settings, **{taken: getattr(config, taken)})
+    scenes = {name: getattr(config, name) for name in hidden if getattr(settings, name) is None}
+    settings = attrs.evolve(settings, **scenes)
     _refuse_taken(config, file)
     groups = {"scene": config, "run": settings, "command": RunOptions()}
     if file.named:
-        names: Any = Literal[tuple(file.configs)]
-        choice = attrs.make_class(
-            "Choice", {"config": attrs.field(type=names, metadata={"help": "named configuration"})}
-        )
+        kind: Any = Annotated[Literal[tuple(file.configs)], "named configuration"]
+        choice = attrs.make_class("Choice", {"config": attrs.field(type=kind)})
         groups = {"configuration": choice(name), **groups}
     made = flags.parse(words, f"{PROGRAM} {given or file.source}", file.about, groups, hidden)
     plan = RunPlan(file, made["scene"], made["run"], made["command"], overrides, name, origin)
@@ -205,20 +179,18 @@ def make_plan(arguments: Sequence[str]) -> RunPlan:
     return plan
 
 
-def _value_of(flag: str, words: Sequence[str]) -> str | None:
-    """The value of a flag in the words of a command line, None where it is not there."""
-    for number, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == flag:
-            after = next(iter(words[number + 1 :]), "")
-            return value if equals else "" if after.startswith("-") else after
-    return None
+def _looked_up(words: Sequence[str]) -> argparse.Namespace:
+    """The flags that decide which other flags there are: "" for one without a value, None for one that is not there."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in (*ORIGINS, "config"):
+        parser.add_argument(f"--{name}", nargs="?", const="")
+    return parser.parse_known_args(words)[0]
 
 
-def _origin(words: Sequence[str]) -> Origin | None:
+def _origin(given: argparse.Namespace) -> Origin | None:
     """The run folder or checkpoint that --resume, --eval, --play or --export names."""
     for name in ORIGINS:
-        path = _value_of(f"--{name}", words)
+        path = getattr(given, name)
         if path:
             return Origin.find(Path(path).expanduser())
         if path is not None and name != "play":  # alone it is the policy that comes with the scene
@@ -251,19 +223,17 @@ def _defaults(file: SceneFile, origin: Origin | None, chosen: str | None) -> tup
     config, settings = file.config(name), RunSettings()
     if not recorded:
         return name, config, settings, {}
-    own = flags.flat(config, _shared(config))
     if chosen is None:
-        gone = [flag for flag in recorded["flags"] if flag not in own]
+        gone = [flag for flag in recorded["flags"] if flag not in flags.flat(config, _shared(config))]
         if gone:
-            raise SceneError(
-                f"The run was made with --{gone[0].replace('_', '-')}, which {file.function.__name__}() in {file.source} "
-                "no longer has."
-            )
-        plain = {n: flags.from_plain(value, own[n].type) for n, value in recorded["flags"].items()}
-        config = flags.changed(config, plain)
-    kinds = flags.flat(settings)
-    run = {n: flags.from_plain(value, kinds[n].type) for n, value in recorded["run"].items() if n in kinds}
-    return name, config, attrs.evolve(settings, **run), dict(recorded["overrides"])
+            raise SceneError(f"The run was made with --{gone[0].replace('_', '-')}, which {file.called} no longer has.")
+        config = _as_recorded(config, recorded["flags"])
+    return name, config, _as_recorded(settings, recorded["run"]), dict(recorded["overrides"])
+
+
+def _as_recorded(config: Any, plain: Mapping[str, Any]) -> Any:
+    known = flags.flat(config)
+    return flags.changed(config, {n: flags.from_plain(plain[n], known[n].type) for n in plain if n in known})
 
 
 def _refuse_taken(config: Any, file: SceneFile) -> None:
@@ -272,8 +242,7 @@ def _refuse_taken(config: Any, file: SceneFile) -> None:
     for field in attrs.fields(type(config)):
         if field.name in taken:
             raise SceneError(
-                f"Parameter '{field.name}' of {file.function.__name__}() in {file.source} has the name of one of the "
-                "runner's own flags; rename it."
+                f"Parameter '{field.name}' of {file.called} has the name of one of the runner's own flags; rename it."
             )
 
 
@@ -291,20 +260,20 @@ def _refuse_combinations(plan: RunPlan) -> None:
 
 def _refuse_changes(plan: RunPlan, kept: dict[str, flags.Flag], overrides: dict[str, str]) -> None:
     """SceneError when a run that continues in place is given anything that differs from its configuration."""
-    for name, flag in (plan.scene_flags | flags.flat(plan.settings)).items():
-        if name not in _FREE_ON_RESUME and flags.to_plain(flag.value) != flags.to_plain(kept[name].value):
-            if kept[name].value is not None or name not in _shared(plan.config):
-                _refuse_change(flag.text, kept[name].value, flag.value)
-    for address, text in plan.overrides.items():
-        if overrides.get(address) != text:
-            _refuse_change(f"--set {address}", overrides.get(address, "not set"), text)
-
-
-def _refuse_change(flag: str, before: Any, value: Any) -> None:
-    raise SceneError(
-        f"{flag} is {before} in the run's configuration, but {value} was asked for. A run goes on as it began: "
-        "leave the flag out, or begin a new run from a checkpoint with --out."
-    )
+    changes = [
+        (flag.text, kept[name].value, flag.value)
+        for name, flag in (plan.scene_flags | flags.flat(plan.settings)).items()
+        if name not in _FREE_ON_RESUME and flags.to_plain(flag.value) != flags.to_plain(kept[name].value)
+        if kept[name].value is not None or name not in _shared(plan.config)
+    ]
+    changes += [
+        (f"--set {a}", overrides.get(a, "not set"), t) for a, t in plan.overrides.items() if overrides.get(a) != t
+    ]
+    for flag, before, value in changes:
+        raise SceneError(
+            f"{flag} is {before} in the run's configuration, but {value} was asked for. A run goes on as it began: "
+            "leave the flag out, or begin a new run from a checkpoint with --out."
+        )
 
 
 def _check_values(plan: RunPlan, before: RunSettings) -> None:

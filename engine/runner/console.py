@@ -13,6 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.panel import Panel
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bars
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -66,6 +68,15 @@ def print_facts(console: Any, facts: Mapping[str, str]) -> None:
     for name, value in facts.items():
         if value:
             console.print(f"  {name:<11} {value}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(console: Console, text: str) -> Iterator[Callable[[float, float, str], None]]:
+    """A bar that stays as long as this lasts, in a terminal; the function that moves it gets what is done, of how much, and a text."""
+    columns = (TextColumn("{task.description}"), BarColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=1.0)
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
 
 
 @attrs.define
@@ -239,16 +250,13 @@ def results_table(result: Mapping[str, Any]) -> RenderableType:
     rows: list[Mapping[str, Any]] = list(result.get("table") or ([result["summary"]] if result.get("summary") else []))
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(title="Evaluation", title_justify="left", title_style="bold", header_style="bold")
+    cells = [columns, *([number(row.get(name)) for name in columns] for row in rows)]
     if len(columns) > 7 and len(rows) < len(columns):
-        for position, row in enumerate([{columns[0]: columns[0]}, *rows]):
-            table.add_column(escape(str(row.get(columns[0], ""))), justify="right" if position else "left")
-        for name in columns[1:]:
-            table.add_row(escape(name), *(escape(number(row.get(name))) for row in rows))
-        return table
-    for position, name in enumerate(columns):
-        table.add_column(escape(name), justify="right" if position else "left")
-    for row in rows:
-        table.add_row(*(escape(number(row.get(name))) for name in columns))
+        cells = [list(line) for line in zip(*cells, strict=True)]
+    for position, head in enumerate(cells[0]):
+        table.add_column(escape(head), justify="right" if position else "left")
+    for line in cells[1:]:
+        table.add_row(*map(escape, line))
     return table
 
 

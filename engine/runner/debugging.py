@@ -2,14 +2,17 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+
+import attrs
 
 from engine.ecs.scene import Simulation
 from engine.errors import SceneError
+from engine.files import file_errors
 from engine.inspect.commands import handle
 from engine.inspect.inspector import Inspector
 from engine.inspect.interventions import counted
@@ -26,16 +29,17 @@ from engine.runner.run_folder import RunFolder
 from engine.runner.stop import StopRequest
 
 __all__ = [
-    "DebuggedRun",
     "Inspector",
+    "ObservedTraining",
     "counted",
     "debug_server",
     "parse_debug",
-]  # all that the runner knows of engine.inspect
+]  # with the words of engine.inspect
 
 
-class DebuggedRun(Protocol):
-    """What the debug server needs of a training."""
+@attrs.define
+class ObservedTraining:
+    """A training, and all of it that its debug server needs."""
 
     plan: RunPlan
     experiment: Experiment
@@ -43,18 +47,24 @@ class DebuggedRun(Protocol):
     folder: RunFolder
     warn: Warnings
     observers: RunObservers
-    stop: StopRequest
+    stop: StopRequest = attrs.field(factory=StopRequest)
+    began: float = 0.0  # when its iteration began, and at which tick
+    first_tick: int = 0
+    spent: dict[int, float] = attrs.field(factory=dict)  # seconds of each entry of the schedule until then
 
     @property
     def length(self) -> int:
         """Ticks of an iteration."""
+        return self.simulation.scene.iteration
 
     def start_iteration(self) -> None:
         """Begin to count the time of an iteration."""
+        self.began, self.first_tick = time.perf_counter(), self.simulation.world.clock.tick
+        self.spent = {id(entry): entry.seconds for entry in self.simulation.schedule.entries}
 
 
 @contextmanager
-def debug_server(run: DebuggedRun) -> Iterator[Inspector | None]:
+def debug_server(run: ObservedTraining) -> Iterator[Inspector | None]:
     """Let debuggers attach as long as this lasts; a run that cannot listen goes on without, and warns."""
     options = run.plan.options
     debug = parse_debug(options.debug, options.debug_expose)
@@ -72,9 +82,8 @@ def debug_server(run: DebuggedRun) -> Iterator[Inspector | None]:
         "device": str(simulation.world.device),
         "seed": simulation.world.seed,
     }
-    server = DebugServer(
-        about, partial(schema_for_debuggers, simulation, display), debug=debug, expose=options.debug_expose
-    )
+    schema = partial(schema_for_debuggers, simulation, display)
+    server = DebugServer(about, schema, debug=debug, expose=options.debug_expose)
     try:
         for notice in server.start():
             run.warn(notice)
@@ -99,7 +108,7 @@ def debug_server(run: DebuggedRun) -> Iterator[Inspector | None]:
 class TrainingHandle(RunHandle):
     """A training, as its debugger sees it."""
 
-    def __init__(self, run: DebuggedRun) -> None:
+    def __init__(self, run: ObservedTraining) -> None:
         self.run = run
         self.folder = run.folder.path
 
@@ -109,44 +118,34 @@ class TrainingHandle(RunHandle):
         return self.run.stop.requested
 
     def save_checkpoint(self) -> str:
-        """Write a checkpoint of this moment; its name."""
-        return save_now(self.run)
+        """Write a checkpoint of this moment; its name. SceneError where it cannot be written."""
+        folder, world = self.run.folder, self.run.simulation.world
+        now = divmod(world.clock.tick, self.run.length)
+        self.run.observers.flush()
+        folder.save(world, *now)
+        folder.drain()
+        if folder.failing or not folder.saved_is(*now):
+            raise SceneError(
+                f"The checkpoint {checkpoint_name(*now)} could not be written; the run's warnings say why."
+            )
+        return checkpoint_name(*now)
 
     def continue_from(self, tick: int) -> None:
-        """Set aside what was written of later ticks."""
-        go_back(self.run, tick)
+        """Go on from an earlier tick: later checkpoints are renamed, later rows forgotten."""
+        run, folder, newest = self.run, self.run.folder, None
+        here = divmod(max(tick, 0), run.length)
+        folder.drain()
+        with file_errors(f"The files of the run do not go back to tick {tick}", run.warn):
+            for path in checkpoints(folder.path):
+                if moment(path) > here:
+                    path.rename(path.with_suffix(".abandoned"))
+                else:
+                    newest = newest or path
+            folder.truncate_to(newest, here[0], max(tick, 0))
+            run.observers.rewind()
+        run.start_iteration()
+        run.warn(f"A debugger went on from tick {tick}; later checkpoints are kept as *.abandoned.")
 
     def may_change(self, tick: int) -> bool:
         """After an iteration the experiment's report may write to the world."""
         return tick % self.run.length == 0
-
-
-def save_now(run: DebuggedRun) -> str:
-    """Write a checkpoint of this moment; its name. SceneError where it cannot be written."""
-    world = run.simulation.world
-    now = divmod(world.clock.tick, run.length)
-    run.observers.flush()
-    run.folder.save(world, *now)
-    run.folder.drain()
-    name = checkpoint_name(*now)
-    if run.folder.failing or getattr(run.folder.saved, "name", "") != name:
-        raise SceneError(f"The checkpoint {name} could not be written; the run's warnings say why.")
-    return name
-
-
-def go_back(run: DebuggedRun, tick: int) -> None:
-    """Go on from an earlier tick: later checkpoints are renamed, later rows forgotten."""
-    folder, here, newest = run.folder, divmod(max(tick, 0), run.length), None
-    folder.drain()
-    try:
-        for path in checkpoints(folder.path):
-            if moment(path) > here:
-                path.rename(path.with_suffix(".abandoned"))
-            else:
-                newest = newest or path
-        folder.truncate_to(newest, here[0], max(tick, 0))
-        run.observers.rewind()
-    except OSError as error:
-        run.warn(f"The files of the run do not go back to tick {tick} ({error.strerror or error}).")
-    run.start_iteration()
-    run.warn(f"A debugger went on from tick {tick}; later checkpoints are kept as *.abandoned.")

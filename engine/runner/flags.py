@@ -11,6 +11,7 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -20,15 +21,15 @@ from engine.ecs.component import real_types
 from engine.errors import SceneError, did_you_mean
 
 T = TypeVar("T")
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    Path: "a path",
-    type(None): "none",
+_NAMES = {  # of the types in sentences, and in the help
+    int: ("a whole number", "INT"),
+    float: ("a number", "FLOAT"),
+    str: ("text", "TEXT"),
+    bool: ("true or false", "BOOL"),
+    Path: ("a path", "PATH"),
+    type(None): ("none", "none"),
 }
-_SHORT = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "BOOL", type(None): "none"}
+_CONSTANTS: dict[Any, dict[str, Any]] = {bool: {"true": True, "false": False}, type(None): {"none": None}}
 
 
 @attrs.frozen
@@ -77,16 +78,9 @@ def fields(config: Any, hidden: Sequence[str] = ()) -> list[Flag]:
         if get_origin(kind) is Annotated:
             kind, *notes = get_args(kind)
             text = next((note for note in notes if isinstance(note, str)), text)
-        found.append(
-            Flag(
-                field.name,
-                kind,
-                getattr(config, field.name),
-                text or _comment_reader(cls, field.name),
-                field.metadata.get("hint"),
-                field.metadata.get("alone"),
-            )
-        )
+        extra = {name: field.metadata[name] for name in ("hint", "alone") if name in field.metadata}
+        text = text or partial(_comment, cls, field.name)
+        found.append(Flag(field.name, kind, getattr(config, field.name), text, **extra))
     return found
 
 
@@ -104,39 +98,30 @@ def flat(config: Any, hidden: Sequence[str] = ()) -> dict[str, Flag]:
 def changed(config: T, values: Mapping[str, Any]) -> T:
     """The configuration with other values, by dotted name."""
     own: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
-    inner: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
-        head, dot, rest = name.partition(".")
-        if dot:
-            inner.setdefault(head, {})[rest] = value
-    own |= {head: changed(getattr(config, head), part) for head, part in inner.items()}
+    for head in {name.partition(".")[0] for name in values} - own.keys():
+        inside = {name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{head}.")}
+        own[head] = changed(getattr(config, head), inside)
     return attrs.evolve(config, **own)  # type: ignore[misc]
 
 
-def _comment_reader(cls: type, name: str) -> Callable[[], str]:
-    """A function that finds the comment at the end of a field's declaration."""
-
-    def read() -> str:
-        with suppress(OSError, TypeError):
-            after = re.split(rf"^ +{name} *:", inspect.getsource(cls), maxsplit=1, flags=re.MULTILINE)[1:]
-            depth = 0
-            for line in "".join(after).splitlines():
-                code, _, comment = line.partition("  # ")
-                depth += sum(code.count(c) for c in "([{") - sum(code.count(c) for c in ")]}")
-                if depth <= 0:
-                    return comment.strip()
-        return ""
-
-    return read
+def _comment(cls: type, name: str) -> str:
+    """The comment at the end of a field's declaration."""
+    with suppress(OSError, TypeError):
+        after = re.split(rf"^ +{name} *:", inspect.getsource(cls), maxsplit=1, flags=re.MULTILINE)[1:]
+        depth = 0
+        for line in "".join(after).splitlines():
+            code, _, comment = line.partition("  # ")
+            depth += sum(code.count(c) for c in "([{") - sum(code.count(c) for c in ")]}")
+            if depth <= 0:
+                return comment.strip()
+    return ""
 
 
 def supported(kind: Any) -> bool:
     """Whether a flag can carry a type."""
-    if get_origin(kind) in (Union, types.UnionType):
-        return all(supported(part) for part in get_args(kind))
-    if get_origin(kind) is tuple:
+    if get_origin(kind) in (Union, types.UnionType, tuple):
         return all(part is Ellipsis or supported(part) for part in get_args(kind))
-    return kind in _WORDS or get_origin(kind) is Literal
+    return kind in _NAMES or get_origin(kind) is Literal
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
@@ -159,16 +144,17 @@ def describe(kind: Any) -> str:
         if Ellipsis in parts:
             return f"{describe(parts[0])}, repeated with commas between"
         return f"{len(parts)} values with commas between ({', '.join(describe(part) for part in parts)})"
-    return _WORDS.get(kind, str(kind))
+    return _NAMES[kind][0] if kind in _NAMES else str(kind)
 
 
 def _short(kind: Any) -> str:
     """A type as the help has it: INT|none, A,B for several values."""
-    if get_origin(kind) is tuple:
-        return "A,B"
-    names = [*get_args(kind)] if get_origin(kind) is Literal else [_SHORT.get(kind, str(kind))]
     options = alternatives(kind)
-    return "|".join(map(_short, options)) if len(options) > 1 else "|".join(map(str, names))
+    if len(options) > 1:
+        return "|".join(map(_short, options))
+    if get_origin(kind) is Literal:
+        return "|".join(map(str, get_args(kind)))
+    return "A,B" if get_origin(kind) is tuple else _NAMES[kind][1]
 
 
 def read(text: str, kind: Any) -> Any:
@@ -182,32 +168,26 @@ def read(text: str, kind: Any) -> Any:
 
 
 def _read_one(text: str, kind: Any) -> Any:
-    if get_origin(kind) is Literal:
-        return {str(option): option for option in get_args(kind)}[_in(text, map(str, get_args(kind)))]
     if get_origin(kind) is tuple:
         words = [word.strip() for word in text.strip("()[] ").split(",") if word.strip()]
-        parts = get_args(kind)
-        if Ellipsis in parts:
-            parts = (parts[0],) * len(words)
-        if len(words) != len(parts):
-            raise ValueError(text)
-        return tuple(read(word, part) for word, part in zip(words, parts, strict=True))
-    if kind is type(None):
-        return {"none": None}[_in(text.lower(), ("none",))]
-    if kind is bool:
-        return _in(text.lower(), ("true", "false")) == "true"
+        return tuple(read(word, part) for word, part in zip(words, _parts(kind, len(words)), strict=True))
     if kind is Path:
         return Path(text).expanduser()
-    value = kind(text)
-    if value != value:  # nan
+    if get_origin(kind) is Literal:
+        known = {str(option): option for option in get_args(kind)}
+    elif kind in _CONSTANTS:
+        text, known = text.lower(), _CONSTANTS[kind]
+    else:
+        known = {text: kind(text)}
+    if text not in known or known[text] != known[text]:  # nan
         raise ValueError(text)
-    return value
+    return known[text]
 
 
-def _in(text: str, known: Any) -> str:
-    if text not in known:
-        raise ValueError(text)
-    return text
+def _parts(kind: Any, count: int) -> tuple[Any, ...]:
+    """The types of so many values of a tuple type."""
+    parts = get_args(kind)
+    return (parts[0],) * count if Ellipsis in parts else parts
 
 
 def write(value: Any) -> str:
@@ -228,9 +208,8 @@ def from_plain(value: Any, kind: Any) -> Any:
     """The inverse of `to_plain`."""
     options = alternatives(kind)
     if isinstance(value, list):
-        parts = next((get_args(option) for option in options if get_origin(option) is tuple), ())
-        kinds = parts if parts and Ellipsis not in parts else (parts[0] if parts else str,) * len(value)
-        return tuple(from_plain(part, each) for part, each in zip(value, kinds, strict=False))
+        several = next((option for option in options if get_origin(option) is tuple), tuple[str, ...])
+        return tuple(from_plain(part, each) for part, each in zip(value, _parts(several, len(value)), strict=False))
     if isinstance(value, str) and str not in options and value in ("inf", "-inf") and float in options:
         return float(value)
     return Path(value) if isinstance(value, str) and Path in options and str not in options else value

@@ -4,6 +4,7 @@ python -m engine.curve RUN RUN RUN --out curves.png
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,9 @@ from typing import Any, Self
 import attrs
 import numpy as np
 
-from engine.errors import LockstepError, SceneError
-from engine.files import whole_rows
+from engine.errors import SceneError
+from engine.files import file_errors, whole_rows, write_file
+from engine.runner.cli import ArgumentParser, reporting_errors
 
 BESIDES = ("iteration", "tick", "env_steps")
 _POINTS = 1500
@@ -106,7 +108,6 @@ def draw(path: Path, runs: Sequence[RunRecord]) -> None:
     runs = [run for run in runs if run.rows]
     if not runs:
         return
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     shown = [panels(run.rows, run.config.get("titles", {})) for run in runs]
@@ -118,7 +119,6 @@ def draw(path: Path, runs: Sequence[RunRecord]) -> None:
     head = heading(runs)
     height = _HEIGHT * lines + 0.22 * head.count("\n") + 0.9
     figure = Figure(figsize=(_WIDTH * columns, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(head, fontsize=10, x=0.01, ha="left", linespacing=1.5)
     unit, scale = _step_unit(max(float(run.rows[-1].get("env_steps", 0)) for run in runs))
     for number, title in enumerate(names):
@@ -130,12 +130,9 @@ def draw(path: Path, runs: Sequence[RunRecord]) -> None:
             _add_minutes(axes, runs[0], scale, len(runs) > 1)
         if number >= len(names) - columns:
             axes.set_xlabel(f"environment steps{unit}, over all parallel robots", fontsize=9)
-    part = path.with_name(path.name + ".part")
-    try:
-        figure.savefig(part, format="png")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    write_file(path, picture.getvalue())
 
 
 def heading(runs: Sequence[RunRecord]) -> str:
@@ -201,6 +198,8 @@ def _draw_panel(axes: Any, parts: Sequence[tuple[np.ndarray, Mapping[str, np.nda
 
 
 def _draw_line(axes: Any, steps: np.ndarray, values: np.ndarray, label: str) -> None:
+    known = np.isfinite(values)
+    steps, values = steps[known], values[known]  # a number that some iterations lack is one line all the same
     width, every = max(1, len(steps) // 60), max(1, len(steps) // _POINTS)
     marker = "o" if len(values) < 3 else None
     (line,) = axes.plot(steps[::every], _smooth(values, width)[::every], lw=1.6, marker=marker, label=label)
@@ -252,23 +251,23 @@ def _clock(minutes: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit status: 0 done, 2 bad input."""
-    parser = argparse.ArgumentParser(prog="python -m engine.curve", description="Draw runs of one scene together.")
+    parser = ArgumentParser("python -m engine.curve", description="Draw runs of one scene together.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, such as those of several seeds")
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the PNG to write (default: curves.png)")
-    given = parser.parse_args(arguments)
-    try:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return reporting_errors(lambda words: _draw_together(parser.parse_args(words)), words)
+
+
+def _draw_together(given: argparse.Namespace) -> int:
+    with file_errors("The runs cannot be read"):
         runs = [RunRecord.read(path) for path in given.runs]
-        empty = next((run.path for run in runs if not run.rows), None)
-        if empty is not None:
-            raise SceneError(f"{empty} has not finished an iteration yet, so there is nothing to draw.")
-        scenes = list(dict.fromkeys(str(run.config.get("scene")) for run in runs))
-        if len(scenes) > 1:
-            raise SceneError(
-                f"The runs are of different scenes ({', '.join(scenes)}); draw those of one scene together."
-            )
+    empty = next((run.path for run in runs if not run.rows), None)
+    if empty is not None:
+        raise SceneError(f"{empty} has not finished an iteration yet, so there is nothing to draw.")
+    scenes = list(dict.fromkeys(str(run.config.get("scene")) for run in runs))
+    if len(scenes) > 1:
+        raise SceneError(f"The runs are of different scenes ({', '.join(scenes)}); draw those of one scene together.")
+    with file_errors(f"{given.out} cannot be written"):
         draw(given.out, runs)
-    except (LockstepError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     print(given.out)
     return 0

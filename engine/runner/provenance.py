@@ -7,6 +7,7 @@ import platform
 import sys
 import sysconfig
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,8 @@ def versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -60,13 +59,10 @@ def own_modules(file: Path) -> dict[str, Path]:
     home = file.absolute().parent
     installed = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     elsewhere = [folder for folder in {*installed, *_own_folders()} if not home.is_relative_to(folder)]
-    found = {}
-    for module in list(sys.modules.values()):
-        path = Path(getattr(module, "__file__", None) or "/")
-        if path.is_relative_to(home) and path != file.absolute() and path.is_file():
-            if not any(path.is_relative_to(folder) for folder in elsewhere):
-                found[path.relative_to(home).as_posix()] = path
-    return found
+    paths = [Path(getattr(module, "__file__", None) or "/") for module in list(sys.modules.values())]
+    below = [path for path in paths if path.is_relative_to(home) and path != file.absolute() and path.is_file()]
+    own = [path for path in below if not any(path.is_relative_to(folder) for folder in elsewhere)]
+    return {path.relative_to(home).as_posix(): path for path in own}
 
 
 def differences(before: Mapping[str, Any], source: str, experiment: Experiment) -> tuple[list[str], list[str]]:
@@ -89,7 +85,9 @@ def differences(before: Mapping[str, Any], source: str, experiment: Experiment) 
         if kept["lockstep"] != now["lockstep"]:
             changed.append(f"Lockstep's own sources ({', '.join(OWN)}) changed since.")
         changed += _parts(kept["parts"], now["parts"])
-        shaky += _moved(kept["processor"], now["processor"])
+        then, here = (f"{each['processor']['model']} ({each['processor']['capability']})" for each in (kept, now))
+        if then != here:
+            shaky.append(f"The processor was {then}, here it is {here}; {_SLOW}.")
     theirs = before.get("versions", {})
     for name in dict.fromkeys([*theirs, *now["versions"]] if theirs else ()):
         then, here = theirs.get(name, "not installed"), now["versions"].get(name, "not installed")
@@ -107,20 +105,11 @@ def _parts(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return gone + new + [f"The {name} changed since." for name in kept if name in now and kept[name] != now[name]]
 
 
-def _moved(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    if kept == now:
-        return []
-    then, here = (f"{processor['model']} ({processor['capability']})" for processor in (kept, now))
-    return [f"The processor was {then}, here it is {here}; {_SLOW}."]
-
-
 def _processor() -> str:
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
 
 

@@ -1,11 +1,11 @@
 """Observers of a training: the failure log, always, and the flight recorder with --record."""
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from types import FrameType
+from typing import Self
 
 import attrs
 
@@ -13,6 +13,7 @@ from engine.ecs.scene import Simulation
 from engine.protocol.display import View
 from engine.recording.failures import FailureLog
 from engine.recording.recorder import Recorder, parse_rows, watched_table
+from engine.runner.stop import signals_handled
 
 
 def rows_to_record(asked: "str | None", simulation: Simulation) -> list[int] | None:
@@ -46,7 +47,7 @@ class RunObservers:
         """
         view, recorder = display or View(), None
         if rows is not None:
-            recorder = Recorder(simulation, rows=rows, folder=folder / "records", say=say, view=view)
+            recorder = Recorder(simulation, rows=rows, folder=folder / "records", warn=say, view=view)
         failures = FailureLog(simulation, folder, say, recorder, view)
         if resumed is not None:
             failures.resume(resumed)
@@ -55,17 +56,18 @@ class RunObservers:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Observe every tick as long as this lasts; SIGUSR1 asks for a recording, and an exception makes one."""
-        observers = [each for each in (self.recorder, self.failures) if each is not None]
+        recorder = self.recorder
+        observers = [each for each in (recorder, self.failures) if each is not None]
         for each in observers:
             each.attach()
         try:
-            with self._listening():
+            with signals_handled((signal.SIGUSR1,) if recorder else (), self._on_signal):
                 yield
-            if self.recorder is not None:
-                self.recorder.keep("end", "The training ended.")
+            if recorder is not None:
+                recorder.keep("end", "The training ended.")
         except Exception as error:
-            if self.recorder is not None:
-                self.recorder.keep_failure(error)
+            if recorder is not None:
+                recorder.keep_failure(error)
             raise
         finally:
             for each in observers:
@@ -82,18 +84,6 @@ class RunObservers:
         if self.recorder is not None:
             self.recorder.rewind()
 
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        recorder = self.recorder
-        if recorder is None or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number: int, frame: Any) -> None:
-            recorder.ask()
-
-        before = signal.signal(signal.SIGUSR1, ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGUSR1, before)
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.recorder is not None:
+            self.recorder.ask()

@@ -19,7 +19,7 @@ from engine.errors import ReplayError, SnapshotError
 from engine.protocol.vitals import Ends, find_ends
 from engine.recording.failures import logged_failures
 from engine.recording.row_ring import row_digest, traced_addresses, traced_columns
-from engine.runner.checkpoint import CHECKPOINT, checkpoints
+from engine.runner.checkpoint import checkpoints, moment
 from engine.runner.run_folder import JsonLines
 from engine.snapshot.snapshot import Snapshot, restore
 
@@ -37,7 +37,7 @@ class LoggedFailure:
     tick: int
     row: int
     first_tick: int | None
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...] = attrs.field(converter=tuple)
     digest: str
     iteration: int
 
@@ -167,19 +167,16 @@ class RunReplay:
                 "Give one of its bundles endings=Endings(...)."
             )
         self.table = next(iter(find_ends(self.simulation)))
+        names = [field.name for field in attrs.fields(LoggedFailure)]
         self.failures = [
-            LoggedFailure(
-                line["tick"], line["row"], line["first_tick"], tuple(line["reasons"]), line["digest"], line["iteration"]
-            )
+            LoggedFailure(**{name: line[name] for name in names})
             for line in logged_failures(self.folder)
             if line.get("table", self.table) == self.table
         ]
-        length = self.simulation.scene.iteration
         self.points = {-1: None}
         for path in reversed(checkpoints(self.folder)):
-            name = CHECKPOINT.fullmatch(path.name)
-            assert name is not None
-            self.points[int(name[1]) * length + int(name[2] or 0)] = path
+            iteration, ticks = moment(path)
+            self.points[iteration * self.simulation.scene.iteration + ticks] = path
         reached = [row["tick"] for row in JsonLines(self.folder / "metrics.jsonl", self.warn).rows()]
         self.last_tick = max([-1, *reached, *self.points, *(failure.tick for failure in self.failures)])
 

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ReplayError, SceneError
-from engine.files import write_file
-from engine.runner.cli import reporting_errors
+from engine.files import file_errors, json_bytes, write_file
+from engine.runner.cli import ArgumentParser, reporting_errors
 from engine.runner.config import make_plan
-from engine.runner.console import make_console, print_facts
+from engine.runner.console import make_console, print_facts, progress_bar
 from engine.runner.replay import EpisodeReplay, LoggedFailure, RunReplay
 from engine.runner.resume import changes_since
-from engine.runner.run_folder import json_bytes
 
 PROGRAM = "python -m engine.replay"
 _LISTED = 20
@@ -33,15 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise SceneError(f"{message[:1].upper()}{message[1:]}. See {PROGRAM} --help.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        PROGRAM, description="Re-create episodes of a run, bit for bit. Alone, RUN lists what failed last."
-    )
+def _parser() -> ArgumentParser:
+    about = "Re-create episodes of a run, bit for bit. Alone, RUN lists what failed last."
+    parser = ArgumentParser(PROGRAM, description=about)
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--row", type=int, metavar="R", help="which environment")
     parser.add_argument("--tick", type=int, metavar="T", help="a tick of the episode, such as the one it failed in")
@@ -69,12 +62,14 @@ def _replay(given: argparse.Namespace) -> int:
         wanted = [(failure.row, failure.tick) for failure in past.failures[-given.failures :]]
         if not wanted:
             raise ReplayError(f"{given.run} has logged no failures.")
+    with progress_bar(console, "") as move:
+        episodes = past.episodes(wanted, lambda done, of, text: move(done, of, f"{text}, {done} of {of} ticks"))
     status = 0
-    for (row, tick), episode in zip(wanted, _watched(past, wanted, console), strict=True):
+    for (row, tick), episode in zip(wanted, episodes, strict=True):
         home = (given.out or given.run / "replays") / episode.name
         logged = past.logged(row, tick)
-        same = not logged or logged.digest == episode.digest
-        status = max(status, 0 if same else 1)
+        if logged and logged.digest != episode.digest:
+            status = 1
         print_facts(console, {**_write(home, episode, logged, given, show)})
     return status
 
@@ -115,20 +110,6 @@ def _line(past: RunReplay, row: int | str, tick: int | str) -> str:
     return f"{PROGRAM} {past.folder} --row {row} --tick {tick}"
 
 
-def _watched(past: RunReplay, wanted: Sequence[tuple[int, int]], console: Any) -> list[EpisodeReplay]:
-    """The episodes, under a progress bar."""
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1)
-
-        def progress(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{text}, {done} of {total} ticks")
-
-        return past.episodes(wanted, progress)
-
-
 def _write(
     home: Path, episode: EpisodeReplay, logged: LoggedFailure | None, given: argparse.Namespace, show: Any
 ) -> Mapping[str, str]:
@@ -146,13 +127,11 @@ def _write(
         "proof": proof,
         "simulated": f"{episode.alone} ticks without the other rows" if episode.alone else "",
     }
-    try:
+    with file_errors(f"{home} cannot be written to"):
         home.mkdir(parents=True, exist_ok=True)
         with open(home / "columns.npz", "wb") as file:
-            arrays: dict[str, Any] = {"tick": episode.ticks, **episode.columns}
-            arrays |= {
-                f"labels {address}": np.array(labels) for address, labels in episode.labels.items() if labels[1:]
-            }
+            labels = {f"labels {address}": np.array(own) for address, own in episode.labels.items() if own[1:]}
+            arrays: dict[str, Any] = {"tick": episode.ticks, **episode.columns, **labels}
             np.savez_compressed(file, **arrays)
         seen["columns"] = str(home / "columns.npz")
         if not given.no_plots:
@@ -160,14 +139,11 @@ def _write(
         if show is not None and not given.no_film:
             seen |= {**show(episode.columns, home / "film.mp4"), "film": str(home / "film.mp4")}
         write_file(home / "episode.json", json_bytes({**seen, "digest": episode.digest}))
-    except OSError as error:
-        raise SceneError(f"{home} cannot be written to ({error.strerror or error}).") from None
     return seen
 
 
 def draw(folder: Path, episode: EpisodeReplay) -> int:
     """One picture per component, one panel per column, over ticks; how many there are."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     folder.mkdir(exist_ok=True)
@@ -178,7 +154,6 @@ def draw(folder: Path, episode: EpisodeReplay) -> int:
         wide = min(len(addresses), _PANELS)
         tall = -(-len(addresses) // wide)
         figure = Figure(figsize=(6.4 * wide, 3.0 * tall), layout="constrained")
-        FigureCanvasAgg(figure)
         for place, address in enumerate(addresses, 1):
             axes = figure.add_subplot(tall, wide, place)
             _draw_column(axes, episode, address)

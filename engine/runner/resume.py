@@ -6,7 +6,7 @@ import attrs
 
 from engine.ecs.scene import Simulation
 from engine.errors import SceneError, SnapshotError
-from engine.files import JsonLines, Say
+from engine.files import Say, whole_rows
 from engine.runner.checkpoint import checkpoints
 from engine.runner.config import RunPlan
 from engine.runner.experiment import Experiment
@@ -45,7 +45,8 @@ def resume(plan: RunPlan, experiment: Experiment, simulation: Simulation, warn: 
             raise SnapshotError(f"{origin.path} has no checkpoint yet, and {began}, from which it began, is gone.")
         source = Origin.find(Path(began))
     total = plan.settings.iterations or experiment.iterations
-    if unwritten and not began and _rows_written(origin.path) < total:
+    rows = [row["iteration"] for row, _ in whole_rows(origin.path / "metrics.jsonl")]
+    if unwritten and not began and max(rows, default=0) < total:
         warn(f"{origin.path} has no checkpoint yet; it begins again from the start.")
         return Start(changes=changes_since(plan, experiment, warn))
     path, data, damaged = source.load(warn)
@@ -60,11 +61,6 @@ def resume(plan: RunPlan, experiment: Experiment, simulation: Simulation, warn: 
     restore(simulation.world, taken, any_identity=plan.options.allow_changes)
     own = plan.in_place and source is origin
     return Start(path, iteration, tick, own, None if own else source.folder, damaged if own else [], changes)
-
-
-def _rows_written(folder: Path) -> int:
-    rows = JsonLines(folder / "metrics.jsonl", print).rows()
-    return int(rows[-1]["iteration"]) if rows else 0
 
 
 def changes_since(plan: RunPlan, experiment: Experiment, warn: Say) -> list[str]:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 
-from engine.ecs.scene import Simulation
 from engine.runner import commands
 from engine.runner.cli import reporting_errors
 from engine.runner.config import MODES, RunPlan, make_plan
@@ -23,20 +22,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     plan, console = make_plan(arguments), make_console()
-    options = plan.options
-    for asked, only in (
-        (options.eval, commands.evaluate),
-        (options.play, commands.play),
-        (options.export, commands.export),
-    ):
-        if asked is not None:
-            return only(plan, console, Warnings(console), StopRequest())
-    mode = next((name for name in MODES if getattr(options, name) not in (None, False)), None)
+    uses = {"eval": commands.evaluate, "play": commands.play, "export": commands.export}
+    for name, command in uses.items():
+        if getattr(plan.options, name) is not None:
+            return command(plan, console, Warnings(console), StopRequest())
+    mode = next((name for name in MODES if getattr(plan.options, name) not in (None, False)), None)
     return _inspect(plan, mode) if mode else train(plan, console)
 
 
 def _inspect(plan: RunPlan, mode: str) -> int:
     from engine.tools import explain, profile
+    from engine.tools.audit import Audit
 
     simulation = plan.build()
     if plan.resumed and mode in ("audit", "profile"):
@@ -50,17 +46,12 @@ def _inspect(plan: RunPlan, mode: str) -> int:
     elif mode == "profile":
         print(profile.profile_table(simulation.schedule, plan.options.profile or 0))
     else:
-        return _audit(simulation, plan.options.audit or 0)
+        ticks, audit = plan.options.audit or 0, Audit(simulation.schedule)
+        simulation.run(ticks)
+        audit.detach()
+        for finding in audit.findings:
+            print(f"tick {finding.tick}: {finding.text}")
+        found = len(audit.findings)
+        print(f"found {found} in {ticks} ticks" if found else f"ok: nothing found in {ticks} ticks")
+        return 1 if found else 0
     return 0
-
-
-def _audit(simulation: Simulation, ticks: int) -> int:
-    from engine.tools.audit import Audit
-
-    audit = Audit(simulation.schedule)
-    simulation.run(ticks)
-    audit.detach()
-    for finding in audit.findings:
-        print(f"tick {finding.tick}: {finding.text}")
-    print(f"found {len(audit.findings)} in {ticks} ticks" if audit.findings else f"ok: nothing found in {ticks} ticks")
-    return 1 if audit.findings else 0

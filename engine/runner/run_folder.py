@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -21,17 +22,9 @@ import attrs
 from engine import files
 from engine.ecs.world import World
 from engine.errors import SceneError, SnapshotError, did_you_mean
-from engine.files import INTERVENTIONS, JsonLines, Say, json_bytes, plain_numbers
+from engine.files import INTERVENTIONS, JsonLines, Say, file_errors, json_bytes, plain_numbers
 from engine.runner import checkpoint
-from engine.runner.checkpoint import (
-    WINDOW,
-    CheckpointScore,
-    CheckpointWriter,
-    WriteOutcome,
-    checkpoint_name,
-    checkpoints,
-    moment,
-)
+from engine.runner.checkpoint import CheckpointScore, CheckpointWriter, WriteOutcome, checkpoint_name, checkpoints
 from engine.snapshot import snapshot
 from engine.snapshot.snapshot import Snapshot
 
@@ -51,11 +44,11 @@ def refuse_unusable(path: Path) -> None:
         ancestor = ancestor.parent
     if not ancestor.is_dir():
         raise SceneError(f"{path} cannot be a run folder: {ancestor} is a file. Choose another --out.")
-    try:
-        with tempfile.TemporaryFile(dir=ancestor):
-            pass
-    except OSError as error:
-        raise SceneError(f"{ancestor} cannot be written to ({error.strerror}). Choose another --out.") from None
+    with (
+        file_errors(f"{ancestor} cannot be written to", cure=" Choose another --out."),
+        tempfile.TemporaryFile(dir=ancestor),
+    ):
+        pass
 
 
 @attrs.define(eq=False)
@@ -86,9 +79,10 @@ class RunFolder:
     def create(cls, path: Path | None, scene: str, warn: Say) -> Self:
         """A new locked folder at `path`, or at runs/<scene>/<now>; SceneError where there can be none."""
         fresh = path is None or not path.exists()
-        try:
+        parent = Path("runs") / re.sub(r"[^\w.-]+", "_", scene)
+        with file_errors(f"The run folder {path or parent} cannot be made", cure=" Choose another --out."):
             if path is None:
-                path = _new_name(Path("runs") / re.sub(r"[^\w.-]+", "_", scene))
+                path = _new_name(parent)
             else:
                 refuse_unusable(path)
                 path.mkdir(parents=True, exist_ok=True)
@@ -99,28 +93,23 @@ class RunFolder:
                 made.close()
                 raise
             return made
-        except OSError as error:
-            raise SceneError(
-                f"The run folder {path} cannot be made ({error.strerror}). Choose another --out."
-            ) from None
 
     @classmethod
     def reopen(cls, path: Path, warn: Say) -> Self:
         """An existing folder, locked, without what a killed write left; SceneError when another run is writing to it."""
         folder = cls(path, warn)._locked()
         try:
-            for part in (*path.glob("*.part"), *(path / "checkpoints").glob("*.part")):
-                part.unlink(missing_ok=True)
-        except OSError as error:
+            with file_errors(f"The run folder {path} cannot be written to"):
+                for part in (*path.glob("*.part"), *(path / "checkpoints").glob("*.part")):
+                    part.unlink(missing_ok=True)
+        except SceneError:
             folder.close()
-            raise SceneError(f"The run folder {path} cannot be written to ({error.strerror}).") from None
+            raise
         return folder
 
     def _locked(self) -> Self:
-        try:
+        with file_errors(f"The run folder {self.path} cannot be written to"):
             self.lock = open(self.path / ".lock", "a+")  # noqa: SIM115 - held as long as the run
-        except OSError as error:
-            raise SceneError(f"The run folder {self.path} cannot be written to ({error.strerror}).") from None
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -150,13 +139,22 @@ class RunFolder:
         None is taken while rows wait for room on the disk, since it would be newer than they are.
         """
         name = checkpoint_name(iteration, ticks)
+        if unwritten := self._unwritten():
+            why = f"the rows of {unwritten[0].path.name} come first"
+            self._report(WriteOutcome(name, OSError(errno.ENOSPC, why)))
+        else:
+            self.writer.take(world, name)
+
+    def _unwritten(self) -> list[JsonLines]:
+        """Logs of which rows still wait, although they were tried once more."""
         for lines in (self.metrics, self.timing):
             if lines.waiting:
                 lines.flush()
-            if lines.waiting:
-                self._report(WriteOutcome(name, OSError(errno.ENOSPC, f"the rows of {lines.path.name} come first")))
-                return
-        self.writer.take(world, name)
+        return [lines for lines in (self.metrics, self.timing) if lines.waiting]
+
+    def saved_is(self, iteration: int, ticks: int) -> bool:
+        """Whether the newest checkpoint is that of this moment."""
+        return self.saved is not None and self.saved.name == checkpoint_name(iteration, ticks)
 
     def report(self) -> None:
         """Warn about checkpoints: once that they fail, and once that they are written again."""
@@ -184,9 +182,9 @@ class RunFolder:
             self.warn(f"checkpoints are written again: {outcome.name}.")
         self.failing = False
         self._warn_untidy(outcome.untidy)
-        if self.score.name and self.score.of(moment(self.saved)[0]) is None:
+        if self.score.name and self.score.of(checkpoint.moment(self.saved)[0]) is None:
             self._once(
-                f"None of the last {WINDOW} iterations reported '{self.score.number}', so {outcome.name} cannot be the "
+                f"None of the last {checkpoint.WINDOW} iterations reported '{self.score.number}', so {outcome.name} cannot be the "
                 f"best checkpoint.{did_you_mean(self.score.number, next(reversed(self.metrics.rows()), {}))}"
             )
 
@@ -220,10 +218,9 @@ class RunFolder:
             if path.name != INTERVENTIONS:  # what somebody did stays true
                 JsonLines(path, self.warn).cut(iteration, tick)
         if rows is not None:
-            for lines in (self.metrics, self.timing):
-                lines.take(rows / lines.path.name, iteration, tick)
-            if (rows / INTERVENTIONS).is_file():
-                JsonLines(self.path / INTERVENTIONS, self.warn).take(rows / INTERVENTIONS, iteration, tick)
+            for lines in (self.metrics, self.timing, JsonLines(self.path / INTERVENTIONS, self.warn)):
+                if (rows / lines.path.name).is_file():
+                    lines.take(rows / lines.path.name, iteration, tick)
         self.saved = newest
         self.score.values = {number: value for number, value in self.score.values.items() if number <= iteration}
         known = self.metrics.rows()
@@ -262,18 +259,13 @@ class RunFolder:
         """Bring curve.png up to date."""
         from engine.runner.plot import RunRecord, draw
 
-        try:
+        with file_errors("curve.png cannot be written", self.warn):
             draw(self.path / "curve.png", [RunRecord.read(self.path, self.metrics.rows(), self.timing.rows())])
-        except OSError as error:
-            self.warn(f"curve.png cannot be written ({error.strerror or error}).")
 
     def flush(self) -> None:
         """Write the rows that wait, and say how many are lost for good."""
-        for lines in (self.metrics, self.timing):
-            if lines.waiting:
-                lines.flush()
-            if lines.waiting:
-                self.warn(f"{len(lines.waiting)} rows of {lines.path.name} are lost.")
+        for lines in self._unwritten():
+            self.warn(f"{len(lines.waiting)} rows of {lines.path.name} are lost.")
 
     def close(self) -> None:
         """Let go of the folder, once what was taken is written."""
@@ -285,10 +277,8 @@ class RunFolder:
 
     def _release(self) -> None:
         if self.events:
-            try:
+            with file_errors("TensorBoard events are not complete", self.warn):
                 self.events.close()
-            except OSError as error:
-                self.warn(f"TensorBoard events are not complete ({error.strerror or error}).")
         if self.lock is not None:
             self.lock.close()
 
@@ -298,11 +288,9 @@ def _new_name(parent: Path) -> Path:
     name = datetime.now().strftime("%Y%m%d-%H%M%S")
     for number in range(1, 100):
         path = parent / (name if number == 1 else f"{name}-{number}")
-        try:
+        with suppress(FileExistsError):
             path.mkdir()
             return path
-        except FileExistsError:
-            continue
     raise SceneError(f"{parent} is full of runs that began in this second; choose a folder with --out.")
 
 
@@ -331,9 +319,7 @@ class Origin:
             path = target
         if not path.exists():
             raise SceneError(f"There is no run folder or checkpoint at {path}.")
-        home = next(
-            (p for p in (path.absolute().parent, path.absolute().parent.parent) if (p / "config.json").is_file()), None
-        )
+        home = next((p for p in path.absolute().parents[:2] if (p / "config.json").is_file()), None)
         return cls(path, home, _read_config(home / "config.json") if home else _brought_config(path))
 
     def load(self, warn: Say) -> tuple[Path, bytes, list[Path]]:
@@ -370,10 +356,9 @@ def _read_whole(path: Path) -> bytes:
 
 def _brought_config(path: Path) -> dict[str, Any] | None:
     """The configuration inside an exported policy; None for any other file, of which `load` says what is wrong."""
-    try:
-        found: dict[str, Any] | None = snapshot.about(path.read_bytes()).get("config")
-    except (OSError, SnapshotError):
-        return None
+    found: dict[str, Any] | None = None
+    with suppress(OSError, SnapshotError):
+        found = snapshot.about(path.read_bytes()).get("config")
     return found
 
 

@@ -22,13 +22,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from engine.ecs.component import real_types
-from engine.ecs.scene import Scene
 from engine.errors import LockstepError, SceneError, did_you_mean
 from engine.runner.experiment import Experiment
 from engine.runner.flags import flat, supported
@@ -44,16 +44,12 @@ def error_context(source: str, action: str) -> Iterator[None]:
     except SyntaxError as error:
         raise SceneError(f"{error.filename or source}, line {error.lineno}: {error.msg}.") from error
     except Exception as error:
-        frames = [
-            f
-            for f in traceback.extract_tb(error.__traceback__)
-            if "importlib" not in f.filename and f.filename != __file__
-        ]
-        own = [f for f in frames if f.filename == str(Path(source).absolute())]
-        deepest = frames[-1] if frames else None
-        where = f"{own[-1].filename}, line {own[-1].lineno}" if own else source
-        if deepest is not None and (not own or deepest is not own[-1]):
-            where += f" (from {deepest.filename}, line {deepest.lineno})"
+        stack = traceback.extract_tb(error.__traceback__)
+        frames = [f for f in stack if "importlib" not in f.filename and f.filename != __file__]
+        own = [f for f in frames if f.filename == str(Path(source).absolute())][-1:]
+        where = f"{own[0].filename}, line {own[0].lineno}" if own else source
+        if frames[-1:] != own:
+            where += f" (from {frames[-1].filename}, line {frames[-1].lineno})"
         raise SceneError(f"{action} failed at {where}: {type(error).__name__}: {error}") from error
 
 
@@ -74,6 +70,11 @@ class SceneFile:
         return "" not in self.configs
 
     @property
+    def called(self) -> str:
+        """Its function, as error sentences name it."""
+        return f"{self.function.__name__}() in {self.source}"
+
+    @property
     def about(self) -> str:
         """The docstring of its function, or of the file."""
         return inspect.cleandoc(self.function.__doc__ or inspect.getmodule(self.function).__doc__ or "")
@@ -91,22 +92,16 @@ class SceneFile:
 
     def experiment(self, config: Any) -> Experiment:
         """The experiment of a configuration; SceneError when the file's function fails or returns anything else."""
-        called = f"{self.function.__name__}()"
         values = {flag.name: getattr(config, flag.name) for flag in attrs.fields(type(config))}
-        with error_context(self.source, called):
+        with error_context(self.source, f"{self.function.__name__}()"):
             if _config_class(self.function) is not None:
                 made = self.function(config)
             elif self.function.__name__ == "scene":
-                return Experiment(train=lambda: self._scene(values))
+                return Experiment(train=error_context(self.source, "scene()")(partial(self.function, **values)))
             else:
                 made = self.function(**values)
         if not isinstance(made, Experiment):
-            raise SceneError(f"{called} in {self.source} returned {type(made).__name__} instead of an Experiment.")
-        return made
-
-    def _scene(self, values: Mapping[str, Any]) -> Scene:
-        with error_context(self.source, "scene()"):
-            made: Scene = self.function(**values)
+            raise SceneError(f"{self.called} returned {type(made).__name__} instead of an Experiment.")
         return made
 
 
@@ -122,9 +117,8 @@ def load_scene(text: str) -> SceneFile:
                 module = importlib.import_module(text)
             except ModuleNotFoundError as error:
                 if error.name and (text == error.name or text.startswith(error.name + ".")):
-                    raise SceneError(
-                        f"There is no scene file or module '{text}'.{_near_files(Path(text + '.py'))}"
-                    ) from None
+                    near = _near_files(Path(f"{text}.py"))
+                    raise SceneError(f"There is no scene file or module '{text}'.{near}") from None
                 raise
     found = [name for name in ("experiment", "scene") if callable(getattr(module, name, None))]
     if len(found) > 1:
@@ -196,9 +190,8 @@ def _import_file(path: Path, text: str) -> Any:
     try:
         path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(
-            f"The scene file {text} cannot be read ({getattr(error, 'strerror', None) or error})."
-        ) from None
+        reason = getattr(error, "strerror", None) or error
+        raise SceneError(f"The scene file {text} cannot be read ({reason}).") from None
     name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # a scene may import its neighbours
@@ -214,10 +207,6 @@ def _import_file(path: Path, text: str) -> Any:
 
 def _near_files(path: Path) -> str:
     folder = path.parent if path.parent.is_dir() else Path("scenes")
-    names = [
-        str(p.relative_to(Path.cwd()) if p.is_relative_to(Path.cwd()) else p)
-        for p in folder.glob("*.py")
-        if p.stem != "__init__"
-    ]
-    wanted = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    others = [each for each in folder.glob("*.py") if each.stem != "__init__"]
+    wanted, *names = (str(p.relative_to(Path.cwd()) if p.is_relative_to(Path.cwd()) else p) for p in (path, *others))
     return did_you_mean(wanted, names)

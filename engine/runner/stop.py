@@ -2,11 +2,23 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 import attrs
+
+
+@contextmanager
+def signals_handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have signals call a handler as long as this lasts; in another thread than the main one nothing is handled."""
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in (numbers if here else ())}
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)
 
 
 @attrs.define
@@ -15,18 +27,9 @@ class StopRequest:
 
     requested: bool = False
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """Answer Ctrl-C and SIGTERM as long as this lasts."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return signals_handled((signal.SIGINT, signal.SIGTERM), self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

@@ -1,6 +1,7 @@
 """A training: the loop around the ticks, its iterations, files, console, interruption, and the evaluation after it."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,17 @@ import attrs
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.world import World
-from engine.errors import SceneError
-from engine.runner.checkpoint import checkpoint_name
+from engine.errors import did_you_mean
+from engine.files import file_errors
 from engine.runner.commands import TrialRun
 from engine.runner.config import PROGRAM, RunPlan
-from engine.runner.console import Progress, Warnings, duration, print_facts, results_table
-from engine.runner.debugging import Inspector, counted, debug_server, parse_debug
+from engine.runner.console import Progress, Warnings, duration, print_facts
+from engine.runner.debugging import Inspector, ObservedTraining, counted, debug_server, parse_debug
 from engine.runner.experiment import Experiment
 from engine.runner.provenance import provenance
 from engine.runner.recording import RunObservers, rows_to_record
 from engine.runner.resume import Start, resume
 from engine.runner.run_folder import RunFolder, refuse_unusable
-from engine.runner.stop import StopRequest
 from engine.snapshot.snapshot import save
 
 
@@ -32,31 +32,28 @@ def train(plan: RunPlan, console: Any) -> int:
         refuse_unusable(options.out)
     parse_debug(options.debug, options.debug_expose)  # what is wrong with it is said now
     warn = Warnings(console)
-    reopened = RunFolder.reopen(origin.path, warn) if origin is not None and plan.in_place else None
-    folder = reopened
+    folder = RunFolder.reopen(origin.path, warn) if origin is not None and plan.in_place else None
     try:
         experiment = plan.experiment()
         simulation = plan.build(experiment)
         plan.settings = attrs.evolve(plan.settings, iterations=plan.settings.iterations or experiment.iterations)
         recorded = rows_to_record(options.record, simulation)
         start = resume(plan, experiment, simulation, warn) if origin else None
-        folder = reopened or RunFolder.create(options.out, simulation.scene.name, warn)
+        folder = folder or RunFolder.create(options.out, simulation.scene.name, warn)
         folder.keep, folder.score.name = plan.settings.keep, experiment.best
-        try:
+        with file_errors(f"{folder.path} cannot be written to"):
             folder.write_json("config.json", configuration(plan, experiment, simulation, start))
             if start is not None:
                 start.quarantine()
                 folder.truncate_to(start.checkpoint if start.own else None, start.iteration, start.tick, start.rows)
             resumed = origin.folder if origin is not None else None
             observers = RunObservers.begin(simulation, folder.path, warn, recorded, resumed, experiment.display)
-        except OSError as error:
-            raise SceneError(f"{folder.path} cannot be written to ({error.strerror or error}).") from None
     except BaseException:
         if folder is not None:
-            folder.close() if folder is reopened else folder.discard()
+            folder.discard()
         raise
     try:
-        return Training(plan, experiment, simulation, folder, console, warn, observers).run()
+        return Training(plan, experiment, simulation, folder, warn, observers).run()
     finally:
         folder.close()
 
@@ -72,9 +69,7 @@ def configuration(
         changes.append({"iteration": start.iteration, "changes": start.changes})
     began = before.get("began_from") if start is None or start.checkpoint is None or start.own else start.checkpoint
     parts = provenance(plan.source, experiment)
-    constants = {
-        address: places[0].holder[places[0].key] for address, places in addresses(simulation.scene.bundles).items()
-    }
+    constants = {a: places[0].holder[places[0].key] for a, places in addresses(simulation.scene.bundles).items()}
     return {
         "scene": simulation.scene.name,
         "identity": dict(simulation.scene.identity),
@@ -96,21 +91,10 @@ def configuration(
 
 
 @attrs.define
-class Training:
+class Training(ObservedTraining):
     """The loop around the ticks: iterations, files, console, interruption, evaluation."""
 
-    plan: RunPlan
-    experiment: Experiment
-    simulation: Simulation
-    folder: RunFolder
-    console: Any
-    warn: Warnings
-    observers: RunObservers
-    stop: StopRequest = attrs.field(factory=StopRequest)
     origin_of_time: float = 0.0
-    began: float = 0.0
-    first_tick: int = 0
-    spent: dict[int, float] = attrs.field(factory=dict)
     inspector: Inspector | None = None
 
     @property
@@ -129,11 +113,6 @@ class Training:
         return time.perf_counter() - self.origin_of_time
 
     @property
-    def length(self) -> int:
-        """Ticks of an iteration."""
-        return self.simulation.scene.iteration
-
-    @property
     def shares(self) -> Mapping[str, str]:
         """By phase, the part of a tick's time that it counts to; the other phases count to "systems"."""
         named = self.simulation.schedule.tick.shares.items()
@@ -144,7 +123,7 @@ class Training:
         total = self.plan.settings.iterations or self.experiment.iterations
         title = f"{self.simulation.scene.name}  {self.rows} rows  {self.world.device}  {self.folder.path}"
         parts = list(dict.fromkeys([*self.shares.values(), "systems"]))
-        progress = Progress(self.console, title, total, self.experiment.panel, parts)
+        progress = Progress(self.warn.console, title, total, self.experiment.panel, parts)
         self.warn.progress = progress
         times = self.folder.timing.rows()
         self.origin_of_time = time.perf_counter() - (times[-1]["elapsed"] if times else 0.0)
@@ -152,6 +131,7 @@ class Training:
             with progress.shown(), debug_server(self) as self.inspector, self.observers.attached():
                 self._loop(progress, total * self.length)
                 self._save_last()
+            self._check_names()
             self.folder.draw_curve()
             evaluated = self._evaluate() if not self.stop.requested else False
             if evaluated:
@@ -169,11 +149,6 @@ class Training:
             if clock.tick and clock.tick % self.length == 0:
                 self._finish_iteration(progress)
             progress.tick(clock.tick / self.length)
-
-    def start_iteration(self) -> None:
-        """Begin to count the time of an iteration."""
-        self.began, self.first_tick = time.perf_counter(), self.world.clock.tick
-        self.spent = {id(entry): entry.seconds for entry in self.simulation.schedule.entries}
 
     def _finish_iteration(self, progress: Progress) -> None:
         clock = self.world.clock
@@ -198,16 +173,24 @@ class Training:
         self.folder.report()
         self.start_iteration()
 
+    def _check_names(self) -> None:
+        """Warn of names in `panel` and `best` of the experiment that no iteration reported."""
+        known = {name for row in self.folder.metrics.rows() for name in row}
+        best = (self.experiment.best or "").removeprefix("-")
+        for what, name in (*(("panel", name) for name in self.experiment.panel), ("best", best)):
+            if name and known and name not in known:
+                self.warn(
+                    f"The experiment's {what} names '{name}', which no iteration reported.{did_you_mean(name, known)}"
+                )
+
     def _split(self) -> dict[str, Any]:
-        phases: dict[str, float] = {}
-        systems: dict[str, float] = {}
+        phases, systems = defaultdict[str, float](float), defaultdict[str, float](float)
         part_of = self.shares
         shares = dict.fromkeys([*part_of.values(), "systems"], 0.0)
         for entry in self.simulation.schedule.entries:
             seconds = entry.seconds - self.spent[id(entry)]
-            name = f"{entry.phase}.{entry.name}"
-            phases[entry.phase] = phases.get(entry.phase, 0.0) + seconds
-            systems[name] = systems.get(name, 0.0) + seconds
+            phases[entry.phase] += seconds
+            systems[f"{entry.phase}.{entry.name}"] += seconds
             shares[part_of.get(entry.phase, "systems")] += seconds
         whole = max(sum(shares.values()), 1e-12)
         return {**{name: value / whole for name, value in shares.items()}, "by_phase": phases, "by_system": systems}
@@ -217,7 +200,7 @@ class Training:
         now = divmod(self.world.clock.tick, self.length)
         self.observers.flush()
         self.folder.drain()
-        if self.world.clock.begun and getattr(self.folder.saved, "name", "") != checkpoint_name(*now):
+        if self.world.clock.begun and not self.folder.saved_is(*now):
             self.folder.save(self.world, *now)
             self.folder.drain()
 
@@ -225,19 +208,8 @@ class Training:
         return TrialRun(self.plan, self.experiment, save(self.world), self.stop, self.warn)
 
     def _evaluate(self) -> bool:
-        result = self._trials().evaluate(self.folder.path / "evaluation")
-        if result is None:
-            return False
-        self.console.print(results_table(result))
-        try:
-            self.folder.write_json(
-                "evaluation.json",
-                {"checkpoint": self.folder.saved.name if self.folder.saved else None, **result},
-            )
-        except OSError as error:
-            self.warn(f"evaluation.json cannot be written ({error.strerror or error}).")
-            return False
-        return True
+        checkpoint = self.folder.saved.name if self.folder.saved else None
+        return bool(self._trials().evaluate(self.folder.path, checkpoint, self.warn))
 
     def _film(self) -> Mapping[str, str]:
         """What the film shows, and which file it is; a film that fails is a warning."""
@@ -266,9 +238,9 @@ class Training:
         }
         head = "finished" if finished else "stopped after"
         steps = f"{self.world.clock.tick * self.rows:,} steps"
-        self.console.print(
+        self.warn.console.print(
             f"\n[bold]{head} {iteration}/{total} iterations{after}[/]  {steps}  {duration(self.elapsed)}"
         )
-        print_facts(self.console, facts)
+        print_facts(self.warn.console, facts)
         for text in dict.fromkeys(self.warn.messages):
-            self.console.print(f"  ! {text}", markup=False, soft_wrap=True)
+            self.warn.console.print(f"  ! {text}", markup=False, soft_wrap=True)

@@ -37,13 +37,13 @@ class _Moment:
 class Ring:
     """Snapshots of the last ticks, at most `every` apart, in `budget` bytes; the oldest make room for the newest.
 
-    A tick is said by its number; the world is always after a whole one, and after -1 where none has run. `seek`
+    A tick is named by its number; the world is always after a whole one, and after -1 where none has run. `seek`
     puts an earlier tick in view. From there, `live` returns to the present and `branch` makes the tick in view the present;
     running before either is refused. The observers of the schedule do not see what is run again.
 
     What is written into columns or resources by hand between two ticks is noticed and kept, since running again would
     not repeat it. Call `keep` after other changes by hand: to a random stream, or through methods of a resource. `watched`:
-    after which ticks it is looked for; after others, whoever writes by hand calls `touch`. `failed`: told, instead of the
+    after which ticks it is looked for; after others, whoever writes by hand calls `touch`. `failed`: called, instead of the
     run, when a snapshot of a tick cannot be taken, as where memory is full; the ring is of no use from then on.
     Raises SceneError for a senseless setting, and for a budget that does not hold two snapshots: the present is kept beside
     the ring while another tick is in view, inside the budget.

@@ -1,8 +1,9 @@
 """Description of a built scene: tables, columns with who writes and reads them, the tick, addresses; and its graph."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from engine.ecs.binding import Key
@@ -21,10 +22,11 @@ def explain(simulation: Simulation) -> str:
         for axis, labels in home.axes.items():
             shown = ", ".join(labels[:4]) + (", …" if len(labels) > 4 else "")
             lines.append(f"    {axis:<20} {len(labels):>4}  {shown}")
-    lines += ["", "COLUMNS"]
+    lines += ["", "COLUMNS, under the component that a signature names; a system that writes one may read it too"]
     for (home_name, cls), instance in world.components.items():
         declared = info(cls)
-        lines.append(f"  {home_name}.{declared.name} ({declared.lifetime}): {_first_line(declared.doc)}".rstrip(" :"))
+        kind = f"{declared.lifetime}, {_file(cls)}"
+        lines.append(f"  {home_name}.{declared.name} ({kind}): {_first_line(declared.doc)}".rstrip(" :"))
         lines += _users(simulation, (home_name, cls))
         for name, col in declared.columns.items():
             tensor = getattr(instance, name)
@@ -54,27 +56,50 @@ def explain(simulation: Simulation) -> str:
 
 
 def _users(simulation: Simulation, key: Key) -> list[str]:
-    """Who writes and who reads a component or resource: systems and terms, with phase and file."""
+    """Who writes and who reads a component or resource in the tick, and who records it."""
     writers, readers = dict[str, None](), dict[str, None]()
     for entry in simulation.schedule.entries:
         if key in entry.writes:
-            writers[f"{entry.name} ({entry.phase}, {_file(entry.system.function)})"] = None
+            when = f" when {entry.when.label}" if entry.when is not None else ""
+            writers[
+                f"{_named(entry.name, entry.system.function)} ({entry.phase}{when}, {_file(entry.system.function)})"
+            ] = None
         if key in entry.asks and key not in entry.writes:
-            readers[f"when of {entry.name} ({entry.phase})"] = None
+            readers[f"the condition of {entry.name} ({entry.phase})"] = None
         own = [p.type for p in entry.system.signature.parameters if not p.writes]
         if key in entry.reads and key[1] in own:
-            readers[f"{entry.name} ({entry.phase}, {_file(entry.system.function)})"] = None
+            readers[f"{_named(entry.name, entry.system.function)} ({entry.phase}, {_file(entry.system.function)})"] = (
+                None
+            )
         for name, each in entry.system.terms.items():
             if key in entry.reads + entry.writes and key[1] in [p.type for p in each.signature.parameters]:
-                readers[f"{entry.name}.{name} ({entry.phase}, {_file(each.function)})"] = None
-    found = [("written by", writers), ("read by", readers)]
-    return [f"    {what} {', '.join(users) or 'nobody'}" for what, users in found]
+                term = f"{entry.name}.{_named(name, each.function)}"
+                readers[f"{term} ({entry.phase}, {_file(each.function)})"] = None
+    recorded = [
+        f"{_named(name, each.function)} ({_file(each.function)})"
+        for bundle in simulation.scene.bundles
+        for name, each in bundle.vitals.items()
+        if key[1] in [p.type for p in each.signature.parameters]
+    ]
+    lines = _listed("written by", writers) if writers else ["    written by no system"]
+    lines += _listed("read by", readers) if readers else ["    read by no other system"]
+    return lines + (_listed("recorded as", recorded) if recorded else [])
 
 
-def _file(function: Callable[..., Any]) -> str:
-    """The file of a function, from where the program was started."""
-    path = Path(inspect.getsourcefile(inspect.unwrap(function)) or "?")
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
+def _listed(what: str, users: Iterable[str]) -> list[str]:
+    return wrap(f"{what} {', '.join(users)}", 150, initial_indent="    ", subsequent_indent="        ")
+
+
+def _named(name: str, function: Callable[..., Any]) -> str:
+    """The name in the tick, and the function's where it differs."""
+    return name if name == function.__name__ else f"{name} = {function.__name__}"
+
+
+def _file(thing: Callable[..., Any]) -> str:
+    """The file that defines a function or class, as its module is imported."""
+    path = thing.__module__.replace(".", "/")
+    source = inspect.getsourcefile(inspect.unwrap(thing))
+    return f"{path}/__init__.py" if source and Path(source).stem == "__init__" else f"{path}.py"
 
 
 def _describe(entry: Entry, several: bool) -> list[str]:

@@ -106,7 +106,7 @@ def g1_bundles(
     seconds = math.inf if playing else config.seconds
     return [
         kinematics(sensor=GYRO if model.robot.name.startswith("g1") else (0.0, 0.0, 0.0), feet=False),
-        episode(seconds=seconds, dt=dt, spread=not playing),
+        episode(spread=1 if playing else num_steps(seconds, dt)),
         tracking(
             library,
             model.robot,

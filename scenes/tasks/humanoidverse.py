@@ -42,7 +42,7 @@ FEET = (".*_ankle_roll_link",)
 
 
 def humanoidverse_robot(description: RobotDescription) -> RobotDescription:
-    """The robot with all its bodies tracked, and hands and head as virtual bodies behind them."""
+    """The robot with all its bodies tracked, and hands and head as virtual bodies after them."""
     return attrs.evolve(description, tracked_bodies=(), virtual_bodies=VIRTUAL_BODIES)
 
 
@@ -135,7 +135,7 @@ def humanoidverse_bundles(
     seconds = math.inf if playing else config.seconds
     return [
         kinematics(threshold=1.0),
-        episode(seconds=seconds, dt=dt, spread=False),
+        episode(),
         tracking(
             library,
             model.robot,

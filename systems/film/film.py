@@ -103,8 +103,9 @@ def write_film(
     if not shots:
         raise SceneError("There is nothing to film: the robot did not make a single step.")
     need_packages()
+    from engine.render.process import NoPictures
     from systems.film.painter import paint
-    from systems.film.render import NoPictures, render
+    from systems.film.render import render
     from systems.film.render_scene import LAMP
 
     robot = np.concatenate([shot.robot for shot in shots])

@@ -11,7 +11,7 @@ from engine.debugger.model.episode_track import pace, positions
 from engine.ecs.schedule import Observer
 from engine.ecs.table import as_numpy
 from tests.debugger.live import Live, steady
-from tests.helpers import tracking_scene
+from tests.helpers import tracking
 
 NOWHERE = float("nan")
 
@@ -96,8 +96,8 @@ def test_what_is_worked_out_is_what_a_row_did(lengths: list[int], looks: set[int
 
 
 def test_of_a_real_training_it_is_what_the_columns_said_at_every_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    trained = tracking_scene(robot="humanoid", num_envs=16, hidden=(16,), physics_threads=1)
-    live = Live(trained, tmp_path, steady(monkeypatch))
+    made = tracking(robot="humanoid", num_envs=16, hidden=(16,), physics_threads=1)
+    live = Live(made.train(), made, tmp_path, steady(monkeypatch))
     columns = [
         live.world.columns()[f"robot.{name}"] for name in ("Episode.step", "MotionCursor.clip", "MotionCursor.time")
     ]

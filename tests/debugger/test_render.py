@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.debugger.body import render
 from engine.debugger.body import render_client as mesh_module
 from engine.debugger.body.render_client import MeshView, RenderProcess, cut_out
 from engine.debugger.body.skeleton import OrbitCamera
@@ -71,7 +70,7 @@ def stand_in(tmp_path):
     def start(mode: str = "", each: str = "") -> RenderProcess:
         program = tmp_path / "stand_in.py"
         program.write_text(STAND_IN.replace("MODE", mode).replace("EACH", each), encoding="utf-8")
-        made.append(RenderProcess(tmp_path / "model.xml", program))
+        made.append(RenderProcess(tmp_path / "model.xml", program=program))
         return made[-1]
 
     yield start
@@ -136,14 +135,14 @@ def test_a_process_that_hangs_is_given_up(stand_in, monkeypatch):
     monkeypatch.setattr(mesh_module, "PATIENCE", 0.3)
     renderer = stand_in(mode="time.sleep(60)")
     assert "no picture within 0.3 s" in str(wait_for(lambda: renderer.problem))
-    wait_for(lambda: renderer._child.poll() is not None)
+    wait_for(lambda: renderer.child.process.poll() is not None)
 
 
 def test_closing_ends_the_process(stand_in):
     renderer = stand_in()
     wait_for(lambda: renderer.about)
     renderer.close()
-    wait_for(lambda: renderer._child.poll() is not None)
+    wait_for(lambda: renderer.child.process.poll() is not None)
     assert renderer.problem == ""
 
 
@@ -188,9 +187,7 @@ def test_a_body_goes_on_with_capsules_when_the_process_dies(qtbot, tmp_path, mon
         STAND_IN.replace("MODE", "").replace("EACH", "numbers[13] > 1.5 and os.abort()"), encoding="utf-8"
     )
     (tmp_path / "model.xml").touch()
-    monkeypatch.setattr(
-        mesh_module, "RenderProcess", lambda model, environment: RenderProcess(model, program, environment)
-    )
+    monkeypatch.setattr(mesh_module, "RenderProcess", lambda model, platform: RenderProcess(model, platform, program))
     body = BodyPanel(store_with_model(tmp_path / "model.xml"), Asked())
     qtbot.addWidget(body)
     pose = {"BodyState.position": STANDING, "BodyState.rotation": np.tile((1.0, 0, 0, 0), (6, 1))}
@@ -221,7 +218,7 @@ def test_a_body_goes_on_with_capsules_when_the_process_dies(qtbot, tmp_path, mon
 def test_a_window_with_a_mesh_view_imports_neither_mujoco_nor_torch():
     program = (
         "import sys, os; os.environ['QT_QPA_PLATFORM'] = 'offscreen'\n"
-        "import engine.debugger.panels.body, engine.debugger.panels.plots, engine.debugger.panels.rows, engine.debugger.body.render\n"
+        "import engine.debugger.panels.body, engine.debugger.panels.plots, engine.debugger.panels.rows, engine.render.process\n"
         "print([name for name in ('mujoco', 'torch', 'matplotlib', 'OpenGL') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
@@ -233,24 +230,26 @@ def test_a_window_with_a_mesh_view_imports_neither_mujoco_nor_torch():
 
 def test_without_a_gpu_collision_shapes_are_shown_and_the_floor_never(tmp_path):
     mujoco = pytest.importorskip("mujoco")
+    from engine.render import program
+
     (tmp_path / "model.xml").write_text(MODEL, encoding="utf-8")
     kinds = mujoco.mjtGeom
     for gpu, shapes, visible in ((False, "collision", [0.0, 1.0, 0.0]), (True, "all", [0.0, 1.0, 1.0])):
-        model = render.load(str(tmp_path / "model.xml"))
+        model = program.load(str(tmp_path / "model.xml"), {"alone": True})
         assert model.vis.quality.offsamples == 0
         assert model.geom_type.tolist() == [
             int(kinds.mjGEOM_PLANE),
             int(kinds.mjGEOM_SPHERE),
             int(kinds.mjGEOM_CAPSULE),
         ]
-        assert render.choose_shapes(model, gpu) == shapes
+        assert program.choose_shapes(model, gpu) == shapes
         assert model.geom_rgba[:, 3].tolist() == visible
 
 
 def test_a_real_picture_is_where_the_painter_would_draw(tmp_path):
     pytest.importorskip("mujoco")
     (tmp_path / "model.xml").write_text(MODEL, encoding="utf-8")
-    renderer = RenderProcess(tmp_path / "model.xml", environment={"MUJOCO_GL": "egl"})
+    renderer = RenderProcess(tmp_path / "model.xml", platform="egl")
     try:
         wait_for(lambda: renderer.about or renderer.problem, 60.0)
         if renderer.problem:

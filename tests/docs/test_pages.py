@@ -206,7 +206,7 @@ def test_the_readme_builds_what_it_shows():
     endless = [terminations({"time_limit": term(time_limit, kind="time_limit")}), system(mark_rewritten)]
     rest = Bundle("rest", [Reward], systems={TERMINATE: endless})
     home = table("ball", rows=3, axes={"reward": ("at_height",), "termination": ("time_limit",)})
-    simulation = build(Scene([home], [names["balls"], rest, episode(spread=False)], TICK))
+    simulation = build(Scene([home], [names["balls"], rest, episode()], TICK))
     simulation.world[names["Ball"]].height.fill_(1.0)
     simulation.run(2)  # the first tick enters at RESET, so the ball falls once: by 9.81 × 0.02² m
     off = 9.81 * 0.02**2

@@ -45,7 +45,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "replay": replay_motion.experiment(clip="squat,wave", robot="humanoid").train,
     "toy": toy,
     "toy with a runner": toy_scene.make_scene,
-    "toy with a policy": film_scene.scene,
+    "toy with a policy": film_scene.experiment().train,
 }
 
 

@@ -38,7 +38,7 @@ class Rung:
         """The task with whoever learns or plays it; an action has `levers` numbers."""
         goal = task(observations=self.observations(), rewards=self.rewards(), terminations=self.terminations(), dt=1.0)
         home = table("row", rows=rows, axes={"dof": self.levers})
-        return Scene([home], [self.state(), episode(spread=False), goal, *learner], TICK, name="rung")
+        return Scene([home], [self.state(), episode(), goal, *learner], TICK, name="rung")
 
     def learn(self, iterations: int, *, horizon: int, seed: int = 0, **options: Any) -> Simulation:
         """Train for so many iterations; `options` are those of `PpoConfig`."""

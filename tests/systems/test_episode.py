@@ -60,11 +60,13 @@ def test_an_episode_lasts_a_whole_number_of_steps(seconds, steps):
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan])
 def test_an_episode_without_length_is_refused(seconds):
     with pytest.raises(SceneError, match=f"An episode of seconds={seconds} is not possible"):
-        ep.episode(seconds=seconds)
+        ep.num_steps(seconds, 0.02)
 
 
-def test_an_endless_episode_is_not_spread():
-    assert [s.name for s in ep.episode(seconds=math.inf).systems[RESET]] == ["reset_episode"]
+@pytest.mark.parametrize(("spread", "steps"), [(1, []), (math.inf, []), (500, [500])])
+def test_first_episodes_are_spread_only_where_that_has_an_effect(spread, steps):
+    made = ep.episode(spread=spread).systems[RESET]
+    assert [s.constants["steps"] for s in made if s.name == "spread_episodes"] == steps
 
 
 def test_mean_length_is_the_plain_mean_at_first_and_ignores_running_rows():

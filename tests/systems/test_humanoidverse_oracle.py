@@ -42,7 +42,7 @@ def preset(backend: str, clip: str) -> Simulation:
         backend=backend,
         robustness=0.0,
         hidden=(16,),
-        physics_threads=1,
+        physics_threads=1 if backend == "mujoco" else 0,
     )
     overrides = {
         "curricula.adapt_penalty.degree": FASTER["penalty"],

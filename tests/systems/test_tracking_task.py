@@ -67,7 +67,7 @@ def scene(model: RobotModel, library: MotionLibrary, rows: int = 8, **changes: A
         physics(model, rows=rows, nthread=1),
         kinematics(sensor=SENSOR, feet=False),
         changes.pop("actuation", actuation(latency=(0, 2))),
-        episode(seconds=10.0),
+        episode(spread=500),
         tracking(library, model.robot, **options),
         *changes.pop("more", [randomization()]),
     ]

@@ -1,60 +1,46 @@
-"""Client of the render process: starts it, sends it poses, takes its pictures; and the mesh view made of them."""
+"""Mesh view: pictures of a render process that a thread asks for, of the model that the run or a person names."""
 
 import importlib.util
-import json
-import os
-import select
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PySide6.QtGui import QImage
 
-from engine.debugger.body import render
 from engine.debugger.body.skeleton import FIELD_OF_VIEW, OrbitCamera, Skeleton
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl
 from engine.debugger.net.model_file import Fetch, kept
+from engine.render.process import NoPictures, RenderChild, platforms
 
 PATIENCE = 20.0  # s that a picture, or the start, may take
-PLATFORMS = ("egl", "osmesa") if sys.platform == "linux" else ("",)  # values of MUJOCO_GL that need no window
+OPTIONS = {"alone": True, "field_of_view": FIELD_OF_VIEW}
 LARGEST = 640 * 480  # pixels of a picture; a larger panel shows it enlarged
 
 
 class RenderProcess:
     """One render process and the thread that talks to it. The latest pose wins; a picture that fails ends it."""
 
-    def __init__(self, model: Path, program: Path = Path(render.__file__), environment: Mapping[str, str] = {}) -> None:
+    def __init__(self, model: Path, platform: str = "", program: Path | None = None) -> None:
         self.about: dict[str, Any] = {}
         self.problem = ""
-        self._wanted: bytes | None = None
+        self._wanted: tuple[int, int, np.ndarray] | None = None
         self._picture: np.ndarray | None = None
         self._closed = False
         self._news = threading.Condition()
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", str(program), str(model), str(FIELD_OF_VIEW)],
-            env={**os.environ, **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the window, which then ends the process
-        )
+        self.child = RenderChild(model, OPTIONS, platform, PATIENCE, program)
         threading.Thread(target=self._work, name="mesh view", daemon=True).start()
 
     def ask(self, camera: OrbitCamera, qpos: np.ndarray) -> None:
         """Wish for a picture; one that was wished for and is not begun is forgotten."""
         share = min(1.0, (LARGEST / max(1, camera.size[0] * camera.size[1])) ** 0.5)
         width, height = (max(16, int(share * side)) for side in camera.size)
-        numbers = [*camera.look_at.tolist(), camera.distance, camera.azimuth, camera.elevation, *qpos.tolist()]
+        numbers = np.array([*camera.look_at, camera.distance, camera.azimuth, camera.elevation, *qpos])
         with self._news:
-            self._wanted = render.SIZE.pack(width, height) + np.array(numbers, "<f8").tobytes()
+            self._wanted = width, height, numbers
             self._news.notify()
 
     def take(self) -> np.ndarray | None:
@@ -68,83 +54,26 @@ class RenderProcess:
         with self._news:
             self._closed = True
             self._news.notify()
-        with suppress(ProcessLookupError):
-            self._child.kill()
+        self.child.kill()
 
     def _work(self) -> None:
-        child = self._child
-        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
-        errors = _Tail(child.stderr)
         try:
-            (length,) = render.LENGTH.unpack(self._read(render.LENGTH.size))
-            about = json.loads(self._read(min(length, 1 << 20)))
-            with self._news:
-                self.about = about
+            self.about = self.child.about()
             while True:
                 with self._news:
                     self._news.wait_for(lambda: self._wanted is not None or self._closed)
                     wanted, self._wanted = self._wanted, None
                 if self._closed or wanted is None:
                     return
-                child.stdin.write(wanted)
-                child.stdin.flush()
-                width, height = render.SIZE.unpack(self._read(render.SIZE.size))
-                picture = np.frombuffer(self._read(width * height * 3), np.uint8).reshape(height, width, 3)
+                self.child.ask(*wanted)
+                picture = self.child.take()
                 with self._news:
                     self._picture = picture
-        except (OSError, ValueError, EOFError) as error:
+        except NoPictures as error:
             if not self._closed:
-                self.problem = self._why(errors, error)
+                self.problem = f"No mesh view: {error}."
         finally:
-            with suppress(ProcessLookupError):
-                child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout):
-                with suppress(OSError):
-                    pipe.close()
-
-    def _why(self, errors: "_Tail", error: Exception) -> str:
-        with suppress(subprocess.TimeoutExpired):
-            self._child.wait(1.0)
-        last = errors.last()
-        status = self._child.poll()
-        how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
-        ended = str(error) if status is None else f"its process ended with {how}"
-        return f"No mesh view: {ended}" + (f" ({last})" if last else "") + "."
-
-    def _read(self, count: int) -> bytes:
-        """The next `count` bytes of the process; EOFError when it ends, OSError when it stalls."""
-        assert self._child.stdout is not None
-        descriptor, parts, until = self._child.stdout.fileno(), [], time.monotonic() + PATIENCE
-        while count:
-            if not select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
-                raise OSError(f"no picture within {PATIENCE:g} s")
-            part = os.read(descriptor, min(count, 1 << 20))
-            if not part:
-                raise EOFError("the render process ended")
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
-
-
-class _Tail:
-    """The last line that a process prints; reads all the time, so that the process never waits for its pipe."""
-
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self._line = b""
-        self._pipe = pipe
-        self._thread = threading.Thread(target=self._work, name="mesh view errors", daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        with self._pipe:
-            for line in self._pipe:
-                self._line = line.strip()[:300] or self._line
-
-    def last(self) -> str:
-        """The line, once nothing more comes."""
-        self._thread.join(1.0)
-        return self._line.decode(errors="replace").rstrip(".")
+            self.child.close()
 
 
 class MeshView:
@@ -197,8 +126,7 @@ class MeshView:
             return
         self.problem, self._figure = "", figure
         self.columns = (*root, *(c.id for c in self.store.columns.values() if self._may_be_joints(c, figure)))
-        given = os.environ.get("MUJOCO_GL")
-        self._platforms = [given] if given else list(PLATFORMS)
+        self._platforms = platforms()
         model = self._model(figure)
         if model is None:
             self._fetch = Fetch(self.control, figure.model_hash)
@@ -206,8 +134,7 @@ class MeshView:
             self._start(model)
 
     def _start(self, model: Path) -> None:
-        platform = self._platforms.pop(0)
-        self._renderer = RenderProcess(model, environment={"MUJOCO_GL": platform} if platform else {})
+        self._renderer = RenderProcess(model, self._platforms.pop(0))
 
     def close(self) -> None:
         """End the render process, or what is being done to start it."""

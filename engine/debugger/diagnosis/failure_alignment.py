@@ -65,7 +65,7 @@ class _RowSamples:
     ticks: np.ndarray
     values: np.ndarray
     place: np.ndarray  # (samples,) int: clip and time in it, in steps of PHASE
-    began: np.ndarray  # (samples,) the tick behind which the episode began
+    began: np.ndarray  # (samples,) the tick after which the episode began
     survives: np.ndarray  # (samples,) bool: the episode goes on long enough
 
 

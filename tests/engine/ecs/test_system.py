@@ -1,5 +1,6 @@
 """Registering terms and systems, and fusing many terms into one system."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -182,3 +183,36 @@ def test_may_sync_and_name_are_kept():
         {},
     )
     assert made.writes and Done not in made.reads
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"a": torch.zeros(3), "b": torch.zeros(3, 2)},
+            "Term `b` returned float32 of shape (3, 2); its system takes one",
+        ),
+        ({"a": torch.zeros(3, 2)}, "Term `a` returned float32 of shape (3, 2)"),
+        ({"a": torch.zeros(2), "b": torch.zeros(2)}, "Term `a` returned float32 of shape (2,)"),
+    ],
+)
+def test_a_term_whose_value_does_not_fit_is_named(values, message):
+    terms = Terms([(name, lambda value=value: value, {}) for name, value in values.items()])
+    out = torch.ones(3, len(values))
+    with pytest.raises(BuildError, match=re.escape(message)):
+        terms.stack(out)
+    assert out.tolist() == [[1.0] * len(values)] * 3
+
+
+def test_a_number_where_a_truth_is_asked_for_is_named():
+    terms = Terms([("over", lambda: torch.ones(3), {})])
+    with pytest.raises(
+        BuildError, match=r"Term `over` returned float32 of shape \(3,\); its system takes one bool for each row"
+    ):
+        terms.stack(torch.zeros(3, 1, dtype=torch.bool))
+
+
+def test_values_are_stacked_in_order():
+    out = torch.zeros(2, 2)
+    Terms([("a", lambda: torch.tensor([1.0, 2.0]), {}), ("b", lambda: torch.tensor([True, False]), {})]).stack(out)
+    assert out.tolist() == [[1.0, 1.0], [2.0, 0.0]]

@@ -209,7 +209,7 @@ def test_the_black_box_has_every_second_tick_of_every_row() -> None:
 
 def test_a_value_that_is_not_finite_is_named_with_row_column_and_writers() -> None:
     said: list[str] = []
-    simulation, _ = recorded(3, say=said.append)
+    simulation, _ = recorded(3, warn=said.append)
     raise_in(simulation, 5, "position")
     simulation.run(10)
     assert said == [
@@ -275,7 +275,7 @@ def test_a_glance_is_at_narrow_columns_where_there_are_any() -> None:
 
 def test_infinite_sums_of_finite_values_are_no_finding() -> None:
     said: list[str] = []
-    simulation, recorder = recorded(1, say=said.append)
+    simulation, recorder = recorded(1, warn=said.append)
     simulation.world[Point].position[:, 0] = 3e38
     recorder.see_finished()
     assert said == []
@@ -326,7 +326,7 @@ def test_without_record_no_trace_is_kept() -> None:
 
 def test_a_full_disk_stops_the_recording_with_a_sentence_and_not_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    simulation, recorder = recorded(3, say=said.append)
+    simulation, recorder = recorded(3, warn=said.append)
 
     def refuse(self: RecordingWriter, message: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from engine.runner import plot as curve
 from engine.runner.plot import RunRecord, draw, heading, main, panels, title_of
@@ -131,3 +132,11 @@ def test_a_torn_last_line_is_left_out() -> None:
         file.write('{"iteration": 4, "err')
     assert len(RunRecord.read(path).rows) == 3
     assert curve.group("a/b/c") == ("a", "b/c")
+
+
+def test_a_number_that_some_iterations_lack_is_one_line_through_those_that_have_it() -> None:
+    axes = Figure().subplots()
+    values = np.array([1.0, np.nan, np.nan, 3.0, np.nan, 5.0, np.nan])
+    curve._draw_line(axes, np.arange(7), values, "return")
+    (line,) = axes.get_lines()
+    assert line.get_xdata().tolist() == [0, 3, 5] and line.get_ydata().tolist() == [1.0, 3.0, 5.0]

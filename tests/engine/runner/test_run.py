@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from engine import Simulation
-from engine.runner import run as runner
 from engine.runner.config import load_scene
 from engine.runner.flags import flat, from_plain, parse, read, to_plain
 from engine.runner.run import main
@@ -371,6 +370,23 @@ def test_an_unexpected_mistake_in_a_system_is_not_hidden(monkeypatch: pytest.Mon
     def fail(self: Simulation, ticks: int = 1) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(runner.Simulation, "run", fail)
+    monkeypatch.setattr(Simulation, "run", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         main([TOY, "--out", "run"])
+
+
+def test_a_name_in_the_panel_that_nobody_reports_is_a_warning_with_the_near_miss(capsys):
+    source = Path(TOY).read_text().replace('"end/strayed"]', '"reward/distanse"]')
+    Path("toy.py").write_text(source)
+    assert main(["toy.py", "--iterations", "1", "--no-film", "--out", "run"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert (
+        "The experiment's panel names 'reward/distanse', which no iteration reported. Did you mean reward/dist" in text
+    )
+
+
+def test_an_evaluation_says_which_constants_were_set():
+    assert main([TOY, "--iterations", "1", "--no-film", "--out", "run"]) == 0
+    assert json.loads(Path("run/evaluation.json").read_text())["set"] == {}
+    assert main(["--eval", "run", "--set", "toy.wander.step=0.2"]) == 0
+    assert json.loads(Path("run/evaluation.json").read_text())["set"] == {"toy.wander.step": "0.2"}

@@ -2,12 +2,11 @@
 
 from itertools import pairwise
 
-import pytest
+from torch import Tensor
 
-from engine import Bundle, Scene, Write, build, resource, system, table
+from engine import Bundle, Scene, Write, build, resource, system, table, term
 from engine.tools.explain import explain, graph
 from tests.engine.toy import ANY_DONE, TICK, Age, Place, restart, toy
-from tests.helpers import REPOSITORY
 
 EXPECTED = """\
 SCENE toy
@@ -16,34 +15,34 @@ TABLES
   points: 4 rows
     seen                    3  position[0], position[1], far
 
-COLUMNS
-  points.Place (state): Where a point is.
-    written by move (MOVE, tests/engine/toy.py), restart (RESET, tests/engine/toy.py)
+COLUMNS, under the component that a signature names; a system that writes one may read it too
+  points.Place (state, tests/engine/toy.py): Where a point is.
+    written by move (MOVE, tests/engine/toy.py), restart (RESET when any_row(Done.ended), tests/engine/toy.py)
     read by measure (SENSE, tests/engine/toy.py), measure (REFRESH, tests/engine/toy.py), look.position (OBSERVE, tests/engine/toy.py)
     x                    (row, 2) = (4, 2) float32  [m]  from the row's own origin
-  points.Age (state): How many moves a point has made.
+  points.Age (state, tests/engine/toy.py): How many moves a point has made.
     written by move (MOVE, tests/engine/toy.py)
-    read by nobody
+    read by no other system
     moves                (row) = (4,) int64
-  points.Distance (derived): How far a point is from its origin.
-    written by measure (SENSE, tests/engine/toy.py), measure (REFRESH, tests/engine/toy.py)
+  points.Distance (derived, tests/engine/toy.py): How far a point is from its origin.
+    written by measure (SENSE, tests/engine/toy.py), measure (REFRESH when any_row(Done.ended), tests/engine/toy.py)
     read by finish (SENSE, tests/engine/toy.py), look.far (OBSERVE, tests/engine/toy.py)
     value                (row) = (4,) float32  [m]
-  points.Done (signal): Which points start over.
+  points.Done (signal, tests/engine/toy.py): Which points start over.
     written by mark_all (BEGIN, tests/engine/toy.py), finish (SENSE, tests/engine/toy.py)
-    read by when of restart (RESET), restart (RESET, tests/engine/toy.py), when of measure (REFRESH)
+    read by the condition of restart (RESET), restart (RESET, tests/engine/toy.py), the condition of measure (REFRESH)
     ended                (row) = (4,) bool
-  points.Seen (state): What an onlooker wrote down.
+  points.Seen (state, tests/engine/toy.py): What an onlooker wrote down.
     written by look (OBSERVE, tests/engine/toy.py)
-    read by nobody
+    read by no other system
     value                (row, seen) = (4, 3) float32
 
 RESOURCES
   Clock: Where in time the run is. Tick 0 is the first tick; `begun` is false until it has run.
-    written by nobody
-    read by nobody
+    written by no system
+    read by no other system
   Wind: Blows every point the same way.
-    written by nobody
+    written by no system
     read by move (MOVE, tests/engine/toy.py)
 
 TICK
@@ -77,8 +76,7 @@ ADDRESSES
   toy.look.far.weight = 2"""
 
 
-def test_explanation_of_the_toy_scene(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(REPOSITORY)
+def test_explanation_of_the_toy_scene():
     assert explain(build(toy())) == EXPECTED
 
 
@@ -90,6 +88,17 @@ def test_explanation_shows_what_after_moved():
 @resource
 class Silent:
     pass
+
+
+def height(place: Place) -> Tensor:
+    """Second coordinate."""
+    return place.x[:, 1]
+
+
+def test_who_records_a_component_is_named_with_the_function_behind_the_name():
+    recorded = Bundle("recorded", vitals={"up": term(height)})
+    lines = explain(build(toy(None, recorded))).splitlines()
+    assert "    recorded as up = height (tests/engine/tools/test_explain.py)" in lines
 
 
 def test_missing_docstring_is_no_problem():

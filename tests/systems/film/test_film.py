@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine import SceneError
+from engine.render import process
 from scenes import robots
 from systems.film import film
 from systems.film import render as gl
@@ -18,6 +19,15 @@ from systems.film.render_scene import LAMP, RenderScene, build_render_scene, clu
 
 SIZE = (192, 144)
 SIDEWAYS = (0.0, 0.8, 0.0)  # m, from the robot to its ghost
+DYING = """
+import os, struct, sys
+out = sys.stdout.buffer
+out.write(struct.pack("<I", 2) + b"{}")
+for _ in range(3):  # two to see how long it takes, and the first of the film
+    out.write(struct.pack("<HH", 192, 144) + bytes(192 * 144 * 3))
+out.flush()
+os.abort()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -250,11 +260,11 @@ def test_a_renderer_that_dies_midway_is_replaced_for_the_whole_film(
     scene: RenderScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dying = tmp_path / "dying.py"
-    dying.write_text(f"import sys, os\nsys.stdout.buffer.write(bytes({192 * 144 * 3}))\nsys.stdout.flush()\nos.abort()")
-    monkeypatch.setattr(gl, "__file__", str(dying))
+    dying.write_text(DYING, encoding="utf-8")
+    monkeypatch.setattr(process, "PROGRAM", dying)
     monkeypatch.setenv("MUJOCO_GL", "egl")
     how = write_film(tmp_path / "a.mp4", scene, [shot(scene, 3)], size=SIZE)
-    assert "painted" in how and "the renderer ended with status -6" in how
+    assert "painted" in how and "its process ended with signal 6" in how
     assert len(decoded(tmp_path / "a.mp4")) == 3
 
 
@@ -263,7 +273,7 @@ def test_a_renderer_that_hangs_is_given_up_and_ended(
 ) -> None:
     hanging = tmp_path / "hanging.py"
     hanging.write_text("import time\ntime.sleep(1000)")
-    monkeypatch.setattr(gl, "__file__", str(hanging))
+    monkeypatch.setattr(process, "PROGRAM", hanging)
     monkeypatch.setattr(gl, "PATIENCE", 0.2)
     monkeypatch.setenv("MUJOCO_GL", "egl")
     started: list[subprocess.Popen[bytes]] = []
