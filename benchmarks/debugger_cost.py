@@ -132,16 +132,16 @@ class Bench:
 
     def block(self, ticks: int) -> Block:
         """Run and time ticks."""
-        wall, cpu, thread = np.empty(ticks), np.empty(ticks), self.server._sockets._thread
+        wall, cpu, thread = np.empty(ticks), np.empty(ticks), self.server.sockets._thread
         clock = time.pthread_getcpuclockid(thread.ident) if thread is not None and thread.ident else 0
-        before, wakes, self.spent = time.clock_gettime(clock), self.server.wakes, 0.0
+        before, wakes, self.spent = time.clock_gettime(clock), self.server.sockets.wakes, 0.0
         for each in range(ticks):
             start, busy = time.perf_counter(), time.thread_time()
             self.simulation.run()
             wall[each], cpu[each] = time.perf_counter() - start, time.thread_time() - busy
         ring, sockets = self.inspector.ring, time.clock_gettime(clock) - before
         snapshots = ticks * ring.seconds / ring.every if ring is not None else 0.0
-        return Block(wall, cpu, sockets, self.spent + snapshots, snapshots, self.server.wakes - wakes)
+        return Block(wall, cpu, sockets, self.spent + snapshots, snapshots, self.server.sockets.wakes - wakes)
 
     def alone(self) -> None:
         """Run until the last debugger has been forgotten."""
@@ -200,9 +200,9 @@ def unattended(bench: Bench) -> dict[str, float]:
 
     bench.alone()
     time.sleep(0.6)
-    wakes = bench.server.wakes
+    wakes = bench.server.sockets.wakes
     bench.simulation.run(bench.length)
-    woken = bench.server.wakes - wakes
+    woken = bench.server.sockets.wakes - wakes
     bound = partial(hook, bench.inspector)
     return {"microseconds": 1e6 * min(loop(bound) for _ in range(5)), "wakes": float(woken)}
 

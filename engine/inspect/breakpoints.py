@@ -96,16 +96,8 @@ class Breakpoint:
     kept: bool = False
 
 
-@attrs.frozen
-class Hit:
-    """A break that holds, as the event that says so."""
-
-    by: Breakpoint
-    text: str
-    row: int | None
-    column: str | None
-    writer: str | None
-    fields: dict[str, Any]
+Hit = tuple[Breakpoint, dict[str, Any]]
+"""A break that holds, and the event that says so: text, row, column, system (who wrote it), fields."""
 
 
 @attrs.define(eq=False)
@@ -183,7 +175,7 @@ class Breakpoints:
         """Of a break without a condition."""
         names = [entry.name for entry in self.simulation.schedule.entries]
         where = each.place if each.system is None else f"{each.place} {names[each.system]}"
-        return Hit(each, f"break: {where}", None, None, None, {"break": each.number})
+        return each, {"text": f"break: {where}", "fields": {"break": each.number}}
 
     def _holds(self, each: Breakpoint, expression: Expression, memory: bool) -> Hit | None:
         """Of a break whose condition holds for any row that it asks about."""
@@ -206,7 +198,7 @@ class Breakpoints:
         text = f"break: {expression.text} hit{where}, written by {writer}"
         text += "" if row is None else f"; {len(rows)} of {expression.rows} rows"
         fields = {"break": each.number, "rows": rows[:MOST_ROWS].tolist(), "count": len(rows), "label": label}
-        return Hit(each, text, row, address, writer, fields)
+        return each, {"text": text, "row": row, "column": address, "system": writer, "fields": fields}
 
     def _place(self, expression: Expression, row: int | None, values: "np.ndarray | None") -> tuple[str, str]:
         """The column of an expression that is to blame in a row, and the label in it, as far as that can be told."""

@@ -217,7 +217,8 @@ def _note(
     column: str | None = None, row: int | None = None, more: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write an intervention into the log, and send an event of it."""
-    inspector.interventions.note(inspector.tick, client.name, what, where, old, new, reason, viewing=inspector.viewing)
+    line = {"tick": inspector.tick, "client": client.name, "what": what, "where": where, "old": old, "new": new, "reason": reason}  # fmt: skip
+    inspector.interventions.note(line, viewing=inspector.viewing)
     short = {"old": old, "new": new} if np.size(new) <= _SHOWN else {}
     fields = {"client": client.name, "what": what, "reason": reason, **short, **(more or {})}
     inspector.publisher.event("edit", f"{client.name}: {what} {where}", column=column, row=row, fields=fields)

@@ -267,18 +267,16 @@ class Inspector:
     # -- what a tick shows -----------------------------------------------------------------------------
 
     def _hit(self, hits: list[Hit]) -> None:
-        for hit in hits:
-            each, now = hit.by, time.perf_counter()
+        for each, event in hits:
+            now = time.perf_counter()
             if each.action == "pause" or now - each.last_event >= EVENT_EVERY:
                 each.last_event = now
-                self.publisher.event(
-                    "break", hit.text, row=hit.row, column=hit.column, system=hit.writer, fields=hit.fields
-                )
+                self.publisher.event("break", **event)
             if each.action == "pause":
-                self.steps.stand(hit.text)
+                self.steps.stand(event["text"])
             elif each.action == "keep" and self.recorder is not None and not each.kept:
                 each.kept = True
-                self.recorder.keep("break", hit.text)
+                self.recorder.keep("break", event["text"])
 
     def _ask_breaks(self, *, memory: bool = True) -> None:
         with self._survived("The breaks"):
@@ -291,11 +289,10 @@ class Inspector:
                 found = self.finite.glance() if glance else self.finite.find()
         if found is None:
             return
-        self.finite, fields = None, found["fields"]  # what follows from the first one is of no interest
-        system = fields["writers"][0].split("`")[1] if len(fields["writers"]) == 1 else None
-        self.publisher.event(
-            "nonfinite", found["text"], row=found["row"], column=found["column"], system=system, fields=fields
-        )
+        self.finite, writers = None, found["fields"]["writers"]  # what follows from the first one is of no interest
+        system = writers[0].split("`")[1] if len(writers) == 1 else None
+        about = {key: found[key] for key in ("text", "row", "column", "fields")}
+        self.publisher.event("nonfinite", system=system, **about)
 
     def iteration(self, number: int, row: dict[str, float]) -> None:
         """An iteration is over: its numbers, as they go to metrics.jsonl."""
@@ -308,11 +305,10 @@ class Inspector:
             ring.live() if tick is None else ring.seek(tick)
         except Exception:  # half of a tick that ran again is no place to go on from
             ring.live()
+            raise
+        finally:
             self.interventions.discard()
             self.jumped()
-            raise
-        self.interventions.discard()
-        self.jumped()
         now = self.editor.edited()
         if before != now:
             self.server.renew()

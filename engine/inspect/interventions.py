@@ -1,7 +1,7 @@
 """What was done to a run by hand: one line each in interventions.jsonl, and how often, for its metrics."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,13 @@ class Interventions:
         self._lines = JsonLines(self.folder / INTERVENTIONS, self.warn) if self.folder is not None else None
         self.count = counted(self.folder) if self.folder is not None else 0
 
-    def note(
-        self, tick: int, client: str, what: str, where: str, old: Any, new: Any, reason: str, *, viewing: bool
-    ) -> None:
-        """One intervention; `viewing`: into an earlier tick that is in view."""
-        line = {
-            "time": datetime.now(UTC).isoformat(timespec="seconds"), "tick": tick, "client": client, "what": what,
-            "where": where, "old": _plain(old), "new": _plain(new), "reason": reason,
-        }  # fmt: skip
+    def note(self, line: Mapping[str, Any], *, viewing: bool) -> None:
+        """One intervention: tick, client, what, where, old, new and reason; `viewing`: into an earlier tick that is in view."""
+        noted = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **{k: _plain(v) for k, v in line.items()}}
         if viewing:
-            self.tentative.append(line)
+            self.tentative.append(noted)
         else:
-            self._write(line)
+            self._write(noted)
 
     def branch(self) -> None:
         """The run goes on from the tick in view: what was done there counts."""

@@ -8,6 +8,8 @@ import stat
 import struct
 import sys
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -53,12 +55,9 @@ def parse_debug(text: str, expose: bool = False) -> ListenOptions | None:
 
 def loopback(host: str) -> bool:
     """Whether only this machine can reach what listens there."""
-    if host == "localhost":
-        return True
-    try:
+    with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost"
 
 
 @attrs.define(eq=False)
@@ -133,36 +132,34 @@ def listen_unix(path: Path) -> Listener:
         raise SceneError(
             f"{path} is too long for a socket ({LONGEST_PATH} bytes are the most); set XDG_RUNTIME_DIR to a short folder."
         )
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with _opened(socket.AF_UNIX, f": a socket at {path} cannot be made") as made:
         made.bind(str(path))
         path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    return Listener(made)
+
+
+@contextmanager
+def _opened(family: int, problem: str, cure: str = "") -> Iterator[Socket]:
+    """A socket that listens, not blocking, once it has been bound; SceneError of what was tried, and it is closed."""
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        yield made
         made.listen(_BACKLOG)
         made.setblocking(False)
     except OSError as error:
         made.close()
-        raise SceneError(f"No debugger can attach: a socket at {path} cannot be made ({error}).") from None
-    return Listener(made)
+        raise SceneError(f"No debugger can attach{problem} ({error}){cure}.") from None
 
 
 def listen_tcp(debug: ListenOptions, token_path: Path, expose: bool = False) -> Listener:
     """A listener on a port, whose token is written where only this user can read it."""
     if not loopback(debug.host) and not expose:
         raise SceneError(f"A debugger at {debug.host} would let other machines in; that takes --debug-expose.")
-    family = socket.AF_INET6 if ":" in debug.host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
+    family, token = socket.AF_INET6 if ":" in debug.host else socket.AF_INET, secrets.token_bytes(32)
+    with _opened(family, f" at {debug.host}:{debug.port}", "; choose another port") as made:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((debug.host, debug.port))
-        made.listen(_BACKLOG)
-        made.setblocking(False)
-        token = secrets.token_bytes(32)
         write_private(token_path, token.hex())
-    except OSError as error:
-        made.close()
-        raise SceneError(
-            f"No debugger can attach at {debug.host}:{debug.port} ({error}); choose another port."
-        ) from None
     return Listener(made, token)
 
 

@@ -75,8 +75,8 @@ class DebugServer:
 
     def __attrs_post_init__(self) -> None:
         self.stem: Path | None = None
-        self._sockets = Sockets(self._on_data, self._on_close, self._on_timer)
-        self._lock = self._sockets.lock
+        self.sockets = Sockets(self._on_data, self._on_close, self._on_timer)
+        self._lock = self.sockets.lock
         self._inbox: deque[tuple[DebugClient, ClientMessage | Joined | Left, int]] = deque()  # with sizes in bytes
         self._arrived = threading.Event()
         self._ticker = threading.get_ident()
@@ -94,16 +94,6 @@ class DebugServer:
         """The name of the client that holds control."""
         return self.controller.name if self.controller is not None else None
 
-    @property
-    def wakes(self) -> int:
-        """How often the thread of the sockets has woken up."""
-        return self._sockets.wakes
-
-    @property
-    def last_error(self) -> str:
-        """The traceback of the last mistake that the server made and survived, "" for none."""
-        return self._sockets.last_error
-
     # -- life ------------------------------------------------------------------------------------------
 
     def start(self) -> list[str]:
@@ -114,11 +104,11 @@ class DebugServer:
         try:
             folder = runs_folder(create=True) if self.folder is None else self.folder
             self.stem = free_stem(folder, os.getpid())
-            self._sockets.listeners, notices = listen(self.stem, self.debug, self.expose)
+            self.sockets.listeners, notices = listen(self.stem, self.debug, self.expose)
             write_note(beside(self.stem, ".json"), self._note())
-            self._sockets.start()
+            self.sockets.start()
         except (OSError, SceneError) as error:
-            self._sockets.close_listeners()
+            self.sockets.close_listeners()
             if self.stem is not None:
                 remove(self.stem)
             if isinstance(error, SceneError):
@@ -141,7 +131,7 @@ class DebugServer:
             return  # a forked child has our sockets, but they are not its own to close
         atexit.unregister(self.close)
         stem, self.stem = self.stem, None
-        self._sockets.stop({"code": code, "text": text, "tick": tick})
+        self.sockets.stop({"code": code, "text": text, "tick": tick})
         self.attached = False
         remove(stem)
 
@@ -156,7 +146,7 @@ class DebugServer:
             found = [(client, message) for client, message, _ in self._inbox]
             self._inbox.clear()
             self._arrived.clear()
-            self.attached = bool(self._sockets.attached())
+            self.attached = bool(self.sockets.attached())
         return found
 
     def wait(self, seconds: float) -> bool:
@@ -173,13 +163,13 @@ class DebugServer:
             with self._lock:
                 client.forget(message["id"])
         self._queue(client, frame)
-        self._sockets.wake()
+        self.sockets.wake()
 
     def broadcast(self, message: Mapping[str, Any], *, wake: bool = True) -> None:
         """Send every client an event."""
         if self.attached:
             frame = _packed(message)
-            for client in self._sockets.attached():
+            for client in self.sockets.attached():
                 self._queue(client, frame)
             self._unsent = True
             if wake:
@@ -203,7 +193,7 @@ class DebugServer:
         """Have what was given with `wake=False` sent: one wake of the other thread for all of it."""
         if self._unsent:
             self._unsent = False
-            self._sockets.wake()
+            self.sockets.wake()
 
     def empty(self, client: DebugClient, subscription: int) -> bool:
         """Whether nothing of a subscription waits to be sent, which an offer would replace."""
@@ -215,7 +205,7 @@ class DebugServer:
         self._ticker, self._beat = threading.get_ident(), time.monotonic()
         self._state = {**state, "t": "state"}
         self._send_state(self._state)
-        self._sockets.wake()
+        self.sockets.wake()
 
     def renew(self) -> None:
         """The schema has changed, but for what it names: the next client is sent the new one."""
@@ -225,7 +215,7 @@ class DebugServer:
         self._state_sent = time.monotonic()
         frame = _packed(state)
         with self._lock:
-            for client in self._sockets.attached():
+            for client in self.sockets.attached():
                 client.queue_state(frame)
 
     def _queue(self, client: DebugClient, frame: bytes) -> None:
@@ -240,7 +230,7 @@ class DebugServer:
         if client.stage == "magic":
             begun = client.incoming.skip(MAGIC)
             if begun is False:
-                self._sockets.drop(client)
+                self.sockets.drop(client)
             if not begun:
                 return
             client.stage, client.opened = "auth", now
@@ -254,7 +244,7 @@ class DebugServer:
                 if client.gone:
                     return
         except FrameTooLarge as error:
-            self._sockets.close_with_reason(client, "too_large", str(error))
+            self.sockets.close_with_reason(client, "too_large", str(error))
 
     def _longest(self, client: DebugClient) -> int:
         if client.stage == "auth":
@@ -271,20 +261,20 @@ class DebugServer:
         try:
             auth = messages.decode(body)
         except RefusedMessage as error:
-            self._sockets.close_with_reason(client, error.code, str(error))
+            self.sockets.close_with_reason(client, error.code, str(error))
             return
         client.charge(now, len(body), False)
         if not isinstance(auth, messages.AuthMessage):
-            self._sockets.close_with_reason(client, "bad_message", "A client answers 'hello' with 'auth'.")
+            self.sockets.close_with_reason(client, "bad_message", "A client answers 'hello' with 'auth'.")
         elif auth.protocol[0] != PROTOCOL[0]:
-            self._sockets.close_with_reason(client, "version", other_version(PROTOCOL, auth.protocol))
+            self.sockets.close_with_reason(client, "version", other_version(PROTOCOL, auth.protocol))
         elif not client.listener.proven(auth.proof, client.nonce, auth.role):
-            self._sockets.throttle(client.listener, now)
+            self.sockets.throttle(client.listener, now)
             text = "The token is not this run's; give --token-file with its <pid>.token."
-            self._sockets.close_with_reason(client, "auth", text)
-        elif len(self._sockets.attached()) >= CLIENTS:
+            self.sockets.close_with_reason(client, "auth", text)
+        elif len(self.sockets.attached()) >= CLIENTS:
             text = f"{CLIENTS} debuggers are attached already; close one of them."
-            self._sockets.close_with_reason(client, "busy", text)
+            self.sockets.close_with_reason(client, "busy", text)
         else:
             self._admit(client, auth, now)
 
@@ -346,7 +336,7 @@ class DebugServer:
         client.bad = client.bad + 1 if error.code == "bad_message" else 0
         if client.bad >= _BAD_MESSAGES:
             text = f"{_BAD_MESSAGES} messages in a row were bad; the last one: {error}"
-            self._sockets.close_with_reason(client, "bad_message", text)
+            self.sockets.close_with_reason(client, "bad_message", text)
 
     def _pass_on(self, client: DebugClient, message: ClientMessage, size: int) -> None:
         asked = {message.id} if isinstance(message, messages.SubscribeRequest) else set()
@@ -398,7 +388,7 @@ class DebugServer:
     def _announce_control(self, text: str) -> None:
         event = {"t": "event", "kind": "control", "tick": (self._state or {}).get("tick"), "row": None, "column": None,
                  "system": None, "text": f"{text}.", "fields": {"controller": self.holder}}  # fmt: skip
-        for each in self._sockets.attached():
+        for each in self.sockets.attached():
             self._queue(each, encode_frame(event))
 
     def _who_controls(self) -> str:
@@ -418,12 +408,12 @@ class DebugServer:
             where, stack = self._where(), stack_summary(self._ticker)[1]
             self._send_state({**base, "why": where, "stuck": now - self._beat, "stack": stack})
         ping = now - self._pinged >= PING
-        for client in self._sockets.attached():
+        for client in self.sockets.attached():
             if now - client.last_frame > IDLE:
-                self._sockets.close_with_reason(client, "idle", f"The debugger sent nothing for {IDLE:g} s.")
+                self.sockets.close_with_reason(client, "idle", f"The debugger sent nothing for {IDLE:g} s.")
             elif client.too_slow:
                 text = f"More than {REPLIES} answers and events waited: the debugger is too slow."
-                self._sockets.close_with_reason(client, "too slow", text)
+                self.sockets.close_with_reason(client, "too slow", text)
             elif ping:
                 self._pinged = now
                 self._queue(client, encode_frame({"t": "ping", "n": int(now * 1000)}))
@@ -436,7 +426,7 @@ class DebugServer:
             else:
                 self._inbox.append((client, Left(controlled), 0))
         self._arrived.set()
-        if not self._sockets.attached():
+        if not self.sockets.attached():
             self._state = None
         if controlled:
             self._hand_control(None, f"{client.name} has gone, nobody holds control")

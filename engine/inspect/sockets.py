@@ -26,8 +26,9 @@ _LOOK = 0.25  # seconds between looks at the clock while anybody is connected
 
 @attrs.define(eq=False, slots=False)
 class Sockets:
-    """Sockets, and who is at their other ends. With nobody there the thread sleeps: `wakes` stays as it is.
+    """Sockets, and who is at their other ends. With nobody there the thread sleeps: `wakes`, how often it woke, stays as it is.
 
+    last_error: the traceback of the last mistake of ours that the thread survived, "" for none.
     on_data(client, now): bytes came, or credit for bytes that came before. on_close(client): a client is gone, once for each.
     on_timer(now): called about four times a second while anybody is connected. All three run on the thread.
     """

@@ -20,8 +20,7 @@ class Stepper:
     why: str = ""
     next: Entry | None = None
     substep: int = 0
-    left: tuple[str, int] | None = None  # unit and count of a step under way
-    target: tuple[int | None, int | None] | None = None  # system or tick of a run_to under way
+    goal: tuple[str, int] | None = None  # unit and count of a step under way, "to system" or "to tick" and its number
     _place: int = -1
     _visit: int | None = None
     _layouts: dict[bool, list[tuple[Entry, int, int]]] = attrs.field(factory=dict)
@@ -29,29 +28,28 @@ class Stepper:
     @property
     def stands(self) -> bool:
         """Whether to stop at this boundary."""
-        return self.wanted and self.left is None and self.target is None
+        return self.wanted and self.goal is None
 
     @property
     def inspects(self) -> bool:
         """Whether boundaries between systems matter just now."""
-        stepping = self.left is not None and self.left[0] != "tick"
-        return stepping or (self.target is not None and self.target[0] is not None)
+        return self.goal is not None and self.goal[0] not in ("tick", "to tick")
 
     def stand(self, why: str) -> None:
         """Stop at the next boundary."""
-        self.wanted, self.left, self.target, self.why = True, None, None, why
+        self.wanted, self.goal, self.why = True, None, why
 
     def go(self) -> None:
         """Go on without a goal."""
-        self.wanted, self.left, self.target, self.why = False, None, None, ""
+        self.wanted, self.goal, self.why = False, None, ""
 
     def step(self, unit: str, count: int) -> None:
         """Go on for `count` systems, phases (each repetition of one counts) or ticks; what is left of one counts as one."""
-        self.wanted, self.left, self.target = True, (unit, count), None
+        self.wanted, self.goal = True, (unit, count)
 
     def run_to(self, system: int | None, tick: int | None) -> None:
-        """Go on until just before the entry of that number, or after that tick."""
-        self.wanted, self.left, self.target = True, None, (system, tick)
+        """Go on until just before the entry of that number, or after that tick; one of the two is given."""
+        self.wanted, self.goal = True, ("to system", system) if system is not None else ("to tick", tick or 0)
 
     # -- what the run does -----------------------------------------------------------------------------
 
@@ -66,23 +64,23 @@ class Stepper:
     def reach(self, entry: Entry, number: int) -> bool:
         """The run is before this system; whether it is to stand here."""
         visit = self._find(entry)
-        if self.target is not None and self.target[0] == number:
+        if self.goal == ("to system", number):
             self.stand("run_to")
-        if self.left is not None and self.left[0] == "phase" and self._visit is not None and visit != self._visit:
-            self._count_down()
+        if self._visit is not None and visit != self._visit:
+            self._count_down("phase")
         self._visit, self.next = visit, entry
         return self.stands
 
     def ran(self) -> None:
         """A system has run."""
-        if self.left is not None and self.left[0] == "system":
-            self._count_down()
+        self._count_down("system")
 
     def end_tick(self, tick: int) -> None:
         """The tick is over."""
-        if self.left is not None and (self.left[0] == "tick" or (self.left[0] == "phase" and self._visit is not None)):
-            self._count_down()
-        if self.target is not None and self.target[1] is not None and tick >= self.target[1]:
+        self._count_down("tick")
+        if self._visit is not None:
+            self._count_down("phase")
+        if self.goal is not None and self.goal[0] == "to tick" and tick >= self.goal[1]:
             self.stand("run_to")
         self.begin_tick()
 
@@ -92,11 +90,12 @@ class Stepper:
         here = max(self._place, 0)
         return [entry for entry, _, _ in layout[:here]], [entry for entry, _, _ in layout[here:]]
 
-    def _count_down(self) -> None:
-        assert self.left is not None
-        unit, count = self.left
-        if count > 1:
-            self.left = unit, count - 1
+    def _count_down(self, unit: str) -> None:
+        """One of these units is over, if a step counts them."""
+        if self.goal is None or self.goal[0] != unit:
+            return
+        if self.goal[1] > 1:
+            self.goal = unit, self.goal[1] - 1
         else:
             self.stand("step")
 

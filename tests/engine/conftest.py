@@ -23,4 +23,4 @@ def server(folder: Path) -> Iterator[DebugServer]:
     assert made.start() == []
     yield made
     made.close()
-    assert made.last_error == ""
+    assert made.sockets.last_error == ""

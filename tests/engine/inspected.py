@@ -194,7 +194,7 @@ class Live:
     def __exit__(self, *_: object) -> None:
         self.stop()
         assert self.error is None, self.error
-        assert self.server.last_error == ""
+        assert self.server.sockets.last_error == ""
 
     def stop(self) -> None:
         self.over.set()

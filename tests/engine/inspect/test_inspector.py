@@ -34,7 +34,7 @@ def test_nobody_attached_costs_one_if_and_wakes_no_thread(folder: Path) -> None:
         hook()
     assert (time.thread_time() - began) / 20_000 < 2e-6  # 0.1 µs on an idle machine
     live.simulation.run(50)
-    assert live.server.wakes == 0
+    assert live.server.sockets.wakes == 0
     assert [each.before_tick for each in live.simulation.schedule.observers] == [hook]
     assert all(each.at_finish is each.after_tick is None for each in live.simulation.schedule.observers)
     live.inspector.close()

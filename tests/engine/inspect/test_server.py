@@ -38,7 +38,7 @@ from tests.engine.server_clients import (
 
 def test_a_server_without_clients_sleeps_and_costs_one_attribute_read(server: DebugServer):
     time.sleep(0.6)
-    assert server.wakes == 0
+    assert server.sockets.wakes == 0
     assert server.attached is False
     best = min(_seconds_per_look(server) for _ in range(5))
     assert best < 1e-6
@@ -59,9 +59,9 @@ def test_after_the_last_client_the_server_sleeps_again(server: DebugServer):
     seen(server, Left)
     assert not server.attached
     time.sleep(0.2)
-    wakes = server.wakes
+    wakes = server.sockets.wakes
     time.sleep(0.6)
-    assert server.wakes == wakes
+    assert server.sockets.wakes == wakes
 
 
 # -- coming and going ---------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def test_a_client_that_is_let_in_and_gone_before_anybody_looked_was_never_there(
     for _ in range(50):
         with attached(server):
             pass
-    until(lambda: not server._sockets.clients)
+    until(lambda: not server.sockets.clients)
     assert all(isinstance(message, Joined) for _, message in server.drain()) or server.drain() == []
     assert len(server._inbox) == 0
 
@@ -128,7 +128,7 @@ def test_the_fifth_client_is_told_that_there_are_four(server: DebugServer):
             stack.enter_context(attached(server))
         with pytest.raises(AttachError, match="4 debuggers are attached already"):
             Connection.attach(where(server))
-    until(lambda: not server._sockets.attached())
+    until(lambda: not server.sockets.attached())
     with attached(server):
         pass
 
@@ -149,7 +149,7 @@ def test_a_schema_that_cannot_be_made_costs_the_client_its_connection_and_the_ru
     server.start()
     with pytest.raises(AttachError):
         Connection.attach(where(server))
-    assert "no schema today" in server.last_error
+    assert "no schema today" in server.sockets.last_error
     assert not server.attached
     server.close()
 

@@ -38,18 +38,18 @@ def test_no_wake_up_is_lost_that_comes_while_another_is_read(server: DebugServer
             self.real = real
 
         def recv(self, count: int) -> bytes:
-            server._sockets.wake()
+            server.sockets.wake()
             return self.real.recv(count)
 
         def close(self) -> None:
             self.real.close()
 
-    server._sockets._wake_out = Racing(server._sockets._wake_out)  # type: ignore[assignment]
+    server.sockets._wake_out = Racing(server.sockets._wake_out)  # type: ignore[assignment]
     with attached(server) as connection:
         peer = subscribed(server, connection)
         server.post(peer, {"t": "ok", "id": 1})
         heard(connection, "ok")
-        until(lambda: not server._sockets._woken)
+        until(lambda: not server.sockets._woken)
 
 
 def test_subscriptions_take_turns(server: DebugServer):
@@ -114,5 +114,5 @@ def test_a_client_that_reads_too_slowly_is_told_so(server: DebugServer, monkeypa
             for tick in range(9):
                 if not peer.reply(encode_frame({"t": "event", "tick": tick})):
                     peer.too_slow = True
-        server._sockets.wake()
+        server.sockets.wake()
         assert heard(connection, "bye")["code"] == "too slow"

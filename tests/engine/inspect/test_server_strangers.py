@@ -264,8 +264,8 @@ def test_a_process_of_another_user_is_refused_and_three_of_them_close_the_door(
 
 def end_the_pause(server: DebugServer) -> None:
     """Have the minute be over for which the server does not look at one of its doors."""
-    until(lambda: any(each.paused_until for each in server._sockets.listeners))
-    (closed_one,) = (each for each in server._sockets.listeners if each.paused_until)
+    until(lambda: any(each.paused_until for each in server.sockets.listeners))
+    (closed_one,) = (each for each in server.sockets.listeners if each.paused_until)
     assert 0 < closed_one.paused_until - time.monotonic() <= 60.0
     closed_one.paused_until = time.monotonic()
 
@@ -330,7 +330,7 @@ def test_strangers_that_came_in_before_the_door_was_closed_are_told_why_they_mus
         for each in strangers:
             each.sendall(encode_frame(auth))
         assert [goodbye(each) for each in strangers] == ["auth"] * 7
-    assert server.last_error == ""
+    assert server.sockets.last_error == ""
     server.close()
 
 
@@ -338,7 +338,7 @@ def test_proofs_of_another_role_or_connection_do_not_count(folder: Path):
     port = free_port()
     server = DebugServer(RUN, SCHEMA, folder=folder, debug=ListenOptions(port=port))
     server.start()
-    listener = server._sockets.listeners[1]
+    listener = server.sockets.listeners[1]
     from engine.debugger.net.connection import proof
 
     nonce = bytes(16)
@@ -418,5 +418,5 @@ def test_thousands_of_broken_frames_leave_the_server_as_it_was(server: DebugServ
     with attached(server, role="control") as connection:
         connection.send({"t": "ping", "n": 3})
         assert heard(connection, "pong")["n"] == 3
-    assert server.last_error == ""
+    assert server.sockets.last_error == ""
     assert connections > 50
