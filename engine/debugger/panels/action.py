@@ -14,7 +14,7 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, column_layout, round_up, scroll_area
+from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
 from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import counted, format_number, format_share
 
@@ -38,9 +38,7 @@ class ActionPanel(Panel):
         self.head.setContentsMargins(4, 0, 2, 0)
         self.head.note = LEGEND.replace(" · ", "\n")
         self.bars = BarList(HEADINGS)
-        box = column_layout(self)
-        box.addWidget(self.head)
-        box.addWidget(scroll_area(self.bars), 1)
+        stack(self, self.head, (scroll_area(self.bars), 1))
         self._count = 0
         self._joints: JointIndicators | None = None
         self._noise = self._use = self._share = np.zeros(0)

@@ -4,8 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QWidget
+from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
 
 from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators
 from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
@@ -16,7 +15,8 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import GAP, column_layout, elided_text, round_up
+from engine.debugger.widgets.bars import GAP, elided_text, round_up, stack
+from engine.debugger.widgets.canvas import Canvas, write
 from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.text_table import fill, table
@@ -26,7 +26,7 @@ MOST_LISTED = 200
 CLIP = 10.0  # channels beyond this are drawn at the edge of the strip
 
 
-class ChannelStrip(QWidget):
+class ChannelStrip(Canvas):
     """All channels side by side: mean and spread of the watched rows, the selected row, and how often each changes."""
 
     picked = Signal(int)
@@ -89,10 +89,8 @@ class ChannelStrip(QWidget):
                 text += f"\nchanges in {100 * found.changes[place]:.0f} % of samples" if found.pairs else ""
         self.setToolTip(text)
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+    def paint(self, painter: QPainter) -> None:
         """Paint mean and spread of every channel, and the selected row."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics, left, step = QFontMetricsF(self.font()), self._left(), self._step()
         top, bottom = 18.0, self.height() - 28.0
         middle, tall = (top + bottom) / 2, (bottom - top) / 2
@@ -111,12 +109,11 @@ class ChannelStrip(QWidget):
             painter.setPen(theme.pen(theme.LINE))
             painter.drawLine(QPointF(a, top - 14), QPointF(a, bottom + 24))
             if a >= edge and b - a > 24:
-                painter.setPen(theme.pen(theme.DIM))
                 text = elided_text(metrics, name, b - a - 4)
-                painter.drawText(QRectF(a + 3, top - 17, b - a - 4, 15), Qt.AlignmentFlag.AlignLeft, text)
+                write(painter, theme.DIM, QRectF(a + 3, top - 17, b - a - 4, 15), text)
                 edge = a + metrics.horizontalAdvance(text)
         if self.channels is not None and len(self.channels.mean) == len(self.labels):
-            self._draw(painter, self.channels, left, step, middle, tall, bottom)
+            self._draw(painter, self.channels, middle, tall, bottom)
         ys = middle - tall * np.clip(np.nan_to_num(self.row) / self.reach, -1, 1)
         painter.setPen(theme.pen(theme.WHITE))
         for i, y in enumerate(ys.tolist()[: len(self.labels)]):
@@ -124,18 +121,9 @@ class ChannelStrip(QWidget):
                 painter.drawLine(QPointF(left + i * step, y), QPointF(left + max(i * step + 1, (i + 1) * step - 1), y))
             else:
                 painter.fillRect(QRectF(left + i * step, top, max(1.0, step), 2 * tall), theme.brush(theme.RED, 110))
-        painter.end()
 
-    def _draw(
-        self,
-        painter: QPainter,
-        found: ChannelIndicators,
-        left: float,
-        step: float,
-        middle: float,
-        tall: float,
-        bottom: float,
-    ) -> None:
+    def _draw(self, painter: QPainter, found: ChannelIndicators, middle: float, tall: float, bottom: float) -> None:
+        left, step = self._left(), self._step()
         wide = step - 1 if step >= 4 else step
         changes = np.nan_to_num(found.changes)
         for i in range(len(self.labels)):
@@ -167,10 +155,7 @@ class ObservationPanel(Panel):
         self.head.note = "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\nwhite the selected row; green below: how often a value is new"
         self.strip = ChannelStrip()
         self.table = table(("channel", "name", "sign", "figure"))
-        box = column_layout(self)
-        box.addWidget(self.head)
-        box.addWidget(self.strip, 3)
-        box.addWidget(self.table, 2)
+        stack(self, self.head, (self.strip, 3), (self.table, 2))
         self._listed: list[tuple[int, str, str]] = []
         self._count = 0
         self.strip.picked.connect(self._pick)
