@@ -9,11 +9,10 @@ from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
 from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators
 from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
 from engine.debugger.model.evidence import observation_subs
-from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import ColumnInfo, Declared, groups
 from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
-from engine.debugger.panels.panel import Panel
+from engine.debugger.model.subscription import PanelControl
+from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import GAP, elided_text, round_up, stack
 from engine.debugger.widgets.canvas import Canvas, write
@@ -142,11 +141,13 @@ class ChannelStrip(Canvas):
             painter.fillRect(QRectF(x, bottom + 24 - part, wide, part), theme.brush(theme.GREEN))
 
 
-class ObservationPanel(Panel):
+class ObservationPanel(RolePanel):
     """The strip of all channels, and a list of those that look wrong."""
 
     title: ClassVar[str] = "Observation"
     rate: ClassVar[float] = 5.0
+    role = "observation"
+    needs = (observation_subs,)
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
@@ -160,15 +161,8 @@ class ObservationPanel(Panel):
         self._count = 0
         self.strip.picked.connect(self._pick)
         self.table.cellClicked.connect(lambda line, _: self._pick(self._listed[line][0]))
-        self.table.cellDoubleClicked.connect(lambda line, _: self._plot(self._listed[line][0]))
+        self.table.cellDoubleClicked.connect(lambda line, _: self.chart(self._listed[line][0]))
         self.refresh()
-
-    def subscriptions(self) -> list[Subscription]:
-        """All channels of a few rows, and of the selected one."""
-        known = history_of(self.store).know(self.store.schema)
-        column = known.roles.get("observation")
-        own = [Subscription("values", ((column.id, None),), "selected", 10.0)] if column is not None else []
-        return own + observation_subs(known)
 
     def schema_changed(self) -> None:
         """Other channels."""
@@ -180,27 +174,19 @@ class ObservationPanel(Panel):
         self.strip.chosen = channel
         self.strip.update()
 
-    def _plot(self, channel: int) -> None:
-        column = history_of(self.store).declared.roles.get("observation")
-        if column is not None:
-            self.control.plot(column.id, channel)
-
     def refresh(self) -> None:
         """Redraw the row, and now and then the statistics."""
-        data = history_of(self.store)
-        data.collect(self.store)
-        known = data.declared
-        column = known.roles.get("observation")
+        data, column = self.collect()
         if column is None:
             text = "the run names no column of observations" if self.store.schema else "waiting for a run"
             theme.set_text(self.head, text)
             self._count = 0
             return
         if self._count % EVERY == 0:
-            self._statistics(data.observations(), known, column)
+            self._statistics(data.observations(), data.declared, column)
         self._count += 1
-        got = self.store.value(column.id, self.store.selected)
-        self.strip.show_row(np.zeros(0) if got is None else np.asarray(got[1], np.float64).ravel())
+        row = self.selected_row(column)
+        self.strip.show_row(np.zeros(0) if row is None else row)
 
     def _statistics(self, rows: dict[int, Any], known: Declared, column: ColumnInfo) -> None:
         found = channel_indicators(list(rows.values()), known.number("observe.limit"))
