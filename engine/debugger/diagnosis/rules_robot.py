@@ -320,11 +320,6 @@ def _typical(values: np.ndarray) -> float:
     return float(np.median(finite)) if len(finite) else 0.0
 
 
-def _chatters(evidence: Evidence) -> bool:
-    """Whether the joints of the whole body do: then the error of velocities says more about control than about σ."""
-    return any(f.text.startswith("whole body chatters") for f in jitter(evidence))
-
-
 # -- reward --------------------------------------------------------------------------------------------
 
 
@@ -370,7 +365,8 @@ def _kernels(known: Declared, evidence: Evidence, column: int) -> list[RuleFindi
         text += "robots are far from where they should be"
         found.append(attention(text, "Reward", 0.6, column, low[0]))
     else:
-        shaking = bool(low) and _chatters(evidence)
+        # of a whole body that chatters, the error of velocities says more about control than about σ
+        shaking = bool(low) and any(f.text.startswith("whole body chatters") for f in jitter(evidence))
         found += [_too_tight(known.terms[i], measured[i], column, i, shaking) for i in low]
     if high:
         text = f"{join_names([known.terms[i].name for i in high])} {_verb(high, 'is', 'are')} at the top: more than 95 % of rows"

@@ -50,16 +50,12 @@ def parse_values(text: str, info: ColumnInfo, count: int, force: bool = False) -
         range_ = np.iinfo(info.dtype)
         if not all(range_.min <= number <= range_.max for number in numbers):
             raise SceneError(f"A value of type {info.dtype} lies between {range_.min} and {range_.max}.")
+    dtype: Any = info.dtype if info.dtype in np.sctypeDict else np.float32  # numpy has no bfloat16
     with np.errstate(over="ignore"):  # what is too large for the type is found to be infinite below
-        values = np.array(numbers * (count if len(numbers) == 1 else 1), _numpy_dtype(info))
+        values = np.array(numbers * (count if len(numbers) == 1 else 1), dtype)
     if values.dtype.kind == "f" and not np.isfinite(values).all() and not force:
         raise SceneError("What is not finite spreads through everything. Tick 'also if not finite' if that is meant.")
     return values
-
-
-def _numpy_dtype(info: ColumnInfo) -> Any:
-    """numpy has no bfloat16."""
-    return info.dtype if info.dtype in np.sctypeDict else np.float32
 
 
 @attrs.define

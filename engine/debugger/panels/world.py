@@ -150,7 +150,9 @@ class WorldPanel(Panel):
         self._settled.start()
 
     def _rebuild(self, filter_text: str | None) -> None:
-        picked, expanded = self.store.picked, self._expanded()
+        components = [component for table in self.model.root.owned for component in table.owned]
+        expanded = {node.name for node in components if self.tree.isExpanded(self.model.index_of(node))}
+        picked = self.store.picked
         self._fitting = True
         self.model.rebuild(filter_text)
         if self.filter.text().strip():
@@ -166,10 +168,6 @@ class WorldPanel(Panel):
             self.pick(*picked)
         self._fitting = False
         self._settled.start()
-
-    def _expanded(self) -> set[str]:
-        components = [component for table in self.model.root.owned for component in table.owned]
-        return {node.name for node in components if self.tree.isExpanded(self.model.index_of(node))}
 
     def _expand_what_fits(self) -> None:
         """Components from the top, as long as all lines are seen without scrolling."""
