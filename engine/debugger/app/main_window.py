@@ -157,30 +157,25 @@ class MainWindow(QMainWindow):
     def ask_and_write(self, title: str, name: str, kinds: str, write: Callable[[Path], None]) -> None:
         """Ask for a place, and have something written there; what goes wrong stands in the status line."""
         chosen, _ = QFileDialog.getSaveFileName(self, title, name, kinds)
-        if not chosen:
-            return
+        if chosen:
+            self._write(lambda: write(Path(chosen)), f"Wrote {chosen}")
+
+    def _write(self, write: Callable[[], None], done: str) -> None:
         try:
-            write(Path(chosen))
-            self.say(f"Wrote {chosen}")
+            write()
+            self.say(done)
         except SceneError as error:
             self.say(str(error), theme.RED)
 
     def save(self, path: Path) -> None:
         """Save everything that was received as a recording; what goes wrong stands in the status line."""
-        try:
-            save_recording(self.store, path)
-            self.say(f"Saved {path}; open it with python -m engine.debugger {path}")
-        except SceneError as error:
-            self.say(str(error), theme.RED)
+        done = f"Saved {path}; open it with python -m engine.debugger {path}"
+        self._write(lambda: save_recording(self.store, path), done)
 
     def screenshot(self) -> None:
         """A picture, the arrangement of panels, and the data, side by side in `pictures`."""
         stem = self.pictures / f"{self.scene_name or 'window'}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-        try:
-            save_screenshot(self, self.store, stem)
-            self.say(f"Saved {stem}.png, .layout and .rec")
-        except SceneError as error:
-            self.say(str(error), theme.RED)
+        self._write(lambda: save_screenshot(self, self.store, stem), f"Saved {stem}.png, .layout and .rec")
 
 
 class WindowControl:

@@ -29,16 +29,12 @@ def describe_mode(store: Store) -> tuple[str, str]:
         before = ""
         if type(following) is int and 0 <= following < len(store.systems):
             before = f" before {store.systems[following]['name']}"
-        return f"PAUSED{before}", _paused_colour(store)
+        why = str(state.get("why", ""))
+        wrong = why.startswith("break") or "nonfinite" in why  # amber where somebody has stopped the run
+        return f"PAUSED{before}", theme.RED if wrong else theme.AMBER
     if mode == "viewing":
         return "VIEWING", theme.AMBER
     return ("RUNNING", theme.GREEN) if mode == "running" else ("WAITING", theme.DIM)
-
-
-def _paused_colour(store: Store) -> str:
-    """Red where something wrong has stopped the run, amber where somebody did."""
-    why = str(store.state.get("why", ""))
-    return theme.RED if why.startswith("break") or "nonfinite" in why else theme.AMBER
 
 
 class Toolbar(QToolBar):

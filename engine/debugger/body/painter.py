@@ -1,10 +1,11 @@
 """QPainter drawing of a robot: floor, path, ghost of the reference, capsules, forces and text. Without OpenGL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import attrs
 import numpy as np
-from PySide6.QtCore import QLineF, QPointF, QRect, QRectF, Qt
+from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
 
 from engine.debugger.body.skeleton import LOAD, OrbitCamera, Skeleton, tip_positions
@@ -87,7 +88,9 @@ def draw(
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
     _draw_ground(painter, camera, shot)
     if shot.failure is not None:
-        _draw_outline(painter, skeleton_capsules(camera, figure, shot.failure), layer)
+        failed = skeleton_capsules(camera, figure, shot.failure)
+        if len(failed.depth):
+            _draw_outline(painter, failed, layer)
     robot = skeleton_capsules(camera, figure, shot)
     wrong = wrong_bodies(figure, shot.errors)
     if mesh is None:
@@ -95,7 +98,9 @@ def draw(
     else:
         painter.drawImage(QRectF(0, 0, *camera.size), mesh)
     if shot.reference is not None and len(shot.reference) == len(figure.tracked):
-        _draw_ghost(painter, ghost_capsules(camera, figure, shot.reference), robot, layer)
+        ghost = ghost_capsules(camera, figure, shot.reference)
+        if len(ghost.depth):
+            _draw_ghost(painter, ghost, robot, layer)
         _draw_gaps(painter, camera, figure, shot)
     _draw_arrows(painter, camera, shot)
 
@@ -161,66 +166,50 @@ def _draw_robot(painter: QPainter, robot: Capsules, wrong: np.ndarray) -> None:
         painter.drawLine(line)
 
 
-def _extent(parts: Capsules, layer: QImage) -> QRect:
-    """The pixels that capsules may cover."""
+@contextmanager
+def _layer(painter: QPainter, layer: QImage, parts: Capsules, share: float) -> Iterator[QPainter]:
+    """A painter on the emptied layer, as far as the capsules reach, which is put on the picture with an opacity.
+
+    Drawing with CLEAR rubs out: Qt's own mode for that is slow.
+    """
     reach = parts.width[:, None, None] + 2.0
     low, high = (parts.ends - reach).min((0, 1)), (parts.ends + reach).max((0, 1))
-    size = layer.deviceIndependentSize()
-    whole = QRectF(0, 0, size.width(), size.height())
-    return QRectF(QPointF(*low.tolist()), QPointF(*high.tolist())).intersected(whole).toAlignedRect()
-
-
-def _begin_layer(layer: QImage, extent: QRect) -> QPainter:
-    """A painter on the layer, emptied, in a mode in which drawing with CLEAR rubs out: Qt's own for that is slow."""
+    whole = QRectF(QPointF(), layer.deviceIndependentSize())
+    extent = QRectF(QPointF(*low.tolist()), QPointF(*high.tolist())).intersected(whole).toAlignedRect()
     on = QPainter(layer)
     on.setCompositionMode(QPainter.CompositionMode.CompositionMode_Source)
     on.fillRect(extent, CLEAR)
     on.setClipRect(extent)
     on.setRenderHint(QPainter.RenderHint.Antialiasing, True)
-    return on
-
-
-def _put_layer(painter: QPainter, layer: QImage, extent: QRect, share: float) -> None:
+    yield on
+    on.end()
     ratio = layer.devicePixelRatio()
     source = QRectF(extent.x() * ratio, extent.y() * ratio, extent.width() * ratio, extent.height() * ratio)
-    painter.setOpacity(share)
-    painter.drawImage(QRectF(extent), layer, source)
-    painter.setOpacity(1.0)
+    if not extent.isEmpty():
+        painter.setOpacity(share)
+        painter.drawImage(QRectF(extent), layer, source)
+        painter.setOpacity(1.0)
 
 
 def _draw_ghost(painter: QPainter, ghost: Capsules, robot: Capsules, layer: QImage) -> None:
     """One translucent shape, where no part of the robot is nearer to the eye; overlaps do not add up."""
-    if not len(ghost.depth):
-        return
-    extent = _extent(ghost, layer)
-    if extent.isEmpty():
-        return
-    on = _begin_layer(layer, extent)
     parts = [(d, True, i) for i, d in enumerate(ghost.depth.tolist())]
     parts += [(d, False, i) for i, d in enumerate(robot.depth.tolist())]
     color = QColor(BLUE)
-    for _, is_ghost, number in sorted(parts, reverse=True):
-        part = ghost if is_ghost else robot
-        on.setPen(_pen(color if is_ghost else CLEAR, 2.0 * float(part.width[number])))
-        on.drawLine(QLineF(*part.ends[number].ravel().tolist()))
-    on.end()
-    _put_layer(painter, layer, extent, GHOST_SHARE)
+    with _layer(painter, layer, ghost, GHOST_SHARE) as on:
+        for _, is_ghost, number in sorted(parts, reverse=True):
+            part = ghost if is_ghost else robot
+            on.setPen(_pen(color if is_ghost else CLEAR, 2.0 * float(part.width[number])))
+            on.drawLine(QLineF(*part.ends[number].ravel().tolist()))
 
 
 def _draw_outline(painter: QPainter, failed: Capsules, layer: QImage) -> None:
     """The last failure: the contour of all capsules together."""
-    if not len(failed.depth):
-        return
-    extent = _extent(failed, layer)
-    if extent.isEmpty():
-        return
-    on = _begin_layer(layer, extent)
-    for color, rim in ((QColor(DIM), 2.0), (CLEAR, -1.0)):
-        for ends, width in zip(failed.ends, failed.width.tolist(), strict=True):
-            on.setPen(_pen(color, 2.0 * width + rim))
-            on.drawLine(QLineF(*ends.ravel().tolist()))
-    on.end()
-    _put_layer(painter, layer, extent, OUTLINE_SHARE)
+    with _layer(painter, layer, failed, OUTLINE_SHARE) as on:
+        for color, rim in ((QColor(DIM), 2.0), (CLEAR, -1.0)):
+            for ends, width in zip(failed.ends, failed.width.tolist(), strict=True):
+                on.setPen(_pen(color, 2.0 * width + rim))
+                on.drawLine(QLineF(*ends.ravel().tolist()))
 
 
 def _draw_gaps(painter: QPainter, camera: OrbitCamera, figure: Skeleton, shot: BodyPose) -> None:

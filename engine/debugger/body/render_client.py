@@ -125,7 +125,8 @@ class MeshView:
         if figure is None or root is None:
             return
         self.problem, self._figure = "", figure
-        self.columns = (*root, *(c.id for c in self.store.columns.values() if self._may_be_joints(c, figure)))
+        joints = self.store.column(f"{figure.table}.DofState.position")
+        self.columns = (*root, *(() if joints is None else (joints.id,)))
         self._platforms = platforms()
         model = self._model(figure)
         if model is None:
@@ -200,9 +201,6 @@ class MeshView:
         """Columns of the root's position and rotation."""
         position = figure.position if figure.root is None else figure.root
         return None if figure.rotation is None else (position, figure.rotation)
-
-    def _may_be_joints(self, column: Any, figure: Skeleton) -> bool:
-        return column.table == figure.table and f"{column.component}.{column.name}" == "DofState.position"
 
     def _qpos(self, figure: Skeleton, about: Mapping[str, Any], row: int) -> np.ndarray | None:
         """A pose in the order of the model; joints that the run does not have stay at 0."""

@@ -7,6 +7,7 @@ import attrs
 import numpy as np
 
 from engine.debugger.model.schema import short
+from engine.debugger.widgets.format import roll_pitch_yaw
 
 SLIP = 0.15  # m/s along the floor beyond which a body that bears load slips
 LOAD = 10.0  # N beyond which a body bears load
@@ -205,10 +206,8 @@ def tip_positions(figure: Skeleton, position: np.ndarray, rotation: np.ndarray |
 
 def heading(rotation: np.ndarray | None) -> float:
     """Where a root with this scalar-first quaternion faces, in degrees from world x; 0 where it is not known."""
-    if rotation is None or not np.isfinite(rotation).all():
-        return 0.0
-    w, x, y, z = rotation.tolist()
-    return float(np.degrees(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))))
+    yaw = np.nan if rotation is None else roll_pitch_yaw(rotation)[2]
+    return yaw if np.isfinite(yaw) else 0.0
 
 
 def tracking_errors(figure: Skeleton, position: np.ndarray, reference: np.ndarray | None) -> np.ndarray:

@@ -4,17 +4,18 @@ from collections.abc import Callable
 
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
-from PySide6.QtWidgets import QSizePolicy, QWidget
+from PySide6.QtGui import QImage, QMouseEvent, QPainter, QWheelEvent
+from PySide6.QtWidgets import QSizePolicy
 
 from engine.debugger.body.painter import BodyPose, draw, draw_text
 from engine.debugger.body.skeleton import OrbitCamera, Skeleton
-from engine.debugger.widgets.theme import AMBER, BACKGROUND, DIM
+from engine.debugger.widgets.canvas import Canvas
+from engine.debugger.widgets.theme import AMBER, DIM
 
 LEGEND = "white robot · blue reference · green contact force · red beyond the limit"
 
 
-class Viewport(QWidget):
+class Viewport(Canvas):
     """The picture itself, and the camera that the mouse moves."""
 
     def __init__(self) -> None:
@@ -65,10 +66,8 @@ class Viewport(QWidget):
             apart = target - self._center
             self._center = target if np.linalg.norm(apart) > 1.0 else self._center + 0.3 * apart
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+    def paint(self, painter: QPainter) -> None:
         """Draw the picture and the words on it."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), QColor(BACKGROUND))
         if self.figure is not None and self.shot is not None:
             draw(painter, self.camera(), self.figure, self.shot, self._paper(), self.mesh)
         place = QRectF(self.rect()).adjusted(8, 6, -8, -6)
@@ -76,7 +75,6 @@ class Viewport(QWidget):
         if self.height() > 200:
             below = QRectF(place.left(), place.bottom() - painter.fontMetrics().height(), place.width(), 20)
             draw_text(painter, below, [[(self.note or self.legend(), AMBER if self.note else DIM)]])
-        painter.end()
 
     def legend(self) -> str:
         """What the colours mean, of what is drawn."""

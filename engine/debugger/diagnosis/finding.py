@@ -1,5 +1,6 @@
 """Finding of a diagnosis rule."""
 
+from functools import partial
 from typing import Literal
 
 import attrs
@@ -28,3 +29,6 @@ class RuleFinding:
 def cannot_judge(text: str, panel: str) -> list[RuleFinding]:
     """A rule that cannot judge."""
     return [RuleFinding("unknown", text, panel, 0.0)]
+
+
+attention, note = partial(RuleFinding, "attention"), partial(RuleFinding, "note")

@@ -4,11 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.debugger.diagnosis.finding import (
-    RuleFinding,
-    Severity,
-    cannot_judge,
-)
+from engine.debugger.diagnosis.finding import RuleFinding, Severity, attention, cannot_judge, note
 from engine.debugger.diagnosis.indicators import (
     ChannelIndicators,
     KernelIndicators,
@@ -130,13 +126,13 @@ def _of_term(
         if whole and len(wrong) > 1:
             text = f"{term} never changes: all its {len(wrong)} policy channels are constant"
         if whole and wanted and channels.mean[wrong].any():  # at 0 no clip stands still
-            return RuleFinding("note", text + ": the clip stands still, or else it is stale", "Observation", 0.9, *at)
+            return note(text + ": the clip stands still, or else it is stale", "Observation", 0.9, *at)
         text += _while_clip_moves(evidence, term) if whole else ""
         alarming = whole and (wanted or channels.pairs >= FEWEST_PAIRS)
         return RuleFinding("wrong" if alarming else "attention", text, "Observation", 0.91, *at)
     if sign == AT_REST:
         text = f"{some} never {_verb(wrong, 'changes', 'change')}: the clip asks nothing else there"
-        return RuleFinding("note", text, "Observation", 0.3, *at)
+        return note(text, "Observation", 0.3, *at)
     if sign == "stale":
         whole = all(
             i in wrong for i in places if channels.spread[i] > 0
@@ -151,7 +147,7 @@ def _of_term(
     if sign == "clipped":
         share = float(channels.at_limit[wrong].max())
         text = f"{some} {_verb(wrong, 'is', 'are')} clipped in up to {format_share(share)} of samples"
-        return RuleFinding("attention", text, "Observation", 0.5, *at)
+        return attention(text, "Observation", 0.5, *at)
     text = f"{some} {_verb(wrong, 'jumps', 'jump')} up to {channels.peak[wrong].max():.0f} σ from the median"
     often: Severity = "attention" if channels.peak[wrong].max() > FAR_OUT else "note"  # robots that fall see the like
     return RuleFinding(often, text, "Observation", 0.4, *at)
@@ -189,19 +185,13 @@ def action(evidence: Evidence) -> list[RuleFinding]:
         text = f"the policy asks for more than its action limit on {join_names([names[i] for i in clipped])}"
         at = known.roles["action"].id, int(clipped[0])
         found.append(
-            RuleFinding(
-                "attention",
-                f"{text}: at ±{format_figure(limit or 0)} in {format_share(worst)} of ticks",
-                "Action",
-                0.5,
-                *at,
-            )
+            attention(f"{text}: at ±{format_figure(limit or 0)} in {format_share(worst)} of ticks", "Action", 0.5, *at)
         )
     with np.errstate(invalid="ignore", divide="ignore"):
         flips = [i for i in range(len(names)) if joints.spread[i] > 0 and joints.rate[i] > 1.7 * joints.spread[i]]
     if flips and joints.pairs >= FEWEST_PAIRS:
         text = f"actions on {join_names([names[i] for i in flips])} flip from tick to tick"
-        found.append(RuleFinding("attention", text, "Action", 0.45, known.roles["action"].id, flips[0]))
+        found.append(attention(text, "Action", 0.45, known.roles["action"].id, flips[0]))
     return found
 
 
@@ -217,7 +207,7 @@ def collapse(evidence: Evidence) -> list[RuleFinding]:
         return []
     which = f" ({join_names([names[i] for i in gone])})" if len(gone) < len(names) else ""
     text = f"exploration has collapsed on {len(gone)} of {len(names)} joints{which}: standard deviation below 0.05"
-    return [RuleFinding("attention", text, "Action", 0.66)]
+    return [attention(text, "Action", 0.66)]
 
 
 def torque_use(evidence: Evidence) -> tuple[np.ndarray, list[str]] | None:
@@ -279,7 +269,7 @@ def jitter(evidence: Evidence) -> list[RuleFinding]:
     middle, typical = _typical(share), _typical(size)
     if middle > 0.5 and typical > 1.0:
         text = f"whole body chatters: {format_share(middle)} of joint-velocity power is above 8 Hz"
-        return [RuleFinding("attention", text, "Action", 0.6)]
+        return [attention(text, "Action", 0.6)]
     stand_out = [
         i
         for i in np.argsort(-np.nan_to_num(size))
@@ -290,9 +280,7 @@ def jitter(evidence: Evidence) -> list[RuleFinding]:
         text = (
             f"{short(column.labels[i])} chatters: {format_share(float(share[i]))} of its velocity power is above 8 Hz"
         )
-        found.append(
-            RuleFinding("attention", f"{text} (median joint: {format_share(middle)})", "Action", 0.6, column.id, int(i))
-        )
+        found.append(attention(f"{text} (median joint: {format_share(middle)})", "Action", 0.6, column.id, int(i)))
     return found
 
 
@@ -315,16 +303,14 @@ def gait(evidence: Evidence) -> list[RuleFinding]:
         slides = float((speed > 0.3).mean()) if len(speed) >= FEWEST_TICKS / 4 else 0.0
         if slides > 0.25:
             text = f"{short(name)} slides: faster than 0.3 m/s in {format_share(slides)} of the ticks in which it bears load"
-            found.append(RuleFinding("attention", text, "Why", 0.5))
+            found.append(attention(text, "Why", 0.5))
         swings = [f.touching[lifted(f.reference_height)] for f in feet if f.reference_height is not None]
         swing = np.concatenate(swings) if swings else np.zeros(0)
         if len(swing) >= FEWEST_TICKS / 4 and swing.mean() > 0.4:
             text = f"{short(name)} drags: on the ground in {format_share(float(swing.mean()))} of the reference's swing"
-            found.append(RuleFinding("attention", text, "Why", 0.55))
+            found.append(attention(text, "Why", 0.55))
         if not down.any():
-            found.append(
-                RuleFinding("attention", f"{short(name)} never touches the ground ({len(down)} ticks)", "Why", 0.45)
-            )
+            found.append(attention(f"{short(name)} never touches the ground ({len(down)} ticks)", "Why", 0.45))
     return found
 
 
@@ -332,11 +318,6 @@ def _typical(values: np.ndarray) -> float:
     """The median of the finite ones; 0 without any."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else 0.0
-
-
-def _chatters(evidence: Evidence) -> bool:
-    """Whether the joints of the whole body do: then the error of velocities says more about control than about σ."""
-    return any(f.text.startswith("whole body chatters") for f in jitter(evidence))
 
 
 # -- reward --------------------------------------------------------------------------------------------
@@ -360,10 +341,10 @@ def reward(evidence: Evidence) -> list[RuleFinding]:
             found.append(RuleFinding("wrong", text, "Reward", 0.97, *at))
         if sign.spread == 0 and (term.scale or 0) > 0 and term.sigma is None:
             if sign.mean == 0:
-                found.append(RuleFinding("attention", f"{term.name} earns nothing: 0 in every row", "Reward", 0.6, *at))
+                found.append(attention(f"{term.name} earns nothing: 0 in every row", "Reward", 0.6, *at))
             else:
                 text = f"{term.name} is the same in every row ({format_figure(sign.mean)} per tick): it tells nothing apart"
-                found.append(RuleFinding("note", text, "Reward", 0.2, *at))
+                found.append(note(text, "Reward", 0.2, *at))
     return found + _kernels(known, evidence, column.id) + _balance(known, signs)
 
 
@@ -382,15 +363,14 @@ def _kernels(known: Declared, evidence: Evidence, column: int) -> list[RuleFindi
             f"{len(low)} of {len(measured)} kernels give no signal ({join_names([known.terms[i].name for i in low])}): "
         )
         text += "robots are far from where they should be"
-        found.append(RuleFinding("attention", text, "Reward", 0.6, column, low[0]))
+        found.append(attention(text, "Reward", 0.6, column, low[0]))
     else:
-        shaking = bool(low) and _chatters(evidence)
+        # of a whole body that chatters, the error of velocities says more about control than about σ
+        shaking = bool(low) and any(f.text.startswith("whole body chatters") for f in jitter(evidence))
         found += [_too_tight(known.terms[i], measured[i], column, i, shaking) for i in low]
     if high:
         text = f"{join_names([known.terms[i].name for i in high])} {_verb(high, 'is', 'are')} at the top: more than 95 % of rows"
-        found.append(
-            RuleFinding("note", text + " above 0.95, hardly anything left to gain", "Reward", 0.3, column, high[0])
-        )
+        found.append(note(text + " above 0.95, hardly anything left to gain", "Reward", 0.3, column, high[0]))
     return found
 
 
@@ -402,7 +382,7 @@ def _too_tight(term: RewardTerm, kernel: KernelIndicators, column: int, label: i
         )
     if shaking and "velocity" in term.name:
         text = text.replace(" is too small", " is too small for a body that chatters")
-        return RuleFinding("attention", text, "Reward", 0.5, column, label)
+        return attention(text, "Reward", 0.5, column, label)
     severity: Severity = "wrong" if kernel.low > 0.6 else "attention"
     return RuleFinding(severity, text, "Reward", 0.5 + 0.3 * kernel.low, column, label)
 
@@ -421,9 +401,7 @@ def _balance(known: Declared, signs: dict[int, TermIndicators]) -> list[RuleFind
         text = f"penalties take {format_figure(taken)} per tick, the rest earns {format_figure(earned)}: most of it is "
         text += f"{known.terms[worst].name} ({format_share(-means[worst] / taken)})"
         text += "; ending early may pay" if signs[worst].zero < 0.9 else ""  # not where ending is what is punished
-        return [RuleFinding("attention", text, "Reward", 0.6)]
+        return [attention(text, "Reward", 0.6)]
     if share > 0.7 and len(means) > 2:
-        return [
-            RuleFinding("note", f"{name} decides: {format_share(share)} of all that is earned or taken", "Reward", 0.3)
-        ]
+        return [note(f"{name} decides: {format_share(share)} of all that is earned or taken", "Reward", 0.3)]
     return []

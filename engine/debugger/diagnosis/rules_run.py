@@ -7,13 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.debugger.diagnosis.failure_alignment import FailureAlignment, align_failures
-from engine.debugger.diagnosis.finding import (
-    RuleFinding,
-    Severity,
-    cannot_judge,
-)
+from engine.debugger.diagnosis.finding import RuleFinding, Severity, attention, cannot_judge, note
 from engine.debugger.diagnosis.indicators import densest
-from engine.debugger.model.evidence import Bad, Evidence
+from engine.debugger.model.evidence import Bad, End, Evidence
 from engine.debugger.model.schema import ColumnInfo, Declared, short
 from engine.debugger.widgets.format import format_figure, format_share, join_names
 
@@ -119,9 +115,7 @@ def ends(evidence: Evidence) -> list[RuleFinding]:
     failures = [line for line in table if line[0] not in limits]
     failed = sum(share for _, share, _, _ in failures)
     if failed < 0.02:
-        return [
-            RuleFinding("note", f"{format_share(1 - failed)} of {total} episodes reached their time limit", "Why", 0.2)
-        ]
+        return [note(f"{format_share(1 - failed)} of {total} episodes reached their time limit", "Why", 0.2)]
     reason, share, step, change = failures[0]
     text = f"{format_share(share)} of {total} episodes end by {reason}"
     text += f", half of them within {step:.0f} steps" if np.isfinite(step) else ""
@@ -136,18 +130,23 @@ def ends(evidence: Evidence) -> list[RuleFinding]:
     return found + clip_place(evidence)
 
 
+def busiest_clip(evidence: Evidence, ends: Sequence[End]) -> tuple[int, np.ndarray, float]:
+    """The clip in which most of `ends` lie, the times in s of those in it, and the latest time that any row reached."""
+    clips, counts = np.unique([e.clip for e in ends], return_counts=True)
+    clip = int(clips[np.argmax(counts)])
+    times = np.array([e.time for e in ends if e.clip == clip])
+    passed = [s.values[s.values[:, 1] == clip, 2] for s in evidence.cursors.values() if s.values.shape[1] == 3]
+    return clip, times, max([float(times.max()), *(float(np.nanmax(p)) for p in passed if np.isfinite(p).any())])
+
+
 def clip_place(evidence: Evidence) -> list[RuleFinding]:
     """Whether failures gather at one place of a clip."""
     limits = evidence.declared.time_limits
     failed = [e for e in evidence.ends if e.reasons and not limits & set(e.reasons) and np.isfinite(e.time)]
     if len(failed) < FEWEST_ENDS:
         return []
-    clips, counts = np.unique([e.clip for e in failed], return_counts=True)
-    clip = int(clips[np.argmax(counts)])
+    clip, times, reach = busiest_clip(evidence, failed)
     here = [e for e in failed if e.clip == clip]
-    times = np.array([e.time for e in here])
-    passed = [s.values[s.values[:, 1] == clip, 2] for s in evidence.cursors.values() if s.values.shape[1] == 3]
-    reach = max([float(times.max()), *(float(np.nanmax(p)) for p in passed if len(p) and np.isfinite(p).any())])
     spans = [densest(times, share) for share in (0.95, 0.9, 0.8, 0.7, 0.6)]
     narrow = [(a, b) for a, b in spans if b - a <= 0.2 * reach]
     if len(here) < FEWEST_ENDS or not narrow:
@@ -160,7 +159,7 @@ def clip_place(evidence: Evidence) -> list[RuleFinding]:
     text = (
         f"{format_share(share)} of failures happen at {first:.1f}–{last:.1f} s of {name}: {reasons[np.argmax(number)]}"
     )
-    return [RuleFinding("attention", text, "Why", 0.85)]
+    return [attention(text, "Why", 0.85)]
 
 
 def worst_reason(evidence: Evidence) -> str | None:
@@ -213,7 +212,7 @@ def autopsy(evidence: Evidence) -> list[RuleFinding]:
     if isinstance(found, str):
         return cannot_judge(found, "Why")
     text = autopsy_words(found, evidence.declared.dt)
-    return [RuleFinding("attention", text, "Why", 0.8)] if text else []
+    return [attention(text, "Why", 0.8)] if text else []
 
 
 # -- the learner ---------------------------------------------------------------------------------------
@@ -233,19 +232,17 @@ def learner(evidence: Evidence) -> list[RuleFinding]:
     if kl is not None and target and kl > 2 * target:
         end = ", though the learning rate is at its lowest" if rate and lowest and rate <= 1.01 * lowest else ""
         text = f"the policy changes too fast: KL {format_figure(kl)} is {kl / target:.1f} times its target of {format_figure(target)}"
-        found.append(RuleFinding("attention", text + end, "Learner", 0.55))
+        found.append(attention(text + end, "Learner", 0.55))
     if kl is not None and target and kl < target / 4 and rate and highest and rate >= 0.99 * highest:
         text = f"the policy hardly changes: KL {format_figure(kl)} with the learning rate at its highest ({format_figure(rate)})"
-        found.append(RuleFinding("attention", text, "Learner", 0.55))
+        found.append(attention(text, "Learner", 0.55))
     clipped = recent(numbers, "learn/clip_fraction")
     if clipped is not None and clipped > 0.4 and updates >= 2 * RECENT:
         text = f"{format_share(clipped)} of samples leave the clip range in an update: take smaller or fewer steps"
-        found.append(RuleFinding("attention", text, "Learner", 0.5))
+        found.append(attention(text, "Learner", 0.5))
     norm = recent(numbers, "learn/gradient_norm")
     if norm is not None and not norm < 100:
-        found.append(
-            RuleFinding("attention", f"the gradient norm is {format_figure(norm)}: check reward scale", "Learner", 0.5)
-        )
+        found.append(attention(f"the gradient norm is {format_figure(norm)}: check reward scale", "Learner", 0.5))
     return found + _deviation(numbers)
 
 
@@ -257,13 +254,13 @@ def _explained(numbers: dict[str, np.ndarray], known: Declared) -> list[RuleFind
     text = f"value function explains nothing ({format_figure(explained)})"
     earned, gamma = recent(numbers, "reward/per_step"), known.number("estimate_advantage.gamma", "gamma")
     if loss is None or earned is None or gamma is None or not 0 <= gamma < 1:
-        return [RuleFinding("note", f"{text}; how much returns vary is not known", "Learner", 0.4)]
+        return [note(f"{text}; how much returns vary is not known", "Learner", 0.4)]
     horizon = min(1 / (1 - gamma), recent(numbers, "episode/length") or math.inf)
     varies, size = math.sqrt(max(0.0, loss) / (1 - explained)), abs(earned) * horizon
     if varies < 0.15 * size:
         text += f": returns hardly vary (by {format_share(varies / size)}), there is little to explain"
-        return [RuleFinding("note", text, "Learner", 0.3)]
-    return [RuleFinding("attention", f"{text}: check return scale and the critic's observations", "Learner", 0.6)]
+        return [note(text, "Learner", 0.3)]
+    return [attention(f"{text}: check return scale and the critic's observations", "Learner", 0.6)]
 
 
 def _skipped(skipped: np.ndarray | None) -> list[RuleFinding]:
@@ -274,7 +271,7 @@ def _skipped(skipped: np.ndarray | None) -> list[RuleFinding]:
     text = f"{finite[-1]:.0f} optimiser steps were left out for a loss or gradient that was not finite"
     if fresh > 0:
         return [RuleFinding("wrong", f"{text}, {fresh:.0f} of them in the last {RECENT} iterations", "Learner", 0.95)]
-    return [RuleFinding("note", f"{text}, none of them lately", "Learner", 0.5)]
+    return [note(f"{text}, none of them lately", "Learner", 0.5)]
 
 
 def _deviation(numbers: dict[str, np.ndarray]) -> list[RuleFinding]:
@@ -285,14 +282,10 @@ def _deviation(numbers: dict[str, np.ndarray]) -> list[RuleFinding]:
     first = float(all_std[np.isfinite(all_std)][0])
     if std < 0.05:
         text = f"exploration has collapsed: the standard deviation of actions is {format_figure(std)} (it was {format_figure(first)})"
-        return [RuleFinding("attention", text, "Learner", 0.65)]
+        return [attention(text, "Learner", 0.65)]
     if std > 1.5 and std > 1.5 * first:
         text = f"exploration grows: the standard deviation of actions went from {format_figure(first)} to {format_figure(std)}"
-        return [
-            RuleFinding(
-                "attention", text + "; reward hardly depends on actions, or entropy pays too well", "Learner", 0.5
-            )
-        ]
+        return [attention(text + "; reward hardly depends on actions, or entropy pays too well", "Learner", 0.5)]
     return []
 
 
@@ -314,7 +307,7 @@ def physics(evidence: Evidence) -> list[RuleFinding]:
             text = str(event["text"])
             texts[text] = texts.get(text, 0) + 1
     found = [
-        RuleFinding("attention", text + (f" ({count} times)" if count > 1 else ""), "Log", 0.7)
+        attention(text + (f" ({count} times)" if count > 1 else ""), "Log", 0.7)
         for text, count in sorted(texts.items(), key=lambda one: -one[1])[:3]
     ]
     found += _overflows(evidence) + _penetration(evidence)
@@ -323,7 +316,7 @@ def physics(evidence: Evidence) -> list[RuleFinding]:
         latest = recent(evidence.learner, name) if counts else None
         if latest:
             text = f"{name.removeprefix('physics/').replace('_', ' ')}: {format_figure(latest)} in the last iterations"
-            found.append(RuleFinding("attention", text, "Log", 0.6))
+            found.append(attention(text, "Log", 0.6))
     known = evidence.declared
     faults = [r for r in known.reasons if known.constant(f"{r}.kind") == "fault"]
     for reason, share, _, _ in end_table(evidence):
@@ -366,7 +359,7 @@ def _penetration(evidence: Evidence) -> list[RuleFinding]:
         return []
     text = f"shapes that touch sink {100 * depth:.1f} cm into each other in one of a hundred rows: "
     text += "make the time step shorter, or contacts stiffer (solref of the model)"
-    return [RuleFinding("attention", text, "Log", 0.7)]
+    return [attention(text, "Log", 0.7)]
 
 
 def _in_one_row(evidence: Evidence, reason: str) -> str:
@@ -385,7 +378,7 @@ def time(evidence: Evidence) -> list[RuleFinding]:
     shares = np.nan_to_num(seconds) / np.nansum(seconds)
     slowest = int(np.argmax(shares))
     text = f"{known.systems[slowest]['name']} takes {format_share(float(shares[slowest]))} of the tick"
-    found = [RuleFinding("note", text, "Tick", 0.1)]
+    found = [note(text, "Tick", 0.1)]
     return found + _slower(evidence)
 
 
@@ -401,7 +394,7 @@ def _slower(evidence: Evidence) -> list[RuleFinding]:
     most = int(np.argmax(more))
     usual = float(np.median((parts / np.maximum(first, 1e-9))[first > 0.02 * before])) if before else 1.0
     if usual > 1.25 or more[most] < 0.5 * (now - before):
-        return [RuleFinding("note", f"{text}, and all systems do: the machine is busy", "Tick", 0.15)]
+        return [note(f"{text}, and all systems do: the machine is busy", "Tick", 0.15)]
     share = more[most] / (now - before)
     text += f": {format_share(min(1.0, float(share)))} of the rest is {evidence.declared.systems[most]['name']}"
-    return [RuleFinding("attention", text, "Tick", 0.3)]
+    return [attention(text, "Tick", 0.3)]

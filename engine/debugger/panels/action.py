@@ -8,13 +8,12 @@ from engine.debugger.diagnosis.indicators import JointIndicators, joint_indicato
 from engine.debugger.diagnosis.rules_robot import torque_use
 from engine.debugger.model.evidence import Evidence, action_subs, vitals_subs
 from engine.debugger.model.extraction import row_samples, vitals
-from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import Declared, short
 from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
-from engine.debugger.panels.panel import Panel
+from engine.debugger.model.subscription import PanelControl
+from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, column_layout, round_up, scroll_area
+from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
 from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import counted, format_number, format_share
 
@@ -26,11 +25,13 @@ LEGEND = (
 )
 
 
-class ActionPanel(Panel):
+class ActionPanel(RolePanel):
     """One line per joint."""
 
     title: ClassVar[str] = "Action"
     rate: ClassVar[float] = 5.0
+    role = "action"
+    needs = (action_subs, vitals_subs)
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
@@ -38,38 +39,22 @@ class ActionPanel(Panel):
         self.head.setContentsMargins(4, 0, 2, 0)
         self.head.note = LEGEND.replace(" · ", "\n")
         self.bars = BarList(HEADINGS)
-        box = column_layout(self)
-        box.addWidget(self.head)
-        box.addWidget(scroll_area(self.bars), 1)
+        stack(self, self.head, (scroll_area(self.bars), 1))
         self._count = 0
         self._joints: JointIndicators | None = None
         self._noise = self._use = self._share = np.zeros(0)
-        self.bars.opened.connect(self._plot)
+        self.bars.opened.connect(self.chart)
         self.refresh()
-
-    def subscriptions(self) -> list[Subscription]:
-        """Actions of a few rows tick by tick and of the selected row, exploration, and torque from the black box."""
-        known = history_of(self.store).know(self.store.schema)
-        column = known.roles.get("action")
-        own = [Subscription("values", ((column.id, None),), "selected", 10.0)] if column is not None else []
-        return own + action_subs(known) + vitals_subs(known)
 
     def schema_changed(self) -> None:
         """Other joints."""
         self._count = 0
         self.refresh()
 
-    def _plot(self, joint: int) -> None:
-        column = history_of(self.store).declared.roles.get("action")
-        if column is not None:
-            self.control.plot(column.id, joint)
-
     def refresh(self) -> None:
         """Redraw the row, and now and then the statistics."""
-        data = history_of(self.store)
-        data.collect(self.store)
+        data, column = self.collect()
         known = data.declared
-        column = known.roles.get("action")
         if column is None:
             text = "the run names no column of actions" if self.store.schema else "waiting for a run"
             theme.set_text(self.head, text)
@@ -79,9 +64,8 @@ class ActionPanel(Panel):
         if self._count % EVERY == 0:
             self._statistics(known, data.exploration())
         self._count += 1
-        got = self.store.value(column.id, self.store.selected)
-        row = np.full(column.size, np.nan) if got is None else np.asarray(got[1], np.float64).ravel()
-        self._show(known, row, got is not None)
+        row = self.selected_row(column)
+        self._show(known, np.full(column.size, np.nan) if row is None else row, row is not None)
 
     def _statistics(self, known: Declared, noise: np.ndarray | None) -> None:
         width = known.roles["action"].size

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QContextMenuEvent
-from PySide6.QtWidgets import QFileDialog, QMenu, QVBoxLayout
+from PySide6.QtWidgets import QFileDialog, QMenu
 
 from engine.debugger.body.painter import BodyPose
 from engine.debugger.body.render_client import MeshView
@@ -26,6 +26,7 @@ from engine.debugger.model.schema import clip_name, seconds_per_tick
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
+from engine.debugger.widgets.bars import stack
 from engine.debugger.widgets.theme import AMBER, DIM, RED, WHITE
 
 TRAILS = 200  # pieces of slip trail that are kept
@@ -61,9 +62,7 @@ class BodyPanel(Panel):
         super().__init__(store, control)
         self.view = Viewport()
         self.view.moved = self._camera_moved
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
+        stack(self, self.view)
         self.mesh = mesh = MeshView(store, control)
         self.destroyed.connect(lambda: mesh.close())
         self._figures: list[Skeleton] = []

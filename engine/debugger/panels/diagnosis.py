@@ -5,14 +5,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QListWidget, QListWidgetItem, QTabWidget, QWidget
+from PySide6.QtGui import QFontMetricsF, QPainter, QResizeEvent
+from PySide6.QtWidgets import QListWidget, QListWidgetItem, QTabWidget
 
 from engine.debugger.diagnosis.failure_alignment import FailureAlignment, align_failures
 from engine.debugger.diagnosis.finding import ORDER, RuleFinding
 from engine.debugger.diagnosis.indicators import lifted
 from engine.debugger.diagnosis.rules import RULES, diagnose
-from engine.debugger.diagnosis.rules_run import end_table, vital_words, worst_reason
+from engine.debugger.diagnosis.rules_run import busiest_clip, end_table, vital_words, worst_reason
 from engine.debugger.model.evidence import (
     Evidence,
     Foot,
@@ -31,7 +31,8 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, column_layout, round_up, scroll_area
+from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
+from engine.debugger.widgets.canvas import Canvas, write
 from engine.debugger.widgets.format import format_share
 from engine.debugger.widgets.sparkline import SmallHistogram
 from engine.debugger.widgets.text_table import fill, table
@@ -45,7 +46,7 @@ STEPS = 200  # ticks of gait that are drawn
 MOST_BARS = 14
 
 
-class GaitStrip(QWidget):
+class GaitStrip(Canvas):
     """Contact of each foot of one row over the last ticks, above the reference's."""
 
     def __init__(self) -> None:
@@ -58,15 +59,11 @@ class GaitStrip(QWidget):
         self.feet = feet
         self.update()
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+    def paint(self, painter: QPainter) -> None:
         """Paint the gait of every foot."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
-        painter.setPen(theme.pen(theme.DIM))
         if not self.feet:
             text = "no contacts of the watched rows were received"
-            painter.drawText(QRectF(self.rect()), Qt.AlignmentFlag.AlignCenter, text)
-            painter.end()
+            write(painter, theme.DIM, QRectF(self.rect()), text, Qt.AlignmentFlag.AlignCenter)
             return
         metrics = QFontMetricsF(self.font())
         names = [short(foot.name) for foot in self.feet]
@@ -74,41 +71,30 @@ class GaitStrip(QWidget):
         last = max(int(foot.ticks[-1]) for foot in self.feet)
         across = (self.width() - left - 6) / STEPS
         text = f"row {self.feet[0].row}, last {STEPS} ticks: green bears load, blue is the reference"
-        painter.drawText(QRectF(4, 0, self.width() - 8, 16), Qt.AlignmentFlag.AlignLeft, text)
+        write(painter, theme.DIM, QRectF(4, 0, self.width() - 8, 16), text)
         tall = min(34.0, (self.height() - 18) / len(self.feet))
         for i, foot in enumerate(self.feet):
             top = 18 + i * tall
-            painter.setPen(theme.pen(theme.TEXT))
-            box = QRectF(0, top, left - 6, tall)
-            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, names[i])
-            _bars(painter, foot.ticks, foot.touching, last, left, top + 2, 0.45 * tall, across, theme.GREEN)
+            where = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            write(painter, theme.TEXT, QRectF(0, top, left - 6, tall), names[i], where)
+            place = QRectF(left, top + 2, across * STEPS, 0.45 * tall)
+            _bars(painter, foot.ticks, foot.touching, last, place, theme.GREEN)
             if foot.reference_height is not None:
                 down = ~lifted(foot.reference_height)
-                _bars(painter, foot.ticks, down, last, left, top + 2 + 0.5 * tall, 0.25 * tall, across, theme.BLUE)
+                place = QRectF(left, top + 2 + 0.5 * tall, across * STEPS, 0.25 * tall)
+                _bars(painter, foot.ticks, down, last, place, theme.BLUE)
         painter.setPen(theme.pen(theme.LINE))
         painter.drawLine(QPointF(left, 18), QPointF(left, 18 + tall * len(self.feet)))
-        painter.end()
 
 
-def _bars(
-    painter: QPainter,
-    ticks: np.ndarray,
-    on: np.ndarray,
-    last: int,
-    left: float,
-    top: float,
-    tall: float,
-    across: float,
-    shade: str,
-) -> None:
-    """A bar from each rise to the next fall, over the last STEPS ticks."""
-    recent = ticks > last - STEPS
+def _bars(painter: QPainter, ticks: np.ndarray, on: np.ndarray, last: int, place: QRectF, shade: str) -> None:
+    """A bar from each rise to the next fall, over the last STEPS ticks, which fill a place."""
+    recent, across = ticks > last - STEPS, place.width() / STEPS
     ticks, flags = ticks[recent], np.r_[False, on[recent], False].astype(int)
     for a, b in zip(np.flatnonzero(np.diff(flags) > 0), np.flatnonzero(np.diff(flags) < 0), strict=True):
         start, stop = int(ticks[a]) - (last - STEPS) - 1, int(ticks[b - 1]) - (last - STEPS)
-        painter.fillRect(
-            QRectF(left + start * across, top, max(1.0, (stop - start) * across), tall), theme.brush(shade)
-        )
+        bar = QRectF(place.left() + start * across, place.top(), max(1.0, (stop - start) * across), place.height())
+        painter.fillRect(bar, theme.brush(shade))
 
 
 class FindingList(QListWidget):
@@ -167,10 +153,7 @@ class DiagnosisPanel(Panel):
         self.autopsy = BarList(("before the end",), "autopsy: too few data")
         for name, widget in (("clip", self.clip), ("autopsy", scroll_area(self.autopsy)), ("gait", self.gait)):
             self.pictures.addTab(widget, name)
-        box = column_layout(self)
-        box.addWidget(self.reasons)
-        box.addWidget(self.sentences, 3)
-        box.addWidget(self.pictures, 2)
+        stack(self, self.reasons, (self.sentences, 3), (self.pictures, 2))
         self.reason: str | None = None  # None: the most frequent failure
         self.evidence: Evidence | None = None
         self.findings: list[RuleFinding] = []
@@ -293,16 +276,13 @@ class DiagnosisPanel(Panel):
         if not ends:
             self.clip.show_counts(np.zeros(0), 0.0, 1.0, title="where in the clip episodes end: no data yet")
             return
-        clips, counts = np.unique([e.clip for e in ends], return_counts=True)
-        clip = int(clips[np.argmax(counts)])
-        times = np.array([e.time for e in ends if e.clip == clip])
-        passed = [s.values[s.values[:, 1] == clip, 2] for s in evidence.cursors.values()]
-        reach = max([float(times.max()), *(float(np.nanmax(p)) for p in passed if np.isfinite(p).any())]) or 1.0
+        clip, times, reach = busiest_clip(evidence, ends)
+        reach, others = reach or 1.0, len({e.clip for e in ends}) - 1
         found, _ = np.histogram(times, BINS, (0.0, reach))
         names = evidence.declared.clips
         name = names[clip] if 0 <= clip < len(names) else f"clip {clip}" if clip >= 0 else "the episode"
         title = f"where in {name} episodes end: {reason or 'any reason'}"
-        caption = f"{len(times)} ends" + (f", {len(clips) - 1} other clips" if len(clips) > 1 else "")
+        caption = f"{len(times)} ends" + (f", {others} other clips" if others else "")
         now = evidence.cursors.get(self.store.selected)
         lines = [(float(now.values[-1, 2]), theme.WHITE)] if now is not None and now.values[-1, 1] == clip else []
         self.clip.show_counts(found, 0.0, reach, title=title, caption=caption, unit="s", lines=lines)

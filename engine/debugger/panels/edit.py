@@ -27,7 +27,6 @@ from engine.errors import SceneError, WireError
 from engine.protocol.framing import pack_array, unpack_array
 
 _LATER = ("not_controller", "not_paused", "offline", "lost")  # refusals of the moment, not of what was asked for
-_RANGES = {"bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 1)}
 
 
 def parse_values(text: str, info: ColumnInfo, count: int, force: bool = False) -> np.ndarray:
@@ -47,19 +46,16 @@ def parse_values(text: str, info: ColumnInfo, count: int, force: bool = False) -
         except ValueError as error:
             kind = "a number" if info.is_float else "a whole number"
             raise SceneError(f"{str(error).rpartition(':')[2].strip()} is not {kind}.") from None
-    low, high = _RANGES.get(info.dtype, (-(2**31), 2**31 - 1) if info.dtype == "int32" else (-(2**63), 2**63 - 1))
-    if not info.is_float and not all(low <= number <= high for number in numbers):
-        raise SceneError(f"A value of type {info.dtype} lies between {low} and {high}.")
+    if info.dtype != "bool" and not info.is_float:
+        range_ = np.iinfo(info.dtype)
+        if not all(range_.min <= number <= range_.max for number in numbers):
+            raise SceneError(f"A value of type {info.dtype} lies between {range_.min} and {range_.max}.")
+    dtype: Any = info.dtype if info.dtype in np.sctypeDict else np.float32  # numpy has no bfloat16
     with np.errstate(over="ignore"):  # what is too large for the type is found to be infinite below
-        values = np.array(numbers * (count if len(numbers) == 1 else 1), _numpy_dtype(info))
+        values = np.array(numbers * (count if len(numbers) == 1 else 1), dtype)
     if values.dtype.kind == "f" and not np.isfinite(values).all() and not force:
         raise SceneError("What is not finite spreads through everything. Tick 'also if not finite' if that is meant.")
     return values
-
-
-def _numpy_dtype(info: ColumnInfo) -> Any:
-    """numpy has no bfloat16."""
-    return info.dtype if info.dtype in np.sctypeDict else np.float32
 
 
 @attrs.define
@@ -117,7 +113,10 @@ class _ActionDialog(QDialog):
         self.buttons.accepted.connect(self.submit)
         self.buttons.rejected.connect(self.reject)
 
-    def finish_form(self) -> None:
+    def fill_form(self, *rows: tuple[str, QWidget]) -> None:
+        """A line for each widget, with its name before it; below them the problem and the buttons."""
+        for name, widget in rows:
+            self.form.addRow(name, widget)
         self.form.addRow(self.problem)
         self.form.addRow(self.buttons)
 
@@ -153,10 +152,8 @@ class EditDialog(_ActionDialog):
     ) -> None:
         self.info, self.store, self.control = store.columns[column_id], store, control
         self.label = 0 if self.info.size == 1 else label
-        name = self.info.address + (
-            f"[{self.info.labels[self.label]}]" if self.label is not None and self.info.size > 1 else ""
-        )
-        super().__init__(parent, f"Edit {name}", "Set")
+        label_text = f"[{self.info.labels[self.label]}]" if self.label is not None and self.info.size > 1 else ""
+        super().__init__(parent, f"Edit {self.info.address}{label_text}", "Set")
         self.value = QLineEdit()
         self.rows = QComboBox()
         self.rows.addItems([f"row {store.selected}", f"all {self.info.rows} rows"])
@@ -169,17 +166,11 @@ class EditDialog(_ActionDialog):
             self.value.setText(" ".join(format_value(value, self.info.dtype) for value in now[:64]))
             self.value.selectAll()
         place = self.info.labels[self.label] if self.label is not None else f"{self.info.size} values"
-        self.form.addRow("column", QLabel(f"{self.info.address}   {place}"))
-        if self.info.doc:
-            self.form.addRow("", QLabel(self.info.doc, wordWrap=True))
-        self.form.addRow(f"value [{self.info.unit or self.info.dtype}]", self.value)
-        limits = self._limits()
-        if limits:
-            self.form.addRow("limits", QLabel(limits))
-        self.form.addRow("of", self.rows)
-        self.form.addRow("reason", self.reason)
-        self.form.addRow("", self.force)
-        self.finish_form()
+        column, value = QLabel(f"{self.info.address}   {place}"), f"value [{self.info.unit or self.info.dtype}]"
+        doc = [("", QLabel(self.info.doc, wordWrap=True))] if self.info.doc else []
+        limits = [("limits", QLabel(text))] if (text := self._limits()) else []
+        more = (("of", self.rows), ("reason", self.reason), ("", self.force))
+        self.fill_form(("column", column), *doc, (value, self.value), *limits, *more)
         if self.info.lifetime == "derived":
             writer = self.info.writers[0] if self.info.writers else "a system"
             theme.set_text(self.problem, f"This column is derived by {writer} and cannot be set; edit what it reads.")
@@ -223,11 +214,8 @@ class ConstantDialog(_ActionDialog):
         self.address.setCompleter(completer)
         self.value, self.now = QLineEdit(), QLabel()
         self.reason = QLineEdit(placeholderText="why; kept in interventions.jsonl")
-        self.form.addRow("address", self.address)
-        self.form.addRow("now", self.now)
-        self.form.addRow("value", self.value)
-        self.form.addRow("reason", self.reason)
-        self.finish_form()
+        above = (("address", self.address), ("now", self.now))
+        self.fill_form(*above, ("value", self.value), ("reason", self.reason))
         self.address.currentTextChanged.connect(self._show)
         if address:
             self.address.setCurrentText(address)
@@ -244,10 +232,8 @@ class ConstantDialog(_ActionDialog):
         address = self.address.currentText()
         if address not in self.constants:
             raise SceneError(f"The scene has no constant '{address}'. Choose one of the list.")
-        self.send(
-            self.control,
-            {"t": "set", "address": address, "value": self.value.text(), "reason": self.reason.text()},
-        )
+        message = {"t": "set", "address": address, "value": self.value.text(), "reason": self.reason.text()}
+        self.send(self.control, message)
 
 
 class BreakDialog(_ActionDialog):
@@ -269,12 +255,8 @@ class BreakDialog(_ActionDialog):
         self.skip = QSpinBox(maximum=1_000_000)
         self.action = QComboBox()
         self.action.addItems(["pause", "mark", "keep"])
-        self.form.addRow("at", self.at)
-        self.form.addRow("when", self.when)
-        self.form.addRow("of", self.rows)
-        self.form.addRow("skip the first", self.skip)
-        self.form.addRow("then", self.action)
-        self.finish_form()
+        where = (("at", self.at), ("when", self.when), ("of", self.rows))
+        self.fill_form(*where, ("skip the first", self.skip), ("then", self.action))
 
     def ask(self) -> None:
         """Send `break`."""

@@ -14,7 +14,7 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import column_layout, scroll_area
+from engine.debugger.widgets.bars import scroll_area, stack
 from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import format_number
 from engine.debugger.widgets.sparkline import Sparkline
@@ -89,9 +89,7 @@ class LearnerPanel(Panel):
         self._grid = QGridLayout(self._inner)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(3)
-        box = column_layout(self)
-        box.addWidget(self.head)
-        box.addWidget(scroll_area(self._inner), 1)
+        stack(self, self.head, (scroll_area(self._inner), 1))
         self._seen: tuple[object, ...] = ()
         self._placed: tuple[int, tuple[str, ...]] = (0, ())
         self.refresh()

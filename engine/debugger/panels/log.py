@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import ClassVar
 
 from PySide6.QtGui import QTextCharFormat, QTextCursor
-from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout
+from PySide6.QtWidgets import QPlainTextEdit
 
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import stack
 
 _LINES = 2000
 _COLOURS = {
@@ -35,9 +36,7 @@ class LogPanel(Panel):
         self.text = QPlainTextEdit(readOnly=True)
         self.text.setMaximumBlockCount(_LINES)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(2, 2, 2, 2)
-        layout.addWidget(self.text)
+        stack(self, self.text, margins=(2, 2, 2, 2))
         self._read = store.noted - len(store.notes)
         self._follow = True  # until somebody scrolls back; a panel that changes its size does not count
         bar = self.text.verticalScrollBar()

@@ -4,19 +4,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QWidget
+from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
 
 from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators
 from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
 from engine.debugger.model.evidence import observation_subs
-from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import ColumnInfo, Declared, groups
 from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
-from engine.debugger.panels.panel import Panel
+from engine.debugger.model.subscription import PanelControl
+from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import GAP, column_layout, elided_text, round_up
+from engine.debugger.widgets.bars import GAP, elided_text, round_up, stack
+from engine.debugger.widgets.canvas import Canvas, write
 from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.text_table import fill, table
@@ -26,7 +25,7 @@ MOST_LISTED = 200
 CLIP = 10.0  # channels beyond this are drawn at the edge of the strip
 
 
-class ChannelStrip(QWidget):
+class ChannelStrip(Canvas):
     """All channels side by side: mean and spread of the watched rows, the selected row, and how often each changes."""
 
     picked = Signal(int)
@@ -89,10 +88,8 @@ class ChannelStrip(QWidget):
                 text += f"\nchanges in {100 * found.changes[place]:.0f} % of samples" if found.pairs else ""
         self.setToolTip(text)
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+    def paint(self, painter: QPainter) -> None:
         """Paint mean and spread of every channel, and the selected row."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics, left, step = QFontMetricsF(self.font()), self._left(), self._step()
         top, bottom = 18.0, self.height() - 28.0
         middle, tall = (top + bottom) / 2, (bottom - top) / 2
@@ -111,12 +108,11 @@ class ChannelStrip(QWidget):
             painter.setPen(theme.pen(theme.LINE))
             painter.drawLine(QPointF(a, top - 14), QPointF(a, bottom + 24))
             if a >= edge and b - a > 24:
-                painter.setPen(theme.pen(theme.DIM))
                 text = elided_text(metrics, name, b - a - 4)
-                painter.drawText(QRectF(a + 3, top - 17, b - a - 4, 15), Qt.AlignmentFlag.AlignLeft, text)
+                write(painter, theme.DIM, QRectF(a + 3, top - 17, b - a - 4, 15), text)
                 edge = a + metrics.horizontalAdvance(text)
         if self.channels is not None and len(self.channels.mean) == len(self.labels):
-            self._draw(painter, self.channels, left, step, middle, tall, bottom)
+            self._draw(painter, self.channels, middle, tall, bottom)
         ys = middle - tall * np.clip(np.nan_to_num(self.row) / self.reach, -1, 1)
         painter.setPen(theme.pen(theme.WHITE))
         for i, y in enumerate(ys.tolist()[: len(self.labels)]):
@@ -124,18 +120,9 @@ class ChannelStrip(QWidget):
                 painter.drawLine(QPointF(left + i * step, y), QPointF(left + max(i * step + 1, (i + 1) * step - 1), y))
             else:
                 painter.fillRect(QRectF(left + i * step, top, max(1.0, step), 2 * tall), theme.brush(theme.RED, 110))
-        painter.end()
 
-    def _draw(
-        self,
-        painter: QPainter,
-        found: ChannelIndicators,
-        left: float,
-        step: float,
-        middle: float,
-        tall: float,
-        bottom: float,
-    ) -> None:
+    def _draw(self, painter: QPainter, found: ChannelIndicators, middle: float, tall: float, bottom: float) -> None:
+        left, step = self._left(), self._step()
         wide = step - 1 if step >= 4 else step
         changes = np.nan_to_num(found.changes)
         for i in range(len(self.labels)):
@@ -154,11 +141,13 @@ class ChannelStrip(QWidget):
             painter.fillRect(QRectF(x, bottom + 24 - part, wide, part), theme.brush(theme.GREEN))
 
 
-class ObservationPanel(Panel):
+class ObservationPanel(RolePanel):
     """The strip of all channels, and a list of those that look wrong."""
 
     title: ClassVar[str] = "Observation"
     rate: ClassVar[float] = 5.0
+    role = "observation"
+    needs = (observation_subs,)
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
@@ -167,23 +156,13 @@ class ObservationPanel(Panel):
         self.head.note = "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\nwhite the selected row; green below: how often a value is new"
         self.strip = ChannelStrip()
         self.table = table(("channel", "name", "sign", "figure"))
-        box = column_layout(self)
-        box.addWidget(self.head)
-        box.addWidget(self.strip, 3)
-        box.addWidget(self.table, 2)
+        stack(self, self.head, (self.strip, 3), (self.table, 2))
         self._listed: list[tuple[int, str, str]] = []
         self._count = 0
         self.strip.picked.connect(self._pick)
         self.table.cellClicked.connect(lambda line, _: self._pick(self._listed[line][0]))
-        self.table.cellDoubleClicked.connect(lambda line, _: self._plot(self._listed[line][0]))
+        self.table.cellDoubleClicked.connect(lambda line, _: self.chart(self._listed[line][0]))
         self.refresh()
-
-    def subscriptions(self) -> list[Subscription]:
-        """All channels of a few rows, and of the selected one."""
-        known = history_of(self.store).know(self.store.schema)
-        column = known.roles.get("observation")
-        own = [Subscription("values", ((column.id, None),), "selected", 10.0)] if column is not None else []
-        return own + observation_subs(known)
 
     def schema_changed(self) -> None:
         """Other channels."""
@@ -195,27 +174,19 @@ class ObservationPanel(Panel):
         self.strip.chosen = channel
         self.strip.update()
 
-    def _plot(self, channel: int) -> None:
-        column = history_of(self.store).declared.roles.get("observation")
-        if column is not None:
-            self.control.plot(column.id, channel)
-
     def refresh(self) -> None:
         """Redraw the row, and now and then the statistics."""
-        data = history_of(self.store)
-        data.collect(self.store)
-        known = data.declared
-        column = known.roles.get("observation")
+        data, column = self.collect()
         if column is None:
             text = "the run names no column of observations" if self.store.schema else "waiting for a run"
             theme.set_text(self.head, text)
             self._count = 0
             return
         if self._count % EVERY == 0:
-            self._statistics(data.observations(), known, column)
+            self._statistics(data.observations(), data.declared, column)
         self._count += 1
-        got = self.store.value(column.id, self.store.selected)
-        self.strip.show_row(np.zeros(0) if got is None else np.asarray(got[1], np.float64).ravel())
+        row = self.selected_row(column)
+        self.strip.show_row(np.zeros(0) if row is None else row)
 
     def _statistics(self, rows: dict[int, Any], known: Declared, column: ColumnInfo) -> None:
         found = channel_indicators(list(rows.values()), known.number("observe.limit"))

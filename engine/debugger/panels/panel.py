@@ -1,10 +1,14 @@
-"""Base class of the panels of the window."""
+"""Base classes of the panels of the window."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
+from engine.debugger.model.history import EvidenceHistory, history_of
+from engine.debugger.model.schema import ColumnInfo, Declared
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 
@@ -31,3 +35,37 @@ class Panel(QWidget):
 
     def schema_changed(self) -> None:
         """`store.schema` is new: rebuild, and keep what still exists."""
+
+
+class RolePanel(Panel):
+    """Panel on the column that plays `role`: its numbers of the selected row, and statistics of more of them."""
+
+    role: ClassVar[str] = ""
+    also: ClassVar[tuple[str, ...]] = ()
+    """Further roles whose numbers of the selected row are asked for."""
+    needs: ClassVar[tuple[Callable[[Declared], list[Subscription]], ...]] = ()
+    """What brings the data of the statistics."""
+
+    def subscriptions(self) -> list[Subscription]:
+        """The selected row, and what the statistics are made of."""
+        known = history_of(self.store).know(self.store.schema)
+        wanted = tuple((known.roles[role].id, None) for role in (self.role, *self.also) if role in known.roles)
+        own = [Subscription("values", wanted, "selected", 10.0)] if wanted else []
+        return own + [sub for need in self.needs for sub in need(known)]
+
+    def collect(self) -> tuple[EvidenceHistory, ColumnInfo | None]:
+        """The history with what has come since, and the column."""
+        data = history_of(self.store)
+        data.collect(self.store)
+        return data, data.declared.roles.get(self.role)
+
+    def selected_row(self, column: ColumnInfo) -> np.ndarray | None:
+        """The numbers of the selected row, flat; None where none came."""
+        got = self.store.value(column.id, self.store.selected)
+        return None if got is None else np.asarray(got[1], np.float64).ravel()
+
+    def chart(self, label: int) -> None:
+        """Add a chart of one number of the column to Plots."""
+        column = history_of(self.store).declared.roles.get(self.role)
+        if column is not None:
+            self.control.plot(column.id, label)

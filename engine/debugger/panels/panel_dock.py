@@ -7,12 +7,13 @@ from typing import Any
 
 from PySide6.QtCore import QMimeData, Qt, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QLabel, QPlainTextEdit, QPushButton, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QPlainTextEdit, QPushButton, QStackedLayout, QWidget
 
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import stack
 
 COLUMN_MIME = "application/x-lockstep-column"
 """What is dragged out of World: column id and flat label, or -1 for the whole column, as text."""
@@ -153,8 +154,5 @@ class _Failure(QWidget):
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         button = QPushButton("Reload")
         button.clicked.connect(lambda: reload())
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.addWidget(self.title)
-        layout.addWidget(self.text)
+        layout = stack(self, self.title, self.text, margins=(4, 4, 4, 4))
         layout.addWidget(button, alignment=Qt.AlignmentFlag.AlignLeft)

@@ -5,12 +5,13 @@ from typing import Any, ClassVar
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QWheelEvent
-from PySide6.QtWidgets import QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
+from engine.debugger.widgets.bars import scroll_area, stack
 from engine.debugger.widgets.theme import AMBER, DIM, set_colour, set_text
 from engine.debugger.widgets.time_chart import TimeChart
 
@@ -42,19 +43,10 @@ class PlotsPanel(Panel):
         set_colour(self._legend, DIM)
         self._note = ""
         inside = QWidget()
-        self._stack = QVBoxLayout(inside)
-        self._stack.setContentsMargins(0, 0, 0, 0)
-        self._stack.setSpacing(2)
-        scroll = QScrollArea()
-        scroll.setWidget(inside)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        self._stack = stack(inside)
+        scroll = scroll_area(inside)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(0, 0, 0, 0)
-        box.setSpacing(0)
-        box.addWidget(self._legend)
-        box.addWidget(scroll, 1)
+        stack(self, self._legend, (scroll, 1), spacing=0)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         for text, act in (("Default charts", self.reset), ("Remove all charts", self.clear)):
             action = QAction(text, self)

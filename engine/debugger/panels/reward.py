@@ -8,11 +8,10 @@ from PySide6.QtWidgets import QBoxLayout
 
 from engine.debugger.diagnosis.indicators import TermIndicators, kernel_indicators, kernel_slope, term_indicators
 from engine.debugger.model.evidence import reward_subs
-from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import Declared, RewardTerm
 from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
-from engine.debugger.panels.panel import Panel
+from engine.debugger.model.subscription import PanelControl
+from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area
 from engine.debugger.widgets.format import format_number, format_share
@@ -23,11 +22,14 @@ EVERY = 5  # refreshes between statistics of all rows
 WIDE, TALL = 560, 320  # px from which the histogram is beside or below the bars
 
 
-class RewardPanel(Panel):
+class RewardPanel(RolePanel):
     """Bars of the selected row with marks of the mean of all rows; a histogram of one term over all rows."""
 
     title: ClassVar[str] = "Reward"
     rate: ClassVar[float] = 5.0
+    role = "reward_terms"
+    also = ("reward_total",)
+    needs = (reward_subs,)
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__(store, control)
@@ -44,15 +46,8 @@ class RewardPanel(Panel):
         self._box.addWidget(scroll, 3)
         self._box.addWidget(self.histogram, 2)
         self.bars.picked.connect(self._pick)
-        self.bars.opened.connect(self._plot)
+        self.bars.opened.connect(self.chart)
         self.refresh()
-
-    def subscriptions(self) -> list[Subscription]:
-        """The terms of the selected row, and each term of all rows."""
-        known = history_of(self.store).know(self.store.schema)
-        wanted = [known.roles[role] for role in ("reward_terms", "reward_total") if role in known.roles]
-        own = [Subscription("values", tuple((c.id, None) for c in wanted), "selected", 10.0)] if wanted else []
-        return own + reward_subs(known)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """The histogram beside the bars, below them, or not at all where there is no room."""
@@ -74,17 +69,10 @@ class RewardPanel(Panel):
         self._statistics = (None, *self._statistics[1:])
         self.refresh()
 
-    def _plot(self, place: int) -> None:
-        column = history_of(self.store).declared.roles.get("reward_terms")
-        if column is not None:
-            self.control.plot(column.id, place)
-
     def refresh(self) -> None:
         """Redraw what changed."""
-        data = history_of(self.store)
-        data.collect(self.store)
+        data, column = self.collect()
         known = data.declared
-        column = known.roles.get("reward_terms")
         if column is None:
             text = "the run names no column of reward terms" if self.store.schema else "waiting for a run"
             self.bars.show_bars((), 0.0, 1.0, title=text)
@@ -97,17 +85,15 @@ class RewardPanel(Panel):
             signs = {i: s for i, values in terms.items() if (s := term_indicators(values)) is not None}
             self._statistics = (fresh, signs, {i: describe_term(known.terms[i], terms[i], s) for i, s in signs.items()})
             self._show_histogram(known, terms)
-        self._show_bars(known, column.id)
+        self._show_bars(known, self.selected_row(column))
 
-    def _show_bars(self, known: Declared, column: int) -> None:
+    def _show_bars(self, known: Declared, row: np.ndarray | None) -> None:
         _, signs, words = self._statistics
-        got = self.store.value(column, self.store.selected)
-        row = np.full(len(known.terms), np.nan) if got is None else np.asarray(got[1], np.float64).ravel()
         whole = sum(abs(s.mean) for s in signs.values()) or 1.0
         bars = []
         for i, term in enumerate(known.terms):
             sign = signs.get(i)
-            value = float(row[i]) if got is not None and i < len(row) else None
+            value = float(row[i]) if row is not None and i < len(row) else None
             mark = sign.mean if sign else None
             texts = (
                 (words.get(i, ""), format_share(abs(sign.mean) / whole), format_number(sign.spread, 2)) if sign else ()
@@ -116,7 +102,7 @@ class RewardPanel(Panel):
         ends = [0.0, *(x for b in bars for x in (b.value, b.mark) if x is not None and np.isfinite(x))]
         low = -round_up(-min(ends)) if min(ends) < 0 else 0.0
         high = round_up(max(ends)) if max(ends) > 0 or not low else 0.0
-        here = "bar row" if got is not None else f"no data of row {self.store.selected} yet"
+        here = "bar row" if row is not None else f"no data of row {self.store.selected} yet"
         title = f"terms of a tick: {here}, mark mean of all rows"
         self.bars.show_bars(bars, low, high, self._shown(known), title)
 

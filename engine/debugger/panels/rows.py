@@ -4,13 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
-)
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QToolButton, QVBoxLayout
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
@@ -20,7 +14,8 @@ from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.heatmap import HeatMap, arrange, worst_rows
 from engine.debugger.widgets.histogram import WORST, Histogram, worst_list
-from engine.debugger.widgets.theme import DIM, RED, TEXT, colour, set_colour, set_text
+from engine.debugger.widgets.text_table import fill
+from engine.debugger.widgets.theme import DIM, RED, TEXT, set_colour, set_text
 
 ROOM_FOR_LIST = 320  # pixels of width
 ORDERS = (("by row", ""), ("by value", "value"), ("by clip", "clip"), ("by episode step", "episode_step"))
@@ -247,19 +242,13 @@ class RowsPanel(Panel):
 
     def _list(self, values: np.ndarray, selected: int) -> None:
         rows = worst_rows(values, WORST, self.highest)
-        for line in range(WORST):
-            row = rows[line] if line < len(rows) else None
-            texts = ("", "") if row is None else (str(row), format_number(float(values[row])))
-            wrong = row is not None and not np.isfinite(values[row])
-            tint = RED if wrong else TEXT
-            for place, text in enumerate(texts):
-                item = self.worst.item(line, place)
-                assert item is not None
-                if item.text() != text:
-                    item.setText(text)
-                if item.foreground().color() != colour(tint):
-                    item.setForeground(colour(tint))
-                if item.isSelected() != (row == selected and row is not None):
+        lines = [(str(row), format_number(float(values[row]))) for row in rows]
+        shades = [TEXT if np.isfinite(values[row]) else RED for row in rows]
+        missing = WORST - len(rows)
+        fill(self.worst, lines + [("", "")] * missing, shades + [TEXT] * missing)
+        for line, row in enumerate([*rows, *[-1] * missing]):
+            for item in (self.worst.item(line, 0), self.worst.item(line, 1)):
+                if item is not None and item.isSelected() != (row == selected >= 0):
                     item.setSelected(row == selected)
 
     def _say(self, values: np.ndarray) -> None:

@@ -3,13 +3,13 @@
 from typing import Any, ClassVar
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QVBoxLayout
 
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.panels.tick_bar import TickBar
 from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import stack
 from engine.debugger.widgets.elided_label import ElidedLabel
 
 
@@ -27,12 +27,7 @@ class TickPanel(Panel):
         theme.set_colour(self.origin, theme.DIM)
         self.strip = TickBar(store)
         self.strip.marked.connect(self.marked)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 2, 8, 2)
-        layout.setSpacing(2)
-        layout.addWidget(self.header)
-        layout.addWidget(self.strip, 1)
-        layout.addWidget(self.origin)
+        stack(self, self.header, (self.strip, 1), self.origin, margins=(8, 2, 8, 2))
         self.setFixedHeight(self._height())
         self._provenance: dict[str, Any] = {}
         self._asked: tuple[Any, ...] = ()

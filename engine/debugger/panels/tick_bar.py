@@ -5,12 +5,13 @@ from typing import Any
 import attrs
 import numpy as np
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPolygonF
-from PySide6.QtWidgets import QToolTip, QWidget
+from PySide6.QtGui import QHelpEvent, QMouseEvent, QPainter, QPolygonF
+from PySide6.QtWidgets import QToolTip
 
 from engine.debugger.model.store import Store
 from engine.debugger.panels.edit import break_place
 from engine.debugger.widgets import theme
+from engine.debugger.widgets.canvas import Canvas, write
 
 _TICK_HEIGHT, _HISTORY_HEIGHT = 34, 120
 _NARROWEST = 3.0  # pixels of a system, however fast it is
@@ -70,7 +71,7 @@ def share_out(seconds: np.ndarray, room: float) -> np.ndarray:
     return widths
 
 
-class TickBar(QWidget):
+class TickBar(Canvas):
     """The bar itself: painted, not made of widgets."""
 
     marked = Signal(object)
@@ -136,15 +137,12 @@ class TickBar(QWidget):
 
     # -- drawing ---------------------------------------------------------------------------------------
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+    def paint(self, painter: QPainter) -> None:
         """The tick, or the last minutes."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), theme.colour(theme.BACKGROUND))
         if self.history:
             self._paint_history(painter)
         elif self.segments:
             self._paint_tick(painter)
-        painter.end()
 
     def _paint_tick(self, painter: QPainter) -> None:
         top, height = 3.0, self.height() - 4.0
@@ -197,10 +195,8 @@ class TickBar(QWidget):
         step = max(1, len(history) // 300)
         history = history[::-1][::step][::-1]
         if len(history) < 2 or not self.groups:
-            painter.setPen(theme.pen(theme.DIM))
-            painter.drawText(
-                self.rect(), Qt.AlignmentFlag.AlignCenter, "times of the last minutes come while a run is watched"
-            )
+            text = "times of the last minutes come while a run is watched"
+            write(painter, theme.DIM, QRectF(self.rect()), text, Qt.AlignmentFlag.AlignCenter)
             return
         seconds = np.nan_to_num(np.stack([each for _, each, _ in history]))
         stacked = np.cumsum([seconds[:, group.systems].sum(1) for group in self.groups], 0)

@@ -4,13 +4,14 @@ import time
 from typing import Any, ClassVar
 
 from PySide6.QtCore import QPointF, QRectF, Qt, QTimer
-from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QPolygonF
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtGui import QMouseEvent, QPainter, QPolygonF
 
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import stack
+from engine.debugger.widgets.canvas import Canvas
 from engine.debugger.widgets.elided_label import ElidedLabel
 
 _BETWEEN = 0.1  # seconds between two seeks while dragging
@@ -37,11 +38,7 @@ class TimelinePanel(Panel):
         super().__init__(store, control)
         self.bar = TimelineBar(store, self.seek, self.go_live)
         self.text = ElidedLabel("live")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 0, 8, 2)
-        layout.setSpacing(0)
-        layout.addWidget(self.bar, 1)
-        layout.addWidget(self.text)
+        stack(self, (self.bar, 1), self.text, margins=(8, 0, 8, 2), spacing=0)
         self.setFixedHeight(self.bar.minimumHeight() + self.text.sizeHint().height() + 4)
         self._wanted: int | None = None
         self.sought = -1e9
@@ -134,7 +131,7 @@ class TimelinePanel(Panel):
         return since < _SETTLED or (self._unanswered and since < _PATIENCE)
 
 
-class TimelineBar(QWidget):
+class TimelineBar(Canvas):
     """The painted part."""
 
     def __init__(self, store: Store, seek: Any, go_live: Any) -> None:
@@ -185,10 +182,8 @@ class TimelineBar(QWidget):
             found.append((tick, kind, colour, word))
         return sorted(found, key=lambda mark: order.index(mark[1]))
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+    def paint(self, painter: QPainter) -> None:
         """The bar up to what is shown, and the marks."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), theme.colour(theme.BACKGROUND))
         bottom = self.height() - 3.0
         painter.fillRect(QRectF(1, bottom - 4, self.width() - 8, 5), theme.colour(theme.RAISED))
         span = self.span()
@@ -205,7 +200,6 @@ class TimelineBar(QWidget):
                 if (place, colour) not in drawn and len(drawn) < 400:
                     drawn.add((place, colour))
                     taken.append(self._paint_mark(painter, tick, colour, word, bottom, taken))
-        painter.end()
 
     def _paint_mark(
         self, painter: QPainter, tick: int, colour: str, word: str, bottom: float, taken: list[tuple[float, float]]

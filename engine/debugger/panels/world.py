@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTreeView,
-    QVBoxLayout,
 )
 
 from engine.debugger.model.store import Store
@@ -20,6 +19,7 @@ from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.panels.world_tree import FRACTION, VALUE, WRITER, ColumnNode, ColumnTree
 from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import stack
 
 _SETTLE = 200  # ms without scrolling or expanding before other columns are asked for
 _SHARES = (0.39, 0.31, 0.13)  # of the width; what is left is for the writer
@@ -35,15 +35,11 @@ class WorldPanel(Panel):
         super().__init__(store, control)
         self.filter = QLineEdit(placeholderText="filter columns   Ctrl+F", clearButtonEnabled=True)
         self.filter.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # keys are for the run until somebody wants to type
-        self.filter.textChanged.connect(self._filtered)
+        self.filter.textChanged.connect(self._rebuild)
         self.tree = QTreeView()
         self.model = ColumnTree(store, self)
         self._prepare_tree()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(2, 2, 2, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self.filter)
-        layout.addWidget(self.tree)
+        stack(self, self.filter, self.tree, margins=(2, 2, 2, 0))
         self._settled = QTimer(self, singleShot=True, interval=_SETTLE)
         self._settled.timeout.connect(self.changed)
         self._heading = -1
@@ -73,12 +69,9 @@ class WorldPanel(Panel):
 
     def subscriptions(self) -> list[Subscription]:
         """Columns of the lines that can be seen."""
-        found = {node.info.id: None for node in self.visible_nodes() if node.info is not None}
-        return (
-            [Subscription("values", tuple((column, None) for column in sorted(found)), "selected", self.rate)]
-            if found
-            else []
-        )
+        found = sorted({node.info.id for node in self.visible_nodes() if node.info is not None})
+        columns = tuple((column, None) for column in found)
+        return [Subscription("values", columns, "selected", self.rate)] if found else []
 
     def refresh(self) -> None:
         """Read the lines that can be seen."""
@@ -156,11 +149,10 @@ class WorldPanel(Panel):
         self._fresh = self._fresh and self._fitting
         self._settled.start()
 
-    def _filtered(self, text: str) -> None:
-        self._rebuild(text)
-
     def _rebuild(self, filter_text: str | None) -> None:
-        picked, expanded = self.store.picked, self._expanded()
+        components = [component for table in self.model.root.owned for component in table.owned]
+        expanded = {node.name for node in components if self.tree.isExpanded(self.model.index_of(node))}
+        picked = self.store.picked
         self._fitting = True
         self.model.rebuild(filter_text)
         if self.filter.text().strip():
@@ -176,10 +168,6 @@ class WorldPanel(Panel):
             self.pick(*picked)
         self._fitting = False
         self._settled.start()
-
-    def _expanded(self) -> set[str]:
-        components = [component for table in self.model.root.owned for component in table.owned]
-        return {node.name for node in components if self.tree.isExpanded(self.model.index_of(node))}
 
     def _expand_what_fits(self) -> None:
         """Components from the top, as long as all lines are seen without scrolling."""

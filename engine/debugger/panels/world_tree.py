@@ -112,7 +112,7 @@ class ColumnTree(QAbstractItemModel):
             component = components.get(key) or self._add(table, ColumnNode(info.component, type=info.lifetime))
             components[key] = component
             writer = "".join(info.writers[:1]) + (f" +{len(info.writers) - 1}" if len(info.writers) > 1 else "")
-            self._add(component, ColumnNode(info.name, None, 0, info, 0, info.size, None, format_type(info), writer))
+            self._add(component, ColumnNode(info.name, None, 0, info, 0, info.size, None, info.type, writer))
         self.endResetModel()
 
     def _add(self, parent: ColumnNode, node: ColumnNode) -> ColumnNode:
@@ -250,13 +250,6 @@ class ColumnTree(QAbstractItemModel):
             if node.info is not None:
                 return dragged(node.info.id, node.label)
         return QMimeData()
-
-
-def format_type(info: ColumnInfo) -> str:
-    """'3 m', '29 rad', '14×3 m', 'bool', '1'."""
-    shape = "×".join(str(size) for size in info.shape)
-    unit = info.unit if info.is_float else info.unit or info.dtype
-    return f"{shape} {unit}".strip() or "1"
 
 
 def _shorter(names: tuple[str, ...]) -> tuple[str, ...]:

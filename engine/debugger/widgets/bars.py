@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import attrs
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
 from PySide6.QtWidgets import QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from engine.debugger.widgets import theme
+from engine.debugger.widgets.canvas import Canvas, write
 from engine.debugger.widgets.format import format_number
 
 ROW = 15  # least height of a bar's line, px
@@ -39,11 +40,18 @@ def scroll_area(inner: QWidget) -> QScrollArea:
     return area
 
 
-def column_layout(widget: QWidget) -> QVBoxLayout:
-    """A layout from top to bottom without margins."""
+def stack(
+    widget: QWidget,
+    *parts: QWidget | tuple[QWidget, int],
+    margins: tuple[int, int, int, int] = (0,) * 4,
+    spacing: int = 2,
+) -> QVBoxLayout:
+    """Lay parts out in a widget from top to bottom; a number behind a part is its share of the room that is left."""
     box = QVBoxLayout(widget)
-    box.setContentsMargins(0, 0, 0, 0)
-    box.setSpacing(2)
+    box.setContentsMargins(*margins)
+    box.setSpacing(spacing)
+    for part in parts:
+        box.addWidget(*part) if isinstance(part, tuple) else box.addWidget(part)
     return box
 
 
@@ -61,7 +69,7 @@ class Bar:
     tip: str = ""
 
 
-class BarList(QWidget):
+class BarList(Canvas):
     """Horizontal bars from 0, one line each, with names on the left and short texts on the right.
 
     Texts whose heading comes later are left out first where the widget is narrow.
@@ -119,10 +127,8 @@ class BarList(QWidget):
         place = self._at(event)
         self.setToolTip(self.bars[place].tip if place >= 0 else "")
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+    def paint(self, painter: QPainter) -> None:
         """Paint headings and bars."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics = QFontMetricsF(self.font())
         columns = [
             max(metrics.horizontalAdvance(t) for t in (heading, *(b.texts[i] for b in self.bars if i < len(b.texts))))
@@ -133,9 +139,8 @@ class BarList(QWidget):
         right = self.width() - sum(c + 2 * GAP for c in columns)
         left = min(max((metrics.horizontalAdvance(b.name) for b in self.bars), default=0.0), 0.6 * right) + 2 * GAP
         if self.title:
-            painter.setPen(theme.pen(theme.TEXT))
             text = elided_text(metrics, self.title, self.width() - 2 * GAP)
-            painter.drawText(QRectF(0, 0, self.width(), 16), Qt.AlignmentFlag.AlignCenter, text)
+            write(painter, theme.TEXT, QRectF(0, 0, self.width(), 16), text, Qt.AlignmentFlag.AlignCenter)
         painter.setPen(theme.pen(theme.DIM))
         if self.bars and self.headings:
             scale = QRectF(left, self._top() - 15, right - GAP - left, 15)
@@ -150,26 +155,15 @@ class BarList(QWidget):
             painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, heading)
             x += width + 2 * GAP
         for i, bar in enumerate(self.bars):
-            self._draw(painter, metrics, i, bar, left, right, columns)
-        painter.end()
+            self._draw(painter, i, bar, left, right, columns)
 
-    def _draw(
-        self,
-        painter: QPainter,
-        metrics: QFontMetricsF,
-        i: int,
-        bar: Bar,
-        left: float,
-        right: float,
-        columns: list[float],
-    ) -> None:
+    def _draw(self, painter: QPainter, i: int, bar: Bar, left: float, right: float, columns: list[float]) -> None:
         line, middle = self._line(), Qt.AlignmentFlag.AlignVCenter
         top = self._top() + i * line
         if i == self.chosen:
             painter.fillRect(QRectF(0, top, self.width(), line), theme.brush(theme.SELECTION, 120))
-        painter.setPen(theme.pen(bar.shade))
-        name = elided_text(metrics, bar.name, left - 2 * GAP)
-        painter.drawText(QRectF(0, top, left - GAP, line), Qt.AlignmentFlag.AlignRight | middle, name)
+        name = elided_text(QFontMetricsF(self.font()), bar.name, left - 2 * GAP)
+        write(painter, bar.shade, QRectF(0, top, left - GAP, line), name, Qt.AlignmentFlag.AlignRight | middle)
         span = (self.high - self.low) or 1.0
 
         def at(value: float) -> float:
@@ -181,8 +175,7 @@ class BarList(QWidget):
             a, b = sorted((at(0.0), at(bar.value)))
             painter.fillRect(QRectF(a, top + 0.2 * line, max(1.0, b - a), 0.6 * line), theme.brush(bar.colour))
         else:
-            painter.setPen(theme.pen(theme.RED))
-            painter.drawText(QRectF(left, top, right - left, line), middle, format_number(bar.value))
+            write(painter, theme.RED, QRectF(left, top, right - left, line), format_number(bar.value), middle)
         painter.setPen(theme.pen(theme.LINE))
         painter.drawLine(QPointF(at(0.0), top), QPointF(at(0.0), top + line))
         if bar.mark is not None and math.isfinite(bar.mark):

@@ -7,9 +7,10 @@ from functools import cache
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
+from PySide6.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter
+from PySide6.QtWidgets import QSizePolicy, QToolTip
 
+from engine.debugger.widgets.canvas import Canvas
 from engine.debugger.widgets.format import format_number
 from engine.debugger.widgets.theme import BACKGROUND, RED, WHITE, pen
 
@@ -58,7 +59,7 @@ def worst_rows(values: np.ndarray, count: int, highest: bool) -> list[int]:
     return [int(row) for row in first]
 
 
-class HeatMap(QWidget):
+class HeatMap(Canvas):
     """Rows as cells, row-major in a square, in a given order. A click picks a row."""
 
     def __init__(self) -> None:
@@ -104,17 +105,14 @@ class HeatMap(QWidget):
         index = line * self._side + column
         return int(self._order[index]) if column < self._side and index < len(self._order) else None
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+    def paint(self, painter: QPainter) -> None:
         """One picture, enlarged without blurring, and the mark."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), QColor(BACKGROUND))
         if self._side:
             area = self.area()
             painter.drawImage(area, self._image)
             found = np.flatnonzero(self._order == self._selected)
             if len(found):
                 self._draw_mark(painter, area, int(found[0]))
-        painter.end()
 
     def _draw_mark(self, painter: QPainter, area: QRectF, index: int) -> None:
         cell = area.width() / self._side

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, Qt
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+from PySide6.QtWidgets import QHeaderView, QTableWidget
 
-from engine.debugger.widgets.theme import AMBER, BLUE, FILL, TEXT, brush, pen
+from engine.debugger.widgets.text_table import table
+from engine.debugger.widgets.theme import AMBER, BLUE, FILL, TEXT, brush, pen, plain_plot
 
 WORST = 10
 BINS = 40
@@ -24,16 +25,10 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.moved: Callable[[float], None] = lambda _: None
-        item = self.getPlotItem()
-        item.hideButtons()
-        item.setMenuEnabled(False)
-        item.setMouseEnabled(False, False)
-        item.disableAutoRange()
+        item = plain_plot(self)
         item.hideAxis("left")
         item.getAxis("bottom").setHeight(20)
         item.getAxis("bottom").setTicks([[]])
-        item.getAxis("bottom").enableAutoSIPrefix(False)
-        self.setFrameShape(self.Shape.NoFrame)
         self.setMinimumSize(70, 64)
         self.setToolTip("Click to put the threshold")
         self.bars = pg.PlotCurveItem(
@@ -126,23 +121,18 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
 
 def worst_list() -> QTableWidget:
     """The table of the worst rows and their values, with room for WORST of them and no scroll bars."""
-    made = QTableWidget(WORST, 2)
-    made.setHorizontalHeaderLabels(["worst", "value"])
-    made.verticalHeader().hide()
+    made = table(("worst", "value"))
+    made.setRowCount(WORST)
     made.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
     made.verticalHeader().setMinimumSectionSize(12)
     made.verticalHeader().setDefaultSectionSize(15)
     made.horizontalHeader().setHighlightSections(False)
-    made.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    made.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignCenter)
     made.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-    made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    made.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    made.setShowGrid(False)
+    made.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    made.setSelectionMode(QTableWidget.SelectionMode.ExtendedSelection)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     made.setFixedWidth(124)
     made.hide()  # until there is room
-    for line in range(WORST):
-        for place in range(2):
-            made.setItem(line, place, QTableWidgetItem())
     return made

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QFontMetricsF, QPainter, QPaintEvent, QPolygonF
-from PySide6.QtWidgets import QWidget
+from PySide6.QtGui import QFontMetricsF, QPainter, QPolygonF
 
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import GAP, elided_text
+from engine.debugger.widgets.canvas import Canvas, write
 from engine.debugger.widgets.format import format_number
 from engine.debugger.widgets.time_chart import band_breaks
 
 
-class SmallHistogram(QWidget):
+class SmallHistogram(Canvas):
     """Counts over a range, with a curve in shares of its height, dashed lines, and a caption below the title."""
 
     def __init__(self) -> None:
@@ -47,16 +47,12 @@ class SmallHistogram(QWidget):
         self.hot = np.zeros(len(counts), bool) if hot is None else hot
         self.update()
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+    def paint(self, painter: QPainter) -> None:
         """Paint counts, curve and lines."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics, centre = QFontMetricsF(self.font()), Qt.AlignmentFlag.AlignCenter
         width, top, bottom = self.width() - 2 * GAP, 16 + 15 * bool(self.caption), self.height() - 16
-        painter.setPen(theme.pen(theme.TEXT))
-        painter.drawText(QRectF(GAP, 0, width, 16), centre, elided_text(metrics, self.title, width))
-        painter.setPen(theme.pen(theme.DIM))
-        painter.drawText(QRectF(GAP, 15, width, 15), centre, elided_text(metrics, self.caption, width))
+        write(painter, theme.TEXT, QRectF(GAP, 0, width, 16), elided_text(metrics, self.title, width), centre)
+        write(painter, theme.DIM, QRectF(GAP, 15, width, 15), elided_text(metrics, self.caption, width), centre)
         painter.drawLine(QPointF(GAP, bottom), QPointF(GAP + width, bottom))
         box = QRectF(GAP, bottom + 1, width, 15)
         painter.drawText(box, Qt.AlignmentFlag.AlignLeft, format_number(self.low))
@@ -77,10 +73,9 @@ class SmallHistogram(QWidget):
                 x = GAP + width * (value - self.low) / ((self.high - self.low) or 1.0)
                 painter.setPen(theme.pen(shade, dashed=True))
                 painter.drawLine(QPointF(x, top), QPointF(x, bottom))
-        painter.end()
 
 
-class Sparkline(QWidget):
+class Sparkline(Canvas):
     """One number over iterations, its usual band shaded, its last value and a word for it."""
 
     def __init__(self, title: str, log: bool = False) -> None:
@@ -97,23 +92,16 @@ class Sparkline(QWidget):
         self.xs, self.ys, self.band, self.word, self.shade = xs, ys, band, word, shade
         self.update()
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+    def paint(self, painter: QPainter) -> None:
         """Paint the line over its band."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), theme.brush(theme.BACKGROUND))
         metrics = QFontMetricsF(self.font())
         wide = self.width() - 2 * GAP
-        painter.setPen(theme.pen(self.shade))
-        right = metrics.horizontalAdvance(self.word)
-        painter.drawText(QRectF(GAP, 1, wide, 15), Qt.AlignmentFlag.AlignRight, self.word)
-        painter.setPen(theme.pen(theme.TEXT))
-        painter.drawText(
-            QRectF(GAP, 1, wide, 15), Qt.AlignmentFlag.AlignLeft, elided_text(metrics, self.title, wide - right - GAP)
-        )
+        box, right = QRectF(GAP, 1, wide, 15), metrics.horizontalAdvance(self.word)
+        write(painter, self.shade, box, self.word, Qt.AlignmentFlag.AlignRight)
+        write(painter, theme.TEXT, box, elided_text(metrics, self.title, wide - right - GAP))
         good = np.isfinite(self.ys)
         if good.any():
             self._draw(painter, metrics, good)
-        painter.end()
 
     def _range(self, ys: np.ndarray) -> tuple[float, float]:
         """From the lowest to the highest of values and band."""

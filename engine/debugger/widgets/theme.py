@@ -2,6 +2,7 @@
 reference and links, white is the selected row, green is good; colour is never the only sign."""
 
 from functools import cache
+from typing import Any
 
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt
@@ -133,13 +134,17 @@ _SHAPES: dict[str, list[list[tuple[float, float]]]] = {
     "step_system": [[(1, 3), (7, 8), (1, 13)], [(7, 3), (13, 8), (7, 13)]],
     "step_tick": [[(2, 3), (9, 8), (2, 13)], [(10, 3), (13, 3), (13, 13), (10, 13)]],
     "break": [[(8, 2), (15, 14), (1, 14)]],
+    "cross": [
+        [(4.5, 5.5), (5.5, 4.5), (11.5, 10.5), (10.5, 11.5)],
+        [(4.5, 10.5), (10.5, 4.5), (11.5, 5.5), (5.5, 11.5)],
+    ],
     "live": [[(2, 3), (8, 8), (2, 13)], [(8, 3), (14, 8), (8, 13)]],
 }
 
 
 @cache
 def icon(name: str, tint: str = TEXT) -> QIcon:
-    """A drawn icon: run, pause, step_system, step_tick, break, live or record (a disc)."""
+    """A drawn icon: run, pause, step_system, step_tick, break, cross, live or record (a disc)."""
     made = QIcon()
     for mode, shade in ((QIcon.Mode.Normal, tint), (QIcon.Mode.Disabled, LINE)):
         pixmap = QPixmap(16, 16)
@@ -155,3 +160,15 @@ def icon(name: str, tint: str = TEXT) -> QIcon:
         painter.end()
         made.addPixmap(pixmap, mode)
     return made
+
+
+def plain_plot(plot: Any) -> Any:
+    """Take away what a person could press or drag in a pyqtgraph plot; its item, whose ranges are set by hand from now on."""
+    item = plot.getPlotItem()
+    item.hideButtons()
+    item.setMenuEnabled(False)
+    item.setMouseEnabled(False, False)
+    item.disableAutoRange()
+    item.getAxis("bottom").enableAutoSIPrefix(False)
+    plot.setFrameShape(plot.Shape.NoFrame)
+    return item

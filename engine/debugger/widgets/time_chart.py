@@ -1,38 +1,18 @@
 """Time chart: a number of the selected row over ticks, before the spread of all rows."""
 
 from collections.abc import Callable
-from functools import cache
 
 import attrs
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QBrush, QIcon, QMouseEvent, QPainter, QPen, QPixmap, QPolygonF, QTransform
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QSizePolicy,
-    QStyleOptionGraphicsItem,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtGui import QBrush, QMouseEvent, QPainter, QPolygonF, QTransform
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QStyleOptionGraphicsItem, QToolButton, QWidget
 
+from engine.debugger.widgets import theme
+from engine.debugger.widgets.bars import stack
 from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import format_number
-from engine.debugger.widgets.theme import (
-    AMBER,
-    BLUE,
-    DIM,
-    RED,
-    TEXT,
-    WHITE,
-    brush,
-    colour,
-    pen,
-    set_colour,
-    set_text,
-)
 
 AXIS_WIDTH = 60  # pixels for numbers left of a chart: room for -0.0985 and 86000.2
 Spans = tuple[tuple[float, float], ...]
@@ -102,12 +82,12 @@ class ChartMarks(pg.GraphicsObject):  # type: ignore[misc]
     def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
         """Paint the band, gaps and red spans, in ticks and values."""
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(brush(BLUE, 60))
+        painter.setBrush(theme.brush(theme.BLUE, 60))
         for polygon in self._band:
             painter.drawPolygon(polygon)
-        for spans, color, alpha in ((self._gaps, DIM, 110), (self._bad, RED, 70)):
-            fill = QBrush(brush(color, alpha))
-            if color == DIM:
+        for spans, color, alpha in ((self._gaps, theme.DIM, 110), (self._bad, theme.RED, 70)):
+            fill = QBrush(theme.brush(color, alpha))
+            if color == theme.DIM:
                 fill.setStyle(Qt.BrushStyle.BDiagPattern)
                 fill.setTransform(QTransform(painter.worldTransform().inverted()[0]))
             painter.setBrush(fill)
@@ -131,20 +111,6 @@ def band_polygons(ticks: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[
         points += zip(ticks[part][::-1].tolist(), high[part][::-1].tolist(), strict=True)
         made.append(QPolygonF([QPointF(x, y) for x, y in points]))
     return made
-
-
-@cache
-def cross_icon() -> QIcon:
-    """Two lines, since fonts draw crosses as they like."""
-    pixmap = QPixmap(16, 16)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setPen(QPen(colour(DIM), 1.5))
-    painter.drawLine(5, 5, 11, 11)
-    painter.drawLine(5, 11, 11, 5)
-    painter.end()
-    return QIcon(pixmap)
 
 
 class ChartHeader(QWidget):
@@ -185,36 +151,27 @@ class TimeChart(QWidget):
         self.column, self.label, self.limits, self.address = column, label, limits, address
         self.line = make_line(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
         self.header = ChartHeader(title)
-        self.header.cross.setIcon(cross_icon())
+        self.header.cross.setIcon(theme.icon("cross", theme.DIM))
         self.plot = pg.PlotWidget()
         self._band: tuple[np.ndarray, np.ndarray, np.ndarray] = (np.zeros(0),) * 3
         self._x, self._y = (0.0, 1.0), (-1.0, 1.0)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(0, 0, 0, 0)
-        box.setSpacing(0)
-        box.addWidget(self.header)
-        box.addWidget(self.plot, 1)
+        stack(self, self.header, (self.plot, 1), spacing=0)
         self.setMinimumHeight(84)
         self._furnish()
 
     def _furnish(self) -> None:
-        item = self.plot.getPlotItem()
-        item.hideButtons()
-        item.setMenuEnabled(False)
-        item.setMouseEnabled(False, False)
-        item.disableAutoRange()
+        item = theme.plain_plot(self.plot)
         item.getViewBox().setDefaultPadding(0.0)
         left = item.getAxis("left")
         left.setWidth(AXIS_WIDTH)
         left.setStyle(maxTickLevel=0, hideOverlappingLabels=True)  # half a number cannot be read
-        item.getAxis("bottom").enableAutoSIPrefix(False)
         left.enableAutoSIPrefix(False)
-        self.plot.setFrameShape(self.plot.Shape.NoFrame)
         self.marks = ChartMarks()
-        self.median, self.curve = pg.PlotCurveItem(pen=pen(BLUE)), pg.PlotCurveItem(pen=pen(WHITE))
-        self.now = pg.InfiniteLine(angle=90, pen=pen(RED))
+        self.median, self.curve = (pg.PlotCurveItem(pen=theme.pen(shade)) for shade in (theme.BLUE, theme.WHITE))
+        self.now = pg.InfiniteLine(angle=90, pen=theme.pen(theme.RED))
         self.now.setVisible(False)
-        dashes = [pg.InfiniteLine(y, angle=0, pen=pen(AMBER, dashed=True)) for y in self.limits or () if np.isfinite(y)]
+        dash = theme.pen(theme.AMBER, dashed=True)
+        dashes = [pg.InfiniteLine(y, angle=0, pen=dash) for y in self.limits or () if np.isfinite(y)]
         for part in (self.marks, self.median, self.curve, *dashes, self.now):
             self.plot.addItem(part, ignoreBounds=True)
 
@@ -250,8 +207,8 @@ class TimeChart(QWidget):
         """The value at the cursor, else the newest."""
         place = len(ticks) - 1 if cursor is None else int(np.searchsorted(ticks, cursor, "right")) - 1
         known = place >= 0 and (cursor is None or ticks[place] == cursor)
-        set_text(self.header.value, format_number(float(values[place])) if known else "")
-        set_colour(self.header.value, RED if known and not np.isfinite(values[place]) else TEXT)
+        theme.set_text(self.header.value, format_number(float(values[place])) if known else "")
+        theme.set_colour(self.header.value, theme.RED if known and not np.isfinite(values[place]) else theme.TEXT)
 
     def fit_range(self, low: float, high: float) -> None:
         """Show the ticks from `low` to `high`, and of values what is there."""
