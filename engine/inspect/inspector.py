@@ -218,9 +218,10 @@ class Inspector:
         recorder, self.recorder = self.recorder, None
         if recorder is None:
             return None
-        path = recorder.keep(why, text)
-        recorder.detach()
-        return path
+        try:
+            return recorder.keep(why, text)
+        finally:
+            recorder.detach()
 
     def _lose_past(self, error: Exception) -> None:
         """No snapshot can be taken any more; the run goes on, but not back."""
