@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from rich.console import Console
 
 from engine import files
 from engine.ecs.scene import Scene, Simulation
@@ -107,7 +106,7 @@ class TrialRun:
 
 @contextmanager
 def _trained(
-    plan: RunPlan, experiment: Experiment, scene: Scene, origin: Origin | None, console: Console
+    plan: RunPlan, experiment: Experiment, scene: Scene, origin: Origin | None, console: Any
 ) -> Iterator[tuple[Path, TrialRun]]:
     """A checkpoint file, and trials on it; SceneError says which file does not fit which scene."""
     assert origin is not None
@@ -122,7 +121,7 @@ def _trained(
         raise SceneError(f"{path} does not fit the scene '{scene.name}' with these flags: {error}") from None
 
 
-def play(plan: RunPlan, console: Console) -> int:
+def play(plan: RunPlan, console: Any) -> int:
     """--play: film a policy; the exit status."""
     experiment, out = plan.experiment(), plan.options.out
     scene = experiment.train()
@@ -145,7 +144,7 @@ def play(plan: RunPlan, console: Console) -> int:
     return 0
 
 
-def evaluate(plan: RunPlan, console: Console) -> int:
+def evaluate(plan: RunPlan, console: Any) -> int:
     """--eval: measure a policy; the exit status."""
     origin, out = plan.origin, plan.options.out
     if out:
@@ -164,7 +163,7 @@ def evaluate(plan: RunPlan, console: Console) -> int:
     return 0
 
 
-def export(plan: RunPlan, console: Console) -> int:
+def export(plan: RunPlan, console: Any) -> int:
     """--export: write a policy and how it was made, and nothing else; the exit status."""
     out, experiment = plan.options.out, plan.experiment()
     if out is None or out.is_dir():
