@@ -273,7 +273,7 @@ def test_joints_counted_breadth_first_are_refused(name: str) -> None:
 def test_every_clip_of_the_data_folder_passes(dofs: int) -> None:
     robot = g1(dofs)
     clips = read_clips(str(data_path("motions")))
-    assert len(clips) == 18
+    assert len(clips) >= 18
     for clip in clips:
         assert isinstance(clip, Clip)
         sound, warnings = verify_clip(clip, robot.robot, robot)
