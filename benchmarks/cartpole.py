@@ -1,4 +1,4 @@
-"""Is cart-pole solved, and how long does it take? Whole runs of the command line, one seed after the other.
+"""Score and time of cart-pole: whole runs of the command line, one seed after the other.
 
     python -m benchmarks.cartpole --seeds 5
 

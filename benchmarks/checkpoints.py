@@ -1,4 +1,4 @@
-"""What checkpoints cost: the share of training time, and the longest stall that one puts into a tick.
+"""Cost of checkpoints: the share of training time, and the longest stall that one puts into a tick.
 
     python -m benchmarks.checkpoints [--rows 512] [--large 4096] [--every 50] [--rounds 5] [--block 3] [--json]
 

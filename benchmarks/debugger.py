@@ -1,4 +1,4 @@
-"""What the live debugger promises, measured line by line on the tracking task: value, bound, and whether it is reached.
+"""Promises of the live debugger, measured line by line on the tracking task: value, bound, and whether it is reached.
 
     python -m benchmarks.debugger [--rows 4096,512] [--rounds 6] [--only attached,unread,...] [--json]
 

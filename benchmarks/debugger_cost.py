@@ -1,4 +1,4 @@
-"""What debuggers cost the thread that ticks: blocks of ticks with and without one, in turn. For benchmarks/debugger.py."""
+"""Cost of debuggers for the thread that ticks: blocks of ticks with and without one, in turn. For benchmarks/debugger.py."""
 
 import json
 import os

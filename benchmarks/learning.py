@@ -1,4 +1,4 @@
-"""How fast the tracking scene learns: settings changed one at a time, several seeds, measured by evaluation.
+"""Speed of learning in the tracking scene: settings changed one at a time, several seeds, measured by evaluation.
 
     python -m benchmarks.learning [--variants laptop rows_1024 …] [--seeds 0 1 2] [--minutes 4] [--clip squat] [--out DIR]
     python -m benchmarks.learning --checkpoints RUN_FOLDER [...] [--every 50]

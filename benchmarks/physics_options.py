@@ -1,4 +1,4 @@
-"""What each choice of contacts, solver and control costs the physics of a standing G1, as ratios.
+"""Cost of each choice of contacts, solver and control in the physics of a standing G1, as ratios.
 
     python -m benchmarks.physics_options [--rows 256] [--rounds 7]
 

@@ -1,4 +1,4 @@
-"""What watching costs: the failure log, which always looks, and the flight recorder of --record, on the tracking scene.
+"""Cost of watching: the failure log, which always looks, and the flight recorder of --record, on the tracking scene.
 
     python -m benchmarks.recorder --rounds 10
 

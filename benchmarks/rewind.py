@@ -1,4 +1,4 @@
-"""Going back in time: whether it gives the same bytes, how long a restore takes, and what the ring costs a training.
+"""Rewinding: whether it gives the same bytes, how long a restore takes, and what the ring costs a training.
 
     python -m benchmarks.rewind [--json] [--rows 512] [--ticks 600] [--back 500] [--large 4096] [--rounds 6]
                                 [any flag of the scene, e.g. --clip stand]

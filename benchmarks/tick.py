@@ -1,4 +1,4 @@
-"""What the tick costs beside the physics it wraps, and an iteration beside its bare arithmetic.
+"""Efficiency of the tick beside the physics it wraps, and of an iteration beside its bare arithmetic.
 
     python -m benchmarks.tick [--json] [--rows 512] [--rounds 6] [any flag of the scene, e.g. --clip stand]
 

@@ -1,4 +1,4 @@
-"""Turns a function's signature into what it reads, writes, draws and takes as constants.
+"""Access of systems and terms: what a signature reads, writes, draws and takes as constants.
 
 `X` reads a component or resource, `Write[X]` reads and writes it, `Rng` is the system's own random
 stream, `Terms` the values of fused terms, and everything after `*` is a constant.

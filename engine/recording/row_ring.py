@@ -1,4 +1,4 @@
-"""All columns of a few rows, tick by tick, in a ring of fixed memory; and the digest of one row."""
+"""Ring of samples: all columns of a few rows, tick by tick, in a ring of fixed memory; and the digest of one row."""
 
 import hashlib
 import sys

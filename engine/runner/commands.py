@@ -1,4 +1,4 @@
-"""What is done with a trained world beside training on: it is evaluated, filmed, or its policy exported."""
+"""Commands on a trained policy: evaluate, film, play or export it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""What is to be run: the scene's configuration, the run's settings and options, and how the command line changes them."""
+"""Configuration of a run: the scene's configuration, the run's settings and options, and how the command line changes them."""
 
 import argparse
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The recent past of a simulation: go back to any tick of it, look around, return, or go on from there.
+"""History of a simulation: go back to any tick of it, look around, return, or go on from there.
 
 A ring keeps a snapshot every few ticks. A tick is a function of the snapshot before it, so the ticks between are run again.
 As a command, python -m engine.replay RUN re-creates episodes of a run folder: engine/runner/replay_command.py.

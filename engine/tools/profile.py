@@ -1,4 +1,4 @@
-"""Time, torch operations and bytes per system."""
+"""Profile of a tick: time, torch operations and bytes per system."""
 
 from collections import Counter
 from typing import Any

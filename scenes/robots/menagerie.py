@@ -1,4 +1,4 @@
-"""Where the models of the MuJoCo Menagerie are: in a package that holds data and nothing else."""
+"""Paths of the models of the MuJoCo Menagerie, which come with a package that holds data and nothing else."""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What learners need that is no system: networks, normalisers and their configuration. May import: components, engine."""
+"""Learning, without its systems: networks, normalisers and their configuration. May import: components, engine."""
