@@ -186,7 +186,7 @@ def test_a_command_that_keeps_its_value_is_named(watch: Watch):
         "command is stale: its values changed in only 0.",
     )
     assert first.text.startswith(wordings)
-    assert first.text.endswith(" samples), while the clip plays on")
+    assert first.text.endswith("while the clip plays on") and " samples" in first.text
 
 
 def test_a_command_that_nobody_gives_is_named(watch: Watch):
