@@ -249,8 +249,8 @@ def fuzz_line(frames: int = FRAMES) -> Promise:
     made = subprocess.run(
         [sys.executable, "-m", "tests.debugger.fuzz", "--frames", str(frames)], capture_output=True, text=True
     )
-    said = (made.stdout.strip() or made.stderr.strip() or "nothing").splitlines()[-1]
-    return Promise(f"{frames} malformed frames", said[:76], "no exception, < 16 MiB", made.returncode == 0)
+    output = (made.stdout.strip() or made.stderr.strip() or "nothing").splitlines()[-1]
+    return Promise(f"{frames} malformed frames", output[:76], "no exception, < 16 MiB", made.returncode == 0)
 
 
 LINES: dict[str, Callable[[], Promise]] = {

@@ -72,7 +72,7 @@ def _run(inspector: Inspector, client: DebugClient, message: messages.RunRequest
 
 
 def _published(inspector: Inspector) -> dict[str, Any]:
-    """The answer of what moved the run, after everybody has been told how it goes on."""
+    """The answer of what moved the run, after all clients have been sent how it goes on."""
     inspector.publish()
     return {"tick": inspector.tick}
 

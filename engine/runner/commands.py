@@ -38,7 +38,7 @@ class TrialRun:
     def evaluate(self, home: Path | None, checkpoint: str | None, report: Say) -> bool | None:
         """Print what the experiment's evaluation measures, and write evaluation.json into a folder, if there is one.
 
-        None without an evaluation, or when it was interrupted; False when `report` was told that no file could be written.
+        None without an evaluation, or when it was interrupted; False when `report` was called because no file could be written.
         """
         again = "The evaluation was interrupted; --eval does it again."
         found = self._run(self.experiment.evaluate, (home or Path()) / "evaluation", "evaluating", "Measured", again)

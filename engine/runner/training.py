@@ -31,7 +31,7 @@ def train(plan: RunPlan, console: Any) -> int:
     options, origin = plan.options, plan.resumed
     if options.out:
         refuse_unusable(options.out)
-    parse_debug(options.debug, options.debug_expose)  # what is wrong with it is said now
+    parse_debug(options.debug, options.debug_expose)  # raises before anything is built
     warn = Warnings(console)
     folder = RunFolder.reopen(origin.path, warn) if origin is not None and plan.in_place else None
     try:
