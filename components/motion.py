@@ -1,11 +1,18 @@
 """Reference motion: clips as they come from files, the library they are sampled from, and targets."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
 from engine.ecs.component import column, component, constant, derived, resource
+
+
+Fact = Literal["rotation", "rate", "joints", "angles", "lengths"]  # what must be known to read a file's numbers
+Origin = Literal["option", "file", "assumed"]  # the user; a header, a name or a layout that fixes it; nobody
 
 
 @attrs.frozen
@@ -22,6 +29,8 @@ class Clip:
 
     `dof_names` is None where the file has no names; the order is then the documented one for its width.
     What the file says about bodies and joint velocities serves to verify the clip and is not played back.
+    `origins` says who fixed each fact that the numbers were read by; a fact that it lacks came with the file. What
+    is "assumed" is decided by evidence when the clip is verified; what the user said is never questioned.
     """
 
     name: str
@@ -37,8 +46,13 @@ class Clip:
     file_rotation: str = (
         ""  # how the file orders its quaternions: "wxyz" or "xyzw"; "" when the user has named the order
     )
+    origins: Mapping[Fact, Origin] = attrs.field(factory=dict)
     source: str = ""  # where it came from, for messages
     weight: float = 1.0
+
+    def origin(self, fact: Fact) -> Origin:
+        """Who fixed a fact."""
+        return self.origins.get(fact, "file")
 
     @property
     def num_frames(self) -> int:
