@@ -10,7 +10,6 @@ from torch import Tensor
 
 from engine.ecs.component import column, component, constant, derived, resource
 
-
 Fact = Literal["rotation", "rate", "joints", "angles", "lengths"]  # what must be known to read a file's numbers
 Origin = Literal["option", "file", "assumed"]  # the user; a header, a name or a layout that fixes it; nobody
 
