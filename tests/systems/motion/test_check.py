@@ -15,8 +15,9 @@ from components.motion import Clip
 from engine.errors import SceneError
 from systems.motion.check import verify_clip
 from systems.motion.clips import make_clip
-from systems.motion.files import BREADTH_FIRST_ORDER, read_clips
+from systems.motion.files import read_clips
 from systems.motion.floor import put_on_floor
+from systems.motion.joint_orders import BREADTH_FIRST_ORDER
 from systems.motion.kinematics import body_poses
 from tests.helpers import data_path
 from tests.systems.motion_robots import MuJoCoRobot, doll, g1

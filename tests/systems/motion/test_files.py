@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from components.motion import BuiltInClip, Clip
 from engine.errors import SceneError
-from systems.motion.files import BREADTH_FIRST_ORDER, DOCUMENTED_ORDER, read_clips
+from systems.motion.files import read_clips
+from systems.motion.joint_orders import BREADTH_FIRST_ORDER, DOCUMENTED_ORDER
 from tests.helpers import data_path
 
 FRAMES = 4
