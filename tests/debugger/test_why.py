@@ -1,5 +1,7 @@
 """The diagnosis: one fault planted in an otherwise sound run must be named first, and sound runs must not alarm."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -200,7 +202,7 @@ def test_a_sample_whose_step_came_in_another_frame_is_compared_with_none():
         pairs = [(a, b) for a, b, same in zip(ticks[:-1], ticks[1:], steps, strict=True) if same]
         assert pairs == [
             (a, b)
-            for a, b in zip(ticks[:-1], ticks[1:], strict=True)
+            for a, b in itertools.pairwise(ticks)
             if run.episode[a, row] == run.episode[b, row] and a % 15 and b % 15
         ]
     first = diagnose(history.gather(store))[0]
