@@ -79,7 +79,7 @@ def _check_complete(spec: mujoco.MjSpec, motors: dict[str, Drive], idle: dict[st
     limitless = [name for name, drive in motors.items() if name and drive.torque is None and name not in idle]
     if limitless:
         missing.append(
-            f"torque limits (actuatorfrcrange of the joint, or forcerange of its actuator; on {listing(limitless)})"
+            f"torque limits (actuatorfrcrange of the joint, or forcerange of its actuator; on {listing(limitless, 8)})"
         )
     if missing:
         raise _lacking(path, missing)

@@ -76,7 +76,10 @@ def _check_lowest(
 def _cure(path: Path) -> str:
     if path.suffix == ".urdf":
         return "Give the links that it stands on <collision> shapes."
-    return 'Use a file of it with collision shapes, or write contype="1" on the geoms of its soles.'
+    return (
+        'Use a file of it with collision shapes (a scene that pairs them with its floor, if there is one), or write contype="1" '
+        "on the geoms of its soles."
+    )
 
 
 def _is_in_the_way(model: mujoco.MjModel, body: int, near: dict[int, float]) -> bool:

@@ -208,14 +208,23 @@ def _body_forces(spec: mujoco.MjSpec) -> list[str]:
 
 
 def _joint_limits(spec: mujoco.MjSpec) -> list[str]:
-    """Ranges that a file has are kept to."""
-    loose = []
+    """Ranges that a file has are kept to; a joint without one gets that of its servo's targets."""
+    loose, borrowed = [], []
+    servos = {a.target: a for a in spec.actuators if a.biasprm[1] < 0.0 and a.ctrlrange[0] < a.ctrlrange[1]}
     for joint in spec.joints:
-        if joint.range[0] < joint.range[1] and joint.limited != mujoco.mjtLimited.mjLIMITED_TRUE:
-            if joint.limited == mujoco.mjtLimited.mjLIMITED_FALSE:
-                loose.append(joint.name)
+        if joint.name in servos and not joint.range[0] < joint.range[1]:
+            targets = np.array(servos[joint.name].ctrlrange)
+            degrees = joint.compiler.degree and joint.type == JOINT.mjJNT_HINGE
+            joint.range = np.degrees(targets) if degrees else targets
+            borrowed.append(joint.name)
+        elif joint.range[0] < joint.range[1] and joint.limited == mujoco.mjtLimited.mjLIMITED_FALSE:
+            loose.append(joint.name)
+        if joint.range[0] < joint.range[1]:
             joint.limited = mujoco.mjtLimited.mjLIMITED_TRUE
-    return [f"Its file does not enforce the ranges of {listing(loose, 8)}; here they are limits."] if loose else []
+    notes = [f"Its file does not enforce the ranges of {listing(loose, 8)}; here they are limits."] if loose else []
+    if borrowed:
+        notes.append(f"Joints without a range get that of their actuator's targets: {listing(borrowed, 8)}.")
+    return notes
 
 
 def _numbers(values: Iterable[float]) -> str:

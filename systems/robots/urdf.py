@@ -144,7 +144,7 @@ def _places(name: str, path: Path) -> Iterable[Path]:
     yield home / rest
     if scheme == "file":
         yield Path(rest)
-    for folder in list((home, *home.parents))[:LEVELS]:
+    for folder in [home, *home.parents][:LEVELS]:
         yield folder / rest  # package://NAME/… where the package's folder keeps its name
         yield folder / rest.partition("/")[2]  # and where it does not
     yield home / "meshes" / Path(rest).name
