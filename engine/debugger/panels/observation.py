@@ -9,19 +9,22 @@ from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
 from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators
 from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
 from engine.debugger.model.evidence import observation_subs
+from engine.debugger.model.history import EvidenceHistory
 from engine.debugger.model.schema import ColumnInfo, Declared, groups
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import GAP, elided_text, round_up, stack
 from engine.debugger.widgets.canvas import Canvas, write
-from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.elided_label import headline
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.text_table import fill, table
 
 EVERY = 10  # refreshes between statistics
 MOST_LISTED = 200
+LEGEND = (
+    "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\n"
+    "white the selected row; green below: how often a value is new"
+)
 CLIP = 10.0  # channels beyond this are drawn at the edge of the strip
 
 
@@ -146,14 +149,11 @@ class ObservationPanel(RolePanel):
 
     title: ClassVar[str] = "Observation"
     rate: ClassVar[float] = 5.0
-    role = "observation"
+    role, what = "observation", "observations"
     needs = (observation_subs,)
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
-        self.head = ElidedLabel("waiting for a run")
-        self.head.setContentsMargins(4, 0, 2, 0)
-        self.head.note = "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\nwhite the selected row; green below: how often a value is new"
+    def _build(self) -> None:
+        self.head = headline("waiting for a run", LEGEND)
         self.strip = ChannelStrip()
         self.table = table(("channel", "name", "sign", "figure"))
         stack(self, self.head, (self.strip, 3), (self.table, 2))
@@ -174,18 +174,16 @@ class ObservationPanel(RolePanel):
         self.strip.chosen = channel
         self.strip.update()
 
-    def refresh(self) -> None:
+    def clear(self, why: str) -> None:
+        """Say why no channel is drawn."""
+        theme.set_text(self.head, why)
+        self._count = 0
+
+    def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
         """Redraw the row, and now and then the statistics."""
-        data, column = self.collect()
-        if column is None:
-            text = "the run names no column of observations" if self.store.schema else "waiting for a run"
-            theme.set_text(self.head, text)
-            self._count = 0
-            return
         if self._count % EVERY == 0:
             self._statistics(data.observations(), data.declared, column)
         self._count += 1
-        row = self.selected_row(column)
         self.strip.show_row(np.zeros(0) if row is None else row)
 
     def _statistics(self, rows: dict[int, Any], known: Declared, column: ColumnInfo) -> None:
