@@ -43,7 +43,6 @@ class ChannelStrip(Canvas):
         self.chosen = -1
         self.reach = 1.0
         self.setMinimumSize(200, 110)
-        self.setMouseTracking(True)
 
     def show_channels(
         self, labels: tuple[str, ...], channels: ChannelIndicators | None, marked: frozenset[int]
@@ -63,9 +62,9 @@ class ChannelStrip(Canvas):
             self.row = row
             self.update()
 
-    def _channel(self, event: QMouseEvent) -> int:
-        place = int((event.position().x() - self._left()) / self._step())
-        return place if 0 <= place < len(self.labels) else -1
+    def _channel(self, place: QPointF) -> int:
+        channel = int((place.x() - self._left()) / self._step())
+        return channel if 0 <= channel < len(self.labels) else -1
 
     def _left(self) -> float:
         return QFontMetricsF(self.font()).horizontalAdvance("−0.05") + 2 * GAP
@@ -75,21 +74,20 @@ class ChannelStrip(Canvas):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Pick the channel under the mouse."""
-        if self._channel(event) >= 0:
-            self.picked.emit(self._channel(event))
+        if (channel := self._channel(event.position())) >= 0:
+            self.picked.emit(channel)
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Name the channel under the mouse."""
-        place = self._channel(event)
-        text = ""
-        if place >= 0:
-            text = f"channel {place}: {self.labels[place]}"
-            text += f"\nrow {format_number(float(self.row[place]))}" if place < len(self.row) else ""
-            found = self.channels
-            if found is not None and place < len(found.mean):
-                text += f"\nmean {format_number(found.mean[place])}, spread {format_number(found.spread[place])}"
-                text += f"\nchanges in {100 * found.changes[place]:.0f} % of samples" if found.pairs else ""
-        self.setToolTip(text)
+    def tip_at(self, place: QPointF) -> str:
+        """Name and numbers of the channel there."""
+        channel, found = self._channel(place), self.channels
+        if channel < 0:
+            return ""
+        text = f"channel {channel}: {self.labels[channel]}"
+        text += f"\nrow {format_number(float(self.row[channel]))}" if channel < len(self.row) else ""
+        if found is not None and channel < len(found.mean):
+            text += f"\nmean {format_number(found.mean[channel])}, spread {format_number(found.spread[channel])}"
+            text += f"\nchanges in {100 * found.changes[channel]:.0f} % of samples" if found.pairs else ""
+        return text
 
     def paint(self, painter: QPainter) -> None:
         """Paint mean and spread of every channel, and the selected row."""
