@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from components.motion import Clip
-from engine.errors import SceneError
+from engine.errors import SceneError, listing
 from systems.motion.arrays import RATES, STEPS, NamedArrays
 from systems.motion.conventions import from_euler, in_order, origins, rate_of
 from systems.motion.headers import NamedColumn, TableLayout, understand
@@ -36,10 +36,11 @@ class _Place:
 
 def from_table(table: NumberTable, name: str, options: ClipOptions) -> Clip:
     """The clip in a table of text: by its header, else root position, quaternion and joint angles, a frame a line."""
-    options.idle("source", f"{table.source} is a table, which holds joint angles once.")
     if table.names is None:
+        options.idle("source", f"{table.source} is a table, which holds joint angles once.")
         return _without_header(table.source, table.numbers(), name, options)
     layout = understand(table.names, table.source)
+    options.idle("source", f"{table.source} is a table, which holds joint angles once.")
     return _with_header(table, layout, name, options)
 
 
@@ -62,7 +63,7 @@ def _with_header(table: NumberTable, layout: TableLayout, name: str, options: Cl
         dof_position=values[:, [c.at for c in layout.joints]] if by_hand else dof,
         dof_names=tuple(column.part for column in layout.joints) if layout.named else None,
         source=table.source,
-        notes=_notes(table.source, layout, known or by_hand, degrees),
+        notes=_notes(table.source, layout, known, degrees, options),
         origins=origins(
             options,
             rotation="assumed" if "0" in layout.quaternion else "file",
@@ -120,19 +121,18 @@ def _rate(table: NumberTable, layout: TableLayout, values: np.ndarray, options: 
     return SEED_FPS / step if step > 0.0 else SEED_FPS, "assumed"
 
 
-def _notes(source: str, layout: TableLayout, known: bool, degrees: float) -> tuple[str, ...]:
+def _notes(source: str, layout: TableLayout, known: bool, degrees: float, options: ClipOptions) -> tuple[str, ...]:
     notes = []
+    angles = options.origin("angles", "file") != "option"
     if layout.seed:
-        notes.append(
-            f"{source} has the header of SEED: the root is read in centimetres and Euler angles about fixed x, y, z, and "
-            "angles in degrees."
-        )
-    elif layout.euler and not known:
+        units = ["the root in centimetres"] * (options.origin("lengths", "file") != "option") + ["degrees"] * angles
+        read = f", read as {' and '.join(units)}" if units else ""
+        notes.append(f"{source} has the header of SEED{read}; its root turns about fixed x, y and z.")
+    elif layout.euler and angles and not known:
         what = "degrees, since some exceed a whole turn" if degrees != 1.0 else "radians"
         notes.append(f"{source} turns its root by Euler angles; all angles are read as {what}.")
     if layout.left_out:
-        notes.append(f"{source}: columns {', '.join(layout.left_out[:4])}{', …' if len(layout.left_out) > 4 else ''} "
-                     "are not needed and left out.")  # fmt: skip
+        notes.append(f"{source}: {listing(layout.left_out, 4)} are not needed and left out.")
     return tuple(notes)
 
 
