@@ -31,7 +31,7 @@ class _Place:
     rotation: int
     joints: slice
     count: int | None = None  # a column that counts frames or seconds
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def from_table(table: NumberTable, name: str, options: ClipOptions) -> Clip:
@@ -142,7 +142,7 @@ def _without_header(source: str, values: np.ndarray, name: str, options: ClipOpt
         raise SceneError(
             f"{source} has {len(values)} frames of {width} columns; a clip needs 7 for the root and one per joint."
         )
-    place = _locate(source, values)
+    place = _locate(values)
     by_hand, rate = options.fps, "assumed"
     fps = TABLE_FPS if by_hand is None else by_hand
     if place.count is not None and by_hand is None and not np.all(np.diff(values[:, place.count]) == 1.0):
@@ -160,27 +160,27 @@ def _placed(
         root_rotation=values[:, place.rotation : place.rotation + 4],
         dof_position=values[:, place.joints],
         source=source,
-        notes=(f"{source}: {place.note}",) if place.note else (),
+        notes=tuple(f"{source}: {note}." for note in place.notes),
         origins=origins(options, rotation="assumed", rate=rate, joints="assumed", angles="assumed", lengths="assumed"),
     )
     return in_order(clip, "wxyz", options)
 
 
-def _locate(source: str, values: np.ndarray) -> _Place:
+def _locate(values: np.ndarray) -> _Place:
+    """Where the root stands: usually first, after a column that counts, or with its quaternion first."""
     width = values.shape[1]
-    usual = _Place(0, 3, slice(7, None))
-    if _unit(values, 3):
-        if width - 7 not in DOCUMENTED_ORDER and width - 14 in DOCUMENTED_ORDER:
-            if _unit(values, width - 4) or _unit(values, width - 7):
-                return attrs.evolve(
-                    usual, joints=slice(7, -7), note="the last 7 columns are the pose of an object and left out."
-                )
-        return usual
-    if width > 8 and _unit(values, 4) and _steady(values[:, 0]):
-        return _Place(1, 4, slice(8, None), count=0, note="the first column counts frames or seconds.")
-    if _unit(values, 0):
-        return _Place(4, 0, slice(7, None), note="the quaternion stands before the position.")
-    return usual
+    place = _Place(0, 3, slice(7, None))
+    if not _unit(values, 3):
+        if width > 8 and _unit(values, 4) and _steady(values[:, 0]):
+            place = _Place(1, 4, slice(8, None), 0, ("the first column counts frames or seconds",))
+        elif _unit(values, 0):
+            place = _Place(4, 0, slice(7, None), None, ("the quaternion stands before the position",))
+    joints = width - place.joints.start
+    if joints not in DOCUMENTED_ORDER and joints - 7 in DOCUMENTED_ORDER:
+        if _unit(values, width - 4) or _unit(values, width - 7):
+            said = (*place.notes, "the last 7 columns are the pose of an object and left out")
+            return attrs.evolve(place, joints=slice(place.joints.start, -7), notes=said)
+    return place
 
 
 def _unit(values: np.ndarray, at: int) -> bool:
@@ -207,7 +207,7 @@ def from_qpos(arrays: NamedArrays, name: str, options: ClipOptions, *, bare: boo
     manifest = _manifest(Path(arrays.source.partition("#")[0]))
     described = NamedArrays(arrays.source, {**manifest, **{key: arrays.entry(key) for key in arrays.keys}})
     fps = described.frame_rate(options, len(qpos))
-    place = _locate(arrays.source, qpos)
+    place = _locate(qpos)
     clip = _placed(arrays.source, qpos, place, name, options, fps=fps, rate="file")
     names = described.names("joints")
     if names is not None:
