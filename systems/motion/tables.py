@@ -108,7 +108,9 @@ def _no_text(path: Path) -> SceneError:
 
 
 def _delimiter(text: str) -> str | None:
-    return next((mark for mark in ";\t|," if mark in text), None)
+    found = next((mark for mark in ";\t|," if mark in text), None)
+    blanks = found == "," and len(text.split()) > 1 and all(_is_number(cell) for cell in text.split())
+    return None if blanks else found  # a comma within each of several numbers is their decimal mark
 
 
 def _cells(text: str, mark: str | None) -> list[str]:
