@@ -1,7 +1,6 @@
 """What each joint of a robot carries, found by moving one after the other."""
 
 import re
-from functools import lru_cache
 
 import attrs
 import numpy as np
@@ -32,7 +31,6 @@ class JointTree:
         return tuple(sorted(range(len(self.depth)), key=lambda joint: self.depth[joint]))
 
 
-@lru_cache(maxsize=8)
 def joint_tree(model: Kinematics, robot: Robot) -> JointTree:
     """The tree of a robot's joints."""
     count = len(robot.dof_names)
