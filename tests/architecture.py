@@ -42,6 +42,7 @@ UNKNOWN_TO_THE_KERNEL = (
 )
 ONLY_HERE = {  # libraries that belong to few files
     "mujoco": (
+        "systems/__init__.py",  # without OpenGL, before anybody else
         "systems/physics/",
         "systems/robots/",
         "systems/film/",
@@ -57,12 +58,12 @@ ONLY_HERE = {  # libraries that belong to few files
     "tyro": ("engine/runner/", "tests/"),
     "msgspec": ("engine/protocol/", "engine/inspect/", "engine/debugger/net/", "tests/"),
     "tensorboard": ("engine/runner/", "tests/"),
-    "matplotlib": ("engine/runner/", "benchmarks/", "tests/"),
+    "matplotlib": ("engine/runner/", "systems/motion/tools/", "benchmarks/", "tests/"),
     "PySide6": ("engine/debugger/", "benchmarks/", "docs/tools/", "tests/debugger/"),
     "PyQt6": ("engine/debugger/", "tests/debugger/"),
     "PyQt5": ("engine/debugger/", "tests/debugger/"),
     "pyqtgraph": ("engine/debugger/", "tests/debugger/"),
-    "pickle": ("systems/motion/array_pickle.py", "tests/"),
+    "pickle": ("systems/motion/array_pickle.py", "systems/motion/writers.py", "tests/"),
     "av": ("systems/film/", "docs/tools/", "tests/"),
     "PIL": ("systems/film/", "benchmarks/", "docs/tools/", "tests/"),
 }

@@ -36,7 +36,6 @@ def shared_rate(clips: Sequence[Clip], jumps: Sequence[float | None]) -> tuple[f
 
 def account(choices: Sequence[Choice], unit: str, rate: str) -> str:
     """One line on what was open in these clips of one group, and how it was decided; "" where nothing was."""
-    clip = choices[0][0].clip
     facts = [fact for fact in FACTS if _open(fact, *choices[0])]
     said = [_decided(fact, choices) for fact in facts]
     if unit:
@@ -45,13 +44,13 @@ def account(choices: Sequence[Choice], unit: str, rate: str) -> str:
         said.append(rate)
     if not said:
         return ""
-    many = len(choices) > 1
-    who = (
-        f"{len(choices)} clips of {as_typed(clip)} do not say how they are"
-        if many
-        else f"{clip.title} does not say how it is"
-    )
-    return f"{who} written: {'; '.join(said)}."
+    how = "does not say how it is" if len(choices) == 1 else "do not say how they are"
+    return f"{group_title([weighed.clip for weighed, _ in choices])} {how} written: {'; '.join(said)}."
+
+
+def group_title(clips: Sequence[Clip]) -> str:
+    """Which clips of one item, as messages begin."""
+    return clips[0].title if len(clips) == 1 else f"{len(clips)} clips of {as_typed(clips[0])}"
 
 
 def _open(fact: str, weighed: Weighed, taken: Reading) -> bool:

@@ -14,14 +14,14 @@ from components.motion import Clip
 from components.robot import Robot
 from engine.errors import SceneError
 from systems.motion import plausible
-from systems.motion.account import account, shared_rate
+from systems.motion.account import account, group_title, shared_rate
 from systems.motion.evidence import Reading, read_as, weigh
 from systems.motion.findings import Finding
 from systems.motion.floor import check_floor, put_on_floor
 from systems.motion.frame_rate import jump_rate
 from systems.motion.joint_orders import PUBLISHED
 from systems.motion.joint_tree import JointTree, joint_tree
-from systems.motion.joints import fit_joints
+from systems.motion.joints import Match, fit_joints, unmatched
 from systems.motion.kinematics import Kinematics, body_poses
 from systems.motion.readings import Weighed, as_typed, choose, group_of
 from systems.motion.unfit import Unfit
@@ -46,6 +46,7 @@ class _Fitted:
     clip: Clip
     source: _Open
     reading: Reading
+    match: Match
     findings: list[Finding]
     low: np.ndarray  # (T,) m, height of the lowest foot point
     rate: float | None  # frames per second that its jumps show
@@ -122,20 +123,25 @@ class Verification:
             text = account([(each.source.weighed, each.reading) for each in some], some[0].source.unit, rate)
             if text:
                 self.decided.append(Finding("how clips are written", text))
+        matches: dict[Match, list[Clip]] = defaultdict(list)
+        for each in fitted:
+            matches[each.match].append(each.clip)
+        for match, clips in matches.items():
+            self.decided += unmatched(group_title(clips), match, self.robot)
         notes = dict.fromkeys(note for each in fitted for note in each.clip.notes)
         self.decided += [Finding("how files are laid out", note) for note in notes]
 
     def _fit(self, each: _Open, reading: Reading) -> _Fitted:
         clip = read_as(each.weighed.clip, reading)
         names = clip.dof_names or (reading.order.names if reading.order else self.robot.dof_names)
-        clip, findings = fit_joints(clip, names, self.robot, self.tree)
-        findings = [*each.findings, *findings, *plausible.check_limits(clip, self.robot)]
+        clip, match = fit_joints(clip, names, self.robot, self.tree)
+        findings = [*each.findings, *plausible.check_limits(clip, self.robot)]
         position, rotation = body_poses(self.model, clip.root_position, clip.root_rotation, clip.dof_position)
         findings += plausible.check_bodies(clip, self.robot, position, rotation)
         low = self.model.foot_points(position, rotation)[..., 2].min(-1)
         up = 1.0 - 2.0 * (clip.root_rotation[:, 1:3] ** 2).sum(-1)
         rate = jump_rate(low, _mass_height(self.model, position, rotation), clip.root_position[:, 2], up, self.robot)
-        return _Fitted(clip, each, reading, findings, low, rate)
+        return _Fitted(clip, each, reading, match, findings, low, rate)
 
     def _finish(self, clip: Clip, one: _Fitted) -> tuple[Clip, list[Finding]]:
         findings = [*one.findings, *plausible.check_jumps(clip, self.robot), *plausible.check_velocities(clip)]

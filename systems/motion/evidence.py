@@ -65,7 +65,7 @@ def joint_orders(clip: Clip, robot: Robot, tree: JointTree) -> tuple[JointOrder,
         level = tuple(robot.dof_names[joint] for joint in tree.breadth_first())
         fits.insert(0, JointOrder("depth-first", f"of {robot.name}", robot.dof_names))
         if level not in [each.names for each in fits]:
-            label = f"of {robot.name}, counted breadth first as PhysX does"
+            label = f"of {robot.name}, breadth first as in PhysX"
             fits.append(JointOrder("breadth-first", label, level, usual=False))
     return tuple(sorted(fits, key=lambda each: not each.usual))
 

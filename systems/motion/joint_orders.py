@@ -41,7 +41,7 @@ def _both(word: str, whose: str, waist_joints: int, arm_joints: int) -> tuple[Jo
         JointOrder(word, f"of {whose}", _depth_first(waist_joints, arm_joints)),
         JointOrder(
             f"{word}-breadth-first",
-            f"of {whose}, counted breadth first as PhysX does",
+            f"of {whose}, breadth first as in PhysX",
             _breadth_first(waist_joints, arm_joints),
             usual=False,
         ),
@@ -50,8 +50,8 @@ def _both(word: str, whose: str, waist_joints: int, arm_joints: int) -> tuple[Jo
 
 PUBLISHED = (  # of the Unitree G1
     *_both("g1-29", "the G1 with 29 joints", 3, 7),
-    *_both("lock-wrist", "the G1 with 29 joints without its wrists (ASAP)", 3, 4),
-    *_both("single-waist", "the G1 that is sold with 23 joints (one in the waist, rolling wrists)", 1, 5),
+    *_both("lock-wrist", "ASAP's G1 with 23 joints (three in the waist)", 3, 4),
+    *_both("single-waist", "the G1 sold with 23 joints (one in the waist)", 1, 5),
 )
 DOCUMENTED_ORDER = {29: _depth_first(3, 7), 23: _depth_first(3, 4)}  # of the Unitree G1, with and without wrists
 BREADTH_FIRST_ORDER = {29: _breadth_first(3, 7), 23: _breadth_first(3, 4)}  # the same joints as PhysX counts them

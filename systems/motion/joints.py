@@ -22,7 +22,7 @@ class Match:
 
     column: tuple[int, ...]  # of each joint; -1 where the clip lacks it
     missing: tuple[str, ...]  # joints that the clip lacks
-    surplus: tuple[int, ...]  # columns for which the robot has no joint
+    surplus: tuple[str, ...]  # names of columns for which the robot has no joint
 
     def arrange(self, angles: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Columns in the robot's order, (T, columns) -> (T, dof), with `missing` (dof,) where the clip has none."""
@@ -41,7 +41,7 @@ def match_joints(names: Sequence[str], robot: Robot) -> Match:
     return Match(
         column=tuple(given.index(name) if name in given else -1 for name in own),
         missing=tuple(name for name in own if name not in given),
-        surplus=tuple(column for column, name in enumerate(given) if name not in own),
+        surplus=tuple(name for name in given if name not in own),
     )
 
 
@@ -53,15 +53,15 @@ def strangers(match: Match, names: Sequence[str], angles: np.ndarray, tree: Join
     lacks = [column < 0 for column in match.column]
     trunk = [not gone for gone, carries in zip(lacks, tree.trunk, strict=True) if carries]
     needed = [leg or (carries and not any(trunk)) for leg, carries in zip(tree.leg, tree.trunk, strict=True)]
-    gone = iter(match.missing)
-    missing = [
-        name for name, need in ((next(gone), need) for lack, need in zip(lacks, needed, strict=True) if lack) if need
-    ]
-    moved = [bare(names[column]) for column in match.surplus if np.abs(angles[:, column]).max(initial=0.0) > _STILL]
+    must = [need for lack, need in zip(lacks, needed, strict=True) if lack]
+    missing = [name for name, need in zip(match.missing, must, strict=True) if need]
+    given = [bare(name) for name in names]
+    most = np.abs(angles).max(0, initial=0.0)
+    moved = [name for name in match.surplus if most[given.index(name)] > _STILL]
     return missing, [name for name in moved if not any(word in name.lower() for word in _LOOSE)]
 
 
-def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) -> tuple[Clip, list[Finding]]:
+def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) -> tuple[Clip, Match]:
     """The clip with its columns, called `names`, in the robot's order.
 
     Joints that it lacks are held at their default, surplus ones left out. Raises SceneError naming the joints when
@@ -76,7 +76,7 @@ def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) 
     missing, moved = strangers(match, names, clip.dof_position, tree)
     if missing or moved:
         raise SceneError(
-            f"{clip.title} is for another robot: {_difference(match, given, robot)}. "
+            f"{clip.title} is for another robot: {_difference(match, robot)}. "
             "Use a clip made for this robot, or retarget it."
         )
     default = robot.default_position.detach().cpu().double().numpy()
@@ -87,24 +87,31 @@ def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) 
         dof_velocity=None if velocity is None else match.arrange(velocity, np.zeros_like(default)),
         dof_names=None if clip.dof_names is None else robot.dof_names,
     )
-    return fitted, _filled(clip, match, given, robot)
+    return fitted, match
 
 
-def _filled(clip: Clip, match: Match, given: list[str], robot: Robot) -> list[Finding]:
+def unmatched(who: str, match: Match, robot: Robot) -> list[Finding]:
+    """What is said of joints that clips, called `who`, lack, or have beyond the robot."""
     findings = []
     if match.missing:
-        lacks = f"{clip.title} lacks {listing(match.missing, 6)}; they are held at their default angles."
+        lacks = f"{who}: {listing(match.missing, 6)} missing, held at the default {_angles(match.missing)}."
         findings.append(Finding("joints that a clip lacks", lacks))
     if match.surplus:
-        surplus = listing([given[column] for column in match.surplus], 6)
-        left = f"{clip.title} moves {surplus}, which {robot.name} does not have; they are left out."
+        left = f"{who}: {listing(match.surplus, 6)} left out, as {robot.name} has no such {_joints(match.surplus)}."
         findings.append(Finding("joints that the robot lacks", left))
     return findings
 
 
-def _difference(match: Match, given: list[str], robot: Robot) -> str:
-    surplus = [given[column] for column in match.surplus]
-    groups = (("it lacks", match.missing), (f"{robot.name} has no", surplus))
+def _angles(names: Sequence[str]) -> str:
+    return "angle" if len(names) == 1 else "angles"
+
+
+def _joints(names: Sequence[str]) -> str:
+    return "joint" if len(names) == 1 else "joints"
+
+
+def _difference(match: Match, robot: Robot) -> str:
+    groups = (("it lacks", match.missing), (f"{robot.name} has no", match.surplus))
     return "; ".join(f"{verb} {listing(group, 6)}" for verb, group in groups if group)
 
 
