@@ -7,7 +7,7 @@ that a right reading of a poor recording costs little more than one of a good on
 term depends on the frame rate.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 import numpy as np
@@ -17,8 +17,8 @@ from components.motion import Clip
 from components.robot import Robot
 from systems.maths import quaternion
 from systems.motion.joint_orders import PUBLISHED, JointOrder
-from systems.motion.joint_tree import JointTree
-from systems.motion.joints import match_joints, strangers
+from systems.motion.joint_tree import JointTree, other_side
+from systems.motion.joints import Match, bare, match_joints, strangers
 from systems.motion.kinematics import Kinematics, body_poses
 
 MOMENTS = 100  # of a clip that are looked at; each is two frames
@@ -76,11 +76,11 @@ def weigh(clip: Clip, robot: Robot, model: Kinematics, tree: JointTree) -> tuple
     place = clip.root_position[rows]
     readings: list[Reading] = []
     seen: list[np.ndarray] = []
-    for order, degrees, angles in _angles(clip, robot, tree, rows):
+    for order, degrees, angles, others in _angles(clip, robot, tree, rows):
         if any(np.array_equal(angles, before) for before in seen):
             continue
         seen.append(angles)
-        joints = _joint_cost(angles, robot, tree) + (0.0 if order is None or order.usual else USUAL)
+        joints = _joint_cost(angles, robot, tree) + others + (0.0 if order is None or order.usual else USUAL)
         body = _Posed.of(angles, robot, model)
         for name, rotation in _rotations(clip, rows):
             stated = (
@@ -113,15 +113,18 @@ def _moments(frames: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _angles(
     clip: Clip, robot: Robot, tree: JointTree, rows: np.ndarray
-) -> Iterator[tuple[JointOrder | None, bool, np.ndarray]]:
+) -> Iterator[tuple[JointOrder | None, bool, np.ndarray, float]]:
+    """Order, unit, angles in the robot's order (T, dof), and the cost of joints that the robot lacks."""
     default = robot.default_position.detach().cpu().double().numpy()
     orders = (None,) if clip.dof_names is not None else joint_orders(clip, robot, tree)
     table = clip.dof_position[rows]
     units = (False, True) if np.abs(clip.dof_position).max() > np.pi and clip.origin("angles") != "option" else (False,)
     for order in orders:
-        match = match_joints(clip.dof_names or (() if order is None else order.names), robot)
+        names = clip.dof_names or (() if order is None else order.names)
+        match = match_joints(names, robot)
         for degrees in units:
-            yield order, degrees, match.arrange(np.deg2rad(table) if degrees else table, default)
+            angles = np.deg2rad(table) if degrees else table
+            yield order, degrees, match.arrange(angles, default), _surplus_cost(names, match, angles)
 
 
 def _rotations(clip: Clip, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -148,6 +151,21 @@ def _joint_cost(angles: np.ndarray, robot: Robot, tree: JointTree) -> float:
         left, right, sign = np.array(tree.mirror).T
         middle = angles.mean(0)
         total += float(_cost(middle[left] - sign * middle[right], SYMMETRY).sum())
+    return total
+
+
+def _surplus_cost(names: Sequence[str], match: Match, angles: np.ndarray) -> float:
+    """As `_joint_cost` for the joints that the robot lacks, which hang straight and are mirrored by their names."""
+    given = [bare(name) for name in names]
+    total = 0.0
+    for name in match.surplus:
+        column = given.index(name)
+        total += float(_cost(angles[:, column], POSE).mean())
+        other = other_side(name)
+        if other in given[column + 1 :]:
+            sign = -1.0 if "roll" in name or "yaw" in name else 1.0
+            between = angles[:, column].mean() - sign * angles[:, given.index(other)].mean()
+            total += float(_cost(between, SYMMETRY))
     return total
 
 

@@ -59,11 +59,16 @@ def _carries(moved: np.ndarray, above: int, below: int) -> bool:
     return bool((moved[above] & ~moved[below]).any()) or above < below
 
 
+def other_side(name: str) -> str:
+    """The joint's name with left for right, or right for left; as it is where it has no side."""
+    return _SIDE.sub(lambda match: _OTHER[match[0]], name, count=1)
+
+
 def _mirrored(names: tuple[str, ...], axis: np.ndarray) -> tuple[tuple[int, int, int], ...]:
     """Pairs of joints that differ in one word for the side, and turn about mirrored axes."""
     pairs = []
     for left, name in enumerate(names):
-        other = _SIDE.sub(lambda match: _OTHER[match[0]], name, count=1)
+        other = other_side(name)
         right = names.index(other) if other in names else -1
         if right <= left:
             continue
