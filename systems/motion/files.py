@@ -22,7 +22,7 @@ import attrs
 from components.motion import BuiltInClip, Clip
 from engine.errors import SceneError, did_you_mean, listing
 from systems.motion.clips import BUILT_IN
-from systems.motion.containers import ENDINGS, PERSON_ENDINGS, read_container
+from systems.motion.containers import ENDINGS, FOLDER_PARTS, PERSON_ENDINGS, read_container
 from systems.motion.layouts import clip_of, clips_within
 from systems.motion.options import PATTERN, ClipOptions, unknown_option
 from systems.motion.unfit import Unfit
@@ -154,7 +154,9 @@ def _files(request: _Request) -> list[Path]:
             f"many. Write {request.path}/FILE#{request.key}."
         )
     found = sorted(file for file in place.rglob("*") if file.is_file() and not file.name.startswith("."))
-    clips = [file for file in found if file.suffix.lower() in ENDINGS]
+    whole = {file.parent for file in found if all((file.parent / part).is_file() for part in FOLDER_PARTS)}
+    clips = [file for file in found if file.suffix.lower() in ENDINGS and file.parent not in whole]
+    clips = sorted([*clips, *whole])
     people = [file for file in found if file.suffix.lower() in PERSON_ENDINGS]
     if not (clips or people):
         raise SceneError(f"Folder {request.path} holds no motion clips; a clip ends in {listing(ENDINGS)}.")

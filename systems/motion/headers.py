@@ -9,7 +9,7 @@ import attrs
 from engine.errors import SceneError, listing
 
 ROOT = {"root", "base", "pelvis", "body", "torso", "trunk", "floating", "freejoint", "free", "joint", "world", "global"}
-ROOT |= {"robot", "link", "w", "com", "hips", "anchor", "qpos"}
+ROOT |= {"robot", "link", "w", "com", "hips", "anchor", "qpos", "pose"}
 PLACE = {"pos", "position", "p", "t", "trans", "translation", "translate", "transl", "xyz", "offset", "loc"}
 TURN = {"q", "quat", "quaternion", "orientation", "ori", "orient", "rot", "rotation", "rotate", "r", "euler", "rpy"}
 EULER = {"roll": "x", "pitch": "y", "yaw": "z"}
