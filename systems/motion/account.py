@@ -57,7 +57,9 @@ def _open(fact: str, weighed: Weighed, taken: Reading) -> bool:
     clip = weighed.clip
     if fact == "rotation":
         return bool(clip.file_rotation) and clip.origin("rotation") == "assumed"
-    return taken.order is not None if fact == "joints" else taken.degrees
+    if fact == "joints":
+        return taken.order is not None and not clip.joint_order
+    return taken.degrees
 
 
 def _decided(fact: str, choices: Sequence[Choice]) -> str:

@@ -12,14 +12,14 @@ import numpy as np
 
 from components.motion import Clip
 from components.robot import Robot
-from engine.errors import SceneError
+from engine.errors import SceneError, listing
 from systems.motion import plausible
 from systems.motion.account import account, group_title, shared_rate
-from systems.motion.evidence import Reading, read_as, weigh
+from systems.motion.evidence import Reading, joint_orders, read_as, weigh
 from systems.motion.findings import Finding
 from systems.motion.floor import check_floor, put_on_floor
 from systems.motion.frame_rate import jump_rate
-from systems.motion.joint_orders import PUBLISHED
+from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED
 from systems.motion.joint_tree import JointTree, joint_tree
 from systems.motion.joints import Match, fit_joints, unmatched
 from systems.motion.kinematics import Kinematics, body_poses
@@ -89,6 +89,11 @@ class Verification:
 
     def _no_order(self, clip: Clip) -> SceneError:
         width, own = clip.dof_position.shape[1], len(self.robot.dof_names)
+        if clip.joint_order and (orders := joint_orders(attrs.evolve(clip, joint_order=""), self.robot, self.tree)):
+            return SceneError(
+                f"{clip.title} has {width} joints without names, which cannot be in the order '{clip.joint_order}' for "
+                f"{self.robot.name}. It may be {listing((*(each.word for each in orders), *self._own(width)))}."
+            )
         known = next(
             (f", as {order.label.removeprefix('of ')}" for order in PUBLISHED if len(order.names) == width), ""
         )
@@ -96,6 +101,9 @@ class Verification:
             f"{clip.title} is for another robot: it has {width} joints without names{known}, and {self.robot.name} has "
             f"{own}. Write their names into a first line or as joint_names, or use a clip made for this robot."
         )
+
+    def _own(self, width: int) -> tuple[str, ...]:
+        return (OWN_ORDER, OWN_BREADTH_FIRST) if width == len(self.robot.dof_names) else ()
 
     def _verify(self, group: list[_Open]) -> list[tuple[int, tuple[Clip, list[Finding]]]]:
         fitted: list[_Fitted] = []

@@ -16,7 +16,7 @@ import torch
 from components.motion import Clip
 from components.robot import Robot
 from systems.maths import quaternion
-from systems.motion.joint_orders import PUBLISHED, JointOrder
+from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED, JointOrder
 from systems.motion.joint_tree import JointTree, other_side
 from systems.motion.joints import Match, bare, match_joints, strangers
 from systems.motion.kinematics import Kinematics, body_poses
@@ -53,21 +53,28 @@ class Reading:
 
 
 def joint_orders(clip: Clip, robot: Robot, tree: JointTree) -> tuple[JointOrder, ...]:
-    """The orders in which the nameless columns of a clip may be, for a robot; the likely ones first."""
-    width = clip.dof_position.shape[1]
-    known = [each for each in PUBLISHED if len(each.names) == width]
-    fits = [
+    """The orders in which the nameless columns of a clip may be, for a robot; the likely ones first.
+
+    Where the user has a word for it, that order alone.
+    """
+    width, own = clip.dof_position.shape[1], robot.dof_names
+    level = tuple(own[joint] for joint in tree.breadth_first())
+    orders = [
         each
-        for each in known
-        if not any(strangers(match_joints(each.names, robot), each.names, clip.dof_position, tree))
+        for each in PUBLISHED
+        if len(each.names) == width
+        and not any(strangers(match_joints(each.names, robot), each.names, clip.dof_position, tree))
     ]
-    if width == len(robot.dof_names) and robot.dof_names not in [each.names for each in fits]:
-        level = tuple(robot.dof_names[joint] for joint in tree.breadth_first())
-        fits.insert(0, JointOrder("depth-first", f"of {robot.name}", robot.dof_names))
-        if level not in [each.names for each in fits]:
-            label = f"of {robot.name}, breadth first as in PhysX"
-            fits.append(JointOrder("breadth-first", label, level, usual=False))
-    return tuple(sorted(fits, key=lambda each: not each.usual))
+    if width == len(own):
+        name = f"of {robot.name}"
+        orders.insert(0, JointOrder(OWN_ORDER, name, own))
+        orders.append(JointOrder(OWN_BREADTH_FIRST, f"{name}, breadth first as in PhysX", level, usual=False))
+    if clip.joint_order:
+        return tuple(each for each in orders if each.word == clip.joint_order)
+    published = [each.names for each in PUBLISHED]
+    mine = {OWN_ORDER, OWN_BREADTH_FIRST}
+    different = [each for each in orders if each.word not in mine or each.names not in published]
+    return tuple(sorted(different, key=lambda each: not each.usual))
 
 
 def weigh(clip: Clip, robot: Robot, model: Kinematics, tree: JointTree) -> tuple[Reading, ...]:

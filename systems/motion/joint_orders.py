@@ -26,6 +26,9 @@ def _breadth_first(waist_joints: int, arm_joints: int) -> tuple[str, ...]:
     return tuple(f"{joint}_joint" for joint in placed)
 
 
+OWN_ORDER, OWN_BREADTH_FIRST = "depth-first", "breadth-first"  # words for a robot's own orders
+
+
 @attrs.frozen
 class JointOrder:
     """An order in which files write joints: the word for it, what it is in a sentence, and the names."""
