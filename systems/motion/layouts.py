@@ -14,7 +14,7 @@ from engine.errors import SceneError, did_you_mean, listing
 from systems.motion.array_pickle import ObjectArray
 from systems.motion.arrays import NamedArrays
 from systems.motion.containers import persons_motion
-from systems.motion.conventions import from_rotation_vectors, in_order, in_units, origins
+from systems.motion.conventions import from_rotation_vectors, in_joint_order, in_order, in_units, origins
 from systems.motion.options import ClipOptions
 from systems.motion.pose_angles import joint_angles
 from systems.motion.raw_tables import from_qpos, from_table
@@ -128,7 +128,7 @@ def clip_of(content: Any, *, name: str, source: str, options: ClipOptions) -> Cl
         clip = _from_arrays(NamedArrays(source, content), name, options)
     else:
         raise SceneError(f"Clip {source} holds {type(content).__name__}, not a dictionary of arrays.")
-    return _cut(in_units(clip, options), options)
+    return _cut(in_joint_order(in_units(clip, options), options), options)
 
 
 def _from_arrays(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
