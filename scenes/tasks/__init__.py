@@ -16,7 +16,7 @@ from engine import Bundle, Term
 from engine.errors import SceneError
 from systems.actuation import Controller
 from systems.learning.config import PpoConfig
-from systems.motion.files import ClipNames
+from systems.motion.files import ClipNames, SkipUnfit
 from systems.motion.library import ClipHeight
 
 
@@ -57,6 +57,7 @@ class Config:
     control: Controller  # who turns targets into torque
     around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
     clip_height: ClipHeight = "auto"
+    skip_unfit: SkipUnfit = False
     self_collision: bool  # let the robot's parts collide with each other
     seconds: float  # longest episode
     substeps: int  # physics steps in one control step of 0.02 s
