@@ -13,7 +13,7 @@ from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.world import World
 from engine.errors import did_you_mean
-from engine.files import file_errors, json_bytes
+from engine.files import absolute, file_errors, json_bytes
 from engine.runner.commands import TrialRun
 from engine.runner.config import PROGRAM, RunPlan
 from engine.runner.console import Progress, Warnings, duration, print_facts
@@ -79,8 +79,8 @@ def configuration(
         "titles": dict(experiment.titles),
         "source": plan.source,
         **plan.plain(),
-        "resumed_from": str(origin.path) if origin else None,
-        "began_from": str(Path(began).absolute()) if began else None,
+        "resumed_from": str(absolute(origin.path)) if origin else None,
+        "began_from": str(absolute(Path(began))) if began else None,
         "torch_threads": parts.pop("torch_threads"),
         "versions": parts.pop("versions"),
         "provenance": parts,
@@ -207,7 +207,7 @@ class Training(ObservedTraining):
 
     def _evaluate(self) -> bool:
         checkpoint = self.folder.saved.name if self.folder.saved else None
-        return bool(self._trials().evaluate(self.folder.path, checkpoint, self.warn))
+        return bool(self._trials().evaluate(self.folder.path / "evaluation.json", checkpoint, self.warn))
 
     def _film(self) -> Mapping[str, str]:
         """What the film shows, and which file it is; a film that fails is a warning."""
