@@ -10,6 +10,7 @@ from systems.footage import film_size, footage
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import ClipNames, SkipUnfit, read_clips
 from systems.motion.library import ClipHeight, build_library
+from systems.motion.places import absolute_clips, absolute_robot
 from systems.physics import physics
 from systems.replay import film_clips, replay
 from systems.robots.model import RobotModel, build_robot
@@ -31,8 +32,10 @@ def replay_scene(model: RobotModel, library: MotionLibrary, rows: int, frames: i
 
 
 def experiment(
-    clip: ClipNames = "squat",
-    robot: Annotated[str, "a robot by name, an MJCF or URDF file, or auto: the G1 with the clip's joints"] = "auto",
+    clip: Annotated[ClipNames, absolute_clips] = "squat",
+    robot: Annotated[
+        str, "a robot by name, an MJCF or URDF file, or auto: the G1 with the clip's joints", absolute_robot
+    ] = "auto",
     clip_height: ClipHeight = "auto",
     skip_unfit: SkipUnfit = False,
 ) -> Experiment:

@@ -16,6 +16,7 @@ from engine.debugger.net.connection import Address
 from engine.debugger.net.ssh import RemoteRun, forwarded, remote_runs
 from engine.errors import AttachError, LockstepError
 from engine.protocol.discovery import LiveRun, live_runs, read_token
+from engine.terminal import accept_any_text
 
 if TYPE_CHECKING:
     from engine.debugger.net.recording_source import RecordingSession
@@ -74,6 +75,7 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Look into a running simulation, or a recording of one."""
+    accept_any_text()
     given = _given(arguments)
     try:
         if given.list:
