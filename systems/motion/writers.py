@@ -90,7 +90,7 @@ def _table(clip: Clip, model: RobotModel) -> bytes:
 
 
 def _asap(clip: Clip, model: RobotModel) -> dict[str, Any]:
-    """What the motion library of ASAP and of PHC reads: quaternions scalar last, joints as angle × axis too."""
+    """What the motion library of ASAP and of PHC reads, quaternions scalar last, joints as angle × axis too; and names."""
     turn = quaternion.to_rotation_vector(torch.from_numpy(clip.root_rotation)).numpy()
     joints = clip.dof_position[..., None] * model.model.jnt_axis[1:]
     return {
@@ -99,6 +99,7 @@ def _asap(clip: Clip, model: RobotModel) -> dict[str, Any]:
         "dof": clip.dof_position,
         "pose_aa": np.concatenate((turn[:, None], joints), 1).astype(np.float32),
         "fps": _rate(clip.fps),
+        "joint_names": list(model.robot.dof_names),
     }
 
 
@@ -108,7 +109,7 @@ def _pickle(content: Mapping[str, Any]) -> bytes:
     data = pickle.dumps(plain, protocol=_PICKLE)
     pieces, done = [], 0
     for instruction, argument, place in pickletools.genops(data):
-        if instruction.name == "GLOBAL" and argument.startswith("numpy._core."):
+        if instruction.name == "GLOBAL" and str(argument).startswith("numpy._core.") and place is not None:
             start = place + 1 + len("numpy.")
             pieces.append(data[done:start])
             done = start + 1

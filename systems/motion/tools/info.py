@@ -13,7 +13,7 @@ import numpy as np
 from components.motion import Clip
 from engine.errors import SceneError
 from systems.motion.kinematics import angular_velocity, differentiate
-from systems.motion.tools.fitted import AnyClip, FittedClip, add_clips, fit, made, read_all
+from systems.motion.tools.fitted import FittedClip, add_clips, fit, made, read_all
 
 FEW = 4  # clips that get a block each
 _WHO = {"file": "as the file says", "option": "as you said", "assumed": "assumed"}

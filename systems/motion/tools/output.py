@@ -59,8 +59,9 @@ def refuse_existing(paths: Iterable[Path], *, force: bool) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, with its folder where there is none."""
-    with file_errors(f"{path} cannot be written"):
+    with file_errors(f"The folder {path.parent} cannot be made"):
         path.parent.mkdir(parents=True, exist_ok=True)
+    with file_errors(f"{path} cannot be written"):
         write_file(path, content)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from components.motion import Clip
 from engine.errors import SceneError
 from systems.motion.files import read_clips
-from systems.motion.library import ClipHeight
 from systems.motion.tools.fitted import AnyClip, add_clips, fit
 
 
