@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from components.motion import Clip
+from engine.errors import SceneError
+from scenes.robots.menagerie import available
 from systems.maths.rotation import yawed
 from systems.motion.check import verify_clip
 from systems.motion.clips import make_clip
@@ -190,3 +192,48 @@ def test_the_same_clip_gives_the_same_bytes_at_any_time_of_day(container: str, m
     monkeypatch.setattr("time.time", lambda: 2e9)
     monkeypatch.setattr("time.localtime", lambda *_: (2033, 5, 18, 3, 33, 20, 2, 138, 0))
     assert clip_bytes([clip], robot, container) == first
+
+
+def test_an_npz_can_count_joints_and_bodies_as_physx_does():
+    robot = model("humanoid")
+    clip = motion(robot, "squat")
+    data = np.load(io.BytesIO(clip_bytes([clip], robot, "npz", breadth_first=True)))
+    joints, bodies = data["joint_names"].tolist(), data["body_names"].tolist()
+    assert joints[:8] == [
+        "left_hip_pitch_joint", "right_hip_pitch_joint", "waist_yaw_joint", "left_hip_roll_joint",
+        "right_hip_roll_joint", "left_shoulder_pitch_joint", "right_shoulder_pitch_joint", "left_hip_yaw_joint",
+    ]  # fmt: skip
+    assert bodies[:5] == ["pelvis", "left_hip_pitch_link", "right_hip_pitch_link", "torso_link", "left_hip_roll_link"]
+    assert sorted(joints) == sorted(robot.robot.dof_names) and sorted(bodies) == sorted(robot.robot.body_names)
+    plain = np.load(io.BytesIO(clip_bytes([clip], robot, "npz")))
+    joint, body = joints.index("left_knee_joint"), bodies.index("left_knee_link")
+    own_joint, own_body = robot.robot.dof_names.index("left_knee_joint"), robot.robot.body_names.index("left_knee_link")
+    for name in ("joint_pos", "joint_vel"):
+        assert_array_equal(data[name][:, joint], plain[name][:, own_joint])
+    for name in MJLAB[3:]:
+        assert_array_equal(data[name][:, body], plain[name][:, own_body])
+
+
+def test_a_g1_that_is_counted_breadth_first_has_the_documented_order_and_is_read_back(tmp_path: Path):
+    if not available():
+        pytest.skip("the G1 is not installed")
+    robot = model("g1")
+    clip = make_clip("stand", robot.robot, robot)
+    (tmp_path / "stand.npz").write_bytes(clip_bytes([clip], robot, "npz", breadth_first=True))
+    (found,) = read_clips(str(tmp_path / "stand.npz"))
+    assert isinstance(found, Clip)
+    assert found.dof_names is not None and found.dof_names[:4] == (
+        "left_hip_pitch_joint",
+        "right_hip_pitch_joint",
+        "waist_yaw_joint",
+        "left_hip_roll_joint",
+    )
+    sound, warnings = verify_clip(found, robot.robot, robot)
+    assert not warnings
+    assert_same_motion(sound, clip, 3e-6)
+
+
+def test_only_an_npz_can_count_breadth_first():
+    robot = model("humanoid")
+    with pytest.raises(SceneError, match="only npz can count breadth first"):
+        clip_bytes([motion(robot, "stand")], robot, "csv", breadth_first=True)
