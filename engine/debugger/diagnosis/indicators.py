@@ -1,6 +1,7 @@
 """Indicators of trouble: statistics of observation channels, joints, reward terms and feet. Without words, without a store."""
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import attrs
@@ -97,16 +98,10 @@ def _nan_statistics(clean: np.ndarray) -> tuple[np.ndarray, ...]:
     low, high = clean.min(0), clean.max(0)
     if not np.isnan(low).any():
         return clean.mean(0), np.where(low == high, 0.0, clean.std(0)), low, high
-    count = (~np.isnan(clean)).sum(0)
-    some = np.where(count > 0, 1.0, np.nan)
-    filled = np.where(np.isnan(clean), 0.0, clean)
-    mean = filled.sum(0) / np.maximum(count, 1) * some
-    centred = np.where(np.isnan(clean), 0.0, clean - mean)
-    spread = np.sqrt((centred**2).sum(0) / np.maximum(count, 1)) * some
-    low = np.where(np.isnan(clean), np.inf, clean).min(0)
-    high = np.where(np.isnan(clean), -np.inf, clean).max(0)
-    same = low == high
-    return mean, np.where(same, 0.0, spread), low * some, high * some
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a column without a finite value
+        mean, spread, low, high = (f(clean, 0) for f in (np.nanmean, np.nanstd, np.nanmin, np.nanmax))
+    return mean, np.where(low == high, 0.0, spread), low, high
 
 
 # -- joints --------------------------------------------------------------------------------------------

@@ -67,10 +67,9 @@ class Playback(QObject):
             self._feed_state(max(self.recorded.first, min(self.recorded.last, int(message["tick"]))))
         elif message["t"] == "live":
             self._feed_state(None)
-        elif message["t"] == "provenance":
-            answer = {"t": "error", "id": self._number, "code": "offline", "text": ""}
         else:
-            answer = {"t": "error", "id": self._number, "code": "offline", "text": OFFLINE}
+            text = "" if message["t"] == "provenance" else OFFLINE
+            answer |= {"t": "error", "code": "offline", "text": text}
 
         def deliver() -> None:
             if then is not None:
@@ -98,19 +97,7 @@ class Playback(QObject):
     # -- inside ----------------------------------------------------------------------------------------
 
     def _feed_state(self, view: int | None) -> None:
-        recorded = self.recorded
-        self.store.feed(
-            {
-                "t": "state",
-                "mode": "ended",
-                "tick": recorded.last,
-                "next": None,
-                "why": recorded.lost,
-                "view": view,
-                "history": [recorded.first, recorded.last],
-                "exact": True,
-            }
-        )
+        self.store.feed({"t": "state", **self.recorded.state(view), "why": self.recorded.lost, "exact": True})
         self._feed_all([sub for sub in self._subs if sub.kind in ("values", "pose")])
         self.fed.emit()
 

@@ -61,6 +61,10 @@ class RecordingSource:
         self.first, self.last = (min(ticks), max(ticks)) if ticks else (0, 0)
         self.rows = sorted({int(row) for m in self.frames for row in m["rows"]})
 
+    def state(self, view: int | None) -> dict[str, Any]:
+        """The state of a run that has ended, with an earlier tick in view."""
+        return {"mode": "ended", "tick": self.last, "history": [self.first, self.last], "view": view}
+
     def events(self) -> list[dict[str, Any]]:
         """Events of the recording, oldest first; where none is an end of an episode, those that the traces show as well."""
         noted = list(self.recording.of("event"))
@@ -174,22 +178,13 @@ class RecordingSession:
     def state(self) -> dict[str, Any]:
         """The state of a run that has ended."""
         recorded = self.recorded
-        return {
-            "mode": "ended",
-            "tick": recorded.last,
-            "history": [recorded.first, recorded.last],
-            "view": self.view,
-            "rows": _spans(recorded.rows),
-            "lost": recorded.lost or "nothing",
-        }
+        return {**recorded.state(self.view), "rows": _spans(recorded.rows), "lost": recorded.lost or "nothing"}
 
     def wait_for_state(self) -> dict[str, Any]:
         """See Session."""
         return self.state
 
-    def standing(self) -> dict[str, Any]:
-        """See Session."""
-        return self.state
+    standing = wait_for_state
 
     def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Seeking and who writes a column are answered from the file; everything else is refused."""
