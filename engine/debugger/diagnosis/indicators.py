@@ -188,9 +188,8 @@ def term_indicators(values: np.ndarray) -> TermIndicators | None:
     if not len(finite):
         return None
     spread = 0.0 if (finite == finite[0]).all() else float(finite.std())
-    return TermIndicators(
-        len(finite), float(finite.mean()), spread, float((finite == 0).mean()), len(values) - len(finite)
-    )
+    zero = float((finite == 0).mean())
+    return TermIndicators(len(finite), float(finite.mean()), spread, zero, len(values) - len(finite))
 
 
 @attrs.frozen(eq=False)

@@ -186,11 +186,9 @@ class PlotsPanel(Panel):
             labels.setdefault(chart.column, []).append(chart.label)
         if not labels:
             return []
-        traces = Subscription(
-            "trace", tuple((column, tuple(places)) for column, places in labels.items()), "selected", 20.0
-        )
+        traced = tuple((column, tuple(places)) for column, places in labels.items())
         bands = [Subscription("column", ((chart.column, (chart.label,)),), (), 5.0) for chart in self.charts]
-        return [traces, *bands]
+        return [Subscription("trace", traced, "selected", 20.0), *bands]
 
     def refresh(self) -> None:
         """Draw what is new; ranges change at most twice a second, and when the newest tick would be out of them."""

@@ -186,14 +186,10 @@ class RowsPanel(Panel):
         """The number of all rows, and what they are sorted by."""
         if self.shown is None:
             return []
-        column, label = self.shown
-        wanted: list[Chosen] = [(column, label)]
         key = self._sort_column()
-        if key is not None and (key.id, 0) not in wanted:
-            wanted.append((key.id, 0))
-        return [
-            Subscription("column", ((c, None if place is None else (place,)),), (), self.rate) for c, place in wanted
-        ]
+        wanted = dict.fromkeys([self.shown, *([] if key is None else [(key.id, 0)])])
+        columns = [(column, None if place is None else (place,)) for column, place in wanted]
+        return [Subscription("column", (each,), (), self.rate) for each in columns]
 
     def _sort_column(self) -> ColumnInfo | None:
         role = self.order.currentData()
