@@ -21,7 +21,7 @@ def pooled(samples: Sequence[RowSamples]) -> np.ndarray:
     return np.concatenate(found) if found else np.zeros((0, 0))
 
 
-# -- observation channels ------------------------------------------------------------------------------
+# -- channels of observations and actions --------------------------------------------------------------
 
 
 @attrs.frozen(eq=False)
@@ -35,6 +35,7 @@ class ChannelIndicators:
     low: np.ndarray
     high: np.ndarray
     changes: np.ndarray  # share of consecutive ticks in which the value changed; NaN without any
+    rate: np.ndarray  # root mean square change from tick to tick; NaN without any
     nonfinite: np.ndarray  # share of samples
     at_limit: np.ndarray  # share of samples
     far: np.ndarray  # share of samples more than FAR robust spreads from the median
@@ -46,12 +47,15 @@ def channel_indicators(samples: Sequence[RowSamples], limit: float | None = None
     values = pooled(samples)
     if not values.size:
         return None
-    pairs, changed = 0, np.zeros(values.shape[1])
+    pairs, changed, squares = 0, np.zeros(values.shape[1]), np.zeros(values.shape[1])
     for part_of_row in samples:
         steps = part_of_row.steps()
         before, after = part_of_row.values[:-1][steps], part_of_row.values[1:][steps]
         pairs += len(before)
         changed += ((before != after) & ((before == before) | (after == after))).sum(0)
+        with np.errstate(invalid="ignore"):
+            change = after - before
+        squares += np.where(np.isfinite(change), change**2, 0.0).sum(0)
     finite = np.isfinite(values)
     clean = values if finite.all() else np.where(finite, values, np.nan)
     part = clean[:: max(1, -(-len(clean) // MOST_SAMPLES))]
@@ -65,6 +69,7 @@ def channel_indicators(samples: Sequence[RowSamples], limit: float | None = None
         far = np.zeros(values.shape[1])
         out = peak > FAR
         far[out] = (np.abs(clean[:, out] - middle[out]) > FAR * robust[out]).mean(0)
+    unknown = np.full(values.shape[1], np.nan)
     return ChannelIndicators(
         samples=len(values),
         pairs=pairs,
@@ -72,7 +77,8 @@ def channel_indicators(samples: Sequence[RowSamples], limit: float | None = None
         spread=spread,
         low=low,
         high=high,
-        changes=changed / pairs if pairs else np.full(values.shape[1], np.nan),
+        changes=changed / pairs if pairs else unknown,
+        rate=np.sqrt(squares / pairs) if pairs else unknown,
         nonfinite=1 - finite.mean(0),
         at_limit=at_limit,
         far=far,
@@ -134,30 +140,6 @@ def fast_power(samples: Sequence[RowSamples], dt: float, window: int = 64) -> tu
         share = np.where(whole > 0, above / whole, np.nan)
     size = np.sqrt(2 * above / count / (weights**2).sum() / window)
     return share, size, count
-
-
-@attrs.frozen(eq=False)
-class JointIndicators:
-    """Per joint, of actions: over all samples."""
-
-    samples: int
-    mean: np.ndarray
-    spread: np.ndarray
-    at_clip: np.ndarray  # share of samples at ±limit; 0 without a limit
-    rate: np.ndarray  # root mean square change from tick to tick; NaN without consecutive ticks
-    pairs: int
-
-
-def joint_indicators(samples: Sequence[RowSamples], limit: float | None = None) -> JointIndicators | None:
-    """What is asked of each joint; None without a sample."""
-    channels = channel_indicators(samples, limit)
-    if channels is None:
-        return None
-    changes = [np.diff(s.values, axis=0)[s.steps()] for s in samples if len(s.values) > 1]
-    steps = np.concatenate(changes) if changes else np.zeros((0, len(channels.mean)))
-    squares = np.where(np.isfinite(steps), steps**2, 0.0)
-    rate = np.sqrt(squares.mean(0)) if len(steps) else np.full(len(channels.mean), np.nan)
-    return JointIndicators(channels.samples, channels.mean, channels.spread, channels.at_limit, rate, len(steps))
 
 
 def saturation(use: np.ndarray) -> np.ndarray:

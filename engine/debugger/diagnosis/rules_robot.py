@@ -11,7 +11,6 @@ from engine.debugger.diagnosis.indicators import (
     TermIndicators,
     channel_indicators,
     fast_power,
-    joint_indicators,
     kernel_indicators,
     lifted,
     pooled,
@@ -167,15 +166,15 @@ def action(evidence: Evidence) -> list[RuleFinding]:
     """Actions held at their clip, alternating, and exploration that has gone."""
     known = evidence.declared
     limit = known.number("act.limit", "clip_action.limit")
-    joints = joint_indicators(list(evidence.actions.values()), limit)
+    joints = channel_indicators(list(evidence.actions.values()), limit)
     if joints is None or joints.samples < FEWEST_SAMPLES:
         text = f"action: too few data ({joints.samples if joints else 0} of {FEWEST_SAMPLES} samples)"
         return cannot_judge(text, "Action") + collapse(evidence)
     names = [short(label) for label in known.roles["action"].labels]
     found = collapse(evidence)
-    clipped = [i for i in np.argsort(-joints.at_clip) if joints.at_clip[i] > 0.2]
+    clipped = [i for i in np.argsort(-joints.at_limit) if joints.at_limit[i] > 0.2]
     if clipped:
-        worst = float(joints.at_clip[clipped[0]])
+        worst = float(joints.at_limit[clipped[0]])
         text = f"the policy asks for more than its action limit on {join_names([names[i] for i in clipped])}"
         text += f": at ±{format_figure(limit or 0)} in {format_share(worst)} of ticks"
         found.append(attention(text, "Action", 0.5, known.roles["action"].id, int(clipped[0])))

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QTimer
 
 from engine.debugger.model.history import history_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
+from engine.debugger.net.qt_client import Source
 from engine.debugger.net.recording_source import OFFLINE, RecordingSource
 from engine.protocol.framing import pack_array
 
@@ -17,23 +18,14 @@ _SINGLE = -1  # the number of a subscription that nobody made
 _WHOLE = -2  # and of messages about the whole run
 
 
-class Playback(QObject):
-    """A recording with the signals and methods of a Client. SceneError for a file that is not a recording."""
+class Playback(Source):
+    """A recording with the methods of a Client. SceneError for a file that is not a recording."""
 
-    fed = Signal()
-    ready = Signal()
-    schema_changed = Signal()
-    happened = Signal(dict)
-    answered = Signal(dict, dict)
-    status = Signal(str, str)
+    latency = 0.0
 
-    def __init__(self, store: Store, path: Path, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, store: Store, path: Path) -> None:
+        super().__init__(store, "recording")
         self.recorded = RecordingSource(path)
-        self.store, self.role, self.latency = store, "recording", 0.0
-        self.refused: dict[Subscription, str] = {}
-        self._subs: dict[Subscription, int] = {}
-        self._number = 0
 
     def start(self) -> None:
         """Feed what there is besides the numbers of rows."""

@@ -27,6 +27,16 @@ SERIES = (WHITE, BLUE, AMBER, GREEN, VIOLET, RED, "#4cc9c0", "#e08bd0", "#b9c26a
 """Colours of several things side by side that have no meaning of their own."""
 PHASES = {"ACT": VIOLET, "TORQUE": FILL, "STEP": FILL, "LEARN": "#4a5a86"}
 """Colours of phases that are worth recognising; the others are grey."""
+EVENTS = {
+    "nonfinite": RED,
+    "exception": RED,
+    "error": RED,
+    "warning": AMBER,
+    "break": AMBER,
+    "control": AMBER,
+    "edit": BLUE,
+}
+"""Colours of kinds of events that are worth a look."""
 FAMILY, POINTS = "DejaVu Sans", 9
 
 _STYLE = f"""
