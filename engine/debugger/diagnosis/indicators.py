@@ -11,6 +11,7 @@ from engine.debugger.model.samples import RowSamples
 
 FAR = 8.0  # spreads from the middle
 JITTER = 8.0  # Hz
+WINDOW = 64  # ticks
 AT_LIMIT = 0.99  # share of a limit that counts as reaching it
 MOST_SAMPLES = 800  # that quantiles are taken of
 
@@ -113,20 +114,20 @@ def _nan_statistics(clean: np.ndarray) -> tuple[np.ndarray, ...]:
 # -- joints --------------------------------------------------------------------------------------------
 
 
-def fast_power(samples: Sequence[RowSamples], dt: float, window: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
+def fast_power(samples: Sequence[RowSamples], dt: float) -> tuple[np.ndarray, np.ndarray, int]:
     """Share of each joint's velocity power above JITTER, the size of that part in rad/s, and how many windows were used.
 
-    Welch's method: Hann windows of `window` ticks that overlap by half, without their mean. NaN where a joint
+    Welch's method: Hann windows of WINDOW ticks that overlap by half, without their mean. NaN where a joint
     stands still or nothing was long enough.
     """
     total: np.ndarray | float = 0.0
     count = 0
-    weights = np.hanning(window)[:, None]
+    weights = np.hanning(WINDOW)[:, None]
     for part_of_row in samples:
         broken = np.flatnonzero(~part_of_row.steps()) + 1
         for part in np.split(part_of_row.values, broken):
-            for start in range(0, len(part) - window + 1, window // 2):
-                block = part[start : start + window]
+            for start in range(0, len(part) - WINDOW + 1, WINDOW // 2):
+                block = part[start : start + WINDOW]
                 if np.isfinite(block).all():
                     total = total + np.abs(np.fft.rfft((block - block.mean(0)) * weights, axis=0)) ** 2
                     count += 1
@@ -134,11 +135,11 @@ def fast_power(samples: Sequence[RowSamples], dt: float, window: int = 64) -> tu
     if not count:
         return np.full(width, np.nan), np.full(width, np.nan), 0
     power = np.asarray(total)
-    fast = np.fft.rfftfreq(window, dt) > JITTER
+    fast = np.fft.rfftfreq(WINDOW, dt) > JITTER
     whole, above = power.sum(0), power[fast].sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(whole > 0, above / whole, np.nan)
-    size = np.sqrt(2 * above / count / (weights**2).sum() / window)
+    size = np.sqrt(2 * above / count / (weights**2).sum() / WINDOW)
     return share, size, count
 
 

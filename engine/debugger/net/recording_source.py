@@ -1,7 +1,7 @@
 """Recording as a source of the messages that a live run would send, and in the place of a session. No Qt."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from engine.debugger.model.roles import find_role
 from engine.debugger.model.schema import read_columns
 from engine.debugger.model.subscription import Labels
+from engine.debugger.net.session import NextFrame
 from engine.errors import AttachError, SceneError, WireError
 from engine.protocol.framing import pack_array, unpack_array
 from engine.recording.file import TERMINAL, Recording
@@ -213,9 +214,7 @@ class RecordingSession:
         return answer | {"readers": list(info.readers), "sources": sorted(sources)}
 
     @contextmanager
-    def watch(
-        self, kind: str, columns: list[list[Any]], rows: list[int], hz: float = 10.0
-    ) -> Iterator[Callable[[float], dict[str, Any] | None]]:
+    def watch(self, kind: str, columns: list[list[Any]], rows: list[int]) -> Iterator[NextFrame]:
         """Values of rows at the tick in view, then at the ticks after it; AttachError for rows that were not recorded."""
         missing = [row for row in rows if row not in self.recorded.rows]
         if missing:

@@ -28,7 +28,6 @@ class ActionPanel(RolePanel):
     """One line per joint."""
 
     title: ClassVar[str] = "Action"
-    rate: ClassVar[float] = 5.0
     role, what = "action", "actions"
     needs = (action_subs, vitals_subs)
 

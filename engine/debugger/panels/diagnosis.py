@@ -129,7 +129,6 @@ class DiagnosisPanel(Panel):
     """Opens first. The rules take turns, one each refresh, so that none of them holds the window up."""
 
     title: ClassVar[str] = "Why"
-    rate: ClassVar[float] = 5.0
 
     def _build(self) -> None:
         self.reasons = table(("why episodes end", "share", "step", "trend"))

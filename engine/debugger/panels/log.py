@@ -17,7 +17,6 @@ class LogPanel(Panel):
     """Lines, newest last; scrolled along as long as the last one is in view."""
 
     title: ClassVar[str] = "Log"
-    rate: ClassVar[float] = 5.0
 
     def _build(self) -> None:
         self.text = QPlainTextEdit(readOnly=True)

@@ -25,7 +25,6 @@ class RewardPanel(RolePanel):
     """Bars of the selected row with marks of the mean of all rows; a histogram of one term over all rows."""
 
     title: ClassVar[str] = "Reward"
-    rate: ClassVar[float] = 5.0
     role, what = "reward_terms", "reward terms"
     also = ("reward_total",)
     needs = (reward_subs,)

@@ -28,7 +28,6 @@ class RowsPanel(Panel):
     """Is it one row, or all of them?"""
 
     title: ClassVar[str] = "Rows"
-    rate: ClassVar[float] = 5.0
 
     def _build(self) -> None:
         self.shown: Chosen | None = None
@@ -225,8 +224,7 @@ class RowsPanel(Panel):
         self.map.set(empty, np.zeros(0, np.int64), False)
         self.histogram.set(empty, np.nan)
         self._list(empty, -1)
-        set_text(self.words, text)
-        set_colour(self.words, DIM)
+        set_text(self.words, text, DIM)
 
     def _arranged(self, values: np.ndarray) -> np.ndarray:
         if self.order.currentData() == "value":
@@ -258,8 +256,7 @@ class RowsPanel(Panel):
             parts.append(f"{beyond} {side} {format_number(self.threshold)} ({100.0 * beyond / len(values):.1f} %)")
         if not parts:
             parts.append(f"{counted(len(values), 'row')} · click the histogram for a threshold")
-        set_text(self.words, " · ".join(parts))
-        set_colour(self.words, RED if lost else DIM)
+        set_text(self.words, " · ".join(parts), RED if lost else DIM)
 
 
 def default_column(store: Store) -> ColumnInfo | None:

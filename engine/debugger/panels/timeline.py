@@ -41,9 +41,7 @@ class TimelinePanel(Panel):
 
     def refresh(self) -> None:
         """The text, and the bar where something moved."""
-        text, colour = self.say()
-        theme.set_text(self.text, text)
-        theme.set_colour(self.text, colour)
+        theme.set_text(self.text, *self.say())
         state = self.store.state
         seen = (self.bar.span(), self.store.cursor, self.store.seen["event"], state.get("mode"), self.store.selected)
         if seen != self._seen:
