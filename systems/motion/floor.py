@@ -5,7 +5,7 @@ import numpy as np
 
 from components.motion import Clip
 from engine.errors import SceneError
-from systems.maths.smoothing import gaussian_average
+from systems.maths.smoothing import gaussian_average, moving_extreme
 
 FLOOR_SINK, FLOOR_HOVER = 0.01, 0.02  # m that feet may be below the floor, or hang above it in the median frame
 FLOOR_FAR = 1.0  # m; a clip as far off as this is not about this floor
@@ -41,8 +41,8 @@ def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[str]]:
     peaks shorter than that, smoothed over a tenth of it. `low`: (T,) m.
     """
     reach = max(1, round(0.5 * FLIGHT * clip.fps))
-    lowest = _extreme(low, reach, largest=False)
-    floor = gaussian_average(_extreme(lowest, reach, largest=True), 0.1 * FLIGHT * clip.fps)
+    lowest = moving_extreme(low, reach, largest=False)
+    floor = gaussian_average(moving_extreme(lowest, reach, largest=True), 0.1 * FLIGHT * clip.fps)
     note = ""
     if np.ptp(floor) > MAX_DRIFT:
         note = f" The feet leave the floor for over {FLIGHT:g} s, so all frames are moved alike."
@@ -53,9 +53,3 @@ def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[str]]:
     change = f"{-100.0 * floor.max():+.1f} to {-100.0 * floor.min():+.1f} cm"
     finding = f"{clip.title}: height changed by {change} to put feet on the floor.{note}"
     return attrs.evolve(clip, root_position=moved, body_position=None, body_rotation=None), [finding]
-
-
-def _extreme(value: np.ndarray, reach: int, *, largest: bool) -> np.ndarray:
-    """Smallest or largest of each value and its `reach` neighbours on both sides, (T,) -> (T,)."""
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(value, reach, mode="edge"), 2 * reach + 1)
-    return np.asarray(windows.max(-1) if largest else windows.min(-1))
