@@ -1,0 +1,111 @@
+"""Says how each file was read, and who fixed what: the file, an option behind its name, or nobody (assumed).
+
+Where the clip fits the robot, travel and speeds follow; where it does not, the reason. Many clips get a line each.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+from components.motion import Clip
+from engine.errors import SceneError
+from systems.motion.kinematics import angular_velocity, differentiate
+from systems.motion.tools.fitted import AnyClip, FittedClip, add_clips, fit, made, read_all
+
+FEW = 4  # clips that get a block each
+_WHO = {"file": "as the file says", "option": "as you said", "assumed": "assumed"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `lockstep clips info`."""
+    add_clips(parser, many=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a block about each clip, or a line about each of many."""
+    clips = read_all(options)
+    for clip in clips:
+        model = options.robots.model(options.robot, [clip])
+        raw = made(clip, model)
+        try:
+            found, refusal = fit(raw, model), ""
+        except SceneError as error:
+            found, refusal = FittedClip(raw, model), str(error)
+        print("\n".join(_block(raw, found, refusal)) if len(clips) <= FEW else _row(raw, found, refusal))
+    return 0
+
+
+@attrs.frozen
+class Measures:
+    """How far and how fast a verified clip goes."""
+
+    travel: float  # m along the floor, from first to last frame
+    low: float  # m, of the root
+    high: float  # m
+    speed: float  # m/s, of the root
+    turning: float  # rad/s, of the root
+    joint: str  # the fastest
+    joint_speed: float  # rad/s
+    share: float  # of its limit
+
+
+def measure(found: FittedClip) -> Measures:
+    """How far and how fast a clip goes."""
+    clip, robot = found.clip, found.model.robot
+    joints = np.abs(differentiate(clip.dof_position, clip.fps))
+    shares = joints / robot.velocity_limit.double().numpy()
+    frame, joint = np.unravel_index(shares.argmax(), shares.shape)
+    return Measures(
+        travel=float(np.linalg.norm(clip.root_position[-1, :2] - clip.root_position[0, :2])),
+        low=float(clip.root_position[:, 2].min()),
+        high=float(clip.root_position[:, 2].max()),
+        speed=float(np.linalg.norm(differentiate(clip.root_position, clip.fps), axis=-1).max()),
+        turning=float(np.linalg.norm(angular_velocity(clip.root_rotation, clip.fps), axis=-1).max()),
+        joint=robot.dof_names[int(joint)],
+        joint_speed=float(joints[frame, joint]),
+        share=float(shares[frame, joint]),
+    )
+
+
+def _block(raw: Clip, found: FittedClip, refusal: str) -> Iterator[str]:
+    clip, robot = found.clip, found.model.robot
+    path = Path(raw.source.partition("#")[0])
+    yield f"{raw.name}: {f'{path} ({path.suffix[1:]})' if raw.source else 'built in'}"
+    yield f"  length    {clip.num_frames} frames at {clip.fps:g} per second ({_who(raw, 'rate')}): {clip.seconds:.2f} s"
+    width = raw.dof_position.shape[1]
+    if raw.dof_names is not None:
+        yield f"  joints    {width}, with names"
+    else:
+        yield f"  joints    {width}, without names; their order is {_who(raw, 'joints')}"
+    order = f"quaternions {raw.file_rotation}" if raw.file_rotation else "quaternions in the order that you said"
+    if raw.source:
+        yield f"  root      {order} ({_who(raw, 'rotation')})"
+        yield f"  units     angles {_who(raw, 'angles')}, lengths {_who(raw, 'lengths')}"
+    if raw.weight != 1.0:
+        yield f"  weight    {raw.weight:g}"
+    if refusal:
+        yield f"  robot     {robot.name} cannot follow it: {refusal}"
+        return
+    it = measure(found)
+    yield f"  robot     {robot.name}"
+    yield f"  travel    {it.travel:.2f} m along the floor, root {it.low:.2f} to {it.high:.2f} m high"
+    yield f"  speeds    root up to {it.speed:.2f} m/s and {it.turning:.2f} rad/s"
+    yield f"            {it.joint} up to {it.joint_speed:.1f} rad/s, {100.0 * it.share:.0f} % of its limit"
+    yield from (f"  ! {text}" for text in found.warnings)
+
+
+def _who(clip: Clip, fact: str) -> str:
+    return _WHO[clip.origin(fact)]  # type: ignore[arg-type]
+
+
+def _row(raw: Clip, found: FittedClip, refusal: str) -> str:
+    clip = found.clip
+    start = f"{raw.name}: {clip.seconds:.2f} s at {clip.fps:g} per second, {raw.dof_position.shape[1]} joints"
+    if refusal:
+        return f"{start}; {found.model.robot.name} cannot follow it: {refusal}"
+    it = measure(found)
+    noticed = f"; {len(found.warnings)} warnings" if found.warnings else ""
+    return f"{start}, {it.travel:.2f} m, root up to {it.speed:.2f} m/s, joints up to {100.0 * it.share:.0f} % of a limit{noticed}"
