@@ -6,22 +6,13 @@ c that does not run away is p averaged with weights that fall as exp(−|t| / τ
 """
 
 import numpy as np
-import torch
 
-from systems.maths import quaternion
 from systems.maths.smoothing import gaussian_average
-from systems.robots.model import RobotModel
 
 GRAVITY = 9.81  # m/s²
 SMOOTHING = 0.06  # s; accelerations of the whole body are felt over this
 DIRECTIONS = 32  # in which distances from the soles are measured
 STEPS = 40  # towards the soles
-
-
-def mass_centre(model: RobotModel, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """The centre of mass (frames, 3) m of bodies at (frames, bodies, 3) m, (frames, bodies, 4)."""
-    turned = quaternion.rotate(torch.from_numpy(rotation), torch.from_numpy(model.body_com)).numpy()
-    return np.einsum("b,tbi->ti", model.body_mass / model.body_mass.sum(), position + turned)
 
 
 def pressure_point(centre: np.ndarray, fps: float) -> np.ndarray:

@@ -188,9 +188,7 @@ def _motion(path: Path, joints: tuple[BvhJoint, ...], lines: list[tuple[int, str
         row = [_number(word) for word in line.split()]
         if len(row) != width or None in row:
             what = "words that are no numbers" if None in row else f"{len(row)} numbers"
-            raise SceneError(
-                f"Line {number} of {path} has {what}; the skeleton has {width} channels. Export it again."
-            )
+            raise SceneError(f"Line {number} of {path} has {what}; the skeleton has {width} channels. Export it again.")
         rows.append(row)
     if len(rows) != int(count):
         raise SceneError(f"{path} says it has {int(count)} frames and has {len(rows)}. Is it cut short?")

@@ -29,9 +29,7 @@ class FootTargets:
 
 def place_feet(human: HumanMotion, contact: FootContact, limbs: Limbs, scale: float, aside: np.ndarray) -> FootTargets:
     """Targets of both feet; the human's ways are `scale` as long, and each foot is moved by `aside` (frames, 2, 2) m."""
-    ways = [
-        _way(human, contact, limbs.feet[side], side, scale, aside[:, side], limbs.leg) for side in range(2)
-    ]
+    ways = [_way(human, contact, limbs.feet[side], side, scale, aside[:, side], limbs.leg) for side in range(2)]
     position, rotation, ankle = (np.stack(parts, 1) for parts in zip(*ways, strict=True))
     return FootTargets(position=position, rotation=rotation, ankle=ankle, stands=contact.stands)
 

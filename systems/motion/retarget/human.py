@@ -13,6 +13,7 @@ JOINTS = ("hip", "knee", "ankle", "toe", "shoulder", "elbow", "wrist")
 LANDMARKS = tuple(f"{side}_{joint}" for joint in JOINTS for side in SIDES)
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "cmu": 0.056444}  # m; the last is of the CMU's own files
 SHORTEST_LEG, LONGEST_LEG = 0.55, 1.15  # m from hip to ankle, of people from 1.2 to 2.2 m tall
+APART, APART_FRAMES = 0.15, 10  # m by which a first pose is apart, and frames after it that are not
 SMOOTHING = 0.02  # s, standard deviation of what takes the tremble of markers away
 
 
@@ -62,8 +63,13 @@ def from_points(
                 f"{listing(UNITS)}. Say which with --unit."
             )
         notes.append(f"lengths are in {unit}, by a leg of {UNITS[unit] * length:.2f} m")
-    upright, axis = _z_up(points * UNITS[unit])
-    notes.append(f"{axis} is up")
+    points = points * UNITS[unit]
+    if _begins_apart(points):
+        points = points[1:]
+        notes.append("the first frame is a pose apart from the motion and is left out")
+    upright, axis = _z_up(points)
+    if axis != "z":
+        notes.append(f"{axis} is up")
     return HumanMotion(name=name, fps=fps, points=upright, source=source, notes=tuple(notes))
 
 
@@ -76,6 +82,12 @@ def _check(source: str, points: np.ndarray) -> None:
             f"{source}, frame {frame}: the place of the {LANDMARKS[landmark].replace('_', ' ')} is not a finite "
             "number. Export the motion again."
         )
+
+
+def _begins_apart(points: np.ndarray) -> bool:
+    """Whether the first frame is a T-pose or the like, from which the second is a jump."""
+    steps = np.linalg.norm(np.diff(points[: APART_FRAMES + 1], axis=0), axis=-1).max(1)
+    return len(steps) > 2 and steps[0] > APART and steps[0] > 4.0 * steps[1:].max()
 
 
 def _z_up(points: np.ndarray) -> tuple[np.ndarray, str]:

@@ -24,7 +24,7 @@ class BodyPoint:
 
 
 @attrs.frozen(eq=False)
-class Limb:
+class JointChain:
     """A leg or an arm: where it hangs, its hinge and its end, and how long its two parts are."""
 
     top: BodyPoint  # hip in the root's frame, shoulder in the trunk's
@@ -63,9 +63,9 @@ class Limbs:
     trunk: int
     waist: np.ndarray  # (3,) m, where the trunk turns, in the root's frame
     trunk_at: np.ndarray  # (3,) m, the trunk's origin in the root's frame, when the robot stands
-    legs: tuple[Limb, Limb]
+    legs: tuple[JointChain, JointChain]
     feet: tuple[RobotFoot, RobotFoot]
-    arms: tuple[Limb, ...]
+    arms: tuple[JointChain, ...]
 
     @property
     def leg(self) -> float:
@@ -129,7 +129,7 @@ def find_limbs(model: RobotModel) -> Limbs:
     )
 
 
-def _limb(pose: _Pose, base: int, end: int, robot: str, kind: str) -> Limb:
+def _limb(pose: _Pose, base: int, end: int, robot: str, kind: str) -> JointChain:
     joints = pose.joints(end, base)
     anchors, axes = pose.data.xanchor[joints], pose.data.xaxis[joints]
     beyond = pose.data.subtree_com[end] if kind == "arm" else pose.data.xpos[end]
@@ -147,7 +147,7 @@ def _limb(pose: _Pose, base: int, end: int, robot: str, kind: str) -> Limb:
         )
     hinge, rest = anchors[used], anchors[used + 1 :]
     tip = (rest[0] if kind == "leg" else rest[-1]) if len(rest) else beyond
-    return Limb(
+    return JointChain(
         top=pose.point(base, top),
         hinge=pose.point(int(pose.model.jnt_bodyid[joints[used]]), hinge),
         tip=pose.point(end, tip),
@@ -213,7 +213,7 @@ def _chain(pose: _Pose, body: int) -> int:
     return body
 
 
-def _foot(model: RobotModel, flat: _Pose, body: int, leg: Limb) -> RobotFoot:
+def _foot(model: RobotModel, flat: _Pose, body: int, leg: JointChain) -> RobotFoot:
     turn = flat.data.xquat[body].copy()
     own = [i for i, index in enumerate(model.foot_point_body) if index == body - 1]
     if not own:

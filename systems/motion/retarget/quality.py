@@ -4,8 +4,9 @@ import attrs
 import numpy as np
 
 from components.motion import Clip
+from systems.motion.clips.stance import mass_centre
 from systems.motion.kinematics import body_poses
-from systems.motion.retarget.balance import mass_centre, outside, pressure_point
+from systems.motion.retarget.balance import outside, pressure_point
 from systems.robots.model import RobotModel
 
 TOUCH = 0.005  # m; a point of a sole this near to the floor touches it
@@ -49,7 +50,7 @@ def measure_quality(clip: Clip, model: RobotModel) -> ClipQuality:
     beyond = np.maximum(limit[:, 0] - clip.dof_position, clip.dof_position - limit[:, 1])
     speed = np.abs(np.diff(clip.dof_position, axis=0)) * clip.fps / model.robot.velocity_limit.double().cpu().numpy()
     slides = sliding(soles, clip.fps)
-    pressure = pressure_point(mass_centre(model, position, rotation), clip.fps)
+    pressure = pressure_point(mass_centre(model, position, rotation, slice(None)), clip.fps)
     away = outside(pressure, soles, soles[..., 2] < SINK)
     lowest = soles[..., 2].min(1)
     return ClipQuality(

@@ -36,9 +36,7 @@ class RobotTargets:
         centre = centre + np.concatenate((aside, np.zeros((len(aside), 1))), 1)
         position = _within_reach(centre, self.root_rotation, limbs, self.feet, fps) - middle
         change = (position - self.root_position)[:, None]
-        return attrs.evolve(
-            self, root_position=position, elbows=self.elbows + change, wrists=self.wrists + change
-        )
+        return attrs.evolve(self, root_position=position, elbows=self.elbows + change, wrists=self.wrists + change)
 
 
 def make_targets(human: HumanMotion, limbs: Limbs) -> RobotTargets:
