@@ -4,7 +4,7 @@ import attrs
 import numpy as np
 
 from systems.maths.rotation import pitched, rotate, yawed
-from systems.maths.smoothing import gaussian_average
+from systems.maths.smoothing import gaussian_average, moving_extreme
 from systems.motion.retarget.contact import FootContact, phases
 from systems.motion.retarget.human import HumanMotion
 from systems.motion.retarget.limbs import Limbs, RobotFoot
@@ -14,6 +14,9 @@ CLEARANCE = 0.07  # of the leg's length that a swinging foot is lifted at least,
 STRIDE = 0.3  # of the way of a swing, the same for short ones
 LEAST = 0.02  # of the leg's length
 LEVEL = 0.6  # of a foot's length; where less of it is level it points down, not ahead
+GAP = 0.05  # of the leg's length that feet are apart at least
+PUSH = 0.1  # s before and after
+DIRECTIONS = 32  # in which the gap between feet is measured
 PITCH = (-0.5, 0.5)  # rad, toes up and toes down
 
 
@@ -27,37 +30,74 @@ class FootTargets:
     stands: np.ndarray  # (frames, 2) bool
 
 
+@attrs.frozen(eq=False)
+class _Plan:
+    """What one foot shall do."""
+
+    foot: RobotFoot
+    way: np.ndarray  # (frames, 3): x and y of the ankle in m, heading in rad
+    part: np.ndarray  # (frames,) of its way along the floor that a swinging foot has gone, 0 to 1; 0 in stances
+    lift: np.ndarray  # (frames,) m, of the lowest point of the sole
+    pitch: np.ndarray  # (frames,) rad, toes down
+
+
 def place_feet(human: HumanMotion, contact: FootContact, limbs: Limbs, scale: float, aside: np.ndarray) -> FootTargets:
     """Targets of both feet; the human's ways are `scale` as long, and each foot is moved by `aside` (frames, 2, 2) m."""
-    ways = [_way(human, contact, limbs.feet[side], side, scale, aside[:, side], limbs.leg) for side in range(2)]
-    position, rotation, ankle = (np.stack(parts, 1) for parts in zip(*ways, strict=True))
+    plans = [_plan(human, contact, limbs, side, scale, aside[:, side]) for side in range(2)]
+    plans = _pushed_apart(plans, GAP * limbs.leg, human.fps)
+    position, rotation, ankle = (np.stack(parts, 1) for parts in zip(*map(_pose, plans), strict=True))
     return FootTargets(position=position, rotation=rotation, ankle=ankle, stands=contact.stands)
 
 
-def _way(
-    human: HumanMotion, contact: FootContact, foot: RobotFoot, side: int, scale: float, aside: np.ndarray, leg: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _plan(human: HumanMotion, contact: FootContact, limbs: Limbs, side: int, scale: float, aside: np.ndarray) -> _Plan:
     stands = contact.stands[:, side]
     ankle, toe = human.of("ankle")[:, side], human.of("toe")[:, side]
     forward = toe - ankle
     flat = np.linalg.norm(forward[:, :2], axis=1)
-    heading = _heading(forward, flat)
     slope = np.arctan2(forward[:, 2], flat)
-    level = np.median(slope[stands]) if stands.any() else np.percentile(slope, 50.0)
-    way = np.concatenate((scale * ankle[:, :2] + aside, heading[:, None]), 1)
+    level = np.median(slope[stands]) if stands.any() else np.median(slope)
+    way = np.concatenate((scale * ankle[:, :2] + aside, _heading(forward, flat)[:, None]), 1)
     lift = scale * np.maximum(0.0, np.minimum(ankle[:, 2] - contact.ankle[side], toe[:, 2] - contact.toe[side]))
-    way, part = _stand_still(way, stands, human.fps)
-    lift = np.where(stands, 0.0, np.maximum(lift * _window(part), _clearance(way, part, stands, leg)))
+    way, share, part = _stand_still(way, stands, human.fps)
+    lift = np.where(stands, 0.0, np.maximum(lift * _window(share), _clearance(way, stands, share, limbs.leg)))
     pitch = np.clip(level - slope, *PITCH) * _window(part)
-    pitch = np.where(stands, 0.0, gaussian_average(np.where(stands, 0.0, pitch), 0.02 * human.fps))
-    turn = yawed(way[:, 2])
-    local = rotate(pitched(pitch)[:, None], foot.soles[None])
-    bottom = (local[..., 2] - foot.radius).min(1)
-    position = np.zeros((len(way), 3))
-    arm = rotate(turn, rotate(pitched(pitch), foot.ankle[None]))
-    position[:, :2], position[:, 2] = way[:, :2] - arm[:, :2], lift - bottom
-    rotation = _product(_product(turn, pitched(pitch)), np.broadcast_to(foot.rotation, turn.shape))
+    return _Plan(limbs.feet[side], way, part, lift, pitch)
+
+
+def _pose(plan: _Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the body of a foot is, how it is turned, and where the ankle is."""
+    turn, tilt = yawed(plan.way[:, 2]), pitched(plan.pitch)
+    local = rotate(tilt[:, None], plan.foot.soles[None])
+    arm = rotate(turn, rotate(tilt, plan.foot.ankle[None]))
+    height = plan.lift - (local[..., 2] - plan.foot.radius).min(1)
+    position = np.concatenate((plan.way[:, :2] - arm[:, :2], height[:, None]), 1)
+    rotation = _product(_product(turn, tilt), np.broadcast_to(plan.foot.rotation, turn.shape))
     return position, rotation, position + arm
+
+
+def _pushed_apart(plans: list[_Plan], least: float, fps: float) -> list[_Plan]:
+    """The plans, a swinging foot moved aside where it would come nearer than `least` to the other."""
+    flat = [_pose(attrs.evolve(plan, pitch=0.0 * plan.pitch, lift=0.0 * plan.lift)) for plan in plans]
+    soles = [
+        position[:, None, :2] + rotate(yawed(plan.way[:, 2])[:, None], plan.foot.soles[None])[..., :2]
+        for plan, (position, _, _) in zip(plans, flat, strict=True)
+    ]
+    reach = max(1, round(PUSH * fps))
+    lack = moving_extreme(np.maximum(0.0, least - gap(*soles)), reach, largest=True)
+    away = soles[0].mean(1) - soles[1].mean(1)
+    away = gaussian_average(away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6), 0.5 * reach)
+    push = gaussian_average(lack, 0.5 * reach)[:, None] * away
+    return [
+        attrs.evolve(plan, way=plan.way + np.pad(sign * push * _window(plan.part)[:, None], ((0, 0), (0, 1))))
+        for sign, plan in zip((1.0, -1.0), plans, strict=True)
+    ]
+
+
+def gap(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """How far two soles (frames, points, 2) are apart, (frames,) m; below 0 where one is over the other."""
+    angle = np.linspace(0.0, 2.0 * np.pi, DIRECTIONS, endpoint=False)
+    along = np.stack((np.cos(angle), np.sin(angle)))
+    return np.asarray(((left @ along).min(1) - (right @ along).max(1)).max(1))
 
 
 def _heading(forward: np.ndarray, flat: np.ndarray) -> np.ndarray:
@@ -67,40 +107,30 @@ def _heading(forward: np.ndarray, flat: np.ndarray) -> np.ndarray:
     return np.interp(np.arange(len(forward)), level, angle) if len(level) else np.zeros(len(forward))
 
 
-def _stand_still(way: np.ndarray, stands: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """`way` (frames, 3) with every stance at its mean, and how far each swing has come, 0 to 1; 0 in stances.
+def _stand_still(way: np.ndarray, stands: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`way` (frames, 3) with every stance at its mean, and how much of each swing's time and way is over, 0 to 1.
 
     Within a swing the way is bent to begin and end where the foot stands, and hurried so that the foot goes up before
-    it goes away and comes down after it has arrived.
+    it goes away and comes down after it has arrived. A swing that is cut off by an end of the clip is half of one.
     """
-    made, part, frames = way.copy(), np.zeros(len(way)), len(way)
+    made, time, part = way.copy(), np.zeros(len(way)), np.zeros(len(way))
     for start, stop in phases(stands):
         made[start:stop] = way[start:stop].mean(0)
     for start, stop in phases(~stands):
-        before, after = start - 1, stop  # frames in which the foot stands, where there are such
-        first = made[before] - way[before] if before >= 0 else None
-        last = made[after] - way[after] if after < frames else None
-        if first is None and last is None:
-            part[start:stop] = 0.5
-            continue
-        begin = first if first is not None else last
-        end = last if last is not None else first
-        assert begin is not None and end is not None
-        span = max(after - before, 2)
-        share = (np.arange(start, stop) - before) / span
-        edge = min(VERTICAL * fps / span, 0.25)
-        hurried = np.clip((share - edge) / (1.0 - 2.0 * edge), 0.0, 1.0)
-        if first is None:
-            share, hurried = np.maximum(share, 0.5), np.minimum(share / (1.0 - edge), 1.0)
-        elif last is None:
-            share, hurried = np.minimum(share, 0.5), np.maximum((share - edge) / (1.0 - edge), 0.0)
-        ease = hurried * hurried * (3.0 - 2.0 * hurried)
-        bent = way[max(before, 0) : min(after, frames - 1) + 1]
-        at = hurried * span + (before - max(before, 0))
-        moved = np.stack([np.interp(at, np.arange(len(bent)), column) for column in bent.T], 1)
-        made[start:stop] = moved + begin + ease[:, None] * (end - begin)
-        part[start:stop] = share
-    return made, part
+        before, after = max(start - 1, 0), min(stop, len(way) - 1)
+        begins, ends = start > 0, stop < len(way)
+        least, most = (0.0 if begins else 0.5), (1.0 if ends else 0.5)
+        share = (np.arange(start, stop) - start + 1) / (stop - start + 1)
+        edge = min(VERTICAL * fps / (stop - start + 1), 0.25)
+        hurried = np.clip((share - edge * begins) / (1.0 - edge * begins - edge * ends), 0.0, 1.0)
+        frame = before + hurried * (after - before)
+        moved = np.stack([np.interp(frame, np.arange(len(way)), column) for column in way.T], 1)
+        first, last = made[before] - way[before], made[after] - way[after]  # 0 where the clip begins or ends
+        first, last = (first if begins else last), (last if ends else first)
+        ease = (hurried * hurried * (3.0 - 2.0 * hurried))[:, None]
+        made[start:stop] = moved + first + ease * (last - first)
+        time[start:stop], part[start:stop] = np.clip(share, least, most), np.clip(hurried, least, most)
+    return made, time, part
 
 
 def _window(part: np.ndarray) -> np.ndarray:
@@ -108,7 +138,7 @@ def _window(part: np.ndarray) -> np.ndarray:
     return np.clip(1.5 * np.sin(np.pi * part) ** 2, 0.0, 1.0)
 
 
-def _clearance(way: np.ndarray, part: np.ndarray, stands: np.ndarray, leg: float) -> np.ndarray:
+def _clearance(way: np.ndarray, stands: np.ndarray, part: np.ndarray, leg: float) -> np.ndarray:
     """How high a swinging foot is lifted at least, (frames,) m: more for a long step than for a short one."""
     height = np.zeros(len(way))
     for start, stop in phases(~stands):
