@@ -16,12 +16,12 @@ from engine.errors import SceneError, listing
 from systems.motion import plausible
 from systems.motion.account import account, group_title, shared_rate
 from systems.motion.evidence import Reading, joint_orders, read_as, weigh
-from systems.motion.findings import Finding
+from systems.motion.findings import ClipFinding
 from systems.motion.floor import check_floor, put_on_floor
 from systems.motion.frame_rate import jump_rate
 from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED
 from systems.motion.joint_tree import JointTree, joint_tree
-from systems.motion.joints import Match, fit_joints, unmatched
+from systems.motion.joints import STILL, Match, bare, fit_joints, match_joints, unmatched
 from systems.motion.kinematics import Kinematics, body_poses
 from systems.motion.readings import Weighed, as_typed, choose, group_of
 from systems.motion.unfit import Unfit
@@ -36,7 +36,7 @@ class _Open:
     index: int
     unit: str  # of lengths, where that was decided; "" for metres
     weighed: Weighed
-    findings: list[Finding]
+    findings: list[ClipFinding]
 
 
 @attrs.frozen(eq=False)
@@ -47,7 +47,7 @@ class _Fitted:
     source: _Open
     reading: Reading
     match: Match
-    findings: list[Finding]
+    findings: list[ClipFinding]
     low: np.ndarray  # (T,) m, height of the lowest foot point
     rate: float | None  # frames per second that its jumps show
 
@@ -66,9 +66,9 @@ class Verification:
             )
         self.robot, self.model, self.unfit, self.height = robot, model, unfit, height
         self.tree: JointTree = joint_tree(model, robot)
-        self.decided: list[Finding] = []
+        self.decided: list[ClipFinding] = []
 
-    def verify(self, clips: Sequence[Clip]) -> dict[int, tuple[Clip, list[Finding]]]:
+    def verify(self, clips: Sequence[Clip]) -> dict[int, tuple[Clip, list[ClipFinding]]]:
         """Sound clips and what is suspicious about each, by their place among `clips`."""
         groups: dict[tuple[object, ...], list[_Open]] = defaultdict(list)
         for index, clip in enumerate(clips):
@@ -105,7 +105,7 @@ class Verification:
     def _own(self, width: int) -> tuple[str, ...]:
         return (OWN_ORDER, OWN_BREADTH_FIRST) if width == len(self.robot.dof_names) else ()
 
-    def _verify(self, group: list[_Open]) -> list[tuple[int, tuple[Clip, list[Finding]]]]:
+    def _verify(self, group: list[_Open]) -> list[tuple[int, tuple[Clip, list[ClipFinding]]]]:
         fitted: list[_Fitted] = []
         for each, reading in zip(group, choose([each.weighed for each in group]), strict=True):
             with self.unfit.caught():
@@ -130,14 +130,14 @@ class Verification:
         for some in alike.values():
             text = account([(each.source.weighed, each.reading) for each in some], some[0].source.unit, rate)
             if text:
-                self.decided.append(Finding("how clips are written", text))
+                self.decided.append(ClipFinding("how clips are written", text))
         matches: dict[Match, list[Clip]] = defaultdict(list)
         for each in fitted:
             matches[each.match].append(each.clip)
         for match, clips in matches.items():
             self.decided += unmatched(group_title(clips), match, self.robot)
         notes = dict.fromkeys(note for each in fitted for note in each.clip.notes)
-        self.decided += [Finding("how files are laid out", note) for note in notes]
+        self.decided += [ClipFinding("how files are laid out", note) for note in notes]
 
     def _fit(self, each: _Open, reading: Reading) -> _Fitted:
         clip = read_as(each.weighed.clip, reading)
@@ -151,18 +151,37 @@ class Verification:
         rate = jump_rate(low, _mass_height(self.model, position, rotation), clip.root_position[:, 2], up, self.robot)
         return _Fitted(clip, each, reading, match, findings, low, rate)
 
-    def _finish(self, clip: Clip, one: _Fitted) -> tuple[Clip, list[Finding]]:
+    def _finish(self, clip: Clip, one: _Fitted) -> tuple[Clip, list[ClipFinding]]:
         findings = [*one.findings, *plausible.check_jumps(clip, self.robot), *plausible.check_velocities(clip)]
         if clip.origin("rate") == "file" and one.rate and not 1 / ODD_RATE < one.rate / clip.fps < ODD_RATE:
             text = (
                 f"{clip.title} says {clip.fps:g} frames per second, but its jumps fall as at {one.rate:.0f}; write "
                 f"{as_typed(clip, f'{one.rate:.0f}fps')} if it plays at the wrong speed."
             )
-            findings.append(Finding("jumps that fall too fast or slow", text))
+            findings.append(ClipFinding("jumps that fall too fast or slow", text))
         if self.height == "auto":
             clip, found = put_on_floor(clip, one.low)
             return clip, findings + found
         return clip, findings + check_floor(clip, one.low)
+
+
+def surplus_joints(clip: Clip, robot: Robot, model: Kinematics) -> list[str]:
+    """The joints that a clip moves, as far as its numbers can be read, and that the robot lacks."""
+    if clip.num_frames < 2 or not all(
+        np.isfinite(part).all() for part in (clip.root_position, clip.root_rotation, clip.dof_position)
+    ):
+        return []
+    readings = weigh(clip, robot, model, joint_tree(model, robot))
+    if not readings:
+        return []
+    angles = read_as(clip, readings[0]).dof_position
+    names = clip.dof_names or (readings[0].order.names if readings[0].order else ())
+    surplus = match_joints(names, robot).surplus
+    return [
+        bare(name)
+        for name, most in zip(names, np.abs(angles).max(0), strict=True)
+        if bare(name) in surplus and most > STILL
+    ]
 
 
 def _mass_height(model: Kinematics, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:

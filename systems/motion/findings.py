@@ -7,14 +7,14 @@ import attrs
 
 
 @attrs.frozen
-class Finding:
+class ClipFinding:
     """One sentence about one clip, and what it is about."""
 
     kind: str  # "feet under the floor", say: completes "3 of …"
     text: str
 
 
-def bounded(findings: Sequence[Finding], most: int) -> list[str]:
+def bounded(findings: Sequence[ClipFinding], most: int) -> list[str]:
     """The first `most` sentences and, where there are more, how many of which kind follow."""
     lines = [finding.text for finding in findings[:most]]
     rest = Counter(finding.kind for finding in findings[most:])

@@ -8,12 +8,12 @@ import numpy as np
 from components.motion import Clip
 from components.robot import Robot
 from engine.errors import SceneError, listing
-from systems.motion.findings import Finding
+from systems.motion.findings import ClipFinding
 from systems.motion.joint_tree import JointTree
 
 WRIST = ("wrist", "hand")  # bodies that differ between otherwise equal robots
 _LOOSE = (*WRIST, "finger", "thumb", "index", "middle", "ring_", "pinky", "little", "gripper", "head", "neck")
-_STILL = 0.05  # rad about 0 within which a joint that the robot lacks may move
+STILL = 0.05  # rad about 0 within which a joint that the robot lacks may move
 
 
 @attrs.frozen
@@ -57,7 +57,7 @@ def strangers(match: Match, names: Sequence[str], angles: np.ndarray, tree: Join
     missing = [name for name, need in zip(match.missing, must, strict=True) if need]
     given = [bare(name) for name in names]
     most = np.abs(angles).max(0, initial=0.0)
-    moved = [name for name in match.surplus if most[given.index(name)] > _STILL]
+    moved = [name for name in match.surplus if most[given.index(name)] > STILL]
     return missing, [name for name in moved if not any(word in name.lower() for word in _LOOSE)]
 
 
@@ -90,15 +90,15 @@ def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) 
     return fitted, match
 
 
-def unmatched(who: str, match: Match, robot: Robot) -> list[Finding]:
+def unmatched(who: str, match: Match, robot: Robot) -> list[ClipFinding]:
     """What is said of joints that clips, called `who`, lack, or have beyond the robot."""
     findings = []
     if match.missing:
         lacks = f"{who}: {listing(match.missing, 6)} missing, held at the default {_angles(match.missing)}."
-        findings.append(Finding("joints that a clip lacks", lacks))
+        findings.append(ClipFinding("joints that a clip lacks", lacks))
     if match.surplus:
         left = f"{who}: {listing(match.surplus, 6)} left out, as {robot.name} has no such {_joints(match.surplus)}."
-        findings.append(Finding("joints that the robot lacks", left))
+        findings.append(ClipFinding("joints that the robot lacks", left))
     return findings
 
 

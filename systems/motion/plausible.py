@@ -8,7 +8,7 @@ from components.motion import Clip
 from components.robot import Robot
 from engine.errors import SceneError
 from systems.maths import quaternion
-from systems.motion.findings import Finding
+from systems.motion.findings import ClipFinding
 from systems.motion.joints import WRIST
 from systems.motion.readings import as_typed
 
@@ -52,7 +52,7 @@ def check_finite(clip: Clip) -> None:
             )
 
 
-def unit_quaternions(clip: Clip) -> tuple[Clip, list[Finding]]:
+def unit_quaternions(clip: Clip) -> tuple[Clip, list[ClipFinding]]:
     """The clip with root quaternions of length 1."""
     norm = np.linalg.norm(clip.root_rotation, axis=-1)
     error = np.abs(norm - 1.0)
@@ -65,7 +65,7 @@ def unit_quaternions(clip: Clip) -> tuple[Clip, list[Finding]]:
     clip = attrs.evolve(clip, root_rotation=clip.root_rotation / norm[:, None])
     if error[frame] > 1e-3:
         text = f"{clip.at(frame)}: the root quaternion has length {norm[frame]:.4f}; it is scaled to 1."
-        return clip, [Finding("quaternions that are not of length 1", text)]
+        return clip, [ClipFinding("quaternions that are not of length 1", text)]
     return clip, []
 
 
@@ -92,7 +92,7 @@ def in_metres(clip: Clip, robot: Robot) -> tuple[Clip, str]:
     return clip, ""
 
 
-def check_limits(clip: Clip, robot: Robot) -> list[Finding]:
+def check_limits(clip: Clip, robot: Robot) -> list[ClipFinding]:
     """Joints must be within their ranges, or nearly."""
     lower, upper = robot.position_limit.detach().cpu().double().numpy().T
     excess = np.maximum(lower - clip.dof_position, clip.dof_position - upper)
@@ -106,10 +106,10 @@ def check_limits(clip: Clip, robot: Robot) -> list[Finding]:
             f"{where} by more than {LIMIT_SLACK} rad. Is the clip for another robot, or are its joints in another order?"
         )
     text = f"{where}; the robot will not reach it."
-    return [Finding("joints outside their range", text)] if excess[frame, joint] > 1e-3 else []
+    return [ClipFinding("joints outside their range", text)] if excess[frame, joint] > 1e-3 else []
 
 
-def check_jumps(clip: Clip, robot: Robot) -> list[Finding]:
+def check_jumps(clip: Clip, robot: Robot) -> list[ClipFinding]:
     """Refuse clips that jump from one frame to the next, and find joints that are too fast."""
     rotation = torch.from_numpy(clip.root_rotation)
     speed = np.linalg.norm(np.diff(clip.root_position, axis=0), axis=-1) * clip.fps
@@ -132,11 +132,11 @@ def check_jumps(clip: Clip, robot: Robot) -> list[Finding]:
         raise SceneError(f"{where}, {ratio[frame, joint]:.1f} times its speed limit. The clip jumps here; {cure}.")
     if ratio[frame, joint] > 1.0:
         text = f"{where}, {ratio[frame, joint]:.1f} times its speed limit; the robot will not follow."
-        return [Finding("joints that are too fast", text)]
+        return [ClipFinding("joints that are too fast", text)]
     return []
 
 
-def check_velocities(clip: Clip) -> list[Finding]:
+def check_velocities(clip: Clip) -> list[ClipFinding]:
     """Joint velocities in the file, where it has some, show the frame rate that they were computed for."""
     if clip.dof_velocity is None or not np.isfinite(clip.dof_velocity).all():
         return []
@@ -153,11 +153,11 @@ def check_velocities(clip: Clip) -> list[Finding]:
         )
     if alike < 0.9:
         text = f"{clip.title} has joint velocities that do not fit its joint angles; they are computed anew."
-        return [Finding("joint velocities that do not fit", text)]
+        return [ClipFinding("joint velocities that do not fit", text)]
     return []
 
 
-def check_bodies(clip: Clip, robot: Robot, position: np.ndarray, rotation: np.ndarray) -> list[Finding]:
+def check_bodies(clip: Clip, robot: Robot, position: np.ndarray, rotation: np.ndarray) -> list[ClipFinding]:
     """Compare body poses in the file with those of its joints."""
     if clip.body_position is None:
         return []
@@ -189,7 +189,7 @@ def check_bodies(clip: Clip, robot: Robot, position: np.ndarray, rotation: np.nd
             )
         if error[frame, body] > warn:
             text = f"{where}: it was made with a slightly different model. Bodies are computed from the joints."
-            return [Finding("bodies that are not where the joints put them", text)]
+            return [ClipFinding("bodies that are not where the joints put them", text)]
     return []
 
 
