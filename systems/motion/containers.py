@@ -21,8 +21,8 @@ OTHER_ENDINGS = {  # files in which people have motions, and what to do
     **dict.fromkeys((".yaml", ".yml"), "a list of clips or settings. Name the clips themselves, or their folder"),
     **dict.fromkeys(
         (".txt", ".json"),
-        "text that is not read, such as motions of DeepMimic and AMP. Save its frames as a .csv with a header, or its "
-        "arrays with np.savez under known names",
+        "text that is not read, such as motions of DeepMimic and AMP. A table of numbers needs the ending .csv; save "
+        "other frames as such a table with a header, or as arrays with np.savez under known names",
     ),
 }
 _TEXT = re.compile(rb"[\x09\x0a\x0d\x20-\x7e]*\d[\x09\x0a\x0d\x20-\x7e]*")

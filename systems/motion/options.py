@@ -44,6 +44,8 @@ class ClipOptions:
             if kind in self._words:
                 raise SceneError(f"'{item}' says both {self._words[kind]} and {word}. Say one of them.")
             self._words[kind] = word
+        if "rate" in self._words and not 1.0 <= float(self._words["rate"][:-3]) <= 1000.0:
+            raise SceneError(f"'{item}' says {self._words['rate']}; 1 to 1000 frames per second are believable.")
 
     def get(self, kind: str) -> str | None:
         """The option of a kind (rotation, rate, joints, angles, lengths, source, frames), which now counts as used."""

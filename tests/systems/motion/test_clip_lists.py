@@ -69,6 +69,7 @@ def test_drive_letters_are_no_options(tmp_path: Path, monkeypatch: pytest.Monkey
         (":60hz", "'60hz' in .* is no option of a clip"),
         (":xyzw:wxyz", "says both xyzw and wxyz. Say one of them."),
         (":30fps:60fps", "says both 30fps and 60fps"),
+        (":0fps", "says 0fps; 1 to 1000 frames per second are believable"),
         (":cm:mm", "says both cm and mm"),
         (":pose_aa", "says pose_aa, which has no effect: .* is a table, which holds joint angles once"),
         (":dof", "says dof, which has no effect"),
