@@ -5,7 +5,7 @@ import numpy as np
 
 from components.motion import Clip
 from engine.errors import SceneError
-from systems.maths.smoothing import gaussian_average
+from systems.maths.smoothing import gaussian_average, moving_extreme
 from systems.motion.findings import ClipFinding
 
 FLOOR_SINK, FLOOR_HOVER = 0.01, 0.02  # m that feet may be below the floor, or hang above it in the median frame
@@ -62,14 +62,8 @@ def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[ClipFinding]]:
 def _floor_line(low: np.ndarray, fps: float) -> np.ndarray:
     """The slowly changing height of the floor under `low`, at most FLOOR_SINK above it, (T,) -> (T,) m."""
     reach, std = max(1, round(0.5 * FLIGHT * fps)), 0.1 * FLIGHT * fps
-    lowest = _extreme(low, reach, largest=False)
-    floor = gaussian_average(_extreme(lowest, reach, largest=True), std)
+    lowest = moving_extreme(low, reach, largest=False)
+    floor = gaussian_average(moving_extreme(lowest, reach, largest=True), std)
     sunk = np.maximum(floor - low - FLOOR_SINK, 0.0)
-    spread = _extreme(sunk, max(1, round(3.0 * std)), largest=True)  # as far as the average below reaches
+    spread = moving_extreme(sunk, max(1, round(3.0 * std)), largest=True)  # as far as the average below reaches
     return floor - gaussian_average(spread, std)
-
-
-def _extreme(value: np.ndarray, reach: int, *, largest: bool) -> np.ndarray:
-    """Smallest or largest of each value and its `reach` neighbours on both sides, (T,) -> (T,)."""
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(value, reach, mode="edge"), 2 * reach + 1)
-    return np.asarray(windows.max(-1) if largest else windows.min(-1))

@@ -211,8 +211,7 @@ def from_qpos(arrays: NamedArrays, name: str, options: ClipOptions, *, bare: boo
     clip = _placed(arrays.source, qpos, place, name, options, fps=fps, rate="file")
     names = described.names("joints")
     if names is not None:
-        joints = _joints(arrays.source, names, qpos.shape[1])
-        clip = attrs.evolve(clip, dof_position=qpos[:, 7:], dof_names=joints, notes=())
+        clip = _with_names(clip, qpos, names)
     known = {} if bare else {"rotation": "file", "angles": "file", "lengths": "file"}
     facts = {"joints": "file" if names else "assumed", **({} if known else _ASSUMED), **known}
     return attrs.evolve(clip, origins=origins(options, **facts))
@@ -221,14 +220,16 @@ def from_qpos(arrays: NamedArrays, name: str, options: ClipOptions, *, bare: boo
 _ASSUMED: Any = {"rotation": "assumed", "angles": "assumed", "lengths": "assumed"}
 
 
-def _joints(source: str, names: tuple[str, ...], width: int) -> tuple[str, ...]:
-    """Names of the joints without the free one, which has one name, seven or none."""
-    surplus = len(names) - (width - 7)
-    if surplus not in (0, 1, 7):
-        raise SceneError(
-            f"{source} names {len(names)} joints, and 'qpos' has {width} columns: 7 of a free joint and one per joint."
-        )
-    return names[surplus:]
+def _with_names(clip: Clip, qpos: np.ndarray, names: tuple[str, ...]) -> Clip:
+    """The clip with names of its joints; the free joint has one name, seven or none."""
+    for dof in (clip.dof_position, qpos[:, 7:]):
+        surplus = len(names) - dof.shape[1]
+        if surplus in (0, 1, 7):
+            return attrs.evolve(clip, dof_position=dof, dof_names=names[surplus:])
+    raise SceneError(
+        f"{clip.source} names {len(names)} joints, and 'qpos' has {qpos.shape[1]} columns: 7 of a free joint and one per "
+        "joint."
+    )
 
 
 def _manifest(path: Path) -> dict[str, Any]:

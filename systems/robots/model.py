@@ -136,7 +136,7 @@ def build_robot(
     if not dt > 0.0:
         raise SceneError(f"The physics step dt={dt} s must be above 0.")
     solver = solver or Solver()
-    spec, notes = mjcf.read_spec(description)
+    spec, left_out = mjcf.read_spec(description)
     missing = mjcf.lacks(spec)
     if missing:
         raise SceneError(f"The model of robot '{description.name}' lacks: {'; '.join(missing)}.")
@@ -162,7 +162,7 @@ def build_robot(
     if self_collision:
         model = _without_built_in_contacts(spec, model, default, description.name)
     built = _finish(description, model, motors, default, tuple(sensed), foot_geoms, control, self_collision)
-    notes = tuple(dict.fromkeys((*notes, *description.notes)))
+    notes = tuple(dict.fromkeys((*left_out, *description.notes)))
     for note in notes:
         _log.warning(f"Robot '{description.name}': {note}")
     return attrs.evolve(built, notes=notes, merged=merged)
