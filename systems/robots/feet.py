@@ -10,7 +10,7 @@ from engine.errors import SceneError, listing
 
 BAND = 0.02  # m: bodies this close to the lowest point of the default pose stand on the floor
 SAME = 0.003  # m: of two bodies of one leg that reach as low, the upper one is the foot
-LYING = 0.2  # height of the centre of mass against the reach of the parts, below which a robot lies
+LYING = 0.25  # height of the centre of mass against the reach of the parts, below which a robot lies
 _GEOM = mujoco.mjtGeom
 
 
