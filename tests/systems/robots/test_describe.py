@@ -378,7 +378,7 @@ def test_deformable_parts_are_refused(tmp_path: Path) -> None:
         ),
         (
             '<general joint="swing" dyntype="filter" dynprm="0.1" forcerange="-4 4"/>', 4.0, 4.0, 0.2,
-            "Muscles, filters and other dynamics of actuators are left out: swing.",
+            "Muscles, filters, delays and other dynamics of actuators are left out: swing.",
         ),
     ],
 )  # fmt: skip
@@ -390,6 +390,28 @@ def test_actuators_become_one_motor_of_the_same_strength(
     found = [robot.torque_limit.item(), robot.stiffness.item(), robot.damping.item()]
     assert found == pytest.approx([torque, stiffness, damping])
     assert [n for n in model.notes if "stands on one body" not in n] == ([note] if note else [])
+
+
+def test_inertia_and_damping_of_an_actuator_count_with_the_square_of_its_gear(tmp_path: Path) -> None:
+    servo = '<actuator><position joint="swing" kp="30" kv="1" gear="3" forcerange="-5 5" armature="0.01" damping="0.1"/></actuator></mujoco>'
+    robot = built(tmp_path, PENDULUM.replace("</mujoco>", servo)).robot
+    assert robot.armature.item() == pytest.approx(0.02 + 9 * 0.01)
+    assert robot.damping.item() == pytest.approx(9 * 1 + 9 * 0.1)
+
+
+def test_dry_friction_is_left_out_and_said(tmp_path: Path) -> None:
+    model = built(tmp_path, SOUND.replace('name="left_knee_joint"', 'name="left_knee_joint" frictionloss="0.5"'))
+    assert not model.model.dof_frictionloss.any()
+    assert model.notes == ("Dry friction (frictionloss) is left out, as for every robot: left_knee_joint.",)
+
+
+def test_springs_of_joints_and_reference_angles_stay(tmp_path: Path) -> None:
+    text = SOUND.replace('name="left_elbow_joint"', 'name="left_elbow_joint" ref="-0.5" stiffness="7" springref="-0.2"')
+    model = built(tmp_path, text)
+    joint = model.model.joint("left_elbow_joint")
+    assert joint.stiffness[0] == 7.0 and model.model.qpos_spring[joint.qposadr[0]] == pytest.approx(-0.2)
+    pose = dict(zip(model.robot.dof_names, model.robot.default_position.tolist(), strict=True))
+    assert pose["left_elbow_joint"] == pytest.approx(-0.5)
 
 
 def test_joints_without_a_range_get_that_of_their_servos_targets(tmp_path: Path) -> None:
@@ -412,7 +434,9 @@ def test_facts_say_what_a_robot_is_and_stands_on(tmp_path: Path) -> None:
 
 def test_a_robot_that_is_drawn_lying_is_refused(tmp_path: Path) -> None:
     down = '<geom type="sphere" size="0.02" mass="2.5"/><body name="lying" quat="0.7071 0 0.7071 0">'
-    text = SOUND.replace('<geom type="sphere" size="0.08" mass="2.5"/>', down).replace("</worldbody>", "</body></worldbody>")
+    text = SOUND.replace('<geom type="sphere" size="0.08" mass="2.5"/>', down).replace(
+        "</worldbody>", "</body></worldbody>"
+    )
     said = refusal(tmp_path, text)
     assert said.startswith("The robot in robot.xml lies in its default pose: its centre of mass is "), said
     assert said.endswith("Write a keyframe called home in which it stands.")
