@@ -161,7 +161,7 @@ def _earn(
     if any(falloff):
         near = torch.exp(terms * vector(tuple(-f for f in falloff), device))
         torch.where(mask(tuple(f > 0 for f in falloff), device), near, terms, out=terms)
-    terms.nan_to_num_(0.0, 0.0, 0.0).mul_(weights).masked_fill_(done.lost.unsqueeze(-1), 0.0)
+    _pay_the_least(terms.mul_(weights).masked_fill_(done.lost.unsqueeze(-1), 0.0), episode.least)
     if only_positive:
         clipped = vector(tuple(float(not u) for u in values.setting("unclipped", False)), device)
         torch.mv(terms, clipped, out=earned.total)
@@ -169,6 +169,17 @@ def _earn(
     else:
         torch.sum(terms, -1, out=earned.total)
     episode.reward_sums.add_(terms)
+
+
+def _pay_the_least(terms: Tensor, least: Tensor) -> None:
+    """Put in place of what is not finite the least that the term ever paid in any row, at most 0.
+
+    So nothing that makes a term break pays more than what the term is there to prevent. What is finite stays, for it is
+    among the least or above.
+    """
+    torch.minimum(least, torch.nan_to_num(terms, 0.0, 0.0, 0.0), out=least)
+    in_pieces = least.view(math.gcd(len(least), 32), -1, least.shape[1])  # in steps of many neighbours, which is faster
+    torch.maximum(terms.nan_to_num_(-math.inf, -math.inf, -math.inf), in_pieces.amin(0).amin(0), out=terms)
 
 
 def _falloff(values: Terms) -> tuple[float, ...]:
@@ -193,7 +204,9 @@ def check_falloff(terms: Mapping[str, Term]) -> None:
 def reward(
     values: Terms, done: Done, episode: Write[Episode], earned: Write[Reward], *, dt: float, only_positive: bool = False
 ) -> None:
-    """Add up weight × value × dt, with `dt` in s; what is not finite, and all of a lost tick, counts 0.
+    """Add up weight × value × dt, with `dt` in s; a lost tick counts 0.
+
+    A term that is not finite counts the least that it ever paid in any row, and at most 0.
 
     `only_positive` cuts the sum off at 0, without the terms registered as `unclipped`.
     """

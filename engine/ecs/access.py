@@ -5,6 +5,7 @@ stream, `Terms` the values of fused terms, and everything after `*` is a constan
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -67,15 +68,42 @@ class Terms:
     """The fused terms of a system, as its combining function sees them.
 
     Iterating evaluates them in order and yields (name, value). `setting(key)` returns what each term's
-    registration gives for `key` (a weight, a limit, ...), in the same order.
+    registration gives for `key` (a weight, a limit, ...), in the same order. Of numbers that were made of the values and
+    shown to `watch`, the schedule notices after the system whether some are not finite, and which term they came from.
     """
 
     def __init__(self, bound: "list[tuple[str, Callable[[], torch.Tensor], Mapping[str, Any]]]") -> None:
         self._bound = bound
+        self._values: list[torch.Tensor] = []
+        self._sums: list[torch.Tensor] = []
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        self._values.clear()
         for name, evaluate, _ in self._bound:
-            yield name, evaluate()
+            self._values.append(evaluate())
+            yield name, self._values[-1]
+
+    def watch(self, made: torch.Tensor) -> None:
+        """Have it noticed when some of these numbers, made of the values and of nothing else, are not finite."""
+        self._sums.append(made.sum())  # one of them makes the sum so, too
+
+    def nonfinite(self, wait: bool) -> "list[tuple[str, int, float, int]]":
+        """Name, first row, its number, and how many rows, of each term that was not finite since this was last asked.
+
+        Without `wait` nothing is asked of a device that would have to be waited for.
+        """
+        sums, values = list(self._sums), list(self._values)
+        self._sums.clear()
+        self._values.clear()
+        if all((each.device.type != "cpu" and not wait) or math.isfinite(float(each)) for each in sums):
+            return []
+        found = []
+        for name, value in zip(self.names, values, strict=False):
+            bad = ~value.isfinite().view(len(value), -1)
+            rows = bad.any(-1).nonzero().flatten().tolist()
+            if rows:
+                found.append((name, rows[0], float(value.view(len(value), -1)[rows[0]][bad[rows[0]]][0]), len(rows)))
+        return found
 
     def __len__(self) -> int:
         return len(self._bound)
@@ -92,6 +120,8 @@ class Terms:
             self._refuse(values, out)  # `out` would be resized
         try:
             torch.stack(values, -1, out=out)
+            if out.is_floating_point():
+                self.watch(out)
         except (RuntimeError, TypeError):
             self._refuse(values, out)
             raise
