@@ -144,7 +144,7 @@ def _concatenate(
 ) -> None:
     """Fill `row` with what was seen side by side, 0 where it is not finite, as its settings ask; `rng` None: without noise."""
     torch.cat(list(seen), -1, out=row)
-    values.watch(row)
+    finite = values.finite(row)
     widths, clip, scale = tuple(value.shape[1] for value in seen), settings["clip"], settings["scale"]
     if rng is not None and any(settings[noise]):
         _disturb(row, settings[noise], widths, rng, level)
@@ -155,7 +155,8 @@ def _concatenate(
         row.mul_(spread(tuple(1.0 if s is None else float(s) for s in scale), widths, row.device))
     if limit < math.inf:
         row.clamp_(-limit, limit)
-    row.nan_to_num_(0.0, 0.0, 0.0)
+    if not finite:
+        row.nan_to_num_(0.0, 0.0, 0.0)
 
 
 def _observe(

@@ -157,11 +157,16 @@ def _earn(
         scaled = vector(tuple(float(bool(p)) for p in values.setting("penalty", False)), device)
         weights = weights * torch.lerp(torch.ones_like(scaled), scale.to(scaled.dtype), scaled)
     values.stack(terms)
-    falloff = _falloff(values)
+    finite, falloff = values.finite(terms), _falloff(values)
     if any(falloff):
         near = torch.exp(terms * vector(tuple(-f for f in falloff), device))
         torch.where(mask(tuple(f > 0 for f in falloff), device), near, terms, out=terms)
-    _pay_the_least(terms.mul_(weights).masked_fill_(done.lost.unsqueeze(-1), 0.0), episode.least)
+        finite = values.finite(terms) and finite  # a negative error may fall up without bound
+    terms.mul_(weights).masked_fill_(done.lost.unsqueeze(-1), 0.0)
+    if finite:
+        torch.minimum(episode.least, terms, out=episode.least)
+    else:
+        _pay_the_least(terms, episode.least)
     if only_positive:
         clipped = vector(tuple(float(not u) for u in values.setting("unclipped", False)), device)
         torch.mv(terms, clipped, out=earned.total)
@@ -178,8 +183,7 @@ def _pay_the_least(terms: Tensor, least: Tensor) -> None:
     among the least or above.
     """
     torch.minimum(least, torch.nan_to_num(terms, 0.0, 0.0, 0.0), out=least)
-    in_pieces = least.view(math.gcd(len(least), 32), -1, least.shape[1])  # in steps of many neighbours, which is faster
-    torch.maximum(terms.nan_to_num_(-math.inf, -math.inf, -math.inf), in_pieces.amin(0).amin(0), out=terms)
+    torch.maximum(terms.nan_to_num_(-math.inf, -math.inf, -math.inf), least.amin(0), out=terms)
 
 
 def _falloff(values: Terms) -> tuple[float, ...]:

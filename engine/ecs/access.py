@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import attrs
+import numpy as np
 import torch
 
 from engine.ecs.component import kind_of, real_types
@@ -68,14 +69,14 @@ class Terms:
     """The fused terms of a system, as its combining function sees them.
 
     Iterating evaluates them in order and yields (name, value). `setting(key)` returns what each term's
-    registration gives for `key` (a weight, a limit, ...), in the same order. Of numbers that were made of the values and
-    shown to `watch`, the schedule notices after the system whether some are not finite, and which term they came from.
+    registration gives for `key` (a weight, a limit, ...), in the same order. A combiner asks `finite` of what it makes of
+    the values; where the answer is no, the schedule looks after the system which terms were not.
     """
 
     def __init__(self, bound: "list[tuple[str, Callable[[], torch.Tensor], Mapping[str, Any]]]") -> None:
         self._bound = bound
         self._values: list[torch.Tensor] = []
-        self._sums: list[torch.Tensor] = []
+        self._suspect = self._unknown = False
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
         self._values.clear()
@@ -83,19 +84,27 @@ class Terms:
             self._values.append(evaluate())
             yield name, self._values[-1]
 
-    def watch(self, made: torch.Tensor) -> None:
-        """Have it noticed when some of these numbers, made of the values and of nothing else, are not finite."""
-        self._sums.append(made.sum())  # one of them makes the sum so, too
+    def finite(self, made: torch.Tensor) -> bool:
+        """Whether all of these numbers, made of the values, are finite; on a GPU never, as asking would wait for it."""
+        if made.device.type != "cpu":
+            self._unknown = True
+            return False
+        flat = np.from_dlpack(made.detach()).reshape(-1)
+        sound = math.isfinite(
+            np.vdot(flat, flat)
+        )  # the fastest way; what is too large to be squared is not called finite
+        self._suspect |= not sound
+        return sound
 
     def nonfinite(self, wait: bool) -> "list[tuple[str, int, float, int]]":
-        """Name, first row, its number, and how many rows, of each term that was not finite since this was last asked.
+        """Name, first row, its number, and how many rows, of each term that was not finite when the values were last asked for.
 
-        Without `wait` nothing is asked of a device that would have to be waited for.
+        Without `wait` nothing is asked of a GPU.
         """
-        sums, values = list(self._sums), list(self._values)
-        self._sums.clear()
+        look, values = self._suspect or (self._unknown and wait), list(self._values)
+        self._suspect = self._unknown = False
         self._values.clear()
-        if all((each.device.type != "cpu" and not wait) or math.isfinite(float(each)) for each in sums):
+        if not look:
             return []
         found = []
         for name, value in zip(self.names, values, strict=False):
@@ -120,8 +129,6 @@ class Terms:
             self._refuse(values, out)  # `out` would be resized
         try:
             torch.stack(values, -1, out=out)
-            if out.is_floating_point():
-                self.watch(out)
         except (RuntimeError, TypeError):
             self._refuse(values, out)
             raise

@@ -16,7 +16,7 @@ from engine.ecs.system import System
 from engine.ecs.world import World
 from engine.errors import BuildError, did_you_mean, listing
 
-WAIT = 50  # ticks after which a GPU is waited for, to learn whether terms are finite
+WAIT = 50  # ticks between those in which a GPU is waited for, to see whether terms are finite
 
 
 @attrs.frozen

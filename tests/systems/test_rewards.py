@@ -185,6 +185,11 @@ def test_the_least_is_found_over_any_number_of_rows():
         assert_close(earned.terms.double().numpy(), 0.02 * np.where(broken, least, -value), atol=1e-6, rtol=1e-6)
 
 
+def test_an_error_below_zero_that_falls_up_without_bound_pays_nothing():
+    earned, _ = summed(terms(near=(tensor([-100.0, 0.0]), {"std": 0.1}), far=(tensor([1.0, 2.0]), {})), rows=2)
+    assert_close(earned.terms, tensor([[0.0, 0.02], [0.02, 0.04]]))
+
+
 def test_a_lost_tick_earns_nothing():
     earned, _ = summed(terms(good=(tensor([1.0]), {}), failed=(tensor([1.0]), {"weight": -200.0})), lost=True)
     assert earned.terms.tolist() == [[0.0, 0.0]] and earned.total.tolist() == [0.0]

@@ -38,6 +38,7 @@ def whole(total: Sum) -> Tensor:
 def add(values: Terms, total: Write[Sum]) -> None:
     """Put the values side by side."""
     values.stack(total.parts)
+    assert values.finite(total.parts) == bool(total.parts.isfinite().all())
 
 
 def made(**constants: float) -> Simulation:
@@ -57,6 +58,13 @@ def test_a_term_that_is_not_finite_is_noticed_once_and_counted_in_every_tick():
         assert simulation.world.nonfinite == {"b.add.broken": found}
         assert (found.system, found.term, found.tick, found.row, found.count) == ("b.add", "broken", 2, 1, 6)
         assert str(found.value) == str(value)
+
+
+def test_a_term_too_large_to_be_squared_is_not_noticed():
+    simulation = made(value=3e38)
+    values = next(entry.terms for entry in simulation.schedule.entries)
+    assert values is not None and not values.finite(torch.full((2,), 3e38))
+    assert values.nonfinite(wait=True) == []
 
 
 def test_terms_that_stay_finite_are_not_noticed():

@@ -441,7 +441,7 @@ def test_a_term_that_is_not_finite_is_a_warning_and_a_count_in_the_metrics(capsy
 
 def look(values: Terms, walk: Write[Walk]) -> None:
     \"\"\"Look, and keep nothing of it.\"\"\"
-    values.watch(torch.stack([value for _, value in values], -1))
+    values.finite(torch.stack([value for _, value in values], -1))
     walk.began.add_(0)
 
 
