@@ -32,12 +32,11 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace files that exist")
 
 
-def write_clips(found: Iterable[FittedClip], options: argparse.Namespace, *, breadth_first: bool = False) -> int:
+def write_clips(clips: Sequence[FittedClip], options: argparse.Namespace, *, breadth_first: bool = False) -> int:
     """Write clips where the options say, and a line about each; the exit status 0.
 
     Nothing is written before every clip is there. Raises SceneError where a file exists or cannot hold the clips.
     """
-    clips = list(found)
     weighted = [each.clip.name for each in clips if each.clip.weight != 1.0]
     if weighted:
         raise SceneError(f"No file can keep the weight of {listing(weighted, 6)}; leave out what stands behind '='.")

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw clips."""
-    found = list(fitted(options))
+    found = fitted(options)
     paths = _paths(found, options.out)
     refuse_existing(paths, force=options.force)
     for path, each in zip(paths, found, strict=True):

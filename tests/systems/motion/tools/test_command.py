@@ -20,6 +20,7 @@ from systems.motion.tools.cut import cut
 from systems.motion.tools.fitted import KnownRobots
 from systems.motion.tools.output import distinct
 from systems.motion.tools.resample import frame_rate
+from systems.motion.writers import CONTAINERS
 from tests.systems.motion.tools.robots import clips, model
 
 HERE = ("info", "verify", "plot", "cut", "resample", "mirror", "height", "convert")
@@ -189,6 +190,36 @@ def test_verify_shows_warnings_and_goes_on_after_a_file_that_cannot_be_read(fold
     assert "height changed by -10.0" in capsys.readouterr().out
 
 
+def test_verify_goes_on_with_the_rest_of_a_folder_in_which_a_file_cannot_be_read(folder: Path, capsys):
+    assert typed("convert stand squat --out set") == 0
+    (folder / "set/metadata.csv").write_text("file,tag\nwalk,slow\n")
+    capsys.readouterr()
+    assert typed("verify set") == 1
+    printed = capsys.readouterr()
+    verdicts = [line.split()[:2] for line in printed.out.splitlines() if not line.startswith(" ")]
+    assert verdicts == [["refused", "set"], ["ok", "squat"], ["ok", "stand"]]
+    assert "metadata.csv" in printed.out and not printed.err
+    assert typed("verify set --skip-unfit") == 0
+    assert typed("verify set/metadata.csv --skip-unfit") == 1
+
+
+def test_what_does_not_fit_is_listed_and_left_out_when_that_is_said(folder: Path, capsys):
+    assert typed("convert stand squat --out set") == 0
+    (folder / "set/metadata.csv").write_text("file,tag\nwalk,slow\n")
+    np.savetxt("set/other.csv", np.tile([0, 0, 0.5, 1, 0, 0, 0, 0.1, 0.1], (3, 1)), delimiter=",")
+    for line in ("info set", "convert set --out all.pkl", "mirror set --out all.pkl", "cut set 1-20 --out all.pkl"):
+        assert typed(line) == 2
+        assert "Add --skip-unfit to go on without what does not fit." in capsys.readouterr().err
+        assert not (folder / "all.pkl").exists()
+        assert typed(f"{line} --skip-unfit") == 0
+        (folder / "all.pkl").unlink(missing_ok=True)
+    assert typed("convert set --out all.pkl --skip-unfit") == 0
+    assert [clip.name for clip in read_clips("all.pkl")] == ["squat", "stand"]
+    capsys.readouterr()
+    assert typed("convert set/other.csv --out none.pkl --skip-unfit") == 2
+    assert "2 joints" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_a_plot_is_a_picture_of_that_kind(ending: str, folder: Path):
     assert typed(f"plot wave --out wave.{ending}") == 0
@@ -271,7 +302,7 @@ def test_converting_at_another_rate_resamples_first(folder: Path):
 
 
 def test_reading_and_writing_again_changes_no_byte(folder: Path):
-    for ending in ("npz", "pkl"):
+    for ending in CONTAINERS:
         assert typed(f"convert walk --out a/walk.{ending}") == 0
         assert typed(f"convert a/walk.{ending} --out b/walk.{ending}") == 0
         assert (folder / f"a/walk.{ending}").read_bytes() == (folder / f"b/walk.{ending}").read_bytes()

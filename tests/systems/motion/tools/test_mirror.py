@@ -14,6 +14,7 @@ from scenes.robots.menagerie import available
 from systems.motion.clips import make_clip
 from systems.motion.kinematics import body_poses
 from systems.motion.tools.mirror import mirror_clip
+from systems.motion.writers import CONTAINERS
 from systems.robots.model import RobotModel
 from systems.robots.symmetry import joint_mirror
 from tests.helpers import needs_g1
@@ -105,7 +106,7 @@ def test_the_mirror_image_of_the_mirror_image_is_the_clip_to_the_bit(name: str, 
         assert getattr(again, field).tobytes() == getattr(clip, field).tobytes()
 
 
-@pytest.mark.parametrize("ending", ["npz", "pkl"])
+@pytest.mark.parametrize("ending", CONTAINERS)
 def test_a_file_that_is_mirrored_twice_is_the_same_file(ending: str, tmp_path: Path):
     name = f"walk.{ending}"
     assert clips("convert", "walk", "--robot", "humanoid", "--out", tmp_path / name) == 0
