@@ -18,7 +18,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     ends = listing(f".{container}" for container in CONTAINERS)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         required=True,
         metavar="FILE",
         help=f"what to write; its ending ({ends}) says as what, and without one it is a folder",
@@ -48,6 +48,11 @@ def write_clips(clips: Sequence[FittedClip], options: argparse.Namespace, *, bre
         for each in part:
             print(_line(path, each, named=len(part) > 1))
     return 0
+
+
+def path_of(text: str) -> Path:
+    """The path that was typed; ~ is a home."""
+    return Path(text).expanduser()
 
 
 def refuse_existing(paths: Iterable[Path], *, force: bool) -> None:

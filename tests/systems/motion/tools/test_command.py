@@ -14,6 +14,7 @@ from components.motion import Clip
 from engine.errors import SceneError
 from engine.runner import cli
 from systems.motion.files import read_clips
+from systems.motion.library import build_library
 from systems.motion.tools import fitted
 from systems.motion.tools.command import SUB_COMMANDS
 from systems.motion.tools.cut import cut
@@ -190,6 +191,20 @@ def test_verify_shows_warnings_and_goes_on_after_a_file_that_cannot_be_read(fold
     assert "height changed by -10.0" in capsys.readouterr().out
 
 
+def test_verify_says_what_a_training_on_the_clips_says(folder: Path, capsys):
+    clip = squat()
+    table = np.concatenate((clip.root_position - np.array((0.0, 0.0, 0.03)), clip.root_rotation, clip.dof_position), 1)
+    np.savetxt("low.csv", table, delimiter=",")
+    robot = model("humanoid")
+    library = build_library(read_clips("low.csv,stand"), robot.robot, robot)
+    assert any("under the floor" in text for text in library.warnings)
+    assert typed("verify low.csv stand") == 0
+    printed = capsys.readouterr().out
+    assert [line.removeprefix("  ! ") for line in printed.splitlines() if line.startswith("  ! ")] == [
+        *library.warnings
+    ]
+
+
 def test_verify_goes_on_with_the_rest_of_a_folder_in_which_a_file_cannot_be_read(folder: Path, capsys):
     assert typed("convert stand squat --out set") == 0
     (folder / "set/metadata.csv").write_text("file,tag\nwalk,slow\n")
@@ -352,6 +367,12 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(folder: Path, capsys):
     (folder / "file").write_text("")
     assert typed("convert squat --out file/a.npz") == 2
     assert "error: The folder file cannot be made (File exists)." in capsys.readouterr().err
+
+
+def test_a_tilde_is_a_home(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    assert typed("convert stand --out=~/stand.pkl") == typed("plot stand --out=~/stand.png") == 0
+    assert sorted(path.name for path in (folder / "home").iterdir()) == ["stand.pkl", "stand.png"]
 
 
 def test_names_that_a_file_system_would_not_take_are_changed(folder: Path):
