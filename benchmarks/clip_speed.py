@@ -29,7 +29,7 @@ FPS = 30.0
 def write_table(path: Path, names: tuple[str, ...], frames: int) -> None:
     """A bare CSV of built-in clips there and back again, as often as it takes for so many frames."""
     model = build_robot(robots.load("g1"))
-    parts = []
+    parts: list[np.ndarray] = []
     for name in names:
         clip = resample(make_clip(name, model.robot, model), FPS)
         table = np.concatenate((clip.root_position, clip.root_rotation, clip.dof_position), 1)

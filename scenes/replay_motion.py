@@ -1,7 +1,6 @@
 """Show a motion clip as the robot would have to move: no physics, no learning."""
 
 from functools import partial
-from typing import Annotated
 
 from components.motion import MotionLibrary
 from engine import Experiment, Scene, Trial, table
@@ -10,7 +9,7 @@ from systems.footage import film_size, footage
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import ClipNames, SkipUnfit, read_clips
 from systems.motion.library import ClipHeight, build_library
-from systems.motion.places import absolute_clips, absolute_robot
+from systems.motion.places import RobotName
 from systems.physics import physics
 from systems.replay import film_clips, replay
 from systems.robots.model import RobotModel, build_robot
@@ -32,10 +31,8 @@ def replay_scene(model: RobotModel, library: MotionLibrary, rows: int, frames: i
 
 
 def experiment(
-    clip: Annotated[ClipNames, absolute_clips] = "squat",
-    robot: Annotated[
-        str, "a robot by name, an MJCF or URDF file, or auto: the G1 with the clip's joints", absolute_robot
-    ] = "auto",
+    clip: ClipNames = "squat",
+    robot: RobotName = "auto",
     clip_height: ClipHeight = "auto",
     skip_unfit: SkipUnfit = False,
 ) -> Experiment:

@@ -243,8 +243,10 @@ def worst_rows(rows: Sequence[Mapping[str, Any]], worst: Sequence[str], count: i
 
     def goodness(row: Mapping[str, Any]) -> list[float]:
         values = [(row.get(name.removeprefix("-")), -1.0 if name.startswith("-") else 1.0) for name in worst]
-        known = [isinstance(value, (int, float)) and math.isfinite(value) for value, _ in values]
-        return [sign * value if sound else -math.inf for (value, sign), sound in zip(values, known, strict=True)]
+        return [
+            sign * value if isinstance(value, (int, float)) and math.isfinite(value) else -math.inf
+            for value, sign in values
+        ]
 
     return sorted(rows, key=goodness)[:count]
 

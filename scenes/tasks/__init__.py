@@ -18,7 +18,7 @@ from systems.actuation import Controller
 from systems.learning.config import PpoConfig
 from systems.motion.files import ClipNames, SkipUnfit
 from systems.motion.library import ClipHeight
-from systems.motion.places import absolute_clips, absolute_robot
+from systems.motion.places import RobotName
 
 
 def unchanged(description: RobotDescription) -> RobotDescription:
@@ -51,10 +51,8 @@ class Config:
     """Every number of motion tracking."""
 
     task: Task = attrs.field(metadata={"flag": False})
-    clip: Annotated[ClipNames, absolute_clips] = "squat"
-    robot: Annotated[
-        str, "a robot by name, an MJCF file, or auto: the task's robot with the clip's joints", absolute_robot
-    ] = "auto"
+    clip: ClipNames = "squat"
+    robot: RobotName = "auto"
     num_envs: int  # rows simulated in parallel
     backend: str = "mujoco"  # physics backend: mujoco or kinematic
     control: Controller  # who turns targets into torque

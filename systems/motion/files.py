@@ -25,9 +25,12 @@ from systems.motion.clips import BUILT_IN
 from systems.motion.containers import ENDINGS, FOLDER_PARTS, PERSON_ENDINGS, read_container
 from systems.motion.layouts import clip_of, clips_within
 from systems.motion.options import PATTERN, ClipOptions, unknown_option
+from systems.motion.places import absolute_clips
 from systems.motion.unfit import Unfit
 
-ClipNames = Annotated[str, f"a built-in clip ({listing(BUILT_IN)}), a file, a folder, or a list a=2,b=1"]
+ClipNames = Annotated[
+    str, f"a built-in clip ({listing(BUILT_IN)}), a file, a folder, or a list a=2,b=1", absolute_clips
+]
 SkipUnfit = Annotated[bool, "go on without the clips that cannot be used, and say which"]
 MOST_COMMAS = 8  # in one path
 _TAIL = re.compile(rf"(?P<before>(?::{PATTERN})*)(?:#(?P<key>.+?))?(?P<after>(?::{PATTERN})*)$")

@@ -57,7 +57,9 @@ def stand_up(robot: Robot, model: Kinematics) -> Stance:
     lowest = -float(model.foot_points(position, rotation)[0, :, 2].min())
     feet = tuple(sorted(feet, key=lambda foot: -position[0, foot, 1]))
     zero = body_poses(model, place, turn, np.zeros((1, len(default))))
-    flat_position, flat_rotation = min(zero, (position, rotation), key=lambda pose: _unevenness(model, *pose, feet))
+    flat_position, flat_rotation = min(
+        zero, (position, rotation), key=lambda pose: _unevenness(model, pose[0], pose[1], feet)
+    )
     flat_points = model.foot_points(flat_position, flat_rotation)[0]
     moved = moved_bodies(model, default)[:, list(feet)].any(1)
     legs = tuple(int(i) for i in np.flatnonzero(moved))
