@@ -163,24 +163,22 @@ class Store:
 
     def feed(self, message: dict[str, Any]) -> None:
         """Take in one decoded frame. One that makes no sense is counted in `bad`, and changes nothing else."""
-        handlers = {
-            "hello": self._hello,
-            "schema": self._schema,
-            "data": self._data,
-            "event": self._event,
-            "state": self._state,
-        }
         try:
-            handler = handlers.get(message["t"])
-            if handler is not None:
-                handler(message)
+            match message["t"]:
+                case "hello":
+                    self.run = dict(message["run"])
+                case "schema":
+                    self._schema(message)
+                case "data":
+                    self._data(message)
+                case "event":
+                    self._event(message)
+                case "state":
+                    self._state(message)
         except (WireError, KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
             self.bad += 1
             return
         self.seen[str(message.get("t"))] += 1
-
-    def _hello(self, message: dict[str, Any]) -> None:
-        self.run = dict(message["run"])
 
     def _state(self, message: dict[str, Any]) -> None:
         for key, kinds in _STATE.items():
