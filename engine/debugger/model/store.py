@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.debugger.model.frames import AllRows, BlackBoxes, RowValues, Timings, Traces, Value, number_of
-from engine.debugger.model.roles import find_role
-from engine.debugger.model.schema import ColumnInfo, read_columns
+from engine.debugger.model.schema import ColumnInfo, find_role, read_columns
 from engine.debugger.model.subscription import Subscription
 from engine.errors import WireError
 from engine.protocol.framing import column_ids, unpack_array
