@@ -30,6 +30,8 @@ class Clip:
     What the file says about bodies and joint velocities serves to verify the clip and is not played back.
     `origins` says who fixed each fact that the numbers were read by; a fact that it lacks came with the file. What
     is "assumed" is decided by evidence when the clip is verified; what the user said is never questioned.
+    `typed` is the item of `--clip` that the clip came with, without its weight: what a cure adds an option to.
+    `notes` are what its reader decided and a person should see, one sentence each; verification passes them on.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Clip:
     )
     origins: Mapping[Fact, Origin] = attrs.field(factory=dict)
     source: str = ""  # where it came from, for messages
+    typed: str = ""  # what the user typed to name it, maybe a folder; "" for a clip that is made
+    notes: tuple[str, ...] = ()
     weight: float = 1.0
 
     def origin(self, fact: Fact) -> Origin:

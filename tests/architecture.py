@@ -42,6 +42,7 @@ UNKNOWN_TO_THE_KERNEL = (
 )
 ONLY_HERE = {  # libraries that belong to few files
     "mujoco": (
+        "systems/__init__.py",  # without OpenGL, before anybody else
         "systems/physics/",
         "systems/robots/",
         "systems/film/",

@@ -19,16 +19,16 @@ G1_VARIANTS = {29: "g1", 23: "g1_23dof"}  # by the number of joints
 
 
 def load(name: str) -> RobotDescription:
-    """The robot called `name`, or the one in the MJCF file `name`.
+    """The robot called `name`, or the one in the MJCF or URDF file `name`.
 
     Where the G1's data is not installed, warns and gives the built-in humanoid. Raises SceneError with near
     misses for an unknown name.
     """
-    if name.endswith((".xml", ".mjcf")) or "/" in name:
+    if name not in ROBOTS and custom.is_file_name(name):
         return custom.custom(name)
     if name not in ROBOTS:
         raise SceneError(
-            f"There is no robot '{name}'; there are {listing(ROBOTS)}, or give the path of an MJCF file."
+            f"There is no robot '{name}'; there are {listing(ROBOTS)}, or give the path of an MJCF or URDF file."
             f"{did_you_mean(name, ROBOTS)}"
         )
     if name.startswith("g1") and not menagerie.available():

@@ -61,7 +61,7 @@ class RenderScene:
 
 def build_render_scene(description: RobotDescription, *, size: tuple[int, int] = (640, 480)) -> RenderScene:
     """The robot as its file draws it, for pictures of `size` (width, height) pixels; SceneError for an unusable model."""
-    spec = mjcf.read_spec(description)
+    spec, _ = mjcf.read_spec(description)
     mjcf.strip(spec, visual=True)
     shown = [geom for geom in spec.geoms if geom.group < SHOWN_GROUPS]
     for geom in spec.geoms if shown else ():

@@ -13,8 +13,8 @@ from components.motion import Clip
 from components.robot import Robot
 from engine.errors import SceneError
 from systems.maths import quaternion
-from systems.motion.files import BREADTH_FIRST_ORDER, DOCUMENTED_ORDER
 from systems.motion.floor import check_floor, put_on_floor
+from systems.motion.joint_orders import BREADTH_FIRST_ORDER, DOCUMENTED_ORDER
 from systems.motion.joints import WRIST, fit_joints
 from systems.motion.kinematics import Kinematics, body_poses
 

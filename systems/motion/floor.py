@@ -10,7 +10,7 @@ from systems.maths.smoothing import gaussian_average, moving_extreme
 FLOOR_SINK, FLOOR_HOVER = 0.01, 0.02  # m that feet may be below the floor, or hang above it in the median frame
 FLOOR_FAR = 1.0  # m; a clip as far off as this is not about this floor
 FLIGHT = 1.0  # s; feet that are up for longer are not jumping but misplaced
-MAX_DRIFT = 0.15  # m that `height="auto"` may move a clip by differently from frame to frame
+MAX_DRIFT = 0.2  # m that `height="auto"` may move a clip by differently from frame to frame
 
 
 def check_floor(clip: Clip, low: np.ndarray) -> list[str]:
@@ -38,11 +38,10 @@ def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[str]]:
     """Take away the slowly changing height of the lowest foot; jumps, which are short, stay as high as they are.
 
     The floor line is a morphological opening over FLIGHT seconds, the largest curve below `low` without
-    peaks shorter than that, smoothed over a tenth of it. `low`: (T,) m.
+    peaks shorter than that, smoothed over a tenth of it and lowered where a deep crouch would sink for that
+    by more than FLOOR_SINK. `low`: (T,) m.
     """
-    reach = max(1, round(0.5 * FLIGHT * clip.fps))
-    lowest = moving_extreme(low, reach, largest=False)
-    floor = gaussian_average(moving_extreme(lowest, reach, largest=True), 0.1 * FLIGHT * clip.fps)
+    floor = _floor_line(low, clip.fps)
     note = ""
     if np.ptp(floor) > MAX_DRIFT:
         note = f" The feet leave the floor for over {FLIGHT:g} s, so all frames are moved alike."
@@ -53,3 +52,13 @@ def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[str]]:
     change = f"{-100.0 * floor.max():+.1f} to {-100.0 * floor.min():+.1f} cm"
     finding = f"{clip.title}: height changed by {change} to put feet on the floor.{note}"
     return attrs.evolve(clip, root_position=moved, body_position=None, body_rotation=None), [finding]
+
+
+def _floor_line(low: np.ndarray, fps: float) -> np.ndarray:
+    """The slowly changing height of the floor under `low`, at most FLOOR_SINK above it, (T,) -> (T,) m."""
+    reach, std = max(1, round(0.5 * FLIGHT * fps)), 0.1 * FLIGHT * fps
+    lowest = moving_extreme(low, reach, largest=False)
+    floor = gaussian_average(moving_extreme(lowest, reach, largest=True), std)
+    sunk = np.maximum(floor - low - FLOOR_SINK, 0.0)
+    spread = moving_extreme(sunk, max(1, round(3.0 * std)), largest=True)  # as far as the average below reaches
+    return floor - gaussian_average(spread, std)

@@ -6,7 +6,7 @@ import numpy as np
 from components.motion import Clip
 from components.robot import Robot
 from engine.errors import SceneError, listing
-from systems.motion.files import DOCUMENTED_ORDER
+from systems.motion.joint_orders import DOCUMENTED_ORDER
 
 WRIST = ("wrist", "hand")  # joints and bodies that differ between otherwise equal robots
 

@@ -4,6 +4,7 @@ Conversions live here and in the backends, nowhere else: MuJoCo's `cvel` is abou
 whole tree and its free joint turns in body axes, while we use frame origins and world axes throughout.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +24,11 @@ from systems.robots import mjcf
 from systems.robots.mjcf import Solver
 from systems.robots.silence import quiet
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 CHUNK = 2048  # frames per batch of `RobotModel.kinematics`, a matter of memory only
 UNIT_ACTION_TORQUE = 0.25  # share of the torque limit that a unit action asks of a joint at rest
+LEVEL = 1e-3  # m; a root this little below the soles is on the floor
 _VEL = int(mujoco.mjtStage.mjSTAGE_VEL)
 
 
@@ -49,6 +52,8 @@ class RobotModel:
     body_mass: np.ndarray  # (B,) kg
     body_com: np.ndarray  # (B, 3) m, in the body frame
     file: Path | None = None  # that the robot was read from; None where it is generated
+    notes: tuple[str, ...] = ()  # what of its file was decided, replaced or left out, one sentence each
+    merged: Mapping[str, str] = attrs.field(factory=dict)  # bodies without a joint, and the body each is part of
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -130,17 +135,19 @@ def build_robot(
     if not dt > 0.0:
         raise SceneError(f"The physics step dt={dt} s must be above 0.")
     solver = solver or Solver()
-    spec = mjcf.read_spec(description)
+    spec, notes = mjcf.read_spec(description)
     missing = mjcf.lacks(spec)
     if missing:
         raise SceneError(f"The model of robot '{description.name}' lacks: {'; '.join(missing)}.")
     every_joint = [joint.name for joint in mjcf.hinges(spec)]
     mjcf.strip(spec, visual=visual)
     mjcf.clear_shapes(spec, description, visual=visual)
+    shaped = mjcf.add_shapes(spec, description)
     mjcf.lock_joints(spec, description.locked_joints)
+    merged = mjcf.merge_still_bodies(spec, [*_named_bodies(description), *shaped])
     joints = [joint.name for joint in mjcf.hinges(spec)]
     motors = _motors(description, joints, every_joint)
-    foot_geoms = mjcf.shape(spec, description, self_collision=self_collision)
+    foot_geoms = mjcf.make_touch(spec, description, self_collision=self_collision)
     mjcf.drive(spec, motors, control=control, joint_friction=solver.joint_friction)
     mjcf.set_options(spec, solver, dt)
     if floor:
@@ -153,7 +160,18 @@ def build_robot(
     model = _compile(spec, description.name)
     if self_collision:
         model = _without_built_in_contacts(spec, model, default, description.name)
-    return _finish(description, model, motors, default, tuple(sensed), foot_geoms, control, self_collision)
+    built = _finish(description, model, motors, default, tuple(sensed), foot_geoms, control, self_collision)
+    notes = tuple(dict.fromkeys((*notes, *description.notes)))
+    for note in notes:
+        _log.warning(f"Robot '{description.name}': {note}")
+    return attrs.evolve(built, notes=notes, merged=merged)
+
+
+def _named_bodies(description: RobotDescription) -> tuple[str, ...]:
+    """Bodies that a description names."""
+    virtual = (body.parent for body in description.virtual_bodies)
+    named = (*description.feet, *description.tracked_bodies, *description.end_effectors, *virtual)
+    return (*named, description.anchor_body)
 
 
 def _finish(
@@ -189,6 +207,11 @@ def _finish(
     )
     if description.default_height is None:
         robot.default_height = _standing_height(built, default)
+    if robot.default_height < -LEVEL:
+        raise SceneError(
+            f"Robot '{name}' stands with its root at {robot.default_height:.2f} m, which is below its feet "
+            f"({listing(feet) or 'none'}). Name the bodies that it stands on, or give it a default pose in which it stands."
+        )
     return built
 
 
@@ -207,7 +230,7 @@ def _robot(
         at = joints.index(outside[0])
         raise SceneError(
             f"Robot '{name}': the default pose puts {outside[0]} at {default[at]:g} rad, "
-            f"outside its range {limits[at, 0]:g} … {limits[at, 1]:g}."
+            f"outside its range {limits[at, 0]:g} … {limits[at, 1]:g}. Give it an angle within in `default_pose`."
         )
     middle, half = limits.mean(1), 0.5 * description.soft_limit * (limits[:, 1] - limits[:, 0])
 

@@ -19,6 +19,7 @@ from engine.debugger.net.link import Link
 from engine.debugger.net.ssh import Tunnel, forwarded, remote_runs
 from engine.errors import AttachError
 from engine.inspect.server import DebugServer
+from tests.debugger.scripted import PATIENCE
 from tests.debugger.scripted_run import ScriptedRun
 from tests.helpers import REPOSITORY
 
@@ -103,7 +104,7 @@ def alive(process: int) -> bool:
     return "zombie" not in Path(f"/proc/{process}/status").read_text() if Path("/proc").exists() else True
 
 
-def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     end = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < end, "it does not happen"
@@ -113,7 +114,7 @@ def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 def hear_all(connection: Connection) -> None:
     while True:
-        connection.receive(5.0)
+        connection.receive(PATIENCE)
 
 
 def nothing_is_left(tools: Path, tmp_path: Path) -> bool:
@@ -139,7 +140,7 @@ def test_what_is_piped_in_is_read_by_the_debugger_not_by_ssh(hub: DebugServer, t
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=2 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert "1 of 32 columns." in done.stdout
@@ -185,7 +186,7 @@ def test_a_tunnel_that_is_closed_while_somebody_asks_why_it_broke_says_nothing(
         asking = threading.Thread(target=lambda: said.append(tunnel.broken()))
         asking.start()
         time.sleep(0.1)
-    asking.join(5.0)
+    asking.join(PATIENCE)
     assert said == [""] and nothing_is_left(tools, tmp_path)
 
 
@@ -253,6 +254,6 @@ def test_a_debugger_that_is_told_to_end_leaves_nothing_behind(
         assert process.stdout is not None and "Attached to walk/1" in process.stdout.readline()
         assert not nothing_is_left(tools, tmp_path)
         process.send_signal(number)
-        process.wait(10)
+        process.wait(PATIENCE)
         assert process.returncode in (-number, 0, 130)
     assert nothing_is_left(tools, tmp_path)

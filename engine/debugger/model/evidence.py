@@ -172,14 +172,14 @@ def foot_subs(known: Declared) -> list[Subscription]:
     return [Subscription("trace", columns, spread(first.rows, FEW), 2.0)]
 
 
-def learner_subs() -> list[Subscription]:
-    """Reports of the learner."""
-    return [Subscription("learner", (), (), 1.0)]
+LEARNER_SUB, TIMING_SUB = (Subscription(kind, (), (), 1.0) for kind in ("learner", "timing"))
+"""Reports of the learner, and the time of every system."""
 
 
-def timing_subs() -> list[Subscription]:
-    """Time of every system."""
-    return [Subscription("timing", (), (), 1.0)]
+def all_subs(known: Declared) -> list[Subscription]:
+    """A little of everything, of which rules judge."""
+    parts = (cursor_subs, vitals_subs, reward_subs, observation_subs, action_subs, foot_subs)
+    return [*(sub for part in parts for sub in part(known)), LEARNER_SUB, TIMING_SUB]
 
 
 def _trace(columns: Sequence[ColumnInfo], count: int) -> Subscription:

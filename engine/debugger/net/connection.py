@@ -122,6 +122,7 @@ class Connection:
     _incoming: FrameBuffer = attrs.field(factory=FrameBuffer, init=False)
     _outgoing: bytearray = attrs.field(factory=bytearray, init=False)
     _sending: Any = attrs.field(factory=threading.Lock, init=False)
+    _left: bool = attrs.field(default=False, init=False)
 
     @classmethod
     def attach(
@@ -244,11 +245,14 @@ class Connection:
                 return False
             data = self.socket.recv(CHUNK)
         except (OSError, ValueError) as error:
-            raise ConnectionEnded(self.address.cut() or f"The connection to the run is lost ({error}).") from None
+            raise ConnectionEnded(self._cut() or f"The connection to the run is lost ({error}).") from None
         if not data:
-            raise ConnectionEnded(self.address.cut() or "The run closed the connection.")
+            raise ConnectionEnded(self._cut() or "The run closed the connection.")
         self._incoming.feed(data)
         return True
+
+    def _cut(self) -> str:
+        return "" if self._left else self.address.cut()
 
     def _flush(self) -> None:
         try:
@@ -279,10 +283,15 @@ class Connection:
                     text = f"The run sent {_BAD_FRAMES} frames that cannot be read; the last: {error}"
                     raise ConnectionEnded(text) from None
 
-    def close(self) -> None:
-        """Hang up; a `receive` that waits in another thread raises ConnectionEnded."""
+    def hang_up(self) -> None:
+        """Leave; a `receive` that waits in another thread raises ConnectionEnded."""
+        self._left = True
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Hang up and free the socket; no other thread may wait for it then, as the next socket may get its number."""
+        self.hang_up()
         self.socket.close()
 
 

@@ -17,6 +17,7 @@ ANSWER = 30.0
 """Seconds for which an answer is waited for; a tick of a large run may take that long."""
 _EVENTS = 1000  # kept
 _LAST_WORDS = 0.5  # seconds
+_END = 5.0  # seconds in which the thread that listens has to end
 
 
 @attrs.define(eq=False, slots=False)
@@ -43,7 +44,8 @@ class Session:
         self._broken: BrokenPipeError | None = None
         self.schema: dict[str, Any] = self.connection.schema or {}
         self._known = SchemaBounds.of(self.schema)
-        threading.Thread(target=self._listen, name="debugger session", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name="debugger session", daemon=True)
+        self._listener.start()
 
     @classmethod
     def attach(
@@ -150,7 +152,9 @@ class Session:
         return f"; it is {self.state['why']}" if self.state.get("stuck") else ""
 
     def close(self) -> None:
-        """Leave."""
+        """Leave; the thread that listens is gone then, unless it waits for whoever reads what is printed."""
+        self.connection.hang_up()
+        self._listener.join(_END)
         self.connection.close()
 
     # -- listening -------------------------------------------------------------------------------------

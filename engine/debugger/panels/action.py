@@ -8,13 +8,12 @@ from engine.debugger.diagnosis.indicators import JointIndicators, joint_indicato
 from engine.debugger.diagnosis.rules_robot import torque_use
 from engine.debugger.model.evidence import Evidence, action_subs, vitals_subs
 from engine.debugger.model.extraction import row_samples, vitals
-from engine.debugger.model.schema import Declared, short
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl
+from engine.debugger.model.history import EvidenceHistory
+from engine.debugger.model.schema import ColumnInfo, Declared, short
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
-from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.elided_label import headline
 from engine.debugger.widgets.format import counted, format_number, format_share
 
 EVERY = 10  # refreshes between statistics
@@ -30,14 +29,11 @@ class ActionPanel(RolePanel):
 
     title: ClassVar[str] = "Action"
     rate: ClassVar[float] = 5.0
-    role = "action"
+    role, what = "action", "actions"
     needs = (action_subs, vitals_subs)
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
-        self.head = ElidedLabel("waiting for a run")
-        self.head.setContentsMargins(4, 0, 2, 0)
-        self.head.note = LEGEND.replace(" · ", "\n")
+    def _build(self) -> None:
+        self.head = headline("waiting for a run", LEGEND.replace(" · ", "\n"))
         self.bars = BarList(HEADINGS)
         stack(self, self.head, (scroll_area(self.bars), 1))
         self._count = 0
@@ -51,21 +47,18 @@ class ActionPanel(RolePanel):
         self._count = 0
         self.refresh()
 
-    def refresh(self) -> None:
+    def clear(self, why: str) -> None:
+        """Say why there are no bars."""
+        theme.set_text(self.head, why)
+        self.bars.show_bars((), 0.0, 1.0)
+        self._count = 0
+
+    def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
         """Redraw the row, and now and then the statistics."""
-        data, column = self.collect()
-        known = data.declared
-        if column is None:
-            text = "the run names no column of actions" if self.store.schema else "waiting for a run"
-            theme.set_text(self.head, text)
-            self.bars.show_bars((), 0.0, 1.0)
-            self._count = 0
-            return
         if self._count % EVERY == 0:
-            self._statistics(known, data.exploration())
+            self._statistics(data.declared, data.exploration())
         self._count += 1
-        row = self.selected_row(column)
-        self._show(known, np.full(column.size, np.nan) if row is None else row, row is not None)
+        self._show(data.declared, np.full(column.size, np.nan) if row is None else row, row is not None)
 
     def _statistics(self, known: Declared, noise: np.ndarray | None) -> None:
         width = known.roles["action"].size

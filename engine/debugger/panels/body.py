@@ -23,8 +23,7 @@ from engine.debugger.body.skeleton import (
 )
 from engine.debugger.body.viewport import Viewport
 from engine.debugger.model.schema import clip_name, seconds_per_tick
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.bars import stack
 from engine.debugger.widgets.theme import AMBER, DIM, RED, WHITE
@@ -58,12 +57,11 @@ class BodyPanel(Panel):
     title: ClassVar[str] = "Body"
     rate: ClassVar[float] = 30.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.view = Viewport()
         self.view.moved = self._camera_moved
         stack(self, self.view)
-        self.mesh = mesh = MeshView(store, control)
+        self.mesh = mesh = MeshView(self.store, self.control)
         self.destroyed.connect(lambda: mesh.close())
         self._figures: list[Skeleton] = []
         self._memory = RowHistory()

@@ -6,8 +6,6 @@ from typing import ClassVar
 from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QPlainTextEdit
 
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import stack
@@ -31,13 +29,12 @@ class LogPanel(Panel):
     title: ClassVar[str] = "Log"
     rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.text = QPlainTextEdit(readOnly=True)
         self.text.setMaximumBlockCount(_LINES)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         stack(self, self.text, margins=(2, 2, 2, 2))
-        self._read = store.noted - len(store.notes)
+        self._read = self.store.noted - len(self.store.notes)
         self._follow = True  # until somebody scrolls back; a panel that changes its size does not count
         bar = self.text.verticalScrollBar()
         bar.actionTriggered.connect(lambda _: self._scrolled())

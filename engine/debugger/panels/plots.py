@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.bars import scroll_area, stack
 from engine.debugger.widgets.theme import AMBER, DIM, set_colour, set_text
@@ -29,8 +29,7 @@ class PlotsPanel(Panel):
     title: ClassVar[str] = "Plots"
     rate: ClassVar[float] = 15.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.charts: list[TimeChart] = []
         self.span = 300
         self._drawn: dict[TimeChart, object] = {}

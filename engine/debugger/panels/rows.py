@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QToolButton, 
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import counted, format_number
@@ -30,8 +30,7 @@ class RowsPanel(Panel):
     title: ClassVar[str] = "Rows"
     rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.shown: Chosen | None = None
         self._address = ""  # of what is shown: another schema may number it otherwise
         self.highest = True
@@ -45,7 +44,7 @@ class RowsPanel(Panel):
         self.choice.activated.connect(lambda index: self.show_column(*self.choice.itemData(index)))
         self.order.activated.connect(self._reorder)
         self.direction.clicked.connect(self._turn)
-        self.map.picked = control.select
+        self.map.picked = self.control.select
         self.histogram.moved = self._put_threshold
         self.worst.cellClicked.connect(self._pick_listed)
         self._say_direction()

@@ -4,8 +4,7 @@ from typing import Any, ClassVar
 
 from PySide6.QtCore import Signal
 
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.panels.tick_bar import TickBar
 from engine.debugger.widgets import theme
@@ -21,11 +20,10 @@ class TickPanel(Panel):
     marked = Signal(object)
     """Another system was clicked: its id, or None."""
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.header, self.origin = ElidedLabel("no tick yet"), ElidedLabel()
         theme.set_colour(self.origin, theme.DIM)
-        self.strip = TickBar(store)
+        self.strip = TickBar(self.store)
         self.strip.marked.connect(self.marked)
         stack(self, self.header, (self.strip, 1), self.origin, margins=(8, 2, 8, 2))
         self.setFixedHeight(self._height())

@@ -7,7 +7,6 @@ from PySide6.QtCore import QPointF, QRectF, Qt, QTimer
 from PySide6.QtGui import QMouseEvent, QPainter, QPolygonF
 
 from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import stack
@@ -34,9 +33,8 @@ class TimelinePanel(Panel):
     title: ClassVar[str] = "Time"
     rate: ClassVar[float] = 10.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
-        self.bar = TimelineBar(store, self.seek, self.go_live)
+    def _build(self) -> None:
+        self.bar = TimelineBar(self.store, self.seek, self.go_live)
         self.text = ElidedLabel("live")
         stack(self, (self.bar, 1), self.text, margins=(8, 0, 8, 2), spacing=0)
         self.setFixedHeight(self.bar.minimumHeight() + self.text.sizeHint().height() + 4)

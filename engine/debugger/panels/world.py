@@ -14,8 +14,7 @@ from PySide6.QtWidgets import (
     QTreeView,
 )
 
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.panels.world_tree import FRACTION, VALUE, WRITER, ColumnNode, ColumnTree
 from engine.debugger.widgets import theme
@@ -31,13 +30,12 @@ class WorldPanel(Panel):
     title: ClassVar[str] = "World"
     rate: ClassVar[float] = 8.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.filter = QLineEdit(placeholderText="filter columns   Ctrl+F", clearButtonEnabled=True)
         self.filter.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # keys are for the run until somebody wants to type
         self.filter.textChanged.connect(self._rebuild)
         self.tree = QTreeView()
-        self.model = ColumnTree(store, self)
+        self.model = ColumnTree(self.store, self)
         self._prepare_tree()
         stack(self, self.filter, self.tree, margins=(2, 2, 2, 0))
         self._settled = QTimer(self, singleShot=True, interval=_SETTLE)

@@ -15,8 +15,9 @@ from components.motion import Clip
 from engine.errors import SceneError
 from systems.motion.check import verify_clip
 from systems.motion.clips import make_clip
-from systems.motion.files import BREADTH_FIRST_ORDER, read_clips
+from systems.motion.files import read_clips
 from systems.motion.floor import put_on_floor
+from systems.motion.joint_orders import BREADTH_FIRST_ORDER
 from systems.motion.kinematics import body_poses
 from tests.helpers import data_path
 from tests.systems.motion_robots import MuJoCoRobot, doll, g1
@@ -328,11 +329,11 @@ def test_clip_far_from_the_floor_is_refused_but_can_be_put_down() -> None:
     assert_allclose(mended.root_position, doll_and_squat()[1].root_position, atol=1e-6)
 
 
-def floor_clip(low: np.ndarray) -> np.ndarray:
-    """Height of the lowest foot after `put_on_floor` when it was `low` before, at 50 fps."""
+def floor_clip(low: np.ndarray, fps: float = 50.0) -> np.ndarray:
+    """Height of the lowest foot after `put_on_floor` when it was `low` before."""
     frames = len(low)
     zero = np.zeros((frames, 3))
-    clip = Clip("jump", 50.0, zero, np.tile((1.0, 0, 0, 0), (frames, 1)), np.zeros((frames, 1)))
+    clip = Clip("jump", fps, zero, np.tile((1.0, 0, 0, 0), (frames, 1)), np.zeros((frames, 1)))
     return low + put_on_floor(clip, low)[0].root_position[:, 2]
 
 
@@ -357,11 +358,20 @@ def test_clip_with_feet_up_for_long_is_moved_as_a_whole() -> None:
     assert_allclose(floor_clip(low), low - np.percentile(low, 10.0), atol=1e-9)
 
 
+def test_deep_crouch_between_two_jumps_sinks_by_a_centimetre_at_most() -> None:
+    """A recording whose floor rises by 12 cm within a second, as those taken from video do."""
+    time = np.arange(120) / 30.0
+    low = 0.12 * np.abs(np.clip(2.0 * (time - 2.0), -1.0, 1.0))
+    after = floor_clip(low, fps=30.0)
+    assert -0.0101 < after.min() < -0.005
+    assert np.abs(after[[0, -1]]).max() < 0.02  # and both ends still stand
+
+
 def test_auto_height_mends_every_real_clip() -> None:
     robot = g1(23)
     for path in sorted(Path(data_path("motions", "asap_g1_23dof")).glob("*.pkl")):
         clip, _ = verify_clip(read(str(path)), robot.robot, robot, height="auto")
         points = robot.foot_points(*body_poses(robot, clip.root_position, clip.root_rotation, clip.dof_position))
         low = points[..., 2].min(1)
-        assert low.min() > -0.02
+        assert low.min() > -0.0101
         assert np.percentile(low, 25) < 0.02

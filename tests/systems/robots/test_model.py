@@ -214,7 +214,8 @@ def test_shapes_do_not_change_the_mass() -> None:
         ),
         (
             {"default_pose": {"swing": 1.5}},
-            "Robot 'pendulum': the default pose puts swing at 1.5 rad, outside its range -2 … 1.",
+            "Robot 'pendulum': the default pose puts swing at 1.5 rad, outside its range -2 … 1. Give it an angle within in "
+            "`default_pose`.",
         ),
         (
             {"tracked_bodies": ("arms",)},

@@ -1,0 +1,243 @@
+"""Clips whose numbers stand in one table: text with or without a header, and MuJoCo's qpos."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from components.motion import Clip
+from engine.errors import SceneError
+from systems.motion.arrays import RATES, STEPS, NamedArrays
+from systems.motion.conventions import from_euler, in_order, origins, rate_of
+from systems.motion.headers import NamedColumn, TableLayout, understand
+from systems.motion.joint_orders import DOCUMENTED_ORDER
+from systems.motion.options import ClipOptions
+from systems.motion.tables import NumberTable
+
+TABLE_FPS = 30.0  # what public tables are recorded at; the files do not say
+SEED_FPS = 120.0  # of the SEED data set, whose header says nothing of it either
+UNIT = 0.05  # how far the length of a quaternion may be from 1
+TURN = 2.0 * np.pi  # rad; no joint turns further, so more is degrees
+
+
+@attrs.frozen
+class _Place:
+    """Where a table without a header has the root, found by where a quaternion stands in every frame."""
+
+    position: int
+    rotation: int
+    joints: slice
+    count: int | None = None  # a column that counts frames or seconds
+    note: str = ""
+
+
+def from_table(table: NumberTable, name: str, options: ClipOptions) -> Clip:
+    """The clip in a table of text: by its header, else root position, quaternion and joint angles, a frame a line."""
+    options.idle("source", f"{table.source} is a table, which holds joint angles once.")
+    if table.names is None:
+        return _without_header(table.source, table.numbers(), name, options)
+    layout = understand(table.names, table.source)
+    return _with_header(table, layout, name, options)
+
+
+def _with_header(table: NumberTable, layout: TableLayout, name: str, options: ClipOptions) -> Clip:
+    values = table.numbers()
+    if not len(values):
+        raise SceneError(f"{table.source} has 0 frames of {len(table.names or ())} columns: there is only the header.")
+    place = np.stack([_scaled(values, layout.place[part], 0.01 if layout.seed else 1.0) for part in "xyz"], -1)
+    degrees = np.pi / 180.0 if _in_degrees(values, layout) else 1.0
+    dof = np.stack([_scaled(values, column, degrees) for column in layout.joints], -1)
+    known = layout.seed or all(column.unit is not None for column in layout.joints)
+    measured = layout.seed or all(column.unit is not None for column in layout.place.values())
+    fps, rate = _rate(table, layout, values, options)
+    by_hand = options.origin("angles", "file") == "option"
+    clip = Clip(
+        name=name,
+        fps=fps,
+        root_position=_raw(values, layout.place) if options.origin("lengths", "file") == "option" else place,
+        root_rotation=np.zeros((0, 4)),
+        dof_position=values[:, [c.at for c in layout.joints]] if by_hand else dof,
+        dof_names=tuple(column.part for column in layout.joints) if layout.named else None,
+        source=table.source,
+        notes=_notes(table.source, layout, known or by_hand, degrees),
+        origins=origins(
+            options,
+            rotation="assumed" if "0" in layout.quaternion else "file",
+            rate=rate,
+            joints="file" if layout.named else "assumed",
+            angles="file" if known else "assumed",
+            lengths="file" if measured else "assumed",
+        ),
+    )
+    if layout.euler:
+        options.idle("rotation", f"{table.source} holds Euler angles, which have no such order.")
+        turned = np.stack([_scaled(values, layout.euler[part], degrees) for part in "xyz"], -1)
+        if by_hand:
+            turned = _raw(values, layout.euler) * (np.pi / 180.0 if options.get("angles") == "deg" else 1.0)
+        return attrs.evolve(clip, root_rotation=from_euler(turned), file_rotation="wxyz")
+    return _turned(clip, values, layout.quaternion, options)
+
+
+def _turned(clip: Clip, values: np.ndarray, parts: Mapping[str, NamedColumn], options: ClipOptions) -> Clip:
+    """The header names the parts of the quaternion, unless the user says their order."""
+    named = "0" not in parts and options.get("rotation") is None
+    order = "wxyz" if named else list(parts) if "0" not in parts else "0123"
+    rotation = np.stack([values[:, parts[part].at] for part in order], -1)
+    return in_order(attrs.evolve(clip, root_rotation=rotation), "wxyz", options)
+
+
+def _raw(values: np.ndarray, parts: Mapping[str, NamedColumn]) -> np.ndarray:
+    return values[:, [parts[part].at for part in "xyz"]]
+
+
+def _scaled(values: np.ndarray, column: NamedColumn, otherwise: float) -> np.ndarray:
+    return np.asarray(values[:, column.at] * (otherwise if column.unit is None else column.unit))
+
+
+def _in_degrees(values: np.ndarray, layout: TableLayout) -> bool:
+    """Whether angles without a unit are degrees: in SEED files, and where Euler angles or joints exceed a whole turn.
+
+    Beside a quaternion, joints without a unit stay as they are, for verification to decide.
+    """
+    if layout.seed or not layout.euler:
+        return layout.seed
+    columns = [*layout.euler.values(), *layout.joints]
+    return float(np.nanmax(np.abs(values[:, [c.at for c in columns if c.unit is None]]), initial=0.0)) > TURN
+
+
+def _rate(table: NumberTable, layout: TableLayout, values: np.ndarray, options: ClipOptions) -> tuple[float, Any]:
+    by_hand = options.fps
+    if by_hand is not None:
+        return by_hand, "option"
+    if layout.time is not None and len(values) > 1:
+        return rate_of(_scaled(values, layout.time, 1.0), table.source, options.item), "file"
+    if not layout.seed:
+        return TABLE_FPS, "assumed"
+    step = values[1, layout.count.at] - values[0, layout.count.at] if layout.count and len(values) > 1 else 1.0
+    return SEED_FPS / step if step > 0.0 else SEED_FPS, "assumed"
+
+
+def _notes(source: str, layout: TableLayout, known: bool, degrees: float) -> tuple[str, ...]:
+    notes = []
+    if layout.seed:
+        notes.append(
+            f"{source} has the header of SEED: the root is read in centimetres and Euler angles about fixed x, y, z, and "
+            "angles in degrees."
+        )
+    elif layout.euler and not known:
+        what = "degrees, since some exceed a whole turn" if degrees != 1.0 else "radians"
+        notes.append(f"{source} turns its root by Euler angles; all angles are read as {what}.")
+    if layout.left_out:
+        notes.append(f"{source}: columns {', '.join(layout.left_out[:4])}{', …' if len(layout.left_out) > 4 else ''} "
+                     "are not needed and left out.")  # fmt: skip
+    return tuple(notes)
+
+
+def _without_header(source: str, values: np.ndarray, name: str, options: ClipOptions) -> Clip:
+    width = values.shape[1] if values.size else 0
+    if width <= 7:
+        raise SceneError(
+            f"{source} has {len(values)} frames of {width} columns; a clip needs 7 for the root and one per joint."
+        )
+    place = _locate(source, values)
+    by_hand, rate = options.fps, "assumed"
+    fps = TABLE_FPS if by_hand is None else by_hand
+    if place.count is not None and by_hand is None and not np.all(np.diff(values[:, place.count]) == 1.0):
+        fps, rate = rate_of(values[:, place.count], source, options.item), "file"
+    return _placed(source, values, place, name, options, fps=fps, rate=rate)
+
+
+def _placed(
+    source: str, values: np.ndarray, place: _Place, name: str, options: ClipOptions, *, fps: float, rate: Any
+) -> Clip:
+    clip = Clip(
+        name=name,
+        fps=fps,
+        root_position=values[:, place.position : place.position + 3],
+        root_rotation=values[:, place.rotation : place.rotation + 4],
+        dof_position=values[:, place.joints],
+        source=source,
+        notes=(f"{source}: {place.note}",) if place.note else (),
+        origins=origins(options, rotation="assumed", rate=rate, joints="assumed", angles="assumed", lengths="assumed"),
+    )
+    return in_order(clip, "wxyz", options)
+
+
+def _locate(source: str, values: np.ndarray) -> _Place:
+    width = values.shape[1]
+    usual = _Place(0, 3, slice(7, None))
+    if _unit(values, 3):
+        if width - 7 not in DOCUMENTED_ORDER and width - 14 in DOCUMENTED_ORDER:
+            if _unit(values, width - 4) or _unit(values, width - 7):
+                return attrs.evolve(
+                    usual, joints=slice(7, -7), note="the last 7 columns are the pose of an object and left out."
+                )
+        return usual
+    if width > 8 and _unit(values, 4) and _steady(values[:, 0]):
+        return _Place(1, 4, slice(8, None), count=0, note="the first column counts frames or seconds.")
+    if _unit(values, 0):
+        return _Place(4, 0, slice(7, None), note="the quaternion stands before the position.")
+    return usual
+
+
+def _unit(values: np.ndarray, at: int) -> bool:
+    return bool(np.all(np.abs(np.linalg.norm(values[:, at : at + 4], axis=-1) - 1.0) < UNIT))
+
+
+def _steady(column: np.ndarray) -> bool:
+    steps = np.diff(column)
+    return bool(len(steps)) and bool(np.all(steps > 0.0)) and float(np.ptp(steps)) <= 0.5 * float(np.median(steps))
+
+
+def from_qpos(arrays: NamedArrays, name: str, options: ClipOptions, *, bare: bool = False) -> Clip:
+    """The clip in MuJoCo's qpos of a robot on a free joint: position, quaternion wxyz and joint angles.
+
+    A `bare` array has no name that says so, and its conventions count as assumed.
+    """
+    options.idle("source", f"{arrays.source} holds joint angles once.")
+    qpos = arrays.array("qpos", None, None)
+    if qpos.shape[1] <= 7:
+        raise SceneError(
+            f"'qpos' in {arrays.source} has {len(qpos)} frames of {qpos.shape[1]} columns; a clip needs 7 for the root "
+            "and one per joint."
+        )
+    manifest = _manifest(Path(arrays.source.partition("#")[0]))
+    described = NamedArrays(arrays.source, {**manifest, **{key: arrays.entry(key) for key in arrays.keys}})
+    fps = described.frame_rate(options, len(qpos))
+    place = _locate(arrays.source, qpos)
+    clip = _placed(arrays.source, qpos, place, name, options, fps=fps, rate="file")
+    names = described.names("joints")
+    if names is not None:
+        joints = _joints(arrays.source, names, qpos.shape[1])
+        clip = attrs.evolve(clip, dof_position=qpos[:, 7:], dof_names=joints, notes=())
+    known = {} if bare else {"rotation": "file", "angles": "file", "lengths": "file"}
+    facts = {"joints": "file" if names else "assumed", **({} if known else _ASSUMED), **known}
+    return attrs.evolve(clip, origins=origins(options, **facts))
+
+
+_ASSUMED: Any = {"rotation": "assumed", "angles": "assumed", "lengths": "assumed"}
+
+
+def _joints(source: str, names: tuple[str, ...], width: int) -> tuple[str, ...]:
+    """Names of the joints without the free one, which has one name, seven or none."""
+    surplus = len(names) - (width - 7)
+    if surplus not in (0, 1, 7):
+        raise SceneError(
+            f"{source} names {len(names)} joints, and 'qpos' has {width} columns: 7 of a free joint and one per joint."
+        )
+    return names[surplus:]
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """Rate and names of a data set in any4hdmi's form, which stand in a file above its clips."""
+    for folder in list(path.parents)[:4]:
+        try:
+            content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict):
+            return {key: value for key, value in content.items() if key in (*RATES, *STEPS, "qpos_names")}
+    return {}
