@@ -54,13 +54,9 @@ def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[ClipFinding]]:
     moved = clip.root_position - floor[:, None] * np.array((0.0, 0.0, 1.0))
     change = f"{-100.0 * floor.max():+.1f} to {-100.0 * floor.min():+.1f} cm"
     finding = f"{clip.title}: height changed by {change} to put feet on the floor.{note}"
-<<<<<<< HEAD
     return attrs.evolve(clip, root_position=moved, body_position=None, body_rotation=None), [
         ClipFinding("heights that were changed", finding)
     ]
-=======
-    return attrs.evolve(clip, root_position=moved, body_position=None, body_rotation=None), [finding]
->>>>>>> w-retarget
 
 
 def _floor_line(low: np.ndarray, fps: float) -> np.ndarray:
