@@ -1,4 +1,5 @@
-"""What is named is a BVH file, a folder of them, `cmu` for all motions of the data package, or one as cmu:CMU_016_22.
+"""What is named is a BVH file, a folder of them, `cmu` for all motions of the data package, or one as cmu:CMU_016_22;
+some of its frames as walk.bvh:100-250.
 
 A table says of every clip how fast feet slide while they stand, how deep they sink, how near the joints come to their
 motors' speed, and in how much of the time the floor pushes within the soles. A clip with a fault is not written.
@@ -6,12 +7,15 @@ motors' speed, and in how much of the time the floor pushes within the soles. A 
 
 import argparse
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 from engine.errors import SceneError, did_you_mean
 from systems.motion.retarget.bones import SUFFIX, read_bones, read_human
@@ -23,6 +27,7 @@ from systems.motion.tools.fitted import FittedClip, KnownRobots
 from systems.motion.tools.output import add_output, write_clips
 
 FEW = 4  # motions; more are worth processes of their own
+_FRAMES = re.compile(r"(?P<name>.+?):(?P<first>\d*)-(?P<last>\d*)")
 _HEAD = f"{'clip':24} {'s':>6} {'slide cm/s':>12} {'sink cm':>8} {'speed':>6} {'balance':>8}  verdict"
 
 
@@ -88,14 +93,29 @@ def read_motions(names: Sequence[str], *, unit: str | None = None, bones: Path |
     """The human motions that are named; SceneError for one that is not there or cannot be read."""
     given = None if bones is None else read_bones(bones)
     found: list[HumanMotion] = []
-    for name in names:
+    for words in names:
+        cut = None if Path(words).exists() else _FRAMES.fullmatch(words)
+        name = cut["name"] if cut else words
         if name == PREFIX.rstrip(":"):
-            found += cmu_motions().values()
+            motions = list(cmu_motions().values())
         elif name.startswith(PREFIX):
-            found.append(cmu_motion(name.removeprefix(PREFIX)))
+            motions = [cmu_motion(name.removeprefix(PREFIX))]
         else:
-            found += [read_human(path, unit=unit, bones=given) for path in _files(name)]
+            motions = [read_human(path, unit=unit, bones=given) for path in _files(name)]
+        found += [_cut(motion, cut["first"], cut["last"]) for motion in motions] if cut else motions
     return found
+
+
+def _cut(human: HumanMotion, first: str, last: str) -> HumanMotion:
+    """Frames `first` to `last` of a motion, counted from 1, both included; all before or after where one is ''."""
+    count = len(human.points)
+    begin, end = int(first or 1), int(last or count)
+    if not 1 <= begin < end <= count:
+        raise SceneError(
+            f"Frames {first}-{last} of {human.source} cannot be cut out: it has frames 1 to {count}, and a motion needs "
+            "two or more."
+        )
+    return attrs.evolve(human, name=f"{human.name}_{begin}-{end}", points=human.points[begin - 1 : end])
 
 
 def _files(name: str) -> list[Path]:
