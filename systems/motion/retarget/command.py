@@ -133,8 +133,9 @@ def _files(name: str) -> list[Path]:
         )
     if place.suffix.lower() != SUFFIX:
         raise SceneError(
-            f"{name} ends in '{place.suffix}', but human motion is read from {SUFFIX} files. A clip that is a robot's "
-            f"already is written in another layout by: lockstep clips convert {name} --out FILE"
+            f"{name} ends in '{place.suffix}', but human motion is read from {SUFFIX} files. SMPL, AMASS and FBX files can "
+            "be exported as such, from Blender for one. A clip that is a robot's already is written in another layout by: "
+            f"lockstep clips convert {name} --out FILE"
         )
     return [place]
 
