@@ -19,6 +19,7 @@ KERNEL = "engine/ecs/"
 KERNEL_MAY_IMPORT = {"engine", "torch", "numpy", "attrs"}
 ROOMS = {  # of engine, with what else of engine each may import
     "errors": (),
+    "terminal": (),
     "files": ("errors",),
     "render": ("errors",),
     "ecs": ("errors",),
@@ -27,8 +28,8 @@ ROOMS = {  # of engine, with what else of engine each may import
     "protocol": ("ecs", "errors"),
     "recording": ("protocol", "snapshot", "ecs", "files", "errors"),
     "inspect": ("recording", "protocol", "snapshot", "ecs", "files", "errors"),
-    "runner": ("inspect", "tools", "recording", "protocol", "snapshot", "ecs", "files", "errors"),
-    "debugger": ("protocol", "recording.file", "render", "errors"),
+    "runner": ("inspect", "tools", "recording", "protocol", "snapshot", "ecs", "files", "terminal", "errors"),
+    "debugger": ("protocol", "recording.file", "render", "terminal", "errors"),
 }
 DOORS = ("engine/__init__.py", "engine/run.py", "engine/replay.py", "engine/curve.py")  # they open any room
 ONE_FILE = {"inspect": "engine/runner/debugging.py"}  # the only file of the runner that may import this room

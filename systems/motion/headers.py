@@ -7,9 +7,11 @@ from typing import Literal
 import attrs
 
 from engine.errors import SceneError, listing
+from systems.motion.arrays import short_names
+from systems.motion.unfit import NoMotion
 
 ROOT = {"root", "base", "pelvis", "body", "torso", "trunk", "floating", "freejoint", "free", "joint", "world", "global"}
-ROOT |= {"robot", "link", "w", "com", "hips", "anchor", "qpos"}
+ROOT |= {"robot", "link", "w", "com", "hips", "anchor", "qpos", "pose"}
 PLACE = {"pos", "position", "p", "t", "trans", "translation", "translate", "transl", "xyz", "offset", "loc"}
 TURN = {"q", "quat", "quaternion", "orientation", "ori", "orient", "rot", "rotation", "rotate", "r", "euler", "rpy"}
 EULER = {"roll": "x", "pitch": "y", "yaw": "z"}
@@ -58,6 +60,7 @@ _SUFFIX = re.compile(r"_(?:dof|pos|position|angle|q|qpos)$", re.IGNORECASE)
 _PREFIX = re.compile(r"^(?:dof_pos|joint_pos|joint_position|dof|qpos|q|joint_angle)[_./](?=\D)", re.IGNORECASE)
 
 LONG = {word for word in PLACE | TURN if len(word) > 2}
+FREE = {"floating", "free", "root", "base"}  # what makes a joint that of the root
 SWIFT = {"v", "lin", "ang", "omega"}
 
 Role = Literal["count", "time", "place", "quaternion", "euler", "joint", "other"]
@@ -95,10 +98,11 @@ def understand(names: Sequence[str], source: str) -> TableLayout:
     place, quaternion, euler = (_parts(by_role[role], source, names) for role in ("place", "quaternion", "euler"))
     if len(quaternion) == 3 and not euler and "w" not in quaternion:
         quaternion, euler = {}, quaternion
-    joints = by_role["joint"]
+    short = short_names([column.part for column in by_role["joint"]])
+    joints = [attrs.evolve(column, part=name) for column, name in zip(by_role["joint"], short, strict=True)]
     missing = "".join(part for part in "xyz" if part not in place)
     if len(missing) == 3 and not (quaternion or euler):
-        raise SceneError(
+        raise NoMotion(
             f"{source} is no table of a motion: its columns are {listing(names, 8)}, and none is a root position or "
             "rotation. A header of a clip names e.g. root_x, root_y, root_z, root_qw, root_qx, root_qy, root_qz and "
             "the joints."
@@ -151,8 +155,8 @@ def _role(words: list[str], name: str) -> tuple[Role, str]:
     if match is None:
         return "joint", _joint(name)
     kinds = [part for word in (*words[:-1], match[1]) for part in _parted(word)]
-    if not set(kinds) <= ROOT | PLACE | TURN | SWIFT:
-        return ("other" if set(kinds) & LONG else "joint"), _joint(name)
+    if not set(kinds) <= ROOT | PLACE | TURN | SWIFT or ("joint" in kinds and not set(kinds) & FREE):
+        return ("other" if set(kinds) & LONG and "joint" not in kinds else "joint"), _joint(name)
     if set(kinds) & SWIFT or match[1] == "w":
         return "other", ""
     turned = set(kinds) & TURN or match[2] == "w"

@@ -1,5 +1,6 @@
 """Layouts of motion files: named arrays, as each program names and orders them, to one clip."""
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,13 +14,23 @@ from engine.errors import SceneError, did_you_mean, listing
 from systems.motion.array_pickle import ObjectArray
 from systems.motion.arrays import NamedArrays
 from systems.motion.containers import persons_motion
-from systems.motion.conventions import from_rotation_vectors, in_order, in_units, origins
+from systems.motion.conventions import from_rotation_vectors, in_joint_order, in_order, in_units, origins
 from systems.motion.options import ClipOptions
 from systems.motion.pose_angles import joint_angles
 from systems.motion.raw_tables import from_qpos, from_table
 from systems.motion.tables import NumberTable
 
 PERSON = {"poses", "pose_body", "body_pose", "root_orient", "global_orient", "betas", "smpl_params_global", "thetas"}
+PERSON |= {
+    "posed_joints",
+    "global_rot_mats",
+    "local_rot_mats",
+    "keypoints",
+    "keypoints3d",
+    "joints3d",
+    "beta",
+    "gender",
+}
 PERSON |= {"smpl_params_incam", "fullpose", "smpl_pose", "transl", "pred_pose", "pose_body_6d", "smpl_params"}
 
 
@@ -34,6 +45,7 @@ class _Layout:
     order: str  # of quaternions: wxyz or xyzw
     velocity: str = ""
     bodies: bool = False  # whether position and rotation are those of all bodies, root first
+    known: bool = True  # whether the names fix the order of quaternions
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -52,7 +64,14 @@ _LAYOUTS = (
     ),
     _Layout("HoloMotion", "global_translation", "global_rotation_quat", "dof_pos", "xyzw", "dof_vel", bodies=True),
     _Layout("ergoCub", "root_position", "root_quaternion", "joint_positions", "xyzw"),
+    _Layout("GR00T", "body_pos.csv", "body_quat.csv", "joint_pos.csv", "wxyz"),
 )  # fmt: skip
+_OWN = {  # names in files of people's own programs; the order of quaternions may stand at the end of a name
+    "position": r"(root|base|pelvis|body)_?(pos|position|trans|translation|xyz)(_w)?|trans|pos|position",
+    "rotation": r"(root|base|pelvis|body)_?(quat|quaternion|rot|rotation|orientation|ori)(_w)?(_wxyz|_xyzw)?|"
+    r"(quat|quaternion)(_wxyz|_xyzw)?",
+    "angles": r"(joint|dof)s?_?(pos|positions?|angles?|q)|dof|q|joints|angles",
+}
 _LIBRARY = {"gts": "rigid_body_pos", "grs": "rigid_body_rot", "dps": "dof_pos", "dvs": "dof_vel"}
 
 
@@ -72,7 +91,10 @@ def clips_within(path: Path, content: Any, key: str | None) -> Iterator[tuple[st
 def _parts(path: Path, content: Any) -> dict[Any, Any]:
     if isinstance(content, (list, tuple)) and content and all(isinstance(each, dict) for each in content):
         content = dict(enumerate(content))
-    if isinstance(content, (NumberTable, np.ndarray)):
+    if isinstance(content, NumberTable):
+        return {path.stem: content}
+    if isinstance(content, np.ndarray):
+        _check_bare(path, content)
         return {path.stem: content}
     if not isinstance(content, dict) or not content:
         raise SceneError(f"{path} holds {type(content).__name__}, not a dictionary of clips as ASAP and PHC write it.")
@@ -80,8 +102,25 @@ def _parts(path: Path, content: Any) -> dict[Any, Any]:
         return _library(content)
     if "qpos" in content and np.size(content.get("split_points", ())) > 2:
         return _cut_up(path, content, np.asarray(content["split_points"]).astype(int))
-    single = any(isinstance(value, (np.ndarray, list, ObjectArray)) for value in content.values())
-    return {path.stem: content} if single else content
+    if any(isinstance(value, (np.ndarray, list, ObjectArray)) for value in content.values()) or PERSON & content.keys():
+        return {path.stem: content}
+    while len(content) == 1 and all(_holds_clips(value) for value in content.values()):
+        (content,) = content.values()
+    return content
+
+
+def _holds_clips(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(each, dict) for each in value.values())
+
+
+def _check_bare(path: Path, array: np.ndarray) -> None:
+    if (array.ndim == 3 and array.shape[2] in (3, 4, 6, 9)) or (array.ndim == 2 and array.shape[1] in (263, 251)):
+        raise persons_motion(str(path), f"an array of shape {array.shape}, as of points or features of a person")
+    if array.ndim != 2:
+        raise SceneError(
+            f"{path} holds an array of shape {array.shape}; a clip in a plain array has a row per frame: the root's "
+            "position, its quaternion w, x, y, z, and the joints."
+        )
 
 
 def _library(content: dict[str, Any]) -> dict[str, Any]:
@@ -119,11 +158,11 @@ def clip_of(content: Any, *, name: str, source: str, options: ClipOptions) -> Cl
         clip = _from_arrays(NamedArrays(source, content), name, options)
     else:
         raise SceneError(f"Clip {source} holds {type(content).__name__}, not a dictionary of arrays.")
-    return _cut(in_units(clip, options), options)
+    return _cut(in_joint_order(in_units(clip, options), options), options)
 
 
 def _from_arrays(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
-    layout = next((each for each in _LAYOUTS if all(key in arrays for key in each.needs)), None)
+    layout = next((each for each in _LAYOUTS if all(key in arrays for key in each.needs)), None) or _own(arrays)
     if layout is not None:
         return _from_layout(layout, arrays, name, options)
     if "qpos" in arrays:
@@ -141,12 +180,22 @@ def _from_arrays(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
     raise SceneError(f"{arrays.source} lacks '{missing}'; it has {listing(arrays.keys) or 'nothing'}. {kinds}")
 
 
+def _own(arrays: NamedArrays) -> _Layout | None:
+    """The layout of a program that nobody published, where the names of its arrays leave one choice."""
+    found = {part: [key for key in arrays.keys if re.fullmatch(names, key)] for part, names in _OWN.items()}
+    if any(len(keys) != 1 for keys in found.values()):
+        return None
+    (position,), (rotation,), (angles,) = found.values()
+    said = rotation[-4:] in ("wxyz", "xyzw")
+    return _Layout("your own", position, rotation, angles, rotation[-4:] if said else "wxyz", known=said)
+
+
 def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
-    dof = arrays.array(layout.angles, None, None)
+    dof = arrays.array(layout.angles, "frames", "joints")
     frames = len(dof)
     bodies: dict[str, Any] = {}
     if layout.bodies:
-        position = arrays.array(layout.position, frames, None, 3)
+        position = arrays.array(layout.position, frames, "bodies", 3)
         rotation = arrays.array(layout.rotation, frames, position.shape[1], 4)
         if not position.shape[1]:
             raise SceneError(f"'{layout.position}' in {arrays.source} has no bodies; the first one gives the root.")
@@ -176,14 +225,16 @@ def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipO
         **bodies,
         source=arrays.source,
         notes=notes,
-        origins=origins(options, joints="file" if joints else "assumed"),
+        origins=origins(
+            options, joints="file" if joints else "assumed", rotation="file" if layout.known else "assumed"
+        ),
     )
     return in_order(clip, layout.order, options)
 
 
 def _from_frames(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
     """MimicKit: one row per frame of root position, root rotation vector and joint angles."""
-    table = arrays.array("frames", None, None)
+    table = arrays.array("frames", "frames", "6 + joints")
     if table.shape[1] <= 6:
         raise SceneError(f"'frames' in {arrays.source} has {table.shape[1]} columns; it needs 6 and one per joint.")
     frames = len(table)
