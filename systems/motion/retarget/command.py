@@ -20,7 +20,7 @@ import attrs
 from engine.errors import SceneError, did_you_mean
 from systems.motion.retarget.bones import SUFFIX, read_bones, read_human
 from systems.motion.retarget.cmu import PREFIX, cmu_motion, cmu_motions
-from systems.motion.retarget.human import UNITS, HumanMotion
+from systems.motion.retarget.human import AXES, UNITS, HumanMotion
 from systems.motion.retarget.make import FPS, Retargeted, retarget
 from systems.motion.retarget.solve import need_packages
 from systems.motion.tools.fitted import FittedClip, KnownRobots
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robot", default="auto", help="a robot by name, an MJCF file, or auto: the G1")
     parser.add_argument("--fps", type=float, default=FPS, metavar="RATE", help="frames per second of the clips; 50")
     parser.add_argument("--unit", choices=UNITS, help="of the lengths in BVH files; found by the legs when left out")
+    parser.add_argument("--up", choices=AXES, help="axis of BVH files, as --up=-y where it points down; found by the shoulders")
     parser.add_argument("--bones", type=Path, metavar="FILE", help='JSON such as {"left_hip": "LThigh"}')
     parser.add_argument("--jobs", type=int, metavar="COUNT", help="processes; as many as cores for more than 4 motions")
     parser.add_argument("--skip-unfit", action="store_true", help="leave out clips with a fault and write the others")
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     need_packages()
     name = options.robots.fitting([]) if options.robot == "auto" else options.robot
     model = options.robots.model(name, [])
-    humans = read_motions(options.motions, unit=options.unit, bones=options.bones)
+    humans = read_motions(options.motions, unit=options.unit, up=options.up, bones=options.bones)
     for human in humans:
         if human.notes:
             print(f"{human.source}: {'; '.join(human.notes)}.")
@@ -89,7 +90,9 @@ def table_row(made: Retargeted) -> str:
     )
 
 
-def read_motions(names: Sequence[str], *, unit: str | None = None, bones: Path | None = None) -> list[HumanMotion]:
+def read_motions(
+    names: Sequence[str], *, unit: str | None = None, up: str | None = None, bones: Path | None = None
+) -> list[HumanMotion]:
     """The human motions that are named; SceneError for one that is not there or cannot be read."""
     given = None if bones is None else read_bones(bones)
     found: list[HumanMotion] = []
@@ -101,7 +104,7 @@ def read_motions(names: Sequence[str], *, unit: str | None = None, bones: Path |
         elif name.startswith(PREFIX):
             motions = [cmu_motion(name.removeprefix(PREFIX))]
         else:
-            motions = [read_human(path, unit=unit, bones=given) for path in _files(name)]
+            motions = [read_human(path, unit=unit, up=up, bones=given) for path in _files(name)]
         found += [_cut(motion, cut["first"], cut["last"]) for motion in motions] if cut else motions
     return found
 
