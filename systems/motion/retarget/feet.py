@@ -9,7 +9,7 @@ from systems.motion.retarget.contact import FootContact, phases
 from systems.motion.retarget.human import HumanMotion
 from systems.motion.retarget.limbs import Limbs, RobotFoot
 
-VERTICAL = 0.06  # s at either end of a swing in which a foot moves up or down only
+VERTICAL = 0.04  # s at either end of a swing in which a foot moves up or down only
 CLEARANCE = 0.07  # of the leg's length that a swinging foot is lifted at least, when it goes far
 STRIDE = 0.3  # of the way of a swing, the same for short ones
 LEAST = 0.02  # of the leg's length
