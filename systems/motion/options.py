@@ -86,6 +86,6 @@ def unknown_option(item: str, tail: str) -> SceneError:
     """What to say of colons and marks behind a path that are no options."""
     words = [word for word in re.split(r"[:#]", tail) if word]
     strange = next((word for word in words if not re.fullmatch(PATTERN, word)), tail)
-    return SceneError(
-        f"'{strange}' in '{item}' is no option of a clip. The options are {KINDS}.{did_you_mean(strange, WORDS)}"
-    )
+    rate = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:fps|hz)?", strange, re.IGNORECASE)
+    meant = f" Did you mean {rate[1]}fps?" if rate else did_you_mean(strange.lower(), WORDS)
+    return SceneError(f"'{strange}' in '{item}' is no option of a clip. The options are {KINDS}.{meant}")

@@ -316,7 +316,7 @@ def test_tensors_in_a_pickle_are_refused_with_what_to_do(tmp_path: Path) -> None
     [
         ("walk.csv.gz", "is a packed file. Unpack it first"),
         ("walk.h5", "is not read. Save its arrays with np.savez"),
-        ("walk.json", "motions of DeepMimic and AMP. A table of numbers needs the ending .csv"),
+        ("walk.json", "motions of DeepMimic and AMP. Save its frames as a table with a header"),
         ("clips.yaml", "is a list of clips or settings. Name the clips themselves"),
     ],
 )
