@@ -90,8 +90,10 @@ def weigh(clip: Clip, robot: Robot, model: Kinematics, tree: JointTree) -> tuple
     place, turns = clip.root_position[rows], list(_rotations(clip, rows))
     readings: list[Reading] = []
     best = np.inf
-    for joints, order, degrees, angles in _postures(clip, robot, tree, rows):
-        body = _Posed.of(angles, robot, model) if joints < best + HOPELESS else None
+    postures = _postures(clip, robot, tree, rows)
+    alone = len(postures) * len(turns) == 1
+    for joints, order, degrees, angles in postures:
+        body = None if alone or joints > best + HOPELESS else _Posed.of(angles, robot, model)
         for name, rotation in turns:
             cost, upright, floor = (0.0, 0.0, np.inf) if body is None else body.stand(place, rotation, first)
             score = joints + cost
