@@ -51,7 +51,7 @@ class Config:
 
     task: Task = attrs.field(metadata={"flag": False})
     clip: ClipNames = "squat"
-    robot: str = "auto"  # a robot by name, an MJCF file, or auto: the task's robot with the clip's joints
+    robot: str = "auto"  # a robot by name, an MJCF or URDF file, or auto: the task's robot with the clip's joints
     num_envs: int  # rows simulated in parallel
     backend: str = "mujoco"  # physics backend: mujoco or kinematic
     control: Controller  # who turns targets into torque
