@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from engine.errors import LockstepError
 
 PROGRAM = Path(__file__).with_name("program.py")
+SETTING = "MUJOCO_GL"  # the variable by which MuJoCo chooses its OpenGL when it is imported
 _LENGTH, _SIZE = struct.Struct("<I"), struct.Struct("<HH")
 
 
@@ -27,10 +28,30 @@ class NoPictures(LockstepError):
 
 def platforms() -> list[str]:
     """Values of MUJOCO_GL to try: what the user says, else what needs no window."""
-    chosen = os.environ.get("MUJOCO_GL")
+    chosen = os.environ.get(SETTING, "").strip()
     if chosen:
         return [chosen]
     return ["egl", "osmesa"] if sys.platform == "linux" else [""]
+
+
+@contextmanager
+def without_opengl() -> Iterator[None]:
+    """Import MuJoCo for its physics as long as this lasts: it then loads no OpenGL, whatever the environment asks for."""
+    before = os.environ.get(SETTING)
+    os.environ[SETTING] = "disable"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SETTING]
+        else:
+            os.environ[SETTING] = before
+
+
+def _environment(platform: str) -> dict[str, str]:
+    """What the render process gets; PyOpenGL follows the platform, and not a setting of its own that may differ."""
+    own = {SETTING: platform} if platform else {}
+    return {name: value for name, value in os.environ.items() if not (own and name == "PYOPENGL_PLATFORM")} | own
 
 
 class RenderChild:
@@ -46,7 +67,7 @@ class RenderChild:
         self.patience = patience
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(program or PROGRAM), str(model), json.dumps(options)],
-            env={**os.environ, **({"MUJOCO_GL": platform} if platform else {})},
+            env=_environment(platform),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,6 +1,8 @@
 """Configuration of a run: the scene's configuration, the run's settings and options, and how the command line changes them."""
 
 import argparse
+import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +21,8 @@ from engine.runner.scene_file import SceneFile, error_context, load_scene
 PROGRAM = "python -m engine.run"
 ORIGINS = ("resume", "eval", "play", "export")
 MODES = ("explain", "graph", "check", "audit", "profile")
+PLAYED_WITH = ("seed", "device")  # settings of a run that decide what a trained policy does
+MOST_THREADS = 256  # more than any processor has are refused, before they run out of memory
 _FREE_ON_RESUME = {"iterations", "checkpoint_every", "keep", "film"}
 _AT_LEAST_1 = ("iterations", "threads", "checkpoint_every", "keep", "audit", "profile")
 
@@ -106,6 +110,19 @@ class RunPlan:
         return self.options.eval is not None or self.options.play is not None
 
     @property
+    def departures(self) -> dict[str, str]:
+        """What a policy is played with that its run was not made with, by flag, "set …" or "config"."""
+        made = self.origin.config if self.origin is not None and self.playing else None
+        if made is None:
+            return {}
+        known: dict[str, Any] = {**made.get("run", {}), **made.get("flags", {})}
+        given = self.scene_flags | {n: f for n, f in flags.flat(self.settings).items() if n in PLAYED_WITH}
+        found = {"config": str(self.name)} if self.file.named and made.get("config", self.name) != self.name else {}
+        found |= {n: flags.write(f.value) for n, f in given.items() if known.get(n, ...) != f.plain}
+        overrides = made.get("overrides", {})
+        return found | {f"set {a}": text for a, text in self.typed_overrides.items() if overrides.get(a) != text}
+
+    @property
     def typed_overrides(self) -> dict[str, str]:
         """What this command line says with --set."""
         return flags.read_overrides(self.options.set)
@@ -113,7 +130,7 @@ class RunPlan:
     def plain(self) -> dict[str, Any]:
         """What a resumed run goes on with, as JSON can carry it."""
         groups = {"flags": self.scene_flags, "run": flags.flat(self.settings)}
-        plain = {key: {n: flags.to_plain(f.value) for n, f in group.items()} for key, group in groups.items()}
+        plain = {key: {n: f.plain for n, f in group.items()} for key, group in groups.items()}
         return {**({"config": self.name} if self.file.named else {}), **plain, "overrides": dict(self.overrides)}
 
     @property
@@ -133,12 +150,23 @@ class RunPlan:
             scene = experiment.train()
         if not hasattr(scene, "tables"):
             raise SceneError(f"{self.file.called} returned {type(scene).__name__} instead of a Scene.")
+        names = json.dumps(dict(scene.identity), ensure_ascii=False, default=str)
+        if not _is_text(names):
+            raise SceneError(f"A name in {names!r} is not UTF-8, which a checkpoint cannot keep. Rename its file.")
         with error_context(self.source, "Building the scene"):
             run = self.settings
             simulation = build(scene, seed=run.seed, device=run.device, overrides=self.overrides, skip=run.skip)
             find_ends(simulation)  # what is wrong with them is refused whether or not anything is recorded
             find_vitals(simulation)
             return simulation
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shared(config: Any) -> list[str]:
@@ -149,6 +177,11 @@ def _shared(config: Any) -> list[str]:
 def make_plan(arguments: Sequence[str]) -> RunPlan:
     """The plan that a command line asks for; SceneError for whatever is wrong with it."""
     words = list(arguments)
+    for word in (*words, os.getcwd()):
+        if not _is_text(word):
+            raise SceneError(
+                f"The name {word!r} is not UTF-8, which the files of a run cannot keep. Rename it, or name a link to it."
+            )
     given = words.pop(0) if words and not words[0].startswith("-") else None
     looked_up = _looked_up(words)
     origin = _origin(looked_up)
@@ -263,7 +296,7 @@ def _refuse_changes(plan: RunPlan, kept: dict[str, flags.Flag], overrides: dict[
     changes = [
         (flag.text, kept[name].value, flag.value)
         for name, flag in (plan.scene_flags | flags.flat(plan.settings)).items()
-        if name not in _FREE_ON_RESUME and flags.to_plain(flag.value) != flags.to_plain(kept[name].value)
+        if name not in _FREE_ON_RESUME and flag.plain != kept[name].plain
         if kept[name].value is not None or name not in _shared(plan.config)
     ]
     changes += [
@@ -282,6 +315,9 @@ def _check_values(plan: RunPlan, before: RunSettings) -> None:
         value = getattr(plan.settings, name, None) if hasattr(before, name) else getattr(plan.options, name)
         if value is not None and value < 1 and value != getattr(before, name, None):
             raise SceneError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    threads, most = plan.settings.threads or 0, max(MOST_THREADS, os.cpu_count() or 1)
+    if threads > most:
+        raise SceneError(f"--threads is {threads}, for {os.cpu_count()} processors; it is at most {most}.")
     if plan.settings.seed < 0:
         raise SceneError(f"--seed is {plan.settings.seed}; it must not be negative.")
     check_device(plan.settings.device)

@@ -11,9 +11,9 @@ import attrs
 from engine import files
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
-from engine.ecs.world import World
+from engine.ecs.world import NonFinite, World
 from engine.errors import did_you_mean
-from engine.files import file_errors, json_bytes
+from engine.files import absolute, file_errors, json_bytes
 from engine.runner.commands import TrialRun
 from engine.runner.config import PROGRAM, RunPlan
 from engine.runner.console import Progress, Warnings, duration, print_facts
@@ -23,6 +23,7 @@ from engine.runner.provenance import provenance
 from engine.runner.recording import RunObservers, rows_to_record
 from engine.runner.resume import Start, resume
 from engine.runner.run_folder import RunFolder, refuse_unusable
+from engine.runner.trial import about_nonfinite
 from engine.snapshot.snapshot import save
 
 
@@ -79,8 +80,8 @@ def configuration(
         "titles": dict(experiment.titles),
         "source": plan.source,
         **plan.plain(),
-        "resumed_from": str(origin.path) if origin else None,
-        "began_from": str(Path(began).absolute()) if began else None,
+        "resumed_from": str(absolute(origin.path)) if origin else None,
+        "began_from": str(absolute(Path(began))) if began else None,
         "torch_threads": parts.pop("torch_threads"),
         "versions": parts.pop("versions"),
         "provenance": parts,
@@ -94,7 +95,9 @@ class Training(ObservedTraining):
     """The loop around the ticks: iterations, files, console, interruption, evaluation."""
 
     origin_of_time: float = 0.0
+    counted: tuple[int, int] = (0, 0)  # a tick, and environment steps until then, of however many rows there were
     inspector: Inspector | None = None
+    nonfinite: dict[str, int] = attrs.field(factory=dict)  # rows in which terms were so until the iteration began
 
     @property
     def world(self) -> World:
@@ -105,6 +108,12 @@ class Training(ObservedTraining):
     def rows(self) -> int:
         """Rows of the first table, each of which makes one environment step per tick."""
         return next(iter(self.world.tables.values())).rows
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of all rows until now, those before a resume included."""
+        tick, steps = self.counted
+        return steps + (self.world.clock.tick - tick) * self.rows
 
     @property
     def elapsed(self) -> float:
@@ -123,7 +132,9 @@ class Training(ObservedTraining):
         parts = list(dict.fromkeys([*self.shares.values(), "systems"]))
         progress = Progress(self.warn.console, title, total, self.experiment.panel, parts)
         self.warn.progress = progress
-        times = self.folder.timing.rows()
+        times, rows = self.folder.timing.rows(), self.folder.metrics.rows()
+        self.counted = (rows[-1]["tick"], rows[-1]["env_steps"]) if rows else (0, 0)
+        self.world.noticed.append(self._notice)
         self.origin_of_time = time.perf_counter() - (times[-1]["elapsed"] if times else 0.0)
         with self.stop.listening():
             with progress.shown(), debug_server(self) as self.inspector, self.observers.attached():
@@ -143,18 +154,20 @@ class Training(ObservedTraining):
         clock = self.world.clock
         self.start_iteration()
         while not self.stop.requested and (not clock.begun or clock.tick < last):
+            ticks = int(clock.begun)  # the first one belongs to no iteration
             self.simulation.run()
-            if clock.tick and clock.tick % self.length == 0:
+            if ticks and clock.tick % self.length == 0:
                 self._finish_iteration(progress)
             progress.tick(clock.tick / self.length)
 
     def _finish_iteration(self, progress: Progress) -> None:
         clock = self.world.clock
         iteration = clock.tick // self.length
-        row: dict[str, float] = {"iteration": iteration, "tick": clock.tick, "env_steps": clock.tick * self.rows}
+        row: dict[str, float] = {"iteration": iteration, "tick": clock.tick, "env_steps": self.steps}
         row |= self.experiment.report(self.world) if self.experiment.report else {}
         interventions = counted(self.folder.path)
         row |= {"intervened": interventions} if interventions else {}
+        row |= self._nonfinite()
         seconds = time.perf_counter() - self.began
         timing = {"iteration": iteration, "elapsed": self.elapsed, "seconds": seconds}
         timing |= {"steps_per_second": (clock.tick - self.first_tick) * self.rows / seconds, **self._split()}
@@ -170,6 +183,17 @@ class Training(ObservedTraining):
             self.folder.update_curve()
         self.folder.report()
         self.start_iteration()
+
+    def _notice(self, found: NonFinite) -> None:
+        counter = f"nonfinite/{found.system.split('.', 1)[-1]}.{found.term}"
+        self.warn(f"{about_nonfinite(found)} {counter} in the metrics counts its rows.")
+
+    def _nonfinite(self) -> dict[str, int]:
+        """Rows of the finished iteration in which a term was not finite, by system and term, where there are any."""
+        now = {address: found.count for address, found in self.world.nonfinite.items()}
+        before, self.nonfinite = self.nonfinite, now
+        new = {address: count - before.get(address, 0) for address, count in now.items()}
+        return {f"nonfinite/{address.split('.', 1)[1]}": count for address, count in new.items() if count}
 
     def _check_names(self) -> None:
         """Warn of names in `panel` and `best` of the experiment that no iteration reported."""
@@ -207,7 +231,7 @@ class Training(ObservedTraining):
 
     def _evaluate(self) -> bool:
         checkpoint = self.folder.saved.name if self.folder.saved else None
-        return bool(self._trials().evaluate(self.folder.path, checkpoint, self.warn))
+        return bool(self._trials().evaluate(self.folder.path / "evaluation.json", checkpoint, self.warn))
 
     def _film(self) -> Mapping[str, str]:
         """What the film shows, and which file it is; a film that fails is a warning."""
@@ -235,7 +259,7 @@ class Training(ObservedTraining):
             "go on": "" if finished else f"{PROGRAM} --resume {path}",
         }
         head = f"{'finished' if finished else 'stopped after'} {iteration}/{total} iterations{after}"
-        steps = f"{self.world.clock.tick * self.rows:,} steps"
+        steps = f"{self.steps:,} steps"
         self.warn.console.print(f"\n[bold]{head}[/]  {steps}  {duration(self.elapsed)}")
         print_facts(self.warn.console, facts)
         for text in dict.fromkeys(self.warn.messages):

@@ -16,8 +16,9 @@ import pytest
 from engine import Simulation
 from engine.files import json_bytes
 from engine.runner.checkpoint import checkpoints
-from engine.runner.config import load_scene
+from engine.runner.config import load_scene, make_plan
 from engine.runner.flags import flat, from_plain, parse, read, to_plain
+from engine.runner.replay_command import main as replay
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 
@@ -56,6 +57,11 @@ def final(folder: str, iteration: int = 4) -> bytes:
 
 
 BAD = {
+    "a name of bytes": (
+        [TOY, "--out", "n\udcff"],
+        "error: The name 'n\\udcff' is not UTF-8, which the files of a run cannot keep. Rename it, or name a link to it.",
+    ),
+    "many threads": ([TOY, "--threads", "100000000"], "error: --threads is 100000000, for "),
     "no scene": ([], "error: Say which scene to run first: python -m engine.run scenes/<name>.py [flags]."),
     "missing file": ([TOY.replace("toy_scene", "toy_scen")], "error: There is no scene file"),
     "missing module": (["no.such.scene"], "error: There is no scene file or module 'no.such.scene'."),
@@ -339,10 +345,6 @@ def test_a_checkpoint_file_branches_into_a_new_folder(capsys: pytest.CaptureFixt
     assert metrics("branch") == before == metrics("run") and final("branch") == final("run")
     assert main(["--resume", middle, "--out", "other", "--set", "toy.wander.step=0.1"]) == 0
     assert metrics("other").splitlines()[:2] == before.splitlines()[:2] and metrics("other") != before
-    capsys.readouterr()
-    assert main(["--resume", middle, "--out", "wide", "--num-envs", "9"]) == 2
-    assert capsys.readouterr().err.startswith("error: The snapshot belongs to another world: ")
-    assert not Path("wide").exists()
 
 
 def test_eval_measures_a_run_or_a_checkpoint_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -391,4 +393,106 @@ def test_an_evaluation_says_which_constants_were_set():
     assert main([TOY, "--iterations", "1", "--no-film", "--out", "run"]) == 0
     assert json.loads(Path("run/evaluation.json").read_text())["set"] == {}
     assert main(["--eval", "run", "--set", "toy.wander.step=0.2"]) == 0
-    assert json.loads(Path("run/evaluation.json").read_text())["set"] == {"toy.wander.step": "0.2"}
+    other = json.loads(Path("run/evaluation_set_toy.wander.step_0.2.json").read_text())
+    assert other["set"] == {"toy.wander.step": "0.2"} == {n.removeprefix("set "): t for n, t in other["with"].items()}
+    assert json.loads(Path("run/evaluation.json").read_text())["set"] == {}
+
+
+def test_paths_and_texts_that_name_files_are_kept_so_that_a_run_goes_on_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Path(TOY).read_text().replace("from typing import Annotated,", "import os\nfrom typing import Annotated,")
+    text = text.replace(
+        "    loud: bool = False,", '    files: Annotated[str, "files", os.path.abspath] = "x",\n    loud: bool = False,'
+    ).replace(
+        "    return Experiment(",
+        "    assert open(files).read() == clip.read_text() == 'a clip'\n    return Experiment(",
+    )
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "toy.py").write_text(text)
+    (tmp_path / "a" / "walk.csv").write_text("a clip")
+    monkeypatch.chdir(tmp_path / "a")
+    assert main(["toy.py", "--clip", "walk.csv", "--files", "walk.csv", "--out", "../run", "--iterations", "2"]) == 0
+    kept = json.loads(Path("../run/config.json").read_text())["flags"]
+    assert kept["clip"] == kept["files"] == str(tmp_path / "a" / "walk.csv")
+    monkeypatch.chdir(tmp_path / "b")
+    assert main(["--resume", "../run", "--iterations", "3"]) == 0
+    assert main(["--resume", "../run", "--iterations", "4", "--clip", "../a/walk.csv", "--files", "../a/walk.csv"]) == 0
+    assert main(["--eval", "../run", "--clip", "../a/walk.csv"]) == 0
+    assert main(["--resume", "../run/checkpoints/iteration_000004.lockstep", "--out", "more", "--iterations", "5"]) == 0
+    assert json.loads(Path("more/config.json").read_text())["resumed_from"].startswith(str(tmp_path / "run"))
+    assert replay(["../run"]) == 0 and sorted(p.name for p in Path("../run").glob("evaluation*")) == ["evaluation.json"]
+
+
+def test_the_clips_and_the_robot_of_the_main_scene_are_kept_by_absolute_paths(tmp_path: Path) -> None:
+    for name in ("walk.csv", "robot.xml", "g1"):
+        Path(name).touch()
+    for scene in ("motion_tracking", "replay_motion"):
+        flags = [str(REPOSITORY / "scenes" / f"{scene}.py"), "--clip", "walk.csv:xyzw=2,squat", "--robot"]
+        for robot, kept in (("robot.xml", str(tmp_path / "robot.xml")), ("g1", "g1")):
+            plain = make_plan([*flags, robot]).plain()["flags"]
+            assert (plain["clip"], plain["robot"]) == (f"{tmp_path / 'walk.csv'}:xyzw=2,squat", kept)
+
+
+def test_a_term_that_is_not_finite_is_a_warning_and_a_count_in_the_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(TOY).read_text().replace("    term,\n", "    Terms,\n    fuse,\n    term,\n")
+    text = text.replace(
+        "def make(num_envs",
+        """def root(point: Point) -> Tensor:
+    \"\"\"A number that is none on one side of home.\"\"\"
+    return point.position[:, 0].sqrt()
+
+
+def look(values: Terms, walk: Write[Walk]) -> None:
+    \"\"\"Look, and keep nothing of it.\"\"\"
+    values.finite(torch.stack([value for _, value in values], -1))
+    walk.began.add_(0)
+
+
+def make(num_envs""",
+    ).replace('"SENSE": [system(measure),', '"SENSE": [system(measure), fuse(look, {"root": term(root)}),')
+    Path("toy.py").write_text(text)
+    assert main(["toy.py", "--out", "run", "--iterations", "2", "--no-film"]) == 0
+    said = capsys.readouterr().out
+    assert "! While the policy was played: The term `root` of toy.look was nan in row " in said
+    sentence = r"! The term `root` of toy\.look was nan in row \d of tick 1\. .* nonfinite/look\.root in the metrics counts its rows\."
+    assert len(re.findall(sentence, said)) == 2  # when it happens, and in the summary
+    rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert all(5 < row["nonfinite/look.root"] < 40 for row in rows)
+    assert main(["toy.py", "--audit", "4"]) == 1
+    assert re.search(r"tick 1: The term `root` of toy\.look is nan in row \d\.", capsys.readouterr().out)
+
+
+def test_a_folder_of_runs_names_its_runs_and_an_empty_one_says_what_to_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--iterations", "1", "--no-film", "--out", "runs/toy/first"]) == 0
+    capsys.readouterr()
+    for folder in ("runs", "runs/toy"):
+        for command in ("--resume", "--eval"):
+            assert main([command, folder]) == 2
+            assert capsys.readouterr().err == (
+                f"error: {folder} is not a run folder: it has no config.json. It holds runs; name one: runs/toy/first.\n"
+            )
+    Path("empty").mkdir()
+    assert main(["--eval", "empty"]) == 2
+    assert capsys.readouterr().err.endswith("no config.json. Name the folder of one run, or a checkpoint.\n")
+
+
+def test_a_scene_with_names_that_are_no_text_is_refused_before_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(TOY).read_text().replace('TICK, name="toy")', 'TICK, name="toy", identity={"clips": ["a\\udcff"]})')
+    Path("toy.py").write_text(text)
+    assert main(["toy.py", "--out", "run"]) == 2
+    assert "is not UTF-8, which a checkpoint cannot keep. Rename its file." in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_a_configuration_that_was_cut_off_says_how_its_checkpoints_can_be_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([TOY, "--iterations", "1", "--no-film", "--out", "run"]) == 0
+    Path("run/config.json").write_text('{"scene": "to')
+    capsys.readouterr()
+    assert main(["--resume", "run"]) == 2
+    assert "it was cut off or edited. Copy a checkpoint out of the run's folder" in capsys.readouterr().err
+    Path("iteration_000001.lockstep").write_bytes(final("run", 1))
+    assert main([TOY, "--resume", "iteration_000001.lockstep", "--out", "more", "--iterations", "2", "--no-film"]) == 0
