@@ -35,7 +35,6 @@ CURES = {  # by what MuJoCo says
     "global coordinates": "Look for a newer version of the file",
 }
 MODELS = (".xml", ".mjcf", ".urdf")
-ENDINGS = (*MODELS, *FOREIGN)
 
 
 def read_source(model: Path | Callable[[], str], robot: str) -> tuple[mujoco.MjSpec, list[str]]:

@@ -357,7 +357,7 @@ def test_a_body_that_moves_without_mass_is_named(tmp_path: Path) -> None:
     text = foreign(pelvis=f'<body name="ghost">{JOINT.format(name="g")}</body>')
     assert refusal(tmp_path, text) == (
         "robot.xml does not compile: mass and inertia of moving bodies must be larger than mjMINVAL Element name 'ghost', id 2, "
-        "line 1. Give the body an <inertial> or a shape with a mass, or take its joint out."
+        "line 3. Give the body an <inertial> or a shape with a mass, or take its joint out."
     )
 
 
