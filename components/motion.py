@@ -26,10 +26,13 @@ class BuiltInClip:
 class Clip:
     """One motion as read from a file, before any robot is involved. Arrays are float64.
 
-    `dof_names` is None where the file has no names; the order is then the documented one for its width.
+    `dof_names` is None where the file has no names; `joint_order` is the user's word for the order then, "" where
+    evidence decides. Of a verified clip, `file_rotation` and `joint_order` are what was decided.
     What the file says about bodies and joint velocities serves to verify the clip and is not played back.
     `origins` says who fixed each fact that the numbers were read by; a fact that it lacks came with the file. What
     is "assumed" is decided by evidence when the clip is verified; what the user said is never questioned.
+    `typed` is the item of `--clip` that the clip came with, without its weight: what a cure adds an option to.
+    `notes` are what its reader decided and a person should see, one sentence each; verification passes them on.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Clip:
     root_rotation: np.ndarray  # (frames, 4) scalar first
     dof_position: np.ndarray  # (frames, dofs) rad
     dof_names: tuple[str, ...] | None = None
+    joint_order: str = ""
     dof_velocity: np.ndarray | None = None  # (frames, dofs) rad/s
     body_names: tuple[str, ...] | None = None  # None: the model's order, root first
     body_position: np.ndarray | None = None  # (frames, bodies, 3) m, world
@@ -47,6 +51,8 @@ class Clip:
     )
     origins: Mapping[Fact, Origin] = attrs.field(factory=dict)
     source: str = ""  # where it came from, for messages
+    typed: str = ""  # what the user typed to name it, maybe a folder; "" for a clip that is made
+    notes: tuple[str, ...] = ()
     weight: float = 1.0
 
     def origin(self, fact: Fact) -> Origin:

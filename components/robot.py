@@ -147,7 +147,8 @@ class RobotDescription:
     """A robot as a person writes it down: a model file and patterns over its names.
 
     Patterns are regular expressions that must match a whole name; in `default_pose` and `motors` the
-    first match wins. `model` is an MJCF file, or a function that returns MJCF text.
+    first match wins. `model` is an MJCF or URDF file, or a function that returns MJCF text. Bodies without a
+    joint that nothing here names are part of the body they hang on.
     """
 
     name: str
@@ -158,9 +159,12 @@ class RobotDescription:
     feet: tuple[str, ...] = ()  # body names
     shapes: tuple[Capsule | Box, ...] = ()  # replace the model's collision geometry; () keeps it
     foot_friction: float = 0.6  # sliding, wins over the floor's
-    locked_joints: str = ""  # pattern of joints that are welded at 0; their bodies merge into the parents
+    locked_joints: str = (
+        ""  # pattern of joints that are welded as the file draws them; their bodies merge into the parents
+    )
     tracked_bodies: tuple[str, ...] = ()  # all when empty
     virtual_bodies: tuple[VirtualBody, ...] = ()  # tracked as well, after the others
     anchor_body: str = ""  # the root when empty
     end_effectors: tuple[str, ...] = ()
     soft_limit: float = 0.9  # share of each joint range that is "inside"
+    notes: tuple[str, ...] = ()  # what was decided when it was read from a file, one sentence each

@@ -19,6 +19,7 @@ from systems.physics import physics
 from systems.ppo import play, ppo
 from systems.robots.display import robot_view
 from systems.robots.model import RobotModel, build_robot
+from systems.robots.summary import naming_robot, robot_facts
 from systems.tick import TICK
 
 DT = 0.02  # s, control step
@@ -48,11 +49,12 @@ def tracking_scene(
 
 def experiment(c: Config) -> Experiment:
     """Teach a humanoid to follow motion clips."""
-    clips = read_clips(c.clip)
+    clips = read_clips(c.clip, skip_unfit=c.skip_unfit)
     description = c.task.describe(robots.load(robots.fitting(clips, c.task.robots) if c.robot == "auto" else c.robot))
     control = "servo" if c.control == "servo" else "torque"
     model = build_robot(description, control=control, dt=DT / c.substeps, self_collision=c.self_collision)
-    library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height)
+    with naming_robot(model):
+        library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height, skip_unfit=c.skip_unfit)
     scene, same = partial(tracking_scene, c, model, library), ("robot",)
     longest, played = int(library.frames.max()), max(64, len(library.names))
     takes, frames = film_size(library, DT)
@@ -72,4 +74,5 @@ def experiment(c: Config) -> Experiment:
         iterations=c.iterations,
         best="reward/per_step",  # of all rows, and still rising when episodes have long stopped getting longer
         sources=robot_and_clips(model, library),
+        facts=robot_facts(model),
     )

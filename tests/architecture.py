@@ -47,11 +47,14 @@ ONLY_HERE = {  # libraries that belong to few files
         "systems/physics/",
         "systems/robots/",
         "systems/film/",
+        "systems/motion/retarget/",
         "engine/render/program.py",
         "benchmarks/",
         "docs/tools/",
         "tests/",
     ),
+    "mink": ("systems/motion/retarget/", "tests/"),
+    "qpsolvers": ("systems/motion/retarget/", "tests/"),
     "OpenGL": ("engine/render/program.py",),  # a process of its own, which the window starts
     "mujoco_warp": ("systems/physics/", "benchmarks/", "tests/"),
     "warp": ("systems/physics/", "benchmarks/", "tests/"),
@@ -59,16 +62,16 @@ ONLY_HERE = {  # libraries that belong to few files
     "tyro": ("engine/runner/", "tests/"),
     "msgspec": ("engine/protocol/", "engine/inspect/", "engine/debugger/net/", "tests/"),
     "tensorboard": ("engine/runner/", "tests/"),
-    "matplotlib": ("engine/runner/", "benchmarks/", "tests/"),
+    "matplotlib": ("engine/runner/", "systems/motion/tools/", "benchmarks/", "tests/"),
     "PySide6": ("engine/debugger/", "benchmarks/", "docs/tools/", "tests/debugger/"),
     "PyQt6": ("engine/debugger/", "tests/debugger/"),
     "PyQt5": ("engine/debugger/", "tests/debugger/"),
     "pyqtgraph": ("engine/debugger/", "tests/debugger/"),
-    "pickle": ("systems/motion/array_pickle.py", "tests/"),
+    "pickle": ("systems/motion/array_pickle.py", "systems/motion/writers.py", "tests/"),
     "av": ("systems/film/", "docs/tools/", "tests/"),
     "PIL": ("systems/film/", "benchmarks/", "docs/tools/", "tests/"),
 }
-LAZY = {"rich", "av", "PIL", "tyro", "tensorboard", "matplotlib", "mujoco_warp", "warp", *QT}
+LAZY = {"rich", "av", "mink", "qpsolvers", "PIL", "tyro", "tensorboard", "matplotlib", "mujoco_warp", "warp", *QT}
 MAY_BE_EAGER = (
     "engine/runner/console.py",  # what a person without a window looks at
     "engine/debugger/",

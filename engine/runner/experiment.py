@@ -43,7 +43,8 @@ class Experiment:
     what they are, by name or by 'group/' (numbers with the same title share a panel of curve.png), `panel` names those that
     the console shows, and `best` the one by which the best checkpoint is kept, with "-" in front where less is better.
     `display` says what debuggers draw. `sources` names what else decides the numbers ("robot g1", "clip squat", …) with a
-    digest of each, so that a resumed run notices changes.
+    digest of each, so that a resumed run notices changes. `facts` are what a person checks first ("robot", "feet", …), by
+    name; `--check` prints them.
     """
 
     train: Callable[[], Scene]
@@ -58,3 +59,4 @@ class Experiment:
     iterations: int = 100
     best: str | None = None
     sources: Mapping[str, str] = attrs.field(factory=dict)
+    facts: Mapping[str, str] = attrs.field(factory=dict)

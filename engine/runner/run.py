@@ -1,11 +1,12 @@
 """The command `python -m engine.run SCENE [flags]`: train a scene, or inspect, evaluate, play or export one."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from engine.runner import commands
 from engine.runner.cli import reporting_errors
 from engine.runner.config import MODES, RunPlan, make_plan
-from engine.runner.console import make_console
+from engine.runner.console import make_console, print_facts
 from engine.runner.training import train
 from engine.snapshot.snapshot import restore
 
@@ -25,17 +26,19 @@ def _dispatch(arguments: list[str]) -> int:
         if getattr(plan.options, name) is not None:
             return command(plan, console)
     mode = next((name for name in MODES if getattr(plan.options, name) not in (None, False)), None)
-    return _inspect(plan, mode) if mode else train(plan, console)
+    return _inspect(plan, mode, console) if mode else train(plan, console)
 
 
-def _inspect(plan: RunPlan, mode: str) -> int:
+def _inspect(plan: RunPlan, mode: str, console: Any) -> int:
     from engine.tools import explain, profile
     from engine.tools.audit import Audit
 
-    simulation = plan.build()
+    experiment = plan.experiment()
+    simulation = plan.build(experiment)
     if plan.resumed and mode in ("audit", "profile"):
         restore(simulation.world, plan.resumed.load(lambda text: print(f"! {text}"))[1])
     if mode == "check":
+        print_facts(console, experiment.facts)
         print("ok")
     elif mode == "explain":
         print(explain.explain(simulation))

@@ -1,14 +1,20 @@
-"""Safe unpickler of numpy arrays, joblib's among them: nothing that a pickle may name is run.
+"""Safe unpickler of numpy arrays, joblib's and torch's among them: nothing that a pickle may name is run.
 
 A joblib file is a pickle in which each array is replaced by a small wrapper object (shape, order, dtype)
-and followed, right after the instruction that fills the wrapper, by the array's raw bytes. The reader
-knows a handful of names, all of which it answers with code of its own; every other name is refused.
+and followed, right after the instruction that fills the wrapper, by the array's raw bytes. A torch file is a
+zip archive of a pickle, in which tensors refer to the other members by number. The reader knows a handful of
+names, all of which it answers with code of its own; every other name is refused.
 """
 
+import bz2
 import io
+import lzma
 import math
 import pickle
+import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +22,12 @@ import numpy as np
 
 from engine.errors import SceneError
 
+_OLD_TORCH = 0x1950A86A20F9469CFC6C  # what such a file begins with
 MAX_BYTES = 1 << 31  # of an unpacked file; stops a small file from filling the memory
+
+
+class ObjectArray:
+    """Stands for an array of Python objects, which was not read."""
 
 
 class _Array:
@@ -38,7 +49,7 @@ class _Wrapper:
 
 
 def _plain(dtype: Any) -> np.dtype[Any]:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject:
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "biufcSU" or dtype.subdtype is not None:
         raise pickle.UnpicklingError("it holds an array of Python objects; only plain numbers and text are read")
     return dtype
 
@@ -51,8 +62,13 @@ def _scalar(dtype: Any, content: bytes = b"") -> Any:
     return np.frombuffer(content, _plain(dtype), 1)[0]
 
 
+def _of_objects(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind == "O" and dtype.subdtype is None
+
+
 def _dtype(*arguments: Any) -> np.dtype[Any]:
-    return _plain(np.dtype(arguments[0]))
+    dtype = np.dtype(arguments[0])
+    return dtype if _of_objects(dtype) else _plain(dtype)
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -101,16 +117,24 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
         raise pickle.UnpicklingError("it refers to objects outside the file")
 
     def load_build(self) -> None:
-        if not isinstance(self.stack[-2], (_Wrapper, np.ndarray, np.dtype)):
+        filled, state = self.stack[-2:]
+        if not isinstance(filled, (_Wrapper, np.ndarray, np.dtype)):
             raise pickle.UnpicklingError("it sets attributes of something that is not an array")
+        if isinstance(filled, np.ndarray):
+            if _of_objects(state[2]):
+                self.stack[-2:] = [ObjectArray()]
+                return
+            _plain(state[2])
         super().load_build()
         if isinstance(self.stack[-1], _Wrapper):
             self.stack.append(self.read_array(self.stack.pop()))
 
     dispatch[pickle.BUILD[0]] = load_build
 
-    def read_array(self, wrapper: _Wrapper) -> np.ndarray:
+    def read_array(self, wrapper: _Wrapper) -> Any:
         """The array of a wrapper; since joblib 1.2 its bytes follow a padding, whose length comes first."""
+        if _of_objects(wrapper.dtype):
+            return type(self)(self.stream).load()
         dtype = _plain(wrapper.dtype)
         shape = tuple(int(size) for size in wrapper.shape)
         if wrapper.numpy_array_alignment_bytes is not None:
@@ -129,13 +153,79 @@ class _Forbidden(Exception):
 
 def _unpack(content: bytes) -> bytes:
     if content[:1] == b"\x78" or content[:2] == b"\x1f\x8b":
-        unpacked = zlib.decompressobj(wbits=47)  # 32 + 15: zlib or gzip, as its header says
-        content = unpacked.decompress(content, MAX_BYTES)
-        if not unpacked.eof:
-            raise EOFError(
-                "its compressed content stops early" if len(content) < MAX_BYTES else "it unpacks to over 2 GiB"
-            )
+        unpacked: Any = zlib.decompressobj(wbits=47)  # 32 + 15: zlib or gzip, as its header says
+    elif content[:6] == b"\xfd7zXZ\x00" or content[:3] == b"\x5d\x00\x00":
+        unpacked = lzma.LZMADecompressor()
+    elif content[:3] == b"BZh":
+        unpacked = bz2.BZ2Decompressor()
+    else:
+        return content
+    content = unpacked.decompress(content, MAX_BYTES)
+    if not unpacked.eof:
+        raise EOFError("its compressed content stops early" if len(content) < MAX_BYTES else "it unpacks to over 2 GiB")
     return content
+
+
+_STORAGE = {
+    "Float": "<f4", "Double": "<f8", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1",
+    "Byte": "u1", "Bool": "?",
+}  # fmt: skip
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
+    steps = [(int(n), int(step)) for n, step in zip(size, stride, strict=True)]
+    last = int(offset) + sum((n - 1) * step for n, step in steps)
+    empty = any(n == 0 for n, _ in steps)
+    if min((int(offset), *(part for pair in steps for part in pair))) < 0 or (last >= len(storage) and not empty):
+        raise pickle.UnpicklingError("a tensor is larger than its storage")
+    if math.prod(n for n, _ in steps) * storage.itemsize > MAX_BYTES:
+        raise pickle.UnpicklingError("a tensor is larger than 2 GiB")
+    strides = [step * storage.itemsize for _, step in steps]
+    start = storage[:0] if empty else storage[int(offset) :]
+    return np.lib.stride_tricks.as_strided(start, [n for n, _ in steps], strides).copy()
+
+
+def _size(values: Any = ()) -> tuple[Any, ...]:
+    return tuple(values)
+
+
+def _word(value: Any) -> str:
+    return str(value)
+
+
+_TORCH: dict[tuple[str, str], Any] = {
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("collections", "OrderedDict"): dict,
+    ("torch", "Size"): _size,
+    ("protomotions.simulator.base_simulator.simulator_state", "StateConversion"): _word,
+    **{("torch", f"{name}Storage"): dtype for name, dtype in _STORAGE.items()},
+}
+
+
+class _TorchUnpickler(_Unpickler):
+    """Knows tensors as well, whose numbers are members of the archive."""
+
+    def __init__(self, archive: zipfile.ZipFile, place: str) -> None:
+        super().__init__(io.BytesIO(archive.read(f"{place}data.pkl")))
+        self.archive, self.place = archive, place
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _TORCH[module, name] if (module, name) in _TORCH else super().find_class(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        kind, dtype, key, _, count = pid
+        if kind != "storage" or dtype not in _STORAGE.values():
+            raise pickle.UnpicklingError("it refers to objects outside the file")
+        return np.frombuffer(self.archive.read(f"{self.place}data/{key}"), dtype)[: int(count)]
+
+
+def read_torch_pickle(path: Path) -> Any:
+    """What `torch.save` wrote to a zip archive, tensors as arrays. Raises SceneError as `read_array_pickle` does."""
+    with _refusing(path), zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+            raise EOFError("it unpacks to over 2 GiB")
+        place = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
+        return _TorchUnpickler(archive, place.removesuffix("data.pkl")).load()
 
 
 def read_array_pickle(path: Path) -> Any:
@@ -143,13 +233,29 @@ def read_array_pickle(path: Path) -> Any:
 
     Raises SceneError when the file is truncated, is no pickle, or names any class other than numpy's.
     """
+    with _refusing(path):
+        content = _Unpickler(io.BytesIO(_unpack(path.read_bytes()))).load()
+    if content == _OLD_TORCH:
+        raise SceneError(
+            f"{path} is a torch file of the old kind, which is not read. Save it again in the new one: "
+            f"torch.save(torch.load('{path.name}'), '{path.name}')."
+        )
+    return content
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
     try:
-        return _Unpickler(io.BytesIO(_unpack(path.read_bytes()))).load()
+        yield
     except _Forbidden as error:
+        if str(error).startswith("torch."):
+            raise SceneError(
+                f"{path} holds torch tensors in a pickle. Save them as arrays: {{name: value.numpy() for name, value in "
+                "clip.items()}, or with torch.save as a .pt file."
+            ) from None
         raise SceneError(
             f"{path} asks for the class '{error}' while it is being read, and a motion file may name numpy's arrays "
-            "only. "
-            "It was not loaded, since a pickle can run any code; save the clip as plain arrays."
+            "only. It was not loaded, since a pickle can run any code; save the clip as plain arrays."
         ) from None
     except Exception as error:  # a damaged pickle fails in as many ways as there are instructions
         raise SceneError(

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Annotated
 
 from engine.files import absolute
 from systems.motion.clips import BUILT_IN
@@ -41,3 +42,8 @@ def absolute_file(text: str) -> str:
     """The absolute path of a file or folder that is there; any other text as it is."""
     path = Path(text).expanduser()
     return str(absolute(path)) if path.exists() else text
+
+
+RobotName = Annotated[
+    str, "a robot by name, an MJCF or URDF file, or auto: the robot with the clip's joints", absolute_robot
+]

@@ -1,100 +1,132 @@
-"""Robot description out of somebody's MJCF file: what their model says is what they get."""
+"""Robot description out of somebody's model file: what their model says is what they get."""
 
+import math
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import mujoco
-import numpy as np
 
 from components.robot import Motor, RobotDescription
 from engine.errors import SceneError, listing
 from systems.robots import mjcf
+from systems.robots.drives import Drive, drives, undriven
+from systems.robots.feet import Stand, standing
+from systems.robots.isolate import isolate
+from systems.robots.pose import MOST_LEAN, Pose, keyframe, lean, within_ranges
 from systems.robots.silence import quiet
+from systems.robots.sources import kind, read_source, reason, touches, weighs
+from systems.robots.urdf import speed_limits
 
-FOOT_BAND = 0.02  # m: parts this close to the lowest point of the default pose are feet
 UNKNOWN_SPEED = 100.0  # rad/s; MJCF does not say how fast a motor turns
 SETTLING = 0.05  # s, damping per stiffness where the file has no servo
+TINY, HUGE = 0.1, 12.6  # rad; joints that all move less, or any that moves further, are in another unit
 
 
 def describe(path: Path) -> RobotDescription:
-    """The robot in an MJCF file, with the file's own shapes, keyframe pose, torque limits and servo gains.
+    """The robot in an MJCF or URDF file, with the file's own shapes, keyframe pose, torque limits and servo gains.
 
-    Joints without a position servo get one that spends the whole torque on 1 rad of error. Feet are the
-    leaf bodies that reach lowest; they are the end effectors too. Raises SceneError with the list of what the file lacks.
+    Joints without a position servo get one that spends the whole torque on 1 rad of error. Feet are the bodies
+    that reach lowest; they are the end effectors too. Raises SceneError with the list of what the file lacks.
     """
-    bare = RobotDescription(name=path.stem, model=path, motors={})
-    spec = mjcf.read_spec(bare)
+    spec, notes = read_source(path, path.stem)
+    pose, idle = keyframe(spec), undriven(spec)
+    notes += isolate(spec, path.stem)
+    model = _compile(spec, path)
+    motors, replaced = drives(model)
+    _check_complete(spec, motors, idle, path)
+    _check_units(model, path)
+    pose = pose or _drawn_pose(model, path)
+    angles, moved = within_ranges(model, pose)
+    stand = standing(model, angles, path)
+    held = _held(stand, [name for name in motors if name in idle], idle, path)
+    if held:
+        why = listing((f"{name} ({idle[name]})" for name in held), 6)
+        notes.append(f"Joints without a motor of their own do not move here: {why}.")
+    speeds = speed_limits(path) if kind(path) == "robot" else {}
+    driven = [name for name in motors if name not in held]
+    return RobotDescription(
+        name=path.stem,
+        model=path,
+        motors={re.escape(name): _motor(motors[name], speeds.get(name, UNKNOWN_SPEED)) for name in driven},
+        default_pose={re.escape(name): angles[name] for name in driven if angles[name]},
+        feet=stand.feet,
+        end_effectors=stand.feet,
+        locked_joints="|".join(map(re.escape, held)),
+        notes=(*notes, *replaced, *pose.notes, *moved, *stand.notes),
+    )
+
+
+def _compile(spec: mujoco.MjSpec, path: Path) -> mujoco.MjModel:
+    """The file's own model with nothing that only a picture needs; SceneError where it lacks something or does not compile."""
     missing = mjcf.lacks(spec)
-    torques = _torque_limits(spec)
-    limitless = [j.name for j in mjcf.hinges(spec) if j.name and j.name not in torques]
-    if limitless:
-        missing.append(
-            f"torque limits (actuatorfrcrange of the joint, or forcerange of its actuator; on {listing(limitless)})"
-        )
-    if missing:
-        raise SceneError(f"{path} cannot be used as a robot. It lacks: {'; '.join(missing)}.")
+    for geom in list(spec.geoms):
+        if not touches(geom) and not weighs(spec, geom):
+            spec.delete(geom)
+    mjcf.drop_unused_meshes(spec)
     try:
         with quiet():
             model = spec.compile()
     except ValueError as error:
-        raise SceneError(f"{path} does not compile: {error}") from None
-    data = mujoco.MjData(model)
-    if model.nkey:
-        mujoco.mj_resetDataKeyframe(model, data, 0)
-    mujoco.mj_kinematics(model, data)
-    pose = {model.joint(i).name: float(data.qpos[model.jnt_qposadr[i]]) for i in range(1, model.njnt)}
-    feet = _feet(model, data)
-    return RobotDescription(
-        name=path.stem,
-        model=path,
-        motors={re.escape(name): _motor(spec, model, name, torque) for name, torque in torques.items()},
-        default_pose={re.escape(name): angle for name, angle in pose.items() if angle},
-        feet=feet,
-        end_effectors=feet,
+        if missing:
+            raise _lacking(path, missing) from None
+        raise SceneError(f"{path} does not compile: {reason(error)}") from None
+    return model
+
+
+def _check_complete(spec: mujoco.MjSpec, motors: dict[str, Drive], idle: dict[str, str], path: Path) -> None:
+    """SceneError with all that a file lacks to be a robot."""
+    missing = mjcf.lacks(spec)
+    limitless = [name for name, drive in motors.items() if name and drive.torque is None and name not in idle]
+    if limitless:
+        missing.append(
+            f"torque limits (actuatorfrcrange of the joint, or forcerange of its actuator; on {listing(limitless, 8)})"
+        )
+    if missing:
+        raise _lacking(path, missing)
+
+
+def _lacking(path: Path, missing: list[str]) -> SceneError:
+    return SceneError(f"{path} cannot be used as a robot. It lacks: {'; '.join(missing)}.")
+
+
+def _check_units(model: mujoco.MjModel, path: Path) -> None:
+    """SceneError where ranges are so narrow or so wide that degrees and radians are exchanged."""
+    turning = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE]
+    widest = max((float(abs(model.jnt_range[j]).max()) for j in turning), default=1.0)
+    if TINY < widest < HUGE:
+        return
+    read, meant = ("degrees", "radian") if widest <= TINY else ("radians", "degree")
+    raise SceneError(
+        f"The joints of {path} turn by at most {widest:.3g} rad: its ranges seem to be read as {read} by mistake. Write "
+        f'<compiler angle="{meant}"/> into the file.'
     )
 
 
-def _torque_limits(spec: mujoco.MjSpec) -> dict[str, float]:
-    """N·m of every joint whose file says it: the joint's own range, else its actuator's."""
-    found = {}
-    for joint in mjcf.hinges(spec):
-        limits = [joint.actfrcrange]
-        for actuator in _actuators(spec, joint.name):
-            gear = abs(float(actuator.gear[0]))
-            limits.append(np.asarray(actuator.forcerange) * gear)
-            if actuator.biastype == mujoco.mjtBias.mjBIAS_NONE:
-                limits.append(np.asarray(actuator.ctrlrange) * float(actuator.gainprm[0]) * gear)
-        spans = [float(max(abs(low), abs(high))) for low, high in limits if low < high]
-        if spans:
-            found[joint.name] = spans[0]
-    return found
+def _drawn_pose(model: mujoco.MjModel, path: Path) -> Pose:
+    """The pose that a file draws; SceneError where the root's z axis does not point up in it."""
+    tilt = lean(model.qpos0[3:7])
+    if tilt > MOST_LEAN:
+        raise SceneError(
+            f"The first body of {path} stands with its z axis {math.degrees(tilt):.0f}° from upright. A robot's first body has "
+            "z up and x forward where it stands; turn its frame, or write a keyframe called home in which it does."
+        )
+    return Pose({}, "file's own pose")
 
 
-def _actuators(spec: mujoco.MjSpec, joint: str) -> Iterable[mujoco.MjsActuator]:
-    return (a for a in spec.actuators if a.target == joint and a.trntype == mujoco.mjtTrn.mjTRN_JOINT)
+def _held(stand: Stand, idle: list[str], why: dict[str, str], path: Path) -> list[str]:
+    """Joints without a motor; SceneError where a foot hangs on one."""
+    weak = [f"{name} ({why[name]})" for name in idle if name in stand.legs]
+    if weak:
+        raise SceneError(
+            f"The robot in {path} has legs that move passively: {listing(weak)} between the root and {listing(stand.feet)}. "
+            "That is not supported; give each an actuator of its own, or take the joint out of the file."
+        )
+    return idle
 
 
-def _motor(spec: mujoco.MjSpec, model: mujoco.MjModel, joint: str, torque: float) -> Motor:
-    stiffness, damping = torque, SETTLING * torque
-    for actuator in _actuators(spec, joint):
-        bias = model.actuator_biasprm[actuator.id]  # compiled: a damping ratio has become a damping
-        if actuator.biastype == mujoco.mjtBias.mjBIAS_AFFINE and bias[1] < 0.0:
-            stiffness = -float(bias[1])
-            damping = -float(bias[2]) or SETTLING * stiffness
-    return Motor(stiffness=stiffness, damping=damping, torque=torque, speed=UNKNOWN_SPEED)
-
-
-def _feet(model: mujoco.MjModel, data: mujoco.MjData) -> tuple[str, ...]:
-    """Leaf bodies whose colliding parts reach lowest in the default pose."""
-    leaves = set(range(1, model.nbody)) - {int(p) for p in model.body_parentid}
-    lowest: dict[int, float] = {}
-    for geom in range(model.ngeom):
-        body = int(model.geom_bodyid[geom])
-        if body in leaves and (model.geom_contype[geom] or model.geom_conaffinity[geom]):
-            center, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
-            turn = data.geom_xmat[geom].reshape(3, 3)[2]
-            bottom = float(data.geom_xpos[geom, 2] + turn @ center - np.abs(turn) @ half)
-            lowest[body] = min(lowest.get(body, bottom), bottom)
-    floor = min(lowest.values(), default=0.0)
-    return tuple(model.body(body).name for body, height in sorted(lowest.items()) if height < floor + FOOT_BAND)
+def _motor(drive: Drive, speed: float) -> Motor:
+    """The file's servo, or one that spends the whole torque on 1 rad of error."""
+    assert drive.torque is not None
+    stiffness = drive.stiffness or drive.torque
+    damping = drive.damping or SETTLING * stiffness
+    return Motor(stiffness=stiffness, damping=damping, torque=drive.torque, speed=speed, armature=drive.armature)

@@ -4,12 +4,15 @@ Angles are left to the compiler, because a file may be written in degrees.
 """
 
 import re
+from collections.abc import Iterable
 
 import attrs
 import mujoco
 
 from components.robot import Box, Capsule, Motor, RobotDescription
 from engine.errors import SceneError, did_you_mean, listing
+from systems.robots.isolate import carrier, isolate
+from systems.robots.sources import read_source, touches, weighs
 
 CONTACT_SENSOR = "contact:"  # + body name: net contact force of that body
 DEPTH_SENSOR = "depth"  # the least distance of two shapes that touch, negative where they overlap
@@ -35,18 +38,13 @@ class Solver:
     sparse: bool = True  # constraint Jacobians: a foot moves with its own leg only
 
 
-def read_spec(description: RobotDescription) -> mujoco.MjSpec:
-    """The robot's model as its author wrote it; SceneError where it is missing or does not parse."""
-    model = description.model
-    try:
-        if callable(model):
-            return mujoco.MjSpec.from_string(model())
-        if not model.is_file():
-            raise SceneError(f"Robot '{description.name}' needs the model file {model}, which does not exist.")
-        return mujoco.MjSpec.from_file(str(model))
-    except ValueError as error:
-        source = "its generated MJCF" if callable(model) else str(model)
-        raise SceneError(f"Robot '{description.name}': {source} is not valid MJCF: {error}") from None
+def read_spec(description: RobotDescription) -> tuple[mujoco.MjSpec, list[str]]:
+    """The robot of a description's model and nothing else, and what was left out or replaced, one sentence each.
+
+    Raises SceneError where the model is missing, does not parse or is of a kind that is not supported.
+    """
+    spec, notes = read_source(description.model, description.name)
+    return spec, [*notes, *isolate(spec, description.name)]
 
 
 def lacks(spec: mujoco.MjSpec) -> list[str]:
@@ -54,19 +52,19 @@ def lacks(spec: mujoco.MjSpec) -> list[str]:
     found = []
     free = [j for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_FREE]
     trunks = spec.worldbody.bodies
-    if len(free) != 1 or not trunks or (free[0].parent is not None and free[0].parent.name != trunks[0].name):
+    moving = hinges(spec)
+    if len(trunks) != 1 or len(free) != 1:
         found.append(f"one free joint, on its first body (it has {len(free)} free joints)")
     if len(trunks) > 1:
         found.append(f"a single tree of bodies (it has {len(trunks)}: {listing(b.name or 'unnamed' for b in trunks)})")
-    moving = hinges(spec)
     if not moving:
         found.append("joints to move")
     if any(not j.name for j in moving):
         found.append(f"joint names (on {listing(j.parent.name or 'an unnamed body' for j in moving if not j.name)})")
-    balls = [j.name for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_BALL]
+    balls = [j.name or "an unnamed joint" for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_BALL]
     if balls:
         found.append(f"hinges in place of ball joints ({listing(balls)})")
-    unnamed = [b for b in spec.bodies if not b.name]
+    unnamed = [b for b in spec.bodies if not b.name and b.joints]
     if unnamed:
         found.append(f"body names ({len(unnamed)} bodies have none)")
     endless = [j.name or "an unnamed joint" for j in moving if not j.range[0] < j.range[1]]
@@ -81,14 +79,18 @@ def hinges(spec: mujoco.MjSpec) -> list[mujoco.MjsJoint]:
 
 
 def strip(spec: mujoco.MjSpec, *, visual: bool) -> None:
-    """Take out the file's own actuators, sensors, keyframes, contact pairs, scenery and, unless `visual`, looks."""
-    for part in (*spec.actuators, *spec.sensors, *spec.keys, *spec.pairs, *spec.worldbody.geoms):
-        spec.delete(part)
+    """Take out the file's own actuators and, unless `visual`, its looks."""
+    for actuator in list(spec.actuators):
+        spec.delete(actuator)
     if visual:
         return
-    for geom in spec.geoms:
-        if not (geom.contype or geom.conaffinity) and geom.parent.explicitinertial:
+    for geom in list(spec.geoms):
+        if not touches(geom) and not weighs(spec, geom):
             spec.delete(geom)
+        else:
+            geom.material = ""
+    for part in (*spec.materials, *spec.textures):
+        spec.delete(part)
     drop_unused_meshes(spec)
 
 
@@ -100,24 +102,41 @@ def drop_unused_meshes(spec: mujoco.MjSpec) -> None:
             spec.delete(mesh)
 
 
+def merge_still_bodies(spec: mujoco.MjSpec, named: Iterable[str]) -> dict[str, str]:
+    """Make bodies without a joint part of the body they hang on, but for those that are `named`; from which to which.
+
+    Toes, soles and sensor frames are bodies in a file, and parts of a foot for everything here.
+    """
+    keep = set(named) - {""}
+    still = [body for body in spec.bodies[1:] if carrier(body) != body]
+    for body in still:
+        body.fuse = body.name not in keep
+    merged = {body.name: carrier(body).name for body in still if body.fuse and body.name}
+    for exclude in list(spec.excludes):
+        first, second = (merged.get(name, name) for name in (exclude.bodyname1, exclude.bodyname2))
+        spec.delete(exclude)
+        if first != second and "world" not in (first, second):
+            spec.add_exclude(bodyname1=first, bodyname2=second)
+    if still:
+        spec.fuse_static()
+    return merged
+
+
 def lock_joints(spec: mujoco.MjSpec, pattern: str) -> None:
-    """Weld the joints that match at 0 and merge their bodies into the parents."""
-    if not pattern:
-        return
-    for joint in hinges(spec):
+    """Weld the joints that match where the file draws them."""
+    for joint in hinges(spec) if pattern else ():
         if re.fullmatch(pattern, joint.name):
             spec.delete(joint)
-    spec.fuse_static()
 
 
 def clear_shapes(spec: mujoco.MjSpec, description: RobotDescription, *, visual: bool) -> None:
     """Make room for the description's collision shapes, if it has any."""
     if not description.shapes:
         return
-    for geom in spec.geoms:
-        if not (geom.contype or geom.conaffinity):
+    for geom in list(spec.geoms):
+        if not touches(geom):
             continue
-        if visual or not geom.parent.explicitinertial:  # it is looked at, or weighs something
+        if visual or weighs(spec, geom):  # it is looked at, or weighs something
             geom.contype = geom.conaffinity = 0
         else:
             spec.delete(geom)
@@ -125,26 +144,37 @@ def clear_shapes(spec: mujoco.MjSpec, description: RobotDescription, *, visual: 
         drop_unused_meshes(spec)
 
 
-def shape(spec: mujoco.MjSpec, description: RobotDescription, *, self_collision: bool) -> list[str]:
-    """Put the description's collision shapes on; returns the names of the foot geoms.
+def add_shapes(spec: mujoco.MjSpec, description: RobotDescription) -> list[str]:
+    """Put the description's collision shapes on; returns the names of their bodies."""
+    return [name for one in description.shapes for name in _add_shape(spec, one, description.name)]
 
-    Everything touches the floor and, on request, each other. Feet have friction; the rest slides.
+
+def make_touch(spec: mujoco.MjSpec, description: RobotDescription, *, self_collision: bool) -> list[str]:
+    """Let every shape touch the floor and, on request, each other; returns the names of the foot geoms.
+
+    Feet, and what moves beyond them, have friction; the rest slides.
     """
-    for one in description.shapes:
-        _add_shape(spec, one, description.name)
     feet = []
-    for number, geom in enumerate(g for g in spec.geoms if g.contype or g.conaffinity):
+    for number, geom in enumerate(g for g in spec.geoms if touches(g)):
         geom.name = geom.name or f"{geom.parent.name}:{number}"
-        foot = geom.parent.name in description.feet
         geom.contype, geom.conaffinity = 1, int(self_collision)
+        foot = _belongs_to(geom.parent, description.feet)
         geom.condim, geom.priority = (3, 1) if foot else (1, 0)
         if foot:
             geom.friction = [description.foot_friction, 0.005, 0.0001]
+        if geom.parent.name in description.feet:
             feet.append(geom.name)
     return feet
 
 
-def _add_shape(spec: mujoco.MjSpec, one: Capsule | Box, robot: str) -> None:
+def _belongs_to(body: mujoco.MjsBody, feet: tuple[str, ...]) -> bool:
+    above: mujoco.MjsBody | None = body
+    while above is not None and above.name not in feet:
+        above = above.parent
+    return above is not None
+
+
+def _add_shape(spec: mujoco.MjSpec, one: Capsule | Box, robot: str) -> list[str]:
     bodies = [b for b in spec.bodies if re.fullmatch(one.body, b.name)]
     if not bodies:
         names = [b.name for b in spec.bodies if b.name != "world"]
@@ -154,7 +184,7 @@ def _add_shape(spec: mujoco.MjSpec, one: Capsule | Box, robot: str) -> None:
         )
     for body in bodies:
         geom = body.add_geom(
-            mass=0.0, contype=1, conaffinity=1, margin=0.0, gap=0.0, group=3, rgba=[0.2, 0.6, 0.2, 0.3]
+            mass=0.0, contype=1, conaffinity=1, margin=0.0, gap=0.0, group=3, rgba=[0.2, 0.6, 0.2, 0.3], material=""
         )
         if isinstance(one, Box):
             geom.type, geom.pos, geom.size = _GEOM.mjGEOM_BOX, list(one.center), list(one.half_size)
@@ -163,6 +193,7 @@ def _add_shape(spec: mujoco.MjSpec, one: Capsule | Box, robot: str) -> None:
         else:
             geom.type, geom.size = _GEOM.mjGEOM_CAPSULE, [one.radius, 0, 0]
             geom.fromto = [*one.start, *one.end]
+    return [body.name for body in bodies]
 
 
 def drive(spec: mujoco.MjSpec, motors: dict[str, Motor], *, control: str, joint_friction: bool) -> None:
@@ -196,7 +227,7 @@ def set_options(spec: mujoco.MjSpec, solver: Solver, dt: float) -> None:
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC if solver.elliptic else mujoco.mjtCone.mjCONE_PYRAMIDAL
     option.impratio = solver.impedance_ratio
     option.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE if solver.sparse else mujoco.mjtJacobian.mjJAC_DENSE
-    option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+    option.disableflags = int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
     if not solver.islands:
         option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
 
@@ -205,7 +236,7 @@ def add_floor(spec: mujoco.MjSpec) -> None:
     """An endless plane at height 0 that lets the other side of a contact decide its friction."""
     spec.worldbody.add_geom(
         name="floor", type=_GEOM.mjGEOM_PLANE, size=[0, 0, 1], contype=0, conaffinity=1, condim=1, priority=0,
-        friction=[1.0, 0.005, 0.0001], rgba=[0.45, 0.47, 0.5, 1.0],
+        friction=[1.0, 0.005, 0.0001], rgba=[0.45, 0.47, 0.5, 1.0], material="",
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ Conversions live here and in the backends, nowhere else: MuJoCo's `cvel` is abou
 whole tree and its free joint turns in body axes, while we use frame origins and world axes throughout.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,6 @@ import attrs
 import mujoco
 import numpy as np
 import torch
-from mujoco.batch import Batch
 from torch import Tensor
 
 from components.robot import Motor, Robot, RobotDescription
@@ -22,11 +22,12 @@ from systems.maths.rotation import rotate, rotate_inverse
 from systems.robots import mjcf
 from systems.robots.mjcf import Solver
 from systems.robots.silence import quiet
+from systems.robots.sources import reason
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
-CHUNK = 2048  # frames per batch of `RobotModel.kinematics`, a matter of memory only
 UNIT_ACTION_TORQUE = 0.25  # share of the torque limit that a unit action asks of a joint at rest
-_VEL = int(mujoco.mjtStage.mjSTAGE_VEL)
+LEVEL = 1e-3  # m; a root this little below the soles is on the floor
 
 
 @attrs.frozen(eq=False)
@@ -49,6 +50,8 @@ class RobotModel:
     body_mass: np.ndarray  # (B,) kg
     body_com: np.ndarray  # (B, 3) m, in the body frame
     file: Path | None = None  # that the robot was read from; None where it is generated
+    notes: tuple[str, ...] = ()  # what of its file was decided, replaced or left out, one sentence each
+    merged: Mapping[str, str] = attrs.field(factory=dict)  # bodies without a joint, and the body each is part of
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -79,22 +82,26 @@ class RobotModel:
         frames, bodies = len(root_position), len(self.robot.body_names)
         position, linear, angular = (np.zeros((frames, bodies, 3)) for _ in range(3))
         rotation = np.zeros((frames, bodies, 4))
-        if not frames:
-            return position, rotation, linear, angular
-        batch = Batch(self.model, min(frames, CHUNK), 1)
-        for first in range(0, frames, CHUNK):
-            rows = slice(first, min(first + CHUNK, frames))
-            size = rows.stop - rows.start
-            qpos, qvel = batch.bind("qpos"), batch.bind("qvel")
-            qpos[:size] = np.concatenate((root_position[rows], root_rotation[rows], dof_position[rows]), 1)
-            spin = rotate_inverse(root_rotation[rows], root_angular_velocity[rows])
-            qvel[:size] = np.concatenate((root_linear_velocity[rows], spin, dof_velocity[rows]), 1)
-            views = [batch.bind(name) for name in ("xpos", "xquat", "cvel", "subtree_com")]
-            with quiet():
-                batch.forward(np.arange(size), stage=_VEL)
-            position[rows], rotation[rows], twist, center = (view[:size, 1:] for view in views)
-            angular[rows] = twist[..., :3]
-            linear[rows] = twist[..., 3:] + np.cross(twist[..., :3], position[rows] - center[:, :1])
+        states = np.concatenate((root_position, root_rotation, dof_position), 1)
+        spin = rotate_inverse(root_rotation, root_angular_velocity)
+        speeds = np.concatenate((root_linear_velocity, spin, dof_velocity), 1)
+        moving = bool(speeds.any())
+        center = np.zeros((frames, 3))
+        data = mujoco.MjData(self.model)
+        qpos, qvel, place, turn, twist, middle = (
+            data.qpos, data.qvel, data.xpos[1:], data.xquat[1:], data.cvel[1:], data.subtree_com[1]
+        )  # fmt: skip
+        for frame in range(frames):
+            qpos[:] = states[frame]
+            mujoco.mj_kinematics(self.model, data)
+            position[frame], rotation[frame] = place, turn
+            if moving:
+                qvel[:] = speeds[frame]
+                mujoco.mj_comPos(self.model, data)
+                mujoco.mj_comVel(self.model, data)
+                angular[frame], linear[frame], center[frame] = twist[:, :3], twist[:, 3:], middle
+        if moving:
+            linear += np.cross(angular, position - center[:, None])
         return position, rotation, linear, angular
 
     def foot_points(self, body_position: np.ndarray, body_rotation: np.ndarray) -> np.ndarray:
@@ -130,17 +137,19 @@ def build_robot(
     if not dt > 0.0:
         raise SceneError(f"The physics step dt={dt} s must be above 0.")
     solver = solver or Solver()
-    spec = mjcf.read_spec(description)
+    spec, left_out = mjcf.read_spec(description)
     missing = mjcf.lacks(spec)
     if missing:
         raise SceneError(f"The model of robot '{description.name}' lacks: {'; '.join(missing)}.")
     every_joint = [joint.name for joint in mjcf.hinges(spec)]
     mjcf.strip(spec, visual=visual)
     mjcf.clear_shapes(spec, description, visual=visual)
+    shaped = mjcf.add_shapes(spec, description)
     mjcf.lock_joints(spec, description.locked_joints)
+    merged = mjcf.merge_still_bodies(spec, [*_named_bodies(description), *shaped])
     joints = [joint.name for joint in mjcf.hinges(spec)]
     motors = _motors(description, joints, every_joint)
-    foot_geoms = mjcf.shape(spec, description, self_collision=self_collision)
+    foot_geoms = mjcf.make_touch(spec, description, self_collision=self_collision)
     mjcf.drive(spec, motors, control=control, joint_friction=solver.joint_friction)
     mjcf.set_options(spec, solver, dt)
     if floor:
@@ -153,7 +162,18 @@ def build_robot(
     model = _compile(spec, description.name)
     if self_collision:
         model = _without_built_in_contacts(spec, model, default, description.name)
-    return _finish(description, model, motors, default, tuple(sensed), foot_geoms, control, self_collision)
+    built = _finish(description, model, motors, default, tuple(sensed), foot_geoms, control, self_collision)
+    notes = tuple(dict.fromkeys((*left_out, *description.notes)))
+    for note in notes:
+        _log.warning(f"Robot '{description.name}': {note}")
+    return attrs.evolve(built, notes=notes, merged=merged)
+
+
+def _named_bodies(description: RobotDescription) -> tuple[str, ...]:
+    """Bodies that a description names."""
+    virtual = (body.parent for body in description.virtual_bodies)
+    named = (*description.feet, *description.tracked_bodies, *description.end_effectors, *virtual)
+    return (*named, description.anchor_body)
 
 
 def _finish(
@@ -189,6 +209,11 @@ def _finish(
     )
     if description.default_height is None:
         robot.default_height = _standing_height(built, default)
+    if robot.default_height < -LEVEL:
+        raise SceneError(
+            f"Robot '{name}' stands with its root at {robot.default_height:.2f} m, which is below its feet "
+            f"({listing(feet) or 'none'}). Name the bodies that it stands on, or give it a default pose in which it stands."
+        )
     return built
 
 
@@ -207,7 +232,7 @@ def _robot(
         at = joints.index(outside[0])
         raise SceneError(
             f"Robot '{name}': the default pose puts {outside[0]} at {default[at]:g} rad, "
-            f"outside its range {limits[at, 0]:g} … {limits[at, 1]:g}."
+            f"outside its range {limits[at, 0]:g} … {limits[at, 1]:g}. Give it an angle within in `default_pose`."
         )
     middle, half = limits.mean(1), 0.5 * description.soft_limit * (limits[:, 1] - limits[:, 0])
 
@@ -293,7 +318,7 @@ def _compile(spec: mujoco.MjSpec, robot: str) -> mujoco.MjModel:
         with quiet():
             return spec.compile()
     except ValueError as error:
-        raise SceneError(f"The model of robot '{robot}' does not compile: {error}") from None
+        raise SceneError(f"The model of robot '{robot}' does not compile: {reason(error)}") from None
 
 
 def _without_built_in_contacts(

@@ -6,10 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from tests.debugger.scripted import PATIENCE
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"  # before anything imports Qt
 
@@ -19,7 +22,6 @@ except ImportError as error:
     NO_QT = str(error)
 else:
     NO_QT = ""
-PATIENCE = 5.0  # s in which threads and sockets of a test may end
 
 
 class WithoutQt(pytest.Module):
@@ -42,6 +44,14 @@ def pytest_collection_finish() -> None:
     """Make collections of garbage quick: what has been imported by now stays."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def qtbot(qtbot):
+    """The robot of pytest-qt, as patient as this machine needs it where a test does not say otherwise."""
+    for name in ("waitUntil", "waitSignal"):
+        setattr(qtbot, name, partial(getattr(qtbot, name), timeout=int(1e3 * PATIENCE)))
+    return qtbot
 
 
 def sockets() -> set[str]:

@@ -13,17 +13,7 @@ import pytest
 from engine import Experiment
 from engine.debugger.diagnosis.finding import RuleFinding
 from engine.debugger.diagnosis.rules import diagnose
-from engine.debugger.model.evidence import (
-    Evidence,
-    action_subs,
-    cursor_subs,
-    foot_subs,
-    learner_subs,
-    observation_subs,
-    reward_subs,
-    timing_subs,
-    vitals_subs,
-)
+from engine.debugger.model.evidence import Evidence, all_subs
 from engine.debugger.model.history import EvidenceHistory
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
@@ -103,10 +93,7 @@ class Live:
         self.link = Link(Address(str(self.server.stem) + ".sock"), lambda: None, role="control")
         self.link.start()
         self.until(lambda: self.store.schema is not None)
-        known = self.collected.know(self.store.schema)
-        for wanted in (cursor_subs, vitals_subs, reward_subs, observation_subs, action_subs, foot_subs):
-            self.subscribe(*wanted(known))
-        self.subscribe(*learner_subs(), *timing_subs())
+        self.subscribe(*all_subs(self.collected.know(self.store.schema)))
 
     def close(self) -> None:
         """Leave, and end the run."""

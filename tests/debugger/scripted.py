@@ -23,6 +23,7 @@ from engine.protocol.framing import decode_body, encode_frame, pack_array, unpac
 from tests.debugger.scripted_run import SYSTEMS, ScriptedRun
 
 TICKS_PER_SECOND = 50
+PATIENCE = 30.0  # s that a test waits for what has to come, on a machine that has much else to do
 HISTORY = 500
 FEATURES = ["values", "pose", "trace", "column", "timing", "learner", "vitals", "break", "set", "step", "seek", "branch",
             "record", "snapshot", "provenance", "reset"]  # fmt: skip
@@ -130,15 +131,18 @@ class ScriptedServer:
             for peer in self.peers:
                 peer.socket.sendall(data)
 
-    def wait(self, kind: str, timeout: float = 5.0) -> dict[str, Any]:
-        """The latest message of a type that a client sent, as soon as there is one."""
+    def messages(self, message_type: str, /, **fields: Any) -> list[dict[str, Any]]:
+        """What clients have sent so far of a type and with these fields, in order."""
+        wanted = {"t": message_type, **fields}.items()
+        with self._lock:  # a deque must not be gone through while another thread adds to it
+            return [message for message in self.received if all(message.get(key) == value for key, value in wanted)]
 
-        def found() -> list[dict[str, Any]]:
-            return [message for message in self.received if message["t"] == kind]
-
+    def wait(self, message_type: str, /, **fields: Any) -> dict[str, Any]:
+        """The latest message of a type and with these fields that a client sent, as soon as there is one."""
         with self._lock:
-            assert self._arrived.wait_for(found, timeout), f"no '{kind}' came within {timeout} s"
-            return found()[-1]
+            there = self._arrived.wait_for(lambda: self.messages(message_type, **fields), PATIENCE)
+            assert there, f"no '{message_type}' {fields} came within {PATIENCE} s, but {[*self.received][-20:]}"
+            return self.messages(message_type, **fields)[-1]
 
     # -- connections -----------------------------------------------------------------------------------
 

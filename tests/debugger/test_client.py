@@ -19,7 +19,7 @@ from engine.debugger.net.connection import CHUNK, Address
 from engine.debugger.net.qt_client import Client
 from engine.protocol.discovery import alive
 from engine.protocol.framing import decode_body, encode_frame
-from tests.debugger.scripted import ScriptedServer
+from tests.debugger.scripted import PATIENCE, ScriptedServer
 from tests.debugger.scripted_run import ScriptedRun
 
 TORQUE = Subscription("values", ((0, None),), "selected", 10.0)
@@ -72,7 +72,7 @@ def test_frames_are_acknowledged_when_the_window_has_taken_them(qtbot, server, m
     client.subscribe([TORQUE])
     server.wait("sub")
     server.advance(10)
-    qtbot.waitUntil(lambda: any(m in ({"t": "ack", "seq": 1}, {"t": "ack", "seq": 2}) for m in server.received))
+    qtbot.waitUntil(lambda: any(m["seq"] in (1, 2) for m in server.messages("ack")))
     assert client.store.value(0, 0) is not None
 
 
@@ -84,10 +84,10 @@ def test_only_what_changed_is_asked_for_anew(qtbot, server, make):
     client.subscribe([TORQUE])
     first = server.wait("sub")["id"]
     client.subscribe([TORQUE, other])
-    qtbot.waitUntil(lambda: server.wait("sub")["kind"] == "timing")
+    server.wait("sub", kind="timing")
     client.subscribe([other])
     assert server.wait("unsub")["id"] == first
-    assert sum(m["t"] == "sub" for m in server.received) == 2
+    assert len(server.messages("sub")) == 2
 
 
 def test_a_command_is_answered_once_on_the_qt_thread(qtbot, server, make):
@@ -121,14 +121,15 @@ def test_a_command_without_connection_is_answered_too(qtbot, make):
 def test_a_dropped_connection_comes_back_with_its_subscriptions(qtbot, server, make):
     client, answers = make(), []
     client.ready.connect(lambda: client.subscribe([TORQUE]))
-    qtbot.waitUntil(lambda: any(m["t"] == "sub" for m in server.received))
+    qtbot.waitUntil(lambda: bool(server.messages("sub")))
     server.deaf.add("pause")
     client.send({"t": "pause"}, answers.append)
     server.wait("pause")
     server.drop()
     qtbot.waitUntil(lambda: bool(answers))
-    assert answers[0]["code"] == "lost" and client.said[-1][0] == "lost" and "0.5 s" in client.said[-1][1]
-    qtbot.waitUntil(lambda: sum(m["t"] == "sub" for m in server.received) == 2, timeout=3000)
+    (lost,) = (text for status, text in client.said if status == "lost")
+    assert answers[0]["code"] == "lost" and "0.5 s" in lost
+    qtbot.waitUntil(lambda: len(server.messages("sub")) == 2)
     assert server.wait("auth")["schema"] == server.run.schema()["hash"]
     assert client.connected and client.store.connection == ""
 
@@ -145,7 +146,7 @@ def test_pauses_between_attempts_grow_to_ten_seconds(monkeypatch, path):
 
     monkeypatch.setattr(made._stop, "wait", wait)
     made.start()
-    assert done.wait(5.0)
+    assert done.wait(PATIENCE)
     assert said == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
 
 
@@ -156,7 +157,8 @@ def test_a_run_that_ends_is_not_called_again(qtbot, server, make):
     server.end("4000 iterations done")
     qtbot.waitUntil(lambda: client.over)
     assert client.said[-1] == ("ended", "4000 iterations done")
-    assert not client.link._thread.is_alive() or client.link._thread.join(2.0) is None
+    client.link._thread.join(PATIENCE)
+    assert not client.link._thread.is_alive()
 
 
 def test_a_run_whose_process_is_gone_has_ended(qtbot, server, make, monkeypatch):
@@ -208,7 +210,7 @@ def test_three_frames_that_cannot_be_read_make_the_connection_anew(qtbot, server
     qtbot.waitUntil(lambda: bool(client.store.events))
     assert client.connected
     server.raw(bad)
-    with qtbot.waitSignal(client.ready, timeout=3000):
+    with qtbot.waitSignal(client.ready):
         pass
     assert client.link.bad == 3 and client.said[-2][:1] == ("lost",)
 
@@ -269,17 +271,17 @@ def test_a_listener_that_says_nothing_holds_nobody(qtbot, make, listen, monkeypa
     monkeypatch.setattr(link, "_HANDSHAKE", 0.3)
     listen(lambda peer: None)
     client = make()
-    qtbot.waitUntil(lambda: bool(client.said), timeout=3000)
+    qtbot.waitUntil(lambda: bool(client.said))
     assert client.said[0][0] == "lost" and "sent no 'hello'" in client.said[0][1]
     start = time.monotonic()
     client.close()
-    assert time.monotonic() - start < 2.0
+    assert time.monotonic() - start < 5.0
 
 
 def test_a_web_server_is_no_run(qtbot, make, listen):
     listen(lambda peer: peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     client = make()
-    qtbot.waitUntil(lambda: bool(client.said), timeout=3000)
+    qtbot.waitUntil(lambda: bool(client.said))
     assert client.said[0][0] == "lost"
 
 
@@ -293,7 +295,7 @@ def test_a_run_that_does_not_read_does_not_stop_the_window(qtbot, server, make):
         for _ in range(200):
             client.send({"t": "reset", "rows": list(range(3000))})
         qtbot.wait(300)
-        assert time.monotonic() - start < 2.0
+        assert time.monotonic() - start < 5.0
 
 
 def test_a_flood_of_events_leaves_the_window_alive(qtbot, server, make):
@@ -326,7 +328,7 @@ def test_the_wire_is_what_the_design_says(path, listen):
     listen(talk)
     made = link.Link(Address(path=str(path)), lambda: None, "observe")
     made.start()
-    assert ready.wait(5.0)
+    assert ready.wait(PATIENCE)
     made.close()
     assert got[0] == b"ENGDBG1\n"
     assert got[1] | {"client": ""} == {

@@ -35,8 +35,7 @@ def test_it_stays_at_its_last_line_whatever_its_size(log: LogPanel, qtbot: QtBot
     assert at_end(log)
     for size in ((250, 90), (980, 330), (220, 700), (600, 120)):
         log.resize(*size)
-        qtbot.wait(10)
-        assert at_end(log), size
+        qtbot.waitUntil(lambda: at_end(log))
         note(log, 3)
         assert at_end(log), size
 

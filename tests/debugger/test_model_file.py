@@ -229,8 +229,9 @@ def test_a_window_fetches_a_model_over_its_socket(qtbot, cache, monkeypatch):
         run.wait(lambda: other.over)
         assert "the model was not fetched: 'asset' is wrong" in other.problem
         run.server.deaf.add("asset")
+        asked = len(run.server.messages("asset", hash=DIGEST))
         lost = Fetch(run.window, DIGEST)
-        run.server.wait("asset")
+        run.wait(lambda: len(run.server.messages("asset", hash=DIGEST)) == asked + 1)
         run.server.drop()
         run.wait(lambda: lost.over)
         assert "connection was lost" in lost.problem

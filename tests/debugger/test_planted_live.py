@@ -180,13 +180,8 @@ def test_a_command_that_keeps_its_value_is_named(watch: Watch):
     live.train(LONG)
     first = live.said()[0]
     assert first.severity == "wrong"
-    # a frame that was dropped at an end makes one change of the next episode look like one of this
-    wordings = (
-        "command is stale: its values never changed within an episode (",
-        "command is stale: its values changed in only 0.",
-    )
-    assert first.text.startswith(wordings)
-    assert first.text.endswith("while the clip plays on") and " samples" in first.text
+    assert first.text.startswith("command is stale: its values never changed within an episode (")
+    assert first.text.endswith(" samples), while the clip plays on")
 
 
 def test_a_command_that_nobody_gives_is_named(watch: Watch):

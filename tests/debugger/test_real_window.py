@@ -20,6 +20,7 @@ from engine.debugger.net.connection import Address
 from engine.debugger.net.session import Session
 from engine.debugger.widgets import theme
 from engine.protocol.discovery import live_runs
+from tests.debugger.scripted import PATIENCE
 from tests.helpers import REPOSITORY
 
 TRAINING = ("scenes/motion_tracking.py", "--robot", "humanoid", "--num-envs", "16", "--learning.hidden", "32")
@@ -111,14 +112,14 @@ def surroundings(display: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         env=found,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     if tried.returncode:
         pytest.skip(f"Qt cannot draw on X here: {' '.join(tried.stderr.split())}")
     return found
 
 
-def until(holds: Callable[[], Any], seconds: float = 15.0) -> Any:
+def until(holds: Callable[[], Any], seconds: float = 60.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < end, "it does not happen"
@@ -129,7 +130,7 @@ def until(holds: Callable[[], Any], seconds: float = 15.0) -> Any:
 def look(picture: Path, surroundings: dict[str, str], *keys: str) -> QImage:
     """Press keys, and see what is on the screen then."""
     command = [sys.executable, "-c", PERSON, str(picture), *keys]
-    subprocess.run(command, env=surroundings, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, env=surroundings, check=True, capture_output=True, timeout=60)
     image = QImage(str(picture))
     assert (image.width(), image.height()) == (1600, 950)
     return image
@@ -165,7 +166,7 @@ def test_a_window_on_a_screen_shows_and_pauses_a_training_and_holds_up_none_when
                 assert len(colours(paused, box)) > 10, "a part of the window is blank"
             tick = int(session.state["tick"])
             window.send_signal(signal.SIGKILL)
-            window.wait(5)
+            window.wait(PATIENCE)
         until(lambda: session.state["mode"] == "running" and int(session.state["tick"]) > tick + 20)
         assert session.state["controller"] is None and run.poll() is None
         assert any("Nobody has held control for 2 s" in event["text"] for event in session.events)

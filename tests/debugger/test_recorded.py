@@ -196,9 +196,12 @@ def test_tabs_are_there_after_a_panel_was_torn_off_and_put_back(demo, qtbot):
     qtbot.wait(50)
     dock.setFloating(False)
     demo.reset_layout()
-    qtbot.wait(50)
-    bars = [bar for bar in demo.findChildren(QTabBar) if bar.parent() is demo and bar.count() > 1]
-    assert sorted(bar.tabText(0) for bar in bars) == ["Reward", "Why"] and all(bar.isVisible() for bar in bars)
+
+    def tabs():
+        bars = [bar for bar in demo.findChildren(QTabBar) if bar.parent() is demo and bar.count() > 1]
+        return sorted(bar.tabText(0) for bar in bars if bar.isVisible())
+
+    qtbot.waitUntil(lambda: tabs() == ["Reward", "Why"])
 
 
 # -- files for others ------------------------------------------------------------------------------------

@@ -19,11 +19,12 @@ from engine.debugger.net.link import Link
 from engine.debugger.net.ssh import Tunnel, forwarded, remote_runs
 from engine.errors import AttachError
 from engine.inspect.server import DebugServer
+from tests.debugger.scripted import PATIENCE
 from tests.debugger.scripted_run import ScriptedRun
 from tests.helpers import REPOSITORY
 
 SSH = f"""#!{sys.executable} -S
-import os, socket, subprocess, sys, threading
+import os, socket, subprocess, sys, threading, time
 folder = os.path.dirname(os.path.abspath(__file__))
 words, options, spec, plain = sys.argv[1:], [], None, False
 assert sys.stdin.read() == "", "ssh was given what is meant for the debugger"
@@ -44,6 +45,7 @@ assert plain and "ExitOnForwardFailure=yes" in options
 here, there = spec.split(":")
 server = socket.socket(socket.AF_UNIX)
 server.bind(here)
+if os.path.exists(folder + "/slow"): time.sleep(0.5)
 server.listen()
 def pump(a, b):
     while data := a.recv(65536):
@@ -103,7 +105,7 @@ def alive(process: int) -> bool:
     return "zombie" not in Path(f"/proc/{process}/status").read_text() if Path("/proc").exists() else True
 
 
-def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     end = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < end, "it does not happen"
@@ -113,7 +115,7 @@ def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 def hear_all(connection: Connection) -> None:
     while True:
-        connection.receive(5.0)
+        connection.receive(PATIENCE)
 
 
 def nothing_is_left(tools: Path, tmp_path: Path) -> bool:
@@ -124,7 +126,7 @@ def test_runs_are_listed_and_one_is_asked_through_the_tunnel(
     hub: DebugServer, tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (run,) = remote_runs("me@server")
-    assert run.socket == socket_of(hub) and "walk/1  (toy on " in run.line()
+    assert str(run.socket) == socket_of(hub) and "walk/1  (toy on " in run.line()
     assert main(["--ssh", "me@server", "--list"]) == 0
     assert main(["--ssh", "me@server", "--text", "--run", "walk/1", "list", "torque"]) == 0
     assert "1 of 32 columns." in capsys.readouterr().out
@@ -139,7 +141,7 @@ def test_what_is_piped_in_is_read_by_the_debugger_not_by_ssh(hub: DebugServer, t
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=2 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert "1 of 32 columns." in done.stdout
@@ -165,6 +167,14 @@ def test_what_ssh_says_last_is_in_the_sentence(tools: Path, tmp_path: Path, caps
     assert nothing_is_left(tools, tmp_path)
 
 
+def test_an_ssh_that_listens_a_moment_after_it_has_made_its_socket_is_waited_for(hub: DebugServer, tools: Path):
+    (tools / "slow").touch()
+    with forwarded("server", socket_of(hub)) as address:
+        connection = Connection.attach(address)
+        assert connection.hello["run"]["name"] == "walk/1"
+        connection.close()
+
+
 def test_a_session_says_that_ssh_ended(hub: DebugServer, tools: Path, tmp_path: Path):
     with forwarded("server", socket_of(hub)) as address:
         connection = Connection.attach(address)
@@ -185,7 +195,7 @@ def test_a_tunnel_that_is_closed_while_somebody_asks_why_it_broke_says_nothing(
         asking = threading.Thread(target=lambda: said.append(tunnel.broken()))
         asking.start()
         time.sleep(0.1)
-    asking.join(5.0)
+    asking.join(PATIENCE)
     assert said == [""] and nothing_is_left(tools, tmp_path)
 
 
@@ -253,6 +263,6 @@ def test_a_debugger_that_is_told_to_end_leaves_nothing_behind(
         assert process.stdout is not None and "Attached to walk/1" in process.stdout.readline()
         assert not nothing_is_left(tools, tmp_path)
         process.send_signal(number)
-        process.wait(10)
+        process.wait(PATIENCE)
         assert process.returncode in (-number, 0, 130)
     assert nothing_is_left(tools, tmp_path)

@@ -10,8 +10,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from engine.inspect.listener import ListenOptions
 from engine.inspect.server import DebugServer
 from engine.protocol.discovery import write_note
 from engine.protocol.framing import unpack_array
-from tests.debugger.scripted import ScriptedServer
+from tests.debugger.scripted import PATIENCE, ScriptedServer
 from tests.debugger.scripted_run import JOINTS, ScriptedRun
 from tests.helpers import REPOSITORY
 
@@ -69,6 +70,14 @@ def said(text: Text, line: str, well: bool = True) -> str:
     text.stdout.truncate()
     assert text.run(line) is well, text.stdout.getvalue()
     return text.stdout.getvalue()
+
+
+def until(holds: Callable[[], Any]) -> None:
+    """Wait for what another thread brings about."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.01)
 
 
 # -- looking -------------------------------------------------------------------------------------------
@@ -120,8 +129,7 @@ def test_systems_constants_state_log_and_help(text: Text, server: ScriptedServer
     assert said(text, "constants std").split() == ["tracking.reward.body_position.std", "float", "0.3"]
     assert "mode              running" in said(text, "state")
     server.event("break", "nonfinite(robot.DofTorque.value) hit", row=7)
-    while not text.session.events:
-        time.sleep(0.01)
+    until(lambda: text.session.events)
     assert said(text, "log") == "[1000] break row 7: nonfinite(robot.DofTorque.value) hit\n"
     for name in COMMANDS:
         assert COMMANDS[name].usage in said(text, "help")
@@ -141,11 +149,11 @@ def test_the_tab_key_completes_commands_columns_systems_and_constants(text: Text
 
 def test_a_command_that_changes_something_takes_control_first(text: Text, server: ScriptedServer):
     assert said(text, "pause") == "paused before fill_gains at tick 1000 paused by hand\n"
-    kinds = [m["t"] for m in server.received if m["t"] not in ("auth", "pong")]
+    kinds = [m["t"] for m in list(server.received) if m["t"] not in ("auth", "pong")]
     assert kinds == ["control", "pause"]
     said(text, "run")
-    assert [m["t"] for m in server.received][-1] == "run"
-    assert sum(m["t"] == "control" for m in server.received) == 1
+    assert server.received[-1]["t"] == "run"
+    assert len(server.messages("control")) == 1
 
 
 def test_stepping_says_where_the_run_stands(text: Text):
@@ -252,7 +260,7 @@ def test_what_the_run_would_not_understand_is_not_sent_since_it_hangs_up_on_who_
     said(text, "pause")
     for _ in range(5):
         said(text, "step tick 0", well=False)
-    assert not [message for message in server.received if message["t"] == "step"]
+    assert not server.messages("step")
     assert said(text, "step").startswith("paused")
 
 
@@ -268,24 +276,29 @@ def test_what_repeats_an_own_command_is_not_printed_and_what_others_do_is(server
     text = Text(Session.attach(Address(path=str(server.path)), on_event=printed(out)), out)
     mine, fields = text.session.name, {"controller": "ann", "client": "ann"}
     server.deaf.add("pause")
-    threading.Timer(0.1, lambda: [
-        server.event("control", f"{mine} holds control.", fields={"controller": mine}),
-        server.event("edit", f"{mine}: set x", fields={"client": mine}),
-        server.event("edit", "ann: set y", fields=fields),
-        server.event("control", "ann holds control.", fields=fields),
-        server.event("warning", "break: hot"),
-    ]).start()  # fmt: skip
-    with pytest.raises(AttachError):
-        text.session.ask({"t": "pause"}, 1.0)
+
+    def ask() -> None:
+        with pytest.raises(AttachError):
+            text.session.ask({"t": "pause"})
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    server.wait("pause")
+    server.event("control", f"{mine} holds control.", fields={"controller": mine})
+    server.event("edit", f"{mine}: set x", fields={"client": mine})
+    server.event("edit", "ann: set y", fields=fields)
+    server.event("control", "ann holds control.", fields=fields)
+    server.event("warning", "break: hot")
+    until(lambda: "hot" in out.getvalue())
     text.session.close()
+    asking.join()
     said = [line.partition("] ")[2] for line in out.getvalue().splitlines()]
     assert said == ["edit: ann: set y", "control: ann holds control.", "warning: break: hot"]
 
 
 def test_a_break_does_not_say_twice_that_it_is_one(text: Text, server: ScriptedServer):
     server.event("break", "break: any(x < 1) hit at row 3", row=3)
-    while not text.session.events:
-        time.sleep(0.01)
+    until(lambda: text.session.events)
     assert said(text, "log 1") == "[1000] break row 3: any(x < 1) hit at row 3\n"
 
 
@@ -300,8 +313,7 @@ def test_a_run_that_ends_ends_the_prompt(server: ScriptedServer):
     server.event("warning", "it is getting hot")
     server.event("reset", "not shown")
     server.end("the run was interrupted")
-    while not text.session.ended:
-        time.sleep(0.01)
+    until(lambda: text.session.ended)
     assert prompt(text, io.StringIO("list torque\npause\nlist\n")) == 1
     assert out.getvalue().splitlines()[0] == "[1000] warning: it is getting hot"
     assert "not shown" not in out.getvalue()
@@ -311,10 +323,16 @@ def test_a_run_that_ends_ends_the_prompt(server: ScriptedServer):
 def test_a_run_that_does_not_answer_says_where_it_is(text: Text, server: ScriptedServer):
     server.deaf.add("pause")
     server._all({**server.state(), "stuck": 41.0, "why": "in step_physics for 41 s"})
-    while "stuck" not in text.session.state:
-        time.sleep(0.01)
+    until(lambda: "stuck" in text.session.state)
     with pytest.raises(AttachError, match=r"has not answered 'pause' for 0.2 s; it is in step_physics for 41 s\."):
         text.session.ask({"t": "pause"}, 0.2)
+
+
+def test_a_session_that_was_left_listens_no_more_before_its_socket_s_number_is_free(server: ScriptedServer):
+    for _ in range(20):
+        session = Session.attach(Address(path=str(server.path)))
+        session.close()
+        assert not session._listener.is_alive() and session.connection.socket.fileno() == -1
 
 
 def test_another_version_is_explained(server: ScriptedServer):

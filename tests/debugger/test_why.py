@@ -1,5 +1,8 @@
 """The diagnosis: one fault planted in an otherwise sound run must be named first, and sound runs must not alarm."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 
@@ -173,6 +176,38 @@ def test_a_stale_command():
     assert first.text.startswith("command is stale: its values never changed within an episode (")
     assert first.text.endswith("while the clip plays on")
     assert (first.severity, first.panel) == ("wrong", "Observation")
+
+
+def test_a_sample_whose_step_came_in_another_frame_is_compared_with_none():
+    run = Planted(rows=16)
+    frozen = run.columns["Observation.actor"][..., :4]
+    frozen[:] = run.episode[..., None]  # another value in each episode, and none within
+    store, history = Store(), EvidenceHistory()
+    store.feed(schema(run.rows))
+    step = {info.address: info for info in store.columns.values()}["robot.Episode.step"]
+
+    def collect(store: Store) -> None:
+        """A frame of steps comes right after one of observations, now and then: that of a tick which was dropped."""
+        tick, _, _ = store.value(step.id, 0)
+        if tick % 15 == 0 and tick + 1 < run.ticks:
+            later = np.ascontiguousarray(run.columns["Episode.step"][tick + 1])
+            cols = [[step.id, *pack_array(later)]]
+            rows = list(range(run.rows))
+            store.feed({"t": "data", "sub": 77, "kind": "values", "ticks": [tick + 1] * 2, "cols": cols, "rows": rows})
+        history.collect(store)
+
+    run.feed(store, collect)
+    assert store.bad == 0
+    for row, samples in history.observations().items():
+        steps, ticks = samples.steps(), samples.ticks
+        pairs = [(a, b) for a, b, same in zip(ticks[:-1], ticks[1:], steps, strict=True) if same]
+        assert pairs == [
+            (a, b)
+            for a, b in itertools.pairwise(ticks)
+            if run.episode[a, row] == run.episode[b, row] and a % 15 and b % 15
+        ]
+    first = diagnose(history.gather(store))[0]
+    assert first.text.startswith("command is stale: its values never changed within an episode (")
 
 
 def test_a_command_that_is_renewed_now_and_then_only():
@@ -445,6 +480,8 @@ def test_channels_by_an_independent_loop():
     assert found is not None and found.pairs == 48
     assert found.mean[0] == pytest.approx(np.mean(values[:, 0]))
     assert (found.spread[1], found.changes[1]) == (0.0, 0.0)
+    changes = [values[i, 0] - values[i - 1, 0] for i in range(1, 50) if i != 25]
+    assert found.rate[0] == pytest.approx(math.sqrt(sum(change**2 for change in changes) / 48))
     assert found.nonfinite[2] == pytest.approx(0.2)
     assert found.spread[2] == pytest.approx(np.nanstd(values[:, 2]))
     assert found.at_limit[0] == pytest.approx(np.mean(np.abs(values[:, 0]) >= 1.0))

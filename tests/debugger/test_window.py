@@ -32,6 +32,7 @@ from engine.debugger.widgets.format import format_number
 from engine.errors import SceneError
 from engine.recording.file import Recording
 from tests.debugger.fake_scene import FakeColumn, fake_component, fake_schema
+from tests.debugger.scripted import PATIENCE
 from tests.debugger.scripted_run import ScriptedRun
 from tests.debugger.windows import attached
 from tests.helpers import REPOSITORY
@@ -92,7 +93,7 @@ def test_the_key_list_names_every_key(run):
 )
 def test_keys_send_commands(run, key, kind, fields):
     press(run, key)
-    assert run.last(kind).items() >= fields.items()
+    run.expect(kind, **fields)
 
 
 def test_space_pauses_and_runs(run):
@@ -110,25 +111,27 @@ def test_arrows_scrub_and_end_is_live(run):
     assert run.store.cursor == newest - 11
     press(run, "Right")
     assert run.store.cursor == newest - 10
-    assert run.last("seek")["tick"] in (newest - 1, newest - 10, newest - 11)
+    assert run.expect("seek")["tick"] in (newest - 1, newest - 10, newest - 11)
     press(run, "End")
     assert run.store.cursor is None
-    run.last("live")
+    run.expect("live")
 
 
 def test_brackets_go_through_rows_and_around(run):
     press(run, "[")
-    assert run.store.selected == 63 and run.last("select")["rows"] == [63]
+    assert run.store.selected == 63
+    run.expect("select", rows=[63])
     press(run, "]")
     press(run, "]")
     assert run.store.selected == 1
+    run.expect("select", rows=[1])
     assert run.window.toolbar.row.value() == 1
 
 
 def test_the_row_box_selects(run):
     run.refresh()
     run.window.toolbar.row.setValue(17)
-    run.wait(lambda: any(m["t"] == "select" and m["rows"] == [17] for m in run.server.received))
+    run.expect("select", rows=[17])
     assert run.store.selected == 17
 
 
@@ -159,12 +162,11 @@ def test_f9_breaks_before_the_marked_system_and_takes_the_break_back(run):
     strip = run.window.tick.panel.strip
     strip.system = next(s["id"] for s in run.store.systems if s["name"] == "reward")
     press(run, "F9")
-    sent = run.last("break")
-    assert sent["at"] == "before reward" and sent["when"] == "" and sent["rows"] is None and sent["action"] == "pause"
+    run.expect("break", at="before reward", when="", rows=None, action="pause")
     run.wait(lambda: len(run.store.breaks) == 1)
     press(run, "F9")
     run.wait(lambda: not run.store.breaks)
-    assert run.last("unbreak")["break"] == 1
+    run.expect("unbreak", **{"break": 1})
 
 
 def test_a_break_at_one_of_several_systems_of_a_name_is_set_at_that_one(run):
@@ -172,14 +174,13 @@ def test_a_break_at_one_of_several_systems_of_a_name_is_set_at_that_one(run):
     run.store.systems.append({**first, "id": len(run.store.systems), "phase": "OBSERVE"})
     run.window.tick.panel.strip.system = len(run.store.systems) - 1
     press(run, "F9")
-    assert run.last("break")["at"] == f"before {len(run.store.systems) - 1}"
+    run.expect("break", at=f"before {len(run.store.systems) - 1}")
     run.wait(lambda: any("before reward in OBSERVE" in note[3] for note in run.store.notes))
     press(run, "Ctrl+B")
     dialog = run.window.findChild(BreakDialog)
     assert dialog.at.currentText() == "after reward in OBSERVE"
     dialog.submit()
-    wanted = f"after {len(run.store.systems) - 1}"
-    run.wait(lambda: any(message.get("at") == wanted for message in list(run.server.received)))
+    run.expect("break", at=f"after {len(run.store.systems) - 1}")
 
 
 def test_f9_asks_where_when_nothing_is_marked(run):
@@ -189,7 +190,7 @@ def test_f9_asks_where_when_nothing_is_marked(run):
     assert dialog.when.text() == "nonfinite(robot.DofTorque.value)"
     dialog.submit()
     run.wait(lambda: len(run.store.breaks) == 1)
-    assert run.last("break")["at"] == "tick"
+    run.expect("break", at="tick")
 
 
 def test_p_and_h_show_the_marked_number(run):
@@ -200,11 +201,7 @@ def test_p_and_h_show_the_marked_number(run):
     assert (column, 4) in [(chart.column, chart.label) for chart in plots.charts]
     press(run, "H")
     assert run.window.docks["Rows"].isVisible() and rows is run.window.hosts["Rows"].panel
-    run.wait(
-        lambda: any(
-            m["t"] == "sub" and m["kind"] == "column" and m["columns"] == [[column, [4]]] for m in run.server.received
-        )
-    )
+    run.wait(lambda: bool(run.server.messages("sub", kind="column", columns=[[column, [4]]])))
 
 
 def test_ctrl_f_opens_the_filter(run):
@@ -228,12 +225,11 @@ def test_an_edit_is_sent_said_and_undone(run):
     dialog.value.setText("120")
     dialog.reason.setText("stiffer")
     dialog.submit()
-    sent = run.last("set")
-    assert (sent["column"], sent["rows"], sent["labels"], sent["reason"]) == (column, [0], [2], "stiffer")
+    run.expect("set", column=column, rows=[0], labels=[2], reason="stiffer")
     run.wait(lambda: bool(run.window.menu_actions.undoable.messages))
     assert "99.0 → 120" in run.window.message.text()
     press(run, "Ctrl+Z")
-    run.wait(lambda: any(m["t"] == "set" and m["reason"] == "undo: stiffer" for m in run.server.received))
+    run.expect("set", reason="undo: stiffer")
     run.wait(lambda: "120 → 99.0" in run.window.message.text())
 
 
@@ -275,7 +271,7 @@ def test_a_recording_that_somebody_else_began_can_be_ended(run):
     del run.server.refuse["record"]
     press(run, "Ctrl+R")
     run.wait(lambda: not run.window.menu_actions.recording)
-    assert run.last("record")["on"] is False
+    run.expect("record", on=False)
 
 
 def test_a_constant_is_set_by_address(run):
@@ -286,7 +282,7 @@ def test_a_constant_is_set_by_address(run):
     assert dialog.value.text() == "0.3"
     dialog.value.setText("0.5")
     dialog.submit()
-    assert run.last("set").items() >= {"address": "reward.sigma", "value": "0.5"}.items()
+    run.expect("set", address="reward.sigma", value="0.5")
 
 
 def test_a_refusal_is_said_with_the_cure(run):
@@ -347,7 +343,7 @@ def test_only_what_can_be_seen_is_subscribed_to(run):
     run.window.show_panel("Log")
     run.window.show_panel("Learner")
     run.wait(lambda: "column" not in kinds())
-    run.wait(lambda: any(m["t"] == "unsub" for m in run.server.received))
+    run.expect("unsub")
 
 
 def test_a_minimised_window_asks_for_nothing(run):
@@ -421,11 +417,14 @@ def test_a_run_that_ends_leaves_its_data_and_an_offer_to_save(run, tmp_path):
     assert kept.complete and kept.trace(0).columns
 
 
-def test_a_connection_that_breaks_is_said_and_comes_back(run):
+def test_a_connection_that_breaks_is_said_and_comes_back(run, monkeypatch):
+    again = threading.Event()
+    monkeypatch.setattr(run.client.link._stop, "wait", lambda seconds: again.wait(PATIENCE))
     run.server.drop()
     run.wait(lambda: run.window.toolbar.pill.text() == "NOT CONNECTED")
     run.refresh()
     assert "Trying again" in run.window.message.text()
+    again.set()
     run.wait(lambda: run.client.connected and len(run.client._subs) > 3)
     run.refresh()
     assert run.window.toolbar.pill.text() == "RUNNING"

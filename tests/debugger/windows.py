@@ -16,7 +16,7 @@ from engine.debugger.model.store import Store
 from engine.debugger.net.connection import Address
 from engine.debugger.net.qt_client import Client
 from engine.debugger.widgets import theme
-from tests.debugger.scripted import ScriptedServer
+from tests.debugger.scripted import PATIENCE, ScriptedServer
 from tests.debugger.scripted_run import ScriptedRun
 
 
@@ -33,6 +33,7 @@ class Attached:
 
     def flow(self, ticks: int = 30) -> None:
         """Let ticks pass, and what they bring arrive. Subscriptions take turns, as two frames at a time are all that is sent."""
+        self.wait(self.subscribed)
         for number in range(ticks):
             with self.server._lock:
                 for peer in self.server.peers:
@@ -41,11 +42,17 @@ class Attached:
                     peer.subs = {each: peer.subs[each] for each in ids[turn:] + ids[:turn]}
             self.server.advance()
             self.settle(3)
-            for _ in range(50):
-                if not any(peer.waiting for peer in self.server.peers):
-                    break
-                time.sleep(0.001)  # until the frames of this tick have been acknowledged
+            end = time.monotonic() + PATIENCE
+            while any(peer.waiting for peer in self.server.peers):  # frames of this tick that were not acknowledged
+                assert time.monotonic() < end, "frames are not acknowledged"
+                time.sleep(0.001)
                 self.settle(1)
+
+    def subscribed(self) -> bool:
+        """Whether the run has heard of all that the window wants, and of nothing else."""
+        asked = set(self.client._subs.values())
+        with self.server._lock:
+            return not self.window._wanting.isActive() and all(set(peer.subs) == asked for peer in self.server.peers)
 
     def settle(self, times: int = 20) -> None:
         """Let the window do what it has to."""
@@ -64,9 +71,9 @@ class Attached:
             host.refresh()
         self.window.refresh_frame()
 
-    def last(self, kind: str) -> dict[str, Any]:
-        """The latest message of a type that the run got."""
-        return self.server.wait(kind)
+    def expect(self, message_type: str, /, **fields: Any) -> dict[str, Any]:
+        """The latest message of a type and with these fields that the run got, as soon as there is one."""
+        return self.server.wait(message_type, **fields)
 
 
 @contextmanager
@@ -88,8 +95,8 @@ def attached(
             window.show()
             client.start()
             try:
-                qtbot.waitUntil(lambda: store.schema is not None and bool(store.state), timeout=5000)
-                made = Attached(server, store, client, window, lambda check: qtbot.waitUntil(check, timeout=5000))
+                qtbot.waitUntil(lambda: store.schema is not None and bool(store.state))
+                made = Attached(server, store, client, window, qtbot.waitUntil)
                 server.wait("sub")
                 made.settle()
                 yield made

@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from engine.debugger.model.samples import RowSamples
 from engine.debugger.model.schema import ColumnInfo, Declared
 from engine.debugger.model.subscription import Subscription
 
@@ -25,6 +24,21 @@ MOST_TERMS = 24
 ITERATIONS = 400
 PACE = 20  # frames of timing whose median is the time of a tick
 STANDING = 10.0  # N on a foot, where contact is not a column
+
+
+@attrs.frozen(eq=False)
+class RowSamples:
+    """Ticks (T,), values (T, labels), and breaks (T,), true where a sample does not follow the one before it: the episode
+    ended, or frames were lost.
+    """
+
+    ticks: np.ndarray
+    values: np.ndarray
+    breaks: np.ndarray
+
+    def steps(self) -> np.ndarray:
+        """(T − 1,) true where a sample comes later in the same episode than the one before it."""
+        return np.asarray((np.diff(self.ticks) > 0) & ~self.breaks[1:])
 
 
 @attrs.frozen
@@ -172,14 +186,14 @@ def foot_subs(known: Declared) -> list[Subscription]:
     return [Subscription("trace", columns, spread(first.rows, FEW), 2.0)]
 
 
-def learner_subs() -> list[Subscription]:
-    """Reports of the learner."""
-    return [Subscription("learner", (), (), 1.0)]
+LEARNER_SUB, TIMING_SUB = (Subscription(kind, (), (), 1.0) for kind in ("learner", "timing"))
+"""Reports of the learner, and the time of every system."""
 
 
-def timing_subs() -> list[Subscription]:
-    """Time of every system."""
-    return [Subscription("timing", (), (), 1.0)]
+def all_subs(known: Declared) -> list[Subscription]:
+    """A little of everything, of which rules judge."""
+    parts = (cursor_subs, vitals_subs, reward_subs, observation_subs, action_subs, foot_subs)
+    return [*(sub for part in parts for sub in part(known)), LEARNER_SUB, TIMING_SUB]
 
 
 def _trace(columns: Sequence[ColumnInfo], count: int) -> Subscription:

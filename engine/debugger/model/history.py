@@ -8,9 +8,18 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from engine.debugger.model.episode_track import EpisodeTrack
-from engine.debugger.model.evidence import CLOSE, EARNINGS, FRAMES, GLANCES, MOST_TERMS, PACE, Evidence, spread
+from engine.debugger.model.evidence import (
+    CLOSE,
+    EARNINGS,
+    FRAMES,
+    GLANCES,
+    MOST_TERMS,
+    PACE,
+    Evidence,
+    RowSamples,
+    spread,
+)
 from engine.debugger.model.extraction import add_ends, bad_values, ends_in, feet, learner, row_samples, vitals
-from engine.debugger.model.samples import RowSamples
 from engine.debugger.model.schema import ColumnInfo, Declared, declared
 from engine.debugger.model.store import Store
 
@@ -114,8 +123,9 @@ class EvidenceHistory:
         return [(label, kept) for label, kept in self._terms.items() if kept]
 
     def observations(self) -> dict[int, RowSamples]:
-        """Collected observations by row, with a break where the episode is another one."""
-        return {row: _glances(kept) for row, kept in self._seen.items() if kept}
+        """Collected observations by row, with a break where the episode is another one, or is not known to be the same."""
+        steps = "episode_step" in self.declared.roles
+        return {row: _glances(kept, steps) for row, kept in self._seen.items() if kept}
 
     def exploration(self) -> np.ndarray | None:
         """(samples, joints): action as drawn minus mean action."""
@@ -159,8 +169,8 @@ def history_of(store: Any) -> EvidenceHistory:
     return _HISTORIES.setdefault(store, EvidenceHistory())
 
 
-def _glances(kept: "deque[tuple[int, np.ndarray, float]]") -> RowSamples:
-    ticks = np.array([tick for tick, _, _ in kept])
-    ages = np.array([age for _, _, age in kept])
-    other = np.diff(ages) != np.diff(ticks)
-    return RowSamples(ticks, np.stack([v for _, v, _ in kept]), np.r_[False, other & ~np.isnan(np.diff(ages))])
+def _glances(kept: "deque[tuple[int, np.ndarray, float]]", steps: bool) -> RowSamples:
+    """Samples of a row. The step of one may be of another frame that came meanwhile: it is next to no other then."""
+    ticks, values, ages = (np.array(each) for each in zip(*kept, strict=True))
+    other = np.diff(ages) != np.diff(ticks)  # also where an age is NaN
+    return RowSamples(ticks, values, np.r_[False, other if steps else np.zeros_like(other)])

@@ -32,6 +32,7 @@ PATIENCE = 5.0
 CHUNK = 1 << 18
 """Bytes that are read at once."""
 Socket = socket.socket
+_LISTENING = 2.0  # seconds in which what forwards has to listen where it has made a socket
 _BAD_FRAMES = 3  # and the connection is given up
 _OUTGOING = 4 << 20  # bytes that may wait to be sent to a run that does not read
 
@@ -77,19 +78,26 @@ class Address:
                 made = socket.create_connection((self.host, self.port), timeout)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return made
+            return self._connected(timeout)
+        except OSError as error:
+            why = error.strerror or str(error)
+            cure = "`python -m engine.debugger --list` shows the runs that are alive."
+            raise AttachError(f"No run listens at {self} ({why}); {cure}") from None
+
+    def _connected(self, timeout: float) -> Socket:
+        """A socket on the path. What forwards makes its file a moment before it listens there, so that one may be refused."""
+        end = time.monotonic() + (_LISTENING if self.tunnel is not None else 0.0)
+        while True:
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 made.settimeout(timeout)
                 made.connect(self.path)
-            except BaseException:
+                return made
+            except BaseException as error:
                 made.close()
-                raise
-            return made
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise AttachError(
-                f"No run listens at {self} ({why}); `python -m engine.debugger --list` shows the runs that are alive."
-            ) from None
+                if not isinstance(error, ConnectionRefusedError) or time.monotonic() >= end:
+                    raise
+            time.sleep(0.02)
 
 
 def proof(token: bytes, nonce: bytes, role: str) -> bytes:
@@ -122,6 +130,7 @@ class Connection:
     _incoming: FrameBuffer = attrs.field(factory=FrameBuffer, init=False)
     _outgoing: bytearray = attrs.field(factory=bytearray, init=False)
     _sending: Any = attrs.field(factory=threading.Lock, init=False)
+    _left: bool = attrs.field(default=False, init=False)
 
     @classmethod
     def attach(
@@ -180,9 +189,8 @@ class Connection:
                 return message
             if message["t"] in ("bye", "error"):
                 raise ended_by(message)
-        raise ConnectionEnded(
-            f"{self.address} took the connection but sent no '{kind}' within {timeout:g} s; is a Lockstep run listening there?"
-        )
+        text = f"{self.address} took the connection but sent no '{kind}' within {timeout:g} s"
+        raise ConnectionEnded(f"{text}; is a Lockstep run listening there?")
 
     # -- frames, waiting for each --------------------------------------------------------------------------
 
@@ -244,11 +252,14 @@ class Connection:
                 return False
             data = self.socket.recv(CHUNK)
         except (OSError, ValueError) as error:
-            raise ConnectionEnded(self.address.cut() or f"The connection to the run is lost ({error}).") from None
+            raise ConnectionEnded(self._cut() or f"The connection to the run is lost ({error}).") from None
         if not data:
-            raise ConnectionEnded(self.address.cut() or "The run closed the connection.")
+            raise ConnectionEnded(self._cut() or "The run closed the connection.")
         self._incoming.feed(data)
         return True
+
+    def _cut(self) -> str:
+        return "" if self._left else self.address.cut()
 
     def _flush(self) -> None:
         try:
@@ -279,10 +290,15 @@ class Connection:
                     text = f"The run sent {_BAD_FRAMES} frames that cannot be read; the last: {error}"
                     raise ConnectionEnded(text) from None
 
-    def close(self) -> None:
-        """Hang up; a `receive` that waits in another thread raises ConnectionEnded."""
+    def hang_up(self) -> None:
+        """Leave; a `receive` that waits in another thread raises ConnectionEnded."""
+        self._left = True
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Hang up and free the socket; no other thread may wait for it then, as the next socket may get its number."""
+        self.hang_up()
         self.socket.close()
 
 

@@ -13,10 +13,13 @@ from engine.debugger.net.connection import Address, Connection, ended_by, user_n
 from engine.errors import AttachError
 from engine.protocol.messages import RefusedMessage, SchemaBounds, parse
 
+NextFrame = Callable[[float], dict[str, Any] | None]
+"""Waits some seconds for the next data message."""
 ANSWER = 30.0
 """Seconds for which an answer is waited for; a tick of a large run may take that long."""
 _EVENTS = 1000  # kept
 _LAST_WORDS = 0.5  # seconds
+_END = 5.0  # seconds in which the thread that listens has to end
 
 
 @attrs.define(eq=False, slots=False)
@@ -43,7 +46,8 @@ class Session:
         self._broken: BrokenPipeError | None = None
         self.schema: dict[str, Any] = self.connection.schema or {}
         self._known = SchemaBounds.of(self.schema)
-        threading.Thread(target=self._listen, name="debugger session", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name="debugger session", daemon=True)
+        self._listener.start()
 
     @classmethod
     def attach(
@@ -92,21 +96,20 @@ class Session:
         with self._news:
             del self._answers[number]
         if answer is None:
-            raise AttachError(f"The run has not answered '{message['t']}' for {seconds:g} s{self._why()}.")
+            why = f"; it is {self.state['why']}" if self.state.get("stuck") else ""
+            raise AttachError(f"The run has not answered '{message['t']}' for {seconds:g} s{why}.")
         return answer
 
     @contextmanager
-    def watch(
-        self, kind: str, columns: list[list[Any]], rows: list[int], hz: float = 10.0
-    ) -> Iterator[Callable[[float], dict[str, Any] | None]]:
-        """Subscribe for as long as the block lasts. Gives a function that waits some seconds for the next data message.
+    def watch(self, kind: str, columns: list[list[Any]], rows: list[int]) -> Iterator[NextFrame]:
+        """Subscribe for as long as the block lasts.
 
         AttachError when the run does not want to.
         """
         frames: deque[dict[str, Any]] = deque(maxlen=256)
         with self._news:
             self._data[self._number + 1] = frames
-        asked = {"t": "sub", "kind": kind, "columns": columns, "rows": rows, "hz": hz}
+        asked = {"t": "sub", "kind": kind, "columns": columns, "rows": rows, "hz": 10.0}
         answer = self.ask(asked)
         number = answer["id"]
         try:
@@ -119,9 +122,9 @@ class Session:
             if not self.ended:
                 self.connection.send({"t": "unsub", "id": number})
 
-    def wait_for_state(self, seconds: float = 5.0) -> dict[str, Any]:
-        """The latest state, as soon as there is one; {} when none comes."""
-        self._wait(lambda: self.state or None, seconds)
+    def wait_for_state(self) -> dict[str, Any]:
+        """The latest state, as soon as there is one; {} when none comes in time."""
+        self._wait(lambda: self.state or None, 5.0)
         return self.state
 
     def standing(self, seconds: float = 1.0) -> dict[str, Any]:
@@ -146,11 +149,10 @@ class Session:
         while True:
             self._wait(lambda: None, ANSWER)
 
-    def _why(self) -> str:
-        return f"; it is {self.state['why']}" if self.state.get("stuck") else ""
-
     def close(self) -> None:
-        """Leave."""
+        """Leave; the thread that listens is gone then, unless it waits for whoever reads what is printed."""
+        self.connection.hang_up()
+        self._listener.join(_END)
         self.connection.close()
 
     # -- listening -------------------------------------------------------------------------------------

@@ -4,17 +4,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.debugger.diagnosis.indicators import JointIndicators, joint_indicators, saturation
+from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators, saturation
 from engine.debugger.diagnosis.rules_robot import torque_use
 from engine.debugger.model.evidence import Evidence, action_subs, vitals_subs
 from engine.debugger.model.extraction import row_samples, vitals
-from engine.debugger.model.schema import Declared, short
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl
+from engine.debugger.model.history import EvidenceHistory
+from engine.debugger.model.schema import ColumnInfo, Declared, short
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
-from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.elided_label import headline
 from engine.debugger.widgets.format import counted, format_number, format_share
 
 EVERY = 10  # refreshes between statistics
@@ -29,19 +28,15 @@ class ActionPanel(RolePanel):
     """One line per joint."""
 
     title: ClassVar[str] = "Action"
-    rate: ClassVar[float] = 5.0
-    role = "action"
+    role, what = "action", "actions"
     needs = (action_subs, vitals_subs)
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
-        self.head = ElidedLabel("waiting for a run")
-        self.head.setContentsMargins(4, 0, 2, 0)
-        self.head.note = LEGEND.replace(" · ", "\n")
+    def _build(self) -> None:
+        self.head = headline("waiting for a run", LEGEND.replace(" · ", "\n"))
         self.bars = BarList(HEADINGS)
         stack(self, self.head, (scroll_area(self.bars), 1))
         self._count = 0
-        self._joints: JointIndicators | None = None
+        self._joints: ChannelIndicators | None = None
         self._noise = self._use = self._share = np.zeros(0)
         self.bars.opened.connect(self.chart)
         self.refresh()
@@ -51,21 +46,18 @@ class ActionPanel(RolePanel):
         self._count = 0
         self.refresh()
 
-    def refresh(self) -> None:
+    def clear(self, why: str) -> None:
+        """Say why there are no bars."""
+        theme.set_text(self.head, why)
+        self.bars.show_bars((), 0.0, 1.0)
+        self._count = 0
+
+    def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
         """Redraw the row, and now and then the statistics."""
-        data, column = self.collect()
-        known = data.declared
-        if column is None:
-            text = "the run names no column of actions" if self.store.schema else "waiting for a run"
-            theme.set_text(self.head, text)
-            self.bars.show_bars((), 0.0, 1.0)
-            self._count = 0
-            return
         if self._count % EVERY == 0:
-            self._statistics(known, data.exploration())
+            self._statistics(data.declared, data.exploration())
         self._count += 1
-        row = self.selected_row(column)
-        self._show(known, np.full(column.size, np.nan) if row is None else row, row is not None)
+        self._show(data.declared, np.full(column.size, np.nan) if row is None else row, row is not None)
 
     def _statistics(self, known: Declared, noise: np.ndarray | None) -> None:
         width = known.roles["action"].size
@@ -73,7 +65,7 @@ class ActionPanel(RolePanel):
         found = Evidence(known, actions=row_samples(self.store, known.roles["action"]))
         found.vitals = vitals(self.store, known)
         found.torques = {} if known.vitals else row_samples(self.store, known.roles.get("torque"))
-        self._joints = joint_indicators(list(found.actions.values()), limit)
+        self._joints = channel_indicators(list(found.actions.values()), limit)
         blank = np.full(width, np.nan)
         good = noise is not None and noise.shape[1] == width and np.isfinite(noise).any()
         with np.errstate(invalid="ignore"):
@@ -98,7 +90,7 @@ class ActionPanel(RolePanel):
             spread = float(joints.spread[i]) if joints is not None else 0.0
             sizes += [abs(mean) + spread] if mean is not None and np.isfinite(mean + spread) else []
             value = float(row[i]) if here else None
-            bad = self._share[i] > 0.15 or (joints is not None and joints.at_clip[i] > 0.2) or self._noise[i] < 0.05
+            bad = self._share[i] > 0.15 or (joints is not None and joints.at_limit[i] > 0.2) or self._noise[i] < 0.05
             wrong += bool(bad)
             texts = self._texts(i, joints, limit)
             colours = (theme.AMBER, theme.AMBER) if bad else (theme.BLUE, theme.TEXT)
@@ -111,7 +103,7 @@ class ActionPanel(RolePanel):
         text += f" · {wrong} amber: at a limit, or without exploration" if wrong else ""
         theme.set_text(self.head, text if here else f"{text} · no data of row {self.store.selected} yet")
 
-    def _texts(self, i: int, joints: JointIndicators | None, limit: float | None) -> tuple[str, ...]:
+    def _texts(self, i: int, joints: ChannelIndicators | None, limit: float | None) -> tuple[str, ...]:
         def cell(value: float, share: bool = False) -> str:
             return "–" if np.isnan(value) else format_share(value) if share else format_number(value, 2)
 
@@ -119,6 +111,6 @@ class ActionPanel(RolePanel):
             cell(float(self._share[i]), True),
             cell(float(self._use[i]), True),
             cell(float(self._noise[i])),
-            cell(float(joints.at_clip[i]), True) if joints is not None and limit else "–",
+            cell(float(joints.at_limit[i]), True) if joints is not None and limit else "–",
             cell(float(joints.rate[i])) if joints is not None else "–",
         )

@@ -13,22 +13,10 @@ from engine.debugger.diagnosis.finding import ORDER, RuleFinding
 from engine.debugger.diagnosis.indicators import lifted
 from engine.debugger.diagnosis.rules import RULES, diagnose
 from engine.debugger.diagnosis.rules_run import busiest_clip, end_table, vital_words, worst_reason
-from engine.debugger.model.evidence import (
-    Evidence,
-    Foot,
-    action_subs,
-    cursor_subs,
-    foot_subs,
-    learner_subs,
-    observation_subs,
-    reward_subs,
-    timing_subs,
-    vitals_subs,
-)
+from engine.debugger.model.evidence import Evidence, Foot, all_subs
 from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import short
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
@@ -141,10 +129,8 @@ class DiagnosisPanel(Panel):
     """Opens first. The rules take turns, one each refresh, so that none of them holds the window up."""
 
     title: ClassVar[str] = "Why"
-    rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.reasons = table(("why episodes end", "share", "step", "trend"))
         self.sentences = FindingList()
         self.pictures = QTabWidget()
@@ -167,9 +153,7 @@ class DiagnosisPanel(Panel):
 
     def subscriptions(self) -> list[Subscription]:
         """A little of everything."""
-        known = history_of(self.store).know(self.store.schema)
-        parts = (cursor_subs, vitals_subs, reward_subs, observation_subs, action_subs, foot_subs)
-        return [sub for part in parts for sub in part(known)] + learner_subs() + timing_subs()
+        return all_subs(history_of(self.store).know(self.store.schema))
 
     def schema_changed(self) -> None:
         """Another run: forget what was found in the last one."""
@@ -217,9 +201,8 @@ class DiagnosisPanel(Panel):
             return
         lines = end_table(self.evidence)
         limits = self.evidence.declared.time_limits
-        shades = [
-            theme.TEXT if line[0] in limits else theme.RED if i == 0 else theme.AMBER for i, line in enumerate(lines)
-        ]
+        failing = (theme.RED, *[theme.AMBER] * len(lines))
+        shades = [theme.TEXT if line[0] in limits else shade for line, shade in zip(lines, failing, strict=False)]
         fill(self.reasons, [_end_texts(*line) for line in lines], shades)
         self._fit(len(lines))
         found = self.findings

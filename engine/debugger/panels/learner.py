@@ -6,16 +6,15 @@ import attrs
 import numpy as np
 from PySide6.QtWidgets import QGridLayout, QWidget
 
-from engine.debugger.model.evidence import learner_subs
+from engine.debugger.model.evidence import LEARNER_SUB
 from engine.debugger.model.extraction import learner
 from engine.debugger.model.history import history_of
 from engine.debugger.model.schema import Declared
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import scroll_area, stack
-from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.elided_label import headline
 from engine.debugger.widgets.format import format_number
 from engine.debugger.widgets.sparkline import Sparkline
 
@@ -80,10 +79,8 @@ class LearnerPanel(Panel):
     title: ClassVar[str] = "Learner"
     rate: ClassVar[float] = 2.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
-        self.head = ElidedLabel("waiting for the first iteration")
-        self.head.setContentsMargins(4, 0, 2, 0)
+    def _build(self) -> None:
+        self.head = headline("waiting for the first iteration")
         self.charts = {each.name: Sparkline(each.title, each.log) for each in FIXED}
         self._inner = QWidget()
         self._grid = QGridLayout(self._inner)
@@ -96,7 +93,7 @@ class LearnerPanel(Panel):
 
     def subscriptions(self) -> list[Subscription]:
         """What the learner reports."""
-        return learner_subs()
+        return [LEARNER_SUB]
 
     def schema_changed(self) -> None:
         """Other constants, hence other bands."""

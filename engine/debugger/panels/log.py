@@ -6,38 +6,24 @@ from typing import ClassVar
 from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QPlainTextEdit
 
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import stack
 
 _LINES = 2000
-_COLOURS = {
-    "nonfinite": theme.RED,
-    "exception": theme.RED,
-    "error": theme.RED,
-    "warning": theme.AMBER,
-    "break": theme.AMBER,
-    "control": theme.AMBER,
-    "edit": theme.BLUE,
-    "reset": theme.DIM,
-}
 
 
 class LogPanel(Panel):
     """Lines, newest last; scrolled along as long as the last one is in view."""
 
     title: ClassVar[str] = "Log"
-    rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.text = QPlainTextEdit(readOnly=True)
         self.text.setMaximumBlockCount(_LINES)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         stack(self, self.text, margins=(2, 2, 2, 2))
-        self._read = store.noted - len(store.notes)
+        self._read = self.store.noted - len(self.store.notes)
         self._follow = True  # until somebody scrolls back; a panel that changes its size does not count
         bar = self.text.verticalScrollBar()
         bar.actionTriggered.connect(lambda _: self._scrolled())
@@ -62,7 +48,7 @@ class LogPanel(Panel):
         cursor.movePosition(QTextCursor.MoveOperation.End)
         for when, kind, tick, text in list(self.store.notes)[-fresh:]:
             look = QTextCharFormat()
-            look.setForeground(theme.brush(_COLOURS.get(kind, theme.TEXT)))
+            look.setForeground(theme.brush(theme.DIM if kind == "reset" else theme.EVENTS.get(kind, theme.TEXT)))
             clock = datetime.fromtimestamp(when).strftime("%H:%M:%S")
             place = "" if tick is None else f"tick {tick}  "
             line = text if text.startswith(f"{kind}:") else f"{kind}: {text}"

@@ -9,19 +9,22 @@ from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
 from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators
 from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
 from engine.debugger.model.evidence import observation_subs
+from engine.debugger.model.history import EvidenceHistory
 from engine.debugger.model.schema import ColumnInfo, Declared, groups
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import GAP, elided_text, round_up, stack
 from engine.debugger.widgets.canvas import Canvas, write
-from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.elided_label import headline
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.text_table import fill, table
 
 EVERY = 10  # refreshes between statistics
 MOST_LISTED = 200
+LEGEND = (
+    "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\n"
+    "white the selected row; green below: how often a value is new"
+)
 CLIP = 10.0  # channels beyond this are drawn at the edge of the strip
 
 
@@ -40,7 +43,6 @@ class ChannelStrip(Canvas):
         self.chosen = -1
         self.reach = 1.0
         self.setMinimumSize(200, 110)
-        self.setMouseTracking(True)
 
     def show_channels(
         self, labels: tuple[str, ...], channels: ChannelIndicators | None, marked: frozenset[int]
@@ -60,9 +62,9 @@ class ChannelStrip(Canvas):
             self.row = row
             self.update()
 
-    def _channel(self, event: QMouseEvent) -> int:
-        place = int((event.position().x() - self._left()) / self._step())
-        return place if 0 <= place < len(self.labels) else -1
+    def _channel(self, place: QPointF) -> int:
+        channel = int((place.x() - self._left()) / self._step())
+        return channel if 0 <= channel < len(self.labels) else -1
 
     def _left(self) -> float:
         return QFontMetricsF(self.font()).horizontalAdvance("−0.05") + 2 * GAP
@@ -72,21 +74,20 @@ class ChannelStrip(Canvas):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Pick the channel under the mouse."""
-        if self._channel(event) >= 0:
-            self.picked.emit(self._channel(event))
+        if (channel := self._channel(event.position())) >= 0:
+            self.picked.emit(channel)
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Name the channel under the mouse."""
-        place = self._channel(event)
-        text = ""
-        if place >= 0:
-            text = f"channel {place}: {self.labels[place]}"
-            text += f"\nrow {format_number(float(self.row[place]))}" if place < len(self.row) else ""
-            found = self.channels
-            if found is not None and place < len(found.mean):
-                text += f"\nmean {format_number(found.mean[place])}, spread {format_number(found.spread[place])}"
-                text += f"\nchanges in {100 * found.changes[place]:.0f} % of samples" if found.pairs else ""
-        self.setToolTip(text)
+    def tip_at(self, place: QPointF) -> str:
+        """Name and numbers of the channel there."""
+        channel, found = self._channel(place), self.channels
+        if channel < 0:
+            return ""
+        text = f"channel {channel}: {self.labels[channel]}"
+        text += f"\nrow {format_number(float(self.row[channel]))}" if channel < len(self.row) else ""
+        if found is not None and channel < len(found.mean):
+            text += f"\nmean {format_number(found.mean[channel])}, spread {format_number(found.spread[channel])}"
+            text += f"\nchanges in {100 * found.changes[channel]:.0f} % of samples" if found.pairs else ""
+        return text
 
     def paint(self, painter: QPainter) -> None:
         """Paint mean and spread of every channel, and the selected row."""
@@ -145,15 +146,11 @@ class ObservationPanel(RolePanel):
     """The strip of all channels, and a list of those that look wrong."""
 
     title: ClassVar[str] = "Observation"
-    rate: ClassVar[float] = 5.0
-    role = "observation"
+    role, what = "observation", "observations"
     needs = (observation_subs,)
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
-        self.head = ElidedLabel("waiting for a run")
-        self.head.setContentsMargins(4, 0, 2, 0)
-        self.head.note = "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\nwhite the selected row; green below: how often a value is new"
+    def _build(self) -> None:
+        self.head = headline("waiting for a run", LEGEND)
         self.strip = ChannelStrip()
         self.table = table(("channel", "name", "sign", "figure"))
         stack(self, self.head, (self.strip, 3), (self.table, 2))
@@ -174,18 +171,16 @@ class ObservationPanel(RolePanel):
         self.strip.chosen = channel
         self.strip.update()
 
-    def refresh(self) -> None:
+    def clear(self, why: str) -> None:
+        """Say why no channel is drawn."""
+        theme.set_text(self.head, why)
+        self._count = 0
+
+    def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
         """Redraw the row, and now and then the statistics."""
-        data, column = self.collect()
-        if column is None:
-            text = "the run names no column of observations" if self.store.schema else "waiting for a run"
-            theme.set_text(self.head, text)
-            self._count = 0
-            return
         if self._count % EVERY == 0:
             self._statistics(data.observations(), data.declared, column)
         self._count += 1
-        row = self.selected_row(column)
         self.strip.show_row(np.zeros(0) if row is None else row)
 
     def _statistics(self, rows: dict[int, Any], known: Declared, column: ColumnInfo) -> None:
@@ -199,8 +194,7 @@ class ObservationPanel(RolePanel):
             text += f"too few to judge ({found.pairs if found else 0} of {FEWEST_PAIRS} consecutive)"
         else:
             text += f"{len(self.strip.marked)} suspicious" if self.strip.marked else "none suspicious"
-        theme.set_text(self.head, text)
-        theme.set_colour(self.head, theme.AMBER if self.strip.marked else theme.TEXT)
+        theme.set_text(self.head, text, theme.AMBER if self.strip.marked else theme.TEXT)
         lines = [(str(i), column.labels[i], sign, figure) for i, sign, figure in self._listed]
         shades = {"non-finite": theme.RED, "constant": theme.RED, "stale": theme.RED, AT_REST: theme.DIM}
         fill(self.table, lines, [shades.get(sign, theme.AMBER) for _, sign, _ in self._listed])

@@ -23,8 +23,11 @@ class Panel(QWidget):
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__()
-        self.store = store
-        self.control = control
+        self.store, self.control = store, control
+        self._build()
+
+    def _build(self) -> None:
+        """Make the parts of the panel, once."""
 
     def subscriptions(self) -> list[Subscription]:
         """What the panel needs while it is visible; nothing is sent for it while it is hidden."""
@@ -41,6 +44,8 @@ class RolePanel(Panel):
     """Panel on the column that plays `role`: its numbers of the selected row, and statistics of more of them."""
 
     role: ClassVar[str] = ""
+    what: ClassVar[str] = ""
+    """What the column holds, in words."""
     also: ClassVar[tuple[str, ...]] = ()
     """Further roles whose numbers of the selected row are asked for."""
     needs: ClassVar[tuple[Callable[[Declared], list[Subscription]], ...]] = ()
@@ -53,16 +58,22 @@ class RolePanel(Panel):
         own = [Subscription("values", wanted, "selected", 10.0)] if wanted else []
         return own + [sub for need in self.needs for sub in need(known)]
 
-    def collect(self) -> tuple[EvidenceHistory, ColumnInfo | None]:
-        """The history with what has come since, and the column."""
+    def refresh(self) -> None:
+        """Redraw what changed, or say why there is nothing to draw."""
         data = history_of(self.store)
         data.collect(self.store)
-        return data, data.declared.roles.get(self.role)
-
-    def selected_row(self, column: ColumnInfo) -> np.ndarray | None:
-        """The numbers of the selected row, flat; None where none came."""
+        column = data.declared.roles.get(self.role)
+        if column is None:
+            self.clear(f"the run names no column of {self.what}" if self.store.schema else "waiting for a run")
+            return
         got = self.store.value(column.id, self.store.selected)
-        return None if got is None else np.asarray(got[1], np.float64).ravel()
+        self.draw(data, column, None if got is None else np.asarray(got[1], np.float64).ravel())
+
+    def clear(self, why: str) -> None:
+        """Draw nothing, and say why."""
+
+    def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
+        """Draw the column: its numbers of the selected row, flat, or None where none came; and statistics of what came."""
 
     def chart(self, label: int) -> None:
         """Add a chart of one number of the column to Plots."""

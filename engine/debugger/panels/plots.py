@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.bars import scroll_area, stack
 from engine.debugger.widgets.theme import AMBER, DIM, set_colour, set_text
@@ -29,8 +29,7 @@ class PlotsPanel(Panel):
     title: ClassVar[str] = "Plots"
     rate: ClassVar[float] = 15.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.charts: list[TimeChart] = []
         self.span = 300
         self._drawn: dict[TimeChart, object] = {}
@@ -187,18 +186,16 @@ class PlotsPanel(Panel):
             labels.setdefault(chart.column, []).append(chart.label)
         if not labels:
             return []
-        traces = Subscription(
-            "trace", tuple((column, tuple(places)) for column, places in labels.items()), "selected", 20.0
-        )
+        traced = tuple((column, tuple(places)) for column, places in labels.items())
         bands = [Subscription("column", ((chart.column, (chart.label,)),), (), 5.0) for chart in self.charts]
-        return [traces, *bands]
+        return [Subscription("trace", traced, "selected", 20.0), *bands]
 
     def refresh(self) -> None:
         """Draw what is new; ranges change at most twice a second, and when the newest tick would be out of them."""
         store, row = self.store, self.store.selected
         none = "no charts: choose a number in World and press P" if store.columns else ""
-        set_text(self._legend, self._note or (LEGEND.format(row=row) if self.charts else none))
-        set_colour(self._legend, AMBER if self._note else DIM)
+        text = self._note or (LEGEND.format(row=row) if self.charts else none)
+        set_text(self._legend, text, AMBER if self._note else DIM)
         now = time.monotonic()
         traces = {chart: store.trace(chart.column, chart.label, row) for chart in self.charts}
         bands = {chart: store.band(chart.column, chart.label) for chart in self.charts}

@@ -8,9 +8,8 @@ from PySide6.QtWidgets import QBoxLayout
 
 from engine.debugger.diagnosis.indicators import TermIndicators, kernel_indicators, kernel_slope, term_indicators
 from engine.debugger.model.evidence import reward_subs
-from engine.debugger.model.schema import Declared, RewardTerm
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl
+from engine.debugger.model.history import EvidenceHistory
+from engine.debugger.model.schema import ColumnInfo, Declared, RewardTerm
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area
@@ -26,13 +25,11 @@ class RewardPanel(RolePanel):
     """Bars of the selected row with marks of the mean of all rows; a histogram of one term over all rows."""
 
     title: ClassVar[str] = "Reward"
-    rate: ClassVar[float] = 5.0
-    role = "reward_terms"
+    role, what = "reward_terms", "reward terms"
     also = ("reward_total",)
     needs = (reward_subs,)
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.bars = BarList(("sign", "share", "spread"), "terms of a tick: bar row, mark mean of all rows")
         self.histogram = SmallHistogram()
         self.histogram.setToolTip("exp(−e²/σ²) of all rows; amber: how steep it is there; red: hardly any signal")
@@ -69,15 +66,14 @@ class RewardPanel(RolePanel):
         self._statistics = (None, *self._statistics[1:])
         self.refresh()
 
-    def refresh(self) -> None:
-        """Redraw what changed."""
-        data, column = self.collect()
+    def clear(self, why: str) -> None:
+        """Say why there are no bars."""
+        self.bars.show_bars((), 0.0, 1.0, title=why)
+        self.histogram.show_counts(np.zeros(0), 0.0, 1.0, title="")
+
+    def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
+        """Redraw the row, and the statistics of all rows where they are new."""
         known = data.declared
-        if column is None:
-            text = "the run names no column of reward terms" if self.store.schema else "waiting for a run"
-            self.bars.show_bars((), 0.0, 1.0, title=text)
-            self.histogram.show_counts(np.zeros(0), 0.0, 1.0, title="")
-            return
         fresh = tuple((label, len(kept), kept[-1][0]) for label, kept in data.latest_terms())
         self._count += 1
         if fresh != self._statistics[0] and (self._count % EVERY == 0 or self._statistics[0] is None):
@@ -85,7 +81,7 @@ class RewardPanel(RolePanel):
             signs = {i: s for i, values in terms.items() if (s := term_indicators(values)) is not None}
             self._statistics = (fresh, signs, {i: describe_term(known.terms[i], terms[i], s) for i, s in signs.items()})
             self._show_histogram(known, terms)
-        self._show_bars(known, self.selected_row(column))
+        self._show_bars(known, row)
 
     def _show_bars(self, known: Declared, row: np.ndarray | None) -> None:
         _, signs, words = self._statistics
@@ -95,10 +91,10 @@ class RewardPanel(RolePanel):
             sign = signs.get(i)
             value = float(row[i]) if row is not None and i < len(row) else None
             mark = sign.mean if sign else None
-            texts = (
-                (words.get(i, ""), format_share(abs(sign.mean) / whole), format_number(sign.spread, 2)) if sign else ()
-            )
-            bars.append(Bar(term.name, value, mark, 0.0, texts, _colour(value), tip=_tip(term, sign)))
+            figures = (format_share(abs(sign.mean) / whole), format_number(sign.spread, 2)) if sign else ()
+            texts = (words.get(i, ""), *figures) if sign else ()
+            colour = theme.RED if value is not None and value < 0 else theme.GREEN
+            bars.append(Bar(term.name, value, mark, 0.0, texts, colour, tip=_tip(term, sign)))
         ends = [0.0, *(x for b in bars for x in (b.value, b.mark) if x is not None and np.isfinite(x))]
         low = -round_up(-min(ends)) if min(ends) < 0 else 0.0
         high = round_up(max(ends)) if max(ends) > 0 or not low else 0.0
@@ -158,16 +154,11 @@ def describe_term(term: RewardTerm, values: np.ndarray, signs: TermIndicators) -
     return ""
 
 
-def _colour(value: float | None) -> str:
-    return theme.RED if value is not None and value < 0 else theme.GREEN
-
-
 def _tip(term: RewardTerm, sign: TermIndicators | None) -> str:
     lines = [term.name]
     if term.scale is not None:
         lines.append(f"weight × dt {format_number(term.scale)}" + (f", {term.word}" if term.sigma else ""))
     if sign is not None:
-        lines.append(
-            f"mean {format_number(sign.mean)}, spread {format_number(sign.spread)} over {sign.samples} samples"
-        )
+        spread = f"spread {format_number(sign.spread)} over {sign.samples} samples"
+        lines.append(f"mean {format_number(sign.mean)}, {spread}")
     return "\n".join(lines)

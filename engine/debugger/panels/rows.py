@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QToolButton, 
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import counted, format_number
@@ -28,10 +28,8 @@ class RowsPanel(Panel):
     """Is it one row, or all of them?"""
 
     title: ClassVar[str] = "Rows"
-    rate: ClassVar[float] = 5.0
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.shown: Chosen | None = None
         self._address = ""  # of what is shown: another schema may number it otherwise
         self.highest = True
@@ -45,7 +43,7 @@ class RowsPanel(Panel):
         self.choice.activated.connect(lambda index: self.show_column(*self.choice.itemData(index)))
         self.order.activated.connect(self._reorder)
         self.direction.clicked.connect(self._turn)
-        self.map.picked = control.select
+        self.map.picked = self.control.select
         self.histogram.moved = self._put_threshold
         self.worst.cellClicked.connect(self._pick_listed)
         self._say_direction()
@@ -187,14 +185,10 @@ class RowsPanel(Panel):
         """The number of all rows, and what they are sorted by."""
         if self.shown is None:
             return []
-        column, label = self.shown
-        wanted: list[Chosen] = [(column, label)]
         key = self._sort_column()
-        if key is not None and (key.id, 0) not in wanted:
-            wanted.append((key.id, 0))
-        return [
-            Subscription("column", ((c, None if place is None else (place,)),), (), self.rate) for c, place in wanted
-        ]
+        wanted = dict.fromkeys([self.shown, *([] if key is None else [(key.id, 0)])])
+        columns = [(column, None if place is None else (place,)) for column, place in wanted]
+        return [Subscription("column", (each,), (), self.rate) for each in columns]
 
     def _sort_column(self) -> ColumnInfo | None:
         role = self.order.currentData()
@@ -230,8 +224,7 @@ class RowsPanel(Panel):
         self.map.set(empty, np.zeros(0, np.int64), False)
         self.histogram.set(empty, np.nan)
         self._list(empty, -1)
-        set_text(self.words, text)
-        set_colour(self.words, DIM)
+        set_text(self.words, text, DIM)
 
     def _arranged(self, values: np.ndarray) -> np.ndarray:
         if self.order.currentData() == "value":
@@ -263,8 +256,7 @@ class RowsPanel(Panel):
             parts.append(f"{beyond} {side} {format_number(self.threshold)} ({100.0 * beyond / len(values):.1f} %)")
         if not parts:
             parts.append(f"{counted(len(values), 'row')} · click the histogram for a threshold")
-        set_text(self.words, " · ".join(parts))
-        set_colour(self.words, RED if lost else DIM)
+        set_text(self.words, " · ".join(parts), RED if lost else DIM)
 
 
 def default_column(store: Store) -> ColumnInfo | None:

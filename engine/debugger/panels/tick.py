@@ -4,8 +4,7 @@ from typing import Any, ClassVar
 
 from PySide6.QtCore import Signal
 
-from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import PanelControl, Subscription
+from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.panels.tick_bar import TickBar
 from engine.debugger.widgets import theme
@@ -21,11 +20,10 @@ class TickPanel(Panel):
     marked = Signal(object)
     """Another system was clicked: its id, or None."""
 
-    def __init__(self, store: Store, control: PanelControl) -> None:
-        super().__init__(store, control)
+    def _build(self) -> None:
         self.header, self.origin = ElidedLabel("no tick yet"), ElidedLabel()
         theme.set_colour(self.origin, theme.DIM)
-        self.strip = TickBar(store)
+        self.strip = TickBar(self.store)
         self.strip.marked.connect(self.marked)
         stack(self, self.header, (self.strip, 1), self.origin, margins=(8, 2, 8, 2))
         self.setFixedHeight(self._height())
@@ -61,13 +59,8 @@ class TickPanel(Panel):
         self._ask_provenance()
         theme.set_text(self.origin, self._say_provenance())
         state = self.store.state
-        seen = (
-            self.store.seen["timing"],
-            state.get("next"),
-            state.get("mode"),
-            len(self.store.breaks),
-            self.strip.width(),
-        )
+        stands = (state.get("next"), state.get("mode"), len(self.store.breaks))
+        seen = (self.store.seen["timing"], *stands, self.strip.width())
         if seen != self._seen:
             self._seen = seen
             self.strip.arrange()
@@ -91,12 +84,8 @@ class TickPanel(Panel):
     def _ask_provenance(self) -> None:
         """Once for each number that is marked, and again where a tick or step has passed while paused."""
         picked, state = self.store.picked, self.store.state
-        wanted = (
-            picked,
-            self.store.selected,
-            state.get("tick") if state.get("mode") == "paused" else None,
-            state.get("next"),
-        )
+        tick = state.get("tick") if state.get("mode") == "paused" else None
+        wanted = (picked, self.store.selected, tick, state.get("next"))
         if picked is None or wanted == self._asked:
             return
         if not self._asked or self._asked[:2] != wanted[:2]:
@@ -115,9 +104,8 @@ class TickPanel(Panel):
         info = self.store.columns.get(picked[0]) if picked is not None else None
         if info is None or picked is None:
             return "mark a column in World to see who writes and reads it"
-        name = f"{info.component}.{info.name}" + (
-            f"[{info.labels[picked[1]]}]" if picked[1] is not None and info.size > 1 else ""
-        )
+        label = f"[{info.labels[picked[1]]}]" if picked[1] is not None and info.size > 1 else ""
+        name = f"{info.component}.{info.name}{label}"
         origin = self._provenance
         if origin.get("writer"):
             when = f" (tick {int(origin.get('tick', 0)):,})".replace(",", " ")

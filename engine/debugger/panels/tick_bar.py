@@ -4,9 +4,8 @@ from typing import Any
 
 import attrs
 import numpy as np
-from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QHelpEvent, QMouseEvent, QPainter, QPolygonF
-from PySide6.QtWidgets import QToolTip
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal
+from PySide6.QtGui import QMouseEvent, QPainter, QPolygonF
 
 from engine.debugger.model.store import Store
 from engine.debugger.panels.edit import break_place
@@ -83,15 +82,13 @@ class TickBar(Canvas):
         self.history = False
         self.groups: list[TickGroup] = []
         self.segments: list[TickSegment] = []
-        self.setMouseTracking(True)
         self.setMinimumHeight(_TICK_HEIGHT)
 
     def rebuild(self) -> None:
         """Groups and segments of a new schema."""
         self.groups = group_systems(self.store.schema) if self.store.schema else []
-        self.segments = [
-            TickSegment(system, place) for place, group in enumerate(self.groups) for system in group.systems
-        ]
+        groups = enumerate(self.groups)
+        self.segments = [TickSegment(system, place) for place, group in groups for system in group.systems]
         if self.system is not None and self.system >= len(self.store.systems):
             self.system = None
         self.arrange()
@@ -129,7 +126,7 @@ class TickBar(Canvas):
             return None
         return following if 0 <= following < len(self.store.systems) else None
 
-    def at(self, place: QPoint | QPointF) -> int | None:
+    def at(self, place: QPointF) -> int | None:
         """The system under a point."""
         if self.history:
             return None
@@ -231,13 +228,10 @@ class TickBar(Canvas):
         self.marked.emit(self.system)
         self.update()
 
-    def event(self, event: QEvent) -> bool:
-        """Say what is pointed at."""
-        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
-            found = self.at(event.pos())
-            QToolTip.showText(event.globalPos(), self.describe(found) if found is not None else "", self)
-            return True
-        return super().event(event)
+    def tip_at(self, place: QPointF) -> str:
+        """The system there."""
+        found = self.at(place)
+        return self.describe(found) if found is not None else ""
 
     def describe(self, number: int) -> str:
         """Name, first doc line, reads and writes, median and p95 of a system."""

@@ -24,11 +24,9 @@ def round_up(value: float) -> float:
     return next(step * power for step in (1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0) if value <= step * power * (1 + 1e-9))
 
 
-def elided_text(
-    metrics: QFontMetricsF, text: str, width: float, mode: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle
-) -> str:
-    """The text, cut where it is too wide; in the middle by default."""
-    return metrics.elidedText(text, mode, max(0.0, width))
+def elided_text(metrics: QFontMetricsF, text: str, width: float) -> str:
+    """The text, cut in its middle where it is too wide."""
+    return metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, max(0.0, width))
 
 
 def scroll_area(inner: QWidget) -> QScrollArea:
@@ -84,7 +82,6 @@ class BarList(Canvas):
         self.bars: tuple[Bar, ...] = ()
         self.low, self.high, self.chosen = 0.0, 1.0, -1
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setMouseTracking(True)
 
     def show_bars(
         self, bars: Sequence[Bar], low: float, high: float, chosen: int = -1, title: str | None = None
@@ -108,24 +105,24 @@ class BarList(Canvas):
     def _line(self) -> float:
         return min(22.0, max(float(ROW), (self.height() - self._top() - 4) / max(1, len(self.bars))))
 
-    def _at(self, event: QMouseEvent) -> int:
-        place = int((event.position().y() - self._top()) // self._line())
-        return place if 0 <= place < len(self.bars) else -1
+    def _at(self, place: QPointF) -> int:
+        bar = int((place.y() - self._top()) // self._line())
+        return bar if 0 <= bar < len(self.bars) else -1
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Pick the bar under the mouse."""
-        if self._at(event) >= 0:
-            self.picked.emit(self._at(event))
+        if (bar := self._at(event.position())) >= 0:
+            self.picked.emit(bar)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Open the bar under the mouse."""
-        if self._at(event) >= 0:
-            self.opened.emit(self._at(event))
+        if (bar := self._at(event.position())) >= 0:
+            self.opened.emit(bar)
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Tell more about the bar under the mouse."""
-        place = self._at(event)
-        self.setToolTip(self.bars[place].tip if place >= 0 else "")
+    def tip_at(self, place: QPointF) -> str:
+        """More about the bar there."""
+        bar = self._at(place)
+        return self.bars[bar].tip if bar >= 0 else ""
 
     def paint(self, painter: QPainter) -> None:
         """Paint headings and bars."""

@@ -1,8 +1,8 @@
 """Canvas: base of the widgets that are painted by hand."""
 
-from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QWidget
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
+from PySide6.QtGui import QHelpEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QToolTip, QWidget
 
 from engine.debugger.widgets import theme
 
@@ -10,7 +10,7 @@ _Where = Qt.AlignmentFlag
 
 
 class Canvas(QWidget):
-    """Widget on the dark background, which `paint` paints on."""
+    """Widget on the dark background, which `paint` paints on, and of whose places `tip_at` tells more."""
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Paint the background, and what is shown on it."""
@@ -21,6 +21,17 @@ class Canvas(QWidget):
 
     def paint(self, painter: QPainter) -> None:
         """Paint what is shown."""
+
+    def event(self, event: QEvent) -> bool:
+        """Tell of the place that the mouse rests on."""
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            QToolTip.showText(event.globalPos(), self.tip_at(QPointF(event.pos())), self)
+            return True
+        return super().event(event)
+
+    def tip_at(self, place: QPointF) -> str:
+        """What is told of a place; '' for nothing."""
+        return self.toolTip()
 
 
 def write(painter: QPainter, shade: str, box: QRectF, text: str, where: _Where = _Where.AlignLeft) -> None:

@@ -33,3 +33,10 @@ class ElidedLabel(QLabel):
         text = painter.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, box.width())
         painter.drawText(box, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, text)
         painter.end()
+
+
+def headline(text: str, note: str = "") -> ElidedLabel:
+    """The line at the top of a panel."""
+    made = ElidedLabel(text, note)
+    made.setContentsMargins(4, 0, 2, 0)
+    return made

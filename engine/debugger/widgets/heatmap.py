@@ -6,9 +6,9 @@ from functools import cache
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter
-from PySide6.QtWidgets import QSizePolicy, QToolTip
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter
+from PySide6.QtWidgets import QSizePolicy
 
 from engine.debugger.widgets.canvas import Canvas
 from engine.debugger.widgets.format import format_number
@@ -67,7 +67,6 @@ class HeatMap(Canvas):
         self.picked: Callable[[int], None] = lambda _: None
         self.setMinimumSize(64, 64)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setMouseTracking(True)
         self._values, self._order = np.zeros(0, np.float32), np.zeros(0, np.int64)
         self._image, self._side = QImage(), 0
         self._selected = -1
@@ -117,9 +116,9 @@ class HeatMap(Canvas):
     def _draw_mark(self, painter: QPainter, area: QRectF, index: int) -> None:
         cell = area.width() / self._side
         grow = max(0.0, _LEAST_MARK - cell) / 2.0 + 1.0
-        place = QRectF(
-            area.left() + index % self._side * cell, area.top() + index // self._side * cell, cell, cell
-        ).adjusted(-grow, -grow, grow, grow)
+        line, column = divmod(index, self._side)
+        place = QRectF(area.left() + column * cell, area.top() + line * cell, cell, cell)
+        place.adjust(-grow, -grow, grow, grow)
         for name, more in ((BACKGROUND, 1.0), (WHITE, 0.0)):
             painter.setPen(pen(name))
             painter.drawRect(place.adjusted(-more, -more, more, more))
@@ -130,13 +129,7 @@ class HeatMap(Canvas):
         if row is not None and event.button() == Qt.MouseButton.LeftButton:
             self.picked(row)
 
-    def event(self, event: QEvent) -> bool:
-        """Say which row is under the mouse, and its value."""
-        if isinstance(event, QHelpEvent):
-            row = self.row_at(QPointF(event.pos()))
-            if row is None:
-                QToolTip.hideText()
-            else:
-                QToolTip.showText(event.globalPos(), f"row {row}: {format_number(float(self._values[row]))}", self)
-            return True
-        return super().event(event)
+    def tip_at(self, place: QPointF) -> str:
+        """The row there, and its value."""
+        row = self.row_at(place)
+        return "" if row is None else f"row {row}: {format_number(float(self._values[row]))}"

@@ -119,3 +119,10 @@ def test_configurations_that_do_not_fit_the_function_are_one_sentence(capsys: py
     Path("named.py").write_text(NAMED.replace("CONFIGS = {", "OTHERS = {"))
     assert main(["named.py", "--check"]) == 2
     assert "has fields without a default" in capsys.readouterr().err
+
+
+def test_check_prints_the_facts_of_an_experiment_before_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = "iterations=c.iterations, facts={'rows': f'{c.num_envs} [calm]', 'feet': ''})"
+    Path("facts.py").write_text(NAMED.replace("iterations=c.iterations)", facts))
+    assert main(["facts.py", "--check"]) == 0
+    assert capsys.readouterr().out == "  rows        3 [calm]\nok\n"

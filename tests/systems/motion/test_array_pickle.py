@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from engine.errors import SceneError
-from systems.motion.array_pickle import read_array_pickle
+from systems.motion.array_pickle import ObjectArray, read_array_pickle
 from tests.helpers import data_path
 
 CONTENT = {
@@ -95,11 +95,13 @@ def test_functions_of_numpy_and_others_are_refused_too(tmp_path: Path, name: str
         read_array_pickle(file)
 
 
-def test_array_of_objects_is_refused(tmp_path: Path) -> None:
+def test_array_of_objects_is_left_out_and_marked(tmp_path: Path) -> None:
     file = tmp_path / "clip.pkl"
-    file.write_bytes(pickle.dumps(np.array([{}, []], dtype=object)))
-    with pytest.raises(SceneError, match="only plain numbers and text are read"):
-        read_array_pickle(file)
+    content = {"names": np.array([{}, []], dtype=object), "dof": np.arange(3.0)}
+    file.write_bytes(pickle.dumps(content))
+    read = read_array_pickle(file)
+    assert isinstance(read["names"], ObjectArray)
+    assert_array_equal(read["dof"], content["dof"])
 
 
 def test_attributes_of_the_readers_own_functions_cannot_be_set(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from components.motion import BuiltInClip, Clip
 from engine.errors import SceneError
-from systems.motion.files import BREADTH_FIRST_ORDER, DOCUMENTED_ORDER, read_clips
+from systems.motion.files import read_clips
+from systems.motion.joint_orders import BREADTH_FIRST_ORDER, DOCUMENTED_ORDER
 from tests.helpers import data_path
 
 FRAMES = 4
@@ -200,9 +201,9 @@ def test_missing_file_names_its_neighbours(tmp_path: Path) -> None:
 def test_folder_without_clips_and_unknown_suffix(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"holds no motion clips; a clip ends in .pkl, .csv, .npz."):
         read_clips(str(tmp_path))
-    (tmp_path / "walk.bvh").write_text("HIERARCHY")
-    with pytest.raises(SceneError, match=r"ends in '.bvh', which no reader knows"):
-        read_clips(str(tmp_path / "walk.bvh"))
+    (tmp_path / "walk.mp4").write_text("film")
+    with pytest.raises(SceneError, match=r"ends in '.mp4', which no reader knows"):
+        read_clips(str(tmp_path / "walk.mp4"))
 
 
 def test_cut_outside_the_clip(tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_cut_outside_the_clip(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "has 0 frames of 0 columns"),
-        ("x,y,z\n", "has 0 frames of 0 columns"),
+        ("x,y,z\n", "does not name a whole rotation of the root"),
         ("1,2,3\n", "has 1 frames of 3 columns; a clip needs 7 for the root and one per joint"),
         ("1,2,3,1,0,0,0,5\n1,2,3,1,0\n", "Line 2 of .* has 5 columns and the lines before 8. Is it truncated?"),
         ("1,2,3,1,0,0,0,5\n1,2,3,1,0,oops,0,5\n", "Line 2, column 6 of .* is 'oops', which is not a number"),
@@ -239,14 +240,17 @@ def test_binary_csv(tmp_path: Path) -> None:
     [
         ([1, 2], "holds list, not a dictionary of clips"),
         ({}, "holds dict, not a dictionary of clips"),
-        ({"clip": 3}, "Clip 'clip' in .* holds int, not a dictionary of arrays"),
-        ({"clip": {}}, "lacks 'root_trans_offset'; it has nothing"),
+        ({"clip": 3}, "holds int, not a dictionary of arrays"),
+        ({"clip": {}}, "has nothing: under these names no program keeps a clip"),
         ({"clip": pickled(dof=None)}, "lacks 'dof'; it has root_trans_offset, root_rot, fps"),
         (
             {"clip": pickled(root_rot=np.zeros((FRAMES, 3)))},
             r"'root_rot' in .* has shape \(4, 3\); it should be \(4, 4\)",
         ),
-        ({"clip": pickled(dof=np.zeros((2, 23)))}, r"'root_rot' in .* has shape \(4, 4\); it should be \(2, 4\)"),
+        (
+            {"clip": pickled(dof=np.zeros((2, 23)))},
+            r"'root_trans_offset' in .* has shape \(4, 3\); it should be \(2, 3\)",
+        ),
         ({"clip": pickled(fps=0)}, "'fps' in .* is 0; it should be one positive number"),
         ({"clip": pickled(fps="fast")}, "'fps' in .* is 'fast'; it should be one positive number"),
         ({"clip": pickled(pose_aa=np.zeros((FRAMES, 9, 3)))}, "has 9 rows for 23 joints"),
@@ -271,10 +275,11 @@ def test_axis_angles_reveal_joints_in_another_order(tmp_path: Path) -> None:
     good = pickled(dof=dof, pose_aa=axis_angles(dof, DOCUMENTED_ORDER[23]))
     assert only(write_pickle(tmp_path / "good.pkl", {"clip": good})).num_frames == FRAMES
     bad = pickled(dof=dof, pose_aa=axis_angles(dof, BREADTH_FIRST_ORDER[23]))
-    with pytest.raises(
-        SceneError, match="joint 1 should be left_hip_roll_joint, which turns about x, but the file turns it about y"
-    ):
-        read_clips(write_pickle(tmp_path / "bad.pkl", {"clip": bad}))
+    path = write_pickle(tmp_path / "bad.pkl", {"clip": bad})
+    turned = "joint 1 should be left_hip_roll_joint, which turns about x, but the file turns it about y"
+    with pytest.raises(SceneError, match=f"{turned}.* Name the clip as {path}:lock-wrist-breadth-first"):
+        read_clips(path)
+    assert only(f"{path}:lock-wrist-breadth-first").joint_order == "lock-wrist-breadth-first"
 
 
 def test_axis_angles_that_disagree_with_joints(tmp_path: Path) -> None:
@@ -301,10 +306,11 @@ def test_bad_npz_content(tmp_path: Path, changes: dict[str, Any], message: str) 
         read_clips(write_npz(tmp_path / "bad.npz", **changes))
 
 
-def test_npz_with_pickled_objects_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "bad.npz", fps=np.array([object()]), allow_pickle=True)
-    with pytest.raises(SceneError, match="is truncated or not an npz of plain arrays"):
-        read_clips(str(tmp_path / "bad.npz"))
+@pytest.mark.parametrize("name", ["fps", "joint_names", "joint_pos"])
+def test_npz_with_objects_names_the_array_that_holds_them(tmp_path: Path, name: str) -> None:
+    path = write_npz(tmp_path / "bad.npz", **{name: np.array([50.0, "x"], dtype=object)})
+    with pytest.raises(SceneError, match=f"'{name}' in .*bad.npz is an array of Python objects.*{name}=np.array"):
+        read_clips(path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])

@@ -1,0 +1,62 @@
+"""Clips that do not fit, gathered so that one message tells about all of them."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from engine.errors import SceneError
+
+MAX_LISTED = 12
+_log = logging.getLogger(__name__)
+
+
+class NoMotion(SceneError):
+    """A file that holds no motion at all, such as a list of clips beside them."""
+
+
+class Unfit:
+    """What was wrong with each clip that could not be used.
+
+    `with unfit.caught():` around the work on one clip keeps its SceneError; `settle` speaks of all that were kept.
+    """
+
+    def __init__(self, *, skip: bool) -> None:
+        self.skip = skip
+        self.found: list[str] = []
+        self.passed: list[str] = []  # beside clips of a folder
+
+    @contextmanager
+    def caught(self, *, beside: bool = False) -> Iterator[None]:
+        """Keep a SceneError of what is done within, and go on after it; `beside` others, a file may be no motion."""
+        try:
+            yield
+        except SceneError as error:
+            (self.passed if beside and isinstance(error, NoMotion) else self.found).append(str(error))
+
+    def settle(self, left: int) -> None:
+        """Raise SceneError listing what does not fit; with `skip` and some clips `left`, warn of it instead."""
+        if not left:
+            self.found, self.passed = [*self.passed, *self.found], []
+        if self.passed:
+            more = len(self.passed) - 1
+            also = f" {more} more of the kind are passed over too." if more else ""
+            _log.warning(f"Passed over: {self.passed[0]}{also}")
+        if not self.found:
+            return
+        if len(self.found) == 1 and not (self.skip and left):
+            raise SceneError(self.found[0] + (_CURE if left else ""))
+        count = f"{len(self.found)} of {len(self.found) + left} clips"
+        if self.skip and left:
+            _log.warning(f"{count} are left out, since they do not fit:{self._list()}")
+        elif left:
+            raise SceneError(f"{count} do not fit.{_CURE} They are:{self._list()}")
+        else:
+            raise SceneError(f"None of the {len(self.found)} clips fits:{self._list()}")
+
+    def _list(self) -> str:
+        shown = "".join(f"\n  {text}" for text in self.found[:MAX_LISTED])
+        more = len(self.found) - MAX_LISTED
+        return shown + (f"\n  and {more} more." if more > 0 else "")
+
+
+_CURE = " Add --skip-unfit to go on without what does not fit."
