@@ -14,7 +14,7 @@ from systems.robots.feet import Stand, standing
 from systems.robots.isolate import isolate
 from systems.robots.pose import MOST_LEAN, Pose, keyframe, lean, within_ranges
 from systems.robots.silence import quiet
-from systems.robots.sources import kind, read_source, touches, weighs
+from systems.robots.sources import kind, read_source, reason, touches, weighs
 from systems.robots.urdf import speed_limits
 
 UNKNOWN_SPEED = 100.0  # rad/s; MJCF does not say how fast a motor turns
@@ -69,7 +69,7 @@ def _compile(spec: mujoco.MjSpec, path: Path) -> mujoco.MjModel:
     except ValueError as error:
         if missing:
             raise _lacking(path, missing) from None
-        raise SceneError(f"{path} does not compile: {error}") from None
+        raise SceneError(f"{path} does not compile: {reason(error)}") from None
     return model
 
 

@@ -40,7 +40,7 @@ def test_urdf_is_known_by_its_content_whatever_the_file_is_called(tmp_path: Path
     assert build_robot(load(str(write(tmp_path, text, "walker.xml")))).robot.foot_names == SHINS
 
 
-@pytest.mark.parametrize("name", ["walker.urdf", "./walker.urdf", "~/walker.urdf", "walker"])
+@pytest.mark.parametrize("name", ["walker.urdf", "./walker.urdf", "~/walker.urdf", "./walker"])
 def test_a_file_in_the_folder_is_a_robot_by_its_name_alone(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +165,16 @@ def test_other_files_are_named_and_refused(name: str, text: str, words: str, tmp
     with pytest.raises(SceneError) as error:
         load(str(write(tmp_path, text, name)))
     assert words in str(error.value)
+
+
+def test_an_impossible_inertia_is_refused_with_a_cure_that_works(tmp_path: Path) -> None:
+    broken = urdf().replace('ixx="0.05"', 'ixx="0.5"')
+    said = refusal(tmp_path, broken)
+    assert (
+        'write <compiler balanceinertia="true"/> into the file (into <mujoco> of a URDF)' in said and "\n" not in said
+    )
+    mended = broken.replace("</robot>", '<mujoco><compiler balanceinertia="true"/></mujoco></robot>')
+    assert built(tmp_path, mended, "robot.urdf").robot.foot_names == SHINS
 
 
 def test_a_folder_and_a_missing_file_name_what_is_there(tmp_path: Path) -> None:
