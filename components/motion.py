@@ -26,7 +26,8 @@ class BuiltInClip:
 class Clip:
     """One motion as read from a file, before any robot is involved. Arrays are float64.
 
-    `dof_names` is None where the file has no names; the order is then the documented one for its width.
+    `dof_names` is None where the file has no names; `joint_order` is the user's word for the order then, "" where
+    evidence decides.
     What the file says about bodies and joint velocities serves to verify the clip and is not played back.
     `origins` says who fixed each fact that the numbers were read by; a fact that it lacks came with the file. What
     is "assumed" is decided by evidence when the clip is verified; what the user said is never questioned.
@@ -40,6 +41,7 @@ class Clip:
     root_rotation: np.ndarray  # (frames, 4) scalar first
     dof_position: np.ndarray  # (frames, dofs) rad
     dof_names: tuple[str, ...] | None = None
+    joint_order: str = ""
     dof_velocity: np.ndarray | None = None  # (frames, dofs) rad/s
     body_names: tuple[str, ...] | None = None  # None: the model's order, root first
     body_position: np.ndarray | None = None  # (frames, bodies, 3) m, world

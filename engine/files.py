@@ -35,6 +35,13 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(plain_numbers(value), indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def absolute(path: Path) -> Path:
+    """The path from the root, with ~ and, where it stays the same file, without what .. takes back; links are not followed."""
+    full = path.expanduser().absolute()
+    tidy = Path(os.path.normpath(full))
+    return tidy if tidy.exists() and full.exists() and tidy.samefile(full) else full
+
+
 def refuse(text: str) -> None:
     """SceneError with this text."""
     raise SceneError(text)
@@ -115,9 +122,12 @@ def whole_rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
         yield row, line
 
 
-def write_file(path: Path, data: "bytes | Iterable[bytes | memoryview]") -> None:
-    """Write whole or not at all: a temporary file beside `path`, fsync, rename; a failure leaves `path` as it was."""
-    part = path.with_name(path.name + ".part")
+def write_file(path: Path, data: "bytes | Iterable[bytes | memoryview]", *, shared: bool = False) -> None:
+    """Write whole or not at all: a temporary file beside `path`, fsync, rename; a failure leaves `path` as it was.
+
+    `shared` says that another process may be writing the same file: then the last one to finish counts.
+    """
+    part = path.with_name(f"{path.name}{f'.{os.getpid()}' if shared else ''}.part")
     try:
         with open(part, "wb") as file:
             for piece in (data,) if isinstance(data, bytes) else data:

@@ -18,7 +18,7 @@ from engine import Bundle, Rng, Scene, Term, Write, any_row, column, component, 
 from engine.runner.experiment import Experiment, Trial
 from systems.episode import episode
 from systems.filmstrip import drawn_film, filmstrip
-from systems.first_episode import first_episodes, summarise_episodes
+from systems.first_episode import all_episodes_ended, first_episodes, summarise_episodes
 from systems.learning.config import PpoConfig
 from systems.metrics import metrics, report
 from systems.ppo import play, ppo
@@ -133,7 +133,9 @@ def experiment(
     played, film = LONGEST + 1, partial(drawn_film, draw=picture, fps=1 / DT)  # the first tick only resets
     return Experiment(
         train=lambda: balancing(num_envs, ppo(learner), metrics(horizon=horizon)),
-        evaluate=Trial(lambda: balancing(100, play(learner), first_episodes()), played, summarise_episodes),
+        evaluate=Trial(
+            lambda: balancing(100, play(learner), first_episodes()), played, summarise_episodes, over=all_episodes_ended
+        ),
         film=Trial(lambda: balancing(1, play(learner), filmstrip(sight(), frames=LONGEST)), played, film),
         report=partial(report, dt=DT),
         panel=("episode/return", "episode/length"),

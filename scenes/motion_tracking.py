@@ -9,8 +9,8 @@ from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
 from scenes.tasks import Config, g1, humanoidverse
 from systems.actuation import actuation
-from systems.evaluation import evaluation, summarise
-from systems.footage import film_columns, film_of, film_size, footage
+from systems.evaluation import WORST, all_scored, evaluation, summarise
+from systems.footage import all_filmed, film_columns, film_of, film_size, footage
 from systems.metrics import metrics, report, titles
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
@@ -49,20 +49,22 @@ def tracking_scene(
 
 def experiment(c: Config) -> Experiment:
     """Teach a humanoid to follow motion clips."""
-    clips = read_clips(c.clip)
+    clips = read_clips(c.clip, skip_unfit=c.skip_unfit)
     description = c.task.describe(robots.load(robots.fitting(clips, c.task.robots) if c.robot == "auto" else c.robot))
     control = "servo" if c.control == "servo" else "torque"
     model = build_robot(description, control=control, dt=DT / c.substeps, self_collision=c.self_collision)
     with naming_robot(model):
-        library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height)
+        library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height, skip_unfit=c.skip_unfit)
     scene, same = partial(tracking_scene, c, model, library), ("robot",)
     longest, played = int(library.frames.max()), max(64, len(library.names))
     takes, frames = film_size(library, DT)
+    played_scene = partial(scene, rows=played, watch=evaluation)
     filmed = partial(scene, rows=takes, watch=partial(footage, frames=frames, dofs=model.robot.dof_names))
+    show = partial(film_of, description=description, fps=1 / DT)
     return Experiment(
         train=partial(scene, rows=c.num_envs),
-        evaluate=Trial(partial(scene, rows=played, watch=evaluation), longest, summarise, identical=same),
-        film=Trial(filmed, frames + 1, partial(film_of, description=description, fps=1 / DT), identical=same),
+        evaluate=Trial(played_scene, longest, summarise, identical=same, over=all_scored, worst=WORST),
+        film=Trial(filmed, frames + 1, show, identical=same, over=all_filmed),
         film_episode=partial(film_columns, description=description, library=library, table="robot", fps=1 / DT),
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
         report=partial(report, dt=DT),

@@ -1,15 +1,15 @@
 """Show a motion clip as the robot would have to move: no physics, no learning."""
 
 from functools import partial
-from typing import Annotated
 
 from components.motion import MotionLibrary
 from engine import Experiment, Scene, Trial, table
 from scenes import robots
 from systems.footage import film_size, footage
 from systems.motion.digests import robot_and_clips
-from systems.motion.files import ClipNames, read_clips
+from systems.motion.files import ClipNames, SkipUnfit, read_clips
 from systems.motion.library import ClipHeight, build_library
+from systems.motion.places import RobotName
 from systems.physics import physics
 from systems.replay import film_clips, replay
 from systems.robots.model import RobotModel, build_robot
@@ -32,15 +32,16 @@ def replay_scene(model: RobotModel, library: MotionLibrary, rows: int, frames: i
 
 def experiment(
     clip: ClipNames = "squat",
-    robot: Annotated[str, "a robot by name, an MJCF or URDF file, or auto: the G1 with the clip's joints"] = "auto",
+    robot: RobotName = "auto",
     clip_height: ClipHeight = "auto",
+    skip_unfit: SkipUnfit = False,
 ) -> Experiment:
     """Show a motion clip before training on it: a film, and what verification finds."""
-    clips = read_clips(clip)
+    clips = read_clips(clip, skip_unfit=skip_unfit)
     description = robots.load(robots.fitting(clips) if robot == "auto" else robot)
     model = build_robot(description, dt=DT)
     with naming_robot(model):
-        library = build_library(clips, model.robot, model, fps=1 / DT, height=clip_height)
+        library = build_library(clips, model.robot, model, fps=1 / DT, height=clip_height, skip_unfit=skip_unfit)
     rows, frames = film_size(library, DT)
     scene = partial(replay_scene, model, library, rows)
     shown = partial(film_clips, description=description, model=model, fps=1 / DT)

@@ -17,6 +17,7 @@ from components.robot import DofState
 from engine import Bundle, World, Write, put_rows, system
 from systems.tick import REWARD
 
+WORST = ("success %", "completion %", "-MPJPE global mm")  # by which clips are compared, one after the other
 SCORES = ("global", "local", "procrustes", "velocity", "acceleration", "dof")
 
 
@@ -74,6 +75,11 @@ def evaluation(*, far: float = 0.5) -> Bundle:
         systems={REWARD: [system(score, far=far)]},
         axes={"score": SCORES},
     )
+
+
+def all_scored(world: World) -> bool:
+    """Whether the first episode of every row has ended: what comes later does not count."""
+    return not bool(world[Score].alive.any())
 
 
 def summarise(world: World, path: Path | None = None) -> dict[str, Any]:

@@ -24,6 +24,11 @@ def first_episodes() -> Bundle:
     return Bundle("first_episode", [FirstEpisode], systems={REWARD: [system(count_first_episode, after="reward")]})
 
 
+def all_episodes_ended(world: World) -> bool:
+    """Whether the first episode of every row has ended: what comes later does not count."""
+    return not bool(world[FirstEpisode].alive.any())
+
+
 def summarise_episodes(world: World, path: Path | None = None) -> dict[str, Any]:
     """Mean, least and largest return, mean length in control steps, and the share that ended in failure.
 

@@ -52,6 +52,11 @@ def keep_frame(
     footage.running.logical_and_(~done.ended)
 
 
+def all_filmed(world: World) -> bool:
+    """Whether the first episode of every row has ended: what comes later is not kept."""
+    return not bool(world[Footage].running.any())
+
+
 def film_size(library: MotionLibrary, dt: float) -> tuple[int, int]:
     """How many clips are filmed, one in each row, and for how many control steps of `dt` in s, so that LONGEST is full."""
     return min(len(library.names), MOST_SHOTS), min(int(library.frames.max()), round(LONGEST / dt))

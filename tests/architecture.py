@@ -19,6 +19,7 @@ KERNEL = "engine/ecs/"
 KERNEL_MAY_IMPORT = {"engine", "torch", "numpy", "attrs"}
 ROOMS = {  # of engine, with what else of engine each may import
     "errors": (),
+    "terminal": (),
     "files": ("errors",),
     "render": ("errors",),
     "ecs": ("errors",),
@@ -27,8 +28,8 @@ ROOMS = {  # of engine, with what else of engine each may import
     "protocol": ("ecs", "errors"),
     "recording": ("protocol", "snapshot", "ecs", "files", "errors"),
     "inspect": ("recording", "protocol", "snapshot", "ecs", "files", "errors"),
-    "runner": ("inspect", "tools", "recording", "protocol", "snapshot", "ecs", "files", "errors"),
-    "debugger": ("protocol", "recording.file", "render", "errors"),
+    "runner": ("inspect", "tools", "recording", "protocol", "snapshot", "ecs", "files", "terminal", "errors"),
+    "debugger": ("protocol", "recording.file", "render", "terminal", "errors"),
 }
 DOORS = ("engine/__init__.py", "engine/run.py", "engine/replay.py", "engine/curve.py")  # they open any room
 ONE_FILE = {"inspect": "engine/runner/debugging.py"}  # the only file of the runner that may import this room
@@ -46,11 +47,14 @@ ONLY_HERE = {  # libraries that belong to few files
         "systems/physics/",
         "systems/robots/",
         "systems/film/",
+        "systems/motion/retarget/",
         "engine/render/program.py",
         "benchmarks/",
         "docs/tools/",
         "tests/",
     ),
+    "mink": ("systems/motion/retarget/", "tests/"),
+    "qpsolvers": ("systems/motion/retarget/", "tests/"),
     "OpenGL": ("engine/render/program.py",),  # a process of its own, which the window starts
     "mujoco_warp": ("systems/physics/", "benchmarks/", "tests/"),
     "warp": ("systems/physics/", "benchmarks/", "tests/"),
@@ -67,7 +71,7 @@ ONLY_HERE = {  # libraries that belong to few files
     "av": ("systems/film/", "docs/tools/", "tests/"),
     "PIL": ("systems/film/", "benchmarks/", "docs/tools/", "tests/"),
 }
-LAZY = {"rich", "av", "PIL", "tyro", "tensorboard", "matplotlib", "mujoco_warp", "warp", *QT}
+LAZY = {"rich", "av", "mink", "qpsolvers", "PIL", "tyro", "tensorboard", "matplotlib", "mujoco_warp", "warp", *QT}
 MAY_BE_EAGER = (
     "engine/runner/console.py",  # what a person without a window looks at
     "engine/debugger/",

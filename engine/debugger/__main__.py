@@ -16,6 +16,7 @@ from engine.debugger.net.connection import Address
 from engine.debugger.net.ssh import RemoteRun, forwarded, remote_runs
 from engine.errors import AttachError, LockstepError
 from engine.protocol.discovery import LiveRun, live_runs, read_token
+from engine.terminal import accept_any_text
 
 if TYPE_CHECKING:
     from engine.debugger.net.recording_source import RecordingSession
@@ -74,6 +75,7 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Look into a running simulation, or a recording of one."""
+    accept_any_text()
     given = _given(arguments)
     try:
         if given.list:
@@ -129,9 +131,8 @@ def _tcp(given: argparse.Namespace) -> Address:
 
 def _only(runs: "Sequence[LiveRun | RemoteRun]", wanted: str, where: str) -> "LiveRun | RemoteRun":
     """The run that is meant; AttachError with the list when that is not one."""
-    found = [run for run in runs if Path(run.socket).stem == wanted] or [
-        run for run in runs if wanted in str(run.note.get("run"))
-    ]
+    found = [run for run in runs if Path(run.socket).stem == wanted]
+    found = found or [run for run in runs if wanted in str(run.note.get("run"))]
     if len(found) == 1:
         return found[0]
     if not runs:
@@ -248,9 +249,8 @@ def _window(address: Address | None, recording: Path | None, given: argparse.Nam
     except ImportError as error:
         if _LACKING.search(str(error)):
             raise AttachError(_no_window(str(error))) from None
-        raise AttachError(
-            f"The window needs Qt, which cannot be loaded ({error}). Without it there is --text."
-        ) from None
+        lacking = f"The window needs Qt, which cannot be loaded ({error})."
+        raise AttachError(f"{lacking} Without it there is --text.") from None
     return int(show(address=address, recording=recording, role="control" if given.control else "observe"))
 
 

@@ -116,12 +116,9 @@ class Text(cmd.Cmd):
             if command.controls:
                 self.take_control()
             command.function(self, words[1:])
-        except AttachError:
-            if self.session.ended:
-                raise
-            self.say(str(sys.exception()))
-            return False
         except LockstepError as error:
+            if isinstance(error, AttachError) and self.session.ended:
+                raise
             self.say(str(error))
             return False
         except (IndexError, ValueError):
@@ -207,15 +204,10 @@ def _print(text: Text, words: list[str]) -> None:
     text.say(f"{place.column.address} [{place.column.unit or place.column.dtype}] at tick {frame['ticks'][1]}")
     values = _values(frame, len(rows))
     if values.shape[1] <= len(rows) or place.names == [""]:
-        text.table(
-            [
-                ["row", *(name or "value" for name in place.names)],
-                *([str(r), *map(_number_text, v)] for r, v in zip(rows, values, strict=True)),
-            ]
-        )
+        heads, names = ["row", *(name or "value" for name in place.names)], list(map(str, rows))
     else:
-        heads = ["", *(f"row {row}" for row in rows)]
-        text.table([heads, *([n, *map(_number_text, v)] for n, v in zip(place.names, values.T, strict=True))])
+        heads, names, values = ["", *(f"row {row}" for row in rows)], place.names, values.T
+    text.table([heads, *([name, *map(_number_text, v)] for name, v in zip(names, values, strict=True))])
 
 
 @_command("watch COLUMN[LABEL] [ROW] [COUNT]", "values of a row as they come, until Ctrl-C or COUNT of them")
@@ -238,9 +230,8 @@ def _provenance(text: Text, words: list[str]) -> None:
     label = place.labels[0] if place.labels else None
     row = parse_rows(words[1] if len(words) > 1 else "0", place.column.rows, 1)[0]
     found = text.ask("provenance", column=place.column.id, label=label, row=row)
-    text.say(
-        f"{place.column.address} was written by {found.get('writer')} at tick {found.get('tick')} ({found.get('kind')})."
-    )
+    when = f"at tick {found.get('tick')} ({found.get('kind')})"
+    text.say(f"{place.column.address} was written by {found.get('writer')} {when}.")
     text.say(f"  from: {', '.join(found.get('sources', ())) or 'nothing'}")
     text.say(f"  read by: {', '.join(found.get('readers', ())) or 'nobody'}")
 
@@ -248,14 +239,8 @@ def _provenance(text: Text, words: list[str]) -> None:
 @_command("state", "what the run is doing")
 def _state(text: Text, words: list[str]) -> None:
     state = text.session.wait_for_state()
-    text.table(
-        [
-            [key, f"{value:.4g}" if isinstance(value, float) else str(value)]
-            for key, value in state.items()
-            if key not in ("t", "stack")
-        ]
-        or [["state", "unknown"]]
-    )
+    shown = {key: value for key, value in state.items() if key not in ("t", "stack")} or {"state": "unknown"}
+    text.table([[key, f"{value:.4g}" if isinstance(value, float) else str(value)] for key, value in shown.items()])
     for line in state.get("stack", ()):
         text.say(f"    {line}")
 
@@ -320,9 +305,8 @@ def _set(text: Text, words: list[str]) -> None:
     labels = None if place.labels is None else list(place.labels)
     answer = text.ask("set", column=place.column.id, rows=rows, labels=labels, values=pack_array(array), force=force, reason=reason)  # fmt: skip
     old = unpack_array(answer["old"]).reshape(-1)
-    text.say(
-        f"{where} of {len(rows)} row(s): {', '.join(map(_number_text, old[:8]))}{' …' if len(old) > 8 else ''} → {values}"
-    )
+    before = ", ".join(map(_number_text, old[:8])) + (" …" if len(old) > 8 else "")
+    text.say(f"{where} of {len(rows)} row(s): {before} → {values}")
 
 
 @_command("break [--at MOMENT] [--rows ROWS] [--skip N] [--mark|--keep] EXPRESSION", "stop where it holds: break nonfinite(robot.DofState.velocity)", controls=True)  # fmt: skip

@@ -35,9 +35,8 @@ class Every:
         return f"every({self.ticks})"
 
     def holds(self, world: World) -> bool:
-        """True on ticks n, 2n, …"""
-        tick: int = world.clock.tick
-        return tick > 0 and tick % self.ticks == 0
+        """True on ticks n, 2n, … but for the first, whichever number it has."""
+        return bool(world.clock.begun and world.clock.tick % self.ticks == 0)
 
 
 @attrs.frozen
@@ -47,8 +46,8 @@ class FirstTick:
     label: str = "first_tick()"
 
     def holds(self, world: World) -> bool:
-        """True in tick 0."""
-        return bool(world.clock.tick == 0)
+        """True until the first tick is over; it is tick 0, unless the clock was put to another before."""
+        return not world.clock.begun
 
 
 @attrs.frozen

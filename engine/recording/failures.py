@@ -209,11 +209,12 @@ class FailureLog:
     def resume(self, source: Path) -> None:
         """Go on after the tick at which the world stands, with what `source` (this folder, or another run's) logged.
 
-        OSError where the files cannot be read or written.
+        What another run logged of other rows, clips or columns stays there: none of it can be made again here. OSError where
+        the files cannot be read or written.
         """
         tick = self.world.clock.tick
         for name in (LINES, FRAMES):
-            if source != self.folder and (source / name).is_file():
+            if source != self.folder and (source / name).is_file() and not self._made_otherwise(source / FRAMES):
                 shutil.copyfile(source / name, self.folder / name)
         self.lines.cut(self._iteration(tick), tick)
         while self.past and self.past[-1][0] > tick:
@@ -228,15 +229,26 @@ class FailureLog:
         self.by_reason = np.array(counted["by_reason"], np.int64)
         self.logged = np.array(counted["logged"], np.int64)
 
+    def _made_otherwise(self, path: Path) -> bool:
+        """Whether a recording is whole, and of a scene with other columns, rows or the like."""
+        try:
+            return _layout(Recording.open(path).schema) != _layout(make_schema(self.simulation, self.view))
+        except (OSError, WireError, KeyError, TypeError):
+            return False
+
     def _reopen(self, tick: int) -> dict[str, Any] | None:
         """Cut failures.rec back to a tick; what it says was counted by then."""
         path = self.folder / FRAMES
         if not path.is_file():
             return None
+        if self._made_otherwise(path):
+            os.replace(path, path.with_suffix(".rec.before"))
+            self.warn(
+                f"{path.name} is of the scene before it changed; it is kept as {path.name}.before, and a new one begun."
+            )
+            return None
         try:
             recording = Recording.open(path)
-            if _layout(recording.schema) != _layout(make_schema(self.simulation, self.view)):
-                raise WireError(f"{path.name} was made by a scene that has changed.")
             self.writer = RecordingWriter.reopen(path, tick)
         except (WireError, KeyError, TypeError) as error:
             os.replace(path, path.with_suffix(".rec.damaged"))

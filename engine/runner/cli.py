@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from engine.errors import LockstepError, SceneError
+from engine.terminal import lasting_output
 
 GROUP = "lockstep.commands"
 Command = Callable[[list[str]], int]
@@ -92,14 +93,15 @@ def reporting_errors(command: Command, arguments: Sequence[str] | None = None) -
 
     The status is 2 then, and 130 for a command that was interrupted.
     """
-    try:
-        return command(list(sys.argv[1:] if arguments is None else arguments))
-    except LockstepError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except SystemExit as leaving:  # --help
-        return int(leaving.code or 0)
+    with lasting_output():
+        try:
+            return command(list(sys.argv[1:] if arguments is None else arguments))
+        except LockstepError as error:
+            for line in str(error).splitlines():
+                print(f"error: {line}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return 130
+        except SystemExit as leaving:  # --help
+            return int(leaving.code or 0)

@@ -1,5 +1,8 @@
 """Commands on a trained policy: evaluate, film, play or export it."""
 
+import hashlib
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +15,7 @@ from engine.ecs.scene import Scene, Simulation
 from engine.errors import SceneError, SnapshotError
 from engine.files import Say, file_errors, json_bytes, refuse
 from engine.runner import flags
+from engine.runner.checkpoint import checkpoints
 from engine.runner.config import PROGRAM, RunPlan
 from engine.runner.console import Warnings, make_console, print_facts, progress_bar, results_table
 from engine.runner.experiment import Experiment, Trial
@@ -19,6 +23,10 @@ from engine.runner.run_folder import Origin, refuse_unusable
 from engine.runner.stop import StopRequest
 from engine.runner.trial import reaching, run_trial
 from engine.snapshot.snapshot import about, edited_constants, extract, identity, restore
+
+ENDING = ".lockstep"  # of checkpoints and exported policies
+OTHER_FILMS = (".gif", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".png", ".jpg")
+LONGEST_NAME = 80  # characters of a file's name that say what differs
 
 
 class Interrupted(Exception):
@@ -35,25 +43,28 @@ class TrialRun:
     stop: StopRequest
     warn: Warnings
 
-    def evaluate(self, home: Path | None, checkpoint: str | None, report: Say) -> bool | None:
-        """Print what the experiment's evaluation measures, and write evaluation.json into a folder, if there is one.
+    def evaluate(self, path: Path | None, checkpoint: str | None, report: Say) -> bool | None:
+        """Write what the experiment's evaluation measures to a file, if there is one, and then print it.
 
         None without an evaluation, or when it was interrupted; False when `report` was called because no file could be written.
         """
         again = "The evaluation was interrupted; --eval does it again."
-        found = self._run(self.experiment.evaluate, (home or Path()) / "evaluation", "evaluating", "Measured", again)
+        place = (path.parent if path else Path()) / "evaluation"
+        found = self._run(self.experiment.evaluate, place, "evaluating", "Measured", again)
         if found is None:
             return None
-        self.warn.console.print(results_table(found))
-        if home is not None:
-            path = home / "evaluation.json"
-            with file_errors(f"{path} cannot be written", report):
-                home.mkdir(parents=True, exist_ok=True)
-                files.write_file(
-                    path, json_bytes({"checkpoint": checkpoint, "set": dict(self.plan.overrides), **found})
-                )
-                return True
-        return False
+        written, problems = False, list[str]()
+        if path is not None:
+            about = {"checkpoint": checkpoint, "set": dict(self.plan.overrides), "with": self.plan.departures}
+            with file_errors(f"{path} cannot be written", problems.append):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files.write_file(path, json_bytes({**about, **found}), shared=True)
+                written = True
+        assert self.experiment.evaluate is not None
+        self.warn.console.print(results_table(found, self.experiment.evaluate.worst))
+        for problem in problems:
+            report(problem)
+        return written
 
     def film(self, path: Path) -> Mapping[str, str] | None:
         """What the film at `path` shows; None without one, or when it was interrupted."""
@@ -92,7 +103,7 @@ class TrialRun:
     def _bar(self, doing: str) -> Iterator[Callable[[float], None]]:
         """A progress bar; the function that moves it raises Interrupted after Ctrl-C."""
         console = make_console()
-        if not console.is_terminal:
+        if not console.is_interactive:
             console.print(doing)
         with progress_bar(console, doing) as move:
 
@@ -127,13 +138,17 @@ def play(plan: RunPlan, console: Any) -> int:
     scene = experiment.train()
     if experiment.film is None:
         raise SceneError(f"The scene '{scene.name}' has no film, so there is nothing to --play.")
+    if out is not None and out.suffix.lower() in OTHER_FILMS:
+        raise SceneError(
+            f"--play writes an mp4 film, not {out.suffix}. Say --out {out.with_suffix('.mp4')}, or a folder."
+        )
     if plan.origin is None and experiment.policy is None:
         raise SceneError(
             f"The scene '{scene.name}' comes without a trained policy; name a run folder or checkpoint after --play."
         )
     origin = plan.origin or Origin.find(Path(experiment.policy or ""))
     home = out or origin.folder or Path("runs") / scene.name
-    target = home if home.suffix == ".mp4" else home / "film.mp4"
+    target = home if home.suffix == ".mp4" else home / f"film{'' if out else _distinction(plan)}.mp4"
     with _trained(plan, experiment, scene, origin, console) as (path, trials):
         seen = trials.film(target)
     if seen is None:
@@ -147,20 +162,40 @@ def play(plan: RunPlan, console: Any) -> int:
 def evaluate(plan: RunPlan, console: Any) -> int:
     """--eval: measure a policy; the exit status."""
     origin, out = plan.origin, plan.options.out
-    if out:
+    if out and out.suffix != ".json":
         refuse_unusable(out)
     experiment = plan.experiment()
     scene = experiment.train()
     if experiment.evaluate is None:
         raise SceneError(f"The scene '{scene.name}' has no evaluation.")
     home = out or (origin.folder if origin else None)
+    target = (
+        home if home is None or home.suffix == ".json" else home / f"evaluation{'' if out else _distinction(plan)}.json"
+    )
     with _trained(plan, experiment, scene, origin, console) as (path, trials):
-        written = trials.evaluate(home, path.name, refuse)
+        written = trials.evaluate(target, path.name, refuse)
     if written is None:
         return 130
-    if home:
-        console.print(f"  evaluation  {home / 'evaluation.json'}", markup=False, soft_wrap=True)
+    if target:
+        print_facts(console, {"evaluation": str(target)})
     return 0
+
+
+def _distinction(plan: RunPlan) -> str:
+    """The end of a file's name in a run folder that says what was played otherwise; '' for what the run itself measures.
+
+    So neither another clip nor an earlier checkpoint takes the place of what is the run's own.
+    """
+    origin, found = plan.origin, plan.departures
+    if origin is not None and origin.folder is not None and not origin.path.is_dir():
+        newest = next(iter(checkpoints(origin.folder)), None)
+        found |= {} if newest is not None and newest.name == origin.path.name else {"": origin.path.stem}
+    names = " ".join(f"{name} {Path(value).name}" for name, value in found.items())
+    short = re.sub(r"[^\w.-]+", "_", names).strip("_")
+    if len(short) > LONGEST_NAME or not all(re.fullmatch(r"[\w.-]*", value) for value in found.values()):
+        digest = hashlib.sha256(json_bytes(found)).hexdigest()[:6]  # what was left out of the name may differ, too
+        short = f"{short[:LONGEST_NAME]}_{digest}"
+    return f"_{short}" if found else ""
 
 
 def export(plan: RunPlan, console: Any) -> int:
@@ -168,6 +203,11 @@ def export(plan: RunPlan, console: Any) -> int:
     out, experiment = plan.options.out, plan.experiment()
     if out is None or out.is_dir():
         raise SceneError("--export writes one file; say which with --out FILE.")
+    if out.suffix not in ("", ENDING):
+        raise SceneError(
+            f"--export writes a policy in Lockstep's own format, which --play and --eval read, and no {out.suffix[1:]} file. "
+            f"Say --out {out.with_suffix(ENDING)}."
+        )
     simulation = plan.build(experiment)
     world = simulation.world
     usable = [cls.__name__ for cls in world.resources if hasattr(cls, "exported")]
@@ -192,10 +232,16 @@ def _provenance(plan: RunPlan, simulation: Simulation) -> dict[str, Any]:
     config = plan.origin.config if plan.origin and plan.origin.config else {}
     tick, rows = simulation.world.clock.tick, next(iter(simulation.world.tables.values())).rows
     return {
-        "command": " ".join([PROGRAM, source, *named, *typed]),
+        "command": _from_here(" ".join([PROGRAM, source, *named, *typed])),
         "seed": plan.settings.seed,
         "iterations": tick // simulation.scene.iteration,
         "steps": tick * rows,
         "versions": config.get("versions", {}),
-        "config": {"source": source, **plan.plain()},
+        "config": {"source": source, **_from_here(plan.plain())},
     }
+
+
+def _from_here(plain: Any) -> Any:
+    """Plain values with paths below the folder where the program was started as they are typed there."""
+    folder = json.dumps(f"{Path.cwd()}/")[1:-1]
+    return json.loads(json.dumps(plain).replace(folder, ""))

@@ -19,6 +19,7 @@ from engine.runner.scene_file import SceneFile, error_context, load_scene
 PROGRAM = "python -m engine.run"
 ORIGINS = ("resume", "eval", "play", "export")
 MODES = ("explain", "graph", "check", "audit", "profile")
+PLAYED_WITH = ("seed", "device")  # settings of a run that decide what a trained policy does
 _FREE_ON_RESUME = {"iterations", "checkpoint_every", "keep", "film"}
 _AT_LEAST_1 = ("iterations", "threads", "checkpoint_every", "keep", "audit", "profile")
 
@@ -106,6 +107,19 @@ class RunPlan:
         return self.options.eval is not None or self.options.play is not None
 
     @property
+    def departures(self) -> dict[str, str]:
+        """What a policy is played with that its run was not made with, by flag, "set …" or "config"."""
+        made = self.origin.config if self.origin is not None and self.playing else None
+        if made is None:
+            return {}
+        known: dict[str, Any] = {**made.get("run", {}), **made.get("flags", {})}
+        given = self.scene_flags | {n: f for n, f in flags.flat(self.settings).items() if n in PLAYED_WITH}
+        found = {"config": str(self.name)} if self.file.named and made.get("config", self.name) != self.name else {}
+        found |= {n: flags.write(f.value) for n, f in given.items() if known.get(n, ...) != f.plain}
+        overrides = made.get("overrides", {})
+        return found | {f"set {a}": text for a, text in self.typed_overrides.items() if overrides.get(a) != text}
+
+    @property
     def typed_overrides(self) -> dict[str, str]:
         """What this command line says with --set."""
         return flags.read_overrides(self.options.set)
@@ -113,7 +127,7 @@ class RunPlan:
     def plain(self) -> dict[str, Any]:
         """What a resumed run goes on with, as JSON can carry it."""
         groups = {"flags": self.scene_flags, "run": flags.flat(self.settings)}
-        plain = {key: {n: flags.to_plain(f.value) for n, f in group.items()} for key, group in groups.items()}
+        plain = {key: {n: f.plain for n, f in group.items()} for key, group in groups.items()}
         return {**({"config": self.name} if self.file.named else {}), **plain, "overrides": dict(self.overrides)}
 
     @property
@@ -263,7 +277,7 @@ def _refuse_changes(plan: RunPlan, kept: dict[str, flags.Flag], overrides: dict[
     changes = [
         (flag.text, kept[name].value, flag.value)
         for name, flag in (plan.scene_flags | flags.flat(plan.settings)).items()
-        if name not in _FREE_ON_RESUME and flags.to_plain(flag.value) != flags.to_plain(kept[name].value)
+        if name not in _FREE_ON_RESUME and flag.plain != kept[name].plain
         if kept[name].value is not None or name not in _shared(plan.config)
     ]
     changes += [

@@ -24,15 +24,19 @@ from engine.runner.plot import BESIDES, group
 _COLOURS = ("cyan", "yellow", "green", "blue")  # of the parts of a tick's time, but for "systems"
 _BARS = "▁▂▃▄▅▆▇█"
 _REFRESH = 0.25
+_MOST_ROWS, _WORST = 20, 10  # of a table that is printed whole, and those that are shown of a longer one
+_LEAST_WIDTH = 20
 _PLAIN_PAUSE = 5.0
 _COLUMN = 36
 _WITH_TRENDS = 49
 
 
 def make_console(error: bool = False) -> Console:
-    """A console; wide where nobody looks, so that tables in a log are not folded."""
+    """A console; wide where nobody looks, so that tables in a log are not folded, and where COLUMNS makes no sense."""
     console = Console(stderr=error, highlight=False)
-    return console if console.is_terminal else Console(stderr=error, highlight=False, width=160)
+    if console.is_terminal and console.width >= _LEAST_WIDTH:
+        return console
+    return Console(stderr=error, highlight=False, width=80 if console.is_terminal else 160)
 
 
 def duration(seconds: float) -> str:
@@ -74,7 +78,7 @@ def print_facts(console: Any, facts: Mapping[str, str]) -> None:
 def progress_bar(console: Console, text: str) -> Iterator[Callable[[float, float, str], None]]:
     """A bar that stays as long as this lasts, in a terminal; the function that moves it gets what is done, of how much, and a text."""
     columns = (TextColumn("{task.description}"), BarColumn())
-    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Bars(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
         task = bar.add_task(text, total=1.0)
         yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
 
@@ -104,8 +108,8 @@ class Progress:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Live while training runs."""
-        if not self.console.is_terminal:
+        """Live while training runs, in a terminal that can go back over what it shows."""
+        if not self.console.is_interactive:
             yield
             return
         with Live(self.render(), console=self.console, auto_refresh=False) as self.live:
@@ -231,11 +235,35 @@ class Progress:
         return grid
 
 
-def results_table(result: Mapping[str, Any]) -> RenderableType:
-    """The rows of an evaluation; turned on its side where it has more columns than a terminal likes."""
-    rows: list[Mapping[str, Any]] = list(result.get("table") or ([result["summary"]] if result.get("summary") else []))
+def worst_rows(rows: Sequence[Mapping[str, Any]], worst: Sequence[str], count: int) -> list[Mapping[str, Any]]:
+    """The worst rows by the columns `worst`, of which the first counts most; with "-" in front less is better.
+
+    Without such columns the first rows. A number that is not there, or not finite, is worse than any.
+    """
+
+    def goodness(row: Mapping[str, Any]) -> list[float]:
+        values = [(row.get(name.removeprefix("-")), -1.0 if name.startswith("-") else 1.0) for name in worst]
+        return [
+            sign * value if isinstance(value, (int, float)) and math.isfinite(value) else -math.inf
+            for value, sign in values
+        ]
+
+    return sorted(rows, key=goodness)[:count]
+
+
+def results_table(result: Mapping[str, Any], worst: Sequence[str] = ()) -> RenderableType:
+    """The rows of an evaluation, of many the worst and what sums up all; turned on its side where it is too wide for a terminal."""
+    summary: Mapping[str, Any] = result.get("summary") or {}
+    rows: list[Mapping[str, Any]] = list(result.get("table") or ([summary] if summary else []))
+    title = "Evaluation"
+    if len(rows) > _MOST_ROWS:
+        last = summary and all(rows[-1].get(name) == value for name, value in summary.items())
+        whole = rows[-1] if last else {next(iter(rows[0])): "all", **summary} if summary else None
+        each = rows[:-1] if last else rows
+        title = f"Evaluation, the {'worst' if worst else 'first'} {_WORST} of {len(each)}{' and all' if whole else ''}"
+        rows = [*worst_rows(each, worst, _WORST), *([whole] if whole else [])]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(title="Evaluation", title_justify="left", title_style="bold", header_style="bold")
+    table = Table(header_style="bold")
     cells = [columns, *([number(row.get(name)) for name in columns] for row in rows)]
     if len(columns) > 7 and len(rows) < len(columns):
         cells = [list(line) for line in zip(*cells, strict=True)]
@@ -243,7 +271,7 @@ def results_table(result: Mapping[str, Any]) -> RenderableType:
         table.add_column(escape(head), justify="right" if position else "left")
     for line in cells[1:]:
         table.add_row(*map(escape, line))
-    return table
+    return Group(Text(title, style="bold"), table)
 
 
 @attrs.define

@@ -17,8 +17,11 @@ class Trial:
 
     `scene` makes it anew each time, with every constant that the trial itself decides (each clip from its start, no noise).
     `restores` names the resources that are taken from the trained world; without any, nothing is. `identical` names the
-    parts of `Scene.identity` that must be those of the trained world ("robot"). `read` gets the world after the last tick
-    and the path of the file that it may write (a film); it returns numbers or captions by name.
+    parts of `Scene.identity` that must be those of the trained world ("robot"). `over` says after a tick whether nothing that
+    comes later counts any more, as when every row's episode has ended; the trial then ends before its last tick. `read` gets
+    the world after the last tick and the path of the file that it may write (a film); it returns numbers or captions by name.
+    `worst` names columns of a table that it returns, by which its rows are compared where they are too many to be printed,
+    with "-" in front where less is better.
     """
 
     scene: Callable[[], Scene]
@@ -26,6 +29,8 @@ class Trial:
     read: Callable[[World, Path], Mapping[str, Any]]
     restores: tuple[str, ...] = ("Policy",)
     identical: tuple[str, ...] = ()
+    over: Callable[[World], bool] | None = None
+    worst: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -2,7 +2,8 @@
 
 A flag is named by the path to its field: `num_envs` is `--num-envs`, `learning.desired_kl` is `--learning.desired-kl`. Its
 help is the text in Annotated[type, "text"], the field's metadata "help", or the comment that ends the field's line. A
-field with metadata {"flag": False} is no flag. tyro is imported when there is something to parse.
+field with metadata {"flag": False} is no flag. A run keeps its flags for those who go on with it from another folder: a path
+is kept absolute, and where a text names files, a function in Annotated[str, "text", function] says how it is kept. tyro is imported when there is something to parse.
 """
 
 import inspect
@@ -19,6 +20,7 @@ import attrs
 
 from engine.ecs.component import real_types
 from engine.errors import SceneError, did_you_mean
+from engine.files import absolute
 
 T = TypeVar("T")
 _NAMES = {  # of the types in sentences, and in the help
@@ -36,7 +38,8 @@ _CONSTANTS: dict[Any, dict[str, Any]] = {bool: {"true": True, "false": False}, t
 class Flag:
     """One flag: the dotted path to its field, type, value in force and help.
 
-    `hint` stands in the help in place of the default; `alone` is the value of a flag that stands without one.
+    `hint` stands in the help in place of the default; `alone` is the value of a flag that stands without one; `kept` makes
+    of a value that names files one that names them from any folder.
     """
 
     name: str
@@ -45,6 +48,12 @@ class Flag:
     help: "str | Callable[[], str]" = ""
     hint: str | None = None
     alone: str | None = None
+    kept: Callable[[Any], Any] | None = None
+
+    @property
+    def plain(self) -> Any:
+        """The value in force as a run's configuration keeps it, which means the same from any folder."""
+        return to_plain(self.kept(self.value) if self.kept is not None and self.value is not None else self.value)
 
     @property
     def text(self) -> str:
@@ -74,11 +83,12 @@ def fields(config: Any, hidden: Sequence[str] = ()) -> list[Flag]:
     for field in attrs.fields(cls):
         if field.name in hidden or not field.metadata.get("flag", True):
             continue
-        kind, text = hints.get(field.name, field.type), field.metadata.get("help", "")
+        kind, text, extra = hints.get(field.name, field.type), field.metadata.get("help", ""), dict[str, Any]()
         if get_origin(kind) is Annotated:
             kind, *notes = get_args(kind)
             text = next((note for note in notes if isinstance(note, str)), text)
-        extra = {name: field.metadata[name] for name in ("hint", "alone") if name in field.metadata}
+            extra["kept"] = next((note for note in notes if callable(note)), None)
+        extra |= {name: field.metadata[name] for name in ("hint", "alone") if name in field.metadata}
         text = text or partial(_comment, cls, field.name)
         found.append(Flag(field.name, kind, getattr(config, field.name), text, **extra))
     return found
@@ -201,7 +211,7 @@ def to_plain(value: Any) -> Any:
         return [to_plain(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return str(value.absolute()) if isinstance(value, Path) else value
+    return str(absolute(value)) if isinstance(value, Path) else value
 
 
 def from_plain(value: Any, kind: Any) -> Any:

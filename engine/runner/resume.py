@@ -12,7 +12,7 @@ from engine.runner.config import RunPlan
 from engine.runner.experiment import Experiment
 from engine.runner.provenance import differences
 from engine.runner.run_folder import Origin
-from engine.snapshot.snapshot import Snapshot, restore
+from engine.snapshot.snapshot import Snapshot, difference_but_for_rows, restore, rows_of, start_over
 
 
 @attrs.frozen
@@ -57,8 +57,23 @@ def resume(plan: RunPlan, experiment: Experiment, simulation: Simulation, warn: 
         raise SceneError(
             f"{path} is already at iteration {iteration} of {total}. Ask for more with --iterations, or measure it with --eval."
         )
+    if taken.columns is not None and (differs := difference_but_for_rows(simulation.world, taken)):
+        raise SceneError(
+            f"{path} cannot go on with these flags: {differs} A learner goes on with the joints, observations, rewards and other "
+            "terms that it began with; leave out the flags that change them, or train anew without --resume."
+        )
     changes = changes_since(plan, experiment, warn)
-    restore(simulation.world, taken, any_identity=plan.options.allow_changes)
+    then, here = (sum(rows_of(each).values()) for each in (taken, simulation.world))
+    if taken.columns is not None and rows_of(taken) != rows_of(simulation.world):
+        tick = iteration * simulation.scene.iteration
+        start_over(simulation.world, taken, tick)
+        simulation.run()
+        warn(
+            f"{path} has {then} rows, and this run {here}: every row begins a new episode. Policy, learner and curricula go on "
+            f"from iteration {iteration}."
+        )
+    else:
+        restore(simulation.world, taken, any_identity=plan.options.allow_changes)
     own = plan.in_place and source is origin
     return Start(path, iteration, tick, own, None if own else source.folder, damaged if own else [], changes)
 

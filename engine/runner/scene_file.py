@@ -10,6 +10,9 @@ with an attrs class, each of whose fields is a flag, also those of attrs classes
 dictionary `CONFIGS` of such a class names complete configurations: `--config NAME` picks one, by default the first, and
 flags change single fields of it. Without `CONFIGS` the class must have a default for every field.
 
+A path is kept absolute in the run's configuration, so that the run goes on from any folder: annotate it with Path, or a text
+that names files with Annotated[str, "help", function], where the function makes their paths in it absolute.
+
 A parameter or field with the name of one of the run's settings (seed, device, threads, iterations, …) gets its value.
 `Experiment.train` and `Trial.scene` make their scene anew each time that they are called, and share nothing between calls.
 """

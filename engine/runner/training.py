@@ -13,7 +13,7 @@ from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.world import World
 from engine.errors import did_you_mean
-from engine.files import file_errors, json_bytes
+from engine.files import absolute, file_errors, json_bytes
 from engine.runner.commands import TrialRun
 from engine.runner.config import PROGRAM, RunPlan
 from engine.runner.console import Progress, Warnings, duration, print_facts
@@ -79,8 +79,8 @@ def configuration(
         "titles": dict(experiment.titles),
         "source": plan.source,
         **plan.plain(),
-        "resumed_from": str(origin.path) if origin else None,
-        "began_from": str(Path(began).absolute()) if began else None,
+        "resumed_from": str(absolute(origin.path)) if origin else None,
+        "began_from": str(absolute(Path(began))) if began else None,
         "torch_threads": parts.pop("torch_threads"),
         "versions": parts.pop("versions"),
         "provenance": parts,
@@ -94,6 +94,7 @@ class Training(ObservedTraining):
     """The loop around the ticks: iterations, files, console, interruption, evaluation."""
 
     origin_of_time: float = 0.0
+    counted: tuple[int, int] = (0, 0)  # a tick, and environment steps until then, of however many rows there were
     inspector: Inspector | None = None
 
     @property
@@ -105,6 +106,12 @@ class Training(ObservedTraining):
     def rows(self) -> int:
         """Rows of the first table, each of which makes one environment step per tick."""
         return next(iter(self.world.tables.values())).rows
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of all rows until now, those before a resume included."""
+        tick, steps = self.counted
+        return steps + (self.world.clock.tick - tick) * self.rows
 
     @property
     def elapsed(self) -> float:
@@ -123,7 +130,8 @@ class Training(ObservedTraining):
         parts = list(dict.fromkeys([*self.shares.values(), "systems"]))
         progress = Progress(self.warn.console, title, total, self.experiment.panel, parts)
         self.warn.progress = progress
-        times = self.folder.timing.rows()
+        times, rows = self.folder.timing.rows(), self.folder.metrics.rows()
+        self.counted = (rows[-1]["tick"], rows[-1]["env_steps"]) if rows else (0, 0)
         self.origin_of_time = time.perf_counter() - (times[-1]["elapsed"] if times else 0.0)
         with self.stop.listening():
             with progress.shown(), debug_server(self) as self.inspector, self.observers.attached():
@@ -143,15 +151,16 @@ class Training(ObservedTraining):
         clock = self.world.clock
         self.start_iteration()
         while not self.stop.requested and (not clock.begun or clock.tick < last):
+            ticks = int(clock.begun)  # the first one belongs to no iteration
             self.simulation.run()
-            if clock.tick and clock.tick % self.length == 0:
+            if ticks and clock.tick % self.length == 0:
                 self._finish_iteration(progress)
             progress.tick(clock.tick / self.length)
 
     def _finish_iteration(self, progress: Progress) -> None:
         clock = self.world.clock
         iteration = clock.tick // self.length
-        row: dict[str, float] = {"iteration": iteration, "tick": clock.tick, "env_steps": clock.tick * self.rows}
+        row: dict[str, float] = {"iteration": iteration, "tick": clock.tick, "env_steps": self.steps}
         row |= self.experiment.report(self.world) if self.experiment.report else {}
         interventions = counted(self.folder.path)
         row |= {"intervened": interventions} if interventions else {}
@@ -207,7 +216,7 @@ class Training(ObservedTraining):
 
     def _evaluate(self) -> bool:
         checkpoint = self.folder.saved.name if self.folder.saved else None
-        return bool(self._trials().evaluate(self.folder.path, checkpoint, self.warn))
+        return bool(self._trials().evaluate(self.folder.path / "evaluation.json", checkpoint, self.warn))
 
     def _film(self) -> Mapping[str, str]:
         """What the film shows, and which file it is; a film that fails is a warning."""
@@ -235,7 +244,7 @@ class Training(ObservedTraining):
             "go on": "" if finished else f"{PROGRAM} --resume {path}",
         }
         head = f"{'finished' if finished else 'stopped after'} {iteration}/{total} iterations{after}"
-        steps = f"{self.world.clock.tick * self.rows:,} steps"
+        steps = f"{self.steps:,} steps"
         self.warn.console.print(f"\n[bold]{head}[/]  {steps}  {duration(self.elapsed)}")
         print_facts(self.warn.console, facts)
         for text in dict.fromkeys(self.warn.messages):

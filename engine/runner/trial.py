@@ -46,6 +46,8 @@ def run_trial(
     for tick in range(trial.ticks):
         progress(tick / trial.ticks)
         simulation.run()
+        if trial.over is not None and tick and trial.over(simulation.world):  # the first tick only places the rows
+            break
     progress(1.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     return trial.read(simulation.world, path)

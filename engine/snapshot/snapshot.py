@@ -173,6 +173,53 @@ def restore(
         hook()
 
 
+def difference_but_for_rows(world: World, taken: Snapshot) -> str:
+    """A sentence about what keeps a snapshot from going on in a world whatever its rows and identity; '' when nothing does."""
+    return first_difference(_without_rows(taken.fingerprint), _without_rows(fingerprint(world)))
+
+
+def rows_of(taken: "Snapshot | World") -> dict[str, int]:
+    """How many rows the tables of a snapshot, or of a world, have."""
+    tables = fingerprint(taken)["tables"] if isinstance(taken, World) else taken.fingerprint["tables"]
+    return {name: int(axes["rows"]) for name, axes in tables.items()}
+
+
+def _without_rows(seen: Mapping[str, Any]) -> Any:
+    tables = {name: {**axes, "rows": 0} for name, axes in seen["tables"].items()}
+    columns = {address: [[0, *shape[1:]], kind] for address, (shape, kind) in seen["columns"].items()}
+    return _plain({**seen, "identity": {}, "tables": tables, "columns": columns})
+
+
+def start_over(world: World, taken: Snapshot, tick: int) -> None:
+    """Let a new world of other rows go on after a tick with what a snapshot knows of no row: resources and random streams.
+
+    The world's next tick is its first. A resource whose tensors have a row for each row stays as it was built. Raises
+    SnapshotError where another resource does not fit.
+    """
+    pairs = {(rows, rows_of(world)[name]) for name, rows in rows_of(taken).items()}
+    by_name = {cls.__name__: item for cls, item in world.resources.items()}
+    kept = {
+        name: state
+        for name, state in taken.resources.items()
+        if name != "Clock" and not _of_rows(state, resource_state(by_name[name]), pairs)
+    }
+    _load_resources(world, kept)
+    for name, state in taken.streams.items():
+        world.generators[name].set_state(state)
+    world.constants = dict(taken.constants)
+    world.clock.tick, world.clock.begun = tick, False
+    for hook in world.restored:
+        hook()
+
+
+def _of_rows(theirs: Any, ours: Any, pairs: set[tuple[int, int]]) -> bool:
+    """Whether tensors differ in shape, and only in as many rows as the tables do."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        return any(_of_rows(theirs[name], ours[name], pairs) for name in theirs if name in ours)
+    shapes = [tuple(getattr(value, "shape", ())) for value in (theirs, ours)]
+    return shapes[0] != shapes[1] and shapes[0][1:] == shapes[1][1:] and (*shapes[0][:1], *shapes[1][:1]) in pairs
+
+
 def _check_contents(world: World, taken: Snapshot) -> None:
     """SnapshotError where a snapshot does not hold what its fingerprint says."""
     streams = {name: stream.get_state() for name, stream in world.generators.items()}

@@ -7,6 +7,8 @@ from components.motion import BuiltInClip, Clip
 from components.robot import RobotDescription
 from engine.errors import SceneError, did_you_mean, listing
 from scenes.robots import custom, g1, humanoid, menagerie
+from systems.motion.check import surplus_joints
+from systems.robots.model import build_robot
 
 ROBOTS: dict[str, Callable[[], RobotDescription]] = {
     "g1": lambda: g1.g1(29),
@@ -16,6 +18,7 @@ ROBOTS: dict[str, Callable[[], RobotDescription]] = {
     "humanoid": humanoid.humanoid,
 }
 G1_VARIANTS = {29: "g1", 23: "g1_23dof"}  # by the number of joints
+FEW = 8  # clips that are looked at for which of them is meant
 
 
 def load(name: str) -> RobotDescription:
@@ -42,7 +45,16 @@ def load(name: str) -> RobotDescription:
 
 
 def fitting(clips: Sequence[Clip | BuiltInClip], variants: Mapping[int, str] = G1_VARIANTS) -> str:
-    """The robot that `auto` means for these clips: the variant with as many joints as they have, else the first."""
-    joints = {clip.dof_position.shape[1] for clip in clips if isinstance(clip, Clip)}
+    """The robot that `auto` means for these clips: the variant with as many joints as they have, else the first.
+
+    The first it is as well where the clips move a joint that the variant lacks, as those of the G1 that is sold with
+    23 joints do.
+    """
+    read = [clip for clip in clips if isinstance(clip, Clip)]
+    joints = {clip.dof_position.shape[1] for clip in read}
     first = next(iter(variants.values()))
-    return variants.get(joints.pop(), first) if len(joints) == 1 else first
+    name = variants.get(joints.pop(), first) if len(joints) == 1 else first
+    if name == first or not menagerie.available():
+        return name
+    model = build_robot(load(name))
+    return first if any(surplus_joints(clip, model.robot, model) for clip in read[:FEW]) else name

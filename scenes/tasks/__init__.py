@@ -7,7 +7,7 @@ A module here may import systems, components and engine. Public words: `Task` (w
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import attrs
 
@@ -16,8 +16,9 @@ from engine import Bundle, Term
 from engine.errors import SceneError
 from systems.actuation import Controller
 from systems.learning.config import PpoConfig
-from systems.motion.files import ClipNames
+from systems.motion.files import ClipNames, SkipUnfit
 from systems.motion.library import ClipHeight
+from systems.motion.places import RobotName
 
 
 def unchanged(description: RobotDescription) -> RobotDescription:
@@ -51,12 +52,13 @@ class Config:
 
     task: Task = attrs.field(metadata={"flag": False})
     clip: ClipNames = "squat"
-    robot: str = "auto"  # a robot by name, an MJCF file, or auto: the task's robot with the clip's joints
+    robot: RobotName = "auto"
     num_envs: int  # rows simulated in parallel
     backend: str = "mujoco"  # physics backend: mujoco or kinematic
     control: Controller  # who turns targets into torque
     around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
     clip_height: ClipHeight = "auto"
+    skip_unfit: SkipUnfit = False
     self_collision: bool  # let the robot's parts collide with each other
     seconds: float  # longest episode
     substeps: int  # physics steps in one control step of 0.02 s

@@ -3,6 +3,7 @@
 The picture comes from MuJoCo's renderer where OpenGL works, from our own painter where it does not.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -162,7 +163,7 @@ def encode(path: Path, frames: Iterator[np.ndarray], fps: float, size: tuple[int
     """Frames (height, width, 3) uint8 of even size as H.264, yuv420p; SceneError where that is not possible."""
     import av
 
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Gaussian smoothing of curves over time."""
+"""Gaussian smoothing and moving extremes of curves over time."""
 
 import numpy as np
 
@@ -10,3 +10,9 @@ def gaussian_average(values: np.ndarray, std: float) -> np.ndarray:
     reach = max(1, round(3.0 * std))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(std, 1e-3)) ** 2)
     return np.convolve(np.pad(values, reach, mode="edge"), kernel / kernel.sum(), mode="valid")
+
+
+def moving_extreme(values: np.ndarray, reach: int, *, largest: bool) -> np.ndarray:
+    """Smallest or largest of each value and its `reach` neighbours on both sides, (T,) -> (T,)."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, reach, mode="edge"), 2 * reach + 1)
+    return np.asarray(windows.max(-1) if largest else windows.min(-1))

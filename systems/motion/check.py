@@ -1,294 +1,206 @@
-"""Verification of a clip against the robot that shall follow it, by forward kinematics, before anything is learned from it.
+"""Verification of clips against the robot that shall follow them, before anything is learned from them.
 
-A clip that cannot be right is refused with frame, value and cure; what is merely suspicious becomes a
-warning. Wrong quaternion order, wrong joint order and wrong units are distinguished, since each of them
-otherwise loads without a word and never trains.
+What a clip's numbers mean is decided by evidence where nobody said it (`evidence.py`, `readings.py`), and said once. A
+clip that cannot be right is refused with frame, value and cure; what is merely suspicious becomes a warning.
 """
+
+from collections import defaultdict
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
-import torch
 
 from components.motion import Clip
 from components.robot import Robot
-from engine.errors import SceneError
-from systems.maths import quaternion
+from engine.errors import SceneError, listing
+from systems.motion import plausible
+from systems.motion.account import account, group_title, shared_rate
+from systems.motion.evidence import Reading, joint_orders, read_as, weigh
+from systems.motion.findings import ClipFinding
 from systems.motion.floor import check_floor, put_on_floor
-from systems.motion.joint_orders import BREADTH_FIRST_ORDER, DOCUMENTED_ORDER
-from systems.motion.joints import WRIST, fit_joints
+from systems.motion.frame_rate import jump_rate
+from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED
+from systems.motion.joint_tree import JointTree, joint_tree
+from systems.motion.joints import STILL, Match, bare, fit_joints, match_joints, unmatched
 from systems.motion.kinematics import Kinematics, body_poses
+from systems.motion.readings import Weighed, as_typed, choose, group_of
+from systems.motion.unfit import Unfit
 
-LIMIT_SLACK = 0.25  # rad beyond a joint limit that is a warning; more is another robot, order or unit
-BODY_WARNING, BODY_REFUSAL = 1e-3, 0.03  # m between a body in the file and where its joints put it
-TURN_WARNING, TURN_REFUSAL = 0.02, 0.2  # rad, the same for rotations
-ROOT_SPEED = 12.0  # m/s; a root that moves faster has jumped
-ROOT_TURN = 40.0  # rad/s
+ODD_RATE = 1.25  # how far a stated frame rate may be from the one at which jumps fall
+
+
+@attrs.frozen(eq=False)
+class _Open:
+    """A clip before its numbers are read."""
+
+    index: int
+    unit: str  # of lengths, where that was decided; "" for metres
+    weighed: Weighed
+    findings: list[ClipFinding]
+
+
+@attrs.frozen(eq=False)
+class _Fitted:
+    """A clip in the robot's joints."""
+
+    clip: Clip
+    source: _Open
+    reading: Reading
+    match: Match
+    findings: list[ClipFinding]
+    low: np.ndarray  # (T,) m, height of the lowest foot point
+    rate: float | None  # frames per second that its jumps show
+
+
+class Verification:
+    """Verification of many clips for one robot, which share what is decided.
+
+    What does not fit is left to `unfit`; `decided` has a line for each group of clips that are written alike.
+    """
+
+    def __init__(self, robot: Robot, model: Kinematics, unfit: Unfit, *, height: str = "keep") -> None:
+        if height not in ("keep", "auto"):
+            raise SceneError(
+                f"Clip height '{height}' is unknown. Say 'keep' to play clips as they are or 'auto' to put feet on the "
+                "floor."
+            )
+        self.robot, self.model, self.unfit, self.height = robot, model, unfit, height
+        self.tree: JointTree = joint_tree(model, robot)
+        self.decided: list[ClipFinding] = []
+
+    def verify(self, clips: Sequence[Clip]) -> dict[int, tuple[Clip, list[ClipFinding]]]:
+        """Sound clips and what is suspicious about each, by their place among `clips`."""
+        groups: dict[tuple[object, ...], list[_Open]] = defaultdict(list)
+        for index, clip in enumerate(clips):
+            with self.unfit.caught():
+                opened = self._opened(index, clip)
+                groups[group_of(clip)].append(opened)
+        return {index: found for group in groups.values() for index, found in self._verify(group)}
+
+    def _opened(self, index: int, clip: Clip) -> _Open:
+        plausible.check_frames(clip)
+        plausible.check_finite(clip)
+        clip, findings = plausible.unit_quaternions(clip)
+        clip, unit = plausible.in_metres(clip, self.robot)
+        readings = weigh(clip, self.robot, self.model, self.tree)
+        if not readings:
+            raise self._no_order(clip)
+        return _Open(index, unit, Weighed(clip, readings), findings)
+
+    def _no_order(self, clip: Clip) -> SceneError:
+        width, own = clip.dof_position.shape[1], len(self.robot.dof_names)
+        if clip.joint_order and (orders := joint_orders(attrs.evolve(clip, joint_order=""), self.robot, self.tree)):
+            return SceneError(
+                f"{clip.title} has {width} joints without names, which cannot be in the order '{clip.joint_order}' for "
+                f"{self.robot.name}. It may be {listing((*(each.word for each in orders), *self._own(width)))}."
+            )
+        known = next(
+            (f", as {order.label.removeprefix('of ')}" for order in PUBLISHED if len(order.names) == width), ""
+        )
+        return SceneError(
+            f"{clip.title} is for another robot: it has {width} joints without names{known}, and {self.robot.name} has "
+            f"{own}. Write their names into a first line or as joint_names, or use a clip made for this robot."
+        )
+
+    def _own(self, width: int) -> tuple[str, ...]:
+        return (OWN_ORDER, OWN_BREADTH_FIRST) if width == len(self.robot.dof_names) else ()
+
+    def _verify(self, group: list[_Open]) -> list[tuple[int, tuple[Clip, list[ClipFinding]]]]:
+        fitted: list[_Fitted] = []
+        for each, reading in zip(group, choose([each.weighed for each in group]), strict=True):
+            with self.unfit.caught():
+                if isinstance(reading, SceneError):
+                    raise reading
+                fitted.append(self._fit(each, reading))
+        if not fitted:
+            return []
+        fps, rate = shared_rate([each.clip for each in fitted], [each.rate for each in fitted])
+        self._account(fitted, rate)
+        done = []
+        for one in fitted:
+            clip = attrs.evolve(one.clip, fps=fps) if rate else one.clip
+            with self.unfit.caught():
+                done.append((one.source.index, self._finish(clip, one)))
+        return done
+
+    def _account(self, fitted: list[_Fitted], rate: str) -> None:
+        alike: dict[tuple[object, ...], list[_Fitted]] = defaultdict(list)
+        for each in fitted:
+            alike[*each.reading.key, each.source.unit].append(each)
+        for some in alike.values():
+            text = account([(each.source.weighed, each.reading) for each in some], some[0].source.unit, rate)
+            if text:
+                self.decided.append(ClipFinding("how clips are written", text))
+        matches: dict[Match, list[Clip]] = defaultdict(list)
+        for each in fitted:
+            matches[each.match].append(each.clip)
+        for match, clips in matches.items():
+            self.decided += unmatched(group_title(clips), match, self.robot)
+        notes = dict.fromkeys(note for each in fitted for note in each.clip.notes)
+        self.decided += [ClipFinding("how files are laid out", note) for note in notes]
+
+    def _fit(self, each: _Open, reading: Reading) -> _Fitted:
+        clip = read_as(each.weighed.clip, reading)
+        names = clip.dof_names or (reading.order.names if reading.order else self.robot.dof_names)
+        clip, match = fit_joints(clip, names, self.robot, self.tree)
+        findings = [*each.findings, *plausible.check_limits(clip, self.robot)]
+        position, rotation = body_poses(self.model, clip.root_position, clip.root_rotation, clip.dof_position)
+        findings += plausible.check_bodies(clip, self.robot, position, rotation)
+        low = self.model.foot_points(position, rotation)[..., 2].min(-1)
+        up = 1.0 - 2.0 * (clip.root_rotation[:, 1:3] ** 2).sum(-1)
+        rate = jump_rate(low, _mass_height(self.model, position, rotation), clip.root_position[:, 2], up, self.robot)
+        return _Fitted(clip, each, reading, match, findings, low, rate)
+
+    def _finish(self, clip: Clip, one: _Fitted) -> tuple[Clip, list[ClipFinding]]:
+        findings = [*one.findings, *plausible.check_jumps(clip, self.robot), *plausible.check_velocities(clip)]
+        if clip.origin("rate") == "file" and one.rate and not 1 / ODD_RATE < one.rate / clip.fps < ODD_RATE:
+            text = (
+                f"{clip.title} says {clip.fps:g} frames per second, but its jumps fall as at {one.rate:.0f}; write "
+                f"{as_typed(clip, f'{one.rate:.0f}fps')} if it plays at the wrong speed."
+            )
+            findings.append(ClipFinding("jumps that fall too fast or slow", text))
+        if self.height == "auto":
+            clip, found = put_on_floor(clip, one.low)
+            return clip, findings + found
+        return clip, findings + check_floor(clip, one.low)
+
+
+def surplus_joints(clip: Clip, robot: Robot, model: Kinematics) -> list[str]:
+    """The joints that a clip moves, as far as its numbers can be read, and that the robot lacks."""
+    if clip.num_frames < 2 or not all(
+        np.isfinite(part).all() for part in (clip.root_position, clip.root_rotation, clip.dof_position)
+    ):
+        return []
+    readings = weigh(clip, robot, model, joint_tree(model, robot))
+    if not readings:
+        return []
+    angles = read_as(clip, readings[0]).dof_position
+    names = clip.dof_names or (readings[0].order.names if readings[0].order else ())
+    surplus = match_joints(names, robot).surplus
+    return [
+        bare(name)
+        for name, most in zip(names, np.abs(angles).max(0), strict=True)
+        if bare(name) in surplus and most > STILL
+    ]
+
+
+def _mass_height(model: Kinematics, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Height of the centre of mass, (T, B, 3) and (T, B, 4) -> (T,) m."""
+    w, x, y, z = np.moveaxis(rotation, -1, 0)
+    vertical = np.stack((2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)), -1)
+    heights = position[..., 2] + np.einsum("tbi,bi->tb", vertical, model.body_com)
+    return np.asarray(heights @ model.body_mass / model.body_mass.sum())
 
 
 def verify_clip(clip: Clip, robot: Robot, model: Kinematics, *, height: str = "keep") -> tuple[Clip, list[str]]:
     """`clip` with its joints in the robot's order, unit quaternions and, for `height="auto"`, feet on the floor.
 
-    Also returns what is suspicious about it, one sentence each. Raises SceneError where it cannot be right.
+    Also returns what was decided and what is suspicious about it, one sentence each. Raises SceneError where it
+    cannot be right, or can be read in two ways.
     """
-    if height not in ("keep", "auto"):
-        raise SceneError(
-            f"Clip height '{height}' is unknown. Say 'keep' to play clips as they are or 'auto' to put feet on the "
-            "floor."
-        )
-    _check_frames(clip)
-    _check_finite(clip)
-    clip, warnings = fit_joints(clip, robot)
-    clip, found = _check_quaternions(clip)
-    warnings += found
-    _check_units(clip, robot)
-    _check_upright(clip)
-    _check_alternatives(clip, robot, model)
-    warnings += _check_limits(clip, robot)
-    warnings += _check_jumps(clip, robot)
-    warnings += _check_frame_rate(clip)
-    position, rotation = _poses(clip, model)
-    warnings += _check_bodies(clip, robot, position, rotation)
-    low = model.foot_points(position, rotation)[..., 2].min(-1)
-    if height == "auto":
-        clip, found = put_on_floor(clip, low)
-        return clip, warnings + found
-    return clip, warnings + check_floor(clip, low)
-
-
-def _poses(clip: Clip, model: Kinematics) -> tuple[np.ndarray, np.ndarray]:
-    return body_poses(model, clip.root_position, clip.root_rotation, clip.dof_position)
-
-
-def _check_frames(clip: Clip) -> None:
-    if clip.num_frames < 2:
-        raise SceneError(
-            f"{clip.title} has {clip.num_frames} frames; a motion needs at least 2. Is the file cut short?"
-        )
-    if not 1.0 <= clip.fps <= 1000.0:
-        raise SceneError(
-            f"{clip.title} says {clip.fps:g} frames per second; 1 to 1000 are believable. Say e.g. file.csv:30fps."
-        )
-
-
-def _check_finite(clip: Clip) -> None:
-    arrays = {
-        "root position": clip.root_position,
-        "root rotation": clip.root_rotation,
-        "joint position": clip.dof_position,
-        "body position": clip.body_position,
-        "body rotation": clip.body_rotation,
-    }
-    for name, array in arrays.items():
-        if array is not None and not np.isfinite(array).all():
-            place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            raise SceneError(
-                f"{clip.at(place[0])}: {name} {list(place[1:])} is {array[place]}. Every number must be finite; "
-                "cut the frame out or convert the clip again."
-            )
-
-
-def _check_quaternions(clip: Clip) -> tuple[Clip, list[str]]:
-    norm = np.linalg.norm(clip.root_rotation, axis=-1)
-    error = np.abs(norm - 1.0)
-    frame = int(error.argmax())
-    if error[frame] > 0.05:
-        raise SceneError(
-            f"{clip.at(frame)}: the root quaternion has length {norm[frame]:.3f} instead of 1. "
-            "Are columns missing or shifted, or is it a rotation of another kind?"
-        )
-    clip = attrs.evolve(clip, root_rotation=clip.root_rotation / norm[:, None])
-    if error[frame] > 1e-3:
-        return clip, [f"{clip.at(frame)}: the root quaternion has length {norm[frame]:.4f}; it is scaled to 1."]
-    return clip, []
-
-
-def _limits(robot: Robot) -> tuple[np.ndarray, np.ndarray]:
-    limit = robot.position_limit.detach().cpu().double().numpy()
-    return limit[:, 0], limit[:, 1]
-
-
-def _largest(table: np.ndarray) -> tuple[int, int]:
-    row, column = np.unravel_index(table.argmax(), table.shape)
-    return int(row), int(column)
-
-
-def _excess(position: np.ndarray, robot: Robot) -> np.ndarray:
-    lower, upper = _limits(robot)
-    return np.asarray(np.maximum(lower - position, position - upper))
-
-
-def _check_units(clip: Clip, robot: Robot) -> None:
-    largest = np.abs(clip.dof_position).max(0)
-    if largest.max() > np.pi and _excess(clip.dof_position, robot).max() > LIMIT_SLACK:
-        if _excess(np.deg2rad(clip.dof_position), robot).max() <= LIMIT_SLACK:
-            joint = int(largest.argmax())
-            frame = int(np.abs(clip.dof_position[:, joint]).argmax())
-            raise SceneError(
-                f"{clip.at(frame)}: {robot.dof_names[joint]} is {clip.dof_position[frame, joint]:.1f}, "
-                "and all joints fit their limits when read as degrees. Joint angles must be in radians; multiply "
-                "them by π/180."
-            )
-    height = float(np.median(clip.root_position[:, 2]))
-    if height > max(5.0, 10.0 * robot.default_height):
-        raise SceneError(
-            f"{clip.title}: the root is {height:.1f} m above the floor in the median frame. Is the root position in "
-            "centimetres "
-            "or millimetres? It must be in metres."
-        )
-
-
-def _up(rotation: np.ndarray) -> np.ndarray:
-    """z component of the root's z axis, (T, 4) -> (T,)."""
-    return np.asarray(1.0 - 2.0 * (rotation[:, 1] ** 2 + rotation[:, 2] ** 2))
-
-
-_OTHER = {"wxyz": ("xyzw", 1), "xyzw": ("wxyz", -1)}
-
-
-def _quaternion_cure(clip: Clip) -> str:
-    other, _ = _OTHER[clip.file_rotation]
-    return (
-        f"The file's quaternions seem to be {other} and were read as {clip.file_rotation}: name the clip as "
-        f"{clip.source}:{other}, or as {clip.source}:{clip.file_rotation} if it is right as it is."
-    )
-
-
-def _check_upright(clip: Clip) -> None:
-    if not clip.file_rotation:
-        return
-    other = np.roll(clip.root_rotation, _OTHER[clip.file_rotation][1], -1)
-    as_read, as_other = _up(clip.root_rotation), _up(other)
-    if np.median(as_read) < 0.3 and np.median(as_other) > 0.7:
-        frame = int(as_read.argmin())
-        angle = np.degrees(np.arccos(np.clip(as_read[frame], -1.0, 1.0)))
-        raise SceneError(f"{clip.at(frame)}: the root leans over by {angle:.0f} degrees. {_quaternion_cure(clip)}")
-
-
-def _check_alternatives(clip: Clip, robot: Robot, model: Kinematics) -> None:
-    """Refuse a clip whose standing feet are much stiller and flatter when it is read another way."""
-    width = clip.dof_position.shape[1]
-    order = BREADTH_FIRST_ORDER.get(width)
-    if clip.dof_names is None and order is not None and robot.dof_names == DOCUMENTED_ORDER[width]:
-        columns = [order.index(name) for name in robot.dof_names]
-        if _unrest(attrs.evolve(clip, dof_position=clip.dof_position[:, columns]), model) < 0.5 * _unrest(clip, model):
-            raise SceneError(
-                f"{clip.title} has feet that slide and tilt, and would not if its joints were counted breadth first, "
-                "as PhysX does (left hip pitch, right hip pitch, waist yaw, …). Reorder them depth first, "
-                "or write joint_names into the file."
-            )
-    if clip.file_rotation:
-        other = np.roll(clip.root_rotation, _OTHER[clip.file_rotation][1], -1)
-        if _up(other).min() > 0.5 and _up(clip.root_rotation).min() > 0.5:
-            if _unrest(attrs.evolve(clip, root_rotation=other), model) < 0.5 * _unrest(clip, model):
-                raise SceneError(
-                    f"{clip.title} has feet that slide and tilt as if the root faced the wrong way. "
-                    f"{_quaternion_cure(clip)}"
-                )
-
-
-def _unrest(clip: Clip, model: Kinematics) -> float:
-    """How much the foot nearest to the floor slides (m/s) times how much it tilts (m); small for a sound clip."""
-    points = model.foot_points(*_poses(clip, model))
-    body = np.asarray(model.foot_point_body)
-    lowest = points[..., 2].argmin(1)
-    frames = np.arange(clip.num_frames)
-    step = points[frames[1:], lowest[:-1], :2] - points[frames[:-1], lowest[:-1], :2]
-    slide = float(np.median(np.linalg.norm(step, axis=-1))) * clip.fps
-    same_foot = body[None] == body[lowest][:, None]
-    heights = points[..., 2]
-    tilt = np.where(same_foot, heights, -np.inf).max(1) - np.where(same_foot, heights, np.inf).min(1)
-    return (slide + 0.02) * (float(np.median(tilt)) + 0.005)
-
-
-def _check_limits(clip: Clip, robot: Robot) -> list[str]:
-    excess = _excess(clip.dof_position, robot)
-    frame, joint = _largest(excess)
-    lower, upper = _limits(robot)
-    where = (
-        f"{clip.at(frame)}: {robot.dof_names[joint]} is {clip.dof_position[frame, joint]:.3f} rad, outside its range "
-        f"{lower[joint]:.3f} to {upper[joint]:.3f}"
-    )
-    if excess[frame, joint] > LIMIT_SLACK:
-        raise SceneError(
-            f"{where} by more than {LIMIT_SLACK} rad. Is the clip for another robot, or are its joints in another order?"
-        )
-    return [f"{where}; the robot will not reach it."] if excess[frame, joint] > 1e-3 else []
-
-
-def _check_jumps(clip: Clip, robot: Robot) -> list[str]:
-    rotation = torch.from_numpy(clip.root_rotation)
-    speed = np.linalg.norm(np.diff(clip.root_position, axis=0), axis=-1) * clip.fps
-    turn = quaternion.angle_between(rotation[1:], rotation[:-1]).numpy() * clip.fps
-    for value, most, unit, what in ((speed, ROOT_SPEED, "m/s", "moves"), (turn, ROOT_TURN, "rad/s", "turns")):
-        frame = int(value.argmax())
-        if value[frame] > most:
-            raise SceneError(
-                f"{clip.at(frame)}: the root {what} at {value[frame]:.1f} {unit} to the next frame, over {most:g}. "
-                "Two clips seem to be joined here, or the frame rate is wrong; cut it, e.g. file.csv:1-"
-                f"{frame + 1}."
-            )
-    step = np.abs(np.diff(clip.dof_position, axis=0))
-    limit = robot.velocity_limit.detach().cpu().double().numpy()
-    ratio = step * clip.fps / np.where(limit > 0.0, limit, np.inf)
-    frame, joint = _largest(ratio)
-    where = f"{clip.at(frame)}: {robot.dof_names[joint]} moves {step[frame, joint]:.2f} rad to the next frame"
-    if ratio[frame, joint] > 2.0 and step[frame, joint] > 0.8:
-        cure = "unwrap the angle" if abs(step[frame, joint] - 2.0 * np.pi) < 0.5 else "cut the clip there, or smooth it"
-        raise SceneError(f"{where}, {ratio[frame, joint]:.1f} times its speed limit. The clip jumps here; {cure}.")
-    if ratio[frame, joint] > 1.0:
-        return [f"{where}, {ratio[frame, joint]:.1f} times its speed limit; the robot will not follow."]
-    return []
-
-
-def _check_frame_rate(clip: Clip) -> list[str]:
-    """Joint velocities in the file, where it has some, show the frame rate that they were computed for."""
-    if clip.dof_velocity is None or not np.isfinite(clip.dof_velocity).all():
-        return []
-    ours = np.gradient(clip.dof_position, axis=0).ravel()
-    theirs = clip.dof_velocity.ravel()
-    if not ours @ ours:
-        return []
-    fps = float(ours @ theirs / (ours @ ours))
-    if np.corrcoef(ours, theirs)[0, 1] > 0.98 and abs(fps / clip.fps - 1.0) > 0.1:
-        raise SceneError(
-            f"{clip.title} says {clip.fps:g} frames per second, but its joint velocities fit {fps:.1f}. "
-            f"Name it as {clip.source}:{fps:.0f}fps, or convert it again."
-        )
-    if np.corrcoef(ours, theirs)[0, 1] < 0.9:
-        return [f"{clip.title} has joint velocities that do not fit its joint angles; they are computed anew."]
-    return []
-
-
-def _check_bodies(clip: Clip, robot: Robot, position: np.ndarray, rotation: np.ndarray) -> list[str]:
-    """Compare body poses in the file with those of its joints."""
-    if clip.body_position is None:
-        return []
-    names = clip.body_names or robot.body_names
-    if len(names) != clip.body_position.shape[1]:
-        raise SceneError(
-            f"{clip.title} has {clip.body_position.shape[1]} bodies without names and {robot.name} has {len(names)}. "
-            "It is for another robot, or needs body_names."
-        )
-    known = [name for name in names if name in robot.body_names and not any(word in name for word in WRIST)]
-    theirs, ours = [names.index(name) for name in known], [robot.body_names.index(name) for name in known]
-    if not known:
-        return []
-    distance = np.linalg.norm(clip.body_position[:, theirs] - position[:, ours], axis=-1)
-    errors = [(distance, BODY_WARNING, BODY_REFUSAL, "m")]
-    if clip.body_rotation is not None:
-        given, made = torch.from_numpy(clip.body_rotation[:, theirs].copy()), torch.from_numpy(rotation[:, ours].copy())
-        angle = quaternion.angle_between(quaternion.normalize(given), made).numpy()
-        errors.append((angle, TURN_WARNING, TURN_REFUSAL, "rad"))
-    for error, warn, refuse, unit in errors:
-        frame, body = _largest(error)
-        far = f"{error[frame, body]:.4f} {unit}"
-        where = f"{clip.at(frame)}: {known[body]} is {far} away from where the clip's joints put it"
-        if error[frame, body] > refuse:
-            raise SceneError(
-                f"{where}. The joints or bodies are in another order (other simulators count breadth first), or the "
-                "clip is for "
-                "another robot; write joint_names and body_names into the file, or convert it again."
-            )
-        if error[frame, body] > warn:
-            return [f"{where}: it was made with a slightly different model. Bodies are computed from the joints."]
-    return []
+    unfit = Unfit(skip=False)
+    verification = Verification(robot, model, unfit, height=height)
+    sound = verification.verify([clip])
+    unfit.settle(len(sound))
+    done, findings = sound[0]
+    return done, [finding.text for finding in (*verification.decided, *findings)]

@@ -21,6 +21,8 @@ PERSON_ENDINGS = {
     ".amc": "an AMC file",
     ".asf": "an ASF file",
 }
+FOLDER_PARTS = ("joint_pos.csv", "body_pos.csv", "body_quat.csv")  # a clip in a folder of tables, as GR00T writes it
+_ROOT_COLUMNS = {"body_pos.csv": 3, "body_quat.csv": 4}
 _LFS = b"version https://git-lfs"
 
 
@@ -37,6 +39,8 @@ def read_container(path: Path) -> Any:
 
     Raises SceneError when the file is no motion clip, is damaged, or would run code.
     """
+    if path.is_dir():
+        return _read_folder(path)
     ending = path.suffix.lower()
     if ending in PERSON_ENDINGS:
         raise persons_motion(str(path), PERSON_ENDINGS[ending])
@@ -61,6 +65,12 @@ def _read(path: Path, ending: str) -> Any:
     if start[:6] == b"\x93NUMPY":
         return _read_npy(path)
     return read_array_pickle(path)
+
+
+def _read_folder(path: Path) -> dict[str, np.ndarray]:
+    """Joint angles and the first body's pose, which is the root's, from the tables of a folder."""
+    tables = {name: read_table(path / name).numbers() for name in FOLDER_PARTS}
+    return {name: table[:, : _ROOT_COLUMNS.get(name)] for name, table in tables.items()}
 
 
 def _check_fetched(path: Path, start: bytes) -> None:

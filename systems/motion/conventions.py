@@ -43,6 +43,14 @@ def in_units(clip: Clip, options: ClipOptions) -> Clip:
     return clip
 
 
+def in_joint_order(clip: Clip, options: ClipOptions) -> Clip:
+    """The clip with the user's word for the order of its nameless joints."""
+    if clip.dof_names is not None:
+        options.idle("joints", f"{clip.source} names its joints.")
+        return clip
+    return attrs.evolve(clip, joint_order=options.get("joints") or "")
+
+
 def from_euler(angles: np.ndarray) -> np.ndarray:
     """Quaternions scalar first of rotations about the fixed axes x, y and z, one after another; (T, 3) rad -> (T, 4)."""
     start = torch.zeros(len(angles), 4, dtype=torch.float64)

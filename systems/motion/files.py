@@ -22,12 +22,15 @@ import attrs
 from components.motion import BuiltInClip, Clip
 from engine.errors import SceneError, did_you_mean, listing
 from systems.motion.clips import BUILT_IN
-from systems.motion.containers import ENDINGS, PERSON_ENDINGS, read_container
+from systems.motion.containers import ENDINGS, FOLDER_PARTS, PERSON_ENDINGS, read_container
 from systems.motion.layouts import clip_of, clips_within
 from systems.motion.options import PATTERN, ClipOptions, unknown_option
+from systems.motion.places import absolute_clips
 from systems.motion.unfit import Unfit
 
-ClipNames = Annotated[str, f"a built-in clip ({listing(BUILT_IN)}), a file, a folder, or a list a=2,b=1"]
+ClipNames = Annotated[
+    str, f"a built-in clip ({listing(BUILT_IN)}), a file, a folder, or a list a=2,b=1", absolute_clips
+]
 SkipUnfit = Annotated[bool, "go on without the clips that cannot be used, and say which"]
 MOST_COMMAS = 8  # in one path
 _TAIL = re.compile(rf"(?P<before>(?::{PATTERN})*)(?:#(?P<key>.+?))?(?P<after>(?::{PATTERN})*)$")
@@ -88,32 +91,26 @@ def _requests(spec: str) -> Iterator[_Request]:
 
 def _items(spec: str) -> Iterator[str]:
     """The entries of a list; a comma that belongs to the name of a file does not part two entries."""
-    if _exists(spec):
-        yield spec
-        return
     parts = spec.split(",")
     at = 0
     while at < len(parts):
         most = min(len(parts), at + MOST_COMMAS + 1)
-        whole = (n for n in range(most, at + 1, -1) if "," not in _tail(",".join(parts[at:n])))
-        alone = parts[at].strip()
-        end = at + 1 if _tail(alone) != alone or alone in BUILT_IN else next(whole, at + 1)
+        whole = (
+            n for n in range(most, at + 1, -1) if _path_end(",".join(parts[at:n]), len(",".join(parts[at : n - 1])))
+        )
+        end = next(whole, at + 1)
         yield ",".join(parts[at:end]).strip()
         at = end
 
 
-def _exists(path: str) -> bool:
-    return os.path.exists(os.path.expanduser(path))
-
-
-def _tail(item: str) -> str:
-    """What follows the longest beginning of an item that is a file or folder; all of it where there is none."""
-    ends = [len(item), *(i for i in range(len(item) - 1, 0, -1) if item[i] in ":#=")]
-    return next((item[end:] for end in ends if _exists(item[:end].strip())), item)
+def _path_end(item: str, after: int = 0) -> int:
+    """Where the longest beginning of an item that is a file or folder ends, beyond `after`; 0 where there is none."""
+    ends = [len(item), *(i for i in range(len(item) - 1, after, -1) if item[i] in ":#=")]
+    return next((end for end in ends if os.path.exists(os.path.expanduser(item[:end].strip()))), 0)
 
 
 def _request(item: str) -> _Request:
-    path = item[: len(item) - len(_tail(item))]
+    path = item[: _path_end(item)]
     known = bool(path)
     if not known:  # nothing of that name is there: it ends where options begin, which a drive's colon does not
         drive = 2 if re.match(r"[A-Za-z]:[\\/]", item) else 0
@@ -146,6 +143,8 @@ def _files(request: _Request) -> list[Path]:
     place = Path(request.path).expanduser()
     if place.is_file():
         return [place]
+    if not place.exists() and request.path.replace("_", "-") in BUILT_IN:
+        raise SceneError(f"'{request.typed}' gives options to a built-in clip, which has none; write {request.path}.")
     if not place.is_dir():
         _missing(request.path)
     if request.key is not None:
@@ -154,7 +153,9 @@ def _files(request: _Request) -> list[Path]:
             f"many. Write {request.path}/FILE#{request.key}."
         )
     found = sorted(file for file in place.rglob("*") if file.is_file() and not file.name.startswith("."))
-    clips = [file for file in found if file.suffix.lower() in ENDINGS]
+    whole = {file.parent for file in found if all((file.parent / part).is_file() for part in FOLDER_PARTS)}
+    clips = [file for file in found if file.suffix.lower() in ENDINGS and file.parent not in whole]
+    clips = sorted([*clips, *whole])
     people = [file for file in found if file.suffix.lower() in PERSON_ENDINGS]
     if not (clips or people):
         raise SceneError(f"Folder {request.path} holds no motion clips; a clip ends in {listing(ENDINGS)}.")

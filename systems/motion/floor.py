@@ -5,7 +5,8 @@ import numpy as np
 
 from components.motion import Clip
 from engine.errors import SceneError
-from systems.maths.smoothing import gaussian_average
+from systems.maths.smoothing import gaussian_average, moving_extreme
+from systems.motion.findings import ClipFinding
 
 FLOOR_SINK, FLOOR_HOVER = 0.01, 0.02  # m that feet may be below the floor, or hang above it in the median frame
 FLOOR_FAR = 1.0  # m; a clip as far off as this is not about this floor
@@ -13,7 +14,7 @@ FLIGHT = 1.0  # s; feet that are up for longer are not jumping but misplaced
 MAX_DRIFT = 0.2  # m that `height="auto"` may move a clip by differently from frame to frame
 
 
-def check_floor(clip: Clip, low: np.ndarray) -> list[str]:
+def check_floor(clip: Clip, low: np.ndarray) -> list[ClipFinding]:
     """Warn of feet in or above the floor by the height of the lowest foot point, `low`: (T,) m.
 
     Raises SceneError when the clip belongs to no floor near this one.
@@ -26,15 +27,17 @@ def check_floor(clip: Clip, low: np.ndarray) -> list[str]:
         )
     warnings = []
     if low[frame] < -FLOOR_SINK:
-        warnings.append(f"{clip.at(frame)}: a foot is {-100.0 * low[frame]:.1f} cm under the floor. {cure}.")
+        text = f"{clip.at(frame)}: a foot is {-100.0 * low[frame]:.1f} cm under the floor. {cure}."
+        warnings.append(ClipFinding("feet under the floor", text))
     if middle > FLOOR_HOVER:
-        warnings.append(
+        text = (
             f"{clip.title}: the lowest foot hangs {100.0 * middle:.1f} cm above the floor in the median frame. {cure}."
         )
+        warnings.append(ClipFinding("feet above the floor", text))
     return warnings
 
 
-def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[str]]:
+def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[ClipFinding]]:
     """Take away the slowly changing height of the lowest foot; jumps, which are short, stay as high as they are.
 
     The floor line is a morphological opening over FLIGHT seconds, the largest curve below `low` without
@@ -51,20 +54,16 @@ def put_on_floor(clip: Clip, low: np.ndarray) -> tuple[Clip, list[str]]:
     moved = clip.root_position - floor[:, None] * np.array((0.0, 0.0, 1.0))
     change = f"{-100.0 * floor.max():+.1f} to {-100.0 * floor.min():+.1f} cm"
     finding = f"{clip.title}: height changed by {change} to put feet on the floor.{note}"
-    return attrs.evolve(clip, root_position=moved, body_position=None, body_rotation=None), [finding]
+    return attrs.evolve(clip, root_position=moved, body_position=None, body_rotation=None), [
+        ClipFinding("heights that were changed", finding)
+    ]
 
 
 def _floor_line(low: np.ndarray, fps: float) -> np.ndarray:
     """The slowly changing height of the floor under `low`, at most FLOOR_SINK above it, (T,) -> (T,) m."""
     reach, std = max(1, round(0.5 * FLIGHT * fps)), 0.1 * FLIGHT * fps
-    lowest = _extreme(low, reach, largest=False)
-    floor = gaussian_average(_extreme(lowest, reach, largest=True), std)
+    lowest = moving_extreme(low, reach, largest=False)
+    floor = gaussian_average(moving_extreme(lowest, reach, largest=True), std)
     sunk = np.maximum(floor - low - FLOOR_SINK, 0.0)
-    spread = _extreme(sunk, max(1, round(3.0 * std)), largest=True)  # as far as the average below reaches
+    spread = moving_extreme(sunk, max(1, round(3.0 * std)), largest=True)  # as far as the average below reaches
     return floor - gaussian_average(spread, std)
-
-
-def _extreme(value: np.ndarray, reach: int, *, largest: bool) -> np.ndarray:
-    """Smallest or largest of each value and its `reach` neighbours on both sides, (T,) -> (T,)."""
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(value, reach, mode="edge"), 2 * reach + 1)
-    return np.asarray(windows.max(-1) if largest else windows.min(-1))

@@ -9,7 +9,7 @@ import attrs
 from engine.errors import SceneError, listing
 
 ROOT = {"root", "base", "pelvis", "body", "torso", "trunk", "floating", "freejoint", "free", "joint", "world", "global"}
-ROOT |= {"robot", "link", "w", "com", "hips", "anchor", "qpos"}
+ROOT |= {"robot", "link", "w", "com", "hips", "anchor", "qpos", "pose"}
 PLACE = {"pos", "position", "p", "t", "trans", "translation", "translate", "transl", "xyz", "offset", "loc"}
 TURN = {"q", "quat", "quaternion", "orientation", "ori", "orient", "rot", "rotation", "rotate", "r", "euler", "rpy"}
 EULER = {"roll": "x", "pitch": "y", "yaw": "z"}
@@ -58,6 +58,7 @@ _SUFFIX = re.compile(r"_(?:dof|pos|position|angle|q|qpos)$", re.IGNORECASE)
 _PREFIX = re.compile(r"^(?:dof_pos|joint_pos|joint_position|dof|qpos|q|joint_angle)[_./](?=\D)", re.IGNORECASE)
 
 LONG = {word for word in PLACE | TURN if len(word) > 2}
+FREE = {"floating", "free", "root", "base"}  # what makes a joint that of the root
 SWIFT = {"v", "lin", "ang", "omega"}
 
 Role = Literal["count", "time", "place", "quaternion", "euler", "joint", "other"]
@@ -151,8 +152,8 @@ def _role(words: list[str], name: str) -> tuple[Role, str]:
     if match is None:
         return "joint", _joint(name)
     kinds = [part for word in (*words[:-1], match[1]) for part in _parted(word)]
-    if not set(kinds) <= ROOT | PLACE | TURN | SWIFT:
-        return ("other" if set(kinds) & LONG else "joint"), _joint(name)
+    if not set(kinds) <= ROOT | PLACE | TURN | SWIFT or ("joint" in kinds and not set(kinds) & FREE):
+        return ("other" if set(kinds) & LONG and "joint" not in kinds else "joint"), _joint(name)
     if set(kinds) & SWIFT or match[1] == "w":
         return "other", ""
     turned = set(kinds) & TURN or match[2] == "w"

@@ -1,71 +1,118 @@
 """Joint order: a clip's joints are matched by name to those of the robot that shall follow it."""
 
+from collections.abc import Sequence
+
 import attrs
 import numpy as np
 
 from components.motion import Clip
 from components.robot import Robot
 from engine.errors import SceneError, listing
-from systems.motion.joint_orders import DOCUMENTED_ORDER
+from systems.motion.findings import ClipFinding
+from systems.motion.joint_tree import JointTree
 
-WRIST = ("wrist", "hand")  # joints and bodies that differ between otherwise equal robots
+WRIST = ("wrist", "hand")  # bodies that differ between otherwise equal robots
+_LOOSE = (*WRIST, "finger", "thumb", "index", "middle", "ring_", "pinky", "little", "gripper", "head", "neck")
+STILL = 0.05  # rad about 0 within which a joint that the robot lacks may move
 
 
-def _without_suffix(name: str) -> str:
-    return name.removesuffix("_joint")
+@attrs.frozen
+class Match:
+    """Which column of a clip drives which joint of a robot."""
+
+    column: tuple[int, ...]  # of each joint; -1 where the clip lacks it
+    missing: tuple[str, ...]  # joints that the clip lacks
+    surplus: tuple[str, ...]  # names of columns for which the robot has no joint
+
+    def arrange(self, angles: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """Columns in the robot's order, (T, columns) -> (T, dof), with `missing` (dof,) where the clip has none."""
+        column = np.array(self.column)
+        return np.where(column >= 0, angles[:, column], missing)
 
 
-def fit_joints(clip: Clip, robot: Robot) -> tuple[Clip, list[str]]:
-    """The clip with joints by name in the robot's order; missing wrists are filled with 0, surplus ones dropped.
+def bare(name: str) -> str:
+    """A joint's name without the suffixes that some files add."""
+    return name.removesuffix("_dof").removesuffix("_joint")
 
-    Raises SceneError naming the joints when the clip belongs to another robot.
+
+def match_joints(names: Sequence[str], robot: Robot) -> Match:
+    """Columns that are called `names`, matched to a robot's joints."""
+    given, own = [bare(name) for name in names], [bare(name) for name in robot.dof_names]
+    return Match(
+        column=tuple(given.index(name) if name in given else -1 for name in own),
+        missing=tuple(name for name in own if name not in given),
+        surplus=tuple(name for name in given if name not in own),
+    )
+
+
+def strangers(match: Match, names: Sequence[str], angles: np.ndarray, tree: JointTree) -> tuple[list[str], list[str]]:
+    """Joints without which a clip is of another robot: those that it must not lack, and those that it must not move.
+
+    It must have every joint of the legs and one of the trunk. What it moves beyond the robot may be hands and heads.
     """
-    width = clip.dof_position.shape[1]
-    own = [_without_suffix(name) for name in robot.dof_names]
-    warnings: list[str] = []
-    names = clip.dof_names or DOCUMENTED_ORDER.get(width)
-    if names is None:
-        if width != len(own):
-            raise SceneError(
-                f"{clip.title} has {width} joints without names and {robot.name} has {len(own)}. "
-                "Write joint_names into the file, or use a clip made for this robot."
-            )
-        names = robot.dof_names
-        warnings.append(f"{clip.title} does not name its {width} joints; they are taken in the order of {robot.name}.")
-    if len(names) != width:
-        raise SceneError(f"{clip.title} names {len(names)} joints but has angles for {width}.")
-    given = [_without_suffix(name) for name in names]
+    lacks = [column < 0 for column in match.column]
+    trunk = [not gone for gone, carries in zip(lacks, tree.trunk, strict=True) if carries]
+    needed = [leg or (carries and not any(trunk)) for leg, carries in zip(tree.leg, tree.trunk, strict=True)]
+    must = [need for lack, need in zip(lacks, needed, strict=True) if lack]
+    missing = [name for name, need in zip(match.missing, must, strict=True) if need]
+    given = [bare(name) for name in names]
+    most = np.abs(angles).max(0, initial=0.0)
+    moved = [name for name in match.surplus if most[given.index(name)] > STILL]
+    return missing, [name for name in moved if not any(word in name.lower() for word in _LOOSE)]
+
+
+def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) -> tuple[Clip, Match]:
+    """The clip with its columns, called `names`, in the robot's order.
+
+    Joints that it lacks are held at their default, surplus ones left out. Raises SceneError naming the joints when
+    the clip belongs to another robot.
+    """
+    given = [bare(name) for name in names]
+    if len(given) != clip.dof_position.shape[1]:
+        raise SceneError(f"{clip.title} names {len(given)} joints but has angles for {clip.dof_position.shape[1]}.")
     if len(set(given)) != len(given):
         raise SceneError(f"{clip.title} names the joint '{next(n for n in given if given.count(n) > 1)}' twice.")
-    missing = [name for name in own if name not in given]
-    surplus = [name for name in given if name not in own]
-    strange = [name for name in missing + surplus if not any(word in name for word in WRIST)]
-    if strange:
+    match = match_joints(names, robot)
+    missing, moved = strangers(match, names, clip.dof_position, tree)
+    if missing or moved:
         raise SceneError(
-            f"{clip.title} is for another robot: "
-            + "; ".join(
-                f"{verb} {listing(group, 6)}"
-                for verb, group in (("it lacks", missing), (f"{robot.name} has no", surplus))
-                if group
-            )
-            + ". Use a clip made for this robot, or retarget it."
+            f"{clip.title} is for another robot: {_difference(match, robot)}. "
+            "Use a clip made for this robot, or retarget it."
         )
-    position = np.zeros((clip.num_frames, len(own)))
-    velocity = None if clip.dof_velocity is None else np.zeros_like(position)
-    for column, name in enumerate(own):
-        if name in given:
-            position[:, column] = clip.dof_position[:, given.index(name)]
-            if velocity is not None and clip.dof_velocity is not None:
-                velocity[:, column] = clip.dof_velocity[:, given.index(name)]
-    if missing:
-        warnings.append(f"{clip.title} lacks {listing(missing, 6)}; they are held at 0.")
-    if surplus:
-        warnings.append(
-            f"{clip.title} moves {listing(surplus, 6)}, which {robot.name} does not have; they are left out."
-        )
-    clip = _take_root(clip, robot)
-    named = None if clip.dof_names is None else robot.dof_names
-    return attrs.evolve(clip, dof_position=position, dof_velocity=velocity, dof_names=named), warnings
+    default = robot.default_position.detach().cpu().double().numpy()
+    velocity = clip.dof_velocity
+    fitted = attrs.evolve(
+        _take_root(clip, robot),
+        dof_position=match.arrange(clip.dof_position, default),
+        dof_velocity=None if velocity is None else match.arrange(velocity, np.zeros_like(default)),
+        dof_names=None if clip.dof_names is None else robot.dof_names,
+    )
+    return fitted, match
+
+
+def unmatched(who: str, match: Match, robot: Robot) -> list[ClipFinding]:
+    """What is said of joints that clips, called `who`, lack, or have beyond the robot."""
+    findings = []
+    if match.missing:
+        lacks = f"{who}: {listing(match.missing, 6)} missing, held at the default {_angles(match.missing)}."
+        findings.append(ClipFinding("joints that a clip lacks", lacks))
+    if match.surplus:
+        left = f"{who}: {listing(match.surplus, 6)} left out, as {robot.name} has no such {_joints(match.surplus)}."
+        findings.append(ClipFinding("joints that the robot lacks", left))
+    return findings
+
+
+def _angles(names: Sequence[str]) -> str:
+    return "angle" if len(names) == 1 else "angles"
+
+
+def _joints(names: Sequence[str]) -> str:
+    return "joint" if len(names) == 1 else "joints"
+
+
+def _difference(match: Match, robot: Robot) -> str:
+    groups = (("it lacks", match.missing), (f"{robot.name} has no", match.surplus))
+    return "; ".join(f"{verb} {listing(group, 6)}" for verb, group in groups if group)
 
 
 def _take_root(clip: Clip, robot: Robot) -> Clip:

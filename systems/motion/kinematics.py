@@ -55,6 +55,12 @@ def body_poses(
     return model.kinematics(root_position, root_rotation, dof_position, still, still, np.zeros_like(dof_position))[:2]
 
 
+def frames_at(clip: Clip, fps: float) -> int:
+    """How many frames the clip has at another rate."""
+    same = abs(clip.fps - fps) < 1e-9 * fps
+    return clip.num_frames if same else int(np.floor(clip.seconds * fps + 1e-6)) + 1
+
+
 def resample(clip: Clip, fps: float) -> Clip:
     """The clip at another rate: linear in positions and joints, along the great circle in the root rotation.
 
@@ -63,7 +69,7 @@ def resample(clip: Clip, fps: float) -> Clip:
     """
     if abs(clip.fps - fps) < 1e-9 * fps:
         return clip
-    count = int(np.floor(clip.seconds * fps + 1e-6)) + 1
+    count = frames_at(clip, fps)
     place = np.clip(np.arange(count) / fps * clip.fps, 0.0, clip.num_frames - 1)
     first = np.minimum(np.floor(place).astype(np.int64), clip.num_frames - 2)
     blend = (place - first)[:, None]

@@ -1,5 +1,6 @@
 """Layouts of motion files: named arrays, as each program names and orders them, to one clip."""
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from engine.errors import SceneError, did_you_mean, listing
 from systems.motion.array_pickle import ObjectArray
 from systems.motion.arrays import NamedArrays
 from systems.motion.containers import persons_motion
-from systems.motion.conventions import from_rotation_vectors, in_order, in_units, origins
+from systems.motion.conventions import from_rotation_vectors, in_joint_order, in_order, in_units, origins
 from systems.motion.options import ClipOptions
 from systems.motion.pose_angles import joint_angles
 from systems.motion.raw_tables import from_qpos, from_table
@@ -34,6 +35,7 @@ class _Layout:
     order: str  # of quaternions: wxyz or xyzw
     velocity: str = ""
     bodies: bool = False  # whether position and rotation are those of all bodies, root first
+    known: bool = True  # whether the names fix the order of quaternions
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -52,7 +54,14 @@ _LAYOUTS = (
     ),
     _Layout("HoloMotion", "global_translation", "global_rotation_quat", "dof_pos", "xyzw", "dof_vel", bodies=True),
     _Layout("ergoCub", "root_position", "root_quaternion", "joint_positions", "xyzw"),
+    _Layout("GR00T", "body_pos.csv", "body_quat.csv", "joint_pos.csv", "wxyz"),
 )  # fmt: skip
+_OWN = {  # names in files of people's own programs; the order of quaternions may stand at the end of a name
+    "position": r"(root|base|pelvis|body)_?(pos|position|trans|translation|xyz)(_w)?|trans|pos|position",
+    "rotation": r"(root|base|pelvis|body)_?(quat|quaternion|rot|rotation|orientation|ori)(_w)?(_wxyz|_xyzw)?|"
+    r"(quat|quaternion)(_wxyz|_xyzw)?",
+    "angles": r"(joint|dof)s?_?(pos|positions?|angles?|q)|dof|q|joints|angles",
+}
 _LIBRARY = {"gts": "rigid_body_pos", "grs": "rigid_body_rot", "dps": "dof_pos", "dvs": "dof_vel"}
 
 
@@ -119,11 +128,11 @@ def clip_of(content: Any, *, name: str, source: str, options: ClipOptions) -> Cl
         clip = _from_arrays(NamedArrays(source, content), name, options)
     else:
         raise SceneError(f"Clip {source} holds {type(content).__name__}, not a dictionary of arrays.")
-    return _cut(in_units(clip, options), options)
+    return _cut(in_joint_order(in_units(clip, options), options), options)
 
 
 def _from_arrays(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
-    layout = next((each for each in _LAYOUTS if all(key in arrays for key in each.needs)), None)
+    layout = next((each for each in _LAYOUTS if all(key in arrays for key in each.needs)), None) or _own(arrays)
     if layout is not None:
         return _from_layout(layout, arrays, name, options)
     if "qpos" in arrays:
@@ -139,6 +148,16 @@ def _from_arrays(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
     if not any(key in arrays for key in found.needs):
         kinds = f"A clip has the names of one program: {known}; MuJoCo's programs write qpos; all of them fps."
     raise SceneError(f"{arrays.source} lacks '{missing}'; it has {listing(arrays.keys) or 'nothing'}. {kinds}")
+
+
+def _own(arrays: NamedArrays) -> _Layout | None:
+    """The layout of a program that nobody published, where the names of its arrays leave one choice."""
+    found = {part: [key for key in arrays.keys if re.fullmatch(names, key)] for part, names in _OWN.items()}
+    if any(len(keys) != 1 for keys in found.values()):
+        return None
+    (position,), (rotation,), (angles,) = found.values()
+    said = rotation[-4:] in ("wxyz", "xyzw")
+    return _Layout("your own", position, rotation, angles, rotation[-4:] if said else "wxyz", known=said)
 
 
 def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
@@ -176,7 +195,9 @@ def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipO
         **bodies,
         source=arrays.source,
         notes=notes,
-        origins=origins(options, joints="file" if joints else "assumed"),
+        origins=origins(
+            options, joints="file" if joints else "assumed", rotation="file" if layout.known else "assumed"
+        ),
     )
     return in_order(clip, layout.order, options)
 

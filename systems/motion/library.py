@@ -13,17 +13,21 @@ from typing import Annotated, Literal
 import attrs
 import numpy as np
 import torch
+from torch import Tensor
 
 from components.motion import BuiltInClip, Clip, MotionLibrary
 from components.robot import Robot
 from engine.errors import SceneError, listing
 from systems.maths.bodies import carry, tracked_parents, virtual_frames
-from systems.motion.check import verify_clip
+from systems.motion.check import Verification
 from systems.motion.clips import BUILT_IN, make_clip
-from systems.motion.kinematics import Kinematics, angular_velocity, continuous, differentiate, resample
+from systems.motion.findings import bounded
+from systems.motion.kinematics import Kinematics, angular_velocity, continuous, differentiate, frames_at, resample
+from systems.motion.unfit import Unfit
 
 TIME_TOLERANCE = 1e-3  # s; more than float32 loses on a clip of an hour, far less than a tick
 MAX_LOGGED = 12
+CHUNK = 4096  # frames whose bodies are computed at once, a matter of memory only
 ClipHeight = Annotated[Literal["keep", "auto"], "auto lowers or raises clips until the feet meet the floor"]
 _log = logging.getLogger(__name__)
 
@@ -35,43 +39,50 @@ def build_library(
     *,
     fps: float = 50.0,
     height: str = "keep",
+    skip_unfit: bool = False,
     device: torch.device | str = "cpu",
 ) -> MotionLibrary:
     """Make, verify, resample and pack `clips` for a robot; a clip named twice is loaded once, with both weights.
 
-    `height="auto"` puts feet on the floor. Findings are logged as warnings and kept in `warnings`. Raises
-    SceneError for a clip that cannot be played by this robot.
+    `height="auto"` puts feet on the floor. What was decided and found is logged as warnings and kept in `warnings`.
+    Raises SceneError with all clips that cannot be played by this robot; with `skip_unfit` these are left out.
     """
     if not clips:
         raise SceneError(
             f"The motion library was given no clips. Name a built-in clip ({listing(BUILT_IN)}) or a file."
         )
-    warnings: list[str] = []
-    packed: list[tuple[np.ndarray, np.ndarray]] = []
+    unfit = Unfit(skip=skip_unfit)
+    verification = Verification(robot, model, unfit, height=height)
     unique = _merge(clips)
-    for clip in unique:
-        made = make_clip(clip.name, robot, model) if isinstance(clip, BuiltInClip) else clip
-        sound, found = verify_clip(made, robot, model, height=height)
-        warnings += found
-        packed.append(_pack(resample(sound, fps), robot, model))
-    for warning in warnings[:MAX_LOGGED]:
-        _log.warning(warning)
-    if len(warnings) > MAX_LOGGED:
-        _log.warning(f"{len(warnings) - MAX_LOGGED} more warnings about clips; all are in MotionLibrary.warnings.")
-    frames = torch.tensor([len(vectors) for vectors, _ in packed])
-    weight = torch.tensor([clip.weight for clip in unique], dtype=torch.float64)
+    made = [make_clip(clip.name, robot, model) if isinstance(clip, BuiltInClip) else clip for clip in unique]
+    sound = verification.verify(made)
+    unfit.settle(len(sound))
+    kept = sorted(sound)
+    findings = [*verification.decided, *(finding for index in kept for finding in sound[index][1])]
+    for line in bounded(findings, MAX_LOGGED):
+        _log.warning(line)
+    counts = [frames_at(sound[index][0], fps) for index in kept]
+    vectors = torch.empty(sum(counts), 9 + 2 * len(robot.dof_names) + 9 * len(robot.tracked_bodies))
+    rotations = torch.empty(sum(counts), 1 + len(robot.tracked_bodies), 4)
+    frames = torch.tensor(counts)
+    start = frames.cumsum(0) - frames
+    for first, index in zip(start.tolist(), kept, strict=True):
+        clip = resample(sound.pop(index)[0], fps)
+        rows = slice(first, first + clip.num_frames)
+        _pack(clip, robot, model, vectors[rows], rotations[rows])
+    weight = torch.tensor([unique[index].weight for index in kept], dtype=torch.float64)
     return MotionLibrary(
-        names=_distinct([clip.name for clip in unique]),
-        warnings=tuple(warnings),
+        names=_distinct([unique[index].name for index in kept]),
+        warnings=tuple(finding.text for finding in findings),
         fps=fps,
         num_dofs=len(robot.dof_names),
-        num_tracked=packed[0][1].shape[1] - 1,
-        start=(frames.cumsum(0) - frames).to(device),
+        num_tracked=len(robot.tracked_bodies),
+        start=start.to(device),
         frames=frames.to(device),
         seconds=((frames - 1).double() / fps).float().to(device),
         weight=(weight / weight.sum()).float().to(device),
-        vectors=torch.from_numpy(np.concatenate([vectors for vectors, _ in packed])).float().to(device),
-        rotations=torch.from_numpy(np.concatenate([rotations for _, rotations in packed])).float().to(device),
+        vectors=vectors.to(device),
+        rotations=rotations.to(device),
     )
 
 
@@ -94,18 +105,22 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(taken)
 
 
-def _pack(clip: Clip, robot: Robot, model: Kinematics) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, 9 + 2 dof + 9 tracked) and (frames, 1 + tracked, 4), as MotionLibrary orders them."""
+def _pack(clip: Clip, robot: Robot, model: Kinematics, vectors: Tensor, rotations: Tensor) -> None:
+    """Fill (frames, 9 + 2 dof + 9 tracked) and (frames, 1 + tracked, 4), as MotionLibrary orders them."""
     linear = differentiate(clip.root_position, clip.fps)
     angular = angular_velocity(clip.root_rotation, clip.fps)
     speed = differentiate(clip.dof_position, clip.fps)
-    bodies = model.kinematics(clip.root_position, clip.root_rotation, clip.dof_position, linear, angular, speed)
+    root = (clip.root_position, clip.root_rotation, clip.dof_position, linear, angular, speed)
     tracked = tracked_parents(robot)
-    followed = [part[:, tracked] for part in bodies]
-    if robot.virtual_bodies:
-        frames = [part.double().cpu() for part in virtual_frames(robot)]
-        carry(*map(torch.from_numpy, followed), *frames)  # tensors share the memory of their arrays
-    position, rotation, body_linear, body_angular = followed
-    parts = (clip.root_position, linear, angular, clip.dof_position, speed, position, body_linear, body_angular)
-    vectors = np.concatenate([part.reshape(clip.num_frames, -1) for part in parts], 1)
-    return vectors, continuous(np.concatenate((clip.root_rotation[:, None], rotation), 1))
+    table, turns = vectors.numpy(), rotations.numpy()
+    for first in range(0, clip.num_frames, CHUNK):
+        rows = slice(first, min(first + CHUNK, clip.num_frames))
+        followed = [part[:, tracked] for part in model.kinematics(*(part[rows] for part in root))]
+        if robot.virtual_bodies:
+            frames = [part.double().cpu() for part in virtual_frames(robot)]
+            carry(*map(torch.from_numpy, followed), *frames)  # tensors share the memory of their arrays
+        position, rotation, *speeds = followed
+        parts = (*(root[i][rows] for i in (0, 3, 4, 2, 5)), position, *speeds)
+        table[rows] = np.concatenate([part.reshape(len(position), -1) for part in parts], 1)
+        turns[rows, 0], turns[rows, 1:] = clip.root_rotation[rows], rotation
+    turns[:] = continuous(turns)

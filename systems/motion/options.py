@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable
 
 from components.motion import Fact, Origin
-from engine.errors import SceneError, did_you_mean
+from engine.errors import SceneError, did_you_mean, listing
+from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED
 
 WORDS = {
     "xyzw": "rotation",
@@ -16,14 +17,18 @@ WORDS = {
     "mm": "lengths",
     "dof": "source",
     "pose_aa": "source",
+    **dict.fromkeys((OWN_ORDER, OWN_BREADTH_FIRST, *(order.word for order in PUBLISHED)), "joints"),
 }
-PATTERN = r"(?:xyzw|wxyz|deg|rad|cm|mm|m|dof|pose_aa|\d+(?:\.\d+)?fps|\d+-\d*|-\d+)"
+PATTERN = rf"(?:{'|'.join(sorted(WORDS, key=len, reverse=True))}|\d+(?:\.\d+)?fps|\d+-\d*|-\d+)"
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-KINDS = "xyzw, wxyz, 60fps, deg, rad, m, cm, mm, 10-250 (frames), dof, pose_aa and #clip"
+KINDS = (
+    "xyzw, wxyz, 60fps, deg, rad, m, cm, mm, 10-250 (frames), dof, pose_aa, #clip and the joint orders "
+    f"{listing(word for word, kind in WORDS.items() if kind == 'joints')}"
+)
 
 
 class ClipOptions:
-    """What the user said of a file: which order, rate, units, frames and source of angles it has.
+    """What the user said of a file: which orders, rate, units, frames and source of angles it has.
 
     A reader asks with `get`, which marks an option as used, or says with `idle` why it has no use for one; an option
     that no clip of an item used is refused by `check`.
@@ -41,7 +46,7 @@ class ClipOptions:
             self._words[kind] = word
 
     def get(self, kind: str) -> str | None:
-        """The option of a kind (rotation, rate, angles, lengths, source, frames), which now counts as used."""
+        """The option of a kind (rotation, rate, joints, angles, lengths, source, frames), which now counts as used."""
         self._used.add(kind)
         return self._words.get(kind)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from engine.errors import SceneError
 from systems.motion.arrays import NamedArrays
-from systems.motion.joint_orders import BREADTH_FIRST_ORDER, DOCUMENTED_ORDER
+from systems.motion.joint_orders import PUBLISHED
 from systems.motion.options import ClipOptions
 
 AGREES = 1e-2  # rad between an angle and the rotation vector of its joint
@@ -35,7 +35,9 @@ def joint_angles(arrays: NamedArrays, dof: np.ndarray, options: ClipOptions) -> 
     if word == "dof":
         return dof, ()
     _check_agreement(arrays.source, options.item, dof, turned, axes)
-    return dof, (*_backward(arrays.source, dof, axes), *_order(arrays.source, turned))
+    known = arrays.names("joints") or options.get("joints")
+    order = () if known else _order(arrays.source, options.item, turned)
+    return dof, (*_backward(arrays.source, dof, axes), *order)
 
 
 def _axes(dof: np.ndarray, turned: np.ndarray) -> np.ndarray:
@@ -73,33 +75,30 @@ def _backward(source: str, dof: np.ndarray, axes: np.ndarray) -> tuple[str, ...]
     )
 
 
-def _order(source: str, turned: np.ndarray) -> tuple[str, ...]:
-    """What the axes tell of the joint order. Raises SceneError where it is surely not the documented one."""
+def _order(source: str, item: str, turned: np.ndarray) -> tuple[str, ...]:
+    """What the axes tell of the joint order. Raises SceneError where they fit none that is usual but another."""
     count = turned.shape[1]
-    if count not in DOCUMENTED_ORDER or not len(turned):
+    orders = [order for order in PUBLISHED if len(order.names) == count]
+    if not orders or not len(turned):
         return ()
     size = np.nan_to_num(np.abs(turned))
     frames = size.max(-1).argmax(0)  # where each joint turns most
     most = size[frames, np.arange(count)]
-    wrong = {
-        order: [j for j in range(count) if most[j].max() > MOVES and most[j].argmax() != _axis(order[j])]
-        for order in (DOCUMENTED_ORDER[count], BREADTH_FIRST_ORDER[count])
-    }
-    documented, breadth_first = wrong.values()
-    if not documented:
+    wrong = [
+        [j for j in range(count) if most[j].max() > MOVES and most[j].argmax() != _axis(o.names[j])] for o in orders
+    ]
+    fitting = [order for order, joints in zip(orders, wrong, strict=True) if not joints]
+    if any(order.usual for order in fitting):
         return ()
-    joint = documented[0]
-    name = DOCUMENTED_ORDER[count][joint]
-    turns = "xyz"[most[joint].argmax()]
-    where = f"{source}, frame {frames[joint]}: joint {joint} should be {name}, which turns about "
-    what = f"{'xyz'[_axis(name)]}, but the file turns it about {turns}."
-    if not breadth_first:
-        raise SceneError(
-            f"{where}{what} Its joints are in another order than the documented one: they fit breadth first, as PhysX "
-            "counts them (left hip pitch, right hip pitch, waist yaw, …). Reorder them, or write joint_names into the "
-            "file."
-        )
-    return (f"{where}{what} They are in another order, or of another robot than the G1.",)
+    joint, name = wrong[0][0], orders[0].names[wrong[0][0]]
+    where = (
+        f"{source}, frame {frames[joint]}: joint {joint} should be {name}, which turns about {'xyz'[_axis(name)]}, but the "
+        f"file turns it about {'xyz'[most[joint].argmax()]}."
+    )
+    if fitting:
+        cures = " or ".join(f"{item}:{order.word}" for order in fitting)
+        raise SceneError(f"{where} Its joints fit the order {fitting[0].label}. Name the clip as {cures}.")
+    return (f"{where} They are in another order, or of another robot than the G1.",)
 
 
 def _axis(name: str) -> int:

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from components.motion import Clip
-from engine.errors import SceneError
+from engine.errors import SceneError, listing
 from systems.motion.arrays import RATES, STEPS, NamedArrays
 from systems.motion.conventions import from_euler, in_order, origins, rate_of
 from systems.motion.headers import NamedColumn, TableLayout, understand
@@ -31,15 +31,16 @@ class _Place:
     rotation: int
     joints: slice
     count: int | None = None  # a column that counts frames or seconds
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def from_table(table: NumberTable, name: str, options: ClipOptions) -> Clip:
     """The clip in a table of text: by its header, else root position, quaternion and joint angles, a frame a line."""
-    options.idle("source", f"{table.source} is a table, which holds joint angles once.")
     if table.names is None:
+        options.idle("source", f"{table.source} is a table, which holds joint angles once.")
         return _without_header(table.source, table.numbers(), name, options)
     layout = understand(table.names, table.source)
+    options.idle("source", f"{table.source} is a table, which holds joint angles once.")
     return _with_header(table, layout, name, options)
 
 
@@ -62,7 +63,7 @@ def _with_header(table: NumberTable, layout: TableLayout, name: str, options: Cl
         dof_position=values[:, [c.at for c in layout.joints]] if by_hand else dof,
         dof_names=tuple(column.part for column in layout.joints) if layout.named else None,
         source=table.source,
-        notes=_notes(table.source, layout, known or by_hand, degrees),
+        notes=_notes(table.source, layout, known, degrees, options),
         origins=origins(
             options,
             rotation="assumed" if "0" in layout.quaternion else "file",
@@ -120,19 +121,18 @@ def _rate(table: NumberTable, layout: TableLayout, values: np.ndarray, options: 
     return SEED_FPS / step if step > 0.0 else SEED_FPS, "assumed"
 
 
-def _notes(source: str, layout: TableLayout, known: bool, degrees: float) -> tuple[str, ...]:
+def _notes(source: str, layout: TableLayout, known: bool, degrees: float, options: ClipOptions) -> tuple[str, ...]:
     notes = []
+    angles = options.origin("angles", "file") != "option"
     if layout.seed:
-        notes.append(
-            f"{source} has the header of SEED: the root is read in centimetres and Euler angles about fixed x, y, z, and "
-            "angles in degrees."
-        )
-    elif layout.euler and not known:
+        units = ["the root in centimetres"] * (options.origin("lengths", "file") != "option") + ["degrees"] * angles
+        read = f", read as {' and '.join(units)}" if units else ""
+        notes.append(f"{source} has the header of SEED{read}; its root turns about fixed x, y and z.")
+    elif layout.euler and angles and not known:
         what = "degrees, since some exceed a whole turn" if degrees != 1.0 else "radians"
         notes.append(f"{source} turns its root by Euler angles; all angles are read as {what}.")
     if layout.left_out:
-        notes.append(f"{source}: columns {', '.join(layout.left_out[:4])}{', …' if len(layout.left_out) > 4 else ''} "
-                     "are not needed and left out.")  # fmt: skip
+        notes.append(f"{source}: {listing(layout.left_out, 4)} are not needed and left out.")
     return tuple(notes)
 
 
@@ -142,7 +142,7 @@ def _without_header(source: str, values: np.ndarray, name: str, options: ClipOpt
         raise SceneError(
             f"{source} has {len(values)} frames of {width} columns; a clip needs 7 for the root and one per joint."
         )
-    place = _locate(source, values)
+    place = _locate(values)
     by_hand, rate = options.fps, "assumed"
     fps = TABLE_FPS if by_hand is None else by_hand
     if place.count is not None and by_hand is None and not np.all(np.diff(values[:, place.count]) == 1.0):
@@ -160,27 +160,27 @@ def _placed(
         root_rotation=values[:, place.rotation : place.rotation + 4],
         dof_position=values[:, place.joints],
         source=source,
-        notes=(f"{source}: {place.note}",) if place.note else (),
+        notes=tuple(f"{source}: {note}." for note in place.notes),
         origins=origins(options, rotation="assumed", rate=rate, joints="assumed", angles="assumed", lengths="assumed"),
     )
     return in_order(clip, "wxyz", options)
 
 
-def _locate(source: str, values: np.ndarray) -> _Place:
+def _locate(values: np.ndarray) -> _Place:
+    """Where the root stands: usually first, after a column that counts, or with its quaternion first."""
     width = values.shape[1]
-    usual = _Place(0, 3, slice(7, None))
-    if _unit(values, 3):
-        if width - 7 not in DOCUMENTED_ORDER and width - 14 in DOCUMENTED_ORDER:
-            if _unit(values, width - 4) or _unit(values, width - 7):
-                return attrs.evolve(
-                    usual, joints=slice(7, -7), note="the last 7 columns are the pose of an object and left out."
-                )
-        return usual
-    if width > 8 and _unit(values, 4) and _steady(values[:, 0]):
-        return _Place(1, 4, slice(8, None), count=0, note="the first column counts frames or seconds.")
-    if _unit(values, 0):
-        return _Place(4, 0, slice(7, None), note="the quaternion stands before the position.")
-    return usual
+    place = _Place(0, 3, slice(7, None))
+    if not _unit(values, 3):
+        if width > 8 and _unit(values, 4) and _steady(values[:, 0]):
+            place = _Place(1, 4, slice(8, None), 0, ("the first column counts frames or seconds",))
+        elif _unit(values, 0):
+            place = _Place(4, 0, slice(7, None), None, ("the quaternion stands before the position",))
+    joints = width - place.joints.start
+    if joints not in DOCUMENTED_ORDER and joints - 7 in DOCUMENTED_ORDER:
+        if _unit(values, width - 4) or _unit(values, width - 7):
+            said = (*place.notes, "the last 7 columns are the pose of an object and left out")
+            return attrs.evolve(place, joints=slice(place.joints.start, -7), notes=said)
+    return place
 
 
 def _unit(values: np.ndarray, at: int) -> bool:
@@ -207,12 +207,11 @@ def from_qpos(arrays: NamedArrays, name: str, options: ClipOptions, *, bare: boo
     manifest = _manifest(Path(arrays.source.partition("#")[0]))
     described = NamedArrays(arrays.source, {**manifest, **{key: arrays.entry(key) for key in arrays.keys}})
     fps = described.frame_rate(options, len(qpos))
-    place = _locate(arrays.source, qpos)
+    place = _locate(qpos)
     clip = _placed(arrays.source, qpos, place, name, options, fps=fps, rate="file")
     names = described.names("joints")
     if names is not None:
-        joints = _joints(arrays.source, names, qpos.shape[1])
-        clip = attrs.evolve(clip, dof_position=qpos[:, 7:], dof_names=joints, notes=())
+        clip = _with_names(clip, qpos, names)
     known = {} if bare else {"rotation": "file", "angles": "file", "lengths": "file"}
     facts = {"joints": "file" if names else "assumed", **({} if known else _ASSUMED), **known}
     return attrs.evolve(clip, origins=origins(options, **facts))
@@ -221,14 +220,16 @@ def from_qpos(arrays: NamedArrays, name: str, options: ClipOptions, *, bare: boo
 _ASSUMED: Any = {"rotation": "assumed", "angles": "assumed", "lengths": "assumed"}
 
 
-def _joints(source: str, names: tuple[str, ...], width: int) -> tuple[str, ...]:
-    """Names of the joints without the free one, which has one name, seven or none."""
-    surplus = len(names) - (width - 7)
-    if surplus not in (0, 1, 7):
-        raise SceneError(
-            f"{source} names {len(names)} joints, and 'qpos' has {width} columns: 7 of a free joint and one per joint."
-        )
-    return names[surplus:]
+def _with_names(clip: Clip, qpos: np.ndarray, names: tuple[str, ...]) -> Clip:
+    """The clip with names of its joints; the free joint has one name, seven or none."""
+    for dof in (clip.dof_position, qpos[:, 7:]):
+        surplus = len(names) - dof.shape[1]
+        if surplus in (0, 1, 7):
+            return attrs.evolve(clip, dof_position=dof, dof_names=names[surplus:])
+    raise SceneError(
+        f"{clip.source} names {len(names)} joints, and 'qpos' has {qpos.shape[1]} columns: 7 of a free joint and one per "
+        "joint."
+    )
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -76,13 +76,12 @@ def read_table(path: Path) -> NumberTable:
     if not lines:
         return NumberTable(str(path), None, (), None)
     mark = _delimiter(lines[len(lines) // 2].text)
-    first = _cells(lines[0].text, mark)
+    first = _whole(lines[0].text, mark)
     if _counts(first):
         return NumberTable(str(path), None, lines[1:], mark)
     if _is_header(first):
-        trailing = len(first) - 1 if not first[-1] else len(first)
-        return NumberTable(str(path), tuple(first[:trailing]), lines[1:], mark)
-    above = [_cells(line.text.lstrip("#%/ "), mark) for line in comments if line.number < lines[0].number]
+        return NumberTable(str(path), tuple(first), lines[1:], mark)
+    above = [_whole(line.text.lstrip("#%/ "), mark) for line in comments if line.number < lines[0].number]
     fitting = [cells for cells in above if len(cells) == len(first) and _is_header(cells)]
     return NumberTable(str(path), tuple(fitting[-1]) if fitting else None, lines, mark)
 
@@ -108,11 +107,19 @@ def _no_text(path: Path) -> SceneError:
 
 
 def _delimiter(text: str) -> str | None:
-    return next((mark for mark in ";\t|," if mark in text), None)
+    found = next((mark for mark in ";\t|," if mark in text), None)
+    blanks = found == "," and len(text.split()) > 1 and all(_is_number(cell) for cell in text.split())
+    return None if blanks else found  # a comma within each of several numbers is their decimal mark
 
 
 def _cells(text: str, mark: str | None) -> list[str]:
     return [cell.strip().strip("\"'").strip() for cell in text.split(mark)]
+
+
+def _whole(text: str, mark: str | None) -> list[str]:
+    """The cells without an empty one behind the last mark."""
+    cells = _cells(text, mark)
+    return cells[:-1] if len(cells) > 1 and not cells[-1] else cells
 
 
 def _is_header(cells: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from components.motion import Clip
+from engine.errors import SceneError
 from systems.maths import quaternion
 from systems.motion.kinematics import angular_velocity, continuous, differentiate
 from systems.robots.model import RobotModel
@@ -27,19 +28,26 @@ _MOVING = ("root_position", "root_rotation", "dof_position")
 _PICKLE = 3  # the newest protocol that names things in plain text; Python 3.8 reads it
 
 
-def clip_bytes(clips: Sequence[Clip], model: RobotModel, container: str) -> bytes:
-    """The content of a file with verified clips, whose joints are in the order of the robot; npz and csv hold one."""
+def clip_bytes(clips: Sequence[Clip], model: RobotModel, container: str, *, breadth_first: bool = False) -> bytes:
+    """The content of a file with verified clips, whose joints are in the order of the robot; npz and csv hold one.
+
+    With `breadth_first` an npz counts joints and bodies as PhysX does; SceneError for another container.
+    """
+    if breadth_first and container != "npz":
+        raise SceneError(
+            f"A {container} file has its joints in the order of the robot; only npz can count breadth first."
+        )
     if container == "pkl":
         return _pickle({clip.name: _asap(clip, model) for clip in clips})
     (clip,) = clips
-    return _archive(_mjlab(clip, model)) if container == "npz" else _table(clip, model)
+    return _table(clip, model) if container == "csv" else _archive(_mjlab(clip, model, breadth_first))
 
 
 def _rate(fps: float) -> int | float:
     return int(fps) if float(fps).is_integer() else float(fps)
 
 
-def _mjlab(clip: Clip, model: RobotModel) -> dict[str, np.ndarray]:
+def _mjlab(clip: Clip, model: RobotModel, breadth_first: bool) -> dict[str, np.ndarray]:
     """What the MotionLoader of mjlab and of BeyondMimic reads, and the names that neither has.
 
     It is float32 there. Bodies are computed from what is written, so that reading and writing again changes nothing.
@@ -52,21 +60,33 @@ def _mjlab(clip: Clip, model: RobotModel) -> dict[str, np.ndarray]:
     position, rotation, body_linear, body_angular = model.kinematics(*root, linear, angular, speed)
     position[:, 0], rotation = clip.root_position, continuous(rotation)
     rotation[:, 0] = clip.root_rotation
+    joints, bodies = _order(model, breadth_first)
     moving = {
-        "joint_pos": clip.dof_position,
-        "joint_vel": speed,
-        "body_pos_w": position,
-        "body_quat_w": rotation,
-        "body_lin_vel_w": body_linear,
-        "body_ang_vel_w": body_angular,
+        "joint_pos": clip.dof_position[:, joints],
+        "joint_vel": speed[:, joints],
+        "body_pos_w": position[:, bodies],
+        "body_quat_w": rotation[:, bodies],
+        "body_lin_vel_w": body_linear[:, bodies],
+        "body_ang_vel_w": body_angular[:, bodies],
     }
     return {
         "fps": np.array([_rate(clip.fps)]),
         **{name: value.astype(np.float32) for name, value in moving.items()},
-        "joint_names": np.array(model.robot.dof_names),
-        "body_names": np.array(model.robot.body_names),
+        "joint_names": np.array(model.robot.dof_names)[joints],
+        "body_names": np.array(model.robot.body_names)[bodies],
         "format_version": np.array([FORMAT_VERSION]),
     }
+
+
+def _order(model: RobotModel, breadth_first: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Joints and bodies in the order of the file: that of the robot, or one level of its tree after the other."""
+    parents, joint_bodies = model.model.body_parentid, model.model.jnt_bodyid[1:]
+    if not breadth_first:
+        return np.arange(len(joint_bodies)), np.arange(len(parents) - 1)
+    depth = np.zeros(len(parents), int)
+    for body in range(1, len(parents)):  # parents come first
+        depth[body] = depth[parents[body]] + 1
+    return np.argsort(depth[joint_bodies], kind="stable"), np.argsort(depth[1:], kind="stable")
 
 
 def _archive(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -90,7 +110,7 @@ def _table(clip: Clip, model: RobotModel) -> bytes:
 
 
 def _asap(clip: Clip, model: RobotModel) -> dict[str, Any]:
-    """What the motion library of ASAP and of PHC reads: quaternions scalar last, joints as angle × axis too."""
+    """What the motion library of ASAP and of PHC reads, quaternions scalar last, joints as angle × axis too; and names."""
     turn = quaternion.to_rotation_vector(torch.from_numpy(clip.root_rotation)).numpy()
     joints = clip.dof_position[..., None] * model.model.jnt_axis[1:]
     return {
@@ -99,6 +119,7 @@ def _asap(clip: Clip, model: RobotModel) -> dict[str, Any]:
         "dof": clip.dof_position,
         "pose_aa": np.concatenate((turn[:, None], joints), 1).astype(np.float32),
         "fps": _rate(clip.fps),
+        "joint_names": list(model.robot.dof_names),
     }
 
 
@@ -108,7 +129,7 @@ def _pickle(content: Mapping[str, Any]) -> bytes:
     data = pickle.dumps(plain, protocol=_PICKLE)
     pieces, done = [], 0
     for instruction, argument, place in pickletools.genops(data):
-        if instruction.name == "GLOBAL" and argument.startswith("numpy._core."):
+        if instruction.name == "GLOBAL" and str(argument).startswith("numpy._core.") and place is not None:
             start = place + 1 + len("numpy.")
             pieces.append(data[done:start])
             done = start + 1

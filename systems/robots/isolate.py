@@ -158,9 +158,9 @@ def _leave_out_bodies(spec: mujoco.MjSpec, trunk: mujoco.MjsBody) -> list[str]:
             "carries or kicks something is learned with nothing there."
         )
     if furniture:
-        notes.append(f"Left out: {listing(furniture, 8)}, which stand beside the robot; there is only a flat floor.")
+        notes.append(f"Left out: {listing(furniture, 8)} beside the robot; there is only a flat floor.")
     if machines:
-        notes.append(f"Left out: {listing(machines, 8)}, which move but are not part of the robot.")
+        notes.append(f"Left out: {listing(machines, 8)}, with joints that are not the robot's.")
     return notes
 
 

@@ -107,18 +107,17 @@ def merge_still_bodies(spec: mujoco.MjSpec, named: Iterable[str]) -> dict[str, s
 
     Toes, soles and sensor frames are bodies in a file, and parts of a foot for everything here.
     """
-    keep = set(named)
-    merged = {}
-    for body in spec.bodies[1:]:
+    keep = set(named) - {""}
+    still = [body for body in spec.bodies[1:] if carrier(body) != body]
+    for body in still:
         body.fuse = body.name not in keep
-        if body.fuse and carrier(body) != body:
-            merged[body.name] = carrier(body).name
+    merged = {body.name: carrier(body).name for body in still if body.fuse and body.name}
     for exclude in list(spec.excludes):
         first, second = (merged.get(name, name) for name in (exclude.bodyname1, exclude.bodyname2))
         spec.delete(exclude)
         if first != second and "world" not in (first, second):
             spec.add_exclude(bodyname1=first, bodyname2=second)
-    if merged:
+    if still:
         spec.fuse_static()
     return merged
 

@@ -14,7 +14,6 @@ import attrs
 import mujoco
 import numpy as np
 import torch
-from mujoco.batch import Batch
 from torch import Tensor
 
 from components.robot import Motor, Robot, RobotDescription
@@ -26,10 +25,8 @@ from systems.robots.silence import quiet
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-CHUNK = 2048  # frames per batch of `RobotModel.kinematics`, a matter of memory only
 UNIT_ACTION_TORQUE = 0.25  # share of the torque limit that a unit action asks of a joint at rest
 LEVEL = 1e-3  # m; a root this little below the soles is on the floor
-_VEL = int(mujoco.mjtStage.mjSTAGE_VEL)
 
 
 @attrs.frozen(eq=False)
@@ -84,22 +81,26 @@ class RobotModel:
         frames, bodies = len(root_position), len(self.robot.body_names)
         position, linear, angular = (np.zeros((frames, bodies, 3)) for _ in range(3))
         rotation = np.zeros((frames, bodies, 4))
-        if not frames:
-            return position, rotation, linear, angular
-        batch = Batch(self.model, min(frames, CHUNK), 1)
-        for first in range(0, frames, CHUNK):
-            rows = slice(first, min(first + CHUNK, frames))
-            size = rows.stop - rows.start
-            qpos, qvel = batch.bind("qpos"), batch.bind("qvel")
-            qpos[:size] = np.concatenate((root_position[rows], root_rotation[rows], dof_position[rows]), 1)
-            spin = rotate_inverse(root_rotation[rows], root_angular_velocity[rows])
-            qvel[:size] = np.concatenate((root_linear_velocity[rows], spin, dof_velocity[rows]), 1)
-            views = [batch.bind(name) for name in ("xpos", "xquat", "cvel", "subtree_com")]
-            with quiet():
-                batch.forward(np.arange(size), stage=_VEL)
-            position[rows], rotation[rows], twist, center = (view[:size, 1:] for view in views)
-            angular[rows] = twist[..., :3]
-            linear[rows] = twist[..., 3:] + np.cross(twist[..., :3], position[rows] - center[:, :1])
+        states = np.concatenate((root_position, root_rotation, dof_position), 1)
+        spin = rotate_inverse(root_rotation, root_angular_velocity)
+        speeds = np.concatenate((root_linear_velocity, spin, dof_velocity), 1)
+        moving = bool(speeds.any())
+        center = np.zeros((frames, 3))
+        data = mujoco.MjData(self.model)
+        qpos, qvel, place, turn, twist, middle = (
+            data.qpos, data.qvel, data.xpos[1:], data.xquat[1:], data.cvel[1:], data.subtree_com[1]
+        )  # fmt: skip
+        for frame in range(frames):
+            qpos[:] = states[frame]
+            mujoco.mj_kinematics(self.model, data)
+            position[frame], rotation[frame] = place, turn
+            if moving:
+                qvel[:] = speeds[frame]
+                mujoco.mj_comPos(self.model, data)
+                mujoco.mj_comVel(self.model, data)
+                angular[frame], linear[frame], center[frame] = twist[:, :3], twist[:, 3:], middle
+        if moving:
+            linear += np.cross(angular, position - center[:, None])
         return position, rotation, linear, angular
 
     def foot_points(self, body_position: np.ndarray, body_rotation: np.ndarray) -> np.ndarray:
@@ -135,7 +136,7 @@ def build_robot(
     if not dt > 0.0:
         raise SceneError(f"The physics step dt={dt} s must be above 0.")
     solver = solver or Solver()
-    spec, notes = mjcf.read_spec(description)
+    spec, left_out = mjcf.read_spec(description)
     missing = mjcf.lacks(spec)
     if missing:
         raise SceneError(f"The model of robot '{description.name}' lacks: {'; '.join(missing)}.")
@@ -161,7 +162,7 @@ def build_robot(
     if self_collision:
         model = _without_built_in_contacts(spec, model, default, description.name)
     built = _finish(description, model, motors, default, tuple(sensed), foot_geoms, control, self_collision)
-    notes = tuple(dict.fromkeys((*notes, *description.notes)))
+    notes = tuple(dict.fromkeys((*left_out, *description.notes)))
     for note in notes:
         _log.warning(f"Robot '{description.name}': {note}")
     return attrs.evolve(built, notes=notes, merged=merged)

@@ -39,7 +39,7 @@ def keyframe(spec: mujoco.MjSpec) -> Pose | None:
             called = f"keyframe '{key.name}'" if key.name else f"keyframe {number}"
             standing.append(Pose({name: float(values[start]) for name, start in at.items()}, called))
     named = [pose for word in PREFERRED for pose in standing if word in pose.called.lower()]
-    chosen = (named or standing or [None])[0]
+    chosen = next(iter(named or standing), None)
     if chosen is not None and len(spec.keys) > 1:
         return attrs.evolve(chosen, notes=(f"Its default pose is the {chosen.called}, one of {len(spec.keys)}.",))
     return chosen

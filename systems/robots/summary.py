@@ -16,7 +16,7 @@ def robot_facts(model: RobotModel) -> dict[str, str]:
     bent = [f"{n} {angle:.3g}" for n, angle in zip(robot.dof_names, default, strict=True) if angle]
     merged: dict[str, list[str]] = {}
     for name, into in model.merged.items():
-        merged.setdefault(into, []).append(name or "unnamed")
+        merged.setdefault(into, []).append(name)
     parts = [f"{listing(names, 3)} in {into}" for into, names in merged.items()]
     return {
         "robot": f"{robot.name}: {model.body_mass.sum():.1f} kg, {len(robot.body_names)} bodies, its root "

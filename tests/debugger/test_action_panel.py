@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from PySide6.QtCore import QEvent, QPoint, QPointF
+from PySide6.QtGui import QHelpEvent
+from PySide6.QtWidgets import QApplication, QToolTip
 from pytestqt.qtbot import QtBot
 
 from engine.debugger.panels.action import ActionPanel
@@ -32,6 +35,18 @@ def test_each_joint_says_how_it_is_used(qtbot: QtBot):
     assert right_knee.texts[3] == "50 %"
     assert float(knee.texts[2]) == pytest.approx(0.3, abs=0.05)
     assert "2 amber" in panel.head.text()
+
+
+def test_the_mouse_is_told_of_the_joint_that_it_rests_on(qtbot: QtBot):
+    panel = ActionPanel(full(), Asked())
+    qtbot.addWidget(panel)
+    drawn(panel, 760, 300)
+    bars = panel.bars
+    second = QPointF(20.0, bars._top() + 1.5 * bars._line())
+    assert bars.tip_at(second).startswith("left_ankle_joint\n") and bars.tip_at(QPointF(20.0, 0.0)) == ""
+    QApplication.sendEvent(bars, QHelpEvent(QEvent.Type.ToolTip, second.toPoint(), QPoint(5, 5)))
+    assert QToolTip.text().startswith("left_ankle_joint\n")
+    QToolTip.hideText()
 
 
 def test_rate_and_deviation_by_an_independent_loop(qtbot: QtBot):

@@ -12,7 +12,7 @@ from engine.debugger.model.store import Store
 from engine.debugger.panels.edit import EditDialog, Undo, describe_edit, parse_values
 from engine.debugger.panels.panel_dock import COLUMN_MIME, dropped
 from engine.debugger.panels.world import WorldPanel
-from engine.debugger.panels.world_tree import FRACTION, VALUE
+from engine.debugger.panels.world_tree import FRACTION, NAME, VALUE
 from engine.debugger.widgets.format import format_value, format_values, roll_pitch_yaw
 from engine.errors import SceneError
 from engine.protocol.framing import pack_array, unpack_array
@@ -70,25 +70,24 @@ def feed(store, address, values, tick=10, row=0):
 
 
 def line(world, name, component=None):
-    found = [n for n in world.model.columns() if n.name == name and (component is None or n.parent.name == component)]
+    found = [n for n in world.tree.columns() if n.name == name and component in (None, n.parent().name)]
     assert len(found) == 1
     return found[0]
 
 
 def text(world, node):
-    world.model.update([node])
-    return world.model.data(world.model.index_of(node, VALUE))
+    world.tree.read([node])
+    return node.text(VALUE)
 
 
 def inside(world, node, name):
-    return next(child for child in node.children if child.name == name)
+    return next(child for child in node.lines if child.name == name)
 
 
 def test_lines_say_value_type_and_writer(world, store):
     feed(store, "robot.RootState.position", [0.02, -0.11, 0.71])
     node = line(world, "position", "RootState")
-    shown = [world.model.data(world.model.index_of(node, c)) for c in range(4)]
-    world.model.update([node])
+    shown = [node.text(c) for c in range(4)]
     assert text(world, node) == "0.02 -0.11 0.71"
     assert shown[0] == "position" and shown[2] == "3 m" and shown[3] == "step_physics +1"
 
@@ -97,7 +96,7 @@ def test_vectors_expand_to_labelled_values(world, store):
     feed(store, "robot.DofState.position", np.arange(29) / 10)
     node = line(world, "position", "DofState")
     assert text(world, node) == "29 values"
-    assert node.children[3].name == "left_knee" and text(world, node.children[3]) == "0.300"
+    assert node.lines[3].name == "left_knee" and text(world, node.lines[3]) == "0.300"
 
 
 def test_bodies_expand_to_vectors_and_those_to_numbers(world, store):
@@ -105,20 +104,20 @@ def test_bodies_expand_to_vectors_and_those_to_numbers(world, store):
     numbers[2] = [0.1, 0.2, 0.3]
     feed(store, "robot.BodyState.position", numbers)
     node = line(world, "position", "BodyState")
-    body = node.children[2]
+    body = node.lines[2]
     assert text(world, node) == "30×3 values" and body.name == store.columns[6].axes[0][2]
     assert text(world, body) == "0.10 0.20 0.30"
-    assert [child.name for child in body.children] == ["x", "y", "z"]
-    assert text(world, body.children[1]) == "0.200" and body.children[1].label == 7
+    assert [child.name for child in body.lines] == ["x", "y", "z"]
+    assert text(world, body.lines[1]) == "0.200" and body.lines[1].label == 7
 
 
 def test_quaternions_are_angles_too(world, store):
     half = math.radians(30.0) / 2
     feed(store, "robot.RootState.rotation", [math.cos(half), 0.0, 0.0, math.sin(half)])
     node = line(world, "rotation", "RootState")
-    assert [child.name for child in node.children] == ["w", "x", "y", "z", "roll", "pitch", "yaw"]
-    assert [text(world, child) for child in node.children[4:]] == ["0.0", "0.0", "30.0"]
-    assert node.children[6].label is None
+    assert [child.name for child in node.lines] == ["w", "x", "y", "z", "roll", "pitch", "yaw"]
+    assert [text(world, child) for child in node.lines[4:]] == ["0.0", "0.0", "30.0"]
+    assert node.lines[6].label is None
 
 
 def test_what_is_not_finite_is_named_and_red_up_to_its_component(world, store):
@@ -127,9 +126,9 @@ def test_what_is_not_finite_is_named_and_red_up_to_its_component(world, store):
     feed(store, "robot.DofTorque.value", numbers)
     node = line(world, "value", "DofTorque")
     assert text(world, node) == "NaN left_ankle_pitch"
-    world.model.update([node.parent])
-    colour = world.model.data(world.model.index_of(node.parent), Qt.ItemDataRole.ForegroundRole)
-    assert node.wrong and node.parent.wrong and colour.name() == "#ff5c5c"
+    world.tree.read([node.parent()])
+    colour = node.parent().foreground(NAME).color()
+    assert node.wrong and node.parent().wrong and colour.name() == "#ff5c5c"
 
 
 def test_flags_say_which_are_set(world, store):
@@ -146,9 +145,9 @@ def test_a_limit_is_a_bar(world, store):
     numbers = np.zeros(29)
     numbers[1] = 25.0
     feed(store, "robot.DofTorque.value", numbers)
-    child = line(world, "value", "DofTorque").children[1]
+    child = line(world, "value", "DofTorque").lines[1]
     text(world, child)
-    assert world.model.data(world.model.index_of(child, VALUE), FRACTION) == pytest.approx(0.75)
+    assert child.data(VALUE, FRACTION) == pytest.approx(0.75)
 
 
 def test_a_step_shows_old_and_new(world, store):
@@ -166,7 +165,7 @@ def test_a_step_shows_old_and_new(world, store):
 def test_the_filter_looks_at_names_units_and_systems(world):
     def found(words):
         world.filter.setText(words)
-        return {f"{n.parent.name}.{n.name}" for n in world.model.columns()}
+        return {f"{n.parent().name}.{n.name}" for n in world.tree.columns()}
 
     assert found("stiff") == {"PdGains.stiffness"}
     assert found("rad/s root") == {"RootState.angular_velocity"}
@@ -176,29 +175,30 @@ def test_the_filter_looks_at_names_units_and_systems(world):
 
 
 def test_only_lines_in_view_are_read_and_asked_for(world, store):
-    seen = {node.info.id for node in world.visible_nodes() if node.info is not None}
+    seen = {node.info.id for node in world.visible_lines() if node.info is not None}
     asked = {column for sub in world.subscriptions() for column, _ in sub.columns}
     assert asked == seen and 0 < len(seen) < len(store.columns)
     for column in store.columns.values():
         feed(store, column.address, np.ones(column.size))
     world.refresh()
-    assert all(n.value for n in world.model.columns() if n.info.id in seen)
-    assert not any(n.value for n in world.model.columns() if n.info.id not in seen)
+    assert all(n.text(VALUE) for n in world.tree.columns() if n.info.id in seen)
+    assert not any(n.text(VALUE) for n in world.tree.columns() if n.info.id not in seen)
 
 
 def test_the_tree_fills_its_place_without_a_scroll_bar(world):
     assert not world.tree.verticalScrollBar().isVisible()
-    assert 0.6 * world.tree.viewport().height() < len(world.visible_nodes()) * world.tree.rowHeight(
-        world.model.index(0, 0)
+    assert (
+        0.6 * world.tree.viewport().height()
+        < len(world.visible_lines()) * world.tree.visualItemRect(world.tree.tables[0]).height()
     )
 
 
 def test_names_of_joints_are_whole_where_the_panel_has_its_usual_width(world, store):
     node = line(world, "position", "DofState")
-    world.tree.expand(world.model.index_of(node))
+    node.setExpanded(True)
     metrics = world.tree.fontMetrics()
-    for child in node.children:
-        room = world.tree.visualRect(world.model.index_of(child)).width()
+    for child in node.lines:
+        room = world.tree.visualItemRect(child).width()
         assert metrics.horizontalAdvance(child.name) + 4 <= room, child.name
     assert world.tree.header().length() == world.tree.viewport().width()
 
@@ -212,15 +212,15 @@ def test_what_was_marked_and_expanded_outlives_another_schema(world, store, run)
     store.feed(schema)
     world.schema_changed()
     assert store.picked == (torque, 4)
-    assert world.tree.isExpanded(world.model.index_of(line(world, "value", "DofTorque").parent))
+    assert line(world, "value", "DofTorque").parent().isExpanded()
 
 
 def test_a_number_can_be_dragged(world, store):
     torque = line(world, "value", "DofTorque")
-    data = world.model.mimeData([world.model.index_of(torque.children[4])])
+    data = world.tree.mimeData([torque.lines[4]])
     assert data.hasFormat(COLUMN_MIME) and dropped(data) == (torque.info.id, 4)
-    assert dropped(world.model.mimeData([world.model.index_of(torque)])) == (torque.info.id, None)
-    assert not world.model.flags(world.model.index_of(torque.parent)) & Qt.ItemFlag.ItemIsDragEnabled
+    assert dropped(world.tree.mimeData([torque])) == (torque.info.id, None)
+    assert not torque.parent().flags() & Qt.ItemFlag.ItemIsDragEnabled
 
 
 @given(st.floats(-179, 179), st.floats(-89, 89), st.floats(-179, 179))

@@ -78,7 +78,7 @@ def test_a_click_picks_the_row_of_the_cell_in_whatever_order(qtbot, heat: HeatMa
         qtbot.mouseClick(heat, Qt.MouseButton.LeftButton, pos=QPoint(*place))
     assert picked == [0, 3, 5, 9]
     for beside in ((10, 40), (103, 40), (63, 43), (63, 70)):
-        assert heat.row_at(QPointF(*beside)) is None
+        assert heat.row_at(QPointF(*beside)) is None and heat.tip_at(QPointF(*beside)) == ""
     heat.set(np.arange(10.0), np.arange(10)[::-1], False)
     assert heat.row_at(QPointF(23, 3)) == 9
 

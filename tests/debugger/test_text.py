@@ -328,6 +328,13 @@ def test_a_run_that_does_not_answer_says_where_it_is(text: Text, server: Scripte
         text.session.ask({"t": "pause"}, 0.2)
 
 
+def test_a_session_that_was_left_listens_no_more_before_its_socket_s_number_is_free(server: ScriptedServer):
+    for _ in range(20):
+        session = Session.attach(Address(path=str(server.path)))
+        session.close()
+        assert not session._listener.is_alive() and session.connection.socket.fileno() == -1
+
+
 def test_another_version_is_explained(server: ScriptedServer):
     server.protocol = (2, 0)
     with pytest.raises(AttachError, match=r"protocol 2\.0, the debugger 1\.0: upgrade the debugger"):

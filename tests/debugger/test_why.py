@@ -1,6 +1,7 @@
 """The diagnosis: one fault planted in an otherwise sound run must be named first, and sound runs must not alarm."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -479,6 +480,8 @@ def test_channels_by_an_independent_loop():
     assert found is not None and found.pairs == 48
     assert found.mean[0] == pytest.approx(np.mean(values[:, 0]))
     assert (found.spread[1], found.changes[1]) == (0.0, 0.0)
+    changes = [values[i, 0] - values[i - 1, 0] for i in range(1, 50) if i != 25]
+    assert found.rate[0] == pytest.approx(math.sqrt(sum(change**2 for change in changes) / 48))
     assert found.nonfinite[2] == pytest.approx(0.2)
     assert found.spread[2] == pytest.approx(np.nanstd(values[:, 2]))
     assert found.at_limit[0] == pytest.approx(np.mean(np.abs(values[:, 0]) >= 1.0))

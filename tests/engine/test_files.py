@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from engine.files import JsonLines
+from engine import files
+from engine.files import JsonLines, absolute, write_file
 
 
 def test_rows_after_a_tick_and_torn_ones_are_dropped(tmp_path: Path):
@@ -28,3 +29,30 @@ def test_rows_of_another_file_are_taken_also_after_a_later_one(tmp_path: Path):
     source.write_text('{"tick": 1}\n{"tick": 9}\n{"tick": 2}\n')
     JsonLines(tmp_path / "lines", print).take(source, 0, 5)
     assert (tmp_path / "lines").read_text() == '{"tick": 1}\n{"tick": 2}\n'
+
+
+def test_two_processes_that_write_one_file_do_not_spoil_each_others(tmp_path: Path, monkeypatch) -> None:
+    path, order = tmp_path / "evaluation.json", []
+
+    def pieces():
+        yield b"first "
+        monkeypatch.setattr(files.os, "getpid", lambda: 4712)
+        write_file(path, b"second", shared=True)
+        order.append(path.read_bytes())
+        yield b"half"
+
+    write_file(path, pieces(), shared=True)
+    assert order == [b"second"] and path.read_bytes() == b"first half" and list(tmp_path.iterdir()) == [path]
+
+
+def test_an_absolute_path_takes_back_what_it_can_and_follows_no_link(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    for name in ("a/clip.csv", "b/clip.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "b" / "link").symlink_to(tmp_path / "a" / "deep")
+    monkeypatch.chdir(tmp_path / "b")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert absolute(Path("../a/clip.csv")) == absolute(Path("~/a/clip.csv")) == tmp_path / "a" / "clip.csv"
+    assert absolute(Path("link/../clip.csv")).samefile(tmp_path / "a" / "clip.csv")  # and not b/clip.csv
+    assert absolute(Path("link")) == tmp_path / "b" / "link" and absolute(Path("gone")) == tmp_path / "b" / "gone"

@@ -11,6 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from engine.errors import SceneError
+from engine.runner.run import main
 from scenes import robots
 from scenes.robots import load
 from scenes.robots import menagerie as data_wheel
@@ -20,6 +21,7 @@ from scenes.robots.motors import geared
 from systems.robots.model import RobotModel, build_robot
 from tests.helpers import data_path, needs_g1
 from tests.physics.rows import PENDULUM, file_robot, make_rows
+from tests.systems.robots.foreign import foreign, urdf, write
 
 LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
 ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow")
@@ -273,3 +275,36 @@ def test_other_makers_robots_stand_up(name: str) -> None:
         rows.tick()
     assert not rows.diverged.any() and len(rows.model.robot.foot_names) == 2
     assert float(rows.forces.force[0, :, 2].sum()) > 0.3 * rows.model.body_mass.sum() * 9.81
+
+
+def checked(capsys: pytest.CaptureFixture[str], robot: str, scene: str, *more: str) -> tuple[int, str, str]:
+    status = main([f"scenes/{scene}.py", "--robot", robot, "--check", *more])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.mark.parametrize("scene", ["motion_tracking", "replay_motion"])
+def test_check_prints_what_a_robot_stands_on_and_what_was_left_out(
+    scene: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    table = '<body name="table"><geom type="box" size="1 1 1"/></body>'
+    robot = write(tmp_path, foreign(world=table, foot='<body name="{side}_sole" pos="0 0 -0.05"/>'))
+    status, out, _ = checked(capsys, str(robot), scene, "--clip", "stand")
+    assert status == 0 and out.endswith("ok\n")
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines()[:-1])
+    assert lines["feet"] == "left_ankle_roll_link, right_ankle_roll_link"
+    assert "its root (pelvis) stands at 0.600 m" in lines["robot"]
+    assert caplog.messages[0] == "Robot 'robot': Left out: table beside the robot; there is only a flat floor."
+
+
+def test_a_robot_that_no_clip_can_be_made_for_is_described_with_the_refusal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    robot = write(tmp_path, urdf(), "walker.urdf")
+    status, _, err = checked(capsys, str(robot), "motion_tracking", "--clip", "squat", "--num-envs", "8")
+    assert status == 2
+    assert "walker cannot squat with its feet flat on the floor" in err
+    assert (
+        "error: Read from walker.urdf: robot walker: 9.4 kg, 5 bodies, its root (trunk) stands at 0.650 m; feet left_shin, right_shin"
+        in err
+    )

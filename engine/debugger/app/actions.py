@@ -215,7 +215,7 @@ class WindowActions(QObject):
             self.window.say("There is no edit to undo.", theme.AMBER)
             return
 
-        def then(answer: dict[str, Any], message: dict[str, Any] = message) -> None:
+        def then(answer: dict[str, Any]) -> None:
             if answer.get("t") != "ok":
                 self.undoable.refused(message, answer)
 

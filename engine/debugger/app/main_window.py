@@ -125,8 +125,7 @@ class MainWindow(QMainWindow):
     def say(self, text: str, colour: str = theme.TEXT) -> None:
         """Put a sentence into the status line for a while."""
         self.said_until = time.monotonic() + _SHOWN / 1e3
-        theme.set_text(self.message, text)
-        theme.set_colour(self.message, colour)
+        theme.set_text(self.message, text, colour)
 
     def _drop(self, title: str, column: int, label: int | None) -> None:
         if title == "Plots":

@@ -189,8 +189,7 @@ class Window(MainWindow):
         else:
             wrong = "stuck" in state or state.get("mode") == "ended"
             text, colour = str(state.get("why") or ""), theme.AMBER if wrong else theme.DIM
-        theme.set_text(self.message, text)
-        theme.set_colour(self.message, colour)
+        theme.set_text(self.message, text, colour)
         if "stuck" in state:
             self.message.setToolTip("\n".join(str(line) for line in state.get("stack", ())))
 

@@ -258,9 +258,8 @@ def draw_arrow(painter: QPainter, camera: OrbitCamera, start: np.ndarray, end: n
     painter.drawLine(QLineF(x0, y0, bx, by))
     painter.setBrush(QColor(color))
     painter.setPen(Qt.PenStyle.NoPen)
-    painter.drawPolygon(
-        QPolygonF([QPointF(x1, y1), QPointF(bx - 4 * uy, by + 4 * ux), QPointF(bx + 4 * uy, by - 4 * ux)])
-    )
+    corners = ((x1, y1), (bx - 4 * uy, by + 4 * ux), (bx + 4 * uy, by - 4 * ux))
+    painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
     painter.setBrush(Qt.BrushStyle.NoBrush)
 
 

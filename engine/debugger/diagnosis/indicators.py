@@ -1,6 +1,7 @@
 """Indicators of trouble: statistics of observation channels, joints, reward terms and feet. Without words, without a store."""
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import attrs
@@ -10,6 +11,7 @@ from engine.debugger.model.samples import RowSamples
 
 FAR = 8.0  # spreads from the middle
 JITTER = 8.0  # Hz
+WINDOW = 64  # ticks
 AT_LIMIT = 0.99  # share of a limit that counts as reaching it
 MOST_SAMPLES = 800  # that quantiles are taken of
 
@@ -20,7 +22,7 @@ def pooled(samples: Sequence[RowSamples]) -> np.ndarray:
     return np.concatenate(found) if found else np.zeros((0, 0))
 
 
-# -- observation channels ------------------------------------------------------------------------------
+# -- channels of observations and actions --------------------------------------------------------------
 
 
 @attrs.frozen(eq=False)
@@ -34,6 +36,7 @@ class ChannelIndicators:
     low: np.ndarray
     high: np.ndarray
     changes: np.ndarray  # share of consecutive ticks in which the value changed; NaN without any
+    rate: np.ndarray  # root mean square change from tick to tick; NaN without any
     nonfinite: np.ndarray  # share of samples
     at_limit: np.ndarray  # share of samples
     far: np.ndarray  # share of samples more than FAR robust spreads from the median
@@ -45,12 +48,15 @@ def channel_indicators(samples: Sequence[RowSamples], limit: float | None = None
     values = pooled(samples)
     if not values.size:
         return None
-    pairs, changed = 0, np.zeros(values.shape[1])
+    pairs, changed, squares = 0, np.zeros(values.shape[1]), np.zeros(values.shape[1])
     for part_of_row in samples:
         steps = part_of_row.steps()
         before, after = part_of_row.values[:-1][steps], part_of_row.values[1:][steps]
         pairs += len(before)
         changed += ((before != after) & ((before == before) | (after == after))).sum(0)
+        with np.errstate(invalid="ignore"):
+            change = after - before
+        squares += np.where(np.isfinite(change), change**2, 0.0).sum(0)
     finite = np.isfinite(values)
     clean = values if finite.all() else np.where(finite, values, np.nan)
     part = clean[:: max(1, -(-len(clean) // MOST_SAMPLES))]
@@ -64,6 +70,7 @@ def channel_indicators(samples: Sequence[RowSamples], limit: float | None = None
         far = np.zeros(values.shape[1])
         out = peak > FAR
         far[out] = (np.abs(clean[:, out] - middle[out]) > FAR * robust[out]).mean(0)
+    unknown = np.full(values.shape[1], np.nan)
     return ChannelIndicators(
         samples=len(values),
         pairs=pairs,
@@ -71,7 +78,8 @@ def channel_indicators(samples: Sequence[RowSamples], limit: float | None = None
         spread=spread,
         low=low,
         high=high,
-        changes=changed / pairs if pairs else np.full(values.shape[1], np.nan),
+        changes=changed / pairs if pairs else unknown,
+        rate=np.sqrt(squares / pairs) if pairs else unknown,
         nonfinite=1 - finite.mean(0),
         at_limit=at_limit,
         far=far,
@@ -97,35 +105,29 @@ def _nan_statistics(clean: np.ndarray) -> tuple[np.ndarray, ...]:
     low, high = clean.min(0), clean.max(0)
     if not np.isnan(low).any():
         return clean.mean(0), np.where(low == high, 0.0, clean.std(0)), low, high
-    count = (~np.isnan(clean)).sum(0)
-    some = np.where(count > 0, 1.0, np.nan)
-    filled = np.where(np.isnan(clean), 0.0, clean)
-    mean = filled.sum(0) / np.maximum(count, 1) * some
-    centred = np.where(np.isnan(clean), 0.0, clean - mean)
-    spread = np.sqrt((centred**2).sum(0) / np.maximum(count, 1)) * some
-    low = np.where(np.isnan(clean), np.inf, clean).min(0)
-    high = np.where(np.isnan(clean), -np.inf, clean).max(0)
-    same = low == high
-    return mean, np.where(same, 0.0, spread), low * some, high * some
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a column without a finite value
+        mean, spread, low, high = (f(clean, 0) for f in (np.nanmean, np.nanstd, np.nanmin, np.nanmax))
+    return mean, np.where(low == high, 0.0, spread), low, high
 
 
 # -- joints --------------------------------------------------------------------------------------------
 
 
-def fast_power(samples: Sequence[RowSamples], dt: float, window: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
+def fast_power(samples: Sequence[RowSamples], dt: float) -> tuple[np.ndarray, np.ndarray, int]:
     """Share of each joint's velocity power above JITTER, the size of that part in rad/s, and how many windows were used.
 
-    Welch's method: Hann windows of `window` ticks that overlap by half, without their mean. NaN where a joint
+    Welch's method: Hann windows of WINDOW ticks that overlap by half, without their mean. NaN where a joint
     stands still or nothing was long enough.
     """
     total: np.ndarray | float = 0.0
     count = 0
-    weights = np.hanning(window)[:, None]
+    weights = np.hanning(WINDOW)[:, None]
     for part_of_row in samples:
         broken = np.flatnonzero(~part_of_row.steps()) + 1
         for part in np.split(part_of_row.values, broken):
-            for start in range(0, len(part) - window + 1, window // 2):
-                block = part[start : start + window]
+            for start in range(0, len(part) - WINDOW + 1, WINDOW // 2):
+                block = part[start : start + WINDOW]
                 if np.isfinite(block).all():
                     total = total + np.abs(np.fft.rfft((block - block.mean(0)) * weights, axis=0)) ** 2
                     count += 1
@@ -133,36 +135,12 @@ def fast_power(samples: Sequence[RowSamples], dt: float, window: int = 64) -> tu
     if not count:
         return np.full(width, np.nan), np.full(width, np.nan), 0
     power = np.asarray(total)
-    fast = np.fft.rfftfreq(window, dt) > JITTER
+    fast = np.fft.rfftfreq(WINDOW, dt) > JITTER
     whole, above = power.sum(0), power[fast].sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(whole > 0, above / whole, np.nan)
-    size = np.sqrt(2 * above / count / (weights**2).sum() / window)
+    size = np.sqrt(2 * above / count / (weights**2).sum() / WINDOW)
     return share, size, count
-
-
-@attrs.frozen(eq=False)
-class JointIndicators:
-    """Per joint, of actions: over all samples."""
-
-    samples: int
-    mean: np.ndarray
-    spread: np.ndarray
-    at_clip: np.ndarray  # share of samples at ±limit; 0 without a limit
-    rate: np.ndarray  # root mean square change from tick to tick; NaN without consecutive ticks
-    pairs: int
-
-
-def joint_indicators(samples: Sequence[RowSamples], limit: float | None = None) -> JointIndicators | None:
-    """What is asked of each joint; None without a sample."""
-    channels = channel_indicators(samples, limit)
-    if channels is None:
-        return None
-    changes = [np.diff(s.values, axis=0)[s.steps()] for s in samples if len(s.values) > 1]
-    steps = np.concatenate(changes) if changes else np.zeros((0, len(channels.mean)))
-    squares = np.where(np.isfinite(steps), steps**2, 0.0)
-    rate = np.sqrt(squares.mean(0)) if len(steps) else np.full(len(channels.mean), np.nan)
-    return JointIndicators(channels.samples, channels.mean, channels.spread, channels.at_limit, rate, len(steps))
 
 
 def saturation(use: np.ndarray) -> np.ndarray:
@@ -193,9 +171,8 @@ def term_indicators(values: np.ndarray) -> TermIndicators | None:
     if not len(finite):
         return None
     spread = 0.0 if (finite == finite[0]).all() else float(finite.std())
-    return TermIndicators(
-        len(finite), float(finite.mean()), spread, float((finite == 0).mean()), len(values) - len(finite)
-    )
+    zero = float((finite == 0).mean())
+    return TermIndicators(len(finite), float(finite.mean()), spread, zero, len(values) - len(finite))
 
 
 @attrs.frozen(eq=False)

@@ -11,7 +11,6 @@ from engine.debugger.diagnosis.indicators import (
     TermIndicators,
     channel_indicators,
     fast_power,
-    joint_indicators,
     kernel_indicators,
     lifted,
     pooled,
@@ -46,9 +45,8 @@ def suspicious(channels: ChannelIndicators, labels: Sequence[str]) -> list[tuple
             if channels.nonfinite[i] == 1:
                 continue
         if channels.samples >= FEWEST_SAMPLES and channels.spread[i] == 0:  # also where no episode lasts two samples
-            found.append(
-                (i, AT_REST if i in resting else "constant", f"always {format_figure(float(channels.mean[i]))}")
-            )
+            sign = AT_REST if i in resting else "constant"
+            found.append((i, sign, f"always {format_figure(float(channels.mean[i]))}"))
         elif enough and channels.changes[i] == 0:
             found.append((i, "stale", f"0 of {channels.pairs} times new within an episode"))
         if channels.at_limit[i] > 0.05:
@@ -117,9 +115,8 @@ def _of_term(
     wanted = any(word in term for word in COMMANDS)
     at = (column.id, wrong[0])
     if sign == "non-finite":
-        return RuleFinding(
-            "wrong", f"{some} {_verb(wrong, 'is', 'are')} not finite in some rows", "Observation", 0.99, *at
-        )
+        text = f"{some} {_verb(wrong, 'is', 'are')} not finite in some rows"
+        return RuleFinding("wrong", text, "Observation", 0.99, *at)
     if sign == "constant":
         always = f" (always {format_figure(float(channels.mean[wrong[0]]))})" if len(wrong) == 1 else ""
         text = f"{some} never {_verb(wrong, 'changes', 'change')}{always}"
@@ -134,9 +131,7 @@ def _of_term(
         text = f"{some} never {_verb(wrong, 'changes', 'change')}: the clip asks nothing else there"
         return note(text, "Observation", 0.3, *at)
     if sign == "stale":
-        whole = all(
-            i in wrong for i in places if channels.spread[i] > 0
-        )  # others are constant, which is said elsewhere
+        whole = set(wrong).issuperset(i for i in places if channels.spread[i] > 0)  # the others are constant
         all_of = f"{term} is stale: {'its' if whole else some + ' keep their'}"
         text = f"{all_of} value{'s' if whole and len(places) > 1 else ''} never changed within an episode"
         if not whole:
@@ -171,22 +166,18 @@ def action(evidence: Evidence) -> list[RuleFinding]:
     """Actions held at their clip, alternating, and exploration that has gone."""
     known = evidence.declared
     limit = known.number("act.limit", "clip_action.limit")
-    joints = joint_indicators(list(evidence.actions.values()), limit)
+    joints = channel_indicators(list(evidence.actions.values()), limit)
     if joints is None or joints.samples < FEWEST_SAMPLES:
-        number = joints.samples if joints else 0
-        return cannot_judge(f"action: too few data ({number} of {FEWEST_SAMPLES} samples)", "Action") + collapse(
-            evidence
-        )
+        text = f"action: too few data ({joints.samples if joints else 0} of {FEWEST_SAMPLES} samples)"
+        return cannot_judge(text, "Action") + collapse(evidence)
     names = [short(label) for label in known.roles["action"].labels]
     found = collapse(evidence)
-    clipped = [i for i in np.argsort(-joints.at_clip) if joints.at_clip[i] > 0.2]
+    clipped = [i for i in np.argsort(-joints.at_limit) if joints.at_limit[i] > 0.2]
     if clipped:
-        worst = float(joints.at_clip[clipped[0]])
+        worst = float(joints.at_limit[clipped[0]])
         text = f"the policy asks for more than its action limit on {join_names([names[i] for i in clipped])}"
-        at = known.roles["action"].id, int(clipped[0])
-        found.append(
-            attention(f"{text}: at ±{format_figure(limit or 0)} in {format_share(worst)} of ticks", "Action", 0.5, *at)
-        )
+        text += f": at ±{format_figure(limit or 0)} in {format_share(worst)} of ticks"
+        found.append(attention(text, "Action", 0.5, known.roles["action"].id, int(clipped[0])))
     with np.errstate(invalid="ignore", divide="ignore"):
         flips = [i for i in range(len(names)) if joints.spread[i] > 0 and joints.rate[i] > 1.7 * joints.spread[i]]
     if flips and joints.pairs >= FEWEST_PAIRS:
@@ -236,11 +227,9 @@ def motors(evidence: Evidence) -> list[RuleFinding]:
     share = saturation(values)
     middle = float(np.nanmedian(share)) if np.isfinite(share).any() else 0.0
     if middle > 0.2:
-        number = int((share > 0.2).sum())
-        text = (
-            f"{number} of {len(names)} joints are at their torque limit in {format_share(middle)} of ticks (median): "
-        )
-        return [RuleFinding("wrong", text + "check gains, action scale and torque limits", "Action", 0.85)]
+        text = f"{int((share > 0.2).sum())} of {len(names)} joints are at their torque limit in {format_share(middle)} "
+        text += "of ticks (median): check gains, action scale and torque limits"
+        return [RuleFinding("wrong", text, "Action", 0.85)]
     high = [i for i in np.argsort(-np.nan_to_num(share)) if share[i] > max(0.15, middle + 0.1)]
     found = []
     for i in high[:3]:
@@ -277,10 +266,9 @@ def jitter(evidence: Evidence) -> list[RuleFinding]:
     ]
     found = []
     for i in stand_out[:3]:
-        text = (
-            f"{short(column.labels[i])} chatters: {format_share(float(share[i]))} of its velocity power is above 8 Hz"
-        )
-        found.append(attention(f"{text} (median joint: {format_share(middle)})", "Action", 0.6, column.id, int(i)))
+        text = f"{short(column.labels[i])} chatters: {format_share(float(share[i]))} of its velocity power is above "
+        text += f"8 Hz (median joint: {format_share(middle)})"
+        found.append(attention(text, "Action", 0.6, column.id, int(i)))
     return found
 
 
@@ -359,10 +347,10 @@ def _kernels(known: Declared, evidence: Evidence, column: int) -> list[RuleFindi
     high = [i for i, kernel in measured.items() if kernel.high > 0.95]
     found = []
     if len(low) >= 3 and len(low) > len(measured) / 2:
+        names = join_names([known.terms[i].name for i in low])
         text = (
-            f"{len(low)} of {len(measured)} kernels give no signal ({join_names([known.terms[i].name for i in low])}): "
+            f"{len(low)} of {len(measured)} kernels give no signal ({names}): robots are far from where they should be"
         )
-        text += "robots are far from where they should be"
         found.append(attention(text, "Reward", 0.6, column, low[0]))
     else:
         # of a whole body that chatters, the error of velocities says more about control than about σ
@@ -377,9 +365,8 @@ def _kernels(known: Declared, evidence: Evidence, column: int) -> list[RuleFindi
 def _too_tight(term: RewardTerm, kernel: KernelIndicators, column: int, label: int, shaking: bool) -> RuleFinding:
     text = f"{term.name} gives no signal: {format_share(kernel.low)} of rows below 0.05 — {term.word} is too small"
     if not term.unclear:
-        text += (
-            f", the median error is {format_figure(kernel.error)}" if kernel.error else ", most errors are beyond 10 σ"
-        )
+        error = f"the median error is {format_figure(kernel.error)}" if kernel.error else "most errors are beyond 10 σ"
+        text += f", {error}"
     if shaking and "velocity" in term.name:
         text = text.replace(" is too small", " is too small for a body that chatters")
         return attention(text, "Reward", 0.5, column, label)

@@ -156,10 +156,8 @@ def clip_place(evidence: Evidence) -> list[RuleFinding]:
     reasons, number = np.unique([e.reasons[0] for e in within], return_counts=True)
     name = evidence.declared.clips[clip] if 0 <= clip < len(evidence.declared.clips) else f"clip {clip}"
     share = len(within) / len(failed)
-    text = (
-        f"{format_share(share)} of failures happen at {first:.1f}–{last:.1f} s of {name}: {reasons[np.argmax(number)]}"
-    )
-    return [attention(text, "Why", 0.85)]
+    text = f"{format_share(share)} of failures happen at {first:.1f}–{last:.1f} s of {name}"
+    return [attention(f"{text}: {reasons[np.argmax(number)]}", "Why", 0.85)]
 
 
 def worst_reason(evidence: Evidence) -> str | None:
@@ -179,9 +177,8 @@ def autopsy_words(found: FailureAlignment, dt: float | None) -> str:
     text += f"{_before(found.departure[first], dt)} before the end"
     later = [i for i in order[1:] if found.departure[i] < found.departure[first]]
     if later:
-        text += (
-            f"; {_departed(found, later[0])} {_before(found.departure[first] - found.departure[later[0]], dt)} later"
-        )
+        after = _before(found.departure[first] - found.departure[later[0]], dt)
+        text += f"; {_departed(found, later[0])} {after} later"
     return text
 
 
@@ -332,13 +329,11 @@ def _overflows(evidence: Evidence) -> list[RuleFinding]:
     if not evidence.learner:
         return []
     numbers = {name: evidence.learner.get(name, np.zeros(0)) for name in BUFFERS}
-    latest = {
-        name: float(values[np.isfinite(values)][-1]) for name, values in numbers.items() if np.isfinite(values).any()
-    }
+    finite = {name: values[np.isfinite(values)] for name, values in numbers.items()}
+    latest = {name: float(values[-1]) for name, values in finite.items() if len(values)}
     if not latest:
-        return cannot_judge(
-            "physics: this simulator does not tell whether its contact and constraint buffers suffice", "Log"
-        )
+        text = "physics: this simulator does not tell whether its contact and constraint buffers suffice"
+        return cannot_judge(text, "Log")
     found = []
     for name, rows in latest.items():
         if rows > 0:

@@ -38,9 +38,8 @@ def find_part(text: str, columns: Sequence[ColumnInfo]) -> ColumnPart:
 def _no_column(name: str, found: Sequence[ColumnInfo], columns: Sequence[ColumnInfo]) -> str:
     if found:
         return f"'{name}' may be {' or '.join(column.address for column in found)}; say more of it."
-    near = did_you_mean(name, [c.address for c in columns]) or did_you_mean(
-        name, [c.address.split(".", 1)[1] for c in columns]
-    )
+    near = did_you_mean(name, [c.address for c in columns])
+    near = near or did_you_mean(name, [c.address.split(".", 1)[1] for c in columns])
     return f"The run has no column '{name}'.{near} `list` shows all {len(columns)}."
 
 
@@ -52,9 +51,8 @@ def _find_labels(word: str, column: ColumnInfo) -> tuple[int, ...]:
     part = part or [i for i, label in enumerate(column.labels) if word and label.startswith(word)]
     if not part:
         known = listing(column.labels, 12) if column.labels != ("",) else "none: it is one number"
-        raise SceneError(
-            f"{column.address} has no value '{word}'.{did_you_mean(word, column.labels)} Its values: {known}."
-        )
+        near = did_you_mean(word, column.labels)
+        raise SceneError(f"{column.address} has no value '{word}'.{near} Its values: {known}.")
     return tuple(part)
 
 

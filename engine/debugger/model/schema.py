@@ -249,9 +249,8 @@ def _setting(systems: Sequence[Mapping[str, Any]], constants: Mapping[str, Any],
 def _term(
     name: str, systems: Sequence[Mapping[str, Any]], constants: Mapping[str, Any], dt: float | None
 ) -> RewardTerm:
-    weight, std, width, widths, shares = (
-        _setting(systems, constants, name, key) for key in ("weight", "std", "width", "widths", "shares")
-    )
+    keys = ("weight", "std", "width", "widths", "shares")
+    weight, std, width, widths, shares = (_setting(systems, constants, name, key) for key in keys)
     weight = 1.0 if weight is None else weight
     if dt is None or not isinstance(weight, (int, float)):
         return RewardTerm(name, None)

@@ -134,10 +134,8 @@ class Store:
         address = find_role(self.schema, self.by_address, name, table)
         return None if address is None else self.column(address)
 
-    def table_rows(self, column_id: int | None = None) -> int:
-        """Rows of a column's table; without one, of the largest table. 0 before a schema has come."""
-        if column_id is not None:
-            return self.columns[column_id].rows if column_id in self.columns else 0
+    def table_rows(self) -> int:
+        """Rows of the largest table; 0 before a schema has come."""
         return max((column.rows for column in self.columns.values()), default=0)
 
     def happened(self) -> Iterator[dict[str, Any]]:

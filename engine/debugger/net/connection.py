@@ -87,9 +87,8 @@ class Address:
             return made
         except OSError as error:
             why = error.strerror or str(error)
-            raise AttachError(
-                f"No run listens at {self} ({why}); `python -m engine.debugger --list` shows the runs that are alive."
-            ) from None
+            cure = "`python -m engine.debugger --list` shows the runs that are alive."
+            raise AttachError(f"No run listens at {self} ({why}); {cure}") from None
 
 
 def proof(token: bytes, nonce: bytes, role: str) -> bytes:
@@ -181,9 +180,8 @@ class Connection:
                 return message
             if message["t"] in ("bye", "error"):
                 raise ended_by(message)
-        raise ConnectionEnded(
-            f"{self.address} took the connection but sent no '{kind}' within {timeout:g} s; is a Lockstep run listening there?"
-        )
+        text = f"{self.address} took the connection but sent no '{kind}' within {timeout:g} s"
+        raise ConnectionEnded(f"{text}; is a Lockstep run listening there?")
 
     # -- frames, waiting for each --------------------------------------------------------------------------
 

@@ -28,10 +28,8 @@ class Link:
     the connection broke, 'over' when it will not be made again, 'ended' when the run is over. Nothing that a run sends ends the thread otherwise.
     """
 
-    def __init__(
-        self, address: Address, notify: Callable[[], None], role: str = "observe", name: str = "window"
-    ) -> None:
-        self.address, self.role, self.name = address, role, name
+    def __init__(self, address: Address, notify: Callable[[], None], role: str = "observe") -> None:
+        self.address, self.role = address, role
         self.schema_hash = ""
         self.latency = 0.0
         self.bad = 0

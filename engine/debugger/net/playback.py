@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QTimer
 
 from engine.debugger.model.history import history_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
+from engine.debugger.net.qt_client import Source
 from engine.debugger.net.recording_source import OFFLINE, RecordingSource
 from engine.protocol.framing import pack_array
 
@@ -17,23 +18,14 @@ _SINGLE = -1  # the number of a subscription that nobody made
 _WHOLE = -2  # and of messages about the whole run
 
 
-class Playback(QObject):
-    """A recording with the signals and methods of a Client. SceneError for a file that is not a recording."""
+class Playback(Source):
+    """A recording with the methods of a Client. SceneError for a file that is not a recording."""
 
-    fed = Signal()
-    ready = Signal()
-    schema_changed = Signal()
-    happened = Signal(dict)
-    answered = Signal(dict, dict)
-    status = Signal(str, str)
+    latency = 0.0
 
-    def __init__(self, store: Store, path: Path, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, store: Store, path: Path) -> None:
+        super().__init__(store, "recording")
         self.recorded = RecordingSource(path)
-        self.store, self.role, self.latency = store, "recording", 0.0
-        self.refused: dict[Subscription, str] = {}
-        self._subs: dict[Subscription, int] = {}
-        self._number = 0
 
     def start(self) -> None:
         """Feed what there is besides the numbers of rows."""
@@ -67,10 +59,9 @@ class Playback(QObject):
             self._feed_state(max(self.recorded.first, min(self.recorded.last, int(message["tick"]))))
         elif message["t"] == "live":
             self._feed_state(None)
-        elif message["t"] == "provenance":
-            answer = {"t": "error", "id": self._number, "code": "offline", "text": ""}
         else:
-            answer = {"t": "error", "id": self._number, "code": "offline", "text": OFFLINE}
+            text = "" if message["t"] == "provenance" else OFFLINE
+            answer |= {"t": "error", "code": "offline", "text": text}
 
         def deliver() -> None:
             if then is not None:
@@ -98,19 +89,7 @@ class Playback(QObject):
     # -- inside ----------------------------------------------------------------------------------------
 
     def _feed_state(self, view: int | None) -> None:
-        recorded = self.recorded
-        self.store.feed(
-            {
-                "t": "state",
-                "mode": "ended",
-                "tick": recorded.last,
-                "next": None,
-                "why": recorded.lost,
-                "view": view,
-                "history": [recorded.first, recorded.last],
-                "exact": True,
-            }
-        )
+        self.store.feed({"t": "state", **self.recorded.state(view), "why": self.recorded.lost, "exact": True})
         self._feed_all([sub for sub in self._subs if sub.kind in ("values", "pose")])
         self.fed.emit()
 

@@ -14,8 +14,8 @@ Then = Callable[[dict[str, Any]], None]
 _BATCH = 64  # messages taken at a time, so that a flood does not hold the window
 
 
-class Client(QObject):
-    """Talks to one run. Everything here happens on the Qt thread; the socket has its own."""
+class Source(QObject):
+    """What a window hears from a run, or from a recording in its place."""
 
     fed = Signal()
     """The store has taken in something new."""
@@ -27,19 +27,26 @@ class Client(QObject):
     """A command and its answer, `ok` or `error`; also messages of the run that answer none."""
     status = Signal(str, str)
     """'open', 'lost', 'over' or 'ended', and a sentence about why."""
-    _arrived = Signal()
 
-    def __init__(self, store: Store, address: Address, role: str = "observe", parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self.store = store
-        self.hello: dict[str, Any] = {}
-        self.role = role
-        self.session = 0
-        self.connected = self.over = False
+    def __init__(self, store: Store, role: str) -> None:
+        super().__init__()
+        self.store, self.role = store, role
         self.refused: dict[Subscription, str] = {}
         self._subs: dict[Subscription, int] = {}
-        self._waiting: dict[int, tuple[dict[str, Any], Then | None]] = {}
         self._number = 0
+
+
+class Client(Source):
+    """Talks to one run. Everything here happens on the Qt thread; the socket has its own."""
+
+    _arrived = Signal()
+
+    def __init__(self, store: Store, address: Address, role: str = "observe") -> None:
+        super().__init__(store, role)
+        self.hello: dict[str, Any] = {}
+        self.session = 0
+        self.connected = self.over = False
+        self._waiting: dict[int, tuple[dict[str, Any], Then | None]] = {}
         self._closed = self._usable = False
         self._arrived.connect(self._drain, Qt.ConnectionType.QueuedConnection)
         self.link = Link(address, self._arrived.emit, role)

@@ -1,7 +1,7 @@
 """Recording as a source of the messages that a live run would send, and in the place of a session. No Qt."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from engine.debugger.model.roles import find_role
 from engine.debugger.model.schema import read_columns
 from engine.debugger.model.subscription import Labels
+from engine.debugger.net.session import NextFrame
 from engine.errors import AttachError, SceneError, WireError
 from engine.protocol.framing import pack_array, unpack_array
 from engine.recording.file import TERMINAL, Recording
@@ -60,6 +61,10 @@ class RecordingSource:
         ticks = [int(tick) for m in (*self.frames, *self.singles, *self.boxes) for tick in m["ticks"]]
         self.first, self.last = (min(ticks), max(ticks)) if ticks else (0, 0)
         self.rows = sorted({int(row) for m in self.frames for row in m["rows"]})
+
+    def state(self, view: int | None) -> dict[str, Any]:
+        """The state of a run that has ended, with an earlier tick in view."""
+        return {"mode": "ended", "tick": self.last, "history": [self.first, self.last], "view": view}
 
     def events(self) -> list[dict[str, Any]]:
         """Events of the recording, oldest first; where none is an end of an episode, those that the traces show as well."""
@@ -174,22 +179,13 @@ class RecordingSession:
     def state(self) -> dict[str, Any]:
         """The state of a run that has ended."""
         recorded = self.recorded
-        return {
-            "mode": "ended",
-            "tick": recorded.last,
-            "history": [recorded.first, recorded.last],
-            "view": self.view,
-            "rows": _spans(recorded.rows),
-            "lost": recorded.lost or "nothing",
-        }
+        return {**recorded.state(self.view), "rows": _spans(recorded.rows), "lost": recorded.lost or "nothing"}
 
     def wait_for_state(self) -> dict[str, Any]:
         """See Session."""
         return self.state
 
-    def standing(self) -> dict[str, Any]:
-        """See Session."""
-        return self.state
+    standing = wait_for_state
 
     def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Seeking and who writes a column are answered from the file; everything else is refused."""
@@ -218,9 +214,7 @@ class RecordingSession:
         return answer | {"readers": list(info.readers), "sources": sorted(sources)}
 
     @contextmanager
-    def watch(
-        self, kind: str, columns: list[list[Any]], rows: list[int], hz: float = 10.0
-    ) -> Iterator[Callable[[float], dict[str, Any] | None]]:
+    def watch(self, kind: str, columns: list[list[Any]], rows: list[int]) -> Iterator[NextFrame]:
         """Values of rows at the tick in view, then at the ticks after it; AttachError for rows that were not recorded."""
         missing = [row for row in rows if row not in self.recorded.rows]
         if missing:

@@ -13,6 +13,8 @@ from engine.debugger.net.connection import Address, Connection, ended_by, user_n
 from engine.errors import AttachError
 from engine.protocol.messages import RefusedMessage, SchemaBounds, parse
 
+NextFrame = Callable[[float], dict[str, Any] | None]
+"""Waits some seconds for the next data message."""
 ANSWER = 30.0
 """Seconds for which an answer is waited for; a tick of a large run may take that long."""
 _EVENTS = 1000  # kept
@@ -98,17 +100,15 @@ class Session:
         return answer
 
     @contextmanager
-    def watch(
-        self, kind: str, columns: list[list[Any]], rows: list[int], hz: float = 10.0
-    ) -> Iterator[Callable[[float], dict[str, Any] | None]]:
-        """Subscribe for as long as the block lasts. Gives a function that waits some seconds for the next data message.
+    def watch(self, kind: str, columns: list[list[Any]], rows: list[int]) -> Iterator[NextFrame]:
+        """Subscribe for as long as the block lasts.
 
         AttachError when the run does not want to.
         """
         frames: deque[dict[str, Any]] = deque(maxlen=256)
         with self._news:
             self._data[self._number + 1] = frames
-        asked = {"t": "sub", "kind": kind, "columns": columns, "rows": rows, "hz": hz}
+        asked = {"t": "sub", "kind": kind, "columns": columns, "rows": rows, "hz": 10.0}
         answer = self.ask(asked)
         number = answer["id"]
         try:
@@ -121,9 +121,9 @@ class Session:
             if not self.ended:
                 self.connection.send({"t": "unsub", "id": number})
 
-    def wait_for_state(self, seconds: float = 5.0) -> dict[str, Any]:
-        """The latest state, as soon as there is one; {} when none comes."""
-        self._wait(lambda: self.state or None, seconds)
+    def wait_for_state(self) -> dict[str, Any]:
+        """The latest state, as soon as there is one; {} when none comes in time."""
+        self._wait(lambda: self.state or None, 5.0)
         return self.state
 
     def standing(self, seconds: float = 1.0) -> dict[str, Any]:

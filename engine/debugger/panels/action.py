@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.debugger.diagnosis.indicators import JointIndicators, joint_indicators, saturation
+from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators, saturation
 from engine.debugger.diagnosis.rules_robot import torque_use
 from engine.debugger.model.evidence import Evidence, action_subs, vitals_subs
 from engine.debugger.model.extraction import row_samples, vitals
@@ -28,7 +28,6 @@ class ActionPanel(RolePanel):
     """One line per joint."""
 
     title: ClassVar[str] = "Action"
-    rate: ClassVar[float] = 5.0
     role, what = "action", "actions"
     needs = (action_subs, vitals_subs)
 
@@ -37,7 +36,7 @@ class ActionPanel(RolePanel):
         self.bars = BarList(HEADINGS)
         stack(self, self.head, (scroll_area(self.bars), 1))
         self._count = 0
-        self._joints: JointIndicators | None = None
+        self._joints: ChannelIndicators | None = None
         self._noise = self._use = self._share = np.zeros(0)
         self.bars.opened.connect(self.chart)
         self.refresh()
@@ -66,7 +65,7 @@ class ActionPanel(RolePanel):
         found = Evidence(known, actions=row_samples(self.store, known.roles["action"]))
         found.vitals = vitals(self.store, known)
         found.torques = {} if known.vitals else row_samples(self.store, known.roles.get("torque"))
-        self._joints = joint_indicators(list(found.actions.values()), limit)
+        self._joints = channel_indicators(list(found.actions.values()), limit)
         blank = np.full(width, np.nan)
         good = noise is not None and noise.shape[1] == width and np.isfinite(noise).any()
         with np.errstate(invalid="ignore"):
@@ -91,7 +90,7 @@ class ActionPanel(RolePanel):
             spread = float(joints.spread[i]) if joints is not None else 0.0
             sizes += [abs(mean) + spread] if mean is not None and np.isfinite(mean + spread) else []
             value = float(row[i]) if here else None
-            bad = self._share[i] > 0.15 or (joints is not None and joints.at_clip[i] > 0.2) or self._noise[i] < 0.05
+            bad = self._share[i] > 0.15 or (joints is not None and joints.at_limit[i] > 0.2) or self._noise[i] < 0.05
             wrong += bool(bad)
             texts = self._texts(i, joints, limit)
             colours = (theme.AMBER, theme.AMBER) if bad else (theme.BLUE, theme.TEXT)
@@ -104,7 +103,7 @@ class ActionPanel(RolePanel):
         text += f" · {wrong} amber: at a limit, or without exploration" if wrong else ""
         theme.set_text(self.head, text if here else f"{text} · no data of row {self.store.selected} yet")
 
-    def _texts(self, i: int, joints: JointIndicators | None, limit: float | None) -> tuple[str, ...]:
+    def _texts(self, i: int, joints: ChannelIndicators | None, limit: float | None) -> tuple[str, ...]:
         def cell(value: float, share: bool = False) -> str:
             return "–" if np.isnan(value) else format_share(value) if share else format_number(value, 2)
 
@@ -112,6 +111,6 @@ class ActionPanel(RolePanel):
             cell(float(self._share[i]), True),
             cell(float(self._use[i]), True),
             cell(float(self._noise[i])),
-            cell(float(joints.at_clip[i]), True) if joints is not None and limit else "–",
+            cell(float(joints.at_limit[i]), True) if joints is not None and limit else "–",
             cell(float(joints.rate[i])) if joints is not None else "–",
         )

@@ -22,6 +22,7 @@ from engine.debugger.body.skeleton import (
     violations,
 )
 from engine.debugger.body.viewport import Viewport
+from engine.debugger.model.frames import Value
 from engine.debugger.model.schema import clip_name, seconds_per_tick
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
@@ -179,10 +180,7 @@ class BodyPanel(Panel):
             return
         held = self.store.value(view.figure.position, row)
         new_picture = self.mesh.poll()
-        seen = (
-            self.store.seen["trace"],
-            self.store.seen["pose"],
-        )  # others may bring the position of a tick before the rest
+        seen = self.store.seen["trace"], self.store.seen["pose"]  # others may bring positions before the rest
         now = (row, self.store.cursor, None if held is None else (held[0], held[2]), *seen)
         if now == self._drawn and not new_picture:
             return
@@ -216,7 +214,7 @@ class BodyPanel(Panel):
         held = None if column is None else self.store.value(column, row)
         return None if held is None or held[1].shape != shape else np.asarray(held[1], np.float64)
 
-    def _take(self, figure: Skeleton, row: int, held: tuple[int, np.ndarray, bool]) -> BodyPose | None:
+    def _take(self, figure: Skeleton, row: int, held: Value) -> BodyPose | None:
         """Put together what is drawn of this tick, and remember it for the next one."""
         count = len(figure.bodies)
         position = self._array(figure.position, row, (count, 3))
@@ -244,12 +242,7 @@ class BodyPanel(Panel):
         return shot
 
     def _remember(
-        self,
-        figure: Skeleton,
-        row: int,
-        held: tuple[int, np.ndarray, bool],
-        position: np.ndarray,
-        force: np.ndarray | None,
+        self, figure: Skeleton, row: int, held: Value, position: np.ndarray, force: np.ndarray | None
     ) -> None:
         """Slip trails since the last pose, and the last pose of an episode that has ended by failing."""
         memory, (tick, _, ended) = self._memory, held
@@ -288,18 +281,14 @@ class BodyPanel(Panel):
         first += int(begun[-1]) if len(begun) else 0
         return np.stack((x[first:end], y[first:end], z[first:end]), 1)
 
-    def _words(
-        self, figure: Skeleton, row: int, held: tuple[int, np.ndarray, bool] | None
-    ) -> list[list[tuple[str, str]]]:
+    def _words(self, figure: Skeleton, row: int, held: Value | None) -> list[list[tuple[str, str]]]:
         """Row, episode, clip; and the two largest violations."""
         head = [(f"row {row}", WHITE)]
         if held is None:
             ended = self.store.state.get("mode") == "ended"
             return [head, [("nothing was received of its pose" if ended else "waiting for its pose", DIM)]]
-        step, clip, time = (
-            self.store.number(self.store.role(role, figure.table), row)
-            for role in ("episode_step", "clip", "clip_time")
-        )
+        roles = (self.store.role(role, figure.table) for role in ("episode_step", "clip", "clip_time"))
+        step, clip, time = (self.store.number(role, row) for role in roles)
         seconds = seconds_per_tick(self.store.schema)
         if step is not None:
             head.append((f"episode {step * seconds:.2f} s (step {step:.0f})" if seconds else f"step {step:.0f}", WHITE))

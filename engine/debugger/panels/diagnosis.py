@@ -129,7 +129,6 @@ class DiagnosisPanel(Panel):
     """Opens first. The rules take turns, one each refresh, so that none of them holds the window up."""
 
     title: ClassVar[str] = "Why"
-    rate: ClassVar[float] = 5.0
 
     def _build(self) -> None:
         self.reasons = table(("why episodes end", "share", "step", "trend"))
@@ -202,9 +201,8 @@ class DiagnosisPanel(Panel):
             return
         lines = end_table(self.evidence)
         limits = self.evidence.declared.time_limits
-        shades = [
-            theme.TEXT if line[0] in limits else theme.RED if i == 0 else theme.AMBER for i, line in enumerate(lines)
-        ]
+        failing = (theme.RED, *[theme.AMBER] * len(lines))
+        shades = [theme.TEXT if line[0] in limits else shade for line, shade in zip(lines, failing, strict=False)]
         fill(self.reasons, [_end_texts(*line) for line in lines], shades)
         self._fit(len(lines))
         found = self.findings

@@ -203,7 +203,7 @@ class EditDialog(_ActionDialog):
 class ConstantDialog(_ActionDialog):
     """A new value for a constant, by its address."""
 
-    def __init__(self, store: Store, control: PanelControl, parent: QWidget | None, address: str = "") -> None:
+    def __init__(self, store: Store, control: PanelControl, parent: QWidget | None) -> None:
         super().__init__(parent, "Set a constant", "Set")
         self.control = control
         self.constants = {c["address"]: c for c in (store.schema or {}).get("constants", [])}
@@ -217,8 +217,6 @@ class ConstantDialog(_ActionDialog):
         above = (("address", self.address), ("now", self.now))
         self.fill_form(*above, ("value", self.value), ("reason", self.reason))
         self.address.currentTextChanged.connect(self._show)
-        if address:
-            self.address.setCurrentText(address)
         self._show(self.address.currentText())
 
     def _show(self, address: str) -> None:

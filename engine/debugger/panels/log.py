@@ -11,23 +11,12 @@ from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import stack
 
 _LINES = 2000
-_COLOURS = {
-    "nonfinite": theme.RED,
-    "exception": theme.RED,
-    "error": theme.RED,
-    "warning": theme.AMBER,
-    "break": theme.AMBER,
-    "control": theme.AMBER,
-    "edit": theme.BLUE,
-    "reset": theme.DIM,
-}
 
 
 class LogPanel(Panel):
     """Lines, newest last; scrolled along as long as the last one is in view."""
 
     title: ClassVar[str] = "Log"
-    rate: ClassVar[float] = 5.0
 
     def _build(self) -> None:
         self.text = QPlainTextEdit(readOnly=True)
@@ -59,7 +48,7 @@ class LogPanel(Panel):
         cursor.movePosition(QTextCursor.MoveOperation.End)
         for when, kind, tick, text in list(self.store.notes)[-fresh:]:
             look = QTextCharFormat()
-            look.setForeground(theme.brush(_COLOURS.get(kind, theme.TEXT)))
+            look.setForeground(theme.brush(theme.DIM if kind == "reset" else theme.EVENTS.get(kind, theme.TEXT)))
             clock = datetime.fromtimestamp(when).strftime("%H:%M:%S")
             place = "" if tick is None else f"tick {tick}  "
             line = text if text.startswith(f"{kind}:") else f"{kind}: {text}"

@@ -146,7 +146,6 @@ class ObservationPanel(RolePanel):
     """The strip of all channels, and a list of those that look wrong."""
 
     title: ClassVar[str] = "Observation"
-    rate: ClassVar[float] = 5.0
     role, what = "observation", "observations"
     needs = (observation_subs,)
 
@@ -195,8 +194,7 @@ class ObservationPanel(RolePanel):
             text += f"too few to judge ({found.pairs if found else 0} of {FEWEST_PAIRS} consecutive)"
         else:
             text += f"{len(self.strip.marked)} suspicious" if self.strip.marked else "none suspicious"
-        theme.set_text(self.head, text)
-        theme.set_colour(self.head, theme.AMBER if self.strip.marked else theme.TEXT)
+        theme.set_text(self.head, text, theme.AMBER if self.strip.marked else theme.TEXT)
         lines = [(str(i), column.labels[i], sign, figure) for i, sign, figure in self._listed]
         shades = {"non-finite": theme.RED, "constant": theme.RED, "stale": theme.RED, AT_REST: theme.DIM}
         fill(self.table, lines, [shades.get(sign, theme.AMBER) for _, sign, _ in self._listed])

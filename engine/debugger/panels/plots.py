@@ -186,18 +186,16 @@ class PlotsPanel(Panel):
             labels.setdefault(chart.column, []).append(chart.label)
         if not labels:
             return []
-        traces = Subscription(
-            "trace", tuple((column, tuple(places)) for column, places in labels.items()), "selected", 20.0
-        )
+        traced = tuple((column, tuple(places)) for column, places in labels.items())
         bands = [Subscription("column", ((chart.column, (chart.label,)),), (), 5.0) for chart in self.charts]
-        return [traces, *bands]
+        return [Subscription("trace", traced, "selected", 20.0), *bands]
 
     def refresh(self) -> None:
         """Draw what is new; ranges change at most twice a second, and when the newest tick would be out of them."""
         store, row = self.store, self.store.selected
         none = "no charts: choose a number in World and press P" if store.columns else ""
-        set_text(self._legend, self._note or (LEGEND.format(row=row) if self.charts else none))
-        set_colour(self._legend, AMBER if self._note else DIM)
+        text = self._note or (LEGEND.format(row=row) if self.charts else none)
+        set_text(self._legend, text, AMBER if self._note else DIM)
         now = time.monotonic()
         traces = {chart: store.trace(chart.column, chart.label, row) for chart in self.charts}
         bands = {chart: store.band(chart.column, chart.label) for chart in self.charts}

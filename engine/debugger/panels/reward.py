@@ -25,7 +25,6 @@ class RewardPanel(RolePanel):
     """Bars of the selected row with marks of the mean of all rows; a histogram of one term over all rows."""
 
     title: ClassVar[str] = "Reward"
-    rate: ClassVar[float] = 5.0
     role, what = "reward_terms", "reward terms"
     also = ("reward_total",)
     needs = (reward_subs,)
@@ -92,9 +91,8 @@ class RewardPanel(RolePanel):
             sign = signs.get(i)
             value = float(row[i]) if row is not None and i < len(row) else None
             mark = sign.mean if sign else None
-            texts = (
-                (words.get(i, ""), format_share(abs(sign.mean) / whole), format_number(sign.spread, 2)) if sign else ()
-            )
+            figures = (format_share(abs(sign.mean) / whole), format_number(sign.spread, 2)) if sign else ()
+            texts = (words.get(i, ""), *figures) if sign else ()
             bars.append(Bar(term.name, value, mark, 0.0, texts, _colour(value), tip=_tip(term, sign)))
         ends = [0.0, *(x for b in bars for x in (b.value, b.mark) if x is not None and np.isfinite(x))]
         low = -round_up(-min(ends)) if min(ends) < 0 else 0.0
@@ -164,7 +162,6 @@ def _tip(term: RewardTerm, sign: TermIndicators | None) -> str:
     if term.scale is not None:
         lines.append(f"weight × dt {format_number(term.scale)}" + (f", {term.word}" if term.sigma else ""))
     if sign is not None:
-        lines.append(
-            f"mean {format_number(sign.mean)}, spread {format_number(sign.spread)} over {sign.samples} samples"
-        )
+        spread = f"spread {format_number(sign.spread)} over {sign.samples} samples"
+        lines.append(f"mean {format_number(sign.mean)}, {spread}")
     return "\n".join(lines)

@@ -28,7 +28,6 @@ class RowsPanel(Panel):
     """Is it one row, or all of them?"""
 
     title: ClassVar[str] = "Rows"
-    rate: ClassVar[float] = 5.0
 
     def _build(self) -> None:
         self.shown: Chosen | None = None
@@ -186,14 +185,10 @@ class RowsPanel(Panel):
         """The number of all rows, and what they are sorted by."""
         if self.shown is None:
             return []
-        column, label = self.shown
-        wanted: list[Chosen] = [(column, label)]
         key = self._sort_column()
-        if key is not None and (key.id, 0) not in wanted:
-            wanted.append((key.id, 0))
-        return [
-            Subscription("column", ((c, None if place is None else (place,)),), (), self.rate) for c, place in wanted
-        ]
+        wanted = dict.fromkeys([self.shown, *([] if key is None else [(key.id, 0)])])
+        columns = [(column, None if place is None else (place,)) for column, place in wanted]
+        return [Subscription("column", (each,), (), self.rate) for each in columns]
 
     def _sort_column(self) -> ColumnInfo | None:
         role = self.order.currentData()
@@ -229,8 +224,7 @@ class RowsPanel(Panel):
         self.map.set(empty, np.zeros(0, np.int64), False)
         self.histogram.set(empty, np.nan)
         self._list(empty, -1)
-        set_text(self.words, text)
-        set_colour(self.words, DIM)
+        set_text(self.words, text, DIM)
 
     def _arranged(self, values: np.ndarray) -> np.ndarray:
         if self.order.currentData() == "value":
@@ -262,8 +256,7 @@ class RowsPanel(Panel):
             parts.append(f"{beyond} {side} {format_number(self.threshold)} ({100.0 * beyond / len(values):.1f} %)")
         if not parts:
             parts.append(f"{counted(len(values), 'row')} · click the histogram for a threshold")
-        set_text(self.words, " · ".join(parts))
-        set_colour(self.words, RED if lost else DIM)
+        set_text(self.words, " · ".join(parts), RED if lost else DIM)
 
 
 def default_column(store: Store) -> ColumnInfo | None:

@@ -59,13 +59,8 @@ class TickPanel(Panel):
         self._ask_provenance()
         theme.set_text(self.origin, self._say_provenance())
         state = self.store.state
-        seen = (
-            self.store.seen["timing"],
-            state.get("next"),
-            state.get("mode"),
-            len(self.store.breaks),
-            self.strip.width(),
-        )
+        stands = (state.get("next"), state.get("mode"), len(self.store.breaks))
+        seen = (self.store.seen["timing"], *stands, self.strip.width())
         if seen != self._seen:
             self._seen = seen
             self.strip.arrange()
@@ -89,12 +84,8 @@ class TickPanel(Panel):
     def _ask_provenance(self) -> None:
         """Once for each number that is marked, and again where a tick or step has passed while paused."""
         picked, state = self.store.picked, self.store.state
-        wanted = (
-            picked,
-            self.store.selected,
-            state.get("tick") if state.get("mode") == "paused" else None,
-            state.get("next"),
-        )
+        tick = state.get("tick") if state.get("mode") == "paused" else None
+        wanted = (picked, self.store.selected, tick, state.get("next"))
         if picked is None or wanted == self._asked:
             return
         if not self._asked or self._asked[:2] != wanted[:2]:
@@ -113,9 +104,8 @@ class TickPanel(Panel):
         info = self.store.columns.get(picked[0]) if picked is not None else None
         if info is None or picked is None:
             return "mark a column in World to see who writes and reads it"
-        name = f"{info.component}.{info.name}" + (
-            f"[{info.labels[picked[1]]}]" if picked[1] is not None and info.size > 1 else ""
-        )
+        label = f"[{info.labels[picked[1]]}]" if picked[1] is not None and info.size > 1 else ""
+        name = f"{info.component}.{info.name}{label}"
         origin = self._provenance
         if origin.get("writer"):
             when = f" (tick {int(origin.get('tick', 0)):,})".replace(",", " ")

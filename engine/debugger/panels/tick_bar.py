@@ -87,9 +87,8 @@ class TickBar(Canvas):
     def rebuild(self) -> None:
         """Groups and segments of a new schema."""
         self.groups = group_systems(self.store.schema) if self.store.schema else []
-        self.segments = [
-            TickSegment(system, place) for place, group in enumerate(self.groups) for system in group.systems
-        ]
+        groups = enumerate(self.groups)
+        self.segments = [TickSegment(system, place) for place, group in groups for system in group.systems]
         if self.system is not None and self.system >= len(self.store.systems):
             self.system = None
         self.arrange()

@@ -16,15 +16,8 @@ from engine.debugger.widgets.elided_label import ElidedLabel
 _BETWEEN = 0.1  # seconds between two seeks while dragging
 _SETTLED = 0.6  # seconds in which the run's word about what is viewed is older than ours
 _PATIENCE = 30.0  # seconds after which a seek that was not answered is forgotten
-MARKS = {
-    "nonfinite": (theme.RED, "NaN"),
-    "exception": (theme.RED, "exception"),
-    "break": (theme.AMBER, "break"),
-    "edit": (theme.BLUE, "edit"),
-    "record": (theme.DIM, "record"),
-    "reset": (theme.DIM, "reset"),
-}
-"""Kinds of events that are marked, the most important first: colour and word."""
+MARKS = ("nonfinite", "exception", "break", "edit", "record", "reset")
+"""Kinds of events that are marked, the most important first."""
 
 
 class TimelinePanel(Panel):
@@ -48,9 +41,7 @@ class TimelinePanel(Panel):
 
     def refresh(self) -> None:
         """The text, and the bar where something moved."""
-        text, colour = self.say()
-        theme.set_text(self.text, text)
-        theme.set_colour(self.text, colour)
+        theme.set_text(self.text, *self.say())
         state = self.store.state
         seen = (self.bar.span(), self.store.cursor, self.store.seen["event"], state.get("mode"), self.store.selected)
         if seen != self._seen:
@@ -165,20 +156,19 @@ class TimelineBar(Canvas):
         if span is None:
             return []
         found = []
-        order = list(MARKS)
         for event in self.store.happened():
             kind, row, tick = event["kind"], event["row"], event["tick"]
             if kind == "reset" and row is not None:
                 tick = event["ends"].get(self.store.selected, -1)
             if kind not in MARKS or not span[0] <= tick <= span[1]:
                 continue
-            colour, word = MARKS[kind]
+            word = "NaN" if kind == "nonfinite" else kind
             if kind == "reset" and row is None:
                 word = ""
             if kind == "edit":
                 word = str(event["fields"].get("what", "edit"))
-            found.append((tick, kind, colour, word))
-        return sorted(found, key=lambda mark: order.index(mark[1]))
+            found.append((tick, kind, theme.EVENTS.get(kind, theme.DIM), word))
+        return sorted(found, key=lambda mark: MARKS.index(mark[1]))
 
     def paint(self, painter: QPainter) -> None:
         """The bar up to what is shown, and the marks."""

@@ -1,12 +1,10 @@
-"""Tree model of the World panel: tables, components, columns, and the labelled values in a row of them."""
+"""Tree of the World panel: tables, components, columns, and the labelled values in a row of them."""
 
-from collections.abc import Iterator
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import attrs
 import numpy as np
-from PySide6.QtCore import QAbstractItemModel, QMimeData, QModelIndex, QObject, QPersistentModelIndex, Qt
+from PySide6.QtCore import QMimeData, QSignalBlocker, Qt
+from PySide6.QtWidgets import QTreeWidget, QTreeWidgetItem
 
 from engine.debugger.model.schema import ColumnInfo
 from engine.debugger.model.store import Store
@@ -26,230 +24,172 @@ NAME, VALUE, TYPE, WRITER = range(4)
 FRACTION = Qt.ItemDataRole.UserRole
 """Where a value lies between its limits, 0 to 1; None without limits."""
 _ANGLES = ("roll", "pitch", "yaw")
-Index = QModelIndex | QPersistentModelIndex
-_NOWHERE = QModelIndex()
 
 
-@attrs.define(eq=False, slots=False)
-class ColumnNode:
+class ColumnLine(QTreeWidgetItem):
     """A line of the tree. `first` and `count` are the flat values of a column that it stands for; `angle` is one of
     roll, pitch and yaw of a quaternion, or None."""
 
-    name: str
-    parent: "ColumnNode | None" = None
-    place: int = 0
-    info: ColumnInfo | None = None
-    first: int = 0
-    count: int = 0
-    angle: int | None = None
-    type: str = ""
-    writer: str = ""
-    value: str = ""
-    wrong: bool = False
-    stepped: bool = False
-    fraction: float | None = None
-    owned: list["ColumnNode"] = attrs.field(factory=list)
+    def __init__(
+        self,
+        texts: Sequence[str],
+        info: ColumnInfo | None = None,
+        first: int = 0,
+        count: int = 0,
+        angle: int | None = None,
+        shade: str = theme.TEXT,
+    ) -> None:
+        super().__init__(texts)
+        self.info, self.first, self.count, self.angle = info, first, count, angle
+        self.wrong = self.stepped = False
+        self._shade, tip = shade, _tip(self)
+        for cell, tint in enumerate((shade, theme.TEXT, theme.DIM, theme.DIM)):
+            self.setForeground(cell, theme.brush(tint))
+            self.setToolTip(cell, tip)
+        if info is None:
+            self.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
+        elif count > 1 and angle is None:
+            self.setChildIndicatorPolicy(self.ChildIndicatorPolicy.ShowIndicator)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.text(NAME)
 
     @property
     def label(self) -> int | None:
         """The flat label of one value; None for what is more than one."""
         return self.first if self.info is not None and self.count == 1 and self.angle is None else None
 
-    @cached_property
-    def children(self) -> list["ColumnNode"]:
+    @property
+    def lines(self) -> list["ColumnLine"]:
         """Lines below this one; values of a column are made when somebody looks."""
-        if self.owned or self.info is None or self.angle is not None or self.count <= 1:
-            return self.owned
-        return list(self._values())
+        if not self.childCount() and self.info is not None and self.count > 1 and self.angle is None:
+            self.addChildren(list(self._values(self.info)))
+        return _lines(self)
 
-    def _values(self) -> Iterator["ColumnNode"]:
-        assert self.info is not None
-        info, whole = self.info, self.count == self.info.size
+    def _values(self, info: ColumnInfo) -> Iterator["ColumnLine"]:
+        whole = self.count == info.size
         if whole and len(info.shape) > 1:
             each = info.size // info.shape[0]
-            names = _shorter(info.axes[0])
-            for index, name in enumerate(names):
-                yield ColumnNode(name, self, index, info, index * each, each)
+            for index, name in enumerate(_shorter(info.axes[0])):
+                yield ColumnLine([name], info, index * each, each)
             return
         labels = info.labels[self.first : self.first + self.count]
         if not whole:
-            body = info.axes[0][self.place]
+            body = info.axes[0][self.first // self.count]
             labels = tuple(label.removeprefix(body).removeprefix(".") for label in labels)
         for offset, name in enumerate(_shorter(labels)):
-            yield ColumnNode(name, self, offset, info, self.first + offset, 1, type=info.unit)
+            yield ColumnLine([name, "", info.unit], info, self.first + offset, 1)
         if info.is_quaternion and self.count == 4:
             for angle, name in enumerate(_ANGLES):
-                yield ColumnNode(name, self, 4 + angle, info, self.first, 4, angle, type="°")
+                yield ColumnLine([name, "", "°"], info, self.first, 4, angle)
+
+    def show(self, value: str, wrong: bool, stepped: bool, fraction: float | None = None) -> None:
+        """Read differently from now on."""
+        if (value, fraction) != (self.text(VALUE), self.data(VALUE, FRACTION)):
+            self.setText(VALUE, value)
+            self.setData(VALUE, FRACTION, fraction)
+        if (wrong, stepped) != (self.wrong, self.stepped):
+            self.wrong, self.stepped = wrong, stepped
+            for cell, tint in ((NAME, self._shade), (VALUE, theme.TEXT)):
+                self.setForeground(cell, theme.brush(theme.RED if wrong else theme.AMBER if stepped else tint))
 
 
-class ColumnTree(QAbstractItemModel):
-    """Values are texts that `update` brings up to date for the lines it is given, and only for those."""
+class ColumnTree(QTreeWidget):
+    """Values are texts that `read` brings up to date for the lines it is given, and only for those."""
 
-    def __init__(self, store: Store, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, store: Store) -> None:
+        super().__init__()
         self.store = store
-        self.root = ColumnNode("")
         self.before: dict[int, np.ndarray] = {}
         """What columns held before the last step, to show what it changed."""
         self._filter = ""
+        self.setHeaderLabels(HEADINGS)
+        self.itemExpanded.connect(lambda line: line.lines)
+
+    @property
+    def tables(self) -> list[ColumnLine]:
+        """The lines of tables, which those of components are below."""
+        return _lines(self.invisibleRootItem())
+
+    def components(self) -> Iterator[ColumnLine]:
+        """The line of every component that passes the filter."""
+        return (component for table in self.tables for component in table.lines)
+
+    def columns(self) -> Iterator[ColumnLine]:
+        """The line of every column that passes the filter."""
+        return (column for component in self.components() for column in component.lines)
 
     def rebuild(self, filter_text: str | None = None) -> None:
         """Make the tree anew from the schema, with the columns whose name, unit or system the filter text is in."""
         if filter_text is not None:
             self._filter = filter_text.strip().lower()
-        self.beginResetModel()
-        self.root = ColumnNode("")
-        tables: dict[str, ColumnNode] = {}
-        components: dict[tuple[str, str], ColumnNode] = {}
+        tables: dict[str, ColumnLine] = {}
+        components: dict[tuple[str, str], ColumnLine] = {}
         for info in self.store.columns.values():
             if not self._matches(info):
                 continue
-            table = tables.get(info.table) or self._add(
-                self.root, ColumnNode(info.table, value=counted(info.rows, "row"))
-            )
-            tables[info.table] = table
+            table = tables.setdefault(info.table, ColumnLine([info.table, counted(info.rows, "row")]))
             key = info.table, info.component
-            component = components.get(key) or self._add(table, ColumnNode(info.component, type=info.lifetime))
-            components[key] = component
+            if key not in components:
+                components[key] = ColumnLine([info.component, "", info.lifetime], shade=theme.BLUE)
+                table.addChild(components[key])
             writer = "".join(info.writers[:1]) + (f" +{len(info.writers) - 1}" if len(info.writers) > 1 else "")
-            self._add(component, ColumnNode(info.name, None, 0, info, 0, info.size, None, info.type, writer))
-        self.endResetModel()
-
-    def _add(self, parent: ColumnNode, node: ColumnNode) -> ColumnNode:
-        node.parent, node.place = parent, len(parent.owned)
-        parent.owned.append(node)
-        return node
+            components[key].addChild(ColumnLine([info.name, "", info.type, writer], info, 0, info.size))
+        with QSignalBlocker(self):  # what is marked stays so
+            self.clear()
+            self.addTopLevelItems(list(tables.values()))
 
     def _matches(self, info: ColumnInfo) -> bool:
         text = f"{info.address} {info.unit} {' '.join(info.writers)} {' '.join(info.readers)}".lower()
         return all(word in text for word in self._filter.split())
 
-    def columns(self) -> Iterator[ColumnNode]:
-        """The line of every column that passes the filter."""
-        for table in self.root.owned:
-            for component in table.owned:
-                yield from component.owned
+    def read(self, lines: list[ColumnLine]) -> None:
+        """Bring the values of some lines up to date."""
+        for line in lines:
+            if line.info is not None:
+                held = self.store.value(line.info.id, self.store.selected)
+                line.show(*("", False, False) if held is None else self._describe(line, line.info, held[1].reshape(-1)))
+            elif line.parent() is not None:
+                line.show("", any(c.wrong for c in line.lines), any(c.stepped for c in line.lines))
 
-    def update(self, nodes: list[ColumnNode]) -> None:
-        """Read the values of some lines, and repaint those that read differently."""
-        row = self.store.selected
-        for node in nodes:
-            if node.info is None:
-                if node.parent is not self.root:
-                    self._update_component(node)
-                continue
-            held = self.store.value(node.info.id, row)
-            shown = ("", False, False, None) if held is None else self._describe(node, node.info, held[1].reshape(-1))
-            if shown != (node.value, node.wrong, node.stepped, node.fraction):
-                node.value, node.wrong, node.stepped, node.fraction = shown
-                self.dataChanged.emit(self.index_of(node, NAME), self.index_of(node, VALUE))
-
-    def _describe(self, node: ColumnNode, info: ColumnInfo, flat: np.ndarray) -> tuple[str, bool, bool, float | None]:
-        part = flat[node.first : node.first + node.count]
-        if node.angle is not None:
-            return f"{roll_pitch_yaw(part)[node.angle]:.1f}", False, False, None
-        shaped = part if node.count != info.size or len(info.shape) < 2 else part.reshape(info.shape)
-        text = format_values(shaped, info.dtype, info.labels[node.first : node.first + node.count])
+    def _describe(self, line: ColumnLine, info: ColumnInfo, flat: np.ndarray) -> tuple[str, bool, bool, float | None]:
+        part = flat[line.first : line.first + line.count]
+        if line.angle is not None:
+            return f"{roll_pitch_yaw(part)[line.angle]:.1f}", False, False, None
+        shaped = part if line.count != info.size or len(info.shape) < 2 else part.reshape(info.shape)
+        text = format_values(shaped, info.dtype, info.labels[line.first : line.first + line.count])
         wrong = first_bad(part) is not None
         before = self.before.get(info.id)
         stepped = False
         if before is not None and len(before) == len(flat):
-            old = before[node.first : node.first + node.count]
+            old = before[line.first : line.first + line.count]
             stepped = not np.array_equal(old, part, equal_nan=old.dtype.kind == "f")
-            if stepped and node.count == 1:
+            if stepped and line.count == 1:
                 text = f"{format_value(old[0], info.dtype)} → {text}"
         fraction = None
-        if node.count == 1 and info.limits is not None:
-            low, high = info.limits[node.first]
+        if line.count == 1 and info.limits is not None:
+            low, high = info.limits[line.first]
             if np.isfinite(low) and np.isfinite(high) and high > low and not wrong:
                 fraction = float(np.clip((part[0] - low) / (high - low), 0.0, 1.0))
         return text, wrong, stepped, fraction
-
-    def _update_component(self, node: ColumnNode) -> None:
-        wrong, stepped = any(c.wrong for c in node.owned), any(c.stepped for c in node.owned)
-        if (wrong, stepped) != (node.wrong, node.stepped):
-            node.wrong, node.stepped = wrong, stepped
-            self.dataChanged.emit(self.index_of(node, NAME), self.index_of(node, VALUE))
-
-    # -- what a view asks ------------------------------------------------------------------------------
-
-    def node(self, index: Index) -> ColumnNode:
-        """The line behind an index."""
-        found = index.internalPointer() if index.isValid() else self.root
-        return found if isinstance(found, ColumnNode) else self.root
-
-    def index_of(self, node: ColumnNode, column: int = 0) -> QModelIndex:
-        """The index of a line."""
-        return QModelIndex() if node is self.root else self.createIndex(node.place, column, node)
-
-    def index(self, row: int, column: int, parent: Index = _NOWHERE) -> QModelIndex:
-        """Index of a child, for Qt."""
-        children = self.node(parent).children
-        return self.createIndex(row, column, children[row]) if 0 <= row < len(children) else QModelIndex()
-
-    def parent(self, index: Index = _NOWHERE) -> QModelIndex:  # type: ignore[override]
-        """Index of the line above, for Qt."""
-        above = self.node(index).parent
-        return QModelIndex() if above is None else self.index_of(above)
-
-    def rowCount(self, parent: Index = _NOWHERE) -> int:  # noqa: N802 - Qt's name
-        """Number of lines below one."""
-        return len(self.node(parent).children) if parent.column() <= 0 else 0
-
-    def hasChildren(self, parent: Index = _NOWHERE) -> bool:  # noqa: N802 - Qt's name
-        """Whether there are lines below one; values of a column are not made for it."""
-        node = self.node(parent)
-        return bool(node.owned) or (node.angle is None and node.count > 1)
-
-    def columnCount(self, parent: Index = _NOWHERE) -> int:  # noqa: N802 - Qt's name
-        """Number of headings."""
-        return len(HEADINGS)
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802 - Qt's name
-        """Text of a heading."""
-        if role != Qt.ItemDataRole.DisplayRole or orientation != Qt.Orientation.Horizontal:
-            return None
-        return f"row {self.store.selected}" if section == VALUE else HEADINGS[section]
-
-    def data(self, index: Index, role: int = 0) -> Any:
-        """Text, colour, tooltip or share of a limit of a cell."""
-        node, column = self.node(index), index.column()
-        if role == Qt.ItemDataRole.DisplayRole:
-            return (node.name, node.value, node.type, node.writer)[column]
-        if role == Qt.ItemDataRole.ForegroundRole:
-            return theme.colour(self._colour(node, column))
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return _tip(node)
-        if role == FRACTION and column == VALUE:
-            return node.fraction
-        return None
-
-    def _colour(self, node: ColumnNode, column: int) -> str:
-        if column in (TYPE, WRITER):
-            return theme.DIM
-        if node.wrong:
-            return theme.RED
-        if node.stepped:
-            return theme.AMBER
-        is_component = node.info is None and node.parent is not self.root
-        return theme.BLUE if is_component and column == NAME else theme.TEXT
-
-    def flags(self, index: Index) -> Qt.ItemFlag:
-        """What may be done with a line; columns can be dragged."""
-        usual = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-        return usual | Qt.ItemFlag.ItemIsDragEnabled if self.node(index).info is not None else usual
 
     def mimeTypes(self) -> list[str]:  # noqa: N802 - Qt's name
         """The type of what is dragged."""
         return [COLUMN_MIME]
 
-    def mimeData(self, indexes: Any) -> QMimeData:  # noqa: N802 - Qt's name
+    def mimeData(self, items: Sequence[QTreeWidgetItem]) -> QMimeData:  # noqa: N802 - Qt's name
         """The column that is dragged."""
-        for index in indexes:
-            node = self.node(index)
-            if node.info is not None:
-                return dragged(node.info.id, node.label)
+        for line in items:
+            if isinstance(line, ColumnLine) and line.info is not None:
+                return dragged(line.info.id, line.label)
         return QMimeData()
+
+
+def _lines(above: QTreeWidgetItem) -> list[ColumnLine]:
+    below = (above.child(place) for place in range(above.childCount()))
+    return [line for line in below if isinstance(line, ColumnLine)]
 
 
 def _shorter(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -260,8 +200,8 @@ def _shorter(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.rpartition("_")[0] for name in names)
 
 
-def _tip(node: ColumnNode) -> str:
-    info = node.info
+def _tip(line: ColumnLine) -> str:
+    info = line.info
     if info is None:
         return ""
     lines = [f"{info.address} · {info.lifetime}", info.doc]
@@ -269,7 +209,7 @@ def _tip(node: ColumnNode) -> str:
         lines.append(f"written by {', '.join(info.writers)}")
     if info.readers:
         lines.append(f"read by {', '.join(info.readers)}")
-    if info.limits is not None and node.label is not None:
-        low, high = info.limits[node.label]
+    if info.limits is not None and line.label is not None:
+        low, high = info.limits[line.label]
         lines.append(f"limits {format_number(low)} … {format_number(high)} {info.unit}")
     return "\n".join(line for line in lines if line)

@@ -24,11 +24,9 @@ def round_up(value: float) -> float:
     return next(step * power for step in (1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0) if value <= step * power * (1 + 1e-9))
 
 
-def elided_text(
-    metrics: QFontMetricsF, text: str, width: float, mode: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle
-) -> str:
-    """The text, cut where it is too wide; in the middle by default."""
-    return metrics.elidedText(text, mode, max(0.0, width))
+def elided_text(metrics: QFontMetricsF, text: str, width: float) -> str:
+    """The text, cut in its middle where it is too wide."""
+    return metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, max(0.0, width))
 
 
 def scroll_area(inner: QWidget) -> QScrollArea:

@@ -116,9 +116,9 @@ class HeatMap(Canvas):
     def _draw_mark(self, painter: QPainter, area: QRectF, index: int) -> None:
         cell = area.width() / self._side
         grow = max(0.0, _LEAST_MARK - cell) / 2.0 + 1.0
-        place = QRectF(
-            area.left() + index % self._side * cell, area.top() + index // self._side * cell, cell, cell
-        ).adjusted(-grow, -grow, grow, grow)
+        line, column = divmod(index, self._side)
+        place = QRectF(area.left() + column * cell, area.top() + line * cell, cell, cell)
+        place.adjust(-grow, -grow, grow, grow)
         for name, more in ((BACKGROUND, 1.0), (WHITE, 0.0)):
             painter.setPen(pen(name))
             painter.drawRect(place.adjusted(-more, -more, more, more))

@@ -31,15 +31,8 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
         item.getAxis("bottom").setTicks([[]])
         self.setMinimumSize(70, 64)
         self.setToolTip("Click to put the threshold")
-        self.bars = pg.PlotCurveItem(
-            np.zeros(2),
-            np.zeros(1),
-            stepMode="center",
-            fillLevel=0.0,
-            brush=brush(FILL),
-            pen=pen(BLUE),
-            skipFiniteCheck=True,
-        )
+        look = {"fillLevel": 0.0, "brush": brush(FILL), "pen": pen(BLUE)}
+        self.bars = pg.PlotCurveItem(np.zeros(2), np.zeros(1), stepMode="center", skipFiniteCheck=True, **look)
         self.threshold = pg.InfiniteLine(angle=90, movable=True, pen=pen(AMBER))
         self.threshold.sigPositionChanged.connect(lambda line: self.moved(float(line.value())))
         self.row = pg.InfiniteLine(angle=90, pen=pen(TEXT))
@@ -90,9 +83,8 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
             if len(ticks) < 2 or step * pixels >= wide:
                 break
         half = 0.5 * max(wide, LABEL) / pixels  # a label at the rim would be cut
-        shown = [
-            (float(tick), text) for tick, text in zip(ticks, texts, strict=True) if low + half <= tick <= high - half
-        ]
+        labels = zip(ticks.tolist(), texts, strict=True)
+        shown = [(tick, text) for tick, text in labels if low + half <= tick <= high - half]
         self.getPlotItem().getAxis("bottom").setTicks([shown])
 
     def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name

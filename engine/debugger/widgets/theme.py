@@ -23,10 +23,18 @@ FILL = "#2d6cb5"
 GREEN = "#58c26f"
 VIOLET = "#8265d0"
 SELECTION = "#1d4f80"
-SERIES = (WHITE, BLUE, AMBER, GREEN, VIOLET, RED, "#4cc9c0", "#e08bd0", "#b9c26a", "#c98a5a")
-"""Colours of several things side by side that have no meaning of their own."""
 PHASES = {"ACT": VIOLET, "TORQUE": FILL, "STEP": FILL, "LEARN": "#4a5a86"}
 """Colours of phases that are worth recognising; the others are grey."""
+EVENTS = {
+    "nonfinite": RED,
+    "exception": RED,
+    "error": RED,
+    "warning": AMBER,
+    "break": AMBER,
+    "control": AMBER,
+    "edit": BLUE,
+}
+"""Colours of kinds of events that are worth a look."""
 FAMILY, POINTS = "DejaVu Sans", 9
 
 _STYLE = f"""
@@ -47,18 +55,10 @@ QTabBar::tab:hover {{ color: {TEXT}; }}
 """
 
 
-def font(points: float = POINTS, bold: bool = False) -> QFont:
-    """The window's font."""
-    made = QFont(FAMILY)
-    made.setPointSizeF(points)
-    made.setBold(bold)
-    return made
-
-
 def apply(app: QApplication) -> None:
     """Style, palette and font of the application, and the defaults of plots: no antialiasing, no OpenGL."""
     app.setStyle("Fusion")
-    app.setFont(font())
+    app.setFont(QFont(FAMILY, POINTS))
     palette = QPalette()
     role = QPalette.ColorRole
     for which, colour in {
@@ -97,9 +97,9 @@ def colour(name: str, alpha: int = 255) -> QColor:
 
 
 @cache
-def pen(name: str, dashed: bool = False, alpha: int = 255) -> QPen:
+def pen(name: str, dashed: bool = False) -> QPen:
     """A line one pixel wide: wider ones are four times slower to draw."""
-    made = QPen(colour(name, alpha))
+    made = QPen(colour(name))
     made.setWidth(1)
     made.setCosmetic(True)
     if dashed:
@@ -113,10 +113,12 @@ def brush(name: str, alpha: int = 255) -> QBrush:
     return QBrush(colour(name, alpha))
 
 
-def set_text(label: QLabel, text: str) -> None:
-    """Change a label only where that changes something: laying text out is what costs."""
+def set_text(label: QLabel, text: str, name: str = "") -> None:
+    """Change a label, and its colour if one is named, only where that changes something: laying text out is what costs."""
     if label.text() != text:
         label.setText(text)
+    if name:
+        set_colour(label, name)
 
 
 def set_colour(widget: QWidget, name: str) -> None:

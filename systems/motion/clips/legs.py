@@ -70,7 +70,7 @@ def _first_guess(stance: Stance, outline: Outline, centre: np.ndarray) -> np.nda
     """The root where it stands relative to the centre of mass when at rest, and knees that are a little bent."""
     bent = stance.default.copy()
     for joint in stance.legs:
-        if "knee" in stance.robot.dof_names[joint] and abs(bent[joint]) < 0.15:
+        if joint in stance.knees and abs(bent[joint]) < 0.15:
             bent[joint] = 0.3 if stance.upper[joint] > -stance.lower[joint] else -0.3
     standing = np.tile(np.append(stance.centre, 0.0), (len(centre), 1))
     turned = quaternion.rotate(torch.from_numpy(yawed(outline.heading)), torch.from_numpy(standing)).numpy()

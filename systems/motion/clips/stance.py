@@ -18,6 +18,8 @@ from systems.maths.rotation import pitched
 from systems.motion.clips.solve import least_squares
 from systems.motion.kinematics import Kinematics, body_poses
 
+TILTED = 0.002  # m that a foot reaches deeper than when it is flat
+
 
 @attrs.frozen(eq=False)
 class Stance:
@@ -36,6 +38,7 @@ class Stance:
     soles: np.ndarray  # (feet, 2) m, middle of each sole
     centre: np.ndarray  # (2,) m, middle of the soles
     legs: tuple[int, ...]  # joints that move the feet
+    knees: tuple[int, ...]  # joints that shorten the legs
 
 
 def stand_up(robot: Robot, model: Kinematics) -> Stance:
@@ -50,14 +53,16 @@ def stand_up(robot: Robot, model: Kinematics) -> Stance:
             "file."
         )
     place, turn = np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0, 0.0]])
-    flat_position, flat_rotation = body_poses(model, place, turn, np.zeros((1, len(default))))
-    flat_points = model.foot_points(flat_position, flat_rotation)[0]
     position, rotation = body_poses(model, place, turn, default[None])
-    height = -float(model.foot_points(position, rotation)[0, :, 2].min())
+    lowest = -float(model.foot_points(position, rotation)[0, :, 2].min())
     feet = tuple(sorted(feet, key=lambda foot: -position[0, foot, 1]))
-    knees = [i for i, name in enumerate(robot.dof_names) if "knee" in name]
-    if any(abs(default[i]) < 0.15 for i in knees):
-        height *= 0.985  # straight legs cannot give way
+    zero = body_poses(model, place, turn, np.zeros((1, len(default))))
+    flat_position, flat_rotation = min(
+        zero, (position, rotation), key=lambda pose: _unevenness(model, pose[0], pose[1], feet)
+    )
+    flat_points = model.foot_points(flat_position, flat_rotation)[0]
+    moved = moved_bodies(model, default)[:, list(feet)].any(1)
+    legs = tuple(int(i) for i in np.flatnonzero(moved))
     target, soles = position[0, list(feet)].copy(), []
     for i, foot in enumerate(feet):
         points = flat_points[[body == foot for body in model.foot_point_body]]
@@ -68,7 +73,10 @@ def stand_up(robot: Robot, model: Kinematics) -> Stance:
         below = points - flat_position[0, foot]
         target[i, 2] = -below[:, 2].min()
         soles.append(target[i, :2] + 0.5 * (below[:, :2].min(0) + below[:, :2].max(0)))
-    moved = moved_bodies(model, default)[:, list(feet)].any(1)
+    level = float((target[:, 2] - position[0, list(feet), 2]).max())
+    height = level if lowest > level + TILTED else lowest
+    if any(abs(default[i]) < 0.15 for i in knees(robot, model, default, limit, legs)):
+        height *= 0.985  # straight legs cannot give way
     return Stance(
         robot=robot,
         model=model,
@@ -82,8 +90,42 @@ def stand_up(robot: Robot, model: Kinematics) -> Stance:
         foot_rotation=flat_rotation[0, list(feet)],
         soles=np.array(soles),
         centre=np.mean(soles, 0),
-        legs=tuple(int(i) for i in np.flatnonzero(moved)),
+        legs=legs,
+        knees=knees(robot, model, default, limit, legs),
     )
+
+
+def _unevenness(model: Kinematics, position: np.ndarray, rotation: np.ndarray, feet: tuple[int, ...]) -> float:
+    """m by which the lower half of the points of each foot differ in height, summed: 0 for feet that stand flat."""
+    heights, body = model.foot_points(position, rotation)[0, :, 2], np.array(model.foot_point_body)
+    uneven = 0.0
+    for foot in feet:
+        lower = np.sort(heights[body == foot])[: max(1, int((body == foot).sum()) // 2)]
+        uneven += float(np.ptp(lower)) if lower.size else 0.0
+    return uneven
+
+
+def knees(
+    robot: Robot, model: Kinematics, default: np.ndarray, limit: np.ndarray, legs: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Joints that shorten the legs: those called so, else the joint that brings each foot closest to the leg's first joint."""
+    named = tuple(i for i, name in enumerate(robot.dof_names) if "knee" in name.lower())
+    if named or not legs:
+        return named
+    bend = np.clip(default + 0.5 * np.eye(len(default))[list(legs)], limit[:, 0], limit[:, 1])
+    back = np.clip(default - 0.5 * np.eye(len(default))[list(legs)], limit[:, 0], limit[:, 1])
+    probe = np.concatenate((default[None], bend, back))
+    place, turn = np.zeros((len(probe), 3)), np.tile((1.0, 0.0, 0.0, 0.0), (len(probe), 1))
+    position, _ = body_poses(model, place, turn, probe)
+    moved, found = moved_bodies(model, default), []
+    for foot in (robot.body_names.index(name) for name in robot.foot_names):
+        leg = [joint for joint in legs if moved[joint, foot]]
+        if leg:
+            hip = int(np.flatnonzero(moved[leg[0]])[0])
+            length = np.linalg.norm(position[:, foot] - position[:, hip], axis=-1)
+            shortest = np.minimum(length[1 : 1 + len(legs)], length[1 + len(legs) :])
+            found.append(min(leg, key=lambda joint: shortest[legs.index(joint)]))
+    return tuple(dict.fromkeys(found))
 
 
 def moved_bodies(model: Kinematics, dofs: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What is written says everything that it takes to read it: rate, names of joints, units, order of quaternions.
 
-npz  what mjlab and BeyondMimic load: joints, and place and speed of every body, computed from the joints
+npz  what mjlab and BeyondMimic load: joints, and place and speed of every body, computed from the joints;
+       mjlab wants bodies depth first, BeyondMimic in Isaac Lab --breadth-first, and neither looks at names
 csv  a line a frame: time, root, quaternion w x y z, joints; the first line names them
 pkl  what ASAP and PHC load: {clip: {root_trans_offset, root_rot x y z w, dof, pose_aa, fps}}; it holds many clips
 """
@@ -18,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps", metavar="RATE", help="resample first, such as 50fps; the clip's own rate when left out"
     )
+    parser.add_argument(
+        "--breadth-first",
+        action="store_true",
+        help="count joints and bodies of an npz as PhysX does, for BeyondMimic in Isaac Lab; mjlab counts depth first",
+    )
     add_output(parser)
 
 
@@ -26,5 +32,5 @@ def run(options: argparse.Namespace) -> int:
     found = fitted(options)
     if options.fps is not None:
         fps = frame_rate(options.fps)
-        return write_clips((at_rate(each, fps) for each in found), options)
-    return write_clips(found, options)
+        found = (at_rate(each, fps) for each in found)
+    return write_clips(found, options, breadth_first=options.breadth_first)

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     found = []
     for clip in read_all(options):
         model = options.robots.model(options.robot, [clip])
-        found.append(fit(cut(made(clip, model), options.range), model))
+        found.append(fit(cut(made(clip, model), options.range), model, options.clip_height))
     return write_clips(found, options)
 
 

@@ -43,13 +43,16 @@ class FittedClip:
     warnings: tuple[str, ...] = ()
 
 
-def add_clips(parser: argparse.ArgumentParser, *, many: bool) -> None:
+def add_clips(parser: argparse.ArgumentParser, *, many: bool, height: bool = True) -> None:
     """The arguments for clips and for the robot that they are for."""
     about = "a file, a folder, or the name of a built-in clip, as --clip takes it: walk.csv:xyzw:60fps"
     parser.add_argument("clips", nargs="+" if many else 1, metavar="FILE", help=about)
     parser.add_argument(
         "--robot", default="auto", help="a robot by name, an MJCF file, or auto: the G1 with the clip's joints"
     )
+    if height:
+        about = "auto lowers or raises clips until the feet meet the floor"
+        parser.add_argument("--clip-height", choices=("keep", "auto"), default="keep", help=about)
 
 
 def read_all(options: argparse.Namespace) -> list[AnyClip]:
@@ -57,10 +60,10 @@ def read_all(options: argparse.Namespace) -> list[AnyClip]:
     return [clip for spec in options.clips for clip in read_clips(spec)]
 
 
-def fitted(options: argparse.Namespace, height: str = "keep") -> Iterator[FittedClip]:
+def fitted(options: argparse.Namespace) -> Iterator[FittedClip]:
     """The clips that were named, each for its robot; raises SceneError where one cannot be right."""
     for clip in read_all(options):
-        yield fit(clip, options.robots.model(options.robot, [clip]), height)
+        yield fit(clip, options.robots.model(options.robot, [clip]), options.clip_height)
 
 
 def made(clip: AnyClip, model: RobotModel) -> Clip:

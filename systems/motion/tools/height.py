@@ -11,10 +11,11 @@ from systems.motion.tools.output import add_output, write_clips
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lockstep clips height`."""
-    add_clips(parser, many=True)
+    add_clips(parser, many=True, height=False)
+    parser.set_defaults(clip_height="auto")
     add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write clips whose feet are on the floor."""
-    return write_clips(fitted(options, height="auto"), options)
+    return write_clips(fitted(options), options)

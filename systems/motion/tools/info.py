@@ -10,13 +10,13 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from components.motion import Clip
+from components.motion import Clip, Fact, Origin
 from engine.errors import SceneError
 from systems.motion.kinematics import angular_velocity, differentiate
-from systems.motion.tools.fitted import AnyClip, FittedClip, add_clips, fit, made, read_all
+from systems.motion.tools.fitted import FittedClip, add_clips, fit, made, read_all
 
 FEW = 4  # clips that get a block each
-_WHO = {"file": "as the file says", "option": "as you said", "assumed": "assumed"}
+_WHO: dict[Origin, str] = {"file": "from the file", "option": "as you said", "assumed": "assumed"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         model = options.robots.model(options.robot, [clip])
         raw = made(clip, model)
         try:
-            found, refusal = fit(raw, model), ""
+            found, refusal = fit(raw, model, options.clip_height), ""
         except SceneError as error:
             found, refusal = FittedClip(raw, model), str(error)
         print("\n".join(_block(raw, found, refusal)) if len(clips) <= FEW else _row(raw, found, refusal))
@@ -71,34 +71,37 @@ def measure(found: FittedClip) -> Measures:
 
 
 def _block(raw: Clip, found: FittedClip, refusal: str) -> Iterator[str]:
-    clip, robot = found.clip, found.model.robot
     path = Path(raw.source.partition("#")[0])
-    yield f"{raw.name}: {f'{path} ({path.suffix[1:]})' if raw.source else 'built in'}"
-    yield f"  length    {clip.num_frames} frames at {clip.fps:g} per second ({_who(raw, 'rate')}): {clip.seconds:.2f} s"
-    width = raw.dof_position.shape[1]
-    if raw.dof_names is not None:
-        yield f"  joints    {width}, with names"
-    else:
-        yield f"  joints    {width}, without names; their order is {_who(raw, 'joints')}"
-    order = f"quaternions {raw.file_rotation}" if raw.file_rotation else "quaternions in the order that you said"
-    if raw.source:
-        yield f"  root      {order} ({_who(raw, 'rotation')})"
-        yield f"  units     angles {_who(raw, 'angles')}, lengths {_who(raw, 'lengths')}"
-    if raw.weight != 1.0:
-        yield f"  weight    {raw.weight:g}"
+    yield f"{raw.name}: {path} ({path.suffix[1:]})" if raw.source else f"{raw.name}: built in"
+    yield from (f"  {name:10}{text}" for name, text in _facts(raw, found.clip.fps))
     if refusal:
-        yield f"  robot     {robot.name} cannot follow it: {refusal}"
+        yield f"  robot     {found.model.robot.name} cannot follow it: {refusal}"
         return
     it = measure(found)
-    yield f"  robot     {robot.name}"
+    yield f"  robot     {found.model.robot.name}"
     yield f"  travel    {it.travel:.2f} m along the floor, root {it.low:.2f} to {it.high:.2f} m high"
     yield f"  speeds    root up to {it.speed:.2f} m/s and {it.turning:.2f} rad/s"
     yield f"            {it.joint} up to {it.joint_speed:.1f} rad/s, {100.0 * it.share:.0f} % of its limit"
     yield from (f"  ! {text}" for text in found.warnings)
 
 
-def _who(clip: Clip, fact: str) -> str:
-    return _WHO[clip.origin(fact)]  # type: ignore[arg-type]
+def _facts(raw: Clip, fps: float) -> Iterator[tuple[str, str]]:
+    """How a clip was read, and for one out of a file who fixed it."""
+
+    def who(fact: Fact) -> str:
+        return f" ({_WHO[raw.origin(fact)]})" if raw.source else ""
+
+    yield "length", f"{raw.seconds:.2f} s, {raw.num_frames} frames at {fps:g} per second{who('rate')}"
+    joints = f"{raw.dof_position.shape[1]}, "
+    yield "joints", joints + ("with names" if raw.dof_names is not None else f"without names{who('joints')}")
+    if raw.source:
+        yield (
+            "root",
+            f"quaternions {raw.file_rotation}{who('rotation')}" if raw.file_rotation else f"turns{who('rotation')}",
+        )
+        yield "units", f"angles in rad{who('angles')}, lengths in m{who('lengths')}"
+    if raw.weight != 1.0:
+        yield "weight", f"{raw.weight:g}"
 
 
 def _row(raw: Clip, found: FittedClip, refusal: str) -> str:

@@ -32,7 +32,7 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace files that exist")
 
 
-def write_clips(found: Iterable[FittedClip], options: argparse.Namespace) -> int:
+def write_clips(found: Iterable[FittedClip], options: argparse.Namespace, *, breadth_first: bool = False) -> int:
     """Write clips where the options say, and a line about each; the exit status 0.
 
     Nothing is written before every clip is there. Raises SceneError where a file exists or cannot hold the clips.
@@ -44,7 +44,8 @@ def write_clips(found: Iterable[FittedClip], options: argparse.Namespace) -> int
     contents = _contents(clips, options.out, options.to)
     refuse_existing(contents, force=options.force)
     for path, part in contents.items():
-        write_whole(path, clip_bytes([each.clip for each in part], part[0].model, path.suffix[1:].lower()))
+        kept, container = [each.clip for each in part], path.suffix[1:].lower()
+        write_whole(path, clip_bytes(kept, part[0].model, container, breadth_first=breadth_first))
         for each in part:
             print(_line(path, each, named=len(part) > 1))
     return 0
@@ -59,8 +60,9 @@ def refuse_existing(paths: Iterable[Path], *, force: bool) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, with its folder where there is none."""
-    with file_errors(f"{path} cannot be written"):
+    with file_errors(f"The folder {path.parent} cannot be made"):
         path.parent.mkdir(parents=True, exist_ok=True)
+    with file_errors(f"{path} cannot be written"):
         write_file(path, content)
 
 

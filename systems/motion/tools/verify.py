@@ -9,16 +9,12 @@ from collections.abc import Sequence
 from components.motion import Clip
 from engine.errors import SceneError
 from systems.motion.files import read_clips
-from systems.motion.library import ClipHeight
 from systems.motion.tools.fitted import AnyClip, add_clips, fit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lockstep clips verify`."""
     add_clips(parser, many=True)
-    parser.add_argument(
-        "--clip-height", choices=("keep", "auto"), default="keep", help="auto puts feet on the floor first"
-    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """What is done with a trained world from the command line: filmed at the end of a run, played, exported."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,15 @@ BAD = {
     ),
     "two origins": ([FILM, "--play", "run", "--eval", "run"], "--eval and --play cannot be combined"),
     "export to nowhere": (["--export", "run"], "--export writes one file; say which with --out FILE."),
+    "export of another format": (
+        ["--export", "run", "--out", "policy.onnx"],
+        "--export writes a policy in Lockstep's own format, which --play and --eval read, and no onnx file. "
+        "Say --out policy.lockstep.",
+    ),
+    "film of another format": (
+        ["--play", "run", "--out", "a/film.gif"],
+        "--play writes an mp4 film, not .gif. Say --out a/film.mp4, or a folder.",
+    ),
     "export of nothing": ([FILM, "--export"], "--export takes a run folder or a checkpoint."),
     "export of garbage": ([FILM, "--export", "garbage", "--out", "x"], "garbage: These bytes are not a snapshot"),
     "resume of a policy": ([FILM, "--resume", "will.lockstep"], "The snapshot holds only Will, to be used as it is"),
@@ -178,5 +188,44 @@ def test_an_evaluation_has_the_constants_that_were_edited_in_the_run(
     summary = json.loads(Path("run/evaluation.json").read_text())["summary"]
     assert summary["overrides"] == {"toy.stray.limit": "3.0", "toy.wander.step": "0.2"}
     assert main(["--eval", "run", "--set", "toy.wander.step=0.9"]) == 0
-    summary = json.loads(Path("run/evaluation.json").read_text())["summary"]
+    summary = json.loads(Path("run/evaluation_set_toy.wander.step_0.9.json").read_text())["summary"]
     assert summary["overrides"] == {"toy.stray.limit": "3.0", "toy.wander.step": "0.9"}
+
+
+def test_what_is_played_with_other_flags_takes_the_place_of_nothing_that_is_the_runs_own(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--play", "run"]) == 0
+    kept = {name: (run / name).read_bytes() for name in ("evaluation.json", "film.mp4")}
+    before = {path.name for path in run.iterdir()}
+    capsys.readouterr()
+    assert main(["--eval", "run", "--strength", "0.1"]) == 0
+    assert "evaluation  run/evaluation_strength_0.1.json\n" in capsys.readouterr().out
+    assert json.loads((run / "evaluation_strength_0.1.json").read_text())["with"] == {"strength": "0.1"}
+    assert main(["--eval", "run", "--seed", "4", "--fail", "a/b c"]) == 0
+    assert main(["--eval", "run", "--seed", "4", "--fail", "d/b c"]) == 0
+    assert main(["--play", "run", "--strength", "0.2"]) == 0
+    assert main(["--eval", "run", "--fail", "x" * 300]) == 0
+    found = sorted({path.name for path in run.iterdir()} - before)
+    assert [re.sub("_[0-9a-f]{6}\\.", "_#.", name) for name in found] == [
+        "evaluation_fail_b_c_seed_4_#.json",
+        "evaluation_fail_b_c_seed_4_#.json",
+        f"evaluation_fail_{'x' * 75}_#.json",
+        "evaluation_strength_0.1.json",
+        "film_strength_0.2.mp4",
+    ]
+    assert {name: (run / name).read_bytes() for name in kept} == kept
+
+
+def test_an_earlier_checkpoint_is_measured_into_a_file_of_its_own_and_the_newest_into_the_runs() -> None:
+    assert main([FILM, "--out", "run", "--checkpoint-every", "1", "--no-film"]) == 0
+    for iteration, name in ((2, "evaluation_iteration_000002.json"), (4, "evaluation.json")):
+        Path("run", name).unlink(missing_ok=True)
+        assert main(["--eval", f"run/checkpoints/iteration_00000{iteration}.lockstep"]) == 0
+        assert json.loads(Path("run", name).read_text())["checkpoint"] == f"iteration_00000{iteration}.lockstep"
+
+
+def test_an_evaluation_can_be_written_to_a_named_file_and_again(run: Path) -> None:
+    assert main(["--eval", "run", "--out", "some/where.json"]) == 0
+    assert main(["--eval", "run", "--out", "some/where.json"]) == 0
+    assert json.loads(Path("some/where.json").read_text())["table"] == [{"clip": "walk", "success": 1.0}]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from engine.runner.console import Progress, duration, number, results_table, sparkline
+from engine.runner.console import Progress, duration, make_console, number, results_table, sparkline
 
 
 def console(width: int = 120, terminal: bool = True) -> Console:
@@ -95,3 +95,38 @@ def test_results_with_many_columns_are_turned_on_their_side() -> None:
     wide.print(results_table({"table": [{"clip": "squat", **{f"error {i}": i for i in range(9)}}]}))
     assert ["│", "error", "8", "│", "8", "│"] in [line.split() for line in text(wide).splitlines()]
     results_table({"summary": {"mean": 1.0}})
+
+
+def test_of_many_rows_the_worst_ten_and_all_are_shown() -> None:
+    rows = [{"clip": f"c{i}", "success %": float(i // 2), "error": float(i % 2)} for i in range(1000)]
+    rows[700]["success %"] = float("nan")
+    whole = {"clip": "all", "success %": 249.5, "error": 0.5}
+    summary = {name: value for name, value in whole.items() if name != "clip"}
+    for table in ([*rows, whole], rows):
+        where = console(120, terminal=False)
+        where.print(results_table({"table": table, "summary": summary}, ("success %", "-error")))
+        lines = text(where).splitlines()
+        assert lines[0].strip() == "Evaluation, the worst 10 of 1000 and all"
+        shown = [line.split("│")[1].strip() for line in lines if "│" in line]
+        assert shown == ["c700", "c1", "c0", "c3", "c2", "c5", "c4", "c7", "c6", "c9", "all"]
+
+
+def test_of_many_rows_that_nothing_ranks_the_first_are_shown() -> None:
+    where = console(120, terminal=False)
+    where.print(results_table({"table": [{"clip": f"c{i}"} for i in range(21)]}))
+    assert "the first 10 of 21" in text(where) and "c9" in text(where) and "c10" not in text(where)
+
+
+@pytest.mark.parametrize("columns", ["0", "3", "-5", "x"])
+def test_a_width_that_makes_no_sense_is_not_taken(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert make_console().width >= 80
+
+
+def test_a_dumb_terminal_gets_lines_and_no_live_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    where = console(120)
+    with Progress(where, "toy", 40, (), PARTS).shown():
+        pass
+    assert text(where) == ""

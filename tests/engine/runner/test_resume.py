@@ -249,3 +249,61 @@ def test_modules_of_lockstep_and_of_packages_are_not_the_users() -> None:
     assert "scenes/robots/__init__.py" in found
     assert not [name for name in found if name.startswith(("engine/", "systems/", "components/"))]
     assert not own_modules(Path(torch.__file__).parents[3] / "scene.py").keys() & {"numpy/__init__.py"}
+
+
+def test_a_run_goes_on_with_other_rows_which_start_over(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["toy.py", "--out", "run", "--checkpoint-every", "2", "--set", "toy.stray.limit=0.5"]) == 0
+    capsys.readouterr()
+    for number, newest in ((3, "run/checkpoints/iteration_000002.lockstep"), (4, "run")):
+        branch = ["--resume", newest, "--out", f"wide{number}", "--num-envs", "12", "--iterations", "6"]
+        assert main(branch) == 0
+        said, before = capsys.readouterr(), 2 if number == 3 else 4
+        sentence = f"rows, and this run 12: every row begins a new episode. Policy, learner and curricula go on from iteration {before}."
+        assert f"{before:06d}.lockstep has 8 {sentence}" in said.out and "set aside" not in said.out + said.err
+        rows = [json.loads(line) for line in Path(f"wide{number}/metrics.jsonl").read_text().splitlines()]
+        steps = [5 * (8 * min(i, before) + 12 * max(0, i - before)) for i in range(1, 7)]
+        assert [(row["iteration"], row["env_steps"]) for row in rows] == [*enumerate(steps, 1)]
+        assert (
+            Path(f"wide{number}/metrics.jsonl")
+            .read_text()
+            .startswith("".join(Path("run/metrics.jsonl").read_text().splitlines(keepends=True)[:before]))
+        )
+        logged = [json.loads(line) for line in Path(f"wide{number}/failures.jsonl").read_text().splitlines()]
+        assert min(line["tick"] for line in logged) > 5 * before  # none of the rows that there were before
+        assert min(line["first_tick"] for line in logged if "row" in line) == 5 * before
+    whole = files("wide3")
+    for path in checkpoints(Path("wide3")):
+        path.unlink()
+    assert main(["--resume", "wide3"]) == 0
+    assert files("wide3") == whole
+
+
+def test_what_a_learner_cannot_go_on_with_is_refused_with_the_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    half()
+    Path("toy.py").write_text(
+        TOY.replace('axes={"side": ("left", "right")}', 'axes={"side": ("left", "right", "top")}')
+    )
+    for more in ([], ["--allow-changes"], ["--num-envs", "9", "--out", "other"]):
+        assert main(["--resume", "run", "--iterations", "3", *more]) == 2
+        said = capsys.readouterr().err
+        assert "cannot go on with these flags: tables point axis side is ['left', 'right'] in the snapshot but" in said
+        assert said.count("\n") == 1 and "train anew without --resume." in said and not Path("other").exists()
+
+
+def test_failures_of_a_scene_that_has_changed_are_kept_beside_and_not_called_damaged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    half("--set", "toy.stray.limit=0.5")
+    assert Path("run/failures.rec").exists()
+    Path("toy.py").write_text(
+        TOY.replace('unit="m", fill', 'unit="m"').replace('column(2, unit="m")', 'column(2, unit="cm")')
+    )
+    before = Path("run/failures.rec").read_bytes()
+    capsys.readouterr()
+    assert main(["--resume", "run", "--iterations", "3", "--allow-changes", "--out", "other"]) == 0
+    assert "failures.rec" not in capsys.readouterr().out and not list(Path("other").glob("failures.rec.*"))
+    assert main(["--resume", "run", "--iterations", "3", "--allow-changes"]) == 0
+    assert (
+        "! failures.rec is of the scene before it changed; it is kept as failures.rec.before" in capsys.readouterr().out
+    )
+    assert Path("run/failures.rec.before").read_bytes() == before

@@ -16,8 +16,9 @@ import pytest
 from engine import Simulation
 from engine.files import json_bytes
 from engine.runner.checkpoint import checkpoints
-from engine.runner.config import load_scene
+from engine.runner.config import load_scene, make_plan
 from engine.runner.flags import flat, from_plain, parse, read, to_plain
+from engine.runner.replay_command import main as replay
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 
@@ -339,10 +340,6 @@ def test_a_checkpoint_file_branches_into_a_new_folder(capsys: pytest.CaptureFixt
     assert metrics("branch") == before == metrics("run") and final("branch") == final("run")
     assert main(["--resume", middle, "--out", "other", "--set", "toy.wander.step=0.1"]) == 0
     assert metrics("other").splitlines()[:2] == before.splitlines()[:2] and metrics("other") != before
-    capsys.readouterr()
-    assert main(["--resume", middle, "--out", "wide", "--num-envs", "9"]) == 2
-    assert capsys.readouterr().err.startswith("error: The snapshot belongs to another world: ")
-    assert not Path("wide").exists()
 
 
 def test_eval_measures_a_run_or_a_checkpoint_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -391,4 +388,43 @@ def test_an_evaluation_says_which_constants_were_set():
     assert main([TOY, "--iterations", "1", "--no-film", "--out", "run"]) == 0
     assert json.loads(Path("run/evaluation.json").read_text())["set"] == {}
     assert main(["--eval", "run", "--set", "toy.wander.step=0.2"]) == 0
-    assert json.loads(Path("run/evaluation.json").read_text())["set"] == {"toy.wander.step": "0.2"}
+    other = json.loads(Path("run/evaluation_set_toy.wander.step_0.2.json").read_text())
+    assert other["set"] == {"toy.wander.step": "0.2"} == {n.removeprefix("set "): t for n, t in other["with"].items()}
+    assert json.loads(Path("run/evaluation.json").read_text())["set"] == {}
+
+
+def test_paths_and_texts_that_name_files_are_kept_so_that_a_run_goes_on_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Path(TOY).read_text().replace("from typing import Annotated,", "import os\nfrom typing import Annotated,")
+    text = text.replace(
+        "    loud: bool = False,", '    files: Annotated[str, "files", os.path.abspath] = "x",\n    loud: bool = False,'
+    ).replace(
+        "    return Experiment(",
+        "    assert open(files).read() == clip.read_text() == 'a clip'\n    return Experiment(",
+    )
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "toy.py").write_text(text)
+    (tmp_path / "a" / "walk.csv").write_text("a clip")
+    monkeypatch.chdir(tmp_path / "a")
+    assert main(["toy.py", "--clip", "walk.csv", "--files", "walk.csv", "--out", "../run", "--iterations", "2"]) == 0
+    kept = json.loads(Path("../run/config.json").read_text())["flags"]
+    assert kept["clip"] == kept["files"] == str(tmp_path / "a" / "walk.csv")
+    monkeypatch.chdir(tmp_path / "b")
+    assert main(["--resume", "../run", "--iterations", "3"]) == 0
+    assert main(["--resume", "../run", "--iterations", "4", "--clip", "../a/walk.csv", "--files", "../a/walk.csv"]) == 0
+    assert main(["--eval", "../run", "--clip", "../a/walk.csv"]) == 0
+    assert main(["--resume", "../run/checkpoints/iteration_000004.lockstep", "--out", "more", "--iterations", "5"]) == 0
+    assert json.loads(Path("more/config.json").read_text())["resumed_from"].startswith(str(tmp_path / "run"))
+    assert replay(["../run"]) == 0 and sorted(p.name for p in Path("../run").glob("evaluation*")) == ["evaluation.json"]
+
+
+def test_the_clips_and_the_robot_of_the_main_scene_are_kept_by_absolute_paths(tmp_path: Path) -> None:
+    for name in ("walk.csv", "robot.xml", "g1"):
+        Path(name).touch()
+    for scene in ("motion_tracking", "replay_motion"):
+        flags = [str(REPOSITORY / "scenes" / f"{scene}.py"), "--clip", "walk.csv:xyzw=2,squat", "--robot"]
+        for robot, kept in (("robot.xml", str(tmp_path / "robot.xml")), ("g1", "g1")):
+            plain = make_plan([*flags, robot]).plain()["flags"]
+            assert (plain["clip"], plain["robot"]) == (f"{tmp_path / 'walk.csv'}:xyzw=2,squat", kept)

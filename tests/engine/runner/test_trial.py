@@ -69,3 +69,18 @@ def test_a_policy_of_another_robot_is_refused_where_the_trial_says_so_and_other_
         run_trial(attrs.evolve(trial, identical=("robot",)), data, tmp_path / "x", training=trained())
     same = attrs.evolve(trial, scene=lambda: calm(robot="ant", clips="run"), identical=("robot",))
     assert run_trial(same, data, tmp_path / "x", training=trained()) == {}
+
+
+def test_a_trial_ends_when_nothing_that_comes_later_counts(tmp_path: Path) -> None:
+    data = save(build(trained()).world)
+    ticks: list[int] = []
+
+    def over(world: World) -> bool:
+        ticks.append(world.clock.tick)
+        return world.clock.tick >= 3
+
+    shares: list[float] = []
+    trial = Trial(trained, 100, lambda w, p: {"tick": w.clock.tick}, restores=(), over=over)
+    assert run_trial(trial, data, tmp_path / "x", training=trained(), progress=shares.append) == {"tick": 3}
+    assert ticks == [1, 2, 3]  # not after the first tick, which only places the rows
+    assert shares == [0.0, 0.01, 0.02, 0.03, 1.0]

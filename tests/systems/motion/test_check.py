@@ -1,5 +1,6 @@
 """Clips that cannot be right are refused in one sentence; what is suspicious is a warning; feet find the floor."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -92,11 +93,11 @@ def test_sound_clip_passes_unchanged_and_without_a_word() -> None:
         ),
         (
             {"root_position": 100.0 * doll_and_squat()[1].root_position},
-            "the root is 4.*m above the floor .* centimetres",
+            "the root is 4.*m above the floor .* fit as centimetres. Name the clip as squat:cm, or as squat:m if",
         ),
         (
             {"dof_position": np.rad2deg(doll_and_squat()[1].dof_position)},
-            "all joints fit their limits when read as degrees. Joint angles must be in radians",
+            "cannot be what its file says, angles in radians: it scores .* with angles in degrees .* Name it as squat:deg",
         ),
     ],
 )
@@ -137,9 +138,9 @@ def test_clip_of_another_robot_names_the_joints() -> None:
         SceneError, match=r"is for another robot: it lacks spine; test has no tail. Use a clip made for"
     ):
         verify(dof_names=names)
-    with pytest.raises(SceneError, match=r"has 16 joints without names and test has 21. Write joint_names"):
+    with pytest.raises(SceneError, match=r"it has 16 joints without names, and test has 21. Write their names"):
         verify(dof_names=None, dof_position=clip.dof_position[:, :16])
-    with pytest.raises(SceneError, match="is for another robot"):
+    with pytest.raises(SceneError, match="is for another robot: it has 29 joints without names, as the G1 with 29"):
         verify(dof_names=None, dof_position=np.zeros((clip.num_frames, 29)))
     with pytest.raises(SceneError, match="names the joint 'spine' twice"):
         verify(dof_names=("spine", "spine", *robot.robot.dof_names[2:]))
@@ -147,9 +148,15 @@ def test_clip_of_another_robot_names_the_joints() -> None:
         verify(dof_names=("spine",))
 
 
-def test_nameless_joints_of_the_right_number_are_taken_with_a_warning() -> None:
-    _, warnings = verify(dof_names=None)
-    assert warnings == ["Clip 'squat' (made) does not name its 21 joints; they are taken in the order of test."]
+def test_nameless_joints_of_the_right_number_are_taken_in_the_order_of_the_robot() -> None:
+    found, warnings = verify(dof_names=None)
+    assert_allclose(found.dof_position, doll_and_squat()[1].dof_position)
+    assert len(warnings) == 1
+    assert re.search(
+        r"Clip 'squat' .made. does not say how it is written: joints are taken in the order of test "
+        r"\(score \d.*; in the order of test, breadth first as in PhysX \d+.\d, lower is better\).",
+        warnings[0],
+    )
 
 
 def test_quaternions_nearly_of_length_one_are_scaled() -> None:
@@ -239,14 +246,16 @@ def test_scalar_last_read_as_scalar_first_lies_on_its_side() -> None:
     half = np.sqrt(0.5)
     heading = np.tile((half, 0.0, 0.0, half), (clip.num_frames, 1))  # faces left: wxyz
     message = (
-        r"the root leans over by 90 degrees. The file's quaternions seem to be xyzw .* name the clip as a.csv:xyzw"
+        "cannot be what its file says, quaternions wxyz: it scores .* with quaternions xyzw .* Name it as a.csv:xyzw"
     )
     with pytest.raises(SceneError, match=message):
         verify(root_rotation=np.roll(heading, -1, -1), file_rotation="wxyz", source="a.csv")
 
 
 def test_scalar_first_read_as_scalar_last_is_upside_down() -> None:
-    message = "leans over by 180 degrees. The file's quaternions seem to be wxyz and were read as xyzw"
+    message = (
+        "cannot be what its file says, quaternions xyzw: .* Name it as a.pkl:wxyz, or as a.pkl:xyzw if it is right"
+    )
     with pytest.raises(SceneError, match=message):
         verify(root_rotation=turned(doll_and_squat()[1], 1), file_rotation="xyzw", source="a.pkl")
 
@@ -255,19 +264,25 @@ def test_clip_that_stays_upright_either_way_is_caught_by_its_sliding_feet() -> N
     robot = g1()
     walk = read(str(data_path(*KIMODO, "kimodo_walk.csv")))
     assert verify_clip(walk, robot.robot, robot)[0].num_frames == 150
-    with pytest.raises(SceneError, match=r"as if the root faced the wrong way. The file's quaternions seem to be xyzw"):
-        verify_clip(attrs.evolve(walk, root_rotation=turned(walk, -1)), robot.robot, robot)
+    wrong = attrs.evolve(walk, root_rotation=turned(walk, -1))
+    with pytest.raises(SceneError, match=r"cannot be what its file says, quaternions wxyz"):
+        verify_clip(attrs.evolve(wrong, origins={**walk.origins, "rotation": "file"}), robot.robot, robot)
+    mended, said = verify_clip(wrong, robot.robot, robot)
+    assert_allclose(mended.root_rotation, walk.root_rotation / np.linalg.norm(walk.root_rotation, axis=1)[:, None])
+    assert "quaternions are taken as xyzw (score" in said[0]
     said_so = attrs.evolve(walk, root_rotation=turned(walk, -1), file_rotation="")
     assert verify_clip(said_so, robot.robot, robot)[0].num_frames == 150
 
 
 @pytest.mark.parametrize("name", ["walk", "wave", "high5", "jumpjack"])
-def test_joints_counted_breadth_first_are_refused(name: str) -> None:
+def test_joints_counted_breadth_first_are_put_in_order_and_said(name: str) -> None:
     robot = g1()
     clip = read(str(data_path(*KIMODO, f"kimodo_{name}.csv")))
     columns = [robot.robot.dof_names.index(joint) for joint in BREADTH_FIRST_ORDER[29]]
-    with pytest.raises(SceneError, match=r"breadth first|in another order"):
-        verify_clip(attrs.evolve(clip, dof_position=clip.dof_position[:, columns]), robot.robot, robot)
+    mixed = attrs.evolve(clip, dof_position=clip.dof_position[:, columns])
+    found, said = verify_clip(mixed, robot.robot, robot)
+    assert_allclose(found.dof_position, clip.dof_position)
+    assert "joints are taken in the order of the G1 with 29 joints, breadth first as in PhysX (score" in said[0]
 
 
 @pytest.mark.parametrize("dofs", [29, 23])
@@ -279,10 +294,10 @@ def test_every_clip_of_the_data_folder_passes(dofs: int) -> None:
         assert isinstance(clip, Clip)
         sound, warnings = verify_clip(clip, robot.robot, robot)
         assert sound.dof_position.shape == (clip.num_frames, dofs)
-        wrists = [text for text in warnings if "wrist" in text]
+        wrists = [text for text in warnings if "wrist_roll" in text]
         assert bool(wrists) == (clip.dof_position.shape[1] != dofs)
         if wrists:
-            word = "they are held at 0" if dofs == 29 else "which test does not have; they are left out"
+            word = "missing, held at the default angles" if dofs == 29 else "left out, as test has no such joints"
             assert word in wrists[0]
 
 
@@ -295,13 +310,14 @@ def test_real_npz_agrees_with_its_bodies_to_a_millimetre() -> None:
     assert not any("away from where" in text for text in verify_clip(nameless, robot.robot, robot)[1])
 
 
-def test_real_npz_of_another_simulator_is_refused() -> None:
+def test_real_npz_of_another_simulator_is_put_in_order() -> None:
     robot = g1()
     clip = read(str(data_path(*KIMODO, "kimodo_wave_50hz.npz")))
     columns = [robot.robot.dof_names.index(joint) for joint in BREADTH_FIRST_ORDER[29]]
     mixed = attrs.evolve(clip, dof_names=None, body_names=None, dof_position=clip.dof_position[:, columns])
-    with pytest.raises(SceneError, match="breadth first"):
-        verify_clip(mixed, robot.robot, robot)
+    found, said = verify_clip(mixed, robot.robot, robot)
+    assert_allclose(found.dof_position, clip.dof_position)
+    assert "breadth first as in PhysX (score" in said[0]
 
 
 @pytest.mark.parametrize(

@@ -275,10 +275,11 @@ def test_axis_angles_reveal_joints_in_another_order(tmp_path: Path) -> None:
     good = pickled(dof=dof, pose_aa=axis_angles(dof, DOCUMENTED_ORDER[23]))
     assert only(write_pickle(tmp_path / "good.pkl", {"clip": good})).num_frames == FRAMES
     bad = pickled(dof=dof, pose_aa=axis_angles(dof, BREADTH_FIRST_ORDER[23]))
-    with pytest.raises(
-        SceneError, match="joint 1 should be left_hip_roll_joint, which turns about x, but the file turns it about y"
-    ):
-        read_clips(write_pickle(tmp_path / "bad.pkl", {"clip": bad}))
+    path = write_pickle(tmp_path / "bad.pkl", {"clip": bad})
+    turned = "joint 1 should be left_hip_roll_joint, which turns about x, but the file turns it about y"
+    with pytest.raises(SceneError, match=f"{turned}.* Name the clip as {path}:lock-wrist-breadth-first"):
+        read_clips(path)
+    assert only(f"{path}:lock-wrist-breadth-first").joint_order == "lock-wrist-breadth-first"
 
 
 def test_axis_angles_that_disagree_with_joints(tmp_path: Path) -> None:

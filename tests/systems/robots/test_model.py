@@ -12,7 +12,6 @@ from components.robot import Box, Capsule, Motor
 from engine.errors import SceneError
 from scenes.robots.humanoid import humanoid
 from systems.maths.rotation import rotate, rotate_inverse
-from systems.robots import model as model_file
 from systems.robots.model import build_robot
 from tests.physics.rows import PENDULUM, one_foot, pendulum
 
@@ -58,13 +57,13 @@ def test_root_velocities_come_back_as_they_went_in() -> None:
     np.testing.assert_allclose(angular[:, 0], states[4], atol=1e-12)
 
 
-def test_kinematics_in_chunks_is_the_same_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_poses_are_the_same_whether_anything_moves_or_not() -> None:
     robot = build_robot(humanoid())
     states = random_states(7, 19, 2)
-    whole = robot.kinematics(*states)
-    monkeypatch.setattr(model_file, "CHUNK", 3)
-    for a, b in zip(whole, robot.kinematics(*states), strict=True):
-        np.testing.assert_array_equal(a, b)
+    still = robot.kinematics(*states[:3], *(np.zeros_like(speed) for speed in states[3:]))
+    for moving, standing in zip(robot.kinematics(*states)[:2], still, strict=False):
+        np.testing.assert_array_equal(moving, standing)
+    assert not still[2].any() and not still[3].any()
 
 
 def test_kinematics_of_no_frames_is_empty() -> None:

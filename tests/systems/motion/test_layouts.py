@@ -1,0 +1,374 @@
+"""Whatever program wrote a clip, the same motion is read from it."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from components.motion import Clip
+from engine.errors import SceneError
+from systems.motion.files import read_clips
+from tests.systems.motion import foreign
+from tests.systems.motion.foreign import JOINTS, LAYOUTS, Motion, motion, write
+
+MOTION = motion()
+PEOPLE = ("walk.bvh", "walk.FBX", "walk.c3d", "walk.trc")
+
+
+def only(spec: str) -> Clip:
+    """The one clip of a list."""
+    (clip,) = read_clips(spec)
+    assert isinstance(clip, Clip)
+    return clip
+
+
+def check(clip: Clip, like: Motion = MOTION, tolerance: float = 1e-9) -> None:
+    """A clip holds the arrays of a motion."""
+    assert_allclose(clip.root_position, like.position, atol=tolerance)
+    assert_allclose(clip.root_rotation, like.rotation, atol=tolerance)
+    assert_allclose(clip.dof_position, like.angles, atol=tolerance)
+    assert clip.fps == pytest.approx(like.fps)
+
+
+def cure(error: SceneError) -> list[str]:
+    """What an error says that the clip should be called."""
+    return [found.rstrip(",.") for found in re.findall(r"as (\S*:\w+)", str(error))]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("ending", [".pkl", ".npz", ".pt"])
+def test_every_layout_gives_the_same_motion_from_every_container(tmp_path: Path, layout: str, ending: str) -> None:
+    content = LAYOUTS[layout](MOTION)
+    if ending != ".pt":
+        content = {
+            k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in content.items() if k != "state_conversion"
+        }
+    elif layout != "protomotions":
+        content = {
+            k: torch.as_tensor(v) if isinstance(v, np.ndarray) and v.dtype.kind == "f" else v
+            for k, v in content.items()
+        }
+    clip = only(write(tmp_path / f"walk{ending}", content))
+    check(clip)
+    named = layout in ("holosoma", "isaac_lab", "ergocub", "loco_mujoco")
+    assert clip.dof_names == (JOINTS if named else None)
+    assert clip.origin("joints") == ("file" if named else "assumed")
+    assert [clip.origin(fact) for fact in ("rotation", "rate", "angles", "lengths")] == ["file"] * 4
+
+
+def test_motion_file_of_protomotions_is_read_and_its_class_is_not_needed(tmp_path: Path) -> None:
+    path = write(tmp_path / "walk.motion", LAYOUTS["protomotions"](MOTION))
+    check(only(path))
+
+
+def test_torch_file_that_names_a_function_is_refused_and_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "victim"),)
+
+    torch.save({"dof_pos": Evil()}, tmp_path / "walk.motion")
+    with pytest.raises(SceneError, match=r"asks for the class 'posix.mkdir'.*can run any code"):
+        read_clips(str(tmp_path / "walk.motion"))
+    assert not (tmp_path / "victim").exists()
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float32, torch.int64])
+def test_tensors_of_any_type_and_stride_are_read(tmp_path: Path, kind: torch.dtype) -> None:
+    whole = torch.arange(200).reshape(20, 10).to(kind)
+    content = {
+        "root_pos": whole.T[:3].T,
+        "root_quat": torch.eye(4).tile(5, 1).to(kind),
+        "dof_pos": whole[:, 3::2],
+        "fps": torch.tensor(25),
+    }
+    clip = only(write(tmp_path / "walk.pt", content))
+    assert_allclose(clip.root_position, whole[:, :3].numpy())
+    assert_allclose(clip.dof_position, whole[:, 3::2].numpy())
+    assert clip.fps == 25.0
+    assert clip.origin("rotation") == "assumed"
+
+
+def test_truncated_and_legacy_torch_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "walk.pt"
+    write(path, LAYOUTS["protomotions"](MOTION))
+    whole = path.read_bytes()
+    for size in (10, 200, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(SceneError, match="Fetch or convert it again"):
+            read_clips(str(path))
+    torch.save({"dof_pos": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(SceneError):
+        read_clips(str(path))
+
+
+def test_packed_library_of_protomotions_holds_many_clips(tmp_path: Path) -> None:
+    first, second = (LAYOUTS["protomotions"](motion(seed, frames)) for seed, frames in ((1, 5), (2, 7)))
+    names = {"gts": "rigid_body_pos", "grs": "rigid_body_rot", "dps": "dof_pos"}
+    content = {new: torch.cat((first[old], second[old])) for new, old in names.items()}
+    content |= {"length_starts": torch.tensor([0, 5]), "motion_num_frames": torch.tensor([5, 7])}
+    content |= {
+        "motion_dt": torch.tensor([0.02, 0.02], dtype=torch.float64),
+        "motion_files": ("a/walk.motion", "b/kick.motion"),
+    }
+    path = write(tmp_path / "all.pt", content)
+    walk, kick = read_clips(path)
+    assert (walk.name, kick.name) == ("walk", "kick")
+    check(only(f"{path}#kick"), motion(2, 7))
+
+
+def test_trajectories_of_loco_mujoco_are_parted(tmp_path: Path) -> None:
+    content = {**LAYOUTS["loco_mujoco"](MOTION), "split_points": np.array([0, 4, 12])}
+    clips = read_clips(write(tmp_path / "walk.npz", content))
+    assert [(clip.name, clip.num_frames) for clip in clips if isinstance(clip, Clip)] == [("walk_1", 4), ("walk_2", 8)]
+
+
+def test_manifest_above_a_clip_gives_rate_and_names(tmp_path: Path) -> None:
+    (tmp_path / "motions").mkdir()
+    names = ["root_tx", "root_ty", "root_tz", "root_qw", "root_qx", "root_qy", "root_qz", *JOINTS]
+    (tmp_path / "manifest.json").write_text(json.dumps({"timestep": 0.02, "qpos_names": names}))
+    clip = only(write(tmp_path / "motions" / "walk.npz", {"qpos": MOTION.qpos}))
+    check(clip)
+    assert clip.dof_names == JOINTS
+
+
+def test_rotation_vector_of_mimickit(tmp_path: Path) -> None:
+    turn = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, np.pi / 2]])
+    frames = np.concatenate((MOTION.position[:2], turn, MOTION.angles[:2]), 1)
+    path = write(tmp_path / "walk.pkl", {"loop_mode": 1, "fps": 60, "frames": frames.tolist()})
+    clip = only(path)
+    assert_allclose(clip.root_rotation, [[1, 0, 0, 0], [np.sqrt(0.5), 0, 0, np.sqrt(0.5)]], atol=1e-12)
+    with pytest.raises(SceneError, match=r"says xyzw, which has no effect: .* holds rotation vectors"):
+        read_clips(f"{path}:xyzw")
+
+
+def test_folder_of_tables_is_one_clip(tmp_path: Path) -> None:
+    place = tmp_path / "set" / "walk"
+    place.mkdir(parents=True)
+    position, rotation = MOTION.bodies
+    tables = {"joint_pos": MOTION.angles, "body_pos": position.reshape(12, -1), "body_quat": rotation.reshape(12, -1)}
+    tables["joint_vel"] = MOTION.angles
+    for name, table in tables.items():
+        header = ",".join(f"{name}_{i}" for i in range(table.shape[1]))
+        np.savetxt(place / f"{name}.csv", table, delimiter=",", header=header, comments="", fmt="%.12f")
+    for spec in (tmp_path / "set", place):
+        clip = only(f"{spec}:50fps")
+        check(clip)
+        assert clip.name == "walk"
+
+
+@pytest.mark.parametrize("name", ["fps", "mocap_framerate", "mocap_frame_rate", "framerate", "frame_rate", "frequency"])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_rate_by_any_of_its_names(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
+    content = {"qpos": MOTION.qpos, name: np.full(shape, 29.97)}
+    assert only(write(tmp_path / "walk.npz", content)).fps == 29.97
+
+
+def test_rate_by_a_step_or_by_times(tmp_path: Path) -> None:
+    assert only(write(tmp_path / "a.npz", {"qpos": MOTION.qpos, "dt": 0.02})).fps == pytest.approx(50.0)
+    assert only(write(tmp_path / "b.npz", {"qpos": MOTION.qpos, "time": np.arange(12) / 120.0})).fps == 120.0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_missing_rate_is_asked_for_and_the_cure_works(tmp_path: Path, layout: str) -> None:
+    content = {
+        key: value
+        for key, value in LAYOUTS[layout](MOTION).items()
+        if key not in ("fps", "motion_fps", "frequency", "dt")
+    }
+    path = write(tmp_path / "walk.pt", content)
+    with pytest.raises(SceneError, match="lacks 'fps', the frame rate") as found:
+        read_clips(path)
+    (name,) = cure(found.value)
+    clip = only(name)
+    assert (clip.fps, clip.origin("rate")) == (30.0, "option")
+
+
+def test_rate_by_hand_wins_over_one_that_makes_no_sense(tmp_path: Path) -> None:
+    path = write(tmp_path / "walk.pkl", {**LAYOUTS["gmr"](MOTION), "fps": "fast"})
+    with pytest.raises(SceneError, match=r"'fps' in .* is 'fast'"):
+        read_clips(path)
+    check(only(f"{path}:50fps"))
+
+
+def test_plain_qpos_array_needs_a_rate(tmp_path: Path) -> None:
+    np.save(tmp_path / "walk.npy", MOTION.qpos)
+    with pytest.raises(SceneError) as found:
+        read_clips(str(tmp_path / "walk.npy"))
+    assert cure(found.value) == [f"{tmp_path}/walk.npy:30fps"]
+    clip = only(f"{tmp_path}/walk.npy:50fps")
+    check(clip)
+    assert clip.origin("rotation") == "assumed"
+
+
+def test_saved_dictionary_is_refused_with_a_cure_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("walk.npy", LAYOUTS["ergocub"](MOTION), allow_pickle=True)  # type: ignore[arg-type]
+    with pytest.raises(SceneError, match=r"a Python object, such as a dictionary.*np.savez") as found:
+        read_clips("walk.npy")
+    code = str(found.value).split("plain arrays: ")[1].rstrip(".")
+    exec(code, {"np": np})  # what the error says
+    check(only("walk.npz"))
+
+
+def test_quaternion_before_position_and_a_carried_object_are_found(tmp_path: Path) -> None:
+    box = np.concatenate((MOTION.rotation, MOTION.position), 1)
+    drake = np.concatenate((MOTION.rotation, MOTION.position, MOTION.angles, box), 1)
+    clip = only(
+        write(
+            tmp_path / "a.npz",
+            {"qpos": np.concatenate((MOTION.rotation, MOTION.position, MOTION.angles), 1), "fps": 50},
+        )
+    )
+    check(clip)
+    assert "the quaternion stands before the position" in clip.notes[0]
+    clip = only(write(tmp_path / "b.npz", {"qpos": np.concatenate((MOTION.qpos, box), 1), "fps": 50}))
+    check(clip)
+    assert "the pose of an object" in clip.notes[0]
+    clip = only(write(tmp_path / "c.npz", {"qpos": drake, "fps": 50}))
+    check(clip)
+
+
+def test_velocities_without_the_root_are_taken_too(tmp_path: Path) -> None:
+    clip = only(write(tmp_path / "walk.npz", {**LAYOUTS["holosoma"](MOTION)}))
+    assert clip.dof_velocity is not None
+    assert_allclose(clip.dof_velocity, MOTION.angles)
+
+
+def test_names_as_bytes_are_decoded(tmp_path: Path) -> None:
+    content = {**LAYOUTS["holosoma"](MOTION), "joint_names": np.array([name.encode() for name in JOINTS])}
+    assert only(write(tmp_path / "walk.npz", content)).dof_names == JOINTS
+
+
+@pytest.mark.parametrize("ending", [".npz", ".pkl"])
+def test_array_of_objects_is_named_and_the_cure_works(tmp_path: Path, ending: str) -> None:
+    content = {**LAYOUTS["holosoma"](MOTION), "joint_names": np.array(JOINTS, dtype=object)}
+    with pytest.raises(SceneError, match=r"'joint_names' in .* is an array of Python objects") as found:
+        read_clips(write(tmp_path / f"walk{ending}", content))
+    code = re.findall(r"joint_names=(np.array\(.*?dtype=str\))", str(found.value))[0]
+    content["joint_names"] = eval(code, {"np": np, "joint_names": content["joint_names"]})  # what the error says
+    assert only(write(tmp_path / f"walk{ending}", content)).dof_names == JOINTS
+
+
+def test_array_of_objects_that_is_not_needed_does_not_matter(tmp_path: Path) -> None:
+    check(only(write(tmp_path / "walk.npz", {**LAYOUTS["qpos"](MOTION), "metadata": np.array(None)})))
+
+
+def test_surplus_sizes_of_one_are_dropped(tmp_path: Path) -> None:
+    content = {**LAYOUTS["gmr"](MOTION), "dof_pos": MOTION.angles[..., None], "root_pos": MOTION.position[None]}
+    check(only(write(tmp_path / "walk.pkl", content)))
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_file_of_a_persons_motion_is_called_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("HIERARCHY")
+    with pytest.raises(SceneError, match=r"the motion of a person, not of a robot.*lockstep clips retarget"):
+        read_clips(str(tmp_path / name))
+    with pytest.raises(SceneError, match="the motion of a person"):
+        read_clips(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"poses": np.zeros((9, 165)), "trans": np.zeros((9, 3)), "betas": np.zeros(16), "mocap_frame_rate": 120.0},
+        {"pose_body": np.zeros((9, 63)), "root_orient": np.zeros((9, 3)), "trans": np.zeros((9, 3))},
+        {"smpl_params_global": {"body_pose": np.zeros((9, 63))}, "K_fullimg": np.zeros((3, 3))},
+    ],
+)
+def test_smpl_data_is_a_persons_motion(tmp_path: Path, content: dict[str, Any]) -> None:
+    with pytest.raises(SceneError, match=r"SMPL or AMASS data .*: the motion of a person"):
+        read_clips(write(tmp_path / "walk.pkl", content))
+
+
+def test_unknown_names_are_listed_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(
+        SceneError, match=r"it has a, b\. A clip has the names of one program: ASAP and PHC write root_tr"
+    ):
+        read_clips(write(tmp_path / "walk.npz", {"a": np.zeros(3), "b": np.zeros(3)}))
+
+
+def test_order_by_hand_wins_over_the_layout(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "walk.npz",
+        {**LAYOUTS["qpos"](MOTION), "qpos": np.concatenate((MOTION.position, MOTION.xyzw, MOTION.angles), 1)},
+    )
+    clip = only(f"{path}:xyzw")
+    check(clip)
+    assert (clip.origin("rotation"), clip.file_rotation) == ("option", "")
+
+
+def test_units_by_hand_scale_angles_and_lengths(tmp_path: Path) -> None:
+    content = LAYOUTS["mjlab"](MOTION)
+    content |= {
+        "joint_pos": np.rad2deg(MOTION.angles),
+        "joint_vel": np.rad2deg(MOTION.angles),
+        "body_pos_w": MOTION.bodies[0] * 1000.0,
+    }
+    clip = only(write(tmp_path / "walk.npz", content) + ":mm:deg")
+    check(clip)
+    assert clip.body_position is not None
+    assert clip.dof_velocity is not None
+    assert_allclose(clip.body_position, MOTION.bodies[0])
+    assert_allclose(clip.dof_velocity, MOTION.angles)
+    assert (clip.origin("angles"), clip.origin("lengths")) == ("option", "option")
+
+
+def test_axis_of_either_sign_and_of_any_direction_agrees_with_the_angles(tmp_path: Path) -> None:
+    axes = np.eye(3)[np.arange(29) % 3]
+    axes[3], axes[7] = -axes[3], (0.6, 0.0, 0.8)
+    content = {**foreign.asap(MOTION), "pose_aa": foreign.rotation_vectors(MOTION, axes)}
+    clip = only(write(tmp_path / "walk.pkl", content))
+    check(clip)
+    assert "1 of 29 joints (the first is 3) turn the other way round" in clip.notes[0]
+    check(only(f"{tmp_path}/walk.pkl:dof"))
+    check(only(f"{tmp_path}/walk.pkl:pose_aa"))
+
+
+def test_angles_and_rotation_vectors_that_differ_are_refused_and_both_cures_work(tmp_path: Path) -> None:
+    pose = foreign.rotation_vectors(MOTION)
+    pose[:, 6] = 0.0
+    path = write(tmp_path / "punch.pkl", {**foreign.asap(MOTION), "pose_aa": pose})
+    frame = int(np.abs(MOTION.angles[:, 5]).argmax())
+    value = MOTION.angles[frame, 5]
+    with pytest.raises(
+        SceneError, match=rf"frame {frame}: joint 5 is {value:.3f} rad in 'dof' and 0.000 rad in"
+    ) as found:
+        read_clips(path)
+    by_angles, by_vectors = cure(found.value)
+    check(only(by_angles))
+    clip = only(by_vectors)
+    assert_allclose(clip.dof_position[:, 5], 0.0)
+    assert_allclose(np.delete(clip.dof_position, 5, 1), np.delete(MOTION.angles, 5, 1), atol=1e-9)
+
+
+def test_angles_of_more_than_half_a_turn_agree_with_their_rotation_vectors(tmp_path: Path) -> None:
+    pose = foreign.rotation_vectors(MOTION)
+    wound = Motion(MOTION.position, MOTION.rotation, MOTION.angles.copy())
+    wound.angles[:, 2] += 2.0 * np.pi
+    check(only(write(tmp_path / "walk.pkl", {**foreign.asap(wound), "pose_aa": pose})), wound)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS.*git lfs pull"),
+        (b"<!DOCTYPE html><html>", "is a web page, not a motion clip"),
+    ],
+)
+@pytest.mark.parametrize("name", ["walk.npz", "walk.csv", "walk.pkl"])
+def test_what_was_never_fetched_is_said(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SceneError, match=message):
+        read_clips(str(tmp_path / name))
+
+
+def test_contents_count_and_not_the_ending(tmp_path: Path) -> None:
+    np.savez(tmp_path / "walk.npz", **LAYOUTS["qpos"](MOTION))
+    (tmp_path / "walk.npz").rename(tmp_path / "walk.pkl")
+    check(only(str(tmp_path / "walk.pkl")))
