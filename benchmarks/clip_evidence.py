@@ -173,7 +173,7 @@ def main() -> None:
     _print_row("all", rows)
     print("\nrefused:", Counter(row[0] for row in rows if row[6] == "refused").most_common())
     for row in rows:
-        if row[6].startswith("wrong"):
+        if row[6] != "right":
             print(*row)
 
 

@@ -6,7 +6,9 @@ zip archive of a pickle, in which tensors refer to the other members by number. 
 names, all of which it answers with code of its own; every other name is refused.
 """
 
+import bz2
 import io
+import lzma
 import math
 import pickle
 import zipfile
@@ -20,6 +22,7 @@ import numpy as np
 
 from engine.errors import SceneError
 
+_OLD_TORCH = 0x1950A86A20F9469CFC6C  # what such a file begins with
 MAX_BYTES = 1 << 31  # of an unpacked file; stops a small file from filling the memory
 
 
@@ -150,12 +153,16 @@ class _Forbidden(Exception):
 
 def _unpack(content: bytes) -> bytes:
     if content[:1] == b"\x78" or content[:2] == b"\x1f\x8b":
-        unpacked = zlib.decompressobj(wbits=47)  # 32 + 15: zlib or gzip, as its header says
-        content = unpacked.decompress(content, MAX_BYTES)
-        if not unpacked.eof:
-            raise EOFError(
-                "its compressed content stops early" if len(content) < MAX_BYTES else "it unpacks to over 2 GiB"
-            )
+        unpacked: Any = zlib.decompressobj(wbits=47)  # 32 + 15: zlib or gzip, as its header says
+    elif content[:6] == b"\xfd7zXZ\x00" or content[:3] == b"\x5d\x00\x00":
+        unpacked = lzma.LZMADecompressor()
+    elif content[:3] == b"BZh":
+        unpacked = bz2.BZ2Decompressor()
+    else:
+        return content
+    content = unpacked.decompress(content, MAX_BYTES)
+    if not unpacked.eof:
+        raise EOFError("its compressed content stops early" if len(content) < MAX_BYTES else "it unpacks to over 2 GiB")
     return content
 
 
@@ -227,7 +234,13 @@ def read_array_pickle(path: Path) -> Any:
     Raises SceneError when the file is truncated, is no pickle, or names any class other than numpy's.
     """
     with _refusing(path):
-        return _Unpickler(io.BytesIO(_unpack(path.read_bytes()))).load()
+        content = _Unpickler(io.BytesIO(_unpack(path.read_bytes()))).load()
+    if content == _OLD_TORCH:
+        raise SceneError(
+            f"{path} is a torch file of the old kind, which is not read. Save it again in the new one: "
+            f"torch.save(torch.load('{path.name}'), '{path.name}')."
+        )
+    return content
 
 
 @contextmanager
@@ -235,6 +248,11 @@ def _refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except _Forbidden as error:
+        if str(error).startswith("torch."):
+            raise SceneError(
+                f"{path} holds torch tensors in a pickle. Save them as arrays: {{name: value.numpy() for name, value in "
+                "clip.items()}, or with torch.save as a .pt file."
+            ) from None
         raise SceneError(
             f"{path} asks for the class '{error}' while it is being read, and a motion file may name numpy's arrays "
             "only. It was not loaded, since a pickle can run any code; save the clip as plain arrays."

@@ -1,6 +1,9 @@
 """Named arrays of a motion file: each of the kind and shape that a clip needs, or a sentence that names it."""
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -48,20 +51,20 @@ class NamedArrays:
     def __contains__(self, name: str) -> bool:
         return name in self._content
 
-    def array(self, name: str, *shape: int | None) -> np.ndarray:
-        """An entry as float64 of the given shape, None where any size will do; sizes of 1 may be surplus."""
+    def array(self, name: str, *shape: int | str) -> np.ndarray:
+        """An entry as float64 of the given shape, a word where any size will do; sizes of 1 may be surplus."""
         value = self._plain(name)
         try:
             array = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
             raise SceneError(f"'{name}' in {self.source} is not an array of numbers.") from None
         found = array.shape
-        while array.ndim > len(shape) and 1 in (array.shape[0], array.shape[-1]):
-            array = array[..., 0] if array.shape[-1] == 1 else array[0]
+        while array.ndim > len(shape) and 1 in array.shape:
+            array = array.squeeze(max(axis for axis, size in enumerate(array.shape) if size == 1))
         if array.ndim != len(shape) or any(
-            want is not None and have != want for have, want in zip(array.shape, shape, strict=True)
+            isinstance(want, int) and have != want for have, want in zip(array.shape, shape, strict=True)
         ):
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            wanted = ", ".join(map(str, shape))
             raise SceneError(f"'{name}' in {self.source} has shape {found}; it should be ({wanted}).")
         return array
 
@@ -82,7 +85,8 @@ class NamedArrays:
         array = np.asarray(self._plain(key)).ravel()
         if array.dtype.kind not in "SU":
             raise SceneError(f"'{key}' in {self.source} holds {array.dtype}, not names.")
-        names = tuple(str(np.char.decode(each, "utf-8")) if array.dtype.kind == "S" else str(each) for each in array)
+        array = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+        names = short_names([str(each) for each in array])
         if size is not None and len(names) != size:
             raise SceneError(f"'{key}' in {self.source} has {len(names)} names for {size} columns.")
         return names
@@ -99,11 +103,11 @@ class NamedArrays:
         by_hand = options.fps
         if by_hand is not None:
             return by_hand
-        for names, turned in ((RATES, False), (STEPS, True)):
-            for name in names:
-                if name in self._content:
-                    rate = self._number(name)
-                    return 1.0 / rate if turned else rate
+        described = NamedArrays(self.source, {**self._metadata(), **self._content})
+        for name in (*RATES, *STEPS):
+            if name in described:
+                number = described.number(name)
+                return number if name in RATES else 1.0 / number
         for name in TIMES:
             if name in self._content and np.size(self._plain(name)) == frames:
                 return rate_of(self.array(name, frames), self.source, options.item)
@@ -112,10 +116,31 @@ class NamedArrays:
             "30 frames per second."
         )
 
-    def _number(self, name: str) -> float:
-        value = self._plain(name)
-        array = np.asarray(value)
-        if array.size != 1 or array.dtype.kind not in "fiu" or not 0.0 < float(array.reshape(())) < float("inf"):
+    def _metadata(self) -> dict[str, Any]:
+        """What a text of JSON in the file says beside its arrays."""
+        text = self._content.get("metadata")
+        try:
+            content = json.loads(str(np.asarray(text).item())) if text is not None else {}
+        except (TypeError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def number(self, name: str) -> float:
+        """An entry that is one positive number, or the same one for each frame."""
+        array = np.asarray(self._plain(name)).ravel()
+        with suppress(ValueError):
+            array = array.astype(np.float64)
+        value = float(array[0]) if array.size and array.dtype.kind == "f" and np.all(array == array[0]) else -1.0
+        if not 0.0 < value < float("inf"):
             what = "seconds between two frames" if name in STEPS else "frames per second"
-            raise SceneError(f"'{name}' in {self.source} is {value!r}; it should be one positive number of {what}.")
-        return float(array.reshape(()))
+            shown = repr(self._content[name])
+            shown = f"{shown[:40]}…" if len(shown) > 40 else shown
+            raise SceneError(f"'{name}' in {self.source} is {shown}; it should be one positive number of {what}.")
+        return value
+
+
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names without what all have in front up to a slash, colons or a dot, as in robot/left_knee_joint."""
+    parted = [re.fullmatch(r"(.*(?:/|::|\.))?(.*)", name) for name in names]
+    shared = {match and match[1] for match in parted}
+    return tuple(match[2] for match in parted if match) if len(shared) == 1 else tuple(names)

@@ -18,7 +18,7 @@ from systems.motion.account import account, group_title, shared_rate
 from systems.motion.evidence import Reading, joint_orders, read_as, weigh
 from systems.motion.findings import ClipFinding
 from systems.motion.floor import check_floor, put_on_floor
-from systems.motion.frame_rate import jump_rate
+from systems.motion.frame_rate import jump_rate, published_near
 from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED
 from systems.motion.joint_tree import JointTree, joint_tree
 from systems.motion.joints import STILL, Match, bare, fit_joints, match_joints, unmatched
@@ -154,9 +154,10 @@ class Verification:
     def _finish(self, clip: Clip, one: _Fitted) -> tuple[Clip, list[ClipFinding]]:
         findings = [*one.findings, *plausible.check_jumps(clip, self.robot), *plausible.check_velocities(clip)]
         if clip.origin("rate") == "file" and one.rate and not 1 / ODD_RATE < one.rate / clip.fps < ODD_RATE:
+            near = published_near(one.rate) or round(one.rate)
             text = (
                 f"{clip.title} says {clip.fps:g} frames per second, but its jumps fall as at {one.rate:.0f}; write "
-                f"{as_typed(clip, f'{one.rate:.0f}fps')} if it plays at the wrong speed."
+                f"{as_typed(clip, f'{near:g}fps')} if it plays at the wrong speed."
             )
             findings.append(ClipFinding("jumps that fall too fast or slow", text))
         if self.height == "auto":

@@ -1,5 +1,6 @@
 """Containers of motion: bytes of a file to named arrays, whatever program wrote them. No code in a file is run."""
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,18 @@ from systems.motion.tables import read_table
 TABLES = (".csv", ".tsv")
 BINARIES = (".pkl", ".npz", ".npy", ".motion", ".pt", ".pth", ".joblib", ".pickle")
 ENDINGS = (".pkl", ".csv", ".npz", *(each for each in (*BINARIES, *TABLES) if each not in (".pkl", ".csv", ".npz")))
+ARCHIVES = (".npz", ".npy", ".motion", ".pt", ".pth")
+OTHER_ENDINGS = {  # files in which people have motions, and what to do
+    **dict.fromkeys((".gz", ".zip", ".7z", ".tar", ".xz", ".bz2"), "a packed file. Unpack it first"),
+    **dict.fromkeys((".h5", ".hdf5", ".mat", ".parquet"), "not read. Save its arrays with np.savez under known names"),
+    **dict.fromkeys((".yaml", ".yml"), "a list of clips or settings. Name the clips themselves, or their folder"),
+    **dict.fromkeys(
+        (".txt", ".json"),
+        "text that is not read, such as motions of DeepMimic and AMP. Save its frames as a .csv with a header, or its "
+        "arrays with np.savez under known names",
+    ),
+}
+_TEXT = re.compile(rb"[\x09\x0a\x0d\x20-\x7e]*\d[\x09\x0a\x0d\x20-\x7e]*")
 PERSON_ENDINGS = {
     ".bvh": "a BVH file",
     ".fbx": "an FBX file",
@@ -44,6 +57,8 @@ def read_container(path: Path) -> Any:
     ending = path.suffix.lower()
     if ending in PERSON_ENDINGS:
         raise persons_motion(str(path), PERSON_ENDINGS[ending])
+    if ending in OTHER_ENDINGS:
+        raise SceneError(f"{path} is {OTHER_ENDINGS[ending]}. A clip ends in {listing(ENDINGS)}.")
     if ending not in ENDINGS:
         raise SceneError(f"{path} ends in '{path.suffix}', which no reader knows. A clip ends in {listing(ENDINGS)}.")
     try:
@@ -53,17 +68,20 @@ def read_container(path: Path) -> Any:
 
 
 def _read(path: Path, ending: str) -> Any:
+    """By what the file begins with: an ending may be wrong."""
     with path.open("rb") as file:
-        start = file.read(200)
+        start = file.read(400)
     _check_fetched(path, start.lstrip().lower())
-    if ending in TABLES:
-        return read_table(path)
-    if ending == ".npz" and start[:2] != b"PK":
-        raise _damaged(path, "it is no zip archive")
     if start[:2] == b"PK":
         return _read_zip(path)
     if start[:6] == b"\x93NUMPY":
         return _read_npy(path)
+    if ending in TABLES and start[:2] == b"\x1f\x8b":
+        raise SceneError(f"{path} is packed with gzip. Unpack it first, e.g. with gunzip.")
+    if ending in TABLES or (ending in ARCHIVES and _TEXT.fullmatch(start)):
+        return read_table(path)
+    if ending == ".npz":
+        raise _damaged(path, "it is no zip archive")
     return read_array_pickle(path)
 
 

@@ -21,6 +21,7 @@ from systems.motion.joint_tree import JointTree, other_side
 from systems.motion.joints import Match, bare, match_joints, strangers
 from systems.motion.kinematics import Kinematics, body_poses
 
+HOPELESS = 10.0  # by how much joints alone may score worse than the best reading, to be looked at any further
 MOMENTS = 100  # of a clip that are looked at; each is two frames
 USUAL = 1.0  # by how much an unusual joint order must be better for being unusual
 LEAN, TILT, SLIDE, RISE, SINK, BALANCE = 0.4, 0.06, 0.1, 0.04, 0.03, 0.06  # rad, m, share of the speed, m, m, m
@@ -78,24 +79,35 @@ def joint_orders(clip: Clip, robot: Robot, tree: JointTree) -> tuple[JointOrder,
 
 
 def weigh(clip: Clip, robot: Robot, model: Kinematics, tree: JointTree) -> tuple[Reading, ...]:
-    """All readings of a clip with their scores, the best first; readings that come to the same motion are one."""
+    """All readings of a clip with their scores, the best first; readings that come to the same motion are one.
+
+    Of one whose joints alone make it hopeless the score is that of its joints, which is less than all of it.
+    """
     rows, first = _moments(clip.num_frames)
-    place = clip.root_position[rows]
+    turns = list(_rotations(clip, rows))
     readings: list[Reading] = []
-    seen: list[np.ndarray] = []
-    for order, degrees, angles, others in _angles(clip, robot, tree, rows):
-        if any(np.array_equal(angles, before) for before in seen):
-            continue
-        seen.append(angles)
-        joints = _joint_cost(angles, robot, tree) + others + (0.0 if order is None or order.usual else USUAL)
-        body = _Posed.of(angles, robot, model)
-        for name, rotation in _rotations(clip, rows):
-            stated = (
-                clip.origin("rotation") == "assumed" or name == clip.file_rotation or not clip.file_rotation
-            ) and (clip.origin("angles") == "assumed" or not degrees)
-            score = joints + body.cost(place, rotation, first)
+    best = np.inf
+    for joints, order, degrees, angles in _postures(clip, robot, tree, rows):
+        body = _Posed.of(angles, robot, model) if joints < best + HOPELESS else None
+        for name, rotation in turns:
+            score = joints if body is None else joints + body.cost(clip.root_position[rows], rotation, first)
+            best = min(best, score)
+            agrees = not clip.file_rotation or name == clip.file_rotation or clip.origin("rotation") == "assumed"
+            stated = agrees and (not degrees or clip.origin("angles") == "assumed")
             readings.append(Reading(name, order, degrees, score, stated))
     return tuple(sorted(readings, key=lambda reading: reading.score))
+
+
+def _postures(
+    clip: Clip, robot: Robot, tree: JointTree, rows: np.ndarray
+) -> list[tuple[float, JointOrder | None, bool, np.ndarray]]:
+    """Cost of the joints, order, unit and angles (T, dof) of all different readings of the joints, the best first."""
+    found: list[tuple[float, JointOrder | None, bool, np.ndarray]] = []
+    for order, degrees, angles, surplus in _angles(clip, robot, tree, rows):
+        if not any(np.array_equal(angles, before) for *_, before in found):
+            rare = 0.0 if order is None or order.usual else USUAL
+            found.append((_joint_cost(angles, robot, tree) + surplus + rare, order, degrees, angles))
+    return sorted(found, key=lambda posture: posture[0])
 
 
 def read_as(clip: Clip, reading: Reading) -> Clip:

@@ -68,9 +68,9 @@ def _read_item(request: _Request, unfit: Unfit) -> list[Clip]:
     options = ClipOptions(request.words, request.typed)
     clips: list[Clip] = []
     for file in files:
-        with unfit.caught():
+        with unfit.caught(beside=len(files) > 1):
             for name, source, content in clips_within(file, read_container(file), request.key):
-                with unfit.caught():
+                with unfit.caught(beside=len(files) > 1):
                     clip = clip_of(content, name=name, source=source, options=options)
                     clips.append(attrs.evolve(clip, weight=request.weight, typed=request.typed))
     if clips:

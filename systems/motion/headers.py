@@ -7,6 +7,8 @@ from typing import Literal
 import attrs
 
 from engine.errors import SceneError, listing
+from systems.motion.arrays import short_names
+from systems.motion.unfit import NoMotion
 
 ROOT = {"root", "base", "pelvis", "body", "torso", "trunk", "floating", "freejoint", "free", "joint", "world", "global"}
 ROOT |= {"robot", "link", "w", "com", "hips", "anchor", "qpos", "pose"}
@@ -96,10 +98,11 @@ def understand(names: Sequence[str], source: str) -> TableLayout:
     place, quaternion, euler = (_parts(by_role[role], source, names) for role in ("place", "quaternion", "euler"))
     if len(quaternion) == 3 and not euler and "w" not in quaternion:
         quaternion, euler = {}, quaternion
-    joints = by_role["joint"]
+    short = short_names([column.part for column in by_role["joint"]])
+    joints = [attrs.evolve(column, part=name) for column, name in zip(by_role["joint"], short, strict=True)]
     missing = "".join(part for part in "xyz" if part not in place)
     if len(missing) == 3 and not (quaternion or euler):
-        raise SceneError(
+        raise NoMotion(
             f"{source} is no table of a motion: its columns are {listing(names, 8)}, and none is a root position or "
             "rotation. A header of a clip names e.g. root_x, root_y, root_z, root_qw, root_qx, root_qy, root_qz and "
             "the joints."

@@ -21,6 +21,16 @@ from systems.motion.raw_tables import from_qpos, from_table
 from systems.motion.tables import NumberTable
 
 PERSON = {"poses", "pose_body", "body_pose", "root_orient", "global_orient", "betas", "smpl_params_global", "thetas"}
+PERSON |= {
+    "posed_joints",
+    "global_rot_mats",
+    "local_rot_mats",
+    "keypoints",
+    "keypoints3d",
+    "joints3d",
+    "beta",
+    "gender",
+}
 PERSON |= {"smpl_params_incam", "fullpose", "smpl_pose", "transl", "pred_pose", "pose_body_6d", "smpl_params"}
 
 
@@ -81,7 +91,10 @@ def clips_within(path: Path, content: Any, key: str | None) -> Iterator[tuple[st
 def _parts(path: Path, content: Any) -> dict[Any, Any]:
     if isinstance(content, (list, tuple)) and content and all(isinstance(each, dict) for each in content):
         content = dict(enumerate(content))
-    if isinstance(content, (NumberTable, np.ndarray)):
+    if isinstance(content, NumberTable):
+        return {path.stem: content}
+    if isinstance(content, np.ndarray):
+        _check_bare(path, content)
         return {path.stem: content}
     if not isinstance(content, dict) or not content:
         raise SceneError(f"{path} holds {type(content).__name__}, not a dictionary of clips as ASAP and PHC write it.")
@@ -89,8 +102,25 @@ def _parts(path: Path, content: Any) -> dict[Any, Any]:
         return _library(content)
     if "qpos" in content and np.size(content.get("split_points", ())) > 2:
         return _cut_up(path, content, np.asarray(content["split_points"]).astype(int))
-    single = any(isinstance(value, (np.ndarray, list, ObjectArray)) for value in content.values())
-    return {path.stem: content} if single else content
+    if any(isinstance(value, (np.ndarray, list, ObjectArray)) for value in content.values()) or PERSON & content.keys():
+        return {path.stem: content}
+    while len(content) == 1 and all(_holds_clips(value) for value in content.values()):
+        (content,) = content.values()
+    return content
+
+
+def _holds_clips(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(each, dict) for each in value.values())
+
+
+def _check_bare(path: Path, array: np.ndarray) -> None:
+    if (array.ndim == 3 and array.shape[2] in (3, 4, 6, 9)) or (array.ndim == 2 and array.shape[1] in (263, 251)):
+        raise persons_motion(str(path), f"an array of shape {array.shape}, as of points or features of a person")
+    if array.ndim != 2:
+        raise SceneError(
+            f"{path} holds an array of shape {array.shape}; a clip in a plain array has a row per frame: the root's "
+            "position, its quaternion w, x, y, z, and the joints."
+        )
 
 
 def _library(content: dict[str, Any]) -> dict[str, Any]:
@@ -161,11 +191,11 @@ def _own(arrays: NamedArrays) -> _Layout | None:
 
 
 def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
-    dof = arrays.array(layout.angles, None, None)
+    dof = arrays.array(layout.angles, "frames", "joints")
     frames = len(dof)
     bodies: dict[str, Any] = {}
     if layout.bodies:
-        position = arrays.array(layout.position, frames, None, 3)
+        position = arrays.array(layout.position, frames, "bodies", 3)
         rotation = arrays.array(layout.rotation, frames, position.shape[1], 4)
         if not position.shape[1]:
             raise SceneError(f"'{layout.position}' in {arrays.source} has no bodies; the first one gives the root.")
@@ -204,7 +234,7 @@ def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipO
 
 def _from_frames(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
     """MimicKit: one row per frame of root position, root rotation vector and joint angles."""
-    table = arrays.array("frames", None, None)
+    table = arrays.array("frames", "frames", "6 + joints")
     if table.shape[1] <= 6:
         raise SceneError(f"'frames' in {arrays.source} has {table.shape[1]} columns; it needs 6 and one per joint.")
     frames = len(table)

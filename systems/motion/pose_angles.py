@@ -21,7 +21,7 @@ def joint_angles(arrays: NamedArrays, dof: np.ndarray, options: ClipOptions) -> 
         options.idle("source", f"{arrays.source} holds joint angles once, without 'pose_aa' beside 'dof'.")
         return dof, ()
     count = dof.shape[1]
-    pose = arrays.array("pose_aa", len(dof), None, 3)
+    pose = arrays.array("pose_aa", len(dof), "joints + 1", 3)
     if pose.shape[1] < count + 1:
         raise SceneError(
             f"'pose_aa' in {arrays.source} has {pose.shape[1]} rows for {count} joints; it needs the root and every joint."

@@ -32,13 +32,14 @@ class _Place:
     joints: slice
     count: int | None = None  # a column that counts frames or seconds
     notes: tuple[str, ...] = ()
+    turned: bool = False  # whether each column is a frame
 
 
 def from_table(table: NumberTable, name: str, options: ClipOptions) -> Clip:
     """The clip in a table of text: by its header, else root position, quaternion and joint angles, a frame a line."""
     if table.names is None:
         options.idle("source", f"{table.source} is a table, which holds joint angles once.")
-        return _without_header(table.source, table.numbers(), name, options)
+        return _without_header(table, name, options)
     layout = understand(table.names, table.source)
     options.idle("source", f"{table.source} is a table, which holds joint angles once.")
     return _with_header(table, layout, name, options)
@@ -115,6 +116,8 @@ def _rate(table: NumberTable, layout: TableLayout, values: np.ndarray, options: 
         return by_hand, "option"
     if layout.time is not None and len(values) > 1:
         return rate_of(_scaled(values, layout.time, 1.0), table.source, options.item), "file"
+    if table.fps is not None:
+        return table.fps, "file"
     if not layout.seed:
         return TABLE_FPS, "assumed"
     step = values[1, layout.count.at] - values[0, layout.count.at] if layout.count and len(values) > 1 else 1.0
@@ -136,17 +139,16 @@ def _notes(source: str, layout: TableLayout, known: bool, degrees: float, option
     return tuple(notes)
 
 
-def _without_header(source: str, values: np.ndarray, name: str, options: ClipOptions) -> Clip:
-    width = values.shape[1] if values.size else 0
-    if width <= 7:
-        raise SceneError(
-            f"{source} has {len(values)} frames of {width} columns; a clip needs 7 for the root and one per joint."
-        )
-    place = _locate(values)
+def _without_header(table: NumberTable, name: str, options: ClipOptions) -> Clip:
+    values, source = table.numbers(), table.source
+    place = _locate(source, values)
+    values = values.T if place.turned else values
     by_hand, rate = options.fps, "assumed"
     fps = TABLE_FPS if by_hand is None else by_hand
-    if place.count is not None and by_hand is None and not np.all(np.diff(values[:, place.count]) == 1.0):
+    if by_hand is None and place.count is not None and not np.all(np.diff(values[:, place.count]) == 1.0):
         fps, rate = rate_of(values[:, place.count], source, options.item), "file"
+    elif by_hand is None and table.fps is not None:
+        fps, rate = table.fps, "file"
     return _placed(source, values, place, name, options, fps=fps, rate=rate)
 
 
@@ -166,15 +168,29 @@ def _placed(
     return in_order(clip, "wxyz", options)
 
 
-def _locate(values: np.ndarray) -> _Place:
-    """Where the root stands: usually first, after a column that counts, or with its quaternion first."""
-    width = values.shape[1]
+def _locate(source: str, values: np.ndarray) -> _Place:
+    """Where the root stands: usually first, after a column that counts, or with its quaternion first.
+
+    Raises SceneError where there are too few columns, or as many as joints and no root.
+    """
+    frames, width = values.shape if values.size else (len(values), 0)
+    if width <= 7:
+        raise SceneError(
+            f"{source} has {frames} frames of {width} columns; a clip needs 7 for the root and one per joint."
+        )
     place = _Place(0, 3, slice(7, None))
     if not _unit(values, 3):
         if width > 8 and _unit(values, 4) and _steady(values[:, 0]):
             place = _Place(1, 4, slice(8, None), 0, ("the first column counts frames or seconds",))
         elif _unit(values, 0):
             place = _Place(4, 0, slice(7, None), None, ("the quaternion stands before the position",))
+        elif frames > 7 and _unit(values.T, 3):
+            return attrs.evolve(place, turned=True, notes=("each column is a frame, not each line",))
+        elif width in DOCUMENTED_ORDER:
+            raise SceneError(
+                f"{source} has {width} columns, as many as the G1 has joints: the root's position and rotation are "
+                "missing. Put 7 columns before the joints: x, y, z in metres and the quaternion w, x, y, z."
+            )
     joints = width - place.joints.start
     if joints not in DOCUMENTED_ORDER and joints - 7 in DOCUMENTED_ORDER:
         if _unit(values, width - 4) or _unit(values, width - 7):
@@ -198,16 +214,12 @@ def from_qpos(arrays: NamedArrays, name: str, options: ClipOptions, *, bare: boo
     A `bare` array has no name that says so, and its conventions count as assumed.
     """
     options.idle("source", f"{arrays.source} holds joint angles once.")
-    qpos = arrays.array("qpos", None, None)
-    if qpos.shape[1] <= 7:
-        raise SceneError(
-            f"'qpos' in {arrays.source} has {len(qpos)} frames of {qpos.shape[1]} columns; a clip needs 7 for the root "
-            "and one per joint."
-        )
+    qpos = arrays.array("qpos", "frames", "7 + joints")
+    place = _locate(arrays.source, qpos)
+    qpos = qpos.T if place.turned else qpos
     manifest = _manifest(Path(arrays.source.partition("#")[0]))
     described = NamedArrays(arrays.source, {**manifest, **{key: arrays.entry(key) for key in arrays.keys}})
     fps = described.frame_rate(options, len(qpos))
-    place = _locate(qpos)
     clip = _placed(arrays.source, qpos, place, name, options, fps=fps, rate="file")
     names = described.names("joints")
     if names is not None:

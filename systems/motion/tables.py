@@ -10,6 +10,10 @@ import numpy as np
 from engine.errors import SceneError
 
 COMMENTS = ("#", "%", "//")
+_RATE = re.compile(
+    r"\b(?:fps|frame[ _-]?rate|frequency|rate)\b\W*(\d+(?:\.\d+)?)|\b(\d+(?:\.\d+)?) ?(?:fps|hz)\b", re.I
+)
+_STEP = re.compile(r"\b(?:dt|time[ _-]?step|frame[ _-]?time)\b\W*(\d*\.\d+)", re.I)
 SOME_WORDS = 3  # so many words in the first line make it a header; fewer are numbers gone wrong
 
 
@@ -27,6 +31,7 @@ class NumberTable:
     names: tuple[str, ...] | None  # None: there is no header
     lines: Sequence[_Line]
     mark: str | None  # what parts the columns; None: blanks
+    fps: float | None = None  # where a comment says it
 
     def numbers(self) -> np.ndarray:
         """(lines, columns) of float64. Raises SceneError naming line and column of what is no number."""
@@ -75,15 +80,23 @@ def read_table(path: Path) -> NumberTable:
     lines = [line for line in lines if not line.text.startswith(COMMENTS)]
     if not lines:
         return NumberTable(str(path), None, (), None)
-    mark = _delimiter(lines[len(lines) // 2].text)
+    mark, fps = _delimiter(lines[len(lines) // 2].text), _said_rate(comments)
     first = _whole(lines[0].text, mark)
     if _counts(first):
-        return NumberTable(str(path), None, lines[1:], mark)
+        return NumberTable(str(path), None, lines[1:], mark, fps)
     if _is_header(first):
-        return NumberTable(str(path), tuple(first), lines[1:], mark)
+        return NumberTable(str(path), tuple(first), lines[1:], mark, fps)
     above = [_whole(line.text.lstrip("#%/ "), mark) for line in comments if line.number < lines[0].number]
     fitting = [cells for cells in above if len(cells) == len(first) and _is_header(cells)]
-    return NumberTable(str(path), tuple(fitting[-1]) if fitting else None, lines, mark)
+    return NumberTable(str(path), tuple(fitting[-1]) if fitting else None, lines, mark, fps)
+
+
+def _said_rate(comments: Sequence[_Line]) -> float | None:
+    """Frames per second that a comment says."""
+    text = "\n".join(line.text for line in comments)
+    rate, step = _RATE.search(text), _STEP.search(text)
+    value = float(rate[1] or rate[2]) if rate else 1.0 / float(step[1]) if step and float(step[1]) else 0.0
+    return value or None
 
 
 def _text(path: Path) -> str:

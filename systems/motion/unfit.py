@@ -10,6 +10,10 @@ MAX_LISTED = 12
 _log = logging.getLogger(__name__)
 
 
+class NoMotion(SceneError):
+    """A file that holds no motion at all, such as a list of clips beside them."""
+
+
 class Unfit:
     """What was wrong with each clip that could not be used.
 
@@ -19,17 +23,24 @@ class Unfit:
     def __init__(self, *, skip: bool) -> None:
         self.skip = skip
         self.found: list[str] = []
+        self.passed: list[str] = []  # beside clips of a folder
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Keep a SceneError of what is done within, and go on after it."""
+    def caught(self, *, beside: bool = False) -> Iterator[None]:
+        """Keep a SceneError of what is done within, and go on after it; `beside` others, a file may be no motion."""
         try:
             yield
         except SceneError as error:
-            self.found.append(str(error))
+            (self.passed if beside and isinstance(error, NoMotion) else self.found).append(str(error))
 
     def settle(self, left: int) -> None:
         """Raise SceneError listing what does not fit; with `skip` and some clips `left`, warn of it instead."""
+        if not left:
+            self.found, self.passed = [*self.passed, *self.found], []
+        if self.passed:
+            more = len(self.passed) - 1
+            also = f" {more} more of the kind are passed over too." if more else ""
+            _log.warning(f"Passed over: {self.passed[0]}{also}")
         if not self.found:
             return
         if len(self.found) == 1 and not (self.skip and left):

@@ -113,25 +113,37 @@ def test_everything_that_does_not_fit_is_listed_and_the_rest_read_when_told_so(
 ) -> None:
     for name in ("a", "b", "c"):
         good(tmp_path / f"{name}.csv")
-    bad(tmp_path / "metadata.csv")
-    write(tmp_path / "many.pkl", {"kick": LAYOUTS["gmr"](MOTION), "jump": {"fps": 30}})
+    (tmp_path / "short.csv").write_text("1,2,3\n")
+    write(tmp_path / "many.pkl", {"kick": LAYOUTS["gmr"](MOTION), "jump": {"fps": np.float64(30)}})
     (tmp_path / "README.txt").write_text("x")
     (tmp_path / "._a.csv").write_bytes(b"\x00\x05\x16\x07")
     with pytest.raises(SceneError) as found:
         read_clips(f"{tmp_path},squat")
     lines = str(found.value).splitlines()
     assert lines[0] == f"2 of 7 clips do not fit. {SKIP} They are:"
-    assert ["many.pkl#jump" in lines[1], "metadata.csv" in lines[2], len(lines)] == [True, True, 3]
+    assert ["many.pkl#jump" in lines[1], "short.csv" in lines[2], len(lines)] == [True, True, 3]
     clips = read_clips(f"{tmp_path},squat", skip_unfit=True)
     assert [clip.name for clip in clips] == ["a", "b", "c", "kick", "squat"]
     assert "2 of 7 clips are left out" in caplog.text
-    assert "metadata.csv is no table of a motion" in caplog.text
+    assert "short.csv has 1 frames of 3 columns" in caplog.text
+
+
+def test_table_that_is_no_motion_beside_clips_is_passed_over_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good(tmp_path / "a.csv")
+    bad(tmp_path / "metadata.csv")
+    bad(tmp_path / "splits.csv")
+    assert [clip.name for clip in read_clips(str(tmp_path))] == ["a"]
+    (record,) = caplog.records
+    assert "metadata.csv is no table of a motion: its columns are file, seconds, tag" in record.message
+    assert record.message.endswith("1 more of the kind are passed over too.")
 
 
 def test_one_that_does_not_fit_is_told_with_the_way_on(tmp_path: Path) -> None:
     good(tmp_path / "a.csv")
-    bad(tmp_path / "metadata.csv")
-    with pytest.raises(SceneError, match=r"metadata.csv is no table of a motion.* Add --skip-unfit"):
+    (tmp_path / "short.csv").write_text("1,2,3\n")
+    with pytest.raises(SceneError, match=r"short.csv has 1 frames of 3 columns.* Add --skip-unfit"):
         read_clips(str(tmp_path))
 
 

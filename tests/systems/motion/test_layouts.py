@@ -1,8 +1,14 @@
 """Whatever program wrote a clip, the same motion is read from it."""
 
+import bz2
+import gzip
 import json
+import lzma
 import os
+import pickle
 import re
+import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +109,7 @@ def test_truncated_and_legacy_torch_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(SceneError, match="Fetch or convert it again"):
             read_clips(str(path))
     torch.save({"dof_pos": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
-    with pytest.raises(SceneError):
+    with pytest.raises(SceneError, match=r"is a torch file of the old kind, which is not read\. Save it again"):
         read_clips(str(path))
 
 
@@ -196,6 +202,23 @@ def test_rate_by_hand_wins_over_one_that_makes_no_sense(tmp_path: Path) -> None:
     check(only(f"{path}:50fps"))
 
 
+@pytest.mark.parametrize("rate", ["50", np.full(12, 50.0), [50, 50, 50], np.array("50.0")])
+def test_rate_may_be_text_or_the_same_for_every_frame(tmp_path: Path, rate: Any) -> None:
+    check(only(write(tmp_path / "walk.pkl", {**LAYOUTS["gmr"](MOTION), "fps": rate})))
+
+
+def test_rates_that_differ_are_refused_and_shown_short(tmp_path: Path) -> None:
+    path = write(tmp_path / "walk.pkl", {**LAYOUTS["gmr"](MOTION), "fps": np.arange(1.0, 200.0)})
+    with pytest.raises(SceneError, match=r"'fps' in .* is array.*…; it should be one positive number") as found:
+        read_clips(path)
+    assert len(str(found.value)) < 250
+
+
+def test_rate_may_stand_in_a_text_of_json(tmp_path: Path) -> None:
+    content = {k: v for k, v in LAYOUTS["holomotion"](MOTION).items() if k != "motion_fps"}
+    check(only(write(tmp_path / "walk.npz", {**content, "metadata": json.dumps({"motion_fps": 50.0})})))
+
+
 def test_plain_qpos_array_needs_a_rate(tmp_path: Path) -> None:
     np.save(tmp_path / "walk.npy", MOTION.qpos)
     with pytest.raises(SceneError) as found:
@@ -259,9 +282,71 @@ def test_array_of_objects_that_is_not_needed_does_not_matter(tmp_path: Path) -> 
     check(only(write(tmp_path / "walk.npz", {**LAYOUTS["qpos"](MOTION), "metadata": np.array(None)})))
 
 
+@pytest.mark.parametrize("prefix", ["robot/", "g1::", "g1.robot.", ""])
+def test_prefix_that_all_names_share_is_dropped(tmp_path: Path, prefix: str) -> None:
+    content = {**LAYOUTS["holosoma"](MOTION), "joint_names": np.array([prefix + name for name in JOINTS])}
+    content["body_names"] = np.array([f"{prefix}pelvis", f"{prefix}torso_link"])
+    clip = only(write(tmp_path / "walk.npz", content))
+    assert (clip.dof_names, clip.body_names) == (JOINTS, ("pelvis", "torso_link"))
+
+
+def test_clips_one_dictionary_deeper_are_found(tmp_path: Path) -> None:
+    many = {"walk": LAYOUTS["gmr"](MOTION), "kick": LAYOUTS["asap"](MOTION)}
+    assert [clip.name for clip in read_clips(write(tmp_path / "all.pkl", {"motions": many}))] == ["walk", "kick"]
+
+
+@pytest.mark.parametrize("pack", [lzma.compress, bz2.compress, gzip.compress, zlib.compress])
+def test_packed_pickle_is_unpacked(tmp_path: Path, pack: Any) -> None:
+    path = tmp_path / "walk.pkl"
+    path.write_bytes(pack(pickle.dumps(LAYOUTS["gmr"](MOTION))))
+    check(only(str(path)))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(SceneError, match="Fetch or convert it again"):
+        read_clips(str(path))
+
+
+def test_tensors_in_a_pickle_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "walk.pkl").write_bytes(pickle.dumps({"dof_pos": torch.zeros(3)}))
+    with pytest.raises(SceneError, match=r"holds torch tensors in a pickle.*value.numpy\(\)"):
+        read_clips(str(tmp_path / "walk.pkl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("walk.csv.gz", "is a packed file. Unpack it first"),
+        ("walk.h5", "is not read. Save its arrays with np.savez"),
+        ("walk.json", "motions of DeepMimic and AMP. Save its frames as a .csv with a header"),
+        ("clips.yaml", "is a list of clips or settings. Name the clips themselves"),
+    ],
+)
+def test_other_files_are_called_what_they_are(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / name).write_text("x")
+    with pytest.raises(SceneError, match=message):
+        read_clips(str(tmp_path / name))
+
+
+def test_array_that_is_no_table_of_frames_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "points.npy", np.zeros((9, 22, 3)))
+    np.save(tmp_path / "features.npy", np.zeros((9, 263)))
+    np.save(tmp_path / "line.npy", np.zeros(36))
+    for name in ("points", "features"):
+        with pytest.raises(SceneError, match="the motion of a person"):
+            read_clips(f"{tmp_path}/{name}.npy")
+    with pytest.raises(SceneError, match=r"of shape \(36,\); a clip in a plain array has a row per frame"):
+        read_clips(f"{tmp_path}/line.npy")
+
+
+def test_shape_that_is_wrong_is_told_by_what_its_axes_are(tmp_path: Path) -> None:
+    content = {**LAYOUTS["gmr"](MOTION), "dof_pos": MOTION.angles.ravel()}
+    with pytest.raises(SceneError, match=r"'dof_pos' in .* has shape \(348,\); it should be \(frames, joints\)"):
+        read_clips(write(tmp_path / "walk.pkl", content))
+
+
 def test_surplus_sizes_of_one_are_dropped(tmp_path: Path) -> None:
     content = {**LAYOUTS["gmr"](MOTION), "dof_pos": MOTION.angles[..., None], "root_pos": MOTION.position[None]}
     check(only(write(tmp_path / "walk.pkl", content)))
+    check(only(write(tmp_path / "walk.pkl", {**content, "dof_pos": MOTION.angles[:, None]})))
 
 
 @pytest.mark.parametrize("name", PEOPLE)
@@ -278,6 +363,14 @@ def test_file_of_a_persons_motion_is_called_one(tmp_path: Path, name: str) -> No
     [
         {"poses": np.zeros((9, 165)), "trans": np.zeros((9, 3)), "betas": np.zeros(16), "mocap_frame_rate": 120.0},
         {"pose_body": np.zeros((9, 63)), "root_orient": np.zeros((9, 3)), "trans": np.zeros((9, 3))},
+        {
+            "pose_aa": np.zeros((9, 24, 3)),
+            "trans": np.zeros((9, 3)),
+            "beta": np.zeros(16),
+            "gender": "neutral",
+            "fps": 30,
+        },
+        {"posed_joints": np.zeros((9, 22, 3)), "global_rot_mats": np.zeros((9, 22, 3, 3))},
         {"smpl_params_global": {"body_pose": np.zeros((9, 63))}, "K_fullimg": np.zeros((3, 3))},
     ],
 )
@@ -370,5 +463,8 @@ def test_what_was_never_fetched_is_said(tmp_path: Path, name: str, content: byte
 
 def test_contents_count_and_not_the_ending(tmp_path: Path) -> None:
     np.savez(tmp_path / "walk.npz", **LAYOUTS["qpos"](MOTION))
-    (tmp_path / "walk.npz").rename(tmp_path / "walk.pkl")
-    check(only(str(tmp_path / "walk.pkl")))
+    for name in ("walk.pkl", "walk.csv", "walk.pt"):
+        shutil.copy(tmp_path / "walk.npz", tmp_path / name)
+        check(only(str(tmp_path / name)))
+    np.savetxt(tmp_path / "table.npz", MOTION.qpos, delimiter=",", fmt="%.12f")
+    check(only(f"{tmp_path}/table.npz:50fps"))

@@ -220,6 +220,35 @@ def test_times_give_the_rate_in_whatever_unit(tmp_path: Path, unit: float) -> No
     assert read(tmp_path, table(np.c_[times, MOTION.qpos], ["timestamp", *WXYZ, *JOINTS])).fps == 50.0
 
 
+@pytest.mark.parametrize(
+    "comment",
+    ["# fps: 50", "# fps=50", "# frame_rate: 50.0", "# made at 50 Hz by me", "% dt: 0.02", "# Frame Time: 0.02"],
+)
+@pytest.mark.parametrize("header", [(), (*WXYZ, *JOINTS)])
+def test_comment_may_say_the_rate(tmp_path: Path, comment: str, header: tuple[str, ...]) -> None:
+    clip = read(tmp_path, f"{comment}\n{table(MOTION.qpos, header)}")
+    check(clip)
+    assert clip.origin("rate") == "file"
+    assert read(tmp_path, f"{comment}\n{table(MOTION.qpos, header)}", ":60fps").fps == 60.0
+
+
+def test_table_whose_columns_are_frames_is_turned(tmp_path: Path) -> None:
+    clip = read(tmp_path, table(MOTION.qpos.T))
+    check(clip, motion_at(30.0))
+    assert "each column is a frame" in clip.notes[0]
+
+
+def test_table_without_a_root_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(
+        SceneError, match="has 29 columns, as many as the G1 has joints: the root's position and rotation"
+    ):
+        read(tmp_path, table(MOTION.angles))
+
+
+def test_prefix_that_all_joints_share_is_dropped(tmp_path: Path) -> None:
+    assert read(tmp_path, table(MOTION.qpos, [*WXYZ, *(f"robot/{name}" for name in JOINTS)])).dof_names == JOINTS
+
+
 def test_uneven_times_are_refused_and_the_cure_works(tmp_path: Path) -> None:
     times = np.arange(12) * 0.02
     times[7:] += 0.3
