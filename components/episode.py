@@ -13,6 +13,7 @@ class Episode:
     step: Tensor = column(dtype=torch.int64, unit="control steps")
     began: Tensor = column(dtype=torch.int64, unit="tick", doc="after which the episode began")
     reward_sums: Tensor = column("reward", doc="weighted reward of each term so far, × dt")
+    least: Tensor = column("reward", doc="least of a tick's terms of Reward in this row since the run began, at most 0")
 
 
 @signal

@@ -3,7 +3,7 @@
 A term returns (rows, width). Its settings: `groups`, of "actor" and "critic" (both by default; a shared term is
 evaluated once); `noise` and `critic_noise`, half the width of uniform noise on the actor's and on the critic's
 copy (the critic's has none by default); `clip`, a bound on the magnitude; `scale`, a factor; `history`, how many
-past ticks are remembered. Order: value, noise, clip, scale. What is remembered gets `noise` of its own
+past ticks are remembered. Order: value, noise, clip, scale, and 0 in place of what is then not finite. What is remembered gets `noise` of its own
 draw, and every group that sees the term sees the same past. The past stands after everything else, or
 where the mapping of terms has a term of `actor_history` or `critic_history`.
 """
@@ -134,6 +134,7 @@ def _disturb(
 
 def _concatenate(
     row: Tensor,
+    values: Terms,
     seen: Sequence[Tensor],
     settings: Mapping[str, Sequence[Any]],
     noise: str,
@@ -141,8 +142,9 @@ def _concatenate(
     level: Tensor | None,
     limit: float = math.inf,
 ) -> None:
-    """Fill `row` with the values side by side, as their settings ask; `rng` None: without noise."""
+    """Fill `row` with what was seen side by side, 0 where it is not finite, as its settings ask; `rng` None: without noise."""
     torch.cat(list(seen), -1, out=row)
+    finite = values.finite(row)
     widths, clip, scale = tuple(value.shape[1] for value in seen), settings["clip"], settings["scale"]
     if rng is not None and any(settings[noise]):
         _disturb(row, settings[noise], widths, rng, level)
@@ -153,6 +155,8 @@ def _concatenate(
         row.mul_(spread(tuple(1.0 if s is None else float(s) for s in scale), widths, row.device))
     if limit < math.inf:
         row.clamp_(-limit, limit)
+    if not finite:
+        row.nan_to_num_(0.0, 0.0, 0.0)
 
 
 def _observe(
@@ -164,7 +168,7 @@ def _observe(
     for group, row, noise in (("actor", observation.actor, "noise"), ("critic", observation.critic, "critic_noise")):
         inside = [i for i, member in enumerate(groups) if group in member]
         own = {key: [setting[i] for i in inside] for key, setting in settings.items()}
-        _concatenate(row, [seen[i] for i in inside], own, noise, rng, level, limit)
+        _concatenate(row, values, [seen[i] for i in inside], own, noise, rng, level, limit)
 
 
 def observe(
@@ -191,7 +195,7 @@ def _observe_final(
     values: Terms, rng: Rng | None, final: FinalObservation, limit: float, level: Tensor | None = None
 ) -> None:
     settings = {key: values.setting(key) for key in SETTINGS}
-    _concatenate(final.critic, [value for _, value in values], settings, "critic_noise", rng, level, limit)
+    _concatenate(final.critic, values, [value for _, value in values], settings, "critic_noise", rng, level, limit)
 
 
 def observe_final(
@@ -219,7 +223,7 @@ def observe_final_under_curriculum(
 
 def _remember(values: Terms, rng: Rng | None, seen: Seen, level: Tensor | None = None) -> None:
     settings = {key: values.setting(key) for key in SETTINGS}
-    _concatenate(seen.value, [value for _, value in values], settings, "noise", rng, level)
+    _concatenate(seen.value, values, [value for _, value in values], settings, "noise", rng, level)
 
 
 def remember(values: Terms, rng: Rng, seen: Write[Seen], *, noisy: bool = True) -> None:

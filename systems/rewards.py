@@ -157,11 +157,16 @@ def _earn(
         scaled = vector(tuple(float(bool(p)) for p in values.setting("penalty", False)), device)
         weights = weights * torch.lerp(torch.ones_like(scaled), scale.to(scaled.dtype), scaled)
     values.stack(terms)
-    falloff = _falloff(values)
+    finite, falloff = values.finite(terms), _falloff(values)
     if any(falloff):
         near = torch.exp(terms * vector(tuple(-f for f in falloff), device))
         torch.where(mask(tuple(f > 0 for f in falloff), device), near, terms, out=terms)
-    terms.nan_to_num_(0.0, 0.0, 0.0).mul_(weights).masked_fill_(done.lost.unsqueeze(-1), 0.0)
+        finite = values.finite(terms) and finite  # a negative error may fall up without bound
+    terms.mul_(weights).masked_fill_(done.lost.unsqueeze(-1), 0.0)
+    if finite:
+        torch.minimum(episode.least, terms, out=episode.least)
+    else:
+        _pay_the_least(terms, episode.least)
     if only_positive:
         clipped = vector(tuple(float(not u) for u in values.setting("unclipped", False)), device)
         torch.mv(terms, clipped, out=earned.total)
@@ -169,6 +174,16 @@ def _earn(
     else:
         torch.sum(terms, -1, out=earned.total)
     episode.reward_sums.add_(terms)
+
+
+def _pay_the_least(terms: Tensor, least: Tensor) -> None:
+    """Put in place of what is not finite the least that the term ever paid in any row, at most 0.
+
+    So nothing that makes a term break pays more than what the term is there to prevent. What is finite stays, for it is
+    among the least or above.
+    """
+    torch.minimum(least, torch.nan_to_num(terms, 0.0, 0.0, 0.0), out=least)
+    torch.maximum(terms.nan_to_num_(-math.inf, -math.inf, -math.inf), least.amin(0), out=terms)
 
 
 def _falloff(values: Terms) -> tuple[float, ...]:
@@ -193,7 +208,9 @@ def check_falloff(terms: Mapping[str, Term]) -> None:
 def reward(
     values: Terms, done: Done, episode: Write[Episode], earned: Write[Reward], *, dt: float, only_positive: bool = False
 ) -> None:
-    """Add up weight × value × dt, with `dt` in s; what is not finite, and all of a lost tick, counts 0.
+    """Add up weight × value × dt, with `dt` in s; a lost tick counts 0.
+
+    A term that is not finite counts the least that it ever paid in any row, and at most 0.
 
     `only_positive` cuts the sum off at 0, without the terms registered as `unclipped`.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.debugger.net.connection import Address
-from engine.debugger.net.ssh import RemoteRun, forwarded, remote_runs
+from engine.debugger.net.ssh import forwarded, remote_runs
 from engine.errors import AttachError, LockstepError
 from engine.protocol.discovery import LiveRun, live_runs, read_token
 from engine.terminal import accept_any_text
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _given(arguments)
     try:
         if given.list:
-            return _show([*(remote_runs(given.ssh) if given.ssh else live_runs())])
+            return _show(remote_runs(given.ssh) if given.ssh else live_runs())
         if given.text and " ".join(given.what).split()[:1] == ["help"]:
             return _help(given)
         if given.demo or _is_file(given):
@@ -129,9 +129,9 @@ def _tcp(given: argparse.Namespace) -> Address:
     return Address(host=host.strip("[]") or "127.0.0.1", port=int(port), token=read_token(given.token_file))
 
 
-def _only(runs: "Sequence[LiveRun | RemoteRun]", wanted: str, where: str) -> "LiveRun | RemoteRun":
+def _only(runs: Sequence[LiveRun], wanted: str, where: str) -> LiveRun:
     """The run that is meant; AttachError with the list when that is not one."""
-    found = [run for run in runs if Path(run.socket).stem == wanted]
+    found = [run for run in runs if run.socket.stem == wanted]
     found = found or [run for run in runs if wanted in str(run.note.get("run"))]
     if len(found) == 1:
         return found[0]
@@ -146,7 +146,7 @@ def _only(runs: "Sequence[LiveRun | RemoteRun]", wanted: str, where: str) -> "Li
     raise AttachError(f"{which}{about} {where}; name one by its process or a part of its name:\n{lines}")
 
 
-def _show(runs: "Sequence[LiveRun | RemoteRun]") -> int:
+def _show(runs: Sequence[LiveRun]) -> int:
     for run in runs:
         print(run.line())
     if not runs:

@@ -5,10 +5,12 @@ stream, `Terms` the values of fused terms, and everything after `*` is a constan
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import attrs
+import numpy as np
 import torch
 
 from engine.ecs.component import kind_of, real_types
@@ -67,15 +69,50 @@ class Terms:
     """The fused terms of a system, as its combining function sees them.
 
     Iterating evaluates them in order and yields (name, value). `setting(key)` returns what each term's
-    registration gives for `key` (a weight, a limit, ...), in the same order.
+    registration gives for `key` (a weight, a limit, ...), in the same order. A combiner asks `finite` of what it makes of
+    the values; where the answer is no, the schedule looks after the system which terms were not.
     """
 
     def __init__(self, bound: "list[tuple[str, Callable[[], torch.Tensor], Mapping[str, Any]]]") -> None:
         self._bound = bound
+        self._values: list[torch.Tensor] = []
+        self._suspect = self._unknown = False
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        self._values.clear()
         for name, evaluate, _ in self._bound:
-            yield name, evaluate()
+            self._values.append(evaluate())
+            yield name, self._values[-1]
+
+    def finite(self, made: torch.Tensor) -> bool:
+        """Whether all of these numbers, made of the values, are finite; on a GPU never, as asking would wait for it."""
+        if made.device.type != "cpu":
+            self._unknown = True
+            return False
+        flat = np.from_dlpack(made.detach()).reshape(-1)
+        sound = math.isfinite(
+            np.vdot(flat, flat)
+        )  # the fastest way; what is too large to be squared is not called finite
+        self._suspect |= not sound
+        return sound
+
+    def nonfinite(self, wait: bool) -> "list[tuple[str, int, float, int]]":
+        """Name, first row, its number, and how many rows, of each term that was not finite when the values were last asked for.
+
+        Without `wait` nothing is asked of a GPU.
+        """
+        look, values = self._suspect or (self._unknown and wait), list(self._values)
+        self._suspect = self._unknown = False
+        self._values.clear()
+        if not look:
+            return []
+        found = []
+        for name, value in zip(self.names, values, strict=False):
+            bad = ~value.isfinite().view(len(value), -1)
+            rows = bad.any(-1).nonzero().flatten().tolist()
+            if rows:
+                found.append((name, rows[0], float(value.view(len(value), -1)[rows[0]][bad[rows[0]]][0]), len(rows)))
+        return found
 
     def __len__(self) -> int:
         return len(self._bound)

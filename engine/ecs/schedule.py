@@ -8,12 +8,15 @@ from typing import Any
 import attrs
 import torch
 
+from engine.ecs.access import Terms
 from engine.ecs.binding import Key, accesses, bind, tables_for
 from engine.ecs.bundle import Bundle
 from engine.ecs.condition import AnyRow, bind_condition
 from engine.ecs.system import System
 from engine.ecs.world import World
 from engine.errors import BuildError, did_you_mean, listing
+
+WAIT = 50  # ticks between those in which a GPU is waited for, to see whether terms are finite
 
 
 @attrs.frozen
@@ -72,6 +75,10 @@ class Entry:
     asks: tuple[Key, ...] = ()
     seconds: float = 0.0
     calls: int = 0
+    terms: Terms | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.terms = getattr(self.call, "keywords", {}).get(self.system.signature.terms)
 
     @property
     def name(self) -> str:
@@ -199,7 +206,7 @@ class Schedule:
     @contextmanager
     def unobserved(self) -> Iterator[None]:
         """Run without observers and without counting time, for ticks that are run again."""
-        observers = list(self.observers)
+        observers, known = list(self.observers), {name: attrs.evolve(n) for name, n in self.world.nonfinite.items()}
         spent = [(entry.seconds, entry.calls) for entry in self.entries]
         for each in observers:
             self.detach(each)
@@ -208,6 +215,7 @@ class Schedule:
         finally:
             for each in observers:
                 self.attach(each)
+            self.world.nonfinite = known
             for entry, (seconds, calls) in zip(self.entries, spent, strict=True):
                 entry.seconds, entry.calls = seconds, calls
 
@@ -285,6 +293,9 @@ class Schedule:
             entry.call()
         else:
             self.wrap(entry)
+        if entry.terms is not None:
+            for found in entry.terms.nonfinite(wait=self.world.clock.tick % WAIT == 0):
+                self.world.notice(f"{entry.bundle}.{entry.name}", *found)
         entry.seconds += perf_counter() - start
         entry.calls += 1
         if self._after_entry:

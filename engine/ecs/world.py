@@ -24,6 +24,18 @@ class Clock:
     begun: bool = False
 
 
+@attrs.define
+class NonFinite:
+    """A term that was not finite: where it was so first, and in how many rows of all ticks."""
+
+    system: str  # bundle.system
+    term: str
+    tick: int
+    row: int
+    value: float
+    count: int = 0
+
+
 @attrs.define(eq=False)
 class World:
     """Tables of components, resources, and one random stream per system that asks for one."""
@@ -38,6 +50,10 @@ class World:
     identity: dict[str, Any] = attrs.field(factory=dict)
     constants: dict[str, str] = attrs.field(factory=dict)  # edited since the build, by address
     restored: list[Callable[[], None]] = attrs.field(factory=list)  # called when a snapshot was put back
+    nonfinite: dict[str, NonFinite] = attrs.field(factory=dict)  # terms by address, as far as they were ever so
+    noticed: list[Callable[[NonFinite], None]] = attrs.field(
+        factory=list
+    )  # called when a term is so for the first time
     condition_cache: dict[int, tuple[int, bool]] = attrs.field(factory=dict)
 
     @property
@@ -91,6 +107,15 @@ class World:
             stream.manual_seed(stream_seed(self.seed, name))
             self.generators[name] = stream
         return self.generators[name]
+
+    def notice(self, system: str, term: str, row: int, value: float, count: int) -> None:
+        """Count rows in which a term was not finite in this tick."""
+        address = f"{system}.{term}"
+        if address not in self.nonfinite:
+            self.nonfinite[address] = NonFinite(system, term, self.clock.tick, row, value)
+            for call in self.noticed:
+                call(self.nonfinite[address])
+        self.nonfinite[address].count += count
 
     def columns(self) -> dict[str, torch.Tensor]:
         """Every column by address 'table.Component.column', in order of declaration."""

@@ -116,8 +116,16 @@ def read_note(path: Path) -> dict[str, Any] | None:
     """The note of a run; None for a file that is not a valid note."""
     try:
         with open(path, "rb") as file:
-            note = json.loads(file.read(_LONGEST_NOTE))
-    except (OSError, ValueError, RecursionError):
+            return parse_note(file.read(_LONGEST_NOTE))
+    except OSError:
+        return None
+
+
+def parse_note(text: str | bytes) -> dict[str, Any] | None:
+    """The note of a run from its text; None for what is not a valid note."""
+    try:
+        note = json.loads(text)
+    except (ValueError, RecursionError):
         return None
     words = ("host", "scene", "run", "started")
     if not isinstance(note, dict) or type(note.get("pid")) is not int or note["pid"] <= 0:

@@ -82,7 +82,7 @@ class TrialRun:
         with suppress(Interrupted), self.stop.listening(), self._bar(doing) as progress:
             return run_trial(
                 trial, self.data, path, training=training, seed=self.plan.settings.seed,
-                device=self.plan.settings.device, overrides=overrides, progress=progress,
+                device=self.plan.settings.device, overrides=overrides, progress=progress, warn=self.warn,
             )  # fmt: skip
         self.warn(again)
         return None

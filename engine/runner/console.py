@@ -242,11 +242,14 @@ def worst_rows(rows: Sequence[Mapping[str, Any]], worst: Sequence[str], count: i
     """
 
     def goodness(row: Mapping[str, Any]) -> list[float]:
-        values = [(row.get(name.removeprefix("-")), -1.0 if name.startswith("-") else 1.0) for name in worst]
-        return [
-            sign * value if isinstance(value, (int, float)) and math.isfinite(value) else -math.inf
-            for value, sign in values
-        ]
+        found = []
+        for name in worst:
+            value = row.get(name.removeprefix("-"))
+            known = isinstance(value, (int, float)) and math.isfinite(value)
+            found.append(
+                (-1.0 if name.startswith("-") else 1.0) * float(value) if known and value is not None else -math.inf
+            )
+        return found
 
     return sorted(rows, key=goodness)[:count]
 

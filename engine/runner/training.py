@@ -11,7 +11,7 @@ import attrs
 from engine import files
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
-from engine.ecs.world import World
+from engine.ecs.world import NonFinite, World
 from engine.errors import did_you_mean
 from engine.files import absolute, file_errors, json_bytes
 from engine.runner.commands import TrialRun
@@ -23,6 +23,7 @@ from engine.runner.provenance import provenance
 from engine.runner.recording import RunObservers, rows_to_record
 from engine.runner.resume import Start, resume
 from engine.runner.run_folder import RunFolder, refuse_unusable
+from engine.runner.trial import about_nonfinite
 from engine.snapshot.snapshot import save
 
 
@@ -96,6 +97,7 @@ class Training(ObservedTraining):
     origin_of_time: float = 0.0
     counted: tuple[int, int] = (0, 0)  # a tick, and environment steps until then, of however many rows there were
     inspector: Inspector | None = None
+    nonfinite: dict[str, int] = attrs.field(factory=dict)  # rows in which terms were so until the iteration began
 
     @property
     def world(self) -> World:
@@ -132,6 +134,7 @@ class Training(ObservedTraining):
         self.warn.progress = progress
         times, rows = self.folder.timing.rows(), self.folder.metrics.rows()
         self.counted = (rows[-1]["tick"], rows[-1]["env_steps"]) if rows else (0, 0)
+        self.world.noticed.append(self._notice)
         self.origin_of_time = time.perf_counter() - (times[-1]["elapsed"] if times else 0.0)
         with self.stop.listening():
             with progress.shown(), debug_server(self) as self.inspector, self.observers.attached():
@@ -164,6 +167,7 @@ class Training(ObservedTraining):
         row |= self.experiment.report(self.world) if self.experiment.report else {}
         interventions = counted(self.folder.path)
         row |= {"intervened": interventions} if interventions else {}
+        row |= self._nonfinite()
         seconds = time.perf_counter() - self.began
         timing = {"iteration": iteration, "elapsed": self.elapsed, "seconds": seconds}
         timing |= {"steps_per_second": (clock.tick - self.first_tick) * self.rows / seconds, **self._split()}
@@ -179,6 +183,17 @@ class Training(ObservedTraining):
             self.folder.update_curve()
         self.folder.report()
         self.start_iteration()
+
+    def _notice(self, found: NonFinite) -> None:
+        counter = f"nonfinite/{found.system.split('.', 1)[-1]}.{found.term}"
+        self.warn(f"{about_nonfinite(found)} {counter} in the metrics counts its rows.")
+
+    def _nonfinite(self) -> dict[str, int]:
+        """Rows of the finished iteration in which a term was not finite, by system and term, where there are any."""
+        now = {address: found.count for address, found in self.world.nonfinite.items()}
+        before, self.nonfinite = self.nonfinite, now
+        new = {address: count - before.get(address, 0) for address, count in now.items()}
+        return {f"nonfinite/{address.split('.', 1)[1]}": count for address, count in new.items() if count}
 
     def _check_names(self) -> None:
         """Warn of names in `panel` and `best` of the experiment that no iteration reported."""

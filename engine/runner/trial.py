@@ -9,9 +9,18 @@ import torch
 
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Scene, build
+from engine.ecs.world import NonFinite
 from engine.errors import SceneError, did_you_mean
 from engine.runner.experiment import Trial
 from engine.snapshot.snapshot import identity, restore
+
+
+def about_nonfinite(found: NonFinite) -> str:
+    """A sentence about a term that was not finite for the first time."""
+    return (
+        f"The term `{found.term}` of {found.system} was {found.value} in row {found.row} of tick {found.tick}. Guard what it "
+        "divides by, or takes the root or logarithm of."
+    )
 
 
 def run_trial(
@@ -24,12 +33,13 @@ def run_trial(
     device: str = "cpu",
     overrides: Mapping[str, str] | None = None,
     progress: Callable[[float], None] = lambda share: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Mapping[str, Any]:
     """Play a snapshot in the scene of a trial and return what the trial reads; it may write the file at `path`.
 
     `training` is the scene that was trained, as its file made it. Of `overrides` (text by address) those apply that `reaching`
     finds. `progress` is called before each tick, and once before reading, with the share that is done; what it raises ends
-    the trial. SceneError for a snapshot of another robot or the like, as `Trial.identical` says; SnapshotError for one that
+    the trial. `warn` gets a sentence about each term that was not finite. SceneError for a snapshot of another robot or the like, as `Trial.identical` says; SnapshotError for one that
     does not fit.
     """
     scene = trial.scene()
@@ -48,6 +58,8 @@ def run_trial(
         simulation.run()
         if trial.over is not None and tick and trial.over(simulation.world):  # the first tick only places the rows
             break
+    for found in simulation.world.nonfinite.values():
+        warn(f"While the policy was played: {about_nonfinite(found)}")
     progress(1.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     return trial.read(simulation.world, path)

@@ -1,4 +1,4 @@
-"""Run-time proofs: undeclared writes, non-finite values, and operations that wait for device values."""
+"""Run-time proofs: undeclared writes, terms and columns that are not finite, and operations that wait for device values."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +13,7 @@ from engine.ecs.binding import Key
 from engine.ecs.component import info
 from engine.ecs.schedule import Entry, Schedule
 from engine.ecs.table import tensors_in
+from engine.ecs.world import NonFinite
 
 _WAITING = frozenset(
     ("_local_scalar_dense", "bincount", "equal", "is_nonzero", "masked_select", "nonzero", "repeat_interleave",
@@ -75,10 +76,18 @@ class Audit:
             for name in info(cls).columns
         ]
         schedule.wrap = self._run
+        world.noticed.append(self._notice)
 
     def detach(self) -> None:
         """Stop watching."""
         self.schedule.wrap = None
+        self.schedule.world.noticed.remove(self._notice)
+
+    def _notice(self, found: NonFinite) -> None:
+        self._report(
+            ("term", found.system, found.term),
+            f"The term `{found.term}` of {found.system} is {found.value} in row {found.row}.",
+        )
 
     def _watched(self) -> Iterator[tuple[str, Key, Tensor]]:
         yield from self._columns

@@ -7,7 +7,7 @@ A module here may import systems, components and engine. Public words: `Task` (w
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import attrs
 

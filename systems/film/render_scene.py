@@ -98,10 +98,10 @@ def _coarsen(spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:
     """Give every mesh fewer faces, as coarse as needed for all of them together to stay below MOST_FACES."""
     full = {model.mesh(i).name: _mesh(model, i) for i in range(model.nmesh)}
     cell = FINEST
-    coarse = {name: cluster(*mesh, cell) for name, mesh in full.items()}
+    coarse = {name: _solid(*cluster(*mesh, cell)) for name, mesh in full.items()}
     while sum(len(faces) for _, faces in coarse.values()) > MOST_FACES:
         cell *= 1.3
-        coarse = {name: cluster(*mesh, cell) for name, mesh in full.items()}
+        coarse = {name: _solid(*cluster(*mesh, cell)) for name, mesh in full.items()}
     for name, (vertices, faces) in coarse.items():
         mesh = spec.add_mesh(name=f"coarse {name}", maxhullvert=HULL_VERTICES)
         mesh.uservert, mesh.userface = vertices.astype(np.float32).ravel(), faces.astype(np.int32).ravel()
@@ -118,6 +118,16 @@ def _mesh(model: mujoco.MjModel, mesh: int) -> tuple[np.ndarray, np.ndarray]:
     faces = model.mesh_face[model.mesh_faceadr[mesh] :][: model.mesh_facenum[mesh]]
     vertices = model.mesh_vert[first : first + count].astype(np.float64)
     return rotate(model.mesh_quat[mesh][None], vertices) + model.mesh_pos[mesh], faces
+
+
+def _solid(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A mesh that has a volume: the same, or a box around one that became flat or a line."""
+    if len(vertices) > 3 and len(faces) and np.linalg.matrix_rank(vertices - vertices[0], tol=1e-5) == 3:
+        return vertices, faces
+    middle, half = vertices.mean(0), np.maximum(0.5 * np.ptp(vertices, axis=0), 0.5 * FINEST)
+    corners = middle + half * np.stack(np.meshgrid(*[(-1.0, 1.0)] * 3, indexing="ij"), -1).reshape(8, 3)
+    quads = np.array([(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)])
+    return corners, np.concatenate((quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]))
 
 
 def cluster(vertices: np.ndarray, faces: np.ndarray, cell: float) -> tuple[np.ndarray, np.ndarray]:

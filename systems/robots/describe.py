@@ -128,4 +128,5 @@ def _motor(drive: Drive, speed: float) -> Motor:
     """The file's servo, or one that spends the whole torque on 1 rad of error."""
     assert drive.torque is not None
     stiffness = drive.stiffness or drive.torque
-    return Motor(stiffness=stiffness, damping=drive.damping or SETTLING * stiffness, torque=drive.torque, speed=speed)
+    damping = drive.damping or SETTLING * stiffness
+    return Motor(stiffness=stiffness, damping=damping, torque=drive.torque, speed=speed, armature=drive.armature)

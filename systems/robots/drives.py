@@ -1,7 +1,5 @@
 """Drives of a robot's file: which joints have a motor, how strong it is, and the gains of its servo."""
 
-from collections.abc import Iterable
-
 import attrs
 import mujoco
 import numpy as np
@@ -11,6 +9,12 @@ from systems.robots.isolate import ON_JOINTS
 from systems.robots.mjcf import hinges
 
 _BIAS, _GAIN, _DYNAMICS = mujoco.mjtBias, mujoco.mjtGain, mujoco.mjtDyn
+REPLACED = (  # of actuators and joints
+    "Motors that are stronger one way than the other get the larger limit both ways",
+    "Several actuators of one joint become one motor with the sum of their torques",
+    "Muscles, filters, delays and other dynamics of actuators are left out",
+    "Dry friction (frictionloss) is left out, as for every robot",
+)
 _MOVING = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 
 
@@ -21,6 +25,7 @@ class Drive:
     torque: float | None  # N·m
     stiffness: float | None  # N·m/rad
     damping: float | None  # N·m·s/rad
+    armature: float | None  # kg·m², with that of its actuators; None where they have none of their own
 
 
 def undriven(spec: mujoco.MjSpec) -> dict[str, str]:
@@ -45,33 +50,28 @@ def undriven(spec: mujoco.MjSpec) -> dict[str, str]:
 
 def drives(model: mujoco.MjModel) -> tuple[dict[str, Drive], list[str]]:
     """The drive of every hinge and slide of a compiled model by its own actuators, and what is replaced, one sentence each."""
-    found, uneven, several, moody = {}, [], [], []
+    found: dict[str, Drive] = {}
+    odd: dict[str, list[str]] = {sentence: [] for sentence in REPLACED}
     for joint in range(model.njnt):
         if int(model.jnt_type[joint]) not in _MOVING:
             continue
         name = model.joint(joint).name
         actuators = [a for a in range(model.nu) if _is_on(model, a, joint)]
         spans = [span for a in actuators if (span := _span(model, a)) is not None]
-        if len(spans) > 1:
-            several.append(name)
-        low, high = (sum(span[side] for span in spans) for side in (0, 1)) if spans else (0.0, 0.0)
         if model.jnt_actfrclimited[joint]:
-            low, high = (float(value) for value in model.jnt_actfrcrange[joint])
+            spans = [(float(model.jnt_actfrcrange[joint, 0]), float(model.jnt_actfrcrange[joint, 1]))]
+        low, high = (sum(span[side] for span in spans) for side in (0, 1))
         torque = max(abs(low), abs(high))
-        if torque and abs(low + high) > 0.01 * torque:
-            uneven.append(name)
-        moody += [name for a in actuators if model.actuator_dyntype[a] != _DYNAMICS.mjDYN_NONE][:1]
-        found[name] = Drive(torque or None, *_gains(model, actuators))
-    return found, list(_replacements(uneven, several, moody))
-
-
-def _replacements(uneven: list[str], several: list[str], moody: list[str]) -> Iterable[str]:
-    if uneven:
-        yield f"Motors that are stronger one way than the other get the larger limit both ways: {listing(uneven, 8)}."
-    if several:
-        yield f"Several actuators of one joint become one motor with the sum of their torques: {listing(several, 8)}."
-    if moody:
-        yield f"Muscles, filters and other dynamics of actuators are left out: {listing(moody, 8)}."
+        dynamic = any(
+            int(model.actuator_dyntype[a]) != int(_DYNAMICS.mjDYN_NONE) or model.actuator_delay[a] for a in actuators
+        )
+        rubs = model.dof_frictionloss[model.jnt_dofadr[joint]] > 0.0
+        for case, sentence in zip(
+            (abs(low + high) > 0.01 * torque, len(spans) > 1, dynamic, rubs), REPLACED, strict=True
+        ):
+            odd[sentence] += [name] if case else []
+        found[name] = Drive(torque or None, *_gains(model, actuators), _armature(model, joint, actuators))
+    return found, [f"{sentence}: {listing(names, 8)}." for sentence, names in odd.items() if names]
 
 
 def _is_on(model: mujoco.MjModel, actuator: int, joint: int) -> bool:
@@ -98,4 +98,10 @@ def _gains(model: mujoco.MjModel, actuators: list[int]) -> tuple[float | None, f
         -sum(g * float(model.actuator_biasprm[a, column]) for g, a in zip(square, affine, strict=True))
         for column in (1, 2)  # compiled: a damping ratio has become a damping
     )
+    damping += sum(float(model.actuator_gear[a, 0]) ** 2 * float(model.actuator_damping[a]) for a in actuators)
     return (stiffness, damping or None) if stiffness > 0.0 else (None, None)
+
+
+def _armature(model: mujoco.MjModel, joint: int, actuators: list[int]) -> float | None:
+    added = sum(float(model.actuator_gear[a, 0]) ** 2 * float(model.actuator_armature[a]) for a in actuators)
+    return float(model.dof_armature[model.jnt_dofadr[joint]]) + added if added else None

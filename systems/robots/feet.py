@@ -10,6 +10,7 @@ from engine.errors import SceneError, listing
 
 BAND = 0.02  # m: bodies this close to the lowest point of the default pose stand on the floor
 SAME = 0.003  # m: of two bodies of one leg that reach as low, the upper one is the foot
+LYING = 0.25  # height of the centre of mass against the reach of the parts, below which a robot lies
 _GEOM = mujoco.mjtGeom
 
 
@@ -46,6 +47,7 @@ def standing(model: mujoco.MjModel, angles: dict[str, float], path: Path) -> Sta
             f"The robot in {path} does not stand in its default pose: its first body '{model.body(1).name}' reaches lowest. "
             "Write a keyframe called home in which it stands on its feet."
         )
+    _check_upright(model, data, floor, [model.body(foot).name for foot in feet], path)
     legs = {joint for foot in feet for body in _chain(model, foot)[:-1] for joint in _joints(model, body)}
     notes = []
     if len(feet) == 1:
@@ -54,6 +56,17 @@ def standing(model: mujoco.MjModel, angles: dict[str, float], path: Path) -> Sta
         )
     names = tuple(model.body(foot).name for foot in feet)
     return Stand(names, tuple(model.joint(joint).name for joint in sorted(legs)), tuple(notes))
+
+
+def _check_upright(model: mujoco.MjModel, data: mujoco.MjData, floor: float, feet: list[str], path: Path) -> None:
+    """SceneError where a robot lies: its centre of mass is low against how far its parts reach."""
+    height = float(model.body_mass @ data.xipos[:, 2] / model.body_mass.sum()) - floor
+    reach = float(np.linalg.norm(data.xipos[1:] - data.xipos[1], axis=1).max())
+    if height < LYING * reach:
+        raise SceneError(
+            f"The robot in {path} lies in its default pose: its centre of mass is {100 * height:.0f} cm above what touches the "
+            f"floor ({listing(feet, 6)}), and its parts reach {100 * reach:.0f} cm. Write a keyframe called home in which it stands."
+        )
 
 
 def _check_lowest(

@@ -44,6 +44,7 @@ def isolate(spec: mujoco.MjSpec, robot: str) -> list[str]:
     notes = _leave_out_ground(spec)
     if trunk is not None:
         notes += [*_release(spec, trunk, robot), *_leave_out_bodies(spec, trunk), *_free_base(trunk, spec)]
+        notes += _name_bodies(spec)
     return [*notes, *_options(spec), *_body_forces(spec), *_joint_limits(spec)]
 
 
@@ -90,6 +91,18 @@ def _free_base(trunk: mujoco.MjsBody, spec: mujoco.MjSpec) -> list[str]:
         spec.delete(joint)
     trunk.add_freejoint()
     return [f"Its first body moves by {listing(sorted(names))}; a free joint takes their place."]
+
+
+def _name_bodies(spec: mujoco.MjSpec) -> list[str]:
+    """Call bodies without a name after their first joint."""
+    taken, named = {body.name for body in spec.bodies}, []
+    for body in spec.bodies[1:]:
+        name = next((joint.name for joint in body.joints if joint.name), "")
+        if name and not body.name:
+            body.name = name if name not in taken else f"{name}_body"
+            taken.add(body.name)
+            named.append(body.name)
+    return [f"Bodies without a name are called after their joints: {listing(named, 6)}."] if named else []
 
 
 def _release(spec: mujoco.MjSpec, trunk: mujoco.MjsBody, robot: str) -> list[str]:

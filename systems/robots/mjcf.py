@@ -184,7 +184,7 @@ def _add_shape(spec: mujoco.MjSpec, one: Capsule | Box, robot: str) -> list[str]
         )
     for body in bodies:
         geom = body.add_geom(
-            mass=0.0, contype=1, conaffinity=1, margin=0.0, gap=0.0, group=3, rgba=[0.2, 0.6, 0.2, 0.3]
+            mass=0.0, contype=1, conaffinity=1, margin=0.0, gap=0.0, group=3, rgba=[0.2, 0.6, 0.2, 0.3], material=""
         )
         if isinstance(one, Box):
             geom.type, geom.pos, geom.size = _GEOM.mjGEOM_BOX, list(one.center), list(one.half_size)
@@ -236,7 +236,7 @@ def add_floor(spec: mujoco.MjSpec) -> None:
     """An endless plane at height 0 that lets the other side of a contact decide its friction."""
     spec.worldbody.add_geom(
         name="floor", type=_GEOM.mjGEOM_PLANE, size=[0, 0, 1], contype=0, conaffinity=1, condim=1, priority=0,
-        friction=[1.0, 0.005, 0.0001], rgba=[0.45, 0.47, 0.5, 1.0],
+        friction=[1.0, 0.005, 0.0001], rgba=[0.45, 0.47, 0.5, 1.0], material="",
     )  # fmt: skip
 
 

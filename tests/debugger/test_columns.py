@@ -1,5 +1,6 @@
 """World: what its lines say, which of them are read and asked for, and edits of what they show."""
 
+import gc
 import math
 
 import numpy as np
@@ -213,6 +214,21 @@ def test_what_was_marked_and_expanded_outlives_another_schema(world, store, run)
     world.schema_changed()
     assert store.picked == (torque, 4)
     assert line(world, "value", "DofTorque").parent().isExpanded()
+
+
+def test_what_was_marked_stays_so_while_the_filter_hides_it(world, store):
+    torque = store.by_address["robot.DofTorque.value"]
+    world.pick(torque, 4)
+    world.filter.setText("stiffness")
+    assert store.picked == (torque, 4)
+    world.filter.setText("")
+    assert store.picked == (torque, 4) and world.tree.currentItem().name == "left_ankle_pitch"
+
+
+def test_lines_of_the_tree_outlive_a_collection_of_garbage(world):
+    before = [line.name for line in world.visible_lines()]
+    gc.collect()
+    assert len(before) > 10 and [line.name for line in world.visible_lines()] == before
 
 
 def test_a_number_can_be_dragged(world, store):

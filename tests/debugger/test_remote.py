@@ -24,7 +24,7 @@ from tests.debugger.scripted_run import ScriptedRun
 from tests.helpers import REPOSITORY
 
 SSH = f"""#!{sys.executable} -S
-import os, socket, subprocess, sys, threading
+import os, socket, subprocess, sys, threading, time
 folder = os.path.dirname(os.path.abspath(__file__))
 words, options, spec, plain = sys.argv[1:], [], None, False
 assert sys.stdin.read() == "", "ssh was given what is meant for the debugger"
@@ -45,6 +45,7 @@ assert plain and "ExitOnForwardFailure=yes" in options
 here, there = spec.split(":")
 server = socket.socket(socket.AF_UNIX)
 server.bind(here)
+if os.path.exists(folder + "/slow"): time.sleep(0.5)
 server.listen()
 def pump(a, b):
     while data := a.recv(65536):
@@ -125,7 +126,7 @@ def test_runs_are_listed_and_one_is_asked_through_the_tunnel(
     hub: DebugServer, tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (run,) = remote_runs("me@server")
-    assert run.socket == socket_of(hub) and "walk/1  (toy on " in run.line()
+    assert str(run.socket) == socket_of(hub) and "walk/1  (toy on " in run.line()
     assert main(["--ssh", "me@server", "--list"]) == 0
     assert main(["--ssh", "me@server", "--text", "--run", "walk/1", "list", "torque"]) == 0
     assert "1 of 32 columns." in capsys.readouterr().out
@@ -164,6 +165,14 @@ def test_what_ssh_says_last_is_in_the_sentence(tools: Path, tmp_path: Path, caps
         pass
     assert str(raised.value) == f"ssh to server could not forward /run/1.sock: {refused}."
     assert nothing_is_left(tools, tmp_path)
+
+
+def test_an_ssh_that_listens_a_moment_after_it_has_made_its_socket_is_waited_for(hub: DebugServer, tools: Path):
+    (tools / "slow").touch()
+    with forwarded("server", socket_of(hub)) as address:
+        connection = Connection.attach(address)
+        assert connection.hello["run"]["name"] == "walk/1"
+        connection.close()
 
 
 def test_a_session_says_that_ssh_ended(hub: DebugServer, tools: Path, tmp_path: Path):

@@ -5,7 +5,7 @@ from pytestqt.qtbot import QtBot
 
 from engine import BuildError
 from engine.debugger.model.history import history_of
-from engine.debugger.model.roles import find_role
+from engine.debugger.model.schema import find_role
 from engine.debugger.model.store import Store
 from engine.debugger.panels.action import ActionPanel
 from engine.debugger.panels.diagnosis import DiagnosisPanel

@@ -296,3 +296,20 @@ def test_a_noise_curriculum_without_noise_is_refused():
 def test_infinity_stays_out_of_a_clipped_column():
     observation = look(terms(a=(tensor([[math.inf]]), {"clip": 3.0}), b=(tensor([[1.0]]), {})), actor=2, critic=2)
     assert observation.actor.tolist() == [[3.0, 1.0]]
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_seen_as_zero_and_noticed_by_its_term(broken):
+    values = terms(
+        a=(tensor([[1.0, broken], [2.0, 3.0]]), {"scale": 2.0}),
+        b=(tensor([[4.0], [5.0]]), {"groups": ("critic",)}),
+        c=(tensor([[6.0], [broken]]), {"clip": 7.0}),
+    )
+    observation = look(values, rows=2, actor=3, critic=4)
+    bound = 0.0 if math.isnan(broken) else math.copysign(7.0, broken)
+    assert observation.actor.tolist() == [[2.0, 0.0, 6.0], [4.0, 6.0, bound]]
+    assert observation.critic.tolist() == [[2.0, 0.0, 4.0, 6.0], [4.0, 6.0, 5.0, bound]]
+    found = values.nonfinite(wait=True)
+    assert [(name, row, count) for name, row, _, count in found] == [("a", 0, 1), ("c", 1, 1)]
+    assert all(str(value) == str(broken) for _, _, value, _ in found)
+    assert values.nonfinite(wait=True) == []

@@ -157,6 +157,39 @@ def test_what_is_not_finite_counts_nothing(broken):
     assert bool(episode.reward_sums.isfinite().all())
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("weight", [2.0, -2.0])
+def test_what_is_not_finite_pays_the_least_that_any_row_was_ever_paid(broken, weight):
+    done, episode, earned = Done.make(3, AXES), Episode.make(3, AXES), Reward.make(3, AXES)
+    paid = []
+    for value in ([1.0, 4.0, 2.0], [broken, 1.0, 3.0], [broken, broken, broken], [broken, -5.0, 5.0]):
+        values = terms(odd=(tensor(value), {"weight": weight}), even=(tensor([1.0, 2.0, 3.0]), {}))
+        earn.reward(values, done, episode, earned, dt=1.0)
+        paid.append(earned.terms[:, 0].tolist())
+        assert_close(earned.total, earned.terms.sum(-1)) and bool(earned.total.isfinite().all())
+    least = min(0.0, weight * (4.0 if weight < 0 else 1.0)), min(-10.0, weight * 5.0)
+    assert paid == [
+        [weight, 4 * weight, 2 * weight], [least[0], weight, 3 * weight], [least[0]] * 3, [least[1], -5 * weight, 5 * weight]
+    ]  # fmt: skip
+    assert earned.terms[:, 1].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_least_is_found_over_any_number_of_rows():
+    rng = np.random.default_rng(0)
+    for rows in (1, 7, 32, 96, 100):
+        value, broken = rng.normal(size=(rows, 2)), rng.random((rows, 2)) < 0.3
+        given = np.where(broken, math.nan, value)
+        pair = {name: (tensor(given[:, i], dtype=torch.float32), {"weight": -1.0}) for i, name in enumerate("ab")}
+        earned, _ = summed(terms(**pair), rows=rows)
+        least = [min(0.0, -value[~broken[:, i], i].max(initial=0.0)) for i in range(2)]
+        assert_close(earned.terms.double().numpy(), 0.02 * np.where(broken, least, -value), atol=1e-6, rtol=1e-6)
+
+
+def test_an_error_below_zero_that_falls_up_without_bound_pays_nothing():
+    earned, _ = summed(terms(near=(tensor([-100.0, 0.0]), {"std": 0.1}), far=(tensor([1.0, 2.0]), {})), rows=2)
+    assert_close(earned.terms, tensor([[0.0, 0.02], [0.02, 0.04]]))
+
+
 def test_a_lost_tick_earns_nothing():
     earned, _ = summed(terms(good=(tensor([1.0]), {}), failed=(tensor([1.0]), {"weight": -200.0})), lost=True)
     assert earned.terms.tolist() == [[0.0, 0.0]] and earned.total.tolist() == [0.0]

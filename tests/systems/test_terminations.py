@@ -138,3 +138,9 @@ def test_an_unknown_setting_is_refused():
         BuildError, match=r"Term `late` of `terminate` has no setting 'kin', so kin='time_limit' has no"
     ):
         end.terminations({"late": term(end.time_limit, kin="time_limit")})
+
+
+def test_a_termination_that_is_a_number_and_may_be_none_is_refused_by_its_name():
+    done = Done.make(2, {"termination": 1})
+    with pytest.raises(BuildError, match=r"Term `far` returned float32 of shape \(2,\); its system takes one bool"):
+        end.terminate(terms(far=(tensor([math.nan, 1.0]), {})), done)

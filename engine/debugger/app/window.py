@@ -130,14 +130,10 @@ class Window(MainWindow):
 
     def _fed(self) -> None:
         """Follow what is viewed, unless this window has just asked for something else."""
-        view = self.store.state.get("view")
-        if view != self._view and not self._seeking():
+        view, panel = self.store.state.get("view"), self.time.panel
+        if view != self._view and not (isinstance(panel, TimelinePanel) and panel.seeking):
             self._view = view
             self.store.cursor = view if type(view) is int else None
-
-    def _seeking(self) -> bool:
-        panel = self.time.panel
-        return isinstance(panel, TimelinePanel) and panel.seeking
 
     def _schema_changed(self) -> None:
         self.menu_actions.undoable.clear()

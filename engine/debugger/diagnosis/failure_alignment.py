@@ -6,8 +6,7 @@ import attrs
 import numpy as np
 
 from engine.debugger.diagnosis.indicators import nan_quantiles
-from engine.debugger.model.evidence import End, Evidence
-from engine.debugger.model.samples import RowSamples
+from engine.debugger.model.evidence import End, Evidence, RowSamples
 
 SPAN = 50  # ticks before the end that are looked at
 PHASE = 0.2  # s (or, without a clip, 10 control steps) within which samples count as the same place

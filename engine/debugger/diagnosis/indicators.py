@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
-from engine.debugger.model.samples import RowSamples
+from engine.debugger.model.evidence import RowSamples
 
 FAR = 8.0  # spreads from the middle
 JITTER = 8.0  # Hz

@@ -231,18 +231,14 @@ def motors(evidence: Evidence) -> list[RuleFinding]:
         text += "of ticks (median): check gains, action scale and torque limits"
         return [RuleFinding("wrong", text, "Action", 0.85)]
     high = [i for i in np.argsort(-np.nan_to_num(share)) if share[i] > max(0.15, middle + 0.1)]
-    found = []
+    found, column = [], evidence.declared.roles.get("torque")
     for i in high[:3]:
         text = f"{names[i]} is at its torque limit in {format_share(float(share[i]))} of ticks"
         text += f" (median joint: {format_share(middle)})" if i == high[0] else ""
         severity: Severity = "wrong" if share[i] > 0.3 else "attention"
-        found.append(RuleFinding(severity, text, "Action", 0.75 + 0.1 * float(share[i]), *_torque_place(evidence, i)))
+        place = (column.id, int(i)) if column is not None else (None, None)
+        found.append(RuleFinding(severity, text, "Action", 0.75 + 0.1 * float(share[i]), *place))
     return found
-
-
-def _torque_place(evidence: Evidence, joint: int) -> tuple[int | None, int | None]:
-    column = evidence.declared.roles.get("torque")
-    return (column.id, joint) if column is not None else (None, None)
 
 
 def jitter(evidence: Evidence) -> list[RuleFinding]:

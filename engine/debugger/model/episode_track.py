@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from engine.debugger.model.evidence import GLANCES, KEPT, WATCHED, End, spread
-from engine.debugger.model.samples import RowSamples
+from engine.debugger.model.evidence import GLANCES, KEPT, WATCHED, End, RowSamples, spread
 from engine.debugger.model.schema import Declared
 from engine.debugger.model.store import Store
 

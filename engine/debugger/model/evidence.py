@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from engine.debugger.model.samples import RowSamples
 from engine.debugger.model.schema import ColumnInfo, Declared
 from engine.debugger.model.subscription import Subscription
 
@@ -25,6 +24,21 @@ MOST_TERMS = 24
 ITERATIONS = 400
 PACE = 20  # frames of timing whose median is the time of a tick
 STANDING = 10.0  # N on a foot, where contact is not a column
+
+
+@attrs.frozen(eq=False)
+class RowSamples:
+    """Ticks (T,), values (T, labels), and breaks (T,), true where a sample does not follow the one before it: the episode
+    ended, or frames were lost.
+    """
+
+    ticks: np.ndarray
+    values: np.ndarray
+    breaks: np.ndarray
+
+    def steps(self) -> np.ndarray:
+        """(T − 1,) true where a sample comes later in the same episode than the one before it."""
+        return np.asarray((np.diff(self.ticks) > 0) & ~self.breaks[1:])
 
 
 @attrs.frozen

@@ -16,11 +16,11 @@ from engine.debugger.model.evidence import (
     End,
     Evidence,
     Foot,
+    RowSamples,
     foot_places,
     rows_watched,
     spread,
 )
-from engine.debugger.model.samples import RowSamples
 from engine.debugger.model.schema import ColumnInfo, Declared
 from engine.debugger.model.store import Store
 from engine.errors import WireError

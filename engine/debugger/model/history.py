@@ -8,9 +8,18 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from engine.debugger.model.episode_track import EpisodeTrack
-from engine.debugger.model.evidence import CLOSE, EARNINGS, FRAMES, GLANCES, MOST_TERMS, PACE, Evidence, spread
+from engine.debugger.model.evidence import (
+    CLOSE,
+    EARNINGS,
+    FRAMES,
+    GLANCES,
+    MOST_TERMS,
+    PACE,
+    Evidence,
+    RowSamples,
+    spread,
+)
 from engine.debugger.model.extraction import add_ends, bad_values, ends_in, feet, learner, row_samples, vitals
-from engine.debugger.model.samples import RowSamples
 from engine.debugger.model.schema import ColumnInfo, Declared, declared
 from engine.debugger.model.store import Store
 

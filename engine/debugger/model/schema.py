@@ -3,7 +3,7 @@
 import ast
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from engine.debugger.model.roles import find_role
 from engine.protocol.framing import unpack_array
 from engine.protocol.roles import USUAL_COLUMNS
 
@@ -205,6 +204,18 @@ def declared(schema: Mapping[str, Any] | None, edits: Mapping[str, Any] | None =
         constants=constants,
         systems=systems,
     )
+
+
+def find_role(
+    schema: Mapping[str, Any] | None, addresses: Iterable[str], role: str, table: str | None = None
+) -> str | None:
+    """The address, among `addresses`, of the column that plays a role, within one table if it is named; None without one."""
+    known = [address for address in addresses if table is None or address.startswith(f"{table}.")]
+    roles = (schema or {}).get("roles")
+    named = roles.get(role) if isinstance(roles, Mapping) else None
+    if named in known:
+        return str(named)
+    return next((address for address in known if address.endswith(f".{USUAL_COLUMNS[role]}")), None)
 
 
 def clips_of(schema: Mapping[str, Any] | None) -> tuple[str, ...]:

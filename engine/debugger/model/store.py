@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.debugger.model.frames import AllRows, BlackBoxes, RowValues, Timings, Traces, Value, number_of
-from engine.debugger.model.roles import find_role
-from engine.debugger.model.schema import ColumnInfo, read_columns
+from engine.debugger.model.schema import ColumnInfo, find_role, read_columns
 from engine.debugger.model.subscription import Subscription
 from engine.errors import WireError
 from engine.protocol.framing import column_ids, unpack_array
@@ -163,24 +162,22 @@ class Store:
 
     def feed(self, message: dict[str, Any]) -> None:
         """Take in one decoded frame. One that makes no sense is counted in `bad`, and changes nothing else."""
-        handlers = {
-            "hello": self._hello,
-            "schema": self._schema,
-            "data": self._data,
-            "event": self._event,
-            "state": self._state,
-        }
         try:
-            handler = handlers.get(message["t"])
-            if handler is not None:
-                handler(message)
+            match message["t"]:
+                case "hello":
+                    self.run = dict(message["run"])
+                case "schema":
+                    self._schema(message)
+                case "data":
+                    self._data(message)
+                case "event":
+                    self._event(message)
+                case "state":
+                    self._state(message)
         except (WireError, KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
             self.bad += 1
             return
         self.seen[str(message.get("t"))] += 1
-
-    def _hello(self, message: dict[str, Any]) -> None:
-        self.run = dict(message["run"])
 
     def _state(self, message: dict[str, Any]) -> None:
         for key, kinds in _STATE.items():

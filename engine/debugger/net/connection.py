@@ -32,6 +32,7 @@ PATIENCE = 5.0
 CHUNK = 1 << 18
 """Bytes that are read at once."""
 Socket = socket.socket
+_LISTENING = 2.0  # seconds in which what forwards has to listen where it has made a socket
 _BAD_FRAMES = 3  # and the connection is given up
 _OUTGOING = 4 << 20  # bytes that may wait to be sent to a run that does not read
 
@@ -77,18 +78,26 @@ class Address:
                 made = socket.create_connection((self.host, self.port), timeout)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return made
-            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                made.settimeout(timeout)
-                made.connect(self.path)
-            except BaseException:
-                made.close()
-                raise
-            return made
+            return self._connected(timeout)
         except OSError as error:
             why = error.strerror or str(error)
             cure = "`python -m engine.debugger --list` shows the runs that are alive."
             raise AttachError(f"No run listens at {self} ({why}); {cure}") from None
+
+    def _connected(self, timeout: float) -> Socket:
+        """A socket on the path. What forwards makes its file a moment before it listens there, so that one may be refused."""
+        end = time.monotonic() + (_LISTENING if self.tunnel is not None else 0.0)
+        while True:
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                made.settimeout(timeout)
+                made.connect(self.path)
+                return made
+            except BaseException as error:
+                made.close()
+                if not isinstance(error, ConnectionRefusedError) or time.monotonic() >= end:
+                    raise
+            time.sleep(0.02)
 
 
 def proof(token: bytes, nonce: bytes, role: str) -> bytes:

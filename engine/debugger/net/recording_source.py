@@ -9,8 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from engine.debugger.model.roles import find_role
-from engine.debugger.model.schema import read_columns
+from engine.debugger.model.schema import find_role, read_columns
 from engine.debugger.model.subscription import Labels
 from engine.debugger.net.session import NextFrame
 from engine.errors import AttachError, SceneError, WireError

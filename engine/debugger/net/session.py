@@ -96,7 +96,8 @@ class Session:
         with self._news:
             del self._answers[number]
         if answer is None:
-            raise AttachError(f"The run has not answered '{message['t']}' for {seconds:g} s{self._why()}.")
+            why = f"; it is {self.state['why']}" if self.state.get("stuck") else ""
+            raise AttachError(f"The run has not answered '{message['t']}' for {seconds:g} s{why}.")
         return answer
 
     @contextmanager
@@ -147,9 +148,6 @@ class Session:
         """Wait until the run has gone; AttachError with the reason."""
         while True:
             self._wait(lambda: None, ANSWER)
-
-    def _why(self) -> str:
-        return f"; it is {self.state['why']}" if self.state.get("stuck") else ""
 
     def close(self) -> None:
         """Leave; the thread that listens is gone then, unless it waits for whoever reads what is printed."""

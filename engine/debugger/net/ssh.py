@@ -1,7 +1,6 @@
 """Runs on another machine through ssh, which needs nothing but a shell there and opens nothing to the network."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -13,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from engine.debugger.net.connection import Address
 from engine.errors import AttachError
+from engine.protocol.discovery import LiveRun, parse_note
 
 _LIST = (
     'for d in "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/lockstep" "${TMPDIR:-/tmp}/lockstep-$(id -u)" "/tmp/lockstep-$(id -u)"; do for f in "$d"/*.json; do '
@@ -29,19 +27,6 @@ _LAST_WORDS = 0.5  # seconds from a cut connection to the end of the ssh that cu
 _OPTIONS = ("ExitOnForwardFailure=yes", "StreamLocalBindMask=0177", "ServerAliveInterval=5", "ServerAliveCountMax=3")
 
 
-@attrs.frozen
-class RemoteRun:
-    """A run that is alive on another machine: its socket there, and its note."""
-
-    socket: str
-    note: dict[str, Any]
-
-    def line(self) -> str:
-        """One line of a list of runs."""
-        note = self.note
-        return f"{Path(self.socket).stem:>10}  {note.get('run')}  ({note.get('scene')} on {note.get('host')} since {note.get('started')})"
-
-
 def check_host(host: str) -> str:
     """The host as it is given to ssh; AttachError for what ssh would take for an option."""
     if not host or host.startswith("-") or any(letter.isspace() for letter in host):
@@ -49,8 +34,8 @@ def check_host(host: str) -> str:
     return host
 
 
-def remote_runs(host: str) -> list[RemoteRun]:
-    """The runs that are alive on a host; AttachError when ssh does not get there."""
+def remote_runs(host: str) -> list[LiveRun]:
+    """The runs that are alive on a host, with their sockets there; AttachError when ssh does not get there."""
     try:
         done = subprocess.run(
             [_ssh(), "--", check_host(host), _LIST],
@@ -65,13 +50,11 @@ def remote_runs(host: str) -> list[RemoteRun]:
         raise AttachError(f"ssh to {host} took longer than {_SECONDS:g} s.") from None
     if done.returncode != 0:
         raise AttachError(f"ssh to {host} failed: {_last_line(done.stderr, done.returncode)}.")
-    found: dict[str, RemoteRun] = {}
+    found: dict[str, LiveRun] = {}
     for line in done.stdout.splitlines():
         path, _, text = line.partition("\t")
-        with contextlib.suppress(ValueError):
-            note = json.loads(text)
-            if isinstance(note, dict):
-                found.setdefault(path, RemoteRun(path, note))
+        if note := parse_note(text):
+            found.setdefault(path, LiveRun(Path(path), note))
     return list(found.values())
 
 

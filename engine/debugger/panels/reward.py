@@ -93,7 +93,8 @@ class RewardPanel(RolePanel):
             mark = sign.mean if sign else None
             figures = (format_share(abs(sign.mean) / whole), format_number(sign.spread, 2)) if sign else ()
             texts = (words.get(i, ""), *figures) if sign else ()
-            bars.append(Bar(term.name, value, mark, 0.0, texts, _colour(value), tip=_tip(term, sign)))
+            colour = theme.RED if value is not None and value < 0 else theme.GREEN
+            bars.append(Bar(term.name, value, mark, 0.0, texts, colour, tip=_tip(term, sign)))
         ends = [0.0, *(x for b in bars for x in (b.value, b.mark) if x is not None and np.isfinite(x))]
         low = -round_up(-min(ends)) if min(ends) < 0 else 0.0
         high = round_up(max(ends)) if max(ends) > 0 or not low else 0.0
@@ -151,10 +152,6 @@ def describe_term(term: RewardTerm, values: np.ndarray, signs: TermIndicators) -
     if signs.spread == 0:
         return "always 0" if signs.mean == 0 else "constant"
     return ""
-
-
-def _colour(value: float | None) -> str:
-    return theme.RED if value is not None and value < 0 else theme.GREEN
 
 
 def _tip(term: RewardTerm, sign: TermIndicators | None) -> str:

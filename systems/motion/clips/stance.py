@@ -58,9 +58,7 @@ def stand_up(robot: Robot, model: Kinematics) -> Stance:
     lowest = -float(model.foot_points(position, rotation)[0, :, 2].min())
     feet = tuple(sorted(feet, key=lambda foot: -position[0, foot, 1]))
     zero = body_poses(model, place, turn, np.zeros((1, len(default))))
-    flat_position, flat_rotation = min(
-        zero, (position, rotation), key=lambda pose: _unevenness(model, pose[0], pose[1], feet)
-    )
+    flat_position, flat_rotation = min(zero, (position, rotation), key=lambda pose: _unevenness(model, pose, feet))
     flat_points = model.foot_points(flat_position, flat_rotation)[0]
     moved = moved_bodies(model, default)[:, list(feet)].any(1)
     legs = tuple(int(i) for i in np.flatnonzero(moved))
@@ -96,9 +94,9 @@ def stand_up(robot: Robot, model: Kinematics) -> Stance:
     )
 
 
-def _unevenness(model: Kinematics, position: np.ndarray, rotation: np.ndarray, feet: tuple[int, ...]) -> float:
+def _unevenness(model: Kinematics, pose: tuple[np.ndarray, np.ndarray], feet: tuple[int, ...]) -> float:
     """m by which the lower half of the points of each foot differ in height, summed: 0 for feet that stand flat."""
-    heights, body = model.foot_points(position, rotation)[0, :, 2], np.array(model.foot_point_body)
+    heights, body = model.foot_points(*pose)[0, :, 2], np.array(model.foot_point_body)
     uneven = 0.0
     for foot in feet:
         lower = np.sort(heights[body == foot])[: max(1, int((body == foot).sum()) // 2)]

@@ -7,7 +7,6 @@ import mujoco
 import numpy as np
 
 from engine.errors import SceneError
-from systems.maths.rotation import rotate
 from systems.motion.retarget.limbs import BodyPoint, Limbs
 from systems.motion.retarget.targets import RobotTargets
 from systems.robots.model import RobotModel
@@ -50,14 +49,15 @@ def _point_task(point: BodyPoint, cost: float) -> Any:
         target: np.ndarray
 
         def compute_error(self, configuration: Any) -> np.ndarray:
-            data = configuration.data
-            return data.xpos[point.body] + rotate(data.xquat[point.body], point.local) - self.target
+            return self._place(configuration.data) - self.target
 
         def compute_jacobian(self, configuration: Any) -> np.ndarray:
             data, jacobian = configuration.data, np.zeros((3, configuration.nv))
-            place = data.xpos[point.body] + rotate(data.xquat[point.body], point.local)
-            mujoco.mj_jac(configuration.model, data, jacobian, None, place, point.body)
+            mujoco.mj_jac(configuration.model, data, jacobian, None, self._place(data), point.body)
             return jacobian
+
+        def _place(self, data: mujoco.MjData) -> np.ndarray:
+            return data.xpos[point.body] + data.xmat[point.body].reshape(3, 3) @ point.local
 
     return PointTask(cost=np.full(3, cost))
 

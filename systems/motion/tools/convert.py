@@ -7,6 +7,7 @@ pkl  what ASAP and PHC load: {clip: {root_trans_offset, root_rot x y z w, dof, p
 """
 
 import argparse
+from functools import partial
 
 from systems.motion.tools.fitted import add_clips, fitted
 from systems.motion.tools.output import add_output, write_clips
@@ -29,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write clips in another layout."""
-    found = fitted(options)
-    if options.fps is not None:
-        fps = frame_rate(options.fps)
-        found = (at_rate(each, fps) for each in found)
+    if options.fps is None:
+        found = fitted(options)
+    else:
+        found = fitted(options, after=partial(at_rate, fps=frame_rate(options.fps)))
     return write_clips(found, options, breadth_first=options.breadth_first)

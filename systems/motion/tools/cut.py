@@ -6,13 +6,14 @@ What is cut away is not verified, so that a clip can be mended by cutting.
 import argparse
 import math
 import re
+from functools import partial
 
 import attrs
 import numpy as np
 
 from components.motion import Clip
 from engine.errors import SceneError
-from systems.motion.tools.fitted import add_clips, fit, made, read_all
+from systems.motion.tools.fitted import add_clips, fitted
 from systems.motion.tools.output import add_output, write_clips
 
 _RANGE = re.compile(r"(?P<first>\d+(?:\.\d+)?s?)?-(?P<last>\d+(?:\.\d+)?s?)?")
@@ -28,11 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write a part of each clip."""
-    found = []
-    for clip in read_all(options):
-        model = options.robots.model(options.robot, [clip])
-        found.append(fit(cut(made(clip, model), options.range), model, options.clip_height))
-    return write_clips(found, options)
+    return write_clips(fitted(options, before=partial(cut, text=options.range)), options)
 
 
 def cut(clip: Clip, text: str) -> Clip:

@@ -1,7 +1,7 @@
 """Clips together with the robot that they are for."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 import numpy as np
@@ -11,6 +11,7 @@ from components.robot import RobotDescription
 from systems.motion.check import verify_clip
 from systems.motion.clips import make_clip
 from systems.motion.files import read_clips
+from systems.motion.unfit import Unfit
 from systems.robots.model import RobotModel, build_robot
 
 UNIT = 1e-6  # a quaternion this near to length 1 stays as it was written
@@ -48,22 +49,43 @@ def add_clips(parser: argparse.ArgumentParser, *, many: bool, height: bool = Tru
     about = "a file, a folder, or the name of a built-in clip, as --clip takes it: walk.csv:xyzw:60fps"
     parser.add_argument("clips", nargs="+" if many else 1, metavar="FILE", help=about)
     parser.add_argument(
-        "--robot", default="auto", help="a robot by name, an MJCF file, or auto: the G1 with the clip's joints"
+        "--robot", default="auto", help="a robot by name, an MJCF or URDF file, or auto: the G1 with the clip's joints"
     )
+    parser.add_argument("--skip-unfit", action="store_true", help="go on without clips that do not fit, and say which")
     if height:
         about = "auto lowers or raises clips until the feet meet the floor"
         parser.add_argument("--clip-height", choices=("keep", "auto"), default="keep", help=about)
 
 
 def read_all(options: argparse.Namespace) -> list[AnyClip]:
-    """The clips that were named, as they were read."""
-    return [clip for spec in options.clips for clip in read_clips(spec)]
+    """The clips that were named, as they were read; SceneError that lists what cannot be read, unless it may be left out."""
+    clips: list[AnyClip] = []
+    unfit = Unfit(skip=options.skip_unfit)
+    for spec in options.clips:
+        with unfit.caught():
+            clips += read_clips(spec, skip_unfit=options.skip_unfit)
+    unfit.settle(len(clips))
+    return clips
 
 
-def fitted(options: argparse.Namespace) -> Iterator[FittedClip]:
-    """The clips that were named, each for its robot; raises SceneError where one cannot be right."""
+def fitted(
+    options: argparse.Namespace,
+    *,
+    before: Callable[[Clip], Clip] = lambda clip: clip,
+    after: Callable[[FittedClip], FittedClip] = lambda found: found,
+) -> list[FittedClip]:
+    """The clips that were named, each for its robot, changed before and after they are verified.
+
+    Raises SceneError that lists the clips that cannot be right or changed, unless they may be left out.
+    """
+    found: list[FittedClip] = []
+    unfit = Unfit(skip=options.skip_unfit)
     for clip in read_all(options):
-        yield fit(clip, options.robots.model(options.robot, [clip]), options.clip_height)
+        model = options.robots.model(options.robot, [clip])
+        with unfit.caught():
+            found.append(after(fit(before(made(clip, model)), model, options.clip_height)))
+    unfit.settle(len(found))
+    return found
 
 
 def made(clip: AnyClip, model: RobotModel) -> Clip:

@@ -73,8 +73,9 @@ def measure(found: FittedClip) -> Measures:
 def _block(raw: Clip, found: FittedClip, refusal: str) -> Iterator[str]:
     path = Path(raw.source.partition("#")[0])
     yield f"{raw.name}: {path} ({path.suffix[1:]})" if raw.source else f"{raw.name}: built in"
-    yield from (f"  {name:10}{text}" for name, text in _facts(raw, found.clip.fps))
+    yield from (f"  {name:10}{text}" for name, text in _facts(raw, found.clip))
     if refusal:
+        yield from (f"  ! {text}" for text in raw.notes)
         yield f"  robot     {found.model.robot.name} cannot follow it: {refusal}"
         return
     it = measure(found)
@@ -85,20 +86,18 @@ def _block(raw: Clip, found: FittedClip, refusal: str) -> Iterator[str]:
     yield from (f"  ! {text}" for text in found.warnings)
 
 
-def _facts(raw: Clip, fps: float) -> Iterator[tuple[str, str]]:
-    """How a clip was read, and for one out of a file who fixed it."""
+def _facts(raw: Clip, clip: Clip) -> Iterator[tuple[str, str]]:
+    """How a clip was read, and for one out of a file who fixed it; `clip` is what verification made of it."""
 
     def who(fact: Fact) -> str:
-        return f" ({_WHO[raw.origin(fact)]})" if raw.source else ""
+        return f" ({_WHO[clip.origin(fact)]})" if raw.source else ""
 
-    yield "length", f"{raw.seconds:.2f} s, {raw.num_frames} frames at {fps:g} per second{who('rate')}"
-    joints = f"{raw.dof_position.shape[1]}, "
-    yield "joints", joints + ("with names" if raw.dof_names is not None else f"without names{who('joints')}")
+    yield "length", f"{clip.seconds:.2f} s, {clip.num_frames} frames at {clip.fps:g} per second{who('rate')}"
+    names = "with names" if raw.dof_names is not None else f"without names{who('joints')}"
+    yield "joints", f"{raw.dof_position.shape[1]}, {names}"
     if raw.source:
-        yield (
-            "root",
-            f"quaternions {raw.file_rotation}{who('rotation')}" if raw.file_rotation else f"turns{who('rotation')}",
-        )
+        order = clip.file_rotation or raw.file_rotation
+        yield "root", f"quaternions {order}{who('rotation')}" if order else f"turns{who('rotation')}"
         yield "units", f"angles in rad{who('angles')}, lengths in m{who('lengths')}"
     if raw.weight != 1.0:
         yield "weight", f"{raw.weight:g}"

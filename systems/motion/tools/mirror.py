@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the mirror images of clips."""
-    return write_clips(map(_mirrored, fitted(options)), options)
+    return write_clips(fitted(options, after=_mirrored), options)
 
 
 def _mirrored(found: FittedClip) -> FittedClip:

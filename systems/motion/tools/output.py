@@ -18,7 +18,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     ends = listing(f".{container}" for container in CONTAINERS)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         required=True,
         metavar="FILE",
         help=f"what to write; its ending ({ends}) says as what, and without one it is a folder",
@@ -32,12 +32,11 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace files that exist")
 
 
-def write_clips(found: Iterable[FittedClip], options: argparse.Namespace, *, breadth_first: bool = False) -> int:
+def write_clips(clips: Sequence[FittedClip], options: argparse.Namespace, *, breadth_first: bool = False) -> int:
     """Write clips where the options say, and a line about each; the exit status 0.
 
     Nothing is written before every clip is there. Raises SceneError where a file exists or cannot hold the clips.
     """
-    clips = list(found)
     weighted = [each.clip.name for each in clips if each.clip.weight != 1.0]
     if weighted:
         raise SceneError(f"No file can keep the weight of {listing(weighted, 6)}; leave out what stands behind '='.")
@@ -49,6 +48,11 @@ def write_clips(found: Iterable[FittedClip], options: argparse.Namespace, *, bre
         for each in part:
             print(_line(path, each, named=len(part) > 1))
     return 0
+
+
+def path_of(text: str) -> Path:
+    """The path that was typed; ~ is a home."""
+    return Path(text).expanduser()
 
 
 def refuse_existing(paths: Iterable[Path], *, force: bool) -> None:

@@ -15,7 +15,7 @@ from engine.errors import SceneError, listing
 from engine.tools.figures import file_figure
 from systems.motion.kinematics import body_poses, differentiate
 from systems.motion.tools.fitted import FittedClip, add_clips, fitted
-from systems.motion.tools.output import add_force, paths_in, refuse_existing, write_whole
+from systems.motion.tools.output import add_force, path_of, paths_in, refuse_existing, write_whole
 
 PICTURES = ("png", "pdf", "svg")
 NAMED = 6  # joints with a colour
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ends = listing(f".{ending}" for ending in PICTURES)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         required=True,
         metavar="FILE",
         help=f"the picture ({ends}), or a folder for one of each clip",
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw clips."""
-    found = list(fitted(options))
+    found = fitted(options)
     paths = _paths(found, options.out)
     refuse_existing(paths, force=options.force)
     for path, each in zip(paths, found, strict=True):

@@ -5,6 +5,7 @@ The first frame stays where it is; the last one is the last that fits into the c
 
 import argparse
 import re
+from functools import partial
 
 import attrs
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write clips at another frame rate."""
     fps = frame_rate(options.rate)
-    return write_clips((at_rate(each, fps) for each in fitted(options)), options)
+    return write_clips(fitted(options, after=partial(at_rate, fps=fps)), options)
 
 
 def frame_rate(text: str) -> float:

@@ -1,9 +1,10 @@
-"""Says of every clip what a training on it would say. Nothing is written.
+"""Says of every clip what a training on all of them would say. Nothing is written.
 
-The exit status is 0 where all clips can be trained on, and 1 where any is refused.
+The exit status is 0 where all clips can be trained on, and 1 where any is refused; with --skip-unfit, where all are.
 """
 
 import argparse
+import logging
 from collections.abc import Sequence
 
 from components.motion import Clip
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each clip, and what is wrong or suspicious about it below."""
-    refused = 0
+    refused, sound = 0, 0
     clips: list[AnyClip] = []
     for spec in options.clips:
         try:
@@ -27,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
         except SceneError as error:
             refused += 1
             _say("refused", spec, [str(error)])
+            clips += _rest(spec)
     model = options.robots.model(options.robot, clips)
     for clip in clips:
         title = f"{clip.name} ({clip.source})" if isinstance(clip, Clip) and clip.source else clip.name
@@ -36,9 +38,24 @@ def run(options: argparse.Namespace) -> int:
             refused += 1
             _say("refused", title, [str(error)])
         else:
+            sound += 1
             _say("ok", f"{title}: {found.clip.seconds:.2f} s for {model.robot.name}", found.warnings)
-    return 1 if refused else 0
+    return 1 if refused and not (options.skip_unfit and sound) else 0
+
+
+def _rest(spec: str) -> list[AnyClip]:
+    """The clips of a folder or list that can be read although others cannot, without another word about those."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        return read_clips(spec, skip_unfit=True)
+    except SceneError:
+        return []
+    finally:
+        logging.disable(before)
 
 
 def _say(verdict: str, title: str, findings: Sequence[str]) -> None:
-    print("\n".join([f"{verdict:8}{title}", *(f"  ! {text}" for text in findings)]))
+    print(f"{verdict:8}{title}")
+    for text in findings:
+        print("  ! " + text.replace("\n", "\n    "))

@@ -428,3 +428,32 @@ def test_the_clips_and_the_robot_of_the_main_scene_are_kept_by_absolute_paths(tm
         for robot, kept in (("robot.xml", str(tmp_path / "robot.xml")), ("g1", "g1")):
             plain = make_plan([*flags, robot]).plain()["flags"]
             assert (plain["clip"], plain["robot"]) == (f"{tmp_path / 'walk.csv'}:xyzw=2,squat", kept)
+
+
+def test_a_term_that_is_not_finite_is_a_warning_and_a_count_in_the_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(TOY).read_text().replace("    term,\n", "    Terms,\n    fuse,\n    term,\n")
+    text = text.replace(
+        "def make(num_envs",
+        """def root(point: Point) -> Tensor:
+    \"\"\"A number that is none on one side of home.\"\"\"
+    return point.position[:, 0].sqrt()
+
+
+def look(values: Terms, walk: Write[Walk]) -> None:
+    \"\"\"Look, and keep nothing of it.\"\"\"
+    values.finite(torch.stack([value for _, value in values], -1))
+    walk.began.add_(0)
+
+
+def make(num_envs""",
+    ).replace('"SENSE": [system(measure),', '"SENSE": [system(measure), fuse(look, {"root": term(root)}),')
+    Path("toy.py").write_text(text)
+    assert main(["toy.py", "--out", "run", "--iterations", "2", "--no-film"]) == 0
+    said = capsys.readouterr().out
+    assert "! While the policy was played: The term `root` of toy.look was nan in row " in said
+    sentence = r"! The term `root` of toy\.look was nan in row \d of tick 1\. .* nonfinite/look\.root in the metrics counts its rows\."
+    assert len(re.findall(sentence, said)) == 2  # when it happens, and in the summary
+    rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert all(5 < row["nonfinite/look.root"] < 40 for row in rows)
+    assert main(["toy.py", "--audit", "4"]) == 1
+    assert re.search(r"tick 1: The term `root` of toy\.look is nan in row \d\.", capsys.readouterr().out)

@@ -7,9 +7,12 @@ import attrs
 import mujoco
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from components.robot import Capsule
 from engine.errors import SceneError
+from systems.motion.clips import make_clip
 from systems.robots.model import build_robot
 from systems.robots.summary import robot_facts
 from tests.physics.rows import PENDULUM, one_foot
@@ -375,7 +378,7 @@ def test_deformable_parts_are_refused(tmp_path: Path) -> None:
         ),
         (
             '<general joint="swing" dyntype="filter" dynprm="0.1" forcerange="-4 4"/>', 4.0, 4.0, 0.2,
-            "Muscles, filters and other dynamics of actuators are left out: swing.",
+            "Muscles, filters, delays and other dynamics of actuators are left out: swing.",
         ),
     ],
 )  # fmt: skip
@@ -387,6 +390,28 @@ def test_actuators_become_one_motor_of_the_same_strength(
     found = [robot.torque_limit.item(), robot.stiffness.item(), robot.damping.item()]
     assert found == pytest.approx([torque, stiffness, damping])
     assert [n for n in model.notes if "stands on one body" not in n] == ([note] if note else [])
+
+
+def test_inertia_and_damping_of_an_actuator_count_with_the_square_of_its_gear(tmp_path: Path) -> None:
+    servo = '<actuator><position joint="swing" kp="30" kv="1" gear="3" forcerange="-5 5" armature="0.01" damping="0.1"/></actuator></mujoco>'
+    robot = built(tmp_path, PENDULUM.replace("</mujoco>", servo)).robot
+    assert robot.armature.item() == pytest.approx(0.02 + 9 * 0.01)
+    assert robot.damping.item() == pytest.approx(9 * 1 + 9 * 0.1)
+
+
+def test_dry_friction_is_left_out_and_said(tmp_path: Path) -> None:
+    model = built(tmp_path, SOUND.replace('name="left_knee_joint"', 'name="left_knee_joint" frictionloss="0.5"'))
+    assert not model.model.dof_frictionloss.any()
+    assert model.notes == ("Dry friction (frictionloss) is left out, as for every robot: left_knee_joint.",)
+
+
+def test_springs_of_joints_and_reference_angles_stay(tmp_path: Path) -> None:
+    text = SOUND.replace('name="left_elbow_joint"', 'name="left_elbow_joint" ref="-0.5" stiffness="7" springref="-0.2"')
+    model = built(tmp_path, text)
+    joint = model.model.joint("left_elbow_joint")
+    assert joint.stiffness[0] == 7.0 and model.model.qpos_spring[joint.qposadr[0]] == pytest.approx(-0.2)
+    pose = dict(zip(model.robot.dof_names, model.robot.default_position.tolist(), strict=True))
+    assert pose["left_elbow_joint"] == pytest.approx(-0.5)
 
 
 def test_joints_without_a_range_get_that_of_their_servos_targets(tmp_path: Path) -> None:
@@ -405,3 +430,100 @@ def test_facts_say_what_a_robot_is_and_stands_on(tmp_path: Path) -> None:
     assert facts["joints"].startswith("19: left_hip_pitch_joint, ")
     assert facts["motors"] == "80 N·m, stiffness 80 N·m/rad"
     assert facts["merged"] == "left_sole in left_ankle_roll_link, right_sole in right_ankle_roll_link"
+
+
+def test_a_robot_that_is_drawn_lying_is_refused(tmp_path: Path) -> None:
+    down = '<geom type="sphere" size="0.02" mass="2.5"/><body name="lying" quat="0.7071 0 0.7071 0">'
+    text = SOUND.replace('<geom type="sphere" size="0.08" mass="2.5"/>', down).replace(
+        "</worldbody>", "</body></worldbody>"
+    )
+    said = refusal(tmp_path, text)
+    assert said.startswith("The robot in robot.xml lies in its default pose: its centre of mass is "), said
+    assert said.endswith("Write a keyframe called home in which it stands.")
+
+
+def test_bodies_without_a_name_are_called_after_their_joints(tmp_path: Path) -> None:
+    model = built(tmp_path, SOUND.replace('<body name="left_knee_link"', "<body"))
+    assert "left_knee_joint" in model.robot.body_names
+    assert model.notes == ("Bodies without a name are called after their joints: left_knee_joint.",)
+
+
+def test_a_material_of_every_shape_that_only_pictures_need_is_forgotten(tmp_path: Path) -> None:
+    head = '<asset><texture name="t" type="2d" builtin="flat" width="4" height="4"/><material name="paint" texture="t"/></asset>'
+    text = foreign(head=head).replace('<geom type="capsule"/>', '<geom type="capsule" material="paint"/>')
+    assert built(tmp_path, text).robot.foot_names == FEET
+
+
+def test_knees_that_are_always_bent_and_have_other_names_still_squat(tmp_path: Path) -> None:
+    text = SOUND.replace('range="-0.05 2.4"', 'range="0.3 2.4"').replace("knee", "joint4")
+    model = built(tmp_path, text)
+    assert len(make_clip("squat", model.robot, model).dof_position) > 50
+
+
+ODDITIES: dict[str, dict[str, str]] = {  # of a file, none of which changes what the robot is
+    "sole frame": {"foot": '<body name="{side}_sole" pos="0 0 -0.05"><site name="{side}_s"/></body>'},
+    "toe shell": {
+        "foot": '<body name="{side}_toe"><geom type="box" size=".01 .01 .01" mass="0" contype="0" conaffinity="0"/></body>'
+    },
+    "no gravity": {"head": '<option gravity="0 0 0"/>'},
+    "no contacts": {"head": '<option><flag contact="disable"/></option>'},
+    "a table": {"world": '<body name="table"><geom type="box" size="1 1 1"/></body>'},
+    "a box": {"world": '<body name="box"><freejoint/><geom type="sphere" size="0.1"/></body>'},
+    "a floor and a light": {"world": '<geom type="plane" size="0 0 1"/><light/>'},
+    "stairs": {"world": '<geom name="stair" type="box" size="1 1 0.1"/>'},
+    "motors": {"end": motors()},
+    "a cord": {"end": '<tendon><fixed name="cord"><joint joint="waist_yaw_joint" coef="1"/></fixed></tendon>'},
+    "held up": {"end": '<equality><weld body1="pelvis"/></equality>'},
+    "sensors": {"end": '<sensor><framepos objtype="body" objname="torso_link"/></sensor>'},
+    "excludes": {"end": '<contact><exclude body1="torso_link" body2="pelvis"/></contact>'},
+    "a lost skin": {"head": '<asset><texture name="lost" type="2d" file="lost.png"/></asset>'},
+}
+QUIET = {"sole frame", "toe shell", "a floor and a light", "motors", "sensors", "excludes", "a lost skin"}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kinds=st.lists(st.sampled_from(sorted(ODDITIES)), min_size=1, max_size=3, unique=True))
+def test_any_oddities_of_a_sound_robot_leave_the_same_robot_and_all_that_matters_is_said(
+    kinds: list[str], tmp_path: Path
+) -> None:
+    parts: dict[str, str] = {}
+    options = [kind for kind in kinds if "<option" in ODDITIES[kind].get("head", "")]
+    for kind in [k for k in kinds if k not in options[1:]]:
+        for place, text in ODDITIES[kind].items():
+            parts[place] = parts.get(place, "") + text
+    model, sound = built(tmp_path, foreign(**parts)), built(tmp_path, SOUND)
+    for name in ("dof_names", "body_names", "foot_names", "end_effectors", "anchor_body"):
+        assert getattr(model.robot, name) == getattr(sound.robot, name)
+    for name in ("position_limit", "torque_limit", "stiffness", "damping", "armature", "default_position"):
+        np.testing.assert_allclose(getattr(model.robot, name).numpy(), getattr(sound.robot, name).numpy())
+    assert model.robot.default_height == pytest.approx(sound.robot.default_height, abs=1e-6)
+    np.testing.assert_allclose(model.body_mass, sound.body_mass)
+    np.testing.assert_allclose(model.body_inertia, sound.body_inertia, atol=1e-12)
+    assert model.model.opt.gravity.tolist() == [0.0, 0.0, -9.81] and not model.model.neq and not model.model.ntendon
+    assert len(model.notes) == len({k for k in kinds if k not in options[1:]} - QUIET), model.notes
+
+
+def loop(side: str) -> str:
+    return f'<equality><connect body1="rod" body2="{side}_ankle_roll_link" anchor="0 0 -0.3"/></equality>'
+
+
+ROD = f'<body name="rod">{JOINT.format(name="rod_joint")}<geom fromto="0 0 0 0 0 -0.3" size="0.01" mass="0.1"/></body>'
+CURES: dict[str, tuple[str, str]] = {  # a refused file, and the same as its refusal says to write it
+    "loop": (foreign(pelvis=ROD, end=loop("left")), SOUND),
+    "planar": (foreign(free='<joint name="x" type="slide"/>'), SOUND),
+    "passive ankle": (foreign(end=motors(without=("left_knee_joint",))), foreign(end=motors())),
+    "dumb soles": (
+        SOUND.replace('<geom type="capsule"/>', '<geom type="capsule" contype="0" conaffinity="0"/>'),
+        SOUND.replace('<geom type="capsule"/>', '<geom type="capsule" contype="0" conaffinity="0"/>').replace(
+            'size="0.01" mass="0.1"', 'size="0.01" mass="0.1" contype="1"'
+        ),
+    ),
+    "no limits": (SOUND.replace(' actuatorfrcrange="-80 80"', ""), foreign(end=motors()).replace(' actuatorfrcrange="-80 80"', "")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CURES)
+def test_the_cure_of_a_refusal_works_when_it_is_written(kind: str, tmp_path: Path) -> None:
+    broken, mended = CURES[kind]
+    refusal(tmp_path, broken)
+    assert built(tmp_path, mended).robot.foot_names == FEET

@@ -32,7 +32,7 @@ def twisted(text: str = TWISTED) -> RobotDescription:
     """A robot whose names tell no left from right, whose sides have other frames and axes, and of which a joint slides."""
     motor = Motor(stiffness=100.0, damping=5.0, torque=50.0, speed=20.0)
     feet = ("A2", "B2")
-    return RobotDescription("twisted", lambda: text, {".*": motor}, feet=feet, end_effectors=feet, default_height=0.9)
+    return RobotDescription("twisted", lambda: text, {".*": motor}, feet=feet, end_effectors=feet, default_height=0.84)
 
 
 @cache

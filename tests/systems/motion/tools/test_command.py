@@ -1,6 +1,7 @@
 """`lockstep clips`: what each sub-command prints, writes and refuses, and its exit status."""
 
 import io
+import pickle
 import sys
 import tomllib
 from pathlib import Path
@@ -14,12 +15,14 @@ from components.motion import Clip
 from engine.errors import SceneError
 from engine.runner import cli
 from systems.motion.files import read_clips
+from systems.motion.library import build_library
 from systems.motion.tools import fitted
 from systems.motion.tools.command import SUB_COMMANDS
 from systems.motion.tools.cut import cut
 from systems.motion.tools.fitted import KnownRobots
 from systems.motion.tools.output import distinct
 from systems.motion.tools.resample import frame_rate
+from systems.motion.writers import CONTAINERS
 from tests.systems.motion.tools.robots import clips, model
 
 HERE = ("info", "verify", "plot", "cut", "resample", "mirror", "height", "convert")
@@ -189,6 +192,66 @@ def test_verify_shows_warnings_and_goes_on_after_a_file_that_cannot_be_read(fold
     assert "height changed by -10.0" in capsys.readouterr().out
 
 
+def test_verify_says_what_a_training_on_the_clips_says(folder: Path, capsys):
+    clip = squat()
+    table = np.concatenate((clip.root_position - np.array((0.0, 0.0, 0.03)), clip.root_rotation, clip.dof_position), 1)
+    np.savetxt("low.csv", table, delimiter=",")
+    robot = model("humanoid")
+    library = build_library(read_clips("low.csv,stand"), robot.robot, robot)
+    assert any("under the floor" in text for text in library.warnings)
+    assert typed("verify low.csv stand") == 0
+    printed = capsys.readouterr().out
+    assert [line.removeprefix("  ! ") for line in printed.splitlines() if line.startswith("  ! ")] == [
+        *library.warnings
+    ]
+
+
+def test_verify_goes_on_with_the_rest_of_a_folder_in_which_a_file_cannot_be_read(folder: Path, capsys):
+    assert typed("convert stand squat --out set") == 0
+    (folder / "set/metadata.csv").write_text("file,tag\nwalk,slow\n")
+    capsys.readouterr()
+    assert typed("verify set") == 1
+    printed = capsys.readouterr()
+    verdicts = [line.split()[:2] for line in printed.out.splitlines() if not line.startswith(" ")]
+    assert verdicts == [["refused", "set"], ["ok", "squat"], ["ok", "stand"]]
+    assert "metadata.csv" in printed.out and not printed.err
+    assert typed("verify set --skip-unfit") == 0
+    assert typed("verify set/metadata.csv --skip-unfit") == 1
+
+
+def test_verify_goes_on_with_the_rest_of_a_file_of_many_in_which_a_clip_cannot_be_read(folder: Path, capsys):
+    assert typed("convert stand squat wave --out all.pkl") == 0
+    content = pickle.loads((folder / "all.pkl").read_bytes())
+    del content["squat"]["fps"]
+    (folder / "all.pkl").write_bytes(pickle.dumps(content))
+    capsys.readouterr()
+    assert typed("verify all.pkl") == 1
+    printed = capsys.readouterr().out
+    verdicts = [line.split()[:2] for line in printed.splitlines() if not line.startswith(" ")]
+    assert verdicts == [["refused", "all.pkl"], ["ok", "stand"], ["ok", "wave"]]
+    assert "all.pkl#squat lacks 'fps'" in printed and "--skip-unfit" in printed
+    assert typed("convert all.pkl --out set") == 2
+    assert typed("convert all.pkl --out set --skip-unfit") == 0
+    assert sorted(path.name for path in (folder / "set").iterdir()) == ["stand.npz", "wave.npz"]
+
+
+def test_what_does_not_fit_is_listed_and_left_out_when_that_is_said(folder: Path, capsys):
+    assert typed("convert stand squat --out set") == 0
+    (folder / "set/metadata.csv").write_text("file,tag\nwalk,slow\n")
+    np.savetxt("set/other.csv", np.tile([0, 0, 0.5, 1, 0, 0, 0, 0.1, 0.1], (3, 1)), delimiter=",")
+    for line in ("info set", "convert set --out all.pkl", "mirror set --out all.pkl", "cut set 1-20 --out all.pkl"):
+        assert typed(line) == 2
+        assert "Add --skip-unfit to go on without what does not fit." in capsys.readouterr().err
+        assert not (folder / "all.pkl").exists()
+        assert typed(f"{line} --skip-unfit") == 0
+        (folder / "all.pkl").unlink(missing_ok=True)
+    assert typed("convert set --out all.pkl --skip-unfit") == 0
+    assert [clip.name for clip in read_clips("all.pkl")] == ["squat", "stand"]
+    capsys.readouterr()
+    assert typed("convert set/other.csv --out none.pkl --skip-unfit") == 2
+    assert "2 joints" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_a_plot_is_a_picture_of_that_kind(ending: str, folder: Path):
     assert typed(f"plot wave --out wave.{ending}") == 0
@@ -271,7 +334,7 @@ def test_converting_at_another_rate_resamples_first(folder: Path):
 
 
 def test_reading_and_writing_again_changes_no_byte(folder: Path):
-    for ending in ("npz", "pkl"):
+    for ending in CONTAINERS:
         assert typed(f"convert walk --out a/walk.{ending}") == 0
         assert typed(f"convert a/walk.{ending} --out b/walk.{ending}") == 0
         assert (folder / f"a/walk.{ending}").read_bytes() == (folder / f"b/walk.{ending}").read_bytes()
@@ -321,6 +384,12 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(folder: Path, capsys):
     (folder / "file").write_text("")
     assert typed("convert squat --out file/a.npz") == 2
     assert "error: The folder file cannot be made (File exists)." in capsys.readouterr().err
+
+
+def test_a_tilde_is_a_home(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    assert typed("convert stand --out=~/stand.pkl") == typed("plot stand --out=~/stand.png") == 0
+    assert (folder / "home/stand.pkl").is_file() and (folder / "home/stand.png").is_file()
 
 
 def test_names_that_a_file_system_would_not_take_are_changed(folder: Path):

@@ -10,10 +10,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from components.motion import Clip
 from engine.errors import SceneError
-from scenes.robots.menagerie import available
+from scenes.robots.menagerie import available, menagerie
 from systems.motion.clips import make_clip
 from systems.motion.kinematics import body_poses
 from systems.motion.tools.mirror import mirror_clip
+from systems.motion.writers import CONTAINERS
 from systems.robots.model import RobotModel
 from systems.robots.symmetry import joint_mirror
 from tests.helpers import needs_g1
@@ -105,7 +106,7 @@ def test_the_mirror_image_of_the_mirror_image_is_the_clip_to_the_bit(name: str, 
         assert getattr(again, field).tobytes() == getattr(clip, field).tobytes()
 
 
-@pytest.mark.parametrize("ending", ["npz", "pkl"])
+@pytest.mark.parametrize("ending", CONTAINERS)
 def test_a_file_that_is_mirrored_twice_is_the_same_file(ending: str, tmp_path: Path):
     name = f"walk.{ending}"
     assert clips("convert", "walk", "--robot", "humanoid", "--out", tmp_path / name) == 0
@@ -178,3 +179,36 @@ def test_every_g1_has_a_mirror_image_of_each_joint_on_the_other_side(name: str):
     assert [names[image] for image in found.image] == [counterpart(joint) for joint in names]
     turned = [joint for joint, sign in zip(names, found.sign, strict=True) if sign < 0.0]
     assert turned == [joint for joint in names if "roll" in joint or "yaw" in joint]
+
+
+@pytest.mark.parametrize(
+    ("file", "sides"),
+    [
+        ("unitree_h1/h1.xml", ("left", "right")),
+        ("booster_t1/t1.xml", ("Left", "Right")),
+        ("robotis_op3/op3.xml", ("l_", "r_")),
+        ("berkeley_humanoid/berkeley_humanoid.xml", ("LL", "LR")),
+    ],
+)
+def test_joints_of_other_makers_are_paired_with_those_of_the_other_side(file: str, sides: tuple[str, str]):
+    if not available():
+        pytest.skip("the Menagerie is not installed")
+    robot = model(str(menagerie(file)))
+    names = robot.robot.dof_names
+    image = dict(zip(names, (names[joint] for joint in joint_mirror(robot).image), strict=True))
+    swapped = {**dict([sides]), **dict([sides[::-1]])}
+    for joint in names:
+        side = next((side for side in sides if side in joint), "")
+        assert image[joint] == (joint.replace(side, swapped[side]) if side else joint)
+    assert misfit_of_places(random_clip(robot, 0), robot, image) < 2e-3  # where a frame lies on a middle axis is free
+
+
+def misfit_of_places(clip: Clip, robot: RobotModel, image: dict[str, str]) -> float:
+    """How far the frame origins of bodies on one side are from the reflected ones of their counterparts."""
+    names = [*robot.robot.dof_names]
+    bodies = dict(zip(names, robot.model.jnt_bodyid[1:] - 1, strict=True))
+    body = [bodies[name] for name in names if image[name] != name]
+    other = [bodies[image[name]] for name in names if image[name] != name]
+    here, _ = poses(mirror_clip(clip, robot), robot)
+    there, _ = poses(clip, robot)
+    return float(np.abs(here[:, body] - there[:, other] @ FLIP).max())
