@@ -12,9 +12,9 @@ from systems.robots import mjcf
 from systems.robots.drives import Drive, drives, undriven
 from systems.robots.feet import Stand, standing
 from systems.robots.isolate import isolate
-from systems.robots.pose import MOST_LEAN, Pose, keyframe, lean, within_ranges
+from systems.robots.pose import MOST_LEAN, Pose, keyframe, lean, unused_keyframes, within_ranges
 from systems.robots.silence import quiet
-from systems.robots.sources import kind, read_source, touches, weighs
+from systems.robots.sources import kind, one_line, read_source, touches, weighs
 from systems.robots.urdf import speed_limits
 
 UNKNOWN_SPEED = 100.0  # rad/s; MJCF does not say how fast a motor turns
@@ -30,7 +30,7 @@ def describe(path: Path) -> RobotDescription:
     """
     spec, notes = read_source(path, path.stem)
     pose, idle = keyframe(spec), undriven(spec)
-    notes += isolate(spec, path.stem)
+    notes += [*unused_keyframes(spec), *_slides(spec), *isolate(spec, path.stem)]
     model = _compile(spec, path)
     motors, replaced = drives(model)
     _check_complete(spec, motors, idle, path)
@@ -56,6 +56,11 @@ def describe(path: Path) -> RobotDescription:
     )
 
 
+def _slides(spec: mujoco.MjSpec) -> list[str]:
+    names = [j.name for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_SLIDE and j.parent.parent != spec.worldbody]
+    return [f"Joints that slide have angles in m and torques in N: {listing(names, 8)}."] if names else []
+
+
 def _compile(spec: mujoco.MjSpec, path: Path) -> mujoco.MjModel:
     """The file's own model with nothing that only a picture needs; SceneError where it lacks something or does not compile."""
     missing = mjcf.lacks(spec)
@@ -69,8 +74,18 @@ def _compile(spec: mujoco.MjSpec, path: Path) -> mujoco.MjModel:
     except ValueError as error:
         if missing:
             raise _lacking(path, missing) from None
-        raise SceneError(f"{path} does not compile: {error}") from None
+        raise _not_compiled(error, path) from None
     return model
+
+
+def _not_compiled(error: ValueError, path: Path) -> SceneError:
+    light = re.search(r"larger than mjMINVAL.*Element name '([^']*)'", str(error), re.DOTALL)
+    if light:
+        return SceneError(
+            f"The body '{light[1]}' in {path} moves and weighs nothing, or has no inertia. Give it an <inertial> with mass and "
+            "inertia, or one of its geoms a mass."
+        )
+    return SceneError(f"{path} does not compile: {one_line(error)}.")
 
 
 def _check_complete(spec: mujoco.MjSpec, motors: dict[str, Drive], idle: dict[str, str], path: Path) -> None:
