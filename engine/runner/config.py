@@ -1,6 +1,8 @@
 """Configuration of a run: the scene's configuration, the run's settings and options, and how the command line changes them."""
 
 import argparse
+import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +22,7 @@ PROGRAM = "python -m engine.run"
 ORIGINS = ("resume", "eval", "play", "export")
 MODES = ("explain", "graph", "check", "audit", "profile")
 PLAYED_WITH = ("seed", "device")  # settings of a run that decide what a trained policy does
+MOST_THREADS = 256  # more than any processor has are refused, before they run out of memory
 _FREE_ON_RESUME = {"iterations", "checkpoint_every", "keep", "film"}
 _AT_LEAST_1 = ("iterations", "threads", "checkpoint_every", "keep", "audit", "profile")
 
@@ -147,12 +150,23 @@ class RunPlan:
             scene = experiment.train()
         if not hasattr(scene, "tables"):
             raise SceneError(f"{self.file.called} returned {type(scene).__name__} instead of a Scene.")
+        names = json.dumps(dict(scene.identity), ensure_ascii=False, default=str)
+        if not _is_text(names):
+            raise SceneError(f"A name in {names!r} is not UTF-8, which a checkpoint cannot keep. Rename its file.")
         with error_context(self.source, "Building the scene"):
             run = self.settings
             simulation = build(scene, seed=run.seed, device=run.device, overrides=self.overrides, skip=run.skip)
             find_ends(simulation)  # what is wrong with them is refused whether or not anything is recorded
             find_vitals(simulation)
             return simulation
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shared(config: Any) -> list[str]:
@@ -163,6 +177,11 @@ def _shared(config: Any) -> list[str]:
 def make_plan(arguments: Sequence[str]) -> RunPlan:
     """The plan that a command line asks for; SceneError for whatever is wrong with it."""
     words = list(arguments)
+    for word in (*words, os.getcwd()):
+        if not _is_text(word):
+            raise SceneError(
+                f"The name {word!r} is not UTF-8, which the files of a run cannot keep. Rename it, or name a link to it."
+            )
     given = words.pop(0) if words and not words[0].startswith("-") else None
     looked_up = _looked_up(words)
     origin = _origin(looked_up)
@@ -296,6 +315,9 @@ def _check_values(plan: RunPlan, before: RunSettings) -> None:
         value = getattr(plan.settings, name, None) if hasattr(before, name) else getattr(plan.options, name)
         if value is not None and value < 1 and value != getattr(before, name, None):
             raise SceneError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    threads, most = plan.settings.threads or 0, max(MOST_THREADS, os.cpu_count() or 1)
+    if threads > most:
+        raise SceneError(f"--threads is {threads}, for {os.cpu_count()} processors; it is at most {most}.")
     if plan.settings.seed < 0:
         raise SceneError(f"--seed is {plan.settings.seed}; it must not be negative.")
     check_device(plan.settings.device)

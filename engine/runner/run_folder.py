@@ -20,7 +20,7 @@ from typing import Any, Self
 import attrs
 
 from engine.ecs.world import World
-from engine.errors import SceneError, SnapshotError, did_you_mean
+from engine.errors import SceneError, SnapshotError, did_you_mean, listing
 from engine.files import INTERVENTIONS, JsonLines, Say, file_errors
 from engine.runner import checkpoint
 from engine.runner.checkpoint import CheckpointScore, CheckpointWriter, WriteOutcome, checkpoint_name, checkpoints
@@ -303,7 +303,9 @@ class Origin:
         """Look at `path`; SceneError when it is neither a run folder nor a file."""
         if path.is_dir():
             if not (path / "config.json").is_file():
-                raise SceneError(f"{path} is not a run folder: it has no config.json.{_unbegun(path)}")
+                raise SceneError(
+                    f"{path} is not a run folder: it has no config.json.{_unbegun(path) or _runs_in(path)}"
+                )
             return cls(path, path, _read_config(path / "config.json"))
         if path.is_symlink():
             target = path.parent / os.readlink(path)
@@ -336,6 +338,17 @@ def _unbegun(path: Path) -> str:
     return f" It was stopped before it began; start it again with --out {path}." if left and left <= UNBEGUN else ""
 
 
+def _runs_in(path: Path) -> str:
+    """A sentence that names the newest runs in a folder of runs."""
+    found = [file.parent for pattern in ("*/config.json", "*/*/config.json") for file in path.glob(pattern)]
+    newest = sorted(found, key=lambda run: run.stat().st_mtime, reverse=True)
+    return (
+        f" It holds runs; name one: {listing(map(str, newest), 5)}."
+        if newest
+        else " Name the folder of one run, or a checkpoint."
+    )
+
+
 def _read_whole(path: Path) -> bytes:
     try:
         data = path.read_bytes()
@@ -343,7 +356,8 @@ def _read_whole(path: Path) -> bytes:
     except OSError as error:
         raise SnapshotError(f"{path} cannot be read ({error.strerror}).") from None
     except SnapshotError as error:
-        raise SnapshotError(f"{path}: {error}") from None
+        cure = " It was written by another version of Lockstep; use that one." if "format version" in str(error) else ""
+        raise SnapshotError(f"{path}: {error}{cure}") from None
     return data
 
 
@@ -359,7 +373,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SceneError(f"{path} cannot be read as JSON ({error}).") from None
+        raise SceneError(
+            f"{path} cannot be read as JSON ({error}): it was cut off or edited. Copy a checkpoint out of the run's folder and go "
+            "on from that, with the scene named first and --out."
+        ) from None
     if not isinstance(config, dict) or not {"source", "flags", "run", "overrides"} <= config.keys():
         raise SceneError(f"{path} is not the configuration of a run: it lacks source, flags, run or overrides.")
     return config

@@ -143,7 +143,8 @@ class Verification:
         clip = read_as(each.weighed.clip, reading)
         names = clip.dof_names or (reading.order.names if reading.order else self.robot.dof_names)
         clip, match = fit_joints(clip, names, self.robot, self.tree)
-        findings = [*each.findings, *plausible.check_limits(clip, self.robot)]
+        clip, turned = plausible.unwrapped(clip, self.robot)
+        findings = [*each.findings, *turned, *plausible.check_limits(clip, self.robot), *plausible.check_upright(clip)]
         position, rotation = body_poses(self.model, clip.root_position, clip.root_rotation, clip.dof_position)
         findings += plausible.check_bodies(clip, self.robot, position, rotation)
         low = self.model.foot_points(position, rotation)[..., 2].min(-1)

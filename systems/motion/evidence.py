@@ -18,7 +18,7 @@ from components.robot import Robot
 from systems.maths import quaternion
 from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED, JointOrder
 from systems.motion.joint_tree import JointTree, other_side
-from systems.motion.joints import Match, bare, match_joints, strangers
+from systems.motion.joints import TURN, Match, bare, match_joints, strangers, turned_back
 from systems.motion.kinematics import Kinematics, body_poses
 
 HOPELESS = 10.0  # by how much joints alone may score worse than the best reading, to be looked at any further
@@ -137,13 +137,14 @@ def _angles(
     default = robot.default_position.detach().cpu().double().numpy()
     orders = (None,) if clip.dof_names is not None else joint_orders(clip, robot, tree)
     table = clip.dof_position[rows]
-    units = (False, True) if np.abs(clip.dof_position).max() > np.pi and clip.origin("angles") != "option" else (False,)
+    units = (False, True) if np.abs(clip.dof_position).max() > TURN and clip.origin("angles") != "option" else (False,)
     for order in orders:
         names = clip.dof_names or (() if order is None else order.names)
         match = match_joints(names, robot)
         for degrees in units:
             angles = np.deg2rad(table) if degrees else table
-            yield order, degrees, match.arrange(angles, default), _surplus_cost(names, match, angles)
+            own = turned_back(match.arrange(angles, default), robot)
+            yield order, degrees, own, _surplus_cost(names, match, angles)
 
 
 def _rotations(clip: Clip, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -53,6 +53,7 @@ def _both(word: str, whose: str, waist_joints: int, arm_joints: int) -> tuple[Jo
 
 PUBLISHED = (  # of the Unitree G1
     *_both("g1-29", "the G1 with 29 joints", 3, 7),
+    *_both("g1-27", "the G1 with 27 joints (one in the waist)", 1, 7),
     *_both("lock-wrist", "ASAP's G1 with 23 joints (three in the waist)", 3, 4),
     *_both("single-waist", "the G1 sold with 23 joints (one in the waist)", 1, 5),
 )

@@ -14,6 +14,8 @@ from systems.motion.joint_tree import JointTree
 WRIST = ("wrist", "hand")  # bodies that differ between otherwise equal robots
 _LOOSE = (*WRIST, "finger", "thumb", "index", "middle", "ring_", "pinky", "little", "gripper", "head", "neck")
 STILL = 0.05  # rad about 0 within which a joint that the robot lacks may move
+LIMIT_SLACK = 0.25  # rad beyond a joint limit that is a warning; more is another robot, order or unit
+TURN = 7.0  # rad; angles beyond it are no radians that are a turn off
 
 
 @attrs.frozen
@@ -43,6 +45,16 @@ def match_joints(names: Sequence[str], robot: Robot) -> Match:
         missing=tuple(name for name in own if name not in given),
         surplus=tuple(name for name in given if name not in own),
     )
+
+
+def turned_back(angles: np.ndarray, robot: Robot) -> np.ndarray:
+    """Angles (T, dof) of which those are within their joints' ranges that would be one whole turn off."""
+    if np.abs(angles).max(initial=0.0) > TURN:
+        return angles
+    lower, upper = robot.position_limit.detach().cpu().double().numpy().T
+    back = angles - 2.0 * np.pi * np.sign(angles - 0.5 * (lower + upper))
+    off, fits = (np.maximum(lower - each, each - upper) for each in (angles, back))
+    return np.where((off > LIMIT_SLACK) & (fits <= LIMIT_SLACK), back, angles)
 
 
 def strangers(match: Match, names: Sequence[str], angles: np.ndarray, tree: JointTree) -> tuple[list[str], list[str]]:

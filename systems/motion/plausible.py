@@ -9,14 +9,15 @@ from components.robot import Robot
 from engine.errors import SceneError
 from systems.maths import quaternion
 from systems.motion.findings import ClipFinding
-from systems.motion.joints import WRIST
+from systems.motion.joints import LIMIT_SLACK, WRIST, turned_back
 from systems.motion.readings import as_typed
 
-LIMIT_SLACK = 0.25  # rad beyond a joint limit that is a warning; more is another robot, order or unit
 BODY_WARNING, BODY_REFUSAL = 1e-3, 0.03  # m between a body in the file and where its joints put it
 TURN_WARNING, TURN_REFUSAL = 0.02, 0.2  # rad, the same for rotations
 ROOT_SPEED = 12.0  # m/s; a root that moves faster has jumped
 ROOT_TURN = 40.0  # rad/s
+LYING = 60.0  # degrees that the root may lean in the median frame before a word is said
+UPRIGHT = 0.85  # z of the root's own z axis
 UNITS = (("cm", "centimetres", 100.0), ("mm", "millimetres", 1000.0))
 UNIT_SLACK = 1.7  # by how much the root's median height may differ from the robot's, to tell the unit by it
 
@@ -90,6 +91,35 @@ def in_metres(clip: Clip, robot: Robot) -> tuple[Clip, str]:
             f"{as_typed(clip, 'mm')}, or {as_typed(clip, 'm')} if it is right as it is."
         )
     return clip, ""
+
+
+def unwrapped(clip: Clip, robot: Robot) -> tuple[Clip, list[ClipFinding]]:
+    """The clip with angles that are one whole turn off, as some programs write them, back in their joints' ranges."""
+    angles = turned_back(clip.dof_position, robot)
+    off = angles != clip.dof_position
+    if not off.any():
+        return clip, []
+    frame, joint = (int(i) for i in np.argwhere(off)[0])
+    text = (
+        f"{clip.at(frame)}: {robot.dof_names[joint]} is {clip.dof_position[frame, joint]:.3f} rad, a whole turn off its "
+        f"range; {int(off.sum())} such angles are turned back."
+    )
+    return attrs.evolve(clip, dof_position=angles), [ClipFinding("angles that are a whole turn off", text)]
+
+
+def check_upright(clip: Clip) -> list[ClipFinding]:
+    """Refuse a motion that is upright if y is up, and find one that lies."""
+    w, x, y, z = clip.root_rotation.T
+    lean = float(np.degrees(np.arccos(np.clip(np.median(1.0 - 2.0 * (x * x + y * y)), -1.0, 1.0))))
+    if lean < LYING:
+        return []
+    if np.median(2.0 * (y * z - w * x)) > UPRIGHT:
+        raise SceneError(
+            f"{clip.title}: the root leans over by {lean:.0f} degrees in the median frame, and would be upright if y were "
+            "up. The z axis must point up: turn root positions and rotations by 90 degrees about x."
+        )
+    text = f"{clip.title}: the root leans over by {lean:.0f} degrees in the median frame. Does the robot lie?"
+    return [ClipFinding("roots that lean over", text)]
 
 
 def check_limits(clip: Clip, robot: Robot) -> list[ClipFinding]:

@@ -98,10 +98,12 @@ def read_bones(path: Path) -> dict[str, str]:
     return content
 
 
-def read_human(path: Path, *, unit: str | None = None, bones: Mapping[str, str] | None = None) -> HumanMotion:
+def read_human(
+    path: Path, *, unit: str | None = None, up: str | None = None, bones: Mapping[str, str] | None = None
+) -> HumanMotion:
     """The human motion in a BVH file; see `find_bones` and `from_points` for what is refused."""
     bvh = read_bvh(path)
     found = find_bones(bvh, str(path), bones)
     positions = bvh.positions()
     places = {landmark: positions[:, index] for landmark, index in found.items()}
-    return from_points(path.stem, str(path), bvh.fps, places, unit)
+    return from_points(path.stem, str(path), bvh.fps, places, unit, up)

@@ -1,4 +1,5 @@
-"""What is named is a BVH file, a folder of them, `cmu` for all motions of the data package, or one as cmu:CMU_016_22.
+"""What is named is a BVH file, a folder of them, `cmu` for all motions of the data package, or one as cmu:CMU_016_22;
+some of its frames as walk.bvh:100-250.
 
 A table says of every clip how fast feet slide while they stand, how deep they sink, how near the joints come to their
 motors' speed, and in how much of the time the floor pushes within the soles. A clip with a fault is not written.
@@ -6,6 +7,7 @@ motors' speed, and in how much of the time the floor pushes within the soles. A 
 
 import argparse
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -13,16 +15,19 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from engine.errors import SceneError, did_you_mean
 from systems.motion.retarget.bones import SUFFIX, read_bones, read_human
 from systems.motion.retarget.cmu import PREFIX, cmu_motion, cmu_motions
-from systems.motion.retarget.human import UNITS, HumanMotion
+from systems.motion.retarget.human import AXES, UNITS, HumanMotion
 from systems.motion.retarget.make import FPS, Retargeted, retarget
 from systems.motion.retarget.solve import need_packages
 from systems.motion.tools.fitted import FittedClip, KnownRobots
 from systems.motion.tools.output import add_output, write_clips
 
 FEW = 4  # motions; more are worth processes of their own
+_FRAMES = re.compile(r"(?P<name>.+?):(?P<first>\d*)-(?P<last>\d*)")
 _HEAD = f"{'clip':24} {'s':>6} {'slide cm/s':>12} {'sink cm':>8} {'speed':>6} {'balance':>8}  verdict"
 
 
@@ -43,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robot", default="auto", help="a robot by name, an MJCF file, or auto: the G1")
     parser.add_argument("--fps", type=float, default=FPS, metavar="RATE", help="frames per second of the clips; 50")
     parser.add_argument("--unit", choices=UNITS, help="of the lengths in BVH files; found by the legs when left out")
+    parser.add_argument("--up", choices=AXES, help="axis of BVH files, as --up=-y where it points down; found by the shoulders")
     parser.add_argument("--bones", type=Path, metavar="FILE", help='JSON such as {"left_hip": "LThigh"}')
     parser.add_argument("--jobs", type=int, metavar="COUNT", help="processes; as many as cores for more than 4 motions")
     parser.add_argument("--skip-unfit", action="store_true", help="leave out clips with a fault and write the others")
@@ -54,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     need_packages()
     name = options.robots.fitting([]) if options.robot == "auto" else options.robot
     model = options.robots.model(name, [])
-    humans = read_motions(options.motions, unit=options.unit, bones=options.bones)
+    humans = read_motions(options.motions, unit=options.unit, up=options.up, bones=options.bones)
     for human in humans:
         if human.notes:
             print(f"{human.source}: {'; '.join(human.notes)}.")
@@ -84,18 +90,35 @@ def table_row(made: Retargeted) -> str:
     )
 
 
-def read_motions(names: Sequence[str], *, unit: str | None = None, bones: Path | None = None) -> list[HumanMotion]:
+def read_motions(
+    names: Sequence[str], *, unit: str | None = None, up: str | None = None, bones: Path | None = None
+) -> list[HumanMotion]:
     """The human motions that are named; SceneError for one that is not there or cannot be read."""
     given = None if bones is None else read_bones(bones)
     found: list[HumanMotion] = []
-    for name in names:
+    for words in names:
+        cut = None if Path(words).exists() else _FRAMES.fullmatch(words)
+        name = cut["name"] if cut else words
         if name == PREFIX.rstrip(":"):
-            found += cmu_motions().values()
+            motions = list(cmu_motions().values())
         elif name.startswith(PREFIX):
-            found.append(cmu_motion(name.removeprefix(PREFIX)))
+            motions = [cmu_motion(name.removeprefix(PREFIX))]
         else:
-            found += [read_human(path, unit=unit, bones=given) for path in _files(name)]
+            motions = [read_human(path, unit=unit, up=up, bones=given) for path in _files(name)]
+        found += [_cut(motion, cut["first"], cut["last"]) for motion in motions] if cut else motions
     return found
+
+
+def _cut(human: HumanMotion, first: str, last: str) -> HumanMotion:
+    """Frames `first` to `last` of a motion, counted from 1, both included; all before or after where one is ''."""
+    count = len(human.points)
+    begin, end = int(first or 1), int(last or count)
+    if not 1 <= begin < end <= count:
+        raise SceneError(
+            f"Frames {first}-{last} of {human.source} cannot be cut out: it has frames 1 to {count}, and a motion needs "
+            "two or more."
+        )
+    return attrs.evolve(human, name=f"{human.name}_{begin}-{end}", points=human.points[begin - 1 : end])
 
 
 def _files(name: str) -> list[Path]:
@@ -113,8 +136,9 @@ def _files(name: str) -> list[Path]:
         )
     if place.suffix.lower() != SUFFIX:
         raise SceneError(
-            f"{name} ends in '{place.suffix}', but human motion is read from {SUFFIX} files. A clip that is a robot's "
-            f"already is written in another layout by: lockstep clips convert {name} --out FILE"
+            f"{name} ends in '{place.suffix}', but human motion is read from {SUFFIX} files. SMPL, AMASS and FBX files can "
+            "be exported as such, from Blender for one. A clip that is a robot's already is written in another layout by: "
+            f"lockstep clips convert {name} --out FILE"
         )
     return [place]
 

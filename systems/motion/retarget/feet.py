@@ -9,13 +9,13 @@ from systems.motion.retarget.contact import FootContact, phases
 from systems.motion.retarget.human import HumanMotion
 from systems.motion.retarget.limbs import Limbs, RobotFoot
 
-VERTICAL = 0.06  # s at either end of a swing in which a foot moves up or down only
+VERTICAL = 0.04  # s at either end of a swing in which a foot moves up or down only
 CLEARANCE = 0.07  # of the leg's length that a swinging foot is lifted at least, when it goes far
 STRIDE = 0.3  # of the way of a swing, the same for short ones
 LEAST = 0.02  # of the leg's length
 LEVEL = 0.6  # of a foot's length; where less of it is level it points down, not ahead
 GAP = 0.05  # of the leg's length that feet are apart at least
-PUSH = 0.1  # s before and after
+PUSH, PUSHES = 0.1, 3  # s before and after, and how often, as each push is smooth and so too small
 DIRECTIONS = 32  # in which the gap between feet is measured
 PITCH = (-0.5, 0.5)  # rad, toes up and toes down
 
@@ -44,7 +44,8 @@ class _Plan:
 def place_feet(human: HumanMotion, contact: FootContact, limbs: Limbs, scale: float, aside: np.ndarray) -> FootTargets:
     """Targets of both feet; the human's ways are `scale` as long, and each foot is moved by `aside` (frames, 2, 2) m."""
     plans = [_plan(human, contact, limbs, side, scale, aside[:, side]) for side in range(2)]
-    plans = _pushed_apart(plans, GAP * limbs.leg, human.fps)
+    for _ in range(PUSHES):
+        plans = _pushed_apart(plans, GAP * limbs.leg, human.fps)
     position, rotation, ankle = (np.stack(parts, 1) for parts in zip(*map(_pose, plans), strict=True))
     return FootTargets(position=position, rotation=rotation, ankle=ankle, stands=contact.stands)
 

@@ -12,6 +12,8 @@ SIDES = ("left", "right")
 JOINTS = ("hip", "knee", "ankle", "toe", "shoulder", "elbow", "wrist")
 LANDMARKS = tuple(f"{side}_{joint}" for joint in JOINTS for side in SIDES)
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "cmu": 0.056444}  # m; the last is of the CMU's own files
+AXES = ("x", "y", "z", "-x", "-y", "-z")
+CLEARLY = 0.8  # of the way from ankles to shoulders that is along the axis that is up
 SHORTEST_LEG, LONGEST_LEG = 0.55, 1.15  # m from hip to ankle, of people from 1.2 to 2.2 m tall
 APART, APART_FRAMES = 0.15, 10  # m by which a first pose is apart, and frames after it that are not
 SMOOTHING = 0.02  # s, standard deviation of what takes the tremble of markers away
@@ -45,11 +47,17 @@ def leg_length(points: np.ndarray) -> float:
 
 
 def from_points(
-    name: str, source: str, fps: float, places: Mapping[str, np.ndarray], unit: str | None = None
+    name: str,
+    source: str,
+    fps: float,
+    places: Mapping[str, np.ndarray],
+    unit: str | None = None,
+    up: str | None = None,
 ) -> HumanMotion:
     """A human motion out of landmarks (frames, 3) in any unit and with any axis up; both are found and noted.
 
-    `unit` is one of UNITS and found by the length of the legs where it is None. Raises SceneError for a leg that fits none.
+    `unit` is one of UNITS and found by the length of the legs where it is None, `up` is one of AXES. Raises SceneError
+    for a leg that fits no unit, for a person of whom no axis is up, and for one whose left is right.
     """
     points = np.stack([places[landmark] for landmark in LANDMARKS], 1).astype(np.float64)
     _check(source, points)
@@ -67,9 +75,11 @@ def from_points(
     if _begins_apart(points):
         points = points[1:]
         notes.append("the first frame is a pose apart from the motion and is left out")
-    upright, axis = _z_up(points)
-    if axis != "z":
-        notes.append(f"{axis} is up")
+    if up is None:
+        up = _upward_axis(source, points)
+        notes += [f"{up} is up"] if up != "z" else []
+    upright = _z_up(points, up)
+    _check_sides(source, upright)
     return HumanMotion(name=name, fps=fps, points=upright, source=source, notes=tuple(notes))
 
 
@@ -90,15 +100,33 @@ def _begins_apart(points: np.ndarray) -> bool:
     return len(steps) > 2 and steps[0] > APART and steps[0] > 4.0 * steps[1:].max()
 
 
-def _z_up(points: np.ndarray) -> tuple[np.ndarray, str]:
-    """`points` with z up, and which axis was up: the one along which shoulders are farthest above ankles."""
+def _upward_axis(source: str, points: np.ndarray) -> str:
+    """The axis along which shoulders are above ankles."""
     lift = np.median(points[:, 8:10].mean(1) - points[:, 4:6].mean(1), axis=0)
     axis = int(np.abs(lift).argmax())
-    sign = 1.0 if lift[axis] > 0.0 else -1.0
-    turned = np.roll(points, 2 - axis, axis=-1)  # a cyclic exchange of axes keeps left and right
-    if sign < 0.0:
-        turned = turned * np.array((1.0, -1.0, -1.0))
-    return turned, f"{'' if sign > 0.0 else '-'}{'xyz'[axis]}"
+    if abs(lift[axis]) < CLEARLY * np.linalg.norm(lift):
+        raise SceneError(
+            f"{source}: the shoulders are above the ankles along no axis (x {lift[0]:.2f}, y {lift[1]:.2f}, "
+            f"z {lift[2]:.2f} m in the median frame), so it is not clear which is up. Say e.g. --up y."
+        )
+    return f"{'' if lift[axis] > 0.0 else '-'}{'xyz'[axis]}"
+
+
+def _z_up(points: np.ndarray, up: str) -> np.ndarray:
+    """`points` turned so that z is up."""
+    turned = np.roll(points, 2 - "xyz".index(up[-1]), axis=-1)  # a cyclic exchange of axes keeps left and right
+    return turned * np.array((1.0, -1.0, -1.0)) if up.startswith("-") else turned
+
+
+def _check_sides(source: str, points: np.ndarray) -> None:
+    """Refuse a person whose toes point backwards from hips of which the left is on the left."""
+    left = points[:, 0] - points[:, 1]
+    ahead = (points[:, 6:8] - points[:, 4:6]).mean(1)
+    if np.median(ahead[:, 0] * left[:, 1] - ahead[:, 1] * left[:, 0]) < 0.0:
+        raise SceneError(
+            f"{source}: the toes point backwards, so left and right are exchanged, or what is up is down. Give the right "
+            "bones to the left landmarks and the other way round with --bones FILE, or say e.g. --up y."
+        )
 
 
 def sample(human: HumanMotion, fps: float, smoothing: float = SMOOTHING) -> HumanMotion:

@@ -33,6 +33,10 @@ class JointChain:
     upper: float  # m
     lower: float  # m
     body: int  # last of the chain: the foot or the hand; id in the MuJoCo model
+    joints: int  # in the whole chain
+    hinge_joint: int  # id in the MuJoCo model
+    straight: float  # rad, of the hinge when the limb is stretched
+    forward: float  # 1 where the hinge's angle grows when a lower leg goes back, -1 where it falls
 
     @property
     def length(self) -> float:
@@ -48,6 +52,13 @@ class RobotFoot:
     soles: np.ndarray  # (points, 3) m from the body's origin, world axes, when flat
     radius: np.ndarray  # (points,) m
     ankle: np.ndarray  # (3,) m from the body's origin, world axes, when flat
+
+    @property
+    def middle(self) -> np.ndarray:
+        """(3,) m, middle of the lowest points of the sole, from the body's origin, world axes, when flat."""
+        low = self.soles - self.radius[:, None] * np.array((0.0, 0.0, 1.0))
+        low = low[low[:, 2] < low[:, 2].min() + 0.005]
+        return np.asarray(0.5 * (low.min(0) + low.max(0)))
 
     @property
     def height(self) -> float:
@@ -147,6 +158,7 @@ def _limb(pose: _Pose, base: int, end: int, robot: str, kind: str) -> JointChain
         )
     hinge, rest = anchors[used], anchors[used + 1 :]
     tip = (rest[0] if kind == "leg" else rest[-1]) if len(rest) else beyond
+    bend = np.arctan2(np.cross(hinge - top, tip - hinge) @ axes[used], (hinge - top) @ (tip - hinge))
     return JointChain(
         top=pose.point(base, top),
         hinge=pose.point(int(pose.model.jnt_bodyid[joints[used]]), hinge),
@@ -154,6 +166,10 @@ def _limb(pose: _Pose, base: int, end: int, robot: str, kind: str) -> JointChain
         upper=float(np.linalg.norm(hinge - top)),
         lower=float(np.linalg.norm(tip - hinge)),
         body=end,
+        joints=len(joints),
+        hinge_joint=joints[used],
+        straight=float(pose.data.qpos[pose.model.jnt_qposadr[joints[used]]] - bend),
+        forward=1.0 if axes[used][1] > 0.0 else -1.0,
     )
 
 

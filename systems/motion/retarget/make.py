@@ -59,7 +59,10 @@ def retarget(human: HumanMotion, model: RobotModel, *, fps: float = FPS, limbs: 
     )
     quality = measure_quality(clip, model)
     faults = [f"{clip.title}: {fault}." for fault in quality.faults()]
-    _, warnings = verify_clip(clip, model.robot, model)
+    try:
+        _, warnings = verify_clip(clip, model.robot, model)
+    except SceneError as refused:
+        warnings = [str(refused)]
     return Retargeted(clip=clip, quality=quality, findings=(*faults, *warnings))
 
 

@@ -59,6 +59,11 @@ def final(folder: str, iteration: int = 4) -> bytes:
 
 
 BAD = {
+    "a name of bytes": (
+        [TOY, "--out", "n\udcff"],
+        "error: The name 'n\\udcff' is not UTF-8, which the files of a run cannot keep. Rename it, or name a link to it.",
+    ),
+    "many threads": ([TOY, "--threads", "100000000"], "error: --threads is 100000000, for "),
     "no scene": ([], "error: Say which scene to run first: python -m engine.run scenes/<name>.py [flags]."),
     "missing file": ([TOY.replace("toy_scene", "toy_scen")], "error: There is no scene file"),
     "missing module": (["no.such.scene"], "error: There is no scene file or module 'no.such.scene'."),
@@ -468,3 +473,37 @@ def make(num_envs""",
     assert all(5 < row["nonfinite/look.root"] < 40 for row in rows)
     assert main(["toy.py", "--audit", "4"]) == 1
     assert re.search(r"tick 1: The term `root` of toy\.look is nan in row \d\.", capsys.readouterr().out)
+
+
+def test_a_folder_of_runs_names_its_runs_and_an_empty_one_says_what_to_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--iterations", "1", "--no-film", "--out", "runs/toy/first"]) == 0
+    capsys.readouterr()
+    for folder in ("runs", "runs/toy"):
+        for command in ("--resume", "--eval"):
+            assert main([command, folder]) == 2
+            assert capsys.readouterr().err == (
+                f"error: {folder} is not a run folder: it has no config.json. It holds runs; name one: runs/toy/first.\n"
+            )
+    Path("empty").mkdir()
+    assert main(["--eval", "empty"]) == 2
+    assert capsys.readouterr().err.endswith("no config.json. Name the folder of one run, or a checkpoint.\n")
+
+
+def test_a_scene_with_names_that_are_no_text_is_refused_before_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(TOY).read_text().replace('TICK, name="toy")', 'TICK, name="toy", identity={"clips": ["a\\udcff"]})')
+    Path("toy.py").write_text(text)
+    assert main(["toy.py", "--out", "run"]) == 2
+    assert "is not UTF-8, which a checkpoint cannot keep. Rename its file." in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_a_configuration_that_was_cut_off_says_how_its_checkpoints_can_be_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([TOY, "--iterations", "1", "--no-film", "--out", "run"]) == 0
+    Path("run/config.json").write_text('{"scene": "to')
+    capsys.readouterr()
+    assert main(["--resume", "run"]) == 2
+    assert "it was cut off or edited. Copy a checkpoint out of the run's folder" in capsys.readouterr().err
+    Path("iteration_000001.lockstep").write_bytes(final("run", 1))
+    assert main([TOY, "--resume", "iteration_000001.lockstep", "--out", "more", "--iterations", "2", "--no-film"]) == 0

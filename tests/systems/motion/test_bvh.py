@@ -99,6 +99,26 @@ def test_left_stays_left_whatever_axis_is_up(tmp_path: Path):
         assert np.cross(forward, left)[2] > 0.0  # left is to the left of where the toes point, seen from above
 
 
+def test_a_mirrored_skeleton_is_refused_and_the_cure_works(tmp_path: Path):
+    mirrored = tuple((name, above, (-place[0], *place[1:])) for name, above, place in TREE)
+    path = _file(tmp_path, bvh_text(mirrored))
+    with pytest.raises(SceneError, match="the toes point backwards, so left and right are exchanged"):
+        read_human(path)
+    other = {"left": "right", "right": "left"}
+    plain = find_bones(read_bvh(path), "mirrored")
+    names = read_bvh(path).names
+    bones = {mark: names[plain[f"{other[mark.split('_')[0]]}_{mark.split('_')[1]}"]] for mark in LANDMARKS}
+    assert read_human(path, bones=bones).leg == pytest.approx(0.82, abs=0.002)
+
+
+def test_a_person_who_lies_aslant_is_asked_about_and_the_cure_works(tmp_path: Path):
+    lying = {"Hips": [(0.0, 45.0, 0.0)] * 30}  # about x, which is second in the order ZXY
+    path = _file(tmp_path, bvh_text(angles=lying))
+    with pytest.raises(SceneError, match=r"not clear which is up. Say e\.g\. --up y"):
+        read_human(path)
+    assert read_human(path, up="y").of("hip")[0, :, 2] == pytest.approx(0.95 - 0.05 * np.sqrt(0.5), abs=1e-3)
+
+
 def test_a_first_frame_of_another_pose_is_left_out(tmp_path: Path):
     down = {"LeftArm": [(80.0, 0.0, 0.0), *[(0.0, 0.0, 0.0)] * 29]}  # as in files whose first frame is a T-pose
     human = read_human(_file(tmp_path, bvh_text(angles=down)))

@@ -8,12 +8,14 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from components.motion import Clip
 from engine.errors import SceneError
+from systems.maths import quaternion
 from systems.motion.check import verify_clip
 from systems.motion.clips import make_clip
 from systems.motion.files import read_clips
@@ -181,6 +183,32 @@ def test_wrapped_angle_is_told_to_unwrap() -> None:
     dofs[100:, 0] += 2.0 * np.pi
     with pytest.raises(SceneError, match=r"spine moves 6.28 rad to the next frame.*unwrap the angle"):
         verify_clip(attrs.evolve(clip, dof_position=dofs), wide, robot)
+
+
+def test_angles_that_are_a_whole_turn_off_are_turned_back() -> None:
+    _, clip = doll_and_squat()
+    wrapped = np.where(clip.dof_position < -0.2, clip.dof_position + 2.0 * np.pi, clip.dof_position)
+    found, said = verify(dof_position=wrapped)
+    assert_allclose(found.dof_position, clip.dof_position)
+    count = int((clip.dof_position < -0.2).sum())
+    assert f"rad, a whole turn off its range; {count} such angles are turned back" in said[0]
+
+
+def test_motion_with_y_up_is_refused_and_one_that_lies_is_mentioned() -> None:
+    _, clip = doll_and_squat()
+    half, none = np.sqrt(0.5), 0.0
+    back = quaternion.multiply(
+        torch.tensor((half, -half, none, none), dtype=torch.float64).expand(clip.num_frames, 4),
+        torch.from_numpy(clip.root_rotation),
+    ).numpy()
+    place = clip.root_position[:, (0, 2, 1)] * (1.0, 1.0, -1.0)
+    with pytest.raises(
+        SceneError, match=r"leans over by 90 degrees in the median frame, and would be upright if y were up"
+    ):
+        verify(root_rotation=back, root_position=place)
+    lying = np.tile((half, none, half, none), (clip.num_frames, 1))
+    _, said = verify(root_rotation=lying)
+    assert any("leans over by 90 degrees in the median frame. Does the robot lie?" in text for text in said)
 
 
 def test_frame_rate_is_checked_against_joint_velocities() -> None:

@@ -42,6 +42,13 @@ def test_files_and_folders_become_clips(takes: Path, capsys: pytest.CaptureFixtu
     assert [path.name for path in sorted((takes / "clips").iterdir())] == ["dance.csv", "rest.csv"]
 
 
+def test_some_frames_of_a_motion_are_named_behind_it(takes: Path):
+    for words, name, frames in (("dance.bvh:4-9", "dance_4-9", 9), ("dance.bvh:7-", "dance_7-12", 9)):
+        assert main(["retarget", words, "--robot", "humanoid", "--out", "clips"]) == 0
+        (clip,) = read_clips(f"clips/{name}.npz")
+        assert clip.num_frames == frames  # 5 steps of 1 / 30 s
+
+
 @pytest.mark.slow
 def test_several_processes_make_the_same_clips(takes: Path):
     for jobs in ("1", "2"):
@@ -56,6 +63,7 @@ def test_several_processes_make_the_same_clips(takes: Path):
         ("danse.bvh", "There is no human motion danse.bvh: .* Did you mean dance.bvh"),
         ("empty", "Folder empty holds no human motion; such a file ends in .bvh"),
         ("walk.csv", "human motion is read from .bvh files. .* lockstep clips convert walk.csv --out FILE"),
+        ("dance.bvh:9-40", "Frames 9-40 of dance.bvh cannot be cut out: it has frames 1 to 12"),
         ("dance.bvh --fps 0", "Clips of 0 frames per second cannot be made"),
         ("dance.bvh --jobs 0", "--jobs 0 processes cannot work"),
         ("dance.bvh --unit mm --robot nobody", "There is no robot 'nobody'"),
