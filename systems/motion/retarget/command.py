@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robot", default="auto", help="a robot by name, an MJCF file, or auto: the G1")
     parser.add_argument("--fps", type=float, default=FPS, metavar="RATE", help="frames per second of the clips; 50")
     parser.add_argument("--unit", choices=UNITS, help="of the lengths in BVH files; found by the legs when left out")
-    parser.add_argument("--up", choices=AXES, help="axis of BVH files, as --up=-y where it points down; found by the shoulders")
+    parser.add_argument(
+        "--up", choices=AXES, help="axis of BVH files, as --up=-y where it points down; found by the shoulders"
+    )
     parser.add_argument("--bones", type=Path, metavar="FILE", help='JSON such as {"left_hip": "LThigh"}')
     parser.add_argument("--jobs", type=int, metavar="COUNT", help="processes; as many as cores for more than 4 motions")
     parser.add_argument("--skip-unfit", action="store_true", help="leave out clips with a fault and write the others")
