@@ -99,8 +99,17 @@ def _items(spec: str) -> Iterator[str]:
             n for n in range(most, at + 1, -1) if _path_end(",".join(parts[at:n]), len(",".join(parts[at : n - 1])))
         )
         end = next(whole, at + 1)
+        while end < len(parts) and _is_of_a_key(",".join(parts[at:end]), parts[end]):
+            end += 1
         yield ",".join(parts[at:end]).strip()
         at = end
+
+
+def _is_of_a_key(item: str, following: str) -> bool:
+    """Whether a comma belongs to the name of a clip within a file: what follows it is neither a file nor a clip."""
+    word = re.split(r"[:#=]", following)[0].strip()
+    known = not word or word.replace("_", "-") in BUILT_IN or _path_end(following.strip())
+    return "#" in item[_path_end(item) :] and not known and not Path(word).suffix and "/" not in word
 
 
 def _path_end(item: str, after: int = 0) -> int:
@@ -110,6 +119,8 @@ def _path_end(item: str, after: int = 0) -> int:
 
 
 def _request(item: str) -> _Request:
+    if re.match(r"\w+://", item):
+        raise SceneError(f"'{item}' is an address on the network. Fetch the file first and name it here.")
     path = item[: _path_end(item)]
     known = bool(path)
     if not known:  # nothing of that name is there: it ends where options begin, which a drive's colon does not
@@ -164,6 +175,9 @@ def _files(request: _Request) -> list[Path]:
 
 def _missing(path: str) -> NoReturn:
     place = Path(path).expanduser()
+    several = [part for part in re.split(r"[;\s]+", path) if part]
+    if len(several) > 1 and all(_path_end(part) or part in BUILT_IN for part in several):
+        raise SceneError(f"There is no clip '{path}'. Commas part the clips of a list: write {','.join(several)}.")
     if place.suffix.lower() in (*ENDINGS, *PERSON_ENDINGS) or "/" in path or os.sep in path:
         near = [file.name for file in place.parent.iterdir()] if place.parent.is_dir() else []
         raise SceneError(f"The clip file {path} does not exist. Check the path.{did_you_mean(place.name, near)}")

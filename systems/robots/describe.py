@@ -14,7 +14,7 @@ from systems.robots.feet import Stand, standing
 from systems.robots.isolate import isolate
 from systems.robots.pose import MOST_LEAN, Pose, keyframe, lean, unused_keyframes, within_ranges
 from systems.robots.silence import quiet
-from systems.robots.sources import kind, one_line, read_source, touches, weighs
+from systems.robots.sources import kind, read_source, reason, touches, weighs
 from systems.robots.urdf import speed_limits
 
 UNKNOWN_SPEED = 100.0  # rad/s; MJCF does not say how fast a motor turns
@@ -74,18 +74,8 @@ def _compile(spec: mujoco.MjSpec, path: Path) -> mujoco.MjModel:
     except ValueError as error:
         if missing:
             raise _lacking(path, missing) from None
-        raise _not_compiled(error, path) from None
+        raise SceneError(f"{path} does not compile: {reason(error)}") from None
     return model
-
-
-def _not_compiled(error: ValueError, path: Path) -> SceneError:
-    light = re.search(r"larger than mjMINVAL.*Element name '([^']*)'", str(error), re.DOTALL)
-    if light:
-        return SceneError(
-            f"The body '{light[1]}' in {path} moves and weighs nothing, or has no inertia. Give it an <inertial> with mass and "
-            "inertia, or one of its geoms a mass."
-        )
-    return SceneError(f"{path} does not compile: {one_line(error)}.")
 
 
 def _check_complete(spec: mujoco.MjSpec, motors: dict[str, Drive], idle: dict[str, str], path: Path) -> None:

@@ -22,6 +22,7 @@ from systems.maths.rotation import rotate, rotate_inverse
 from systems.robots import mjcf
 from systems.robots.mjcf import Solver
 from systems.robots.silence import quiet
+from systems.robots.sources import reason
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -317,7 +318,7 @@ def _compile(spec: mujoco.MjSpec, robot: str) -> mujoco.MjModel:
         with quiet():
             return spec.compile()
     except ValueError as error:
-        raise SceneError(f"The model of robot '{robot}' does not compile: {error}") from None
+        raise SceneError(f"The model of robot '{robot}' does not compile: {reason(error)}") from None
 
 
 def _without_built_in_contacts(

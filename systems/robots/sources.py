@@ -29,8 +29,12 @@ ROOTS = {  # by the first element of an XML file
     "mujocoinclude": ("a part for other files to include", "give the file that includes it"),
     "COLLADA": FOREIGN[".dae"],
 }
+CURES = {  # by what MuJoCo says
+    "mass and inertia of moving bodies": "Give the body an <inertial> or a shape with a mass, or take its joint out",
+    "free joint can only be used on top level": "Put the body with the free joint directly into <worldbody>",
+    "global coordinates": "Look for a newer version of the file",
+}
 MODELS = (".xml", ".mjcf", ".urdf")
-ENDINGS = (*MODELS, *FOREIGN)
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
 
 
@@ -43,7 +47,7 @@ def read_source(model: Path | Callable[[], str], robot: str) -> tuple[mujoco.MjS
         try:
             return mujoco.MjSpec.from_string(model()), []
         except ValueError as error:
-            raise SceneError(f"Robot '{robot}': its generated MJCF is not valid MJCF: {error}") from None
+            raise SceneError(f"Robot '{robot}': its generated MJCF is not valid MJCF: {reason(error)}") from None
     if not model.is_file():
         raise SceneError(f"Robot '{robot}' needs the model file {model}, which does not exist.{near_files(model)}")
     if kind(model) == "robot":
@@ -51,7 +55,7 @@ def read_source(model: Path | Callable[[], str], robot: str) -> tuple[mujoco.MjS
     try:
         spec = _parse(model)
     except ValueError as error:
-        raise SceneError(f"Robot '{robot}': {model} is not valid MJCF: {one_line(error)}") from None
+        raise SceneError(f"Robot '{robot}': {model} is not valid MJCF: {reason(error)}") from None
     return spec, _without_missing_files(spec, model)
 
 
@@ -76,9 +80,10 @@ def xml_bytes(path: Path) -> bytes:
     return content
 
 
-def one_line(error: ValueError) -> str:
-    """What MuJoCo says of a model, without line breaks."""
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+def reason(error: Exception) -> str:
+    """What MuJoCo says of a model that it cannot use, on one line, and what to do about it where that is known."""
+    text = " ".join(str(error).split()).removeprefix("Error: ").rstrip(".")
+    return f"{text}.{next((f' {cure}.' for words, cure in CURES.items() if words in text), '')}"
 
 
 def kind(path: Path) -> str:

@@ -36,7 +36,7 @@ def read_urdf(path: Path) -> tuple[mujoco.MjSpec, list[str]]:
     try:
         spec = mujoco.MjSpec.from_string(ElementTree.tostring(root, "unicode"))
     except ValueError as error:
-        raise SceneError(f"{path} is not valid URDF: {error}") from None
+        raise SceneError(f"{path} is not valid URDF: {' '.join(str(error).split())}") from None
     for geom in spec.geoms:
         if not geom.parent.explicitinertial:
             geom.mass = 0.0

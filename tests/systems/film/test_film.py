@@ -10,12 +10,13 @@ import pytest
 from engine import SceneError
 from engine.render import process
 from scenes import robots
-from systems.film import film
+from systems.film import film, render_scene
 from systems.film import render as gl
 from systems.film.camera import FilmCamera
 from systems.film.film import FilmShot, caption, cut, encode, follow, write_film
 from systems.film.painter import paint
 from systems.film.render_scene import LAMP, RenderScene, build_render_scene, cluster
+from tests.physics.rows import PENDULUM, pendulum
 
 SIZE = (192, 144)
 SIDEWAYS = (0.0, 0.8, 0.0)  # m, from the robot to its ghost
@@ -188,6 +189,22 @@ def test_clustering_merges_close_vertices_and_drops_faces_without_area() -> None
     merged, left = cluster(vertices, faces, 0.1)
     assert len(merged) == 3 and len(left) == 1
     np.testing.assert_allclose(merged[left[0]].sum(0), (1.01, 1.0, 0.0))
+
+
+def test_a_mesh_that_is_smaller_than_a_pixel_stays_solid_when_meshes_are_coarsened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(render_scene, "MOST_FACES", 100)
+    screw = (
+        '<mesh name="screw" vertex="0 0 0 .001 0 0 0 .001 0 0 0 .001"/><mesh name="ball" builtin="sphere" params="3"/>'
+    )
+    looks = "".join(f'<geom type="mesh" mesh="{n}" contype="0" conaffinity="0" mass="0"/>' for n in ("screw", "ball"))
+    text = PENDULUM.replace("<worldbody>", f"<asset>{screw}</asset><worldbody>").replace(
+        "<freejoint/>", f"<freejoint/>{looks}"
+    )
+    model = build_render_scene(pendulum(model=lambda: text)).model
+    assert model.nmesh == 2 and 12 < model.mesh_facenum.sum() <= 100
+    assert model.geom_aabb[model.geom_dataid >= 0, 3:].min() > 0.001
 
 
 def test_poses_are_those_of_the_state(scene: RenderScene) -> None:

@@ -147,7 +147,7 @@ def test_a_table_says_time_names_and_units_and_loses_no_digit():
         *(f"root_{axis} (m)" for axis in "xyz"),
         *(f"root_q{p}" for p in "wxyz"),
     ]
-    assert header.split(",")[8:] == [f"{name} (rad)" for name in robot.robot.dof_names]
+    assert header.split(",")[8:] == [f"{name}_dof (rad)" for name in robot.robot.dof_names]
     table = np.array([[float(cell) for cell in line.split(",")] for line in lines])
     assert_allclose(table[:, 0], np.arange(clip.num_frames) / 30.0, rtol=0, atol=1e-12)
     assert_array_equal(table[:, 1:4], clip.root_position)

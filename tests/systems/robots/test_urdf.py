@@ -40,7 +40,7 @@ def test_urdf_is_known_by_its_content_whatever_the_file_is_called(tmp_path: Path
     assert build_robot(load(str(write(tmp_path, text, "walker.xml")))).robot.foot_names == SHINS
 
 
-@pytest.mark.parametrize("name", ["walker.urdf", "./walker.urdf", "~/walker.urdf", "walker"])
+@pytest.mark.parametrize("name", ["walker.urdf", "./walker.urdf", "~/walker.urdf", "./walker"])
 def test_a_file_in_the_folder_is_a_robot_by_its_name_alone(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
