@@ -311,6 +311,15 @@ def test_a_signal_to_the_process_finishes_the_tick_and_saves(number: int) -> Non
     assert metrics("cut") == metrics("whole") and final("cut", done + 1) == final("whole", done + 1)
 
 
+def test_what_is_to_be_typed_can_be_typed_where_a_folder_has_blanks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_after(monkeypatch, 8)
+    assert main([TOY, "--out", "a b/run"]) == 130
+    said = capsys.readouterr().out
+    assert "tensorboard --logdir 'a b/run'\n" in said and "python -m engine.run --resume 'a b/run'\n" in said
+
+
 def test_a_terminal_that_is_gone_stops_nothing_under_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
