@@ -311,6 +311,14 @@ def test_a_signal_to_the_process_finishes_the_tick_and_saves(number: int) -> Non
     assert metrics("cut") == metrics("whole") and final("cut", done + 1) == final("whole", done + 1)
 
 
+def test_a_flag_that_is_given_twice_is_said_where_only_the_last_one_counts(caplog: pytest.LogCaptureFixture) -> None:
+    plan = make_plan(
+        [TOY, "--num-envs", "3", "--num_envs=5", "--set", "toy.wander.step=1", "--set", "toy.stray.limit=2"]
+    )
+    assert plan.config.num_envs == 5 and len(plan.overrides) == 2
+    assert caplog.messages == ["--num-envs is given 2 times; only the last one counts."]
+
+
 def test_what_is_to_be_typed_can_be_typed_where_a_folder_has_blanks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
