@@ -27,7 +27,6 @@ USUAL = 1.0  # by how much an unusual joint order must be better for being unusu
 LEAN, TILT, SLIDE, RISE, SINK, BALANCE = 0.4, 0.06, 0.1, 0.04, 0.03, 0.06  # rad, m, share of the speed, m, m, m
 LYING, LAIN = 0.35, 4.0  # share of the standing height below which feet do not carry the robot, and what that costs
 RANGE, POSE, TRUNK, SYMMETRY = 0.05, 0.4, 0.15, 0.15  # rad
-UPRIGHT = 0.9  # rad that the root of a standing robot leans at most
 ADULT = 0.76  # m, height of the pelvis of the robot for which lengths above are
 _STILL = 0.03  # m/s at 30 frames per second, below which sliding is noise
 OTHER_ROTATION = {"wxyz": ("xyzw", 1), "xyzw": ("wxyz", -1)}  # and by how many places to roll
@@ -42,7 +41,7 @@ class Reading:
     degrees: bool
     score: float
     stated: bool = True  # whether it agrees with all that the file and the user say
-    upright: float = 0.0  # share of the moments in which the root stands upright
+    carried: float = 0.0  # share of the moments in which the root is high enough above the feet to stand on them
     floor: float = np.inf  # m, how far the lowest point of any body is from the floor in the median frame
 
     @property
@@ -95,12 +94,12 @@ def weigh(clip: Clip, robot: Robot, model: Kinematics, tree: JointTree) -> tuple
     for joints, order, degrees, angles in postures:
         body = None if alone or joints > best + HOPELESS else _Posed.of(angles, robot, model)
         for name, rotation in turns:
-            cost, upright, floor = (0.0, 0.0, np.inf) if body is None else body.stand(place, rotation, first)
+            cost, carried, floor = (0.0, 0.0, np.inf) if body is None else body.stand(place, rotation, first)
             score = joints + cost
             best = min(best, score)
             agrees = not clip.file_rotation or name == clip.file_rotation or clip.origin("rotation") == "assumed"
             stated = agrees and (not degrees or clip.origin("angles") == "assumed")
-            readings.append(Reading(name, order, degrees, score, stated, upright, floor))
+            readings.append(Reading(name, order, degrees, score, stated, carried, floor))
     return tuple(sorted(readings, key=lambda reading: reading.score))
 
 
@@ -216,20 +215,22 @@ class _Posed:
         return cls(position, feet, np.asarray(model.foot_point_body), center, robot.default_height / ADULT)
 
     def stand(self, place: np.ndarray, rotation: np.ndarray, first: np.ndarray) -> tuple[float, float, float]:
-        """Cost, share of upright moments and distance of the lowest point from the floor.
+        """Cost, share of the moments on its feet and distance of the lowest point from the floor.
 
         By root positions (T, 3) and rotations (T, 4); the cost is a mean over moments.
         """
         axes = quaternion.to_matrix(torch.from_numpy(rotation)).numpy()
-        lean = np.arccos(np.clip(axes[:, 2, 2], -1.0, 1.0))
-        upright = float((lean < UPRIGHT)[first].mean())
+        lean = _cost(np.arccos(np.clip(axes[:, 2, 2], -1.0, 1.0)), LEAN)[first]
         bodies = (np.einsum("tbk,tk->tb", self.bodies, axes[:, 2]) + place[:, 2:]).min(1)
         if not self.feet.size:
-            return float(_cost(lean, LEAN)[first].mean()), upright, float(np.abs(np.median(bodies)))
+            return float(lean.mean()), float((axes[first, 2, 2] > 0.5).mean()), float(np.abs(np.median(bodies)))
         heights = np.einsum("tpk,tk->tp", self.feet, axes[:, 2]) + place[:, 2:]
-        floor = np.abs(np.median(np.minimum(bodies, heights.min(1)))) / self.size
-        cost = _cost(lean, LEAN)[first] + self._on_feet(place, axes, heights, first)
-        return float(cost.mean()), upright, float(floor)
+        low = heights.min(1)
+        floor = np.abs(np.median(np.minimum(bodies, low))) / self.size
+        carried = (place[:, 2] - low)[first] > LYING * self.size * ADULT
+        sunk = _cost(np.maximum(-low - 0.05 * self.size, 0.0), SINK * self.size)[first]
+        cost = lean + sunk + np.where(carried, self._on_feet(place, axes, heights, first), LAIN)
+        return float(cost.mean()), float(carried.mean()), float(floor)
 
     def _on_feet(self, place: np.ndarray, axes: np.ndarray, heights: np.ndarray, first: np.ndarray) -> np.ndarray:
         lowest, each = heights.argmin(1), np.arange(len(heights))
@@ -238,14 +239,12 @@ class _Posed:
         weight = np.exp((low[:, None] - heights) / (0.03 * self.size))
         support = np.einsum("tp,tpk->tk", weight, self.feet) / weight.sum(1, keepdims=True)
         off = np.einsum("tij,tj->ti", axes, self.center - support)[:, :2]
-        standing = (
+        still = (
             _cost(other - low, TILT * self.size)
             + _cost(low - np.median(low), RISE * self.size)
             + _cost(np.linalg.norm(off, axis=-1), BALANCE * self.size)
-        )[first] + self._slide(place, axes, lowest, first)
-        carried = (place[:, 2] - low)[first] > LYING * self.size * ADULT
-        sunk = _cost(np.maximum(-low - 0.05 * self.size, 0.0), SINK * self.size)[first]
-        return np.asarray(sunk + np.where(carried, standing, LAIN))
+        )
+        return np.asarray(still[first] + self._slide(place, axes, lowest, first))
 
     def _slide(self, place: np.ndarray, axes: np.ndarray, lowest: np.ndarray, first: np.ndarray) -> np.ndarray:
         """How fast the lowest point moves over the floor, as a share of how fast it and the root move at all."""

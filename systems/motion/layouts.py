@@ -202,19 +202,7 @@ def _own(arrays: NamedArrays) -> _Layout | None:
 def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
     dof = arrays.array(layout.angles, "frames", "joints")
     frames = len(dof)
-    bodies: dict[str, Any] = {}
-    if layout.bodies:
-        position = arrays.array(layout.position, frames, "bodies", 3)
-        rotation = arrays.array(layout.rotation, frames, position.shape[1], 4)
-        if not position.shape[1]:
-            raise SceneError(f"'{layout.position}' in {arrays.source} has no bodies; the first one gives the root.")
-        names = arrays.names("bodies", position.shape[1])
-        bodies = {"body_names": names, "body_position": position, "body_rotation": rotation}
-        root = _root(names)
-        place, turn = position[:, root], rotation[:, root]
-    else:
-        place = arrays.array(layout.position, frames, 3)
-        turn = arrays.array(layout.rotation, frames, 4)
+    bodies, place, turn = _bodies(layout, arrays, frames)
     width, inside = dof.shape[1], arrays.root_inside(dof, np.concatenate((place, turn), 1))
     if inside:
         place, turn, dof = dof[:, :3], dof[:, 3:7], dof[:, 7:]
@@ -240,6 +228,20 @@ def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipO
         ),
     )
     return in_order(clip, layout.order, options)
+
+
+def _bodies(layout: _Layout, arrays: NamedArrays, frames: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """What a clip keeps of bodies, and the root's position and rotation."""
+    if not layout.bodies:
+        return {}, arrays.array(layout.position, frames, 3), arrays.array(layout.rotation, frames, 4)
+    position = arrays.array(layout.position, frames, "bodies", 3)
+    rotation = arrays.array(layout.rotation, frames, position.shape[1], 4)
+    if not position.shape[1]:
+        raise SceneError(f"'{layout.position}' in {arrays.source} has no bodies; the first one gives the root.")
+    names = arrays.names("bodies", position.shape[1])
+    root = _root(names)
+    bodies = {"body_names": names, "body_position": position, "body_rotation": rotation}
+    return bodies, position[:, root], rotation[:, root]
 
 
 def _root(bodies: tuple[str, ...] | None) -> int:

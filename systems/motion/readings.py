@@ -16,7 +16,7 @@ from systems.motion.evidence import Reading
 
 CLEAR = 0.7  # by how much the best reading must be better than the next
 STRONG = 2.0  # by how much another reading must be better than what the file says, for the file to be doubted
-MOSTLY = 0.5  # share of the moments in which a robot stands upright, for its feet to tell anything
+MOSTLY = 0.5  # share of the moments in which a robot stands on its feet, for these to tell anything
 FLOATING, RESTING = 0.3, 0.12  # m from the floor that an adult is off it, and that it lies or stands on it
 FACTS = ("rotation", "joints", "angles")
 SUBJECT = {"rotation": "quaternions", "joints": "joints", "angles": "angles"}
@@ -59,12 +59,12 @@ class Weighed:
 def _on_its_feet(best: Reading, other: Reading) -> bool:
     """Whether the better of two readings may be believed: feet tell nothing of a motion on the back or on the hands.
 
-    So it must stand upright most of the time, and on the floor unless the other is not there either.
+    So it must stand on them most of the time, and on the floor unless the other is not there either.
     """
     if best.rotation == other.rotation:
         return True
     floating = best.floor > FLOATING and other.key[1:] == best.key[1:] and other.floor < RESTING
-    return best.upright > MOSTLY and not floating
+    return best.carried > MOSTLY and not floating
 
 
 def group_of(clip: Clip) -> tuple[object, ...]:

@@ -44,7 +44,7 @@ def isolate(spec: mujoco.MjSpec, robot: str) -> list[str]:
     notes = _leave_out_ground(spec)
     if trunk is not None:
         notes += [*_release(spec, trunk, robot), *_leave_out_bodies(spec, trunk), *_free_base(trunk, spec)]
-        notes += _name_bodies(spec)
+        notes += [*_name_bodies(spec), *_free_fall(trunk.joints[0])]
     return [*notes, *_options(spec), *_body_forces(spec), *_joint_limits(spec)]
 
 
@@ -103,6 +103,20 @@ def _name_bodies(spec: mujoco.MjSpec) -> list[str]:
             taken.add(body.name)
             named.append(body.name)
     return [f"Bodies without a name are called after their joints: {listing(named, 6)}."] if named else []
+
+
+def _free_fall(joint: mujoco.MjsJoint) -> list[str]:
+    """Nothing but gravity and contacts acts on the base; a `<joint type="free"/>` takes on the file's default damping."""
+    brake = {
+        "damping": joint.damping,
+        "stiffness": joint.stiffness,
+        "armature": joint.armature,
+        "frictionloss": joint.frictionloss,
+    }
+    found = [name for name, value in brake.items() if np.any(value)]
+    joint.damping, joint.stiffness = np.zeros_like(joint.damping), np.zeros_like(joint.stiffness)
+    joint.armature = joint.frictionloss = 0.0
+    return [f"Its free joint has {listing(found)}; here the base moves freely."] if found else []
 
 
 def _release(spec: mujoco.MjSpec, trunk: mujoco.MjsBody, robot: str) -> list[str]:

@@ -32,6 +32,7 @@ ROOTS = {  # by the first element of an XML file
 CURES = {  # by what MuJoCo says
     "mass and inertia of moving bodies": "Give the body an <inertial> or a shape with a mass, or take its joint out",
     "free joint can only be used on top level": "Put the body with the free joint directly into <worldbody>",
+    "A + B >= C": 'Mend the inertia, or write <compiler balanceinertia="true"/> into the file (into <mujoco> of a URDF)',
     "global coordinates": "Look for a newer version of the file",
 }
 MODELS = (".xml", ".mjcf", ".urdf")

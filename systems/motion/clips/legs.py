@@ -12,6 +12,7 @@ from systems.motion.clips.stance import Stance, mass_centre
 from systems.motion.kinematics import body_poses
 
 TURN_WEIGHT = 0.3  # m/rad: what a foot's tilt costs against its displacement
+KNEES = (0.3, 0.8, 1.3)  # rad that knees are bent by in a first guess, tried in this order
 PLACED = 2e-3  # m; residual above which a robot cannot make a motion
 
 Motion = tuple[np.ndarray, np.ndarray, np.ndarray]  # root position (T, 3) m and rotation (T, 4), joints (T, dof) rad
@@ -39,16 +40,19 @@ def put_feet_down(
         mass = mass_centre(stance.model, position, rotation, slice(None))[:, :2]
         return np.concatenate((_foot_error(stance, outline, position, rotation, frame), mass - centre[frame]), 1)
 
-    unbounded = np.full(2, np.inf)
-    solved = least_squares(
-        residual,
-        _first_guess(stance, outline, centre) if guess is None else guess,
-        np.concatenate((-unbounded, stance.lower[legs])),
-        np.concatenate((unbounded, stance.upper[legs])),
-        1e-9,
-        every,
+    unbounded, frames = np.full(2, np.inf), np.arange(len(centre))
+    lower, upper = (
+        np.concatenate((ends, limit[legs])) for ends, limit in ((-unbounded, stance.lower), (unbounded, stance.upper))
     )
-    return state(solved, np.arange(len(centre))), solved
+    found: list[tuple[float, np.ndarray]] = []
+    for bend in KNEES if guess is None else KNEES[:1]:
+        start = _first_guess(stance, outline, centre, bend) if guess is None else guess
+        solved = least_squares(residual, start, lower, upper, 1e-9, every)
+        found.append((float(np.abs(residual(solved, frames)).max()), solved))
+        if found[-1][0] < PLACED:
+            break
+    _, solved = min(found, key=lambda one: one[0])
+    return state(solved, frames), solved
 
 
 def check_feet(name: str, stance: Stance, outline: Outline, motion: Motion) -> None:
@@ -57,7 +61,7 @@ def check_feet(name: str, stance: Stance, outline: Outline, motion: Motion) -> N
     error = np.abs(_foot_error(stance, outline, position, rotation, np.arange(len(position)))).max()
     if error > PLACED:
         joints, needed = len(stance.legs), 6 * len(stance.feet)
-        reason = f"{100.0 * error:.1f} cm are missing within its joint limits"
+        reason = f"the nearest pose found within its joint limits misses by {100.0 * error:.1f} cm"
         if joints < needed:
             reason = f"its legs have {joints} joints, where feet that go anywhere need {needed}"
         raise SceneError(
@@ -66,12 +70,12 @@ def check_feet(name: str, stance: Stance, outline: Outline, motion: Motion) -> N
         )
 
 
-def _first_guess(stance: Stance, outline: Outline, centre: np.ndarray) -> np.ndarray:
-    """The root where it stands relative to the centre of mass when at rest, and knees that are a little bent."""
+def _first_guess(stance: Stance, outline: Outline, centre: np.ndarray, bend: float) -> np.ndarray:
+    """The root where it stands relative to the centre of mass when at rest, and knees that are bent by `bend` rad or more."""
     bent = stance.default.copy()
     for joint in stance.legs:
-        if joint in stance.knees and abs(bent[joint]) < 0.15:
-            bent[joint] = 0.3 if stance.upper[joint] > -stance.lower[joint] else -0.3
+        if joint in stance.knees and abs(bent[joint]) < 0.5 * bend:
+            bent[joint] = bend if stance.upper[joint] > -stance.lower[joint] else -bend
     standing = np.tile(np.append(stance.centre, 0.0), (len(centre), 1))
     turned = quaternion.rotate(torch.from_numpy(yawed(outline.heading)), torch.from_numpy(standing)).numpy()
     return np.concatenate((centre - turned[:, :2], np.tile(bent[list(stance.legs)], (len(centre), 1))), 1)

@@ -2,7 +2,7 @@
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -120,16 +120,27 @@ def try_all(clips: Sequence[tuple[Clip, RobotModel]], height: str = "keep") -> l
         verification = Verification(model.robot, model, unfit, height=height)
         raw = [clips[place][0] for place in group]
         sound = verification.verify(raw)
-        decided = tuple(finding.text for finding in verification.decided)
+        decided: dict[int, list[str]] = defaultdict(list)
+        for finding in verification.decided:
+            decided[_about(finding.text, {at: raw[at] for at in sorted(sound)})].append(finding.text)
         for at, place in enumerate(group):
             if at in sound:
                 clip, findings = sound[at]
                 texts = tuple(finding.text for finding in findings)
-                results[place] = FittedClip(_as_written(clip, raw[at], model), model, texts, decided)
-                decided = ()
+                results[place] = FittedClip(_as_written(clip, raw[at], model), model, texts, tuple(decided[at]))
             else:
                 results[place] = next((text for text in unfit.found if raw[at].title in text), "\n".join(unfit.found))
     return results
+
+
+def _about(text: str, clips: Mapping[int, Clip]) -> int:
+    """The first clip that a sentence is about: by its title, its file, or what was typed to name it and others."""
+    for field in ("title", "source", "typed"):
+        for at, clip in clips.items():
+            name: str = getattr(clip, field)
+            if name and name in text:
+                return at
+    return next(iter(clips), 0)
 
 
 def fit(clip: Clip, model: RobotModel) -> FittedClip:

@@ -324,6 +324,14 @@ def test_a_base_of_three_slides_and_three_hinges_becomes_a_free_joint(tmp_path: 
     assert model.notes == ("Its first body moves by rx, ry, rz, tx, ty, tz; a free joint takes their place.",)
 
 
+def test_a_free_joint_that_takes_on_the_files_damping_falls_freely_and_that_is_said(tmp_path: Path) -> None:
+    text = foreign(free='<joint type="free" damping="5"/>')
+    model = built(tmp_path, text)
+    assert model.notes == ("Its free joint has damping, armature; here the base moves freely.",)
+    assert not model.model.dof_damping[:6].any() and not model.model.dof_armature[:6].any()
+    assert model.robot.armature.tolist() == pytest.approx([0.01] * 19)
+
+
 def test_a_robot_in_a_plane_is_refused_with_a_cure_that_works(tmp_path: Path) -> None:
     base = '<joint name="rootx" type="slide" axis="1 0 0"/><joint name="rootz" type="slide" axis="0 0 1"/>'
     said = refusal(tmp_path, foreign(free=base))

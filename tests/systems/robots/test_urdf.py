@@ -167,6 +167,16 @@ def test_other_files_are_named_and_refused(name: str, text: str, words: str, tmp
     assert words in str(error.value)
 
 
+def test_an_impossible_inertia_is_refused_with_a_cure_that_works(tmp_path: Path) -> None:
+    broken = urdf().replace('ixx="0.05"', 'ixx="0.5"')
+    said = refusal(tmp_path, broken)
+    assert (
+        'write <compiler balanceinertia="true"/> into the file (into <mujoco> of a URDF)' in said and "\n" not in said
+    )
+    mended = broken.replace("</robot>", '<mujoco><compiler balanceinertia="true"/></mujoco></robot>')
+    assert built(tmp_path, mended, "robot.urdf").robot.foot_names == SHINS
+
+
 def test_a_folder_and_a_missing_file_name_what_is_there(tmp_path: Path) -> None:
     write(tmp_path, urdf(), "walker.urdf")
     with pytest.raises(SceneError, match=r"is a folder, and a robot is one file; in it are walker.urdf"):

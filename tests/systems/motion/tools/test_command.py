@@ -178,8 +178,10 @@ def test_clips_of_a_folder_are_decided_together_and_that_is_said_once(folder: Pa
         clip = fitted.make_clip(name, model("g1").robot, model("g1"))
         turns = np.roll(clip.root_rotation, -1, -1)
         np.savetxt(f"set/{name}.csv", np.concatenate((clip.root_position, turns, clip.dof_position), 1), delimiter=",")
-    assert clips("convert", "set", "--out", "all.pkl") == 0
-    assert capsys.readouterr().out.count("quaternions are taken as xyzw") == 1
+    assert clips("convert", "squat", "set", "--out", "all.pkl") == 0
+    lines = capsys.readouterr().out.splitlines()
+    (said,) = (place for place, line in enumerate(lines) if "quaternions are taken as xyzw" in line)
+    assert "#stand" in lines[said - 1] and "3 clips of set do not say" in lines[said]
     for found in read_clips("all.pkl"):
         assert isinstance(found, Clip)
         wanted = fitted.make_clip(found.name, model("g1").robot, model("g1"))
