@@ -1,6 +1,7 @@
 """Clips that cannot be right are refused in one sentence; what is suspicious is a warning; feet find the floor."""
 
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -121,12 +122,14 @@ def test_unknown_height() -> None:
         verify("high")
 
 
-def test_joints_are_matched_by_name_in_any_order() -> None:
+@pytest.mark.parametrize("spelled", ["{}_joint", "{}_dof", "{}_joint_dof", "{}"])
+@pytest.mark.parametrize("case", [str, str.upper, str.title])
+def test_joints_are_matched_by_name_in_any_order_and_spelling(spelled: str, case: Callable[[str], str]) -> None:
     robot, clip = doll_and_squat()
     order = np.random.default_rng(0).permutation(len(robot.robot.dof_names))
     shuffled = {
         "dof_position": clip.dof_position[:, order],
-        "dof_names": tuple(f"{robot.robot.dof_names[i]}_joint" for i in order),
+        "dof_names": tuple(case(spelled.format(robot.robot.dof_names[i])) for i in order),
     }
     found, warnings = verify(**shuffled)
     assert_allclose(found.dof_position, clip.dof_position)
