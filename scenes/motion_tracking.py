@@ -16,7 +16,7 @@ from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
 from systems.motion.library import build_library
 from systems.physics import physics
-from systems.ppo import play, ppo
+from systems.ppo import go_on_learning, play, ppo
 from systems.robots.display import robot_view
 from systems.robots.model import RobotModel, build_robot
 from systems.robots.summary import naming_robot, robot_facts
@@ -67,6 +67,7 @@ def experiment(c: Config) -> Experiment:
         film=Trial(filmed, frames + 1, show, identical=same, over=all_filmed),
         film_episode=partial(film_columns, description=description, library=library, table="robot", fps=1 / DT),
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
+        go_on=go_on_learning,
         report=partial(report, dt=DT),
         titles=titles(DT),
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,8 @@ from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import any_row, every
 from engine.ecs.system import system
 from engine.ecs.table import put_rows
-from engine.ecs.world import Clock
+from engine.ecs.world import Clock, World
+from engine.errors import SceneError
 from systems.learning.config import PpoConfig
 from systems.learning.networks import make_policy
 from systems.learning.threads import pieces, thread_pool
@@ -172,6 +174,21 @@ def improve_policy(
     report(metrics, policy, rollout, totals)
     policy.actor.normaliser.update(rollout.actor.flatten(0, 1))
     policy.critic.normaliser.update(rollout.critic.flatten(0, 1))
+
+
+def go_on_learning(world: World, changed: Mapping[str, Any]) -> None:
+    """Give the policy of a checkpoint the learning rate that a resumed run asks for (`changed` flags of its learner).
+
+    Raises SceneError for a flag that only an untrained policy can heed.
+    """
+    if "learning.init_std" in changed:
+        raise SceneError(
+            "--learning.init-std is the deviation of an untrained policy, and that of a checkpoint has its own. Leave the flag "
+            "out."
+        )
+    rate = changed.get("learning.learning_rate")
+    if rate is not None:
+        world.resource(Policy).learning_rate.fill_(rate)
 
 
 def scheduled_rate(rate: Tensor, kl: Tensor, desired: float, lowest: float, highest: float) -> Tensor:

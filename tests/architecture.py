@@ -62,7 +62,7 @@ ONLY_HERE = {  # libraries that belong to few files
     "tyro": ("engine/runner/", "tests/"),
     "msgspec": ("engine/protocol/", "engine/inspect/", "engine/debugger/net/", "tests/"),
     "tensorboard": ("engine/runner/", "tests/"),
-    "matplotlib": ("engine/runner/", "systems/motion/tools/", "benchmarks/", "tests/"),
+    "matplotlib": ("engine/tools/figures.py", "benchmarks/", "tests/"),
     "PySide6": ("engine/debugger/", "benchmarks/", "docs/tools/", "tests/debugger/"),
     "PyQt6": ("engine/debugger/", "tests/debugger/"),
     "PyQt5": ("engine/debugger/", "tests/debugger/"),

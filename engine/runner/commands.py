@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import attrs
@@ -218,7 +219,9 @@ def export(plan: RunPlan, console: Any) -> int:
     with file_errors(f"{out} cannot be written"):
         out.parent.mkdir(parents=True, exist_ok=True)
         files.write_file(out, small)
-    print_facts(console, {"policy": f"{out} ({len(small) / 1e6:.2f} MB)", "play it": f"{PROGRAM} --play {out}"})
+    print_facts(
+        console, {"policy": f"{out} ({len(small) / 1e6:.2f} MB)", "play it": f"{PROGRAM} --play {quote(str(out))}"}
+    )
     return 0
 
 

@@ -122,6 +122,13 @@ class RunPlan:
         overrides = made.get("overrides", {})
         return found | {f"set {a}": text for a, text in self.typed_overrides.items() if overrides.get(a) != text}
 
+    def changed_since(self, made: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The scene's flags, by name, with values that differ from those in a run's configuration."""
+        known = (made or {}).get("flags", {})
+        return {
+            name: flag.value for name, flag in self.scene_flags.items() if known.get(name, flag.plain) != flag.plain
+        }
+
     @property
     def typed_overrides(self) -> dict[str, str]:
         """What this command line says with --set."""

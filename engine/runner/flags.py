@@ -7,9 +7,11 @@ is kept absolute, and where a text names files, a function in Annotated[str, "te
 """
 
 import inspect
+import logging
 import math
 import re
 import types
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,6 +25,7 @@ from engine.errors import SceneError, did_you_mean
 from engine.files import absolute
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _NAMES = {  # of the types in sentences, and in the help
     int: ("a whole number", "INT"),
     float: ("a number", "FLOAT"),
@@ -253,6 +256,7 @@ def parse(
         for name, config in groups.items()
         for flag in flat(config, hidden if name == "scene" else ()).values()
     }
+    _warn_of_repeats(arguments, known)
     root = attrs.make_class("Flags", {name: attrs.field(type=type(config)) for name, config in groups.items()})
     with _errors.on_parse_error(lambda event: _complain(event, known)):
         made = tyro.cli(
@@ -264,6 +268,14 @@ def parse(
             registry=_registry([type(group) for group in groups.values()], type(groups.get("scene")), hidden),
         )
     return {name: getattr(made, name) for name in groups}
+
+
+def _warn_of_repeats(arguments: Sequence[str], known: Mapping[str, Flag]) -> None:
+    """Warn of a flag that is given twice, where only the last one counts."""
+    typed = [word.partition("=")[0].replace("_", "-") for word in arguments if word.startswith("--")]
+    for text, times in Counter(typed).items():
+        if times > 1 and text in known and get_origin(known[text].type) is not list:
+            _log.warning(f"{text} is given {times} times; only the last one counts.")
 
 
 def _spelled_out(arguments: Sequence[str], known: Mapping[str, Flag]) -> list[str]:

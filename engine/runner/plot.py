@@ -16,6 +16,7 @@ import numpy as np
 from engine.errors import SceneError
 from engine.files import file_errors, whole_rows, write_file
 from engine.runner.cli import ArgumentParser, reporting_errors
+from engine.tools.figures import file_figure
 
 BESIDES = ("iteration", "tick", "env_steps")
 _POINTS = 1500
@@ -108,13 +109,11 @@ def draw(path: Path, runs: Sequence[RunRecord]) -> None:
     names = list(dict.fromkeys(title for each in shown for title in each))
     if not names:
         return
-    from matplotlib.figure import Figure
-
     columns = min(2, len(names))
     lines = -(-len(names) // columns)
     head = heading(runs)
     height = _HEIGHT * lines + 0.22 * head.count("\n") + 0.9
-    figure = Figure(figsize=(_WIDTH * columns, height), dpi=110, layout="constrained")
+    figure = file_figure(_WIDTH * columns, height, dpi=110)
     figure.suptitle(head, fontsize=10, x=0.01, ha="left", linespacing=1.5)
     unit, scale = _step_unit(max(float(run.rows[-1].get("env_steps", 0)) for run in runs))
     for number, title in enumerate(names):

@@ -16,6 +16,7 @@ from engine.runner.config import make_plan
 from engine.runner.console import make_console, print_facts, progress_bar
 from engine.runner.replay import EpisodeReplay, LoggedFailure, RunReplay
 from engine.runner.resume import changes_since
+from engine.tools.figures import file_figure
 
 PROGRAM = "python -m engine.replay"
 _LISTED = 20
@@ -141,8 +142,6 @@ def _write(
 
 def draw(folder: Path, episode: EpisodeReplay) -> int:
     """One picture per component, one panel per column, over ticks; how many there are."""
-    from matplotlib.figure import Figure
-
     folder.mkdir(exist_ok=True)
     groups: dict[str, list[str]] = {}
     for address in episode.columns:
@@ -150,7 +149,7 @@ def draw(folder: Path, episode: EpisodeReplay) -> int:
     for component, addresses in groups.items():
         wide = min(len(addresses), _PANELS)
         tall = -(-len(addresses) // wide)
-        figure = Figure(figsize=(6.4 * wide, 3.0 * tall), layout="constrained")
+        figure = file_figure(6.4 * wide, 3.0 * tall)
         for place, address in enumerate(addresses, 1):
             axes = figure.add_subplot(tall, wide, place)
             _draw_column(axes, episode, address)

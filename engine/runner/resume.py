@@ -12,6 +12,7 @@ from engine.runner.config import RunPlan
 from engine.runner.experiment import Experiment
 from engine.runner.provenance import differences
 from engine.runner.run_folder import Origin
+from engine.runner.scene_file import error_context
 from engine.snapshot.snapshot import Snapshot, difference_but_for_rows, restore, rows_of, start_over
 
 
@@ -74,6 +75,12 @@ def resume(plan: RunPlan, experiment: Experiment, simulation: Simulation, warn: 
         )
     else:
         restore(simulation.world, taken, any_identity=plan.options.allow_changes)
+    if experiment.go_on is not None:
+        with error_context(plan.source, "Going on"):
+            experiment.go_on(simulation.world, plan.changed_since(source.config))
+    seed = (source.config or {}).get("run", {}).get("seed", plan.settings.seed)
+    if seed != plan.settings.seed:
+        warn(f"--seed {plan.settings.seed} is for the evaluation; the random streams of training go on from {path}.")
     own = plan.in_place and source is origin
     return Start(path, iteration, tick, own, None if own else source.folder, damaged if own else [], changes)
 

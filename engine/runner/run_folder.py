@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 
 import attrs
@@ -34,8 +35,10 @@ UNBEGUN = {".lock", "config.json.part"}  # all that a run leaves that was killed
 def refuse_unusable(path: Path) -> None:
     """SceneError when no new run can be written at `path`; leaves nothing behind."""
     if path.is_dir() and any(child.name not in UNBEGUN for child in path.iterdir()):
-        holds = "a run; go on with --resume" if (path / "config.json").exists() else "files"
-        raise SceneError(f"The folder {path} already holds {holds}. Choose another --out.")
+        if (path / "config.json").exists():
+            go_on = f"go on with it: --resume {quote(str(path))} without --out"
+            raise SceneError(f"The folder {path} already holds a run. Choose another --out, or {go_on}.")
+        raise SceneError(f"The folder {path} already holds files. Choose another --out.")
     ancestor = path
     while not ancestor.exists():
         ancestor = ancestor.parent

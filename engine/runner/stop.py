@@ -1,4 +1,4 @@
-"""Requests to stop: Ctrl-C and SIGTERM, remembered until a moment at which the run can stop."""
+"""Requests to stop: Ctrl-C and signals, remembered until a moment at which the run can stop."""
 
 import signal
 import threading
@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 import attrs
+
+_ALWAYS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")  # Windows lacks the last two
 
 
 @contextmanager
@@ -28,8 +31,13 @@ class StopRequest:
     requested: bool = False
 
     def listening(self) -> AbstractContextManager[None]:
-        """Answer Ctrl-C and SIGTERM as long as this lasts."""
-        return signals_handled((signal.SIGINT, signal.SIGTERM), self._on_signal)
+        """Answer Ctrl-C, SIGTERM, SIGUSR1 (a scheduler's warning) and SIGHUP (a terminal that is gone) as long as this lasts.
+
+        Under nohup a terminal that is gone stops nothing.
+        """
+        numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+        kept = [number for number in numbers if number in _ALWAYS or signal.getsignal(number) is not signal.SIG_IGN]
+        return signals_handled(kept, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

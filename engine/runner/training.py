@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import attrs
@@ -255,8 +256,8 @@ class Training(ObservedTraining):
             "curve": "curve.png" if (path / "curve.png").exists() else "",
             "evaluation": "evaluation.json" if evaluated else "",
             **filmed,
-            "watch": f"tensorboard --logdir {path}",
-            "go on": "" if finished else f"{PROGRAM} --resume {path}",
+            "watch": f"tensorboard --logdir {quote(str(path))}",
+            "go on": "" if finished else f"{PROGRAM} --resume {quote(str(path))}",
         }
         head = f"{'finished' if finished else 'stopped after'} {iteration}/{total} iterations{after}"
         steps = f"{self.steps:,} steps"

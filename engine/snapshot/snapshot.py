@@ -299,13 +299,16 @@ def _load_resources(world: World, saved: Mapping[str, Any]) -> None:
 def _body(data: bytes) -> tuple[dict[str, Any], list[bytearray]]:
     """The tree of a snapshot and its arrays; SnapshotError when bytes are missing, flipped or of another version."""
     prefix = read_prefix(data)
+    if not MAGIC.startswith(begin := bytes(data[: len(MAGIC)])):
+        raise SnapshotError(
+            f"These bytes are not a snapshot: they start with {begin!r} instead of {MAGIC!r}. Only what Lockstep itself saved can be "
+            "loaded."
+        )
     if prefix is None:
         raise SnapshotError(
             f"The snapshot ends after {len(data)} bytes, inside its {PREFIX.size}-byte header; it was cut off."
         )
-    magic, version = prefix
-    if magic != MAGIC:
-        raise SnapshotError(f"These bytes are not a snapshot: they start with {magic!r} instead of {MAGIC!r}.")
+    _, version = prefix
     if version != FORMAT:
         raise SnapshotError(
             f"The snapshot has format version {version} (bytes 8 to 11); this program reads version {FORMAT}."

@@ -1,5 +1,6 @@
 """Joint order: a clip's joints are matched by name to those of the robot that shall follow it."""
 
+import re
 from collections.abc import Sequence
 
 import attrs
@@ -13,6 +14,7 @@ from systems.motion.joint_tree import JointTree
 
 WRIST = ("wrist", "hand")  # bodies that differ between otherwise equal robots
 _LOOSE = (*WRIST, "finger", "thumb", "index", "middle", "ring_", "pinky", "little", "gripper", "head", "neck")
+_SUFFIXES = re.compile("(_joint)?(_dof)?$", re.IGNORECASE)
 STILL = 0.05  # rad about 0 within which a joint that the robot lacks may move
 LIMIT_SLACK = 0.25  # rad beyond a joint limit that is a warning; more is another robot, order or unit
 TURN = 7.0  # rad; angles beyond it are no radians that are a turn off
@@ -34,16 +36,16 @@ class Match:
 
 def bare(name: str) -> str:
     """A joint's name without the suffixes that some files add."""
-    return name.removesuffix("_dof").removesuffix("_joint")
+    return _SUFFIXES.sub("", name)
 
 
 def match_joints(names: Sequence[str], robot: Robot) -> Match:
-    """Columns that are called `names`, matched to a robot's joints."""
-    given, own = [bare(name) for name in names], [bare(name) for name in robot.dof_names]
+    """Columns that are called `names`, in capitals or not, matched to a robot's joints."""
+    given, own = ([bare(name).lower() for name in some] for some in (names, robot.dof_names))
     return Match(
         column=tuple(given.index(name) if name in given else -1 for name in own),
-        missing=tuple(name for name in own if name not in given),
-        surplus=tuple(name for name in given if name not in own),
+        missing=tuple(bare(name) for name in robot.dof_names if bare(name).lower() not in given),
+        surplus=tuple(bare(name) for name in names if bare(name).lower() not in own),
     )
 
 
@@ -79,7 +81,7 @@ def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) 
     Joints that it lacks are held at their default, surplus ones left out. Raises SceneError naming the joints when
     the clip belongs to another robot.
     """
-    given = [bare(name) for name in names]
+    given = [bare(name).lower() for name in names]
     if len(given) != clip.dof_position.shape[1]:
         raise SceneError(f"{clip.title} names {len(given)} joints but has angles for {clip.dof_position.shape[1]}.")
     if len(set(given)) != len(given):

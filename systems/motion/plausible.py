@@ -12,6 +12,7 @@ from systems.motion.findings import ClipFinding
 from systems.motion.joints import LIMIT_SLACK, WRIST, turned_back
 from systems.motion.readings import as_typed
 
+FRAMES_COMPARED = 200  # at most, to find bodies by their places
 BODY_WARNING, BODY_REFUSAL = 1e-3, 0.03  # m between a body in the file and where its joints put it
 TURN_WARNING, TURN_REFUSAL = 0.02, 0.2  # rad, the same for rotations
 ROOT_SPEED = 12.0  # m/s; a root that moves faster has jumped
@@ -191,6 +192,9 @@ def check_bodies(clip: Clip, robot: Robot, position: np.ndarray, rotation: np.nd
     """Compare body poses in the file with those of its joints."""
     if clip.body_position is None:
         return []
+    if clip.body_names is None and _in_another_order(clip.body_position, position):
+        text = f"{clip.title} has bodies without names in another order than {robot.name}'s; each is where the joints put one."
+        return [ClipFinding("bodies in another order", text)]
     names = clip.body_names or robot.body_names
     if len(names) != clip.body_position.shape[1]:
         raise SceneError(
@@ -212,15 +216,30 @@ def check_bodies(clip: Clip, robot: Robot, position: np.ndarray, rotation: np.nd
         far = f"{error[frame, body]:.4f} {unit}"
         where = f"{clip.at(frame)}: {known[body]} is {far} away from where the clip's joints put it"
         if error[frame, body] > refuse:
-            raise SceneError(
-                f"{where}. The joints or bodies are in another order (other simulators count breadth first), or the "
-                "clip is for "
-                "another robot; write joint_names and body_names into the file, or convert it again."
-            )
+            raise SceneError(f"{where}. {_why_bodies_differ(clip)}")
         if error[frame, body] > warn:
             text = f"{where}: it was made with a slightly different model. Bodies are computed from the joints."
             return [ClipFinding("bodies that are not where the joints put them", text)]
     return []
+
+
+def _in_another_order(theirs: np.ndarray, ours: np.ndarray) -> bool:
+    """Whether bodies (T, B, 3) are those of the joints, counted in another way."""
+    if theirs.shape != ours.shape:
+        return False
+    frames = np.linspace(0, len(ours) - 1, min(len(ours), FRAMES_COMPARED)).astype(int)
+    apart = np.linalg.norm(theirs[frames, :, None] - ours[frames, None], axis=-1).max(0)
+    matched = max(apart.min(0).max(), apart.min(1).max()) <= BODY_REFUSAL
+    return bool(matched and np.diagonal(apart).max() > BODY_REFUSAL)
+
+
+def _why_bodies_differ(clip: Clip) -> str:
+    if "option" in (clip.origin(fact) for fact in ("rotation", "joints", "angles", "lengths")):
+        return f"Read as '{clip.typed}' says, the clip's joints do not fit its bodies. Leave out what does not fit it."
+    return (
+        "The joints or bodies are in another order (other simulators count breadth first), or the clip is for another robot; "
+        "write joint_names and body_names into the file, or convert it again."
+    )
 
 
 def _cut(clip: Clip, frame: int) -> str:

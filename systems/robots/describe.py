@@ -12,7 +12,7 @@ from systems.robots import mjcf
 from systems.robots.drives import Drive, drives, undriven
 from systems.robots.feet import Stand, standing
 from systems.robots.isolate import isolate
-from systems.robots.pose import MOST_LEAN, Pose, keyframe, lean, within_ranges
+from systems.robots.pose import MOST_LEAN, Pose, keyframe, lean, unused_keyframes, within_ranges
 from systems.robots.silence import quiet
 from systems.robots.sources import kind, read_source, reason, touches, weighs
 from systems.robots.urdf import speed_limits
@@ -30,7 +30,7 @@ def describe(path: Path) -> RobotDescription:
     """
     spec, notes = read_source(path, path.stem)
     pose, idle = keyframe(spec), undriven(spec)
-    notes += isolate(spec, path.stem)
+    notes += [*unused_keyframes(spec), *_slides(spec), *isolate(spec, path.stem)]
     model = _compile(spec, path)
     motors, replaced = drives(model)
     _check_complete(spec, motors, idle, path)
@@ -54,6 +54,11 @@ def describe(path: Path) -> RobotDescription:
         locked_joints="|".join(map(re.escape, held)),
         notes=(*notes, *replaced, *pose.notes, *moved, *stand.notes),
     )
+
+
+def _slides(spec: mujoco.MjSpec) -> list[str]:
+    names = [j.name for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_SLIDE and j.parent.parent != spec.worldbody]
+    return [f"Joints that slide have angles in m and torques in N: {listing(names, 8)}."] if names else []
 
 
 def _compile(spec: mujoco.MjSpec, path: Path) -> mujoco.MjModel:

@@ -16,7 +16,7 @@ GRAVITY = (0.0, 0.0, -9.81)  # m/s²
 JOINT = mujoco.mjtJoint
 ON_JOINTS = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
 _EQUALITY = mujoco.mjtEq
-_FLAG = mujoco.mjtDisableBit
+_FLAG, _TURN = mujoco.mjtDisableBit, mujoco.mjtOrientation
 SWITCHES = {  # that change how a robot moves, in words
     _FLAG.mjDSBL_CONTACT: "contacts", _FLAG.mjDSBL_CONSTRAINT: "constraints", _FLAG.mjDSBL_LIMIT: "joint limits",
     _FLAG.mjDSBL_GRAVITY: "gravity", _FLAG.mjDSBL_SPRING: "springs", _FLAG.mjDSBL_DAMPER: "damping",
@@ -196,13 +196,20 @@ def _leave_out_ground(spec: mujoco.MjSpec) -> list[str]:
     terrain = []
     hilly = mujoco.mjtGeom.mjGEOM_HFIELD
     for geom in [geom for geom in spec.geoms if geom.parent == spec.worldbody or geom.type == hilly]:
-        level = geom.type == mujoco.mjtGeom.mjGEOM_PLANE
-        if touches(geom) and not level:
+        if touches(geom) and not _is_level(geom):
             terrain.append(geom.name or f"a {geom.type.name.removeprefix('mjGEOM_').lower()}")
         spec.delete(geom)
     for hills in list(spec.hfields):
         spec.delete(hills)
     return [f"Left out: the ground {listing(terrain, 8)}; there is only a flat floor."] if terrain else []
+
+
+def _is_level(geom: mujoco.MjsGeom) -> bool:
+    """Whether a geom of the world is a plane that is not tilted."""
+    alt = geom.alt
+    tilts = {_TURN.mjORIENTATION_QUAT: geom.quat[1:3], _TURN.mjORIENTATION_EULER: alt.euler[:2],
+             _TURN.mjORIENTATION_AXISANGLE: alt.axisangle[:2], _TURN.mjORIENTATION_ZAXIS: alt.zaxis[:2]}  # fmt: skip
+    return geom.type == mujoco.mjtGeom.mjGEOM_PLANE and not np.any(tilts.get(alt.type, (1.0,)))
 
 
 def _options(spec: mujoco.MjSpec) -> list[str]:

@@ -1,6 +1,7 @@
 """Default pose of a robot's file: its keyframe, or the file's own pose, moved into the ranges where it is outside."""
 
 import math
+from itertools import accumulate
 
 import attrs
 import mujoco
@@ -25,24 +26,49 @@ class Pose:
 
 def keyframe(spec: mujoco.MjSpec) -> Pose | None:
     """The keyframe to stand in of a file as its author wrote it: one called home or stand, else the first that is upright."""
-    joints = list(spec.joints)
-    sizes = [_SIZES.get(joint.type, 1) for joint in joints]
-    starts = np.cumsum([0, *sizes])
+    joints, starts = _places(spec)
     standing = []
     for number, key in enumerate(spec.keys):
-        values = np.array(key.qpos)
-        if len(values) != starts[-1]:
-            continue
-        at = {joint.name: start for joint, start, size in zip(joints, starts, sizes, strict=False) if size == 1}
-        roots = [values[start + 3 : start + 7] for start, size in zip(starts, sizes, strict=False) if size == 7]
-        if all(lean(rotation) < MOST_LEAN for rotation in roots):
-            called = f"keyframe '{key.name}'" if key.name else f"keyframe {number}"
-            standing.append(Pose({name: float(values[start]) for name, start in at.items()}, called))
+        if not _fault(key, joints, starts):
+            at = {joint.name: start for joint, start in zip(joints, starts, strict=False) if _size(joint) == 1}
+            pose = {name: float(key.qpos[start]) for name, start in at.items()}
+            standing.append(Pose(pose, _called(key, number)))
     named = [pose for word in PREFERRED for pose in standing if word in pose.called.lower()]
     chosen = next(iter(named or standing), None)
     if chosen is not None and len(spec.keys) > 1:
         return attrs.evolve(chosen, notes=(f"Its default pose is the {chosen.called}, one of {len(spec.keys)}.",))
     return chosen
+
+
+def unused_keyframes(spec: mujoco.MjSpec) -> list[str]:
+    """Why keyframes of a file are not poses to stand in, one sentence each."""
+    joints, starts = _places(spec)
+    faults = [(_called(key, i), _fault(key, joints, starts)) for i, key in enumerate(spec.keys) if len(key.qpos)]
+    return [f"The {called} {fault}; it is not used." for called, fault in faults if fault]
+
+
+def _places(spec: mujoco.MjSpec) -> tuple[list[mujoco.MjsJoint], list[int]]:
+    """The joints of a spec, and where the numbers of each begin in a keyframe; the last is the count of all."""
+    joints = list(spec.joints)
+    return joints, [0, *accumulate(map(_size, joints))]
+
+
+def _size(joint: mujoco.MjsJoint) -> int:
+    return _SIZES.get(joint.type, 1)
+
+
+def _called(key: mujoco.MjsKey, number: int) -> str:
+    return f"keyframe '{key.name}'" if key.name else f"keyframe {number}"
+
+
+def _fault(key: mujoco.MjsKey, joints: list[mujoco.MjsJoint], starts: list[int]) -> str:
+    """What keeps a keyframe from being a pose to stand in; '' where nothing does."""
+    if len(key.qpos) != starts[-1]:
+        return f"has {len(key.qpos)} numbers where this model has {starts[-1]}"
+    values = np.array(key.qpos)
+    roots = [values[start + 3 : start + 7] for joint, start in zip(joints, starts, strict=False) if _size(joint) == 7]
+    tilt = max(map(lean, roots), default=0.0)
+    return f"leans by {math.degrees(tilt):.0f}°" if tilt >= MOST_LEAN else ""
 
 
 def lean(rotation: np.ndarray) -> float:

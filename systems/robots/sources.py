@@ -36,6 +36,7 @@ CURES = {  # by what MuJoCo says
     "global coordinates": "Look for a newer version of the file",
 }
 MODELS = (".xml", ".mjcf", ".urdf")
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
 
 
 def read_source(model: Path | Callable[[], str], robot: str) -> tuple[mujoco.MjSpec, list[str]]:
@@ -53,10 +54,31 @@ def read_source(model: Path | Callable[[], str], robot: str) -> tuple[mujoco.MjS
     if kind(model) == "robot":
         return read_urdf(model)
     try:
-        spec = mujoco.MjSpec.from_file(str(model))
+        spec = _parse(model)
     except ValueError as error:
         raise SceneError(f"Robot '{robot}': {model} is not valid MJCF: {reason(error)}") from None
     return spec, _without_missing_files(spec, model)
+
+
+def _parse(path: Path) -> mujoco.MjSpec:
+    """The spec of an MJCF file; MuJoCo reads what ends in .xml and is UTF-8, and what does not is handed to it as such."""
+    text = xml_bytes(path)
+    if path.suffix == ".xml" and text == path.read_bytes():
+        return mujoco.MjSpec.from_file(str(path))
+    name = f"{path}.xml"
+    return mujoco.MjSpec.from_file(name, include={name: text})
+
+
+def xml_bytes(path: Path) -> bytes:
+    """What is in an XML file, as UTF-8; SceneError where it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SceneError(f"The robot file {path} cannot be read ({error.strerror}).") from None
+    if content[:2] in _UTF16:
+        text = content.decode("utf-16", errors="replace")
+        content = re.sub(r"""(<\?xml[^>]*?)\s+encoding=["'][^"']*["']""", r"\1", text, count=1).encode()
+    return content
 
 
 def reason(error: Exception) -> str:
@@ -70,10 +92,7 @@ def kind(path: Path) -> str:
     foreign = next((FOREIGN[end] for end in FOREIGN if path.name.lower().endswith(end)), None)
     root, text = "", b""
     if foreign is None:
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise SceneError(f"The robot file {path} cannot be read ({error.strerror}).") from None
+        text = xml_bytes(path)
         found = re.search(rb"<([A-Za-z_][\w:.-]*)", re.sub(rb"<!--.*?-->|<\?.*?\?>", b"", text, flags=re.DOTALL))
         root = found[1].decode() if found else ""
         foreign = ROOTS.get(root)

@@ -29,6 +29,7 @@ from engine import (
     table,
     term,
 )
+from engine.errors import SceneError
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from systems.learning.config import PpoConfig
@@ -41,6 +42,7 @@ from systems.ppo import (
     clipped_value_loss,
     estimate_advantage,
     generalised_advantage,
+    go_on_learning,
     improve_policy,
     keep_final_observation,
     losses_and_gradient,
@@ -304,6 +306,28 @@ def test_learning_rate_follows_the_divergence(kl, rate, expected):
 
 
 # -- improve -------------------------------------------------------------------------------------------
+
+
+class _OnlyPolicy:
+    """The part of a world that the learner's flags reach."""
+
+    def __init__(self) -> None:
+        self.policy = small_policy()
+
+    def resource(self, kind: type) -> Policy:
+        assert kind is Policy
+        return self.policy
+
+
+def test_a_learner_that_goes_on_gets_the_rate_that_is_asked_for_and_keeps_the_rest():
+    world = _OnlyPolicy()
+    before = world.policy.state()
+    go_on_learning(world, {"clip": "walk"})
+    assert_close(world.policy.state(), before, rtol=0, atol=0)
+    go_on_learning(world, {"learning.learning_rate": 2e-4})
+    assert world.policy.optimiser.param_groups[0]["lr"].item() == pytest.approx(2e-4)
+    with pytest.raises(SceneError, match=r"--learning\.init-std is the deviation of an untrained policy"):
+        go_on_learning(world, {"learning.init_std": 0.5})
 
 
 @torch.enable_grad()

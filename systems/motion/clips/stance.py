@@ -19,6 +19,7 @@ from systems.motion.clips.solve import least_squares
 from systems.motion.kinematics import Kinematics, body_poses
 
 TILTED = 0.002  # m that a foot reaches deeper than when it is flat
+SAME_PLACE = 1e-6  # m; joints that are closer turn about one point
 
 
 @attrs.frozen(eq=False)
@@ -204,7 +205,9 @@ def _arm_directions(stance: Stance, side: str) -> tuple[list[int], Callable[[np.
         pose[:, joints] = x
         position, rotation = body_poses(stance.model, np.zeros((len(x), 3)), pitched(np.zeros(len(x))), pose)
         hand = mass_centre(stance.model, position, rotation, beyond)
-        return _unit(np.stack((position[:, beyond[0]] - position[:, shoulder], hand - position[:, beyond[0]]), 1))
+        upper_arm, forearm = position[:, beyond[0]] - position[:, shoulder], hand - position[:, beyond[0]]
+        stiff = np.linalg.norm(upper_arm, axis=-1, keepdims=True) < SAME_PLACE  # no elbow, so the arm is one piece
+        return _unit(np.stack((np.where(stiff, forearm, upper_arm), forearm), 1))
 
     return joints, directions
 

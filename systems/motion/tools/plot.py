@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import SceneError, listing
+from engine.tools.figures import file_figure
 from systems.motion.kinematics import body_poses, differentiate
 from systems.motion.tools.fitted import FittedClip, add_clips, fitted
 from systems.motion.tools.output import add_force, path_of, paths_in, refuse_existing, write_whole
@@ -61,9 +62,7 @@ def _paths(found: Sequence[FittedClip], out: Path) -> list[Path]:
 
 def picture(found: FittedClip, ending: str) -> bytes:
     """The content of a picture of a clip."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12.0, 7.5), layout="constrained")
+    figure = file_figure(12.0, 7.5)
     clip = found.clip
     figure.suptitle(
         f"{clip.name}: {clip.seconds:.2f} s, {clip.num_frames} frames at {clip.fps:g} per second, {found.model.robot.name}"

@@ -278,6 +278,31 @@ def test_a_run_goes_on_with_other_rows_which_start_over(capsys: pytest.CaptureFi
     assert files("wide3") == whole
 
 
+def test_flags_that_a_checkpoint_holds_are_brought_into_it_also_after_a_kill(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hook = "def go_on(world, changed):\n    if 'pause' in changed:\n        world.resource(Count).running += 1000\n\n\n"
+    Path("toy.py").write_text(
+        TOY.replace("def experiment(", f"{hook}def experiment(").replace(
+            "iterations=4,", "iterations=4,\n        go_on=go_on,"
+        )
+    )
+    half()
+    newest = "run/checkpoints/iteration_000002.lockstep"
+    assert main(["--resume", newest, "--out", "same", "--iterations", "3"]) == 0
+    capsys.readouterr()
+    assert main(["--resume", newest, "--out", "other", "--iterations", "3", "--pause", "0.001", "--seed", "7"]) == 0
+    warned = f"! --seed 7 is for the evaluation; the random streams of training go on from {newest}."
+    assert warned in capsys.readouterr().out.splitlines()
+    with_hook = files("other")
+    assert with_hook["metrics.jsonl"] != files("same")["metrics.jsonl"]
+    for path in checkpoints(Path("other")):
+        path.unlink()
+    assert main(["--resume", "other"]) == 0
+    assert files("other") == with_hook
+    assert main(["--resume", "other", "--iterations", "4"]) == 0  # its own flags, which are no change
+
+
 def test_what_a_learner_cannot_go_on_with_is_refused_with_the_difference(capsys: pytest.CaptureFixture[str]) -> None:
     half()
     Path("toy.py").write_text(

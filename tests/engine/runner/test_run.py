@@ -33,8 +33,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunFolder, "draw_curve", lambda self: None)
 
 
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int, times: int = 1) -> None:
-    """Send SIGINT right after the given call of Simulation.run (the first is the entry tick)."""
+def interrupt_after(
+    monkeypatch: pytest.MonkeyPatch, calls: int, times: int = 1, number: signal.Signals = signal.SIGINT
+) -> None:
+    """Send a signal right after the given call of Simulation.run (the first is the entry tick)."""
     original, seen = Simulation.run, []
 
     def run(self: Simulation, ticks: int = 1) -> None:
@@ -42,7 +44,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int, times: int = 1)
         seen.append(ticks)
         if len(seen) == calls:
             for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
 
     monkeypatch.setattr(Simulation, "run", run)
 
@@ -290,7 +292,7 @@ def test_a_second_ctrl_c_stops_at_once_without_saving(
     assert checkpoints(Path("run")) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_to_the_process_finishes_the_tick_and_saves(number: int) -> None:
     arguments = [TOY, "--out", "cut", "--pause", "0.01", "--iterations", "1000"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -307,6 +309,32 @@ def test_a_signal_to_the_process_finishes_the_tick_and_saves(number: int) -> Non
     assert main(["--resume", "cut", "--iterations", str(done + 1)]) == 0
     assert main([TOY, "--out", "whole", "--iterations", str(done + 1)]) == 0
     assert metrics("cut") == metrics("whole") and final("cut", done + 1) == final("whole", done + 1)
+
+
+def test_a_flag_that_is_given_twice_is_said_where_only_the_last_one_counts(caplog: pytest.LogCaptureFixture) -> None:
+    plan = make_plan(
+        [TOY, "--num-envs", "3", "--num_envs=5", "--set", "toy.wander.step=1", "--set", "toy.stray.limit=2"]
+    )
+    assert plan.config.num_envs == 5 and len(plan.overrides) == 2
+    assert caplog.messages == ["--num-envs is given 2 times; only the last one counts."]
+
+
+def test_what_is_to_be_typed_can_be_typed_where_a_folder_has_blanks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_after(monkeypatch, 8)
+    assert main([TOY, "--out", "a b/run"]) == 130
+    said = capsys.readouterr().out
+    assert "tensorboard --logdir 'a b/run'\n" in said and "python -m engine.run --resume 'a b/run'\n" in said
+
+
+def test_a_terminal_that_is_gone_stops_nothing_under_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        interrupt_after(monkeypatch, 3, number=signal.SIGHUP)
+        assert main([TOY, "--out", "run"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_resume_refuses_flags_that_differ_and_a_finished_run(capsys: pytest.CaptureFixture[str]) -> None:

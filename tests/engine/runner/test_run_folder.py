@@ -46,7 +46,8 @@ def test_a_folder_that_holds_anything_is_refused_and_kept(capsys: pytest.Capture
     assert train("--out", "notes") == 2
     assert capsys.readouterr().err == "error: The folder notes already holds files. Choose another --out.\n"
     assert train("--out", "run") == train("--out", "run") - 2 == 0
-    assert "already holds a run; go on with --resume" in capsys.readouterr().err
+    sentence = "already holds a run. Choose another --out, or go on with it: --resume run without --out."
+    assert sentence in capsys.readouterr().err
     assert [path.name for path in Path("notes").iterdir()] == ["precious.txt"]
 
 

@@ -385,9 +385,12 @@ def test_noise_is_refused(noise: bytes):
             restore(OTHER.world, data)
 
 
-def test_something_else_is_refused():
-    assert refusal(OTHER, b"PK\x03\x04" + bytes(100)) == (
-        "These bytes are not a snapshot: they start with b'PK\\x03\\x04\\x00\\x00\\x00\\x00' instead of b'LOCKSTEP'."
+@pytest.mark.parametrize(
+    ("data", "begin"), [(b"PK\x03\x04" + bytes(100), r"b'PK\x03\x04\x00\x00\x00\x00'"), (b"hi\n", r"b'hi\n'")]
+)
+def test_something_else_is_refused_however_short(data: bytes, begin: str):
+    assert refusal(OTHER, data) == (
+        f"These bytes are not a snapshot: they start with {begin} instead of b'LOCKSTEP'. Only what Lockstep itself saved can be loaded."
     )
 
 

@@ -1,6 +1,7 @@
 """Clips that cannot be right are refused in one sentence; what is suspicious is a warning; feet find the floor."""
 
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -121,12 +122,14 @@ def test_unknown_height() -> None:
         verify("high")
 
 
-def test_joints_are_matched_by_name_in_any_order() -> None:
+@pytest.mark.parametrize("spelled", ["{}_joint", "{}_dof", "{}_joint_dof", "{}"])
+@pytest.mark.parametrize("case", [str, str.upper, str.title])
+def test_joints_are_matched_by_name_in_any_order_and_spelling(spelled: str, case: Callable[[str], str]) -> None:
     robot, clip = doll_and_squat()
     order = np.random.default_rng(0).permutation(len(robot.robot.dof_names))
     shuffled = {
         "dof_position": clip.dof_position[:, order],
-        "dof_names": tuple(f"{robot.robot.dof_names[i]}_joint" for i in order),
+        "dof_names": tuple(case(spelled.format(robot.robot.dof_names[i])) for i in order),
     }
     found, warnings = verify(**shuffled)
     assert_allclose(found.dof_position, clip.dof_position)
@@ -241,12 +244,28 @@ def test_bodies_that_disagree_with_the_joints() -> None:
         verify(body_position=moved[:, :2])
 
 
-def test_bodies_in_breadth_first_order_are_refused() -> None:
+def test_bodies_without_names_are_found_by_their_places_in_whatever_order() -> None:
     bodies = with_bodies()
-    order = np.random.default_rng(1).permutation(np.arange(1, len(bodies["body_names"])))
-    mixed = bodies["body_position"][:, [0, *order]]
+    order = [0, *np.random.default_rng(1).permutation(np.arange(1, len(bodies["body_names"])))]
+    mixed = {name: bodies[name][:, order] for name in ("body_position", "body_rotation")}
+    clip, warnings = verify(**{**bodies, **mixed, "body_names": None})
+    assert_allclose(clip.dof_position, verify(**bodies)[0].dof_position)
+    assert warnings == [
+        "Clip 'squat' (made) has bodies without names in another order than test's; each is where the joints put one."
+    ]
+    elsewhere = mixed["body_position"].copy()
+    elsewhere[10:, -1] += 1.0
     with pytest.raises(SceneError, match="The joints or bodies are in another order"):
-        verify(body_position=mixed)
+        verify(**{**bodies, **mixed, "body_position": elsewhere, "body_names": None})
+    with pytest.raises(SceneError, match="The joints or bodies are in another order"):
+        verify(**{**bodies, **mixed})
+
+
+def test_what_was_typed_and_does_not_fit_the_bodies_is_named() -> None:
+    _, clip = doll_and_squat()
+    turned = {"root_rotation": np.tile((0.0, 0.0, 0.0, 1.0), (clip.num_frames, 1)), "origins": {"rotation": "option"}}
+    with pytest.raises(SceneError, match=r"Read as 'test\.pkl:xyzw' says, the clip's joints do not fit its bodies\."):
+        verify(**with_bodies(), **turned, typed="test.pkl:xyzw")
 
 
 def test_root_is_found_by_name_among_the_bodies() -> None:

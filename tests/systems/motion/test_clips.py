@@ -230,6 +230,16 @@ def test_robots_that_cannot_step_are_told_why() -> None:
         make_clip("walk", one.robot, one)
 
 
+@pytest.mark.parametrize("locked", ["left_elbow_joint", ".*_elbow_joint|.*_shoulder_roll_joint"])
+@pytest.mark.parametrize("name", ["twist", "squat", "walk"])
+def test_arms_without_an_elbow_swing_as_one_piece(name: str, locked: str) -> None:
+    model = build_robot(attrs.evolve(robots.load("humanoid"), locked_joints=locked, default_pose={}))
+    clip = make_clip(name, model.robot, model)
+    assert np.isfinite(clip.root_position).all()
+    shoulder = model.robot.dof_names.index("left_shoulder_pitch_joint")
+    assert np.ptp(clip.dof_position[:, shoulder]) > 0.1
+
+
 def test_legs_with_too_few_joints_are_named() -> None:
     feet = ("left_ankle_pitch_link", "right_ankle_pitch_link")
     locked = ".*_ankle_roll_joint|.*_hip_yaw_joint"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from components.robot import Capsule
 from engine.errors import SceneError
 from systems.motion.clips import make_clip
+from systems.robots.describe import describe
 from systems.robots.model import build_robot
 from systems.robots.summary import robot_facts
 from tests.physics.rows import PENDULUM, one_foot
@@ -166,6 +167,18 @@ def test_ground_other_than_a_level_floor_is_left_out_and_said(tmp_path: Path) ->
     assert model.notes == ("Left out: the ground hills, step; there is only a flat floor.",)
     assert [model.model.geom(g).name for g in range(model.model.ngeom) if not model.model.geom_bodyid[g]] == ["floor"]
     assert built(tmp_path, foreign(world=floor)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("turn", "level"),
+    [
+        ('euler="0 0 1"', True), ('euler="0 0.2 0"', False), ('quat="0.9 0 0 0.4"', True), ('quat="0.9 0.1 0 0"', False),
+        ('zaxis="0 0 2"', True), ('zaxis="0 1 1"', False), ('axisangle="0 0 1 1"', True), ('xyaxes="0 1 0 -1 0 0.5"', False),
+    ],
+)  # fmt: skip
+def test_a_floor_that_is_tilted_is_ground_that_is_left_out(turn: str, level: bool, tmp_path: Path) -> None:
+    notes = built(tmp_path, foreign(world=f'<geom name="floor" type="plane" size="0 0 1" {turn}/>')).notes
+    assert notes == (() if level else ("Left out: the ground floor; there is only a flat floor.",))
 
 
 @pytest.mark.parametrize(
@@ -367,6 +380,30 @@ def test_a_body_that_moves_without_mass_is_named(tmp_path: Path) -> None:
         "robot.xml does not compile: mass and inertia of moving bodies must be larger than mjMINVAL Element name 'ghost', id 2, "
         "line 3. Give the body an <inertial> or a shape with a mass, or take its joint out."
     )
+
+
+@pytest.mark.parametrize(("name", "encoding"), [("a.mjcf", "utf-8"), ("a.XML", "utf-8"), ("a.xml", "utf-16")])
+def test_the_ending_and_the_encoding_of_a_file_do_not_matter(name: str, encoding: str, tmp_path: Path) -> None:
+    write(tmp_path, "<mujocoinclude><option timestep='0.003'/></mujocoinclude>", "part.xml")
+    text = f'<?xml version="1.0" encoding="{encoding}"?>' + foreign(head='<include file="part.xml"/>')
+    (tmp_path / name).write_text(text, encoding=encoding)
+    assert build_robot(describe(tmp_path / name)).robot.dof_names == built(tmp_path, SOUND).robot.dof_names
+
+
+def test_keyframes_that_are_no_pose_to_stand_in_are_said(tmp_path: Path) -> None:
+    keys = '<key name="short" qpos="0 0 1 1 0 0 0 0"/><key name="prone" qpos="0 0 0.1 0.7071 0 0.7071 0{zeros}"/><key time="1"/>'
+    text = foreign(end=f"<keyframe>{keys.format(zeros=' 0' * 19)}</keyframe>")
+    assert described(tmp_path, text).notes == (
+        "The keyframe 'short' has 8 numbers where this model has 26; it is not used.",
+        "The keyframe 'prone' leans by 90°; it is not used.",
+    )
+
+
+def test_joints_that_slide_are_said(tmp_path: Path) -> None:
+    slide = '<body name="mast"><joint name="lift" type="slide" axis="0 0 1" range="0 0.1"/><geom size="0.02 0.02" mass="0.1"/></body>'
+    model = built(tmp_path, foreign(pelvis=slide))
+    assert "lift" in model.robot.dof_names
+    assert model.notes == ("Joints that slide have angles in m and torques in N: lift.",)
 
 
 def test_deformable_parts_are_refused(tmp_path: Path) -> None:

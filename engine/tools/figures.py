@@ -1,0 +1,26 @@
+"""Figures for pictures in files, whatever MPLBACKEND says.
+
+Notebooks put the name of their own backend into the environment of every command that they start, and where that backend is
+not installed matplotlib does not even import. A picture in a file needs no backend.
+"""
+
+import os
+import sys
+from typing import Any
+
+_SETTING = "MPLBACKEND"
+
+
+def file_figure(width: float, height: float, *, dpi: float = 100.0) -> Any:
+    """The empty figure (of matplotlib) of a picture that is written to a file, in inches."""
+    try:
+        from matplotlib.figure import Figure
+    except ValueError:  # the backend that the environment names is unknown here
+        named = os.environ.pop(_SETTING)
+        for half in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+            del sys.modules[half]
+        try:
+            from matplotlib.figure import Figure
+        finally:
+            os.environ[_SETTING] = named
+    return Figure(figsize=(width, height), dpi=dpi, layout="constrained")

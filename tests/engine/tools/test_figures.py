@@ -1,0 +1,23 @@
+"""Figures for files: drawn under any name of a backend."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import io, os
+from engine.tools.figures import file_figure
+figure = file_figure(2.0, 1.0, dpi=50.0)
+figure.savefig(picture := io.BytesIO(), format="png")
+print(picture.getvalue()[1:4], figure.get_size_inches(), os.environ["MPLBACKEND"])
+"""
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no such backend", "agg"])
+def test_a_figure_is_drawn_under_any_backend_and_the_environment_stays(backend: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=os.environ | {"MPLBACKEND": backend}, capture_output=True, text=True
+    )
+    assert done.stdout == f"b'PNG' [2. 1.] {backend}\n", done.stderr
