@@ -128,11 +128,11 @@ def verdict(table: BareTable, path: Path) -> tuple[str, str]:
     try:
         found, said = verify_clip(raw, model.robot, model)
     except SceneError as error:
-        return ("refused" if "two readings are about as likely" in str(error) else f"wrong: {error}"), ""
+        return ("refused" if "does not say how it is written, and" in str(error) else f"wrong: {error}"), ""
     same = np.abs((found.root_rotation * clip.root_rotation).sum(-1)).min() > 1.0 - 1e-4
     near = np.abs(found.dof_position - clip.dof_position).max() < 1e-4
-    spoken = any("frames per second are" in line for line in said)
-    rate = "right" if found.fps == clip.fps else "said" if spoken else "wrong"
+    assumed = any(f"{RATES[0]:g} frames per second are assumed" in line for line in said)
+    rate = "right" if found.fps == clip.fps else "said" if assumed else "wrong"
     return ("right" if same and near else "wrong"), rate
 
 

@@ -27,7 +27,7 @@ class Clip:
     """One motion as read from a file, before any robot is involved. Arrays are float64.
 
     `dof_names` is None where the file has no names; `joint_order` is the user's word for the order then, "" where
-    evidence decides.
+    evidence decides. Of a verified clip, `file_rotation` and `joint_order` are what was decided.
     What the file says about bodies and joint velocities serves to verify the clip and is not played back.
     `origins` says who fixed each fact that the numbers were read by; a fact that it lacks came with the file. What
     is "assumed" is decided by evidence when the clip is verified; what the user said is never questioned.

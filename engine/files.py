@@ -122,12 +122,17 @@ def whole_rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
         yield row, line
 
 
-def write_file(path: Path, data: "bytes | Iterable[bytes | memoryview]", *, shared: bool = False) -> None:
-    """Write whole or not at all: a temporary file beside `path`, fsync, rename; a failure leaves `path` as it was.
+def write_file(path: Path, data: "bytes | Iterable[bytes | memoryview]") -> None:
+    """Write whole or not at all: a temporary file beside `path`, fsync, rename; a failure leaves `path` as it was."""
+    _write_through(path.with_name(path.name + ".part"), path, data)
 
-    `shared` says that another process may be writing the same file: then the last one to finish counts.
-    """
-    part = path.with_name(f"{path.name}{f'.{os.getpid()}' if shared else ''}.part")
+
+def write_shared_file(path: Path, data: "bytes | Iterable[bytes | memoryview]") -> None:
+    """`write_file` where another process may be writing the same file: the last one to finish counts."""
+    _write_through(path.with_name(f"{path.name}.{os.getpid()}.part"), path, data)
+
+
+def _write_through(part: Path, path: Path, data: "bytes | Iterable[bytes | memoryview]") -> None:
     try:
         with open(part, "wb") as file:
             for piece in (data,) if isinstance(data, bytes) else data:

@@ -58,7 +58,7 @@ class TrialRun:
             about = {"checkpoint": checkpoint, "set": dict(self.plan.overrides), "with": self.plan.departures}
             with file_errors(f"{path} cannot be written", problems.append):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                files.write_file(path, json_bytes({**about, **found}), shared=True)
+                files.write_shared_file(path, json_bytes({**about, **found}))
                 written = True
         assert self.experiment.evaluate is not None
         self.warn.console.print(results_table(found, self.experiment.evaluate.worst))

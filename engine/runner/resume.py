@@ -60,7 +60,7 @@ def resume(plan: RunPlan, experiment: Experiment, simulation: Simulation, warn: 
     if taken.columns is not None and (differs := difference_but_for_rows(simulation.world, taken)):
         raise SceneError(
             f"{path} cannot go on with these flags: {differs} A learner goes on with the joints, observations, rewards and other "
-            "terms that it began with; leave out the flags that change them, or train anew without --resume."
+            "terms that it began with; leave out the flags that change them, use the Lockstep that wrote it, or train anew without --resume."
         )
     changes = changes_since(plan, experiment, warn)
     then, here = (sum(rows_of(each).values()) for each in (taken, simulation.world))

@@ -342,11 +342,7 @@ def _runs_in(path: Path) -> str:
     """A sentence that names the newest runs in a folder of runs."""
     found = [file.parent for pattern in ("*/config.json", "*/*/config.json") for file in path.glob(pattern)]
     newest = sorted(found, key=lambda run: run.stat().st_mtime, reverse=True)
-    return (
-        f" It holds runs; name one: {listing(map(str, newest), 5)}."
-        if newest
-        else " Name the folder of one run, or a checkpoint."
-    )
+    return f" It holds runs; name one: {listing(map(str, newest), 5)}." if newest else ""
 
 
 def _read_whole(path: Path) -> bytes:

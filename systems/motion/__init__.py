@@ -3,7 +3,8 @@
 Public: `read_clips` understands what `--clip` names, `BUILT_IN` are the clips that are made (`make_clip`), `verify_clip`
 refuses what cannot be right, `build_library` packs clips for a robot, `clip_summary` describes one in a line,
 `robot_and_clips` gives digests for provenance, and `Kinematics` is what all of it asks of a robot model. The systems that
-sample a library are in `systems/reference.py`. Imports `systems.maths`, `systems.robots`, components and the engine.
+sample a library are in `systems/reference.py`; the command `lockstep clips` is in `tools/`, and `writers.py` writes its
+files. Imports `systems.maths`, `systems.robots`, components and the engine.
 """
 
 from systems.motion.check import verify_clip

@@ -55,6 +55,8 @@ class NamedArrays:
         """An entry as float64 of the given shape, a word where any size will do; sizes of 1 may be surplus."""
         value = self._plain(name)
         try:
+            if np.iscomplexobj(value):
+                raise TypeError
             array = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
             raise SceneError(f"'{name}' in {self.source} is not an array of numbers.") from None

@@ -143,6 +143,8 @@ class Verification:
         clip = read_as(each.weighed.clip, reading)
         names = clip.dof_names or (reading.order.names if reading.order else self.robot.dof_names)
         clip, match = fit_joints(clip, names, self.robot, self.tree)
+        order = reading.order.word if reading.order else clip.joint_order
+        clip = attrs.evolve(clip, file_rotation=reading.rotation, joint_order=order)
         clip, turned = plausible.unwrapped(clip, self.robot)
         findings = [*each.findings, *turned, *plausible.check_limits(clip, self.robot), *plausible.check_upright(clip)]
         position, rotation = body_poses(self.model, clip.root_position, clip.root_rotation, clip.dof_position)

@@ -21,7 +21,7 @@ OTHER_ENDINGS = {  # files in which people have motions, and what to do
     **dict.fromkeys((".yaml", ".yml"), "a list of clips or settings. Name the clips themselves, or their folder"),
     **dict.fromkeys(
         (".txt", ".json"),
-        "text that is not read, such as motions of DeepMimic and AMP. Save its frames as a .csv with a header, or its "
+        "text that is not read, such as motions of DeepMimic and AMP. Save its frames as a table with a header, or as "
         "arrays with np.savez under known names",
     ),
 }
@@ -57,14 +57,20 @@ def read_container(path: Path) -> Any:
     ending = path.suffix.lower()
     if ending in PERSON_ENDINGS:
         raise persons_motion(str(path), PERSON_ENDINGS[ending])
-    if ending in OTHER_ENDINGS:
-        raise SceneError(f"{path} is {OTHER_ENDINGS[ending]}. A clip ends in {listing(ENDINGS)}.")
-    if ending not in ENDINGS:
+    if ending not in (*ENDINGS, *OTHER_ENDINGS):
         raise SceneError(f"{path} ends in '{path.suffix}', which no reader knows. A clip ends in {listing(ENDINGS)}.")
     try:
+        if ending in OTHER_ENDINGS and not (ending == ".txt" and _is_table(path)):
+            raise SceneError(f"{path} is {OTHER_ENDINGS[ending]}. A clip ends in {listing(ENDINGS)}.")
         return _read(path, ending)
     except OSError as error:
         raise SceneError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a text is lines of numbers and not JSON."""
+    with path.open("rb") as file:
+        return not file.read(400).lstrip(b"\xef\xbb\xbf \r\n\t").startswith((b"{", b"["))
 
 
 def _read(path: Path, ending: str) -> Any:
@@ -76,9 +82,9 @@ def _read(path: Path, ending: str) -> Any:
         return _read_zip(path)
     if start[:6] == b"\x93NUMPY":
         return _read_npy(path)
-    if ending in TABLES and start[:2] == b"\x1f\x8b":
+    if ending in (*TABLES, ".txt") and start[:2] == b"\x1f\x8b":
         raise SceneError(f"{path} is packed with gzip. Unpack it first, e.g. with gunzip.")
-    if ending in TABLES or (ending in ARCHIVES and _TEXT.fullmatch(start)):
+    if ending in (*TABLES, ".txt") or (ending in ARCHIVES and _TEXT.fullmatch(start)):
         return read_table(path)
     if ending == ".npz":
         raise _damaged(path, "it is no zip archive")

@@ -77,10 +77,10 @@ def rate_of(times: np.ndarray, source: str, item: str) -> float:
     bad = np.flatnonzero(~(np.abs(steps - step) <= UNEVEN * step))
     if not step > 0.0 or len(bad):
         frame = int(bad[0]) if len(bad) else 0
-        found = f"{times[frame]:g} is followed by {times[frame + 1]:g}" if len(steps) else "there is one frame"
+        found = f"frame {frame + 1} comes {steps[frame]:g} after the one before" if len(steps) else "there is one frame"
         raise SceneError(
-            f"The times in {source} are not evenly spaced: at frame {frame} {found}, where {step:g} is usual. Resample "
-            f"the clip, or name it as {item}:50fps to go by the frames and not by the times."
+            f"The times in {source} are not evenly spaced: {found}, where {step:g} is usual. Resample the clip, or name "
+            f"it as {item}:50fps, if it has 50 frames per second, to go by the frames and not by the times."
         )
     mean = float((times[-1] - times[0]) / len(steps))
     clock = next((unit for unit in CLOCKS if 1.0 <= 1.0 / (mean * unit) <= 1000.0), 1.0)

@@ -41,6 +41,8 @@ class Reading:
     degrees: bool
     score: float
     stated: bool = True  # whether it agrees with all that the file and the user say
+    carried: float = 0.0  # share of the moments in which the root is high enough above the feet to stand on them
+    floor: float = np.inf  # m, how far the lowest point of any body is from the floor in the median frame
 
     @property
     def key(self) -> tuple[str, str, bool]:
@@ -84,17 +86,20 @@ def weigh(clip: Clip, robot: Robot, model: Kinematics, tree: JointTree) -> tuple
     Of one whose joints alone make it hopeless the score is that of its joints, which is less than all of it.
     """
     rows, first = _moments(clip.num_frames)
-    turns = list(_rotations(clip, rows))
+    place, turns = clip.root_position[rows], list(_rotations(clip, rows))
     readings: list[Reading] = []
     best = np.inf
-    for joints, order, degrees, angles in _postures(clip, robot, tree, rows):
-        body = _Posed.of(angles, robot, model) if joints < best + HOPELESS else None
+    postures = _postures(clip, robot, tree, rows)
+    alone = len(postures) * len(turns) == 1
+    for joints, order, degrees, angles in postures:
+        body = None if alone or joints > best + HOPELESS else _Posed.of(angles, robot, model)
         for name, rotation in turns:
-            score = joints if body is None else joints + body.cost(clip.root_position[rows], rotation, first)
+            cost, carried, floor = (0.0, 0.0, np.inf) if body is None else body.stand(place, rotation, first)
+            score = joints + cost
             best = min(best, score)
             agrees = not clip.file_rotation or name == clip.file_rotation or clip.origin("rotation") == "assumed"
             stated = agrees and (not degrees or clip.origin("angles") == "assumed")
-            readings.append(Reading(name, order, degrees, score, stated))
+            readings.append(Reading(name, order, degrees, score, stated, carried, floor))
     return tuple(sorted(readings, key=lambda reading: reading.score))
 
 
@@ -193,6 +198,7 @@ def _surplus_cost(names: Sequence[str], match: Match, angles: np.ndarray) -> flo
 class _Posed:
     """What the joints alone make of the robot: its lowest points and its centre of mass, in the axes of the root."""
 
+    bodies: np.ndarray  # (T, bodies, 3) m, their origins
     feet: np.ndarray  # (T, points, 3) m
     foot: np.ndarray  # (points,) body of each
     center: np.ndarray  # (T, 3) m
@@ -206,29 +212,39 @@ class _Posed:
         mass = model.body_mass / model.body_mass.sum()
         center = np.einsum("b,tbi->ti", mass, position) + np.einsum("b,tbij,bj->ti", mass, axes, model.body_com)
         feet = model.foot_points(position, rotation)
-        return cls(feet, np.asarray(model.foot_point_body), center, robot.default_height / ADULT)
+        return cls(position, feet, np.asarray(model.foot_point_body), center, robot.default_height / ADULT)
 
-    def cost(self, place: np.ndarray, rotation: np.ndarray, first: np.ndarray) -> float:
-        """The mean over moments of what root positions (T, 3) and rotations (T, 4) make of it."""
+    def stand(self, place: np.ndarray, rotation: np.ndarray, first: np.ndarray) -> tuple[float, float, float]:
+        """Cost, share of the moments on its feet and distance of the lowest point from the floor.
+
+        By root positions (T, 3) and rotations (T, 4); the cost is a mean over moments.
+        """
         axes = quaternion.to_matrix(torch.from_numpy(rotation)).numpy()
-        total = _cost(np.arccos(np.clip(axes[:, 2, 2], -1.0, 1.0)), LEAN)[first].mean()
+        lean = _cost(np.arccos(np.clip(axes[:, 2, 2], -1.0, 1.0)), LEAN)[first]
+        bodies = (np.einsum("tbk,tk->tb", self.bodies, axes[:, 2]) + place[:, 2:]).min(1)
         if not self.feet.size:
-            return float(total)
+            return float(lean.mean()), float((axes[first, 2, 2] > 0.5).mean()), float(np.abs(np.median(bodies)))
         heights = np.einsum("tpk,tk->tp", self.feet, axes[:, 2]) + place[:, 2:]
+        low = heights.min(1)
+        floor = np.abs(np.median(np.minimum(bodies, low))) / self.size
+        carried = (place[:, 2] - low)[first] > LYING * self.size * ADULT
+        sunk = _cost(np.maximum(-low - 0.05 * self.size, 0.0), SINK * self.size)[first]
+        cost = lean + sunk + np.where(carried, self._on_feet(place, axes, heights, first), LAIN)
+        return float(cost.mean()), float(carried.mean()), float(floor)
+
+    def _on_feet(self, place: np.ndarray, axes: np.ndarray, heights: np.ndarray, first: np.ndarray) -> np.ndarray:
         lowest, each = heights.argmin(1), np.arange(len(heights))
         low = heights[each, lowest]
         other = np.where(self.foot[None] == self.foot[lowest][:, None], heights, -np.inf).max(1)
         weight = np.exp((low[:, None] - heights) / (0.03 * self.size))
         support = np.einsum("tp,tpk->tk", weight, self.feet) / weight.sum(1, keepdims=True)
         off = np.einsum("tij,tj->ti", axes, self.center - support)[:, :2]
-        standing = (
+        still = (
             _cost(other - low, TILT * self.size)
             + _cost(low - np.median(low), RISE * self.size)
             + _cost(np.linalg.norm(off, axis=-1), BALANCE * self.size)
-        )[first] + self._slide(place, axes, lowest, first)
-        upright = (place[:, 2] - low)[first] > LYING * self.size * ADULT
-        sunk = _cost(np.maximum(-low - 0.05 * self.size, 0.0), SINK * self.size)[first]
-        return float(total + (sunk + np.where(upright, standing, LAIN)).mean())
+        )
+        return np.asarray(still[first] + self._slide(place, axes, lowest, first))
 
     def _slide(self, place: np.ndarray, axes: np.ndarray, lowest: np.ndarray, first: np.ndarray) -> np.ndarray:
         """How fast the lowest point moves over the floor, as a share of how fast it and the root move at all."""

@@ -72,6 +72,7 @@ _OWN = {  # names in files of people's own programs; the order of quaternions ma
     r"(quat|quaternion)(_wxyz|_xyzw)?",
     "angles": r"(joint|dof)s?_?(pos|positions?|angles?|q)|dof|q|joints|angles",
 }
+_ROOTS = ("pelvis", "base_link", "base", "trunk", "root", "Trunk", "Pelvis")
 _LIBRARY = {"gts": "rigid_body_pos", "grs": "rigid_body_rot", "dps": "dof_pos", "dvs": "dof_vel"}
 
 
@@ -94,8 +95,7 @@ def _parts(path: Path, content: Any) -> dict[Any, Any]:
     if isinstance(content, NumberTable):
         return {path.stem: content}
     if isinstance(content, np.ndarray):
-        _check_bare(path, content)
-        return {path.stem: content}
+        return {path.stem: _bare(path, content)}
     if not isinstance(content, dict) or not content:
         raise SceneError(f"{path} holds {type(content).__name__}, not a dictionary of clips as ASAP and PHC write it.")
     if {"gts", "grs", "dps", "length_starts", "motion_num_frames"} <= content.keys():
@@ -113,7 +113,9 @@ def _holds_clips(value: Any) -> bool:
     return isinstance(value, dict) and bool(value) and all(isinstance(each, dict) for each in value.values())
 
 
-def _check_bare(path: Path, array: np.ndarray) -> None:
+def _bare(path: Path, array: np.ndarray) -> np.ndarray:
+    """An array without names, with a row per frame."""
+    array = array[0] if array.ndim == 3 and len(array) == 1 else array
     if (array.ndim == 3 and array.shape[2] in (3, 4, 6, 9)) or (array.ndim == 2 and array.shape[1] in (263, 251)):
         raise persons_motion(str(path), f"an array of shape {array.shape}, as of points or features of a person")
     if array.ndim != 2:
@@ -121,6 +123,7 @@ def _check_bare(path: Path, array: np.ndarray) -> None:
             f"{path} holds an array of shape {array.shape}; a clip in a plain array has a row per frame: the root's "
             "position, its quaternion w, x, y, z, and the joints."
         )
+    return array
 
 
 def _library(content: dict[str, Any]) -> dict[str, Any]:
@@ -172,12 +175,18 @@ def _from_arrays(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
     found = max(_LAYOUTS, key=lambda each: sum(key in arrays for key in each.needs))
     if PERSON & set(arrays.keys) and not any(key in arrays for key in (found.angles, found.position)):
         raise persons_motion(arrays.source, f"SMPL or AMASS data ({listing(arrays.keys, 6)})")
-    missing = next(key for key in found.needs if key not in arrays)
-    known = "; ".join(f"{each.program} write {listing(each.needs)}" for each in _LAYOUTS)
-    kinds = f"A motion clip of this kind ({found.program}) needs {listing(found.needs)} and fps."
-    if not any(key in arrays for key in found.needs):
-        kinds = f"A clip has the names of one program: {known}; MuJoCo's programs write qpos; all of them fps."
-    raise SceneError(f"{arrays.source} lacks '{missing}'; it has {listing(arrays.keys) or 'nothing'}. {kinds}")
+    has = listing(arrays.keys) or "nothing"
+    if any(key in arrays for key in found.needs):
+        missing = next(key for key in found.needs if key not in arrays)
+        raise SceneError(
+            f"{arrays.source} lacks '{missing}'; it has {has}. A motion clip of this kind ({found.program}) needs "
+            f"{listing(found.needs)} and fps."
+        )
+    known = "; ".join(f"{listing(each.needs)} ({each.program})" for each in _LAYOUTS if each.program != "GR00T")
+    raise SceneError(
+        f"{arrays.source} has {has}: under these names no program keeps a clip. Known are {known}; qpos (MuJoCo); each "
+        "with fps."
+    )
 
 
 def _own(arrays: NamedArrays) -> _Layout | None:
@@ -193,18 +202,7 @@ def _own(arrays: NamedArrays) -> _Layout | None:
 def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
     dof = arrays.array(layout.angles, "frames", "joints")
     frames = len(dof)
-    bodies: dict[str, Any] = {}
-    if layout.bodies:
-        position = arrays.array(layout.position, frames, "bodies", 3)
-        rotation = arrays.array(layout.rotation, frames, position.shape[1], 4)
-        if not position.shape[1]:
-            raise SceneError(f"'{layout.position}' in {arrays.source} has no bodies; the first one gives the root.")
-        names = arrays.names("bodies", position.shape[1])
-        bodies = {"body_names": names, "body_position": position, "body_rotation": rotation}
-        place, turn = position[:, 0], rotation[:, 0]
-    else:
-        place = arrays.array(layout.position, frames, 3)
-        turn = arrays.array(layout.rotation, frames, 4)
+    bodies, place, turn = _bodies(layout, arrays, frames)
     width, inside = dof.shape[1], arrays.root_inside(dof, np.concatenate((place, turn), 1))
     if inside:
         place, turn, dof = dof[:, :3], dof[:, 3:7], dof[:, 7:]
@@ -230,6 +228,25 @@ def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipO
         ),
     )
     return in_order(clip, layout.order, options)
+
+
+def _bodies(layout: _Layout, arrays: NamedArrays, frames: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """What a clip keeps of bodies, and the root's position and rotation."""
+    if not layout.bodies:
+        return {}, arrays.array(layout.position, frames, 3), arrays.array(layout.rotation, frames, 4)
+    position = arrays.array(layout.position, frames, "bodies", 3)
+    rotation = arrays.array(layout.rotation, frames, position.shape[1], 4)
+    if not position.shape[1]:
+        raise SceneError(f"'{layout.position}' in {arrays.source} has no bodies; the first one gives the root.")
+    names = arrays.names("bodies", position.shape[1])
+    root = _root(names)
+    bodies = {"body_names": names, "body_position": position, "body_rotation": rotation}
+    return bodies, position[:, root], rotation[:, root]
+
+
+def _root(bodies: tuple[str, ...] | None) -> int:
+    """Which body is the root: the first, or one whose name says so."""
+    return next((bodies.index(name) for name in _ROOTS if name in bodies), 0) if bodies else 0
 
 
 def _from_frames(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:

@@ -44,6 +44,8 @@ class ClipOptions:
             if kind in self._words:
                 raise SceneError(f"'{item}' says both {self._words[kind]} and {word}. Say one of them.")
             self._words[kind] = word
+        if "rate" in self._words and not 1.0 <= float(self._words["rate"][:-3]) <= 1000.0:
+            raise SceneError(f"'{item}' says {self._words['rate']}; 1 to 1000 frames per second are believable.")
 
     def get(self, kind: str) -> str | None:
         """The option of a kind (rotation, rate, joints, angles, lengths, source, frames), which now counts as used."""
@@ -84,6 +86,6 @@ def unknown_option(item: str, tail: str) -> SceneError:
     """What to say of colons and marks behind a path that are no options."""
     words = [word for word in re.split(r"[:#]", tail) if word]
     strange = next((word for word in words if not re.fullmatch(PATTERN, word)), tail)
-    return SceneError(
-        f"'{strange}' in '{item}' is no option of a clip. The options are {KINDS}.{did_you_mean(strange, WORDS)}"
-    )
+    rate = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:fps|hz)?", strange, re.IGNORECASE)
+    meant = f" Did you mean {rate[1]}fps?" if rate else did_you_mean(strange.lower(), WORDS)
+    return SceneError(f"'{strange}' in '{item}' is no option of a clip. The options are {KINDS}.{meant}")

@@ -16,6 +16,8 @@ from systems.motion.evidence import Reading
 
 CLEAR = 0.7  # by how much the best reading must be better than the next
 STRONG = 2.0  # by how much another reading must be better than what the file says, for the file to be doubted
+MOSTLY = 0.5  # share of the moments in which a robot stands on its feet, for these to tell anything
+FLOATING, RESTING = 0.3, 0.12  # m from the floor that an adult is off it, and that it lies or stands on it
 FACTS = ("rotation", "joints", "angles")
 SUBJECT = {"rotation": "quaternions", "joints": "joints", "angles": "angles"}
 _Key = tuple[str, str, bool]
@@ -36,8 +38,14 @@ class Weighed:
     @property
     def clear(self) -> Reading | None:
         """The best reading, where no other comes near."""
+        return None if self.rival else self.stated[0]
+
+    @property
+    def rival(self) -> Reading | None:
+        """The reading that may be right as well as the best."""
         best, *others = self.stated
-        return best if not others or others[0].score - best.score >= CLEAR else None
+        doubtful = (each for each in others if each.score - best.score < CLEAR or not _on_its_feet(best, each))
+        return next(doubtful, None)
 
     def like(self, key: _Key | None) -> Reading | None:
         """The reading that is called so."""
@@ -46,6 +54,17 @@ class Weighed:
     def next_in(self, fact: str, taken: Reading) -> Reading | None:
         """The best reading that differs from `taken` in a fact."""
         return next((reading for reading in self.stated if fact in reading.differs(taken)), None)
+
+
+def _on_its_feet(best: Reading, other: Reading) -> bool:
+    """Whether the better of two readings may be believed: feet tell nothing of a motion on the back or on the hands.
+
+    So it must stand on them most of the time, and on the floor unless the other is not there either.
+    """
+    if best.rotation == other.rotation:
+        return True
+    floating = best.floor > FLOATING and other.key[1:] == best.key[1:] and other.floor < RESTING
+    return best.carried > MOSTLY and not floating
 
 
 def group_of(clip: Clip) -> tuple[object, ...]:
@@ -66,6 +85,8 @@ def _shared(group: Sequence[Weighed]) -> _Key | None:
     clear = {reading.key for each in group if (reading := each.clear) is not None}
     if clear:
         return clear.pop() if len(clear) == 1 else None
+    if not all(_on_its_feet(each.stated[0], other) for each in group for other in each.stated):
+        return None
     scores: dict[_Key, list[float]] = defaultdict(list)
     for each in group:
         for reading in each.stated:
@@ -78,9 +99,10 @@ def _shared(group: Sequence[Weighed]) -> _Key | None:
 def _chosen(each: Weighed, shared: _Key | None) -> Reading | SceneError:
     taken = each.clear or each.like(shared)
     if taken is None:
-        return _undecided(each.clip, *each.stated[:2])
-    if each.readings[0].score < taken.score - STRONG:
-        return _doubted(each.clip, taken, each.readings[0])
+        return _undecided(each)
+    better = each.readings[0]
+    if better.score < taken.score - STRONG and _on_its_feet(better, taken):
+        return _doubted(each.clip, taken, better)
     return taken
 
 
@@ -112,11 +134,15 @@ def _options(reading: Reading, facts: set[str]) -> tuple[str, ...]:
     return tuple(words[fact] for fact in FACTS if fact in facts)
 
 
-def _undecided(clip: Clip, best: Reading, other: Reading) -> SceneError:
+def _undecided(each: Weighed) -> SceneError:
+    best, other, clip = each.stated[0], each.rival, each.clip
+    assert other is not None
     facts = best.differs(other)
+    near = other.score - best.score < CLEAR
+    why = "two readings are about as likely" if near else "its feet do not tell, since it does not stand on them"
     return SceneError(
-        f"{clip.title} does not say how it is written, and two readings are about as likely: {_all_worded(best, facts)} (score "
-        f"{best.score:.1f}) or {_all_worded(other, facts)} ({other.score:.1f}; lower is better). Write "
+        f"{clip.title} does not say how it is written, and {why}: {_all_worded(best, facts)} (score {best.score:.1f}) or "
+        f"{_all_worded(other, facts)} ({other.score:.1f}; lower is better). Write "
         f"{as_typed(clip, *_options(best, facts))} or {as_typed(clip, *_options(other, facts))}."
     )
 

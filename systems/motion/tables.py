@@ -14,6 +14,7 @@ _RATE = re.compile(
     r"\b(?:fps|frame[ _-]?rate|frequency|rate)\b\W*(\d+(?:\.\d+)?)|\b(\d+(?:\.\d+)?) ?(?:fps|hz)\b", re.I
 )
 _STEP = re.compile(r"\b(?:dt|time[ _-]?step|frame[ _-]?time)\b\W*(\d*\.\d+)", re.I)
+_COUNTED = re.compile(r"(?P<word>[A-Za-z_ .]*)\[?(?P<number>\d{1,5})\]?")
 SOME_WORDS = 3  # so many words in the first line make it a header; fewer are numbers gone wrong
 
 
@@ -141,9 +142,14 @@ def _is_header(cells: Sequence[str]) -> bool:
 
 
 def _counts(cells: Sequence[str]) -> bool:
-    """Whether cells count the columns, as pandas does: 0, 1, 2, …, maybe with an empty one before them."""
-    counted = list(cells[cells[0] == "" :])
-    return len(cells) > SOME_WORDS and counted == [str(i) for i in range(len(counted))]
+    """Whether cells count the columns and name none: 0, 1, 2, … as pandas does, qpos_0, qpos_1, … or x1, x2, ….
+
+    The first may be of a column that counts the lines.
+    """
+    counted = [_COUNTED.fullmatch(cell) for cell in cells[0 if _COUNTED.fullmatch(cells[0]) else 1 :]]
+    numbers = [int(match["number"]) for match in counted if match]
+    one = len({match["word"] for match in counted if match}) == 1 and len(numbers) == len(counted) > SOME_WORDS
+    return one and numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def _is_number(cell: str) -> bool:

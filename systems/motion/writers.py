@@ -104,7 +104,7 @@ def _table(clip: Clip, model: RobotModel) -> bytes:
     """One frame a line; a header names time, root, quaternion parts, joints and units. No digit is lost."""
     time = np.arange(clip.num_frames) / clip.fps
     table = np.concatenate((time[:, None], clip.root_position, clip.root_rotation, clip.dof_position), 1)
-    header = ("time (s)", *ROOT_COLUMNS, *(f"{name} (rad)" for name in model.robot.dof_names))
+    header = ("time (s)", *ROOT_COLUMNS, *(f"{name}_dof (rad)" for name in model.robot.dof_names))
     lines = [",".join(header), *(",".join(map(repr, row)) for row in table.tolist())]
     return ("\n".join(lines) + "\n").encode()
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from engine import files
-from engine.files import JsonLines, absolute, write_file
+from engine.files import JsonLines, absolute, write_shared_file
 
 
 def test_rows_after_a_tick_and_torn_ones_are_dropped(tmp_path: Path):
@@ -37,11 +37,11 @@ def test_two_processes_that_write_one_file_do_not_spoil_each_others(tmp_path: Pa
     def pieces():
         yield b"first "
         monkeypatch.setattr(files.os, "getpid", lambda: 4712)
-        write_file(path, b"second", shared=True)
+        write_shared_file(path, b"second")
         order.append(path.read_bytes())
         yield b"half"
 
-    write_file(path, pieces(), shared=True)
+    write_shared_file(path, pieces())
     assert order == [b"second"] and path.read_bytes() == b"first half" and list(tmp_path.iterdir()) == [path]
 
 

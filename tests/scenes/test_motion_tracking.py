@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 
@@ -257,3 +258,18 @@ def test_a_row_whose_simulation_fails_is_put_aside_and_the_others_do_not_notice(
         assert torch.equal(sound.world.columns()[name][others], broken.world.columns()[name][others])
     broken.run(8)
     assert all(bool(p.isfinite().all()) for p in broken.world[Policy].actor.parameters())
+
+
+def test_an_evaluation_ends_with_the_last_episode_and_measures_what_it_would_have() -> None:
+    made = tracking(robot="humanoid", clip="squat", num_envs=2, **SMALL)
+    data = save(build(made.train()).world)
+    assert made.evaluate is not None and made.evaluate.over is not None
+    whole = attrs.evolve(made, evaluate=attrs.evolve(made.evaluate, over=None))
+    found, ticks = [], []
+    for each in (made, whole):
+        shares: list[float] = []
+        fall = {"tracking.terminate.end_effector_height.most": "0.003"}
+        found.append(evaluated(each, data, overrides=fall, progress=shares.append))
+        ticks.append(len(shares) - 1)
+    assert found[0] == found[1] and found[0]["summary"]["success %"] == 0.0
+    assert ticks[0] < 0.5 * ticks[1] == 0.5 * made.evaluate.ticks

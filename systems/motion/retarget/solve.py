@@ -21,11 +21,12 @@ ROOT_SPEED = (6.0, 12.0)  # m/s and rad/s of the root at most
 BENT = 0.1  # rad by which knees are bent at least
 SETTLED = 2e-4  # m and rad; a step smaller than this is the last
 FEET, ROOT, TRUNK, ELBOW, WRIST = (100.0, 30.0), (5.0, 5.0), (0.0, 4.0), 2.0, 2.0  # costs of position and rotation
+SWING, NEAR = 5.0, 3  # cost of the rotation of a foot in the air, and frames before and after in which it is not yet
 FREE, ROLL = 6, 2.0  # joints with which a foot goes anywhere, and the cost of its roll where a leg has fewer
 POSTURE, REST = 0.05, 0.05  # costs of leaving the default pose, and of moving at all
 
 
-def need_packages() -> None:
+def need_mink() -> None:
     """Raise SceneError where mink is not installed."""
     try:
         import mink
@@ -81,7 +82,6 @@ class _Tasks:
         if min(leg.joints for leg in limbs.legs) < FREE:  # as a rule it is the roll of the ankle that is missing
             for task in self.feet:
                 task.set_position_cost(0.0)
-                task.set_orientation_cost((ROLL, FEET[1], FEET[1]))
             pairs = zip(limbs.legs, self.middles, strict=True)
             self.soles = [_point_task(BodyPoint(leg.body, middle), FEET[0]) for leg, middle in pairs]
         self.root, self.trunk = frame(limbs.root, ROOT), frame(limbs.trunk, TRUNK)
@@ -100,6 +100,9 @@ class _Tasks:
 
         for side, task in enumerate(self.feet):
             task.set_target(pose(targets.feet.rotation[frame, side], targets.feet.position[frame, side]))
+            near = targets.feet.stands[max(frame - NEAR, 0) : frame + NEAR + 1, side].any()
+            cost = FEET[1] if near else SWING
+            task.set_orientation_cost((ROLL if self.soles else cost, cost, cost))
         for side, task in enumerate(self.soles):
             turned = rotate(targets.feet.rotation[frame, side], self.middles[side])
             task.target = targets.feet.position[frame, side] + turned
@@ -111,7 +114,7 @@ class _Tasks:
 
 def solve(model: RobotModel, limbs: Limbs, targets: RobotTargets, fps: float) -> Solution:
     """The motion of the robot that meets the targets best; joints stay within their ranges and speeds."""
-    need_packages()
+    need_mink()
     from mink import Configuration, ConfigurationLimit, FreeJointVelocityLimit, VelocityLimit
 
     robot, frames = model.robot, len(targets.root_position)

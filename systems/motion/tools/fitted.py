@@ -1,14 +1,16 @@
 """Clips together with the robot that they are for."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import numpy as np
 
 from components.motion import BuiltInClip, Clip
 from components.robot import RobotDescription
-from systems.motion.check import verify_clip
+from engine.errors import SceneError
+from systems.motion.check import Verification
 from systems.motion.clips import make_clip
 from systems.motion.files import read_clips
 from systems.motion.unfit import Unfit
@@ -42,6 +44,12 @@ class FittedClip:
     clip: Clip
     model: RobotModel
     warnings: tuple[str, ...] = ()
+    decided: tuple[str, ...] = ()  # about it and those that came with it, which say no more of it
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """All that a person should see."""
+        return (*self.decided, *self.warnings)
 
 
 def add_clips(parser: argparse.ArgumentParser, *, many: bool, height: bool = True) -> None:
@@ -79,11 +87,17 @@ def fitted(
     Raises SceneError that lists the clips that cannot be right or changed, unless they may be left out.
     """
     found: list[FittedClip] = []
+    prepared: list[tuple[Clip, RobotModel]] = []
     unfit = Unfit(skip=options.skip_unfit)
     for clip in read_all(options):
-        model = options.robots.model(options.robot, [clip])
         with unfit.caught():
-            found.append(after(fit(before(made(clip, model)), model, options.clip_height)))
+            model = options.robots.model(options.robot, [clip])
+            prepared.append((before(made(clip, model)), model))
+    for each in try_all(prepared, options.clip_height):
+        with unfit.caught():
+            if isinstance(each, str):
+                raise SceneError(each)
+            found.append(after(each))
     unfit.settle(len(found))
     return found
 
@@ -95,14 +109,54 @@ def made(clip: AnyClip, model: RobotModel) -> Clip:
     return attrs.evolve(make_clip(clip.name, model.robot, model), weight=clip.weight)
 
 
-def fit(clip: AnyClip, model: RobotModel, height: str = "keep") -> FittedClip:
-    """A clip as it is played; raises SceneError where it cannot be right.
+def try_all(clips: Sequence[tuple[Clip, RobotModel]], height: str = "keep") -> list[FittedClip | str]:
+    """Each clip as its robot plays it, or why it cannot; clips of one robot are verified together, as in a training."""
+    results: list[FittedClip | str] = [""] * len(clips)
+    places: dict[RobotModel, list[int]] = defaultdict(list)
+    for place, (_, model) in enumerate(clips):
+        places[model].append(place)
+    for model, group in places.items():
+        unfit = Unfit(skip=True)
+        verification = Verification(model.robot, model, unfit, height=height)
+        raw = [clips[place][0] for place in group]
+        sound = verification.verify(raw)
+        decided: dict[int, list[str]] = defaultdict(list)
+        for finding in verification.decided:
+            decided[_about(finding.text, {at: raw[at] for at in sorted(sound)})].append(finding.text)
+        for at, place in enumerate(group):
+            if at in sound:
+                clip, findings = sound[at]
+                texts = tuple(finding.text for finding in findings)
+                results[place] = FittedClip(_as_written(clip, raw[at], model), model, texts, tuple(decided[at]))
+            else:
+                results[place] = next((text for text in unfit.found if raw[at].title in text), "\n".join(unfit.found))
+    return results
 
-    Quaternions whose length is 1 keep the digits of the file, so that what is read and written again stays the same.
+
+def _about(text: str, clips: Mapping[int, Clip]) -> int:
+    """The first clip that a sentence is about: by its title, its file, or what was typed to name it and others."""
+    for field in ("title", "source", "typed"):
+        for at, clip in clips.items():
+            name: str = getattr(clip, field)
+            if name and name in text:
+                return at
+    return next(iter(clips), 0)
+
+
+def fit(clip: Clip, model: RobotModel) -> FittedClip:
+    """A clip as a robot plays it; raises SceneError where it cannot be right."""
+    (found,) = try_all([(clip, model)])
+    if isinstance(found, str):
+        raise SceneError(found)
+    return found
+
+
+def _as_written(sound: Clip, raw: Clip, model: RobotModel) -> Clip:
+    """A verified clip with the names of its joints, and with its file's own digits where quaternions have length 1.
+
+    What is read and written again stays the same so.
     """
-    raw = made(clip, model)
-    sound, warnings = verify_clip(raw, model.robot, model, height=height)
     same = sound.root_rotation.shape == raw.root_rotation.shape
     if same and np.abs(sound.root_rotation - raw.root_rotation).max() < UNIT:
         sound = attrs.evolve(sound, root_rotation=raw.root_rotation)
-    return FittedClip(attrs.evolve(sound, dof_names=model.robot.dof_names), model, tuple(warnings))
+    return attrs.evolve(sound, dof_names=model.robot.dof_names)

@@ -4,19 +4,22 @@ Where the clip fits the robot, travel and speeds follow; where it does not, the 
 """
 
 import argparse
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
 import numpy as np
 
 from components.motion import Clip, Fact, Origin
-from engine.errors import SceneError
+from systems.motion.joint_orders import PUBLISHED
 from systems.motion.kinematics import angular_velocity, differentiate
-from systems.motion.tools.fitted import FittedClip, add_clips, fit, made, read_all
+from systems.motion.tools.fitted import FittedClip, add_clips, made, read_all, try_all
 
 FEW = 4  # clips that get a block each
 _WHO: dict[Origin, str] = {"file": "from the file", "option": "as you said", "assumed": "assumed"}
+_EVIDENCE = "(by evidence)"
+_ANGLES, _LENGTHS = {"rad": 1.0, "degrees": 180.0 / np.pi}, {"m": 1.0, "cm": 100.0, "mm": 1000.0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a block about each clip, or a line about each of many."""
-    clips = read_all(options)
-    for clip in clips:
+    clips = []
+    for clip in read_all(options):
         model = options.robots.model(options.robot, [clip])
-        raw = made(clip, model)
-        try:
-            found, refusal = fit(raw, model, options.clip_height), ""
-        except SceneError as error:
-            found, refusal = FittedClip(raw, model), str(error)
+        clips.append((made(clip, model), model))
+    for (raw, model), result in zip(clips, try_all(clips, options.clip_height), strict=True):
+        found, refusal = (FittedClip(raw, model), result) if isinstance(result, str) else (result, "")
         print("\n".join(_block(raw, found, refusal)) if len(clips) <= FEW else _row(raw, found, refusal))
     return 0
 
@@ -83,24 +84,47 @@ def _block(raw: Clip, found: FittedClip, refusal: str) -> Iterator[str]:
     yield f"  travel    {it.travel:.2f} m along the floor, root {it.low:.2f} to {it.high:.2f} m high"
     yield f"  speeds    root up to {it.speed:.2f} m/s and {it.turning:.2f} rad/s"
     yield f"            {it.joint} up to {it.joint_speed:.1f} rad/s, {100.0 * it.share:.0f} % of its limit"
-    yield from (f"  ! {text}" for text in found.warnings)
+    yield from (f"  ! {text}" for text in found.remarks)
 
 
 def _facts(raw: Clip, clip: Clip) -> Iterator[tuple[str, str]]:
     """How a clip was read, and for one out of a file who fixed it; `clip` is what verification made of it."""
 
     def who(fact: Fact) -> str:
-        return f" ({_WHO[clip.origin(fact)]})" if raw.source else ""
+        evidence = clip is not raw and (fact != "rate" or clip.fps != raw.fps)
+        return _EVIDENCE if evidence and raw.origin(fact) == "assumed" else f"({_WHO[raw.origin(fact)]})"
 
-    yield "length", f"{clip.seconds:.2f} s, {clip.num_frames} frames at {clip.fps:g} per second{who('rate')}"
-    names = "with names" if raw.dof_names is not None else f"without names{who('joints')}"
-    yield "joints", f"{raw.dof_position.shape[1]}, {names}"
+    length = f"{clip.seconds:.2f} s, {clip.num_frames} frames at {clip.fps:g} per second"
+    yield "length", f"{length} {who('rate')}" if raw.source else length
+    if raw.dof_names is not None:
+        yield "joints", f"{raw.dof_position.shape[1]}, with names"
+    else:
+        yield "joints", f"{raw.dof_position.shape[1]}, without names{_order(raw, clip)} {who('joints')}"
     if raw.source:
-        order = clip.file_rotation or raw.file_rotation
-        yield "root", f"quaternions {order}{who('rotation')}" if order else f"turns{who('rotation')}"
-        yield "units", f"angles in rad{who('angles')}, lengths in m{who('lengths')}"
+        option = re.search(r":(wxyz|xyzw)\b", raw.typed)
+        order = option[1] if option else clip.file_rotation or "wxyz"
+        yield "root", f"quaternions {order} {who('rotation')}"
+        angle, length = (
+            _unit(raw.dof_position, clip.dof_position, _ANGLES),
+            _unit(raw.root_position, clip.root_position, _LENGTHS),
+        )
+        yield "units", f"angles in {angle} {who('angles')}, lengths in {length} {who('lengths')}"
     if raw.weight != 1.0:
         yield "weight", f"{raw.weight:g}"
+
+
+def _order(raw: Clip, clip: Clip) -> str:
+    """In which order joints without names were taken."""
+    width, word = raw.dof_position.shape[1], clip.joint_order
+    label = next((each.label for each in PUBLISHED if each.word == word and len(each.names) == width), "")
+    return f", in the order {label or word}" if word else ""
+
+
+def _unit(raw: np.ndarray, read: np.ndarray, units: Mapping[str, float]) -> str:
+    """The unit that numbers were in, by how much larger they were than what was made of them."""
+    sizes = np.linalg.norm(raw), np.linalg.norm(read)
+    factor = np.log(sizes[0] / sizes[1]) if all(sizes) else 0.0
+    return min(units, key=lambda name: float(abs(np.log(units[name]) - factor)))
 
 
 def _row(raw: Clip, found: FittedClip, refusal: str) -> str:
@@ -109,5 +133,7 @@ def _row(raw: Clip, found: FittedClip, refusal: str) -> str:
     if refusal:
         return f"{start}; {found.model.robot.name} cannot follow it: {refusal}"
     it = measure(found)
-    noticed = f"; {len(found.warnings)} warnings" if found.warnings else ""
+    count = len(found.warnings)
+    noticed = f"; {count} warning{'s' if count > 1 else ''}" if count else ""
+    noticed += "".join(f"\n  ! {text}" for text in found.decided)
     return f"{start}, {it.travel:.2f} m, root up to {it.speed:.2f} m/s, joints up to {100.0 * it.share:.0f} % of a limit{noticed}"

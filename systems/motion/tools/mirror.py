@@ -28,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _mirrored(found: FittedClip) -> FittedClip:
-    return fit(mirror_clip(found.clip, found.model), found.model)
+    image = attrs.evolve(mirror_clip(found.clip, found.model), file_rotation="", joint_order="", origins={}, notes=())
+    return attrs.evolve(fit(image, found.model), decided=found.decided)
 
 
 def mirror_clip(clip: Clip, model: RobotModel) -> Clip:

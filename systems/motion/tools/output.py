@@ -116,4 +116,4 @@ def _line(path: Path, found: FittedClip, *, named: bool) -> str:
         f"{path}{f'#{clip.name}' if named else ''}: {clip.num_frames} frames at {clip.fps:g} per second, "
         f"{clip.seconds:.2f} s, {len(found.model.robot.dof_names)} joints of {found.model.robot.name}"
     ]
-    return "\n".join([*lines, *(f"  ! {text}" for text in found.warnings)])
+    return "\n".join([*lines, *(f"  ! {text}" for text in found.remarks)])

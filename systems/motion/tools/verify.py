@@ -7,10 +7,9 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from components.motion import Clip
 from engine.errors import SceneError
 from systems.motion.files import read_clips
-from systems.motion.tools.fitted import AnyClip, add_clips, fit
+from systems.motion.tools.fitted import AnyClip, add_clips, made, try_all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,16 +29,15 @@ def run(options: argparse.Namespace) -> int:
             _say("refused", spec, [str(error)])
             clips += _rest(spec)
     model = options.robots.model(options.robot, clips)
-    for clip in clips:
-        title = f"{clip.name} ({clip.source})" if isinstance(clip, Clip) and clip.source else clip.name
-        try:
-            found = fit(clip, model, options.clip_height)
-        except SceneError as error:
+    raw = [made(clip, model) for clip in clips]
+    for clip, found in zip(raw, try_all([(clip, model) for clip in raw], options.clip_height), strict=True):
+        title = f"{clip.name} ({clip.source})" if clip.source else clip.name
+        if isinstance(found, str):
             refused += 1
-            _say("refused", title, [str(error)])
+            _say("refused", title, [found])
         else:
             sound += 1
-            _say("ok", f"{title}: {found.clip.seconds:.2f} s for {model.robot.name}", found.warnings)
+            _say("ok", f"{title}: {found.clip.seconds:.2f} s for {model.robot.name}", found.remarks)
     return 1 if refused and not (options.skip_unfit and sound) else 0
 
 

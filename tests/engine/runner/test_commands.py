@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import files
+from engine.runner import commands
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot import snapshot
@@ -229,3 +230,15 @@ def test_an_evaluation_can_be_written_to_a_named_file_and_again(run: Path) -> No
     assert main(["--eval", "run", "--out", "some/where.json"]) == 0
     assert main(["--eval", "run", "--out", "some/where.json"]) == 0
     assert json.loads(Path("some/where.json").read_text())["table"] == [{"clip": "walk", "success": 1.0}]
+
+
+def test_what_was_measured_is_written_before_it_is_printed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "evaluation.json").unlink()
+
+    def fail(*given: object) -> None:
+        raise RuntimeError("no terminal")
+
+    monkeypatch.setattr(commands, "results_table", fail)
+    with pytest.raises(RuntimeError, match="no terminal"):
+        main(["--eval", "run"])
+    assert json.loads((run / "evaluation.json").read_text())["table"]

@@ -464,7 +464,7 @@ def make(num_envs""",
     assert re.search(r"tick 1: The term `root` of toy\.look is nan in row \d\.", capsys.readouterr().out)
 
 
-def test_a_folder_of_runs_names_its_runs_and_an_empty_one_says_what_to_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_runs_names_its_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TOY, "--iterations", "1", "--no-film", "--out", "runs/toy/first"]) == 0
     capsys.readouterr()
     for folder in ("runs", "runs/toy"):
@@ -473,9 +473,6 @@ def test_a_folder_of_runs_names_its_runs_and_an_empty_one_says_what_to_name(caps
             assert capsys.readouterr().err == (
                 f"error: {folder} is not a run folder: it has no config.json. It holds runs; name one: runs/toy/first.\n"
             )
-    Path("empty").mkdir()
-    assert main(["--eval", "empty"]) == 2
-    assert capsys.readouterr().err.endswith("no config.json. Name the folder of one run, or a checkpoint.\n")
 
 
 def test_a_scene_with_names_that_are_no_text_is_refused_before_it_runs(capsys: pytest.CaptureFixture[str]) -> None:

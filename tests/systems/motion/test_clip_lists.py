@@ -66,9 +66,12 @@ def test_drive_letters_are_no_options(tmp_path: Path, monkeypatch: pytest.Monkey
     ("tail", "message"),
     [
         (":yxzw", "'yxzw' in .* is no option of a clip. The options are xyzw, .* Did you mean xyzw"),
-        (":60hz", "'60hz' in .* is no option of a clip"),
+        (":60hz", "'60hz' in .* is no option of a clip.* Did you mean 60fps?"),
+        (":60", "'60' in .* is no option of a clip.* Did you mean 60fps?"),
+        (":XYZW", "'XYZW' in .* is no option of a clip.* Did you mean xyzw"),
         (":xyzw:wxyz", "says both xyzw and wxyz. Say one of them."),
         (":30fps:60fps", "says both 30fps and 60fps"),
+        (":0fps", "says 0fps; 1 to 1000 frames per second are believable"),
         (":cm:mm", "says both cm and mm"),
         (":pose_aa", "says pose_aa, which has no effect: .* is a table, which holds joint angles once"),
         (":dof", "says dof, which has no effect"),
@@ -84,6 +87,32 @@ def test_option_that_one_of_many_clips_has_a_use_for_is_kept(tmp_path: Path) -> 
     write(tmp_path / "a.pkl", LAYOUTS["asap"](MOTION))
     good(tmp_path / "b.csv")
     assert len(read_clips(f"{tmp_path}:dof")) == 2
+
+
+def test_key_may_hold_commas(tmp_path: Path) -> None:
+    path = write(tmp_path / "all.pkl", {"walk, fast": LAYOUTS["qpos"](MOTION), "walk": LAYOUTS["qpos"](MOTION)})
+    assert only(f"{path}#walk, fast:2-5=2").name == "walk, fast:2-5"
+    assert [clip.name for clip in read_clips(f"{path}#walk,squat=2,{path}#walk, fast")] == [
+        "walk",
+        "squat",
+        "walk, fast",
+    ]
+
+
+@pytest.mark.parametrize("mark", [";", " ", "; "])
+def test_other_marks_than_commas_between_clips_are_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        good(tmp_path / name)
+    with pytest.raises(SceneError, match=r"Commas part the clips of a list: write a\.csv,b\.csv"):
+        read_clips(f"a.csv{mark}b.csv")
+
+
+def test_address_on_the_network_is_to_be_fetched_first() -> None:
+    with pytest.raises(SceneError, match=r"is an address on the network\. Fetch the file first"):
+        read_clips("https://example.org/walk.csv:60fps")
 
 
 def test_folder_has_no_key(tmp_path: Path) -> None:

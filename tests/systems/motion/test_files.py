@@ -241,7 +241,7 @@ def test_binary_csv(tmp_path: Path) -> None:
         ([1, 2], "holds list, not a dictionary of clips"),
         ({}, "holds dict, not a dictionary of clips"),
         ({"clip": 3}, "holds int, not a dictionary of arrays"),
-        ({"clip": {}}, "lacks 'root_trans_offset'; it has nothing"),
+        ({"clip": {}}, "has nothing: under these names no program keeps a clip"),
         ({"clip": pickled(dof=None)}, "lacks 'dof'; it has root_trans_offset, root_rot, fps"),
         (
             {"clip": pickled(root_rot=np.zeros((FRAMES, 3)))},

@@ -316,7 +316,7 @@ def test_tensors_in_a_pickle_are_refused_with_what_to_do(tmp_path: Path) -> None
     [
         ("walk.csv.gz", "is a packed file. Unpack it first"),
         ("walk.h5", "is not read. Save its arrays with np.savez"),
-        ("walk.json", "motions of DeepMimic and AMP. Save its frames as a .csv with a header"),
+        ("walk.json", "motions of DeepMimic and AMP. Save its frames as a table with a header"),
         ("clips.yaml", "is a list of clips or settings. Name the clips themselves"),
     ],
 )
@@ -335,6 +335,23 @@ def test_array_that_is_no_table_of_frames_is_refused(tmp_path: Path) -> None:
             read_clips(f"{tmp_path}/{name}.npy")
     with pytest.raises(SceneError, match=r"of shape \(36,\); a clip in a plain array has a row per frame"):
         read_clips(f"{tmp_path}/line.npy")
+
+
+def test_array_in_a_batch_of_one_is_taken_out(tmp_path: Path) -> None:
+    np.save(tmp_path / "walk.npy", MOTION.qpos[None])
+    check(only(f"{tmp_path}/walk.npy:50fps"))
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    content = {**LAYOUTS["gmr"](MOTION), "dof_pos": MOTION.angles + 1j}
+    with pytest.raises(SceneError, match=r"'dof_pos' in .* is not an array of numbers"):
+        read_clips(write(tmp_path / "walk.pkl", content))
+
+
+def test_root_is_found_by_its_name_among_bodies(tmp_path: Path) -> None:
+    content = LAYOUTS["mjlab"](MOTION)
+    content = {**content, **{key: content[key][:, ::-1] for key in ("body_pos_w", "body_quat_w")}}
+    check(only(write(tmp_path / "walk.npz", {**content, "body_names": np.array(["torso_link", "pelvis"])})))
 
 
 def test_shape_that_is_wrong_is_told_by_what_its_axes_are(tmp_path: Path) -> None:
@@ -381,7 +398,7 @@ def test_smpl_data_is_a_persons_motion(tmp_path: Path, content: dict[str, Any]) 
 
 def test_unknown_names_are_listed_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
-        SceneError, match=r"it has a, b\. A clip has the names of one program: ASAP and PHC write root_tr"
+        SceneError, match=r"has a, b: under these names no program keeps a clip\. Known are root_trans_"
     ):
         read_clips(write(tmp_path / "walk.npz", {"a": np.zeros(3), "b": np.zeros(3)}))
 

@@ -144,7 +144,19 @@ def test_numbered_joints_have_no_names(tmp_path: Path) -> None:
 def test_columns_counted_by_pandas_are_no_frame(tmp_path: Path) -> None:
     numbers = np.concatenate((np.arange(12.0)[:, None], MOTION.qpos), 1)
     check(read(tmp_path, table(numbers, ["", *map(str, range(36))])), motion_at(30.0))
-    check(read(tmp_path, table(MOTION.qpos, [*map(str, range(36))])), motion_at(30.0))
+    for pattern in ("{}", "qpos_{}", "x{}", "col {}", "q[{}]"):
+        for first in (0, 1):
+            header = [pattern.format(i) for i in range(first, first + 36)]
+            check(read(tmp_path, table(MOTION.qpos, header)), motion_at(30.0))
+            check(read(tmp_path, table(numbers, ["Frame", *header])), motion_at(30.0))
+
+
+def test_table_may_end_in_txt_but_text_of_json_is_none(tmp_path: Path) -> None:
+    (tmp_path / "walk.txt").write_text(table(MOTION.qpos, mark=" "))
+    check(only(str(tmp_path / "walk.txt")), motion_at(30.0))
+    (tmp_path / "amp.txt").write_text('{"LoopMode": "Wrap", "FrameDuration": 0.03, "Frames": [[0.0]]}')
+    with pytest.raises(SceneError, match="motions of DeepMimic and AMP"):
+        read_clips(str(tmp_path / "amp.txt"))
 
 
 def test_velocities_are_left_out_and_said(tmp_path: Path) -> None:
@@ -252,7 +264,9 @@ def test_prefix_that_all_joints_share_is_dropped(tmp_path: Path) -> None:
 def test_uneven_times_are_refused_and_the_cure_works(tmp_path: Path) -> None:
     times = np.arange(12) * 0.02
     times[7:] += 0.3
-    with pytest.raises(SceneError, match=r"not evenly spaced: at frame 6 0\.12 is followed by 0\.44") as found:
+    with pytest.raises(
+        SceneError, match=r"not evenly spaced: frame 7 comes 0\.32 after the one before, where 0\.02"
+    ) as found:
         read(tmp_path, table(np.c_[times, MOTION.qpos], ["time", *WXYZ, *JOINTS]))
     check(only(cure(found.value)[0]))
 

@@ -23,8 +23,8 @@ from systems.motion.clips import make_clip
 from systems.motion.files import read_clips
 from systems.motion.kinematics import resample
 from systems.motion.writers import CONTAINERS, clip_bytes
-from systems.robots.model import RobotModel
-from tests.systems.motion.tools.robots import model
+from systems.robots.model import RobotModel, build_robot
+from tests.systems.motion.tools.robots import TWISTED, model, twisted
 
 MJLAB = ("fps", "joint_pos", "joint_vel", "body_pos_w", "body_quat_w", "body_lin_vel_w", "body_ang_vel_w")
 
@@ -147,7 +147,7 @@ def test_a_table_says_time_names_and_units_and_loses_no_digit():
         *(f"root_{axis} (m)" for axis in "xyz"),
         *(f"root_q{p}" for p in "wxyz"),
     ]
-    assert header.split(",")[8:] == [f"{name} (rad)" for name in robot.robot.dof_names]
+    assert header.split(",")[8:] == [f"{name}_dof (rad)" for name in robot.robot.dof_names]
     table = np.array([[float(cell) for cell in line.split(",")] for line in lines])
     assert_allclose(table[:, 0], np.arange(clip.num_frames) / 30.0, rtol=0, atol=1e-12)
     assert_array_equal(table[:, 1:4], clip.root_position)
@@ -242,3 +242,15 @@ def test_only_an_npz_can_count_breadth_first():
     robot = model("humanoid")
     with pytest.raises(SceneError, match="only npz can count breadth first"):
         clip_bytes([motion(robot, "stand")], robot, "csv", breadth_first=True)
+
+
+@pytest.mark.parametrize("name", ["torso_yaw", "hip_x", "waist_angle", "head_pos", "yaw", "root_x", "qw", "time"])
+def test_a_joint_in_a_table_is_never_taken_for_something_else(name: str, tmp_path: Path):
+    robot = build_robot(twisted(TWISTED.replace('"S"', f'"{name}"')))
+    clip = attrs.evolve(built_in("twisted", "stand"), dof_names=robot.robot.dof_names)
+    (tmp_path / "clip.csv").write_bytes(clip_bytes([clip], robot, "csv"))
+    (found,) = read_clips(str(tmp_path / "clip.csv"))
+    assert isinstance(found, Clip)
+    sound, warnings = verify_clip(found, robot.robot, robot)
+    assert not warnings
+    assert_array_equal(sound.dof_position, clip.dof_position)

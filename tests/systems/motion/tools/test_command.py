@@ -23,6 +23,7 @@ from systems.motion.tools.fitted import KnownRobots
 from systems.motion.tools.output import distinct
 from systems.motion.tools.resample import frame_rate
 from systems.motion.writers import CONTAINERS
+from tests.helpers import needs_g1
 from tests.systems.motion.tools.robots import clips, model
 
 HERE = ("info", "verify", "plot", "cut", "resample", "mirror", "height", "convert")
@@ -150,6 +151,43 @@ def test_info_says_length_joints_travel_and_speeds(capsys):
     assert lines[6].strip().endswith("% of its limit")
 
 
+@needs_g1
+@pytest.mark.parametrize(
+    ("order", "option", "shown"),
+    [("xyzw", "", "quaternions xyzw (by evidence)"), ("xyzw", ":xyzw", "quaternions xyzw (as you said)"),
+     ("wxyz", "", "quaternions wxyz (by evidence)")],
+)  # fmt: skip
+def test_info_shows_what_was_decided_and_by_whom(order: str, option: str, shown: str, folder: Path, capsys):
+    clip = fitted.make_clip("turn", model("g1").robot, model("g1"))
+    turns = np.roll(clip.root_rotation, -1 if order == "xyzw" else 0, -1)
+    np.savetxt("bare.csv", np.concatenate((clip.root_position, turns, np.rad2deg(clip.dof_position)), 1), delimiter=",")
+    assert clips("info", f"bare.csv{option}") == 0
+    printed = capsys.readouterr().out
+    assert f"  root      {shown}" in printed
+    assert "  joints    29, without names, in the order of the G1 with 29 joints (by evidence)" in printed
+    assert "  units     angles in degrees (by evidence), lengths in m (by evidence)" in printed
+    assert "at 30 per second (assumed)" in printed
+    assert clips("info", "bare.csv:50fps") == 0
+    assert "at 50 per second (as you said)" in capsys.readouterr().out
+
+
+@needs_g1
+def test_clips_of_a_folder_are_decided_together_and_that_is_said_once(folder: Path, capsys):
+    (folder / "set").mkdir()
+    for name in ("turn", "wave", "stand"):
+        clip = fitted.make_clip(name, model("g1").robot, model("g1"))
+        turns = np.roll(clip.root_rotation, -1, -1)
+        np.savetxt(f"set/{name}.csv", np.concatenate((clip.root_position, turns, clip.dof_position), 1), delimiter=",")
+    assert clips("convert", "squat", "set", "--out", "all.pkl") == 0
+    lines = capsys.readouterr().out.splitlines()
+    (said,) = (place for place, line in enumerate(lines) if "quaternions are taken as xyzw" in line)
+    assert "#stand" in lines[said - 1] and "3 clips of set do not say" in lines[said]
+    for found in read_clips("all.pkl"):
+        assert isinstance(found, Clip)
+        wanted = fitted.make_clip(found.name, model("g1").robot, model("g1"))
+        assert_allclose(np.abs((found.root_rotation * wanted.root_rotation).sum(-1)), 1.0, atol=1e-6)
+
+
 def test_info_of_many_clips_is_a_line_each_and_of_one_that_does_not_fit_says_why(folder: Path, capsys):
     assert typed("convert squat wave twist sway --out set") == 0
     np.savetxt(folder / "set/other.csv", np.tile([0, 0, 0.5, 1, 0, 0, 0, 0.1, 0.1], (3, 1)), delimiter=",")
@@ -208,15 +246,15 @@ def test_verify_says_what_a_training_on_the_clips_says(folder: Path, capsys):
 
 def test_verify_goes_on_with_the_rest_of_a_folder_in_which_a_file_cannot_be_read(folder: Path, capsys):
     assert typed("convert stand squat --out set") == 0
-    (folder / "set/metadata.csv").write_text("file,tag\nwalk,slow\n")
+    (folder / "set/broken.npz").write_bytes(b"nothing")
     capsys.readouterr()
     assert typed("verify set") == 1
     printed = capsys.readouterr()
     verdicts = [line.split()[:2] for line in printed.out.splitlines() if not line.startswith(" ")]
     assert verdicts == [["refused", "set"], ["ok", "squat"], ["ok", "stand"]]
-    assert "metadata.csv" in printed.out and not printed.err
+    assert "broken.npz" in printed.out and not printed.err
     assert typed("verify set --skip-unfit") == 0
-    assert typed("verify set/metadata.csv --skip-unfit") == 1
+    assert typed("verify set/broken.npz --skip-unfit") == 1
 
 
 def test_verify_goes_on_with_the_rest_of_a_file_of_many_in_which_a_clip_cannot_be_read(folder: Path, capsys):
@@ -237,7 +275,7 @@ def test_verify_goes_on_with_the_rest_of_a_file_of_many_in_which_a_clip_cannot_b
 
 def test_what_does_not_fit_is_listed_and_left_out_when_that_is_said(folder: Path, capsys):
     assert typed("convert stand squat --out set") == 0
-    (folder / "set/metadata.csv").write_text("file,tag\nwalk,slow\n")
+    (folder / "set/broken.npz").write_bytes(b"nothing")
     np.savetxt("set/other.csv", np.tile([0, 0, 0.5, 1, 0, 0, 0, 0.1, 0.1], (3, 1)), delimiter=",")
     for line in ("info set", "convert set --out all.pkl", "mirror set --out all.pkl", "cut set 1-20 --out all.pkl"):
         assert typed(line) == 2
