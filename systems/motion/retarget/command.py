@@ -25,6 +25,7 @@ from systems.motion.retarget.make import FPS, Retargeted, retarget
 from systems.motion.retarget.solve import need_mink
 from systems.motion.tools.fitted import FittedClip, KnownRobots
 from systems.motion.tools.output import add_output, write_clips
+from systems.motion.unfit import Unfit
 
 FEW = 4  # motions; more are worth processes of their own
 _FRAMES = re.compile(r"(?P<name>.+?):(?P<first>\d*)-(?P<last>\d*)")
@@ -62,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
     need_mink()
     name = options.robots.fitting([]) if options.robot == "auto" else options.robot
     model = options.robots.model(name, [])
-    humans = read_motions(options.motions, unit=options.unit, up=options.up, bones=options.bones)
+    humans = read_motions(
+        options.motions, unit=options.unit, up=options.up, bones=options.bones, skip_unfit=options.skip_unfit
+    )
     print(_HEAD)
     every = []
     for made in _made(humans, options.robots, name, options.fps, options.jobs):
@@ -92,11 +95,21 @@ def table_row(made: Retargeted) -> str:
 
 
 def read_motions(
-    names: Sequence[str], *, unit: str | None = None, up: str | None = None, bones: Path | None = None
+    names: Sequence[str],
+    *,
+    unit: str | None = None,
+    up: str | None = None,
+    bones: Path | None = None,
+    skip_unfit: bool = False,
 ) -> list[HumanMotion]:
-    """The human motions that are named; SceneError for one that is not there or cannot be read."""
+    """The human motions that are named.
+
+    Raises SceneError for one that is not there, and one that lists all that cannot be read; with `skip_unfit` these are left
+    out with a warning.
+    """
     given = None if bones is None else read_bones(bones)
     found: list[HumanMotion] = []
+    unfit = Unfit(skip=skip_unfit)
     for words in names:
         cut = None if Path(words).exists() else _FRAMES.fullmatch(words)
         name = cut["name"] if cut else words
@@ -105,8 +118,12 @@ def read_motions(
         elif name.startswith(PREFIX):
             motions = [cmu_motion(name.removeprefix(PREFIX))]
         else:
-            motions = [read_human(path, unit=unit, up=up, bones=given) for path in _files(name)]
+            motions = []
+            for path in _files(name):
+                with unfit.caught():
+                    motions.append(read_human(path, unit=unit, up=up, bones=given))
         found += [_cut(motion, cut["first"], cut["last"]) for motion in motions] if cut else motions
+    unfit.settle(len(found))
     return found
 
 

@@ -42,6 +42,17 @@ def test_files_and_folders_become_clips(takes: Path, capsys: pytest.CaptureFixtu
     assert [path.name for path in sorted((takes / "clips").iterdir())] == ["dance.csv", "rest.csv"]
 
 
+def test_files_of_a_folder_that_cannot_be_read_are_listed_and_left_out_when_asked(
+    takes: Path, caplog: pytest.LogCaptureFixture
+):
+    for name in ("bad.bvh", "worse.bvh"):
+        (takes / name).write_text("HIERARCHY\nMOTION\n")
+    with pytest.raises(SceneError, match=r"(?s)2 of 4 clips do not fit\. Add --skip-unfit .*bad\.bvh.*worse\.bvh"):
+        command.read_motions([str(takes)])
+    assert len(command.read_motions([str(takes)], skip_unfit=True)) == 2
+    assert caplog.messages[0].startswith("2 of 4 clips are left out")
+
+
 def test_some_frames_of_a_motion_are_named_behind_it(takes: Path):
     for words, name, frames in (("dance.bvh:4-9", "dance_4-9", 9), ("dance.bvh:7-", "dance_7-12", 9)):
         assert main(["retarget", words, "--robot", "humanoid", "--out", "clips"]) == 0
