@@ -25,14 +25,13 @@ from systems.motion.clips import BUILT_IN
 from systems.motion.containers import ENDINGS, FOLDER_PARTS, PERSON_ENDINGS, read_container
 from systems.motion.layouts import clip_of, clips_within
 from systems.motion.options import PATTERN, ClipOptions, unknown_option
-from systems.motion.places import absolute_clips
+from systems.motion.places import MOST_COMMAS, absolute_clips, path_end
 from systems.motion.unfit import Unfit
 
 ClipNames = Annotated[
     str, f"a built-in clip ({listing(BUILT_IN)}), a file, a folder, or a list a=2,b=1", absolute_clips
 ]
 SkipUnfit = Annotated[bool, "go on without the clips that cannot be used, and say which"]
-MOST_COMMAS = 8  # in one path
 _TAIL = re.compile(rf"(?P<before>(?::{PATTERN})*)(?:#(?P<key>.+?))?(?P<after>(?::{PATTERN})*)$")
 
 
@@ -96,7 +95,7 @@ def _items(spec: str) -> Iterator[str]:
     while at < len(parts):
         most = min(len(parts), at + MOST_COMMAS + 1)
         whole = (
-            n for n in range(most, at + 1, -1) if _path_end(",".join(parts[at:n]), len(",".join(parts[at : n - 1])))
+            n for n in range(most, at + 1, -1) if path_end(",".join(parts[at:n]), len(",".join(parts[at : n - 1])))
         )
         end = next(whole, at + 1)
         while end < len(parts) and _is_of_a_key(",".join(parts[at:end]), parts[end]):
@@ -108,20 +107,14 @@ def _items(spec: str) -> Iterator[str]:
 def _is_of_a_key(item: str, following: str) -> bool:
     """Whether a comma belongs to the name of a clip within a file: what follows it is neither a file nor a clip."""
     word = re.split(r"[:#=]", following)[0].strip()
-    known = not word or word.replace("_", "-") in BUILT_IN or _path_end(following.strip())
-    return "#" in item[_path_end(item) :] and not known and not Path(word).suffix and "/" not in word
-
-
-def _path_end(item: str, after: int = 0) -> int:
-    """Where the longest beginning of an item that is a file or folder ends, beyond `after`; 0 where there is none."""
-    ends = [len(item), *(i for i in range(len(item) - 1, after, -1) if item[i] in ":#=")]
-    return next((end for end in ends if os.path.exists(os.path.expanduser(item[:end].strip()))), 0)
+    known = not word or word.replace("_", "-") in BUILT_IN or path_end(following.strip())
+    return "#" in item[path_end(item) :] and not known and not Path(word).suffix and "/" not in word
 
 
 def _request(item: str) -> _Request:
     if re.match(r"\w+://", item):
         raise SceneError(f"'{item}' is an address on the network. Fetch the file first and name it here.")
-    path = item[: _path_end(item)]
+    path = item[: path_end(item)]
     known = bool(path)
     if not known:  # nothing of that name is there: it ends where options begin, which a drive's colon does not
         drive = 2 if re.match(r"[A-Za-z]:[\\/]", item) else 0
@@ -176,7 +169,7 @@ def _files(request: _Request) -> list[Path]:
 def _missing(path: str) -> NoReturn:
     place = Path(path).expanduser()
     several = [part for part in re.split(r"[;\s]+", path) if part]
-    if len(several) > 1 and all(_path_end(part) or part in BUILT_IN for part in several):
+    if len(several) > 1 and all(path_end(part) or part in BUILT_IN for part in several):
         raise SceneError(f"There is no clip '{path}'. Commas part the clips of a list: write {','.join(several)}.")
     if place.suffix.lower() in (*ENDINGS, *PERSON_ENDINGS) or "/" in path or os.sep in path:
         near = [file.name for file in place.parent.iterdir()] if place.parent.is_dir() else []

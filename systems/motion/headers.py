@@ -60,6 +60,7 @@ _SUFFIX = re.compile(r"_(?:dof|pos|position|angle|q|qpos)$", re.IGNORECASE)
 _PREFIX = re.compile(r"^(?:dof_pos|joint_pos|joint_position|dof|qpos|q|joint_angle)[_./](?=\D)", re.IGNORECASE)
 
 LONG = {word for word in PLACE | TURN if len(word) > 2}
+SURELY_ROOT = {"root", "base", "pelvis", "floating", "freejoint", "world", "global", "euler", "rpy"}
 FREE = {"floating", "free", "root", "base"}  # what makes a joint that of the root
 SWIFT = {"v", "lin", "ang", "omega"}
 
@@ -93,7 +94,7 @@ class TableLayout:
 
 def understand(names: Sequence[str], source: str) -> TableLayout:
     """What each column of a header means. Raises SceneError for a header that names no root or no joints."""
-    columns = _split_bare([_column(i, name) for i, name in enumerate(names)])
+    columns = _joints_of_the_trunk(_split_bare([_column(i, name) for i, name in enumerate(names)]), names)
     by_role = {role: [c for c in columns if c.role == role] for role in ("place", "quaternion", "euler", "joint")}
     place, quaternion, euler = (_parts(by_role[role], source, names) for role in ("place", "quaternion", "euler"))
     if len(quaternion) == 3 and not euler and "w" not in quaternion:
@@ -184,6 +185,18 @@ def _split_bare(columns: list[NamedColumn]) -> list[NamedColumn]:
         return columns
     turned = {c.at for c in places[3:]}
     return [attrs.evolve(c, role="quaternion") if c.at in turned else c for c in columns]
+
+
+def _joints_of_the_trunk(columns: list[NamedColumn], names: Sequence[str]) -> list[NamedColumn]:
+    """Beside a quaternion, torso_yaw and the like are joints; angles of what can only be the root are not needed."""
+    if len([c for c in columns if c.role == "quaternion"]) < 4:
+        return columns
+    return [
+        attrs.evolve(c, role="joint", part=_joint(_UNIT.sub("", names[c.at])))
+        if c.role == "euler" and not set(_words(names[c.at])) & SURELY_ROOT
+        else c
+        for c in columns
+    ]
 
 
 def _parts(columns: Sequence[NamedColumn], source: str, names: Sequence[str]) -> dict[str, NamedColumn]:

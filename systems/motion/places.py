@@ -1,32 +1,36 @@
 """Places of clips and robots: what a flag names, so that it means the same files from any folder."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 from engine.files import absolute
 from systems.motion.clips import BUILT_IN
 
+MOST_COMMAS = 8  # in one path
+
 
 def absolute_clips(spec: str) -> str:
     """A clip list with the absolute path of every file and folder in it; names, options and weights stay as they are."""
-    if spec and Path(spec).expanduser().exists() and not _built_in(spec):
-        return absolute_file(spec)
-    found = ",".join(_absolute_item(item.strip()) for item in spec.split(","))
-    return found if found.count(",") == spec.count(",") else spec  # a folder's name with a comma would end the item
+    parts, found = spec.split(","), []
+    while parts:
+        counts = range(min(len(parts), MOST_COMMAS + 1), 1, -1)  # of parts that a comma in the name of a file parts
+        count = next((n for n in counts if path_end(",".join(parts[:n]), len(",".join(parts[: n - 1])))), 1)
+        found.append(_absolute_item(",".join(parts[:count]).strip()))
+        parts = parts[count:]
+    return ",".join(found)
 
 
 def _absolute_item(item: str) -> str:
     """One item of a list, of which the longest beginning that is a path becomes absolute."""
-    ends = [len(item), *(match.start() for match in reversed(list(re.finditer("[#:=]", item))))]
-    for end in ends:
-        path, rest = item[:end], item[end:]
-        if _built_in(path) and not rest.startswith((":", "#")):
-            return item
-        if path and Path(path).expanduser().exists():
-            full = absolute_file(path)
-            return item if rest and re.search("[#:=]", full[: len(full) - len(Path(path).name)]) else full + rest
-    return item
+    end = path_end(item)
+    path, rest = item[:end], item[end:]
+    return item if not path or (_built_in(path) and not rest.startswith((":", "#"))) else absolute_file(path) + rest
+
+
+def path_end(item: str, after: int = 0) -> int:
+    """Where the longest beginning of an item that is a file or folder ends, beyond `after`; 0 where there is none."""
+    ends = [len(item), *(i for i in range(len(item) - 1, after, -1) if item[i] in ":#=")]
+    return next((end for end in ends if item[:end] and Path(item[:end].strip()).expanduser().exists()), 0)
 
 
 def _built_in(name: str) -> bool:

@@ -48,7 +48,7 @@ def put_feet_down(
     for bend in KNEES if guess is None else KNEES[:1]:
         start = _first_guess(stance, outline, centre, bend) if guess is None else guess
         solved = least_squares(residual, start, lower, upper, 1e-9, every)
-        found.append((float(np.abs(residual(solved, frames)).max()), solved))
+        found.append((float(np.abs(residual(solved, frames)[:, :-2]).max()), solved))
         if found[-1][0] < PLACED:
             break
     _, solved = min(found, key=lambda one: one[0])

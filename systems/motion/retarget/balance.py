@@ -11,7 +11,7 @@ from systems.maths.smoothing import gaussian_average
 
 GRAVITY = 9.81  # m/s²
 SMOOTHING = 0.06  # s; accelerations of the whole body are felt over this
-DIRECTIONS = 32  # in which distances from the soles are measured
+DIRECTIONS = 32  # in which distances are measured
 STEPS = 40  # towards the soles
 
 
@@ -23,20 +23,21 @@ def pressure_point(centre: np.ndarray, fps: float) -> np.ndarray:
     return np.asarray(centre[:, :2] - arm * pull[:, :2])
 
 
-def _directions() -> np.ndarray:
+def directions() -> np.ndarray:
+    """Unit vectors along the floor, all round, (2, DIRECTIONS); the opposite of one is half of them further."""
     angle = np.linspace(0.0, 2.0 * np.pi, DIRECTIONS, endpoint=False)
     return np.stack((np.cos(angle), np.sin(angle)))
 
 
 def _edges(soles: np.ndarray, touching: np.ndarray) -> np.ndarray:
     """How far touching soles (frames, points, 2+) reach in every direction, (frames, directions) m."""
-    return np.where(touching[..., None], soles[..., :2] @ _directions(), -np.inf).max(1)
+    return np.where(touching[..., None], soles[..., :2] @ directions(), -np.inf).max(1)
 
 
-def outside(pressure: np.ndarray, soles: np.ndarray, touching: np.ndarray) -> np.ndarray:
+def off_the_soles(pressure: np.ndarray, soles: np.ndarray, touching: np.ndarray) -> np.ndarray:
     """How far the centre of pressure is outside of what touches, in frames in which something does, m; below 0 inside."""
     held = touching.any(1)
-    return np.asarray((pressure[held] @ _directions() - _edges(soles[held], touching[held])).max(1))
+    return np.asarray((pressure[held] @ directions() - _edges(soles[held], touching[held])).max(1))
 
 
 def correction(centre: np.ndarray, soles: np.ndarray, touching: np.ndarray, margin: float, fps: float) -> np.ndarray:
@@ -48,7 +49,7 @@ def correction(centre: np.ndarray, soles: np.ndarray, touching: np.ndarray, marg
     if not len(held):
         return np.zeros((len(centre), 2))
     pressure = pressure_point(centre, fps)
-    goal, along = pressure[held].copy(), _directions()
+    goal, along = pressure[held].copy(), directions()
     edges = _edges(soles[held], touching[held])
     narrow = 0.5 * (edges + np.roll(edges, DIRECTIONS // 2, axis=1)).min(1, keepdims=True)
     edges = edges - np.minimum(margin, 0.8 * narrow)

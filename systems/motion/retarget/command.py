@@ -22,7 +22,7 @@ from systems.motion.retarget.bones import SUFFIX, read_bones, read_human
 from systems.motion.retarget.cmu import PREFIX, cmu_motion, cmu_motions
 from systems.motion.retarget.human import AXES, UNITS, HumanMotion
 from systems.motion.retarget.make import FPS, Retargeted, retarget
-from systems.motion.retarget.solve import need_packages
+from systems.motion.retarget.solve import need_mink
 from systems.motion.tools.fitted import FittedClip, KnownRobots
 from systems.motion.tools.output import add_output, write_clips
 from systems.motion.unfit import Unfit
@@ -60,23 +60,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make clips of a robot out of human motion."""
-    need_packages()
+    need_mink()
     name = options.robots.fitting([]) if options.robot == "auto" else options.robot
     model = options.robots.model(name, [])
     humans = read_motions(
         options.motions, unit=options.unit, up=options.up, bones=options.bones, skip_unfit=options.skip_unfit
     )
-    for human in humans:
-        if human.notes:
-            print(f"{human.source}: {'; '.join(human.notes)}.")
     print(_HEAD)
-    sound: list[FittedClip] = []
-    faults: list[str] = []
+    every = []
     for made in _made(humans, options.robots, name, options.fps, options.jobs):
         print(table_row(made), flush=True)
-        faults += made.findings
-        if not made.findings:
-            sound.append(FittedClip(made.clip, model))
+        every.append(made)
+    sound = [FittedClip(made.clip, model) for made in every if not made.findings]
+    faults = [fault for made in every for fault in made.findings]
+    for made in every:
+        if made.notes:
+            print(f"{made.clip.source}: {'; '.join(made.notes)}.")
     for fault in faults:
         print(f"  ! {fault}")
     if faults and (not options.skip_unfit or not sound):

@@ -23,7 +23,7 @@ class FootContact:
     toe: np.ndarray  # (2,) m
 
 
-def level(human: HumanMotion) -> HumanMotion:
+def on_level_floor(human: HumanMotion) -> HumanMotion:
     """The motion on a floor that is level: what the lowest toe is above or below it for longer than a jump is taken away."""
     reach = max(1, round(0.5 * FLIGHT * human.fps))
     low = moving_extreme(human.of("toe")[..., 2].min(1), reach, largest=False)

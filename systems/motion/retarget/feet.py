@@ -5,6 +5,7 @@ import numpy as np
 
 from systems.maths.rotation import pitched, rotate, yawed
 from systems.maths.smoothing import gaussian_average, moving_extreme
+from systems.motion.retarget.balance import directions
 from systems.motion.retarget.contact import FootContact, phases
 from systems.motion.retarget.human import HumanMotion
 from systems.motion.retarget.limbs import Limbs, RobotFoot
@@ -16,7 +17,6 @@ LEAST = 0.02  # of the leg's length
 LEVEL = 0.6  # of a foot's length; where less of it is level it points down, not ahead
 GAP = 0.05  # of the leg's length that feet are apart at least
 PUSH, PUSHES = 0.1, 3  # s before and after, and how often, as each push is smooth and so too small
-DIRECTIONS = 32  # in which the gap between feet is measured
 PITCH = (-0.5, 0.5)  # rad, toes up and toes down
 
 
@@ -96,8 +96,7 @@ def _pushed_apart(plans: list[_Plan], least: float, fps: float) -> list[_Plan]:
 
 def gap(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """How far two soles (frames, points, 2) are apart, (frames,) m; below 0 where one is over the other."""
-    angle = np.linspace(0.0, 2.0 * np.pi, DIRECTIONS, endpoint=False)
-    along = np.stack((np.cos(angle), np.sin(angle)))
+    along = directions()
     return np.asarray(((left @ along).min(1) - (right @ along).max(1)).max(1))
 
 

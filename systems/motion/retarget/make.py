@@ -10,6 +10,7 @@ from systems.motion.check import verify_clip
 from systems.motion.clips.stance import mass_centre
 from systems.motion.kinematics import body_poses
 from systems.motion.retarget.balance import correction
+from systems.motion.retarget.contact import on_level_floor
 from systems.motion.retarget.human import HumanMotion, sample
 from systems.motion.retarget.limbs import Limbs, find_limbs
 from systems.motion.retarget.quality import ClipQuality, measure_quality
@@ -30,6 +31,7 @@ class Retargeted:
 
     clip: Clip
     quality: ClipQuality
+    notes: tuple[str, ...]  # what was decided about the human motion
     findings: tuple[str, ...]  # what is not as it should be, one sentence each; empty for a sound clip
 
 
@@ -41,7 +43,8 @@ def retarget(human: HumanMotion, model: RobotModel, *, fps: float = FPS, limbs: 
     if not 1.0 <= fps <= 1000.0:
         raise SceneError(f"Clips of {fps:g} frames per second cannot be made; 1 to 1000 can. Say e.g. --fps 50.")
     limbs = limbs or find_limbs(model)
-    targets = make_targets(sample(human, fps), limbs)
+    human = on_level_floor(sample(human, fps))
+    targets = make_targets(human, limbs)
     solution = solve(model, limbs, targets, fps)
     wanted, aside = targets, np.zeros((len(targets.root_position), 2))
     for _ in range(ROUNDS):
@@ -63,7 +66,7 @@ def retarget(human: HumanMotion, model: RobotModel, *, fps: float = FPS, limbs: 
         _, warnings = verify_clip(clip, model.robot, model)
     except SceneError as refused:
         warnings = [str(refused)]
-    return Retargeted(clip=clip, quality=quality, findings=(*faults, *warnings))
+    return Retargeted(clip=clip, quality=quality, notes=human.notes, findings=(*faults, *warnings))
 
 
 def _at_most(length: float, lines: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 from components.motion import Clip
 from systems.motion.clips.stance import mass_centre
 from systems.motion.kinematics import body_poses
-from systems.motion.retarget.balance import outside, pressure_point
+from systems.motion.retarget.balance import off_the_soles, pressure_point
 from systems.motion.retarget.feet import gap
 from systems.robots.model import RobotModel
 
@@ -55,7 +55,7 @@ def measure_quality(clip: Clip, model: RobotModel) -> ClipQuality:
     speed = np.abs(np.diff(clip.dof_position, axis=0)) * clip.fps / model.robot.velocity_limit.double().cpu().numpy()
     slides = sliding(soles, clip.fps)
     pressure = pressure_point(mass_centre(model, position, rotation, slice(None)), clip.fps)
-    away = outside(pressure, soles, soles[..., 2] < SINK)
+    away = off_the_soles(pressure, soles, soles[..., 2] < SINK)
     lowest = soles[..., 2].min(1)
     return ClipQuality(
         slide=float(np.percentile(slides, 95.0)) if len(slides) else 0.0,

@@ -26,7 +26,7 @@ FREE, ROLL = 6, 2.0  # joints with which a foot goes anywhere, and the cost of i
 POSTURE, REST = 0.05, 0.05  # costs of leaving the default pose, and of moving at all
 
 
-def need_packages() -> None:
+def need_mink() -> None:
     """Raise SceneError where mink is not installed."""
     try:
         import mink
@@ -114,7 +114,7 @@ class _Tasks:
 
 def solve(model: RobotModel, limbs: Limbs, targets: RobotTargets, fps: float) -> Solution:
     """The motion of the robot that meets the targets best; joints stay within their ranges and speeds."""
-    need_packages()
+    need_mink()
     from mink import Configuration, ConfigurationLimit, FreeJointVelocityLimit, VelocityLimit
 
     robot, frames = model.robot, len(targets.root_position)

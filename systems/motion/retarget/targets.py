@@ -7,7 +7,7 @@ import torch
 from systems.maths import quaternion
 from systems.maths.rotation import rotate
 from systems.maths.smoothing import gaussian_average, moving_extreme
-from systems.motion.retarget.contact import find_contact, level
+from systems.motion.retarget.contact import find_contact
 from systems.motion.retarget.feet import FootTargets, place_feet
 from systems.motion.retarget.human import HumanMotion
 from systems.motion.retarget.limbs import Limbs
@@ -40,8 +40,8 @@ class RobotTargets:
 
 
 def make_targets(human: HumanMotion, limbs: Limbs) -> RobotTargets:
-    """What a robot with these limbs shall do to move like the human."""
-    human = _from_the_origin(level(human))
+    """What a robot with these limbs shall do to move like the human, whose floor is level."""
+    human = _from_the_origin(human)
     contact = find_contact(human)
     scale = limbs.leg / human.leg
     hips, shoulders = human.of("hip"), human.of("shoulder")

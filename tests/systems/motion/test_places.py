@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from systems.motion.files import _requests
 from systems.motion.places import absolute_clips, absolute_robot
 
 
@@ -42,16 +43,19 @@ def test_files_and_folders_become_absolute_and_all_else_stays(spec: str, expecte
     assert absolute_clips(absolute_clips(spec)) == absolute_clips(spec)
 
 
-def test_a_folder_whose_name_would_be_read_as_options_leaves_the_list_as_it_is(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    odd = home / "take #2, old"
+def test_folders_and_files_with_marks_in_their_names_are_read_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = home / "take #2, old: a=b"
     odd.mkdir()
-    (odd / "a.csv").touch()
+    for name in ("a.csv", "b,c.csv"):
+        (odd / name).touch()
     monkeypatch.chdir(odd)
-    assert absolute_clips("a.csv") == str(odd / "a.csv")  # it is there, so nothing of it is an option
-    for spec in ("a.csv:xyzw", "a.csv=2,a.csv"):
-        assert absolute_clips(spec) == spec
+    for spec in ("a.csv", "a.csv:xyzw=2", "b,c.csv", "b,c.csv:10-250=2,a.csv,squat"):
+        kept = absolute_clips(spec)
+        typed = [(request.path, request.words, request.weight) for request in _requests(spec)]
+        monkeypatch.chdir(home)
+        again = [(request.path, request.words, request.weight) for request in _requests(kept)]
+        monkeypatch.chdir(odd)
+        assert again == [(p if p == "squat" else str(odd / p), words, weight) for p, words, weight in typed]
 
 
 def test_a_robots_file_becomes_absolute_and_its_name_stays(home: Path) -> None:

@@ -15,8 +15,8 @@ from systems.motion.clips import make_clip
 from systems.motion.files import read_clips
 from systems.motion.kinematics import body_poses
 from systems.motion.retarget import make
-from systems.motion.retarget.balance import correction, outside, pressure_point
-from systems.motion.retarget.contact import find_contact, level, phases
+from systems.motion.retarget.balance import correction, off_the_soles, pressure_point
+from systems.motion.retarget.contact import find_contact, on_level_floor, phases
 from systems.motion.retarget.human import sample
 from systems.motion.retarget.limbs import find_limbs
 from systems.motion.retarget.make import retarget
@@ -97,8 +97,8 @@ def test_feet_stand_where_the_clip_was_made_to_stand():
 def test_a_floor_that_sinks_is_made_level():
     human = human_from_clip(_humanoid(), "walk")
     drift = np.linspace(0.0, 0.3, len(human.points))[:, None, None] * np.array((0.0, 0.0, 1.0))
-    made = level(attrs.evolve(human, points=human.points + drift))
-    straight = level(human)
+    made = on_level_floor(attrs.evolve(human, points=human.points + drift))
+    straight = on_level_floor(human)
     assert np.abs(made.points - straight.points).max() < 0.03
     assert "made level" in made.notes[-1] and not straight.notes
     assert (find_contact(made).stands == find_contact(straight).stands).mean() > 0.97
@@ -124,7 +124,7 @@ def test_the_floor_pushes_behind_a_mass_that_speeds_up():
 def test_the_distance_outside_of_a_square_is_measured_from_its_edge():
     square = np.tile(np.array([(0, 0), (1, 0), (1, 1), (0, 1)], dtype=float), (3, 1, 1))
     points = np.array([(0.5, 0.5), (1.3, 0.5), (-0.1, 0.5)])
-    assert outside(points, square, np.ones((3, 4), dtype=bool)) == pytest.approx((-0.5, 0.3, 0.1), abs=0.01)
+    assert off_the_soles(points, square, np.ones((3, 4), dtype=bool)) == pytest.approx((-0.5, 0.3, 0.1), abs=0.01)
 
 
 def test_a_correction_brings_the_push_of_the_floor_under_the_soles():
@@ -134,7 +134,7 @@ def test_a_correction_brings_the_push_of_the_floor_under_the_soles():
     change = correction(centre, soles, touching, 0.02, 50.0)
     assert change == pytest.approx(np.tile((-0.12, 0.0), (100, 1)), abs=1e-3)
     moved = centre + np.pad(change, ((0, 0), (0, 1)))
-    assert outside(pressure_point(moved, 50.0), soles, touching).max() == pytest.approx(-0.02, abs=1e-3)
+    assert off_the_soles(pressure_point(moved, 50.0), soles, touching).max() == pytest.approx(-0.02, abs=1e-3)
     assert correction(centre, soles, ~touching, 0.02, 50.0) == pytest.approx(0.0)
 
 

@@ -84,6 +84,19 @@ def motion_at(fps: float) -> Motion:
     return attrs.evolve(MOTION, fps=fps)
 
 
+def test_angles_of_the_trunk_beside_a_quaternion_are_joints() -> None:
+    names = [*WXYZ, "torso_yaw", "torso_pitch (rad)", "yaw", "root_yaw", "left_knee"]
+    layout = understand(names, "walk.csv")
+    assert [column.part for column in layout.joints] == ["torso_yaw", "torso_pitch", "yaw", "left_knee"]
+    assert not layout.euler
+
+
+def test_angles_without_a_quaternion_are_those_of_the_root() -> None:
+    layout = understand([*WXYZ[:3], "torso_roll", "torso_pitch", "torso_yaw", "left_knee"], "walk.csv")
+    assert sorted(layout.euler) == ["x", "y", "z"]
+    assert [column.part for column in layout.joints] == ["left_knee"]
+
+
 @pytest.mark.parametrize(
     "root",
     [
