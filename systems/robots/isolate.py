@@ -201,7 +201,7 @@ def _leave_out_ground(spec: mujoco.MjSpec) -> list[str]:
         spec.delete(geom)
     for hills in list(spec.hfields):
         spec.delete(hills)
-    return [f"Left out: the ground {listing(terrain, 8)}; there is only a flat floor."] if terrain else []
+    return [f"Left out: the terrain {listing(terrain, 8)}; there is only a flat floor."] if terrain else []
 
 
 def _is_level(geom: mujoco.MjsGeom) -> bool:

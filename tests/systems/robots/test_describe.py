@@ -164,7 +164,7 @@ def test_ground_other_than_a_level_floor_is_left_out_and_said(tmp_path: Path) ->
     floor = '<geom name="floor" type="plane" size="0 0 1"/><light/><camera name="eye"/>'
     text = foreign(head='<asset><hfield name="h" nrow="2" ncol="2" size="1 1 1 1"/></asset>', world=floor + hills)
     model = built(tmp_path, text)
-    assert model.notes == ("Left out: the ground hills, step; there is only a flat floor.",)
+    assert model.notes == ("Left out: the terrain hills, step; there is only a flat floor.",)
     assert [model.model.geom(g).name for g in range(model.model.ngeom) if not model.model.geom_bodyid[g]] == ["floor"]
     assert built(tmp_path, foreign(world=floor)).notes == ()
 
