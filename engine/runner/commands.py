@@ -20,6 +20,7 @@ from engine.runner.checkpoint import checkpoints
 from engine.runner.config import PROGRAM, RunPlan
 from engine.runner.console import Warnings, make_console, print_facts, progress_bar, results_table
 from engine.runner.experiment import Experiment, Trial
+from engine.runner.provenance import changed_parts
 from engine.runner.run_folder import Origin, refuse_unusable
 from engine.runner.stop import StopRequest
 from engine.runner.trial import reaching, run_trial
@@ -127,6 +128,8 @@ def _trained(
     theirs = identity(data)["scene"]
     if theirs != scene.name:
         raise SceneError(f"{path} was trained in the scene '{theirs}', but this is '{scene.name}'; name that scene.")
+    for text in changed_parts(origin.config, experiment):
+        warn(f"{text} The policy was trained with what it was before.")
     try:
         yield path, TrialRun(plan, experiment, data, StopRequest(), warn)
     except SnapshotError as error:
@@ -170,9 +173,9 @@ def evaluate(plan: RunPlan, console: Any) -> int:
     if experiment.evaluate is None:
         raise SceneError(f"The scene '{scene.name}' has no evaluation.")
     home = out or (origin.folder if origin else None)
-    target = (
-        home if home is None or home.suffix == ".json" else home / f"evaluation{'' if out else _distinction(plan)}.json"
-    )
+    changed = "_changed" if origin and changed_parts(origin.config, experiment) else ""
+    called = f"evaluation{'' if out else _distinction(plan) + changed}.json"
+    target = home if home is None or home.suffix == ".json" else home / called
     with _trained(plan, experiment, scene, origin, console) as (path, trials):
         written = trials.evaluate(target, path.name, refuse)
     if written is None:

@@ -95,6 +95,13 @@ def differences(before: Mapping[str, Any], source: str, experiment: Experiment) 
     return changed, shaky
 
 
+def changed_parts(before: Mapping[str, Any] | None, experiment: Experiment) -> list[str]:
+    """Parts that a configuration was written with, such as robot and clips, and that have other content now: one sentence each."""
+    kept: Mapping[str, str] = (before or {}).get("provenance", {}).get("parts", {})
+    here = {name: digest for name, digest in experiment.sources.items() if name in kept}
+    return _parts({name: kept[name] for name in here}, here)
+
+
 def _parts(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     gone = [f"The {name} is gone." for name in kept if name not in now]
     new = [f"The {name} is new." for name in now if name not in kept]

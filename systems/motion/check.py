@@ -155,7 +155,12 @@ class Verification:
         return _Fitted(clip, each, reading, match, findings, low, rate)
 
     def _finish(self, clip: Clip, one: _Fitted) -> tuple[Clip, list[ClipFinding]]:
-        findings = [*one.findings, *plausible.check_jumps(clip, self.robot), *plausible.check_velocities(clip)]
+        findings = [
+            *one.findings,
+            *plausible.check_repeats(clip),
+            *plausible.check_jumps(clip, self.robot),
+            *plausible.check_velocities(clip),
+        ]
         if clip.origin("rate") == "file" and one.rate and not 1 / ODD_RATE < one.rate / clip.fps < ODD_RATE:
             near = published_near(one.rate) or round(one.rate)
             text = (

@@ -18,6 +18,7 @@ TURN_WARNING, TURN_REFUSAL = 0.02, 0.2  # rad, the same for rotations
 ROOT_SPEED = 12.0  # m/s; a root that moves faster has jumped
 ROOT_TURN = 40.0  # rad/s
 LYING = 60.0  # degrees that the root may lean in the median frame before a word is said
+REPEATS = 0.3  # share of the frames that move; more single repeats than that are no accident
 UPRIGHT = 0.85  # z of the root's own z axis
 UNITS = (("cm", "centimetres", 100.0), ("mm", "millimetres", 1000.0))
 UNIT_SLACK = 1.7  # by how much the root's median height may differ from the robot's, to tell the unit by it
@@ -221,6 +222,20 @@ def check_bodies(clip: Clip, robot: Robot, position: np.ndarray, rotation: np.nd
             text = f"{where}: it was made with a slightly different model. Bodies are computed from the joints."
             return [ClipFinding("bodies that are not where the joints put them", text)]
     return []
+
+
+def check_repeats(clip: Clip) -> list[ClipFinding]:
+    """Say where a lower frame rate was filled up by writing frames twice; frames at rest are no repeats."""
+    frames = np.concatenate((clip.root_position, clip.root_rotation, clip.dof_position), 1)
+    still = (frames[1:] == frames[:-1]).all(1)
+    alone = still[1:-1] & ~still[:-2] & ~still[2:]
+    if alone.sum() <= REPEATS * max(1, (~still).sum()):
+        return []
+    text = (
+        f"{clip.title}: {alone.sum()} of {clip.num_frames} frames repeat the one before, so it moves in jerks. It seems to have been "
+        "brought to a higher frame rate by writing frames twice; take the repeats out."
+    )
+    return [ClipFinding("frames that repeat the one before", text)]
 
 
 def _in_another_order(theirs: np.ndarray, ours: np.ndarray) -> bool:

@@ -216,6 +216,20 @@ def test_changed_packages_parts_and_sources_are_told_apart_from_another_processo
     assert "here it is Slide rule (" in capsys.readouterr().out
 
 
+def test_what_is_measured_with_a_part_that_has_changed_is_said_and_overwrites_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("toy.py").write_text(toy(parts={"robot doll": "1", "clip walk": "2"}, identity={}))
+    half()
+    before = Path("run/evaluation.json").read_bytes()
+    Path("toy.py").write_text(toy(parts={"robot doll": "other", "clip turn": "2"}, identity={}))
+    capsys.readouterr()
+    assert main(["--eval", "run"]) == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if line.startswith("!")]
+    assert warned == ["! The robot doll changed since. The policy was trained with what it was before."]
+    assert Path("run/evaluation.json").read_bytes() == before and Path("run/evaluation_changed.json").exists()
+
+
 def test_a_scene_with_another_identity_goes_on_where_its_columns_fit(capsys: pytest.CaptureFixture[str]) -> None:
     Path("toy.py").write_text(toy(parts={"robot a": "1"}, identity={"robot": "a"}))
     half()

@@ -263,6 +263,14 @@ def test_bodies_without_names_are_found_by_their_places_in_whatever_order() -> N
         verify(**{**bodies, **mixed})
 
 
+def test_frames_that_were_written_twice_are_said_and_rest_is_not() -> None:
+    _, clip = doll_and_squat()
+    arrays = ("root_position", "root_rotation", "dof_position")
+    _, warnings = verify(**{name: getattr(clip, name).repeat(2, 0) for name in arrays}, fps=2 * clip.fps)
+    assert len(warnings) == 1 and "frames repeat the one before, so it moves in jerks." in warnings[0]
+    assert verify(**{name: getattr(clip, name)[[0] * 50 + list(range(100)) + [99] * 50] for name in arrays})[1] == []
+
+
 def test_what_was_typed_and_does_not_fit_the_bodies_is_named() -> None:
     _, clip = doll_and_squat()
     turned = {"root_rotation": np.tile((0.0, 0.0, 0.0, 1.0), (clip.num_frames, 1)), "origins": {"rotation": "option"}}

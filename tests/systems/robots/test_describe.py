@@ -178,7 +178,7 @@ def test_ground_other_than_a_level_floor_is_left_out_and_said(tmp_path: Path) ->
 )  # fmt: skip
 def test_a_floor_that_is_tilted_is_ground_that_is_left_out(turn: str, level: bool, tmp_path: Path) -> None:
     notes = built(tmp_path, foreign(world=f'<geom name="floor" type="plane" size="0 0 1" {turn}/>')).notes
-    assert notes == (() if level else ("Left out: the ground floor; there is only a flat floor.",))
+    assert notes == (() if level else ("Left out: the terrain floor; there is only a flat floor.",))
 
 
 @pytest.mark.parametrize(
