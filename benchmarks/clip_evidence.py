@@ -126,12 +126,12 @@ def verdict(table: BareTable, path: Path) -> tuple[str, str]:
     (raw,) = read_clips(str(path))
     assert isinstance(raw, Clip)
     try:
-        found, said = verify_clip(raw, model.robot, model)
+        found, findings = verify_clip(raw, model.robot, model)
     except SceneError as error:
         return ("refused" if "does not say how it is written, and" in str(error) else f"wrong: {error}"), ""
     same = np.abs((found.root_rotation * clip.root_rotation).sum(-1)).min() > 1.0 - 1e-4
     near = np.abs(found.dof_position - clip.dof_position).max() < 1e-4
-    assumed = any(f"{RATES[0]:g} frames per second are assumed" in line for line in said)
+    assumed = any(f"{RATES[0]:g} frames per second are assumed" in line for line in findings)
     rate = "right" if found.fps == clip.fps else "said" if assumed else "wrong"
     return ("right" if same and near else "wrong"), rate
 

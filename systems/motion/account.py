@@ -37,15 +37,15 @@ def shared_rate(clips: Sequence[Clip], jumps: Sequence[float | None]) -> tuple[f
 def account(choices: Sequence[Choice], unit: str, rate: str) -> str:
     """One line on what was open in these clips of one group, and how it was decided; "" where nothing was."""
     facts = [fact for fact in FACTS if _open(fact, *choices[0])]
-    said = [_decided(fact, choices) for fact in facts]
+    phrases = [_decided(fact, choices) for fact in facts]
     if unit:
-        said.append(f"lengths are in {unit}")
+        phrases.append(f"lengths are in {unit}")
     if rate:
-        said.append(rate)
-    if not said:
+        phrases.append(rate)
+    if not phrases:
         return ""
     how = "does not say how it is" if len(choices) == 1 else "do not say how they are"
-    return f"{group_title([weighed.clip for weighed, _ in choices])} {how} written: {'; '.join(said)}."
+    return f"{group_title([weighed.clip for weighed, _ in choices])} {how} written: {'; '.join(phrases)}."
 
 
 def group_title(clips: Sequence[Clip]) -> str:

@@ -1,4 +1,4 @@
-"""What verification of a clip has to say, by kind, so that a thousand clips can be told in a few lines."""
+"""What verification of a clip has to say, by kind, so that a thousand clips take a few lines."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -195,8 +195,8 @@ def _own(arrays: NamedArrays) -> _Layout | None:
     if any(len(keys) != 1 for keys in found.values()):
         return None
     (position,), (rotation,), (angles,) = found.values()
-    said = rotation[-4:] in ("wxyz", "xyzw")
-    return _Layout("your own", position, rotation, angles, rotation[-4:] if said else "wxyz", known=said)
+    stated = rotation[-4:] in ("wxyz", "xyzw")
+    return _Layout("your own", position, rotation, angles, rotation[-4:] if stated else "wxyz", known=stated)
 
 
 def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:

@@ -194,8 +194,8 @@ def _locate(source: str, values: np.ndarray) -> _Place:
     joints = width - place.joints.start
     if joints not in DOCUMENTED_ORDER and joints - 7 in DOCUMENTED_ORDER:
         if _unit(values, width - 4) or _unit(values, width - 7):
-            said = (*place.notes, "the last 7 columns are the pose of an object and left out")
-            return attrs.evolve(place, joints=slice(place.joints.start, -7), notes=said)
+            remarks = (*place.notes, "the last 7 columns are the pose of an object and left out")
+            return attrs.evolve(place, joints=slice(place.joints.start, -7), notes=remarks)
     return place
 
 

@@ -38,8 +38,8 @@ def naming_robot(model: RobotModel) -> Iterator[None]:
         if model.file is None:
             raise
         facts = robot_facts(model)
-        told = "; ".join(f"{name} {facts[name]}" for name in ("robot", "feet", "joints"))
-        raise SceneError(f"{error}\nRead from {model.file.name}: {told}.") from None
+        shown = "; ".join(f"{name} {facts[name]}" for name in ("robot", "feet", "joints"))
+        raise SceneError(f"{error}\nRead from {model.file.name}: {shown}.") from None
 
 
 def _span(values: np.ndarray) -> str:

@@ -76,8 +76,8 @@ def _messages(store: Store) -> Iterator[dict[str, Any]]:
             if len(labels) < store.columns[column].size:
                 yield from _labels(store.columns[column], row, labels)
     for event in store.events:
-        told = {name: value for name, value in event.items() if name != "ends"}  # which the reader finds
-        yield {"t": "event", **told}
+        sent = {name: value for name, value in event.items() if name != "ends"}  # which the reader finds
+        yield {"t": "event", **sent}
     yield from _whole(store)
 
 

@@ -31,7 +31,7 @@ class ClipQuality:
     outside: float  # 95th percentile of how far it is outside them
 
     def faults(self) -> list[str]:
-        """What is not as it should be, one phrase each; empty for a sound clip. Balance is told, not judged."""
+        """What is not as it should be, one phrase each; empty for a sound clip. Balance is given, not judged."""
         return [
             phrase
             for bad, phrase in (

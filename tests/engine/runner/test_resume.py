@@ -169,8 +169,8 @@ def test_a_changed_scene_file_or_module_is_refused_unless_allowed(capsys: pytest
     assert not Path("other").exists() and config("run") == before
     capsys.readouterr()
     assert main(["--resume", "run", "--iterations", "3", "--allow-changes"]) == 0
-    said = capsys.readouterr().out
-    assert all(f"! {text}\n" in said for text in sentences)
+    printed = capsys.readouterr().out
+    assert all(f"! {text}\n" in printed for text in sentences)
     assert config("run")["changes"] == [{"iteration": 2, "changes": sentences}]
     helper.unlink()
     assert main(["--resume", "run", "--iterations", "4", "--out", "other", "--allow-changes"]) == 0
@@ -205,10 +205,10 @@ def test_changed_packages_parts_and_sources_are_told_apart_from_another_processo
     ]
     assert capsys.readouterr().err.splitlines() == [f"error: {text}" for text in (*differences, f"run {CHANGED}")]
     assert main(["--resume", "run", "--iterations", "3", "--allow-changes"]) == 0
-    said = capsys.readouterr().out
-    assert all(f"! {text}\n" in said for text in differences)
-    assert "! The processor was Abacus (BEADS), here it is " in said
-    assert "! torch had 99 threads, here it has " in said
+    printed = capsys.readouterr().out
+    assert all(f"! {text}\n" in printed for text in differences)
+    assert "! The processor was Abacus (BEADS), here it is " in printed
+    assert "! torch had 99 threads, here it has " in printed
 
     monkeypatch.setattr(provenance, "_processor", lambda: "Slide rule")
     capsys.readouterr()
@@ -271,9 +271,9 @@ def test_a_run_goes_on_with_other_rows_which_start_over(capsys: pytest.CaptureFi
     for number, newest in ((3, "run/checkpoints/iteration_000002.lockstep"), (4, "run")):
         branch = ["--resume", newest, "--out", f"wide{number}", "--num-envs", "12", "--iterations", "6"]
         assert main(branch) == 0
-        said, before = capsys.readouterr(), 2 if number == 3 else 4
+        printed, before = capsys.readouterr(), 2 if number == 3 else 4
         sentence = f"rows, and this run 12: every row begins a new episode. Policy, learner and curricula go on from iteration {before}."
-        assert f"{before:06d}.lockstep has 8 {sentence}" in said.out and "set aside" not in said.out + said.err
+        assert f"{before:06d}.lockstep has 8 {sentence}" in printed.out and "set aside" not in printed.out + printed.err
         rows = [json.loads(line) for line in Path(f"wide{number}/metrics.jsonl").read_text().splitlines()]
         steps = [5 * (8 * min(i, before) + 12 * max(0, i - before)) for i in range(1, 7)]
         assert [(row["iteration"], row["env_steps"]) for row in rows] == [*enumerate(steps, 1)]
@@ -324,9 +324,11 @@ def test_what_a_learner_cannot_go_on_with_is_refused_with_the_difference(capsys:
     )
     for more in ([], ["--allow-changes"], ["--num-envs", "9", "--out", "other"]):
         assert main(["--resume", "run", "--iterations", "3", *more]) == 2
-        said = capsys.readouterr().err
-        assert "cannot go on with these flags: tables point axis side is ['left', 'right'] in the snapshot but" in said
-        assert said.count("\n") == 1 and "train anew without --resume." in said and not Path("other").exists()
+        printed = capsys.readouterr().err
+        assert (
+            "cannot go on with these flags: tables point axis side is ['left', 'right'] in the snapshot but" in printed
+        )
+        assert printed.count("\n") == 1 and "train anew without --resume." in printed and not Path("other").exists()
 
 
 def test_failures_of_a_scene_that_has_changed_are_kept_beside_and_not_called_damaged(

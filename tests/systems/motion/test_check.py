@@ -193,10 +193,10 @@ def test_wrapped_angle_is_told_to_unwrap() -> None:
 def test_angles_that_are_a_whole_turn_off_are_turned_back() -> None:
     _, clip = doll_and_squat()
     wrapped = np.where(clip.dof_position < -0.2, clip.dof_position + 2.0 * np.pi, clip.dof_position)
-    found, said = verify(dof_position=wrapped)
+    found, findings = verify(dof_position=wrapped)
     assert_allclose(found.dof_position, clip.dof_position)
     count = int((clip.dof_position < -0.2).sum())
-    assert f"rad, a whole turn off its range; {count} such angles are turned back" in said[0]
+    assert f"rad, a whole turn off its range; {count} such angles are turned back" in findings[0]
 
 
 def test_motion_with_y_up_is_refused_and_one_that_lies_is_mentioned() -> None:
@@ -212,8 +212,8 @@ def test_motion_with_y_up_is_refused_and_one_that_lies_is_mentioned() -> None:
     ):
         verify(root_rotation=back, root_position=place)
     lying = np.tile((half, none, half, none), (clip.num_frames, 1))
-    _, said = verify(root_rotation=lying)
-    assert any("leans over by 90 degrees in the median frame. Does the robot lie?" in text for text in said)
+    _, findings = verify(root_rotation=lying)
+    assert any("leans over by 90 degrees in the median frame. Does the robot lie?" in text for text in findings)
 
 
 def test_frame_rate_is_checked_against_joint_velocities() -> None:
@@ -324,9 +324,9 @@ def test_clip_that_stays_upright_either_way_is_caught_by_its_sliding_feet() -> N
     wrong = attrs.evolve(walk, root_rotation=turned(walk, -1))
     with pytest.raises(SceneError, match=r"cannot be what its file says, quaternions wxyz"):
         verify_clip(attrs.evolve(wrong, origins={**walk.origins, "rotation": "file"}), robot.robot, robot)
-    mended, said = verify_clip(wrong, robot.robot, robot)
+    mended, findings = verify_clip(wrong, robot.robot, robot)
     assert_allclose(mended.root_rotation, walk.root_rotation / np.linalg.norm(walk.root_rotation, axis=1)[:, None])
-    assert "quaternions are taken as xyzw (score" in said[0]
+    assert "quaternions are taken as xyzw (score" in findings[0]
     said_so = attrs.evolve(walk, root_rotation=turned(walk, -1), file_rotation="")
     assert verify_clip(said_so, robot.robot, robot)[0].num_frames == 150
 
@@ -337,9 +337,9 @@ def test_joints_counted_breadth_first_are_put_in_order_and_said(name: str) -> No
     clip = read(str(data_path(*KIMODO, f"kimodo_{name}.csv")))
     columns = [robot.robot.dof_names.index(joint) for joint in BREADTH_FIRST_ORDER[29]]
     mixed = attrs.evolve(clip, dof_position=clip.dof_position[:, columns])
-    found, said = verify_clip(mixed, robot.robot, robot)
+    found, findings = verify_clip(mixed, robot.robot, robot)
     assert_allclose(found.dof_position, clip.dof_position)
-    assert "joints are taken in the order of the G1 with 29 joints, breadth first as in PhysX (score" in said[0]
+    assert "joints are taken in the order of the G1 with 29 joints, breadth first as in PhysX (score" in findings[0]
 
 
 @needs_g1
@@ -377,9 +377,9 @@ def test_real_npz_of_another_simulator_is_put_in_order() -> None:
     clip = read(str(data_path(*KIMODO, "kimodo_wave_50hz.npz")))
     columns = [robot.robot.dof_names.index(joint) for joint in BREADTH_FIRST_ORDER[29]]
     mixed = attrs.evolve(clip, dof_names=None, body_names=None, dof_position=clip.dof_position[:, columns])
-    found, said = verify_clip(mixed, robot.robot, robot)
+    found, findings = verify_clip(mixed, robot.robot, robot)
     assert_allclose(found.dof_position, clip.dof_position)
-    assert "breadth first as in PhysX (score" in said[0]
+    assert "breadth first as in PhysX (score" in findings[0]
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,10 @@ def reordered(clip: Clip, names: tuple[str, ...], own: tuple[str, ...]) -> Clip:
 def test_quaternion_order_of_a_walk_is_told_at_every_heading(walk: Clip, g1: RobotModel, heading: int) -> None:
     right = turned(walk, heading)
     for clip, order in ((right, "wxyz"), (scalar_last(right), "xyzw")):
-        found, said = verify_clip(clip, g1.robot, g1)
+        found, findings = verify_clip(clip, g1.robot, g1)
         assert_allclose(found.root_rotation, right.root_rotation, atol=1e-12)
-        assert f"quaternions are taken as {order} (score" in said[0]
-        assert said[0].count("30 frames per second are assumed (write a.csv:60fps, say, for another rate)") == 1
+        assert f"quaternions are taken as {order} (score" in findings[0]
+        assert findings[0].count("30 frames per second are assumed (write a.csv:60fps, say, for another rate)") == 1
 
 
 @needs_g1
@@ -142,20 +142,20 @@ def test_joint_order_of_a_table_without_names_is_told(g1: RobotModel, word: str,
     own = g1.robot.dof_names
     made = resample(make_clip(clip, g1.robot, g1), 30.0)
     table = attrs.evolve(reordered(made, ORDER[word], own), dof_names=None, file_rotation="wxyz", origins=ASSUMED)
-    found, said = verify_clip(table, g1.robot, g1)
+    found, findings = verify_clip(table, g1.robot, g1)
     kept = [own.index(name) for name in ORDER[word]]
     assert_allclose(found.dof_position[:, kept], made.dof_position[:, kept])
     order = next(order for order in PUBLISHED if order.word == word)
-    assert f"joints are taken in the order {order.label} (score" in said[0]
+    assert f"joints are taken in the order {order.label} (score" in findings[0]
 
 
 @needs_g1
 def test_word_for_the_joint_order_wins_over_evidence(walk: Clip, g1: RobotModel) -> None:
     own = g1.robot.dof_names
     half = reordered(walk, ORDER["single-waist"], own)
-    found, said = verify_clip(attrs.evolve(half, joint_order="single-waist"), g1.robot, g1)
-    assert "waist_roll, waist_pitch" in said[1]
-    assert "joints are taken" not in said[0]
+    found, findings = verify_clip(attrs.evolve(half, joint_order="single-waist"), g1.robot, g1)
+    assert "waist_roll, waist_pitch" in findings[1]
+    assert "joints are taken" not in findings[0]
     assert not found.dof_position[:, [own.index("waist_roll_joint"), own.index("waist_pitch_joint")]].any()
     with pytest.raises(SceneError, match=r"cannot be in the order 'g1-29' for .* It may be lock-wrist, single-waist"):
         verify_clip(attrs.evolve(half, joint_order="g1-29"), g1.robot, g1)
@@ -178,11 +178,11 @@ def test_angles_in_degrees_and_lengths_in_centimetres_are_taken_and_said(walk: C
     table = attrs.evolve(
         walk, dof_position=np.rad2deg(walk.dof_position), root_position=1000.0 * walk.root_position, dof_names=None
     )
-    found, said = verify_clip(table, g1.robot, g1)
+    found, findings = verify_clip(table, g1.robot, g1)
     assert_allclose(found.dof_position, walk.dof_position)
     assert_allclose(found.root_position, walk.root_position)
-    assert "angles are taken in degrees (score" in said[0]
-    assert "lengths are in millimetres" in said[0]
+    assert "angles are taken in degrees (score" in findings[0]
+    assert "lengths are in millimetres" in findings[0]
     stated = attrs.evolve(table, origins={**ASSUMED, "lengths": "file"})
     with pytest.raises(SceneError, match=r"would fit as millimetres. Name the clip as a.csv:mm, or as a.csv:m if"):
         verify_clip(stated, g1.robot, g1)
@@ -236,9 +236,9 @@ def test_plain_robot_takes_its_own_order_and_a_tie_is_no_question() -> None:
     count = len(robot.robot.dof_names)
     wave = np.tile(0.05 * np.sin(np.arange(60) / 10.0)[:, None], (1, count)) - 0.05
     clip = Clip("plain", 30.0, np.tile((0.0, 0.0, 0.47), (60, 1)), np.tile((1.0, 0, 0, 0), (60, 1)), wave)
-    found, said = verify_clip(attrs.evolve(clip, file_rotation="wxyz", origins=ASSUMED), robot.robot, robot)
+    found, findings = verify_clip(attrs.evolve(clip, file_rotation="wxyz", origins=ASSUMED), robot.robot, robot)
     assert_allclose(found.dof_position, wave)
-    assert "joints are taken in the order of test; 30 frames" in said[0]
+    assert "joints are taken in the order of test; 30 frames" in findings[0]
 
 
 def test_joint_that_a_clip_lacks_is_held_at_its_default_where_legs_are_complete() -> None:
@@ -248,10 +248,10 @@ def test_joint_that_a_clip_lacks_is_held_at_its_default_where_legs_are_complete(
     for lost in ("left_elbow", "left_shoulder_roll"):
         kept = [i for i, name in enumerate(names) if name != lost]
         less = attrs.evolve(clip, dof_position=clip.dof_position[:, kept], dof_names=tuple(names[i] for i in kept))
-        found, said = verify_clip(less, robot.robot, robot)
+        found, findings = verify_clip(less, robot.robot, robot)
         at = names.index(lost)
         assert_allclose(found.dof_position[:, at], float(robot.robot.default_position[at]))
-        assert said == [f"Clip 'squat' (made): {lost} missing, held at the default angle."]
+        assert findings == [f"Clip 'squat' (made): {lost} missing, held at the default angle."]
     for lost in ("left_knee", "spine"):
         kept = [i for i, name in enumerate(names) if name != lost]
         less = attrs.evolve(clip, dof_position=clip.dof_position[:, kept], dof_names=tuple(names[i] for i in kept))
@@ -333,14 +333,16 @@ def test_real_jumps_without_a_rate_are_taken_at_the_one_at_which_they_fall(tmp_p
     sound, _ = verify_clip(raw, model.robot, model)
     fast = resample(attrs.evolve(sound, body_names=None), 120.0)
     table = attrs.evolve(fast, fps=30.0, file_rotation="wxyz", origins=ASSUMED, typed="a.csv")
-    found, said = verify_clip(table, model.robot, model)
+    found, findings = verify_clip(table, model.robot, model)
     assert found.fps == 120.0
-    assert "120 frames per second are taken, since jumps fall as at 121 (write a.csv:30fps if not)" in said[0]
-    by_hand, said = verify_clip(attrs.evolve(table, origins={**ASSUMED, "rate": "option"}), model.robot, model)
+    assert "120 frames per second are taken, since jumps fall as at 121 (write a.csv:30fps if not)" in findings[0]
+    by_hand, findings = verify_clip(attrs.evolve(table, origins={**ASSUMED, "rate": "option"}), model.robot, model)
     assert by_hand.fps == 30.0
-    assert not any("per second" in text for text in said)
-    _, said = verify_clip(attrs.evolve(table, origins={**ASSUMED, "rate": "file"}), model.robot, model)
-    assert any("says 30 frames per second, but its jumps fall as at 121; write a.csv:120fps" in text for text in said)
+    assert not any("per second" in text for text in findings)
+    _, findings = verify_clip(attrs.evolve(table, origins={**ASSUMED, "rate": "file"}), model.robot, model)
+    assert any(
+        "says 30 frames per second, but its jumps fall as at 121; write a.csv:120fps" in text for text in findings
+    )
 
 
 @needs_g1

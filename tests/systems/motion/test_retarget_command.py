@@ -33,10 +33,10 @@ def takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_files_and_folders_become_clips(takes: Path, capsys: pytest.CaptureFixture[str]):
     words = "dance.bvh takes --robot humanoid --out clips --to csv --jobs 1"
     assert main(["retarget", *words.split()]) == 0
-    said = capsys.readouterr().out
-    assert "dance.bvh: lengths are in cm, by a leg of 0.82 m; y is up." in said
-    assert "takes/rest.BVH: lengths are in m, by a leg of 0.82 m; y is up." in said
-    assert said.count(" sound") == 2
+    printed = capsys.readouterr().out
+    assert "dance.bvh: lengths are in cm, by a leg of 0.82 m; y is up." in printed
+    assert "takes/rest.BVH: lengths are in m, by a leg of 0.82 m; y is up." in printed
+    assert printed.count(" sound") == 2
     (dance,) = read_clips("clips/dance.csv")
     assert dance.num_frames == 19 and dance.fps == 50.0  # 11 / 30 s
     assert [path.name for path in sorted((takes / "clips").iterdir())] == ["dance.csv", "rest.csv"]

@@ -221,15 +221,15 @@ def test_options_win_over_the_header_of_seed(tmp_path: Path) -> None:
         seed(tmp_path, options=":wxyz")
 
 
-@pytest.mark.parametrize(("scale", "said"), [(1.0, "radians"), (57.29577951308232, "degrees")])
-def test_roll_pitch_and_yaw_are_read_in_the_unit_that_fits(tmp_path: Path, scale: float, said: str) -> None:
+@pytest.mark.parametrize(("scale", "unit_word"), [(1.0, "radians"), (57.29577951308232, "degrees")])
+def test_roll_pitch_and_yaw_are_read_in_the_unit_that_fits(tmp_path: Path, scale: float, unit_word: str) -> None:
     turn = np.tile(np.array([0.1, 0.2, 0.3]), (12, 1))
     values = np.concatenate((MOTION.position, turn * scale, MOTION.angles * scale), 1)
     clip = read(tmp_path, table(values, ["x", "y", "z", "roll", "pitch", "yaw", *JOINTS]))
     assert_allclose(clip.dof_position, MOTION.angles, atol=1e-9)
     assert_allclose(clip.root_rotation[:, 0], clip.root_rotation[0, 0])
     assert clip.root_rotation[0, 0] == pytest.approx(0.98334744, abs=1e-6)
-    assert said in clip.notes[0]
+    assert unit_word in clip.notes[0]
 
 
 def test_order_by_hand_wins_over_the_header(tmp_path: Path) -> None:

@@ -222,8 +222,8 @@ def test_two_robots_in_one_file_are_refused(tmp_path: Path) -> None:
 def test_closed_loops_are_refused_with_their_parts(tmp_path: Path) -> None:
     rod = f'<body name="rod">{JOINT.format(name="rod_joint")}<geom fromto="0 0 0 0 0 -0.3" size="0.01" mass="0.1"/></body>'
     loop = '<equality><connect body1="rod" body2="left_ankle_roll_link" anchor="0 0 -0.3"/></equality>'
-    said = refusal(tmp_path, foreign(pelvis=rod, end=loop))
-    assert said.startswith("Robot 'robot' has closed loops (rod to left_ankle_roll_link), which are not supported")
+    message = refusal(tmp_path, foreign(pelvis=rod, end=loop))
+    assert message.startswith("Robot 'robot' has closed loops (rod to left_ankle_roll_link), which are not supported")
     inactive = loop.replace("<connect", '<connect active="false"')
     assert built(tmp_path, foreign(pelvis=rod, end=inactive)).notes == ()
 
@@ -256,8 +256,8 @@ def test_a_joint_without_a_motor_of_its_own_gets_none_and_does_not_move(end: str
 
 
 def test_a_leg_that_moves_passively_is_refused(tmp_path: Path) -> None:
-    said = refusal(tmp_path, foreign(end=motors(without=("left_ankle_pitch_joint",))))
-    assert said.startswith(
+    message = refusal(tmp_path, foreign(end=motors(without=("left_ankle_pitch_joint",))))
+    assert message.startswith(
         "The robot in robot.xml has legs that move passively: left_ankle_pitch_joint (it has no actuator) between the root and "
         "left_ankle_roll_link, right_ankle_roll_link."
     )
@@ -306,8 +306,8 @@ def test_ranges_in_the_other_unit_are_refused_with_a_cure_that_works(
         return 'range="' + " ".join(f"{scale * float(n):g}" for n in match[1].split()) + '"'
 
     text = re.sub(r'(?<![a-z])range="([^"]*)"', scaled, SOUND).replace('angle="radian"', f'angle="{angle}"')
-    said = refusal(tmp_path, text)
-    assert f'Write <compiler angle="{meant}"/> into the file.' in said
+    message = refusal(tmp_path, text)
+    assert f'Write <compiler angle="{meant}"/> into the file.' in message
     mended = built(tmp_path, text.replace(f'angle="{angle}"', f'angle="{meant}"'))
     np.testing.assert_allclose(
         mended.robot.position_limit.numpy(), built(tmp_path, SOUND).robot.position_limit.numpy(), atol=2e-3
@@ -334,8 +334,8 @@ def test_a_free_joint_that_takes_on_the_files_damping_falls_freely_and_that_is_s
 
 def test_a_robot_in_a_plane_is_refused_with_a_cure_that_works(tmp_path: Path) -> None:
     base = '<joint name="rootx" type="slide" axis="1 0 0"/><joint name="rootz" type="slide" axis="0 0 1"/>'
-    said = refusal(tmp_path, foreign(free=base))
-    assert said == (
+    message = refusal(tmp_path, foreign(free=base))
+    assert message == (
         "Robot 'robot' does not move freely: its first body 'pelvis' hangs on rootx, rootz. Write <freejoint/> there instead."
     )
     assert built(tmp_path, foreign(free="<freejoint/>")).notes == ()
@@ -361,8 +361,8 @@ def test_visual_files_that_are_missing_do_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize("role", ['mass="0"', 'contype="0" conaffinity="0"'])
 def test_a_mesh_that_touches_or_weighs_something_is_asked_for_by_name(role: str, tmp_path: Path) -> None:
     text = foreign(head='<compiler meshdir="parts"/>' + MESH, pelvis=f'<geom type="mesh" mesh="shell" {role}/>')
-    said = refusal(tmp_path, text).replace(str(tmp_path), "FOLDER")
-    assert said == (
+    message = refusal(tmp_path, text).replace(str(tmp_path), "FOLDER")
+    assert message == (
         "robot.xml needs shell.stl beside it (folder FOLDER/parts), for shapes that touch or weigh something. Copy what is "
         "missing there."
     )
@@ -485,9 +485,9 @@ def test_a_robot_that_is_drawn_lying_is_refused(tmp_path: Path) -> None:
     text = SOUND.replace('<geom type="sphere" size="0.08" mass="2.5"/>', down).replace(
         "</worldbody>", "</body></worldbody>"
     )
-    said = refusal(tmp_path, text)
-    assert said.startswith("The robot in robot.xml lies in its default pose: its centre of mass is "), said
-    assert said.endswith("Write a keyframe called home in which it stands.")
+    message = refusal(tmp_path, text)
+    assert message.startswith("The robot in robot.xml lies in its default pose: its centre of mass is "), message
+    assert message.endswith("Write a keyframe called home in which it stands.")
 
 
 def test_bodies_without_a_name_are_called_after_their_joints(tmp_path: Path) -> None:

@@ -118,8 +118,8 @@ def test_looks_that_are_missing_or_in_another_format_do_not_matter(file: str, tm
 @pytest.mark.parametrize(("file", "fault"), [("a/part.stl", "is not there"), ("part.dae", "is no .stl, .obj, .msh")])
 def test_a_mesh_that_collides_is_asked_for_by_name(file: str, fault: str, tmp_path: Path) -> None:
     (tmp_path / "part.dae").write_text("<COLLADA/>")
-    said = refusal(tmp_path, urdf(base=MESH.format(role="collision", file=file)))
-    assert said.startswith(f"robot.urdf: link 'trunk' collides as the mesh {file}, which {fault}")
+    message = refusal(tmp_path, urdf(base=MESH.format(role="collision", file=file)))
+    assert message.startswith(f"robot.urdf: link 'trunk' collides as the mesh {file}, which {fault}")
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,10 @@ def test_other_files_are_named_and_refused(name: str, text: str, words: str, tmp
 
 def test_an_impossible_inertia_is_refused_with_a_cure_that_works(tmp_path: Path) -> None:
     broken = urdf().replace('ixx="0.05"', 'ixx="0.5"')
-    said = refusal(tmp_path, broken)
+    message = refusal(tmp_path, broken)
     assert (
-        'write <compiler balanceinertia="true"/> into the file (into <mujoco> of a URDF)' in said and "\n" not in said
+        'write <compiler balanceinertia="true"/> into the file (into <mujoco> of a URDF)' in message
+        and "\n" not in message
     )
     mended = broken.replace("</robot>", '<mujoco><compiler balanceinertia="true"/></mujoco></robot>')
     assert built(tmp_path, mended, "robot.urdf").robot.foot_names == SHINS

@@ -180,8 +180,8 @@ def test_clips_of_a_folder_are_decided_together_and_that_is_said_once(folder: Pa
         np.savetxt(f"set/{name}.csv", np.concatenate((clip.root_position, turns, clip.dof_position), 1), delimiter=",")
     assert clips("convert", "squat", "set", "--out", "all.pkl") == 0
     lines = capsys.readouterr().out.splitlines()
-    (said,) = (place for place, line in enumerate(lines) if "quaternions are taken as xyzw" in line)
-    assert "#stand" in lines[said - 1] and "3 clips of set do not say" in lines[said]
+    (place,) = (at for at, line in enumerate(lines) if "quaternions are taken as xyzw" in line)
+    assert "#stand" in lines[place - 1] and "3 clips of set do not say" in lines[place]
     for found in read_clips("all.pkl"):
         assert isinstance(found, Clip)
         wanted = fitted.make_clip(found.name, model("g1").robot, model("g1"))
