@@ -193,11 +193,19 @@ def _word(value: Any) -> str:
     return str(value)
 
 
+def _member(kind: Any, name: Any) -> str:
+    """A member of an enumeration by name, which is how Python 3.11.0 to 3.11.3 write one; of nothing else."""
+    if kind is not _word:
+        raise pickle.UnpicklingError("it asks for an attribute of something that is not an enumeration")
+    return str(name)
+
+
 _TORCH: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("collections", "OrderedDict"): dict,
     ("torch", "Size"): _size,
     ("protomotions.simulator.base_simulator.simulator_state", "StateConversion"): _word,
+    **{(module, "getattr"): _member for module in ("__builtin__", "builtins")},
     **{("torch", f"{name}Storage"): dtype for name, dtype in _STORAGE.items()},
 }
 

@@ -5,6 +5,7 @@ import pickle
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from engine.errors import SceneError
-from systems.motion.array_pickle import ObjectArray, read_array_pickle
+from systems.motion.array_pickle import ObjectArray, read_array_pickle, read_torch_pickle
 from tests.helpers import data_path
+from tests.systems.motion.foreign import motion, protomotions, write
 
 CONTENT = {
     "clip": {
@@ -151,3 +153,22 @@ class _Bytes:
 
 def _read_bytes(content: bytes) -> object:
     return read_array_pickle(_Bytes(content))  # type: ignore[arg-type]
+
+
+class Attribute:
+    """Is pickled as an attribute of something else."""
+
+    def __init__(self, owner: object, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __reduce__(self) -> Any:
+        return getattr, (self.owner, self.name)
+
+
+def test_member_of_an_enumeration_may_be_named_and_no_other_attribute(tmp_path: Path) -> None:
+    value = protomotions(motion())["state_conversion"]
+    named = write(tmp_path / "a.pt", {"state_conversion": value, "again": Attribute(type(value), "COMMON")})
+    assert read_torch_pickle(Path(named))["again"] == "COMMON"
+    other = write(tmp_path / "b.pt", {"state_conversion": value, "again": Attribute("text", "join")})
+    with pytest.raises(SceneError, match="an attribute of something that is not an enumeration"):
+        read_torch_pickle(Path(other))

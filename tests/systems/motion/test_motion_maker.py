@@ -133,7 +133,7 @@ def test_robot_whose_legs_are_stiff_cannot_squat() -> None:
     knees = [i for i, name in enumerate(model.robot.dof_names) if "knee" in name]
     limit[knees] = limit.new_tensor((0.5, 0.7))
     model.robot = attrs.evolve(model.robot, soft_position_limit=limit)
-    with pytest.raises(SceneError, match=r"test cannot squat with its feet flat on the floor: .* cm are missing"):
+    with pytest.raises(SceneError, match=r"test cannot squat with its feet flat on the floor: .* misses by .* cm"):
         make_clip("squat", model.robot, model)
 
 
