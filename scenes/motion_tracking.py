@@ -53,7 +53,7 @@ def experiment(c: Config) -> Experiment:
     description = c.task.describe(robots.load(robots.fitting(clips, c.task.robots) if c.robot == "auto" else c.robot))
     control = "servo" if c.control == "servo" else "torque"
     model = build_robot(description, control=control, dt=DT / c.substeps, self_collision=c.self_collision)
-    with naming_robot(model):
+    with naming_robot(model, c.robot):
         library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height, skip_unfit=c.skip_unfit)
     scene, same = partial(tracking_scene, c, model, library), ("robot",)
     longest, played = int(library.frames.max()), max(64, len(library.names))

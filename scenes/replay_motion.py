@@ -40,7 +40,7 @@ def experiment(
     clips = read_clips(clip, skip_unfit=skip_unfit)
     description = robots.load(robots.fitting(clips) if robot == "auto" else robot)
     model = build_robot(description, dt=DT)
-    with naming_robot(model):
+    with naming_robot(model, robot):
         library = build_library(clips, model.robot, model, fps=1 / DT, height=clip_height, skip_unfit=skip_unfit)
     rows, frames = film_size(library, DT)
     scene = partial(replay_scene, model, library, rows)

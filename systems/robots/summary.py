@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -30,16 +31,18 @@ def robot_facts(model: RobotModel) -> dict[str, str]:
 
 
 @contextmanager
-def naming_robot(model: RobotModel) -> Iterator[None]:
-    """Add what the robot is to the SceneError of whatever does not fit it; only for a robot that was read from a file."""
+def naming_robot(model: RobotModel, robot: str) -> Iterator[None]:
+    """Add what the robot is to the SceneError of whatever does not fit it, where `robot` is the file that it was read from."""
     try:
         yield
     except SceneError as error:
-        if model.file is None:
+        if model.file is None or Path(robot).name != model.file.name:
             raise
         facts = robot_facts(model)
-        shown = "; ".join(f"{name} {facts[name]}" for name in ("robot", "feet", "joints"))
-        raise SceneError(f"{error}\nRead from {model.file.name}: {shown}.") from None
+        raise SceneError(
+            f"{error}\nRead from {model.file.name}: robot {facts['robot']}; feet {facts['feet']}; "
+            f"{len(model.robot.dof_names)} joints, {listing(model.robot.dof_names, 6)}."
+        ) from None
 
 
 def _span(values: np.ndarray) -> str:
