@@ -215,6 +215,20 @@ def test_three_frames_that_cannot_be_read_make_the_connection_anew(qtbot, server
     assert client.link.bad == 3 and client.said[-2][:1] == ("lost",)
 
 
+def test_a_client_is_ready_only_once_its_connection_is_open(qtbot, server, make):
+    client = make()
+    with qtbot.waitSignal(client.ready):
+        pass
+    opened = []
+    client.ready.connect(lambda: opened.append(client.connected))
+    take = client.link.take
+    client.link.take = lambda most: take(1)  # a window may come between any two messages
+    server.drop()
+    with qtbot.waitSignal(client.ready):
+        pass
+    assert opened == [True]
+
+
 def test_a_frame_of_a_gigabyte_is_not_waited_for(qtbot, server, make):
     client = make()
     with qtbot.waitSignal(client.ready):

@@ -129,8 +129,8 @@ class Link:
         self._pid = pid if isinstance(pid, int) and pid > 0 and run.get("host") == socket.gethostname() else 0
         self._outbox.clear()  # what was meant for the connection before
         self._put(connection.hello)
-        self._put(connection.welcome)
         self._put_status("open", "")
+        self._put(connection.welcome)  # after which subscriptions may be sent: the connection is open by then
         return connection
 
     def _serve(self, connection: Connection) -> None:
