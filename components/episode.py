@@ -12,8 +12,6 @@ class Episode:
 
     step: Tensor = column(dtype=torch.int64, unit="control steps")
     began: Tensor = column(dtype=torch.int64, unit="tick", doc="after which the episode began")
-    reward_sums: Tensor = column("reward", doc="weighted reward of each term so far, × dt")
-    least: Tensor = column("reward", doc="least of a tick's terms of Reward in this row since the run began, at most 0")
 
 
 @signal
@@ -55,6 +53,14 @@ class Chance:
     """A fresh draw for every row and tick, for terminations that apply only sometimes."""
 
     value: Tensor = column(doc="uniform in [0, 1)")
+
+
+@component
+class Earned:
+    """What each reward term has paid so far."""
+
+    sums: Tensor = column("reward", doc="in the current episode, weighted, × dt")
+    least: Tensor = column("reward", doc="least of a tick's terms of Reward in this row since the run began, at most 0")
 
 
 @resource

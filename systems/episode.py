@@ -49,10 +49,9 @@ def mark_rewritten(done: Done, rewritten: Write[Rewritten]) -> None:
 
 
 def reset_episode(done: Done, clock: Clock, episode: Write[Episode]) -> None:
-    """Start ended rows at step 0 with nothing earned."""
+    """Start ended rows at step 0."""
     put_rows(episode.step, done.ended, 0)
     put_rows(episode.began, done.ended, clock.tick)
-    put_rows(episode.reward_sums, done.ended, 0.0)
 
 
 def spread_episodes(rng: Rng, episode: Write[Episode], *, steps: int) -> None:

@@ -7,7 +7,7 @@ import attrs
 import numpy as np
 import torch
 
-from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
+from components.episode import Done, Earned, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
 from components.learning import LearningMetrics
 from components.metrics import Metrics
 from components.motion import MotionFar, MotionReference, RelativeTarget, TrackedBodies, TrackedState
@@ -27,7 +27,7 @@ ERRORS = (
 )
 
 
-def count_rewards(done: Done, episode: Episode, reward: Reward, metrics: Write[Metrics]) -> None:
+def count_rewards(done: Done, episode: Episode, earned: Earned, reward: Reward, metrics: Write[Metrics]) -> None:
     """Add this tick's rewards, and the totals of the episodes that end in it.
 
     One product of (every row, ended rows) with (1, reward, steps, why it ended, each term's reward now and so far).
@@ -35,7 +35,7 @@ def count_rewards(done: Done, episode: Episode, reward: Reward, metrics: Write[M
     every_row = torch.ones_like(reward.total)
     picked = torch.stack((every_row, done.ended.to(every_row.dtype)))
     columns = [column.unsqueeze(-1) for column in (every_row, reward.total, episode.step)]
-    metrics.sums.add_(picked @ torch.cat((*columns, done.reason, reward.terms, episode.reward_sums), -1))
+    metrics.sums.add_(picked @ torch.cat((*columns, done.reason, reward.terms, earned.sums), -1))
 
 
 def count_errors(

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from components.control import Action, DofTorque, PreviousDof
-from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
+from components.episode import Done, Earned, Episode, PenaltyScale, Reward, SoftLimits
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, Robot, RootState
-from engine import Experiment, Scene, SceneError, System, Term, Terms, Write, fuse
+from engine import Experiment, Scene, SceneError, System, Term, Terms, Write, fuse, put_rows
 from engine.ecs.system import check_terms
 from systems.maths.quaternion import rotate, rotate_inverse
 from systems.maths.tensors import indices, mask, vector
@@ -149,7 +149,7 @@ def flight_time(flight: Flight, *, least: float = 0.5) -> Tensor:
 
 
 def _earn(
-    values: Terms, done: Done, episode: Episode, earned: Reward, dt: float, only_positive: bool, scale: Tensor | None
+    values: Terms, done: Done, so_far: Earned, earned: Reward, dt: float, only_positive: bool, scale: Tensor | None
 ) -> None:
     device, terms = earned.total.device, earned.terms
     weights = vector(tuple(float(w) * dt for w in values.setting("weight", 1.0)), device)
@@ -164,16 +164,16 @@ def _earn(
         finite = values.finite(terms) and finite  # a negative error may fall up without bound
     terms.mul_(weights).masked_fill_(done.lost.unsqueeze(-1), 0.0)
     if finite:
-        torch.minimum(episode.least, terms, out=episode.least)
+        torch.minimum(so_far.least, terms, out=so_far.least)
     else:
-        _pay_the_least(terms, episode.least)
+        _pay_the_least(terms, so_far.least)
     if only_positive:
         clipped = vector(tuple(float(not u) for u in values.setting("unclipped", False)), device)
         torch.mv(terms, clipped, out=earned.total)
         earned.total.clamp_min_(0.0).add_(torch.mv(terms, 1.0 - clipped))
     else:
         torch.sum(terms, -1, out=earned.total)
-    episode.reward_sums.add_(terms)
+    so_far.sums.add_(terms)
 
 
 def _pay_the_least(terms: Tensor, least: Tensor) -> None:
@@ -206,7 +206,7 @@ def check_falloff(terms: Mapping[str, Term]) -> None:
 
 
 def reward(
-    values: Terms, done: Done, episode: Write[Episode], earned: Write[Reward], *, dt: float, only_positive: bool = False
+    values: Terms, done: Done, so_far: Write[Earned], earned: Write[Reward], *, dt: float, only_positive: bool = False
 ) -> None:
     """Add up weight × value × dt, with `dt` in s; a lost tick counts 0.
 
@@ -214,21 +214,26 @@ def reward(
 
     `only_positive` cuts the sum off at 0, without the terms registered as `unclipped`.
     """
-    _earn(values, done, episode, earned, dt, only_positive, None)
+    _earn(values, done, so_far, earned, dt, only_positive, None)
 
 
 def reward_under_curriculum(
     values: Terms,
     done: Done,
     penalty: PenaltyScale,
-    episode: Write[Episode],
+    so_far: Write[Earned],
     earned: Write[Reward],
     *,
     dt: float,
     only_positive: bool = False,
 ) -> None:
     """`reward`, with the weights of terms registered as `penalty` scaled by the curriculum."""
-    _earn(values, done, episode, earned, dt, only_positive, penalty.value)
+    _earn(values, done, so_far, earned, dt, only_positive, penalty.value)
+
+
+def reset_earned(done: Done, so_far: Write[Earned]) -> None:
+    """Ended rows start with nothing earned."""
+    put_rows(so_far.sums, done.ended, 0.0)
 
 
 def rewards(terms: Mapping[str, Term], *, dt: float = 0.02, only_positive: bool = False) -> System:

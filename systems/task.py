@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import systems.observations
 import systems.rewards
 import systems.terminations
-from components.episode import Chance, Reward
-from engine import Bundle, System, Term, system
+from components.episode import Chance, Earned, Reward, Rewritten
+from engine import Bundle, System, Term, any_row, system
 from systems.episode import mark_rewritten
-from systems.tick import REWARD, TERMINATE
+from systems.tick import RESET, REWARD, TERMINATE
 from systems.vitals import task_vitals
 
 
@@ -44,11 +44,13 @@ def task(
             system(mark_rewritten),
         ],
         REWARD: [earned],
-        **{phase: list(more) for phase, more in seen.systems.items()},
+        RESET: [system(systems.rewards.reset_earned, when=any_row(Rewritten, "rows"))],
     }
+    for phase, more in seen.systems.items():
+        phases[phase] = [*phases.get(phase, ()), *more]
     return Bundle(
         name,
-        components=[Reward, *([Chance] if asks_chance else []), *seen.components],
+        components=[Reward, Earned, *([Chance] if asks_chance else []), *seen.components],
         resources=seen.resources,
         systems=phases,
         axes={"reward": tuple(rewards), "termination": tuple(terminations), **seen.axes},

@@ -38,7 +38,7 @@ SAMPLES = 40  # of the black box
 LARGEST = 3 << 20  # bytes
 OFTEN = (
     "RootState.", "DofState.", "BodyState.position", "BodyState.rotation", "ContactForce.", "Action.value", "DofTarget.position",
-    "BaseFrame.", "Episode.", "Done.", "MotionCursor.", "MotionReference.body_position", "Reward.",
+    "BaseFrame.", "Episode.", "Earned.", "Done.", "MotionCursor.", "MotionReference.body_position", "Reward.",
 )  # fmt: skip
 """What is kept at every tick: what Body draws and Plots begin with."""
 

@@ -102,7 +102,7 @@ def test_a_system_is_described_with_its_first_line_access_and_times(panel, store
     said = panel.strip.describe(9)
     assert said.splitlines()[0].startswith("reward   REWARD")
     assert "Add up weight × value × dt." in said and "reads robot.RelativeTarget, robot.Action" in said
-    assert "writes robot.Reward, robot.Episode" in said and "median 1.470 ms, p95 2.667 ms" in said
+    assert "writes robot.Reward, robot.Earned" in said and "median 1.470 ms, p95 2.667 ms" in said
 
 
 def test_a_point_finds_its_system(panel, store):

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import scenes.robots
-from components.episode import Episode, Reward
+from components.episode import Earned, Reward
 from components.robot import BaseFrame
 from engine import Bundle, Scene, build, system, table, term
 from engine.runner.scene_file import load_scene
@@ -154,7 +154,7 @@ def test_added_reward_is_paid_weighted_and_per_second(folder: Path):
     place = world.tables["robot"].axes["reward"].index("upright")
     earned = world[Reward]
     torch.testing.assert_close(earned.terms.sum(-1), earned.total)
-    assert world[Episode].reward_sums.shape[1] == earned.terms.shape[1] == place + 1
+    assert world[Earned].sums.shape[1] == earned.terms.shape[1] == place + 1
     upright = -world[BaseFrame].gravity[:, 2]
     running = ~torch.isclose(earned.terms[:, place], torch.zeros(3))
     torch.testing.assert_close(earned.terms[running, place], 0.2 * 0.02 * upright[running], atol=1e-4, rtol=0.0)

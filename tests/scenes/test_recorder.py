@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.episode import Done, Episode, Reward
+from components.episode import Done, Earned, Reward
 from components.learning import Rollout
 from components.robot import BodyState, RootState
 from engine import Simulation, build
@@ -44,7 +44,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np
             before["robot.RootState.position"] = world[RootState].position[ROW].numpy().copy()
             before["robot.BodyState.rotation"] = world[BodyState].rotation[ROW].numpy().copy()
             before["robot.Reward.terms"] = world[Reward].terms[ROW].numpy().copy()
-            before["robot.Episode.reward_sums"] = world[Episode].reward_sums[ROW].numpy().copy()
+            before["robot.Earned.sums"] = world[Earned].sums[ROW].numpy().copy()
 
     simulation.schedule.attach(Observer(after_entry=plant))
     with RunObservers.begin(simulation, folder, print, rows=[0, ROW]).attached():
@@ -74,7 +74,7 @@ def test_the_trace_has_both_ends_of_a_reset_in_one_tick(
     assert (trace.moment[old], trace.moment[new]) == (TERMINAL, END)
     assert np.array_equal(trace.columns["robot.RootState.position"][old], before["robot.RootState.position"])
     assert not np.array_equal(trace.columns["robot.RootState.position"][new], before["robot.RootState.position"])
-    assert not trace.columns["robot.Episode.reward_sums"][new].any()
+    assert not trace.columns["robot.Earned.sums"][new].any()
     assert trace.columns["robot.Episode.began"][old] < trace.columns["robot.Episode.began"][new] == TICK
     assert trace.tick.tolist() == [*range(TICK + 1), *range(TICK, 12)]
 

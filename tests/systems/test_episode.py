@@ -31,12 +31,11 @@ def test_the_first_tick_sends_every_row_through_reset_without_blame():
 
 
 def test_steps_are_counted_and_ended_rows_start_over():
-    episode = Episode.make(2, AXES, step=[4, 9], reward_sums=1.5)
+    episode = Episode.make(2, AXES, step=[4, 9])
     ep.count_step(episode)
     ep.reset_episode(Done.make(2, AXES, ended=[False, True]), Clock(tick=7, begun=True), episode)
     assert episode.step.tolist() == [5, 0]
     assert episode.began.tolist() == [0, 7]
-    assert episode.reward_sums.tolist() == [[1.5, 1.5], [0.0, 0.0]]
 
 
 def test_rows_that_ended_are_rewritten():

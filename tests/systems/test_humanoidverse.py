@@ -11,7 +11,7 @@ from torch import Tensor, tensor
 from torch.testing import assert_close
 
 from components.control import Action, DofTorque
-from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
+from components.episode import Done, Earned, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
 from components.motion import MotionCursor, MotionFar, MotionReference, TrackedBodies, TrackedState
 from components.observation import ObservationNoise
 from components.robot import BaseFrame, BodyState, Contact, DofState, Robot, RootState, VirtualBody
@@ -52,7 +52,7 @@ class Stand:
         upright: dict[str, Any] = {"rotation": [1.0, 0.0, 0.0, 0.0]}
         self.axes = axes
         self.parts: dict[type, Any] = {
-            each: each.make(1, axes) for each in (Action, DofTorque, DofState, Contact, Done, Episode, Reward)
+            each: each.make(1, axes) for each in (Action, DofTorque, DofState, Contact, Done, Earned, Reward)
         }
         self.parts[TrackedState] = TrackedState.make(1, axes, **upright)
         self.parts[MotionReference] = MotionReference.make(1, axes, body_rotation=[1.0, 0.0, 0.0, 0.0])
@@ -76,7 +76,7 @@ class Stand:
         rewards = hv.humanoidverse_rewards()
         values = terms(**{name: (self.value(each), each.settings) for name, each in rewards.items()})
         reward = self[Reward]
-        _earn(values, self[Done], self[Episode], reward, DT, False, tensor(penalty))
+        _earn(values, self[Done], self[Earned], reward, DT, False, tensor(penalty))
         return {**dict(zip(rewards, reward.terms[0].tolist(), strict=True)), "total": float(reward.total)}
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch.testing import assert_close
 
-from components.episode import Done, Episode, Reward
+from components.episode import Done, Earned, Episode, Reward
 from components.metrics import Metrics
 from components.motion import MotionReference, RelativeTarget, TrackedBodies, TrackedState
 from components.robot import DofState
@@ -24,9 +24,10 @@ def world_of(metrics: Metrics) -> World:
 def test_lengths_and_returns_are_of_ended_episodes_and_reward_terms_per_second_of_all_rows() -> None:
     metrics = make_metrics(LABELS, 0, torch.device("cpu"))
     done = Done.make(3, AXES, ended=[True, False, True], reason=[[True, False], [True, False], [False, True]])
-    episode = Episode.make(3, AXES, step=[10, 7, 30], reward_sums=[[1.0, -0.5], [9.0, 9.0], [3.0, 0.0]])
+    episode = Episode.make(3, AXES, step=[10, 7, 30])
+    earned = Earned.make(3, AXES, sums=[[1.0, -0.5], [9.0, 9.0], [3.0, 0.0]])
     reward = Reward.make(3, AXES, total=[0.1, 0.2, 0.6], terms=[[0.2, -0.1], [0.3, -0.1], [0.6, 0.0]])
-    count_rewards(done, episode, reward, metrics)
+    count_rewards(done, episode, earned, reward, metrics)
     flush_metrics(metrics)
     numbers = report(world_of(metrics), dt=0.02)
     assert numbers["episode/ended"] == 2
@@ -41,7 +42,7 @@ def test_lengths_and_returns_are_of_ended_episodes_and_reward_terms_per_second_o
 def test_flushing_starts_a_new_iteration() -> None:
     metrics = make_metrics(LABELS, 0, torch.device("cpu"))
     nobody = Done.make(3, AXES)
-    count_rewards(nobody, Episode.make(3, AXES), Reward.make(3, AXES, total=1.0), metrics)
+    count_rewards(nobody, Episode.make(3, AXES), Earned.make(3, AXES), Reward.make(3, AXES, total=1.0), metrics)
     flush_metrics(metrics)
     assert float(metrics.sums.abs().sum()) == 0.0
     flush_metrics(metrics)

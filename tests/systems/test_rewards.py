@@ -9,7 +9,7 @@ from torch import tensor
 from torch.testing import assert_close
 
 from components.control import Action, DofTorque, PreviousDof
-from components.episode import Done, Episode, PenaltyScale, Reward, SoftLimits
+from components.episode import Done, Earned, Episode, PenaltyScale, Reward, SoftLimits
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, RootState
 from engine import BuildError, SceneError, term
 from systems import rewards as earn
@@ -119,25 +119,25 @@ def test_feet_are_judged_when_they_land():
 
 
 def summed(values, *, rows=1, lost=False, penalty=None, axes=AXES, **options):
-    done, episode, earned = (
+    done, so_far, earned = (
         Done.make(rows, axes, lost=lost),
-        Episode.make(rows, axes, reward_sums=1.0),
+        Earned.make(rows, axes, sums=1.0),
         Reward.make(rows, axes),
     )
     if penalty is None:
-        earn.reward(values, done, episode, earned, dt=0.02, **options)
+        earn.reward(values, done, so_far, earned, dt=0.02, **options)
     else:
         earn.reward_under_curriculum(
-            values, done, PenaltyScale(value=tensor(penalty)), episode, earned, dt=0.02, **options
+            values, done, PenaltyScale(value=tensor(penalty)), so_far, earned, dt=0.02, **options
         )
-    return earned, episode
+    return earned, so_far
 
 
 def test_terms_are_weighted_by_the_control_step_and_summed():
-    earned, episode = summed(terms(good=(tensor([2.0]), {"weight": 3.0}), bad=(tensor([4.0]), {"weight": -0.5})))
+    earned, so_far = summed(terms(good=(tensor([2.0]), {"weight": 3.0}), bad=(tensor([4.0]), {"weight": -0.5})))
     assert_close(earned.terms, tensor([[0.12, -0.04]]))
     assert_close(earned.total, tensor([0.08]))
-    assert_close(episode.reward_sums, tensor([[1.12, 0.96]]))
+    assert_close(so_far.sums, tensor([[1.12, 0.96]]))
 
 
 def test_an_error_with_a_std_becomes_one_on_target_and_falls_off():
@@ -149,22 +149,28 @@ def test_an_error_with_a_std_becomes_one_on_target_and_falls_off():
     assert_close(earned.terms, tensor([[math.exp(-1.0), math.exp(-2.0)], [1.0, 1.0]]))
 
 
+def test_rows_that_ended_have_earned_nothing_and_the_least_stays():
+    so_far = Earned.make(2, AXES, sums=1.5, least=-2.0)
+    earn.reset_earned(Done.make(2, AXES, ended=[False, True]), so_far)
+    assert so_far.sums.tolist() == [[1.5, 1.5], [0.0, 0.0]] and so_far.least.tolist() == [[-2.0, -2.0]] * 2
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_counts_nothing(broken):
     plain, tracked = (tensor([broken]), {"weight": 1.0}), (tensor([math.nan]), {"weight": 1.0, "std": 0.1})
-    earned, episode = summed(terms(plain=plain, tracked=tracked))
+    earned, so_far = summed(terms(plain=plain, tracked=tracked))
     assert earned.terms.tolist() == [[0.0, 0.0]] and earned.total.tolist() == [0.0]
-    assert bool(episode.reward_sums.isfinite().all())
+    assert bool(so_far.sums.isfinite().all())
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("weight", [2.0, -2.0])
 def test_what_is_not_finite_pays_the_least_that_any_row_was_ever_paid(broken, weight):
-    done, episode, earned = Done.make(3, AXES), Episode.make(3, AXES), Reward.make(3, AXES)
+    done, so_far, earned = Done.make(3, AXES), Earned.make(3, AXES), Reward.make(3, AXES)
     paid = []
     for value in ([1.0, 4.0, 2.0], [broken, 1.0, 3.0], [broken, broken, broken], [broken, -5.0, 5.0]):
         values = terms(odd=(tensor(value), {"weight": weight}), even=(tensor([1.0, 2.0, 3.0]), {}))
-        earn.reward(values, done, episode, earned, dt=1.0)
+        earn.reward(values, done, so_far, earned, dt=1.0)
         paid.append(earned.terms[:, 0].tolist())
         assert_close(earned.total, earned.terms.sum(-1)) and bool(earned.total.isfinite().all())
     least = min(0.0, weight * (4.0 if weight < 0 else 1.0)), min(-10.0, weight * 5.0)

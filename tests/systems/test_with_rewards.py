@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from components.control import Action
-from components.episode import Episode, Reward
+from components.episode import Earned, Reward
 from engine import Experiment, Scene, SceneError, build, term
 from engine.ecs.constants import addresses
 from scenes import cartpole
@@ -35,7 +35,7 @@ def test_another_reward_is_weighted_and_added_behind_the_others():
     paid = -2.0 * 0.02 * world[Action].value[:, 0].square()
     torch.testing.assert_close(world[Reward].terms[:, 1], paid)
     torch.testing.assert_close(world[Reward].total, 1.0 + paid)  # `balanced` earns 1 a tick
-    assert world[Episode].reward_sums.shape == (4, 2)
+    assert world[Earned].sums.shape == (4, 2)
 
 
 def test_a_name_that_is_there_gets_the_other_term():
