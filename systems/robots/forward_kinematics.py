@@ -1,0 +1,434 @@
+"""Forward kinematics in torch: where the bodies of a robot are and how they move, for many states, with gradients.
+
+Every hinge or slide is a node with a frame of its own; the free root is node 0. Inside, tensors have components first
+and states last, so that each operation runs over long rows of memory.
+
+Only rotations are computed down the tree, one depth at a time: a node's is c A q + s B q, where q is its parent's
+rotation, c and s are cosine and sine of half the joint's angle, and A and B are constant matrices. All else is a sum over
+a body's ancestors, and so one matrix product for all bodies. Velocities are summed as spatial velocities about the root's
+origin (Featherstone, Rigid Body Dynamics Algorithms, 2008, ch. 2), and the gradient goes back as forces and torques
+about the same point.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from engine.errors import SceneError, did_you_mean, listing
+from systems.maths import quaternion
+from systems.maths.rotation import rotate
+from systems.robots.model import RobotModel
+
+_PAIRS = [(k, m) for k in range(4) for m in range(k, 4)]  # products of components of a quaternion
+_IDENTITY = np.array((1.0, 0.0, 0.0, 0.0))
+_FREE, _SLIDE, _HINGE = mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE
+
+
+class ForwardKinematics:
+    """Poses and velocities of some bodies of one robot, as columns of `BodyState` have them.
+
+    Takes and returns tensors with one state per row; frames, units and quaternions are those of `components/robot.py`.
+    Results are differentiable once, with respect to every argument. They are views of memory in which states lie next to
+    each other: operations on whole tensors keep that layout and are fastest in it.
+    """
+
+    def __init__(self, bodies: Sequence[str], joints: Sequence[str], constants: "_Constants") -> None:
+        self.bodies = tuple(bodies)
+        self.joints = tuple(joints)  # the columns of the arguments
+        self._constants = constants
+
+    @classmethod
+    def of(
+        cls,
+        model: mujoco.MjModel | RobotModel,
+        bodies: Sequence[str] | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> "ForwardKinematics":
+        """Of a compiled robot; of `bodies` in the order given, by default all of the robot.
+
+        Raises SceneError for a body that the robot lacks, and a model that is not one robot of hinges and slides
+        on a free root.
+        """
+        compiled = model.model if isinstance(model, RobotModel) else model
+        _check(compiled)
+        names = [compiled.body(i).name for i in range(1, compiled.nbody) if compiled.body_rootid[i] == 1]
+        wanted = list(names if bodies is None else bodies)
+        for name in wanted:
+            if name not in names:
+                raise SceneError(
+                    f"Forward kinematics were asked for the body '{name}', which the robot does not have. "
+                    f"It has: {listing(names, 40)}.{did_you_mean(name, names)}"
+                )
+        joints = [compiled.joint(i).name for i in range(1, compiled.njnt)]
+        return cls(wanted, joints, _constants(compiled, [compiled.body(name).id for name in wanted], dtype, device))
+
+    def poses(self, root_position: Tensor, root_rotation: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
+        """Where bodies are: (N, 3) m, (N, 4), (N, joints) rad or m -> position (N, bodies, 3), rotation (N, bodies, 4).
+
+        The root's rotation is scaled to unit norm first, here as in `moving`.
+        """
+        self._fit(root_position=root_position, root_rotation=root_rotation, joints=joints)
+        return _Forward.apply(self._constants, root_position, root_rotation, joints)
+
+    def moving(
+        self,
+        root_position: Tensor,
+        root_rotation: Tensor,
+        root_linear_velocity: Tensor,
+        root_angular_velocity: Tensor,
+        joints: Tensor,
+        joint_velocities: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Where bodies are and how they move: position, rotation, linear and angular velocity, each (N, bodies, 3 or 4).
+
+        Velocities of the root are those of its frame origin, (N, 3) m/s and rad/s in world axes; of joints (N, joints).
+        """
+        self._fit(
+            root_position=root_position,
+            root_rotation=root_rotation,
+            root_linear_velocity=root_linear_velocity,
+            root_angular_velocity=root_angular_velocity,
+            joints=joints,
+            joint_velocities=joint_velocities,
+        )
+        speeds = (root_linear_velocity, root_angular_velocity, joint_velocities)
+        return _Forward.apply(self._constants, root_position, root_rotation, joints, *speeds)
+
+    def _fit(self, **arguments: Tensor) -> None:
+        """SceneError for a tensor of another shape, type or device."""
+        like, count = self._constants.above, len(arguments["root_position"])
+        for name, tensor in arguments.items():
+            width = len(self.joints) if name.startswith("joint") else 4 if name == "root_rotation" else 3
+            if tensor.shape != (count, width):
+                raise SceneError(
+                    f"Forward kinematics got {name} of the shape {tuple(tensor.shape)}; it must be ({count}, {width}): "
+                    f"one row per state, and a column for each of {listing(self.joints, 40) if name.startswith('joint') else 'its components'}."
+                )
+            if tensor.dtype != like.dtype or tensor.device != like.device:
+                raise SceneError(
+                    f"Forward kinematics of {like.dtype} on {like.device} got {name} of {tensor.dtype} on {tensor.device}. "
+                    f"Write {name}.to({like.dtype}) or ask `ForwardKinematics.of` for another dtype and device."
+                )
+
+
+@attrs.frozen(eq=False)
+class _Constants:
+    """A tree as matrices; nodes in order of depth, the root first, then the bodies that are wanted."""
+
+    levels: tuple[tuple[slice, slice, Tensor], ...]  # nodes, parents, (2 · 4 nodes, 4 parents): A above B
+    columns: Tensor  # (nodes - 1,) of the joint at each node but the root
+    joints: int  # in the arguments
+    forms: Tensor  # (9, 10) products of a quaternion's components to its rotation matrix
+    places: Tensor  # (nodes + bodies, 3 nodes): rotation matrices to places from the root's origin
+    axes: Tensor  # (3, nodes - 1, 1) in the node's frame
+    above: Tensor  # (nodes + bodies, nodes): 1 where the node carries the node or body, or is it
+    node: Tensor  # (bodies,) that each body is fixed to
+    welded: tuple[tuple[int, Tensor], ...]  # bodies whose frame is turned in their node's, and (4, 4) by how much
+    slides: Tensor  # nodes, without the root, that are slides
+    sliding: Tensor  # (nodes + bodies, slides): 1 where the slide moves it
+
+
+@attrs.define(eq=False)
+class _Node:
+    parent: int
+    place: np.ndarray  # (3,) m, in the parent's frame, with the joint at 0
+    rotation: np.ndarray  # (4,) to the parent's frame, with the joint at 0
+    axis: np.ndarray  # (3,) in its own frame
+    slide: bool
+    column: int
+
+
+def _check(model: mujoco.MjModel) -> None:
+    kinds = [int(kind) for kind in model.jnt_type]
+    if not kinds or kinds[0] != _FREE or model.jnt_bodyid[0] != 1:
+        raise SceneError(
+            "Forward kinematics need a robot on a free root; the first body of this model has none. "
+            "Write <freejoint/> into it."
+        )
+    for joint, kind in enumerate(kinds[1:], 1):
+        name, body = model.joint(joint).name or "an unnamed joint", model.body(int(model.jnt_bodyid[joint])).name
+        if model.body_rootid[model.jnt_bodyid[joint]] != 1:
+            raise SceneError(
+                f"Forward kinematics are of one robot, but {name} moves the body '{body}', which is no part of "
+                f"'{model.body(1).name}'. Take it out of the model, or hang it on the robot."
+            )
+        if kind not in (_HINGE, _SLIDE):
+            raise SceneError(
+                f"Forward kinematics know hinges and slides, but {name} of the body '{body}' is a ball joint. "
+                'Write three joints of type="hinge" with the axes 1 0 0, 0 1 0 and 0 0 1 in its place.'
+            )
+
+
+def _constants(model: mujoco.MjModel, bodies: list[int], dtype: torch.dtype, device: torch.device | str) -> _Constants:
+    nodes, frames = _nodes(model, bodies)
+    depth = [0] * len(nodes)
+    for i, node in enumerate(nodes[1:], 1):
+        depth[i] = depth[node.parent] + 1
+    order = sorted(range(len(nodes)), key=lambda i: depth[i])
+    nodes = [attrs.evolve(nodes[i], parent=order.index(nodes[i].parent) if i else -1) for i in order]
+    depth.sort()
+    frames = [(order.index(node), place, rotation) for node, place, rotation in frames]
+    count = len(nodes)
+
+    def tensor(values: object) -> Tensor:
+        return torch.as_tensor(np.asarray(values), dtype=dtype, device=device)
+
+    def whole(values: Sequence[int] | np.ndarray) -> Tensor:
+        return torch.as_tensor(np.asarray(values, np.int64), device=device)
+
+    places, above = np.zeros((count + len(frames), 3, count)), np.zeros((count + len(frames), count))
+    above[0, 0] = 1.0
+    hung = [(node.parent, node.place) for node in nodes[1:]] + [(node, place) for node, place, _ in frames]
+    for i, (carrier, place) in enumerate(hung, 1):
+        places[i], above[i] = places[carrier], above[carrier]
+        places[i, :, carrier] += place
+        if i < count:
+            above[i, i] = 1.0
+    levels = []
+    for level in range(1, depth[-1] + 1):
+        first, last = depth.index(level), count - depth[::-1].index(level)
+        start, stop = depth.index(level - 1), first
+        matrix = np.zeros((2, last - first, 4, stop - start, 4))
+        for i in range(first, last):
+            node = nodes[i]
+            matrix[0, i - first, :, node.parent - start] = _times(node.rotation)
+            if not node.slide:
+                matrix[1, i - first, :, node.parent - start] = _times(
+                    _multiply(node.rotation, np.concatenate(((0.0,), node.axis)))
+                )
+        levels.append((slice(first, last), slice(start, stop), tensor(matrix.reshape(8 * (last - first), -1))))
+    slides = [i for i, node in enumerate(nodes[1:]) if node.slide]
+    return _Constants(
+        levels=tuple(levels),
+        columns=whole([node.column for node in nodes[1:]]),
+        joints=model.njnt - 1,
+        forms=tensor(_quadratic_forms()),
+        places=tensor(places.reshape(count + len(frames), -1)),
+        axes=tensor(np.array([node.axis for node in nodes[1:]]).reshape(-1, 3).T[..., None].copy()),
+        above=tensor(above),
+        node=whole([node for node, _, _ in frames]),
+        welded=tuple((i, tensor(_times(turn))) for i, (_, _, turn) in enumerate(frames) if (turn != _IDENTITY).any()),
+        slides=whole(slides),
+        sliding=tensor(above[:, 1:][:, slides]),
+    )
+
+
+def _nodes(model: mujoco.MjModel, bodies: list[int]) -> tuple[list[_Node], list[tuple[int, np.ndarray, np.ndarray]]]:
+    """Nodes that carry `bodies`, in the model's order, and each body's frame in one of them."""
+    needed = {1}
+    for body in bodies:
+        while body > 1:
+            needed.add(body)
+            body = int(model.body_parentid[body])
+    nodes = [_Node(-1, np.zeros(3), _IDENTITY, np.zeros(3), False, -1)]
+    frames = {1: (0, np.zeros(3), _IDENTITY)}
+    for body in sorted(needed - {1}):
+        carrier, place, turn = frames[int(model.body_parentid[body])]
+        place = place + rotate(turn, model.body_pos[body])
+        turn = _multiply(turn, model.body_quat[body])
+        start = int(model.body_jntadr[body])
+        for joint in range(start, start + int(model.body_jntnum[body])):
+            axis, anchor = model.jnt_axis[joint].copy(), model.jnt_pos[joint]
+            rest = float(model.qpos0[model.jnt_qposadr[joint]])
+            if model.jnt_type[joint] == _SLIDE:
+                nodes.append(_Node(carrier, place - rotate(turn, rest * axis), turn, axis, True, joint - 1))
+                place = np.zeros(3)
+            else:
+                half = -0.5 * rest
+                still = _multiply(turn, np.concatenate(((np.cos(half),), np.sin(half) * axis)))
+                nodes.append(_Node(carrier, place + rotate(turn, anchor), still, axis, False, joint - 1))
+                place = -anchor
+            carrier, turn = len(nodes) - 1, _IDENTITY
+        frames[body] = carrier, place, turn
+    return nodes, [frames[body] for body in bodies]
+
+
+def _multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return quaternion.multiply(torch.from_numpy(np.array(a)), torch.from_numpy(np.array(b))).numpy()
+
+
+def _times(rotation: np.ndarray) -> np.ndarray:
+    """(4, 4): what multiplying by `rotation` from the right does to the components of a quaternion."""
+    return np.stack([_multiply(unit, rotation) for unit in np.eye(4)], 1)
+
+
+def _quadratic_forms() -> np.ndarray:
+    """(9, 10): the entries of a rotation matrix, row by row, from the products of two components."""
+    units = torch.eye(4, dtype=torch.float64)
+
+    def matrix(components: Tensor) -> Tensor:
+        return quaternion.to_matrix(components).flatten()
+
+    forms = [
+        matrix(units[k]) if k == m else matrix(units[k] + units[m]) - matrix(units[k]) - matrix(units[m])
+        for k, m in _PAIRS
+    ]
+    return torch.stack(forms, 1).numpy()
+
+
+class _Forward(Function):
+    """`ForwardKinematics.moving`, or without velocities `.poses`, and its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        tree: _Constants,
+        root_position: Tensor,
+        root_rotation: Tensor,
+        joints: Tensor,
+        root_linear: Tensor | None = None,
+        root_angular: Tensor | None = None,
+        joint_speeds: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        states, count, bodies = len(root_position), len(tree.columns) + 1, len(tree.node)
+        angles = joints.t().index_select(0, tree.columns)
+        norm = torch.linalg.vector_norm(root_rotation, dim=-1)
+        turns = tree.above.new_empty(count, 4, states)
+        torch.div(root_rotation.t(), norm, out=turns[0])
+        half = 0.5 * angles
+        cosine, sine = half.cos(), half.sin_()
+        if len(tree.slides):
+            cosine[tree.slides], sine[tree.slides] = 1.0, 0.0
+        for nodes, parents, matrix in tree.levels:
+            still, turned = torch.mm(matrix, turns[parents].flatten(0, 1)).view(2, nodes.stop - nodes.start, 4, states)
+            own = slice(nodes.start - 1, nodes.stop - 1)
+            torch.mul(still, cosine[own].unsqueeze(1), out=turns[nodes]).addcmul_(turned, sine[own].unsqueeze(1))
+        matrices = _matrices(turns, tree.forms)
+        axes = _combine(matrices[:, :, 1:], tree.axes)
+        places = torch.matmul(tree.places, matrices.flatten(1, 2))
+        if len(tree.slides):
+            places += tree.sliding @ (axes * angles).index_select(1, tree.slides)
+        position = places[:, count:] + root_position.t().unsqueeze(1)
+        rotation = turns.index_select(0, tree.node)
+        for body, matrix in tree.welded:
+            rotation[body] = matrix @ rotation[body]
+        ctx.tree = tree
+        ctx.set_materialize_grads(False)
+        if root_linear is None or root_angular is None or joint_speeds is None:
+            ctx.save_for_backward(turns[0], norm, axes, places, rotation)
+            return position.permute(2, 1, 0), rotation.permute(2, 0, 1)
+        speeds = joint_speeds.t().index_select(0, tree.columns)
+        # angular and linear, the latter at the root's origin, of each node by itself
+        twists = tree.above.new_empty(6, count, states)
+        twists[:3, 0], twists[3:, 0] = root_angular.t(), root_linear.t()
+        torch.mul(axes, speeds, out=twists[:3, 1:])
+        slid = twists[:3, 1:].index_select(1, tree.slides) if len(tree.slides) else None
+        if slid is not None:
+            twists[:3, 1:].index_fill_(1, tree.slides, 0.0)
+        _cross(places[:, 1:count], twists[:3, 1:], out=twists[3:, 1:])
+        if slid is not None:
+            twists[3:, 1:].index_copy_(1, tree.slides, slid)
+        motion = torch.bmm(tree.above[count:].expand(6, bodies, count), twists)
+        angular, linear = motion[:3], motion[3:]
+        _add_cross(angular, places[:, count:], out=linear)
+        ctx.save_for_backward(turns[0], norm, axes, places, rotation, twists, speeds, motion)
+        return position.permute(2, 1, 0), rotation.permute(2, 0, 1), linear.permute(2, 1, 0), angular.permute(2, 1, 0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        tree: _Constants = ctx.tree
+        root, norm, axes, places, rotation, *moving = ctx.saved_tensors
+        count = len(tree.columns) + 1
+        own = places[:, 1:count]
+        along_position, along_rotation, along_linear, along_angular = (*gradients, None, None)[:4]
+        loads = places.new_zeros(6, *places.shape[1:])  # on nodes and bodies: forces, then torques about their places
+        forces, torques = loads[:3], loads[3:]
+        root_linear = root_angular = joint_speeds = None
+        if along_position is not None:
+            forces[:, count:] = along_position.permute(2, 1, 0)
+        if along_rotation is not None:
+            _torque(along_rotation.permute(2, 1, 0).contiguous(), rotation.transpose(0, 1), out=torques[:, count:])
+        root_position = forces[:, count:].sum(1).t()
+        if along_linear is not None or along_angular is not None:
+            twists, speeds, motion = moving
+            pulls = torch.zeros_like(motion)
+            if along_angular is not None:
+                pulls[:3] = along_angular.permute(2, 1, 0)
+            if along_linear is not None:
+                pulls[3:] = along_linear.permute(2, 1, 0)
+                _add_cross(places[:, count:], pulls[3:], out=pulls[:3])
+                _add_cross(pulls[3:], motion[:3], out=forces[:, count:])
+            pulls = torch.bmm(tree.above[count:].t().expand(6, count, -1), pulls)
+            root_angular, root_linear = pulls[:3, 0].t(), pulls[3:, 0].t()
+            turning, shifting = pulls[:3, 1:], pulls[3:, 1:]
+            _add_cross(shifting, own, out=turning)
+            if len(tree.slides):
+                turning.index_copy_(1, tree.slides, shifting.index_select(1, tree.slides))
+                axial = axes * speeds
+            else:
+                axial = twists[:3, 1:]
+            joint_speeds = _scatter(_dot(axes, turning), tree)
+            _cross(axial, turning, out=torques[:, 1:count])
+            _cross(twists[:3, 1:], shifting, out=forces[:, 1:count])
+        _add_cross(places, forces, out=torques)
+        loads = torch.bmm(tree.above.t().expand(6, count, -1), loads)
+        forces, torques = loads[:3, 1:], loads[3:, 1:]
+        _add_cross(forces, own, out=torques)
+        if len(tree.slides):
+            torques.index_copy_(1, tree.slides, forces.index_select(1, tree.slides))
+        joints = _scatter(_dot(axes, torques), tree)
+        root_rotation = _turning(loads[3:, 0], root).div_(norm).t()
+        return None, root_position, root_rotation, joints, root_linear, root_angular, joint_speeds
+
+
+def _matrices(turns: Tensor, forms: Tensor) -> Tensor:
+    """Rotation matrices (3, 3, nodes, N) of quaternions (nodes, 4, N)."""
+    products = turns.new_empty(len(_PAIRS), len(turns), turns.shape[-1])
+    parts = turns.transpose(0, 1)
+    start = 0
+    for k in range(4):
+        torch.mul(parts[k : k + 1], parts[k:], out=products[start : start + 4 - k])
+        start += 4 - k
+    return torch.mm(forms, products.flatten(1)).view(3, 3, *products.shape[1:])
+
+
+def _combine(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Matrices (3, 3, nodes, N) times constant vectors (3, nodes, 1)."""
+    total = matrices[:, 0] * vectors[0]
+    return total.addcmul_(matrices[:, 1], vectors[1]).addcmul_(matrices[:, 2], vectors[2])
+
+
+def _cross(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """a × b along the first axis, written to `out`."""
+    for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        torch.mul(a[y], b[z], out=out[x]).addcmul_(a[z], b[y], value=-1.0)
+
+
+def _add_cross(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """a × b along the first axis, added to `out`."""
+    for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        out[x].addcmul_(a[y], b[z]).addcmul_(a[z], b[y], value=-1.0)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a[0] * b[0]).addcmul_(a[1], b[1]).addcmul_(a[2], b[2])
+
+
+def _torque(gradient: Tensor, rotation: Tensor, out: Tensor) -> None:
+    """½ (w g − g_w u + u × g) of quaternions' gradients (4, bodies, N): what they pull about the world's axes."""
+    real, vector = 0.5 * rotation[0], 0.5 * rotation[1:]
+    torch.mul(real, gradient[1:], out=out).addcmul_(vector, gradient[0], value=-1.0)
+    _add_cross(vector, gradient[1:], out=out)
+
+
+def _turning(torque: Tensor, rotation: Tensor) -> Tensor:
+    """2 (0, t) ⊗ q: the gradient of a quaternion (4, N) that a torque (3, N) about the world's axes stands for."""
+    double = 2.0 * torque
+    vector = double * rotation[0]
+    _add_cross(double, rotation[1:], out=vector)
+    return torch.cat((-(double * rotation[1:]).sum(0, keepdim=True), vector))
+
+
+def _scatter(values: Tensor, tree: _Constants) -> Tensor:
+    """One row per joint of the arguments from one per node, and states first."""
+    return values.new_zeros(tree.joints, values.shape[-1]).index_copy_(0, tree.columns, values).t()
