@@ -11,7 +11,7 @@ about the same point.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import mujoco
@@ -21,55 +21,71 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from components.robot import Robot
 from engine.errors import SceneError, did_you_mean, listing
 from systems.maths import quaternion
-from systems.maths.rotation import rotate
-from systems.robots.model import RobotModel
 
 _PAIRS = [(k, m) for k in range(4) for m in range(k, 4)]  # products of components of a quaternion
 _IDENTITY = np.array((1.0, 0.0, 0.0, 0.0))
 _FREE, _SLIDE, _HINGE = mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE
 
 
+class RobotParts(Protocol):
+    """What a `RobotModel` has that kinematics need."""
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """As MuJoCo compiled it."""
+
+    @property
+    def robot(self) -> Robot:
+        """Has the virtual bodies."""
+
+
 class ForwardKinematics:
     """Poses and velocities of some bodies of one robot, as columns of `BodyState` have them.
 
     Takes and returns tensors with one state per row; frames, units and quaternions are those of `components/robot.py`.
-    Results are differentiable once, with respect to every argument. They are views of memory in which states lie next to
-    each other: operations on whole tensors keep that layout and are fastest in it.
+    Results are differentiable once, with respect to every argument, and not to be written into. They are views of memory
+    in which states lie next to each other: operations on whole tensors keep that layout and are fastest in it. The same
+    arguments give the same bits, for any number of threads.
     """
 
-    def __init__(self, bodies: Sequence[str], joints: Sequence[str], constants: "_Constants") -> None:
-        self.bodies = tuple(bodies)
-        self.joints = tuple(joints)  # the columns of the arguments
+    def __init__(self, bodies: tuple[str, ...], joints: tuple[str, ...], constants: "_Constants") -> None:
+        self.bodies = bodies
+        self.joints = joints  # the columns of the arguments
         self._constants = constants
 
     @classmethod
     def of(
         cls,
-        model: mujoco.MjModel | RobotModel,
+        model: mujoco.MjModel | RobotParts,
         bodies: Sequence[str] | None = None,
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> "ForwardKinematics":
-        """Of a compiled robot; of `bodies` in the order given, by default all of the robot.
+        """Of a compiled robot: of `bodies` in the order given, virtual ones among them, or of all that are not virtual.
 
         Raises SceneError for a body that the robot lacks, and a model that is not one robot of hinges and slides
         on a free root.
         """
-        compiled = model.model if isinstance(model, RobotModel) else model
+        compiled, virtual = (
+            (model, ()) if isinstance(model, mujoco.MjModel) else (model.model, model.robot.virtual_bodies)
+        )
         _check(compiled)
-        names = [compiled.body(i).name for i in range(1, compiled.nbody) if compiled.body_rootid[i] == 1]
-        wanted = list(names if bodies is None else bodies)
+        frames = {compiled.body(i).name: _Frame(i) for i in range(1, compiled.nbody) if compiled.body_rootid[i] == 1}
+        wanted = tuple(frames if bodies is None else bodies)
+        for body in virtual:
+            frames[body.name] = _Frame(frames[body.parent].body, np.array(body.position), np.array(body.rotation))
         for name in wanted:
-            if name not in names:
+            if name not in frames:
                 raise SceneError(
                     f"Forward kinematics were asked for the body '{name}', which the robot does not have. "
-                    f"It has: {listing(names, 40)}.{did_you_mean(name, names)}"
+                    f"It has: {listing(frames, 40)}.{did_you_mean(name, frames)}"
                 )
-        joints = [compiled.joint(i).name for i in range(1, compiled.njnt)]
-        return cls(wanted, joints, _constants(compiled, [compiled.body(name).id for name in wanted], dtype, device))
+        joints = tuple(compiled.joint(i).name for i in range(1, compiled.njnt))
+        return cls(wanted, joints, _constants(compiled, [frames[name] for name in wanted], dtype, device))
 
     def poses(self, root_position: Tensor, root_rotation: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
         """Where bodies are: (N, 3) m, (N, 4), (N, joints) rad or m -> position (N, bodies, 3), rotation (N, bodies, 4).
@@ -124,7 +140,8 @@ class ForwardKinematics:
 class _Constants:
     """A tree as matrices; nodes in order of depth, the root first, then the bodies that are wanted."""
 
-    levels: tuple[tuple[slice, slice, Tensor], ...]  # nodes, parents, (2 · 4 nodes, 4 parents): A above B
+    widths: tuple[int, ...]  # number of nodes at each depth
+    levels: tuple[Tensor, ...]  # (2 · 4 nodes, 4 parents) of each depth below the root: A above B
     columns: Tensor  # (nodes - 1,) of the joint at each node but the root
     joints: int  # in the arguments
     forms: Tensor  # (9, 10) products of a quaternion's components to its rotation matrix
@@ -137,12 +154,29 @@ class _Constants:
     sliding: Tensor  # (nodes + bodies, slides): 1 where the slide moves it
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
+class _Frame:
+    """A frame that is fixed to a body of the model, or to a node."""
+
+    body: int
+    place: np.ndarray = attrs.field(factory=lambda: np.zeros(3))  # (3,) m
+    rotation: np.ndarray = attrs.field(factory=lambda: _IDENTITY)  # (4,)
+
+    def then(self, place: np.ndarray, rotation: np.ndarray) -> "_Frame":
+        """A frame that is fixed to this one."""
+        turned = np.zeros(3)
+        mujoco.mju_rotVecQuat(turned, place, self.rotation)
+        return _Frame(self.body, self.place + turned, _multiply(self.rotation, rotation))
+
+
+@attrs.frozen(eq=False)
 class _Node:
+    """A joint: where its frame is in its parent's with the joint at 0, and its axis in its own."""
+
     parent: int
-    place: np.ndarray  # (3,) m, in the parent's frame, with the joint at 0
-    rotation: np.ndarray  # (4,) to the parent's frame, with the joint at 0
-    axis: np.ndarray  # (3,) in its own frame
+    place: np.ndarray  # (3,) m
+    rotation: np.ndarray  # (4,)
+    axis: np.ndarray  # (3,)
     slide: bool
     column: int
 
@@ -168,15 +202,18 @@ def _check(model: mujoco.MjModel) -> None:
             )
 
 
-def _constants(model: mujoco.MjModel, bodies: list[int], dtype: torch.dtype, device: torch.device | str) -> _Constants:
-    nodes, frames = _nodes(model, bodies)
-    depth = [0] * len(nodes)
-    for i, node in enumerate(nodes[1:], 1):
-        depth[i] = depth[node.parent] + 1
+def _constants(
+    model: mujoco.MjModel, wanted: list[_Frame], dtype: torch.dtype, device: torch.device | str
+) -> _Constants:
+    nodes, frames = _nodes(model, wanted)
+    depth = [0]
+    for node in nodes[1:]:
+        depth.append(depth[node.parent] + 1)
     order = sorted(range(len(nodes)), key=lambda i: depth[i])
-    nodes = [attrs.evolve(nodes[i], parent=order.index(nodes[i].parent) if i else -1) for i in order]
     depth.sort()
-    frames = [(order.index(node), place, rotation) for node, place, rotation in frames]
+    rank = {node: i for i, node in enumerate(order)}
+    nodes = [nodes[0], *(attrs.evolve(nodes[i], parent=rank[nodes[i].parent]) for i in order[1:])]
+    frames = [attrs.evolve(frame, body=rank[frame.body]) for frame in frames]
     count = len(nodes)
 
     def tensor(values: object) -> Tensor:
@@ -187,27 +224,26 @@ def _constants(model: mujoco.MjModel, bodies: list[int], dtype: torch.dtype, dev
 
     places, above = np.zeros((count + len(frames), 3, count)), np.zeros((count + len(frames), count))
     above[0, 0] = 1.0
-    hung = [(node.parent, node.place) for node in nodes[1:]] + [(node, place) for node, place, _ in frames]
+    hung = [(node.parent, node.place) for node in nodes[1:]] + [(frame.body, frame.place) for frame in frames]
     for i, (carrier, place) in enumerate(hung, 1):
         places[i], above[i] = places[carrier], above[carrier]
         places[i, :, carrier] += place
         if i < count:
             above[i, i] = 1.0
+    widths = tuple(depth.count(level) for level in range(depth[-1] + 1))
     levels = []
-    for level in range(1, depth[-1] + 1):
-        first, last = depth.index(level), count - depth[::-1].index(level)
-        start, stop = depth.index(level - 1), first
-        matrix = np.zeros((2, last - first, 4, stop - start, 4))
-        for i in range(first, last):
-            node = nodes[i]
-            matrix[0, i - first, :, node.parent - start] = _times(node.rotation)
+    for level in range(1, len(widths)):
+        first, start = sum(widths[:level]), sum(widths[: level - 1])
+        matrix = np.zeros((2, widths[level], 4, widths[level - 1], 4))
+        for i, node in enumerate(nodes[first : first + widths[level]]):
+            matrix[0, i, :, node.parent - start] = _times(node.rotation)
             if not node.slide:
-                matrix[1, i - first, :, node.parent - start] = _times(
-                    _multiply(node.rotation, np.concatenate(((0.0,), node.axis)))
-                )
-        levels.append((slice(first, last), slice(start, stop), tensor(matrix.reshape(8 * (last - first), -1))))
+                turned = _multiply(node.rotation, np.concatenate(((0.0,), node.axis)))
+                matrix[1, i, :, node.parent - start] = _times(turned)
+        levels.append(tensor(matrix.reshape(8 * widths[level], -1)))
     slides = [i for i, node in enumerate(nodes[1:]) if node.slide]
     return _Constants(
+        widths=widths,
         levels=tuple(levels),
         columns=whole([node.column for node in nodes[1:]]),
         joints=model.njnt - 1,
@@ -215,45 +251,45 @@ def _constants(model: mujoco.MjModel, bodies: list[int], dtype: torch.dtype, dev
         places=tensor(places.reshape(count + len(frames), -1)),
         axes=tensor(np.array([node.axis for node in nodes[1:]]).reshape(-1, 3).T[..., None].copy()),
         above=tensor(above),
-        node=whole([node for node, _, _ in frames]),
-        welded=tuple((i, tensor(_times(turn))) for i, (_, _, turn) in enumerate(frames) if (turn != _IDENTITY).any()),
+        node=whole([frame.body for frame in frames]),
+        welded=tuple((i, tensor(_times(f.rotation))) for i, f in enumerate(frames) if (f.rotation != _IDENTITY).any()),
         slides=whole(slides),
         sliding=tensor(above[:, 1:][:, slides]),
     )
 
 
-def _nodes(model: mujoco.MjModel, bodies: list[int]) -> tuple[list[_Node], list[tuple[int, np.ndarray, np.ndarray]]]:
-    """Nodes that carry `bodies`, in the model's order, and each body's frame in one of them."""
+def _nodes(model: mujoco.MjModel, wanted: list[_Frame]) -> tuple[list[_Node], list[_Frame]]:
+    """Nodes that carry the frames that are `wanted`, in the model's order, and these frames in nodes."""
     needed = {1}
-    for body in bodies:
+    for frame in wanted:
+        body = frame.body
         while body > 1:
             needed.add(body)
             body = int(model.body_parentid[body])
     nodes = [_Node(-1, np.zeros(3), _IDENTITY, np.zeros(3), False, -1)]
-    frames = {1: (0, np.zeros(3), _IDENTITY)}
+    frames = {1: _Frame(0)}
     for body in sorted(needed - {1}):
-        carrier, place, turn = frames[int(model.body_parentid[body])]
-        place = place + rotate(turn, model.body_pos[body])
-        turn = _multiply(turn, model.body_quat[body])
+        frame = frames[int(model.body_parentid[body])].then(model.body_pos[body], model.body_quat[body])
         start = int(model.body_jntadr[body])
         for joint in range(start, start + int(model.body_jntnum[body])):
-            axis, anchor = model.jnt_axis[joint].copy(), model.jnt_pos[joint]
+            axis, anchor, still = model.jnt_axis[joint].copy(), model.jnt_pos[joint], np.zeros(3)
             rest = float(model.qpos0[model.jnt_qposadr[joint]])
-            if model.jnt_type[joint] == _SLIDE:
-                nodes.append(_Node(carrier, place - rotate(turn, rest * axis), turn, axis, True, joint - 1))
-                place = np.zeros(3)
+            slide = bool(model.jnt_type[joint] == _SLIDE)
+            if slide:
+                frame = frame.then(-rest * axis, _IDENTITY)
             else:
-                half = -0.5 * rest
-                still = _multiply(turn, np.concatenate(((np.cos(half),), np.sin(half) * axis)))
-                nodes.append(_Node(carrier, place + rotate(turn, anchor), still, axis, False, joint - 1))
-                place = -anchor
-            carrier, turn = len(nodes) - 1, _IDENTITY
-        frames[body] = carrier, place, turn
-    return nodes, [frames[body] for body in bodies]
+                frame = frame.then(anchor, np.concatenate(((np.cos(0.5 * rest),), -np.sin(0.5 * rest) * axis)))
+                still = -anchor
+            nodes.append(_Node(frame.body, frame.place, frame.rotation, axis, slide, joint - 1))
+            frame = _Frame(len(nodes) - 1, still)
+        frames[body] = frame
+    return nodes, [frames[each.body].then(each.place, each.rotation) for each in wanted]
 
 
 def _multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return quaternion.multiply(torch.from_numpy(np.array(a)), torch.from_numpy(np.array(b))).numpy()
+    product = np.zeros(4)
+    mujoco.mju_mulQuat(product, a, b)
+    return product
 
 
 def _times(rotation: np.ndarray) -> np.ndarray:
@@ -298,10 +334,11 @@ class _Forward(Function):
         cosine, sine = half.cos(), half.sin_()
         if len(tree.slides):
             cosine[tree.slides], sine[tree.slides] = 1.0, 0.0
-        for nodes, parents, matrix in tree.levels:
-            still, turned = torch.mm(matrix, turns[parents].flatten(0, 1)).view(2, nodes.stop - nodes.start, 4, states)
-            own = slice(nodes.start - 1, nodes.stop - 1)
-            torch.mul(still, cosine[own].unsqueeze(1), out=turns[nodes]).addcmul_(turned, sine[own].unsqueeze(1))
+        angle_parts = [part.unsqueeze(1).split(tree.widths[1:]) for part in (cosine, sine)]
+        parts, flat = turns.split(tree.widths), turns.flatten(0, 1).split([4 * width for width in tree.widths])
+        for matrix, above, own, c, s in zip(tree.levels, flat, parts[1:], *angle_parts, strict=False):
+            still, turned = torch.mm(matrix, above).view(2, *own.shape)
+            torch.mul(still, c, out=own).addcmul_(turned, s)
         matrices = _matrices(turns, tree.forms)
         axes = _combine(matrices[:, :, 1:], tree.axes)
         places = torch.matmul(tree.places, matrices.flatten(1, 2))
@@ -400,14 +437,18 @@ def _combine(matrices: Tensor, vectors: Tensor) -> Tensor:
 
 def _cross(a: Tensor, b: Tensor, out: Tensor) -> None:
     """a × b along the first axis, written to `out`."""
-    for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        torch.mul(a[y], b[z], out=out[x]).addcmul_(a[z], b[y], value=-1.0)
+    (ax, ay, az), (bx, by, bz), (x, y, z) = a.unbind(), b.unbind(), out.unbind()
+    torch.mul(ay, bz, out=x).addcmul_(az, by, value=-1.0)
+    torch.mul(az, bx, out=y).addcmul_(ax, bz, value=-1.0)
+    torch.mul(ax, by, out=z).addcmul_(ay, bx, value=-1.0)
 
 
 def _add_cross(a: Tensor, b: Tensor, out: Tensor) -> None:
     """a × b along the first axis, added to `out`."""
-    for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        out[x].addcmul_(a[y], b[z]).addcmul_(a[z], b[y], value=-1.0)
+    (ax, ay, az), (bx, by, bz), (x, y, z) = a.unbind(), b.unbind(), out.unbind()
+    x.addcmul_(ay, bz).addcmul_(az, by, value=-1.0)
+    y.addcmul_(az, bx).addcmul_(ax, bz, value=-1.0)
+    z.addcmul_(ax, by).addcmul_(ay, bx, value=-1.0)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
+from components.robot import VirtualBody
 from engine.errors import SceneError
 from scenes.robots import load
 from scenes.robots.g1 import g1
 from scenes.robots.humanoid import humanoid
 from scenes.robots.menagerie import menagerie
+from systems.maths.bodies import carry, virtual_frames
 from systems.robots.forward_kinematics import ForwardKinematics
 from systems.robots.model import RobotModel, build_robot
 from tests.helpers import data_path, needs_g1
+from tests.physics.rows import pendulum
 
 ROBOTS: dict[str, Callable[[], mujoco.MjModel]] = {
     "humanoid": lambda: build_robot(humanoid()).model,
@@ -187,6 +190,23 @@ def test_root_alone_comes_back_as_it_went_in() -> None:
     assert_close(angular, states[3])
 
 
+def test_any_number_of_threads_gives_the_same_bits() -> None:
+    model = build_robot(humanoid())
+    kinematics = ForwardKinematics.of(model)
+    states = [part.requires_grad_() for part in drawn(model.model, 5000, dtype=torch.float32)]
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found = kinematics.moving(*states)
+            slopes = torch.autograd.grad(found, states, [part.detach().cos() for part in found])
+            results.append((*found, *slopes))
+    finally:
+        torch.set_num_threads(threads)
+    for one, two, three in zip(*results, strict=True):
+        assert torch.equal(one, two) and torch.equal(one, three)
+
+
 def test_no_states_give_no_rows() -> None:
     model = build_robot(humanoid())
     found = ForwardKinematics.of(model).moving(*drawn(model.model, 0, dtype=torch.float32))
@@ -204,6 +224,20 @@ def test_a_turn_about_z_by_a_quarter_by_hand() -> None:
     expected = ([1.0, 2.0, 0.0], [half, 0.0, 0.0, half], [-6.0, 0.0, 0.0], [0.0, 0.0, 3.0])
     for part, value in zip(found, expected, strict=True):
         assert_close(part[0, 0], torch.tensor(value), atol=1e-6, rtol=0.0)
+
+
+def test_virtual_bodies_are_carried_by_their_parents() -> None:
+    palm = VirtualBody("palm", "arm", (0.1, 0.2, -0.5), (0.6, 0.0, 0.8, 0.0))
+    model = build_robot(pendulum(virtual_bodies=(palm,)))
+    states = drawn(model.model, 5)
+    kinematics = ForwardKinematics.of(model, model.robot.tracked_bodies, dtype=torch.float64)
+    assert kinematics.bodies == ("base", "arm", "palm")
+    found = kinematics.moving(*states)
+    carried = [part.index_select(1, torch.tensor([0, 1, 1])) for part in found]
+    carry(*carried, *(part.double() for part in virtual_frames(model.robot)))
+    for part, expected in zip(found, carried, strict=True):
+        assert_close(part, expected, rtol=1e-6, atol=1e-6)  # places of virtual bodies are single there
+    assert ForwardKinematics.of(model).bodies == ("base", "arm")
 
 
 def refused(text: str, *bodies: str) -> str:
