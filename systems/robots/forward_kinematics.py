@@ -25,6 +25,7 @@ from components.robot import Robot
 from engine.errors import SceneError, did_you_mean, listing
 from systems.maths import quaternion
 
+MOST = 8192  # states that are computed at a time, where there are many
 _PAIRS = [(k, m) for k in range(4) for m in range(k, 4)]  # products of components of a quaternion
 _IDENTITY = np.array((1.0, 0.0, 0.0, 0.0))
 _FREE, _SLIDE, _HINGE = mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE
@@ -93,7 +94,8 @@ class ForwardKinematics:
         The root's rotation is scaled to unit norm first, here as in `moving`.
         """
         self._fit(root_position=root_position, root_rotation=root_rotation, joints=joints)
-        return _Forward.apply(self._constants, root_position, root_rotation, joints)
+        position, rotation = self._pieces(root_position, root_rotation, joints)
+        return position, rotation
 
     def moving(
         self,
@@ -117,7 +119,18 @@ class ForwardKinematics:
             joint_velocities=joint_velocities,
         )
         speeds = (root_linear_velocity, root_angular_velocity, joint_velocities)
-        return _Forward.apply(self._constants, root_position, root_rotation, joints, *speeds)
+        position, rotation, linear, angular = self._pieces(root_position, root_rotation, joints, *speeds)
+        return position, rotation, linear, angular
+
+    def _pieces(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        """Results of `_Forward`, states first; of many states one piece after the other, so that a cache holds each."""
+        if len(arguments[0]) <= 2 * MOST:
+            whole = _Forward.apply(self._constants, *arguments)
+        else:
+            pieces = zip(*(argument.split(MOST) for argument in arguments), strict=True)
+            found = [_Forward.apply(self._constants, *piece) for piece in pieces]
+            whole = (torch.cat(parts, -1) for parts in zip(*found, strict=True))
+        return tuple(part.permute(2, 1, 0) for part in whole)
 
     def _fit(self, **arguments: Tensor) -> None:
         """SceneError for a tensor of another shape, type or device."""
@@ -312,7 +325,7 @@ def _quadratic_forms() -> np.ndarray:
 
 
 class _Forward(Function):
-    """`ForwardKinematics.moving`, or without velocities `.poses`, and its gradient."""
+    """`ForwardKinematics.moving`, or without velocities `.poses`, and its gradient; results (3 or 4, bodies, N)."""
 
     @staticmethod
     def forward(
@@ -350,9 +363,10 @@ class _Forward(Function):
             rotation[body] = matrix @ rotation[body]
         ctx.tree = tree
         ctx.set_materialize_grads(False)
+        rotation = rotation.transpose(0, 1)
         if root_linear is None or root_angular is None or joint_speeds is None:
             ctx.save_for_backward(turns[0], norm, axes, places, rotation)
-            return position.permute(2, 1, 0), rotation.permute(2, 0, 1)
+            return position, rotation
         speeds = joint_speeds.t().index_select(0, tree.columns)
         # angular and linear, the latter at the root's origin, of each node by itself
         twists = tree.above.new_empty(6, count, states)
@@ -368,7 +382,7 @@ class _Forward(Function):
         angular, linear = motion[:3], motion[3:]
         _add_cross(angular, places[:, count:], out=linear)
         ctx.save_for_backward(turns[0], norm, axes, places, rotation, twists, speeds, motion)
-        return position.permute(2, 1, 0), rotation.permute(2, 0, 1), linear.permute(2, 1, 0), angular.permute(2, 1, 0)
+        return position, rotation, linear, angular
 
     @staticmethod
     @once_differentiable
@@ -382,17 +396,17 @@ class _Forward(Function):
         forces, torques = loads[:3], loads[3:]
         root_linear = root_angular = joint_speeds = None
         if along_position is not None:
-            forces[:, count:] = along_position.permute(2, 1, 0)
+            forces[:, count:] = along_position
         if along_rotation is not None:
-            _torque(along_rotation.permute(2, 1, 0).contiguous(), rotation.transpose(0, 1), out=torques[:, count:])
+            _torque(along_rotation.contiguous(), rotation, out=torques[:, count:])
         root_position = forces[:, count:].sum(1).t()
         if along_linear is not None or along_angular is not None:
             twists, speeds, motion = moving
             pulls = torch.zeros_like(motion)
             if along_angular is not None:
-                pulls[:3] = along_angular.permute(2, 1, 0)
+                pulls[:3] = along_angular
             if along_linear is not None:
-                pulls[3:] = along_linear.permute(2, 1, 0)
+                pulls[3:] = along_linear
                 _add_cross(places[:, count:], pulls[3:], out=pulls[:3])
                 _add_cross(pulls[3:], motion[:3], out=forces[:, count:])
             pulls = torch.bmm(tree.above[count:].t().expand(6, count, -1), pulls)

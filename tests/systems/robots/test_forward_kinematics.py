@@ -18,7 +18,7 @@ from scenes.robots.g1 import g1
 from scenes.robots.humanoid import humanoid
 from scenes.robots.menagerie import menagerie
 from systems.maths.bodies import carry, virtual_frames
-from systems.robots.forward_kinematics import ForwardKinematics
+from systems.robots.forward_kinematics import MOST, ForwardKinematics
 from systems.robots.model import RobotModel, build_robot
 from tests.helpers import data_path, needs_g1
 from tests.physics.rows import pendulum
@@ -205,6 +205,21 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
         torch.set_num_threads(threads)
     for one, two, three in zip(*results, strict=True):
         assert torch.equal(one, two) and torch.equal(one, three)
+
+
+def test_many_states_are_each_as_alone() -> None:
+    model, count = mujoco.MjModel.from_xml_string(FORK), 3 * MOST + 5
+    kinematics = ForwardKinematics.of(model, dtype=torch.float64)
+    states = [part.requires_grad_() for part in drawn(model, count)]
+    found = kinematics.moving(*states)
+    slopes = torch.autograd.grad(found, states, [part.detach().cos() for part in found])
+    some = torch.tensor([0, MOST - 1, MOST, count - 1])
+    few = [part.detach()[some].requires_grad_() for part in states]
+    alone = kinematics.moving(*few)
+    expected = torch.autograd.grad(alone, few, [part.detach().cos() for part in alone])
+    for whole, part in zip((*found, *slopes), (*alone, *expected), strict=True):
+        assert len(whole) == count
+        assert_close(whole[some], part, rtol=1e-12, atol=1e-12)
 
 
 def test_no_states_give_no_rows() -> None:
