@@ -1,12 +1,13 @@
 """Robot model: a description compiled for MuJoCo, and everything the rest of the project asks of it.
 
-Conversions live here and in the backends, nowhere else: MuJoCo's `cvel` is about the centre of mass of the
+Conversions live in the backends, nowhere else: MuJoCo's `cvel` is about the centre of mass of the
 whole tree and its free joint turns in body axes, while we use frame origins and world axes throughout.
 """
 
 import logging
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from components.robot import Motor, Robot, RobotDescription
 from engine.errors import SceneError, did_you_mean, listing
-from systems.maths.rotation import rotate, rotate_inverse
+from systems.maths.rotation import rotate
 from systems.robots import mjcf
+from systems.robots.forward_kinematics import ForwardKinematics
 from systems.robots.mjcf import Solver
 from systems.robots.silence import quiet
 from systems.robots.sources import reason
@@ -64,6 +66,10 @@ class RobotModel:
         axes = rotate(self.model.body_iquat[1:, None], np.eye(3)[None])
         return np.einsum("bki,bk,bkj->bij", axes, self.model.body_inertia[1:], axes)
 
+    @cached_property
+    def _kinematics(self) -> ForwardKinematics:
+        return ForwardKinematics.of(self.model, dtype=torch.float64)
+
     def kinematics(
         self,
         root_position: np.ndarray,
@@ -79,30 +85,14 @@ class RobotModel:
         Returns position (T, B, 3), rotation (T, B, 4), and linear (of the frame origin) and angular
         velocity (T, B, 3), in world axes.
         """
-        frames, bodies = len(root_position), len(self.robot.body_names)
-        position, linear, angular = (np.zeros((frames, bodies, 3)) for _ in range(3))
-        rotation = np.zeros((frames, bodies, 4))
-        states = np.concatenate((root_position, root_rotation, dof_position), 1)
-        spin = rotate_inverse(root_rotation, root_angular_velocity)
-        speeds = np.concatenate((root_linear_velocity, spin, dof_velocity), 1)
-        moving = bool(speeds.any())
-        center = np.zeros((frames, 3))
-        data = mujoco.MjData(self.model)
-        qpos, qvel, place, turn, twist, middle = (
-            data.qpos, data.qvel, data.xpos[1:], data.xquat[1:], data.cvel[1:], data.subtree_com[1]
-        )  # fmt: skip
-        for frame in range(frames):
-            qpos[:] = states[frame]
-            mujoco.mj_kinematics(self.model, data)
-            position[frame], rotation[frame] = place, turn
-            if moving:
-                qvel[:] = speeds[frame]
-                mujoco.mj_comPos(self.model, data)
-                mujoco.mj_comVel(self.model, data)
-                angular[frame], linear[frame], center[frame] = twist[:, :3], twist[:, 3:], middle
-        if moving:
-            linear += np.cross(angular, position - center[:, None])
-        return position, rotation, linear, angular
+        place, turn, dofs = (_tensor(part) for part in (root_position, root_rotation, dof_position))
+        linear, angular, rates = (_tensor(part) for part in (root_linear_velocity, root_angular_velocity, dof_velocity))
+        if linear.any() or angular.any() or rates.any():
+            found = self._kinematics.moving(place, turn, linear, angular, dofs, rates)
+            position, rotation, shift, spin = (part.contiguous().numpy() for part in found)
+            return position, rotation, shift, spin
+        position, rotation = (part.contiguous().numpy() for part in self._kinematics.poses(place, turn, dofs))
+        return position, rotation, np.zeros_like(position), np.zeros_like(position)
 
     def foot_points(self, body_position: np.ndarray, body_rotation: np.ndarray) -> np.ndarray:
         """The lowest points of the feet's collision shapes in world axes, (T, B, 3), (T, B, 4) -> (T, P, 3) m.
@@ -113,6 +103,10 @@ class RobotModel:
         points = body_position[:, body] + rotate(body_rotation[:, body], self.foot_point_local[None])
         points[..., 2] -= self.foot_point_radius
         return points
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(values, np.float64))
 
 
 def build_robot(
