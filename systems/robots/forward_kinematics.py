@@ -66,7 +66,7 @@ class ForwardKinematics:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> "ForwardKinematics":
-        """Of a compiled robot: of `bodies` in the order given, virtual ones among them, or of all that are not virtual.
+        """Of a compiled robot: of `bodies` in the order given, virtual ones among them, or of all that have a name in the model.
 
         Raises SceneError for a body that the robot lacks, and a model that is not one robot of hinges and slides
         on a free root.
@@ -75,7 +75,8 @@ class ForwardKinematics:
             (model, ()) if isinstance(model, mujoco.MjModel) else (model.model, model.robot.virtual_bodies)
         )
         _check(compiled)
-        frames = {compiled.body(i).name: _Frame(i) for i in range(1, compiled.nbody) if compiled.body_rootid[i] == 1}
+        parts = [i for i in range(1, compiled.nbody) if compiled.body_rootid[i] == 1 and compiled.body(i).name]
+        frames = {compiled.body(i).name: _Frame(i) for i in parts}
         wanted = tuple(frames if bodies is None else bodies)
         for body in virtual:
             frames[body.name] = _Frame(frames[body.parent].body, np.array(body.position), np.array(body.rotation))

@@ -255,6 +255,13 @@ def test_virtual_bodies_are_carried_by_their_parents() -> None:
     assert ForwardKinematics.of(model).bodies == ("base", "arm")
 
 
+def test_bodies_without_a_name_are_left_out_and_carry_the_others() -> None:
+    text = FORK.replace('<body name="arm"', "<body").replace('<body name="mast"', "<body")
+    model = mujoco.MjModel.from_xml_string(text)
+    assert ForwardKinematics.of(model).bodies == ("root", "rail", "hand")
+    assert_like_mujoco(model)
+
+
 def refused(text: str, *bodies: str) -> str:
     with pytest.raises(SceneError) as error:
         ForwardKinematics.of(mujoco.MjModel.from_xml_string(text), bodies or None)
