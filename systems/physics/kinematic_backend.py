@@ -9,7 +9,6 @@ from torch import Tensor
 
 from components.robot import BodyState, ContactForce, DofState, RootState
 from systems.physics.contract import Quantity
-from systems.robots.forward_kinematics import ForwardKinematics
 from systems.robots.model import RobotModel
 
 
@@ -22,7 +21,6 @@ class KinematicBackend:
         self.model = model
         self.axes = model.axes
         self._moving = model.control == "servo"
-        self._kinematics = ForwardKinematics.of(model, dtype=torch.float64)
 
     def begin(self, diverged: Tensor) -> None:
         """A new control step."""
@@ -48,18 +46,18 @@ class KinematicBackend:
 
     def kinematics(self, root: RootState, dofs: DofState, bodies: BodyState, forces: ContactForce) -> None:
         """Forward kinematics of the columns; no forces."""
-        moved = self._kinematics.moving(
+        moved = self.model.kinematics(
             *(
-                column.double()
-                for column in (
-                    root.position, root.rotation, root.linear_velocity, root.angular_velocity,
-                    dofs.position, dofs.velocity,
+                tensor.double().numpy()
+                for tensor in (
+                    root.position, root.rotation, dofs.position,
+                    root.linear_velocity, root.angular_velocity, dofs.velocity,
                 )
             )
         )  # fmt: skip
         columns = (bodies.position, bodies.rotation, bodies.linear_velocity, bodies.angular_velocity)
         for column, values in zip(columns, moved, strict=True):
-            column.copy_(values)
+            column.copy_(torch.from_numpy(values))
         forces.force.zero_()
         forces.self_contacts.zero_()
 
