@@ -15,6 +15,7 @@ from components.robot import DofState, Robot
 from engine import Bundle, Rng, System, Write, any_row, push_history, put_rows, system
 from engine.ecs.schedule import Schedule
 from engine.errors import SceneError
+from systems.maths.gradients import write
 from systems.tick import ACTUATE, BEGIN, RESET, TORQUE
 from systems.vitals import control_vitals
 
@@ -56,9 +57,8 @@ def _aim(delay: ActionDelay, robot: Robot, bias: EncoderBias, target: DofTarget,
     else:
         places = delay.steps[:, None, None].expand(-1, 1, delay.queue.shape[2])
         delayed = delay.queue.gather(1, places).squeeze(1)
-    torch.mul(delayed, robot.action_scale, out=target.command)
-    torch.add(target.command, centre, out=target.position)
-    target.position.sub_(bias.value)
+    write(target.command, torch.mul, delayed, robot.action_scale)
+    write(target.position, torch.add, target.command, centre).sub_(bias.value)
 
 
 def aim_around_default(delay: ActionDelay, robot: Robot, bias: EncoderBias, target: Write[DofTarget]) -> None:
@@ -98,15 +98,16 @@ def compute_torque(
         torque.value.copy_(target.command)
     elif controller == "V":
         braking = (dofs.velocity - previous.velocity).mul_(gains.damping).div_(dt)
-        torch.mul(gains.stiffness, target.command - dofs.velocity, out=torque.value).sub_(braking)
+        write(torque.value, torch.mul, gains.stiffness, target.command - dofs.velocity).sub_(braking)
     else:
-        torch.mul(gains.stiffness, target.position - dofs.position, out=torque.value)
+        write(torque.value, torch.mul, gains.stiffness, target.position - dofs.position)
         torque.value.addcmul_(gains.damping, dofs.velocity, value=-1.0)
     if noisy:
-        drawn = torch.rand(torque.value.shape, generator=rng, device=torque.value.device).sub_(0.5).mul_(2.0)
-        torque.value.addcmul_(drawn.mul_(noise.amplitude), robot.torque_limit)
+        value = torque.value
+        drawn = torch.rand(value.shape, generator=rng, dtype=value.dtype, device=value.device).sub_(0.5).mul_(2.0)
+        value.addcmul_(drawn.mul_(noise.amplitude), robot.torque_limit)
     if limited:
-        torch.clamp(torque.value, -robot.torque_limit, robot.torque_limit, out=torque.value)
+        torque.value.clamp_(-robot.torque_limit, robot.torque_limit)
 
 
 def reset_action(done: Done, action: Write[Action]) -> None:

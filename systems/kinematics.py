@@ -8,6 +8,7 @@ from components.robot import BaseFrame, BodyState, Contact, ContactForce, Flight
 from engine import Bundle, System, Write, any_row, put_rows, system
 from engine.errors import SceneError
 from systems.maths.bodies import carry
+from systems.maths.gradients import write
 from systems.maths.quaternion import to_matrix
 from systems.maths.tensors import indices, vector
 from systems.tick import REFRESH, RESET, SENSE
@@ -24,27 +25,27 @@ def derive_base_frame(
     linear, angular = torch.matmul(torch.stack((root.linear_velocity, root.angular_velocity), 1), turn).unbind(1)
     if any(sensor):
         place = vector(tuple(sensor), root.position.device).expand_as(angular)
-        torch.add(linear, torch.linalg.cross(angular, place), out=base.linear_velocity)
+        write(base.linear_velocity, torch.add, linear, torch.linalg.cross(angular, place))
     else:
         base.linear_velocity.copy_(linear)
     base.angular_velocity.copy_(angular)
-    torch.neg(turn[:, 2], out=base.gravity)
+    write(base.gravity, torch.neg, turn[:, 2])
 
 
 def derive_contacts(forces: ContactForce, robot: Robot, contact: Write[Contact], *, threshold: float = 1.0) -> None:
     """A foot touches when the net contact force on it exceeds `threshold` in N."""
     feet = forces.force.index_select(1, indices(robot.body_names, robot.foot_names, forces.force.device))
-    torch.linalg.vector_norm(feet, dim=-1, out=contact.force)
+    write(contact.force, torch.linalg.vector_norm, feet, dim=-1)
     torch.gt(contact.force, threshold, out=contact.touching)
 
 
 def derive_tracked_state(bodies: BodyState, tracked_bodies: TrackedBodies, tracked: Write[TrackedState]) -> None:
     """Pick the tracked bodies out of all bodies, and carry the virtual ones along with their parents."""
     index = tracked_bodies.body_index
-    torch.index_select(bodies.position, 1, index, out=tracked.position)
-    torch.index_select(bodies.rotation, 1, index, out=tracked.rotation)
-    torch.index_select(bodies.linear_velocity, 1, index, out=tracked.linear_velocity)
-    torch.index_select(bodies.angular_velocity, 1, index, out=tracked.angular_velocity)
+    write(tracked.position, torch.index_select, bodies.position, 1, index)
+    write(tracked.rotation, torch.index_select, bodies.rotation, 1, index)
+    write(tracked.linear_velocity, torch.index_select, bodies.linear_velocity, 1, index)
+    write(tracked.angular_velocity, torch.index_select, bodies.angular_velocity, 1, index)
     if len(tracked_bodies.virtual_position):
         motion = (tracked.position, tracked.rotation, tracked.linear_velocity, tracked.angular_velocity)
         carry(*motion, tracked_bodies.virtual_position, tracked_bodies.virtual_rotation)
@@ -86,12 +87,13 @@ def follow_feet(
     contact does not count as flight, so a foot is down while it touches and in the tick after.
     """
     feet = indices(robot.body_names, robot.foot_names, forces.force.device)
-    flight.seconds.masked_fill_(flight.down, 0.0).add_(dt)
-    flight.peak.masked_fill_(flight.down, -torch.inf)
-    torch.maximum(flight.peak, bodies.position[..., 2].index_select(1, feet), out=flight.peak)
+    before = flight.down.clone()  # a gradient needs it as it is
+    flight.seconds.masked_fill_(before, 0.0).add_(dt)
+    flight.peak.masked_fill_(before, -torch.inf)
+    write(flight.peak, torch.maximum, flight.peak, bodies.position[..., 2].index_select(1, feet))
     touching = forces.force[..., 2].index_select(1, feet) > threshold
     down = touching | flight.touched
-    torch.gt(down, flight.down, out=flight.landed)
+    torch.gt(down, before, out=flight.landed)
     flight.down.copy_(down)
     flight.touched.copy_(touching)
 

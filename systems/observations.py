@@ -35,6 +35,7 @@ from engine import (
     term,
 )
 from engine.errors import SceneError
+from systems.maths.gradients import write
 from systems.maths.tensors import indices, spread
 from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 
@@ -143,14 +144,14 @@ def _concatenate(
     limit: float = math.inf,
 ) -> None:
     """Fill `row` with what was seen side by side, 0 where it is not finite, as its settings ask; `rng` None: without noise."""
-    torch.cat(list(seen), -1, out=row)
+    write(row, torch.cat, list(seen), -1)
     finite = values.finite(row)
     widths, clip, scale = tuple(value.shape[1] for value in seen), settings["clip"], settings["scale"]
     if rng is not None and any(settings[noise]):
         _disturb(row, settings[noise], widths, rng, level)
     if any(c is not None for c in clip):
         bound = spread(tuple(math.inf if c is None else float(c) for c in clip), widths, row.device)
-        torch.clamp(row, -bound, bound, out=row)
+        row.clamp_(-bound, bound)
     if any(s is not None for s in scale):
         row.mul_(spread(tuple(1.0 if s is None else float(s) for s in scale), widths, row.device))
     if limit < math.inf:

@@ -8,6 +8,7 @@ from components.motion import MotionCursor, MotionLibrary, MotionReference
 from engine import Rng, Write, put_rows
 from engine.errors import SceneError
 from systems.maths import quaternion
+from systems.maths.gradients import write
 
 TIME_TOLERANCE = 1e-3  # s; more than float32 loses on a clip of an hour, far less than a tick
 
@@ -26,7 +27,7 @@ def _nearest(library: MotionLibrary, clip: Tensor, time: Tensor) -> Tensor:
     """The frame closest to `time`, counted over all clips: (rows,), (rows,) -> (rows,)."""
     first = library.start.index_select(0, clip)
     frame = (time * library.fps).round_().long().add_(first)
-    return torch.clamp(frame, first, library.last.index_select(0, clip), out=frame)
+    return frame.clamp_(first, library.last.index_select(0, clip))
 
 
 def _sample(
@@ -80,7 +81,7 @@ def sample_reference(
 def advance_motion(cursor: Write[MotionCursor], *, dt: float) -> None:
     """Time moves on by `dt`: to the next whole number of steps since the start, so that rounding never adds up."""
     steps = (cursor.time - cursor.start).div_(dt).round_().add_(1.0)
-    torch.add(cursor.start, steps, alpha=dt, out=cursor.time)
+    write(cursor.time, torch.add, cursor.start, steps, alpha=dt)
 
 
 def draw_motion(

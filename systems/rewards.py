@@ -20,6 +20,7 @@ from components.episode import Done, Earned, Episode, PenaltyScale, Reward, Soft
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, Robot, RootState
 from engine import Experiment, Scene, SceneError, System, Term, Terms, Write, fuse, put_rows
 from engine.ecs.system import check_terms
+from systems.maths.gradients import write
 from systems.maths.quaternion import rotate, rotate_inverse
 from systems.maths.tensors import indices, mask, vector
 from systems.terminations import outside
@@ -119,14 +120,14 @@ def slippage(bodies: BodyState, contact: Contact, robot: Robot) -> Tensor:
 def foot_orientation(bodies: BodyState, robot: Robot) -> Tensor:
     """Σ over feet of the sine of the angle between sole and ground: √(g_x² + g_y²) in the foot frame."""
     feet = bodies.rotation.index_select(1, indices(robot.body_names, robot.foot_names, bodies.rotation.device))
-    gravity = rotate_inverse(feet, vector((0.0, 0.0, -1.0), feet.device).expand(*feet.shape[:-1], 3))
+    gravity = rotate_inverse(feet, vector((0.0, 0.0, -1.0), feet.device, feet.dtype).expand(*feet.shape[:-1], 3))
     return torch.linalg.vector_norm(gravity[..., :2], dim=-1).sum(-1)
 
 
 def foot_heading(bodies: BodyState, root: RootState, robot: Robot) -> Tensor:
     """Σ over feet of the angle between the headings of foot and base, each that of its x axis; rad in [0, π]."""
     feet = bodies.rotation.index_select(1, indices(robot.body_names, robot.foot_names, bodies.rotation.device))
-    forward = vector((1.0, 0.0, 0.0), feet.device)
+    forward = vector((1.0, 0.0, 0.0), feet.device, feet.dtype)
     axes = rotate(
         torch.cat((feet, root.rotation.unsqueeze(1)), 1), forward.expand(*feet.shape[:1], feet.shape[1] + 1, 3)
     )
@@ -160,19 +161,18 @@ def _earn(
     finite, falloff = values.finite(terms), _falloff(values)
     if any(falloff):
         near = torch.exp(terms * vector(tuple(-f for f in falloff), device))
-        torch.where(mask(tuple(f > 0 for f in falloff), device), near, terms, out=terms)
+        write(terms, torch.where, mask(tuple(f > 0 for f in falloff), device), near, terms)
         finite = values.finite(terms) and finite  # a negative error may fall up without bound
     terms.mul_(weights).masked_fill_(done.lost.unsqueeze(-1), 0.0)
     if finite:
-        torch.minimum(so_far.least, terms, out=so_far.least)
+        write(so_far.least, torch.minimum, so_far.least, terms)
     else:
         _pay_the_least(terms, so_far.least)
     if only_positive:
-        clipped = vector(tuple(float(not u) for u in values.setting("unclipped", False)), device)
-        torch.mv(terms, clipped, out=earned.total)
-        earned.total.clamp_min_(0.0).add_(torch.mv(terms, 1.0 - clipped))
+        clipped = vector(tuple(float(not u) for u in values.setting("unclipped", False)), device, terms.dtype)
+        write(earned.total, torch.mv, terms, clipped).clamp_min_(0.0).add_(torch.mv(terms, 1.0 - clipped))
     else:
-        torch.sum(terms, -1, out=earned.total)
+        write(earned.total, torch.sum, terms, -1)
     so_far.sums.add_(terms)
 
 
@@ -182,8 +182,9 @@ def _pay_the_least(terms: Tensor, least: Tensor) -> None:
     So nothing that makes a term break pays more than what the term is there to prevent. What is finite stays, for it is
     among the least or above.
     """
-    torch.minimum(least, torch.nan_to_num(terms, 0.0, 0.0, 0.0), out=least)
-    torch.maximum(terms.nan_to_num_(-math.inf, -math.inf, -math.inf), least.amin(0), out=terms)
+    paid = terms.clone()
+    write(least, torch.minimum, least, torch.nan_to_num(paid, 0.0, 0.0, 0.0))
+    write(terms, torch.maximum, torch.nan_to_num(paid, -math.inf, -math.inf, -math.inf), least.amin(0))
 
 
 def _falloff(values: Terms) -> tuple[float, ...]:

@@ -26,6 +26,7 @@ from components.robot import DofState, Robot, RootState
 from engine import Bundle, Rng, System, Term, Write, any_row, put_rows, system
 from systems.kinematics import derive_tracked_state
 from systems.maths.bodies import tracked_bodies
+from systems.maths.gradients import write
 from systems.maths.quaternion import difference, to_columns, turn, turn_by_euler, yaw
 from systems.maths.tensors import vector
 from systems.reference import advance_motion, draw_motion, sample_reference, sample_root_and_dofs
@@ -49,13 +50,13 @@ def align_reference(
     """
     at = bodies.anchor
     heading = yaw(difference(tracked.rotation[:, at], reference.body_rotation[:, at])).unsqueeze(-1)
-    turn(reference.body_rotation, "z", heading, out=relative.rotation)
+    write(relative.rotation, turn, reference.body_rotation, "z", heading)
     cosine, sine = heading.cos(), heading.sin()
     x, y, _ = (reference.body_position - reference.body_position[:, at : at + 1]).unbind(-1)
     place_x, place_y, _ = tracked.position[:, at : at + 1].unbind(-1)
     turned_x = torch.addcmul(place_x, cosine, x).addcmul_(sine, y, value=-1.0)
     turned_y = torch.addcmul(place_y, sine, x).addcmul_(cosine, y)
-    torch.stack((turned_x, turned_y, reference.body_position[..., 2]), -1, out=relative.position)
+    write(relative.position, torch.stack, (turned_x, turned_y, reference.body_position[..., 2]), -1)
 
 
 def derive_anchor_view(

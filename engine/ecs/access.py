@@ -128,7 +128,11 @@ class Terms:
         if values and values[0].shape != out.shape[:-1]:
             self._refuse(values, out)  # `out` would be resized
         try:
-            torch.stack(values, -1, out=out)
+            if torch.is_grad_enabled():  # torch records no `out=`
+                self._refuse(values, out)
+                out.copy_(torch.stack(values, -1))
+            else:
+                torch.stack(values, -1, out=out)
         except (RuntimeError, TypeError):
             self._refuse(values, out)
             raise

@@ -1,5 +1,6 @@
-"""Maths that systems share, without state: rotations, bodies, smoothing, and constants as tensors.
+"""Maths that systems share, without state: rotations, bodies, smoothing, constants as tensors, and results in columns.
 
 `quaternion` is for tensors and `rotation` for numpy arrays, `bodies` finds tracked and virtual bodies, `smoothing` averages
-curves, `tensors` keeps constants of registrations on the device. Imports torch, numpy, components and the engine's errors.
+curves, `tensors` keeps constants of registrations on the device, `gradients` writes results into columns. Imports torch,
+numpy, components and the engine's errors.
 """

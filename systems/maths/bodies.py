@@ -54,8 +54,8 @@ def carry(position: Tensor, rotation: Tensor, linear: Tensor, angular: Tensor, o
     p + R(q) o, the velocity v + ω × R(q) o, the rotation q ⊗ r; the angular velocity stays.
     """
     last = slice(-len(offset), None)
-    turned = rotation[..., last, :]
+    turned = rotation[..., last, :].clone()  # a gradient needs it as it is
     arm = rotate(turned, offset)
     position[..., last, :] += arm
     linear[..., last, :] += torch.linalg.cross(angular[..., last, :], arm)
-    turned.copy_(multiply(turned, twist))
+    rotation[..., last, :] = multiply(turned, twist)

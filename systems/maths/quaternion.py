@@ -116,7 +116,7 @@ def to_columns(q: Tensor) -> Tensor:
     Every entry is a quadratic form in (w, x, y, z): the ten products of two of them, and one matrix product.
     All products are 16 wide, for which matrix libraries have fast paths, and the rest is zero.
     """
-    left, right, forms = (vector(values, q.device).to(q.dtype).view(-1, WIDE) for values in _QUADRATIC)
+    left, right, forms = (vector(values, q.device, q.dtype).view(-1, WIDE) for values in _QUADRATIC)
     return q.matmul(left).mul_(q.matmul(right)).matmul(forms)[..., :9]
 
 
@@ -151,11 +151,14 @@ def _quadratic_forms() -> tuple[tuple[float, ...], ...]:
 _QUADRATIC = _quadratic_forms()
 
 
+_NEARLY_1 = 1.0 - 2.0**-21  # its arccos is below 1e-3 and has a derivative
+
+
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Spherical interpolation along the shorter way, renormalised; `t` in [0, 1] broadcasts to (..., 1)."""
     dot = (a * b).sum(-1, keepdim=True)
-    angle = dot.abs().clamp_(max=1.0).acos_().clamp_(min=1e-3)  # below, arc and chord agree to float precision
+    angle = dot.abs().clamp_(max=_NEARLY_1).acos_().clamp_(min=1e-3)  # below, arc and chord agree to float precision
     part = t * angle
     blend = (angle - part).sin_() * a
-    blend.addcmul_(torch.copysign(part.sin(), dot), b)
+    blend.addcmul_(part.sin().mul_(torch.copysign(vector((1.0,), dot.device, dot.dtype), dot)), b)
     return blend / torch.linalg.vector_norm(blend, dim=-1, keepdim=True)

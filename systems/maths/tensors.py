@@ -14,9 +14,9 @@ from engine.errors import SceneError, did_you_mean, listing
 
 
 @functools.cache
-def vector(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """`values` as a float32 vector."""
-    return torch.tensor(values, dtype=torch.float32, device=device)
+def vector(values: tuple[float, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """`values` as a vector."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 @functools.cache
