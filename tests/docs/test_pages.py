@@ -204,7 +204,7 @@ def test_the_readme_builds_what_it_shows():
     assert torch.allclose(ball.height, torch.tensor(1.9))
     assert names["at_height"](ball, target=1.9, std=0.3).tolist() == pytest.approx([1.0] * 3)
     endless = [terminations({"time_limit": term(time_limit, kind="time_limit")}), system(mark_rewritten)]
-    rest = Bundle("rest", [Reward], systems={TERMINATE: endless})
+    rest = Bundle("rest", [Reward, Earned], systems={TERMINATE: endless})
     home = table("ball", rows=3, axes={"reward": ("at_height",), "termination": ("time_limit",)})
     simulation = build(Scene([home], [names["balls"], rest, episode()], TICK))
     simulation.world[names["Ball"]].height.fill_(1.0)
