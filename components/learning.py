@@ -29,7 +29,7 @@ class Rollout:
 
 @resource
 class Policy:
-    """Actor and critic (modules of `systems/learning/networks.py`), their optimiser, and the learning rate in force.
+    """Actor and critic (`systems/learning/networks.py`), their optimiser (`adam.py` there), and the learning rate in force.
 
     `parameters` is the storage of every network parameter, actor first, and `gradient` that of every
     gradient. The optimiser steps that one vector, so its moments are vectors as well.
@@ -39,7 +39,7 @@ class Policy:
     critic: Any = constant()
     parameters: nn.Parameter = constant()
     gradient: Tensor = constant()
-    optimiser: torch.optim.Adam = constant()
+    optimiser: Any = constant()
     learning_rate: Tensor
 
     def state(self) -> dict[str, Any]:
@@ -75,11 +75,10 @@ class Policy:
             tensor.copy_(state[name])
 
     def _tensors(self) -> dict[str, Tensor]:
-        moments = self.optimiser.state[self.parameters]
         return {
             **{f"actor.{name}": tensor for name, tensor in self.actor.state_dict().items()},
             **{f"critic.{name}": tensor for name, tensor in self.critic.state_dict().items()},
-            **{f"optimiser.{name}": moments[name] for name in ("step", "exp_avg", "exp_avg_sq")},
+            **{f"optimiser.{name}": tensor for name, tensor in self.optimiser.moments.items()},
             "learning_rate": self.learning_rate,
         }
 

@@ -1,7 +1,9 @@
 """Robots: state of root, joints, bodies and feet, limits, and descriptions. z up; metres, radians, seconds; quaternions scalar first."""
 
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
+from typing import Annotated
 
 import attrs
 import torch
@@ -40,10 +42,35 @@ class BodyState:
 
 @derived
 class ContactForce:
-    """Net force that contacts put on each body, world axes, over the last physics substep."""
+    """Net force that contacts put on each body of axis `sensed`, world axes, over the last physics substep.
 
-    force: Tensor = column("body", 3, unit="N")
+    Measuring takes time, so only those bodies are sensed that somebody reads: the scene is built with a sensor for each body
+    of each reader. A reader says of which bodies with one of the types below; one that asks for `ContactForce` itself reads
+    those of all bodies that can touch anything. Which place of the axis is whose is in `ContactSensors`.
+    """
+
+    force: Tensor = column("sensed", 3, unit="N")
     self_contacts: Tensor = column(unit="1", doc="substeps of this tick with a self-contact above the threshold")
+
+
+class Sensed(Enum):
+    """Whose contact force a function reads."""
+
+    FEET = "the robot's feet"
+    NAMED = "the bodies that match its constant `bodies`"
+    NOBODY = "no body's"
+
+
+FootForce = Annotated[ContactForce, Sensed.FEET]
+NamedForce = Annotated[ContactForce, Sensed.NAMED]  # by the patterns in the constant `bodies` of the function
+SelfContacts = Annotated[ContactForce, Sensed.NOBODY]
+
+
+@resource
+class ContactSensors:
+    """The bodies that are sensed, in the order of axis `sensed`."""
+
+    bodies: tuple[str, ...] = constant(default=())
 
 
 @derived

@@ -4,7 +4,7 @@ import torch
 
 from components.episode import Done, Rewritten
 from components.motion import TrackedBodies, TrackedState
-from components.robot import BaseFrame, BodyState, Contact, ContactForce, Flight, Robot, RootState
+from components.robot import BaseFrame, BodyState, Contact, ContactSensors, Flight, FootForce, Robot, RootState
 from engine import Bundle, System, Write, any_row, put_rows, system
 from engine.errors import SceneError
 from systems.maths.bodies import carry
@@ -32,9 +32,11 @@ def derive_base_frame(
     write(base.gravity, torch.neg, turn[:, 2])
 
 
-def derive_contacts(forces: ContactForce, robot: Robot, contact: Write[Contact], *, threshold: float = 1.0) -> None:
+def derive_contacts(
+    forces: FootForce, sensors: ContactSensors, robot: Robot, contact: Write[Contact], *, threshold: float = 1.0
+) -> None:
     """A foot touches when the net contact force on it exceeds `threshold` in N."""
-    feet = forces.force.index_select(1, indices(robot.body_names, robot.foot_names, forces.force.device))
+    feet = forces.force.index_select(1, indices(sensors.bodies, robot.foot_names, forces.force.device))
     write(contact.force, torch.linalg.vector_norm, feet, dim=-1)
     torch.gt(contact.force, threshold, out=contact.touching)
 
@@ -79,19 +81,21 @@ def kinematics(
 
 
 def follow_feet(
-    bodies: BodyState, forces: ContactForce, robot: Robot, flight: Write[Flight], *, dt: float, threshold: float = 1.0
-) -> None:
+    bodies: BodyState, forces: FootForce, sensors: ContactSensors, robot: Robot, flight: Write[Flight],
+    *, dt: float, threshold: float = 1.0,
+) -> None:  # fmt: skip
     """Follow each foot through the air: how long, how high, and whether it came down in this tick.
 
     A foot touches when the ground pushes it up with more than `threshold` in N. A single tick without
     contact does not count as flight, so a foot is down while it touches and in the tick after.
     """
-    feet = indices(robot.body_names, robot.foot_names, forces.force.device)
+    device = forces.force.device
+    feet, sensed = (indices(names, robot.foot_names, device) for names in (robot.body_names, sensors.bodies))
     before = flight.down.clone()  # a gradient needs it as it is
     flight.seconds.masked_fill_(before, 0.0).add_(dt)
     flight.peak.masked_fill_(before, -torch.inf)
     write(flight.peak, torch.maximum, flight.peak, bodies.position[..., 2].index_select(1, feet))
-    touching = forces.force[..., 2].index_select(1, feet) > threshold
+    touching = forces.force[..., 2].index_select(1, sensed) > threshold
     down = touching | flight.touched
     torch.gt(down, before, out=flight.landed)
     flight.down.copy_(down)

@@ -18,7 +18,7 @@ from torch import Tensor
 from components.control import Action, EncoderBias
 from components.episode import Done, Rewritten
 from components.observation import FinalObservation, History, HistoryLayout, Observation, ObservationNoise, Seen
-from components.robot import BaseFrame, Contact, ContactForce, DofState, Robot, RootState
+from components.robot import BaseFrame, Contact, ContactSensors, DofState, FootForce, Robot, RootState
 from engine import (
     Bundle,
     Rng,
@@ -90,9 +90,9 @@ def last_action(action: Action) -> Tensor:
     return action.value
 
 
-def feet_force(forces: ContactForce, robot: Robot) -> Tensor:
+def feet_force(forces: FootForce, sensors: ContactSensors, robot: Robot) -> Tensor:
     """Net contact force on each foot in world axes; 3 per foot, N."""
-    return forces.force.index_select(1, indices(robot.body_names, robot.foot_names, forces.force.device)).flatten(1)
+    return forces.force.index_select(1, indices(sensors.bodies, robot.foot_names, forces.force.device)).flatten(1)
 
 
 def feet_touching(contact: Contact) -> Tensor:

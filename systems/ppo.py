@@ -168,8 +168,7 @@ def improve_policy(
                 if desired_kl > 0:
                     rate = scheduled_rate(policy.learning_rate, found[2], desired_kl, lowest_rate, highest_rate)
                     policy.learning_rate.copy_(torch.where(sound, rate, policy.learning_rate))
-                setattr(policy.optimiser, "found_inf", (~sound).float())  # at 1 Adam's fused kernel changes nothing
-                policy.optimiser.step()
+                policy.optimiser.step((~sound).float())
                 totals += torch.cat([torch.where(sound, found, 0.0), torch.stack([sound, ~sound])])
     report(metrics, policy, rollout, totals)
     policy.actor.normaliser.update(rollout.actor.flatten(0, 1))

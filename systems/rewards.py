@@ -17,7 +17,18 @@ from torch.nn.functional import mse_loss
 
 from components.control import Action, DofTorque, PreviousDof
 from components.episode import Done, Earned, Episode, PenaltyScale, Reward, SoftLimits
-from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, Robot, RootState
+from components.robot import (
+    BaseFrame,
+    BodyState,
+    Contact,
+    ContactSensors,
+    DofState,
+    Flight,
+    NamedForce,
+    Robot,
+    RootState,
+    SelfContacts,
+)
 from engine import Experiment, Scene, SceneError, System, Term, Terms, Write, fuse, put_rows
 from engine.ecs.system import check_terms
 from systems.maths.gradients import write
@@ -98,14 +109,14 @@ def torque_limits(torque: DofTorque, robot: Robot, limits: SoftLimits, *, most: 
     return (torque.value.abs() - robot.torque_limit * limits.torque).clamp_(0.0, most).sum(-1)
 
 
-def self_collision(forces: ContactForce) -> Tensor:
+def self_collision(forces: SelfContacts) -> Tensor:
     """Number of physics substeps of this tick in which the robot touched itself too hard."""
     return forces.self_contacts
 
 
-def collision(forces: ContactForce, robot: Robot, *, bodies: tuple[str, ...], force: float = 0.1) -> Tensor:
+def collision(forces: NamedForce, sensors: ContactSensors, *, bodies: tuple[str, ...], force: float = 0.1) -> Tensor:
     """Number of bodies matching the patterns `bodies` that carry more than `force` in N."""
-    index = indices(robot.body_names, tuple(bodies), forces.force.device)
+    index = indices(sensors.bodies, tuple(bodies), forces.force.device)
     touched = torch.linalg.vector_norm(forces.force.index_select(1, index), dim=-1)
     return (touched > force).sum(-1, dtype=torch.float32)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from components.control import DofTorque
 from components.episode import Chance, Done, Episode
 from components.physics import Diverged
-from components.robot import BaseFrame, BodyState, ContactForce, DofState, Robot, RootState
+from components.robot import BaseFrame, BodyState, ContactSensors, DofState, NamedForce, Robot, RootState
 from engine import Rng, System, Term, Terms, Write, fuse
 from engine.errors import SceneError
 from systems.maths.tensors import indices
@@ -36,9 +36,9 @@ def diverged(diverged: Diverged) -> Tensor:
     return diverged.rows
 
 
-def contact(forces: ContactForce, robot: Robot, *, bodies: tuple[str, ...], force: float = 1.0) -> Tensor:
+def contact(forces: NamedForce, sensors: ContactSensors, *, bodies: tuple[str, ...], force: float = 1.0) -> Tensor:
     """Any body whose name matches one of the patterns `bodies` carries more than `force` in N."""
-    index = indices(robot.body_names, tuple(bodies), forces.force.device)
+    index = indices(sensors.bodies, tuple(bodies), forces.force.device)
     touched = torch.linalg.vector_norm(forces.force.index_select(1, index), dim=-1)
     return touched.amax(-1) > force
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from components.control import Action, DofTarget, DofTorque, PdGains
 from components.episode import Done, Reward
 from components.motion import RelativeTarget, TrackedBodies, TrackedState
-from components.robot import BaseFrame, ContactForce, DofState, Robot, RootState
+from components.robot import BaseFrame, ContactSensors, DofState, FootForce, Robot, RootState
 from engine import Term, term
 from systems.maths.quaternion import angle_between
 from systems.maths.tensors import indices
@@ -37,9 +37,9 @@ def angular_speed(base: BaseFrame) -> Tensor:
     return torch.linalg.vector_norm(base.angular_velocity, dim=-1)
 
 
-def foot_force(forces: ContactForce, robot: Robot) -> Tensor:
+def foot_force(forces: FootForce, sensors: ContactSensors, robot: Robot) -> Tensor:
     """Magnitude of the net contact force on each foot (rows, feet); N."""
-    feet = indices(robot.body_names, robot.foot_names, forces.force.device)
+    feet = indices(sensors.bodies, robot.foot_names, forces.force.device)
     return torch.linalg.vector_norm(forces.force.index_select(1, feet), dim=-1)
 
 

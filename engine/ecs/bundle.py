@@ -44,7 +44,8 @@ class Endings:
 class Bundle:
     """Components, resources and systems of one feature.
 
-    `axes` adds axes to its table; `repeat` is how often the tick's repeat group runs; `iteration` is how many ticks make one
+    `axes` adds axes to its table: labels, a length, `concatenated(terms)`, or a function that makes labels of all the scene's
+    bundles, whose constants have their values by then; `repeat` is how often the tick's repeat group runs; `iteration` is how many ticks make one
     round of work, for whoever runs it. `storage(component, column name)` may offer a tensor to adopt as a column of one of the
     bundle's components, or None to let the world allocate: with it, a simulator's own arrays become columns without copies.
     `checks` get the bound Schedule when the scene is built, and again when somebody edits a constant; they raise SceneError

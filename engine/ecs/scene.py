@@ -142,6 +142,8 @@ def _resolve_axes(bundles: Sequence[Bundle], homes: Mapping[str, Table], world: 
             if isinstance(given, Concatenation):
                 waiting.append((bundle, axis, given))
                 continue
+            if callable(given):
+                given = given(bundles)
             _add_axis(axes, axis, tuple(map(str, range(given))) if isinstance(given, int) else tuple(given), bundle)
     while waiting:  # a term may read a column that runs along another measured axis
         later: list[tuple[Bundle, str, Concatenation]] = []

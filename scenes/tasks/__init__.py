@@ -64,6 +64,7 @@ class Config:
     substeps: int  # physics steps in one control step of 0.02 s
     robustness: float  # share of the published sensor noise, reset noise and pushes
     noise_curriculum: bool = False  # let sensor noise grow with the length of episodes (humanoidverse)
+    warm_start: bool = True  # start the contact solver from its last solution
     physics_threads: int = 0  # threads that step physics; 0: one per processor
     iterations: int  # learning iterations
     device: str = "cpu"  # this scene simulates in host memory

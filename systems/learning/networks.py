@@ -10,6 +10,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from components.learning import Policy
 from engine.errors import BuildError
+from systems.learning.adam import Adam
 from systems.learning.config import PpoConfig
 
 MARGIN = 0.01  # added to the standard deviation, so that an input that never moves is not blown up
@@ -123,9 +124,5 @@ def make_policy(
         parameter.data.mul_(0.01)  # an untrained policy asks for next to nothing
     vector, gradient = share_storage([*actor.to(device).parameters(), *critic.to(device).parameters()])
     rate = torch.tensor(config.learning_rate, device=device)
-    adam = torch.optim.Adam(
-        [vector], lr=rate, fused=True
-    )  # schedule and guard against unsound steps stay on the device
-    moments = {name: torch.zeros_like(vector.data) for name in ("exp_avg", "exp_avg_sq")}
-    adam.state[vector] = {"step": torch.zeros((), device=device), **moments}
+    adam = Adam(vector, gradient, rate)
     return Policy(actor=actor, critic=critic, parameters=vector, gradient=gradient, optimiser=adam, learning_rate=rate)

@@ -1,19 +1,24 @@
 """Physics: the simulator that moves the robot, by one contract for all. Simulators are imported when asked for."""
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+import torch
 
 from components.control import DofTarget, DofTorque
 from components.episode import Rewritten
 from components.physics import Diverged, Physics
-from components.robot import BodyState, ContactForce, DofState, RootState
+from components.robot import BodyState, ContactForce, ContactSensors, DofState, RootState
 from engine.ecs.access import Write
-from engine.ecs.bundle import Bundle
+from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import any_row
 from engine.ecs.scene import free_host_memory
 from engine.ecs.system import system
 from engine.errors import SceneError, did_you_mean
 from systems.physics.contract import Backend
+from systems.physics.sensing import place_sensors, refuse_unsensed
 from systems.tick import ACTUATE, REFRESH, SENSE, STEP
 
 if TYPE_CHECKING:
@@ -68,13 +73,31 @@ def refresh_kinematics(
 
 
 def make_backend(
-    model: "RobotModel", *, rows: int, backend: str = "mujoco", decimation: int = 4, nthread: int = 0
+    model: "RobotModel",
+    *,
+    rows: int,
+    backend: str = "mujoco",
+    nthread: int = 0,
+    sensed: Sequence[str] | None = None,
 ) -> Backend:
     """A simulator of `rows` copies of the robot.
 
-    `nthread` 0 uses all processors. Raises SceneError for an unknown or missing backend, for settings that make
-    no sense, and before anything is allocated when the rows would not fit into memory.
+    `nthread` 0 uses all processors; `sensed` are the bodies whose contact force is measured, by default all that can touch
+    something. Raises SceneError as `refuse_senseless` does.
     """
+    refuse_senseless(model, rows=rows, backend=backend, nthread=nthread)
+    sensed = model.axes["sensed"] if sensed is None else sensed
+    if backend == "kinematic":
+        from systems.physics.kinematic_backend import KinematicBackend
+
+        return KinematicBackend(model, rows, sensed=sensed)
+    from systems.physics.mujoco_backend import MujocoBackend
+
+    return MujocoBackend(model, rows, sensed=sensed, nthread=nthread)
+
+
+def refuse_senseless(model: "RobotModel", *, rows: int, backend: str, decimation: int = 1, nthread: int = 0) -> None:
+    """SceneError for an unknown or missing backend, settings that make no sense, and rows that would not fit into memory."""
     if backend not in BACKENDS:
         raise SceneError(
             f"There is no physics backend '{backend}'; there are: {', '.join(BACKENDS)}.{did_you_mean(backend, BACKENDS)}"
@@ -92,13 +115,10 @@ def make_backend(
                 f"physics(nthread={nthread}) has no effect with backend='kinematic', whose steps need no threads; leave it out, "
                 "or choose backend='mujoco'."
             )
-        from systems.physics.kinematic_backend import KinematicBackend
+    else:
+        from systems.physics.mujoco_backend import check_memory
 
-        return KinematicBackend(model, rows)
-    from systems.physics.mujoco_backend import MujocoBackend, check_memory
-
-    check_memory(model, rows, free_host_memory())
-    return MujocoBackend(model, rows, decimation=decimation, nthread=nthread)
+        check_memory(model, rows, free_host_memory())
 
 
 def physics(
@@ -122,7 +142,12 @@ def physics(
             f"physics(control='{control}') does not fit robot '{model.robot.name}', which was built with "
             f"control='{model.control}'. Build the robot with control='{control}'."
         )
-    simulator = make_backend(model, rows=rows, backend=backend, decimation=decimation, nthread=nthread)
+    refuse_senseless(model, rows=rows, backend=backend, decimation=decimation, nthread=nthread)
+    sensors = ContactSensors()
+
+    def simulator(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> Physics:
+        return Physics(backend=make_backend(model, rows=rows, backend=backend, nthread=nthread, sensed=axes["sensed"]))
+
     step = {
         "servo": [system(step_physics_servo, name="step_physics", substeps=decimation, may_sync=_SIMULATOR)],
         "torque": [system(step_physics_torque, name="step_physics", substeps=1, may_sync=_SIMULATOR)],
@@ -131,8 +156,9 @@ def physics(
     return Bundle(
         "physics",
         components=[RootState, DofState, BodyState, ContactForce, Diverged],
-        resources=[Physics(backend=simulator), model.robot],
-        axes=dict(model.axes),
+        resources=[deferred(Physics, simulator), sensors, model.robot],
+        axes={**model.axes, "sensed": partial(place_sensors, sensors, model)},
+        checks=[partial(refuse_unsensed, sensors, model)],
         systems={
             ACTUATE: [system(begin_physics)],
             STEP: step,

@@ -28,7 +28,7 @@ class Backend(Protocol):
 
     @property
     def axes(self) -> Mapping[str, tuple[str, ...]]:
-        """Labels of `dof`, `body` and `foot`, in the robot's order."""
+        """Labels of `dof`, `body` and `foot`, in the robot's order, and of `sensed`, whose contact force is measured."""
         ...
 
     @property

@@ -17,9 +17,9 @@ class KinematicBackend:
 
     exact_resume = True
 
-    def __init__(self, model: RobotModel, rows: int) -> None:
+    def __init__(self, model: RobotModel, rows: int, *, sensed: Sequence[str]) -> None:
         self.model = model
-        self.axes = model.axes
+        self.axes = {**model.axes, "sensed": tuple(sensed)}
         self._moving = model.control == "servo"
 
     def begin(self, diverged: Tensor) -> None:

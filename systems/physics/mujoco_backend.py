@@ -1,9 +1,11 @@
 """MuJoCo backend on the CPU: all rows in one `mujoco.batch.Batch`, stepped on its own threads.
 
 The batch keeps one float64 row of integration state per simulation; our columns are float32, so every
-field is converted with one copy. Results do not depend on the number of threads.
+field is converted with one copy. Results do not depend on the number of threads. A second batch, of the same model
+without contacts, constraints and motors, says where the bodies are, for the moving one knows only where they were a substep ago.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +29,10 @@ SPEED_LIMIT = 1000.0  # m/s or rad/s, beyond which a simulation counts as diverg
 _NONE, _VEL, _ACC = (
     int(s) for s in (mujoco.mjtStage.mjSTAGE_NONE, mujoco.mjtStage.mjSTAGE_VEL, mujoco.mjtStage.mjSTAGE_ACC)
 )
+_DISABLE = mujoco.mjtDisableBit
+_ONLY_PLACES = sum(
+    map(int, (_DISABLE.mjDSBL_CONSTRAINT, _DISABLE.mjDSBL_CONTACT, _DISABLE.mjDSBL_SENSOR, _DISABLE.mjDSBL_ACTUATION))
+)
 _BAD = [
     int(w)
     for w in (
@@ -46,68 +52,63 @@ _FIELDS: Mapping[Quantity, tuple[str, ...]] = {
 }
 _DERIVING = ("body_mass", "body_com")  # MuJoCo derives other constants from these
 _DERIVING_FIELDS = ("body_mass", "body_inertia", "body_ipos")
+_PLACING_FIELDS = ("body_mass", "body_ipos", "body_subtreemass")  # that centres of mass, and so velocities, depend on
 
 _ALL = slice(None)
 
 
 class MujocoBackend:
-    """See `systems/physics/contract.py`. `decimation` is the number of substeps in one control step."""
+    """See `systems/physics/contract.py`. `sensed` are the bodies whose contact force is measured."""
 
     exact_resume = True
 
-    def __init__(self, model: RobotModel, rows: int, *, decimation: int, nthread: int = 0) -> None:
+    def __init__(self, model: RobotModel, rows: int, *, sensed: Sequence[str], nthread: int = 0) -> None:
         self.model = model
-        self.axes = model.axes
-        self.decimation = decimation
-        self._batch = Batch(model.model, rows, nthread)
+        self.axes = {**model.axes, "sensed": tuple(sensed)}
+        compiled, self._sensed = _with_sensors(model, sensed)
+        self._batch = Batch(compiled, rows, nthread)
         inputs = (self._batch.bind(name) for name in ("qpos", "qvel", "ctrl", "qacc_warmstart"))
         self._qpos, self._qvel, self._control, self._warm_start = inputs
-        outputs = (self._batch.bind(name) for name in ("xpos", "xquat", "cvel", "subtree_com"))
-        self._position, self._rotation, self._twist, self._center = outputs
         self._sensors = self._batch.bind("sensordata")
-        self._sensed = np.array(model.sensed_bodies, np.int64)
-        self._force = np.zeros((rows, len(model.robot.body_names), 3), np.float32)
+        places = copy.copy(model.model)
+        places.opt.disableflags |= _ONLY_PLACES
+        self._places = Batch(places, rows, nthread)
+        outputs = (self._places.bind(name) for name in ("qpos", "qvel", "xpos", "xquat", "cvel", "subtree_com"))
+        self._place, self._speed, self._position, self._rotation, self._twist, self._center = outputs
+        self._force = np.zeros((rows, len(sensed), 3), np.float32)
         self._self_contacts = np.zeros(rows, np.float32)
         self._unsound = np.zeros(rows, bool)  # rows that were given values no simulation can start from
         self._overflowed = np.zeros((rows, len(_BUFFERS)), bool)
-        self._substeps = decimation
         self._shadow = ShadowCopy(rows, len(model.robot.dof_names))
         self._varied: set[str] = set()  # fields of the model that differ from row to row
-        self._stale = False
-        self._moved: np.ndarray | None = None  # rows that changed since bodies were last copied out; None: all
+        self._moved: np.ndarray | None = None  # rows that changed since bodies were last computed; None: all
         self._copied_to: BodyState | None = None  # the columns they were copied to
         self._focus: np.ndarray | None = None  # the rows that are stepped; None: all
         self._qpos[:, 2] = model.robot.default_height
         self._qpos[:, 7:] = model.robot.default_position.numpy()
         self._sound = self._batch.state.copy()
         self._seen = self._warnings()
-        self._run(_VEL, None)
 
     def begin(self, diverged: Tensor) -> None:
         """A new control step."""
         diverged.zero_()
         self._self_contacts[:] = 0.0
-        self._substeps = 0
 
     def step(self, substeps: int, control: Tensor, root: RootState, dofs: DofState, diverged: Tensor) -> None:
-        """Advance all rows; bodies are made current with the last substep of the control step."""
+        """Advance all rows, or those in focus."""
         self._take_edits(root, dofs)
         self._control[:] = control.numpy()
-        self._substeps += substeps
-        current = self._substeps >= self.decimation
-        stage = _VEL if current else _NONE
         dropped = self._dropped()
         failed = self._unsound.copy()
         self._unsound[:] = False
         if self.model.self_collision:  # a count over substeps needs to see every one of them
-            for left in reversed(range(substeps)):
-                self._advance(1, _NONE if left else stage, failed)
+            for _ in range(substeps):
+                self._advance(1, failed)
                 self._self_contacts += np.linalg.norm(self._sensors[:, -3:], axis=-1) > SELF_CONTACT_FORCE
         else:
-            self._advance(substeps, stage, failed)
+            self._advance(substeps, failed)
         self._overflowed |= self._dropped() != dropped
-        self._stale = not current
-        self._moved = None
+        self._move(self._focus)
         self._read_forces(slice(None))
         self._quarantine(failed, diverged)
         self._sound[:] = self._batch.state
@@ -142,16 +143,25 @@ class MujocoBackend:
         if self.model.control == "servo":
             self._control[picked] = place[:, 7:]  # at rest where it stands, until the next target
         self._recompute(picked)
-        self._moved = None if self._moved is None else np.union1d(self._moved, picked)
+
+    def _move(self, rows: np.ndarray | None) -> None:
+        """Note that these rows are elsewhere now; None: all."""
+        self._moved = None if rows is None or self._moved is None else np.union1d(self._moved, rows)
 
     def kinematics(self, root: RootState, dofs: DofState, bodies: BodyState, forces: ContactForce) -> None:
-        """Copy what the simulations computed."""
+        """Compute where bodies are in rows that moved, and copy out."""
         self._take_edits(root, dofs)
-        if self._stale:
-            self._run(_VEL, None)
-            self._stale, self._moved = False, None
-        rows = slice(None) if self._moved is None or self._copied_to is not bodies else self._moved
+        rows = None if self._copied_to is not bodies else self._moved
         self._moved, self._copied_to = np.zeros(0, np.int64), bodies
+        if rows is None or rows.size:
+            self._copy_out(rows, bodies, forces)
+        _copy(forces.self_contacts, self._self_contacts)
+
+    def _copy_out(self, picked: np.ndarray | None, bodies: BodyState, forces: ContactForce) -> None:
+        rows = slice(None) if picked is None else picked
+        self._place[rows], self._speed[rows] = self._qpos[rows], self._qvel[rows]
+        with quiet():
+            self._places.forward(picked, _VEL)
         position, spin = self._position[rows, 1:], self._twist[rows, 1:, :3]
         arm = position - self._center[rows, 1:2]  # from the tree's centre of mass, whose velocity MuJoCo reports
         velocity = self._twist[rows, 1:, 3:].copy()
@@ -162,7 +172,6 @@ class MujocoBackend:
         _copy(bodies.angular_velocity, spin, rows)
         _copy(bodies.linear_velocity, velocity, rows)
         _copy(forces.force, self._force[rows], rows)
-        _copy(forces.self_contacts, self._self_contacts[rows], rows)
 
     def change(self, quantity: Quantity, rows: Tensor, value: Tensor) -> None:
         """Write per-row model constants and what MuJoCo derives from them."""
@@ -184,8 +193,16 @@ class MujocoBackend:
         else:
             first[picked, :, 2] = -new
         if quantity in _DERIVING:
-            with quiet():
-                self._batch.set_const(picked)
+            self._derive(picked)
+
+    def _derive(self, picked: np.ndarray) -> None:
+        """What MuJoCo derives from masses and centres of mass, which then decide where bodies are as well."""
+        pairs = [(self._batch.expand(name), self._places.expand(name)) for name in _PLACING_FIELDS]
+        with quiet():
+            self._batch.set_const(picked)
+        for moving, placing in pairs:
+            placing[picked] = moving[picked]
+        self._move(picked)
 
     def focus(self, rows: Sequence[int] | None) -> None:
         """Step these rows only."""
@@ -197,7 +214,7 @@ class MujocoBackend:
 
     def penetration(self) -> np.ndarray | None:
         """Of all contacts, those of the robot with itself too."""
-        return np.maximum(-self._sensors[:, 3 * len(self._sensed)], 0.0)
+        return np.maximum(-self._sensors[:, 3 * len(self.model.contact_bodies)], 0.0)
 
     def state(self) -> dict[str, Any]:
         """Integration state, last forces and counts, what the columns held, and per-row model constants.
@@ -210,7 +227,6 @@ class MujocoBackend:
             "self_contacts": self._self_contacts,
             "unsound": self._unsound,
             "overflowed": self._overflowed,
-            "substeps": self._substeps,
             "columns": self._shadow.values,
             "fields": {name: self._batch.expand(name) for name in sorted(self._varied)},
         }
@@ -227,12 +243,11 @@ class MujocoBackend:
         self._sound[:] = self._batch.state
         self._force[:] = state["force"]
         self._self_contacts[:] = state["self_contacts"]
-        self._substeps = int(state["substeps"])
         self._unsound[:] = state["unsound"]
         self._overflowed[:] = state.get("overflowed", False)  # snapshots of earlier versions have neither
         self._shadow.load(state.get("columns", {}))
         self._seen = self._warnings()
-        self._stale, self._moved = True, None
+        self._moved = None
 
     def _load_fields(self, fields: Mapping[str, np.ndarray]) -> None:
         """Put per-row model constants back, the model's own where the snapshot has none.
@@ -247,22 +262,14 @@ class MujocoBackend:
             mine[:] = theirs
         self._varied = set(fields)
         if derive.any():
-            with quiet():
-                self._batch.set_const(np.flatnonzero(derive))
+            self._derive(np.flatnonzero(derive))
 
-    def _advance(self, substeps: int, stage: int, failed: np.ndarray) -> None:
+    def _advance(self, substeps: int, failed: np.ndarray) -> None:
         try:
             with quiet():
-                self._batch.step(self._focus, nstep=substeps, stage=stage)
+                self._batch.step(self._focus, nstep=substeps)
         except SimulationError as error:
             failed[error.ids] = True
-
-    def _run(self, stage: int, rows: np.ndarray | None) -> None:
-        try:
-            with quiet():
-                self._batch.forward(rows, stage)
-        except SimulationError as error:
-            self._unsound[error.ids] = True
 
     def _warnings(self) -> np.ndarray:
         return np.asarray(self._batch.warning[:, _BAD, 1].sum(1))
@@ -283,21 +290,24 @@ class MujocoBackend:
             self._recompute(picked)
 
     def _recompute(self, picked: np.ndarray) -> None:
-        """Bodies and forces of some rows from their state, as if nothing had happened before."""
+        """Forces of some rows from their state, as if nothing had happened before."""
         self._warm_start[picked] = 0.0
-        self._run(_ACC, picked)
+        try:
+            with quiet():
+                self._batch.forward(picked, _ACC)
+        except SimulationError as error:
+            self._unsound[error.ids] = True
         self._warm_start[picked] = 0.0
+        self._move(picked)
         self._read_forces(picked)
         self._self_contacts[picked] = 0.0
         self._seen = self._warnings()
         self._sound[picked] = self._batch.state[picked]
 
     def _read_forces(self, rows: "slice | np.ndarray") -> None:
-        """Net contact force of each body with a sensor; the sensor reports what the body exerts."""
-        count = len(self._sensed)
-        force = self._force[rows]
-        force[:, self._sensed] = -self._sensors[rows, : 3 * count].reshape(-1, count, 3)
-        self._force[rows] = force
+        """Net contact force of each sensed body; the sensor reports what the body exerts."""
+        count = len(self.model.contact_bodies)
+        self._force[rows] = -self._sensors[rows, : 3 * count].reshape(-1, count, 3)[:, self._sensed]
 
     def _publish(self, root: RootState, dofs: DofState) -> None:
         rotation = self._qpos[:, 3:7]
@@ -308,6 +318,16 @@ class MujocoBackend:
         _copy(root.angular_velocity, rotate(rotation, self._qvel[:, 3:6]))  # body axes there
         _copy(dofs.velocity, self._qvel[:, 6:])
         self._shadow.take(root, dofs)
+
+
+def _with_sensors(model: RobotModel, sensed: Sequence[str]) -> tuple[mujoco.MjModel, list[int]]:
+    """The model that computes the contact sensors of these bodies only, and where each stands among its contact sensors."""
+    compiled = copy.copy(model.model)
+    names = [model.robot.body_names[body] for body in model.contact_bodies]
+    for number, name in enumerate(names):
+        if name not in sensed:
+            compiled.sensor_needstage[number] = _NONE
+    return compiled, [names.index(name) for name in sensed]
 
 
 def _copy(column: Tensor, values: np.ndarray, rows: "slice | np.ndarray" = _ALL) -> None:
@@ -326,7 +346,7 @@ def num_bytes(model: RobotModel, rows: int) -> int:
     state = mujoco.mj_stateSize(compiled, int(mujoco.mjtState.mjSTATE_INTEGRATION))
     outputs = compiled.nbody * (3 + 4 + 6 + 3) + compiled.nsensordata
     columns = 13 + 2 * len(model.robot.dof_names)
-    return rows * (8 * (2 * state + outputs) + 4 * (9 * bodies + columns))
+    return rows * (8 * (3 * state + outputs) + 4 * (9 * bodies + columns))
 
 
 def check_memory(model: RobotModel, rows: int, available: float) -> None:

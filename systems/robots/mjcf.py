@@ -36,6 +36,8 @@ class Solver:
     joint_friction: bool = False  # keep the model's dry friction, one constraint row per joint
     islands: bool = False  # one robot per simulation is one island; looking for more costs time
     sparse: bool = True  # constraint Jacobians: a foot moves with its own leg only
+    warm_start: bool = True  # begin at the last step's acceleration: a worse guess, as targets jump and feet strike
+    mid_phase: bool = False  # a tree of boxes before shapes are compared; robots have too few for it to pay
 
 
 def read_spec(description: RobotDescription) -> tuple[mujoco.MjSpec, list[str]]:
@@ -227,9 +229,14 @@ def set_options(spec: mujoco.MjSpec, solver: Solver, dt: float) -> None:
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC if solver.elliptic else mujoco.mjtCone.mjCONE_PYRAMIDAL
     option.impratio = solver.impedance_ratio
     option.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE if solver.sparse else mujoco.mjtJacobian.mjJAC_DENSE
-    option.disableflags = int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-    if not solver.islands:
-        option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
+    disable = mujoco.mjtDisableBit
+    option.disableflags = int(disable.mjDSBL_AUTORESET)
+    for enabled, flag in (
+        (solver.islands, disable.mjDSBL_ISLAND),
+        (solver.warm_start, disable.mjDSBL_WARMSTART),
+        (solver.mid_phase, disable.mjDSBL_MIDPHASE),
+    ):
+        option.disableflags |= 0 if enabled else int(flag)
 
 
 def add_floor(spec: mujoco.MjSpec) -> None:

@@ -44,7 +44,7 @@ class RobotModel:
     control: str  # "servo": controls are joint targets in rad; "torque": they are N·m
     dt: float  # s, of one substep
     self_collision: bool
-    sensed_bodies: tuple[int, ...]  # bodies with a net contact force, in the order of the sensors
+    contact_bodies: tuple[int, ...]  # bodies whose net contact force can be measured, in the order of their sensors
     foot_geoms: tuple[int, ...]  # ids in `model`
     foot_point_body: tuple[int, ...]
     foot_point_local: np.ndarray  # (P, 3) m in the frame of its body
@@ -57,8 +57,10 @@ class RobotModel:
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
-        """Labels of the axes `dof`, `body` and `foot`."""
-        return {"dof": self.robot.dof_names, "body": self.robot.body_names, "foot": self.robot.foot_names}
+        """Labels of the axes `dof`, `body`, `foot` and `sensed`, the last those of all `contact_bodies`."""
+        names = self.robot.body_names
+        sensed = tuple(names[body] for body in self.contact_bodies)
+        return {"dof": self.robot.dof_names, "body": names, "foot": self.robot.foot_names, "sensed": sensed}
 
     @property
     def body_inertia(self) -> np.ndarray:
@@ -123,7 +125,7 @@ def build_robot(
     """Compile a description into a model with our actuators, collision shapes and contact sensors.
 
     `control`: "servo" lets the simulator's own implicit servo hold joint targets, "torque" takes torques.
-    `contact_bodies` are those with a net contact force; by default all that can touch something. `visual`
+    `contact_bodies` are those whose net contact force can be measured; by default all that can touch something. `visual`
     keeps meshes for rendering. Raises SceneError for anything the model lacks or a pattern that fits nothing.
     """
     if control not in ("servo", "torque"):
@@ -150,7 +152,8 @@ def build_robot(
         mjcf.add_floor(spec)
     touching = list(dict.fromkeys(g.parent.name for g in spec.geoms if g.contype))
     sensed = touching if contact_bodies is None else _known("contact body", contact_bodies, touching, description.name)
-    mjcf.add_contact_sensors(spec, list(sensed), self_collision=self_collision)
+    sensed = [body.name for body in spec.bodies if body.name in sensed]
+    mjcf.add_contact_sensors(spec, sensed, self_collision=self_collision)
     pose = _by_pattern("default pose", description.default_pose, joints, every_joint, description.name)
     default = np.array([pose.get(name, 0.0) for name in joints])
     model = _compile(spec, description.name)
@@ -192,7 +195,7 @@ def _finish(
         control=control,
         dt=float(model.opt.timestep),
         self_collision=self_collision,
-        sensed_bodies=tuple(bodies.index(body) for body in sensed),
+        contact_bodies=tuple(bodies.index(body) for body in sensed),
         foot_geoms=geoms,
         foot_point_body=foot_body,
         foot_point_local=local,

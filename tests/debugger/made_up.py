@@ -19,11 +19,14 @@ STANDING = np.array(
     [(0, 0, 0.9), (0, 0.1, 0.5), (0, 0.1, 0.1), (0, -0.1, 0.5), (0, -0.1, 0.1), (0, 0, 1.4)], np.float32
 )
 TRACKED = (0, 2, 4)
-AXES = {"dof": ("left_hip", "left_knee_joint", "left_ankle")}
+AXES = {
+    "dof": ("left_hip", "left_knee_joint", "left_ankle"),
+    "sensed": ("pelvis", "left_ankle", "right_ankle", "head"),
+}
 COLUMNS = {  # component.column: axes, shape, dtype, unit
     "BodyState.position": ((6, 3), (6, 3), "float32", "m"),
     "BodyState.rotation": ((6, 4), (6, 4), "float32", ""),
-    "ContactForce.force": ((6, 3), (6, 3), "float32", "N"),
+    "ContactForce.force": (("sensed", 3), (4, 3), "float32", "N"),
     "MotionReference.body_position": ((3, 3), (3, 3), "float32", "m"),
     "DofState.position": (("dof",), (3,), "float32", "rad"),
     "Reward.total": ((), (), "float32", "1"),

@@ -68,7 +68,7 @@ COMPONENTS: dict[str, tuple[str, str, dict[str, tuple[list[str], list[int], str,
         "position": (["body", ""], [30, 3], "float32", "m", ""),
         "rotation": (["body", ""], [30, 4], "float32", "", "scalar-first unit quaternion, body to world")}),
     "ContactForce": ("derived", "Net force of contacts on each body.", {
-        "force": (["body", ""], [30, 3], "float32", "N", "")}),
+        "force": (["sensed", ""], [2, 3], "float32", "N", "")}),
     "Action": ("state", "What the policy asked for.", {
         "value": (["dof"], [29], "float32", "", ""),
         "previous": (["dof"], [29], "float32", "", "")}),
@@ -112,6 +112,7 @@ AXES = {
     "body": BODIES,
     "tracked": [BODIES[i] for i in TRACKED],
     "foot": [BODIES[i] for i in FEET],
+    "sensed": [BODIES[i] for i in FEET],
     "reward": TERMS,
     "termination": REASONS,
     "actor_observation": CHANNELS,
@@ -484,9 +485,9 @@ def _bodies(at: dict[str, Any], shift: float = 0.0) -> tuple[np.ndarray, np.ndar
 
 
 def _force(at: dict[str, Any]) -> np.ndarray:
-    force = np.zeros((len(at["row"]), 30, 3), np.float32)
+    force = np.zeros((len(at["row"]), 2, 3), np.float32)
     stride = np.sin(2 * np.pi * (0.8 * at["time"] + at["phase"]))
-    force[:, FEET[0], 2], force[:, FEET[1], 2] = 300 * np.clip(stride, 0, 1), 300 * np.clip(-stride, 0, 1)
+    force[:, 0, 2], force[:, 1, 2] = 300 * np.clip(stride, 0, 1), 300 * np.clip(-stride, 0, 1)
     return force
 
 

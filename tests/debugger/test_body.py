@@ -49,7 +49,7 @@ def standing(reference: np.ndarray | None = None, **more: object) -> dict[str, o
         "BodyState.position": STANDING,
         "BodyState.rotation": FLAT,
         "MotionReference.body_position": STANDING[list(TRACKED)] if reference is None else reference,
-        "ContactForce.force": np.zeros((6, 3)),
+        "ContactForce.force": np.zeros((4, 3)),
         **more,
     }
 
@@ -207,7 +207,9 @@ def test_no_data_breaks_the_picture(qtbot, what: str):
     if what == "another shape":
         panel.view.figure = attrs.evolve(panel.view.figure, position=5)
     if what in ("one row", "nan", "all nan"):
-        feed_values(store, 1, standing(**{"BodyState.position": position, "ContactForce.force": position * 100}))
+        feed_values(
+            store, 1, standing(**{"BodyState.position": position, "ContactForce.force": position[[0, 2, 4, 5]] * 100})
+        )
     if what == "another shape":
         feed_values(store, 1, {"Reward.total": 1.0})
     panel.resize(300, 220)
@@ -244,8 +246,8 @@ def test_the_ghost_stands_at_its_true_place():
 
 
 def test_a_foot_that_slips_leaves_a_trail_until_the_episode_ends(body: BodyPanel):
-    pushed = np.zeros((6, 3), np.float32)
-    pushed[2, 2] = 200.0
+    pushed = np.zeros((4, 3), np.float32)
+    pushed[1, 2] = 200.0  # the left ankle, which is body 2, has the second sensor
     moved = STANDING.copy()
     for tick in range(3):
         moved[2, 0] = 0.02 * tick  # 1 m/s

@@ -32,13 +32,10 @@ FIXED = {
     r"Physics\.backend\._batch\.(_b|model|_models|_nkey)": "the compiled model and the handle of the native object",
     r"Physics\.backend\._batch\._data": "an empty simulation that only says how long fields are",
     r"Policy\.(actor|critic)(\..*)?\.(training|_is_full_backward_hook|call_super_init|in_features|out_features)": "torch",
-    r"Policy\.optimiser\.(_zero_grad_profile_name|_warned_capturable_.*|_step_supports_amp_scaling)": "torch",
-    r"Policy\.optimiser\.(defaults|param_groups\[0\])\.(?!lr$|params).*": "how Adam was built",
 }
 SCRATCH = {
-    r"Policy\.(gradient|parameters\.grad|optimiser\.param_groups\[0\]\.params\[0\]\.grad)": "cleared by each minibatch",
+    r"Policy\.(gradient|parameters\.grad|optimiser\.(gradient|parameters\.grad))": "cleared by each minibatch",
     r"Policy\.(actor|critic)(\..*)?\.grad": "a view of the gradient",
-    r"Policy\.optimiser\.found_inf": "written before each step",
     r"Physics\.backend\._batch\.(warning|status)": "counters, of which only what a step adds is looked at",
     r"Physics\.backend\._seen": "the counters at the last restart",
     r"Physics\.backend\.(_stale|_moved|_copied_to)(\..*)?": "which bodies to copy out, where all are after a restore",

@@ -84,7 +84,7 @@ def test_systems_drive_the_backend(control: str) -> None:
 )
 def test_senseless_settings_are_sentences(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SceneError) as error:
-        make_backend(build_robot(pendulum()), **{"rows": 1, **options})
+        physics(build_robot(pendulum()), **{"rows": 1, **options})
     assert str(error.value) == message
 
 

@@ -6,7 +6,7 @@ agree to 1e-6 of the largest magnitude in their part of the row, or to 1e-6 wher
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ from components.control import Action, DofTorque, PreviousDof
 from components.episode import Chance, Done, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
 from components.motion import MotionCursor, MotionFar, MotionLibrary, MotionReference
 from components.observation import Observation
-from components.robot import BaseFrame, BodyState, ContactForce, DofState, Robot, RootState
-from engine import Simulation, World, build
+from components.robot import BaseFrame, BodyState, ContactForce, ContactSensors, DofState, Robot, RootState
+from engine import Bundle, Simulation, World, build, term
 from engine.ecs.schedule import Entry, Observer
 from systems import rewards as earn
 from systems import terminations as end
@@ -31,6 +31,11 @@ ROWS = 6
 CONSTANTS = oracle.g1_constants()
 LISTED = oracle.TERMINATE_AFTER_CONTACTS_ON
 FASTER = {"penalty": 1e-3, "limits_dof_pos": 2e-4, "motion_far": 1e-3}  # so that a few episodes move them visibly
+
+
+def all_forces(forces: ContactForce) -> torch.Tensor:
+    """The force on every body that can touch anything, so that all of them have sensors."""
+    return forces.force.flatten(1)
 
 
 def preset(backend: str, clip: str) -> Simulation:
@@ -50,6 +55,7 @@ def preset(backend: str, clip: str) -> Simulation:
         "curricula.adapt_motion_far.degree": FASTER["motion_far"],
         "curricula.measure_length.window": 50.0,
     }
+    made.bundles = [*made.bundles, Bundle("watch", vitals={"all": term(all_forces)})]
     return build(made, overrides={address: str(value) for address, value in overrides.items()})
 
 
@@ -58,10 +64,14 @@ def plain(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().numpy().astype(np.float64)
 
 
+def places(world: World, bodies: Sequence[str]) -> list[int]:
+    """Where along the axis of sensed bodies these are."""
+    return [world[ContactSensors].bodies.index(name) for name in bodies]
+
+
 def robot_state(world: World) -> oracle.RobotState:
     """What the oracle asks of the robot, from the raw columns: nothing that this package derives."""
     root, dofs, bodies, action = world[RootState], world[DofState], world[BodyState], world[Action]
-    names = world[Robot].body_names
     return oracle.RobotState(
         root_position=plain(root.position),
         root_rotation=plain(root.rotation),
@@ -75,7 +85,7 @@ def robot_state(world: World) -> oracle.RobotState:
             plain(bodies.linear_velocity),
             plain(bodies.angular_velocity),
         ),
-        foot_contact_force=plain(world[ContactForce].force)[:, [names.index(foot) for foot in oracle.FEET]],
+        foot_contact_force=plain(world[ContactForce].force)[:, places(world, oracle.FEET)],
         torque=plain(world[DofTorque].value),
         previous_dof_velocity=plain(world[PreviousDof].velocity),
         action=plain(action.value),
@@ -130,7 +140,7 @@ def switched_off(world: World) -> dict[str, torch.Tensor]:
     """Terminations that the setting has but does not use; chance always strikes."""
     dofs, robot, torque, chance = world[DofState], world[Robot], world[DofTorque], Chance.make(ROWS)
     return {
-        "contact": end.contact(world[ContactForce], robot, bodies=LISTED),
+        "contact": end.contact(world[ContactForce], world[ContactSensors], bodies=LISTED),
         "low_height": end.low(world[RootState], height=0.2),
         "dof_pos_limit": end.position_limit(dofs, robot, chance),
         "dof_vel_limit": end.velocity_limit(dofs, robot, chance),
@@ -201,7 +211,7 @@ class Watch:
             now.start + (self.count - now.step) * oracle.DT,  # where the clip is says the count, not a changed step
             now.length - 0.5 * oracle.DT,  # ticks fall on frames, and the last frame is the end
             oracle.TerminationSettings(motion_far=now.radius),
-            plain(self.world[ContactForce].force)[:, [oracle.BODY_NAMES.index(n) for n in LISTED]],
+            plain(self.world[ContactForce].force)[:, places(self.world, LISTED)],
         )
         failed, late, ended = oracle.outcome(found)
         reasons = dict(zip(axes["termination"], done.reason.T.numpy(), strict=True))
@@ -294,7 +304,8 @@ def fabricate(world: World, tick: int) -> None:
     dofs.position.copy_(reference.dof_position + spread[:, 0] * draw(rng, ROWS, dof))
     dofs.velocity.copy_(reference.dof_velocity + 20 * spread[:, 0] * draw(rng, ROWS, dof))
     world[DofTorque].value.copy_(robot.torque_limit * (2.0 * torch.rand((ROWS, dof), generator=rng) - 1.0))
-    world[ContactForce].force.copy_(torch.exp(2.0 * draw(rng, ROWS, count, 1)) * 0.5 * draw(rng, ROWS, count, 3))
+    sensed = len(world[ContactSensors].bodies)
+    world[ContactForce].force.copy_(torch.exp(2.0 * draw(rng, ROWS, sensed, 1)) * 0.5 * draw(rng, ROWS, sensed, 3))
     world[Action].value.copy_(spread[:, 0] * 30.0 * draw(rng, ROWS, dof))  # beyond ±100 in the last row
     world[Episode].step[tick % 3] = (999, 1000, 1001)[tick // 3 % 3]  # count_step comes after this
 

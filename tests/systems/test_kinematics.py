@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from components.episode import Done
 from components.motion import TrackedBodies, TrackedState
-from components.robot import BaseFrame, BodyState, Contact, ContactForce, Flight, RootState
+from components.robot import BaseFrame, BodyState, Contact, ContactForce, ContactSensors, Flight, RootState
 from engine import SceneError
 from systems.kinematics import (
     derive_base_frame,
@@ -22,7 +22,8 @@ from systems.kinematics import (
 from systems.tick import REFRESH, RESET, SENSE
 from tests.systems.task_rows import BODIES, generator, matrix, random_rotations, small_robot
 
-AXES = {"body": 4, "foot": 2, "tracked": 2}
+SENSORS = ContactSensors(bodies=("left_foot", "right_foot", "torso"))
+AXES = {"body": 4, "foot": 2, "tracked": 2, "sensed": SENSORS.bodies}
 
 
 def test_the_base_frame_is_the_world_turned_back():
@@ -53,11 +54,11 @@ def test_an_upright_base_feels_gravity_straight_down():
 
 def test_a_foot_touches_above_the_threshold():
     forces = ContactForce.make(1, AXES)
-    forces.force[0, BODIES.index("left_foot")] = tensor([3.0, 0.0, 4.0])
-    forces.force[0, BODIES.index("right_foot")] = tensor([0.0, 0.0, 1.0])
-    forces.force[0, BODIES.index("torso")] = 100.0
+    forces.force[0, 0] = tensor([3.0, 0.0, 4.0])
+    forces.force[0, 1] = tensor([0.0, 0.0, 1.0])
+    forces.force[0, 2] = 100.0
     contact = Contact.make(1, AXES)
-    derive_contacts(forces, small_robot(), contact, threshold=1.0)
+    derive_contacts(forces, SENSORS, small_robot(), contact, threshold=1.0)
     assert_close(contact.force, tensor([[5.0, 1.0]]))
     assert contact.touching.tolist() == [[True, False]]
 
@@ -133,8 +134,8 @@ def fly(heights: list[float], pushes: list[float]) -> list[tuple[bool, bool, flo
     seen = []
     for height, push in zip(heights, pushes, strict=True):
         bodies, forces = BodyState.make(1, AXES), ContactForce.make(1, AXES)
-        bodies.position[0, foot, 2], forces.force[0, foot, 2] = height, push
-        follow_feet(bodies, forces, robot, flight, dt=0.02)
+        bodies.position[0, foot, 2], forces.force[0, 0, 2] = height, push
+        follow_feet(bodies, forces, SENSORS, robot, flight, dt=0.02)
         left = (flight.down[0, 0], flight.landed[0, 0], flight.seconds[0, 0], flight.peak[0, 0])
         seen.append((bool(left[0]), bool(left[1]), round(float(left[2]), 4), round(float(left[3]), 4)))
     return seen
@@ -166,7 +167,7 @@ def test_the_first_contact_of_an_episode_is_no_landing():
     assert not flight.landed[0].any() and not flight.seconds[0].any() and not flight.peak[0].any()
     assert_close(flight.peak[1], tensor([0.3, 0.3]))
     bodies, forces = BodyState.make(2, AXES), ContactForce.make(2, AXES, force=[0.0, 0.0, 100.0])
-    follow_feet(bodies, forces, small_robot(), flight, dt=0.02)
+    follow_feet(bodies, forces, SENSORS, small_robot(), flight, dt=0.02)
     assert flight.landed.tolist() == [[False, False], [True, True]]
 
 

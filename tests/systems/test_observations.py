@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from components.control import Action, EncoderBias
 from components.episode import Done
 from components.observation import FinalObservation, History, HistoryLayout, Observation, ObservationNoise, Seen
-from components.robot import BaseFrame, Contact, ContactForce, DofState, RootState
+from components.robot import BaseFrame, Contact, ContactForce, ContactSensors, DofState, RootState
 from engine import term
 from engine.ecs.scene import apply_overrides
 from engine.errors import BuildError, SceneError
@@ -18,7 +18,7 @@ from systems import observations as seen
 from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 from tests.systems.task_rows import generator, small_robot, terms
 
-AXES = {"dof": 2, "body": 4, "foot": 2, "termination": 1}
+AXES = {"dof": 2, "body": 4, "foot": 2, "sensed": 3, "termination": 1}
 
 
 def look(values, *, actor, critic, rows=1, level=None, rng=None, **options):
@@ -52,7 +52,8 @@ def test_general_terms():
 def test_feet_are_seen_foot_by_foot():
     forces = ContactForce.make(1, AXES)
     forces.force[0, 1], forces.force[0, 2] = tensor([1.0, 2.0, 3.0]), tensor([4.0, 5.0, 6.0])
-    assert seen.feet_force(forces, small_robot()).tolist() == [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
+    sensors = ContactSensors(bodies=("torso", "left_foot", "right_foot"))
+    assert seen.feet_force(forces, sensors, small_robot()).tolist() == [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
     assert seen.feet_touching(Contact.make(1, AXES, touching=[True, False])).tolist() == [[1.0, 0.0]]
 
 

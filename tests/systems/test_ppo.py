@@ -325,7 +325,7 @@ def test_a_learner_that_goes_on_gets_the_rate_that_is_asked_for_and_keeps_the_re
     go_on_learning(world, {"clip": "walk"})
     assert_close(world.policy.state(), before, rtol=0, atol=0)
     go_on_learning(world, {"learning.learning_rate": 2e-4})
-    assert world.policy.optimiser.param_groups[0]["lr"].item() == pytest.approx(2e-4)
+    assert world.policy.optimiser.rate.item() == pytest.approx(2e-4)
     with pytest.raises(SceneError, match=r"--learning\.init-std is the deviation of an untrained policy"):
         go_on_learning(world, {"learning.init_std": 0.5})
 
@@ -386,9 +386,9 @@ def test_the_gradient_norm_is_a_mean_over_minibatches_that_counted():
     rollout.actor[2, 1, 0] = math.nan
     norms: list[float] = []
 
-    def watched() -> None:
+    def watched(unsound: Tensor) -> None:
         norms.append(float(policy.gradient.norm()))  # the limit is out of reach, so nothing is scaled
-        step()
+        step(unsound)
 
     step = policy.optimiser.step
     with pytest.MonkeyPatch.context() as patch:
@@ -447,7 +447,7 @@ def test_every_epoch_draws_a_new_permutation(monkeypatch):
 def test_a_batch_that_does_not_divide_is_still_used_whole():
     policy = small_policy()
     metrics = improve(policy, collected(policy), epochs=1, minibatches=7)  # 24 samples: 6 of 4
-    assert float(policy.optimiser.state[policy.parameters]["step"]) == 6
+    assert float(policy.optimiser.moments["step"]) == 6
     assert float(metrics.skipped_steps) == 0
 
 
@@ -493,7 +493,7 @@ def test_only_the_minibatch_with_a_non_finite_observation_is_skipped():
     rollout.actor[2, 1, 0] = math.nan
     metrics = improve(policy, rollout, epochs=3, minibatches=4)
     assert float(metrics.skipped_steps) == 3  # once an epoch
-    assert float(policy.optimiser.state[policy.parameters]["step"]) == 9
+    assert float(policy.optimiser.moments["step"]) == 9
     assert all(bool(value.isfinite().all()) for value in policy.state().values())
     assert int(policy.actor.normaliser.count) == 0
     assert int(policy.critic.normaliser.count) == ROWS * STEPS
@@ -613,7 +613,7 @@ def test_bundle_runs_resumes_and_takes_constants_by_address():
     simulation.run(1 + 10)  # the entry tick, one iteration, and part of the next
     world = simulation.world
     policy = world[Policy]
-    assert float(policy.optimiser.state[policy.parameters]["step"]) == 2 * 4
+    assert float(policy.optimiser.moments["step"]) == 2 * 4
     assert bool(world[Rollout].final_critic[:, (5 - 1) % 6].any())  # tick 5 was cut off
     assert float(world[Rollout].final_critic.abs().max()) == 1.0  # clip 0.5, then scale 2
     saved = save(world)

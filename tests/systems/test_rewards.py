@@ -10,12 +10,13 @@ from torch.testing import assert_close
 
 from components.control import Action, DofTorque, PreviousDof
 from components.episode import Done, Earned, Episode, PenaltyScale, Reward, SoftLimits
-from components.robot import BaseFrame, BodyState, Contact, ContactForce, DofState, Flight, RootState
+from components.robot import BaseFrame, BodyState, Contact, ContactForce, ContactSensors, DofState, Flight, RootState
 from engine import BuildError, SceneError, term
 from systems import rewards as earn
 from tests.systems.task_rows import from_euler, matrix, random_rotations, small_robot, terms
 
-AXES = {"dof": 2, "body": 4, "foot": 2, "termination": 1, "reward": 2}
+SENSORS = ContactSensors(bodies=("pelvis", "right_foot", "torso"))
+AXES = {"dof": 2, "body": 4, "sensed": SENSORS.bodies, "foot": 2, "termination": 1, "reward": 2}
 LIMITS = SoftLimits(position=tensor(0.5), velocity=tensor(0.9), torque=tensor(0.8))
 
 
@@ -68,10 +69,10 @@ def test_limits_follow_the_curriculum():
 def test_collisions_are_counted():
     forces = ContactForce.make(1, AXES, self_contacts=3.0)
     forces.force[0, 0] = tensor([0.0, 0.2, 0.0])
-    forces.force[0, 3] = tensor([0.0, 0.05, 0.0])
+    forces.force[0, 2] = tensor([0.0, 0.05, 0.0])
     forces.force[0, 1] = 10.0
     assert earn.self_collision(forces).tolist() == [3.0]
-    assert earn.collision(forces, small_robot(), bodies=("pelvis", "torso"), force=0.1).tolist() == [1.0]
+    assert earn.collision(forces, SENSORS, bodies=("pelvis", "torso"), force=0.1).tolist() == [1.0]
 
 
 def test_slippage_is_the_speed_of_feet_that_bear_load():

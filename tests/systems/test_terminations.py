@@ -9,13 +9,14 @@ from torch import tensor
 from components.control import DofTorque
 from components.episode import Chance, Done, Episode
 from components.physics import Diverged
-from components.robot import BaseFrame, BodyState, ContactForce, DofState, RootState
+from components.robot import BaseFrame, BodyState, ContactForce, ContactSensors, DofState, RootState
 from engine import term
 from engine.errors import BuildError, SceneError
 from systems import terminations as end
 from tests.systems.task_rows import generator, marked, small_robot, terms
 
-AXES = {"dof": 2, "body": 4, "termination": 3, "reward": 1}
+SENSORS = ContactSensors(bodies=("pelvis", "left_foot", "torso"))
+AXES = {"dof": 2, "body": 4, "sensed": SENSORS.bodies, "termination": 3, "reward": 1}
 
 
 def test_time_is_up_at_the_last_step_and_never_without_a_limit():
@@ -33,14 +34,14 @@ def test_contact_ends_when_a_listed_body_carries_force():
     forces.force[0, 0] = tensor([0.6, 0.0, 0.9])  # pelvis, |F| = 1.08
     forces.force[1, 0] = tensor([0.6, 0.0, 0.7])  # 0.92
     forces.force[2, 1] = 50.0  # a foot may
-    assert end.contact(forces, small_robot(), bodies=("pelvis", "tor.*"), force=1.0).tolist() == [True, False, False]
+    assert end.contact(forces, SENSORS, bodies=("pelvis", "tor.*"), force=1.0).tolist() == [True, False, False]
 
 
 def test_a_pattern_that_names_no_body_is_refused():
     with pytest.raises(SceneError) as error:
-        end.contact(ContactForce.make(1, AXES), small_robot(), bodies=("torsoo",))
+        end.contact(ContactForce.make(1, AXES), SENSORS, bodies=("torsoo",))
     assert str(error.value) == (
-        "'torsoo' matches none of pelvis, left_foot, right_foot, torso. Write a regular expression that matches a "
+        "'torsoo' matches none of pelvis, left_foot, torso. Write a regular expression that matches a "
         "whole name. Did you mean torso?"
     )
 

@@ -10,11 +10,11 @@ from torch.testing import assert_close
 from components.control import Action, DofTarget, DofTorque, PdGains
 from components.episode import Done, Reward
 from components.motion import RelativeTarget, TrackedState
-from components.robot import BaseFrame, ContactForce, DofState, RootState
+from components.robot import BaseFrame, ContactForce, ContactSensors, DofState, RootState
 from systems import vitals
 from tests.systems.task_rows import small_bodies, small_robot
 
-AXES = {"dof": 2, "body": 3, "tracked": 4, "reward": 2, "termination": 2}
+AXES = {"dof": 2, "body": 3, "sensed": 3, "tracked": 4, "reward": 2, "termination": 2}
 
 
 def test_the_base_stands_leans_and_moves():
@@ -52,8 +52,8 @@ def test_actions_change_at_a_rate():
 
 def test_feet_carry_the_size_of_the_force_on_them():
     forces = ContactForce.make(1, AXES, force=[[[9.0, 9.0, 9.0], [0.0, 3.0, 4.0], [0.0, 0.0, 2.0]]])
-    body = small_robot(body_names=("root", "left", "right"), foot_names=("left", "right"))
-    assert_close(vitals.foot_force(forces, body), tensor([[5.0, 2.0]]))
+    body, sensors = small_robot(foot_names=("left", "right")), ContactSensors(bodies=("root", "left", "right"))
+    assert_close(vitals.foot_force(forces, sensors, body), tensor([[5.0, 2.0]]))
 
 
 def test_bodies_are_off_by_a_distance():

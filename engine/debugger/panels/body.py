@@ -214,6 +214,18 @@ class BodyPanel(Panel):
         held = None if column is None else self.store.value(column, row)
         return None if held is None or held[1].shape != shape else np.asarray(held[1], np.float64)
 
+    def _force(self, figure: Skeleton, row: int) -> np.ndarray | None:
+        """(bodies, 3) N, for each body the force in the place of its name; 0 where it is not measured."""
+        info = None if figure.force is None else self.store.columns.get(figure.force)
+        held = None if info is None else self._array(figure.force, row, info.shape)
+        if info is None or held is None or len(info.shape) != 2 or info.shape[1] != 3:
+            return None
+        force = np.zeros((len(figure.bodies), 3))
+        for name, value in zip(info.axes[0], held, strict=True):
+            if name in figure.bodies:
+                force[figure.bodies.index(name)] = value
+        return force
+
     def _take(self, figure: Skeleton, row: int, held: Value) -> BodyPose | None:
         """Put together what is drawn of this tick, and remember it for the next one."""
         count = len(figure.bodies)
@@ -222,7 +234,7 @@ class BodyPanel(Panel):
             return None
         rotation = self._array(figure.rotation, row, (count, 4))
         reference = self._array(figure.reference, row, (len(figure.tracked), 3))
-        force = self._array(figure.force, row, (count, 3))
+        force = self._force(figure, row)
         command_role = self.store.role("command", figure.table)
         command = None if command_role is None else self._array(command_role.id, row, command_role.shape)
         self._remember(figure, row, held, position, force)

@@ -108,7 +108,7 @@ def test_weights_lie_within_one_over_the_root_of_the_inputs():
 def moved(policy: Policy) -> Policy:
     """A policy whose every saved tensor differs from a new one's."""
     policy.gradient.fill_(0.5)
-    policy.optimiser.step()
+    policy.optimiser.step(torch.zeros(()))
     policy.learning_rate.fill_(0.123)
     policy.actor.normaliser.update(torch.randn(9, 5))
     policy.critic.normaliser.update(torch.randn(9, 7))
@@ -122,7 +122,7 @@ def test_load_restores_every_bit_into_the_storage_that_exists():
     assert [tensor.data_ptr() for tensor in other._tensors().values()] == places
     for policy in (trained, other):
         policy.gradient.fill_(-0.25)
-        policy.optimiser.step()
+        policy.optimiser.step(torch.zeros(()))
     for name, tensor in trained.state().items():
         assert torch.equal(tensor, other.state()[name]), name
 
