@@ -22,7 +22,7 @@ class Dynamics:
     hidden: tuple[int, ...] = constant()
     dt: float = constant()  # s, one control step
     parameters: nn.Parameter = constant()
-    optimiser: torch.optim.Adam = constant()
+    optimiser: Any = constant()
     mean: Tensor  # (inputs,)
     deviation: Tensor  # (inputs,), never below a floor
     weights: Tensor  # (inputs, outputs), from shifted and scaled inputs to scaled outputs
@@ -58,9 +58,8 @@ class Dynamics:
                 tensor.copy_(state[name]) if name in wanted else tensor.zero_()
 
     def _tensors(self) -> dict[str, Tensor]:
-        moments = self.optimiser.state[self.parameters]
         return {
             **{name: getattr(self, name) for name in ("mean", "deviation", "weights", "bias", "scale", "speed_limit")},
             "parameters": self.parameters.data,
-            **{f"optimiser.{name}": moments[name] for name in ("step", "exp_avg", "exp_avg_sq")},
+            **{f"optimiser.{name}": tensor for name, tensor in self.optimiser.moments.items()},
         }

@@ -1,6 +1,6 @@
 """Learning: the rollout, the policy, and the numbers of the last update."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class Policy:
     """
 
     actor: Any = constant()
-    critic: Any = constant()
+    critic: Any = constant()  # None for a learner without one
     parameters: nn.Parameter = constant()
     gradient: Tensor = constant()
     optimiser: Any = constant()
@@ -77,7 +77,7 @@ class Policy:
     def _tensors(self) -> dict[str, Tensor]:
         return {
             **{f"actor.{name}": tensor for name, tensor in self.actor.state_dict().items()},
-            **{f"critic.{name}": tensor for name, tensor in self.critic.state_dict().items()},
+            **{f"critic.{name}": tensor for name, tensor in (self.critic.state_dict() if self.critic else {}).items()},
             **{f"optimiser.{name}": tensor for name, tensor in self.optimiser.moments.items()},
             "learning_rate": self.learning_rate,
         }
@@ -86,6 +86,8 @@ class Policy:
 @resource
 class LearningMetrics:
     """Numbers of the last policy update: means over its minibatches unless noted."""
+
+    REPORTED: ClassVar[str] = "learn"
 
     surrogate_loss: Tensor
     value_loss: Tensor

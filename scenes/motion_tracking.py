@@ -8,15 +8,16 @@ from components.motion import MotionLibrary
 from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
 from scenes.tasks import Config, g1, humanoidverse
+from scenes.tasks.learners import learner, observed, player
 from systems.actuation import actuation
 from systems.evaluation import WORST, all_scored, evaluation, summarise
 from systems.footage import all_filmed, film_columns, film_of, film_size, footage
-from systems.metrics import metrics, report, titles
+from systems.metrics import report, titles
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
 from systems.motion.library import build_library
 from systems.physics import physics
-from systems.ppo import go_on_learning, play, ppo
+from systems.ppo import go_on_learning
 from systems.robots.display import robot_view
 from systems.robots.mjcf import Solver
 from systems.robots.model import RobotModel, build_robot
@@ -36,13 +37,12 @@ def tracking_scene(
     c: Config, model: RobotModel, library: MotionLibrary, *, rows: int, watch: Callable[[], Bundle] | None = None
 ) -> Scene:
     """The task, to learn in; with `watch`, a policy plays every clip from its start, without noise or pushes."""
-    task, seen = c.task, c.task.observations(noise=c.robustness)
-    learner = [ppo(c.learning), metrics(horizon=c.learning.horizon, tracking=True)]
+    task, seen = c.task, observed(c)
     bundles = [
         physics(model, rows=rows, backend=c.backend, decimation=c.substeps, nthread=c.physics_threads),
         actuation(controller=c.control, around=c.around, limit=task.limit, dt=DT),
         *task.bundles(c, library, model, seen, playing=watch is not None, dt=DT),
-        *(learner if watch is None else [play(c.learning), watch()]),
+        *(learner(c, model, seen, dt=DT) if watch is None else [player(c), watch()]),
     ]
     identity = {"robot": model.robot.name, "clips": list(library.names)}
     return Scene([table("robot", rows=rows)], bundles, TICK, name="motion_tracking", identity=identity)

@@ -1,14 +1,12 @@
 """Metrics of a learning iteration: rewards, episode lengths, why episodes ended, how far the robot was off."""
 
 from collections.abc import Mapping
-from typing import Any, cast
 
 import attrs
 import numpy as np
 import torch
 
 from components.episode import Done, Earned, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
-from components.learning import LearningMetrics
 from components.metrics import Metrics
 from components.motion import MotionFar, MotionReference, RelativeTarget, TrackedBodies, TrackedState
 from components.observation import ObservationNoise
@@ -111,11 +109,10 @@ def report(world: World, dt: float) -> dict[str, float]:
     numbers |= curricula(world)
     if Physics in world.resources:
         numbers |= contacts(world[Physics])
-    if LearningMetrics in world.resources:
-        learned = world[LearningMetrics]
-        numbers |= {
-            f"learn/{f.name}": float(getattr(learned, f.name)) for f in attrs.fields(cast(Any, LearningMetrics))
-        }
+    for each in world.resources.values():
+        prefix = getattr(type(each), "REPORTED", None)  # of numbers that a learner keeps for us
+        if prefix:
+            numbers |= {f"{prefix}/{f.name}": float(getattr(each, f.name)) for f in attrs.fields(type(each))}
     return numbers
 
 
@@ -156,5 +153,12 @@ def titles(dt: float) -> dict[str, str]:
         "error/dof_position": "Tracking error: joint angles, L2 norm over joints [rad]",
         "learn/kl": "Learning: change of the policy in one update, KL divergence [nat]",
         "curriculum/": "Curricula: penalty and limits [share], radius [m], length [control steps]",
+        "imagine/real_reward": "Learning in imagination: reward of a real and of an imagined control step [1]",
+        "imagine/imagined_reward": "Learning in imagination: reward of a real and of an imagined control step [1]",
+        "imagine/error_1": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",
+        "imagine/error_4": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",
+        "imagine/error_8": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",
+        "imagine/error_16": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",
+        "imagine/kl": "Learning in imagination: change of the policy in one update, KL divergence [nat]",
         "learn/action_std": "Exploration: standard deviation of actions [1]",
     }

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -168,6 +169,8 @@ def _observe(
     settings = {key: values.setting(key) for key in SETTINGS}
     for group, row, noise in (("actor", observation.actor, "noise"), ("critic", observation.critic, "critic_noise")):
         inside = [i for i, member in enumerate(groups) if group in member]
+        if not inside:  # a learner without a critic
+            continue
         own = {key: [setting[i] for i in inside] for key, setting in settings.items()}
         _concatenate(row, values, [seen[i] for i in inside], own, noise, rng, level, limit)
 
@@ -288,6 +291,15 @@ def group_terms(terms: Mapping[str, Term], group: str) -> dict[str, Term]:
     return {name: each for name, each in terms.items() if group in each.settings.get("groups", BOTH)}
 
 
+def only_actor(terms: Mapping[str, Term]) -> dict[str, Term]:
+    """What the actor sees of `terms`, for a learner without a critic."""
+    found = {}
+    for name, each in group_terms(terms, "actor").items():
+        settings = {key: value for key, value in each.settings.items() if key != "critic_noise"}
+        found[name] = attrs.evolve(each, settings={**settings, "groups": ACTOR})
+    return found
+
+
 def _check_groups(name: str, each: Term) -> None:
     settings = each.settings
     groups, history = settings.get("groups", BOTH), settings.get("history")
@@ -329,8 +341,8 @@ def observations(
         placed = any(each.function is function for each in terms.values())
         if group_terms(kept, group) and not placed:
             every[f"{group}_history"] = term(function, groups=(group,))
-        if not group_terms(every, group):
-            raise SceneError(f"No observation term is for the {group}; give at least one with groups=('{group}',).")
+    if not group_terms(every, "actor"):
+        raise SceneError("No observation term is for the actor; give at least one with groups=('actor',).")
     axes: dict[str, object] = {}
     if kept:
         axes["remembered"] = concatenated(kept)
@@ -344,15 +356,10 @@ def observations(
         else (observe, observe_final, remember)
     )
     seen = fuse(look, every, name="observe", settings=REGISTERED, noisy=noisy, limit=limit)
-    final = fuse(
-        look_last,
-        group_terms(every, "critic"),
-        name="observe_final",
-        settings=REGISTERED,
-        when=any_row(Done, "truncated"),
-    )
+    last = group_terms(every, "critic")
+    final = fuse(look_last, last, name="observe_final", settings=REGISTERED, when=any_row(Done, "truncated"))
     final.constants = seen.constants  # one noise and one limit for both: to set either is to set both
-    systems: dict[str, list[System]] = {RECORD: [final], OBSERVE: [seen]}
+    systems: dict[str, list[System]] = {RECORD: [final] if last else [], OBSERVE: [seen]}
     if not kept:
         return Bundle("observation", components=[Observation, FinalObservation], systems=systems, axes=axes)
     systems[ACTUATE] = [system(extend_history)]

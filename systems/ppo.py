@@ -236,7 +236,7 @@ def ppo(config: PpoConfig) -> Bundle:
     )
 
 
-def play(config: PpoConfig) -> Bundle:
-    """Act by the mean of a policy that was trained with this `config`; nothing is drawn, kept or learned."""
-    policy = deferred(Policy, partial(make_policy, config))
+def play(config: PpoConfig, *, critic: bool = True) -> Bundle:
+    """Act by the mean of a policy that was trained with this `config`, with or without a critic; nothing is drawn, kept or learned."""
+    policy = deferred(Policy, partial(make_policy, config, critic=critic))
     return Bundle("ppo", [Action], [policy], {ACT: [system(act_mean, limit=config.action_limit)]})

@@ -22,7 +22,7 @@ from components.motion import (
     TrackedBodies,
     TrackedState,
 )
-from components.robot import DofState, Robot, RootState
+from components.robot import BodyState, DofState, Robot, RootState
 from engine import Bundle, Rng, System, Term, Write, any_row, put_rows, system
 from systems.kinematics import derive_tracked_state
 from systems.maths.bodies import tracked_bodies
@@ -32,6 +32,7 @@ from systems.maths.tensors import vector
 from systems.reference import advance_motion, draw_motion, sample_reference, sample_root_and_dofs
 from systems.task import task
 from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, SENSE
+from systems.tracking_terms import anchor_orientation, anchor_position
 from systems.vitals import tracking_vitals
 
 Triple = tuple[float, float, float]
@@ -62,15 +63,25 @@ def align_reference(
 def derive_anchor_view(
     tracked: TrackedState, reference: MotionReference, bodies: TrackedBodies, view: Write[AnchorView]
 ) -> None:
-    """See the robot's tracked bodies, and the reference's anchor, from the robot's anchor."""
-    at = slice(bodies.anchor, bodies.anchor + 1)
-    positions = torch.cat((tracked.position, reference.body_position[:, at]), 1).sub_(tracked.position[:, at])
-    columns = to_columns(torch.cat((tracked.rotation, reference.body_rotation[:, at]), 1))  # three axes of each body
+    """See the robot's tracked bodies, as far as the view has them, and the reference's anchor, from the robot's anchor."""
+    at, count = slice(bodies.anchor, bodies.anchor + 1), view.position.shape[1] - 1
+    first = slice(0, count) if count else at  # without bodies, the anchor's own axes are asked for all the same
+    positions = torch.cat((tracked.position[:, first], reference.body_position[:, at]), 1).sub_(tracked.position[:, at])
+    columns = to_columns(
+        torch.cat((tracked.rotation[:, first], reference.body_rotation[:, at]), 1)
+    )  # three axes of each
     arrows = torch.cat((columns[..., :6], positions), -1).view(len(positions), -1, 3).mT.contiguous()
-    own = columns[:, bodies.anchor].unflatten(-1, (3, 3))  # the anchor's axes, one in each row
+    own = columns[:, bodies.anchor if count else 0].unflatten(-1, (3, 3))  # the anchor's axes, one in each row
     seen = torch.bmm(own, arrows).unflatten(2, (-1, 3)).transpose(1, 2)  # rows, bodies, xyz, (x axis, y axis, place)
-    view.rotation.unflatten(2, (3, 2)).copy_(seen[..., :2])
-    view.position.copy_(seen[..., 2])
+    view.rotation.unflatten(2, (3, 2)).copy_(seen[:, -count - 1 :, :, :2])
+    view.position.copy_(seen[:, -count - 1 :, :, 2])
+
+
+def sees_anchor_only(observations: Mapping[str, Term]) -> bool:
+    """Whether of all bodies the terms see no more than the reference's anchor from the robot's."""
+    bodies = (BodyState, TrackedState, RelativeTarget, AnchorView)
+    looking = [each for each in observations.values() if any(p.type in bodies for p in each.signature.parameters)]
+    return all(each.function in (anchor_position, anchor_orientation) for each in looking)
 
 
 # -- reset ---------------------------------------------------------------------------------------------
@@ -224,7 +235,7 @@ def tracking(
         systems=systems,
         axes={
             "tracked": robot.tracked_bodies,
-            "viewed": (*robot.tracked_bodies, "target"),
+            "viewed": (*(() if sees_anchor_only(observations) else robot.tracked_bodies), "target"),
             **common.axes,
         },
         checks=common.checks,

@@ -12,6 +12,7 @@ from engine.ecs.bundle import Bundle, Deferred
 from engine.ecs.check import check_schedule
 from engine.ecs.component import Kind, Labels, assemble, info, kind_of, make, num_bytes
 from engine.ecs.constants import Constants, apply_overrides, check_settings
+from engine.ecs.imagination import Imagination
 from engine.ecs.schedule import Schedule, Tick, make_schedule
 from engine.ecs.system import Concatenation, Term
 from engine.ecs.table import Table
@@ -83,6 +84,8 @@ def build(
     for (home, cls), bundles in wanted.items():
         world.components[home, cls] = _allocate(cls, world.tables[home], bundles, device)
     schedule = make_schedule(world, scene.tick, scene.bundles, skip)
+    for bundle, each in ((b, r) for b in scene.bundles for r in b.resources if isinstance(r, Imagination)):
+        each.bind(schedule, bundle, homes[bundle.name].name)
     if check:
         check_schedule(schedule)
         check_settings(scene.bundles, schedule)

@@ -15,7 +15,7 @@ from components.robot import RobotDescription
 from engine import Bundle, Term
 from engine.errors import SceneError
 from systems.actuation import Controller
-from systems.learning.config import PpoConfig
+from systems.learning.config import PpoConfig, WorldModelConfig
 from systems.motion.files import ClipNames, SkipUnfit
 from systems.motion.library import ClipHeight
 from systems.motion.places import RobotName
@@ -68,7 +68,9 @@ class Config:
     physics_threads: int = 0  # threads that step physics; 0: one per processor
     iterations: int  # learning iterations
     device: str = "cpu"  # this scene simulates in host memory
+    learner: Literal["ppo", "world_model"] = "ppo"  # what improves the policy
     learning: PpoConfig
+    world_model: WorldModelConfig = attrs.field(factory=WorldModelConfig)  # numbers of the learner world_model
 
     def __attrs_post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""

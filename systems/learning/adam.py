@@ -7,7 +7,7 @@ a scene.
 import torch
 from torch import Tensor
 
-BETAS = (0.9, 0.999)  # decay of the moments
+BETAS = (0.9, 0.999)  # decay of the moments, as published
 EPSILON = 1e-8
 
 
@@ -17,7 +17,10 @@ class Adam:
     `moments` are `step`, `exp_avg` and `exp_avg_sq`, by the names that torch gives them.
     """
 
-    def __init__(self, parameters: Tensor, gradient: Tensor, rate: Tensor) -> None:
+    def __init__(
+        self, parameters: Tensor, gradient: Tensor, rate: Tensor, betas: tuple[float, float] = BETAS
+    ) -> None:
+        self.betas = betas
         self.parameters, self.gradient, self.rate = parameters.detach(), gradient, rate
         names = ("exp_avg", "exp_avg_sq")
         self.moments = {
@@ -32,7 +35,7 @@ class Adam:
         step.add_(1.0)
         torch._fused_adam_(
             [self.parameters], [self.gradient], [first], [second], [], [step],
-            lr=self.rate, beta1=BETAS[0], beta2=BETAS[1], weight_decay=0.0, eps=EPSILON, amsgrad=False, maximize=False,
+            lr=self.rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=EPSILON, amsgrad=False, maximize=False,
             found_inf=unsound,
         )  # fmt: skip
         step.sub_(unsound)

@@ -7,6 +7,10 @@ from typing import Any
 
 import attrs
 
+from engine.errors import SceneError
+
+AHEAD = 16  # ticks over which the error of a learned model is followed
+
 
 @attrs.frozen
 class PpoConfig:
@@ -35,3 +39,57 @@ class PpoConfig:
     def of(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Those numbers that `function` takes, by name."""
         return {name: getattr(self, name) for name in inspect.signature(function).parameters if hasattr(self, name)}
+
+
+@attrs.frozen
+class WorldModelConfig:
+    """Every number of learning in imagination, but the policy's layers and normalisation, which are those of PPO."""
+
+    collect: int = 4  # ticks in one learning iteration
+    memory: int = 128  # ticks of every row that are remembered
+    warm_up: int = 32  # ticks before the model is fitted for the first time
+    first_fits: int = 600  # optimiser steps of the model then
+    fits: int = 20  # optimiser steps of the model in one iteration, on single transitions
+    open_loop_fits: int = 1  # optimiser steps of the model in one iteration, on runs of 8 ticks
+    fit_batch: int = 256  # transitions or runs in one such step
+    model_hidden: tuple[int, ...] = (256, 256)  # hidden layers of the model
+    model_rate: float = 1e-3  # learning rate of the model
+    updates: int = 4  # updates of the policy in one iteration
+    batch: int = 192  # imagined rows in one update
+    horizon: int = 32  # imagined ticks
+    gamma: float = 0.99  # discount of a reward for each tick that it is away
+    pull: float = 3.0  # how hard an imagined row may pull at the policy, in times of what the median row does
+    std: float = 0.2  # standard deviation of actions when training starts
+    last_std: float = 0.1  # that after `settle` ticks
+    settle: int = 900  # ticks until then
+    imagined_std: float = 0.1  # standard deviation of imagined actions
+    learning_rate: float = 5e-4  # learning rate of the policy when training starts
+    last_rate: float = 1e-4  # that after `settle` ticks
+    most_kl: float = 1.0  # KL divergence of one update, beyond which it is shortened
+    max_grad_norm: float = 1.0  # to which the gradient is clipped
+    relapse: float = 0.15  # share of the best mean reward that may be lost before the best policy is put back
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what makes no sense, in one sentence."""
+        least = {
+            **dict.fromkeys(("collect", "updates", "horizon", "fit_batch", "first_fits", "settle"), 1),
+            **dict.fromkeys(("fits", "open_loop_fits"), 0),
+            "batch": 2,  # a share for each thread
+            "warm_up": AHEAD + 1,
+            "memory": AHEAD + 2,
+        }
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give at least {low}.")
+        for name in ("pull", "std", "imagined_std", "learning_rate", "model_rate", "most_kl", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give a number above 0.")
+        if self.collect >= self.memory:
+            raise SceneError(
+                f"world_model.collect={self.collect} ticks do not fit into a memory={self.memory}; remember more, or collect less."
+            )
+
+    def of(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Those numbers that `function` takes, by name."""
+        constants = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        return {p.name: getattr(self, p.name) for p in constants if hasattr(self, p.name)}

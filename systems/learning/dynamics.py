@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from components.dynamics import Dynamics
 from engine.errors import BuildError, SceneError
+from systems.learning.adam import Adam
 from systems.maths.quaternion import angle_between, conjugate, multiply, rotate_inverse, to_columns, to_matrix
 
 HIDDEN = (256, 256)
@@ -66,9 +67,8 @@ def make_dynamics(
         pieces += [(2 * torch.rand(before * after, generator=generator) - 1) * reach, torch.zeros(after)]
     options: dict[str, Any] = {"dtype": dtype, "device": device}
     vector = nn.Parameter(torch.cat(pieces).to(**options))
-    adam = torch.optim.Adam([vector], lr=learning_rate, fused=True)
-    moments = {name: torch.zeros_like(vector.data) for name in ("exp_avg", "exp_avg_sq")}
-    adam.state[vector] = {"step": torch.zeros((), device=device), **moments}
+    vector.grad = torch.zeros_like(vector.data)
+    adam = Adam(vector, vector.grad, torch.tensor(learning_rate, device=device))
     return Dynamics(
         joints=tuple(joints),
         extras=tuple(extras),
@@ -371,9 +371,8 @@ def _descend(dynamics: Dynamics, loss: Tensor) -> None:
     """One optimiser step down the clipped gradient; none where it is not finite."""
     (gradient,) = torch.autograd.grad(loss, dynamics.parameters)
     norm = torch.linalg.vector_norm(gradient)
-    dynamics.parameters.grad = gradient.mul_((LARGEST_GRADIENT / (norm + 1e-6)).clamp(max=1.0))
-    setattr(dynamics.optimiser, "found_inf", (~norm.isfinite()).float())  # at 1 Adam's fused kernel changes nothing
-    dynamics.optimiser.step()
+    dynamics.optimiser.gradient.copy_(gradient).mul_((LARGEST_GRADIENT / (norm + 1e-6)).clamp(max=1.0))
+    dynamics.optimiser.step((~norm.isfinite()).float())
 
 
 def _same_side(truth: Tensor, state: Tensor) -> Tensor:

@@ -102,12 +102,24 @@ def share_storage(parameters: Sequence[nn.Parameter]) -> tuple[nn.Parameter, Ten
 
 
 def make_policy(
-    config: PpoConfig, axes: Mapping[str, Sequence[str]], seed: int = 0, device: "torch.device | str" = "cpu"
+    config: PpoConfig,
+    axes: Mapping[str, Sequence[str]],
+    seed: int = 0,
+    device: "torch.device | str" = "cpu",
+    *,
+    critic: bool = True,
+    learning_rate: float | None = None,
+    betas: tuple[float, float] = (0.9, 0.999),
 ) -> Policy:
-    """A new policy as wide as the axes of observations and joints; equal seeds give equal weights on every device."""
+    """A new policy as wide as the axes of observations and joints; equal seeds give equal weights on every device.
+
+    Without `critic` it only acts. `learning_rate` stands in for that of `config`; `betas` are Adam's.
+    """
     actor_width, seen, dofs = len(axes["actor_observation"]), axes["critic_observation"], len(axes["dof"])
     critic_hidden = config.hidden if config.critic_hidden is None else config.critic_hidden
-    if min(actor_width, len(seen), dofs, *config.hidden, *critic_hidden) < 1:
+    if critic and not seen:
+        raise BuildError("No observation term is for the critic; give at least one with groups=('critic',).")
+    if min(actor_width, dofs, *config.hidden, *(critic_hidden if critic else ())) < 1:
         raise BuildError(
             f"A policy of widths {actor_width} (actor), {len(seen)} (critic), {dofs} joints and hidden layers "
             f"{tuple(config.hidden)}, {tuple(critic_hidden)} has an empty layer; every size must be at least 1."
@@ -119,10 +131,12 @@ def make_policy(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         actor = Actor(actor_width, config.hidden, dofs, config.normalise, config.init_std)
-        critic = Critic(len(seen), critic_hidden, 1, config.normalise)
+        judge = Critic(len(seen), critic_hidden, 1, config.normalise) if critic else None
     for parameter in actor.body.layers[-1].parameters():
         parameter.data.mul_(0.01)  # an untrained policy asks for next to nothing
-    vector, gradient = share_storage([*actor.to(device).parameters(), *critic.to(device).parameters()])
-    rate = torch.tensor(config.learning_rate, device=device)
-    adam = Adam(vector, gradient, rate)
-    return Policy(actor=actor, critic=critic, parameters=vector, gradient=gradient, optimiser=adam, learning_rate=rate)
+    actor.to(device)
+    parameters = [*actor.parameters(), *(judge.to(device).parameters() if judge else ())]
+    vector, gradient = share_storage(parameters)
+    rate = torch.tensor(learning_rate or config.learning_rate, device=device)
+    adam = Adam(vector, gradient, rate, betas)
+    return Policy(actor=actor, critic=judge, parameters=vector, gradient=gradient, optimiser=adam, learning_rate=rate)

@@ -1,0 +1,59 @@
+"""Learning in imagination: what is remembered of the real rows, and the numbers of the last iteration."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from engine.ecs.component import column, component, resource
+
+
+@component
+class Memory:
+    """The last `memory` ticks of every row, in a ring: tick t stands at t modulo its length."""
+
+    state: Tensor = column("memory", "remembered_state", doc="what imagined rows begin with, before the action")
+    target: Tensor = column("memory", "dof", unit="rad", doc="what the joints' servos pulled to")
+    reward: Tensor = column("memory", doc="that the tick earned")
+    whole: Tensor = column("memory", dtype=torch.bool, doc="the next tick goes on from where this one led")
+
+
+@resource
+class WorldModelMetrics:
+    """Numbers of the last iteration of learning in imagination: means over its updates unless noted."""
+
+    REPORTED: ClassVar[str] = "imagine"
+
+    real_reward: Tensor  # of a real control step
+    imagined_reward: Tensor  # of an imagined control step, of rows whose episode goes on
+    imagined_ends: Tensor  # share of imagined rows whose episode ended before the horizon
+    gradient_norm: Tensor  # before it is clipped
+    kl: Tensor  # nats, of one update
+    learning_rate: Tensor  # after the last update
+    skipped_steps: Tensor  # updates left out since the run began, for a gradient that was not finite
+    taken_back: Tensor  # times since the run began that the best policy was put back, as the real reward fell
+    one_step_loss: Tensor  # of the model: Huber's, of outputs in standard deviations
+    error_1: Tensor  # rad, mean error of a joint that is predicted 1 step ahead
+    error_4: Tensor  # rad, 4 steps
+    error_8: Tensor  # rad, 8 steps
+    error_16: Tensor  # rad, 16 steps
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Put saved numbers back."""
+        for name, value in state.items():
+            getattr(self, name).copy_(value)
+
+    @classmethod
+    def zeros(cls, device: torch.device | str = "cpu") -> "WorldModelMetrics":
+        """All zero, as before the first iteration."""
+        names = [field.name for field in cls.__attrs_attrs__]  # type: ignore[attr-defined]
+        return cls(**{name: torch.zeros((), device=device) for name in names})
+
+
+@resource
+class BestPolicy:
+    """The actor that earned most in real rows so far, and the running mean of what the present one earns."""
+
+    actor: dict[str, Tensor]
+    reward: Tensor  # of a control step, of the kept actor
+    mean: Tensor  # of the present one

@@ -1,0 +1,302 @@
+"""Learning in imagination: the policy follows the gradient of the task's own rewards through a learned model of the robot.
+
+In the order of an iteration: collect, with noise on the actions; fit the model (`systems/learning/dynamics.py`) to what
+happened; imagine some ticks from remembered states, in which the scene's own systems and terms see what the model
+predicts; and improve the policy by the gradient of the imagined return (as in SHAC, Xu et al. 2022, without a critic).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from components.control import Action, ActionDelay, DofTarget, EncoderBias
+from components.dynamics import Dynamics
+from components.episode import Done, Episode, Reward, Rewritten
+from components.learning import Policy
+from components.motion import MotionCursor
+from components.observation import Observation
+from components.physics import Physics
+from components.robot import DofState, RootState
+from components.world_model import BestPolicy, Memory, WorldModelMetrics
+from engine.ecs.access import Rng, Terms, Write
+from engine.ecs.bundle import Bundle, deferred
+from engine.ecs.condition import every
+from engine.ecs.imagination import Imagination
+from engine.ecs.system import Term, concatenated, fuse, system
+from engine.ecs.world import Clock, World
+from engine.tools.gradients import check_gradients
+from systems import tick
+from systems.learning import dynamics as model
+from systems.learning.config import AHEAD, PpoConfig, WorldModelConfig
+from systems.learning.memory import columns_of, draw_runs, draw_ticks, draw_transitions, unpack
+from systems.learning.networks import make_policy
+from systems.learning.threads import THREADS, thread_pool
+from systems.physics.learned_backend import LearnedBackend
+from systems.ppo import put_action
+from systems.robots.model import RobotModel
+from systems.tracking import sees_anchor_only
+
+REMEMBERED = (RootState, DofState, Action, ActionDelay, EncoderBias, MotionCursor, Episode)
+RUN = 8  # ticks of the runs that the model is fitted to
+HORIZONS = (1, 4, 8, AHEAD)  # ticks after which its error is reported
+GATHERED = 20  # steps of the model's optimiser for which transitions are gathered at once
+STREAMS = tuple(f"imagined {share}" for share in range(THREADS))
+PATIENCE = 20  # iterations over which the real reward is averaged
+
+
+# -- collect -------------------------------------------------------------------------------------------
+
+
+def remember_state(values: Terms, clock: Clock, memory: Write[Memory]) -> None:
+    """Keep what imagined rows may begin with: the state before this tick's action."""
+    memory.state[:, clock.tick % memory.state.shape[1]] = torch.cat([value for _, value in values], -1)
+
+
+def explore(
+    observation: Observation, clock: Clock, rng: Rng, policy: Policy, action: Write[Action],
+    *, std: float, last_std: float, settle: int,
+) -> None:  # fmt: skip
+    """The policy's mean action and noise, which falls from `std` to `last_std` over `settle` ticks."""
+    _act(observation, rng, policy, action, settling(std, last_std, settle, clock))
+
+
+def settling(first: float, last: float, ticks: int, clock: Clock) -> float:
+    """A number that goes from `first` to `last` over so many `ticks`, and stays there."""
+    return first + (last - first) * min(1.0, clock.tick / ticks)
+
+
+def imagine_action(
+    observation: Observation, policy: Policy, rng: Rng, action: Write[Action], *, imagined_std: float
+) -> None:
+    """What the policy does in imagination."""
+    _act(observation, rng, policy, action, imagined_std)
+
+
+def _act(observation: Observation, rng: Rng, policy: Policy, action: Action, deviation: float) -> None:
+    mean = policy.actor(observation.actor)
+    noise = torch.randn(mean.shape, generator=rng, device=mean.device)
+    put_action(action, torch.add(mean, noise, alpha=deviation), math.inf)
+
+
+def remember_outcome(
+    clock: Clock, target: DofTarget, rewritten: Rewritten, reward: Reward, memory: Write[Memory]
+) -> None:
+    """Keep what the servos pulled to, what the tick earned, and whether the next one goes on from here."""
+    slot = clock.tick % memory.state.shape[1]
+    memory.target[:, slot] = target.position
+    memory.reward[:, slot] = reward.total
+    memory.whole[:, slot] = ~rewritten.rows
+
+
+# -- fit -----------------------------------------------------------------------------------------------
+
+
+def fit_dynamics(
+    clock: Clock, memory: Memory, rng: Rng, dynamics: Write[Dynamics], metrics: Write[WorldModelMetrics],
+    *, warm_up: int, first_fits: int, fits: int, open_loop_fits: int, fit_batch: int,
+) -> None:  # fmt: skip
+    """Fit the model to what is remembered; its linear part once, when there are `warm_up` ticks."""
+    if clock.tick < warm_up:
+        return
+    if not bool(dynamics.scale.any()):
+        model.fit_linear(dynamics, *draw_transitions(clock, memory, rng, model.MOST_ROWS))
+        fits = first_fits
+    for done in range(0, fits, GATHERED):
+        some = draw_transitions(clock, memory, rng, fit_batch * min(GATHERED, fits - done))
+        metrics.one_step_loss.copy_(model.fit_one_step(dynamics, *some, batch=fit_batch))
+    for _ in range(open_loop_fits):
+        model.fit_open_loop(dynamics, *draw_runs(clock, memory, rng, fit_batch, RUN))
+    seen = draw_runs(clock, memory, rng, fit_batch, HORIZONS[-1])
+    for steps, error in model.open_loop_error(dynamics, *seen, horizons=HORIZONS).items():
+        getattr(metrics, f"error_{steps}").copy_(error.joints.mean())
+
+
+# -- imagine, improve ----------------------------------------------------------------------------------
+
+
+def imagined_return(
+    share: int, numbers: Tensor, *, imagination: Imagination, policy: Policy, horizon: int, gamma: float, batch: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient of the loss, −Σ γᵗ r while the episode goes on, over `batch` rows, of which `numbers` are a share.
+
+    Also what the first actions saw, and sums: reward, ticks and rows that have not ended.
+    """
+    axes = imagination.schedule.world.tables[imagination.table].axes
+    with torch.enable_grad():
+        rows = imagination.begin(unpack(numbers, REMEMBERED, axes), STREAMS[share])
+        seen = rows[Observation].actor.detach()
+        for _ in range(horizon):
+            rows.step()
+        found = rows.judge()
+        reward, ended = (x.view(horizon, -1) for x in (found[Reward].total, found[Done].ended))
+        alive = torch.cat((torch.ones_like(reward[:1]), (~ended[:-1]).to(reward.dtype).cumprod(0)))
+        discount = torch.pow(gamma, torch.arange(horizon, dtype=reward.dtype)).unsqueeze(1)
+        loss = (discount * alive * reward).sum() / -batch
+        parameters = list(policy.actor.parameters())
+        pieces = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    going = alive[-1] * ~ended[-1]
+    sums = torch.stack(((alive * reward).sum(), alive.sum(), going.sum())).detach()
+    return torch.cat([piece.flatten() for piece in pieces]), seen, sums
+
+
+def improve_in_imagination(
+    clock: Clock, memory: Memory, imagination: Imagination, dynamics: Dynamics, rng: Rng,
+    policy: Write[Policy], best: Write[BestPolicy], metrics: Write[WorldModelMetrics], *, collect: int, warm_up: int, updates: int, batch: int, horizon: int, gamma: float,
+    imagined_std: float, learning_rate: float, last_rate: float, settle: int, most_kl: float, max_grad_norm: float, relapse: float,
+) -> None:  # fmt: skip
+    """Follow the gradient of the imagined return for some updates, each from other remembered states.
+
+    An update with a gradient that is not finite changes nothing. When the real reward has fallen by the share
+    `relapse` of the best, while imagined rows earn as before, the policy has learned to please the model: the best one is
+    put back, and learns on at half the rate.
+    """
+    newest = (clock.tick - torch.arange(min(collect, clock.tick))) % memory.state.shape[1]
+    real = memory.reward[:, newest].mean()
+    if clock.tick < warm_up:
+        return
+    imagination.resources[Physics].backend.refold()
+    policy.learning_rate.fill_(settling(learning_rate, last_rate, settle, clock) * 0.5 ** float(metrics.taken_back))
+    work = partial(imagined_return, imagination=imagination, policy=policy, horizon=horizon, gamma=gamma, batch=batch)
+    totals = real.new_zeros(6)
+    actor = list(policy.actor.parameters())
+    with thread_pool() as run:
+        for _ in range(updates):
+            rows, ticks = draw_ticks(clock, memory, rng, batch, 0)
+            numbers = memory.state[rows, ticks % memory.state.shape[1]]
+            gradients, seen, sums = zip(*run(work, range(THREADS), numbers.chunk(THREADS)), strict=True)
+            policy.gradient.copy_(torch.stack(gradients).sum(0))
+            norm = clip_grad_norm_(actor, max_grad_norm)
+            sound = norm.isfinite()
+            seen_first, old = torch.cat(seen), policy.parameters.clone()
+            before = policy.actor(seen_first)
+            policy.optimiser.step((~sound).float())
+            kl = divergence(before, policy.actor(seen_first), imagined_std)
+            if kl > most_kl:  # which grows with the square of the step
+                policy.parameters.data.copy_(old.lerp(policy.parameters.data, (most_kl / kl).sqrt()))
+            earned, lived, going = torch.stack(sums).sum(0)
+            totals += torch.stack(
+                (earned / lived, 1 - going / batch, norm.nan_to_num(0.0), kl, sound.float(), (~sound).float())
+            )
+    found = (real, *(totals[:4] / updates))
+    for name, value in zip(
+        ("real_reward", "imagined_reward", "imagined_ends", "gradient_norm", "kl"), found, strict=True
+    ):
+        getattr(metrics, name).copy_(value)
+    metrics.skipped_steps += totals[5]
+    policy.actor.normaliser.update(torch.cat(seen))
+    keep_the_best(policy, best, metrics, relapse)
+    metrics.learning_rate.copy_(policy.learning_rate)
+
+
+def divergence(mean: Tensor, other: Tensor, deviation: float) -> Tensor:
+    """KL divergence of Gaussians with one deviation, ½ Σ ((μ − μ') / σ)², mean over rows."""
+    return ((other - mean) / deviation).square().sum(-1).mean() * 0.5
+
+
+def keep_the_best(policy: Policy, best: BestPolicy, metrics: WorldModelMetrics, relapse: float) -> None:
+    """Keep a policy that earns more in real rows than any before, and put it back when the present one earns far less."""
+    real = metrics.real_reward
+    best.mean += (real - best.mean) * (1.0 / PATIENCE)
+    if best.mean > best.reward:
+        best.reward.copy_(best.mean)
+        for name, tensor in policy.actor.state_dict().items():
+            best.actor[name].copy_(tensor)
+    elif best.mean < best.reward - relapse * best.reward.abs():
+        policy.actor.load_state_dict(best.actor)
+        best.mean.copy_(best.reward)
+        metrics.taken_back += 1
+
+
+# -- the bundle ----------------------------------------------------------------------------------------
+
+
+def imagined_physics(robot: RobotModel, pull: float, bodies: Sequence[str] | None, world: World) -> Physics:
+    """The learned simulator that imagined rows are moved by, or judged with; `bodies` that it tells, by default all."""
+    return Physics(backend=LearnedBackend(robot, world.resource(Dynamics), pull=pull, bodies=bodies))
+
+
+def imagination(robot: RobotModel, config: WorldModelConfig, bodies: Sequence[str] | None) -> Imagination:
+    """Which part of the tick is imagined: all between an action and the next, and nothing that starts rows over.
+
+    `bodies` are those that the policy sees anything of; None: all.
+    """
+    return Imagination(
+        wanted=(Observation, Reward, Done),
+        given=REMEMBERED,
+        phases=(
+            tick.ACTUATE,
+            tick.TORQUE,
+            tick.STEP,
+            tick.SENSE,
+            tick.TERMINATE,
+            tick.REWARD,
+            tick.ADVANCE,
+            tick.COMMAND,
+            tick.OBSERVE,
+        ),
+        enter=(tick.REFRESH, tick.COMMAND, tick.OBSERVE),
+        systems={tick.ACT: [system(imagine_action, imagined_std=config.imagined_std)]},
+        replaces={
+            Physics: partial(imagined_physics, robot, config.pull, bodies),
+        },
+        again=("refresh_kinematics", "derive_tracked_state"),
+        judged_by={Physics: partial(imagined_physics, robot, config.pull, None)},
+        streams=STREAMS,
+        cure="Leave it out, or learn by PPO: --learner ppo.",
+    )
+
+
+def make_best(config: PpoConfig, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device) -> BestPolicy:
+    """Nothing is kept yet."""
+    actor = make_policy(config, axes, seed, device, critic=False).actor
+    low = torch.tensor(-math.inf, device=device)
+    return BestPolicy(actor=dict(actor.state_dict()), reward=low, mean=torch.zeros((), device=device))
+
+
+def world_model(
+    learning: PpoConfig, config: WorldModelConfig, robot: RobotModel, observations: Mapping[str, Term], *, dt: float
+) -> Bundle:
+    """Learn in imagination, one iteration every `config.collect` ticks; the policy has the form of `learning`."""
+    imagined = imagination(robot, config, (robot.robot.anchor_body,) if sees_anchor_only(observations) else None)
+    remembered = {cls.__name__: columns_of(cls) for cls in REMEMBERED}
+    policy = partial(make_policy, learning, critic=False, learning_rate=config.learning_rate, betas=(0.7, 0.95))
+    learn = partial(system, when=every(config.collect))
+    return Bundle(
+        "world_model",
+        components=[Action, Memory],
+        resources=[
+            deferred(Policy, policy),
+            deferred(Dynamics, partial(_make_dynamics, config, dt)),
+            deferred(BestPolicy, partial(make_best, learning)),
+            deferred(WorldModelMetrics, lambda axes, seed, device: WorldModelMetrics.zeros(device)),
+            imagined,
+        ],
+        systems={
+            tick.ACT: [fuse(remember_state, remembered), system(explore, **config.of(explore))],
+            tick.RECORD: [system(remember_outcome)],
+            tick.LEARN: [
+                learn(fit_dynamics, may_sync="gathers whole transitions", **config.of(fit_dynamics)),
+                learn(
+                    improve_in_imagination,
+                    wide=True,
+                    may_sync="draws remembered states",
+                    **config.of(improve_in_imagination),
+                ),
+            ],
+        },
+        axes={"memory": config.memory, "remembered_state": concatenated(remembered)},
+        iteration=config.collect,
+        checks=[partial(check_gradients, imagined)],
+    )
+
+
+def _make_dynamics(
+    config: WorldModelConfig, dt: float, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device
+) -> Dynamics:
+    return model.make_dynamics(
+        axes["dof"], dt, hidden=config.model_hidden, learning_rate=config.model_rate, seed=seed, device=device
+    )
