@@ -19,7 +19,6 @@ from systems.motion.library import build_library
 from systems.physics import physics
 from systems.ppo import go_on_learning
 from systems.robots.display import robot_view
-from systems.robots.mjcf import Solver
 from systems.robots.model import RobotModel, build_robot
 from systems.robots.summary import naming_robot, robot_facts
 from systems.tick import TICK
@@ -53,9 +52,8 @@ def experiment(c: Config) -> Experiment:
     clips = read_clips(c.clip, skip_unfit=c.skip_unfit)
     description = c.task.describe(robots.load(robots.fitting(clips, c.task.robots) if c.robot == "auto" else c.robot))
     control = "servo" if c.control == "servo" else "torque"
-    solver = Solver(warm_start=c.warm_start)
     model = build_robot(
-        description, control=control, dt=DT / c.substeps, self_collision=c.self_collision, solver=solver
+        description, control=control, dt=DT / c.substeps, self_collision=c.self_collision, solver=c.solver
     )
     with naming_robot(model, c.robot):
         library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height, skip_unfit=c.skip_unfit)

@@ -253,8 +253,8 @@ def imagination(robot: RobotModel, config: WorldModelConfig, bodies: Sequence[st
 def make_best(config: PpoConfig, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device) -> BestPolicy:
     """Nothing is kept yet."""
     actor = make_policy(config, axes, seed, device, critic=False).actor
-    low = torch.tensor(-math.inf, device=device)
-    return BestPolicy(actor=dict(actor.state_dict()), reward=low, mean=torch.zeros((), device=device))
+    reward = torch.tensor(-math.inf, device=device)
+    return BestPolicy(actor=dict(actor.state_dict()), reward=reward, mean=torch.zeros((), device=device))
 
 
 def world_model(

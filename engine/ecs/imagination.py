@@ -185,7 +185,8 @@ class Imagined:
             for key, instances in seen.items():
                 known = tuple(map(id, instances))
                 if key not in made and known not in stacks:
-                    stacks[known] = _stack(key[1], instances)
+                    columns = {n: torch.cat([getattr(each, n) for each in instances]) for n in info(key[1]).columns}
+                    stacks[known] = assemble(key[1], columns)
                 present.setdefault(key, stacks.get(known))
             self.call(e, present, judging=True)
             made.update({key: present[key] for key in e.writes if key in present})
@@ -221,10 +222,6 @@ class Imagined:
             return assemble(cls, {name: getattr(before, name).clone() for name in columns})
         world = self.imagination.schedule.world
         return make(cls, rows, world.tables[self.imagination.table].axes, device=world.device)
-
-
-def _stack(cls: type, instances: list[Any]) -> Any:
-    return assemble(cls, {name: torch.cat([getattr(i, name) for i in instances]) for name in info(cls).columns})
 
 
 def _lifetime(cls: type) -> str:

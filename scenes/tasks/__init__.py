@@ -19,6 +19,7 @@ from systems.learning.config import PpoConfig, WorldModelConfig
 from systems.motion.files import ClipNames, SkipUnfit
 from systems.motion.library import ClipHeight
 from systems.motion.places import RobotName
+from systems.robots.mjcf import Solver
 
 
 def unchanged(description: RobotDescription) -> RobotDescription:
@@ -87,6 +88,11 @@ class Config:
             raise SceneError(
                 f"substeps={self.substeps} makes no sense; physics takes at least 1 step in a control step."
             )
+
+    @property
+    def solver(self) -> Solver:
+        """How contacts are solved."""
+        return Solver(warm_start=self.warm_start)
 
     def replace(self, **numbers: Any) -> "Config":
         """The configuration with other numbers, those of the learner included."""

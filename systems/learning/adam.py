@@ -17,9 +17,7 @@ class Adam:
     `moments` are `step`, `exp_avg` and `exp_avg_sq`, by the names that torch gives them.
     """
 
-    def __init__(
-        self, parameters: Tensor, gradient: Tensor, rate: Tensor, betas: tuple[float, float] = BETAS
-    ) -> None:
+    def __init__(self, parameters: Tensor, gradient: Tensor, rate: Tensor, betas: tuple[float, float] = BETAS) -> None:
         self.betas = betas
         self.parameters, self.gradient, self.rate = parameters.detach(), gradient, rate
         names = ("exp_avg", "exp_avg_sq")

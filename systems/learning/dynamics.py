@@ -67,8 +67,7 @@ def make_dynamics(
         pieces += [(2 * torch.rand(before * after, generator=generator) - 1) * reach, torch.zeros(after)]
     options: dict[str, Any] = {"dtype": dtype, "device": device}
     vector = nn.Parameter(torch.cat(pieces).to(**options))
-    vector.grad = torch.zeros_like(vector.data)
-    adam = Adam(vector, vector.grad, torch.tensor(learning_rate, device=device))
+    adam = Adam(vector, torch.zeros_like(vector.data), torch.tensor(learning_rate, device=device))
     return Dynamics(
         joints=tuple(joints),
         extras=tuple(extras),
