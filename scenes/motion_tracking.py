@@ -57,10 +57,9 @@ def experiment(c: Config) -> Experiment:
     )
     with naming_robot(model, c.robot):
         library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height, skip_unfit=c.skip_unfit)
-    scene, same = partial(tracking_scene, c, model, library), ("robot",)
-    longest, played = int(library.frames.max()), max(64, len(library.names))
+    scene, same, longest = partial(tracking_scene, c, model, library), ("robot",), int(library.frames.max())
     takes, frames = film_size(library, DT)
-    played_scene = partial(scene, rows=played, watch=evaluation)
+    played_scene = partial(scene, rows=max(64, len(library.names)), watch=evaluation)
     filmed = partial(scene, rows=takes, watch=partial(footage, frames=frames, dofs=model.robot.dof_names))
     show = partial(film_of, description=description, fps=1 / DT)
     return Experiment(

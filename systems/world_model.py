@@ -154,22 +154,20 @@ def improve_in_imagination(
     `relapse` of the best, while imagined rows earn as before, the policy has learned to please the model: the best one is
     put back, and learns on at half the rate.
     """
-    newest = (clock.tick - torch.arange(min(collect, clock.tick))) % memory.state.shape[1]
-    real = memory.reward[:, newest].mean()
+    real = memory.reward[:, (clock.tick - torch.arange(collect)) % memory.reward.shape[1]].mean()
     if clock.tick < warm_up:
         return
     imagination.resources[Physics].backend.refold()
     policy.learning_rate.fill_(settling(learning_rate, last_rate, settle, clock) * 0.5 ** float(metrics.taken_back))
     work = partial(imagined_return, imagination=imagination, policy=policy, horizon=horizon, gamma=gamma, batch=batch)
     totals = real.new_zeros(6)
-    actor = list(policy.actor.parameters())
     with thread_pool() as run:
         for _ in range(updates):
             rows, ticks = draw_ticks(clock, memory, rng, batch, 0)
             numbers = memory.state[rows, ticks % memory.state.shape[1]]
             gradients, seen, sums = zip(*run(work, range(THREADS), numbers.chunk(THREADS)), strict=True)
             policy.gradient.copy_(torch.stack(gradients).sum(0))
-            norm = clip_grad_norm_(actor, max_grad_norm)
+            norm = clip_grad_norm_(policy.actor.parameters(), max_grad_norm)
             sound = norm.isfinite()
             seen_first, old = torch.cat(seen), policy.parameters.clone()
             before = policy.actor(seen_first)
