@@ -20,7 +20,7 @@ from components.learning import Policy
 from components.motion import MotionCursor
 from components.observation import Observation
 from components.physics import Physics
-from components.robot import DofState, RootState
+from components.robot import ContactForce, DofState, RootState
 from components.world_model import BestPolicy, Memory, WorldModelMetrics
 from engine.ecs.access import Rng, Terms, Write
 from engine.ecs.bundle import Bundle, deferred
@@ -32,7 +32,7 @@ from engine.tools.gradients import check_gradients
 from systems import tick
 from systems.learning import dynamics as model
 from systems.learning.config import AHEAD, PpoConfig, WorldModelConfig
-from systems.learning.memory import columns_of, draw_runs, draw_ticks, draw_transitions, unpack
+from systems.learning.memory import columns_of, draw_runs, draw_ticks, draw_transitions, make_best, unpack
 from systems.learning.networks import make_policy
 from systems.learning.threads import THREADS, thread_pool
 from systems.physics.learned_backend import LearnedBackend
@@ -150,12 +150,15 @@ def improve_in_imagination(
 ) -> None:  # fmt: skip
     """Follow the gradient of the imagined return for some updates, each from other remembered states.
 
-    An update with a gradient that is not finite changes nothing. When the real reward has fallen by the share
+    Nothing changes by an update whose gradient, or a model whose numbers are not finite. When the real reward has fallen by the share
     `relapse` of the best, while imagined rows earn as before, the policy has learned to please the model: the best one is
     put back, and learns on at half the rate.
     """
     real = memory.reward[:, (clock.tick - torch.arange(collect)) % memory.reward.shape[1]].mean()
     if clock.tick < warm_up:
+        return
+    if not model.finite(dynamics):
+        metrics.skipped_steps += updates
         return
     imagination.resources[Physics].backend.refold()
     policy.learning_rate.fill_(settling(learning_rate, last_rate, settle, clock) * 0.5 ** float(metrics.taken_back))
@@ -243,16 +246,10 @@ def imagination(robot: RobotModel, config: WorldModelConfig, bodies: Sequence[st
         },
         again=("refresh_kinematics", "derive_tracked_state"),
         judged_by={Physics: partial(imagined_physics, robot, config.pull, None)},
+        unknown={ContactForce: "the learned simulator tells no contacts"},
         streams=STREAMS,
         cure="Leave it out, or learn by PPO: --learner ppo.",
     )
-
-
-def make_best(config: PpoConfig, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device) -> BestPolicy:
-    """Nothing is kept yet."""
-    actor = make_policy(config, axes, seed, device, critic=False).actor
-    reward = torch.tensor(-math.inf, device=device)
-    return BestPolicy(actor=dict(actor.state_dict()), reward=reward, mean=torch.zeros((), device=device))
 
 
 def world_model(

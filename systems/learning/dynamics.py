@@ -435,6 +435,12 @@ def open_loop_error(
     return found
 
 
+def finite(dynamics: Dynamics) -> bool:
+    """Whether all of the model's numbers are."""
+    parts = (dynamics.mean, dynamics.deviation, dynamics.weights, dynamics.bias, dynamics.scale, dynamics.parameters)
+    return all(bool(part.isfinite().all()) for part in parts)
+
+
 def unmoved(dynamics: Dynamics) -> list[str]:
     """Joints that stood still in the data that the model was fitted to, so that it cannot know what moving them does."""
     own = dynamics.deviation[10 : 10 + len(dynamics.joints)] <= FLOOR

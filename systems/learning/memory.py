@@ -1,4 +1,4 @@
-"""What is remembered of real rows: components as rows of numbers and back, and ticks drawn from the ring."""
+"""What is remembered: components of real rows as numbers and back, ticks drawn from the ring, and the best policy."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.world_model import Memory
+from components.world_model import BestPolicy, Memory
 from engine.ecs.component import info
 from engine.ecs.system import Term, term
 from engine.ecs.world import Clock
+from systems.learning.config import PpoConfig
+from systems.learning.networks import make_policy
 
 
 def columns_of(cls: type) -> Term:
@@ -70,3 +72,10 @@ def draw_transitions(clock: Clock, memory: Memory, rng: torch.Generator, count: 
     """Up to `count` remembered transitions: state, target and following state, each (rows, ...)."""
     state, targets, followings, _ = draw_runs(clock, memory, rng, count, 1)
     return state, targets[0], followings[0]
+
+
+def make_best(config: PpoConfig, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device) -> BestPolicy:
+    """Nothing is kept yet."""
+    actor = make_policy(config, axes, seed, device, critic=False).actor
+    reward = torch.tensor(-math.inf, device=device)
+    return BestPolicy(actor=dict(actor.state_dict()), reward=reward, mean=torch.zeros((), device=device))

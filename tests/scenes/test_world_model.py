@@ -1,0 +1,189 @@
+"""Motion tracking with the learner world_model: what it is built of, what it refuses, and that a run of it ends well."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from components.episode import Rewritten
+from components.learning import Policy
+from components.world_model import BestPolicy, Memory, WorldModelMetrics
+from engine import BuildError, SceneError
+from engine.ecs.component import num_bytes
+from engine.snapshot.snapshot import save
+from scenes.tasks import g1
+from systems.learning.config import WorldModelConfig
+from systems.learning.memory import draw_runs, draw_ticks
+from systems.world_model import keep_the_best
+from tests.exactness.test_world_model import SMALL, TICKS
+from tests.exactness.test_world_model import tracking as small
+from tests.helpers import REPOSITORY, evaluated, tracking
+
+
+def test_a_scene_that_learns_by_ppo_imports_nothing_of_it():
+    code = (
+        "import sys\nfrom tests.helpers import tracking_scene\nfrom engine import build\n"
+        "build(tracking_scene(robot='humanoid', num_envs=2))\n"
+        "print([name for name in sys.modules if 'world_model' in name or 'learned_backend' in name or 'dynamics' in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_memory_takes_less_than_150_megabytes_at_the_default():
+    simulation = small()
+    axes = simulation.world.tables["robot"].axes
+    wide = {**axes, "memory": WorldModelConfig().memory, "dof": 29, "remembered_state": 13 + 58 + 58 + 30 + 29 + 3 + 2}
+    assert num_bytes(Memory, g1.LAPTOP.num_envs, wide) < 150e6
+
+
+def test_imagined_are_the_systems_between_an_action_and_the_next_and_rewards_are_judged_at_the_end():
+    simulation = small()
+    imagined = next(r for r in simulation.world.resources.values() if type(r).__name__ == "Imagination")
+    names = [e.name for e in imagined.schedule.plan()]
+    assert names[:4] == ["imagine_action", "begin_physics", "delay_action", "aim_around_reference"]
+    assert {"step_physics", "refresh_kinematics", "align_reference", "terminate", "reward", "observe"} <= set(names)
+    assert not {"reset_to_reference", "push", "count_rewards", "remember_state", "explore"} & set(names)
+    judged = [e.name for e in imagined.schedule.entries if id(e) in imagined.judges]
+    assert judged == ["align_reference", "terminate", "reward"]
+    real = {e.name: e.system.function for e in simulation.schedule.entries}
+    for entry in imagined.schedule.entries:  # no second implementation of anything but the action
+        assert entry.name == "imagine_action" or entry.system.function is real[entry.name]
+        for name, each in entry.system.terms.items():
+            (same,) = [s for s in simulation.schedule.entries if s.name == entry.name and name in s.system.terms][:1]
+            assert each.function is same.system.terms[name].function
+
+
+REFUSED = {
+    "contacts": (
+        {"self_collision": True},
+        "Term `self_collision` of `reward` (REWARD) reads ContactForce: the learned simulator",
+    ),
+    "torques": ({"control": "P", "around": "default"}, "Choose --control servo."),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_imagined_is_refused_when_the_scene_is_built(name: str):
+    changed, sentence = REFUSED[name]
+    with pytest.raises((BuildError, SceneError)) as error:
+        small(**changed)
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sentence"),
+    [
+        ({"updates": 0}, "world_model.updates=0 makes no sense; give at least 1."),
+        ({"horizon": 0}, "world_model.horizon=0 makes no sense; give at least 1."),
+        ({"batch": 1}, "world_model.batch=1 makes no sense; give at least 2."),
+        ({"warm_up": 4}, "world_model.warm_up=4 makes no sense; give at least 17."),
+        ({"memory": 10}, "world_model.memory=10 makes no sense; give at least 18."),
+        ({"std": -0.1}, "world_model.std=-0.1 makes no sense; give a number above 0."),
+        ({"collect": 128}, "world_model.collect=128 ticks do not fit into a memory=128"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(numbers: dict[str, float], sentence: str):
+    with pytest.raises(SceneError) as error:
+        WorldModelConfig(**numbers)  # type: ignore[arg-type]
+    assert sentence in str(error.value)
+
+
+def test_the_memory_is_a_ring_of_what_the_rows_were_did_and_earned():
+    simulation = small(seed=3)
+    world, length = simulation.world, SMALL.memory
+    kept: list[dict[str, np.ndarray]] = [{}]
+    simulation.run()
+    for _ in range(2 * length + 3):
+        columns = world.columns()
+        before = {"position": columns["robot.RootState.position"].numpy().copy()}
+        simulation.run()
+        kept.append({**before, "rewritten": world[Rewritten].rows.numpy().copy()})
+        kept[-1]["target"] = columns["robot.DofTarget.position"].numpy().copy()
+    memory, now = world[Memory], world.clock.tick
+    assert any(tick["rewritten"].any() for tick in kept[1:])
+    for tick in range(now - length + 1, now + 1):
+        slot = tick % length
+        assert np.array_equal(memory.state[:, slot, :3].numpy(), kept[tick]["position"])
+        assert np.array_equal(memory.target[:, slot].numpy(), kept[tick]["target"])
+        assert np.array_equal(memory.whole[:, slot].numpy(), ~kept[tick]["rewritten"])
+    rows, ticks = draw_ticks(world.clock, memory, torch.Generator(), 5000, 3)
+    assert (int(ticks.min()), int(ticks.max())) == (now - length + 1, now - 3)
+    assert set(rows.tolist()) == set(range(8))
+
+
+def test_no_tick_is_drawn_before_the_first_action_and_no_run_goes_over_a_rewritten_row():
+    simulation = small()
+    simulation.run(20)
+    world = simulation.world
+    _, ticks = draw_ticks(world.clock, world[Memory], torch.Generator(), 500, 0)
+    assert (int(ticks.min()), int(ticks.max())) == (1, 19)
+    world[Memory].whole[:] = True
+    world[Memory].whole[:, 10] = False
+    state, targets, followings, goes_on = draw_runs(world.clock, world[Memory], torch.Generator(), 500, 4)
+    assert targets.shape[:2] == followings.shape[:2] == goes_on.shape == (4, len(state)) and 300 < len(state) < 500
+    assert goes_on.all(0).any() and not goes_on.all()
+
+
+def test_a_model_that_is_not_finite_changes_no_policy_and_is_counted():
+    simulation = small()
+    simulation.run(22)  # fitted once, in tick 20
+    world = simulation.world
+    dynamics = next(r for r in world.resources.values() if type(r).__name__ == "Dynamics")
+    dynamics.weights.fill_(math.nan)
+    before = world[Policy].parameters.clone()
+    simulation.run(4)
+    assert torch.equal(before, world[Policy].parameters)
+    assert float(world[WorldModelMetrics].skipped_steps) == SMALL.updates
+
+
+def test_a_policy_that_earns_less_and_less_is_taken_back_and_learns_on_more_slowly():
+    simulation = small()
+    simulation.run(TICKS)
+    world = simulation.world
+    policy, best, metrics = world[Policy], world[BestPolicy], world[WorldModelMetrics]
+    metrics.real_reward.fill_(1.0)
+    for _ in range(100):
+        keep_the_best(policy, best, metrics, relapse=0.15)
+    kept = {name: tensor.clone() for name, tensor in policy.actor.state_dict().items()}
+    assert float(best.reward) == pytest.approx(1.0, abs=0.01) and float(metrics.taken_back) == 0
+    policy.parameters.data.add_(1.0)
+    metrics.real_reward.fill_(0.5)
+    for _ in range(6):  # the running mean falls by a twentieth of what is left
+        keep_the_best(policy, best, metrics, relapse=0.15)
+    assert float(metrics.taken_back) == 0
+    for _ in range(2):
+        keep_the_best(policy, best, metrics, relapse=0.15)
+    assert float(metrics.taken_back) == 1
+    assert all(torch.equal(kept[name], tensor) for name, tensor in policy.actor.state_dict().items())
+
+
+def test_a_trained_policy_is_evaluated_by_the_same_trial():
+    simulation = small()
+    simulation.run(TICKS)
+    numbers = {"robot": "humanoid", "clip": "squat,wave", "num_envs": 8, "hidden": (16,)}
+    made = tracking(**numbers, learner="world_model", world_model=SMALL)
+    found = evaluated(made, save(simulation.world))["summary"]
+    assert 0.0 < found["completion %"] <= 100.0
+
+
+def test_a_run_ends_with_metrics_of_model_and_imagination(tmp_path: Path):
+    flags = ["--robot", "humanoid", "--num-envs", "4", "--iterations", "6", "--learning.hidden", "8", "--no-film"]
+    own = ["warm-up=18", "memory=24", "first-fits=2", "fits=1", "fit-batch=16", "batch=4", "horizon=3", "updates=1"]
+    words = [word for each in own for word in (f"--world-model.{each.split('=')[0]}", each.split("=")[1])]
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.run", "scenes/motion_tracking.py", "--learner", "world_model", *flags, *words,
+         "--out", str(tmp_path / "run")],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    (file,) = tmp_path.rglob("metrics.jsonl")
+    last = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
+    text = json.dumps(last)
+    for name in ("imagine/imagined_reward", "imagine/real_reward", "imagine/error_8", "imagine/taken_back"):
+        assert name in text
