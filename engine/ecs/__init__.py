@@ -84,5 +84,5 @@ exactly. Random streams are seeded by (seed of the world, name of the system); a
 
 Reading order
 -------------
-component   table   world   access   system   condition   bundle   binding   schedule   check   constants   scene
+component   table   world   access   system   condition   bundle   binding   schedule   check   imagination   constants   scene
 """

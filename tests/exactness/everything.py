@@ -28,20 +28,25 @@ FIXED = {
     r"(MotionLibrary|TrackedBodies|HistoryLayout)\..*": "the clips and index sets that the scene says",
     r"Wind\.name": "declared constant",
     r"Physics\.backend\.(model|axes)(\..*)?": "the robot as it was compiled; per-row values are copies of its fields",
-    r"Physics\.backend\.(decimation|_moving|_sensed)": "how the backend was built",
-    r"Physics\.backend\._batch\.(_b|model|_models|_nkey)": "the compiled model and the handle of the native object",
-    r"Physics\.backend\._batch\._data": "an empty simulation that only says how long fields are",
+    r"Physics\.backend\.(_moving|_sensed.*)": "how the backend was built",
+    r"Physics\.backend\.(_batch|_places)\.(_b|model|_models|_nkey)": "the compiled model and the handle of the native object",
+    r"Physics\.backend\.(_batch|_places)\._data": "an empty simulation that only says how long fields are",
     r"Policy\.(actor|critic)(\..*)?\.(training|_is_full_backward_hook|call_super_init|in_features|out_features)": "torch",
+    r"Policy\.optimiser\.betas.*": "how Adam was built",
+    r"ContactSensors\.bodies.*": "the bodies that the scene's systems, terms and vitals read",
 }
 SCRATCH = {
     r"Policy\.(gradient|parameters\.grad|optimiser\.(gradient|parameters\.grad))": "cleared by each minibatch",
     r"Policy\.(actor|critic)(\..*)?\.grad": "a view of the gradient",
-    r"Physics\.backend\._batch\.(warning|status)": "counters, of which only what a step adds is looked at",
+    r"Physics\.backend\.(_batch|_places)\.(warning|status)": "counters, of which only what a step adds is looked at",
     r"Physics\.backend\._seen": "the counters at the last restart",
-    r"Physics\.backend\.(_stale|_moved|_copied_to)(\..*)?": "which bodies to copy out, where all are after a restore",
     r"Physics\.backend\._shadow\._(versions|of)(\W.*)?": "whether a column was written at all; values say what was",
     r"Physics\.backend\._sound": "the state behind the last step or restart, which is the state itself",
-    r"Physics\.backend\._batch\._bound\.(xpos|xquat|cvel|subtree_com|sensordata)": "outputs of MuJoCo",
+    r"Physics\.backend\._batch\._bound\.sensordata": "outputs of MuJoCo",
+    r"Physics\.backend\._(place|speed|position|rotation|twist|center|batch\._expanded\.body_subtreemass|places\._expanded\..*)": (
+        "where bodies are, computed anew for every row, and what is derived with its masses"
+    ),
+    r"Physics\.backend\._places\.(_bound\.\w+|state|control|time)(\W.*)?": "bodies and what they are computed of, anew for every row",
     r"signal .*": "a signal is valid only in the tick that wrote it",
 }
 

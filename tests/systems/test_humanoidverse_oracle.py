@@ -69,6 +69,11 @@ def places(world: World, bodies: Sequence[str]) -> list[int]:
     return [world[ContactSensors].bodies.index(name) for name in bodies]
 
 
+def sensed(world: World) -> tuple[str, ...]:
+    """Those of the listed bodies that can touch anything; nothing ever pushes the others."""
+    return tuple(name for name in LISTED if name in world[ContactSensors].bodies)
+
+
 def robot_state(world: World) -> oracle.RobotState:
     """What the oracle asks of the robot, from the raw columns: nothing that this package derives."""
     root, dofs, bodies, action = world[RootState], world[DofState], world[BodyState], world[Action]
@@ -140,7 +145,7 @@ def switched_off(world: World) -> dict[str, torch.Tensor]:
     """Terminations that the setting has but does not use; chance always strikes."""
     dofs, robot, torque, chance = world[DofState], world[Robot], world[DofTorque], Chance.make(ROWS)
     return {
-        "contact": end.contact(world[ContactForce], world[ContactSensors], bodies=LISTED),
+        "contact": end.contact(world[ContactForce], world[ContactSensors], bodies=sensed(world)),
         "low_height": end.low(world[RootState], height=0.2),
         "dof_pos_limit": end.position_limit(dofs, robot, chance),
         "dof_vel_limit": end.velocity_limit(dofs, robot, chance),
@@ -211,7 +216,7 @@ class Watch:
             now.start + (self.count - now.step) * oracle.DT,  # where the clip is says the count, not a changed step
             now.length - 0.5 * oracle.DT,  # ticks fall on frames, and the last frame is the end
             oracle.TerminationSettings(motion_far=now.radius),
-            plain(self.world[ContactForce].force)[:, places(self.world, LISTED)],
+            plain(self.world[ContactForce].force)[:, places(self.world, sensed(self.world))],
         )
         failed, late, ended = oracle.outcome(found)
         reasons = dict(zip(axes["termination"], done.reason.T.numpy(), strict=True))

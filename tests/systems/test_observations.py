@@ -15,6 +15,8 @@ from engine import term
 from engine.ecs.scene import apply_overrides
 from engine.errors import BuildError, SceneError
 from systems import observations as seen
+from systems.learning.config import PpoConfig
+from systems.learning.networks import make_policy
 from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 from tests.systems.task_rows import generator, small_robot, terms
 
@@ -263,10 +265,18 @@ def test_an_unknown_group_is_refused(groups):
     assert str(error.value) == f"Observation `velocity` says groups={groups!r}; give a tuple of 'actor' and 'critic'."
 
 
-def test_a_group_that_sees_nothing_is_refused():
+def test_an_actor_that_sees_nothing_is_refused():
     with pytest.raises(SceneError) as error:
-        seen.observations({"velocity": term(seen.joint_velocity, groups=("actor",))})
+        seen.observations({"velocity": term(seen.joint_velocity, groups=("critic",))})
+    assert str(error.value) == "No observation term is for the actor; give at least one with groups=('actor',)."
+
+
+def test_a_critic_that_sees_nothing_is_refused_where_there_is_one():
+    axes = {"actor_observation": ("a",), "critic_observation": (), "dof": ("b",)}
+    with pytest.raises(BuildError) as error:
+        make_policy(PpoConfig(hidden=(4,)), axes)
     assert str(error.value) == "No observation term is for the critic; give at least one with groups=('critic',)."
+    assert make_policy(PpoConfig(hidden=(4,)), axes, critic=False).critic is None
 
 
 @pytest.mark.parametrize(
