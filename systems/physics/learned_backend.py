@@ -22,7 +22,7 @@ class LearnedBackend:
     """See `systems/physics/contract.py`; columns may have any number of rows, and carry gradients.
 
     `pull`: backwards through time no row pulls at a part of the state more than so many times as hard as the median row.
-    `bodies`: those whose poses and velocities are told, by default all; those of the others are NaN.
+    `bodies`: those whose poses and velocities are given, by default all; those of the others are NaN.
     """
 
     exact_resume = True
@@ -37,8 +37,8 @@ class LearnedBackend:
             )
         self.model, self.axes, self.dynamics, self.pull = model, model.axes, dynamics, pull
         self._kinematics = ForwardKinematics.of(model, bodies)
-        told = model.robot.body_names if bodies is None else bodies
-        self._places = torch.tensor([model.robot.body_names.index(name) for name in told])
+        known = model.robot.body_names if bodies is None else bodies
+        self._places = torch.tensor([model.robot.body_names.index(name) for name in known])
         self._all = bodies is None
         self._rows: Sequence[int] | None = None
         self.refold()
