@@ -29,6 +29,7 @@ from scenes.motion_tracking import CONFIGS, experiment
 
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {  # numbers of the configuration, constants by address
     "laptop": ({}, {}),
+    "world_model": ({"learner": "world_model"}, {}),
     "rows_256": ({"num_envs": 256}, {}),
     "rows_1024": ({"num_envs": 1024}, {}),
     "rows_2048": ({"num_envs": 2048}, {}),
