@@ -89,7 +89,7 @@ def step_by_hand(model: Dynamics, state: np.ndarray, target: np.ndarray, extra: 
 
 
 @pytest.mark.parametrize("speed_limit", [1.0, float("inf")])
-def test_a_prediction_is_what_a_loop_in_numpy_finds(speed_limit: float):
+def test_a_prediction_is_what_a_loop_in_numpy_finds(speed_limit: float) -> None:
     model, state = drawn(speed_limit=speed_limit), states(5)
     target, extra = states(5, seed=4)[:, :3], states(5, seed=5)[:, :1]
     state[0] *= torch.cat((torch.ones(7), torch.full((12,), 20.0)))  # inputs and outputs beyond where they are held
@@ -101,7 +101,7 @@ def test_a_prediction_is_what_a_loop_in_numpy_finds(speed_limit: float):
 
 @pytest.mark.parametrize("hidden", [(), (6,), (7, 5)])
 @pytest.mark.parametrize("speed_limit", [1.0, float("inf")])
-def test_the_written_gradient_is_that_of_finite_differences(hidden: tuple[int, ...], speed_limit: float):
+def test_the_written_gradient_is_that_of_finite_differences(hidden: tuple[int, ...], speed_limit: float) -> None:
     model = drawn(hidden=hidden, speed_limit=speed_limit)
     state, target, extra = states(4), states(4, seed=4)[:, :3].clone(), states(4, seed=5)[:, :1].clone()
     state[0, 13:] *= 20.0
@@ -116,7 +116,7 @@ def test_the_written_gradient_is_that_of_finite_differences(hidden: tuple[int, .
     assert torch.autograd.gradcheck(lambda s, t, e: predict(model, s, t, e), (state, target, extra))
 
 
-def test_a_frozen_model_gets_no_gradient_and_no_column_is_written():
+def test_a_frozen_model_gets_no_gradient_and_no_column_is_written() -> None:
     model, state, target = drawn(extras=0), states(4).requires_grad_(), states(4, seed=4)[:, :3]
     kept = state.detach().clone()
     predict(model, state, target).sum().backward()
@@ -124,7 +124,7 @@ def test_a_frozen_model_gets_no_gradient_and_no_column_is_written():
     assert state.grad is not None and state.grad.isfinite().all() and torch.equal(state.detach(), kept)
 
 
-def test_outputs_are_those_that_lead_from_one_state_to_the_next():
+def test_outputs_are_those_that_lead_from_one_state_to_the_next() -> None:
     model, state, target = drawn(extras=0, hidden=(), bias=0.0), states(50), states(50, seed=4)[:, :3]
     model.parameters.data.zero_()
     seen = ((inputs(state, target) - model.mean) / model.deviation).clamp(-8, 8)
@@ -132,7 +132,7 @@ def test_outputs_are_those_that_lead_from_one_state_to_the_next():
     torch.testing.assert_close(outputs_of(state, predict(model, state, target), DT), expected)
 
 
-def test_a_model_that_was_never_fitted_lets_everything_move_on():
+def test_a_model_that_was_never_fitted_lets_everything_move_on() -> None:
     model = make_dynamics(["a", "b"], 0.5)
     state = torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.1, 0.2, 2.0, 0.0, 0.0, 0.0, 0.0, 0.4, 1.0, -1.0]])
     found = predict(model, state, torch.zeros(1, 2))
@@ -142,18 +142,18 @@ def test_a_model_that_was_never_fitted_lets_everything_move_on():
     torch.testing.assert_close(found[0], expected)
 
 
-def test_equal_seeds_give_equal_models_and_others_do_not():
+def test_equal_seeds_give_equal_models_and_others_do_not() -> None:
     first, same, other = (make_dynamics(["a"], DT, seed=seed).parameters for seed in (1, 1, 2))
     assert torch.equal(first, same) and not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("wrong", [{"hidden": (0,)}, {"dt": 0.0}, {"learning_rate": 0.0}, {"joints": []}])
-def test_sizes_and_rates_of_nothing_are_refused(wrong: dict[str, Any]):
+def test_sizes_and_rates_of_nothing_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BuildError, match="every one must be above 0"):
         make_dynamics(**{"joints": ["a"], "dt": DT, **wrong})
 
 
-def test_ridge_regression_recovers_a_linear_system():
+def test_ridge_regression_recovers_a_linear_system() -> None:
     draw = torch.Generator().manual_seed(0)
     planted = drawn(extras=1, hidden=())
     planted.parameters.data.zero_()
@@ -175,7 +175,7 @@ def test_ridge_regression_recovers_a_linear_system():
     assert wrong.abs().max() < 1e-3 < (following - state).abs().mean()
 
 
-def test_speeds_end_at_half_as_much_again_as_the_data_shows():
+def test_speeds_end_at_half_as_much_again_as_the_data_shows() -> None:
     model, state = make_dynamics(["a", "b"], DT, dtype=torch.float64), states(20, joints=2)
     following = state.clone()
     following[7, 9:] = torch.tensor([0.0, -6.0, 0.0, 8.0, 0.0, 0.0, 10.0, -20.0])  # the highest of each kind
@@ -183,7 +183,7 @@ def test_speeds_end_at_half_as_much_again_as_the_data_shows():
     assert model.speed_limit.tolist() == [9.0] * 3 + [12.0] * 3 + [15.0, 30.0]
 
 
-def test_a_joint_that_never_moved_is_named_and_a_state_far_from_it_does_not_blow_up():
+def test_a_joint_that_never_moved_is_named_and_a_state_far_from_it_does_not_blow_up() -> None:
     model, state = make_dynamics(["still", "moving"], DT, dtype=torch.float64), states(500, joints=2)
     following = states(500, joints=2, seed=8)
     target = states(500, joints=2, seed=9)[:, :2]
@@ -200,7 +200,7 @@ def test_a_joint_that_never_moved_is_named_and_a_state_far_from_it_does_not_blow
     assert (after[:, 7] - 2.0).abs().max() < 1e-3
 
 
-def test_transitions_with_numbers_that_are_none_are_left_out_of_the_linear_fit():
+def test_transitions_with_numbers_that_are_none_are_left_out_of_the_linear_fit() -> None:
     spoilt, clean = (make_dynamics(["a"], DT, dtype=torch.float64) for _ in range(2))
     state, following, target = states(100, 1), states(100, 1, seed=6), states(100, 1, seed=7)[:, :1]
     fit_linear(clean, state[1:], target[1:], following[1:])
@@ -211,7 +211,7 @@ def test_transitions_with_numbers_that_are_none_are_left_out_of_the_linear_fit()
         fit_linear(spoilt, state[:1], target[:1], following[:1])
 
 
-def test_a_saved_model_predicts_and_learns_on_with_the_same_bytes():
+def test_a_saved_model_predicts_and_learns_on_with_the_same_bytes() -> None:
     model = make_dynamics(["a", "b", "c"], DT, hidden=(8,))
     state, target, following = states(600).float(), states(600, seed=4)[:, :3].float(), states(600, seed=5).float()
     fit_linear(model, state, target, following)
@@ -229,7 +229,7 @@ def test_a_saved_model_predicts_and_learns_on_with_the_same_bytes():
         make_dynamics(["a"], DT, hidden=(8,)).load(kept)
 
 
-def test_a_step_whose_gradient_is_not_finite_changes_nothing():
+def test_a_step_whose_gradient_is_not_finite_changes_nothing() -> None:
     model = make_dynamics(["a", "b", "c"], DT, hidden=(8,))
     state, target, following = states(64).float(), states(64, seed=4)[:, :3].float(), states(64, seed=5).float()
     fit_linear(model, state, target, following)
@@ -239,7 +239,7 @@ def test_a_step_whose_gradient_is_not_finite_changes_nothing():
     assert all(torch.equal(value, before[name]) for name, value in model.state().items())
 
 
-def test_what_comes_after_a_reset_teaches_nothing_and_is_not_counted():
+def test_what_comes_after_a_reset_teaches_nothing_and_is_not_counted() -> None:
     targets, nexts = states(16, seed=4)[:, :3].float().expand(3, 16, 3), states(16, seed=5).float().expand(3, 16, 19)
     continues = torch.ones(3, 16, dtype=torch.bool)
     continues[0, 4:] = False
@@ -258,7 +258,7 @@ def test_what_comes_after_a_reset_teaches_nothing_and_is_not_counted():
     assert torch.equal(*learned)
 
 
-def test_a_quaternion_of_the_other_sign_is_the_same_rotation_to_the_open_loop_fit():
+def test_a_quaternion_of_the_other_sign_is_the_same_rotation_to_the_open_loop_fit() -> None:
     targets, nexts = states(16, seed=4)[:, :3].float().expand(2, 16, 3), states(16, seed=5).float().expand(2, 16, 19)
     losses = []
     for sign in (1.0, -1.0):
@@ -296,7 +296,7 @@ def state_of(rows: Any) -> Tensor:
     )
 
 
-def test_fits_to_a_simulated_humanoid_bring_predictions_close(logged: tuple[Tensor, Tensor, Tensor]):
+def test_fits_to_a_simulated_humanoid_bring_predictions_close(logged: tuple[Tensor, Tensor, Tensor]) -> None:
     seen, targets, goes_on = logged
     model = make_dynamics([str(i) for i in range(targets.shape[-1])], DT)
     state, target, following = (x.flatten(0, 1) for x in (seen[:-1], targets, seen[1:]))
