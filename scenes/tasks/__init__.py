@@ -69,7 +69,7 @@ class Config:
     physics_threads: int = 0  # threads that step physics; 0: one per processor
     iterations: int  # learning iterations
     device: str = "cpu"  # this scene simulates in host memory
-    learner: Literal["ppo", "world_model"] = "ppo"  # what improves the policy
+    learner: Literal["ppo", "world_model"] = "ppo"  # what improves the policy; world_model is experimental
     learning: PpoConfig
     world_model: WorldModelConfig = attrs.field(factory=WorldModelConfig)  # numbers of the learner world_model
 
