@@ -1,6 +1,16 @@
-"""pytest-qt is a plugin of these tests only where Qt can be loaded: elsewhere it would end pytest before the first test."""
+"""Set-up of every test.
 
+Runs that tests start register themselves in a folder of this process alone: a debugger of one test never finds the run of
+another, nor a test a run that the machine really has. pytest-qt is a plugin of these tests only where Qt can be loaded:
+elsewhere it would end pytest before the first test.
+"""
+
+import os
+import tempfile
 from importlib import import_module
+
+_RUNTIME = tempfile.TemporaryDirectory(prefix="run", dir="/tmp")  # short: sockets have names of 103 bytes at most
+os.environ["XDG_RUNTIME_DIR"] = _RUNTIME.name
 
 try:
     for each in ("QtCore", "QtGui", "QtTest", "QtWidgets"):
