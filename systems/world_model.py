@@ -121,9 +121,10 @@ def fit_dynamics(
 def imagined_return(
     share: int, numbers: Tensor, *, imagination: Imagination, policy: Policy, horizon: int, gamma: float, batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the loss, −Σ γᵗ r while the episode goes on, over `batch` rows, of which `numbers` are a share.
+    """Gradient of the loss, −Σ γᵗ r, over `batch` rows, of which `numbers` are a share.
 
-    Also what the first actions saw, and sums: reward, ticks and rows that have not ended.
+    Rewards behind an end count as well: how deep a fall goes is what it costs, and an end has no gradient. Also what the
+    first actions saw, and sums until the end: reward, ticks and rows that have not ended.
     """
     axes = imagination.schedule.world.tables[imagination.table].axes
     with torch.enable_grad():
@@ -135,7 +136,7 @@ def imagined_return(
         reward, ended = (x.view(horizon, -1) for x in (found[Reward].total, found[Done].ended))
         alive = torch.cat((torch.ones_like(reward[:1]), (~ended[:-1]).to(reward.dtype).cumprod(0)))
         discount = torch.pow(gamma, torch.arange(horizon, dtype=reward.dtype)).unsqueeze(1)
-        loss = (discount * alive * reward).sum() / -batch
+        loss = (discount * reward).sum() / -batch
         parameters = list(policy.actor.parameters())
         pieces = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     going = alive[-1] * ~ended[-1]

@@ -58,10 +58,10 @@ class WorldModelConfig:
     batch: int = 192  # imagined rows in one update
     horizon: int = 32  # imagined ticks
     gamma: float = 0.99  # discount of a reward for each tick that it is away
-    pull: float = 3.0  # how hard an imagined row may pull at the policy, in times of what the median row does
+    pull: float = 1.0  # how hard an imagined row may pull at the policy, in times of what the median row does
     std: float = 0.2  # standard deviation of actions when training starts
     last_std: float = 0.1  # that after `settle` ticks
-    settle: int = 900  # ticks until then
+    settle: int = 500  # ticks until then
     imagined_std: float = 0.1  # standard deviation of imagined actions
     learning_rate: float = 5e-4  # learning rate of the policy when training starts
     last_rate: float = 1e-4  # that after `settle` ticks
