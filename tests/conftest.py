@@ -2,15 +2,20 @@
 
 Runs that tests start register themselves in a folder of this process alone: a debugger of one test never finds the run of
 another, nor a test a run that the machine really has. pytest-qt is a plugin of these tests only where Qt can be loaded:
-elsewhere it would end pytest before the first test.
+elsewhere it would end pytest before the first test. A shell starts what it puts into the background with Ctrl-C ignored,
+and every process below inherits that: tests, and the commands that they start and interrupt, take Ctrl-C as ever.
 """
 
 import os
+import signal
 import tempfile
 from importlib import import_module
 
 _RUNTIME = tempfile.TemporaryDirectory(prefix="run", dir="/tmp")  # short: sockets have names of 103 bytes at most
 os.environ["XDG_RUNTIME_DIR"] = _RUNTIME.name
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 try:
     for each in ("QtCore", "QtGui", "QtTest", "QtWidgets"):
