@@ -72,7 +72,10 @@ class Backend(Protocol):
         ...
 
     def focus(self, rows: Sequence[int] | None) -> None:
-        """Let steps move these rows only, to the same bytes as among all; the others stand still. None: all."""
+        """Let steps move these rows only, to the same bytes as among all; the others stand still. None: all.
+
+        The rows come in any order, and a row may be named more than once.
+        """
         ...
 
     def overflows(self) -> Mapping[str, int]:

@@ -206,7 +206,7 @@ class MujocoBackend:
 
     def focus(self, rows: Sequence[int] | None) -> None:
         """Step these rows only."""
-        self._focus = None if rows is None else np.array(sorted(rows), np.int64)
+        self._focus = None if rows is None else np.array(sorted({*rows}), np.int64)
 
     def overflows(self) -> Mapping[str, int]:
         """MuJoCo's two: contacts, and the constraints they make."""

@@ -221,3 +221,13 @@ def test_a_row_moves_to_the_same_bytes_when_only_it_is_simulated(backend: str) -
     before = alone.dofs.position.clone()
     alone.tick(alone.model.robot.default_position.expand_as(before) + 0.3)
     assert (alone.dofs.position != before).any(-1).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_in_focus_are_a_set_in_any_order(backend: str) -> None:
+    plain, doubled = (make_rows(3, backend=backend) for _ in range(2))
+    plain.backend.focus([0, 2])
+    doubled.backend.focus([2, 0, 2])
+    for rows in (plain, doubled):
+        rows.tick(rows.model.robot.default_position.expand_as(rows.dofs.position) + 0.3)
+    assert torch.equal(plain.dofs.position, doubled.dofs.position)

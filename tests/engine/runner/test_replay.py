@@ -231,15 +231,18 @@ def test_failures_of_the_tracking_scene_are_recreated_with_the_rows_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[Any]
 ) -> None:
     folder, scene = tmp_path / "run", REPOSITORY / "scenes" / "motion_tracking.py"
-    said = ["--iterations", "4", "--checkpoint-every", "2", "--learning.horizon", "12", "--record", "0-7"]
+    said = ["--iterations", "2", "--checkpoint-every", "1", "--learning.horizon", "24", "--record", "0-7"]
     assert train([str(scene), *TINY, *said, "--set", TERMINATION, "--out", str(folder)]) == 0
     past = past_of(folder)
     assert len(past.failures) >= 6
+    late = [failure.row for failure in past.failures if failure.tick > 24]
+    assert len(late) > len({*late})  # a row failed twice after the last learning: both are replayed alone, together
     episodes = past.episodes([(failure.row, failure.tick) for failure in past.failures])
     recording = Recording.open(folder / FRAMES)
     for failure, episode in zip(past.failures, episodes, strict=True):
         seen = compare(recording, episode, failure)
         assert seen.different == () and seen.numbers > 1000 and episode.digest == failure.digest
     alone = [past.episodes([(failure.row, failure.tick)])[0].alone for failure in past.failures]
-    since_learning = [failure.tick - 12 * (failure.tick // 12) + (failure.tick < 12) for failure in past.failures]
+    learned = [24 if failure.tick > 24 else -1 for failure in past.failures]
+    since_learning = [int((each.ticks > tick).sum()) for each, tick in zip(episodes, learned, strict=True)]
     assert all(ticks in (0, most) for ticks, most in zip(alone, since_learning, strict=True)) and any(alone)
