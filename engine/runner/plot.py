@@ -21,7 +21,11 @@ from engine.tools.figures import file_figure
 BESIDES = ("iteration", "tick", "env_steps")
 _POINTS = 1500
 _MOST_LINES = 8
-_WIDTH, _HEIGHT = 7.2, 3.3  # inches of a panel
+_WIDTH, _HEIGHT = 7.2, 3.3  # inches of a panel with what is written around it, as all below
+_LEFT, _RIGHT = 0.72, 0.14  # beside a panel's axes: numbers
+_BELOW, _ABOVE = 0.24, 0.28  # numbers; title
+_MINUTES, _STEPS = 0.42, 0.24  # above the first panels, and below the last ones
+_LINE, _MARGIN = 0.22, 0.12  # of the heading
 
 
 def group(name: str) -> tuple[str, str]:
@@ -111,10 +115,7 @@ def draw(path: Path, runs: Sequence[RunRecord]) -> None:
         return
     columns = min(2, len(names))
     lines = -(-len(names) // columns)
-    head = heading(runs)
-    height = _HEIGHT * lines + 0.22 * head.count("\n") + 0.9
-    figure = file_figure(_WIDTH * columns, height, dpi=110)
-    figure.suptitle(head, fontsize=10, x=0.01, ha="left", linespacing=1.5)
+    figure = _figure(lines, columns, heading(runs))
     unit, scale = _step_unit(max(float(run.rows[-1].get("env_steps", 0)) for run in runs))
     for number, title in enumerate(names):
         axes = figure.add_subplot(lines, columns, number + 1)
@@ -128,6 +129,23 @@ def draw(path: Path, runs: Sequence[RunRecord]) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     write_file(path, picture.getvalue())
+
+
+def _figure(lines: int, columns: int, head: str) -> Any:
+    """The figure of `lines` × `columns` panels: room for text is fixed, measuring it would take as long as drawing."""
+    top = _MARGIN + _LINE * (head.count("\n") + 1) + _MINUTES
+    width, height = _WIDTH * columns, _HEIGHT * lines + top + _STEPS
+    figure = file_figure(width, height, dpi=110, layout=None)
+    figure.suptitle(head, fontsize=10, x=_MARGIN / width, y=1 - _MARGIN / height, ha="left", va="top", linespacing=1.5)
+    figure.subplots_adjust(
+        left=_LEFT / width,
+        right=1 - _RIGHT / width,
+        bottom=(_STEPS + _BELOW) / height,
+        top=1 - (top + _ABOVE) / height,
+        wspace=(_LEFT + _RIGHT) / (_WIDTH - _LEFT - _RIGHT),
+        hspace=(_BELOW + _ABOVE) / (_HEIGHT - _BELOW - _ABOVE),
+    )
+    return figure
 
 
 def heading(runs: Sequence[RunRecord]) -> str:

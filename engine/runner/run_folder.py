@@ -29,6 +29,7 @@ from engine.snapshot import snapshot
 from engine.snapshot.snapshot import Snapshot
 
 _SHARE_OF_CURVE = 0.005  # of the time of training
+_FIRST_CURVE = 120.0  # s; a shorter run is drawn when it ends
 UNBEGUN = {".lock", "config.json.part"}  # all that a run leaves that was killed before it began
 
 
@@ -64,7 +65,7 @@ class RunFolder:
     saved: Path | None = None
     score: CheckpointScore = attrs.field(factory=CheckpointScore)
     failing: bool = False
-    next_curve: float = 0.0
+    next_curve: float = attrs.field(factory=lambda: time.perf_counter() + _FIRST_CURVE)
     warned: set[str] = attrs.field(factory=set)
     metrics: JsonLines = attrs.field(init=False)
     timing: JsonLines = attrs.field(init=False)
@@ -244,7 +245,7 @@ class RunFolder:
             self.warn(f"TensorBoard events cannot be written ({error.strerror or error}).")
 
     def update_curve(self) -> None:
-        """Draw the curve again, unless drawing would take more than its small share of the time."""
+        """Draw the curve of a run that goes on, unless it is young or drawing would take more than its small share of the time."""
         start = time.perf_counter()
         if start >= self.next_curve:
             self.draw_curve()

@@ -142,10 +142,10 @@ class Training(ObservedTraining):
                 self._loop(progress, total * self.length)
                 self._save_last()
             self._check_names()
-            self.folder.draw_curve()
-            evaluated = self._evaluate() if not self.stop.requested else False
-            if evaluated:
-                self.folder.draw_curve()  # now with the results
+            try:
+                evaluated = self._evaluate() if not self.stop.requested else False
+            finally:
+                self.folder.draw_curve()  # with the results, where there are any
             filmed = self._film() if not self.stop.requested else {}
         self.folder.flush()
         self._summarise(evaluated, filmed, total)

@@ -6,13 +6,18 @@ not installed matplotlib does not even import. A picture in a file needs no back
 
 import os
 import sys
-from typing import Any
+from typing import Any, Literal
 
 _SETTING = "MPLBACKEND"
 
 
-def file_figure(width: float, height: float, *, dpi: float = 100.0) -> Any:
-    """The empty figure (of matplotlib) of a picture that is written to a file, in inches."""
+def file_figure(
+    width: float, height: float, *, dpi: float = 100.0, layout: Literal["constrained"] | None = "constrained"
+) -> Any:
+    """The empty figure (of matplotlib) of a picture that is written to a file, in inches.
+
+    "constrained" measures all text and makes room for it, which takes as long as drawing; with None the caller places its panels.
+    """
     try:
         from matplotlib.figure import Figure
     except ValueError:  # the backend that the environment names is unknown here
@@ -23,4 +28,4 @@ def file_figure(width: float, height: float, *, dpi: float = 100.0) -> Any:
             from matplotlib.figure import Figure
         finally:
             os.environ[_SETTING] = named
-    return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    return Figure(figsize=(width, height), dpi=dpi, layout=layout)

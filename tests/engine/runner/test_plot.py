@@ -108,6 +108,24 @@ def test_several_seeds_are_drawn_as_mean_and_range(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(low, 1.0 / np.arange(1, 41))
 
 
+def test_all_that_is_written_fits_into_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for text is fixed: numbers of eight characters, the minutes above and the heading have their place in it."""
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *given, **more: seen.append(self))
+    path = recorded("one")
+    (path / "evaluation.json").write_text(json.dumps({"summary": {"success %": 98.4375}}))
+    lines = [{**row, "reward/total": -1e-5 * row["iteration"] / 4} for row in rows(150)]  # -0.00035
+    draw(Path("curve.png"), [RunRecord.read(path, lines)])
+    (figure,) = seen
+    written = figure.get_tightbbox()  # inches
+    width, height = figure.get_size_inches()
+    assert 0 <= written.x0 < written.x1 <= width and 0 <= written.y0 < written.y1 <= height
+    boxes = [axes.get_tightbbox() for axes in figure.axes if axes.get_title(loc="left")]
+    assert len(boxes) == 3
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+
+
 def test_what_cannot_be_drawn_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     recorded("one"), recorded("other", scene="dance"), recorded("new", 0)
     for given, sentence in {

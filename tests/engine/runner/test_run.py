@@ -521,3 +521,21 @@ def test_a_configuration_that_was_cut_off_says_how_its_checkpoints_can_be_used(
     assert "it was cut off or edited. Copy a checkpoint out of the run's folder" in capsys.readouterr().err
     Path("iteration_000001.lockstep").write_bytes(final("run", 1))
     assert main([TOY, "--resume", "iteration_000001.lockstep", "--out", "more", "--iterations", "2", "--no-film"]) == 0
+
+
+def test_the_curve_is_drawn_once_with_what_the_evaluation_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated: list[bool] = []
+    monkeypatch.setattr(
+        RunFolder, "draw_curve", lambda folder: evaluated.append(folder.path.joinpath("evaluation.json").exists())
+    )
+    assert main([TOY, "--out", "run", "--iterations", "2", "--checkpoint-every", "1"]) == 0
+    assert evaluated == [True]
+
+
+def test_the_curve_is_drawn_also_where_an_evaluation_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr(RunFolder, "draw_curve", lambda folder: drawn.append(folder.path))
+    monkeypatch.setattr("engine.runner.commands.TrialRun.evaluate", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main([TOY, "--out", "run", "--iterations", "2"])
+    assert drawn == [Path("run")]

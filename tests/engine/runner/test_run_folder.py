@@ -227,3 +227,22 @@ def test_numbers_that_json_lacks_become_null() -> None:
     value = {"a": float("inf"), "b": [1, 2.5, float("nan")], "c": (True, None, "x")}
     assert plain_numbers(value) == {"a": None, "b": [1, 2.5, None], "c": [True, None, "x"]}
     json.dumps(plain_numbers(value), allow_nan=False)
+
+
+def test_a_run_that_goes_on_is_drawn_after_two_minutes_and_then_for_half_a_percent_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, drawn = [1000.0], list[float]()
+
+    def draw(folder: RunFolder) -> None:
+        drawn.append(now[0])
+        now[0] += 2.0  # drawing takes two seconds: the next one is due 2 / 0.005 = 400 s after it
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(RunFolder, "draw_curve", draw)
+    folder = RunFolder.create(Path("run"), "toy", print)
+    for moment in (1000.0, 1119.0, 1120.0, 1500.0, 1521.0, 1522.0):
+        now[0] = moment
+        folder.update_curve()
+    folder.close()
+    assert drawn == [1120.0, 1522.0]
