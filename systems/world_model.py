@@ -32,7 +32,7 @@ from engine.tools.gradients import check_gradients
 from systems import tick
 from systems.learning import dynamics as model
 from systems.learning.config import AHEAD, PpoConfig, WorldModelConfig
-from systems.learning.memory import columns_of, draw_runs, draw_ticks, draw_transitions, make_best, unpack
+from systems.learning.memory import columns_of, draw_runs, draw_ticks, draw_transitions, make_best, remembered, unpack
 from systems.learning.networks import make_policy
 from systems.learning.threads import THREADS, thread_pool
 from systems.physics.learned_backend import LearnedBackend
@@ -90,6 +90,7 @@ def remember_outcome(
     memory.target[:, slot] = target.position
     memory.reward[:, slot] = reward.total
     memory.whole[:, slot] = ~rewritten.rows
+    memory.count += 1
 
 
 # -- fit -----------------------------------------------------------------------------------------------
@@ -100,7 +101,7 @@ def fit_dynamics(
     *, warm_up: int, first_fits: int, fits: int, open_loop_fits: int, fit_batch: int,
 ) -> None:  # fmt: skip
     """Fit the model to what is remembered; its linear part once, when there are `warm_up` ticks."""
-    if clock.tick < warm_up:
+    if remembered(memory) < warm_up:
         return
     if not bool(dynamics.scale.any()):
         model.fit_linear(dynamics, *draw_transitions(clock, memory, rng, model.MOST_ROWS))
@@ -156,7 +157,7 @@ def improve_in_imagination(
     put back, and learns on at half the rate.
     """
     real = memory.reward[:, (clock.tick - torch.arange(collect)) % memory.reward.shape[1]].mean()
-    if clock.tick < warm_up:
+    if remembered(memory) < warm_up:
         return
     if not model.finite(dynamics):
         metrics.skipped_steps += updates

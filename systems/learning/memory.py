@@ -44,10 +44,15 @@ def unpack(numbers: Tensor, kept: Sequence[type], axes: Mapping[str, Sequence[st
 
 def draw_ticks(clock: Clock, memory: Memory, rng: torch.Generator, count: int, ahead: int) -> tuple[Tensor, Tensor]:
     """Rows and ticks, drawn evenly, of remembered ticks that `ahead` more follow."""
-    ticks = min(clock.tick - ahead, memory.state.shape[1] - ahead)
     drawn = torch.rand((2, count), generator=rng, device=rng.device)
     rows = (drawn[0] * len(memory.state)).long()
+    ticks = memory.count[rows].clamp(max=memory.state.shape[1]) - ahead
     return rows, clock.tick - ahead + 1 - ticks + (drawn[1] * ticks).long()
+
+
+def remembered(memory: Memory) -> int:
+    """Ticks since every row began to remember."""
+    return int(memory.count.min())
 
 
 def draw_runs(

@@ -15,10 +15,10 @@ from components.learning import Policy
 from components.world_model import BestPolicy, Memory, WorldModelMetrics
 from engine import BuildError, SceneError
 from engine.ecs.component import num_bytes
-from engine.snapshot.snapshot import save
+from engine.snapshot.snapshot import Snapshot, save, start_over
 from scenes.tasks import g1
 from systems.learning.config import WorldModelConfig
-from systems.learning.memory import draw_runs, draw_ticks
+from systems.learning.memory import draw_runs, draw_ticks, draw_transitions
 from systems.world_model import keep_the_best
 from tests.exactness.test_world_model import SMALL, TICKS
 from tests.exactness.test_world_model import tracking as small
@@ -128,6 +128,27 @@ def test_no_tick_is_drawn_before_the_first_action_and_no_run_goes_over_a_rewritt
     state, targets, followings, goes_on = draw_runs(world.clock, world[Memory], torch.Generator(), 500, 4)
     assert targets.shape[:2] == followings.shape[:2] == goes_on.shape == (4, len(state)) and 300 < len(state) < 500
     assert goes_on.all(0).any() and not goes_on.all()
+
+
+def test_rows_that_are_new_in_a_resumed_run_are_drawn_from_only_where_they_were_remembered():
+    before = small()
+    before.run(TICKS + 1)
+    taken = Snapshot.decode(save(before.world))
+    after = small(num_envs=5)
+    start_over(after.world, taken, TICKS)
+    world = after.world
+    memory, policy = world[Memory], world[Policy].parameters.clone()
+    after.run(4)  # the first of them is no tick with an action
+    rows, ticks = draw_ticks(world.clock, memory, torch.Generator(), 300, 1)
+    assert set(rows.tolist()) == set(range(5)) and set(ticks.tolist()) == {TICKS + 1, TICKS + 2}
+    state, _, followings = draw_transitions(world.clock, memory, torch.Generator(), 300)
+    assert len(state) and all(
+        (turns.norm(dim=-1) - 1).abs().max() < 1e-5 for turns in (state[:, 3:7], followings[:, 3:7])
+    )
+    after.run(SMALL.warm_up - 4)
+    assert torch.equal(policy, world[Policy].parameters)  # too little is remembered to learn from
+    after.run(4)
+    assert not torch.equal(policy, world[Policy].parameters) and not world[WorldModelMetrics].skipped_steps
 
 
 def test_a_model_that_is_not_finite_changes_no_policy_and_is_counted():
