@@ -16,6 +16,9 @@ class Memory:
     target: Tensor = column("memory", "dof", unit="rad", doc="what the joints' servos pulled to")
     reward: Tensor = column("memory", doc="that the tick earned")
     whole: Tensor = column("memory", dtype=torch.bool, doc="the next tick goes on from where this one led")
+    count: Tensor = column(
+        dtype=torch.int64, doc="ticks that were ever remembered, those that the ring forgot included"
+    )
 
 
 @resource

@@ -41,7 +41,7 @@ def tracking_scene(
         physics(model, rows=rows, backend=c.backend, decimation=c.substeps, nthread=c.physics_threads),
         actuation(controller=c.control, around=c.around, limit=task.limit, dt=DT),
         *task.bundles(c, library, model, seen, playing=watch is not None, dt=DT),
-        *(learner(c, model, seen, dt=DT) if watch is None else [player(c), watch()]),
+        *(learner(c, model, library, seen, dt=DT) if watch is None else [player(c), watch()]),
     ]
     identity = {"robot": model.robot.name, "clips": list(library.names)}
     return Scene([table("robot", rows=rows)], bundles, TICK, name="motion_tracking", identity=identity)

@@ -31,8 +31,17 @@ from engine.ecs.world import Clock, World
 from engine.tools.gradients import check_gradients
 from systems import tick
 from systems.learning import dynamics as model
+from systems.learning.best import keep_the_best, make_best
 from systems.learning.config import AHEAD, PpoConfig, WorldModelConfig
-from systems.learning.memory import columns_of, draw_runs, draw_ticks, draw_transitions, make_best, unpack
+from systems.learning.memory import (
+    columns_of,
+    draw_runs,
+    draw_ticks,
+    draw_transitions,
+    refuse_beyond_budget,
+    ticks_of_every_row,
+    unpack,
+)
 from systems.learning.networks import make_policy
 from systems.learning.threads import THREADS, thread_pool
 from systems.physics.learned_backend import LearnedBackend
@@ -45,7 +54,6 @@ RUN = 8  # ticks of the runs that the model is fitted to
 HORIZONS = (1, 4, 8, AHEAD)  # ticks after which its error is reported
 GATHERED = 20  # steps of the model's optimiser for which transitions are gathered at once
 STREAMS = tuple(f"imagined {share}" for share in range(THREADS))
-PATIENCE = 20  # iterations over which the real reward is averaged
 
 
 # -- collect -------------------------------------------------------------------------------------------
@@ -90,6 +98,7 @@ def remember_outcome(
     memory.target[:, slot] = target.position
     memory.reward[:, slot] = reward.total
     memory.whole[:, slot] = ~rewritten.rows
+    memory.count += 1
 
 
 # -- fit -----------------------------------------------------------------------------------------------
@@ -100,7 +109,7 @@ def fit_dynamics(
     *, warm_up: int, first_fits: int, fits: int, open_loop_fits: int, fit_batch: int,
 ) -> None:  # fmt: skip
     """Fit the model to what is remembered; its linear part once, when there are `warm_up` ticks."""
-    if clock.tick < warm_up:
+    if ticks_of_every_row(memory) < warm_up:
         return
     if not bool(dynamics.scale.any()):
         model.fit_linear(dynamics, *draw_transitions(clock, memory, rng, model.MOST_ROWS))
@@ -156,7 +165,7 @@ def improve_in_imagination(
     put back, and learns on at half the rate.
     """
     real = memory.reward[:, (clock.tick - torch.arange(collect)) % memory.reward.shape[1]].mean()
-    if clock.tick < warm_up:
+    if ticks_of_every_row(memory) < warm_up:
         return
     if not model.finite(dynamics):
         metrics.skipped_steps += updates
@@ -197,20 +206,6 @@ def improve_in_imagination(
 def divergence(mean: Tensor, other: Tensor, deviation: float) -> Tensor:
     """KL divergence of Gaussians with one deviation, ½ Σ ((μ − μ') / σ)², mean over rows."""
     return ((other - mean) / deviation).square().sum(-1).mean() * 0.5
-
-
-def keep_the_best(policy: Policy, best: BestPolicy, metrics: WorldModelMetrics, relapse: float) -> None:
-    """Keep a policy that earns more in real rows than any before, and put it back when the present one earns far less."""
-    real = metrics.real_reward
-    best.mean += (real - best.mean) * (1.0 / PATIENCE)
-    if best.mean > best.reward:
-        best.reward.copy_(best.mean)
-        for name, tensor in policy.actor.state_dict().items():
-            best.actor[name].copy_(tensor)
-    elif best.mean < best.reward - relapse * best.reward.abs():
-        policy.actor.load_state_dict(best.actor)
-        best.mean.copy_(best.reward)
-        metrics.taken_back += 1
 
 
 # -- the bundle ----------------------------------------------------------------------------------------
@@ -254,8 +249,8 @@ def imagination(robot: RobotModel, config: WorldModelConfig, bodies: Sequence[st
 
 
 def world_model(
-    learning: PpoConfig, config: WorldModelConfig, robot: RobotModel, observations: Mapping[str, Term], *, dt: float
-) -> Bundle:
+    learning: PpoConfig, config: WorldModelConfig, robot: RobotModel, observations: Mapping[str, Term], *, rows: int, dt: float,
+) -> Bundle:  # fmt: skip
     """Learn in imagination, one iteration every `config.collect` ticks; the policy has the form of `learning`."""
     imagined = imagination(robot, config, (robot.robot.anchor_body,) if sees_anchor_only(observations) else None)
     remembered = {cls.__name__: columns_of(cls) for cls in REMEMBERED}
@@ -266,7 +261,7 @@ def world_model(
         components=[Action, Memory],
         resources=[
             deferred(Policy, policy),
-            deferred(Dynamics, partial(_make_dynamics, config, dt)),
+            deferred(Dynamics, partial(_make_dynamics, config, rows, dt)),
             deferred(BestPolicy, partial(make_best, learning)),
             deferred(WorldModelMetrics, lambda axes, seed, device: WorldModelMetrics.zeros(device)),
             imagined,
@@ -291,8 +286,9 @@ def world_model(
 
 
 def _make_dynamics(
-    config: WorldModelConfig, dt: float, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device
+    config: WorldModelConfig, rows: int, dt: float, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device
 ) -> Dynamics:
+    refuse_beyond_budget(rows, axes)  # here the widths are known, and no column is allocated yet
     return model.make_dynamics(
         axes["dof"], dt, hidden=config.model_hidden, learning_rate=config.model_rate, seed=seed, device=device
     )

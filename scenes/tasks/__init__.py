@@ -89,6 +89,15 @@ class Config:
                 f"substeps={self.substeps} makes no sense; physics takes at least 1 step in a control step."
             )
 
+        if self.learner == "ppo" and self.world_model != WorldModelConfig():
+            number = next(
+                n for n, value in attrs.asdict(WorldModelConfig()).items() if getattr(self.world_model, n) != value
+            )
+            raise SceneError(
+                f"world_model.{number}={getattr(self.world_model, number)} has no effect with --learner {self.learner}; leave "
+                "it out, or choose --learner world_model."
+            )
+
     @property
     def solver(self) -> Solver:
         """How contacts are solved."""

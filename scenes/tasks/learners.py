@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+from components.motion import MotionLibrary
 from engine import Bundle, Term
+from engine.errors import SceneError, listing
 from scenes.tasks import Config
 from systems.metrics import metrics
 from systems.observations import only_actor
@@ -16,15 +18,33 @@ def observed(config: Config) -> dict[str, Term]:
     return only_actor(seen) if config.learner == "world_model" else seen
 
 
-def learner(config: Config, model: RobotModel, seen: Mapping[str, Term], *, dt: float) -> list[Bundle]:
+def learner(
+    config: Config, model: RobotModel, library: MotionLibrary, seen: Mapping[str, Term], *, dt: float
+) -> list[Bundle]:
     """Who acts and improves the policy, and the metrics of each of its iterations."""
     if config.learner == "world_model":
         from systems.world_model import world_model
 
-        learns = world_model(config.learning, config.world_model, model, seen, dt=dt)
+        refuse_short_clips(library, config.world_model.horizon)
+        learns = world_model(config.learning, config.world_model, model, seen, rows=config.num_envs, dt=dt)
     else:
         learns = ppo(config.learning)
     return [learns, metrics(horizon=learns.iteration or 1, tracking=True)]
+
+
+def refuse_short_clips(library: MotionLibrary, horizon: int) -> None:
+    """SceneError for clips that are over before so many imagined ticks, wherever those begin."""
+    short = {name: frames - 1 for name, frames in zip(library.names, library.frames.tolist(), strict=True)}
+    short = {name: ticks for name, ticks in short.items() if ticks < horizon}
+    if not short:
+        return
+    least = min(short.values())
+    fewer = f"imagine fewer ticks, --world-model.horizon {least}, " if least else ""
+    raise SceneError(
+        f"world_model.horizon={horizon} imagined ticks are more than these clips have: "
+        f"{listing([f'{name} ({ticks} ticks)' for name, ticks in short.items()], 6)}. Leave them out, {fewer}or learn by "
+        "PPO, --learner ppo."
+    )
 
 
 def player(config: Config) -> Bundle:

@@ -10,6 +10,18 @@ import attrs
 from engine.errors import SceneError
 
 AHEAD = 16  # ticks over which the error of a learned model is followed
+MOST_TICKS = 100_000  # of one row that are remembered, half an hour
+_ABOVE_0 = (
+    "pull",
+    "std",
+    "imagined_std",
+    "learning_rate",
+    "model_rate",
+    "most_kl",
+    "max_grad_norm",
+    "relapse",
+    "gamma",
+)
 
 
 @attrs.frozen
@@ -81,9 +93,23 @@ class WorldModelConfig:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give at least {low}.")
-        for name in ("pull", "std", "imagined_std", "learning_rate", "model_rate", "most_kl", "max_grad_norm"):
+        if self.memory > MOST_TICKS:
+            raise SceneError(f"world_model.memory={self.memory} makes no sense; give at most {MOST_TICKS:,}.")
+        for name in _ABOVE_0:
             if not getattr(self, name) > 0:
                 raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give a number above 0.")
+        for name in ("last_std", "last_rate"):
+            if not getattr(self, name) >= 0:
+                raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give 0 or more.")
+        for name in ("std", "last_std", "imagined_std", "learning_rate", "last_rate", "model_rate"):
+            if math.isinf(getattr(self, name)):
+                raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give a finite number.")
+        if self.gamma > 1:
+            raise SceneError(f"world_model.gamma={self.gamma} makes no sense; a discount is at most 1.")
+        if not self.model_hidden or min(self.model_hidden) < 1:
+            raise SceneError(
+                f"world_model.model_hidden={self.model_hidden} makes no sense; give at least one layer, each of at least 1."
+            )
         if self.collect >= self.memory:
             raise SceneError(
                 f"world_model.collect={self.collect} ticks do not fit into a memory={self.memory}; remember more, or collect less."

@@ -1,4 +1,4 @@
-"""What is remembered: components of real rows as numbers and back, ticks drawn from the ring, and the best policy."""
+"""What is remembered: components of real rows as numbers and back, and ticks drawn from the ring."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.world_model import BestPolicy, Memory
-from engine.ecs.component import info
+from components.world_model import Memory
+from engine.ecs.component import info, num_bytes
 from engine.ecs.system import Term, term
 from engine.ecs.world import Clock
-from systems.learning.config import PpoConfig
-from systems.learning.networks import make_policy
+from engine.errors import SceneError
+from systems.learning.config import AHEAD
+
+BUDGET = 150e6  # bytes of all that is remembered
 
 
 def columns_of(cls: type) -> Term:
@@ -42,12 +44,30 @@ def unpack(numbers: Tensor, kept: Sequence[type], axes: Mapping[str, Sequence[st
     }
 
 
+def refuse_beyond_budget(rows: int, axes: Mapping[str, Sequence[str]]) -> None:
+    """SceneError when so many rows would remember more than BUDGET; it is asked before anything is allocated."""
+    need, ticks = num_bytes(Memory, rows, axes), len(axes["memory"])
+    if need <= BUDGET:
+        return
+    fewer = int(ticks * BUDGET / need)
+    shorter = f"Remember less, --world-model.memory {fewer}, or train" if fewer >= AHEAD + 2 else "Train"
+    raise SceneError(
+        f"{rows} rows that remember {ticks} ticks take {need / 1e6:.0f} MB, and their budget is {BUDGET / 1e6:.0f} MB. "
+        f"{shorter} fewer rows, --num-envs {int(rows * BUDGET / need)}."
+    )
+
+
 def draw_ticks(clock: Clock, memory: Memory, rng: torch.Generator, count: int, ahead: int) -> tuple[Tensor, Tensor]:
     """Rows and ticks, drawn evenly, of remembered ticks that `ahead` more follow."""
-    ticks = min(clock.tick - ahead, memory.state.shape[1] - ahead)
     drawn = torch.rand((2, count), generator=rng, device=rng.device)
     rows = (drawn[0] * len(memory.state)).long()
+    ticks = memory.count[rows].clamp(max=memory.state.shape[1]) - ahead
     return rows, clock.tick - ahead + 1 - ticks + (drawn[1] * ticks).long()
+
+
+def ticks_of_every_row(memory: Memory) -> int:
+    """How many ticks were ever remembered of every row."""
+    return int(memory.count.min())
 
 
 def draw_runs(
@@ -72,10 +92,3 @@ def draw_transitions(clock: Clock, memory: Memory, rng: torch.Generator, count: 
     """Up to `count` remembered transitions: state, target and following state, each (rows, ...)."""
     state, targets, followings, _ = draw_runs(clock, memory, rng, count, 1)
     return state, targets[0], followings[0]
-
-
-def make_best(config: PpoConfig, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device) -> BestPolicy:
-    """Nothing is kept yet."""
-    actor = make_policy(config, axes, seed, device, critic=False).actor
-    reward = torch.tensor(-math.inf, device=device)
-    return BestPolicy(actor=dict(actor.state_dict()), reward=reward, mean=torch.zeros((), device=device))

@@ -36,7 +36,7 @@ def tracking(seed: int = 0, **arguments: Any) -> Simulation:
         "hidden": (16,),
         "robustness": 1.0,
     }
-    return build(scene(**small, learner="world_model", world_model=SMALL, **arguments), seed=seed)
+    return build(scene(**{**small, "learner": "world_model", "world_model": SMALL, **arguments}), seed=seed)
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -15,11 +17,11 @@ from components.learning import Policy
 from components.world_model import BestPolicy, Memory, WorldModelMetrics
 from engine import BuildError, SceneError
 from engine.ecs.component import num_bytes
-from engine.snapshot.snapshot import save
+from engine.snapshot.snapshot import Snapshot, save, start_over
 from scenes.tasks import g1
+from systems.learning.best import keep_the_best
 from systems.learning.config import WorldModelConfig
-from systems.learning.memory import draw_runs, draw_ticks
-from systems.world_model import keep_the_best
+from systems.learning.memory import draw_runs, draw_ticks, draw_transitions, refuse_beyond_budget
 from tests.exactness.test_world_model import SMALL, TICKS
 from tests.exactness.test_world_model import tracking as small
 from tests.helpers import REPOSITORY, evaluated, tracking
@@ -84,6 +86,14 @@ def test_what_cannot_be_imagined_is_refused_when_the_scene_is_built(name: str):
         ({"batch": 1}, "world_model.batch=1 makes no sense; give at least 2."),
         ({"warm_up": 4}, "world_model.warm_up=4 makes no sense; give at least 17."),
         ({"memory": 10}, "world_model.memory=10 makes no sense; give at least 18."),
+        ({"pull": -1.0}, "world_model.pull=-1.0 makes no sense; give a number above 0."),
+        ({"settle": -500}, "world_model.settle=-500 makes no sense; give at least 1."),
+        ({"relapse": math.nan}, "world_model.relapse=nan makes no sense; give a number above 0."),
+        ({"last_std": -0.1}, "world_model.last_std=-0.1 makes no sense; give 0 or more."),
+        ({"learning_rate": math.inf}, "world_model.learning_rate=inf makes no sense; give a finite number."),
+        ({"gamma": 1.1}, "world_model.gamma=1.1 makes no sense; a discount is at most 1."),
+        ({"model_hidden": (8, 0)}, "world_model.model_hidden=(8, 0) makes no sense; give at least one layer"),
+        ({"memory": 10**9}, "world_model.memory=1000000000 makes no sense; give at most 100,000."),
         ({"std": -0.1}, "world_model.std=-0.1 makes no sense; give a number above 0."),
         ({"collect": 128}, "world_model.collect=128 ticks do not fit into a memory=128"),
     ],
@@ -92,6 +102,40 @@ def test_numbers_that_make_no_sense_are_refused(numbers: dict[str, float], sente
     with pytest.raises(SceneError) as error:
         WorldModelConfig(**numbers)  # type: ignore[arg-type]
     assert sentence in str(error.value)
+
+
+def test_numbers_of_a_learner_that_is_not_asked_for_are_refused():
+    with pytest.raises(SceneError, match=r"world_model\.horizon=3 has no effect with --learner ppo; leave it out, or"):
+        g1.LAPTOP.replace(world_model=WorldModelConfig(horizon=3))
+
+
+def test_a_clip_that_is_shorter_than_what_is_imagined_is_refused_by_name():
+    numbers = {"robot": "humanoid", "clip": "squat,wave,walk", "num_envs": 2, "learner": "world_model"}
+    sentence = (
+        "world_model.horizon=241 imagined ticks are more than these clips have: squat (240 ticks), wave (200 ticks). Leave "
+        "them out, imagine fewer ticks, --world-model.horizon 200, or learn by PPO, --learner ppo."
+    )
+    with pytest.raises(SceneError, match=re.escape(sentence)):
+        tracking(**numbers, world_model=WorldModelConfig(horizon=241)).train()
+    tracking(**numbers, world_model=WorldModelConfig(horizon=200)).train()
+
+
+def test_a_memory_beyond_its_budget_is_refused_before_it_is_allocated_and_what_is_proposed_fits():
+    with pytest.raises(SceneError, match=r"^8 rows that remember 100000 ticks take \d+ MB, and their budget is 150 MB"):
+        small(world_model=attrs.evolve(SMALL, memory=100_000))
+    axes = {"memory": range(2048), "dof": range(29), "remembered_state": range(193)}
+    with pytest.raises(SceneError) as error:
+        refuse_beyond_budget(512, axes)
+    numbers = re.fullmatch(
+        r"512 rows that remember 2048 ticks take 936 MB, and their budget is 150 MB\. Remember less, "
+        r"--world-model\.memory (\d+), or train fewer rows, --num-envs (\d+)\.",
+        str(error.value),
+    )
+    assert numbers is not None and num_bytes(Memory, 512, axes) // 10**6 == 936
+    ticks, rows = map(int, numbers.groups())
+    assert (ticks, rows) == (328, 82)
+    refuse_beyond_budget(512, {**axes, "memory": range(ticks)})
+    refuse_beyond_budget(rows, axes)
 
 
 def test_the_memory_is_a_ring_of_what_the_rows_were_did_and_earned():
@@ -128,6 +172,27 @@ def test_no_tick_is_drawn_before_the_first_action_and_no_run_goes_over_a_rewritt
     state, targets, followings, goes_on = draw_runs(world.clock, world[Memory], torch.Generator(), 500, 4)
     assert targets.shape[:2] == followings.shape[:2] == goes_on.shape == (4, len(state)) and 300 < len(state) < 500
     assert goes_on.all(0).any() and not goes_on.all()
+
+
+def test_rows_that_are_new_in_a_resumed_run_are_drawn_from_only_where_they_were_remembered():
+    before = small()
+    before.run(TICKS + 1)
+    taken = Snapshot.decode(save(before.world))
+    after = small(num_envs=5)
+    start_over(after.world, taken, TICKS)
+    world = after.world
+    memory, policy = world[Memory], world[Policy].parameters.clone()
+    after.run(4)  # the first of them is no tick with an action
+    rows, ticks = draw_ticks(world.clock, memory, torch.Generator(), 300, 1)
+    assert set(rows.tolist()) == set(range(5)) and set(ticks.tolist()) == {TICKS + 1, TICKS + 2}
+    state, _, followings = draw_transitions(world.clock, memory, torch.Generator(), 300)
+    assert len(state) and all(
+        (turns.norm(dim=-1) - 1).abs().max() < 1e-5 for turns in (state[:, 3:7], followings[:, 3:7])
+    )
+    after.run(SMALL.warm_up - 4)
+    assert torch.equal(policy, world[Policy].parameters)  # too little is remembered to learn from
+    after.run(4)
+    assert not torch.equal(policy, world[Policy].parameters) and not world[WorldModelMetrics].skipped_steps
 
 
 def test_a_model_that_is_not_finite_changes_no_policy_and_is_counted():

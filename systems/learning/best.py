@@ -1,0 +1,34 @@
+"""The policy that earned most in real rows: kept, and put back when the present one earns far less."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from components.learning import Policy
+from components.world_model import BestPolicy, WorldModelMetrics
+from systems.learning.config import PpoConfig
+from systems.learning.networks import make_policy
+
+PATIENCE = 20  # iterations over which the real reward is averaged
+
+
+def make_best(config: PpoConfig, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device) -> BestPolicy:
+    """Nothing is kept yet."""
+    actor = make_policy(config, axes, seed, device, critic=False).actor
+    reward = torch.tensor(-math.inf, device=device)
+    return BestPolicy(actor=dict(actor.state_dict()), reward=reward, mean=torch.zeros((), device=device))
+
+
+def keep_the_best(policy: Policy, best: BestPolicy, metrics: WorldModelMetrics, relapse: float) -> None:
+    """Keep a policy that earns more in real rows than any before, and put it back when the present one earns far less."""
+    real = metrics.real_reward
+    best.mean += (real - best.mean) * (1.0 / PATIENCE)
+    if best.mean > best.reward:
+        best.reward.copy_(best.mean)
+        for name, tensor in policy.actor.state_dict().items():
+            best.actor[name].copy_(tensor)
+    elif best.mean < best.reward - relapse * best.reward.abs():
+        policy.actor.load_state_dict(best.actor)
+        best.mean.copy_(best.reward)
+        metrics.taken_back += 1
