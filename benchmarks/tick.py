@@ -1,23 +1,31 @@
 """Efficiency of the tick beside the physics it wraps, and of an iteration beside its bare arithmetic.
 
-    python -m benchmarks.tick [--json] [--rows 512] [--rounds 6] [any flag of the scene, e.g. --clip stand]
+    python -m benchmarks.tick [--json] [--rows 512] [--rounds 6] [--clip C] [--substeps N] [--hidden N N]
 
-Every figure is a ratio against a floor measured in the same process, in turn with what it judges; segments
-in which others took more than 5 % of a core are dropped and repeated.
+Figures are measured in the same process, in turn with what they are compared with; segments in which others took more
+than 5 % of a core are dropped and repeated.
 
-tick_efficiency       env steps/s of the full tick without learning ÷ those of a bare loop of `Batch.step` over the
-                      same model, rows, states and controls
-iteration_efficiency  (bare physics + bare matrix products of inference and update, same shapes and number) ÷
-                      time of one training iteration
+step_microseconds           one environment step (one tick of one row) of the full tick without learning
+training_step_microseconds  the same while a policy learns
+best_physics_microseconds   physics alone for the same step: the fastest of the bare loops of `Batch.step` that are known
+                            to move the rows as the scene does (`LOOPS`), named in best_physics
+tick_efficiency             env steps/s of the full tick without learning ÷ those of a bare loop of `Batch.step` over the
+                            same model, rows, states and controls
+iteration_efficiency        (bare physics + bare matrix products of inference and update, same shapes and number) ÷
+                            time of one training iteration
+
+The two efficiencies grow where the scene's own physics is slow. Microseconds do not: compare those between versions.
 """
 
 import argparse
+import copy
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+import mujoco
 import numpy as np
 import torch
 from mujoco.batch import Batch
@@ -34,6 +42,15 @@ from scenes.motion_tracking import CONFIGS, experiment
 PHYSICS = {"step_physics", "refresh_kinematics", "restart_physics", "begin_physics"}
 LEARNING = {"act", "estimate_advantage", "improve_policy"}
 TICKS = 24
+OFF = mujoco.mjtDisableBit
+LOOPS = {
+    "as the scene": 0,
+    "without warm start": int(OFF.mjDSBL_WARMSTART),
+    "without warm start, mid-phase and sensors": int(OFF.mjDSBL_WARMSTART | OFF.mjDSBL_MIDPHASE | OFF.mjDSBL_SENSOR),
+}
+"""Bare loops by what they leave out: rows move alike in all of them, to the tolerance of the contact solver."""
+
+Work = Callable[[], None]
 
 
 def simulate(rows: int, learn: bool, **arguments: Any) -> Simulation:
@@ -46,10 +63,9 @@ def simulate(rows: int, learn: bool, **arguments: Any) -> Simulation:
     return made
 
 
-def bare_physics(simulation: Simulation, substeps: int, ticks: int) -> Callable[[], None]:
-    """A loop of `Batch.step` over the states and controls of the next ticks, recorded while the task runs them."""
+def record_states(simulation: Simulation, ticks: int) -> list[np.ndarray]:
+    """States of the simulator, controls included, with which the next ticks start, recorded while the task runs them."""
     running = simulation.world[Physics].backend._batch
-    batch = Batch(running.model, running.nsim, running.nthread)
     recorded: list[np.ndarray] = []
 
     def record(entry: Entry) -> None:
@@ -62,16 +78,29 @@ def bare_physics(simulation: Simulation, substeps: int, ticks: int) -> Callable[
     simulation.schedule.wrap = record
     simulation.run(ticks)
     simulation.schedule.wrap = None
+    return recorded
+
+
+def bare_batch(running: Batch, without: int = 0) -> Batch:
+    """A batch like one that runs; `without` are flags of mujoco.mjtDisableBit beside those of its model."""
+    model = copy.copy(running.model)
+    model.opt.disableflags |= without
+    return Batch(model, running.nsim, running.nthread)
+
+
+def bare_physics(simulation: Simulation, states: Sequence[np.ndarray], substeps: int, without: int = 0) -> Work:
+    """A loop of `Batch.step` from these states, one after the other."""
+    batch = bare_batch(simulation.world[Physics].backend._batch, without)
 
     def work() -> None:
-        for state in recorded:
+        for state in states:
             batch.state[:] = state
             batch.step(nstep=substeps)
 
     return work
 
 
-def matrix_products(policy: Policy, samples: int, rows: int, epochs: int, minibatches: int) -> Callable[[], None]:
+def matrix_products(policy: Policy, samples: int, rows: int, epochs: int, minibatches: int) -> Work:
     """The matrix products of one iteration and nothing else: inference, values, and the update's three per layer."""
     layers = {name: list(network.body.layers) for name, network in (("actor", policy.actor), ("critic", policy.critic))}
     size = samples // minibatches
@@ -108,15 +137,21 @@ def measure(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
     """All figures for one number of rows."""
     playing = simulate(rows, False, **arguments)
     substeps = int(arguments["substeps"])
-    floor = bare_physics(playing, substeps, TICKS)
-    kept, dropped = alternate({"floor": floor, "tick": lambda: playing.run(TICKS)}, rounds=rounds)
+    states = record_states(playing, TICKS)
+    loops = {name: bare_physics(playing, states, substeps, without) for name, without in LOOPS.items()}
+    kept, dropped = alternate({**loops, "tick": lambda: playing.run(TICKS)}, rounds=rounds)
     steps = rows * TICKS
-    ratios = [f / t for f, t in zip(kept["floor"], kept["tick"], strict=False)]
+    floor = kept[next(iter(LOOPS))]
+    best = min(LOOPS, key=lambda name: median(kept[name]))
+    ratios = [f / t for f, t in zip(floor, kept["tick"], strict=False)]
     result: dict[str, Any] = {
         "rows": rows,
-        "tick_efficiency": median(kept["floor"]) / median(kept["tick"]),
+        "step_microseconds": 1e6 * median(kept["tick"]) / steps,
+        "best_physics_microseconds": 1e6 * median(kept[best]) / steps,
+        "best_physics": best,
+        "tick_efficiency": median(floor) / median(kept["tick"]),
         "tick_efficiency_spread": [min(ratios), max(ratios)],
-        "bare_steps_per_second": steps / median(kept["floor"]),
+        "bare_steps_per_second": steps / median(floor),
         "tick_steps_per_second": steps / median(kept["tick"]),
     }
     times = measure_time(playing.schedule, TICKS)
@@ -128,12 +163,13 @@ def measure(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
     training = simulate(rows, True, **arguments)
     constants = {e.name: e.system.constants for e in training.schedule.entries}["improve_policy"]
     products = matrix_products(training.world[Policy], steps, rows, constants["epochs"], constants["minibatches"])
-    floor = bare_physics(training, substeps, TICKS)
+    physics = bare_physics(training, record_states(training, TICKS), substeps)
     kept, more = alternate(
-        {"physics": floor, "products": products, "iteration": lambda: training.run(TICKS)}, rounds=rounds
+        {"physics": physics, "products": products, "iteration": lambda: training.run(TICKS)}, rounds=rounds
     )
     result["iteration_efficiency"] = (median(kept["physics"]) + median(kept["products"])) / median(kept["iteration"])
     result["iteration_seconds"] = median(kept["iteration"])
+    result["training_step_microseconds"] = 1e6 * median(kept["iteration"]) / steps
     result["bare_physics_seconds"] = median(kept["physics"])
     result["bare_products_seconds"] = median(kept["products"])
     result["training_steps_per_second"] = steps / median(kept["iteration"])

@@ -9,7 +9,10 @@ and every process below inherits that: tests, and the commands that they start a
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from importlib import import_module
+
+import pytest
 
 _RUNTIME = tempfile.TemporaryDirectory(prefix="run", dir="/tmp")  # short: sockets have names of 103 bytes at most
 os.environ["XDG_RUNTIME_DIR"] = _RUNTIME.name
@@ -24,3 +27,14 @@ except ImportError:
     pytest_plugins = []
 else:
     pytest_plugins = ["pytestqt.plugin"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_in_clips_are_made_once() -> Iterator[None]:
+    """Scenes of a process share the built-in clips that they are built with."""
+    from systems.motion import library
+    from tests.made_clips import clip_made_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "make_clip", clip_made_once)
+        yield

@@ -20,6 +20,7 @@ from engine.runner.config import PROGRAM, RunPlan
 from engine.runner.console import Progress, Warnings, duration, print_facts
 from engine.runner.debugging import Inspector, ObservedTraining, counted, debug_server, parse_debug
 from engine.runner.experiment import Experiment
+from engine.runner.processors import pinned_here
 from engine.runner.provenance import provenance
 from engine.runner.recording import RunObservers, rows_to_record
 from engine.runner.resume import Start, resume
@@ -35,6 +36,8 @@ def train(plan: RunPlan, console: Any) -> int:
         refuse_unusable(options.out)
     parse_debug(options.debug, options.debug_expose)  # raises before anything is built
     warn = Warnings(console)
+    if pinned := pinned_here():
+        warn(pinned)
     folder = RunFolder.reopen(origin.path, warn) if origin is not None and plan.in_place else None
     try:
         experiment = plan.experiment()
