@@ -33,8 +33,8 @@ OTHER_FILMS = (".gif", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v",
 LONGEST_NAME = 80  # characters of a file's name that say what differs
 
 
-class Interrupted(Exception):
-    """Ctrl-C while something other than training was running."""
+class Interrupted(BaseException):
+    """Ctrl-C while something other than training was running; no failure that anybody records."""
 
 
 @attrs.frozen
