@@ -14,7 +14,7 @@ class Footage:
     """
 
     robot: Tensor = column("frame", "state")
-    ghost: Tensor = column("frame", "state", doc="the reference")
+    ghost: Tensor = column("frame", "state", doc="the reference, or the simulated robot beside a learned simulator")
     far: Tensor = column("frame", unit="m", doc="mean distance of the tracked bodies from the reference")
     local: Tensor = column("frame", unit="m", doc="the same with the first tracked body put on its reference")
     time: Tensor = column("frame", unit="s", doc="of the clip")

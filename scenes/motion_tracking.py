@@ -9,6 +9,7 @@ from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
 from scenes.tasks import Config, g1, humanoidverse
 from scenes.tasks.learners import learner, observed, player
+from scenes.tasks.simulators import simulators, trial_in
 from systems.actuation import actuation
 from systems.evaluation import WORST, all_scored, evaluation, summarise
 from systems.footage import all_filmed, film_columns, film_of, film_size, footage
@@ -16,7 +17,6 @@ from systems.metrics import report, titles
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
 from systems.motion.library import build_library
-from systems.physics import physics
 from systems.ppo import go_on_learning
 from systems.robots.display import robot_view
 from systems.robots.model import RobotModel, build_robot
@@ -36,12 +36,12 @@ def tracking_scene(
     c: Config, model: RobotModel, library: MotionLibrary, *, rows: int, watch: Callable[[], Bundle] | None = None
 ) -> Scene:
     """The task, to learn in; with `watch`, a policy plays every clip from its start, without noise or pushes."""
-    task, seen = c.task, observed(c)
+    task, seen, watching, longest = c.task, observed(c), watch() if watch else None, int(library.frames.max())
     bundles = [
-        physics(model, rows=rows, backend=c.backend, decimation=c.substeps, nthread=c.physics_threads),
+        *simulators(c, model, rows=rows, watching=watching, longest=longest, dt=DT),
         actuation(controller=c.control, around=c.around, limit=task.limit, dt=DT),
-        *task.bundles(c, library, model, seen, playing=watch is not None, dt=DT),
-        *(learner(c, model, library, seen, dt=DT) if watch is None else [player(c), watch()]),
+        *task.bundles(c, library, model, seen, playing=watching is not None, dt=DT),
+        *([player(c), watching] if watching else learner(c, model, library, seen, dt=DT)),
     ]
     identity = {"robot": model.robot.name, "clips": list(library.names)}
     return Scene([table("robot", rows=rows)], bundles, TICK, name="motion_tracking", identity=identity)
@@ -64,8 +64,8 @@ def experiment(c: Config) -> Experiment:
     show = partial(film_of, description=description, fps=1 / DT)
     return Experiment(
         train=partial(scene, rows=c.num_envs),
-        evaluate=Trial(played_scene, longest, summarise, identical=same, over=all_scored, worst=WORST),
-        film=Trial(filmed, frames + 1, show, identical=same, over=all_filmed),
+        evaluate=trial_in(c, Trial(played_scene, longest, summarise, identical=same, over=all_scored, worst=WORST)),
+        film=trial_in(c, Trial(filmed, frames + 1, show, identical=same, over=all_filmed), filmed=True),
         film_episode=partial(film_columns, description=description, library=library, table="robot", fps=1 / DT),
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
         go_on=go_on_learning,

@@ -12,6 +12,7 @@ from components.episode import Done
 from components.footage import Footage
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
 from components.robot import DofState, RobotDescription, RootState
+from components.side_by_side import SimulatedRoot
 from engine import Bundle, World, Write, put_rows, system
 from engine.ecs.world import Clock
 from systems.film import SIZE, FilmShot, write_film
@@ -75,6 +76,7 @@ def footage(*, frames: int, dofs: Sequence[str]) -> Bundle:
 def film_shots(world: World, clips: Sequence[str], seconds: Sequence[float], *, ghost: bool = True) -> list[FilmShot]:
     """What every row's footage shows, with its captions; `clips`, `seconds`: names and lengths of all clips."""
     kept = world[Footage]
+    simulated = any(cls is SimulatedRoot for _, cls in world.components)
     reasons = next(t.axes["termination"] for t in world.tables.values() if "frame" in t.axes)
     made = []
     for row, count in enumerate(kept.frames.tolist()):
@@ -83,6 +85,7 @@ def film_shots(world: World, clips: Sequence[str], seconds: Sequence[float], *, 
         for time, far, local in zip(*(x[row, :count].tolist() for x in (kept.time, kept.far, kept.local)), strict=True):
             lines = [clips[clip], f"{time:.2f} / {seconds[clip]:.2f} s"]
             lines += [f"error {1e3 * far:.0f} mm global, {1e3 * local:.0f} mm local"] if ghost else []
+            lines += ["in the learned simulator; ghost: MuJoCo"] if simulated else []
             captions.append(tuple(lines))
         why = [name.replace("_", " ") for name, true in zip(reasons, kept.reason[row].tolist(), strict=True) if true]
         made.append(

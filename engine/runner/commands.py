@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -21,6 +22,7 @@ from engine.runner.config import PROGRAM, RunPlan
 from engine.runner.console import Warnings, make_console, print_facts, progress_bar, results_table
 from engine.runner.experiment import Experiment, Trial
 from engine.runner.provenance import changed_parts
+from engine.runner.recording import recorded
 from engine.runner.run_folder import Origin, refuse_unusable
 from engine.runner.stop import StopRequest
 from engine.runner.trial import reaching, run_trial
@@ -31,8 +33,8 @@ OTHER_FILMS = (".gif", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v",
 LONGEST_NAME = 80  # characters of a file's name that say what differs
 
 
-class Interrupted(Exception):
-    """Ctrl-C while something other than training was running."""
+class Interrupted(BaseException):
+    """Ctrl-C while something other than training was running; no failure that anybody records."""
 
 
 @attrs.frozen
@@ -51,7 +53,7 @@ class TrialRun:
         None without an evaluation, or when it was interrupted; False when `report` was called because no file could be written.
         """
         again = "The evaluation was interrupted; --eval does it again."
-        place = (path.parent if path else Path()) / "evaluation"
+        place = path.with_suffix("") if path else Path("evaluation")
         found = self._run(self.experiment.evaluate, place, "evaluating", "Measured", again)
         if found is None:
             return None
@@ -85,9 +87,19 @@ class TrialRun:
             return run_trial(
                 trial, self.data, path, training=training, seed=self.plan.settings.seed,
                 device=self.plan.settings.device, overrides=overrides, progress=progress, warn=self.warn,
+                observe=partial(self._recorded, path.parent / "records" / path.stem),
             )  # fmt: skip
         self.warn(again)
         return None
+
+    @contextmanager
+    def _recorded(self, folder: Path, simulation: Simulation) -> Iterator[None]:
+        """Keep the rows of --record where only a policy is played; a training records itself."""
+        asked = self.plan.options.record if self.plan.playing else None
+        with recorded(simulation, asked, folder, self.warn, self.experiment.display) as recorder:
+            yield
+        if recorder is not None and recorder.latest is not None:
+            print_facts(self.warn.console, {"recording": str(recorder.latest)})
 
     def _warn_of(
         self, overrides: Mapping[str, str], edited: Mapping[str, str], used: Mapping[str, str], done: str

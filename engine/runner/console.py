@@ -255,7 +255,10 @@ def worst_rows(rows: Sequence[Mapping[str, Any]], worst: Sequence[str], count: i
 
 
 def results_table(result: Mapping[str, Any], worst: Sequence[str] = ()) -> RenderableType:
-    """The rows of an evaluation, of many the worst and what sums up all; turned on its side where it is too wide for a terminal."""
+    """The rows of an evaluation, of many the worst and what sums up all, and its further tables.
+
+    A table is turned on its side where it is too wide for a terminal.
+    """
     summary: Mapping[str, Any] = result.get("summary") or {}
     rows: list[Mapping[str, Any]] = list(result.get("table") or ([summary] if summary else []))
     title = "Evaluation"
@@ -265,6 +268,11 @@ def results_table(result: Mapping[str, Any], worst: Sequence[str] = ()) -> Rende
         each = rows[:-1] if last else rows
         title = f"Evaluation, the {'worst' if worst else 'first'} {_WORST} of {len(each)}{' and all' if whole else ''}"
         rows = [*worst_rows(each, worst, _WORST), *([whole] if whole else [])]
+    further = [_titled_table(name, some) for name, some in (result.get("tables") or {}).items() if some]
+    return Group(_titled_table(title, rows), *further)
+
+
+def _titled_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(header_style="bold")
     cells = [columns, *([number(row.get(name)) for name in columns] for row in rows)]

@@ -16,18 +16,20 @@ class Trial:
     """A scene that plays a trained policy for some ticks, and what is read from its world afterwards.
 
     `scene` makes it anew each time, with every constant that the trial itself decides (each clip from its start, no noise).
-    `restores` names the resources that are taken from the trained world; without any, nothing is. `identical` names the
+    `restores` names the resources that are taken from the trained world; without any, nothing is; `cures` says by name of such
+    a resource what to do where the trained world has none. `identical` names the
     parts of `Scene.identity` that must be those of the trained world ("robot"). `over` says after a tick whether nothing that
     comes later counts any more, as when every row's episode has ended; the trial then ends before its last tick. `read` gets
     the world after the last tick and the path of the file that it may write (a film); it returns numbers or captions by name.
     `worst` names columns of a table that it returns, by which its rows are compared where they are too many to be printed,
-    with "-" in front where less is better.
+    with "-" in front where less is better; more tables, lists of rows by title, may stand under `tables`.
     """
 
     scene: Callable[[], Scene]
     ticks: int
     read: Callable[[World, Path], Mapping[str, Any]]
     restores: tuple[str, ...] = ("Policy",)
+    cures: Mapping[str, str] = attrs.field(factory=dict)
     identical: tuple[str, ...] = ()
     over: Callable[[World], bool] | None = None
     worst: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Observers of a training: the failure log, always, and the flight recorder with --record."""
+"""Observers of a training: the failure log, always, and the flight recorder with --record, which also looks at a trial."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -21,6 +21,27 @@ def rows_to_record(asked: "str | None", simulation: Simulation) -> list[int] | N
     if asked is None:
         return None
     return parse_rows(asked or True, simulation.world.tables[watched_table(simulation)].rows)
+
+
+@contextmanager
+def recorded(
+    simulation: Simulation, asked: "str | None", folder: Path, warn: Callable[[str], None], display: View
+) -> Iterator[Recorder | None]:
+    """Record the rows that --record names as long as this lasts, and write the recording at the end, or when it fails."""
+    rows = rows_to_record(asked, simulation)
+    if rows is None:
+        yield None
+        return
+    recorder = Recorder(simulation, rows=rows, folder=folder, warn=warn, view=display)
+    recorder.attach()
+    try:
+        yield recorder
+        recorder.keep("end", "The policy was played to the end.")
+    except Exception as error:
+        recorder.keep_failure(error)
+        raise
+    finally:
+        recorder.detach()
 
 
 @attrs.define(eq=False)

@@ -1,6 +1,7 @@
 """Trials: a trained policy plays a scene for some ticks, and what came of it is read."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,11 @@ import numpy as np
 import torch
 
 from engine.ecs.constants import addresses
-from engine.ecs.scene import Scene, build
+from engine.ecs.scene import Scene, Simulation, build
 from engine.ecs.world import NonFinite
 from engine.errors import SceneError, did_you_mean
 from engine.runner.experiment import Trial
-from engine.snapshot.snapshot import identity, restore
+from engine.snapshot.snapshot import identity, resources_in, restore
 
 
 def about_nonfinite(found: NonFinite) -> str:
@@ -32,13 +33,14 @@ def run_trial(
     seed: int = 0,
     device: str = "cpu",
     overrides: Mapping[str, str] | None = None,
+    observe: Callable[[Simulation], AbstractContextManager[object]] = nullcontext,
     progress: Callable[[float], None] = lambda share: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Mapping[str, Any]:
     """Play a snapshot in the scene of a trial and return what the trial reads; it may write the file at `path`.
 
     `training` is the scene that was trained, as its file made it. Of `overrides` (text by address) those apply that `reaching`
-    finds. `progress` is called before each tick, and once before reading, with the share that is done; what it raises ends
+    finds. `observe` makes what lasts as long as the ticks do. `progress` is called before each tick, and once before reading, with the share that is done; what it raises ends
     the trial. `warn` gets a sentence about each term that was not finite. SceneError for a snapshot of another robot or the like, as `Trial.identical` says; SnapshotError for one that
     does not fit.
     """
@@ -50,14 +52,17 @@ def run_trial(
                 f"The policy was trained with the {name} '{theirs.get(name, '')}', but this scene has "
                 f"'{scene.identity.get(name, '')}'. Choose the same {name} with the scene's flags."
             )
+    for name in set(trial.cures).difference(resources_in(snapshot) if trial.cures else ()):
+        raise SceneError(f"The snapshot of the policy holds no {name}. {trial.cures[name]}")
     simulation = build(scene, seed=seed, device=device, overrides=reaching(overrides or {}, training, scene))
     if trial.restores:
         restore(simulation.world, snapshot, only=trial.restores)
-    for tick in range(trial.ticks):
-        progress(tick / trial.ticks)
-        simulation.run()
-        if trial.over is not None and tick and trial.over(simulation.world):  # the first tick only places the rows
-            break
+    with observe(simulation):
+        for tick in range(trial.ticks):
+            progress(tick / trial.ticks)
+            simulation.run()
+            if trial.over is not None and tick and trial.over(simulation.world):  # the first tick only places the rows
+                break
     for found in simulation.world.nonfinite.values():
         warn(f"While the policy was played: {about_nonfinite(found)}")
     progress(1.0)

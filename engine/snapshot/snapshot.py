@@ -273,6 +273,11 @@ def identity(data: bytes) -> dict[str, Any]:
         raise SnapshotError(f"The snapshot does not say what world it was taken of ({error}).") from None
 
 
+def resources_in(data: bytes) -> tuple[str, ...]:
+    """Names of the resources that a snapshot holds."""
+    return tuple(map(str, _body(data)[0]["resources"]))
+
+
 def edited_constants(data: bytes) -> dict[str, str]:
     """What constants were edited to before a snapshot was taken, as text by address."""
     return {str(address): str(text) for address, text in _body(data)[0].get("constants", {}).items()}

@@ -55,7 +55,9 @@ class Config:
     clip: ClipNames = "squat"
     robot: RobotName = "auto"
     num_envs: int  # rows simulated in parallel
-    backend: str = "mujoco"  # physics backend: mujoco or kinematic
+    backend: str = (
+        "mujoco"  # physics backend: mujoco or kinematic; to --play or --eval a run of world_model also learned
+    )
     control: Controller  # who turns targets into torque
     around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
     clip_height: ClipHeight = "auto"
@@ -79,6 +81,11 @@ class Config:
             raise SceneError(
                 f"Backend '{self.backend}' simulates in host memory, so this scene runs with --device cpu, not "
                 f"'{self.device}'; --config published takes the numbers that are usual on a GPU."
+            )
+        if self.backend == "learned" and self.learner != "world_model":
+            raise SceneError(
+                "--backend learned plays a policy in the simulator that its run learned, but a run of --learner "
+                f"{self.learner} learns none. Name a run of --learner world_model, or leave --backend out."
             )
         if not 0.0 <= self.robustness <= 10.0:
             raise SceneError(

@@ -1,9 +1,9 @@
 """Physics: the simulator that moves the robot, by one contract for all. Simulators are imported when asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,17 +15,19 @@ from engine.ecs.access import Write
 from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import any_row
 from engine.ecs.scene import free_host_memory
-from engine.ecs.system import system
-from engine.errors import SceneError, did_you_mean
+from engine.ecs.schedule import Schedule
+from engine.ecs.system import System, system
+from engine.errors import SceneError, did_you_mean, listing
 from systems.physics.contract import Backend
 from systems.physics.sensing import place_sensors, refuse_unsensed
-from systems.tick import ACTUATE, REFRESH, SENSE, STEP
+from systems.tick import ACTUATE, BEGIN, REFRESH, SENSE, STEP
 
 if TYPE_CHECKING:
+    from components.dynamics import Dynamics
     from systems.robots.model import RobotModel
 
 REWRITTEN = any_row(Rewritten, "rows")  # condition of everything that follows from rewritten rows
-BACKENDS = ("mujoco", "kinematic")
+BACKENDS = ("mujoco", "kinematic", "learned")
 _SIMULATOR = "the simulator reads and writes host memory"
 
 
@@ -79,13 +81,18 @@ def make_backend(
     backend: str = "mujoco",
     nthread: int = 0,
     sensed: Sequence[str] | None = None,
+    dynamics: "Dynamics | None" = None,
 ) -> Backend:
     """A simulator of `rows` copies of the robot.
 
     `nthread` 0 uses all processors; `sensed` are the bodies whose contact force is measured, by default all that can touch
-    something. Raises SceneError as `refuse_senseless` does.
+    something; `dynamics` is the model that moves the rows of the backend "learned". Raises SceneError as `refuse_senseless` does.
     """
-    refuse_senseless(model, rows=rows, backend=backend, nthread=nthread)
+    refuse_senseless(model, rows=rows, backend=backend, nthread=nthread, dynamics=dynamics)
+    if dynamics is not None:
+        from systems.physics.learned_backend import LearnedBackend
+
+        return LearnedBackend(model, dynamics)
     sensed = model.axes["sensed"] if sensed is None else sensed
     if backend == "kinematic":
         from systems.physics.kinematic_backend import KinematicBackend
@@ -96,7 +103,15 @@ def make_backend(
     return MujocoBackend(model, rows, sensed=sensed, nthread=nthread)
 
 
-def refuse_senseless(model: "RobotModel", *, rows: int, backend: str, decimation: int = 1, nthread: int = 0) -> None:
+def refuse_senseless(
+    model: "RobotModel",
+    *,
+    rows: int,
+    backend: str,
+    decimation: int = 1,
+    nthread: int = 0,
+    dynamics: "Dynamics | None" = None,
+) -> None:
     """SceneError for an unknown or missing backend, settings that make no sense, and rows that would not fit into memory."""
     if backend not in BACKENDS:
         raise SceneError(
@@ -109,10 +124,22 @@ def refuse_senseless(model: "RobotModel", *, rows: int, backend: str, decimation
     for name, value, least in (("rows", rows, 1), ("decimation", decimation, 1), ("nthread", nthread, 0)):
         if value < least:
             raise SceneError(f"physics({name}={value}) makes no sense; {name} is at least {least}.")
-    if backend == "kinematic":
+    if (backend == "learned") != (dynamics is not None):
+        raise SceneError(
+            "physics(backend='learned') needs the model that moves the rows: physics(backend='learned', dynamics=...), made by "
+            "systems.learning.dynamics.make_dynamics."
+            if dynamics is None
+            else f"physics(dynamics=...) has no effect with backend='{backend}'; leave it out, or choose backend='learned'."
+        )
+    if dynamics is not None and dynamics.joints != model.robot.dof_names:
+        raise SceneError(
+            f"The learned dynamics are those of the joints {listing(dynamics.joints)}, but the robot '{model.robot.name}' has "
+            f"{listing(model.robot.dof_names)}. Play with the robot that they were fitted to."
+        )
+    if backend != "mujoco":
         if nthread:
             raise SceneError(
-                f"physics(nthread={nthread}) has no effect with backend='kinematic', whose steps need no threads; leave it out, "
+                f"physics(nthread={nthread}) has no effect with backend='{backend}', whose steps need no threads; leave it out, "
                 "or choose backend='mujoco'."
             )
     else:
@@ -129,12 +156,13 @@ def physics(
     control: str | None = None,
     decimation: int = 4,
     nthread: int = 0,
+    dynamics: "Dynamics | None" = None,
 ) -> Bundle:
     """Everything between joint commands and body poses.
 
     `control` is "servo" (one native call per control step, reads DofTarget), "torque" (one call per substep,
     reads DofTorque) or "none" (nothing is stepped: another system moves root and joints); by default what
-    the model was built for.
+    the model was built for. `dynamics` is the model, fitted or loaded before the first tick, of the backend "learned".
     """
     control = control or model.control
     if control not in ("none", model.control):
@@ -142,24 +170,27 @@ def physics(
             f"physics(control='{control}') does not fit robot '{model.robot.name}', which was built with "
             f"control='{model.control}'. Build the robot with control='{control}'."
         )
-    refuse_senseless(model, rows=rows, backend=backend, decimation=decimation, nthread=nthread)
+    refuse_senseless(model, rows=rows, backend=backend, decimation=decimation, nthread=nthread, dynamics=dynamics)
     sensors = ContactSensors()
 
     def simulator(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> Physics:
-        return Physics(backend=make_backend(model, rows=rows, backend=backend, nthread=nthread, sensed=axes["sensed"]))
+        options: Any = {"backend": backend, "nthread": nthread, "sensed": axes["sensed"], "dynamics": dynamics}
+        return Physics(backend=make_backend(model, rows=rows, **options))
 
     step = {
         "servo": [system(step_physics_servo, name="step_physics", substeps=decimation, may_sync=_SIMULATOR)],
         "torque": [system(step_physics_torque, name="step_physics", substeps=1, may_sync=_SIMULATOR)],
         "none": [],
     }[control]
+    learned, refused, begin = _learned(dynamics)
     return Bundle(
         "physics",
         components=[RootState, DofState, BodyState, ContactForce, Diverged],
-        resources=[deferred(Physics, simulator), sensors, model.robot],
+        resources=[deferred(Physics, simulator), sensors, model.robot, *learned],
         axes={**model.axes, "sensed": partial(place_sensors, sensors, model)},
-        checks=[partial(refuse_unsensed, sensors, model)],
+        checks=[*refused, partial(refuse_unsensed, sensors, model)],
         systems={
+            **begin,
             ACTUATE: [system(begin_physics)],
             STEP: step,
             SENSE: [system(refresh_kinematics, may_sync=_SIMULATOR)],
@@ -170,3 +201,14 @@ def physics(
         },
         repeat=decimation if control == "torque" else 1,
     )
+
+
+def _learned(
+    dynamics: "Dynamics | None",
+) -> tuple[list[Any], list[Callable[[Schedule], None]], dict[str, list[System]]]:
+    """Resources, checks and systems of a scene whose rows a model moves."""
+    if dynamics is None:
+        return [], [], {}
+    from systems.physics.learned_backend import refuse_contacts, refuse_unfitted
+
+    return [dynamics], [refuse_contacts], {BEGIN: [system(refuse_unfitted, may_sync="looks at the model once")]}

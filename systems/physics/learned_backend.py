@@ -11,9 +11,11 @@ from torch import Tensor
 
 from components.dynamics import Dynamics
 from components.robot import BodyState, ContactForce, DofState, RootState
+from engine.ecs.schedule import Schedule
 from engine.errors import SceneError
-from systems.learning.dynamics import fold, predict
+from systems.learning.dynamics import Folded, fold, predict
 from systems.physics.contract import Quantity
+from systems.physics.sensing import readers_in
 from systems.robots.forward_kinematics import ForwardKinematics
 from systems.robots.model import RobotModel
 
@@ -35,16 +37,17 @@ class LearnedBackend:
                 f"The learned dynamics are those of joint servos over a whole control step, but the robot '{model.robot.name}' is "
                 f"built with control='{model.control}'. Choose --control servo."
             )
-        self.model, self.axes, self.dynamics, self.pull = model, model.axes, dynamics, pull
+        self.model, self.dynamics, self.pull = model, dynamics, pull
+        self.axes: Mapping[str, tuple[str, ...]] = {**model.axes, "sensed": ()}
         self._kinematics = ForwardKinematics.of(model, bodies)
         known = model.robot.body_names if bodies is None else bodies
         self._places = torch.tensor([model.robot.body_names.index(name) for name in known])
         self._all = bodies is None
         self._rows: Sequence[int] | None = None
-        self.refold()
+        self._folded: Folded | None = None  # until the first step, before which the dynamics are loaded
 
     def refold(self) -> None:
-        """Take up the dynamics as they are now; called whenever they were fitted or loaded."""
+        """Take up the dynamics as they are now; called whenever they were fitted."""
         self._folded = fold(self.dynamics)
 
     def begin(self, diverged: Tensor) -> None:
@@ -62,6 +65,7 @@ class LearnedBackend:
             dofs.velocity,
         )
         before = torch.cat(columns, 1)
+        self._folded = self._folded or fold(self.dynamics)
         after = predict(self._folded, before, control)
         if after.requires_grad and self.pull < math.inf:
             after.register_hook(self._tame)
@@ -127,8 +131,26 @@ class LearnedBackend:
         return {}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take up the dynamics that were put back."""
-        self.refold()
+        """Take up the dynamics in the next step: they may be put back later than this."""
+        self._folded = None
+
+
+def refuse_unfitted(dynamics: Dynamics) -> None:
+    """SceneError for dynamics that were never fitted, as in a run that was saved before its memory was filled."""
+    if not bool(dynamics.scale.any()):
+        raise SceneError(
+            "The learned dynamics were saved before they were fitted for the first time, so nothing is known of how the robot moves. "
+            "Name a later checkpoint, train for longer, or choose --backend mujoco."
+        )
+
+
+def refuse_contacts(schedule: Schedule) -> None:
+    """SceneError for a system or term that reads contact forces."""
+    for reader in readers_in(schedule):
+        raise SceneError(
+            f"'{reader.address}' reads contact forces, and the learned simulator tells none. Leave it out, or choose "
+            "--backend mujoco."
+        )
 
 
 def tame(gradient: Tensor, pull: float) -> Tensor:

@@ -69,6 +69,12 @@ def readers(bundles: Sequence[Bundle]) -> Iterator[Reader]:
             yield from _reader(f"{bundle.name}.{name}", vital.signature, vital.constants)
 
 
+def readers_in(schedule: Schedule) -> Iterator[Reader]:
+    """Every system and term of a bound tick that reads contact forces."""
+    for entry in schedule.entries:
+        yield from readers([Bundle(entry.bundle, systems={entry.phase: [entry.system]})])
+
+
 def _reader(address: str, signature: Signature, constants: Mapping[str, Any]) -> Iterator[Reader]:
     read = [p.name for p in signature.parameters if p.type is ContactForce and not p.writes]
     types = real_types(signature.function) if read else {}
@@ -86,14 +92,13 @@ def place_sensors(sensors: ContactSensors, model: RobotModel, bundles: Sequence[
 
 def refuse_unsensed(sensors: ContactSensors, model: RobotModel, schedule: Schedule) -> None:
     """SceneError for a constant that was changed to a body without a sensor."""
-    for entry in schedule.entries:
-        for reader in readers([Bundle(entry.bundle, systems={entry.phase: [entry.system]})]):
-            lacking = sorted(reader.bodies(model) - set(sensors.bodies))
-            if lacking:
-                raise SceneError(
-                    f"'{reader.address}' reads the contact force of {listing(lacking)}, and sensors are placed when a scene is "
-                    f"built: this one has {listing(sensors.bodies) or 'none'}. Start it with --set {_typed(reader)}."
-                )
+    for reader in readers_in(schedule):
+        lacking = sorted(reader.bodies(model) - set(sensors.bodies))
+        if lacking:
+            raise SceneError(
+                f"'{reader.address}' reads the contact force of {listing(lacking)}, and sensors are placed when a scene is "
+                f"built: this one has {listing(sensors.bodies) or 'none'}. Start it with --set {_typed(reader)}."
+            )
 
 
 def _typed(reader: Reader) -> str:

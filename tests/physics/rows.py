@@ -7,8 +7,10 @@ import attrs
 import torch
 from torch import Tensor
 
+from components.dynamics import Dynamics
 from components.robot import BodyState, Capsule, ContactForce, DofState, Motor, RobotDescription, RootState
 from scenes.robots.humanoid import humanoid
+from systems.learning.dynamics import fit_linear, make_dynamics
 from systems.physics import make_backend
 from systems.physics.contract import Backend
 from systems.robots.model import RobotModel, build_robot
@@ -80,6 +82,24 @@ class Rows:
         return b"".join(t.numpy().tobytes() for part in parts for t in vars(part).values())
 
 
+def fitted(model: RobotModel, ticks: int = 40) -> Dynamics:
+    """A learned model of a robot's servos, whose linear part is fitted to what MuJoCo does in a few rows with other targets each."""
+    rows = _rows(model, 8, make_backend(model, rows=8, nthread=1))
+    draw, seen = torch.Generator().manual_seed(0), list[tuple[Tensor, Tensor, Tensor]]()
+    columns = (
+        *(rows.root.position, rows.root.rotation, rows.dofs.position),
+        *(rows.root.linear_velocity, rows.root.angular_velocity, rows.dofs.velocity),
+    )
+    for _ in range(ticks):
+        before = torch.cat(columns, 1)
+        target = rows.model.robot.default_position + 0.3 * torch.randn(rows.dofs.position.shape, generator=draw)
+        rows.tick(target)
+        seen.append((before, target, torch.cat(columns, 1)))
+    dynamics = make_dynamics(model.robot.dof_names, 4 * model.dt, hidden=(8,))
+    fit_linear(dynamics, *map(torch.cat, zip(*seen, strict=True)))
+    return dynamics
+
+
 def make_rows(
     count: int = 3,
     description: RobotDescription | None = None,
@@ -90,10 +110,16 @@ def make_rows(
 ) -> Rows:
     """`count` rows of a robot (our humanoid by default) that have just been put into the default pose."""
     model = build_robot(description or humanoid(), **options)
+    own: dict[str, Any] = {"nthread": nthread} if backend == "mujoco" else {}
+    own |= {"dynamics": fitted(model)} if backend == "learned" else {}
+    return _rows(model, count, make_backend(model, rows=count, backend=backend, **own))
+
+
+def _rows(model: RobotModel, count: int, backend: Backend) -> Rows:
     axes = model.axes
     rows = Rows(
         model,
-        make_backend(model, rows=count, backend=backend, nthread=nthread if backend == "mujoco" else 0),
+        backend,
         RootState.make(count, axes, position=[0.0, 0.0, model.robot.default_height], rotation=[1.0, 0.0, 0.0, 0.0]),
         DofState.make(count, axes, position=model.robot.default_position),
         BodyState.make(count, axes),

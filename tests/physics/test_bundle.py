@@ -9,6 +9,7 @@ from components.control import DofTarget, DofTorque
 from components.episode import Rewritten
 from components.physics import Diverged, Physics
 from engine.errors import SceneError
+from systems.learning.dynamics import make_dynamics
 from systems.physics import (
     begin_physics,
     make_backend,
@@ -70,7 +71,7 @@ def test_systems_drive_the_backend(control: str) -> None:
     [
         (
             {"backend": "mujco"},
-            "There is no physics backend 'mujco'; there are: mujoco, kinematic. Did you mean mujoco?",
+            "There is no physics backend 'mujco'; there are: mujoco, kinematic, learned. Did you mean mujoco?",
         ),
         ({"rows": 0}, "physics(rows=0) makes no sense; rows is at least 1."),
         ({"decimation": 0}, "physics(decimation=0) makes no sense; decimation is at least 1."),
@@ -79,6 +80,25 @@ def test_systems_drive_the_backend(control: str) -> None:
             {"backend": "kinematic", "nthread": 2},
             "physics(nthread=2) has no effect with backend='kinematic', whose steps need no threads; leave it out, or "
             "choose backend='mujoco'.",
+        ),
+        (
+            {"backend": "learned"},
+            "physics(backend='learned') needs the model that moves the rows: physics(backend='learned', dynamics=...), made by "
+            "systems.learning.dynamics.make_dynamics.",
+        ),
+        (
+            {"dynamics": make_dynamics(("swing",), 0.02)},
+            "physics(dynamics=...) has no effect with backend='mujoco'; leave it out, or choose backend='learned'.",
+        ),
+        (
+            {"backend": "learned", "dynamics": make_dynamics(("swing",), 0.02), "nthread": 2},
+            "physics(nthread=2) has no effect with backend='learned', whose steps need no threads; leave it out, or choose "
+            "backend='mujoco'.",
+        ),
+        (
+            {"backend": "learned", "dynamics": make_dynamics(("swing", "bend"), 0.02)},
+            "The learned dynamics are those of the joints swing, bend, but the robot 'pendulum' has swing. Play with the robot that "
+            "they were fitted to.",
         ),
     ],
 )

@@ -97,6 +97,16 @@ def test_results_with_many_columns_are_turned_on_their_side() -> None:
     results_table({"summary": {"mean": 1.0}})
 
 
+def test_further_tables_of_an_evaluation_follow_with_their_titles() -> None:
+    where = console()
+    where.print(
+        results_table({"table": [{"clip": "squat"}], "tables": {"Drift": [{"steps": 4, "rad": 0.5}], "None": []}})
+    )
+    before, after = text(where).split("Drift")
+    assert "squat" in before and "None" not in after
+    assert ["│", "4", "│", "0.5", "│"] in [line.split() for line in after.splitlines()]
+
+
 def test_of_many_rows_the_worst_ten_and_all_are_shown() -> None:
     rows = [{"clip": f"c{i}", "success %": float(i // 2), "error": float(i % 2)} for i in range(1000)]
     rows[700]["success %"] = float("nan")

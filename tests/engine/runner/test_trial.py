@@ -1,13 +1,14 @@
 """Trials: which constants of the training reach the scene that plays, and whose policies it refuses."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
-from engine import Bundle, Scene, SceneError, SnapshotError, Trial, World, build, system
+from engine import Bundle, Scene, SceneError, Simulation, SnapshotError, Trial, World, build, system
 from engine.runner.trial import reaching, run_trial
 from engine.snapshot.snapshot import save
 from tests.engine import toy_scene
@@ -58,6 +59,30 @@ def test_a_trial_that_restores_nothing_plays_any_snapshot(tmp_path: Path) -> Non
     assert run_trial(Trial(calm, 1, lambda w, p: {}, restores=()), data, tmp_path / "x", training=trained()) == {}
     with pytest.raises(SnapshotError, match="The snapshot has no resource 'Policy'"):
         run_trial(Trial(calm, 1, lambda w, p: {}), data, tmp_path / "x", training=trained())
+
+
+def test_a_snapshot_without_what_a_trial_plays_with_is_refused_with_the_cure(tmp_path: Path) -> None:
+    data = save(build(trained()).world)
+    lacking = Trial(trained, 1, lambda w, p: {}, restores=("Count", "Sail"), cures={"Sail": "Set one."})
+    with pytest.raises(SceneError, match=r"The snapshot of the policy holds no Sail\. Set one\."):
+        run_trial(lacking, data, tmp_path / "x", training=trained())
+    there = attrs.evolve(lacking, restores=("Count",), cures={"Count": "Count."})
+    assert run_trial(there, data, tmp_path / "x", training=trained()) == {}
+
+
+def test_a_trial_is_observed_while_its_ticks_last(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    @contextmanager
+    def observed(simulation: Simulation) -> Iterator[None]:
+        seen.append(simulation.world.clock.tick)
+        yield
+        seen.append(simulation.world.clock.tick)
+
+    trial = Trial(trained, 5, lambda w, p: {"then": seen.copy()}, restores=())
+    data = save(build(trained()).world)
+    found = run_trial(trial, data, tmp_path / "x", training=trained(), observe=observed)
+    assert found == {"then": [0, 4]}
 
 
 def test_a_policy_of_another_robot_is_refused_where_the_trial_says_so_and_other_clips_are_not(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Simulators by name: what moves the rows of a scene, and how a policy is tried in a simulator that its run learned."""
+
+from functools import partial
+
+import attrs
+
+from components.footage import Footage
+from engine import Bundle, Trial
+from engine.ecs.schedule import Schedule
+from engine.errors import SceneError
+from scenes.tasks import Config
+from systems.physics import physics
+from systems.robots.model import RobotModel
+
+
+def simulators(
+    config: Config, model: RobotModel, *, rows: int, watching: Bundle | None, longest: int, dt: float
+) -> list[Bundle]:
+    """What moves the rows, for learning or for a bundle that is `watching` a policy for up to `longest` control steps.
+
+    Behind the backend "learned", which only plays, stands MuJoCo beside it.
+    """
+    moved = partial(physics, model, rows=rows, decimation=config.substeps)
+    if config.backend != "learned":
+        return [moved(backend=config.backend, nthread=config.physics_threads)]
+    if watching is None:
+        return [moved(), Bundle("learned_simulator", checks=[refuse_training])]
+    from systems.learning.dynamics import make_dynamics
+    from systems.side_by_side import side_by_side
+
+    dynamics = make_dynamics(model.robot.dof_names, dt, hidden=config.world_model.model_hidden)
+    return [
+        moved(backend="learned", dynamics=dynamics),
+        side_by_side(
+            model,
+            rows=rows,
+            decimation=config.substeps,
+            nthread=config.physics_threads,
+            longest=longest,
+            filmed=Footage in watching.components,
+        ),
+    ]
+
+
+def refuse_training(schedule: Schedule) -> None:
+    """SceneError where a policy would learn in a simulator that a run has learned."""
+    raise SceneError(
+        "--backend learned only plays a policy, in the simulator that its run learned: write --play RUN or --eval RUN beside "
+        "it. To train, leave it out; --learner world_model learns a simulator, and in it."
+    )
+
+
+def trial_in(config: Config, trial: Trial, *, filmed: bool = False) -> Trial:
+    """The trial in the simulator of that name: a learned one is taken from the trained world, and its error is read too."""
+    if config.backend != "learned":
+        return trial
+    from systems.side_by_side import filmed_beside, measured_beside
+
+    cure = "Only runs of --learner world_model learn one: name such a run, or leave --backend out."
+    return attrs.evolve(
+        trial,
+        restores=(*trial.restores, "Dynamics"),
+        cures={"Dynamics": f"It has no learned simulator. {cure}"},
+        read=partial(filmed_beside if filmed else measured_beside, read=trial.read),
+    )
