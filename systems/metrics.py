@@ -159,6 +159,7 @@ def titles(dt: float) -> dict[str, str]:
         "imagine/error_4": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",
         "imagine/error_8": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",
         "imagine/error_16": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",
+        "imagine/gap": "Learning in imagination: how much more an imagined step earns than a real one [share]",
         "imagine/kl": "Learning in imagination: change of the policy in one update, KL divergence [nat]",
         "learn/action_std": "Exploration: standard deviation of actions [1]",
     }

@@ -21,7 +21,7 @@ from components.motion import MotionCursor
 from components.observation import Observation
 from components.physics import Physics
 from components.robot import ContactForce, DofState, RootState
-from components.world_model import BestPolicy, Memory, WorldModelMetrics
+from components.world_model import BestPolicy, Memory, RunningRewards, WorldModelMetrics
 from engine.ecs.access import Rng, Terms, Write
 from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import every
@@ -31,6 +31,7 @@ from engine.ecs.world import Clock, World
 from engine.tools.gradients import check_gradients
 from systems import tick
 from systems.learning import dynamics as model
+from systems.learning.alarms import compare_rewards, make_rewards
 from systems.learning.best import keep_the_best, make_best
 from systems.learning.config import AHEAD, PpoConfig, WorldModelConfig
 from systems.learning.memory import (
@@ -263,6 +264,7 @@ def world_model(
             deferred(Policy, policy),
             deferred(Dynamics, partial(_make_dynamics, config, rows, dt)),
             deferred(BestPolicy, partial(make_best, learning)),
+            deferred(RunningRewards, make_rewards),
             deferred(WorldModelMetrics, lambda axes, seed, device: WorldModelMetrics.zeros(device)),
             imagined,
         ],
@@ -277,6 +279,7 @@ def world_model(
                     may_sync="draws remembered states",
                     **config.of(improve_in_imagination),
                 ),
+                learn(compare_rewards, may_sync="counts what is remembered", **config.of(compare_rewards)),
             ],
         },
         axes={"memory": config.memory, "remembered_state": concatenated(remembered)},
