@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from engine.ecs.component import column, component, resource
+from engine.ecs.component import column, component, constant, resource
 
 
 @component
@@ -54,6 +54,16 @@ class WorldModelMetrics:
         """All zero, as before the first iteration."""
         names = [field.name for field in cls.__attrs_attrs__]  # type: ignore[attr-defined]
         return cls(**{name: torch.zeros((), device=device) for name in names})
+
+
+@resource
+class JointErrors:
+    """Mean error of each joint that is predicted 16 steps ahead, in the last iteration."""
+
+    REPORTED: ClassVar[str] = "imagine/error_16"
+
+    labels: tuple[str, ...] = constant()
+    error: Tensor  # (joints,) rad
 
 
 @resource

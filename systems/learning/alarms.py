@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from components.dynamics import Dynamics
-from components.world_model import BestPolicy, Memory, RunningRewards, WorldModelMetrics
+from components.world_model import BestPolicy, JointErrors, Memory, RunningRewards, WorldModelMetrics
 from engine.ecs.access import Write
 from engine.ecs.world import World
 from engine.errors import listing
@@ -41,6 +41,11 @@ def make_rewards(axes: Mapping[str, Sequence[str]], seed: int, device: torch.dev
     zero = torch.zeros((), device=device)
     count = torch.zeros((), dtype=torch.int64, device=device)
     return RunningRewards(real=zero, imagined=zero.clone(), iterations=count, parted=zero.bool())
+
+
+def make_joint_errors(axes: Mapping[str, Sequence[str]], seed: int, device: torch.device) -> JointErrors:
+    """Nothing is predicted yet."""
+    return JointErrors(labels=tuple(axes["dof"]), error=torch.zeros(len(axes["dof"]), device=device))
 
 
 def alarms(world: World) -> dict[str, str]:
