@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from engine.ecs.component import column, component, resource
+from engine.ecs.component import column, component, constant, resource
 
 
 @component
@@ -35,6 +35,9 @@ class WorldModelMetrics:
     learning_rate: Tensor  # after the last update
     skipped_steps: Tensor  # updates left out since the run began, for a gradient that was not finite
     taken_back: Tensor  # times since the run began that the best policy was put back, as the real reward fell
+    gap: Tensor  # share of the larger one by which an imagined step earns more than a real one, of running means
+    parted: Tensor  # iterations since the run began in which the gap was wider than it may be
+    unmoved_joints: Tensor  # that stood still in all that the model was fitted to
     one_step_loss: Tensor  # of the model: Huber's, of outputs in standard deviations
     error_1: Tensor  # rad, mean error of a joint that is predicted 1 step ahead
     error_4: Tensor  # rad, 4 steps
@@ -51,6 +54,26 @@ class WorldModelMetrics:
         """All zero, as before the first iteration."""
         names = [field.name for field in cls.__attrs_attrs__]  # type: ignore[attr-defined]
         return cls(**{name: torch.zeros((), device=device) for name in names})
+
+
+@resource
+class JointErrors:
+    """Mean error of each joint that is predicted 16 steps ahead, in the last iteration."""
+
+    REPORTED: ClassVar[str] = "imagine/error_16"
+
+    labels: tuple[str, ...] = constant()
+    error: Tensor  # (joints,) rad
+
+
+@resource
+class RunningRewards:
+    """What a control step earns in real and in imagined rows: running means, both from 0, and over how many iterations."""
+
+    real: Tensor
+    imagined: Tensor
+    iterations: Tensor
+    parted: Tensor  # bool: they differ by more than they may
 
 
 @resource

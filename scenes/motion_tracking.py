@@ -8,7 +8,7 @@ from components.motion import MotionLibrary
 from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
 from scenes.tasks import Config, g1, humanoidverse
-from scenes.tasks.learners import learner, observed, player
+from scenes.tasks.learners import alarms, learner, observed, player
 from scenes.tasks.simulators import simulators, trial_in
 from systems.actuation import actuation
 from systems.evaluation import WORST, all_scored, evaluation, summarise
@@ -51,9 +51,8 @@ def experiment(c: Config) -> Experiment:
     """Teach a humanoid to follow motion clips."""
     clips = read_clips(c.clip, skip_unfit=c.skip_unfit)
     description = c.task.describe(robots.load(robots.fitting(clips, c.task.robots) if c.robot == "auto" else c.robot))
-    control = "servo" if c.control == "servo" else "torque"
     model = build_robot(
-        description, control=control, dt=DT / c.substeps, self_collision=c.self_collision, solver=c.solver
+        description, control=c.actuators, dt=DT / c.substeps, self_collision=c.self_collision, solver=c.solver
     )
     with naming_robot(model, c.robot):
         library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height, skip_unfit=c.skip_unfit)
@@ -70,6 +69,7 @@ def experiment(c: Config) -> Experiment:
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
         go_on=go_on_learning,
         report=partial(report, dt=DT),
+        alarms=alarms(c),
         titles=titles(DT),
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),
         display=robot_view(model, table="robot", dt=DT, threshold=0.25),

@@ -110,10 +110,24 @@ def report(world: World, dt: float) -> dict[str, float]:
     if Physics in world.resources:
         numbers |= contacts(world[Physics])
     for each in world.resources.values():
-        prefix = getattr(type(each), "REPORTED", None)  # of numbers that a learner keeps for us
-        if prefix:
-            numbers |= {f"{prefix}/{f.name}": float(getattr(each, f.name)) for f in attrs.fields(type(each))}
+        numbers |= reported(each)
     return numbers
+
+
+def reported(resource: object) -> dict[str, float]:
+    """The numbers that a learner's resource keeps for us: one of each tensor, or one for each of its `labels`."""
+    prefix, found = getattr(type(resource), "REPORTED", None), dict[str, float]()
+    if prefix is None:
+        return found
+    for field in attrs.fields(type(resource)):
+        value = getattr(resource, field.name)
+        if not isinstance(value, torch.Tensor):
+            continue
+        if value.dim():
+            found |= {f"{prefix}/{n}": v for n, v in zip(resource.labels, value.tolist(), strict=True)}  # type: ignore[attr-defined]
+        else:
+            found[f"{prefix}/{field.name}"] = float(value)
+    return found
 
 
 def contacts(physics: Physics) -> dict[str, float]:
@@ -159,6 +173,7 @@ def titles(dt: float) -> dict[str, str]:
         "imagine/error_4": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",
         "imagine/error_8": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",
         "imagine/error_16": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",
+        "imagine/gap": "Learning in imagination: how much more an imagined step earns than a real one [share]",
         "imagine/kl": "Learning in imagination: change of the policy in one update, KL divergence [nat]",
         "learn/action_std": "Exploration: standard deviation of actions [1]",
     }

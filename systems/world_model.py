@@ -21,7 +21,7 @@ from components.motion import MotionCursor
 from components.observation import Observation
 from components.physics import Physics
 from components.robot import ContactForce, DofState, RootState
-from components.world_model import BestPolicy, Memory, WorldModelMetrics
+from components.world_model import BestPolicy, JointErrors, Memory, RunningRewards, WorldModelMetrics
 from engine.ecs.access import Rng, Terms, Write
 from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import every
@@ -31,6 +31,7 @@ from engine.ecs.world import Clock, World
 from engine.tools.gradients import check_gradients
 from systems import tick
 from systems.learning import dynamics as model
+from systems.learning.alarms import compare_rewards, make_joint_errors, make_rewards
 from systems.learning.best import keep_the_best, make_best
 from systems.learning.config import AHEAD, PpoConfig, WorldModelConfig
 from systems.learning.memory import (
@@ -106,7 +107,7 @@ def remember_outcome(
 
 def fit_dynamics(
     clock: Clock, memory: Memory, rng: Rng, dynamics: Write[Dynamics], metrics: Write[WorldModelMetrics],
-    *, warm_up: int, first_fits: int, fits: int, open_loop_fits: int, fit_batch: int,
+    joints: Write[JointErrors], *, warm_up: int, first_fits: int, fits: int, open_loop_fits: int, fit_batch: int,
 ) -> None:  # fmt: skip
     """Fit the model to what is remembered; its linear part once, when there are `warm_up` ticks."""
     if ticks_of_every_row(memory) < warm_up:
@@ -122,6 +123,7 @@ def fit_dynamics(
     seen = draw_runs(clock, memory, rng, fit_batch, HORIZONS[-1])
     for steps, error in model.open_loop_error(dynamics, *seen, horizons=HORIZONS).items():
         getattr(metrics, f"error_{steps}").copy_(error.joints.mean())
+        joints.error.copy_(error.joints)  # the last are those of the furthest step
 
 
 # -- imagine, improve ----------------------------------------------------------------------------------
@@ -263,6 +265,8 @@ def world_model(
             deferred(Policy, policy),
             deferred(Dynamics, partial(_make_dynamics, config, rows, dt)),
             deferred(BestPolicy, partial(make_best, learning)),
+            deferred(RunningRewards, make_rewards),
+            deferred(JointErrors, make_joint_errors),
             deferred(WorldModelMetrics, lambda axes, seed, device: WorldModelMetrics.zeros(device)),
             imagined,
         ],
@@ -277,6 +281,7 @@ def world_model(
                     may_sync="draws remembered states",
                     **config.of(improve_in_imagination),
                 ),
+                learn(compare_rewards, may_sync="counts what is remembered", **config.of(compare_rewards)),
             ],
         },
         axes={"memory": config.memory, "remembered_state": concatenated(remembered)},

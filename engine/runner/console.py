@@ -125,9 +125,9 @@ class Progress:
             self.live.update(self.render(), refresh=True)
 
     def iteration(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
-        """Take note of the numbers of a finished iteration."""
+        """Take note of the numbers of a finished iteration; details, as group/name/label, are for files and debuggers."""
         self.done = row["iteration"]
-        self.values = {name: value for name, value in row.items() if name not in BESIDES}
+        self.values = {name: value for name, value in row.items() if name not in BESIDES and name.count("/") < 2}
         self.timing = dict(timing)
         self.pace.append(timing["elapsed"] - self.elapsed if self.elapsed else timing["seconds"])
         self.elapsed = timing["elapsed"]

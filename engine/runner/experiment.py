@@ -44,7 +44,8 @@ class Experiment:
     with the scene. `report` turns a world into the numbers of one learning iteration; `titles` says in words with a unit
     what they are, by name or by 'group/' (numbers with the same title share a panel of curve.png), `panel` names those that
     the console shows, and `best` the one by which the best checkpoint is kept, with "-" in front where less is better.
-    `display` says what debuggers draw. `sources` names what else decides the numbers ("robot g1", "clip squat", …) with a
+    `alarms` turns it into sentences by name about what goes wrong in the learning; each is warned of once, for as long as it
+    is among them. `display` says what debuggers draw. `sources` names what else decides the numbers ("robot g1", "clip squat", …) with a
     digest of each, so that a resumed run notices changes. `go_on` is called with the world of a checkpoint and the scene's flags
     (by name, with values) that its run did not have, and brings into that world what they change of it. `facts` are what a person checks first ("robot", "feet", …), by
     name; `--check` prints them.
@@ -57,6 +58,7 @@ class Experiment:
     policy: Path | None = None
     go_on: Callable[[World, Mapping[str, Any]], None] | None = None
     report: Callable[[World], Mapping[str, float]] | None = None
+    alarms: Callable[[World], Mapping[str, str]] | None = None
     titles: Mapping[str, str] = attrs.field(factory=dict)
     panel: Sequence[str] = ()
     display: View = attrs.field(factory=View)

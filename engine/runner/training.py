@@ -101,6 +101,7 @@ class Training(ObservedTraining):
     origin_of_time: float = 0.0
     counted: tuple[int, int] = (0, 0)  # a tick, and environment steps until then, of however many rows there were
     inspector: Inspector | None = None
+    alarms: set[str] = attrs.field(factory=set)  # names of those that held after the last iteration
     nonfinite: dict[str, int] = attrs.field(factory=dict)  # rows in which terms were so until the iteration began
 
     @property
@@ -179,6 +180,7 @@ class Training(ObservedTraining):
         shown = {name: value for name, value in timing.items() if name not in ("iteration", "by_phase", "by_system")}
         self.folder.write_events(iteration, row | {f"time/{name}": value for name, value in shown.items()})
         progress.iteration(row, timing)
+        self._raise_alarms()
         if self.inspector is not None:
             self.inspector.iteration(iteration, row)
         if iteration % self.plan.settings.checkpoint_every == 0 and iteration < progress.total:
@@ -187,6 +189,14 @@ class Training(ObservedTraining):
             self.folder.update_curve()
         self.folder.report()
         self.start_iteration()
+
+    def _raise_alarms(self) -> None:
+        """Warn of what goes wrong in the learning since this iteration."""
+        held = self.experiment.alarms(self.world) if self.experiment.alarms else {}
+        for name, text in held.items():
+            if name not in self.alarms:
+                self.warn(text)
+        self.alarms = set(held)
 
     def _notice(self, found: NonFinite) -> None:
         counter = f"nonfinite/{found.system.split('.', 1)[-1]}.{found.term}"

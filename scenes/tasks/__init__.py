@@ -106,6 +106,11 @@ class Config:
             )
 
     @property
+    def actuators(self) -> Literal["servo", "torque"]:
+        """What the simulator's joints are given: the angle that they pull to, or a torque."""
+        return "servo" if self.control == "servo" else "torque"
+
+    @property
     def solver(self) -> Solver:
         """How contacts are solved."""
         return Solver(warm_start=self.warm_start)

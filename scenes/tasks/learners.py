@@ -1,9 +1,9 @@
 """Learners by name: what a policy sees under each, who improves it, and who plays it afterwards."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from components.motion import MotionLibrary
-from engine import Bundle, Term
+from engine import Bundle, Term, World
 from engine.errors import SceneError, listing
 from scenes.tasks import Config
 from systems.metrics import metrics
@@ -45,6 +45,15 @@ def refuse_short_clips(library: MotionLibrary, horizon: int) -> None:
         f"{listing([f'{name} ({ticks} ticks)' for name, ticks in short.items()], 6)}. Leave them out, {fewer}or learn by "
         "PPO, --learner ppo."
     )
+
+
+def alarms(config: Config) -> Callable[[World], Mapping[str, str]] | None:
+    """What says in words that the learning goes wrong; PPO has nothing to say."""
+    if config.learner == "ppo":
+        return None
+    from systems.learning.alarms import alarms
+
+    return alarms
 
 
 def player(config: Config) -> Bundle:

@@ -79,6 +79,7 @@ class WorldModelConfig:
     last_rate: float = 1e-4  # that after `settle` ticks
     most_kl: float = 1.0  # KL divergence of one update, beyond which it is shortened
     max_grad_norm: float = 1.0  # to which the gradient is clipped
+    most_gap: float = 0.25  # share by which imagined and real rewards may differ before a run warns
     relapse: float = 0.15  # share of the best mean reward that may be lost before the best policy is put back
 
     def __attrs_post_init__(self) -> None:

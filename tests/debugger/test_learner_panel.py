@@ -98,3 +98,44 @@ def test_charts_fill_the_width(qtbot: QtBot):
     panel.store.feed({**schema(16), "constants": []})
     panel.schema_changed()
     assert panel.charts["learn/kl"].band is None
+
+
+def dreaming(run: Planted) -> None:
+    """A run that learns in imagination, in which imagined and real rewards part; the knee is predicted worst."""
+    joints = {"left_hip": 0.01, "left_knee": 0.03, "right_hip": 0.012, "right_knee": 0.025}
+    run.learner = [
+        {
+            "reward/per_step": 0.08,
+            "imagine/real_reward": 0.08 - 0.001 * i,
+            "imagine/imagined_reward": 0.08 + 0.001 * i,
+            "imagine/gap": 2 * i / (80 + i),
+            "imagine/gradient_norm": 0.5 + 0.1 * (i % 3),
+            "imagine/kl": 0.3,
+            "imagine/taken_back": 0.0,
+            **{f"imagine/error_{ahead}": 0.002 * ahead / (1 + 0.1 * i) for ahead in (1, 4, 8, 16)},
+            **{f"imagine/error_16/{name}": error for name, error in joints.items()},
+        }
+        for i in range(20)
+    ]
+
+
+def test_a_run_that_learns_in_imagination_shows_both_rewards_and_the_error_by_horizon_and_joint(qtbot: QtBot):
+    panel = LearnerPanel(full(spoil=dreaming), Asked())
+    qtbot.addWidget(panel)
+    drawn(panel, 760, 900)
+    chart = panel.charts["imagine/real_reward"]
+    assert (chart.ys[-1], chart.beside[-1]) == pytest.approx((0.061, 0.099))
+    assert panel.charts["imagine/gap"].word.endswith("high") and "imagined − real" in panel.head.text()
+    shown = {name for name, chart in panel.charts.items() if not chart.isHidden()}
+    assert {f"imagine/error_{ahead}" for ahead in (1, 4, 8, 16)} <= shown and not {"learn/kl", "imagine/parted"} & shown
+    assert "explained variance" not in panel.head.text()  # which the other learner reports
+    assert [(bar.name, bar.value) for bar in panel.joints.bars][1] == ("left_knee", 0.03)
+    assert panel.joints.high == 0.03 and not panel.joints.isHidden()
+
+
+def test_a_run_that_learns_otherwise_shows_nothing_of_imagination(qtbot: QtBot):
+    panel = LearnerPanel(full(), Asked())
+    qtbot.addWidget(panel)
+    drawn(panel, 760, 300)
+    assert panel.joints.isHidden() and "model error" not in panel.head.text()
+    assert not [name for name, chart in panel.charts.items() if name.startswith("imagine/") and not chart.isHidden()]

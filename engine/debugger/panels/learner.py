@@ -1,5 +1,6 @@
 """Learner panel: the numbers of each update, with their usual bands shaded."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import attrs
@@ -13,7 +14,7 @@ from engine.debugger.model.schema import Declared
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import scroll_area, stack
+from engine.debugger.widgets.bars import Bar, BarList, scroll_area, stack
 from engine.debugger.widgets.elided_label import headline
 from engine.debugger.widgets.format import format_number
 from engine.debugger.widgets.sparkline import Sparkline
@@ -23,13 +24,14 @@ CHART = 210  # least width of a chart, px
 
 @attrs.frozen
 class UsualRange:
-    """What is shown of one number, and within which bounds it usually is."""
+    """What is shown of one number, and within which bounds it usually is; `beside` names another one in the same chart."""
 
     name: str
     title: str
     low: float | None = None
     high: float | None = None
     log: bool = False
+    beside: str = ""
 
 
 FIXED = (
@@ -45,7 +47,23 @@ FIXED = (
     UsualRange("learn/value_loss", "value loss"),
     UsualRange("learn/surrogate_loss", "surrogate loss"),
     UsualRange("learn/skipped_steps", "steps left out", 0.0, 0.0),
+    UsualRange("imagine/real_reward", "reward (blue: imagined)", beside="imagine/imagined_reward"),
+    UsualRange("imagine/gap", "imagined − real", -0.25, 0.25),
+    UsualRange("imagine/imagined_ends", "imagined rows that end"),
+    UsualRange("imagine/gradient_norm", "gradient norm", 0.0, 100.0),
+    UsualRange("imagine/kl", "KL divergence", log=True),
+    UsualRange("imagine/learning_rate", "learning rate", log=True),
+    UsualRange("imagine/one_step_loss", "model loss", log=True),
+    UsualRange("imagine/error_1", "model error, 1 tick", log=True),
+    UsualRange("imagine/error_4", "model error, 4 ticks", log=True),
+    UsualRange("imagine/error_8", "model error, 8 ticks", log=True),
+    UsualRange("imagine/error_16", "model error, 16 ticks", log=True),
+    UsualRange("imagine/parted", "iterations apart", 0.0, 0.0),
+    UsualRange("imagine/taken_back", "policies taken back", 0.0, 0.0),
+    UsualRange("imagine/skipped_steps", "steps left out", 0.0, 0.0),
 )
+LEARNERS = ("learn/", "imagine/")  # groups of numbers, of which a run has those of its learner
+JOINTS = "imagine/error_16/"  # and a joint
 
 
 def usual_ranges(known: Declared) -> tuple[UsualRange, ...]:
@@ -55,6 +73,8 @@ def usual_ranges(known: Declared) -> tuple[UsualRange, ...]:
     bands = {"learn/kl": (target / 2, 2 * target) if target else None}
     if rates[0] is not None and rates[1] is not None:
         bands["learn/learning_rate"] = (1.01 * rates[0], 0.99 * rates[1])
+    gap, kl = known.number("compare_rewards.most_gap"), known.number("improve_in_imagination.most_kl")
+    bands |= {"imagine/gap": (-gap, gap) if gap else None, "imagine/kl": (0.0, 1.01 * kl) if kl else None}
     made = []
     for each in FIXED:
         band = bands.get(each.name)
@@ -86,7 +106,10 @@ class LearnerPanel(Panel):
         self._grid = QGridLayout(self._inner)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(3)
-        stack(self, self.head, (scroll_area(self._inner), 1))
+        self.joints = BarList(("error",), title="model error of a joint, 16 ticks ahead")
+        inside = QWidget()
+        stack(inside, (self._inner, 1), self.joints)
+        stack(self, self.head, (scroll_area(inside), 1))
         self._seen: tuple[object, ...] = ()
         self._placed: tuple[int, tuple[str, ...]] = (0, ())
         self.refresh()
@@ -110,7 +133,9 @@ class LearnerPanel(Panel):
         known = history_of(self.store).know(self.store.schema)
         numbers = learner(self.store)
         self._place(tuple(e.name for e in FIXED if e.name in numbers))
-        missing = [e.title for e in FIXED if e.name not in numbers]
+        foreign = tuple(g for g in LEARNERS if not any(name.startswith(g) for name in numbers))
+        missing = [e.title for e in FIXED if e.name not in numbers and not (numbers and e.name.startswith(foreign))]
+        self._show_joints(numbers)
         if not reports:
             theme.set_text(self.head, "waiting for the first iteration")
             return
@@ -122,12 +147,21 @@ class LearnerPanel(Panel):
             absent = each.name not in reports[-1][1]  # as the length of episodes where none has ended
             word, shade = ("not in this one", theme.DIM) if absent else judge(float(values[-1]), each)
             band = (each.low, each.high) if each.low is not None and each.high is not None else None
-            self.charts[each.name].show_line(numbers["iteration"], values, band, word, shade)
+            beside = numbers.get(each.beside)
+            self.charts[each.name].show_line(numbers["iteration"], values, band, word, shade, beside)
             out += [each.title] if shade not in (theme.TEXT, theme.DIM) else []
         text = f"iteration {reports[-1][0]} · "
         text += f"outside the usual band: {', '.join(out)}" if out else "all within their usual bands"
         text += f" · not reported: {', '.join(missing)}" if missing else ""
         theme.set_text(self.head, text)
+
+    def _show_joints(self, numbers: Mapping[str, np.ndarray]) -> None:
+        """The error of each joint, as the last iteration has it."""
+        last = {name.removeprefix(JOINTS): float(v[-1]) for name, v in numbers.items() if name.startswith(JOINTS)}
+        known = [error for error in last.values() if np.isfinite(error)]
+        bars = [Bar(name, error, texts=(f"{format_number(error)} rad",)) for name, error in last.items()]
+        self.joints.show_bars(bars, 0.0, max(known, default=1.0) or 1.0)
+        self.joints.setVisible(bool(bars))
 
     def _place(self, names: tuple[str, ...]) -> None:
         across = max(1, self.width() // CHART)

@@ -1,7 +1,7 @@
 """Sparklines: a small histogram, and a small chart with its usual band, painted by hand."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt
@@ -76,20 +76,27 @@ class SmallHistogram(Canvas):
 
 
 class Sparkline(Canvas):
-    """One number over iterations, its usual band shaded, its last value and a word for it."""
+    """One number over iterations, its usual band shaded, its last value and a word for it; another one beside it in blue."""
 
     def __init__(self, title: str, log: bool = False) -> None:
         super().__init__()
         self.title, self.word, self.shade, self.log = title, "", theme.DIM, log
-        self.xs = self.ys = np.zeros(0)
+        self.xs = self.ys = self.beside = np.zeros(0)
         self.band: tuple[float, float] | None = None
         self.setMinimumSize(130, 64)
 
     def show_line(
-        self, xs: np.ndarray, ys: np.ndarray, band: tuple[float, float] | None, word: str, shade: str
+        self,
+        xs: np.ndarray,
+        ys: np.ndarray,
+        band: tuple[float, float] | None,
+        word: str,
+        shade: str,
+        beside: np.ndarray | None = None,
     ) -> None:
-        """Draw other points; NaN interrupts the line, and so do iterations that were not received."""
+        """Draw other points; NaN interrupts a line, and so do iterations that were not received."""
         self.xs, self.ys, self.band, self.word, self.shade = xs, ys, band, word, shade
+        self.beside = np.full(len(xs), np.nan) if beside is None else beside
         self.update()
 
     def paint(self, painter: QPainter) -> None:
@@ -101,7 +108,7 @@ class Sparkline(Canvas):
         write(painter, theme.TEXT, box, elided_text(metrics, self.title, wide - right - GAP))
         good = np.isfinite(self.ys)
         if good.any():
-            self._draw(painter, metrics, good)
+            self._draw(painter, metrics)
 
     def _range(self, ys: np.ndarray) -> tuple[float, float]:
         """From the lowest to the highest of values and band."""
@@ -110,8 +117,9 @@ class Sparkline(Canvas):
         room = 0.05 * (high - low) or 0.05 * (abs(high) or 1.0)
         return (low, high) if high > low else (low - room, high + room)
 
-    def _draw(self, painter: QPainter, metrics: QFontMetricsF, good: np.ndarray) -> None:
-        low, high = self._range(self.ys[good])
+    def _draw(self, painter: QPainter, metrics: QFontMetricsF) -> None:
+        both = np.concatenate((self.ys, self.beside))
+        low, high = self._range(both[np.isfinite(both)])
         log = self.log and low > 0
         labels = [format_number(high), format_number(low)]
         left = max(metrics.horizontalAdvance(t) for t in labels) + 2 * GAP
@@ -132,13 +140,19 @@ class Sparkline(Canvas):
         painter.setPen(theme.pen(theme.LINE))
         painter.drawLine(QPointF(left, top), QPointF(left, bottom))
         painter.drawLine(QPointF(left, bottom), QPointF(right, bottom))
-        painter.setPen(theme.pen(theme.WHITE))
         first, last = float(self.xs[0]), float(self.xs[-1])
         across = (right - left) / ((last - first) or 1.0)
+        places = left + across * (self.xs - first)
+        for values, colour in ((self.beside, theme.BLUE), (self.ys, theme.WHITE)):
+            painter.setPen(theme.pen(colour))
+            self._polyline(painter, places, values, y)
+
+    def _polyline(self, painter: QPainter, places: np.ndarray, values: np.ndarray, y: Callable[[float], float]) -> None:
+        good = np.isfinite(values)
         apart = band_breaks(self.xs) | np.append(False, np.diff(good.astype(int)) != 0)
-        for part in np.split(np.arange(len(self.xs)), np.flatnonzero(apart)):
+        for part in np.split(np.arange(len(places)), np.flatnonzero(apart)):
             if good[part[0]]:
-                points = [QPointF(left + across * (float(self.xs[i]) - first), y(float(self.ys[i]))) for i in part]
+                points = [QPointF(float(places[i]), y(float(values[i]))) for i in part]
                 if len(points) == 1:
                     painter.drawEllipse(points[0], 1.5, 1.5)
                 painter.drawPolyline(QPolygonF(points))

@@ -417,6 +417,20 @@ def test_a_name_in_the_panel_that_nobody_reports_is_a_warning_with_the_near_miss
     )
 
 
+def test_an_alarm_is_said_once_for_as_long_as_it_lasts(capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(TOY).read_text(encoding="utf-8")
+    told = 'lambda world: {"far": f"Far at {world.clock.tick}."} if world.clock.tick in (10, 15, 25) else {}'
+    Path("toy.py").write_text(text.replace("report=report,", f"report=report,\n        alarms={told},"))
+    assert main(["toy.py", "--out", "run", "--iterations", "6"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "Far at" in line] == [
+        "! Far at 10.",
+        "! Far at 25.",
+        "  ! Far at 10.",  # and again in the summary
+        "  ! Far at 25.",
+    ]
+
+
 def test_an_evaluation_says_which_constants_were_set():
     assert main([TOY, "--iterations", "1", "--no-film", "--out", "run"]) == 0
     assert json.loads(Path("run/evaluation.json").read_text())["set"] == {}
