@@ -30,9 +30,8 @@ class WorldModelMetrics:
     real_reward: Tensor  # of a real control step
     imagined_reward: Tensor  # of an imagined control step, of rows whose episode goes on
     imagined_ends: Tensor  # share of imagined rows whose episode ended before the horizon
-    gradient_norm: Tensor  # before it is clipped
+    gradient_norm: Tensor  # of the imagined return
     kl: Tensor  # nats, of one update
-    learning_rate: Tensor  # after the last update
     skipped_steps: Tensor  # updates left out since the run began, for a gradient that was not finite
     taken_back: Tensor  # times since the run began that the best policy was put back, as the real reward fell
     gap: Tensor  # share of the larger one by which an imagined step earns more than a real one, of running means

@@ -119,7 +119,7 @@ def reported(resource: object) -> dict[str, float]:
     prefix, found = getattr(type(resource), "REPORTED", None), dict[str, float]()
     if prefix is None:
         return found
-    for field in attrs.fields(type(resource)):
+    for field in attrs.fields(type(resource)):  # type: ignore[arg-type]
         value = getattr(resource, field.name)
         if not isinstance(value, torch.Tensor):
             continue

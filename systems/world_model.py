@@ -11,7 +11,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from components.control import Action, ActionDelay, DofTarget, EncoderBias
 from components.dynamics import Dynamics
@@ -43,6 +42,7 @@ from systems.learning.memory import (
     ticks_of_every_row,
     unpack,
 )
+from systems.learning.natural import take_natural_step
 from systems.learning.networks import make_policy
 from systems.learning.threads import THREADS, thread_pool
 from systems.physics.learned_backend import LearnedBackend
@@ -158,13 +158,13 @@ def imagined_return(
 def improve_in_imagination(
     clock: Clock, memory: Memory, imagination: Imagination, dynamics: Dynamics, rng: Rng,
     policy: Write[Policy], best: Write[BestPolicy], metrics: Write[WorldModelMetrics], *, collect: int, warm_up: int, updates: int, batch: int, horizon: int, gamma: float,
-    imagined_std: float, learning_rate: float, last_rate: float, settle: int, most_kl: float, max_grad_norm: float, relapse: float,
+    imagined_std: float, kl: float, last_kl: float, hold: int, settle: int, damping: float, solves: int, relapse: float,
 ) -> None:  # fmt: skip
     """Follow the gradient of the imagined return for some updates, each from other remembered states.
 
     Nothing changes by an update whose gradient, or a model whose numbers are not finite. When the real reward has fallen by the share
     `relapse` of the best, while imagined rows earn as before, the policy has learned to please the model: the best one is
-    put back, and learns on at half the rate.
+    put back, and learns on by updates of half the divergence.
     """
     real = memory.reward[:, (clock.tick - torch.arange(collect)) % memory.reward.shape[1]].mean()
     if ticks_of_every_row(memory) < warm_up:
@@ -173,41 +173,31 @@ def improve_in_imagination(
         metrics.skipped_steps += updates
         return
     imagination.resources[Physics].backend.refold()
-    policy.learning_rate.fill_(settling(learning_rate, last_rate, settle, clock) * 0.5 ** float(metrics.taken_back))
+    spent = min(1.0, max(0.0, (clock.tick - hold) / (settle - hold)))
+    most = kl * (last_kl / kl) ** spent * 0.5 ** float(metrics.taken_back)
     work = partial(imagined_return, imagination=imagination, policy=policy, horizon=horizon, gamma=gamma, batch=batch)
-    totals = real.new_zeros(6)
+    totals = real.new_zeros(5)
     with thread_pool() as run:
         for _ in range(updates):
             rows, ticks = draw_ticks(clock, memory, rng, batch, 0)
             numbers = memory.state[rows, ticks % memory.state.shape[1]]
             gradients, seen, sums = zip(*run(work, range(THREADS), numbers.chunk(THREADS)), strict=True)
             policy.gradient.copy_(torch.stack(gradients).sum(0))
-            norm = clip_grad_norm_(policy.actor.parameters(), max_grad_norm)
-            sound = norm.isfinite()
-            seen_first, old = torch.cat(seen), policy.parameters.clone()
-            before = policy.actor(seen_first)
-            policy.optimiser.step((~sound).float())
-            kl = divergence(before, policy.actor(seen_first), imagined_std)
-            if kl > most_kl:  # which grows with the square of the step
-                policy.parameters.data.copy_(old.lerp(policy.parameters.data, (most_kl / kl).sqrt()))
+            moved, sound = take_natural_step(
+                policy, torch.cat(seen), deviation=imagined_std, kl=most, damping=damping, solves=solves
+            )
             earned, lived, going = torch.stack(sums).sum(0)
             totals += torch.stack(
-                (earned / lived, 1 - going / batch, norm.nan_to_num(0.0), kl, sound.float(), (~sound).float())
+                (earned / lived, 1 - going / batch, policy.gradient.norm().nan_to_num(0.0), moved, 1 - sound)
             )
     found = (real, *(totals[:4] / updates))
     for name, value in zip(
         ("real_reward", "imagined_reward", "imagined_ends", "gradient_norm", "kl"), found, strict=True
     ):
         getattr(metrics, name).copy_(value)
-    metrics.skipped_steps += totals[5]
+    metrics.skipped_steps += totals[4]
     policy.actor.normaliser.update(torch.cat(seen))
     keep_the_best(policy, best, metrics, relapse)
-    metrics.learning_rate.copy_(policy.learning_rate)
-
-
-def divergence(mean: Tensor, other: Tensor, deviation: float) -> Tensor:
-    """KL divergence of Gaussians with one deviation, ½ Σ ((μ − μ') / σ)², mean over rows."""
-    return ((other - mean) / deviation).square().sum(-1).mean() * 0.5
 
 
 # -- the bundle ----------------------------------------------------------------------------------------
@@ -256,7 +246,7 @@ def world_model(
     """Learn in imagination, one iteration every `config.collect` ticks; the policy has the form of `learning`."""
     imagined = imagination(robot, config, (robot.robot.anchor_body,) if sees_anchor_only(observations) else None)
     remembered = {cls.__name__: columns_of(cls) for cls in REMEMBERED}
-    policy = partial(make_policy, learning, critic=False, learning_rate=config.learning_rate, betas=(0.7, 0.95))
+    policy = partial(make_policy, learning, critic=False)
     learn = partial(system, when=every(config.collect))
     return Bundle(
         "world_model",

@@ -15,10 +15,10 @@ _ABOVE_0 = (
     "pull",
     "std",
     "imagined_std",
-    "learning_rate",
+    "kl",
+    "last_kl",
+    "damping",
     "model_rate",
-    "most_kl",
-    "max_grad_norm",
     "relapse",
     "gamma",
 )
@@ -70,23 +70,24 @@ class WorldModelConfig:
     batch: int = 192  # imagined rows in one update
     horizon: int = 32  # imagined ticks
     gamma: float = 0.99  # discount of a reward for each tick that it is away
-    pull: float = 1.0  # how hard an imagined row may pull at the policy, in times of what the median row does
+    pull: float = 3.0  # how hard an imagined row may pull at the policy, in times of what the median row does
     std: float = 0.2  # standard deviation of actions when training starts
-    last_std: float = 0.1  # that after `settle` ticks
-    settle: int = 500  # ticks until then
+    last_std: float = 0.1  # that from tick `settle` on
     imagined_std: float = 0.1  # standard deviation of imagined actions
-    learning_rate: float = 5e-4  # learning rate of the policy when training starts
-    last_rate: float = 1e-4  # that after `settle` ticks
-    most_kl: float = 1.0  # KL divergence of one update, beyond which it is shortened
-    max_grad_norm: float = 1.0  # to which the gradient is clipped
+    kl: float = 0.1  # nats, KL divergence by which an update changes the policy's actions
+    last_kl: float = 0.002  # that from tick `settle` on
+    hold: int = 96  # tick until which `kl` stays as it is
+    settle: int = 320  # tick from which nothing changes any more
+    damping: float = 10.0  # what is added to the Fisher information of the actions
+    solves: int = 10  # steps of conjugate gradients, in which an update is found
     most_gap: float = 0.25  # share by which imagined and real rewards may differ before a run warns
     relapse: float = 0.15  # share of the best mean reward that may be lost before the best policy is put back
 
     def __attrs_post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""
         least = {
-            **dict.fromkeys(("collect", "updates", "horizon", "fit_batch", "first_fits", "settle"), 1),
-            **dict.fromkeys(("fits", "open_loop_fits"), 0),
+            **dict.fromkeys(("collect", "updates", "horizon", "fit_batch", "first_fits", "settle", "solves"), 1),
+            **dict.fromkeys(("fits", "open_loop_fits", "hold"), 0),
             "batch": 2,  # a share for each thread
             "warm_up": AHEAD + 1,
             "memory": AHEAD + 2,
@@ -99,10 +100,9 @@ class WorldModelConfig:
         for name in _ABOVE_0:
             if not getattr(self, name) > 0:
                 raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give a number above 0.")
-        for name in ("last_std", "last_rate"):
-            if not getattr(self, name) >= 0:
-                raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give 0 or more.")
-        for name in ("std", "last_std", "imagined_std", "learning_rate", "last_rate", "model_rate"):
+        if not self.last_std >= 0:
+            raise SceneError(f"world_model.last_std={self.last_std} makes no sense; give 0 or more.")
+        for name in ("std", "last_std", "imagined_std", "kl", "last_kl", "damping", "model_rate"):
             if math.isinf(getattr(self, name)):
                 raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give a finite number.")
         if self.gamma > 1:
@@ -110,6 +110,10 @@ class WorldModelConfig:
         if not self.model_hidden or min(self.model_hidden) < 1:
             raise SceneError(
                 f"world_model.model_hidden={self.model_hidden} makes no sense; give at least one layer, each of at least 1."
+            )
+        if self.hold >= self.settle:
+            raise SceneError(
+                f"world_model.hold={self.hold} ends behind settle={self.settle}; give a hold below it, or let it settle later."
             )
         if self.collect >= self.memory:
             raise SceneError(

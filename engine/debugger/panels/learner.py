@@ -52,7 +52,6 @@ FIXED = (
     UsualRange("imagine/imagined_ends", "imagined rows that end"),
     UsualRange("imagine/gradient_norm", "gradient norm", 0.0, 100.0),
     UsualRange("imagine/kl", "KL divergence", log=True),
-    UsualRange("imagine/learning_rate", "learning rate", log=True),
     UsualRange("imagine/one_step_loss", "model loss", log=True),
     UsualRange("imagine/error_1", "model error, 1 tick", log=True),
     UsualRange("imagine/error_4", "model error, 4 ticks", log=True),
@@ -73,7 +72,7 @@ def usual_ranges(known: Declared) -> tuple[UsualRange, ...]:
     bands = {"learn/kl": (target / 2, 2 * target) if target else None}
     if rates[0] is not None and rates[1] is not None:
         bands["learn/learning_rate"] = (1.01 * rates[0], 0.99 * rates[1])
-    gap, kl = known.number("compare_rewards.most_gap"), known.number("improve_in_imagination.most_kl")
+    gap, kl = known.number("compare_rewards.most_gap"), known.number("improve_in_imagination.kl")
     bands |= {"imagine/gap": (-gap, gap) if gap else None, "imagine/kl": (0.0, 1.01 * kl) if kl else None}
     made = []
     for each in FIXED:

@@ -1,0 +1,83 @@
+"""Natural gradient of a policy with Gaussian actions: of all changes that alter its actions equally, the one that gains most.
+
+Amari, "Natural gradient works efficiently in learning", 1998; by conjugate gradients as in TRPO, Schulman et al. 2015.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from components.learning import Policy
+
+TINY = 1e-30  # below every divisor, so that a gradient of 0 gives a step of 0
+
+
+def take_natural_step(
+    policy: Policy, seen: Tensor, *, deviation: float, kl: float, damping: float, solves: int
+) -> tuple[Tensor, Tensor]:
+    """Change the policy by a natural step down `policy.gradient`, of at most `kl` nats over what was `seen` (rows, observation).
+
+    Returns the divergence that it made, and 1; without a change, 0 and 0, where the gradient is not finite.
+    """
+    if not bool(policy.gradient.isfinite().all()):
+        nothing = seen.new_zeros(())
+        return nothing, nothing
+    parameters = list(policy.actor.parameters())
+    with torch.enable_grad():
+        means = policy.actor(seen)
+        change = natural_step(
+            means, parameters, policy.gradient, deviation=deviation, kl=kl, damping=damping, solves=solves
+        )
+    policy.parameters.data.add_(change)
+    made = divergence(means.detach(), policy.actor(seen), deviation)
+    if made > kl:  # by which the quadratic form falls short
+        policy.parameters.data.sub_(change * (1.0 - (kl / made).sqrt()))
+        made = made.clamp_max(kl)
+    return made, torch.ones_like(made)
+
+
+def divergence(mean: Tensor, other: Tensor, deviation: float) -> Tensor:
+    """KL divergence of Gaussians with one deviation, ½ Σ ((μ − μ') / σ)², mean over rows."""
+    return ((other - mean) / deviation).square().sum(-1).mean() * 0.5
+
+
+def natural_step(
+    means: Tensor, parameters: Sequence[nn.Parameter], gradient: Tensor, *,
+    deviation: float, kl: Tensor | float, damping: float, solves: int,
+) -> Tensor:  # fmt: skip
+    """The change of the parameters that goes down the gradient fastest, as far as a KL divergence of `kl` nats by its quadratic form.
+
+    It is −a (F + damping)⁻¹ gradient, solved by `solves` steps of conjugate gradients; (parameters,) like the gradient. F is the Fisher
+    information of Gaussian actions of one `deviation` around `means` (rows, actions), which carry gradients to the `parameters`:
+    the mean over rows of Jᵀ J / deviation².
+    """
+    scaled = means / deviation
+    probe = torch.zeros_like(scaled, requires_grad=True)
+    pulled = _joined(scaled, parameters, probe, create_graph=True)
+
+    def fisher(direction: Tensor) -> Tensor:
+        (moved,) = torch.autograd.grad(pulled, probe, direction, retain_graph=True)
+        return _joined(scaled, parameters, moved, retain_graph=True) / len(means)
+
+    direction = solve(lambda x: fisher(x) + damping * x, -gradient, solves)
+    return direction * (2.0 * kl / (direction @ fisher(direction)).clamp_min(TINY)).sqrt()
+
+
+def _joined(values: Tensor, parameters: Sequence[nn.Parameter], seed: Tensor, **options: bool) -> Tensor:
+    pieces = torch.autograd.grad(values, parameters, seed, materialize_grads=True, allow_unused=True, **options)
+    return torch.cat([piece.flatten() for piece in pieces])
+
+
+def solve(product: Callable[[Tensor], Tensor], wanted: Tensor, steps: int) -> Tensor:
+    """x with `product`(x) = `wanted`, as far as so many steps of conjugate gradients come; `product` is symmetric and positive."""
+    found, left = torch.zeros_like(wanted), wanted.clone()
+    direction, square = left.clone(), left @ left
+    for _ in range(steps):
+        image = product(direction)
+        reach = square / (direction @ image).clamp_min(TINY)
+        found += reach * direction
+        left -= reach * image
+        before, square = square, left @ left
+        direction = left + square / before.clamp_min(TINY) * direction
+    return found
