@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from engine import Experiment, Scene
@@ -40,6 +41,12 @@ def evaluated(experiment: Experiment, snapshot: bytes, **more: Any) -> Mapping[s
     """What the evaluation of an experiment says of a snapshot."""
     assert experiment.evaluate is not None
     return run_trial(experiment.evaluate, snapshot, Path("nothing"), training=experiment.train(), **more)
+
+
+def shorter(experiment: Experiment, ticks: int) -> Experiment:
+    """The experiment with an evaluation of so many ticks at most; episodes that go on then count with what they were."""
+    assert experiment.evaluate is not None
+    return attrs.evolve(experiment, evaluate=attrs.evolve(experiment.evaluate, ticks=ticks))
 
 
 def filmed(experiment: Experiment, snapshot: bytes, path: Path, **more: Any) -> Mapping[str, Any]:

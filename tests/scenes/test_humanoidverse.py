@@ -21,7 +21,7 @@ from engine.tools.audit import Audit
 from engine.tools.profile import count_operations
 from scenes.motion_tracking import CONFIGS
 from systems.learning.networks import Untouched
-from tests.helpers import data_path, evaluated, needs_g1, tracking, tracking_scene
+from tests.helpers import data_path, evaluated, needs_g1, shorter, tracking, tracking_scene
 from tests.scenes.test_motion_tracking import NOT_COUNTED
 
 ACTOR = {
@@ -204,10 +204,10 @@ def test_perfect_tracking_earns_what_is_published() -> None:
     assert_close(world[Reward].terms[:, good].sum(-1), torch.full((2,), 7.95 * 0.02))
 
 
-def test_fifty_audited_ticks_of_learning_have_no_findings() -> None:
-    simulation = hv(horizon=12)
+def test_audited_ticks_of_learning_have_no_findings() -> None:
+    simulation = hv(horizon=8)
     audit = Audit(simulation.schedule)
-    simulation.run(50)
+    simulation.run(26)
     assert [finding.text for finding in audit.findings] == []
     policy = simulation.world[Policy]
     assert isinstance(policy.actor.normaliser, Untouched) and isinstance(policy.critic.normaliser, Untouched)
@@ -273,7 +273,8 @@ def test_curricula_follow_finished_episodes_and_are_reported() -> None:
 
 
 def test_evaluation_is_repeatable_and_judges_by_a_fixed_radius() -> None:
-    made = tracking("humanoidverse", robot="humanoid", clip="squat,wave", num_envs=4, hidden=(16,), physics_threads=1)
+    own = tracking("humanoidverse", robot="humanoid", clip="squat,wave", num_envs=4, hidden=(16,), physics_threads=1)
+    made = shorter(own, ticks=60)
     simulation = build(made.train())
     simulation.run(2)
     first, second = (evaluated(made, save(simulation.world), seed=3) for _ in range(2))

@@ -17,6 +17,8 @@ from components.learning import Policy
 from components.world_model import BestPolicy, Memory, WorldModelMetrics
 from engine import BuildError, SceneError
 from engine.ecs.component import num_bytes
+from engine.runner.run import main
+from engine.runner.run_folder import RunFolder
 from engine.snapshot.snapshot import Snapshot, save, start_over
 from scenes.tasks import g1
 from systems.learning.best import keep_the_best
@@ -24,13 +26,13 @@ from systems.learning.config import WorldModelConfig
 from systems.learning.memory import draw_runs, draw_ticks, draw_transitions, refuse_beyond_budget
 from tests.exactness.test_world_model import SMALL, TICKS
 from tests.exactness.test_world_model import tracking as small
-from tests.helpers import REPOSITORY, evaluated, tracking
+from tests.helpers import REPOSITORY, evaluated, shorter, tracking
 
 
 def test_a_scene_that_learns_by_ppo_imports_nothing_of_it():
     code = (
         "import sys\nfrom tests.helpers import tracking_scene\nfrom engine import build\n"
-        "build(tracking_scene(robot='humanoid', num_envs=2))\n"
+        "build(tracking_scene(robot='humanoid', clip='stand', num_envs=2))\n"
         "print([name for name in sys.modules if 'world_model' in name or 'learned_backend' in name or 'dynamics' in name])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
@@ -233,21 +235,18 @@ def test_a_trained_policy_is_evaluated_by_the_same_trial():
     simulation = small()
     simulation.run(TICKS)
     numbers = {"robot": "humanoid", "clip": "squat,wave", "num_envs": 8, "hidden": (16,)}
-    made = tracking(**numbers, learner="world_model", world_model=SMALL)
+    made = shorter(tracking(**numbers, learner="world_model", world_model=SMALL), ticks=60)
     first, second = (evaluated(made, save(simulation.world))["summary"] for _ in range(2))
     assert first == second and math.isfinite(first["MPJPE global mm"])
 
 
-def test_a_run_ends_with_metrics_of_model_and_imagination(tmp_path: Path):
+def test_a_run_ends_with_metrics_of_model_and_imagination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(RunFolder, "draw_curve", lambda self: None)
     flags = ["--robot", "humanoid", "--num-envs", "4", "--iterations", "6", "--learning.hidden", "8", "--no-film"]
     own = ["warm-up=18", "memory=24", "first-fits=2", "fits=1", "fit-batch=16", "batch=4", "horizon=3", "updates=1"]
     words = [word for each in own for word in (f"--world-model.{each.split('=')[0]}", each.split("=")[1])]
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.run", "scenes/motion_tracking.py", "--learner", "world_model", *flags, *words,
-         "--out", str(tmp_path / "run")],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    scene = str(REPOSITORY / "scenes" / "motion_tracking.py")
+    assert main([scene, "--learner", "world_model", *flags, *words, "--out", str(tmp_path / "run")]) == 0
     (file,) = tmp_path.rglob("metrics.jsonl")
     last = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
     text = json.dumps(last)
