@@ -36,11 +36,11 @@ def tracking_scene(
     c: Config, model: RobotModel, library: MotionLibrary, *, rows: int, watch: Callable[[], Bundle] | None = None
 ) -> Scene:
     """The task, to learn in; with `watch`, a policy plays every clip from its start, without noise or pushes."""
-    task, seen, watching, longest = c.task, observed(c), watch() if watch else None, int(library.frames.max())
+    watching, playing, seen = watch() if watch else None, bool(watch), observed(c, model, playing=bool(watch))
     bundles = [
-        *simulators(c, model, rows=rows, watching=watching, longest=longest, dt=DT),
-        actuation(controller=c.control, around=c.around, limit=task.limit, dt=DT),
-        *task.bundles(c, library, model, seen, playing=watching is not None, dt=DT),
+        *simulators(c, model, rows=rows, watching=watching, longest=int(library.frames.max()), dt=DT),
+        actuation(controller=c.control, around=c.around, limit=c.task.limit, dt=DT, **c.motors(model.robot, playing)),
+        *c.task.bundles(c, library, model, seen, playing=playing, dt=DT),
         *([player(c), watching] if watching else learner(c, model, library, seen, dt=DT)),
     ]
     identity = {"robot": model.robot.name, "clips": list(library.names)}

@@ -168,8 +168,8 @@ def check_torque(compute: System, fill: System, built: Mapping[str, Any], schedu
         what = f"actuation.fill_torque_noise.amplitude={amplitude:g} has no effect: {where}.noisy is False"
         cure = f"Set {where}.noisy=True too, or build it with actuation(torque_noise={amplitude:g})"
     elif drawn and amplitude != built["amplitude"]:
-        what = f"actuation.fill_torque_noise.amplitude={amplitude:g} has no effect: `{drawn[0]}` draws amplitudes at every reset"
-        cure = f"Set the constants of `{drawn[0]}`"
+        what = f"actuation.fill_torque_noise.amplitude={amplitude:g} has no effect: `{drawn[0]}` writes the amplitudes"
+        cure = "Leave it out"
     if cure:
         raise SceneError(f"{what}. {cure}.")
 

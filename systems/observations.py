@@ -16,9 +16,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from components.control import Action, EncoderBias
+from components.control import Action, ActionDelay, EncoderBias
 from components.episode import Done, Rewritten
 from components.observation import FinalObservation, History, HistoryLayout, Observation, ObservationNoise, Seen
+from components.randomization import Drawn, ImuMounting, Variations
 from components.robot import BaseFrame, Contact, ContactSensors, DofState, FootForce, Robot, RootState
 from engine import (
     Bundle,
@@ -37,6 +38,7 @@ from engine import (
 )
 from engine.errors import SceneError
 from systems.maths.gradients import write
+from systems.maths.quaternion import from_rotation_vector, rotate_inverse
 from systems.maths.tensors import indices, spread
 from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 
@@ -64,6 +66,16 @@ def base_angular_velocity(base: BaseFrame) -> Tensor:
 def projected_gravity(base: BaseFrame) -> Tensor:
     """Unit gravity in base axes; 3 numbers."""
     return base.gravity
+
+
+def imu_angular_velocity(base: BaseFrame, mounting: ImuMounting) -> Tensor:
+    """Angular velocity of the base as a gyro reports it that is mounted askew; 3 numbers, rad/s."""
+    return rotate_inverse(from_rotation_vector(mounting.angles), base.angular_velocity)
+
+
+def imu_gravity(base: BaseFrame, mounting: ImuMounting) -> Tensor:
+    """Unit gravity as an accelerometer sees it that is mounted askew; 3 numbers."""
+    return rotate_inverse(from_rotation_vector(mounting.angles), base.gravity)
 
 
 def base_height(root: RootState) -> Tensor:
@@ -99,6 +111,21 @@ def feet_force(forces: FootForce, sensors: ContactSensors, robot: Robot) -> Tens
 def feet_touching(contact: Contact) -> Tensor:
     """1 for each foot that bears load."""
     return contact.touching.to(torch.float32)
+
+
+def drawn_dynamics(drawn: Drawn, variations: Variations) -> Tensor:
+    """What was drawn for a row, each number as a share of its range: −1 at its low end and 1 at its high one."""
+    return (drawn.value - variations.middle).div_(variations.half)
+
+
+def action_lag(delay: ActionDelay) -> Tensor:
+    """By how many control steps actions reach the joints late; 1 number."""
+    return delay.steps.to(torch.float32).unsqueeze(-1)
+
+
+def withheld(root: RootState, *, width: int) -> Tensor:
+    """`width` zeros in the place of numbers that only a learning critic sees."""
+    return torch.zeros(len(root.position), width, device=root.position.device)
 
 
 def actor_history(history: History) -> Tensor:

@@ -7,19 +7,21 @@ A module here may import systems, components and engine. Public words: `Task` (w
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import attrs
 
-from components.robot import RobotDescription
+from components.robot import Robot, RobotDescription
 from engine import Bundle, Term
 from engine.errors import SceneError
+from scenes.tasks.randomisation import RandomiseNames, check_names, motors, randomised
 from systems.actuation import Controller
 from systems.learning.config import PpoConfig, WorldModelConfig
 from systems.motion.files import ClipNames, SkipUnfit
 from systems.motion.library import ClipHeight
 from systems.motion.places import RobotName
 from systems.robots.mjcf import Solver
+from systems.robots.model import RobotModel
 
 
 def unchanged(description: RobotDescription) -> RobotDescription:
@@ -66,6 +68,11 @@ class Config:
     seconds: float  # longest episode
     substeps: int  # physics steps in one control step of 0.02 s
     robustness: float  # share of the published sensor noise, reset noise and pushes
+    randomise: RandomiseNames = "none"
+    randomise_played: Annotated[str, "what is drawn where a policy is evaluated, filmed or played; as --randomise"] = (
+        "none"
+    )
+    privileged: bool = False  # show the critic what was drawn
     noise_curriculum: bool = False  # let sensor noise grow with the length of episodes (humanoidverse)
     warm_start: bool = True  # start the contact solver from its last solution
     physics_threads: int = 0  # threads that step physics; 0: one per processor
@@ -104,6 +111,21 @@ class Config:
                 f"world_model.{number}={getattr(self.world_model, number)} has no effect with --learner {self.learner}; leave "
                 "it out, or choose --learner world_model."
             )
+        for text in (self.randomise, self.randomise_played):
+            check_names(text)
+
+    def drawn(self, playing: bool) -> str:
+        """What is drawn for rows, by names, in training or where a policy is played."""
+        return self.randomise_played if playing else self.randomise
+
+    def motors(self, robot: Robot, playing: bool) -> dict[str, Any]:
+        """What is drawn asks so of `actuation()`."""
+        return motors(self.drawn(playing), robot)
+
+    def randomised(self, model: RobotModel, playing: bool, dt: float) -> list[Bundle]:
+        """The bundle that draws; none where nothing is drawn."""
+        backend = "mujoco" if self.backend == "learned" and not playing else self.backend  # it only plays
+        return randomised(self.drawn(playing), model, backend=backend, share=self.robustness, dt=dt)
 
     @property
     def actuators(self) -> Literal["servo", "torque"]:

@@ -15,7 +15,6 @@ from systems.episode import episode, num_steps
 from systems.kinematics import kinematics
 from systems.learning.config import PpoConfig
 from systems.observations import ACTOR, CRITIC
-from systems.randomization import randomization
 from systems.reference import motion_ended
 from systems.robots.model import RobotModel
 from systems.tracking import reset_noise, reset_to_reference, start_on_reference, tracking
@@ -76,14 +75,6 @@ def g1_terminations(*, seconds: float = 10.0, dt: float = 0.02) -> dict[str, Ter
     }
 
 
-def pushes(share: float, dt: float) -> Bundle:
-    """Encoders that are off, and a `share` of the published pushes."""
-    if not share:
-        return randomization(push_interval=None, dt=dt)
-    x, y, z, roll, pitch, yaw = (share * most for most in (0.5, 0.5, 0.2, 0.52, 0.52, 0.78))
-    return randomization(push_linear=(x, y, z), push_angular=(roll, pitch, yaw), dt=dt)
-
-
 def g1_bundles(
     config: Config,
     library: MotionLibrary,
@@ -120,7 +111,7 @@ def g1_bundles(
             noisy=not playing,
             dt=dt,
         ),
-        pushes(0.0 if playing else config.robustness, dt),
+        *config.randomised(model, playing, dt),
     ]
 
 
@@ -141,6 +132,8 @@ LAPTOP = Config(  # measured on two cores
     seconds=10.0,
     substeps=3,
     robustness=0.1,
+    randomise="mjlab_tracking.push,mjlab_tracking.encoder_bias",
+    randomise_played="mjlab_tracking.encoder_bias",
     iterations=300,
     learning=PpoConfig(hidden=(256, 128), init_std=0.25, desired_kl=0.02, entropy_weight=0.001, value_clip=math.inf),
 )

@@ -125,7 +125,7 @@ def humanoidverse_bundles(
 ) -> list[Bundle]:
     """The task's bundles. `playing` a policy: from each clip's start, without noise, end or moving curricula.
 
-    Of what `robustness` scales the task has sensor noise only, which is in `observations`. Episodes begin anywhere in a
+    Of what `robustness` scales the task has sensor noise, which is in `observations`, and the pushes that `randomise` may ask for. Episodes begin anywhere in a
     clip, which spreads their ends; their lengths are counted from 0, since they drive the curricula. Raises SceneError
     for a robot that lacks one of the bodies that rewards ask for.
     """
@@ -151,6 +151,7 @@ def humanoidverse_bundles(
             dt=dt,
         ),
         humanoidverse_curricula(moving=not playing, noise=config.noise_curriculum),
+        *config.randomised(model, playing, dt),
     ]
 
 

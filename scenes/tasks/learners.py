@@ -6,15 +6,20 @@ from components.motion import MotionLibrary
 from engine import Bundle, Term, World
 from engine.errors import SceneError, listing
 from scenes.tasks import Config
+from scenes.tasks.randomisation import chosen, of_robot, through_imu, with_privileged
 from systems.metrics import metrics
 from systems.observations import only_actor
 from systems.ppo import play, ppo
 from systems.robots.model import RobotModel
 
 
-def observed(config: Config) -> dict[str, Term]:
-    """The task's observations, without those for the critic where the learner has none."""
-    seen = config.task.observations(noise=config.robustness)
+def observed(config: Config, model: RobotModel, *, playing: bool) -> dict[str, Term]:
+    """The task's observations, as what is drawn changes them, without those for the critic where the learner has none."""
+    seen, drawn = config.task.observations(noise=config.robustness), config.drawn(playing)
+    if "imu_mounting" in chosen(drawn, of_robot(model.robot)):
+        seen = through_imu(seen)
+    if config.privileged:
+        seen = with_privileged(seen, config.randomise, model, backend=config.backend, playing=playing)
     return only_actor(seen) if config.learner == "world_model" else seen
 
 

@@ -18,7 +18,7 @@ from engine.ecs.scene import free_host_memory
 from engine.ecs.schedule import Schedule
 from engine.ecs.system import System, system
 from engine.errors import SceneError, did_you_mean, listing
-from systems.physics.contract import Backend
+from systems.physics.contract import FIELDS, Backend, Nominal
 from systems.physics.sensing import place_sensors, refuse_unsensed
 from systems.tick import ACTUATE, BEGIN, REFRESH, SENSE, STEP
 
@@ -101,6 +101,19 @@ def make_backend(
     from systems.physics.mujoco_backend import MujocoBackend
 
     return MujocoBackend(model, rows, sensed=sensed, nthread=nthread)
+
+
+def variable_fields(model: "RobotModel", backend: str) -> dict[str, Nominal]:
+    """The fields of which a backend can give rows values of their own, as they are in the model; FIELDS explains them."""
+    if backend != "mujoco":
+        return {}
+    from systems.physics.mujoco_fields import felt, labels, nominal, varied_by
+
+    return {
+        name: Nominal(labels(model, name), torch.from_numpy(nominal(model, name)), tuple(felt(model, name).tolist()))
+        for name in FIELDS
+        if name in varied_by(model)
+    }
 
 
 def refuse_senseless(

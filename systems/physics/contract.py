@@ -5,15 +5,66 @@ row's own origin; velocities of body frame origins in world axes; joints and bod
 A backend converts; nobody else may.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+import attrs
 import numpy as np
 from torch import Tensor
 
 from components.robot import BodyState, ContactForce, DofState, RootState
 
-Quantity = Literal["foot_friction", "body_mass", "body_com", "stiffness", "damping"]
+
+@attrs.frozen
+class Field:
+    """A physical constant of which every row may have its own values.
+
+    It has `parts` numbers for each label along `axis`: "shape" (a collision shape), "body", "dof", or "" for one place in
+    all. No number may be below `least`, nor equal to it where that is `excluded`, nor above `most`.
+    """
+
+    axis: str
+    about: str
+    unit: str = "1"
+    parts: tuple[str, ...] = ("",)
+    least: float = -math.inf
+    excluded: bool = False
+    most: float = math.inf
+
+
+@attrs.frozen(eq=False)
+class Nominal:
+    """A field as it is in the model: (labels, parts) float64, and at which labels another value can have an effect."""
+
+    labels: tuple[str, ...]
+    values: Tensor
+    felt: tuple[bool, ...]
+
+
+XYZ = ("x", "y", "z")
+FIELDS: Mapping[str, Field] = {
+    "friction": Field("shape", "sliding friction", least=0.0),
+    "torsional_friction": Field("shape", "friction that stops a foot from turning on its place", "m", least=0.0),
+    "rolling_friction": Field("shape", "friction that stops rolling", "m", least=0.0),
+    "restitution": Field("shape", "share of the approach speed with which a shape bounces off", least=0.0, most=1.0),
+    "contact_time": Field("shape", "time constant of the contact's spring and damper", "s", least=0.0, excluded=True),
+    "contact_damping": Field("shape", "damping ratio of the contact", least=0.0, excluded=True),
+    "body_mass": Field("body", "mass; the inertia follows", "kg", least=0.0, excluded=True),
+    "body_com": Field("body", "centre of mass in the body frame", "m", XYZ),
+    "pseudo_inertia": Field(
+        "body", "see `systems/maths/inertia.py`: mass, centre of mass and inertia together",
+        parts=("size", "x", "y", "z", "xy", "yz", "xz", "shift_x", "shift_y", "shift_z"),
+    ),
+    "armature": Field("dof", "reflected inertia of the motor", "kg·m²", least=0.0),
+    "joint_damping": Field("dof", "viscous friction of the joint", "N·m·s/rad", least=0.0),
+    "friction_loss": Field("dof", "dry friction of the joint", "N·m", least=0.0),
+    "stiffness": Field("dof", "gain of the joint servo on position", "N·m/rad", least=0.0),
+    "damping": Field("dof", "gain of the joint servo on velocity", "N·m·s/rad", least=0.0),
+    "torque_limit": Field("dof", "most torque of the motor, either way", "N·m", least=0.0, excluded=True),
+    "torque_offset": Field("dof", "torque that the motor adds to what is asked of it, as a share of its limit"),
+    "gravity": Field("", "acceleration of everything", "m/s²", XYZ),
+}  # fmt: skip
 
 
 class Backend(Protocol):
@@ -63,11 +114,16 @@ class Backend(Protocol):
         """
         ...
 
-    def change(self, quantity: Quantity, rows: Tensor, value: Tensor) -> None:
-        """Give the rows of mask `rows` their own model constants; float32 `value`, one entry for every row.
+    @property
+    def varies(self) -> frozenset[str]:
+        """Names of the FIELDS that rows may have values of their own of."""
+        ...
 
-        foot_friction (rows,) sliding coefficient; body_mass (rows, body) kg, inertia follows;
-        body_com (rows, body, 3) m in the body frame; stiffness, damping (rows, dof) of the joint servo.
+    def change(self, rows: Tensor, values: Mapping[str, Tensor]) -> None:
+        """Give the rows of mask `rows` their own model constants, and derive anew what follows from them.
+
+        `values` by name of the field, of FIELDS: an entry for every row, (rows, labels) or, of more than one part, (rows, labels,
+        parts); (rows, parts) for one place in all. SceneError for a field that this backend does not vary.
         """
         ...
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from components.robot import BodyState, ContactForce, DofState, RootState
-from systems.physics.contract import Quantity
+from engine.errors import SceneError, listing
 from systems.robots.model import RobotModel
 
 
@@ -16,6 +16,7 @@ class KinematicBackend:
     """See `systems/physics/contract.py`. Everything it knows is in the columns; nothing touches anything."""
 
     exact_resume = True
+    varies: frozenset[str] = frozenset()
 
     def __init__(self, model: RobotModel, rows: int, *, sensed: Sequence[str]) -> None:
         self.model = model
@@ -61,8 +62,11 @@ class KinematicBackend:
         forces.force.zero_()
         forces.self_contacts.zero_()
 
-    def change(self, quantity: Quantity, rows: Tensor, value: Tensor) -> None:
-        """Mass, friction and gains make no difference without dynamics."""
+    def change(self, rows: Tensor, values: Mapping[str, Tensor]) -> None:
+        """Raises SceneError: mass, friction and gains make no difference without dynamics."""
+        raise SceneError(
+            f"The kinematic backend cannot vary {listing(values)}: it has no dynamics. Choose --backend mujoco."
+        )
 
     def focus(self, rows: Sequence[int] | None) -> None:
         """There is no work to spare."""

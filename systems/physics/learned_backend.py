@@ -12,9 +12,8 @@ from torch import Tensor
 from components.dynamics import Dynamics
 from components.robot import BodyState, ContactForce, DofState, RootState
 from engine.ecs.schedule import Schedule
-from engine.errors import SceneError
+from engine.errors import SceneError, listing
 from systems.learning.dynamics import Folded, fold, predict
-from systems.physics.contract import Quantity
 from systems.physics.sensing import readers_in
 from systems.robots.forward_kinematics import ForwardKinematics
 from systems.robots.model import RobotModel
@@ -28,6 +27,7 @@ class LearnedBackend:
     """
 
     exact_resume = True
+    varies: frozenset[str] = frozenset()
 
     def __init__(
         self, model: RobotModel, dynamics: Dynamics, *, pull: float = math.inf, bodies: Sequence[str] | None = None
@@ -107,11 +107,11 @@ class LearnedBackend:
         forces.force.zero_()
         forces.self_contacts.zero_()
 
-    def change(self, quantity: Quantity, rows: Tensor, value: Tensor) -> None:
+    def change(self, rows: Tensor, values: Mapping[str, Tensor]) -> None:
         """Raises SceneError: the model was fitted to the robot as it was."""
         raise SceneError(
-            f"The learned dynamics cannot be given another {quantity}: they are those of the robot that they were fitted to. "
-            "Choose --backend mujoco."
+            f"The learned dynamics cannot be given another {listing(values)}: they are those of the robot that they were fitted "
+            "to. Choose --backend mujoco."
         )
 
     def focus(self, rows: Sequence[int] | None) -> None:

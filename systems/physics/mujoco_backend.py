@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from components.robot import BodyState, ContactForce, DofState, RootState
-from engine.errors import SceneError, SnapshotError
+from engine.errors import SceneError, SnapshotError, listing
 from systems.maths.rotation import rotate, rotate_inverse
-from systems.physics.contract import Quantity
+from systems.physics.contract import FIELDS
+from systems.physics.mujoco_fields import DERIVING, DERIVING_ARRAYS, arrays, labels, varied_by, write
 from systems.physics.shadow_copy import ShadowCopy
 from systems.robots.model import RobotModel
 from systems.robots.silence import quiet
@@ -43,15 +44,6 @@ _BAD = [
     )
 ]
 _BUFFERS = {"contact": int(mujoco.mjtWarning.mjWARN_CONTACTFULL), "constraint": int(mujoco.mjtWarning.mjWARN_CNSTRFULL)}
-_FIELDS: Mapping[Quantity, tuple[str, ...]] = {
-    "foot_friction": ("geom_friction",),
-    "body_mass": ("body_mass", "body_inertia"),
-    "body_com": ("body_ipos",),
-    "stiffness": ("actuator_gainprm", "actuator_biasprm"),
-    "damping": ("actuator_biasprm",),
-}
-_DERIVING = ("body_mass", "body_com")  # MuJoCo derives other constants from these
-_DERIVING_FIELDS = ("body_mass", "body_inertia", "body_ipos")
 _PLACING_FIELDS = ("body_mass", "body_ipos", "body_subtreemass")  # that centres of mass, and so velocities, depend on
 
 _ALL = slice(None)
@@ -65,6 +57,7 @@ class MujocoBackend:
     def __init__(self, model: RobotModel, rows: int, *, sensed: Sequence[str], nthread: int = 0) -> None:
         self.model = model
         self.axes = {**model.axes, "sensed": tuple(sensed)}
+        self.varies = varied_by(model)
         compiled, self._sensed = _with_sensors(model, sensed)
         self._batch = Batch(compiled, rows, nthread)
         inputs = (self._batch.bind(name) for name in ("qpos", "qvel", "ctrl", "qacc_warmstart"))
@@ -173,26 +166,21 @@ class MujocoBackend:
         _copy(bodies.linear_velocity, velocity, rows)
         _copy(forces.force, self._force[rows], rows)
 
-    def change(self, quantity: Quantity, rows: Tensor, value: Tensor) -> None:
+    def change(self, rows: Tensor, values: Mapping[str, Tensor]) -> None:
         """Write per-row model constants and what MuJoCo derives from them."""
         picked = np.flatnonzero(rows.numpy())
+        lacking = sorted(values.keys() - self.varies)
+        if lacking:
+            raise SceneError(
+                f"MuJoCo cannot vary {listing(lacking)} of this robot; it varies {listing(sorted(self.varies))}."
+            )
         if not picked.size:
             return
-        new = _float64(value, picked)
-        self._varied.update(_FIELDS[quantity])
-        first, *others = (self._batch.expand(name) for name in _FIELDS[quantity])
-        if quantity == "foot_friction":
-            first[picked[:, None], list(self.model.foot_geoms), 0] = new[:, None]
-        elif quantity == "body_mass":
-            others[0][picked, 1:] *= (new / first[picked, 1:])[..., None]
-            first[picked, 1:] = new
-        elif quantity == "body_com":
-            first[picked, 1:] = new
-        elif quantity == "stiffness":
-            first[picked, :, 0], others[0][picked, :, 1] = new, -new
-        else:
-            first[picked, :, 2] = -new
-        if quantity in _DERIVING:
+        for field, value in values.items():
+            self._varied.update(arrays(self.model, field))
+            shape = (len(picked), len(labels(self.model, field)), len(FIELDS[field].parts))
+            write(self._batch, self.model, field, picked, _float64(value, picked).reshape(shape))
+        if DERIVING & values.keys():
             self._derive(picked)
 
     def _derive(self, picked: np.ndarray) -> None:
@@ -256,13 +244,18 @@ class MujocoBackend:
         """
         derive = np.zeros(len(self._force), bool)
         for name in sorted(self._varied | fields.keys()):
-            mine, theirs = self._batch.expand(name), fields.get(name, getattr(self._batch.model, name))
-            if name in _DERIVING_FIELDS:
+            mine, theirs = self._batch.expand(name), fields.get(name, self._own(name))
+            if name in DERIVING_ARRAYS:
                 derive |= (mine != theirs).reshape(len(mine), -1).any(-1)
             mine[:] = theirs
         self._varied = set(fields)
         if derive.any():
             self._derive(np.flatnonzero(derive))
+
+    def _own(self, name: str) -> np.ndarray:
+        """An array of the model that all rows share."""
+        owner = self._batch.model.opt if name.startswith("opt.") else self._batch.model
+        return np.asarray(getattr(owner, name.removeprefix("opt.")))
 
     def _advance(self, substeps: int, failed: np.ndarray) -> None:
         try:

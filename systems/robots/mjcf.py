@@ -217,6 +217,7 @@ def drive(spec: mujoco.MjSpec, motors: dict[str, Motor], *, control: str, joint_
             actuator.set_to_position(kp=motor.stiffness, kv=motor.damping)
         else:
             actuator.set_to_motor()
+            actuator.biastype = mujoco.mjtBias.mjBIAS_AFFINE  # of 0; rows may have an offset of their own
 
 
 def set_options(spec: mujoco.MjSpec, solver: Solver, dt: float) -> None:

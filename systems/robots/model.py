@@ -62,6 +62,13 @@ class RobotModel:
         sensed = tuple(names[body] for body in self.contact_bodies)
         return {"dof": self.robot.dof_names, "body": names, "foot": self.robot.foot_names, "sensed": sensed}
 
+    @cached_property
+    def shape_geoms(self) -> tuple[int, ...]:
+        """Ids in `model` of the robot's collision shapes, in the order of the model."""
+        model = self.model
+        touching = (model.geom_contype | model.geom_conaffinity).astype(bool) & (model.geom_bodyid > 0)
+        return tuple(np.flatnonzero(touching).tolist())
+
     @property
     def body_inertia(self) -> np.ndarray:
         """(B, 3, 3) kg·m² about each body's centre of mass, in the axes of its frame."""

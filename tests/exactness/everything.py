@@ -25,10 +25,10 @@ CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, t
 FIXED = {
     r"Physics\.backend\._focus": "None, except while somebody replays a single row",
     r"Robot\..*": "the robot: names, limits, gains and poses that the scene says",
-    r"(MotionLibrary|TrackedBodies|HistoryLayout)\..*": "the clips and index sets that the scene says",
+    r"(MotionLibrary|TrackedBodies|HistoryLayout|Variations)\..*": "the clips and index sets that the scene says",
     r"Wind\.name": "declared constant",
     r"Physics\.backend\.(model|axes)(\..*)?": "the robot as it was compiled; per-row values are copies of its fields",
-    r"Physics\.backend\.(_moving|_sensed.*)": "how the backend was built",
+    r"Physics\.backend\.(_moving|_sensed.*|varies.*)": "how the backend was built",
     r"Physics\.backend\.(_batch|_places)\.(_b|model|_models|_nkey)": "the compiled model and the handle of the native object",
     r"Physics\.backend\.(_batch|_places)\._data": "an empty simulation that only says how long fields are",
     r"Policy\.(actor|critic)(\..*)?\.(training|_is_full_backward_hook|call_super_init|in_features|out_features)": "torch",

@@ -12,6 +12,7 @@ import torch
 from components.learning import Policy
 from components.physics import Physics
 from engine import Scene, Simulation, World, build
+from engine.ecs.constants import addresses
 from engine.snapshot import snapshot
 from engine.snapshot.snapshot import capture, restore, save
 from scenes import cartpole, replay_motion
@@ -25,7 +26,8 @@ MOMENT, MORE = 17, 30  # ticks before the snapshot, which is inside a learning i
 OFTEN = {
     "randomization.draw_first_push.interval": "(0.1, 0.4)",
     "randomization.push.interval": "(0.1, 0.4)",
-}  # s, so that rows are pushed within the ticks of a test
+    "randomization.gravity.interval": "(0.1, 0.4)",
+}  # s, so that rows are pushed, and drawn for, within the ticks of a test
 
 
 def tracking(**arguments: Any) -> Scene:
@@ -39,6 +41,8 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "colliding": partial(tracking, self_collision=True),
     "explicit P": partial(tracking, control="P"),
     "kinematic": partial(tracking, backend="kinematic", physics_threads=0),
+    "randomised": partial(tracking, randomise="extra,gains,mjlab_tracking,control_delay", privileged=True),
+    "randomised motors": partial(tracking, control="P", substeps=6, randomise="pbhc"),
     "humanoidverse": partial(tracking, config="humanoidverse"),
     "humanoidverse with a curriculum": partial(tracking, config="humanoidverse", noise_curriculum=True),
     "cartpole": cartpole.experiment(num_envs=4, horizon=6, hidden=(8,)).train,
@@ -51,8 +55,10 @@ SCENES: dict[str, Callable[[], Scene]] = {
 
 def simulated(scene: Scene, seed: int = 0, ticks: int = MOMENT) -> Simulation:
     """That scene, built and run."""
-    pushed = any(bundle.name == "randomization" and "PERTURB" in bundle.systems for bundle in scene.bundles)
-    simulation = build(scene, seed=seed, overrides=OFTEN if pushed else None)
+    known = addresses(scene.bundles)
+    simulation = build(
+        scene, seed=seed, overrides={address: often for address, often in OFTEN.items() if address in known}
+    )
     simulation.run(ticks)
     return simulation
 
@@ -187,11 +193,16 @@ def vary(simulation: Simulation) -> None:
     def like(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.tile(values.astype(np.float32), (4,) + (1,) * values.ndim))
 
-    backend.change("foot_friction", rows, torch.tensor([0.3, 1.0, 0.7, 1.0]))
-    backend.change("body_mass", rows, 1.2 * like(model.body_mass[1:]))
-    backend.change("body_com", rows, like(model.body_ipos[1:]) + 0.01)
-    backend.change("stiffness", rows, 0.7 * like(model.actuator_gainprm[:, 0]))
-    backend.change("damping", rows, -0.7 * like(model.actuator_biasprm[:, 2]))
+    values = {
+        "friction": like(model.geom_friction[list(backend.model.shape_geoms), 0]) * 0.7,
+        "body_mass": 1.2 * like(model.body_mass[1:]),
+        "body_com": like(model.body_ipos[1:]) + 0.01,
+        "armature": 1.3 * like(model.dof_armature[6:]),
+        "gravity": 0.9 * like(model.opt.gravity),
+        "stiffness": 0.7 * like(model.actuator_gainprm[:, 0]),
+        "damping": -0.7 * like(model.actuator_biasprm[:, 2]),
+    }
+    backend.change(rows, values)
 
 
 def test_model_fields_of_single_rows_are_seen_and_brought_back() -> None:
@@ -199,7 +210,15 @@ def test_model_fields_of_single_rows_are_seen_and_brought_back() -> None:
     vary(simulation)
     simulation.run(2)
     paths = {leaf.path.removeprefix("Physics.backend._batch._expanded.") for leaf in everything(simulation)}
-    fields = {"geom_friction", "body_mass", "body_inertia", "body_ipos", "actuator_gainprm", "actuator_biasprm"}
+    fields = {
+        "geom_friction",
+        "body_mass",
+        "body_inertia",
+        "body_ipos",
+        "dof_armature",
+        "opt.gravity",
+        "actuator_gainprm",
+    }
     assert fields <= paths
     assert gaps(simulation) == []
 

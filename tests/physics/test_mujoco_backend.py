@@ -230,7 +230,7 @@ def test_heavier_row_presses_harder() -> None:
     rows = make_rows(2)
     masses = torch.from_numpy(rows.model.body_mass).float().expand(2, -1).clone()
     masses[1, 0] += 2.0
-    rows.backend.change("body_mass", torch.tensor([False, True]), masses)
+    rows.backend.change(torch.tensor([False, True]), {"body_mass": masses})
     settle(rows, 100)
     total = rows.forces.force[..., 2].sum(-1)
     assert_close(total[1] - total[0], torch.tensor(2.0 * GRAVITY), atol=1.0, rtol=0.0)
@@ -239,10 +239,9 @@ def test_heavier_row_presses_harder() -> None:
 def test_per_row_constants_reach_the_simulator_and_survive_a_snapshot() -> None:
     rows = make_rows(2, one_foot(Capsule("arm", 0.1, (0.0, 0.0, -0.5))))
     both = torch.tensor([True, True])
-    rows.backend.change("foot_friction", both, torch.tensor([0.3, 1.2]))
-    rows.backend.change("stiffness", both, torch.tensor([[10.0], [20.0]]))
-    rows.backend.change("damping", both, torch.tensor([[1.0], [3.0]]))
-    rows.backend.change("body_com", both, torch.from_numpy(rows.model.body_com).float().expand(2, -1, 3) + 0.01)
+    center = torch.from_numpy(rows.model.body_com).float().expand(2, -1, 3) + 0.01
+    gains = {"stiffness": torch.tensor([[10.0], [20.0]]), "damping": torch.tensor([[1.0], [3.0]])}
+    rows.backend.change(both, {"friction": torch.tensor([[0.3], [1.2]]), "body_com": center, **gains})
     other = make_rows(2, one_foot(Capsule("arm", 0.1, (0.0, 0.0, -0.5))))
     other.backend.load(rows.backend.state())
     for one in (rows, other):
@@ -374,14 +373,16 @@ def test_going_back_undoes_model_constants_that_were_changed_since() -> None:
     settle(rows, 10)
     first = rows.columns()
     go_back(rows, bare)
-    rows.backend.change("body_mass", torch.tensor([True, True, False]), masses * 1.5)
+    rows.backend.change(torch.tensor([True, True, False]), {"body_mass": masses * 1.5})
     settle(rows, 5)
     heavy = snapshot(rows)
     settle(rows, 10)
     second = rows.columns()
     go_back(rows, heavy)
-    rows.backend.change("body_mass", torch.tensor([False, True, True]), masses * 0.75)
-    rows.backend.change("stiffness", torch.tensor([False, True, True]), 2.0 * rows.model.robot.stiffness.expand(3, -1))
+    rows.backend.change(torch.tensor([False, True, True]), {"body_mass": masses * 0.75})
+    rows.backend.change(
+        torch.tensor([False, True, True]), {"stiffness": 2.0 * rows.model.robot.stiffness.expand(3, -1)}
+    )
     settle(rows, 5)
     go_back(rows, heavy)
     assert same(rows.backend.state(), heavy[0])
@@ -400,9 +401,9 @@ def test_going_back_undoes_model_constants_that_were_changed_since() -> None:
 def test_constants_are_derived_again_only_for_rows_whose_mass_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, asked = make_rows(3), []
     masses = torch.from_numpy(rows.model.body_mass).float().expand(3, -1)
-    rows.backend.change("body_mass", torch.tensor([True, True, True]), masses * 1.5)
+    rows.backend.change(torch.tensor([True, True, True]), {"body_mass": masses * 1.5})
     kept = snapshot(rows)
-    rows.backend.change("body_mass", torch.tensor([False, True, False]), masses * 1.25)
+    rows.backend.change(torch.tensor([False, True, False]), {"body_mass": masses * 1.25})
     batch = rows.backend._batch  # type: ignore[attr-defined]
     derive = batch.set_const
     monkeypatch.setattr(batch, "set_const", lambda ids: (asked.append(ids.tolist()), derive(ids)))

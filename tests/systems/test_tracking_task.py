@@ -23,12 +23,14 @@ from systems import terminations as end
 from systems import tracking as task
 from systems import tracking_terms as track
 from systems.actuation import actuation
+from systems.draws.draw import Draw
 from systems.episode import curricula, episode
 from systems.kinematics import derive_base_frame, derive_tracked_state, kinematics
 from systems.maths.quaternion import rotate_inverse
 from systems.motion.files import read_clips
 from systems.motion.library import build_library
 from systems.physics import physics
+from systems.pushes import Push
 from systems.randomization import randomization
 from systems.reference import sample_root_and_dofs
 from systems.robots.model import RobotModel, build_robot
@@ -37,6 +39,7 @@ from systems.tracking import start_on_reference, tracking
 
 SENSOR = (0.045, 0.0, -0.083)
 OTHERS = {"begin_physics", "step_physics", "refresh_kinematics", "restart_physics", "wiggle"}
+USUAL = {"push": Push(), "encoder_bias": Draw("encoder_bias", (-0.01, 0.01))}
 MOTION = {"advance_motion", "sample_reference", "draw_motion"}
 
 
@@ -69,7 +72,7 @@ def scene(model: RobotModel, library: MotionLibrary, rows: int = 8, **changes: A
         changes.pop("actuation", actuation(latency=(0, 2))),
         episode(spread=500),
         tracking(library, model.robot, **options),
-        *changes.pop("more", [randomization()]),
+        *changes.pop("more", [randomization(USUAL, model)]),
     ]
     bundles[2].systems = {ACT: [system(wiggle)], **bundles[2].systems}
     assert not changes
@@ -224,7 +227,9 @@ def test_the_humanoidverse_variant_builds_and_runs(model: RobotModel, library: M
     }
     for controller in ("P", "V", "T"):
         around: Any = "reference" if controller == "P" else "default"  # only targets have a centre
-        gains: Any = {} if controller == "T" else {"stiffness": (0.75, 1.25), "damping": (0.75, 1.25)}
+        drawn = {"torque_noise": Draw("torque_noise", (0.05, 0.15), when="reset")}
+        for gain in () if controller == "T" else ("stiffness", "damping"):
+            drawn[gain] = Draw(gain, (0.75, 1.25), operation="scale", when="reset")
         simulation = start(
             explicit,
             library,
@@ -235,7 +240,7 @@ def test_the_humanoidverse_variant_builds_and_runs(model: RobotModel, library: M
                 curricula(
                     penalty=0.1, penalty_adapts={"degree": 1e-5}, motion_far_adapts={}, limits_adapt={}, noise_adapts={}
                 ),
-                randomization(**gains, torque_noise=0.1, torque_noise_factor=(0.5, 1.5)),
+                randomization({**USUAL, **drawn}, explicit),
             ],
         )
         limit = simulation.world[Robot].torque_limit
@@ -316,18 +321,16 @@ def test_a_delay_longer_than_its_queue_is_refused(model: RobotModel, library: Mo
     assert refused("(1, 2)", latency=(0, 2)) == refused("(0, 0)", latency=(0, 2)) == ""
 
 
-@pytest.mark.parametrize(
-    ("controller", "why"), [("servo", "the simulator's own servo has the robot's gains"), ("T", "torques are the commands")]
-)  # fmt: skip
-def test_gains_that_nothing_computes_torque_from_are_refused(
-    model: RobotModel, explicit: RobotModel, library: MotionLibrary, controller: Any, why: str
-) -> None:
-    drawn = [randomization(stiffness=(0.8, 1.2))]
-    own = model if controller == "servo" else explicit
-    text = refusal(scene(own, library, 2, actuation=actuation(controller=controller), more=drawn))
-    assert text.startswith("randomization.vary_gains: stiffness=(0.8, 1.2), damping=(1.0, 1.0) have no effect: " + why)
-    again = [randomization(stiffness=(0.8, 1.2))]
-    assert refusal(scene(explicit, library, 2, actuation=actuation(controller="P"), more=again)) == ""
+def test_gains_that_nothing_computes_torque_from_are_refused(explicit: RobotModel, library: MotionLibrary) -> None:
+    def refused(controller: Any) -> str:
+        drawn = randomization({"gains": Draw("stiffness", (0.8, 1.2), operation="scale")}, explicit)
+        return refusal(scene(explicit, library, 2, actuation=actuation(controller=controller), more=[drawn]))
+
+    assert refused("T") == (
+        "randomization.gains has no effect: torques are the commands themselves. Leave it out, or choose "
+        "actuation(controller='P') or 'V'."
+    )
+    assert refused("P") == ""
 
 
 @pytest.mark.parametrize(
@@ -354,14 +357,14 @@ def test_constants_that_the_controller_ignores_are_refused(
 
 def test_torque_noise_that_no_motor_has_is_refused(explicit: RobotModel, library: MotionLibrary) -> None:
     def refused(noise: float, **overrides: str) -> str:
-        own = actuation(controller="P", torque_noise=noise)
-        return refusal(scene(explicit, library, 2, actuation=own, more=[randomization(torque_noise=0.1)]), **overrides)
+        own, drawn = actuation(controller="P", torque_noise=noise), {"noise": Draw("torque_noise", (0.0, 0.1))}
+        return refusal(scene(explicit, library, 2, actuation=own, more=[randomization(drawn, explicit)]), **overrides)
 
-    assert refused(0.0).startswith("randomization.vary_torque_noise.share=0.1 has no effect: no motor of this scene is")
+    assert refused(0.0).startswith("randomization.noise has no effect: no motor of this scene is noisy.")
     assert refused(0.1) == ""
     assert refused(0.1, actuation__fill_torque_noise__amplitude="0.3") == (
-        "actuation.fill_torque_noise.amplitude=0.3 has no effect: `vary_torque_noise` draws amplitudes at every reset. "
-        "Set the constants of `vary_torque_noise`."
+        "actuation.fill_torque_noise.amplitude=0.3 has no effect: `vary_torque_noise` writes the amplitudes. "
+        "Leave it out."
     )
 
 
