@@ -37,6 +37,11 @@ def learner(
     return [learns, metrics(horizon=learns.iteration or 1, tracking=True)]
 
 
+def iterations(config: Config) -> int:
+    """Learning iterations of a run, of which each learner needs its own number."""
+    return config.iterations if config.learner == "ppo" else config.world_model.iterations
+
+
 def refuse_short_clips(library: MotionLibrary, horizon: int) -> None:
     """SceneError for clips that are over before so many imagined ticks, wherever those begin."""
     short = {name: frames - 1 for name, frames in zip(library.names, library.frames.tolist(), strict=True)}
