@@ -87,7 +87,9 @@ class WorldModelConfig:
     def __attrs_post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""
         least = {
-            **dict.fromkeys(("iterations", "collect", "updates", "horizon", "fit_batch", "first_fits", "settle", "solves"), 1),
+            **dict.fromkeys(
+                ("iterations", "collect", "updates", "horizon", "fit_batch", "first_fits", "settle", "solves"), 1
+            ),
             **dict.fromkeys(("fits", "open_loop_fits", "hold"), 0),
             "batch": 2,  # a share for each thread
             "warm_up": AHEAD + 1,
