@@ -139,6 +139,7 @@ class Planted:
     events: list[dict[str, Any]] = attrs.field(factory=list)
     tick_seconds: float = 0.01
     seconds: Sequence[float] = (0.0, 1e-3, 1e-3, 4e-3, 1e-3, 1e-3, 1e-3, 1e-3)
+    sent: list[np.ndarray] = attrs.field(init=False)  # the columns as they are sent, in the order of COLUMNS
 
     def __attrs_post_init__(self) -> None:
         rng = np.random.default_rng(5)
@@ -236,6 +237,7 @@ class Planted:
     def feed(self, store: Store, collect: Callable[[Store], None] | None = None) -> None:
         """Send what the subscriptions of all panels would bring; `collect` is called as often as a panel refreshes."""
         ids = {f"{c}.{n}": i for i, (c, n, *_) in enumerate(COLUMNS)}
+        self.sent = [self.columns[f"{c}.{n}"].astype(dtype) for c, n, _, dtype in COLUMNS]
         subs = dict(enumerate(self._subs(ids)))
         for number, sub in subs.items():
             store.subscribed(number, sub)
@@ -272,41 +274,29 @@ class Planted:
             Subscription("timing", (), (), 1.0),
         ]
 
-    def _array(self, column: int) -> np.ndarray:
-        component, name, _, dtype = COLUMNS[column]
-        return self.columns[f"{component}.{name}"].astype(dtype)
-
     def _trace(self, number: int, sub: Subscription, ticks: range) -> dict[str, Any]:
-        at, ended = [], []
-        pieces: dict[int, list[np.ndarray]] = {column: [] for column, _ in sub.columns}
-        ends = self.columns["Done.ended"]
         rows = list(sub.rows)
-        for tick in ticks:
-            any_end = ends[tick, rows].any()
-            for second in (False, True) if any_end else (False,):
-                at.append(tick)
-                ended.append(ends[tick, rows] & (not second) & any_end)
-                for column in pieces:
-                    sample = self._array(column)[tick, rows]
-                    if second and COLUMNS[column][:2] in (("Episode", "step"), ("MotionCursor", "time")):
-                        sample = np.where(ends[tick, rows], 0, sample)
-                    pieces[column].append(sample)
-        cols = [
-            [column, *pack_array(np.stack(p).reshape(len(at), len(rows), -1).astype(np.float32))]
-            for column, p in pieces.items()
-        ]
-        packed = {"at": pack_array(np.array(at)), "ended": pack_array(np.array(ended))}
+        ends = self.columns["Done.ended"][:, rows]
+        moments = [(tick, second) for tick in ticks for second in ((False, True) if ends[tick].any() else (False,))]
+        at, second = np.array([tick for tick, _ in moments]), np.array([later for _, later in moments])[:, None]
+        cols = []
+        for column, _ in sub.columns:
+            samples = self.sent[column][at][:, rows]
+            if COLUMNS[column][:2] in (("Episode", "step"), ("MotionCursor", "time")):
+                samples = np.where(second & ends[at], 0, samples)
+            cols.append([column, *pack_array(samples.reshape(len(at), len(rows), -1).astype(np.float32))])
+        packed = {"at": pack_array(at), "ended": pack_array(ends[at] & ~second)}
         return {"t": "data", "sub": number, "kind": "trace", "ticks": [ticks[0], ticks[-1]], "cols": cols, **packed}
 
     def _values(self, number: int, sub: Subscription, tick: int) -> dict[str, Any]:
         rows = list(sub.rows)
-        cols = [[c, *pack_array(np.ascontiguousarray(self._array(c)[tick, rows]))] for c, _ in sub.columns]
+        cols = [[c, *pack_array(np.ascontiguousarray(self.sent[c][tick, rows]))] for c, _ in sub.columns]
         return {"t": "data", "sub": number, "kind": "values", "ticks": [tick, tick], "cols": cols, "rows": rows}
 
     def _column(self, number: int, sub: Subscription, tick: int) -> dict[str, Any]:
         ((column, labels),) = sub.columns
         assert labels is not None
-        cols = [[column, *pack_array(np.ascontiguousarray(self._array(column)[tick, :, labels[0]]))]]
+        cols = [[column, *pack_array(np.ascontiguousarray(self.sent[column][tick, :, labels[0]]))]]
         return {"t": "data", "sub": number, "kind": "column", "ticks": [tick, tick], "cols": cols}
 
     def _vitals(self, number: int, sub: Subscription, ticks: range) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tests.helpers import tracking, tracking_scene
 
 SMALL: Mapping[str, Any] = {"robot": "humanoid", "num_envs": 16, "hidden": (16,), "physics_threads": 1}
 EXPLICIT = SMALL | {"control": "P", "substeps": 10}  # with fewer the gains are too high for torques that are held
-LONG, SHORT = 360, 40  # ticks
+LONGEST, LONG, SHORT = 360, 200, 40  # ticks
 ROW, JOINT = 3, "left_ankle_pitch_joint"
 FIVE = ("not finite", "torque limit", "no signal", "never change", "stale")
 
@@ -62,7 +62,7 @@ def alarms(found: list[RuleFinding]) -> list[str]:
 
 def test_a_sound_training_alarms_nobody_until_a_kernel_is_made_too_tight(watch: Watch):
     live = watch(tracking_scene(**SMALL))
-    live.train(LONG)
+    live.train(LONGEST)
     found = live.said()
     assert not wrong(found)
     assert not [text for text in alarms(found) if any(words in text for words in FIVE)]
@@ -70,14 +70,14 @@ def test_a_sound_training_alarms_nobody_until_a_kernel_is_made_too_tight(watch: 
 
     answer = live.set_constant("tracking.reward.body_position.std", 0.005)
     assert (answer["old"], answer["new"]) == ("0.3", "0.005")
-    live.train(LONG)
+    live.train(LONGEST)
     found = live.said()
     assert found[0].severity == "wrong" and len(wrong(found)) == 1
     assert found[0].text.startswith("body_position gives no signal: ")
     assert "of rows below 0.05 — σ = 0.005 is too small" in found[0].text
 
     live.set_constant("tracking.reward.body_position.std", 0.3)
-    live.train(LONG)
+    live.train(LONGEST)
     assert not wrong(live.said())
 
 

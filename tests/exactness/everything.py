@@ -67,6 +67,14 @@ class Leaf:
                 return role
         return "state"
 
+    def undo(self) -> Callable[[], None]:
+        """What puts the value back as it is now."""
+        if isinstance(self.value, torch.Generator):
+            return partial(self.value.set_state, self.value.get_state())
+        if isinstance(self.value, (Tensor, np.ndarray)):
+            return partial(self._write, _array(self.value).copy())
+        return partial(self.assign, self.value)
+
     def bits(self) -> Any:
         """The value as something that compares bit for bit."""
         if isinstance(self.value, Tensor):

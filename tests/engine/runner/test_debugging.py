@@ -86,11 +86,21 @@ def rows(folder: str, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(folder, name).read_text().splitlines()]
 
 
-LONG = (TOY, "--iterations", "60", "--checkpoint-every", "4", "--keep", "100", "--pause", "0.001")
+ITERATIONS = 30
+FLAGS = f"--iterations {ITERATIONS} --checkpoint-every 4 --keep 100 --pause 0.001 --record 0-3"
+LONG = (TOY, *FLAGS.split())
 
 
-def test_a_run_that_was_paused_sought_and_brought_back_leaves_the_same_files() -> None:
-    assert main([*LONG, "--out", "plain"]) == 0
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a whole run that nobody looks at."""
+    folder = str(tmp_path_factory.mktemp("plain") / "run")
+    with mock.patch.object(RunFolder, "draw_curve"):
+        assert main([*LONG, "--out", folder]) == 0
+    return folder
+
+
+def test_a_run_that_was_paused_sought_and_brought_back_leaves_the_same_files(plain: str) -> None:
     running = Running(*LONG, "--out", "watched", stop=20)
     client = running.client
     client.sub("values", POSITION)
@@ -106,15 +116,14 @@ def test_a_run_that_was_paused_sought_and_brought_back_leaves_the_same_files() -
     client.ask("seek", tick=tick - 2)
     client.send("run")
     assert running.end() == 0
-    assert contents("watched") == contents("plain")
+    assert contents("watched") == contents(plain)
     assert not Path("watched/interventions.jsonl").exists()
 
 
 @pytest.mark.parametrize("into_an_iteration", range(5))
 def test_going_on_from_the_past_cuts_the_files_back_and_the_run_ends_as_if_it_had_never_gone_further(
-    into_an_iteration: int,
+    into_an_iteration: int, plain: str
 ) -> None:
-    assert main([*LONG, "--out", "plain"]) == 0
     running = Running(*LONG, "--out", "branched", stop=60 + into_an_iteration)
     client = running.client
     back = client.state["tick"] - 33
@@ -129,19 +138,17 @@ def test_going_on_from_the_past_cuts_the_files_back_and_the_run_ends_as_if_it_ha
     assert rows("branched", "interventions.jsonl")[0]["what"] == "branch"
     client.send("run")
     assert running.end() == 0
-    plain, branched = rows("plain", "metrics.jsonl"), rows("branched", "metrics.jsonl")
-    assert [row.pop("intervened", 0) for row in branched] == [0] * iteration + [1] * (60 - iteration)
-    assert branched == plain
-    last = "checkpoints/iteration_000060.lockstep"
-    assert Path("branched", last).read_bytes() == Path("plain", last).read_bytes()
-    seen = [[{**row, "replay": ""} for row in rows(name, "failures.jsonl")] for name in ("plain", "branched")]
+    branched = rows("branched", "metrics.jsonl")
+    assert [row.pop("intervened", 0) for row in branched] == [0] * iteration + [1] * (ITERATIONS - iteration)
+    assert branched == rows(plain, "metrics.jsonl")
+    last = f"checkpoints/iteration_{ITERATIONS:06d}.lockstep"
+    assert Path("branched", last).read_bytes() == Path(plain, last).read_bytes()
+    seen = [[{**row, "replay": ""} for row in rows(name, "failures.jsonl")] for name in (plain, "branched")]
     assert seen[0] == seen[1]
 
 
-def test_a_recording_of_a_run_that_went_back_is_as_if_it_had_never_gone_further() -> None:
-    recorded = (*LONG, "--record", "0-3")
-    assert main([*recorded, "--out", "plain"]) == 0
-    running = Running(*recorded, "--out", "branched")
+def test_a_recording_of_a_run_that_went_back_is_as_if_it_had_never_gone_further(plain: str) -> None:
+    running = Running(*LONG, "--out", "branched")
     client = running.client
     client.until(lambda: client.state.get("tick", 0) >= 60)
     client.ask("pause")
@@ -150,12 +157,13 @@ def test_a_recording_of_a_run_that_went_back_is_as_if_it_had_never_gone_further(
     client.ask("branch")
     client.send("run")
     assert running.end() == 0
-    plain, branched = (Recording.open(f"{name}/records/tick_00000300_end.rec") for name in ("plain", "branched"))
+    name = f"records/tick_{5 * ITERATIONS:08d}_end.rec"
+    whole, branched = (Recording.open(f"{folder}/{name}") for folder in (plain, "branched"))
     for row in range(4):
-        one, other = plain.trace(row), branched.trace(row)
+        one, other = whole.trace(row), branched.trace(row)
         assert one.tick.tolist() == other.tick.tolist() and one.moment.tolist() == other.moment.tolist()
         assert all(np.array_equal(values, other.columns[name]) for name, values in one.columns.items())
-    (ticks, vitals), (same_ticks, same_vitals) = (each.black_box(2, "point") for each in (plain, branched))
+    (ticks, vitals), (same_ticks, same_vitals) = (each.black_box(2, "point") for each in (whole, branched))
     assert ticks.tolist() == same_ticks.tolist()
     assert all(np.array_equal(values, same_vitals[name]) for name, values in vitals.items())
 

@@ -59,9 +59,8 @@ def test_a_run_says_it_at_its_start(
 def test_torch_binds_the_thread_that_loads_it_where_it_is_told_to() -> None:
     """What the warning rests on, seen in a process of its own."""
     code = "import torch; from engine.runner.processors import pinned_here; print(pinned_here())"
-    for value, bound in (("true", True), ("false", False)):
-        surroundings = {**os.environ, "OMP_PROC_BIND": value, "OMP_PLACES": "threads"}
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=surroundings, cwd=REPOSITORY, capture_output=True, text=True, check=True
-        )
-        assert ("binds this run to 1 of" in done.stdout) == bound, done.stdout
+    surroundings = {**os.environ, "OMP_PROC_BIND": "true", "OMP_PLACES": "threads"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=surroundings, cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert "OMP_PROC_BIND=true OMP_PLACES=threads in the environment binds this run to 1 of" in done.stdout

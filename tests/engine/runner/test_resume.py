@@ -133,19 +133,21 @@ def test_rows_that_a_power_cut_took_are_missed(capsys: pytest.CaptureFixture[str
     assert "! metrics.jsonl ends at iteration 1; its rows up to 2 are lost." in capsys.readouterr().out
 
 
-def test_two_processes_cannot_go_on_with_one_run() -> None:
+def test_two_processes_cannot_go_on_with_one_run(capsys: pytest.CaptureFixture[str]) -> None:
     half()
-    command = [sys.executable, "-m", "engine.run", "--resume", "run", "--iterations", "100000"]
+    resume = ["--resume", "run", "--iterations", "100000"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    first = subprocess.Popen([sys.executable, "-m", "engine.run", *resume], env=environment, stdout=subprocess.DEVNULL)
     try:
         rows = Path("run/metrics.jsonl")
         before, deadline = rows.stat().st_size, time.monotonic() + 60
         while rows.stat().st_size <= before and time.monotonic() < deadline:
             time.sleep(0.05)
-        second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        assert second.returncode == 2
-        assert second.stderr == "error: Another run is writing to run. Wait for it, or choose another --out.\n"
+        capsys.readouterr()
+        assert main(resume) == 2
+        assert (
+            capsys.readouterr().err == "error: Another run is writing to run. Wait for it, or choose another --out.\n"
+        )
         assert first.poll() is None
     finally:
         first.send_signal(signal.SIGTERM)

@@ -293,7 +293,19 @@ def test_a_second_ctrl_c_stops_at_once_without_saving(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
-def test_a_signal_to_the_process_finishes_the_tick_and_saves(number: int) -> None:
+def test_a_signal_finishes_the_tick_and_saves(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([TOY, "--out", "whole", "--iterations", "2"]) == 0
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 4, number=number)
+        assert main([TOY, "--out", "cut", "--iterations", "2"]) == 130
+    assert "stopped after 0/2 iterations and 3 of 5 ticks" in capsys.readouterr().out
+    assert main(["--resume", "cut"]) == 0
+    assert metrics("cut") == metrics("whole") and final("cut", 2) == final("whole", 2)
+
+
+def test_a_signal_from_another_process_finishes_the_tick_and_saves() -> None:
     arguments = [TOY, "--out", "cut", "--pause", "0.01", "--iterations", "1000"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(
@@ -302,7 +314,7 @@ def test_a_signal_to_the_process_finishes_the_tick_and_saves(number: int) -> Non
     deadline = time.monotonic() + 60
     while not Path("cut/metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "stopped after" in said
     done = len(metrics("cut").splitlines())
