@@ -174,6 +174,7 @@ def test_a_policy_is_played_in_the_first_range_without_noise_or_pushes() -> None
         ("humanoidverse_locomotion", {"curriculum": True}, "has one range only"),
         ("laptop", {"device": "cuda"}, "--device cpu"),
         ("laptop", {"robustness": -1.0}, "robustness=-1.0 is a share"),
+        ("laptop", {"penalties": 0.0}, "penalties=0.0 is a share"),
         ("laptop", {"substeps": 0}, "substeps=0 makes no sense"),
         ("laptop", {"gait_period": 0.01}, "gait_period=0.01 s is not possible"),
         ("laptop", {"robot": "go9"}, "There is no robot 'go9'.*Did you mean"),
@@ -191,6 +192,20 @@ def test_a_robot_with_a_joint_that_no_tolerance_is_for_is_refused_by_its_name() 
     simulation = build(made, overrides={"task.reward.posture.walking": "(('(?i).*hip.*', 0.3),)"})
     with pytest.raises(SceneError, match=r"matches left_knee_joint.*Add \(pattern, number\)"):
         simulation.run(3)
+
+
+def test_penalties_scale_what_costs_and_nothing_else() -> None:
+    cheap, dear = (walking(penalties=share).train() for share in (0.1, 1.0))
+    weights = [
+        {name: each.settings["weight"] for name, each in system.terms.items()}
+        for made in (cheap, dear)
+        for bundle in made.bundles
+        for group in bundle.systems.values()
+        for system in group
+        if system.name == "reward"
+    ]
+    assert weights[1]["action_rate"] == -0.1 and weights[1]["posture"] == 1.0
+    assert weights[0] == pytest.approx({name: (0.1 if w < 0 else 1.0) * w for name, w in weights[1].items()})
 
 
 def test_memory_of_4096_rows_is_below_four_gigabytes() -> None:

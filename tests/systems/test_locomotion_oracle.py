@@ -57,7 +57,14 @@ PENALTY = 0.1
 
 def simulated(config: str, **numbers: Any) -> Simulation:
     """Six rows that flail about, without noise."""
-    small = {"num_envs": ROWS, "hidden": (8,), "physics_threads": 1, "init_std": 1.5, "robustness": 0.0}
+    small = {
+        "num_envs": ROWS,
+        "hidden": (8,),
+        "physics_threads": 1,
+        "init_std": 1.5,
+        "robustness": 0.0,
+        "penalties": 1.0,
+    }
     return build(experiment(CONFIGS[config].replace(**{**small, **numbers})).train())
 
 
