@@ -26,6 +26,19 @@ class Footage:
 
 
 @component
+class CommandFootage:
+    """The first episode of every row that follows velocity commands, frame by frame; axis `state` as in `Footage`."""
+
+    robot: Tensor = column("frame", "state")
+    asked: Tensor = column("frame", 3, doc="the command: forward and to the left, m/s; yaw rate, rad/s")
+    moved: Tensor = column("frame", 3, doc="how the base moved, alike")
+    frames: Tensor = column(dtype=torch.int64, doc="kept so far")
+    running: Tensor = column(dtype=torch.bool, fill=1.0)
+    fallen: Tensor = column(dtype=torch.bool, doc="the episode ended by a failure")
+    reason: Tensor = column("termination", dtype=torch.bool, doc="why it ended")
+
+
+@component
 class Filmstrip:
     """Values of terms in the first episode of every row, frame by frame."""
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from engine.ecs.component import column, component, resource
+from engine.ecs.component import column, component, constant, resource
 
 
 @resource
@@ -14,6 +14,23 @@ class Metrics:
     errors: Tensor  # (errors + 1,) tracking errors summed over rows and sampled ticks, and how many there were
     latest_sums: Tensor
     latest_errors: Tensor
+
+
+@resource
+class Measurements:
+    """Means of terms over the running iteration, and over the finished one before it; rows without a number do not count."""
+
+    names: tuple[str, ...] = constant()
+    sums: Tensor  # (2, terms): of values, and how many there were
+    latest: Tensor
+
+
+@component
+class CommandScore:
+    """How well the first episode of each row followed its commands."""
+
+    linear: Tensor = column(unit="m/s", doc="sum over frames of the error of horizontal velocity")
+    turning: Tensor = column(unit="rad/s", doc="sum over frames of the error of the yaw rate")
 
 
 @component

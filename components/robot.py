@@ -101,6 +101,40 @@ class Flight:
     peak: Tensor = column("foot", unit="m", doc="highest frame origin since it was last down")
 
 
+@derived
+class FootState:
+    """The sole of each foot in world axes: the middle of the points that it stands on."""
+
+    position: Tensor = column("foot", 3, unit="m", doc="z is 0 on the ground")
+    linear_velocity: Tensor = column("foot", 3, unit="m/s")
+
+
+@component
+class Swing:
+    """How each foot swings, tick by tick: unlike `Flight`, a foot is down only while it touches."""
+
+    seconds: Tensor = column("foot", unit="s", doc="since it last touched; 0 while it does")
+    peak: Tensor = column("foot", unit="m", doc="highest sole of the swing, the tick in which it ends included")
+    landed: Tensor = column("foot", dtype=torch.bool, doc="touches again in this tick")
+
+
+@resource
+class Soles:
+    """The sole of each foot, in the order of axis `foot`."""
+
+    point: Tensor = constant()  # (foot, 3) m, in the frame of the foot's body
+    radius: Tensor = constant()  # (foot,) m, by which the shape reaches below the point
+
+
+@resource
+class BodyInertia:
+    """Masses of the robot as it was built, along axis `body`."""
+
+    mass: Tensor = constant()  # (body,) kg
+    com: Tensor = constant()  # (body, 3) m, centre of mass in the body's frame
+    inertia: Tensor = constant()  # (body, 3, 3) kg·m² about the centre of mass, in the axes of the body
+
+
 Point = tuple[float, float, float]
 
 
@@ -185,6 +219,7 @@ class RobotDescription:
     default_height: float | None = None  # m; None: the lowest foot point touches the floor
     feet: tuple[str, ...] = ()  # body names
     shapes: tuple[Capsule | Box, ...] = ()  # replace the model's collision geometry; () keeps it
+    joint_damping: float | None = None  # N·m·s/rad, without the motor; None keeps the model file's
     foot_friction: float = 0.6  # sliding, wins over the floor's
     locked_joints: str = (
         ""  # pattern of joints that are welded as the file draws them; their bodies merge into the parents

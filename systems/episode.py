@@ -202,6 +202,17 @@ def check_readers(moving: Sequence[tuple[System, type]], schedule: Schedule) -> 
             )
 
 
+def check_thresholds(moving: Sequence[tuple[System, type]], schedule: Schedule | None = None) -> None:
+    """Raise SceneError for a curriculum that would harden and ease at the same length of episodes."""
+    for adapt, _ in moving:
+        down, up = adapt.constants["down"], adapt.constants["up"]
+        if not 0.0 <= down <= up:
+            raise SceneError(
+                f"curricula.{adapt.name}: down={down:g} and up={up:g} cross: episodes of a length between them would be too "
+                "short and too long at once. Give a down that is at most up, in control steps."
+            )
+
+
 def curricula(
     *,
     window: float = 10_000.0,
@@ -218,7 +229,7 @@ def curricula(
 
     `penalty`, `limits` (position, velocity, torque), `motion_far` (m) and `noise` are start values, and final
     ones where the constants of their system are not given: `penalty_adapts={"degree": 1e-7}` turns
-    `adapt_penalty` on. They stand still where RECORD is skipped.
+    `adapt_penalty` on. They stand still where RECORD is skipped. Raises SceneError for thresholds that cross.
     """
     given = (
         (adapt_penalty, PenaltyScale, penalty_adapts),
@@ -232,6 +243,7 @@ def curricula(
         for function, cls, constants in given
         if constants is not None
     ]
+    check_thresholds(moving)
     look = "observe_final" if noise_adapts is not None else None  # which reads the noise level in RECORD too
     return Bundle(
         "curricula",
@@ -245,5 +257,5 @@ def curricula(
         systems={
             RECORD: [system(measure_length, when=ended, after=look, window=window), *(each for each, _ in moving)]
         },
-        checks=[partial(check_readers, moving)],
+        checks=[partial(check_readers, moving), partial(check_thresholds, moving)],
     )

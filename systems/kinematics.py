@@ -4,12 +4,24 @@ import torch
 
 from components.episode import Done, Rewritten
 from components.motion import TrackedBodies, TrackedState
-from components.robot import BaseFrame, BodyState, Contact, ContactSensors, Flight, FootForce, Robot, RootState
+from components.robot import (
+    BaseFrame,
+    BodyState,
+    Contact,
+    ContactSensors,
+    Flight,
+    FootForce,
+    FootState,
+    Robot,
+    RootState,
+    Soles,
+    Swing,
+)
 from engine import Bundle, System, Write, any_row, put_rows, system
 from engine.errors import SceneError
 from systems.maths.bodies import carry
 from systems.maths.gradients import write
-from systems.maths.quaternion import to_matrix
+from systems.maths.quaternion import rotate, to_matrix
 from systems.maths.tensors import indices, vector
 from systems.tick import REFRESH, RESET, SENSE
 from systems.vitals import base_vitals
@@ -74,6 +86,51 @@ def kinematics(
         components=[BaseFrame, Contact] if feet else [BaseFrame],
         systems={SENSE: sense, REFRESH: refresh},
         vitals=base_vitals(),
+    )
+
+
+# -- soles -------------------------------------------------------------------------------------------
+
+
+def derive_feet(bodies: BodyState, robot: Robot, soles: Soles, feet: Write[FootState]) -> None:
+    """Carry the sole of each foot along with its body."""
+    index = indices(robot.body_names, robot.foot_names, bodies.position.device)
+    arm = rotate(bodies.rotation.index_select(1, index), soles.point)
+    spin = bodies.angular_velocity.index_select(1, index)
+    write(feet.position, torch.add, bodies.position.index_select(1, index), arm)
+    feet.position[..., 2].sub_(soles.radius)
+    write(feet.linear_velocity, torch.add, bodies.linear_velocity.index_select(1, index), torch.linalg.cross(spin, arm))
+
+
+def follow_swing(feet: FootState, contact: Contact, swing: Write[Swing], *, dt: float) -> None:
+    """Follow each foot while it does not touch: how long, how high its sole, and whether it comes down in this tick."""
+    swinging, height = swing.seconds > 0.0, feet.position[..., 2]
+    write(swing.peak, torch.where, swinging, torch.maximum(swing.peak, height), height)
+    torch.logical_and(swinging, contact.touching, out=swing.landed)
+    swing.seconds.add_(dt).masked_fill_(contact.touching, 0.0)
+
+
+def reset_swing(done: Done, swing: Write[Swing]) -> None:
+    """Ended rows start with no foot swinging."""
+    for column, value in ((swing.seconds, 0.0), (swing.peak, 0.0), (swing.landed, False)):
+        put_rows(column, done.ended, value)
+
+
+def feet(soles: Soles, *, dt: float = 0.02) -> Bundle:
+    """Keeps `FootState` and `Swing`; `dt` is the control step in s. Needs `kinematics`, which tells of contacts."""
+    again = any_row(Rewritten, "rows")
+    return Bundle(
+        "feet",
+        components=[FootState, Swing],
+        resources=[soles],
+        systems={
+            SENSE: [
+                system(derive_feet, after="derive_contacts"),
+                system(follow_swing, after="derive_feet", dt=dt),
+            ],
+            RESET: [system(reset_swing, when=again)],
+            REFRESH: [system(derive_feet, when=again, after="refresh_kinematics")],
+        },
     )
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from components.episode import Done, Earned, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
-from components.metrics import Metrics
+from components.metrics import Measurements, Metrics
 from components.motion import MotionFar, MotionReference, RelativeTarget, TrackedBodies, TrackedState
 from components.observation import ObservationNoise
 from components.physics import Physics
 from components.robot import DofState
-from engine import Bundle, World, Write, deferred, every, system
+from engine import Bundle, Term, Terms, World, Write, deferred, every, fuse, system
 from systems.tick import INSPECT, REWARD
 
 ERRORS = (
@@ -86,6 +86,39 @@ def metrics(*, horizon: int, tracking: bool = False) -> Bundle:
     )
 
 
+def measure(values: Terms, measured: Write[Measurements]) -> None:
+    """Add this tick's values of terms, a number for each row, or nan where a row has none to give."""
+    found = torch.stack([value for _, value in values], -1)
+    counted = torch.stack((found.nan_to_num(0.0), (~found.isnan()).to(found.dtype)))
+    measured.sums.add_(counted.sum(1))
+
+
+def flush_measurements(measured: Write[Measurements]) -> None:
+    """Keep the finished iteration as `latest` and start a new one."""
+    measured.latest.copy_(measured.sums)
+    measured.sums.zero_()
+
+
+def measurements(terms: Mapping[str, Term], *, horizon: int) -> Bundle:
+    """Means of `terms`, which return (rows,), over every `horizon` ticks, for `report` under the names that they have here.
+
+    Every fourth tick says as much as every one, at a quarter of the operations.
+    """
+
+    def blank(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> Measurements:
+        zero = torch.zeros(2, len(terms), dtype=torch.float64, device=device)
+        return Measurements(names=tuple(terms), sums=zero, latest=zero.clone())
+
+    return Bundle(
+        "measurements",
+        resources=[deferred(Measurements, blank)],
+        systems={
+            REWARD: [fuse(measure, terms, when=every(4))],
+            INSPECT: [system(flush_measurements, when=every(horizon))],
+        },
+    )
+
+
 def report(world: World, dt: float) -> dict[str, float]:
     """The finished iteration as numbers by name; what no episode that ended, or nobody, has counted is left out.
 
@@ -106,6 +139,10 @@ def report(world: World, dt: float) -> dict[str, float]:
     *errors, counted = latest.latest_errors.tolist()
     if counted:
         numbers |= {f"error/{name}": e / counted for name, e in zip(ERRORS, errors, strict=True)}
+    if Measurements in world.resources:
+        measured = world[Measurements]
+        means = zip(measured.names, *measured.latest.tolist(), strict=True)
+        numbers |= {name: total / rows for name, total, rows in means if rows}
     numbers |= curricula(world)
     if Physics in world.resources:
         numbers |= contacts(world[Physics])
@@ -176,4 +213,19 @@ def titles(dt: float) -> dict[str, str]:
         "imagine/gap": "Learning in imagination: how much more an imagined step earns than a real one [share]",
         "imagine/kl": "Learning in imagination: change of the policy in one update, KL divergence [nat]",
         "learn/action_std": "Exploration: standard deviation of actions [1]",
+    }
+
+
+def locomotion_titles(dt: float) -> dict[str, str]:
+    """`titles` of a robot that is asked for velocities."""
+    followed = "Error of horizontal velocity [m/s] and of the yaw rate [rad/s], mean"
+    own = {"error/linear_velocity": followed, "error/yaw_rate": followed}
+    shared = {n: t for n, t in titles(dt).items() if not n.startswith(("error/", "imagine/", "curriculum/"))}
+    return {
+        **own,
+        **shared,
+        "gait/slip": "Gait: speed of feet that touch, and height that soles reach [m/s and m]",
+        "gait/swing_peak": "Gait: speed of feet that touch, and height that soles reach [m/s and m]",
+        "gait/landing_force": "Gait: force on feet that land, mean [N]",
+        "command/": "What is asked for, mean [m/s and rad/s]",
     }

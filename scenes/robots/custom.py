@@ -11,9 +11,8 @@ def is_file_name(text: str) -> bool:
     return any(mark in text for mark in "/\\.")
 
 
-def custom(path: str | Path) -> RobotDescription:
-    """The robot in an MJCF or URDF file, as the file describes it; SceneError lists what it lacks to be one."""
-    from systems.robots.describe import describe
+def model_file(path: str | Path) -> Path:
+    """The MJCF or URDF file at a path. Raises SceneError where there is none."""
     from systems.robots.sources import MODELS, kind, near_files
 
     file = Path(path).expanduser()
@@ -26,4 +25,11 @@ def custom(path: str | Path) -> RobotDescription:
             f"There is no robot file {file}; give the path of an MJCF file (.xml) or a URDF file (.urdf).{near_files(file)}"
         )
     kind(file)
-    return describe(file)
+    return file
+
+
+def custom(path: str | Path) -> RobotDescription:
+    """The robot in an MJCF or URDF file, as the file describes it; SceneError lists what it lacks to be one."""
+    from systems.robots.describe import describe
+
+    return describe(model_file(path))

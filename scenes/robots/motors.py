@@ -14,15 +14,20 @@ def geared(
     """The servo of a motor behind a two-stage planetary gearbox; `count` of them may drive one joint.
 
     `inertia`: of rotor and stages in kg·m², `gears`: ratios of the stages, `torque`: N·m, `speed`: rad/s.
-    Armature I1 (g2 g3)² + I2 g3² + I3; stiffness I ω²; damping 2 ζ I ω.
+    Armature I1 (g2 g3)² + I2 g3² + I3.
     """
     rotor, first, second = inertia
     armature = count * (rotor * (gears[0] * gears[1]) ** 2 + first * gears[1] ** 2 + second)
+    return servo(armature, count * torque, speed)
+
+
+def servo(armature: float, torque: float, speed: float) -> Motor:
+    """The servo of a joint with the reflected inertia `armature` in kg·m²: stiffness I ω², damping 2 ζ I ω."""
     omega = 2.0 * math.pi * FREQUENCY
     return Motor(
         stiffness=armature * omega**2,
         damping=2.0 * DAMPING_RATIO * armature * omega,
-        torque=count * torque,
+        torque=torque,
         speed=speed,
         armature=armature,
     )

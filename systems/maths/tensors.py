@@ -45,3 +45,19 @@ def indices(names: tuple[str, ...], patterns: tuple[str, ...], device: torch.dev
             )
     found = [i for i, name in enumerate(names) if any(re.fullmatch(pattern, name) for pattern in patterns)]
     return torch.tensor(found, dtype=torch.int64, device=device)
+
+
+@functools.cache
+def by_pattern(names: tuple[str, ...], values: tuple[tuple[str, float], ...], device: torch.device) -> Tensor:
+    """One number for each name: that of the first pattern which matches the whole of it.
+
+    Raises SceneError for a name that none matches.
+    """
+    found = [next((value for pattern, value in values if re.fullmatch(pattern, name)), None) for name in names]
+    missing = [name for name, value in zip(names, found, strict=True) if value is None]
+    if missing:
+        raise SceneError(
+            f"None of the patterns {listing([pattern for pattern, _ in values], 40)} matches {listing(missing, 40)}, and each "
+            "needs a number. Add (pattern, number) for them."
+        )
+    return torch.tensor(found, dtype=torch.float32, device=device)

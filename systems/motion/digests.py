@@ -12,11 +12,16 @@ from components.motion import MotionLibrary
 from systems.robots.model import RobotModel
 
 
-def robot_and_clips(model: RobotModel, library: MotionLibrary) -> dict[str, str]:
-    """A digest of the compiled robot and of every clip as it is played, by name."""
+def robot_alone(model: RobotModel) -> dict[str, str]:
+    """A digest of the compiled robot, by name."""
     compiled = {name: getattr(model.model, name) for name in dir(model.model) if not name.startswith("_")}
     arrays = {name: value for name, value in compiled.items() if isinstance(value, (np.ndarray, bytes))}
-    found = {f"robot {model.robot.name}": digest(arrays, model.robot)}
+    return {f"robot {model.robot.name}": digest(arrays, model.robot)}
+
+
+def robot_and_clips(model: RobotModel, library: MotionLibrary) -> dict[str, str]:
+    """A digest of the compiled robot and of every clip as it is played, by name."""
+    found = robot_alone(model)
     for name, first, count in zip(library.names, library.start.tolist(), library.frames.tolist(), strict=True):
         frames = slice(first, first + count)
         found[f"clip {name}"] = digest(library.fps, library.vectors[frames], library.rotations[frames])

@@ -198,13 +198,25 @@ def _add_shape(spec: mujoco.MjSpec, one: Capsule | Box, robot: str) -> list[str]
     return [body.name for body in bodies]
 
 
-def drive(spec: mujoco.MjSpec, motors: dict[str, Motor], *, control: str, joint_friction: bool) -> None:
-    """Give every joint its motor: a position servo with the motor's gains, or a plain torque."""
+def drive(
+    spec: mujoco.MjSpec,
+    motors: dict[str, Motor],
+    *,
+    control: str,
+    joint_friction: bool,
+    joint_damping: float | None = None,
+) -> None:
+    """Give every joint its motor: a position servo with the motor's gains, or a plain torque.
+
+    `joint_damping` in N·m·s/rad takes the place of the file's.
+    """
     for joint in hinges(spec):
         motor = motors[joint.name]
         joint.actfrclimited = mujoco.mjtLimited.mjLIMITED_FALSE  # the motor alone says how strong it is
         if motor.armature is not None:
             joint.armature = motor.armature
+        if joint_damping is not None:
+            joint.damping[0] = joint_damping
         if not joint_friction:
             joint.frictionloss = 0.0
         actuator = spec.add_actuator(name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT)

@@ -153,7 +153,13 @@ def build_robot(
     joints = [joint.name for joint in mjcf.hinges(spec)]
     motors = _motors(description, joints, every_joint)
     foot_geoms = mjcf.make_touch(spec, description, self_collision=self_collision)
-    mjcf.drive(spec, motors, control=control, joint_friction=solver.joint_friction)
+    mjcf.drive(
+        spec,
+        motors,
+        control=control,
+        joint_friction=solver.joint_friction,
+        joint_damping=description.joint_damping,
+    )
     mjcf.set_options(spec, solver, dt)
     if floor:
         mjcf.add_floor(spec)

@@ -15,7 +15,7 @@ from engine import Scene, Simulation, World, build
 from engine.ecs.constants import addresses
 from engine.snapshot import snapshot
 from engine.snapshot.snapshot import capture, restore, save
-from scenes import cartpole, replay_motion
+from scenes import cartpole, replay_motion, velocity
 from systems.physics.mujoco_backend import MujocoBackend
 from tests.engine import film_scene, toy_scene
 from tests.engine.toy import toy
@@ -36,7 +36,16 @@ def tracking(**arguments: Any) -> Scene:
     return tracking_scene(**small, robustness=1.0, seconds=0.4, **{"physics_threads": 1, **arguments})
 
 
+def walking(config: str = "laptop", **arguments: Any) -> Scene:
+    """Four little humanoids that are asked for velocities, with a gait clock, new commands and short episodes."""
+    small: dict[str, Any] = {"robot": "humanoid", "num_envs": 4, "hidden": (8,), "horizon": 6, "physics_threads": 1}
+    made = velocity.CONFIGS[config].replace(**small, robustness=1.0, seconds=0.4, gait_period=0.5, **arguments)
+    return velocity.experiment(made).train()
+
+
 SCENES: dict[str, Callable[[], Scene]] = {
+    "velocity": walking,
+    "velocity with a curriculum and collisions": partial(walking, "mjlab_velocity"),
     "modern": tracking,
     "colliding": partial(tracking, self_collision=True),
     "explicit P": partial(tracking, control="P"),

@@ -155,3 +155,10 @@ def test_the_slowest_published_pace_adds_up():
     assert float(limits.position) == pytest.approx(1.15 * (1.0 - 2.5e-9), rel=1e-15)
     ep.adapt_limits(length(50.0, 1e6 - 1.0), limits, degree=2.5e-9)
     assert float(limits.position) == pytest.approx(1.15 * (1.0 - 2.5e-9) ** 1e6, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["penalty_adapts", "limits_adapt", "motion_far_adapts", "noise_adapts"])
+def test_thresholds_of_a_curriculum_that_cross_are_refused(name: str) -> None:
+    with pytest.raises(SceneError, match=r"down=500 and up=400 cross.*at most up"):
+        ep.curricula(**{name: {"down": 500.0, "up": 400.0}})
+    ep.curricula(**{name: {"down": 400.0, "up": 400.0}})

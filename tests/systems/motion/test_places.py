@@ -61,3 +61,4 @@ def test_folders_and_files_with_marks_in_their_names_are_read_back(home: Path, m
 def test_a_robots_file_becomes_absolute_and_its_name_stays(home: Path) -> None:
     assert absolute_robot("r.xml") == absolute_robot("./r.xml") == absolute_robot("~/r.xml") == str(home / "r.xml")
     assert [absolute_robot(name) for name in ("g1", "auto", "gone.xml")] == ["g1", "auto", "gone.xml"]
+    assert absolute_robot("go2:r.xml") == f"go2:{home / 'r.xml'}" and absolute_robot("go2:gone.xml") == "go2:gone.xml"

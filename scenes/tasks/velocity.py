@@ -1,0 +1,313 @@
+"""Locomotion by velocity commands: the tables of mjlab's velocity task on flat ground, and every number of the scene."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import attrs
+from torch import Tensor
+
+from engine import Bundle, Term, term
+from engine.errors import SceneError
+from systems import locomotion_terms as walk
+from systems import observations as seen
+from systems import rewards as earn
+from systems import terminations as end
+from systems.actuation import Controller
+from systems.episode import episode, num_steps
+from systems.kinematics import feet, kinematics
+from systems.learning.config import PpoConfig
+from systems.metrics import measurements, metrics
+from systems.motion.places import absolute_robot
+from systems.observations import ACTOR, CRITIC
+from systems.ppo import ppo
+from systems.randomization import randomization
+from systems.robots.mjcf import Solver
+from systems.robots.model import RobotModel
+from systems.robots.soles import body_inertia, soles
+from systems.task import task
+from systems.velocity import Stage, Velocity, commands, fixed_command, gait_clock, standing
+
+STAGES: tuple[Stage, ...] = (  # control steps; m/s forward and to the left, rad/s
+    (0, (-1.0, 1.0), (-1.0, 1.0), (-0.5, 0.5)),
+    (120_000, (-1.5, 2.0), (-1.0, 1.0), (-0.7, 0.7)),
+    (240_000, (-2.0, 3.0), (-1.0, 1.0), (-0.7, 0.7)),
+)
+GYRO = (0.04525, 0.0, -0.08339)  # m, gyro and velocimeter of the G1, in the pelvis frame
+GAIT_WEIGHT = 0.18  # of feet that keep to the gait clock, as in unitree_rl_gym
+JOINTS = (  # of a humanoid, and their tolerances in rad while walking and running; the first pattern that matches counts
+    ("(?i).*hip_pitch.*", 0.3, 0.5),
+    ("(?i).*hip_(roll|yaw).*", 0.15, 0.2),
+    ("(?i).*knee.*", 0.35, 0.6),
+    ("(?i).*ankle_roll.*", 0.1, 0.15),
+    ("(?i).*ankle.*", 0.25, 0.35),
+    ("(?i).*waist_roll.*", 0.08, 0.08),
+    ("(?i).*waist_pitch.*", 0.1, 0.2),
+    ("(?i).*(waist|torso).*", 0.2, 0.3),
+    ("(?i).*shoulder_pitch.*", 0.15, 0.5),
+    ("(?i).*shoulder_roll.*", 0.15, 0.2),
+    ("(?i).*shoulder_yaw.*", 0.1, 0.15),
+    ("(?i).*elbow.*", 0.15, 0.35),
+    ("(?i).*(wrist|head).*", 0.3, 0.3),
+)
+HUMANOID = {
+    "standing": ((".*", 0.05),),
+    "walking": tuple((pattern, walking) for pattern, walking, _ in JOINTS),
+    "running": tuple((pattern, running) for pattern, _, running in JOINTS),
+}
+MOVING = (("(?i).*(calf|knee).*", 0.6), (".*", 0.3))
+QUADRUPED = {"standing": (("(?i).*(calf|knee).*", 0.1), (".*", 0.05)), "walking": MOVING, "running": MOVING}
+
+
+@attrs.frozen
+class Locomotion:
+    """What differs between tasks of locomotion: tables of terms, ranges of commands, and how episodes begin.
+
+    `observations(noise=share)`, `rewards(model)` and `terminations(seconds=, dt=)` make their terms anew; `stages` and `draws`
+    are given to `commands`, `start` to `standing`. `bundles(config, model, *, playing, dt)` brings what else the task needs.
+    Actions and observations are held within ±`limit`.
+    """
+
+    name: str
+    observations: Callable[..., dict[str, Term]]
+    rewards: Callable[[RobotModel], dict[str, Term]]
+    terminations: Callable[..., dict[str, Term]]
+    bundles: Callable[..., list[Bundle]]
+    stages: tuple[Stage, ...]
+    draws: Mapping[str, Any] = attrs.field(factory=dict)
+    start: Mapping[str, Any] = attrs.field(factory=dict)
+    limit: float = math.inf
+
+
+@attrs.frozen(kw_only=True)
+class LocomotionConfig:
+    """Every number of locomotion by velocity commands."""
+
+    task: Locomotion = attrs.field(metadata={"flag": False})
+    robot: Annotated[
+        str, "a robot by name, an MJCF or URDF file, or name:FILE, the file's with the robot's gains", absolute_robot
+    ]
+    num_envs: int  # rows simulated in parallel
+    backend: str = "mujoco"  # physics backend: mujoco or kinematic
+    control: Controller  # who turns targets into torque
+    command: Velocity | None = None  # ask every row for this: m/s forward and to the left, rad/s; none: drawn
+    curriculum: bool  # widen the range of commands while the run goes on
+    gait_period: float | None = None  # s of a gait clock that is seen and rewarded; none: without
+    self_collision: bool  # let the robot's parts collide with each other
+    elliptic: bool  # cones of friction: elliptic with an impedance ratio of 10, else pyramidal
+    seconds: float = 20.0  # longest episode
+    substeps: int  # physics steps in one control step of 0.02 s
+    robustness: float  # share of the published sensor noise, encoder bias and pushes
+    penalties: float = 1.0  # share of the published weights of terms that cost
+    warm_start: bool = True  # start the contact solver from its last solution
+    physics_threads: int = 0  # threads that step physics; 0: one per processor
+    iterations: int  # learning iterations
+    device: str = "cpu"  # this scene simulates in host memory
+    learning: PpoConfig
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what makes no sense, in one sentence."""
+        if self.device != "cpu":
+            raise SceneError(
+                f"Backend '{self.backend}' simulates in host memory, so this scene runs with --device cpu, not '{self.device}'."
+            )
+        if not 0.0 <= self.robustness <= 10.0:
+            raise SceneError(
+                f"robustness={self.robustness} is a share of the published noise; give a number from 0 to 10."
+            )
+        if not 0.0 < self.penalties <= 10.0:
+            raise SceneError(
+                f"penalties={self.penalties} is a share of the published weights; give a number above 0, up to 10."
+            )
+        if self.substeps < 1:
+            raise SceneError(
+                f"substeps={self.substeps} makes no sense; physics takes at least 1 step in a control step."
+            )
+        if self.curriculum and self.command is not None:
+            raise SceneError(
+                f"curriculum=True has no effect with command={self.command}, which every row gets; leave one out."
+            )
+        if self.curriculum and len(self.task.stages) == 1:
+            raise SceneError(
+                f"curriculum=True has no effect: the task '{self.task.name}' has one range only. Leave it out."
+            )
+
+    @property
+    def solver(self) -> Solver:
+        """How contacts are solved."""
+        return Solver(
+            warm_start=self.warm_start, elliptic=self.elliptic, impedance_ratio=10.0 if self.elliptic else 1.0
+        )
+
+    def replace(self, **numbers: Any) -> "LocomotionConfig":
+        """The configuration with other numbers, those of the learner included."""
+        own = {field.name for field in attrs.fields(LocomotionConfig)}
+        learning = attrs.evolve(self.learning, **{k: v for k, v in numbers.items() if k not in own})
+        return attrs.evolve(self, **{"learning": learning, **{k: v for k, v in numbers.items() if k in own}})
+
+
+# -- mjlab's tables ------------------------------------------------------------------------------------
+
+
+def mjlab_observations(*, noise: float = 1.0) -> dict[str, Term]:
+    """What is seen: 12 + 3 D numbers for the actor with D joints, and 6 more per foot for the critic, which has no noise."""
+    return {
+        "base_linear_velocity": term(seen.base_linear_velocity, noise=0.5 * noise),
+        "base_angular_velocity": term(seen.base_angular_velocity, noise=0.2 * noise),
+        "projected_gravity": term(seen.projected_gravity, noise=0.05 * noise),
+        "measured_joint_position": term(seen.measured_joint_position, noise=0.01 * noise, groups=ACTOR),
+        "joint_position": term(seen.joint_position, groups=CRITIC),
+        "joint_velocity": term(seen.joint_velocity, noise=1.5 * noise),
+        "last_action": term(seen.last_action),
+        "command": term(walk.velocity_command),
+        "feet_height": term(walk.feet_height, groups=CRITIC),
+        "feet_air_time": term(walk.feet_air_time, groups=CRITIC),
+        "feet_touching": term(seen.feet_touching, groups=CRITIC),
+        "feet_force": term(walk.log_feet_force, groups=CRITIC),
+    }
+
+
+def mjlab_rewards(model: RobotModel) -> dict[str, Term]:
+    """What is rewarded, a robot on two feet by the G1's numbers and any other by the Go1's; following perfectly earns 6 per second."""
+    biped = len(model.robot.foot_names) == 2
+    terms = {
+        "linear_velocity": term(walk.linear_velocity, weight=2.0, width=0.25),
+        "angular_velocity": term(walk.angular_velocity, weight=2.0, width=0.5),
+        "upright": term(walk.anchor_tilt, weight=1.0, width=0.2),
+        "posture": term(walk.posture, weight=1.0, width=1.0, **(HUMANOID if biped else QUADRUPED)),
+        "joint_limits": term(earn.joint_limits, weight=-1.0),
+        "action_rate": term(earn.action_rate, weight=-0.1),
+        "foot_clearance": term(walk.foot_clearance, weight=-2.0),
+        "swing_height": term(walk.swing_height, weight=-0.25),
+        "foot_slip": term(walk.foot_slip, weight=-0.1),
+        "soft_landing": term(walk.landing_force, weight=-1e-5),
+    }
+    if biped:
+        terms["body_angular_velocity"] = term(walk.anchor_tilt_rate, weight=-0.05)
+        terms["angular_momentum"] = term(walk.angular_momentum, weight=-0.02)
+    if biped and model.self_collision:
+        terms["self_collision"] = term(earn.self_collision, weight=-1.0)
+    return terms
+
+
+def mjlab_terminations(*, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
+    """What ends an episode; `seconds` may be infinite."""
+    return {
+        "tipped": term(end.tipped, degrees=70.0),
+        "diverged": term(end.diverged, kind="fault"),
+        "time_limit": term(end.time_limit, kind="time_limit", steps=num_steps(seconds, dt)),
+    }
+
+
+def mjlab_bundles(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt: float) -> list[Bundle]:
+    """Readings of base and feet, masses, encoders that are off, and, unless `playing`, pushes."""
+    share = 0.0 if playing else config.robustness
+    x, y, z, roll, pitch, yaw = (share * most for most in (0.5, 0.5, 0.4, 0.52, 0.52, 0.78))
+    pushes: dict[str, Any] = (
+        {"push_linear": (x, y, z), "push_angular": (roll, pitch, yaw)} if share else {"push_interval": None}
+    )
+    masses = [Bundle("masses", resources=[body_inertia(model)])] if len(model.robot.foot_names) == 2 else []
+    return [
+        kinematics(sensor=GYRO if model.robot.name.startswith("g1") else (0.0, 0.0, 0.0)),
+        feet(soles(model), dt=dt),
+        *masses,
+        randomization(encoder_bias=0.015 * config.robustness, **pushes, dt=dt),
+    ]
+
+
+MJLAB = Locomotion(
+    name="mjlab_velocity",
+    observations=mjlab_observations,
+    rewards=mjlab_rewards,
+    terminations=mjlab_terminations,
+    bundles=mjlab_bundles,
+    stages=STAGES,
+)
+
+
+# -- the task ------------------------------------------------------------------------------------------
+
+
+def measured(rewards: Mapping[str, Term]) -> dict[str, Term]:
+    """What is measured while learning, by the name that it is reported under; `rewards` say what is there to be measured."""
+    known: dict[str, tuple[str, Callable[..., Tensor]]] = {
+        "foot_slip": ("gait/slip", walk.slip_speed),
+        "soft_landing": ("gait/landing_force", walk.mean_landing_force),
+        "swing_height": ("gait/swing_peak", walk.mean_swing_peak),
+        "angular_momentum": ("gait/momentum", walk.momentum_size),
+    }
+    return {
+        **{name: term(function) for reward, (name, function) in known.items() if reward in rewards},
+        "error/linear_velocity": term(walk.linear_error),
+        "error/yaw_rate": term(walk.turn_error),
+        "command/forward": term(walk.asked, place=0),
+        "command/sideways": term(walk.asked, place=1),
+        "command/yaw_rate": term(walk.asked, place=2),
+    }
+
+
+def cheaper(each: Term, share: float) -> Term:
+    """A term that costs, with a `share` of its weight; one that pays as it is."""
+    weight = each.settings["weight"]
+    return attrs.evolve(each, settings={**each.settings, "weight": share * weight}) if weight < 0.0 else each
+
+
+def learner(config: LocomotionConfig, model: RobotModel) -> list[Bundle]:
+    """Who acts and improves the policy, and the numbers of each of its iterations."""
+    horizon = config.learning.horizon
+    counted = measurements(measured(config.task.rewards(model)), horizon=horizon)
+    return [ppo(config.learning), metrics(horizon=horizon), counted]
+
+
+def locomotion(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt: float) -> list[Bundle]:
+    """The task's bundles. `playing` a policy: without noise, pushes or a curriculum, in the first range of commands."""
+    chosen, clock = config.task, config.gait_period is not None
+    stages = chosen.stages if config.curriculum and not playing else chosen.stages[:1]
+    fixed = {"stages": stages} if config.command is None else fixed_command(stages, config.command)
+    observations, rewards = chosen.observations(noise=config.robustness), chosen.rewards(model)
+    if clock:
+        observations |= {"gait_sine": term(walk.gait_sine), "gait_cosine": term(walk.gait_cosine)}
+        rewards |= {"gait_contact": term(walk.gait_contact, weight=GAIT_WEIGHT)}
+    limits = num_steps(config.seconds, dt)
+    rewards = {name: cheaper(each, config.penalties) for name, each in rewards.items()}
+    return [
+        episode(spread=1 if playing else limits),
+        *chosen.bundles(config, model, playing=playing, dt=dt),
+        *([gait_clock(model.robot, period=config.gait_period, dt=dt)] if config.gait_period is not None else []),
+        standing(**chosen.start),
+        commands(**{**chosen.draws, **fixed}, dt=dt),
+        task(
+            observations=observations,
+            rewards=rewards,
+            terminations=chosen.terminations(seconds=config.seconds, dt=dt),
+            noisy=not playing,
+            observation_limit=chosen.limit,
+            dt=dt,
+        ),
+    ]
+
+
+LAPTOP = LocomotionConfig(  # for two cores
+    task=MJLAB,
+    robot="g1",
+    num_envs=512,
+    control="servo",
+    curriculum=False,
+    self_collision=False,
+    elliptic=False,
+    substeps=3,
+    robustness=0.2,
+    penalties=0.1,  # with all of them, so few rows learn to stand still
+    iterations=800,
+    learning=PpoConfig(hidden=(128, 128), init_std=0.8, desired_kl=0.02, entropy_weight=0.005, value_clip=math.inf),
+)
+PUBLISHED = LAPTOP.replace(
+    num_envs=4096,
+    curriculum=True,
+    self_collision=True,
+    substeps=4,
+    robustness=1.0,
+    penalties=1.0,
+    iterations=30_000,
+    learning=PpoConfig(entropy_weight=0.01),
+)

@@ -1,0 +1,79 @@
+"""Teach a legged robot to walk with the velocity that it is asked for, on flat ground."""
+
+from collections.abc import Callable
+from functools import partial
+
+from engine import Bundle, Experiment, Scene, Trial, table
+from scenes import robots
+from scenes.tasks import humanoidverse_locomotion, velocity
+from scenes.tasks.velocity import LocomotionConfig, learner, locomotion
+from systems import velocity_trial as trial
+from systems.actuation import actuation
+from systems.film.film import LONGEST
+from systems.first_episode import all_episodes_ended
+from systems.metrics import locomotion_titles, report
+from systems.motion.digests import robot_alone
+from systems.physics import physics
+from systems.ppo import go_on_learning, play
+from systems.robots.display import robot_view
+from systems.robots.model import RobotModel, build_robot
+from systems.robots.summary import robot_facts
+from systems.tick import TICK
+
+DT = 0.02  # s, control step
+SHOTS = 2  # episodes in a film
+CONFIGS = {  # for --config; the first is the default
+    "laptop": velocity.LAPTOP,
+    "mjlab_velocity": velocity.PUBLISHED,
+    "humanoidverse_locomotion": humanoidverse_locomotion.PUBLISHED,
+}
+
+
+def velocity_scene(
+    c: LocomotionConfig, model: RobotModel, *, rows: int, watch: Callable[[], Bundle] | None = None
+) -> Scene:
+    """The task, to learn in; with `watch`, a policy plays it without noise or pushes."""
+    bundles = [
+        physics(model, rows=rows, backend=c.backend, decimation=c.substeps, nthread=c.physics_threads),
+        actuation(controller=c.control, limit=c.task.limit, dt=DT),
+        *locomotion(c, model, playing=watch is not None, dt=DT),
+        *(learner(c, model) if watch is None else [play(c.learning), watch()]),
+    ]
+    return Scene([table("robot", rows=rows)], bundles, TICK, name="velocity", identity={"robot": model.robot.name})
+
+
+def experiment(c: LocomotionConfig) -> Experiment:
+    """Teach a legged robot to walk with the velocity that it is asked for, on flat ground."""
+    description = robots.load(c.robot)
+    control = "servo" if c.control == "servo" else "torque"
+    model = build_robot(
+        description, control=control, dt=DT / c.substeps, self_collision=c.self_collision, solver=c.solver
+    )
+    scene, frames = partial(velocity_scene, c, model), round(min(c.seconds, LONGEST / SHOTS) / DT)
+    filmed = partial(trial.command_footage, frames=frames, dofs=model.robot.dof_names)
+    scored, longest = partial(trial.summarise_commands, dt=DT), round(min(c.seconds, 60.0) / DT) + 2
+    shown = partial(trial.film_of_commands, description=description, fps=1 / DT)
+    return Experiment(
+        train=partial(scene, rows=c.num_envs),
+        evaluate=Trial(
+            partial(scene, rows=128, watch=trial.command_scores),
+            longest,
+            scored,
+            ("Policy",),
+            ("robot",),
+            all_episodes_ended,
+        ),
+        film=Trial(
+            partial(scene, rows=SHOTS, watch=filmed), frames + 1, shown, ("Policy",), ("robot",), trial.all_walked
+        ),
+        film_episode=partial(trial.film_commanded_columns, description=description, table="robot", fps=1 / DT),
+        go_on=go_on_learning,
+        report=partial(report, dt=DT),
+        titles=locomotion_titles(DT),
+        panel=("reward/per_step", "episode/length", "error/linear_velocity", "error/yaw_rate"),
+        display=robot_view(model, table="robot", dt=DT, threshold=None),
+        iterations=c.iterations,
+        best="reward/per_step",
+        sources=robot_alone(model),
+        facts=robot_facts(model),
+    )
