@@ -59,12 +59,11 @@ def experiment(c: LocomotionConfig) -> Experiment:
             partial(scene, rows=128, watch=trial.command_scores),
             longest,
             scored,
-            ("Policy",),
-            ("robot",),
-            all_episodes_ended,
+            identical=("robot",),
+            over=all_episodes_ended,
         ),
         film=Trial(
-            partial(scene, rows=SHOTS, watch=filmed), frames + 1, shown, ("Policy",), ("robot",), trial.all_walked
+            partial(scene, rows=SHOTS, watch=filmed), frames + 1, shown, identical=("robot",), over=trial.all_walked
         ),
         film_episode=partial(trial.film_commanded_columns, description=description, table="robot", fps=1 / DT),
         go_on=go_on_learning,

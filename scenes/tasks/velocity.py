@@ -14,6 +14,7 @@ from systems import observations as seen
 from systems import rewards as earn
 from systems import terminations as end
 from systems.actuation import Controller
+from systems.draws.draw import Draw
 from systems.episode import episode, num_steps
 from systems.kinematics import feet, kinematics
 from systems.learning.config import PpoConfig
@@ -21,6 +22,7 @@ from systems.metrics import measurements, metrics
 from systems.motion.places import absolute_robot
 from systems.observations import ACTOR, CRITIC
 from systems.ppo import ppo
+from systems.pushes import Push
 from systems.randomization import randomization
 from systems.robots.mjcf import Solver
 from systems.robots.model import RobotModel
@@ -201,17 +203,18 @@ def mjlab_terminations(*, seconds: float = 20.0, dt: float = 0.02) -> dict[str, 
 
 def mjlab_bundles(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt: float) -> list[Bundle]:
     """Readings of base and feet, masses, encoders that are off, and, unless `playing`, pushes."""
-    share = 0.0 if playing else config.robustness
-    x, y, z, roll, pitch, yaw = (share * most for most in (0.5, 0.5, 0.4, 0.52, 0.52, 0.78))
-    pushes: dict[str, Any] = (
-        {"push_linear": (x, y, z), "push_angular": (roll, pitch, yaw)} if share else {"push_interval": None}
-    )
+    drawn: dict[str, Draw | Push] = {}
+    if config.robustness and not playing:
+        drawn["push"] = Push(linear=(0.5, 0.5, 0.4)).scaled(config.robustness)
+    if config.robustness:
+        most = 0.015 * config.robustness
+        drawn["encoder_bias"] = Draw("encoder_bias", ((-most, most),), operation="add")
     masses = [Bundle("masses", resources=[body_inertia(model)])] if len(model.robot.foot_names) == 2 else []
     return [
         kinematics(sensor=GYRO if model.robot.name.startswith("g1") else (0.0, 0.0, 0.0)),
         feet(soles(model), dt=dt),
         *masses,
-        randomization(encoder_bias=0.015 * config.robustness, **pushes, dt=dt),
+        *([randomization(drawn, model, dt=dt)] if drawn else []),
     ]
 
 
