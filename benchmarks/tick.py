@@ -42,6 +42,7 @@ from scenes.motion_tracking import CONFIGS, experiment
 PHYSICS = {"step_physics", "refresh_kinematics", "restart_physics", "begin_physics"}
 LEARNING = {"act", "estimate_advantage", "improve_policy"}
 TICKS = 24
+RANDOMISED = "extra,-friction_loss,gains,mjlab_tracking,control_delay"
 OFF = mujoco.mjtDisableBit
 LOOPS = {
     "as the scene": 0,
@@ -100,6 +101,13 @@ def bare_physics(simulation: Simulation, states: Sequence[np.ndarray], substeps:
     return work
 
 
+def randomised_efficiency(rows: int, rounds: int, names: str, **arguments: Any) -> tuple[float, int]:
+    """How fast the tick is with everything that `names` say drawn, as a share of the tick without; and dropped segments."""
+    plain, drawn = (simulate(rows, False, **arguments, robustness=1.0, randomise=text) for text in ("none", names))
+    kept, dropped = alternate({"plain": lambda: plain.run(TICKS), "drawn": lambda: drawn.run(TICKS)}, rounds=rounds)
+    return median(kept["plain"]) / median(kept["drawn"]), dropped
+
+
 def matrix_products(policy: Policy, samples: int, rows: int, epochs: int, minibatches: int) -> Work:
     """The matrix products of one iteration and nothing else: inference, values, and the update's three per layer."""
     layers = {name: list(network.body.layers) for name, network in (("actor", policy.actor), ("critic", policy.critic))}
@@ -133,7 +141,7 @@ def matrix_products(policy: Policy, samples: int, rows: int, epochs: int, miniba
     return work
 
 
-def measure(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
+def measure(rows: int, rounds: int, randomise: str, **arguments: Any) -> dict[str, Any]:
     """All figures for one number of rows."""
     playing = simulate(rows, False, **arguments)
     substeps = int(arguments["substeps"])
@@ -160,6 +168,8 @@ def measure(rows: int, rounds: int, **arguments: Any) -> dict[str, Any]:
         f"{p}.{s}": c.seconds / total for (p, s), c in times.items() if c.seconds / total > 0.002
     }
 
+    result["randomised_efficiency"], some = randomised_efficiency(rows, rounds, randomise, **arguments)
+    dropped += some
     training = simulate(rows, True, **arguments)
     constants = {e.name: e.system.constants for e in training.schedule.entries}["improve_policy"]
     products = matrix_products(training.world[Policy], steps, rows, constants["epochs"], constants["minibatches"])
@@ -193,10 +203,12 @@ def main() -> int:
     parser.add_argument("--clip", default="squat")
     parser.add_argument("--substeps", type=int, default=CONFIGS["laptop"].substeps)
     parser.add_argument("--hidden", type=int, nargs="+", default=None)
+    parser.add_argument("--randomise", default=RANDOMISED)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     extra = {"hidden": tuple(given.hidden)} if given.hidden else {}
-    results = [measure(rows, given.rounds, clip=given.clip, substeps=given.substeps, **extra) for rows in given.rows]
+    options = {"clip": given.clip, "substeps": given.substeps, **extra}
+    results = [measure(rows, given.rounds, given.randomise, **options) for rows in given.rows]
     if given.json:
         print(json.dumps(results, indent=1))
         return 0
