@@ -35,7 +35,7 @@ def velocity_scene(
     """The task, to learn in; with `watch`, a policy plays it without noise or pushes."""
     bundles = [
         physics(model, rows=rows, backend=c.backend, decimation=c.substeps, nthread=c.physics_threads),
-        actuation(controller=c.control, limit=c.task.limit, dt=DT),
+        actuation(controller=c.control, limit=c.task.limit, dt=DT, **c.motors(model.robot, bool(watch))),
         *locomotion(c, model, playing=watch is not None, dt=DT),
         *(learner(c, model) if watch is None else [play(c.learning), watch()]),
     ]
@@ -45,26 +45,18 @@ def velocity_scene(
 def experiment(c: LocomotionConfig) -> Experiment:
     """Teach a legged robot to walk with the velocity that it is asked for, on flat ground."""
     description = robots.load(c.robot)
-    control = "servo" if c.control == "servo" else "torque"
     model = build_robot(
-        description, control=control, dt=DT / c.substeps, self_collision=c.self_collision, solver=c.solver
+        description, control=c.actuators, dt=DT / c.substeps, self_collision=c.self_collision, solver=c.solver
     )
     scene, frames = partial(velocity_scene, c, model), round(min(c.seconds, LONGEST / SHOTS) / DT)
-    filmed = partial(trial.command_footage, frames=frames, dofs=model.robot.dof_names)
+    footage = partial(trial.command_footage, frames=frames, dofs=model.robot.dof_names)
+    played, filmed = (partial(scene, rows=n, watch=w) for n, w in ((128, trial.command_scores), (SHOTS, footage)))
     scored, longest = partial(trial.summarise_commands, dt=DT), round(min(c.seconds, 60.0) / DT) + 2
     shown = partial(trial.film_of_commands, description=description, fps=1 / DT)
     return Experiment(
         train=partial(scene, rows=c.num_envs),
-        evaluate=Trial(
-            partial(scene, rows=128, watch=trial.command_scores),
-            longest,
-            scored,
-            identical=("robot",),
-            over=all_episodes_ended,
-        ),
-        film=Trial(
-            partial(scene, rows=SHOTS, watch=filmed), frames + 1, shown, identical=("robot",), over=trial.all_walked
-        ),
+        evaluate=Trial(played, longest, scored, identical=("robot",), over=all_episodes_ended),
+        film=Trial(filmed, frames + 1, shown, identical=("robot",), over=trial.all_walked),
         film_episode=partial(trial.film_commanded_columns, description=description, table="robot", fps=1 / DT),
         go_on=go_on_learning,
         report=partial(report, dt=DT),

@@ -125,16 +125,17 @@ def bundles(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt: f
     """Readings of base and feet, and, unless `playing`, penalties that harden while episodes last longer than 700 control steps.
 
     The published degree holds for one tick with resets; here every finished episode counts by itself, so it is divided by
-    the resets in a tick of the published setting. Raises SceneError for robustness, which nothing here is scaled by.
+    the resets in a tick of the published setting. Raises SceneError for a robustness that scales nothing.
     """
-    if config.robustness:
+    if config.robustness != 1.0 and config.randomise == "none":
         raise SceneError(
-            f"robustness={config.robustness:g} has no effect: HumanoidVerse's locomotion has neither noise nor pushes. Give 0."
+            f"robustness={config.robustness:g} has no effect: this task has no sensor noise, and nothing pushes. Leave it out."
         )
     hardens = {"degree": 3e-5 / RESETS_PER_TICK, "down": 400.0, "up": 700.0}
     return [
         kinematics(),
         flight(dt=dt),
+        *config.randomised(model, playing, dt),
         curricula(penalty=0.1, penalty_adapts=None if playing else hardens, limits=(0.9, 0.9, 0.9)),
     ]
 
@@ -159,7 +160,7 @@ PUBLISHED = LocomotionConfig(
     self_collision=True,
     elliptic=False,
     substeps=4,
-    robustness=0.0,
+    robustness=1.0,
     iterations=1_000_000,
     learning=humanoidverse.PUBLISHED.learning,
 )

@@ -2,19 +2,29 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import attrs
 from torch import Tensor
 
+from components.robot import Robot
 from engine import Bundle, Term, term
 from engine.errors import SceneError
+from scenes.tasks.randomisation import (
+    RandomiseNames,
+    check_names,
+    chosen,
+    motors,
+    of_robot,
+    randomised,
+    through_imu,
+    with_privileged,
+)
 from systems import locomotion_terms as walk
 from systems import observations as seen
 from systems import rewards as earn
 from systems import terminations as end
 from systems.actuation import Controller
-from systems.draws.draw import Draw
 from systems.episode import episode, num_steps
 from systems.kinematics import feet, kinematics
 from systems.learning.config import PpoConfig
@@ -22,8 +32,6 @@ from systems.metrics import measurements, metrics
 from systems.motion.places import absolute_robot
 from systems.observations import ACTOR, CRITIC
 from systems.ppo import ppo
-from systems.pushes import Push
-from systems.randomization import randomization
 from systems.robots.mjcf import Solver
 from systems.robots.model import RobotModel
 from systems.robots.soles import body_inertia, soles
@@ -99,7 +107,12 @@ class LocomotionConfig:
     elliptic: bool  # cones of friction: elliptic with an impedance ratio of 10, else pyramidal
     seconds: float = 20.0  # longest episode
     substeps: int  # physics steps in one control step of 0.02 s
-    robustness: float  # share of the published sensor noise, encoder bias and pushes
+    robustness: float  # share of the published sensor noise and pushes
+    randomise: RandomiseNames = "none"
+    randomise_played: Annotated[str, "what is drawn where a policy is evaluated, filmed or played; as --randomise"] = (
+        "none"
+    )
+    privileged: bool = False  # show the critic what was drawn
     penalties: float = 1.0  # share of the published weights of terms that cost
     warm_start: bool = True  # start the contact solver from its last solution
     physics_threads: int = 0  # threads that step physics; 0: one per processor
@@ -133,6 +146,26 @@ class LocomotionConfig:
             raise SceneError(
                 f"curriculum=True has no effect: the task '{self.task.name}' has one range only. Leave it out."
             )
+
+        for text in (self.randomise, self.randomise_played):
+            check_names(text)
+
+    def drawn(self, playing: bool) -> str:
+        """What is drawn for rows, by names, in training or where a policy is played."""
+        return self.randomise_played if playing else self.randomise
+
+    def motors(self, robot: Robot, playing: bool) -> dict[str, Any]:
+        """What is drawn asks so of `actuation()`."""
+        return motors(self.drawn(playing), robot)
+
+    def randomised(self, model: RobotModel, playing: bool, dt: float) -> list[Bundle]:
+        """The bundle that draws; none where nothing is drawn."""
+        return randomised(self.drawn(playing), model, backend=self.backend, share=self.robustness, dt=dt)
+
+    @property
+    def actuators(self) -> Literal["servo", "torque"]:
+        """What the simulator's joints are given: the angle that they pull to, or a torque."""
+        return "servo" if self.control == "servo" else "torque"
 
     @property
     def solver(self) -> Solver:
@@ -202,19 +235,13 @@ def mjlab_terminations(*, seconds: float = 20.0, dt: float = 0.02) -> dict[str, 
 
 
 def mjlab_bundles(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt: float) -> list[Bundle]:
-    """Readings of base and feet, masses, encoders that are off, and, unless `playing`, pushes."""
-    drawn: dict[str, Draw | Push] = {}
-    if config.robustness and not playing:
-        drawn["push"] = Push(linear=(0.5, 0.5, 0.4)).scaled(config.robustness)
-    if config.robustness:
-        most = 0.015 * config.robustness
-        drawn["encoder_bias"] = Draw("encoder_bias", ((-most, most),), operation="add")
+    """Readings of base and feet, masses, and what is drawn for rows."""
     masses = [Bundle("masses", resources=[body_inertia(model)])] if len(model.robot.foot_names) == 2 else []
     return [
         kinematics(sensor=GYRO if model.robot.name.startswith("g1") else (0.0, 0.0, 0.0)),
         feet(soles(model), dt=dt),
         *masses,
-        *([randomization(drawn, model, dt=dt)] if drawn else []),
+        *config.randomised(model, playing, dt),
     ]
 
 
@@ -262,12 +289,22 @@ def learner(config: LocomotionConfig, model: RobotModel) -> list[Bundle]:
     return [ppo(config.learning), metrics(horizon=horizon), counted]
 
 
+def observed(config: LocomotionConfig, model: RobotModel, *, playing: bool) -> dict[str, Term]:
+    """The task's observations, as what is drawn changes them."""
+    terms = config.task.observations(noise=config.robustness)
+    if "imu_mounting" in chosen(config.drawn(playing), of_robot(model.robot)):
+        terms = through_imu(terms)
+    if config.privileged:
+        terms = with_privileged(terms, config.randomise, model, backend=config.backend, playing=playing)
+    return terms
+
+
 def locomotion(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt: float) -> list[Bundle]:
     """The task's bundles. `playing` a policy: without noise, pushes or a curriculum, in the first range of commands."""
-    chosen, clock = config.task, config.gait_period is not None
-    stages = chosen.stages if config.curriculum and not playing else chosen.stages[:1]
+    task_of, clock = config.task, config.gait_period is not None
+    stages = task_of.stages if config.curriculum and not playing else task_of.stages[:1]
     fixed = {"stages": stages} if config.command is None else fixed_command(stages, config.command)
-    observations, rewards = chosen.observations(noise=config.robustness), chosen.rewards(model)
+    observations, rewards = observed(config, model, playing=playing), task_of.rewards(model)
     if clock:
         observations |= {"gait_sine": term(walk.gait_sine), "gait_cosine": term(walk.gait_cosine)}
         rewards |= {"gait_contact": term(walk.gait_contact, weight=GAIT_WEIGHT)}
@@ -275,16 +312,16 @@ def locomotion(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt
     rewards = {name: cheaper(each, config.penalties) for name, each in rewards.items()}
     return [
         episode(spread=1 if playing else limits),
-        *chosen.bundles(config, model, playing=playing, dt=dt),
+        *task_of.bundles(config, model, playing=playing, dt=dt),
         *([gait_clock(model.robot, period=config.gait_period, dt=dt)] if config.gait_period is not None else []),
-        standing(**chosen.start),
-        commands(**{**chosen.draws, **fixed}, dt=dt),
+        standing(**task_of.start),
+        commands(**{**task_of.draws, **fixed}, dt=dt),
         task(
             observations=observations,
             rewards=rewards,
-            terminations=chosen.terminations(seconds=config.seconds, dt=dt),
+            terminations=task_of.terminations(seconds=config.seconds, dt=dt),
             noisy=not playing,
-            observation_limit=chosen.limit,
+            observation_limit=task_of.limit,
             dt=dt,
         ),
     ]
@@ -300,6 +337,8 @@ LAPTOP = LocomotionConfig(  # for two cores
     elliptic=False,
     substeps=3,
     robustness=0.2,
+    randomise="mjlab_velocity.push,mjlab_velocity.encoder_bias",
+    randomise_played="mjlab_velocity.encoder_bias",
     penalties=0.1,  # with all of them, so few rows learn to stand still
     iterations=800,
     learning=PpoConfig(hidden=(128, 128), init_std=0.8, desired_kl=0.02, entropy_weight=0.005, value_clip=math.inf),
@@ -310,6 +349,8 @@ PUBLISHED = LAPTOP.replace(
     self_collision=True,
     substeps=4,
     robustness=1.0,
+    randomise="mjlab_velocity",
+    randomise_played="mjlab_velocity,-push",
     penalties=1.0,
     iterations=30_000,
     learning=PpoConfig(entropy_weight=0.01),
