@@ -82,3 +82,14 @@ class BestPolicy:
     actor: dict[str, Tensor]
     reward: Tensor  # of a control step, of the kept actor
     mean: Tensor  # of the present one
+
+
+@resource
+class Fallback:
+    """Whether PPO has taken over from learning in imagination, and after which tick."""
+
+    REPORTED: ClassVar[str] = "fallback"
+
+    reason: str = constant()  # why it learns from the start; empty where it does not
+    ppo: Tensor  # 1: it has
+    tick: Tensor

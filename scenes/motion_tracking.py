@@ -8,7 +8,7 @@ from components.motion import MotionLibrary
 from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
 from scenes.tasks import Config, g1, humanoidverse
-from scenes.tasks.learners import alarms, iterations, learner, observed, player
+from scenes.tasks.learners import alarms, iterations, learner, observed, player, trained
 from scenes.tasks.simulators import simulators, trial_in
 from systems.actuation import actuation
 from systems.evaluation import WORST, all_scored, evaluation, summarise
@@ -62,7 +62,7 @@ def experiment(c: Config) -> Experiment:
     filmed = partial(scene, rows=takes, watch=partial(footage, frames=frames, dofs=model.robot.dof_names))
     show = partial(film_of, description=description, fps=1 / DT)
     return Experiment(
-        train=partial(scene, rows=c.num_envs),
+        train=partial(trained, c, partial(tracking_scene, model=model, library=library)),
         evaluate=trial_in(c, Trial(played_scene, longest, summarise, identical=same, over=all_scored, worst=WORST)),
         film=trial_in(c, Trial(filmed, frames + 1, show, identical=same, over=all_filmed), filmed=True),
         film_episode=partial(film_columns, description=description, library=library, table="robot", fps=1 / DT),

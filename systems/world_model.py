@@ -182,13 +182,14 @@ def improve_in_imagination(
             rows, ticks = draw_ticks(clock, memory, rng, batch, 0)
             numbers = memory.state[rows, ticks % memory.state.shape[1]]
             gradients, seen, sums = zip(*run(work, range(THREADS), numbers.chunk(THREADS)), strict=True)
-            policy.gradient.copy_(torch.stack(gradients).sum(0))
+            gradient = torch.stack(gradients).sum(0)
+            policy.gradient[: len(gradient)] = gradient
             moved, sound = take_natural_step(
                 policy, torch.cat(seen), deviation=imagined_std, kl=most, damping=damping, solves=solves
             )
             earned, lived, going = torch.stack(sums).sum(0)
             totals += torch.stack(
-                (earned / lived, 1 - going / batch, policy.gradient.norm().nan_to_num(0.0), moved, 1 - sound)
+                (earned / lived, 1 - going / batch, gradient.norm().nan_to_num(0.0), moved, 1 - sound)
             )
     found = (real, *(totals[:4] / updates))
     for name, value in zip(

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
+import attrs
+
 from components.motion import MotionLibrary
-from engine import Bundle, Term, World
-from engine.errors import SceneError, listing
+from engine import Bundle, Scene, Term, World, build
+from engine.errors import LockstepError, SceneError, listing
 from scenes.tasks import Config
 from scenes.tasks.randomisation import chosen, of_robot, through_imu, with_privileged
 from systems.metrics import metrics
@@ -32,14 +34,38 @@ def learner(
 
         refuse_short_clips(library, config.world_model.horizon)
         learns = world_model(config.learning, config.world_model, model, seen, rows=config.num_envs, dt=dt)
+    elif config.learner == "auto" and not config.unimaginable:
+        from systems.auto import auto
+
+        refuse_short_clips(library, config.world_model.horizon)
+        learns = auto(config.learning, config.world_model, model, seen, rows=config.num_envs, dt=dt)
     else:
         learns = ppo(config.learning)
-    return [learns, metrics(horizon=learns.iteration or 1, tracking=True)]
+    return [learns, *unimagined(config), metrics(horizon=learns.iteration or 1, tracking=True)]
+
+
+def unimagined(config: Config) -> list[Bundle]:
+    """Says why PPO learns where imagination was to begin."""
+    if not config.unimaginable:
+        return []
+    from systems.auto import refused
+
+    return [refused(config.unimaginable)]
+
+
+def trained(config: Config, make: Callable[..., Scene]) -> Scene:
+    """The scene to train; with `auto` one that learns by PPO where it cannot be built to learn in imagination, and says why."""
+    if config.learner == "auto":
+        try:
+            build(make(config, rows=2))
+        except LockstepError as error:
+            config = attrs.evolve(config, unimaginable=str(error).splitlines()[0])
+    return make(config, rows=config.num_envs)
 
 
 def iterations(config: Config) -> int:
     """Learning iterations of a run, of which each learner needs its own number."""
-    return config.iterations if config.learner == "ppo" else config.world_model.iterations
+    return config.world_model.iterations if config.learner == "world_model" else config.iterations
 
 
 def refuse_short_clips(library: MotionLibrary, horizon: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from components.dynamics import Dynamics
-from components.world_model import BestPolicy, JointErrors, Memory, RunningRewards, WorldModelMetrics
+from components.world_model import BestPolicy, Fallback, JointErrors, Memory, RunningRewards, WorldModelMetrics
 from engine.ecs.access import Write
 from engine.ecs.world import World
 from engine.errors import listing
@@ -50,16 +50,23 @@ def make_joint_errors(axes: Mapping[str, Sequence[str]], seed: int, device: torc
 
 def alarms(world: World) -> dict[str, str]:
     """What is wrong after an iteration, by name: a sentence with its numbers and what to do."""
+    found: dict[str, str] = {}
+    fallback = world.resources.get(Fallback)
+    if fallback is not None and fallback.reason:
+        return {"fallback": f"PPO learns from the start, since this scene cannot be imagined. {fallback.reason}"}
     rewards, dynamics = world.resource(RunningRewards), world.resource(Dynamics)
     metrics, best = world.resource(WorldModelMetrics), world.resource(BestPolicy)
-    found: dict[str, str] = {}
     if rewards.parted:
         known = 1 - (1 - 1 / PATIENCE) ** int(rewards.iterations)  # what means from 0 have come to
         found["parted"] = (
             f"Imagined and real rewards part: a control step earns {rewards.imagined / known:.3g} in imagination and "
-            f"{rewards.real / known:.3g} "
-            f"in the simulator, means of the last {PATIENCE} iterations, which differ by {metrics.gap.abs():.0%}. The policy "
-            f"learns what holds in the model only. Imagine fewer ticks, --world-model.horizon, or learn by PPO, --learner ppo."
+            f"{rewards.real / known:.3g} in the simulator, means of the last {PATIENCE} iterations, which differ by "
+            f"{metrics.gap.abs():.0%}. The policy learns what holds in the model only. "
+            + (
+                "PPO takes over."
+                if fallback
+                else "Imagine fewer ticks, --world-model.horizon, or let PPO take over, --learner auto."
+            )
         )
     skipped = int(metrics.skipped_steps)
     if not finite(dynamics):
@@ -77,12 +84,17 @@ def alarms(world: World) -> dict[str, str]:
         found[f"taken back {times}"] = (
             f"The policy came to please the model: imagined steps earn {metrics.imagined_reward:.3g}, real ones "
             f"{metrics.real_reward:.3g}, and those of the best policy {best.reward:.3g}. The best policy was put back, {times} "
-            "times so far, and learns on at half the rate."
+            "times so far, and learns on by updates of half the divergence."
         )
     still = unmoved(dynamics)
     if still and bool(dynamics.scale.any()):
         found["unmoved joints"] = (
             f"The learned model has never seen these joints move: {listing(still, 6)}. What moving them does is unknown to it. "
             "Explore more, --world-model.std, or learn by PPO, --learner ppo."
+        )
+    if fallback is not None and fallback.ppo:
+        found["fallback"] = (
+            f"PPO goes on from tick {int(fallback.tick)} in the place of imagination, from the policy that earned most: "
+            f"{best.reward:.3g} in a control step."
         )
     return found

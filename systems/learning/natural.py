@@ -20,19 +20,19 @@ def take_natural_step(
 
     Returns the divergence that it made, and 1; without a change, 0 and 0, where the gradient is not finite.
     """
-    if not bool(policy.gradient.isfinite().all()):
+    parameters = list(policy.actor.parameters())
+    count = sum(parameter.numel() for parameter in parameters)  # those of a critic stand behind them
+    own, gradient = policy.parameters.data[:count], policy.gradient[:count]
+    if not bool(gradient.isfinite().all()):
         nothing = seen.new_zeros(())
         return nothing, nothing
-    parameters = list(policy.actor.parameters())
     with torch.enable_grad():
         means = policy.actor(seen)
-        change = natural_step(
-            means, parameters, policy.gradient, deviation=deviation, kl=kl, damping=damping, solves=solves
-        )
-    policy.parameters.data.add_(change)
+        change = natural_step(means, parameters, gradient, deviation=deviation, kl=kl, damping=damping, solves=solves)
+    own.add_(change)
     made = divergence(means.detach(), policy.actor(seen), deviation)
     if made > kl:  # by which the quadratic form falls short
-        policy.parameters.data.sub_(change * (1.0 - (kl / made).sqrt()))
+        own.sub_(change * (1.0 - (kl / made).sqrt()))
         made = made.clamp_max(kl)
     return made, torch.ones_like(made)
 

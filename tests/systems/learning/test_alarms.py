@@ -77,7 +77,7 @@ def test_the_sentence_of_rewards_that_part_has_what_both_earn(world: World):
     assert alarms(world) == {
         "parted": "Imagined and real rewards part: a control step earns 0.1 in imagination and 0.05 in the simulator, means of "
         "the last 20 iterations, which differ by 50%. The policy learns what holds in the model only. Imagine fewer ticks, "
-        "--world-model.horizon, or learn by PPO, --learner ppo."
+        "--world-model.horizon, or let PPO take over, --learner auto."
     }
 
 

@@ -1,0 +1,129 @@
+"""Learning in imagination as long as that is sound, and by PPO from then on.
+
+Both learners stand in the same tick and improve the same policy; which of them runs is state like any other, so that a run
+resumes, rewinds and replays to the same bytes whether it has changed over or not.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+import torch
+
+from components.control import Action
+from components.dynamics import Dynamics
+from components.learning import Policy, Rollout
+from components.observation import Observation
+from components.world_model import BestPolicy, Fallback, RunningRewards
+from engine.ecs.access import Rng, Write
+from engine.ecs.bundle import Bundle, Deferred, deferred
+from engine.ecs.condition import Every
+from engine.ecs.system import System, Term, system
+from engine.ecs.world import Clock, World
+from engine.errors import SceneError
+from systems.learning.config import PpoConfig, WorldModelConfig
+from systems.learning.dynamics import finite
+from systems.ppo import act, ppo
+from systems.robots.model import RobotModel
+from systems.tick import ACT, LEARN
+from systems.world_model import explore, world_model
+
+
+@attrs.frozen
+class WhileLearning(Every):
+    """Every so many ticks, as long as it is PPO that learns, or imagination."""
+
+    by_ppo: bool
+
+    @property
+    def label(self) -> str:
+        """while_learning(learner, every(n))"""
+        return f"while_learning({'ppo' if self.by_ppo else 'world_model'}, {super().label})"
+
+    def holds(self, world: World) -> bool:
+        """True on ticks n, 2n, … of that learner."""
+        return super().holds(world) and bool(world.resource(Fallback).ppo) == self.by_ppo
+
+
+def act_as_it_learns(
+    observation: Observation, clock: Clock, rng: Rng, fallback: Fallback, policy: Policy, action: Write[Action], rollout: Write[Rollout],
+    *, limit: float, std: float, last_std: float, settle: int,
+) -> None:  # fmt: skip
+    """What the learner does that learns now: PPO draws from the policy's own deviation and keeps what it drew."""
+    if fallback.ppo:
+        act(observation, clock, rng, policy, action, rollout, limit=limit)
+    else:
+        explore(observation, clock, rng, policy, action, std=std, last_std=last_std, settle=settle)
+
+
+def fall_back(
+    clock: Clock, rewards: RunningRewards, dynamics: Dynamics, best: BestPolicy,
+    fallback: Write[Fallback], policy: Write[Policy],
+) -> None:  # fmt: skip
+    """Let PPO go on from the best policy when imagined and real rewards have parted, or the model is not finite."""
+    if not rewards.parted and finite(dynamics):
+        return
+    fallback.ppo.fill_(1.0)
+    fallback.tick.fill_(clock.tick)
+    if best.reward.isfinite():
+        policy.actor.load_state_dict(best.actor)
+
+
+def make_fallback(axes: Mapping[str, Sequence[str]], seed: int, device: torch.device, *, reason: str = "") -> Fallback:
+    """Imagination learns; with a `reason` why it cannot, PPO does from the start."""
+    zero = torch.zeros((), device=device)
+    return Fallback(reason=reason, ppo=zero + bool(reason), tick=zero)
+
+
+def auto(
+    learning: PpoConfig, config: WorldModelConfig, robot: RobotModel, observations: Mapping[str, Term], *, rows: int, dt: float,
+) -> Bundle:  # fmt: skip
+    """Learn in imagination until its alarm, and by PPO afterwards; an iteration is that of PPO."""
+    if learning.horizon % config.collect:
+        raise SceneError(
+            f"learning.horizon={learning.horizon} ticks of PPO are no whole number of iterations of world_model.collect="
+            f"{config.collect} ticks. Choose --world-model.collect so that they are, or --learner world_model."
+        )
+    imagined, real = world_model(learning, config, robot, observations, rows=rows, dt=dt), ppo(learning)
+    systems = {
+        phase: [  # each under the condition that its learner learns; who acts is proven to be one system
+            *(_while(each, by_ppo=False) for each in imagined.systems.get(phase, ())),
+            *(_while(each, by_ppo=True) for each in real.systems.get(phase, ())),
+        ]
+        for phase in {**imagined.systems, **real.systems}
+    }
+    acting = system(act_as_it_learns, limit=learning.action_limit, **config.of(act_as_it_learns))
+    systems[ACT] = [*(each for each in systems[ACT] if each.function not in (act, explore)), acting]
+    systems[LEARN].append(
+        system(fall_back, when=WhileLearning(learning.horizon, by_ppo=False), may_sync="asks for the alarm")
+    )
+    return Bundle(
+        "auto",
+        components=list(dict.fromkeys([*imagined.components, *real.components])),
+        resources=[
+            *(r for r in imagined.resources if not _is_policy(r)),  # but for the one without a critic
+            *real.resources,
+            deferred(Fallback, make_fallback),
+        ],
+        systems=systems,
+        axes={**imagined.axes, **real.axes},
+        iteration=learning.horizon,
+        checks=[*imagined.checks, *real.checks],
+    )
+
+
+def refused(reason: str) -> Bundle:
+    """Says that PPO learns from the start, and why."""
+    return Bundle("auto", resources=[deferred(Fallback, partial(make_fallback, reason=reason))])
+
+
+def _while(each: System, *, by_ppo: bool) -> System:
+    """The system under the condition that its learner learns; what waits for rows does nothing that matters."""
+    if each.when is not None and not isinstance(each.when, Every):
+        return each
+    return attrs.evolve(each, when=WhileLearning(each.when.ticks if each.when else 1, by_ppo=by_ppo))
+
+
+def _is_policy(resource: Any) -> bool:
+    return isinstance(resource, Deferred) and resource.type is Policy
