@@ -31,10 +31,12 @@ else:
 
 @pytest.fixture(scope="session", autouse=True)
 def built_in_clips_are_made_once() -> Iterator[None]:
-    """Scenes of a process share the built-in clips that they are built with."""
+    """Scenes and clip tools of a process share the built-in clips that they are built with."""
     from systems.motion import library
+    from systems.motion.tools import fitted
     from tests.made_clips import clip_made_once
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "make_clip", clip_made_once)
+        patch.setattr(fitted, "make_clip", clip_made_once)
         yield

@@ -6,11 +6,11 @@ from functools import cache
 import numpy as np
 
 from systems.maths.rotation import rotate
-from systems.motion.clips import make_clip
 from systems.motion.kinematics import body_poses
 from systems.motion.retarget.human import LANDMARKS, HumanMotion
 from systems.motion.retarget.limbs import BodyPoint, find_limbs
 from systems.robots.model import RobotModel
+from tests.made_clips import clip_made_once
 
 LAFAN1 = {  # bones by landmark, without the side
     "hip": "UpLeg",
@@ -73,7 +73,7 @@ def bvh_text(
 @cache
 def human_from_clip(model: RobotModel, name: str, *, size: float = 1.0) -> HumanMotion:
     """The landmarks of the robot when it plays one of our built-in clips, `size` as large."""
-    clip, limbs = make_clip(name, model.robot, model), find_limbs(model)
+    clip, limbs = clip_made_once(name, model.robot, model), find_limbs(model)
     position, rotation = body_poses(model, clip.root_position, clip.root_rotation, clip.dof_position)
 
     def at(point: BodyPoint) -> np.ndarray:

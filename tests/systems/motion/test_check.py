@@ -19,13 +19,13 @@ from engine.errors import SceneError
 from scenes import robots
 from systems.maths import quaternion
 from systems.motion.check import verify_clip
-from systems.motion.clips import make_clip
 from systems.motion.files import read_clips
 from systems.motion.floor import put_on_floor
 from systems.motion.joint_orders import BREADTH_FIRST_ORDER
 from systems.motion.kinematics import body_poses
 from systems.robots.model import build_robot
 from tests.helpers import data_path, needs_g1
+from tests.made_clips import clip_made_once
 from tests.systems.motion_robots import MuJoCoRobot, doll, g1
 
 KIMODO = ("motions", "kimodo_g1_29dof")
@@ -35,7 +35,7 @@ KIMODO = ("motions", "kimodo_g1_29dof")
 def doll_and_squat() -> tuple[MuJoCoRobot, Clip]:
     """The half-metre humanoid and its squat."""
     robot = doll()
-    return robot, make_clip("squat", robot.robot, robot)
+    return robot, clip_made_once("squat", robot.robot, robot)
 
 
 def verify(height: str = "keep", **changes: Any) -> tuple[Clip, list[str]]:

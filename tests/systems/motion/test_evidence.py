@@ -15,7 +15,6 @@ from components.motion import Clip
 from engine.errors import SceneError
 from scenes import robots
 from systems.motion.check import Verification, surplus_joints, verify_clip
-from systems.motion.clips import make_clip
 from systems.motion.files import read_clips
 from systems.motion.frame_rate import jump_rate, published_near
 from systems.motion.joint_orders import PUBLISHED
@@ -25,6 +24,7 @@ from systems.motion.library import build_library
 from systems.motion.unfit import Unfit
 from systems.robots.model import RobotModel, build_robot
 from tests.helpers import data_path, needs_g1
+from tests.made_clips import clip_made_once
 from tests.systems.motion_robots import doll
 
 ASSUMED: Any = dict.fromkeys(("rotation", "rate", "joints", "angles", "lengths"), "assumed")
@@ -40,7 +40,7 @@ def g1() -> RobotModel:
 @pytest.fixture(scope="module")
 def walk(g1: RobotModel) -> Clip:
     """Our walk at 30 frames per second, of which nothing is known."""
-    clip = resample(make_clip("walk", g1.robot, g1), 30.0)
+    clip = resample(clip_made_once("walk", g1.robot, g1), 30.0)
     return attrs.evolve(clip, dof_names=None, file_rotation="wxyz", origins=ASSUMED, source="a.csv", typed="a.csv")
 
 
@@ -69,7 +69,7 @@ def test_quaternion_order_of_a_walk_is_told_at_every_heading(walk: Clip, g1: Rob
 def test_clip_that_stands_still_is_refused_where_both_orders_are_as_good_and_the_cures_work(
     g1: RobotModel, tmp_path: Path
 ) -> None:
-    still = make_clip("stand", g1.robot, g1)
+    still = clip_made_once("stand", g1.robot, g1)
     path = tmp_path / "still.csv"
     rotation = np.roll(still.root_rotation, -1, -1)
     np.savetxt(path, np.concatenate((still.root_position, rotation, still.dof_position), 1), delimiter=",")
@@ -90,7 +90,7 @@ def test_clip_that_stands_still_is_refused_where_both_orders_are_as_good_and_the
 def test_tables_of_our_clips_are_read_rightly_or_refused(
     g1: RobotModel, tmp_path: Path, clip: str, window: float
 ) -> None:
-    made = resample(make_clip(clip, g1.robot, g1), 30.0)
+    made = resample(clip_made_once(clip, g1.robot, g1), 30.0)
     if window:
         rows = slice(15, 15 + round(30.0 * window))
         parts = {name: getattr(made, name)[rows] for name in ("root_position", "root_rotation", "dof_position")}
@@ -107,7 +107,7 @@ def test_tables_of_our_clips_are_read_rightly_or_refused(
 @given(heading=st.integers(0, 359), order=st.sampled_from(["wxyz", "xyzw"]), first=st.integers(0, 60))
 @settings(max_examples=15, deadline=None)
 def test_no_table_is_read_wrongly(g1: RobotModel, heading: int, order: str, first: int) -> None:
-    made = resample(make_clip("squat", g1.robot, g1), 30.0)
+    made = resample(clip_made_once("squat", g1.robot, g1), 30.0)
     rows = slice(first, first + 45)
     parts = {name: getattr(made, name)[rows] for name in ("root_position", "root_rotation", "dof_position")}
     right = turned(attrs.evolve(made, **parts, dof_names=None, file_rotation="wxyz", origins=ASSUMED), heading)
@@ -140,7 +140,7 @@ def test_robot_that_lies_is_never_guessed_at(g1: RobotModel, turn: tuple[float, 
 @pytest.mark.parametrize("clip", ["walk", "wave", "twist"])
 def test_joint_order_of_a_table_without_names_is_told(g1: RobotModel, word: str, clip: str) -> None:
     own = g1.robot.dof_names
-    made = resample(make_clip(clip, g1.robot, g1), 30.0)
+    made = resample(clip_made_once(clip, g1.robot, g1), 30.0)
     table = attrs.evolve(reordered(made, ORDER[word], own), dof_names=None, file_rotation="wxyz", origins=ASSUMED)
     found, findings = verify_clip(table, g1.robot, g1)
     kept = [own.index(name) for name in ORDER[word]]
@@ -163,7 +163,7 @@ def test_word_for_the_joint_order_wins_over_evidence(walk: Clip, g1: RobotModel)
 
 @needs_g1
 def test_auto_means_the_robot_that_has_the_joints_which_the_clip_moves(g1: RobotModel) -> None:
-    made = resample(make_clip("wave", g1.robot, g1), 30.0)
+    made = resample(clip_made_once("wave", g1.robot, g1), 30.0)
     rolls = [g1.robot.dof_names.index(f"{side}_wrist_roll_joint") for side in ("left", "right")]
     rolling = made.dof_position.copy()
     rolling[:, rolls] = 0.3 * np.sin(np.arange(made.num_frames) / 10.0)[:, None]
@@ -191,7 +191,7 @@ def test_angles_in_degrees_and_lengths_in_centimetres_are_taken_and_said(walk: C
 @needs_g1
 def test_clips_of_one_folder_share_their_convention(walk: Clip, g1: RobotModel) -> None:
     """A clip that stands still is read as those beside it, and one line speaks of all of them."""
-    still = resample(make_clip("stand", g1.robot, g1), 30.0)
+    still = resample(clip_made_once("stand", g1.robot, g1), 30.0)
     still = attrs.evolve(still, dof_names=None, file_rotation="wxyz", origins=ASSUMED, source="x/still.csv")
     clips = [
         attrs.evolve(scalar_last(clip), typed="x", source=f"x/{i}.csv") for i, clip in enumerate((walk, still, walk))
@@ -208,7 +208,7 @@ def test_clips_of_one_folder_share_their_convention(walk: Clip, g1: RobotModel) 
 
 @needs_g1
 def test_clips_that_disagree_do_not_decide_for_one_that_is_open(walk: Clip, g1: RobotModel) -> None:
-    still = scalar_last(resample(make_clip("stand", g1.robot, g1), 30.0))
+    still = scalar_last(resample(clip_made_once("stand", g1.robot, g1), 30.0))
     still = attrs.evolve(still, dof_names=None, file_rotation="wxyz", origins=ASSUMED)
     clips = [attrs.evolve(clip, typed="x") for clip in (walk, still, scalar_last(walk))]
     unfit = Unfit(skip=True)
@@ -243,7 +243,7 @@ def test_plain_robot_takes_its_own_order_and_a_tie_is_no_question() -> None:
 
 def test_joint_that_a_clip_lacks_is_held_at_its_default_where_legs_are_complete() -> None:
     robot = doll()
-    clip = make_clip("squat", robot.robot, robot)
+    clip = clip_made_once("squat", robot.robot, robot)
     names = robot.robot.dof_names
     for lost in ("left_elbow", "left_shoulder_roll"):
         kept = [i for i, name in enumerate(names) if name != lost]
@@ -348,7 +348,7 @@ def test_real_jumps_without_a_rate_are_taken_at_the_one_at_which_they_fall(tmp_p
 @needs_g1
 def test_joints_beyond_the_robot_are_those_that_move(g1: RobotModel) -> None:
     small = build_robot(robots.load("g1_23dof"))
-    made = make_clip("wave", g1.robot, g1)
+    made = clip_made_once("wave", g1.robot, g1)
     assert surplus_joints(made, small.robot, small) == []
     moved = made.dof_position.copy()
     moved[5:, g1.robot.dof_names.index("left_wrist_yaw_joint")] = 0.4

@@ -17,12 +17,12 @@ from scenes import robots
 from systems.maths import quaternion
 from systems.maths.rotation import rotate, yawed
 from systems.motion.check import verify_clip
-from systems.motion.clips import make_clip
 from systems.motion.files import read_clips
 from systems.motion.joint_orders import BREADTH_FIRST_ORDER
 from systems.motion.kinematics import resample
 from systems.robots.model import RobotModel, build_robot
 from tests.helpers import needs_g1
+from tests.made_clips import clip_made_once
 
 TYPED = r"(?:as|Write|or|write) (\S*takes\.\w+(?::[\w-]+)+)"  # what a sentence tells a person to type
 
@@ -106,7 +106,7 @@ def g1() -> RobotModel:
 def motion(name: str) -> Table:
     """A clip of ours at the rate that a table without a word is taken to have."""
     model = g1()
-    clip = resample(make_clip(name, model.robot, model), 30.0)
+    clip = resample(clip_made_once(name, model.robot, model), 30.0)
     return Table(clip.root_position, clip.root_rotation, clip.dof_position, model.robot.dof_names)
 
 

@@ -11,7 +11,6 @@ from components.robot import Motor, RobotDescription
 from engine.errors import SceneError
 from scenes.robots.g1 import g1
 from scenes.robots.humanoid import humanoid
-from systems.motion.clips import make_clip
 from systems.motion.files import read_clips
 from systems.motion.kinematics import body_poses
 from systems.motion.retarget import make
@@ -24,6 +23,7 @@ from systems.motion.retarget.quality import SLIDE, sliding
 from systems.motion.retarget.targets import make_targets
 from systems.robots.model import RobotModel, build_robot
 from tests.helpers import needs_g1
+from tests.made_clips import clip_made_once
 from tests.systems.motion.retarget_inputs import human_from_clip
 
 pytest.importorskip("mink")
@@ -154,7 +154,7 @@ def test_a_walk_of_our_own_comes_back_with_still_feet(size: float):
     assert made.quality.slide_most < SLIDE
     assert made.quality.limits == 0.0 and made.quality.sink < 0.01
     assert made.findings == ()
-    own = make_clip("walk", model.robot, model)
+    own = clip_made_once("walk", model.robot, model)
     ours, theirs = (body_poses(model, c.root_position, c.root_rotation, c.dof_position)[0] for c in (own, made.clip))
     ours = ours[begin]
     moved = theirs[:, :, :2] - theirs[:1, :1, :2] - (ours[:, :, :2] - ours[:1, :1, :2])

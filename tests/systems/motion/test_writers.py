@@ -19,11 +19,11 @@ from engine.errors import SceneError
 from scenes.robots.menagerie import available
 from systems.maths.rotation import yawed
 from systems.motion.check import verify_clip
-from systems.motion.clips import make_clip
 from systems.motion.files import read_clips
 from systems.motion.kinematics import resample
 from systems.motion.writers import CONTAINERS, clip_bytes
 from systems.robots.model import RobotModel, build_robot
+from tests.made_clips import clip_made_once
 from tests.systems.motion.tools.robots import TWISTED, model, twisted
 
 MJLAB = ("fps", "joint_pos", "joint_vel", "body_pos_w", "body_quat_w", "body_lin_vel_w", "body_ang_vel_w")
@@ -33,7 +33,7 @@ MJLAB = ("fps", "joint_pos", "joint_vel", "body_pos_w", "body_quat_w", "body_lin
 def built_in(robot: str, word: str) -> Clip:
     """A built-in clip, made once; for the robot that is no humanoid, joints that swing, differently for each word."""
     if robot != "twisted":
-        return make_clip(word, model(robot).robot, model(robot))
+        return clip_made_once(word, model(robot).robot, model(robot))
     time, joints = np.arange(100) / 50.0, np.arange(7)
     swing = 0.02 * np.sin(time[:, None] * (1.0 + joints) + len(word))
     still = np.tile([1.0, 0.0, 0.0, 0.0], (100, 1))
@@ -223,7 +223,7 @@ def test_a_g1_that_is_counted_breadth_first_has_the_documented_order_and_is_read
     if not available():
         pytest.skip("the G1 is not installed")
     robot = model("g1")
-    clip = make_clip("stand", robot.robot, robot)
+    clip = clip_made_once("stand", robot.robot, robot)
     (tmp_path / "stand.npz").write_bytes(clip_bytes([clip], robot, "npz", breadth_first=True))
     (found,) = read_clips(str(tmp_path / "stand.npz"))
     assert isinstance(found, Clip)

@@ -11,13 +11,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from components.motion import Clip
 from engine.errors import SceneError
 from scenes.robots.menagerie import available, menagerie
-from systems.motion.clips import make_clip
 from systems.motion.kinematics import body_poses
 from systems.motion.tools.mirror import mirror_clip
 from systems.motion.writers import CONTAINERS
 from systems.robots.model import RobotModel
 from systems.robots.symmetry import joint_mirror
 from tests.helpers import needs_g1
+from tests.made_clips import clip_made_once
 from tests.systems.motion.tools.robots import clips, lopsided, model
 
 FLIP = np.diag((1.0, -1.0, 1.0))
@@ -92,7 +92,7 @@ def test_the_bodies_of_a_mirrored_clip_are_the_reflected_bodies(name: str, seed:
 @needs_g1
 def test_the_bodies_of_a_g1_are_reflected_as_far_as_its_model_is_symmetric():
     robot = model("g1")
-    clip = make_clip("walk", robot.robot, robot)
+    clip = clip_made_once("walk", robot.robot, robot)
     assert max(misfit(clip, robot)) < 2e-4  # the shoulders of the model lie at 100.22 and −100.21 mm
 
 
@@ -136,7 +136,7 @@ def test_pairs_and_signs_follow_from_axes_and_not_from_names():
 
 def test_the_left_hand_that_waves_becomes_the_right_one():
     robot = model("humanoid")
-    clip = make_clip("wave", robot.robot, robot)  # with the right hand
+    clip = clip_made_once("wave", robot.robot, robot)  # with the right hand
     image = mirror_clip(clip, robot)
     names = robot.robot.dof_names
     left, right = names.index("left_elbow_joint"), names.index("right_elbow_joint")
