@@ -78,9 +78,10 @@ class Config:
     physics_threads: int = 0  # threads that step physics; 0: one per processor
     iterations: int  # learning iterations
     device: str = "cpu"  # this scene simulates in host memory
-    learner: Literal["ppo", "world_model", "auto"] = (
-        "ppo"  # what improves the policy; world_model is experimental, and auto changes over to ppo when it fails
-    )
+    learner: Annotated[
+        Literal["ppo", "world_model", "auto"],
+        "what improves the policy; world_model is experimental, auto begins with it and changes over to ppo when it fails",
+    ] = "ppo"
     unimaginable: str = attrs.field(default="", metadata={"flag": False})  # why auto learns by ppo from the start
     learning: PpoConfig
     world_model: WorldModelConfig = attrs.field(factory=WorldModelConfig)  # numbers of the learner world_model
