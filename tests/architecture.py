@@ -84,15 +84,20 @@ DATA = {*LIFETIMES, "resource"}
 
 
 @cache
-def _parse(path: Path, changed: int) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def _text(path: Path, changed: int) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 @cache
-def _imports(path: Path, changed: int) -> tuple[tuple[str, tuple[str, ...], int, bool], ...]:
+def _parse(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+@cache
+def _imports(text: str) -> tuple[tuple[str, tuple[str, ...], int, bool], ...]:
     """(module, names that are imported from it, line, whether it is imported when the file is) of every import."""
     found = []
-    waiting: list[tuple[ast.AST, bool]] = [(_parse(path, changed), True)]
+    waiting: list[tuple[ast.AST, bool]] = [(_parse(text), True)]
     while waiting:
         node, eager = waiting.pop()
         if isinstance(node, ast.Import):
@@ -124,18 +129,21 @@ class Sources:
         """Files in these folders."""
         return [file for file in self.files if file.startswith(tuple(f"{place}/" for place in places))]
 
-    def tree(self, file: str) -> ast.Module:
-        """A file's syntax."""
+    def text(self, file: str) -> str:
+        """What a file says now."""
         path = self.root / file
-        return _parse(path, path.stat().st_mtime_ns)
+        return _text(path, path.stat().st_mtime_ns)
+
+    def tree(self, file: str) -> ast.Module:
+        """A file's syntax; files of the same text are parsed once, a copy of the repository not again."""
+        return _parse(self.text(file))
 
     def imports(self, file: str) -> Iterator[tuple[str, int, bool]]:
         """(dotted module, line, whether it is imported when the file is) of every import in a file.
 
         What is imported from a package is the module of that name where there is one, else the package.
         """
-        path = self.root / file
-        for start, names, line, eager in _imports(path, path.stat().st_mtime_ns):
+        for start, names, line, eager in _imports(self.text(file)):
             parts = [f"{start}.{name}" for name in names]
             for each in dict.fromkeys([p if p in self.modules else start for p in parts] or [start]):
                 yield each, line, eager
