@@ -57,9 +57,7 @@ class Config:
     clip: ClipNames = "squat"
     robot: RobotName = "auto"
     num_envs: int  # rows simulated in parallel
-    backend: str = (
-        "mujoco"  # physics backend: mujoco or kinematic; to --play or --eval a run of world_model also learned
-    )
+    backend: str = "mujoco"  # physics backend: mujoco or kinematic; learned plays a run of world_model
     control: Controller  # who turns targets into torque
     around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
     clip_height: ClipHeight = "auto"

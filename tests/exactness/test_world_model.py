@@ -39,7 +39,7 @@ NUMBERS = {
     for name, value in attrs.asdict(SMALL).items()
     if value != getattr(WorldModelConfig(), name)
 }
-TERMINATION = "tracking.terminate.end_effector_height.most=0.02"  # m, so that many rows fail
+TERMINATION = "tracking.terminate.end_effector_height.most=0.01"  # m, so that many rows fail
 TICKS = 30  # of which three iterations fit and improve
 
 

@@ -45,6 +45,7 @@ CONSTANTS: dict[str, Any] = {  # that terms cannot do without
     **dict.fromkeys(("bodies", "names", "first", "second"), (".*",)),
     "height": 0.2,
     "widths": (0.1, 0.03),
+    "width": 3,
 }
 Columns = dict[tuple[type, str], Tensor]
 
@@ -134,7 +135,8 @@ def loose_terms() -> Iterator[Case]:
 def present(world: World, cls: type) -> Any:
     """A component of the world, or one that it could have."""
     found = world.components.get(("robot", cls))
-    return found if found is not None else cls.make(ROWS, world.tables["robot"].axes)  # type: ignore[attr-defined]
+    axes = {"draw": ("mass", "bias"), **world.tables["robot"].axes}
+    return found if found is not None else cls.make(ROWS, axes)  # type: ignore[attr-defined]
 
 
 def drawn(world: World, case: Case, dtype: torch.dtype, spread: float, seed: int = 0) -> Columns:

@@ -24,7 +24,7 @@ from tests.engine import toy_scene
 from tests.helpers import REPOSITORY
 
 TINY = ("--robot", "humanoid", "--clip", "squat", "--num-envs", "8", "--learning.hidden", "16", "--no-film")
-TERMINATION = "tracking.terminate.end_effector_height.most=0.02"
+TERMINATION = "tracking.terminate.end_effector_height.most=0.01"
 
 
 @pytest.fixture(scope="module")
