@@ -51,8 +51,8 @@ Columns = dict[tuple[type, str], Tensor]
 
 
 def otherwise() -> Any:
-    """What no configuration asks for: actions that lag, noisy torques, a reference between frames, flight, rewards cut off."""
-    scene = tracking_scene("humanoidverse", **SMALL)
+    """What no configuration asks for: masses that differ, actions that lag, noisy torques, a reference between frames, flight, rewards cut off."""
+    scene = tracking_scene("humanoidverse", randomise="humanoidverse.link_mass", **SMALL)
     lagging = actuation(controller="P", latency=(0, 2), around="reference", limit=1.0, torque_noise=0.1)
     scene.bundles = [*(lagging if bundle.name == "actuation" else bundle for bundle in scene.bundles), flight()]
     for bundle in scene.bundles:
@@ -135,8 +135,7 @@ def loose_terms() -> Iterator[Case]:
 def present(world: World, cls: type) -> Any:
     """A component of the world, or one that it could have."""
     found = world.components.get(("robot", cls))
-    axes = {"draw": ("mass", "bias"), **world.tables["robot"].axes}
-    return found if found is not None else cls.make(ROWS, axes)  # type: ignore[attr-defined]
+    return found if found is not None else cls.make(ROWS, world.tables["robot"].axes)  # type: ignore[attr-defined]
 
 
 def drawn(world: World, case: Case, dtype: torch.dtype, spread: float, seed: int = 0) -> Columns:
