@@ -181,6 +181,7 @@ class MujocoBackend:
             shape = (len(picked), len(labels(self.model, field)), len(FIELDS[field].parts))
             write(self._batch, self.model, field, picked, _float64(value, picked).reshape(shape))
         if DERIVING & values.keys():
+            self._varied.update(_PLACING_FIELDS[:2])  # each row has its own of both from here on
             self._derive(picked)
 
     def _derive(self, picked: np.ndarray) -> None:
