@@ -17,8 +17,10 @@ import pytest
 _RUNTIME = tempfile.TemporaryDirectory(prefix="run", dir="/tmp")  # short: sockets have names of 103 bytes at most
 os.environ["XDG_RUNTIME_DIR"] = _RUNTIME.name
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 try:
     for each in ("QtCore", "QtGui", "QtTest", "QtWidgets"):
