@@ -8,7 +8,7 @@ from components.motion import MotionLibrary
 from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
 from scenes.tasks import Config, g1, humanoidverse
-from scenes.tasks.learners import alarms, iterations, learner, observed, player, trained
+from scenes.tasks.learners import alarms, learner, observed, player, trained
 from scenes.tasks.simulators import simulators, trial_in
 from systems.actuation import actuation
 from systems.evaluation import WORST, all_scored, evaluation, summarise
@@ -73,7 +73,7 @@ def experiment(c: Config) -> Experiment:
         titles=titles(DT),
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),
         display=robot_view(model, table="robot", dt=DT, threshold=0.25),
-        iterations=iterations(c),
+        iterations=c.iterations,
         best="reward/per_step",  # of all rows, and still rising when episodes have long stopped getting longer
         sources=robot_and_clips(model, library),
         facts=robot_facts(model),

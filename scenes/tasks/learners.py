@@ -63,11 +63,6 @@ def trained(config: Config, make: Callable[..., Scene]) -> Scene:
     return make(config, rows=config.num_envs)
 
 
-def iterations(config: Config) -> int:
-    """Learning iterations of a run, of which each learner needs its own number."""
-    return config.world_model.iterations if config.learner == "world_model" else config.iterations
-
-
 def refuse_short_clips(library: MotionLibrary, horizon: int) -> None:
     """SceneError for clips that are over before so many imagined ticks, wherever those begin."""
     short = {name: frames - 1 for name, frames in zip(library.names, library.frames.tolist(), strict=True)}

@@ -57,7 +57,6 @@ class PpoConfig:
 class WorldModelConfig:
     """Every number of learning in imagination, but the policy's layers and normalisation, which are those of PPO."""
 
-    iterations: int = attrs.field(default=112, metadata={"flag": False})  # learning iterations, for --iterations
     collect: int = 4  # ticks in one learning iteration
     memory: int = 128  # ticks of every row that are remembered
     warm_up: int = 32  # ticks before the model is fitted for the first time
@@ -87,9 +86,7 @@ class WorldModelConfig:
     def __attrs_post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""
         least = {
-            **dict.fromkeys(
-                ("iterations", "collect", "updates", "horizon", "fit_batch", "first_fits", "settle", "solves"), 1
-            ),
+            **dict.fromkeys(("collect", "updates", "horizon", "fit_batch", "first_fits", "settle", "solves"), 1),
             **dict.fromkeys(("fits", "open_loop_fits", "hold"), 0),
             "batch": 2,  # a share for each thread
             "warm_up": AHEAD + 1,
