@@ -108,12 +108,10 @@ def make_policy(
     device: "torch.device | str" = "cpu",
     *,
     critic: bool = True,
-    learning_rate: float | None = None,
-    betas: tuple[float, float] = (0.9, 0.999),
 ) -> Policy:
     """A new policy as wide as the axes of observations and joints; equal seeds give equal weights on every device.
 
-    Without `critic` it only acts. `learning_rate` stands in for that of `config`; `betas` are Adam's.
+    Without `critic` it only acts.
     """
     actor_width, seen, dofs = len(axes["actor_observation"]), axes["critic_observation"], len(axes["dof"])
     critic_hidden = config.hidden if config.critic_hidden is None else config.critic_hidden
@@ -137,6 +135,6 @@ def make_policy(
     actor.to(device)
     parameters = [*actor.parameters(), *(judge.to(device).parameters() if judge else ())]
     vector, gradient = share_storage(parameters)
-    rate = torch.tensor(learning_rate or config.learning_rate, device=device)
-    adam = Adam(vector, gradient, rate, betas)
+    rate = torch.tensor(config.learning_rate, device=device)
+    adam = Adam(vector, gradient, rate)
     return Policy(actor=actor, critic=judge, parameters=vector, gradient=gradient, optimiser=adam, learning_rate=rate)
