@@ -73,7 +73,7 @@ def experiment(c: Config) -> Experiment:
         titles=titles(DT),
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),
         display=robot_view(model, table="robot", dt=DT, threshold=0.25),
-        iterations=c.iterations,
+        iterations=c.enough_iterations,
         best="reward/per_step",  # of all rows, and still rising when episodes have long stopped getting longer
         sources=robot_and_clips(model, library),
         facts=robot_facts(model),

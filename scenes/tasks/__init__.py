@@ -74,7 +74,7 @@ class Config:
     noise_curriculum: bool = False  # let sensor noise grow with the length of episodes (humanoidverse)
     warm_start: bool = True  # start the contact solver from its last solution
     physics_threads: int = 0  # threads that step physics; 0: one per processor
-    iterations: int  # learning iterations
+    iterations: int | None = None  # learning iterations; none: 300 by ppo and auto, 112 by world_model
     device: str = "cpu"  # this scene simulates in host memory
     learner: Annotated[
         Literal["ppo", "world_model", "auto"],
@@ -128,6 +128,11 @@ class Config:
         """The bundle that draws; none where nothing is drawn."""
         backend = "mujoco" if self.backend == "learned" and not playing else self.backend  # it only plays
         return randomised(self.drawn(playing), model, backend=backend, share=self.robustness, dt=dt)
+
+    @property
+    def enough_iterations(self) -> int:
+        """Learning iterations that were asked for, or those that the learner needs for a clip of a few seconds."""
+        return self.iterations or (112 if self.learner == "world_model" else 300)
 
     @property
     def actuators(self) -> Literal["servo", "torque"]:

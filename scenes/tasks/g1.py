@@ -134,7 +134,6 @@ LAPTOP = Config(  # measured on two cores
     robustness=0.1,
     randomise="mjlab_tracking.push,mjlab_tracking.encoder_bias",
     randomise_played="mjlab_tracking.encoder_bias",
-    iterations=300,
     learning=PpoConfig(hidden=(256, 128), init_std=0.25, desired_kl=0.02, entropy_weight=0.001, value_clip=math.inf),
 )
 PUBLISHED = LAPTOP.replace(num_envs=4096, substeps=4, robustness=1.0, iterations=30_000, learning=PpoConfig())

@@ -195,4 +195,4 @@ PUBLISHED = Config(
         max_grad_norm=1.0,
     ),
 )
-LAPTOP = PUBLISHED.replace(num_envs=512, substeps=3, robustness=0.1, iterations=300, learning=g1.LAPTOP.learning)
+LAPTOP = PUBLISHED.replace(num_envs=512, substeps=3, robustness=0.1, iterations=None, learning=g1.LAPTOP.learning)

@@ -39,6 +39,15 @@ def test_a_scene_that_learns_by_ppo_imports_nothing_of_it():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("learner", "asked", "iterations"), [("ppo", None, 300), ("world_model", None, 112), ("world_model", 7, 7)]
+)
+def test_each_learner_stops_after_its_own_number_of_iterations_unless_another_is_asked_for(
+    learner: str, asked: int | None, iterations: int
+):
+    assert g1.LAPTOP.replace(learner=learner, iterations=asked).enough_iterations == iterations
+
+
 def test_the_memory_takes_less_than_150_megabytes_at_the_default():
     simulation = small()
     axes = simulation.world.tables["robot"].axes
