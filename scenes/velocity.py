@@ -24,6 +24,7 @@ DT = 0.02  # s, control step
 SHOTS = 2  # episodes in a film
 CONFIGS = {  # for --config; the first is the default
     "laptop": velocity.LAPTOP,
+    "go1_laptop": velocity.GO1_LAPTOP,
     "mjlab_velocity": velocity.PUBLISHED,
     "humanoidverse_locomotion": humanoidverse_locomotion.PUBLISHED,
 }

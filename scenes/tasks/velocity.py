@@ -103,6 +103,7 @@ class LocomotionConfig:
     command: Velocity | None = None  # ask every row for this: m/s forward and to the left, rad/s; none: drawn
     curriculum: bool  # widen the range of commands while the run goes on
     gait_period: float | None = None  # s of a gait clock that is seen and rewarded; none: without
+    gait_weight: float = GAIT_WEIGHT  # of each foot that keeps to the gait clock
     self_collision: bool  # let the robot's parts collide with each other
     elliptic: bool  # cones of friction: elliptic with an impedance ratio of 10, else pyramidal
     seconds: float = 20.0  # longest episode
@@ -147,6 +148,12 @@ class LocomotionConfig:
                 f"curriculum=True has no effect: the task '{self.task.name}' has one range only. Leave it out."
             )
 
+        if self.gait_period is None and self.gait_weight != GAIT_WEIGHT:
+            raise SceneError(
+                f"gait_weight={self.gait_weight:g} has no effect without a gait clock; give --gait-period too, or leave it out."
+            )
+        if not 0.0 <= self.gait_weight < math.inf:
+            raise SceneError(f"gait_weight={self.gait_weight:g} pays for keeping time; give 0 or more.")
         for text in (self.randomise, self.randomise_played):
             check_names(text)
 
@@ -223,6 +230,19 @@ def mjlab_rewards(model: RobotModel) -> dict[str, Term]:
     if biped and model.self_collision:
         terms["self_collision"] = term(earn.self_collision, weight=-1.0)
     return terms
+
+
+def rewards_from_afar(model: RobotModel) -> dict[str, Term]:
+    """mjlab's, made to teach with a hundredth of the experience: a velocity pays from further off, and the pose counts less.
+
+    At an error of 1 m/s mjlab's term for the velocity has 2 % of its value, and hardly a slope. This one has 37 %.
+    """
+    terms = mjlab_rewards(model)
+    others = {"linear_velocity": {"weight": 4.0, "width": 1.0}, "posture": {"weight": 0.3}}
+    return terms | {
+        name: attrs.evolve(terms[name], settings={**terms[name].settings, **settings})
+        for name, settings in others.items()
+    }
 
 
 def mjlab_terminations(*, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
@@ -307,7 +327,7 @@ def locomotion(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt
     observations, rewards = observed(config, model, playing=playing), task_of.rewards(model)
     if clock:
         observations |= {"gait_sine": term(walk.gait_sine), "gait_cosine": term(walk.gait_cosine)}
-        rewards |= {"gait_contact": term(walk.gait_contact, weight=GAIT_WEIGHT)}
+        rewards |= {"gait_contact": term(walk.gait_contact, weight=config.gait_weight)}
     limits = num_steps(config.seconds, dt)
     rewards = {name: cheaper(each, config.penalties) for name, each in rewards.items()}
     return [
@@ -328,9 +348,9 @@ def locomotion(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt
 
 
 LAPTOP = LocomotionConfig(  # for two cores
-    task=MJLAB,
+    task=attrs.evolve(MJLAB, name="laptop", rewards=rewards_from_afar),
     robot="g1",
-    num_envs=512,
+    num_envs=256,
     control="servo",
     curriculum=False,
     self_collision=False,
@@ -339,12 +359,18 @@ LAPTOP = LocomotionConfig(  # for two cores
     robustness=0.2,
     randomise="mjlab_velocity.push,mjlab_velocity.encoder_bias",
     randomise_played="mjlab_velocity.encoder_bias",
+    gait_period=0.8,
+    gait_weight=0.4,
     penalties=0.1,  # the best of four short trainings of the Go1
-    iterations=800,
+    iterations=3000,
     learning=PpoConfig(hidden=(128, 128), init_std=0.8, desired_kl=0.02, entropy_weight=0.005, value_clip=math.inf),
 )
+GO1_LAPTOP = LAPTOP.replace(robot="go1", gait_period=0.5, iterations=800)
 PUBLISHED = LAPTOP.replace(
+    task=MJLAB,
     num_envs=4096,
+    gait_period=None,
+    gait_weight=GAIT_WEIGHT,
     curriculum=True,
     self_collision=True,
     substeps=4,

@@ -14,8 +14,9 @@ from components.learning import Policy
 from components.metrics import CommandScore, FirstEpisode
 from components.observation import Observation
 from components.robot import Robot, RootState
-from engine import Experiment, SceneError, Simulation, build
+from engine import Experiment, Scene, SceneError, Simulation, build
 from engine.ecs.component import num_bytes
+from engine.ecs.constants import addresses
 from engine.runner.flags import flat
 from engine.runner.run import main
 from engine.runner.trial import run_trial
@@ -85,8 +86,9 @@ def test_every_robot_has_the_published_widths_and_stands_when_it_does_nothing(
         "num_envs": 2,
         "init_std": 1e-6,
         "robustness": 0.0,
+        "randomise": "none",
     }
-    simulation = simulated(**numbers)
+    simulation = simulated("mjlab_velocity", **numbers)
     world = simulation.world
     assert (world[Observation].actor.shape[1], world[Observation].critic.shape[1]) == (actor, critic)
     with torch.no_grad():
@@ -95,6 +97,29 @@ def test_every_robot_has_the_published_widths_and_stands_when_it_does_nothing(
     simulation.run(25)
     assert not bool(world[Done].ended.any())
     assert bool((world[RootState].position[:, 2] > 0.8 * world[Robot].default_height).all())
+
+
+@needs_g1
+def test_on_a_laptop_a_velocity_pays_from_further_off_and_all_other_terms_are_mjlabs() -> None:
+    published = walking("mjlab_velocity", penalties=0.1, self_collision=False).train()
+    small = walking().train()
+
+    def numbers(scene: Scene) -> dict[str, object]:
+        known = addresses(scene.bundles)
+        return {
+            address: found[0].holder[found[0].key]
+            for address, found in known.items()
+            if address.startswith("task.reward.")
+        }
+
+    ours, theirs = numbers(small), numbers(published)
+    assert {at: (theirs.get(at), value) for at, value in ours.items() if theirs.get(at) != value} == {
+        "task.reward.linear_velocity.weight": (2.0, 4.0),
+        "task.reward.linear_velocity.width": (0.25, 1.0),
+        "task.reward.posture.weight": (1.0, 0.3),
+        "task.reward.gait_contact.weight": (None, 0.4),
+        "task.reward.gait_contact.stance": (None, 0.55),
+    }
 
 
 def test_a_quadruped_has_no_terms_of_a_humanoid_and_a_file_brings_the_robot() -> None:
@@ -177,6 +202,8 @@ def test_a_policy_is_played_in_the_first_range_without_noise_or_pushes() -> None
         ("laptop", {"penalties": 0.0}, "penalties=0.0 is a share"),
         ("laptop", {"substeps": 0}, "substeps=0 makes no sense"),
         ("laptop", {"gait_period": 0.01}, "gait_period=0.01 s is not possible"),
+        ("mjlab_velocity", {"gait_weight": 0.5}, "no effect without a gait clock; give --gait-period too"),
+        ("laptop", {"gait_weight": -1.0}, "give 0 or more"),
         ("laptop", {"robot": "go9"}, "There is no robot 'go9'.*Did you mean"),
         ("humanoidverse_locomotion", {"robot": "humanoid"}, "none for 'humanoid'. Choose --config mjlab_velocity"),
         ("humanoidverse_locomotion", {"robustness": 0.5, "robot": "h1"}, "robustness=0.5 has no effect"),

@@ -65,7 +65,7 @@ def simulated(config: str, **numbers: Any) -> Simulation:
         "penalties": 1.0,
         "randomise": "none",
     }
-    small["robustness"] = 0.0 if config == "laptop" else 1.0  # which has no noise
+    small["robustness"] = 0.0 if config == "mjlab_velocity" else 1.0  # which has no noise
     return build(experiment(CONFIGS[config].replace(**{**small, **numbers})).train())
 
 
@@ -242,7 +242,7 @@ class HumanoidVerseWatch(Watch):
 
 
 def test_every_term_and_number_of_mjlabs_velocity_task_agrees() -> None:
-    watch = MjlabWatch(simulated("laptop", robot="humanoid", self_collision=True), (0.03, 0.0, -0.04), 0.01)
+    watch = MjlabWatch(simulated("mjlab_velocity", robot="humanoid"), (0.03, 0.0, -0.04), 0.01)
     watch.run(70)
     assert watch.counts["ended"] > 2 and watch.counts["landed"] > 20 and watch.counts["moving"] > 100, watch.counts
 
@@ -256,7 +256,7 @@ def test_every_term_and_number_of_humanoidverses_locomotion_agrees() -> None:
 
 
 def test_angular_momentum_is_that_of_the_simulator() -> None:
-    simulation = simulated("laptop", robot="humanoid")
+    simulation = simulated("mjlab_velocity", robot="humanoid")
     simulation.run(12)
     world = simulation.world
     model = world[Physics].backend.model.model
