@@ -1,6 +1,6 @@
 """Efficiency of the tick beside the physics it wraps, and of an iteration beside its bare arithmetic.
 
-    python -m benchmarks.tick [--json] [--rows 512] [--rounds 6] [--clip C] [--substeps N] [--hidden N N]
+    python -m benchmarks.tick [--json] [--rows 512] [--rounds 6] [--clip C] [--substeps N] [--sampling MODE] [--hidden N N]
 
 Figures are measured in the same process, in turn with what they are compared with; segments in which others took more
 than 5 % of a core are dropped and repeated.
@@ -202,12 +202,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--clip", default="squat")
     parser.add_argument("--substeps", type=int, default=CONFIGS["laptop"].substeps)
+    parser.add_argument("--sampling", default="uniform")
     parser.add_argument("--hidden", type=int, nargs="+", default=None)
     parser.add_argument("--randomise", default=RANDOMISED)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     extra = {"hidden": tuple(given.hidden)} if given.hidden else {}
-    options = {"clip": given.clip, "substeps": given.substeps, **extra}
+    options = {"clip": given.clip, "substeps": given.substeps, "sampling": given.sampling, **extra}
     results = [measure(rows, given.rounds, given.randomise, **options) for rows in given.rows]
     if given.json:
         print(json.dumps(results, indent=1))

@@ -1,7 +1,7 @@
 """Reference motion: clips as they come from files, the library they are sampled from, and targets."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import attrs
 import numpy as np
@@ -163,6 +163,51 @@ class MotionCursor:
     clip: Tensor = column(dtype=torch.int64)
     time: Tensor = column(unit="s")
     start: Tensor = column(unit="s", doc="clip time at which the episode began")
+
+
+@resource
+class ClipBins:
+    """Failures by place: every clip in bins of equal length, of about a second, those of a clip side by side.
+
+    `failures` and `visits` are running means of rows in a tick that failed there, and that were there.
+    """
+
+    clip: Tensor = constant()  # (bins,) int64
+    within: Tensor = constant()  # (bins,) int64, of the clip's own bins, from 0
+    last: Tensor = constant()  # (bins,) int64 the clip's last bin
+    usual: Tensor = (
+        constant()
+    )  # (bins,) float64, sums to 1: how likely where every frame is as likely as its weight says
+    first: Tensor = constant()  # (clips,) int64 first bin
+    count: Tensor = constant()  # (clips,) int64 number of bins
+    failures: Tensor  # (bins,) float64
+    visits: Tensor  # (bins,) float64
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Put saved means back; of other clips they say nothing, and counting begins anew."""
+        for name in ("failures", "visits"):
+            own, saved = getattr(self, name), state[name]
+            own.copy_(saved if saved.shape == own.shape else torch.zeros_like(own))
+
+
+@resource
+class SamplerNumbers:
+    """Where episodes begin by now: the chances of the bins in the last draw, as numbers for the metrics."""
+
+    REPORTED: ClassVar[str] = "sampler"
+
+    entropy: Tensor  # of the chances, as a share of that of equal ones; 1 for a single bin
+    top_probability: Tensor  # the largest chance
+    top_bin: Tensor  # its bin, as a share of all
+    top_clip: Tensor  # its clip, from 0 in the order of the list
+    top_second: Tensor  # where in that clip the bin begins, in s
+
+    @classmethod
+    def zeros(cls, device: torch.device | str = "cpu") -> "SamplerNumbers":
+        """As before the first draw."""
+        names = [field.name for field in cls.__attrs_attrs__]  # type: ignore[attr-defined]
+        made = {name: torch.zeros((), dtype=torch.float64, device=device) for name in names}
+        return cls(**made | {"entropy": torch.ones((), dtype=torch.float64, device=device)})
 
 
 @derived

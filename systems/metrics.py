@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 import torch
 
+from components.command import CommandRange
 from components.episode import Done, Earned, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
 from components.metrics import Measurements, Metrics
 from components.motion import MotionFar, MotionReference, RelativeTarget, TrackedBodies, TrackedState
@@ -13,11 +14,16 @@ from components.observation import ObservationNoise
 from components.physics import Physics
 from components.robot import DofState
 from engine import Bundle, Term, Terms, World, Write, deferred, every, fuse, system
+from systems.maths.quaternion import angle_between
 from systems.tick import INSPECT, REWARD
 
 ERRORS = (
     "anchor_position",
+    "anchor_rotation",
+    "anchor_linear_velocity",
+    "anchor_angular_velocity",
     "body_position",
+    "body_rotation",
     "body_linear_velocity",
     "body_angular_velocity",
     "dof_position",
@@ -44,18 +50,24 @@ def count_errors(
     bodies: TrackedBodies,
     metrics: Write[Metrics],
 ) -> None:
-    """Add this tick's tracking errors, in the order of ERRORS: means over bodies, L2 norms over joints.
+    """Add this tick's tracking errors, in the order of ERRORS: of the anchor in the world, means over bodies, L2 norms over joints.
 
-    Every fourth tick says as much as every one, at a quarter of the operations.
+    Places and rotations of bodies are compared with the re-placed reference, velocities in world axes. Every fourth tick
+    says as much as every one, at a quarter of the operations.
     """
-    anchor = (tracked.position[:, bodies.anchor] - reference.body_position[:, bodies.anchor]).norm(dim=-1)
-    position = (tracked.position - target.position).norm(dim=-1).mean(-1)
-    linear = (tracked.linear_velocity - reference.body_linear_velocity).norm(dim=-1).mean(-1)
-    angular = (tracked.angular_velocity - reference.body_angular_velocity).norm(dim=-1).mean(-1)
-    joints = (dofs.position - reference.dof_position).norm(dim=-1)
-    speeds = (dofs.velocity - reference.dof_velocity).norm(dim=-1)
-    counted = torch.ones_like(anchor)
-    metrics.errors.add_(torch.stack((anchor, position, linear, angular, joints, speeds, counted)).sum(-1))
+    at = bodies.anchor
+    position, turned = tracked.position[:, at] - reference.body_position[:, at], reference.body_rotation[:, at]
+    linear = (tracked.linear_velocity - reference.body_linear_velocity).norm(dim=-1)
+    angular = (tracked.angular_velocity - reference.body_angular_velocity).norm(dim=-1)
+    found = (
+        *(position.norm(dim=-1), angle_between(tracked.rotation[:, at], turned), linear[:, at], angular[:, at]),
+        (tracked.position - target.position).norm(dim=-1).mean(-1),
+        angle_between(tracked.rotation, target.rotation).mean(-1),
+        *(linear.mean(-1), angular.mean(-1)),
+        (dofs.position - reference.dof_position).norm(dim=-1),
+        (dofs.velocity - reference.dof_velocity).norm(dim=-1),
+    )
+    metrics.errors.add_(torch.stack((*found, torch.ones_like(found[0]))).sum(-1))
 
 
 def flush_metrics(metrics: Write[Metrics]) -> None:
@@ -143,7 +155,7 @@ def report(world: World, dt: float) -> dict[str, float]:
         measured = world[Measurements]
         means = zip(measured.names, *measured.latest.tolist(), strict=True)
         numbers |= {name: total / rows for name, total, rows in means if rows}
-    numbers |= curricula(world)
+    numbers |= curricula(world) | command_ranges(world)
     if Physics in world.resources:
         numbers |= contacts(world[Physics])
     for each in world.resources.values():
@@ -190,6 +202,17 @@ def curricula(world: World) -> dict[str, float]:
     }
 
 
+def command_ranges(world: World) -> dict[str, float]:
+    """What commands are drawn from now, in m/s and rad/s; nothing without commands."""
+    if CommandRange not in world.resources:
+        return {}
+    span = world[CommandRange]
+    ends = zip(("forward", "sideways", "yaw_rate"), span.low.tolist(), span.high.tolist(), strict=True)
+    return {
+        f"command_range/{name}_{end}": x for name, *pair in ends for end, x in zip(("low", "high"), pair, strict=True)
+    }
+
+
 def titles(dt: float) -> dict[str, str]:
     """What the numbers of `report` are, for a reader who does not know them; `dt` is the control step in s."""
     return {
@@ -199,10 +222,17 @@ def titles(dt: float) -> dict[str, str]:
         "episode/length": f"Length of episodes [control steps of {dt:g} s]",
         "reward/per_step": "Mean reward of a control step [1]",
         "reward/": "What each reward term earns [1/s]",
-        "error/body_linear_velocity": "Tracking error: speed of bodies, mean [m/s]",
-        "error/body_angular_velocity": "Tracking error: turning of bodies, mean [rad/s]",
+        "error/anchor_rotation": "Tracking error: rotation of the trunk (anchor), mean rotation of all bodies [rad]",
+        "error/body_rotation": "Tracking error: rotation of the trunk (anchor), mean rotation of all bodies [rad]",
+        "error/anchor_linear_velocity": "Tracking error: speed of the trunk (anchor), mean of all bodies [m/s]",
+        "error/body_linear_velocity": "Tracking error: speed of the trunk (anchor), mean of all bodies [m/s]",
+        "error/anchor_angular_velocity": "Tracking error: turning of the trunk (anchor), mean of all bodies [rad/s]",
+        "error/body_angular_velocity": "Tracking error: turning of the trunk (anchor), mean of all bodies [rad/s]",
         "error/dof_position": "Tracking error: joint angles, L2 norm over joints [rad]",
         "learn/kl": "Learning: change of the policy in one update, KL divergence [nat]",
+        "sampler/top_clip": "Sampling: the clip of the likeliest bin [number]",
+        "sampler/top_second": "Sampling: where in its clip the likeliest bin begins [s]",
+        "sampler/": "Sampling: evenness of starts (entropy), the largest chance of a bin, and which bin it is [share]",
         "curriculum/": "Curricula: penalty and limits [share], radius [m], length [control steps]",
         "imagine/real_reward": "Learning in imagination: reward of a real and of an imagined control step [1]",
         "imagine/imagined_reward": "Learning in imagination: reward of a real and of an imagined control step [1]",
@@ -220,7 +250,9 @@ def locomotion_titles(dt: float) -> dict[str, str]:
     """`titles` of a robot that is asked for velocities."""
     followed = "Error of horizontal velocity [m/s] and of the yaw rate [rad/s], mean"
     own = {"error/linear_velocity": followed, "error/yaw_rate": followed}
-    shared = {n: t for n, t in titles(dt).items() if not n.startswith(("error/", "imagine/", "curriculum/"))}
+    shared = {
+        n: t for n, t in titles(dt).items() if not n.startswith(("error/", "imagine/", "curriculum/", "sampler/"))
+    }
     return {
         **own,
         **shared,
@@ -228,4 +260,5 @@ def locomotion_titles(dt: float) -> dict[str, str]:
         "gait/swing_peak": "Gait: speed of feet that touch, and height that soles reach [m/s and m]",
         "gait/landing_force": "Gait: force on feet that land, mean [N]",
         "command/": "What is asked for, mean [m/s and rad/s]",
+        "command_range/": "What is asked for, the range that it is drawn from [m/s and rad/s]",
     }

@@ -84,6 +84,29 @@ def advance_motion(cursor: Write[MotionCursor], *, dt: float) -> None:
     write(cursor.time, torch.add, cursor.start, steps, alpha=dt)
 
 
+def begin_within(library: MotionLibrary, clip: Tensor, share: Tensor, *, dt: float, on_frames: bool) -> Tensor:
+    """The moment at `share` in [0, 1) of what a clip has up to its last `dt`: (rows,), (rows,) -> (rows,) s.
+
+    `on_frames` moves it to the frame at or before it.
+    """
+    if on_frames:
+        return (share * (library.frames[clip] - 1)).floor_().div_(library.fps)
+    return (library.seconds[clip] - dt).clamp_min_(0.0).mul_(share)
+
+
+def put_start(done: Done, cursor: MotionCursor, clip: Tensor, begin: Tensor, *, dt: float) -> None:
+    """Ended rows begin at `begin` in s of `clip`, and aim for the pose one `dt` later."""
+    put_rows(cursor.clip, done.ended, clip)
+    put_rows(cursor.start, done.ended, begin)
+    put_rows(cursor.time, done.ended, begin + dt)
+
+
+def chosen_of(likely: Tensor, drawn: Tensor) -> Tensor:
+    """Which of several, as likely as `likely` says in any unit; `drawn` uniform in [0, 1): (n,), (rows,) -> (rows,)."""
+    edges = likely.cumsum(0)
+    return torch.bucketize(drawn * edges[-1], edges, right=True).clamp_max_(len(likely) - 1)
+
+
 def draw_motion(
     done: Done,
     library: MotionLibrary,
@@ -91,41 +114,37 @@ def draw_motion(
     cursor: Write[MotionCursor],
     *,
     dt: float,
-    start: str = "uniform",
+    start_share: float = 0.0,
     order: str = "weight",
     on_frames: bool = False,
 ) -> None:
     """Ended rows get a clip and a moment of it, and aim for the pose one `dt` later.
 
-    `start`: "uniform" over the clip up to its last `dt`, or "start" for its first frame; `on_frames` moves it
-    to the frame at or before it. `order`: "weight" draws a clip by its weight, times its length where starts are
-    uniform, so that clips of one weight have all their frames equally likely; "cycle" gives row i clip i modulo
-    their number. Raises SceneError for any other word.
+    A `start_share` of them begins with the first frame, the others anywhere in the clip up to its last `dt`; `on_frames`
+    moves that to the frame at or before it. `order`: "weight" draws a clip by its weight, times its length for those that
+    begin anywhere, so that in clips of one weight all frames are equally likely; "cycle" gives row i clip i modulo their
+    number. Raises SceneError for any other word, and for a share that is none.
     """
-    if start not in ("uniform", "start"):
-        raise SceneError(
-            f"A motion cannot start at '{start}'; say 'uniform' for any moment of the clip or 'start' for its first."
-        )
+    if not 0.0 <= start_share <= 1.0:
+        raise SceneError(f"start_share={start_share} is a share of episodes; give a number from 0 to 1.")
     if order not in ("weight", "cycle"):
         raise SceneError(
             f"Clips cannot be taken in order '{order}'; say 'weight' to draw them or 'cycle' for all in turn."
         )
-    which, where = torch.rand((2, *cursor.time.shape), generator=rng, device=rng.device).unbind(0)
+    mixed = 0.0 < start_share < 1.0
+    which, where, *chance = torch.rand((2 + mixed, *cursor.time.shape), generator=rng, device=rng.device).unbind(0)
     if order == "cycle":
         clip = torch.arange(len(which), device=which.device).remainder_(len(library.names))
     else:
-        likely = library.weight if start == "start" else library.weight * library.seconds
-        edges = likely.cumsum(0)
-        clip = torch.bucketize(which * edges[-1], edges, right=True).clamp_max_(len(library.names) - 1)
-    if start == "start":
-        begin = torch.zeros_like(where)
-    elif on_frames:
-        begin = (where * (library.frames[clip] - 1)).floor_().div_(library.fps)
-    else:
-        begin = (library.seconds[clip] - dt).clamp_min_(0.0).mul_(where)
-    put_rows(cursor.clip, done.ended, clip)
-    put_rows(cursor.start, done.ended, begin)
-    put_rows(cursor.time, done.ended, begin + dt)
+        clip = chosen_of(library.weight if start_share == 1.0 else library.weight * library.seconds, which)
+        if mixed:
+            clip = torch.where(chance[0] < start_share, chosen_of(library.weight, which), clip)
+    begin = begin_within(library, clip, where, dt=dt, on_frames=on_frames)
+    if start_share == 1.0:
+        begin = torch.zeros_like(begin)
+    elif mixed:
+        begin = begin.masked_fill_(chance[0] < start_share, 0.0)
+    put_start(done, cursor, clip, begin, dt=dt)
 
 
 def motion_ended(cursor: MotionCursor, library: MotionLibrary) -> Tensor:

@@ -49,7 +49,7 @@ def replay(library: MotionLibrary, robot: Robot, *, dt: float = 0.02) -> Bundle:
             ],
             ADVANCE: [system(advance_motion, dt=dt)],
             RESET: [
-                system(draw_motion, when=again, start="start", order="cycle", dt=dt),
+                system(draw_motion, when=again, start_share=1.0, order="cycle", dt=dt),
                 system(start_on_reference, name="reset_to_reference", when=again),
             ],
             REFRESH: [system(derive_tracked_state, when=again, after="refresh_kinematics")],

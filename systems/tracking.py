@@ -29,7 +29,8 @@ from systems.maths.bodies import tracked_bodies
 from systems.maths.gradients import write
 from systems.maths.quaternion import difference, to_columns, turn, turn_by_euler, yaw
 from systems.maths.tensors import vector
-from systems.reference import advance_motion, draw_motion, sample_reference, sample_root_and_dofs
+from systems.reference import advance_motion, sample_reference, sample_root_and_dofs
+from systems.sampling import sampling
 from systems.task import task
 from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, SENSE
 from systems.tracking_terms import anchor_orientation, anchor_position
@@ -186,8 +187,8 @@ def tracking(
 ) -> Bundle:
     """Follow the clips of `library` at one control step `dt` in s per tick; tables of terms are in `scenes/tasks`.
 
-    Where the library has one frame per tick, episodes start on frames and nothing is blended. `start` is
-    "uniform" over each clip or "start"; `order` draws clips by "weight" or in "cycle"; `reset` puts ended rows on the reference and `reset_noise` gives its
+    Where the library has one frame per tick, episodes start on frames and nothing is blended. `start` is a mode of
+    `systems/sampling.py`; `order` draws clips by "weight" or in "cycle"; `reset` puts ended rows on the reference and `reset_noise` gives its
     constants (the defaults are the G1 task's); `noisy` is observation noise.
     """
     exact = abs(library.fps * dt - 1.0) < 1e-6
@@ -213,7 +214,6 @@ def tracking(
         ADVANCE: [system(advance_motion, dt=dt)],
         RECORD: [system(sample_reference, when=cut_off, on_frames=exact)],
         RESET: [
-            system(draw_motion, when=again, start=start, order=order, dt=dt, on_frames=exact),
             system(reset, name="reset_to_reference", when=again, on_frames=exact, **(reset_noise or {})),
         ],
         REFRESH: [system(derive_tracked_state, when=again, after="refresh_kinematics")],
@@ -222,8 +222,9 @@ def tracking(
     }
     if looks_around:
         systems[RECORD].append(system(derive_anchor_view, when=cut_off))
-    for each, more in common.systems.items():
-        systems[each] = [*systems.get(each, ()), *more]
+    starts = sampling(library, start, order=order, dt=dt, on_frames=exact)
+    for each in {**starts.systems, **common.systems}:
+        systems[each] = [*starts.systems.get(each, ()), *systems.get(each, ()), *common.systems.get(each, ())]
     return Bundle(
         "tracking",
         components=[
@@ -231,13 +232,13 @@ def tracking(
             *view,
             *common.components,
         ],
-        resources=[library, tracked_bodies(robot), *common.resources],
+        resources=[library, tracked_bodies(robot), *starts.resources, *common.resources],
         systems=systems,
         axes={
             "tracked": robot.tracked_bodies,
             "viewed": (*(() if sees_anchor_only(observations) else robot.tracked_bodies), "target"),
             **common.axes,
         },
-        checks=common.checks,
+        checks=[*starts.checks, *common.checks],
         vitals={**tracking_vitals(), **common.vitals},
     )

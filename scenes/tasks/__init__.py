@@ -22,6 +22,7 @@ from systems.motion.library import ClipHeight
 from systems.motion.places import RobotName
 from systems.robots.mjcf import Solver
 from systems.robots.model import RobotModel
+from systems.sampling import Sampling
 
 
 def unchanged(description: RobotDescription) -> RobotDescription:
@@ -62,6 +63,7 @@ class Config:
     around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
     clip_height: ClipHeight = "auto"
     skip_unfit: SkipUnfit = False
+    sampling: Sampling = "uniform"
     self_collision: bool  # let the robot's parts collide with each other
     seconds: float  # longest episode
     substeps: int  # physics steps in one control step of 0.02 s

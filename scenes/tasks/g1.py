@@ -104,7 +104,7 @@ def g1_bundles(
             rewards=rewards,
             terminations=task.terminations(seconds=seconds, dt=dt),
             observations=observations,
-            start="start" if playing else "uniform",
+            start="start" if playing else config.sampling,
             order="cycle" if playing else "weight",
             reset=start_on_reference if playing else reset_to_reference,
             reset_noise={} if playing else reset_noise(config.robustness),

@@ -142,7 +142,7 @@ def humanoidverse_bundles(
             rewards=task.rewards(),
             terminations=task.terminations(seconds=seconds, dt=dt),
             observations=observations,
-            start="start" if playing else "uniform",
+            start="start" if playing else config.sampling,
             order="cycle" if playing else "weight",
             reset=start_on_reference if playing else reset_near_reference,
             noisy=not playing,

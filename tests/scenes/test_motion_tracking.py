@@ -74,7 +74,7 @@ def test_what_a_trial_binds_is_not_overridden_and_everything_else_is() -> None:
     assert made.evaluate is not None
     typed = {
         "tracking.observe.noisy": "True",
-        "tracking.draw_motion.start": "uniform",
+        "tracking.draw_motion.start_share": "0.5",
         "tracking.reset_to_reference.joint": "0.5",
         "ppo.improve_policy.epochs": "1",
         "tracking.terminate.anchor_height.most": "0.5",
@@ -82,7 +82,7 @@ def test_what_a_trial_binds_is_not_overridden_and_everything_else_is() -> None:
     known = addresses(made.train().bundles)
     reached = reaching({a: v for a, v in typed.items() if a in known}, made.train(), made.evaluate.scene())
     assert "tracking.terminate.anchor_height.most" in reached
-    assert not {"tracking.observe.noisy", "tracking.draw_motion.start", "tracking.reset_to_reference.joint"} & {
+    assert not {"tracking.observe.noisy", "tracking.draw_motion.start_share", "tracking.reset_to_reference.joint"} & {
         *reached
     }
     bias = [address for address in known if address.startswith("randomization.") and "bias" in address]

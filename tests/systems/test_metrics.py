@@ -1,8 +1,11 @@
 """What an iteration reports, worked out by hand on three rows."""
 
+import math
+
 import torch
 from torch.testing import assert_close
 
+from components.command import CommandRange
 from components.episode import Done, Earned, Episode, Reward
 from components.metrics import Metrics
 from components.motion import MotionReference, RelativeTarget, TrackedBodies, TrackedState
@@ -56,13 +59,42 @@ def test_flushing_starts_a_new_iteration() -> None:
 def test_errors_are_means_over_rows_bodies_and_counted_ticks() -> None:
     metrics = make_metrics(LABELS, 0, torch.device("cpu"))
     bodies = TrackedBodies(names=("a", "b"), body_index=torch.tensor([0, 1]), anchor=1, end_effectors=torch.tensor([0]))
-    tracked = TrackedState.make(2, AXES, position=[[[0.3, 0.0, 0.0], [0.0, 0.4, 0.0]], [[0.0] * 3, [0.0] * 3]])
-    dofs = DofState.make(2, AXES, position=[[3.0, 4.0], [0.0, 0.0]])
+    half = [math.cos(0.3), 0.0, math.sin(0.3), 0.0]  # 0.6 rad about y
+    level = [1.0, 0.0, 0.0, 0.0]
+    tracked = TrackedState.make(
+        2,
+        AXES,
+        position=[[[0.3, 0.0, 0.0], [0.0, 0.4, 0.0]], [[0.0] * 3, [0.0] * 3]],
+        rotation=[[level, half], [level, [-x for x in half]]],  # a quaternion and its negative are one rotation
+        linear_velocity=[[[0.0] * 3, [0.0, 3.0, 4.0]], [[0.0, 1.0, 0.0], [0.0] * 3]],
+        angular_velocity=[[[0.0] * 3, [0.0, 0.0, 2.0]], [[0.0] * 3, [0.0] * 3]],
+    )
+    upright = torch.tensor(level).expand(2, 2, 4)
+    target = RelativeTarget.make(2, AXES, rotation=[[half, half], [level, level]])
+    reference = MotionReference.make(2, AXES, body_rotation=upright)
+    dofs = DofState.make(2, AXES, position=[[3.0, 4.0], [0.0, 0.0]], velocity=[[0.0, 0.0], [5.0, 12.0]])
     for _ in range(2):
-        count_errors(tracked, RelativeTarget.make(2, AXES), MotionReference.make(2, AXES), dofs, bodies, metrics)
+        count_errors(tracked, target, reference, dofs, bodies, metrics)
     flush_metrics(metrics)
     numbers = report(world_of(metrics), dt=0.02)
     assert_close(numbers["error/anchor_position"], (0.4 + 0.0) / 2)
+    assert_close(numbers["error/anchor_rotation"], 0.6, atol=1e-6, rtol=0.0)
+    assert_close(numbers["error/anchor_linear_velocity"], (5.0 + 0.0) / 2)
+    assert_close(numbers["error/anchor_angular_velocity"], (2.0 + 0.0) / 2)
     assert_close(numbers["error/body_position"], ((0.3 + 0.4) / 2 + 0.0) / 2)
+    assert_close(numbers["error/body_rotation"], ((0.6 + 0.0) / 2 + (0.0 + 0.6) / 2) / 2, atol=1e-6, rtol=0.0)
+    assert_close(numbers["error/body_linear_velocity"], (5.0 / 2 + 1.0 / 2) / 2)
+    assert_close(numbers["error/body_angular_velocity"], (2.0 / 2 + 0.0) / 2)
     assert_close(numbers["error/dof_position"], (5.0 + 0.0) / 2)
+    assert_close(numbers["error/dof_velocity"], (0.0 + 13.0) / 2)
     assert {f"error/{name}" for name in ERRORS} <= numbers.keys()
+
+
+def test_ranges_that_commands_are_drawn_from_are_numbers() -> None:
+    world = world_of(make_metrics(LABELS, 0, torch.device("cpu")))
+    world.resources[CommandRange] = CommandRange(
+        low=torch.tensor([-1.0, -0.5, -2.0]), high=torch.tensor([2.0, 0.5, 3.0])
+    )
+    numbers = report(world, dt=0.02)
+    assert numbers["command_range/forward_low"] == -1.0 and numbers["command_range/forward_high"] == 2.0
+    assert numbers["command_range/yaw_rate_low"] == -2.0 and numbers["command_range/sideways_high"] == 0.5

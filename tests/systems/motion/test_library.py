@@ -346,7 +346,7 @@ def test_only_ended_rows_draw_a_new_start() -> None:
     made = bare_library([51, 101])
     at = cursor(3, clip=1, time=0.5, start=0.3)
     done = Done.make(3, {"termination": 1}, ended=[True, False, True])  # type: ignore[attr-defined]
-    draw_motion(done, made, torch.Generator().manual_seed(0), at, start="start", dt=DT)
+    draw_motion(done, made, torch.Generator().manual_seed(0), at, start_share=1.0, dt=DT)
     assert_close(at.start, torch.tensor([0.0, 0.3, 0.0]))
     assert_close(at.time, torch.tensor([DT, 0.5, DT]))
     assert at.clip[1] == 1
@@ -376,7 +376,7 @@ def test_clips_that_always_begin_with_their_first_frame_are_drawn_by_weight_alon
     """Every episode shows the whole clip then, so that the frames of all are seen equally often."""
     at = cursor(60_000)
     made = bare_library([11, 51], [1.0, 2.0])
-    draw_motion(ended(60_000), made, torch.Generator().manual_seed(1), at, start="start", dt=DT)
+    draw_motion(ended(60_000), made, torch.Generator().manual_seed(1), at, start_share=1.0, dt=DT)
     assert abs(float((at.clip == 0).float().mean()) - 1 / 3) < 0.006
 
 
@@ -408,9 +408,21 @@ def test_shortest_clip_starts_at_its_first_frame() -> None:
     assert motion_ended(at, bare_library([2])).all()  # one step
 
 
-def test_unknown_start_is_refused() -> None:
-    with pytest.raises(SceneError, match=r"A motion cannot start at 'middle'; say 'uniform' .* or 'start'"):
-        draw_motion(ended(1), bare_library([9]), torch.Generator(), cursor(1), start="middle", dt=DT)
+def test_a_share_of_starts_that_is_none_is_refused() -> None:
+    with pytest.raises(SceneError, match=r"start_share=1.5 is a share of episodes; give a number from 0 to 1"):
+        draw_motion(ended(1), bare_library([9]), torch.Generator(), cursor(1), start_share=1.5, dt=DT)
+
+
+def test_of_mixed_starts_a_share_shows_whole_clips_and_the_others_any_frame() -> None:
+    """Clips of 10 and 90 steps: half begin at 0 in either clip alike, half in every one of 100 steps alike."""
+    rows, made = 80_000, bare_library([11, 91])
+    at = cursor(rows)
+    draw_motion(ended(rows), made, torch.Generator().manual_seed(1), at, start_share=0.5, dt=DT, on_frames=True)
+    frame = (at.start * 50.0).round().long()
+    counts = [float(((at.clip == clip) & (frame == 0)).sum()) / rows for clip in (0, 1)]
+    assert_close(torch.tensor(counts), torch.full((2,), 0.25 + 0.005), atol=0.006, rtol=0.0)
+    inside = torch.bincount(frame[(at.clip == 1) & (frame > 0)], minlength=90)[1:] / rows
+    assert abs(float(inside.mean()) - 0.005) < 1e-4 and float(inside.min()) > 0.0038
 
 
 def test_unknown_order_of_clips_is_refused() -> None:
