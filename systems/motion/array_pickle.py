@@ -168,7 +168,7 @@ def _unpack(content: bytes) -> bytes:
 
 _STORAGE = {
     "Float": "<f4", "Double": "<f8", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1",
-    "Byte": "u1", "Bool": "?",
+    "Byte": "u1", "Bool": "?", "BFloat16": "<V2",
 }  # fmt: skip
 
 
@@ -224,7 +224,10 @@ class _TorchUnpickler(_Unpickler):
         kind, dtype, key, _, count = pid
         if kind != "storage" or dtype not in _STORAGE.values():
             raise pickle.UnpicklingError("it refers to objects outside the file")
-        return np.frombuffer(self.archive.read(f"{self.place}data/{key}"), dtype)[: int(count)]
+        content = self.archive.read(f"{self.place}data/{key}")
+        if dtype == _STORAGE["BFloat16"]:  # the upper half of a float32
+            return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4")[: int(count)]
+        return np.frombuffer(content, dtype)[: int(count)]
 
 
 def read_torch_pickle(path: Path) -> Any:

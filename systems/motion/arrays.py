@@ -81,7 +81,7 @@ class NamedArrays:
 
     def names(self, kind: str, size: int | None = None) -> tuple[str, ...] | None:
         """Names of the joints or bodies, of which there should be `size`; None where the file has none."""
-        key = next((key for key in NAMES[kind] if key in self._content), None)
+        key = next((key for key in NAMES[kind] if key in self._content and not self._is_table(key)), None)
         if key is None:
             return None
         array = np.asarray(self._plain(key)).ravel()
@@ -92,6 +92,11 @@ class NamedArrays:
         if size is not None and len(names) != size:
             raise SceneError(f"'{key}' in {self.source} has {len(names)} names for {size} columns.")
         return names
+
+    def _is_table(self, name: str) -> bool:
+        """Whether an entry holds numbers with a row per frame, as "joints" does in some files and names in others."""
+        value = self._content[name]
+        return isinstance(value, np.ndarray) and value.ndim > 1 and value.dtype.kind in "fiu"
 
     def root_inside(self, dof: np.ndarray, root: np.ndarray) -> bool:
         """Whether the root's position and rotation stand in front of the joints, in the same array."""

@@ -110,6 +110,8 @@ class Verification:
         for each, reading in zip(group, choose([each.weighed for each in group]), strict=True):
             with self.unfit.caught():
                 if isinstance(reading, SceneError):
+                    for other in each.weighed.stated:
+                        plausible.check_axes(read_as(each.weighed.clip, other), self.robot)
                     raise reading
                 fitted.append(self._fit(each, reading))
         if not fitted:
@@ -145,6 +147,7 @@ class Verification:
         clip, match = fit_joints(clip, names, self.robot, self.tree)
         order = reading.order.word if reading.order else clip.joint_order
         clip = attrs.evolve(clip, file_rotation=reading.rotation, joint_order=order)
+        plausible.check_axes(clip, self.robot)
         clip, turned = plausible.unwrapped(clip, self.robot)
         findings = [*each.findings, *turned, *plausible.check_limits(clip, self.robot), *plausible.check_upright(clip)]
         position, rotation = body_poses(self.model, clip.root_position, clip.root_rotation, clip.dof_position)

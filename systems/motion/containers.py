@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 from engine.errors import SceneError, listing
 from systems.motion.array_pickle import ObjectArray, read_array_pickle, read_torch_pickle
 from systems.motion.tables import read_table
+from systems.motion.unfit import NoMotion
 
 TABLES = (".csv", ".tsv")
 BINARIES = (".pkl", ".npz", ".npy", ".motion", ".pt", ".pth", ".joblib", ".pickle")
 ENDINGS = (".pkl", ".csv", ".npz", *(each for each in (*BINARIES, *TABLES) if each not in (".pkl", ".csv", ".npz")))
 ARCHIVES = (".npz", ".npy", ".motion", ".pt", ".pth")
+PACKED = (".gz", ".zip", ".7z", ".tar", ".tgz", ".xz", ".bz2", ".zst", ".rar")
 OTHER_ENDINGS = {  # files in which people have motions, and what to do
-    **dict.fromkeys((".gz", ".zip", ".7z", ".tar", ".xz", ".bz2"), "a packed file. Unpack it first"),
+    **dict.fromkeys(PACKED, "a packed file. Unpack it first"),
     **dict.fromkeys((".h5", ".hdf5", ".mat", ".parquet"), "not read. Save its arrays with np.savez under known names"),
     **dict.fromkeys((".yaml", ".yml"), "a list of clips or settings. Name the clips themselves, or their folder"),
     **dict.fromkeys(
@@ -39,9 +42,9 @@ _ROOT_COLUMNS = {"body_pos.csv": 3, "body_quat.csv": 4}
 _LFS = b"version https://git-lfs"
 
 
-def persons_motion(source: str, what: str) -> SceneError:
+def persons_motion(source: str, what: str, error: Callable[[str], SceneError] = SceneError) -> SceneError:
     """What to say of a file that holds a person's motion."""
-    return SceneError(
+    return error(
         f"{source} is {what}: the motion of a person, not of a robot. Turn it into the robot's joints first: BVH files "
         "with lockstep clips retarget, SMPL and AMASS data, FBX and C3D with a retargeter such as GMR."
     )
@@ -56,12 +59,13 @@ def read_container(path: Path) -> Any:
         return _read_folder(path)
     ending = path.suffix.lower()
     if ending in PERSON_ENDINGS:
-        raise persons_motion(str(path), PERSON_ENDINGS[ending])
+        raise persons_motion(str(path), PERSON_ENDINGS[ending], lambda text: NoMotion(text, "person"))
     if ending not in (*ENDINGS, *OTHER_ENDINGS):
         raise SceneError(f"{path} ends in '{path.suffix}', which no reader knows. A clip ends in {listing(ENDINGS)}.")
     try:
         if ending in OTHER_ENDINGS and not (ending == ".txt" and _is_table(path)):
-            raise SceneError(f"{path} is {OTHER_ENDINGS[ending]}. A clip ends in {listing(ENDINGS)}.")
+            text = f"{path} is {OTHER_ENDINGS[ending]}. A clip ends in {listing(ENDINGS)}."
+            raise SceneError(text) if Path(path.stem).suffix.lower() in ENDINGS else NoMotion(text, "packed")
         return _read(path, ending)
     except OSError as error:
         raise SceneError(f"{path} cannot be read: {error.strerror or error}.") from None
@@ -120,9 +124,15 @@ def _read_zip(path: Path) -> Any:
 def _read_npz(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: _member(file, name) for name in file.files}
+            found = {name: _member(file, name) for name in file.files}
     except Exception as error:  # a damaged archive fails in a dozen ways
         raise _damaged(path, error) from None
+    foreign = [name for name, value in found.items() if isinstance(value, bytes)]
+    if foreign:
+        raise SceneError(
+            f"{path} is an archive of files ({listing(foreign, 4)}). Unpack it first, and name what is in it."
+        )
+    return found
 
 
 def _member(file: Any, name: str) -> Any:

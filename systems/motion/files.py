@@ -22,7 +22,7 @@ import attrs
 from components.motion import BuiltInClip, Clip
 from engine.errors import SceneError, did_you_mean, listing
 from systems.motion.clips import BUILT_IN
-from systems.motion.containers import ENDINGS, FOLDER_PARTS, PERSON_ENDINGS, read_container
+from systems.motion.containers import ENDINGS, FOLDER_PARTS, PACKED, PERSON_ENDINGS, read_container
 from systems.motion.layouts import clip_of, clips_within
 from systems.motion.options import PATTERN, ClipOptions, unknown_option
 from systems.motion.places import MOST_COMMAS, absolute_clips, path_end
@@ -156,14 +156,33 @@ def _files(request: _Request) -> list[Path]:
             f"{request.path} is a folder, which has no clip '#{request.key}'; the mark # names one clip of a file of "
             f"many. Write {request.path}/FILE#{request.key}."
         )
-    found = sorted(file for file in place.rglob("*") if file.is_file() and not file.name.startswith("."))
+    found = sorted(_within(place))
     whole = {file.parent for file in found if all((file.parent / part).is_file() for part in FOLDER_PARTS)}
-    clips = [file for file in found if file.suffix.lower() in ENDINGS and file.parent not in whole]
-    clips = sorted([*clips, *whole])
-    people = [file for file in found if file.suffix.lower() in PERSON_ENDINGS]
-    if not (clips or people):
+    clips = [file for file in found if _is_clip(file) and file.parent not in whole]
+    beside = [file for file in found if file.suffix.lower() in (*PERSON_ENDINGS, *PACKED) and not _is_packed_clip(file)]
+    if not (clips or whole or beside):
         raise SceneError(f"Folder {request.path} holds no motion clips; a clip ends in {listing(ENDINGS)}.")
-    return clips or people
+    return sorted([*clips, *whole, *beside])
+
+
+def _within(place: Path) -> Iterator[Path]:
+    """The files under a folder, and links that lead nowhere; folders behind links count once."""
+    seen = set()
+    for folder, folders, files in os.walk(place, followlinks=True):
+        if os.path.realpath(folder) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
+        yield from (Path(folder) / name for name in files if not name.startswith("."))
+
+
+def _is_clip(file: Path) -> bool:
+    """Whether a file of a folder is a clip by its name, or one that is packed and not there unpacked."""
+    return file.suffix.lower() in ENDINGS or (_is_packed_clip(file) and not file.with_suffix("").exists())
+
+
+def _is_packed_clip(file: Path) -> bool:
+    return file.suffix.lower() in PACKED and Path(file.stem).suffix.lower() in ENDINGS
 
 
 def _missing(path: str) -> NoReturn:

@@ -15,6 +15,7 @@ from systems.motion.joint_tree import JointTree
 WRIST = ("wrist", "hand")  # bodies that differ between otherwise equal robots
 _LOOSE = (*WRIST, "finger", "thumb", "index", "middle", "ring_", "pinky", "little", "gripper", "head", "neck")
 _SUFFIXES = re.compile("(_joint)?(_dof)?$", re.IGNORECASE)
+_BREAKS = re.compile(r"[ \-]+|(?<=[a-z])(?=[A-Z])")  # between words, as in left-knee, Left Knee and leftKnee
 STILL = 0.05  # rad about 0 within which a joint that the robot lacks may move
 LIMIT_SLACK = 0.25  # rad beyond a joint limit that is a warning; more is another robot, order or unit
 TURN = 7.0  # rad; angles beyond it are no radians that are a turn off
@@ -39,13 +40,18 @@ def bare(name: str) -> str:
     return _SUFFIXES.sub("", name)
 
 
+def _spelled(name: str) -> str:
+    """What a joint's name is whichever way its words are parted and capitals are used."""
+    return bare(_BREAKS.sub("_", name.strip())).lower()
+
+
 def match_joints(names: Sequence[str], robot: Robot) -> Match:
-    """Columns that are called `names`, in capitals or not, matched to a robot's joints."""
-    given, own = ([bare(name).lower() for name in some] for some in (names, robot.dof_names))
+    """Columns that are called `names`, in any spelling, matched to a robot's joints."""
+    given, own = ([_spelled(name) for name in some] for some in (names, robot.dof_names))
     return Match(
         column=tuple(given.index(name) if name in given else -1 for name in own),
-        missing=tuple(bare(name) for name in robot.dof_names if bare(name).lower() not in given),
-        surplus=tuple(bare(name) for name in names if bare(name).lower() not in own),
+        missing=tuple(bare(name) for name in robot.dof_names if _spelled(name) not in given),
+        surplus=tuple(bare(name) for name in names if _spelled(name) not in own),
     )
 
 
@@ -81,7 +87,7 @@ def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) 
     Joints that it lacks are held at their default, surplus ones left out. Raises SceneError naming the joints when
     the clip belongs to another robot.
     """
-    given = [bare(name).lower() for name in names]
+    given = [_spelled(name) for name in names]
     if len(given) != clip.dof_position.shape[1]:
         raise SceneError(f"{clip.title} names {len(given)} joints but has angles for {clip.dof_position.shape[1]}.")
     if len(set(given)) != len(given):

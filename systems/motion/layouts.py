@@ -1,7 +1,7 @@
 """Layouts of motion files: named arrays, as each program names and orders them, to one clip."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ _OWN = {  # names in files of people's own programs; the order of quaternions ma
     r"(quat|quaternion)(_wxyz|_xyzw)?",
     "angles": r"(joint|dof)s?_?(pos|positions?|angles?|q)|dof|q|joints|angles",
 }
+_ROOT_POSE = r"(root|base|pelvis)_?(pose|states?|transform)(_w)?"
 _ROOTS = ("pelvis", "base_link", "base", "trunk", "root", "Trunk", "Pelvis")
 _LIBRARY = {"gts": "rigid_body_pos", "grs": "rigid_body_rot", "dps": "dof_pos", "dvs": "dof_vel"}
 
@@ -91,13 +92,14 @@ def clips_within(path: Path, content: Any, key: str | None) -> Iterator[tuple[st
 
 def _parts(path: Path, content: Any) -> dict[Any, Any]:
     if isinstance(content, (list, tuple)) and content and all(isinstance(each, dict) for each in content):
-        content = dict(enumerate(content))
+        content = _stacked(content) or dict(enumerate(content))
     if isinstance(content, NumberTable):
         return {path.stem: content}
     if isinstance(content, np.ndarray):
         return {path.stem: _bare(path, content)}
     if not isinstance(content, dict) or not content:
-        raise SceneError(f"{path} holds {type(content).__name__}, not a dictionary of clips as ASAP and PHC write it.")
+        what = "nothing" if isinstance(content, (dict, list, tuple)) and not content else type(content).__name__
+        raise SceneError(f"{path} holds {what}, not a dictionary of clips as ASAP and PHC write it.")
     if {"gts", "grs", "dps", "length_starts", "motion_num_frames"} <= content.keys():
         return _library(content)
     if "qpos" in content and np.size(content.get("split_points", ())) > 2:
@@ -107,6 +109,20 @@ def _parts(path: Path, content: Any) -> dict[Any, Any]:
     while len(content) == 1 and all(_holds_clips(value) for value in content.values()):
         (content,) = content.values()
     return content
+
+
+def _stacked(frames: Sequence[dict[Any, Any]]) -> dict[Any, Any]:
+    """One clip out of a dictionary for each frame; nothing where each is a clip of its own."""
+    keys = set(frames[0])
+    vectors = [key for key in keys if np.ndim(frames[0][key]) == 1]
+    if len(frames) < 2 or not vectors or any(set(frame) != keys for frame in frames):
+        return {}
+    if any(isinstance(value, ObjectArray) or np.ndim(value) > 1 for frame in frames for value in frame.values()):
+        return {}
+    alike = {key: {np.shape(frame[key]) for frame in frames} for key in keys}
+    return (
+        {key: np.stack([frame[key] for frame in frames]) for key in keys} if max(map(len, alike.values())) == 1 else {}
+    )
 
 
 def _holds_clips(value: Any) -> bool:
@@ -165,6 +181,7 @@ def clip_of(content: Any, *, name: str, source: str, options: ClipOptions) -> Cl
 
 
 def _from_arrays(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
+    arrays = _with_root_parted(arrays)
     layout = next((each for each in _LAYOUTS if all(key in arrays for key in each.needs)), None) or _own(arrays)
     if layout is not None:
         return _from_layout(layout, arrays, name, options)
@@ -187,6 +204,16 @@ def _from_arrays(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
         f"{arrays.source} has {has}: under these names no program keeps a clip. Known are {known}; qpos (MuJoCo); each "
         "with fps."
     )
+
+
+def _with_root_parted(arrays: NamedArrays) -> NamedArrays:
+    """Where one array is the root's pose, or its state with velocities, its position and rotation as two."""
+    poses = [key for key in arrays.keys if re.fullmatch(_ROOT_POSE, key) and np.ndim(arrays.entry(key)) >= 2]
+    if len(poses) != 1 or np.shape(arrays.entry(poses[0]))[-1] not in (7, 13):
+        return arrays
+    pose = np.asarray(arrays.entry(poses[0]))
+    parts = {"root_position": pose[..., :3], "root_orientation": pose[..., 3:7]}
+    return NamedArrays(arrays.source, {**{key: arrays.entry(key) for key in arrays.keys if key != poses[0]}, **parts})
 
 
 def _own(arrays: NamedArrays) -> _Layout | None:

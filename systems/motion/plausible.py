@@ -28,7 +28,8 @@ def check_frames(clip: Clip) -> None:
     """Refuse less than two frames and rates that nobody records at."""
     if clip.num_frames < 2:
         raise SceneError(
-            f"{clip.title} has {clip.num_frames} frames; a motion needs at least 2. Is the file cut short?"
+            f"{clip.title} has {clip.num_frames} frame{'' if clip.num_frames == 1 else 's'}; a motion needs at least 2. "
+            "Is the file cut short?"
         )
     if not 1.0 <= clip.fps <= 1000.0:
         raise SceneError(
@@ -109,17 +110,28 @@ def unwrapped(clip: Clip, robot: Robot) -> tuple[Clip, list[ClipFinding]]:
     return attrs.evolve(clip, dof_position=angles), [ClipFinding("angles that are a whole turn off", text)]
 
 
-def check_upright(clip: Clip) -> list[ClipFinding]:
-    """Refuse a motion that is upright if y is up, and find one that lies."""
+def check_axes(clip: Clip, robot: Robot) -> None:
+    """Refuse a motion that is upright, and as high as the robot stands, if y is up."""
     w, x, y, z = clip.root_rotation.T
-    lean = float(np.degrees(np.arccos(np.clip(np.median(1.0 - 2.0 * (x * x + y * y)), -1.0, 1.0))))
+    height = float(np.median(clip.root_position[:, 1])) / robot.default_height
+    if np.median(2.0 * (y * z - w * x)) > UPRIGHT and 1.0 / UNIT_SLACK < height < UNIT_SLACK:
+        raise SceneError(
+            f"{clip.title}: the root leans over by {_lean(clip):.0f} degrees in the median frame, and would be upright if y "
+            "were up. The z axis must point up: turn root positions and rotations by 90 degrees about x."
+        )
+
+
+def _lean(clip: Clip) -> float:
+    """Degrees of the root's z axis from the vertical, median of all frames."""
+    _, x, y, _ = clip.root_rotation.T
+    return float(np.degrees(np.arccos(np.clip(np.median(1.0 - 2.0 * (x * x + y * y)), -1.0, 1.0))))
+
+
+def check_upright(clip: Clip) -> list[ClipFinding]:
+    """Find a motion that lies."""
+    lean = _lean(clip)
     if lean < LYING:
         return []
-    if np.median(2.0 * (y * z - w * x)) > UPRIGHT:
-        raise SceneError(
-            f"{clip.title}: the root leans over by {lean:.0f} degrees in the median frame, and would be upright if y were "
-            "up. The z axis must point up: turn root positions and rotations by 90 degrees about x."
-        )
     text = f"{clip.title}: the root leans over by {lean:.0f} degrees in the median frame. Does the robot lie?"
     return [ClipFinding("roots that lean over", text)]
 

@@ -20,6 +20,7 @@ from systems.motion.tables import NumberTable
 TABLE_FPS = 30.0  # what public tables are recorded at; the files do not say
 SEED_FPS = 120.0  # of the SEED data set, whose header says nothing of it either
 UNIT = 0.05  # how far the length of a quaternion may be from 1
+ALIKE = 0.9  # correlation of columns with the changes of others, from which they are taken for their velocities
 TURN = 2.0 * np.pi  # rad; no joint turns further, so more is degrees
 
 
@@ -196,7 +197,21 @@ def _locate(source: str, values: np.ndarray) -> _Place:
         if _unit(values, width - 4) or _unit(values, width - 7):
             remarks = (*place.notes, "the last 7 columns are the pose of an object and left out")
             return attrs.evolve(place, joints=slice(place.joints.start, -7), notes=remarks)
+    for speeds in (0, 6):  # of the root
+        count = (joints - speeds) // 2
+        if _are_speeds(values[:, -count:], values[:, place.joints.start :][:, :count]):
+            remarks = (*place.notes, f"the last {speeds + count} columns are velocities and left out")
+            return attrs.evolve(place, joints=slice(place.joints.start, place.joints.start + count), notes=remarks)
     return place
+
+
+def _are_speeds(speeds: np.ndarray, angles: np.ndarray) -> bool:
+    """Whether columns are the velocities of as many angles, whatever the frame rate."""
+    if speeds.shape != angles.shape or not speeds.size or len(angles) < 3:
+        return False
+    made = np.gradient(angles, axis=0).ravel()
+    sizes = float(made @ made) * float(speeds.ravel() @ speeds.ravel())
+    return sizes > 0.0 and float(made @ speeds.ravel()) / np.sqrt(sizes) > ALIKE
 
 
 def _unit(values: np.ndarray, at: int) -> bool:

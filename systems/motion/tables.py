@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from engine.errors import SceneError
+from systems.motion.headers import UNITS
 
 COMMENTS = ("#", "%", "//")
 _RATE = re.compile(
@@ -86,7 +87,9 @@ def read_table(path: Path) -> NumberTable:
     if _counts(first):
         return NumberTable(str(path), None, lines[1:], mark, fps)
     if _is_header(first):
-        return NumberTable(str(path), tuple(first), lines[1:], mark, fps)
+        units = _units(_whole(lines[1].text, mark), len(first)) if len(lines) > 1 else None
+        names = [name + unit for name, unit in zip(first, units or [""] * len(first), strict=True)]
+        return NumberTable(str(path), tuple(names), lines[1 if units is None else 2 :], mark, fps)
     above = [_whole(line.text.lstrip("#%/ "), mark) for line in comments if line.number < lines[0].number]
     fitting = [cells for cells in above if len(cells) == len(first) and _is_header(cells)]
     return NumberTable(str(path), tuple(fitting[-1]) if fitting else None, lines, mark, fps)
@@ -139,6 +142,15 @@ def _whole(text: str, mark: str | None) -> list[str]:
 def _is_header(cells: Sequence[str]) -> bool:
     words = [cell for cell in cells if cell and not _is_number(cell)]
     return len(words) >= SOME_WORDS or len(words) == len([cell for cell in cells if cell])
+
+
+def _units(cells: Sequence[str], width: int) -> list[str] | None:
+    """What a line of units below a header adds to its names, such as " (deg)"; None for any other line."""
+    words = [re.sub(r"[^A-Za-z°]", "", cell) for cell in cells]
+    known = [word for word in words if word.lower() in UNITS]
+    if len(cells) != width or not known or any(_is_number(cell) for cell in cells):
+        return None
+    return [f" ({word})" if word in known else "" for word in words]
 
 
 def _counts(cells: Sequence[str]) -> bool:

@@ -11,7 +11,11 @@ _log = logging.getLogger(__name__)
 
 
 class NoMotion(SceneError):
-    """A file that holds no motion at all, such as a list of clips beside them."""
+    """A file that holds no clip of a robot at all, such as a list of clips beside them; `kind` says what it is."""
+
+    def __init__(self, text: str, kind: str = "table") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class Unfit:
@@ -23,7 +27,7 @@ class Unfit:
     def __init__(self, *, skip: bool) -> None:
         self.skip = skip
         self.found: list[str] = []
-        self.passed: list[str] = []  # beside clips of a folder
+        self.passed: dict[str, list[str]] = {}  # beside clips of a folder, by their kind
 
     @contextmanager
     def caught(self, *, beside: bool = False) -> Iterator[None]:
@@ -31,16 +35,18 @@ class Unfit:
         try:
             yield
         except SceneError as error:
-            (self.passed if beside and isinstance(error, NoMotion) else self.found).append(str(error))
+            if beside and isinstance(error, NoMotion):
+                self.passed.setdefault(error.kind, []).append(str(error))
+            else:
+                self.found.append(str(error))
 
     def settle(self, left: int) -> None:
         """Raise SceneError listing what does not fit; with `skip` and some clips `left`, warn of it instead."""
         if not left:
-            self.found, self.passed = [*self.passed, *self.found], []
-        if self.passed:
-            more = len(self.passed) - 1
-            also = f" {more} more of the kind are passed over too." if more else ""
-            _log.warning(f"Passed over: {self.passed[0]}{also}")
+            self.found, self.passed = [*(text for texts in self.passed.values() for text in texts), *self.found], {}
+        for first, *others in self.passed.values():
+            also = f" {len(others)} more of the kind are passed over too." if others else ""
+            _log.warning(f"Passed over: {first}{also}")
         if not self.found:
             return
         if len(self.found) == 1 and not (self.skip and left):

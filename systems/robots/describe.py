@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import mujoco
+import numpy as np
 
 from components.robot import Motor, RobotDescription
 from engine.errors import SceneError, listing
@@ -20,6 +21,8 @@ from systems.robots.urdf import speed_limits
 UNKNOWN_SPEED = 100.0  # rad/s; MJCF does not say how fast a motor turns
 SETTLING = 0.05  # s, damping per stiffness where the file has no servo
 TINY, HUGE = 0.1, 12.6  # rad; joints that all move less, or any that moves further, are in another unit
+NEAR, FAR = 0.01, 4.0  # m from a body to the one it hangs on; all that are nearer, or one farther, is in another unit
+LIGHT, HEAVY = 0.05, 2000.0  # kg of a whole robot
 
 
 def describe(path: Path) -> RobotDescription:
@@ -83,9 +86,9 @@ def _check_complete(spec: mujoco.MjSpec, motors: dict[str, Drive], idle: dict[st
     missing = mjcf.lacks(spec)
     limitless = [name for name, drive in motors.items() if name and drive.torque is None and name not in idle]
     if limitless:
-        missing.append(
-            f"torque limits (actuatorfrcrange of the joint, or forcerange of its actuator; on {listing(limitless, 8)})"
-        )
+        place = "actuatorfrcrange of the joint, or forcerange of its actuator"
+        place = 'effort="…" above 0 in the <limit> of the joint' if kind(path) == "robot" else place
+        missing.append(f"torque limits ({place}; on {listing(limitless, 8)})")
     if missing:
         raise _lacking(path, missing)
 
@@ -95,7 +98,18 @@ def _lacking(path: Path, missing: list[str]) -> SceneError:
 
 
 def _check_units(model: mujoco.MjModel, path: Path) -> None:
-    """SceneError where ranges are so narrow or so wide that degrees and radians are exchanged."""
+    """SceneError where angles, lengths or masses are of a size that shows another unit."""
+    longest, mass = float(np.linalg.norm(model.body_pos[2:], axis=1).max(initial=NEAR)), float(model.body_mass.sum())
+    if not NEAR <= longest <= FAR:
+        raise SceneError(
+            f"Bodies of {path} are up to {longest:.3g} m from the ones that they hang on. MJCF and URDF count metres; is it "
+            "written in another unit? Export it again in metres."
+        )
+    if not LIGHT <= mass <= HEAVY:
+        raise SceneError(
+            f"The robot in {path} weighs {mass:.3g} kg. MJCF and URDF count kilograms; are its masses or densities in "
+            "another unit? Export it again in kilograms and metres."
+        )
     turning = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE]
     widest = max((float(abs(model.jnt_range[j]).max()) for j in turning), default=1.0)
     if TINY < widest < HUGE:

@@ -5,6 +5,7 @@ What only a picture needs may be missing; it is left out and said. A shape that 
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import mujoco
@@ -28,6 +29,7 @@ ROOTS = {  # by the first element of an XML file
     "sdf": FOREIGN[".sdf"],
     "mujocoinclude": ("a part for other files to include", "give the file that includes it"),
     "COLLADA": FOREIGN[".dae"],
+    "html": ("a web page", "fetch the file itself, not the page that shows it"),
 }
 CURES = {  # by what MuJoCo says
     "mass and inertia of moving bodies": "Give the body an <inertial> or a shape with a mass, or take its joint out",
@@ -35,6 +37,7 @@ CURES = {  # by what MuJoCo says
     "A + B >= C": 'Mend the inertia, or write <compiler balanceinertia="true"/> into the file (into <mujoco> of a URDF)',
     "global coordinates": "Look for a newer version of the file",
 }
+LFS = b"version https://git-lfs"  # how a pointer begins that stands for a file
 MODELS = (".xml", ".mjcf", ".urdf")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
 
@@ -51,7 +54,9 @@ def read_source(model: Path | Callable[[], str], robot: str) -> tuple[mujoco.MjS
             raise SceneError(f"Robot '{robot}': its generated MJCF is not valid MJCF: {reason(error)}") from None
     if not model.is_file():
         raise SceneError(f"Robot '{robot}' needs the model file {model}, which does not exist.{near_files(model)}")
-    if kind(model) == "robot":
+    of = kind(model)
+    _check_numbers(model)
+    if of == "robot":
         return read_urdf(model)
     try:
         spec = _parse(model)
@@ -67,6 +72,20 @@ def _parse(path: Path) -> mujoco.MjSpec:
         return mujoco.MjSpec.from_file(str(path))
     name = f"{path}.xml"
     return mujoco.MjSpec.from_file(name, include={name: text})
+
+
+def _check_numbers(path: Path) -> None:
+    """SceneError where a number of a model is nan, which MuJoCo takes for one that is not there."""
+    for number, line in enumerate(xml_bytes(path).splitlines(), 1):
+        for found in re.finditer(
+            rb"""\s(?!name|class)(\w+)\s*=\s*["']([^"']*\bnan\b[^"']*)["']""", line, re.IGNORECASE
+        ):
+            with suppress(ValueError):
+                [float(word) for word in found[2].split()]
+                raise SceneError(
+                    f'Line {number} of {path} has {found[1].decode()}="{found[2].decode()[:40]}". Every number must be finite; '
+                    "export the file again."
+                )
 
 
 def xml_bytes(path: Path) -> bytes:
@@ -96,6 +115,8 @@ def kind(path: Path) -> str:
         found = re.search(rb"<([A-Za-z_][\w:.-]*)", re.sub(rb"<!--.*?-->|<\?.*?\?>", b"", text, flags=re.DOTALL))
         root = found[1].decode() if found else ""
         foreign = ROOTS.get(root)
+    if text.startswith(LFS):
+        foreign = ("only a pointer of Git LFS to the real file", "fetch it with git lfs pull")
     if root == "robot" and b"<xacro:" in text:
         foreign = FOREIGN[".xacro"]
     if foreign is not None:
@@ -131,7 +152,7 @@ def _without_missing_files(spec: mujoco.MjSpec, path: Path) -> list[str]:
     home = path.parent
 
     def missing(folder: str, file: str) -> bool:
-        return bool(file) and not (home / folder / (Path(file).name if spec.strippath else file)).is_file()
+        return bool(file) and not _is_there(home / folder / (Path(file).name if spec.strippath else file))
 
     gone = {mesh.name: mesh.file for mesh in spec.meshes if missing(mesh.compiler.meshdir, mesh.file)}
     users = [geom for geom in spec.geoms if geom.meshname in gone]
@@ -150,6 +171,15 @@ def _without_missing_files(spec: mujoco.MjSpec, path: Path) -> list[str]:
     return [
         f"{len(gone)} mesh files that only pictures need are missing ({listing(gone.values(), 3)}); films show the rest."
     ]
+
+
+def _is_there(file: Path) -> bool:
+    """Whether a file exists and holds more than a pointer of Git LFS."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        start = content.read(len(LFS))
+    return bool(start) and start != LFS
 
 
 def _drop_textures(spec: mujoco.MjSpec, missing: Callable[[str, str], bool]) -> None:

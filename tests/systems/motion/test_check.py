@@ -18,6 +18,7 @@ from components.motion import Clip
 from engine.errors import SceneError
 from scenes import robots
 from systems.maths import quaternion
+from systems.maths.rotation import rotate, yawed
 from systems.motion.check import verify_clip
 from systems.motion.files import read_clips
 from systems.motion.floor import put_on_floor
@@ -124,8 +125,24 @@ def test_unknown_height() -> None:
         verify("high")
 
 
+def dashed(name: str) -> str:
+    """A name as in left-knee."""
+    return name.replace("_", "-")
+
+
+def parted(name: str) -> str:
+    """A name as in Left Knee."""
+    return name.replace("_", " ").title()
+
+
+def in_humps(name: str) -> str:
+    """A name as in leftKnee."""
+    first, *words = name.split("_")
+    return first + "".join(map(str.title, words))
+
+
 @pytest.mark.parametrize("spelled", ["{}_joint", "{}_dof", "{}_joint_dof", "{}"])
-@pytest.mark.parametrize("case", [str, str.upper, str.title])
+@pytest.mark.parametrize("case", [str, str.upper, str.title, dashed, parted, in_humps])
 def test_joints_are_matched_by_name_in_any_order_and_spelling(spelled: str, case: Callable[[str], str]) -> None:
     robot, clip = doll_and_squat()
     order = np.random.default_rng(0).permutation(len(robot.robot.dof_names))
@@ -212,6 +229,30 @@ def test_motion_with_y_up_is_refused_and_one_that_lies_is_mentioned() -> None:
     ):
         verify(root_rotation=back, root_position=place)
     lying = np.tile((half, none, half, none), (clip.num_frames, 1))
+    _, findings = verify(root_rotation=lying)
+    assert any("leans over by 90 degrees in the median frame. Does the robot lie?" in text for text in findings)
+
+
+@needs_g1
+def test_motion_with_y_up_is_called_so_where_nothing_says_the_order_of_its_quaternions(tmp_path: Path) -> None:
+    model = build_robot(robots.load("g1"))
+    clip = clip_made_once("squat", model.robot, model)
+    half = float(np.sqrt(0.5))
+    for heading in (0.0, 90.0, 270.0):
+        first, then = np.array((half, -half, 0.0, 0.0)), yawed(np.array([np.radians(heading)]))[0]
+        turn = quaternion.multiply(torch.from_numpy(first), torch.from_numpy(then)).numpy()
+        turns = np.tile(turn, (clip.num_frames, 1))
+        rotation = quaternion.multiply(torch.from_numpy(turns), torch.from_numpy(clip.root_rotation)).numpy()
+        rows = np.concatenate((rotate(turns, clip.root_position), np.roll(rotation, -1, -1), clip.dof_position), 1)
+        np.savetxt(tmp_path / "squat.csv", rows, delimiter=",")
+        with pytest.raises(SceneError, match="would be upright if y were up"):
+            verify_clip(read(str(tmp_path / "squat.csv")), model.robot, model)
+
+
+def test_robot_that_lies_along_y_is_not_taken_for_one_with_y_up() -> None:
+    _, clip = doll_and_squat()
+    half = float(np.sqrt(0.5))
+    lying = np.tile((half, -half, 0.0, 0.0), (clip.num_frames, 1))
     _, findings = verify(root_rotation=lying)
     assert any("leans over by 90 degrees in the median frame. Does the robot lie?" in text for text in findings)
 

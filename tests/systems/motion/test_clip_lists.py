@@ -169,6 +169,43 @@ def test_table_that_is_no_motion_beside_clips_is_passed_over_and_said(
     assert record.message.endswith("1 more of the kind are passed over too.")
 
 
+def test_what_beside_clips_is_of_another_kind_is_passed_over_and_each_kind_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good(tmp_path / "a.csv")
+    for name in ("a.csv.gz", "all.zip", "all.tar", "take.bvh", "take.fbx", "notes.md"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [clip.name for clip in read_clips(str(tmp_path))] == ["a"]
+    packed, person = (record.message for record in caplog.records)
+    assert "all.tar is a packed file. Unpack it first" in packed and packed.endswith(
+        "1 more of the kind are passed over too."
+    )
+    assert "take.bvh is a BVH file" in person and person.endswith("1 more of the kind are passed over too.")
+
+
+@pytest.mark.parametrize("gone", ["b.csv.gz", "b.csv"])
+def test_clip_that_is_packed_or_a_link_to_nothing_is_not_lost_without_a_word(tmp_path: Path, gone: str) -> None:
+    good(tmp_path / "a.csv")
+    if gone.endswith(".gz"):
+        (tmp_path / gone).write_bytes(b"\x1f\x8b")
+    else:
+        (tmp_path / gone).symlink_to(tmp_path / "nowhere.csv")
+    with pytest.raises(SceneError, match=rf"{gone} (is a packed file|cannot be read).*{SKIP}"):
+        read_clips(str(tmp_path))
+    assert [clip.name for clip in read_clips(str(tmp_path), skip_unfit=True)] == ["a"]
+
+
+def test_folders_behind_links_count_once(tmp_path: Path) -> None:
+    clips, more = tmp_path / "clips", tmp_path / "more"
+    clips.mkdir()
+    more.mkdir()
+    good(clips / "a.csv")
+    good(more / "b.csv")
+    (clips / "more").symlink_to(more)
+    (clips / "again").symlink_to(clips)
+    assert [clip.name for clip in read_clips(str(clips))] == ["a", "b"]
+
+
 def test_one_that_does_not_fit_is_told_with_the_way_on(tmp_path: Path) -> None:
     good(tmp_path / "a.csv")
     (tmp_path / "short.csv").write_text("1,2,3\n")

@@ -239,7 +239,7 @@ def test_binary_csv(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ([1, 2], "holds list, not a dictionary of clips"),
-        ({}, "holds dict, not a dictionary of clips"),
+        ({}, "holds nothing, not a dictionary of clips"),
         ({"clip": 3}, "holds int, not a dictionary of arrays"),
         ({"clip": {}}, "has nothing: under these names no program keeps a clip"),
         ({"clip": pickled(dof=None)}, "lacks 'dof'; it has root_trans_offset, root_rot, fps"),

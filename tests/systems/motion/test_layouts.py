@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import shutil
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def test_torch_file_that_names_a_function_is_refused_and_not_run(tmp_path: Path)
     assert not (tmp_path / "victim").exists()
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.float32, torch.int64])
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.int64])
 def test_tensors_of_any_type_and_stride_are_read(tmp_path: Path, kind: torch.dtype) -> None:
     whole = torch.arange(200).reshape(20, 10).to(kind)
     content = {
@@ -94,8 +95,8 @@ def test_tensors_of_any_type_and_stride_are_read(tmp_path: Path, kind: torch.dty
         "fps": torch.tensor(25),
     }
     clip = only(write(tmp_path / "walk.pt", content))
-    assert_allclose(clip.root_position, whole[:, :3].numpy())
-    assert_allclose(clip.dof_position, whole[:, 3::2].numpy())
+    assert_allclose(clip.root_position, whole[:, :3].double().numpy())
+    assert_allclose(clip.dof_position, whole[:, 3::2].double().numpy())
     assert clip.fps == 25.0
     assert clip.origin("rotation") == "assumed"
 
@@ -288,6 +289,38 @@ def test_prefix_that_all_names_share_is_dropped(tmp_path: Path, prefix: str) -> 
     content["body_names"] = np.array([f"{prefix}pelvis", f"{prefix}torso_link"])
     clip = only(write(tmp_path / "walk.npz", content))
     assert (clip.dof_names, clip.body_names) == (JOINTS, ("pelvis", "torso_link"))
+
+
+def test_pose_or_state_of_the_root_in_one_array_is_parted(tmp_path: Path) -> None:
+    turned = {"wxyz": MOTION.rotation, "xyzw": MOTION.xyzw}
+    for name, order, more in (("root_pose", "wxyz", 0), ("root_states", "xyzw", 6), ("base_pose_w", "wxyz", 0)):
+        pose = np.concatenate((MOTION.position, turned[order], np.zeros((len(MOTION.angles), more))), 1)
+        content = {name: pose, "joint_pos": MOTION.angles, "fps": 50}
+        check(only(f"{write(tmp_path / 'walk.npz', content)}:{order}"))
+
+
+def test_angles_called_joints_are_no_names_of_joints(tmp_path: Path) -> None:
+    content = {"position": MOTION.position, "quaternion": MOTION.rotation, "joints": MOTION.angles, "fps": 50}
+    check(only(write(tmp_path / "walk.npz", content)))
+
+
+def test_dictionary_for_each_frame_is_one_clip(tmp_path: Path) -> None:
+    frames = zip(MOTION.position, MOTION.xyzw, MOTION.angles.tolist(), strict=True)
+    content = [
+        {"root_pos": place, "root_rot": turn, "dof_pos": angles, "time": i / 50.0}
+        for i, (place, turn, angles) in enumerate(frames)
+    ]
+    check(only(write(tmp_path / "walk.pkl", content)))
+    clips = read_clips(write(tmp_path / "two.pkl", [LAYOUTS["gmr"](MOTION)] * 2))
+    assert [clip.name for clip in clips] == ["0", "1"]
+
+
+@pytest.mark.parametrize("name", ["walk.npz", "walk.csv"])
+def test_archive_of_other_files_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        archive.writestr("a/walk.csv", "1,2,3")
+    with pytest.raises(SceneError, match=rf"{name} is an archive of files \(a/walk.csv\). Unpack it first"):
+        read_clips(str(tmp_path / name))
 
 
 def test_clips_one_dictionary_deeper_are_found(tmp_path: Path) -> None:

@@ -144,6 +144,18 @@ def test_joints_by_any_spelling_and_unit(tmp_path: Path, pattern: str, scale: fl
     assert clip.origin("angles") == origin
 
 
+def test_line_of_units_below_a_header_is_read_as_units(tmp_path: Path) -> None:
+    values = np.concatenate((MOTION.position * 100.0, MOTION.rotation, np.degrees(MOTION.angles)), 1)
+    header, *lines = table(values, [*WXYZ, *JOINTS]).splitlines()
+    units = ["[cm]"] * 3 + ["-", "", "", ""] + ["[deg]"] * 29
+    clip = read(tmp_path, "\n".join([header, ",".join(units), *lines]))
+    check(clip, motion_at(30.0))
+    assert (clip.origin("angles"), clip.origin("lengths")) == ("file", "file")
+    for words in (["NA"] * 36, ["deg"] * 35):  # of no unit, and of another length
+        with pytest.raises(SceneError, match="Line 2"):
+            read(tmp_path, "\n".join([header, ",".join(words), *lines]))
+
+
 def test_numbered_joints_have_no_names(tmp_path: Path) -> None:
     for names in (
         [f"joint_{i}" for i in range(29)],
@@ -172,6 +184,17 @@ def test_table_may_end_in_txt_but_text_of_json_is_none(tmp_path: Path) -> None:
     (tmp_path / "amp.txt").write_text('{"LoopMode": "Wrap", "FrameDuration": 0.03, "Frames": [[0.0]]}')
     with pytest.raises(SceneError, match="motions of DeepMimic and AMP"):
         read_clips(str(tmp_path / "amp.txt"))
+
+
+@pytest.mark.parametrize("of_root", [0, 6])
+def test_velocities_behind_joints_without_names_are_left_out_and_said(tmp_path: Path, of_root: int) -> None:
+    speeds = np.gradient(MOTION.angles, axis=0) * 50.0
+    zeros = np.zeros((len(speeds), of_root))
+    clip = read(tmp_path, table(np.concatenate((MOTION.qpos, zeros, speeds), 1)))
+    check(clip, motion_at(30.0))
+    assert clip.notes[0].endswith(f"walk.csv: the last {of_root + 29} columns are velocities and left out.")
+    others = np.random.default_rng(1).normal(size=speeds.shape)
+    assert read(tmp_path, table(np.concatenate((MOTION.qpos, zeros, others), 1))).dof_position.shape[1] == 58 + of_root
 
 
 def test_velocities_are_left_out_and_said(tmp_path: Path) -> None:

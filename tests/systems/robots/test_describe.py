@@ -314,6 +314,25 @@ def test_ranges_in_the_other_unit_are_refused_with_a_cure_that_works(
     )
 
 
+@pytest.mark.parametrize(
+    ("attributes", "factor", "words"),
+    [
+        ("pos|size|fromto", 1000.0, r"up to 297 m from the ones that they hang on. MJCF and URDF count metres"),
+        ("pos|size|fromto", 0.001, r"up to 0.000297 m from the ones that they hang on. MJCF and URDF count metres"),
+        ("mass", 1000.0, r"weighs 1.89e\+04 kg. MJCF and URDF count kilograms"),
+        ("mass", 0.001, r"weighs 0.0189 kg. MJCF and URDF count kilograms"),
+    ],
+)
+def test_lengths_and_masses_in_another_unit_are_refused(
+    attributes: str, factor: float, words: str, tmp_path: Path
+) -> None:
+    def scaled(found: re.Match[str]) -> str:
+        return f'{found[1]}="{" ".join(f"{factor * float(number):g}" for number in found[2].split())}"'
+
+    with pytest.raises(SceneError, match=words):
+        built(tmp_path, re.sub(rf'\b({attributes})="([^"]*)"', scaled, SOUND))
+
+
 def test_a_base_of_three_slides_and_three_hinges_becomes_a_free_joint(tmp_path: Path) -> None:
     base = "".join(
         f'<joint name="t{a}" type="slide" axis="{v}"/>' for a, v in zip("xyz", ("1 0 0", "0 1 0", "0 0 1"), strict=True)

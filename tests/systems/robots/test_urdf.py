@@ -132,7 +132,7 @@ def test_a_mesh_that_collides_is_asked_for_by_name(file: str, fault: str, tmp_pa
         ),
         (
             (urdf_link("cart") + urdf_joint("trunk", "cart")).replace('effort="80"', 'effort="0"'),
-            "It lacks: torque limits (actuatorfrcrange of the joint, or forcerange of its actuator; on cart_joint)",
+            'It lacks: torque limits (effort="…" above 0 in the <limit> of the joint; on cart_joint)',
         ),
         (
             (urdf_link("cart") + urdf_joint("trunk", "cart")).replace('lower="-1" upper="1"', ""),
@@ -156,7 +156,10 @@ def test_what_is_no_single_robot_is_refused(more: str, words: str, tmp_path: Pat
         ("r.mjb", "binary", "is a compiled MuJoCo model"),
         ("r.stl", "solid", "is a mesh"),
         ("r.xml", "<mujocoinclude/>", "is a part for other files to include"),
-        ("r.xml", "<html></html>", "is neither MJCF (<mujoco>) nor URDF (<robot>): its first element is <html>."),
+        ("r.xml", "<html></html>", "is a web page"),
+        ("r.xml", "<sensors/>", "is neither MJCF (<mujoco>) nor URDF (<robot>): its first element is <sensors>."),
+        ("r.xml", "version https://git-lfs.github.com/spec/v1", "is only a pointer of Git LFS to the real file, and"),
+        ("r.xml", '<mujoco>\n<body pos="0 nan 1"/></mujoco>', 'r.xml has pos="0 nan 1". Every number must be finite'),
         ("r.xml", "", "is neither MJCF (<mujoco>) nor URDF (<robot>): it holds no XML."),
         ("r.xml", "<mujoco><body></mujoco>", "is not valid MJCF"),
     ],
