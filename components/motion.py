@@ -28,7 +28,8 @@ class Clip:
 
     `dof_names` is None where the file has no names; `joint_order` is the user's word for the order then, "" where
     evidence decides. Of a verified clip, `file_rotation` and `joint_order` are what was decided.
-    What the file says about bodies and joint velocities serves to verify the clip and is not played back.
+    What the file says about bodies and joint velocities serves to verify the clip and is not played back; `action` and
+    `contact_mask` are kept for who asks for them.
     `origins` says who fixed each fact that the numbers were read by; a fact that it lacks came with the file. What
     is "assumed" is decided by evidence when the clip is verified; what the user said is never questioned.
     `typed` is the item of `--clip` that the clip came with, without its weight: what a cure adds an option to.
@@ -46,6 +47,8 @@ class Clip:
     body_names: tuple[str, ...] | None = None  # None: the model's order, root first
     body_position: np.ndarray | None = None  # (frames, bodies, 3) m, world
     body_rotation: np.ndarray | None = None  # (frames, bodies, 4) scalar first
+    action: np.ndarray | None = None  # (frames, actions) the policy's output that led to each frame
+    contact_mask: np.ndarray | None = None  # (frames, feet) 1 where a foot bears load, 0 elsewhere
     file_rotation: str = (
         ""  # how the file orders its quaternions: "wxyz" or "xyzw"; "" when the user has named the order
     )
@@ -98,6 +101,9 @@ class MotionLibrary:
     last: Tensor = constant(init=False, default=attrs.Factory(lambda it: it.start + it.frames - 1, takes_self=True))
     seconds: Tensor = constant()  # (clips,) float32 (frames − 1) / fps
     weight: Tensor = constant()  # (clips,) float32, sums to 1; of each frame of the clip
+    # (clips,) int64, and (clips,) how likely a clip is where frames are as likely as its weight says
+    steps: Tensor = constant(init=False, default=attrs.Factory(lambda it: it.frames - 1, takes_self=True))
+    usual: Tensor = constant(init=False, default=attrs.Factory(lambda it: it.weight * it.seconds, takes_self=True))
     vectors: Tensor = constant()  # (all frames, 9 + 2 dof + 9 tracked)
     rotations: Tensor = constant()  # (all frames, 1 + tracked, 4)
 

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
         SnapshotError,
         WireError,
     )
-    from engine.runner.experiment import Experiment, Trial
+    from engine.runner.experiment import EpisodeFile, Experiment, Trial
 
 __all__ = [
-    "AccessError", "BreakError", "BuildError", "Bundle", "Clock", "EditError", "Endings", "Experiment", "LockstepError",
-    "ReplayError", "Rng", "Scene", "SceneError", "Simulation", "SnapshotError", "System", "Term", "Terms", "Tick", "Trial",
+    "AccessError", "BreakError", "BuildError", "Bundle", "Clock", "EditError", "Endings", "EpisodeFile", "Experiment",
+    "LockstepError", "ReplayError", "Rng", "Scene", "SceneError", "Simulation", "SnapshotError", "System", "Term", "Terms", "Tick", "Trial",
     "WireError", "World", "Write", "any_row", "build", "column", "component", "concatenated", "constant", "deferred",
     "derived", "every", "first_tick", "fuse", "push_history", "put_rows", "resource", "signal", "system", "table", "term",
 ]  # fmt: skip

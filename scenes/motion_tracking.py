@@ -12,7 +12,7 @@ from scenes.tasks.learners import alarms, learner, observed, player, trained
 from scenes.tasks.simulators import simulators, trial_in
 from systems.actuation import actuation
 from systems.evaluation import WORST, all_scored, evaluation, summarise
-from systems.footage import all_filmed, film_columns, film_of, film_size, footage
+from systems.footage import all_filmed, episode_clips, film_columns, film_of, film_size, footage
 from systems.metrics import report, titles
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
@@ -56,16 +56,16 @@ def experiment(c: Config) -> Experiment:
     )
     with naming_robot(model, c.robot):
         library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height, skip_unfit=c.skip_unfit)
-    scene, same, longest = partial(tracking_scene, c, model, library), ("robot",), int(library.frames.max())
-    takes, frames = film_size(library, DT)
-    played_scene = partial(scene, rows=max(64, len(library.names)), watch=evaluation)
+    scene, same, (takes, frames) = partial(tracking_scene, c, model, library), ("robot",), film_size(library, DT)
+    played, longest = partial(scene, rows=max(64, len(library.names)), watch=evaluation), int(library.frames.max())
     filmed = partial(scene, rows=takes, watch=partial(footage, frames=frames, dofs=model.robot.dof_names))
     show = partial(film_of, description=description, fps=1 / DT)
     return Experiment(
         train=partial(trained, c, partial(tracking_scene, model=model, library=library)),
-        evaluate=trial_in(c, Trial(played_scene, longest, summarise, identical=same, over=all_scored, worst=WORST)),
+        evaluate=trial_in(c, Trial(played, longest, summarise, identical=same, over=all_scored, worst=WORST)),
         film=trial_in(c, Trial(filmed, frames + 1, show, identical=same, over=all_filmed), filmed=True),
         film_episode=partial(film_columns, description=description, library=library, table="robot", fps=1 / DT),
+        clip_episode=episode_clips(model, table="robot", fps=1 / DT),
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
         go_on=go_on_learning,
         report=partial(report, dt=DT),

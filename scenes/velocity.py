@@ -11,6 +11,7 @@ from systems import velocity_trial as trial
 from systems.actuation import actuation
 from systems.film.film import LONGEST
 from systems.first_episode import all_episodes_ended
+from systems.footage import episode_clips
 from systems.metrics import locomotion_titles, report
 from systems.motion.digests import robot_alone
 from systems.physics import physics
@@ -59,6 +60,7 @@ def experiment(c: LocomotionConfig) -> Experiment:
         evaluate=Trial(played, longest, scored, identical=("robot",), over=all_episodes_ended),
         film=Trial(filmed, frames + 1, shown, identical=("robot",), over=trial.all_walked),
         film_episode=partial(trial.film_commanded_columns, description=description, table="robot", fps=1 / DT),
+        clip_episode=episode_clips(model, table="robot", fps=1 / DT),
         go_on=go_on_learning,
         report=partial(report, dt=DT),
         titles=locomotion_titles(DT),

@@ -1,6 +1,7 @@
 """Footage: the first episode of every row, kept frame by frame, and the film that is cut from it."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from components.footage import Footage
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
 from components.robot import DofState, RobotDescription, RootState
 from components.side_by_side import SimulatedRoot
-from engine import Bundle, World, Write, put_rows, system
+from engine import Bundle, EpisodeFile, World, Write, put_rows, system
 from engine.ecs.world import Clock
 from systems.film import SIZE, FilmShot, write_film
 from systems.film.film import LONGEST
+from systems.motion.recorded import ENDINGS, write_recorded
 from systems.reference import sample_root_and_dofs
+from systems.robots.model import RobotModel
 from systems.tick import REWARD
 
 MOST_SHOTS = 4
@@ -116,6 +119,11 @@ def film_of(
         far, local = (1e3 * float(errors[shown].mean()) for errors in (kept.far, kept.local))
         seen["error"] = f"{far:.0f} mm global, {local:.0f} mm local, mean over the film"
     return {**seen, "pictures": how}
+
+
+def episode_clips(model: RobotModel, *, table: str, fps: float) -> EpisodeFile:
+    """Files that keep what a row did as a motion clip; `fps` is the rate of control steps per second."""
+    return EpisodeFile(ENDINGS, partial(write_recorded, model=model, table=table, fps=fps))
 
 
 def film_columns(

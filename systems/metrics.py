@@ -1,5 +1,6 @@
 """Metrics of a learning iteration: rewards, episode lengths, why episodes ended, how far the robot was off."""
 
+import functools
 from collections.abc import Mapping
 
 import attrs
@@ -55,19 +56,35 @@ def count_errors(
     Places and rotations of bodies are compared with the re-placed reference, velocities in world axes. Every fourth tick
     says as much as every one, at a quarter of the operations.
     """
-    at = bodies.anchor
-    position, turned = tracked.position[:, at] - reference.body_position[:, at], reference.body_rotation[:, at]
-    linear = (tracked.linear_velocity - reference.body_linear_velocity).norm(dim=-1)
-    angular = (tracked.angular_velocity - reference.body_angular_velocity).norm(dim=-1)
-    found = (
-        *(position.norm(dim=-1), angle_between(tracked.rotation[:, at], turned), linear[:, at], angular[:, at]),
-        (tracked.position - target.position).norm(dim=-1).mean(-1),
-        angle_between(tracked.rotation, target.rotation).mean(-1),
-        *(linear.mean(-1), angular.mean(-1)),
-        (dofs.position - reference.dof_position).norm(dim=-1),
-        (dofs.velocity - reference.dof_velocity).norm(dim=-1),
-    )
-    metrics.errors.add_(torch.stack((*found, torch.ones_like(found[0]))).sum(-1))
+    at = slice(bodies.anchor, bodies.anchor + 1)
+    vectors = (tracked.position, tracked.position[:, at], tracked.linear_velocity, tracked.angular_velocity)
+    aims = (target.position, reference.body_position[:, at], reference.body_linear_velocity)
+    lengths = (torch.cat(vectors, 1) - torch.cat((*aims, reference.body_angular_velocity), 1)).norm(dim=-1)
+    turned = torch.cat((tracked.rotation, tracked.rotation[:, at]), 1)
+    angles = angle_between(turned, torch.cat((target.rotation, reference.body_rotation[:, at]), 1))
+    joints = (dofs.position - reference.dof_position).norm(dim=-1, keepdim=True)
+    speeds = (dofs.velocity - reference.dof_velocity).norm(dim=-1, keepdim=True)
+    summed = torch.cat((lengths, angles, joints, speeds), 1).sum(0, dtype=torch.float64)
+    metrics.errors.addmv_(error_weights(len(bodies.names), bodies.anchor, summed.device), summed)
+    metrics.errors[-1].add_(len(joints))
+
+
+@functools.cache
+def error_weights(count: int, anchor: int, device: torch.device) -> torch.Tensor:
+    """How ERRORS are made of what `count_errors` adds up, (errors + 1, columns); for `count` bodies, one of them the anchor.
+
+    Columns: distances of bodies, of the anchor in the world, errors of linear and of angular velocities of bodies, angles of
+    bodies, that of the anchor in the world, joints, their velocities.
+    """
+    position, linear, angular, rotation = 0, count + 1, 2 * count + 1, 3 * count + 1
+    weights = np.zeros((len(ERRORS) + 1, 4 * count + 4))
+    single = (position + count, rotation + count, linear + anchor, angular + anchor)
+    for row, column in enumerate(single):
+        weights[row, column] = 1.0
+    for row, first in enumerate((position, rotation, linear, angular), len(single)):
+        weights[row, first : first + count] = 1.0 / count
+    weights[-3, -2] = weights[-2, -1] = 1.0
+    return torch.from_numpy(weights).to(device)
 
 
 def flush_metrics(metrics: Write[Metrics]) -> None:

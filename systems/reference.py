@@ -15,7 +15,7 @@ TIME_TOLERANCE = 1e-3  # s; more than float32 loses on a clip of an hour, far le
 
 def _between(library: MotionLibrary, clip: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Frames on both sides of `time` and how far it is between them: (rows,), (rows,) -> (rows,), (rows,), (rows, 1)."""
-    last = library.frames[clip] - 1
+    last = library.steps[clip]
     place = torch.minimum((time * library.fps).clamp_min_(0.0), last)
     whole = place.long()
     blend = (place - whole).unsqueeze(1)
@@ -90,7 +90,7 @@ def begin_within(library: MotionLibrary, clip: Tensor, share: Tensor, *, dt: flo
     `on_frames` moves it to the frame at or before it.
     """
     if on_frames:
-        return (share * (library.frames[clip] - 1)).floor_().div_(library.fps)
+        return (share * library.steps[clip]).floor_().div_(library.fps)
     return (library.seconds[clip] - dt).clamp_min_(0.0).mul_(share)
 
 
@@ -136,7 +136,7 @@ def draw_motion(
     if order == "cycle":
         clip = torch.arange(len(which), device=which.device).remainder_(len(library.names))
     else:
-        clip = chosen_of(library.weight if start_share == 1.0 else library.weight * library.seconds, which)
+        clip = chosen_of(library.weight if start_share == 1.0 else library.usual, which)
         if mixed:
             clip = torch.where(chance[0] < start_share, chosen_of(library.weight, which), clip)
     begin = begin_within(library, clip, where, dt=dt, on_frames=on_frames)

@@ -37,7 +37,7 @@ def bins_of(library: MotionLibrary) -> ClipBins:
     count = library.frames.div(library.fps * BIN, rounding_mode="floor").long() + 1
     first = count.cumsum(0) - count
     clip = torch.repeat_interleave(count)
-    usual = (library.weight * library.seconds / count).double()[clip]
+    usual = (library.usual / count).double()[clip]
     blank = torch.zeros(len(clip), dtype=torch.float64, device=clip.device)
     return ClipBins(
         clip=clip,

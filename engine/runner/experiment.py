@@ -36,11 +36,23 @@ class Trial:
 
 
 @attrs.frozen
+class EpisodeFile:
+    """A kind of file that one episode is kept in: how its name may end, and the function that writes it.
+
+    `write` gets the columns of a row by address, one sample per tick, and a path; it returns what was written, by name.
+    """
+
+    endings: tuple[str, ...]
+    write: Callable[[Mapping[str, Any], Path], Mapping[str, str]]
+
+
+@attrs.frozen
 class Experiment:
     """What a scene file declares: the scene to train, and how it is measured, shown and reported.
 
     `train` makes the scene, anew each time. `evaluate` measures a trained policy, `film` shows one, `film_episode` films the
-    columns (by address, one sample per tick) that engine.replay re-creates of a row; `policy` is a trained one that comes
+    columns (by address, one sample per tick) that engine.replay re-creates of a row, and `clip_episode` keeps them as a motion
+    clip; `policy` is a trained one that comes
     with the scene. `report` turns a world into the numbers of one learning iteration; `titles` says in words with a unit
     what they are, by name or by 'group/' (numbers with the same title share a panel of curve.png), `panel` names those that
     the console shows, and `best` the one by which the best checkpoint is kept, with "-" in front where less is better.
@@ -55,6 +67,7 @@ class Experiment:
     evaluate: Trial | None = None
     film: Trial | None = None
     film_episode: Callable[[Mapping[str, Any], Path], Mapping[str, str]] | None = None
+    clip_episode: EpisodeFile | None = None
     policy: Path | None = None
     go_on: Callable[[World, Mapping[str, Any]], None] | None = None
     report: Callable[[World], Mapping[str, float]] | None = None

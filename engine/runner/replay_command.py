@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import ReplayError, SceneError
+from engine.errors import ReplayError, SceneError, listing
 from engine.files import file_errors, json_bytes, write_file
 from engine.runner.cli import ArgumentParser, reporting_errors
 from engine.runner.config import make_plan
 from engine.runner.console import make_console, print_facts, progress_bar
+from engine.runner.experiment import Experiment
 from engine.runner.replay import EpisodeReplay, LoggedFailure, RunReplay
 from engine.runner.resume import changes_since
 from engine.tools.figures import file_figure
@@ -38,6 +39,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--tick", type=int, metavar="T", help="a tick of the episode, such as the one it failed in")
     parser.add_argument("--failures", type=int, metavar="N", help="the last N failures that were logged, instead")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write, instead of RUN/replays")
+    parser.add_argument("--clip", type=Path, metavar="FILE", help="write what the row did as a motion clip, too")
     parser.add_argument("--no-film", action="store_true", help="columns and plots only")
     parser.add_argument("--no-plots", action="store_true", help="no plots")
     parser.add_argument("--allow-changes", action="store_true", help="although the scene or a package changed since")
@@ -51,8 +53,16 @@ def _replay(given: argparse.Namespace) -> int:
         raise ReplayError("--failures chooses rows and ticks itself; leave out --row and --tick.")
     if given.failures is not None and given.failures < 1:
         raise ReplayError(f"--failures is {given.failures}; it is at least 1.")
+    if given.clip is not None and given.row is None:
+        raise ReplayError(
+            f"--clip writes one episode; say which: {PROGRAM} {given.run} --row R --tick T --clip {given.clip}."
+        )
     console = make_console()
-    past, show = open_replay(given.run, lambda text: console.print(f"! {text}", markup=False), given.allow_changes)
+    past, experiment = open_replay(
+        given.run, lambda text: console.print(f"! {text}", markup=False), given.allow_changes
+    )
+    if given.clip is not None:
+        refuse_clip(given.clip, experiment)
     if given.row is None and given.failures is None:
         return _list(past, console)
     wanted = [(given.row, given.tick)]
@@ -68,12 +78,26 @@ def _replay(given: argparse.Namespace) -> int:
         logged = past.logged(row, tick)
         if logged and logged.digest != episode.digest:
             status = 1
-        print_facts(console, {**_write(home, episode, logged, given, show)})
+        print_facts(console, {**_write(home, episode, logged, given, experiment)})
     return status
 
 
-def open_replay(folder: Path, warn: Any, allow_changes: bool = False) -> tuple[RunReplay, Any]:
-    """Replay of a run folder, and the function with which its scene films an episode (or None).
+def refuse_clip(path: Path, experiment: Experiment) -> None:
+    """SceneError where no clip can be written to `path`, before anything is simulated."""
+    if experiment.clip_episode is None:
+        raise SceneError(
+            "This scene's episodes are no motion clips, so that --clip has nothing to write; leave it out."
+        )
+    if path.suffix.lower() not in experiment.clip_episode.endings:
+        raise SceneError(
+            f"--clip {path} ends in '{path.suffix}'; a clip ends in {listing(experiment.clip_episode.endings)}."
+        )
+    if path.exists():
+        raise SceneError(f"{path} would be replaced. Name another file after --clip.")
+
+
+def open_replay(folder: Path, warn: Any, allow_changes: bool = False) -> tuple[RunReplay, Experiment]:
+    """Replay of a run folder, and the experiment of its scene, which films and keeps episodes.
 
     Raises SceneError where it is no run folder, and where its provenance has changed since.
     """
@@ -83,7 +107,7 @@ def open_replay(folder: Path, warn: Any, allow_changes: bool = False) -> tuple[R
     experiment = plan.experiment()
     past = RunReplay(folder, partial(plan.build, experiment), warn, any_identity=allow_changes)
     changes_since(plan, experiment, warn)
-    return past, experiment.film_episode
+    return past, experiment
 
 
 def _list(past: RunReplay, console: Any) -> int:
@@ -109,9 +133,10 @@ def _line(past: RunReplay, row: int | str, tick: int | str) -> str:
 
 
 def _write(
-    home: Path, episode: EpisodeReplay, logged: LoggedFailure | None, given: argparse.Namespace, show: Any
+    home: Path, episode: EpisodeReplay, logged: LoggedFailure | None, given: argparse.Namespace, experiment: Experiment
 ) -> Mapping[str, str]:
-    """Columns, plots, film and a summary in one folder; what they show."""
+    """Columns, plots, film and a summary in one folder, and a clip; what they show."""
+    show = experiment.film_episode
     first, last = int(episode.ticks[0]), int(episode.ticks[-1])
     if logged is None:
         proof = "this episode was not logged"
@@ -134,6 +159,8 @@ def _write(
         seen["columns"] = str(home / "columns.npz")
         if not given.no_plots:
             seen["plots"] = f"{draw(home / 'plots', episode)} pictures in {home / 'plots'}"
+        if given.clip is not None and experiment.clip_episode is not None:
+            seen |= experiment.clip_episode.write(episode.columns, given.clip)
         if show is not None and not given.no_film:
             seen |= {**show(episode.columns, home / "film.mp4"), "film": str(home / "film.mp4")}
         write_file(home / "episode.json", json_bytes({**seen, "digest": episode.digest}))

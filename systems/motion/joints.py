@@ -84,7 +84,7 @@ def strangers(match: Match, names: Sequence[str], angles: np.ndarray, tree: Join
 def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) -> tuple[Clip, Match]:
     """The clip with its columns, called `names`, in the robot's order.
 
-    Joints that it lacks are held at their default, surplus ones left out. Raises SceneError naming the joints when
+    Joints that it lacks are held at their default, surplus ones left out; an action for each joint goes along. Raises SceneError naming the joints when
     the clip belongs to another robot.
     """
     given = [_spelled(name) for name in names]
@@ -100,11 +100,13 @@ def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) 
             "Use a clip made for this robot, or retarget it."
         )
     default = robot.default_position.detach().cpu().double().numpy()
-    velocity = clip.dof_velocity
+    velocity, action = clip.dof_velocity, clip.action
+    of_joints = action is not None and action.shape[1] == len(names)
     fitted = attrs.evolve(
         _take_root(clip, robot),
         dof_position=match.arrange(clip.dof_position, default),
         dof_velocity=None if velocity is None else match.arrange(velocity, np.zeros_like(default)),
+        action=match.arrange(action, np.zeros_like(default)) if of_joints and action is not None else action,
         dof_names=None if clip.dof_names is None else robot.dof_names,
     )
     return fitted, match

@@ -64,6 +64,8 @@ def frames_at(clip: Clip, fps: float) -> int:
 def resample(clip: Clip, fps: float) -> Clip:
     """The clip at another rate: linear in positions and joints, along the great circle in the root rotation.
 
+    Actions and contacts are held from frame to frame.
+
     Frames lie at 0, 1/fps, … up to and including the clip's last moment. A clip at that rate already is
     returned as it is.
     """
@@ -73,6 +75,7 @@ def resample(clip: Clip, fps: float) -> Clip:
     place = np.clip(np.arange(count) / fps * clip.fps, 0.0, clip.num_frames - 1)
     first = np.minimum(np.floor(place).astype(np.int64), clip.num_frames - 2)
     blend = (place - first)[:, None]
+    held = np.floor(place + 1e-6).astype(np.int64)  # a frame that rounding puts just before its time is that frame
     rotation = torch.from_numpy(clip.root_rotation)
     turned = quaternion.slerp(rotation[first], rotation[first + 1], torch.from_numpy(blend))
     return attrs.evolve(
@@ -82,6 +85,8 @@ def resample(clip: Clip, fps: float) -> Clip:
         root_rotation=turned.numpy(),
         dof_position=clip.dof_position[first] * (1.0 - blend) + clip.dof_position[first + 1] * blend,
         dof_velocity=None,
+        action=None if clip.action is None else clip.action[held],
+        contact_mask=None if clip.contact_mask is None else clip.contact_mask[held],
         body_names=None,
         body_position=None,
         body_rotation=None,

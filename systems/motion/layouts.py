@@ -248,6 +248,7 @@ def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipO
         dof_names=joints,
         dof_velocity=velocity,
         **bodies,
+        **_beside(arrays, frames),
         source=arrays.source,
         notes=notes,
         origins=origins(
@@ -269,6 +270,12 @@ def _bodies(layout: _Layout, arrays: NamedArrays, frames: int) -> tuple[dict[str
     root = _root(names)
     bodies = {"body_names": names, "body_position": position, "body_rotation": rotation}
     return bodies, position[:, root], rotation[:, root]
+
+
+def _beside(arrays: NamedArrays, frames: int) -> dict[str, np.ndarray]:
+    """What some files have for every frame beside the motion: what a policy did, and which feet bear load."""
+    widths = {"action": "actions", "contact_mask": "feet"}
+    return {name: arrays.array(name, frames, width) for name, width in widths.items() if name in arrays}
 
 
 def _root(bodies: tuple[str, ...] | None) -> int:

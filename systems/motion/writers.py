@@ -1,7 +1,7 @@
 """Writers of motion clips: npz (mjlab, BeyondMimic), csv with a header, pkl (ASAP, PHC).
 
 A file says everything that it takes to read it: rate, joints, units, order of quaternions. The same clip gives the same
-bytes. Bodies are computed from the joints, and the root is written as the clip has it.
+bytes. What a policy did and which feet bore load are kept in npz and pkl, where the clip knows. Bodies are computed from the joints, and the root is written as the clip has it.
 """
 
 import io
@@ -71,11 +71,19 @@ def _mjlab(clip: Clip, model: RobotModel, breadth_first: bool) -> dict[str, np.n
     }
     return {
         "fps": np.array([_rate(clip.fps)]),
-        **{name: value.astype(np.float32) for name, value in moving.items()},
+        **{name: value.astype(np.float32) for name, value in {**moving, **_beside(clip, joints)}.items()},
         "joint_names": np.array(model.robot.dof_names)[joints],
         "body_names": np.array(model.robot.body_names)[bodies],
         "format_version": np.array([FORMAT_VERSION]),
     }
+
+
+def _beside(clip: Clip, joints: np.ndarray) -> dict[str, np.ndarray]:
+    """What the policy did and which feet bore load, where the clip knows; an action for each joint in the order `joints`."""
+    action, kept = clip.action, {"action": clip.action, "contact_mask": clip.contact_mask}
+    if action is not None and action.shape[1] == len(joints):
+        kept["action"] = action[:, joints]
+    return {name: value for name, value in kept.items() if value is not None}
 
 
 def _order(model: RobotModel, breadth_first: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -118,6 +126,7 @@ def _asap(clip: Clip, model: RobotModel) -> dict[str, Any]:
         "root_rot": np.roll(clip.root_rotation, -1, -1),
         "dof": clip.dof_position,
         "pose_aa": np.concatenate((turn[:, None], joints), 1).astype(np.float32),
+        **_beside(clip, np.arange(len(model.robot.dof_names))),
         "fps": _rate(clip.fps),
         "joint_names": list(model.robot.dof_names),
     }

@@ -42,6 +42,8 @@ def mirror_clip(clip: Clip, model: RobotModel) -> Clip:
         root_rotation=clip.root_rotation * np.array((1.0, *-REFLECTION)),  # turns about the reflected axis go round
         dof_position=moved + joints.offset if joints.offset.any() else moved,
         dof_velocity=None,
+        action=None,  # nobody says which way an output turns its joint, or which foot is left
+        contact_mask=None,
         body_names=None,
         body_position=None,
         body_rotation=None,

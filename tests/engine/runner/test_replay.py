@@ -5,21 +5,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
 from benchmarks.replay import compare
+from components.motion import Clip
 from engine.ecs.bundle import Bundle
 from engine.ecs.scene import Scene, build
 from engine.ecs.schedule import Observer, Tick
-from engine.errors import ReplayError
+from engine.errors import ReplayError, SceneError
 from engine.recording.failures import FRAMES
 from engine.recording.file import Recording
 from engine.runner.checkpoint import checkpoints
+from engine.runner.experiment import EpisodeFile, Experiment
 from engine.runner.replay import RunReplay, last_carrying_tick
-from engine.runner.replay_command import main, open_replay
+from engine.runner.replay_command import main, open_replay, refuse_clip
 from engine.runner.run import main as train
 from scenes import cartpole
+from systems.motion.files import read_clips
 from tests.engine import toy_scene
 from tests.helpers import REPOSITORY
 
@@ -246,3 +250,30 @@ def test_failures_of_the_tracking_scene_are_recreated_with_the_rows_alone(
     learned = [24 if failure.tick > 24 else -1 for failure in past.failures]
     since_learning = [int((each.ticks > tick).sum()) for each, tick in zip(episodes, learned, strict=True)]
     assert all(ticks in (0, most) for ticks, most in zip(alone, since_learning, strict=True)) and any(alone)
+    file, last = folder / "fall.npz", episodes[-1]
+    which = ["--row", str(last.row), "--tick", str(last.ticks[-1]), "--no-film", "--no-plots"]
+    capsys.readouterr()
+    assert main([str(folder), *which, "--clip", str(file)]) == 0
+    assert f"{file}: {len(last.ticks)} frames at 50 per second" in capsys.readouterr().out
+    (clip,) = read_clips(str(file))
+    assert isinstance(clip, Clip) and clip.action is not None
+    np.testing.assert_allclose(clip.root_position, last.columns["robot.RootState.position"], atol=1e-6)
+    np.testing.assert_array_equal(clip.action[0], 0.0)  # nothing had been done when the episode began
+    np.testing.assert_array_equal(clip.action, last.columns["robot.Action.value"])
+
+
+def test_a_clip_that_cannot_be_written_is_refused_before_anything_is_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[Any]
+) -> None:
+    made = Experiment(train=lambda: Scene([], [], Tick(("STEP",))))
+    with pytest.raises(SceneError, match=r"episodes are no motion clips, so that --clip has nothing to write"):
+        refuse_clip(tmp_path / "a.npz", made)
+    made = attrs.evolve(made, clip_episode=EpisodeFile((".npz", ".pkl"), lambda columns, path: {}))
+    refuse_clip(tmp_path / "a.npz", made)
+    with pytest.raises(SceneError, match=r"ends in '.bvh'; a clip ends in .npz, .pkl"):
+        refuse_clip(tmp_path / "a.bvh", made)
+    (tmp_path / "a.npz").touch()
+    with pytest.raises(SceneError, match=r"a.npz would be replaced. Name another file after --clip"):
+        refuse_clip(tmp_path / "a.npz", made)
+    assert main([str(tmp_path), "--clip", "a.npz"]) == 2
+    assert "--clip writes one episode; say which:" in capsys.readouterr().err

@@ -1,0 +1,51 @@
+"""Recorded motion: what a row did, as a clip in a file that the readers of clips read back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from components.motion import Clip
+from engine.errors import SceneError
+from engine.files import file_errors, write_file
+from systems.motion.writers import CONTAINERS, clip_bytes
+from systems.robots.model import RobotModel
+
+ENDINGS = tuple(f".{container}" for container in CONTAINERS)
+
+
+def clip_from_columns(columns: Mapping[str, np.ndarray], *, name: str, table: str, fps: float) -> Clip:
+    """The clip of a row's columns (T, ...) by address, in the joints' own order; positions are from the row's own origin.
+
+    An action is that which led to its frame: 0 in the first one after a reset. Contacts are there where a scene derives
+    them. Raises SceneError for fewer than two frames.
+    """
+    place = columns[f"{table}.RootState.position"]
+    if len(place) < 2:
+        raise SceneError(
+            f"{name} lasts no whole control step, so that there is no motion in it. Choose another episode."
+        )
+    beside = {"action": f"{table}.Action.value", "contact_mask": f"{table}.Contact.touching"}
+    return Clip(
+        name=name,
+        fps=fps,
+        root_position=place.astype(np.float64),
+        root_rotation=columns[f"{table}.RootState.rotation"].astype(np.float64),
+        dof_position=columns[f"{table}.DofState.position"].astype(np.float64),
+        **{part: columns[address].astype(np.float64) for part, address in beside.items() if address in columns},
+        source="recorded",
+    )
+
+
+def write_recorded(
+    columns: Mapping[str, np.ndarray], path: Path, model: RobotModel, *, table: str, fps: float
+) -> dict[str, str]:
+    """Write a row's columns as a clip to `path`, by its ending; what was written, by name."""
+    clip = clip_from_columns(columns, name=path.stem, table=table, fps=fps)
+    beside = [word for word, kept in (("actions", clip.action), ("contacts", clip.contact_mask)) if kept is not None]
+    with file_errors(f"{path} cannot be written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, clip_bytes([clip], model, path.suffix[1:].lower()))
+    told = f"{clip.num_frames} frames at {fps:g} per second, {len(model.robot.dof_names)} joints of {model.robot.name}"
+    in_file = beside if path.suffix.lower() != ".csv" else []
+    return {"clip": f"{path}: {', '.join([told, *in_file])}"}
