@@ -59,6 +59,6 @@ def task(
             "termination": tuple(terminations),
             **seen.axes,
         },
-        checks=[partial(systems.rewards.check_weights, earned)],
+        checks=[partial(systems.rewards.check_weights, earned), *seen.checks],
         vitals=task_vitals(),
     )

@@ -172,17 +172,25 @@ def randomised(text: str, model: RobotModel, *, backend: str, share: float, dt: 
 
 def through_imu(terms: Mapping[str, Term]) -> dict[str, Term]:
     """The observations with a gyro and an accelerometer that sit askew; the critic sees what is true."""
+    compounds = seen.compounds_of(terms)
+    behind = {name for each in compounds.values() for name, _ in each.constants["of"]}
     askew = {seen.base_angular_velocity: seen.imu_angular_velocity, seen.projected_gravity: seen.imu_gravity}
     found: dict[str, Term] = {}
     for name, each in terms.items():
         function, settings = askew.get(each.function), each.settings
+        if function is not None and name in behind:
+            raise SceneError(
+                f"imu_mounting changes `{name}`, which is part of a compound of past terms, and the critic's past would no longer "
+                "be true. Leave imu_mounting out, or say history= of the term."
+            )
         if function is None or "actor" not in settings.get("groups", BOTH):
             found[name] = each
             continue
         own = {key: value for key, value in settings.items() if key != "critic_noise"}
+        actors = ("delay", "drift")
         found[name] = term(function, **{**own, "groups": ACTOR})
         if "critic" in settings.get("groups", BOTH):
-            rest = {key: value for key, value in settings.items() if key != "noise"}
+            rest = {key: value for key, value in settings.items() if key not in ("noise", *actors)}
             noise = {"noise": settings.get("critic_noise")} if settings.get("history") else {}
             found[f"true_{name}"] = term(each.function, **{**rest, **noise, "groups": CRITIC})
     return found
