@@ -97,8 +97,11 @@ MJLAB = {
     "episode.spread_episodes.steps": 500,
     "tracking.advance_motion.dt": 0.02,
     "tracking.sample_reference.on_frames": True,
-    "tracking.draw_motion.start": "uniform",
-    "tracking.draw_motion.order": "weight",
+    "tracking.draw_motion.floor": 0.1,
+    "tracking.draw_motion.kernel": 3,  # bins; the published default does not smooth
+    "tracking.draw_motion.decay": 0.8,
+    "tracking.draw_motion.prior": 0.1,
+    "tracking.count_failures.alpha": 0.001,
     "tracking.draw_motion.on_frames": True,
     "tracking.draw_motion.dt": 0.02,
     "tracking.reset_to_reference.position": (0.05, 0.05, 0.01),
@@ -241,7 +244,11 @@ HUMANOIDVERSE = {
     "curricula.adapt_motion_far.degree": 2.5e-5 / 100,
     "curricula.adapt_motion_far.low": 0.3,
     "curricula.adapt_motion_far.high": 2.0,
-    **{key: MJLAB[key] for key in MJLAB if key.startswith(("tracking.advance", "tracking.sample", "tracking.draw"))},
+    **{key: MJLAB[key] for key in MJLAB if key.startswith(("tracking.advance", "tracking.sample"))},
+    "tracking.draw_motion.start_share": 0.0,
+    "tracking.draw_motion.order": "weight",
+    "tracking.draw_motion.on_frames": True,
+    "tracking.draw_motion.dt": 0.02,
     "tracking.reset_to_reference.level": 0.0,
     "tracking.reset_to_reference.on_frames": True,
     "tracking.observe.noisy": True,
@@ -286,13 +293,22 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "humanoidverse_tracking": HUMANOIDVERSE,
 }
 RUN = {"num_envs": 4096, "control": "servo", "around": "default", "self_collision": True, "seconds": 10.0}
-RUN |= {"substeps": 4, "robustness": 1.0, "rate": 50.0, "iterations": 30_000, "learner": "ppo", "backend": "mujoco"}
+RUN |= {
+    "substeps": 4,
+    "robustness": 1.0,
+    "rate": 50.0,
+    "iterations": 30_000,
+    "learner": "ppo",
+    "backend": "mujoco",
+    "sampling": "adaptive",
+}
 RUNS: dict[str, dict[str, Any]] = {
     "mjlab_tracking": RUN,
     "mjlab_tracking_25hz": RUN | {"rate": 25.0, "substeps": 8},
     "beyondmimic_tracking": RUN,
     "beyondmimic_tracking_25hz": RUN | {"rate": 25.0, "substeps": 8},
-    "humanoidverse_tracking": RUN | {"control": "P", "seconds": 20.0, "iterations": 1_000_000, "randomise": "none"},
+    "humanoidverse_tracking": RUN
+    | {"control": "P", "seconds": 20.0, "iterations": 1_000_000, "randomise": "none", "sampling": "uniform"},
 }
 LEARNING = {
     "horizon": 24,
