@@ -1,5 +1,8 @@
-"""Observations of actor and critic, and their histories."""
+"""Observations of actor, critic and further groups, their histories, and what makes sensors late or lets them drift."""
 
+from collections.abc import Mapping
+
+import torch
 from torch import Tensor
 
 from engine.ecs.component import column, component, constant, derived, resource, signal
@@ -41,6 +44,8 @@ class HistoryLayout:
 
     actor: Tensor = constant()  # (actor_history,) int64
     critic: Tensor = constant()  # (critic_history,) int64
+    recalled: Mapping[tuple[str, tuple[tuple[str, int], ...]], Tensor] = constant(factory=dict)
+    """By group and (term, ticks) pairs of a compound: which columns of that group's history it has, int64."""
 
 
 @resource
@@ -48,3 +53,27 @@ class ObservationNoise:
     """Factor on the noise of all observation terms; a scalar on the device."""
 
     level: Tensor
+
+
+@derived
+class GroupObservation:
+    """What groups besides actor and critic see, group by group; which columns are whose is in `ObservationGroups`."""
+
+    value: Tensor = column("group_observation")
+
+
+@resource
+class ObservationGroups:
+    """Columns of `GroupObservation`, by the name of the group."""
+
+    columns: Mapping[str, slice] = constant()
+
+
+@component
+class Disturbance:
+    """What the actor's sensors do beyond noise: readings that are on their way, and errors that wander."""
+
+    queue: Tensor = column("late", doc="earlier readings of late terms: term by term, newest first")
+    lag: Tensor = column("late_term", dtype=torch.int64, unit="control steps", doc="by which each late term lags")
+    age: Tensor = column(dtype=torch.int64, unit="control steps", doc="since the row began")
+    drift: Tensor = column("drifting", doc="error of each number that drifts, before scaling")

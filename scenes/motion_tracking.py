@@ -8,8 +8,9 @@ from components.motion import MotionLibrary
 from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
 from scenes.tasks import Config, g1, humanoidverse
-from scenes.tasks.learners import alarms, learner, observed, player, trained
+from scenes.tasks.learners import alarms, learner, player, tables_of, trained
 from scenes.tasks.simulators import simulators, trial_in
+from scenes.tasks.tracking_sets import check_tables
 from systems.actuation import actuation
 from systems.evaluation import WORST, all_scored, evaluation, summarise
 from systems.footage import all_filmed, episode_clips, film_columns, film_of, film_size, footage
@@ -23,12 +24,14 @@ from systems.robots.model import RobotModel, build_robot
 from systems.robots.summary import naming_robot, robot_facts
 from systems.tick import TICK
 
-DT = 0.02  # s, control step
 CONFIGS = {  # for --config; the first is the default
     "laptop": g1.LAPTOP,
-    "published": g1.PUBLISHED,
-    "humanoidverse": humanoidverse.PUBLISHED,
-    "humanoidverse_laptop": humanoidverse.LAPTOP,
+    "mjlab_tracking": g1.MJLAB,
+    "mjlab_tracking_25hz": g1.at_25_hz(g1.MJLAB),
+    "beyondmimic_tracking": g1.BEYONDMIMIC,
+    "beyondmimic_tracking_25hz": g1.at_25_hz(g1.BEYONDMIMIC),
+    "humanoidverse_tracking": humanoidverse.PUBLISHED,
+    "humanoidverse_tracking_laptop": humanoidverse.LAPTOP,
 }
 
 
@@ -36,12 +39,13 @@ def tracking_scene(
     c: Config, model: RobotModel, library: MotionLibrary, *, rows: int, watch: Callable[[], Bundle] | None = None
 ) -> Scene:
     """The task, to learn in; with `watch`, a policy plays every clip from its start, without noise or pushes."""
-    watching, playing, seen = watch() if watch else None, bool(watch), observed(c, model, playing=bool(watch))
+    watching, playing = watch() if watch else None, bool(watch)
+    tables = tables_of(c, model, playing=playing)
     bundles = [
-        *simulators(c, model, rows=rows, watching=watching, longest=int(library.frames.max()), dt=DT),
-        actuation(controller=c.control, around=c.around, limit=c.task.limit, dt=DT, **c.motors(model.robot, playing)),
-        *c.task.bundles(c, library, model, seen, playing=playing, dt=DT),
-        *([player(c), watching] if watching else learner(c, model, library, seen, dt=DT)),
+        *simulators(c, model, rows=rows, watching=watching, longest=int(library.frames.max()), dt=c.dt),
+        actuation(controller=c.control, around=c.around, limit=c.task.limit, dt=c.dt, **c.motors(model.robot, playing)),
+        *c.task.bundles(c, library, model, tables, playing=playing, dt=c.dt),
+        *([player(c), watching] if watching else learner(c, model, library, tables.observations, dt=c.dt)),
     ]
     identity = {"robot": model.robot.name, "clips": list(library.names)}
     return Scene([table("robot", rows=rows)], bundles, TICK, name="motion_tracking", identity=identity)
@@ -49,30 +53,31 @@ def tracking_scene(
 
 def experiment(c: Config) -> Experiment:
     """Teach a humanoid to follow motion clips."""
+    check_tables(c)
     clips = read_clips(c.clip, skip_unfit=c.skip_unfit)
     description = c.task.describe(robots.load(robots.fitting(clips, c.task.robots) if c.robot == "auto" else c.robot))
     model = build_robot(
-        description, control=c.actuators, dt=DT / c.substeps, self_collision=c.self_collision, solver=c.solver
+        description, control=c.actuators, dt=c.dt / c.substeps, self_collision=c.self_collision, solver=c.solver
     )
     with naming_robot(model, c.robot):
-        library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height, skip_unfit=c.skip_unfit)
-    scene, same, (takes, frames) = partial(tracking_scene, c, model, library), ("robot",), film_size(library, DT)
+        library = build_library(clips, model.robot, model, fps=c.rate, height=c.clip_height, skip_unfit=c.skip_unfit)
+    scene, same, (takes, frames) = partial(tracking_scene, c, model, library), ("robot",), film_size(library, c.dt)
     played, longest = partial(scene, rows=max(64, len(library.names)), watch=evaluation), int(library.frames.max())
     filmed = partial(scene, rows=takes, watch=partial(footage, frames=frames, dofs=model.robot.dof_names))
-    show = partial(film_of, description=description, fps=1 / DT)
+    show = partial(film_of, description=description, fps=c.rate)
     return Experiment(
         train=partial(trained, c, partial(tracking_scene, model=model, library=library)),
         evaluate=trial_in(c, Trial(played, longest, summarise, identical=same, over=all_scored, worst=WORST)),
         film=trial_in(c, Trial(filmed, frames + 1, show, identical=same, over=all_filmed), filmed=True),
-        film_episode=partial(film_columns, description=description, library=library, table="robot", fps=1 / DT),
-        clip_episode=episode_clips(model, table="robot", fps=1 / DT),
+        film_episode=partial(film_columns, description=description, library=library, table="robot", fps=c.rate),
+        clip_episode=episode_clips(model, table="robot", fps=c.rate),
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
         go_on=go_on_learning,
-        report=partial(report, dt=DT),
+        report=partial(report, dt=c.dt),
         alarms=alarms(c),
-        titles=titles(DT),
+        titles=titles(c.dt),
         panel=("reward/per_step", "episode/length", "episode/return", "error/body_position"),
-        display=robot_view(model, table="robot", dt=DT, threshold=0.25),
+        display=robot_view(model, table="robot", dt=c.dt, threshold=0.25),
         iterations=c.enough_iterations,
         best="reward/per_step",  # of all rows, and still rising when episodes have long stopped getting longer
         sources=robot_and_clips(model, library),

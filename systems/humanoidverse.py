@@ -5,13 +5,14 @@ The setting is the published one: observations `deepmimic_a2c_nolinvel_LARGEnois
 alphabetical order. docs/humanoidverse.md lists what is the same and what is mended.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 
-from components.episode import Done
-from components.motion import MotionCursor, MotionLibrary
+from components.episode import Done, PenaltyScale, SoftLimits
+from components.motion import MotionCursor, MotionFar, MotionLibrary
+from components.observation import ObservationNoise
 from components.robot import DofState, RootState
 from engine import Bundle, Rng, Write
 from systems.episode import curricula
@@ -22,27 +23,30 @@ from systems.tracking import put_state
 RESETS_PER_TICK = 100.0  # 4096 rows whose episodes last 41 steps, between the curricula's thresholds of 40 and 42
 
 
-def humanoidverse_curricula(*, moving: bool = True, noise: bool = False) -> Bundle:
+ADAPTED = (PenaltyScale, SoftLimits, MotionFar, ObservationNoise)  # what the curricula move
+
+
+def humanoidverse_curricula(*, moving: Collection[type] = ADAPTED, noise: bool = False) -> Bundle:
     """Penalties, soft limits and motion-far radius harden while episodes last longer than 42 control steps.
 
     They ease below 40. Published degrees hold for one tick with resets; here every finished episode counts by
-    itself, so they are divided by the `RESETS_PER_TICK` of the published setting. `moving` False keeps all at their
+    itself, so they are divided by the `RESETS_PER_TICK` of the published setting. Those that are not `moving` stay at their
     start. `noise` turns on the curriculum of observation noise, which the published setting leaves off.
     """
 
-    def paced(degree: float, **more: Any) -> Mapping[str, Any] | None:
-        return {"degree": degree / RESETS_PER_TICK, "down": 40.0, "up": 42.0, **more} if moving else None
+    def paced(number: type, degree: float, **more: Any) -> Mapping[str, Any] | None:
+        return {"degree": degree / RESETS_PER_TICK, "down": 40.0, "up": 42.0, **more} if number in moving else None
 
     return curricula(
         window=10_000.0,
         penalty=0.1,
-        penalty_adapts=paced(1e-5, low=0.0, high=1.0),
+        penalty_adapts=paced(PenaltyScale, 1e-5, low=0.0, high=1.0),
         limits=(1.15, 1.15, 1.15),
-        limits_adapt=paced(2.5e-7, position=(0.95, 1.15), velocity=(0.95, 1.25), torque=(0.85, 1.25)),
+        limits_adapt=paced(SoftLimits, 2.5e-7, position=(0.95, 1.15), velocity=(0.95, 1.25), torque=(0.85, 1.25)),
         motion_far=1.5,
-        motion_far_adapts=paced(2.5e-5, low=0.3, high=2.0),
+        motion_far_adapts=paced(MotionFar, 2.5e-5, low=0.3, high=2.0),
         noise=0.05 if noise else 1.0,
-        noise_adapts=paced(1e-5, low=1e-5, high=1.0) if noise else None,
+        noise_adapts=paced(ObservationNoise, 1e-5, low=1e-5, high=1.0) if noise else None,
     )
 
 

@@ -7,7 +7,7 @@ penalty curriculum; `unclipped=True` adds it after `only_positive` has cut the o
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -29,7 +29,8 @@ from components.robot import (
     RootState,
     SelfContacts,
 )
-from engine import Experiment, Scene, SceneError, System, Term, Terms, Write, fuse, put_rows
+from engine import Bundle, Experiment, Scene, SceneError, System, Term, Terms, Write, fuse, put_rows, term
+from engine.ecs.schedule import Schedule
 from engine.ecs.system import check_terms
 from systems.maths.gradients import write
 from systems.maths.quaternion import rotate, rotate_inverse
@@ -251,12 +252,42 @@ def reset_earned(done: Done, so_far: Write[Earned]) -> None:
 def rewards(terms: Mapping[str, Term], *, dt: float = 0.02, only_positive: bool = False) -> System:
     """The system `reward` over these terms; `dt` is the control step in s.
 
-    Raises BuildError for an unknown setting, and SceneError for one that has no effect.
+    Terms of weight 0 are left out. Raises BuildError for an unknown setting, and SceneError for one that has no effect.
     """
     check_falloff(terms)
+    terms = paying(terms)
     curriculum = any(each.settings.get("penalty") for each in terms.values())
     combiner = reward_under_curriculum if curriculum else reward
     return fuse(combiner, terms, name="reward", settings=SETTINGS, dt=dt, only_positive=only_positive)
+
+
+def paying(terms: Mapping[str, Term]) -> dict[str, Term]:
+    """The terms whose weight is not 0: the others are no part of a scene."""
+    return {name: each for name, each in terms.items() if each.settings.get("weight", 1.0) != 0.0}
+
+
+def nothing(done: Done) -> Tensor:
+    """0 in every row, in the place of a term whose weight is set to 0."""
+    return torch.zeros_like(done.ended, dtype=torch.float32)
+
+
+def skip_weightless(earned: System, bundles: Sequence[Bundle]) -> tuple[str, ...]:
+    """Leave out of the computation the terms whose weight is 0 by now; the labels of axis `reward`, which keeps them."""
+    for name, each in earned.terms.items():
+        if each.settings.get("weight", 1.0) == 0.0:
+            earned.terms[name] = term(nothing, **each.settings)
+    return tuple(earned.terms)
+
+
+def check_weights(earned: System, schedule: Schedule) -> None:
+    """Raise SceneError for a weight that is no longer 0 of a term that is not computed, and as `check_falloff` does."""
+    check_falloff(earned.terms)
+    for name, each in earned.terms.items():
+        if each.function is nothing and each.settings["weight"] != 0.0:
+            raise SceneError(
+                f"Reward `{name}` says weight={each.settings['weight']:g}, but was built with 0 and is not computed. Start the "
+                "scene with another weight than 0."
+            )
 
 
 def with_rewards(experiment: Callable[..., Experiment], **terms: Term) -> Callable[..., Experiment]:
@@ -286,13 +317,13 @@ def add_rewards(train: Callable[[], Scene], terms: Mapping[str, Term]) -> Scene:
         raise SceneError(
             f"Reward `{scaled[0]}` says penalty=True, but the scene '{made.name}' has no penalty curriculum; leave it out."
         )
+    bundle.axes = {**bundle.axes, "reward": functools.partial(skip_weightless, summed)}
     check_terms("reward", terms, SETTINGS)
     check_falloff(terms)
     summed.terms.update(
         {
             name: attrs.evolve(each, constants=dict(each.constants), settings=dict(each.settings))
-            for name, each in terms.items()
+            for name, each in paying(terms).items()
         }
     )
-    bundle.axes = {**bundle.axes, "reward": tuple(summed.terms)}
     return made

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import systems.observations
 import systems.rewards
@@ -53,7 +54,11 @@ def task(
         components=[Reward, Earned, *([Chance] if asks_chance else []), *seen.components],
         resources=seen.resources,
         systems=phases,
-        axes={"reward": tuple(rewards), "termination": tuple(terminations), **seen.axes},
-        checks=[lambda schedule: systems.rewards.check_falloff(earned.terms)],
+        axes={
+            "reward": partial(systems.rewards.skip_weightless, earned),
+            "termination": tuple(terminations),
+            **seen.axes,
+        },
+        checks=[partial(systems.rewards.check_weights, earned), *seen.checks],
         vitals=task_vitals(),
     )

@@ -32,22 +32,33 @@ def unchanged(description: RobotDescription) -> RobotDescription:
 
 @attrs.frozen
 class Task:
-    """What differs between tasks: the robot, the tables of terms, and the bundles that make a task of them.
+    """What differs between tasks besides their terms: the robot, and the bundles that make a task of terms.
 
     `robots` names the robot for clips with so many joints, the first where clips do not say; `describe` changes its
-    description. The tables are functions that make their terms anew: `observations(noise=share)`, `rewards()` and
-    `terminations(seconds=, dt=)`. `bundles(config, library, model, observations, *, playing, dt)` makes the bundles.
-    Actions and observations are held within ±`limit`.
+    description. `bundles(config, library, model, tables, *, playing, dt)` makes the bundles. Actions and observations are held
+    within ±`limit`.
     """
 
     name: str
     robots: Mapping[int, str]
-    observations: Callable[..., dict[str, Term]]
-    rewards: Callable[[], dict[str, Term]]
-    terminations: Callable[..., dict[str, Term]]
     bundles: Callable[..., list[Bundle]]
     describe: Callable[[RobotDescription], RobotDescription] = unchanged
     limit: float = math.inf
+
+
+@attrs.frozen
+class Tables:
+    """The terms of a task: what is observed, what is rewarded, and what ends an episode."""
+
+    observations: Mapping[str, Term]
+    rewards: Mapping[str, Term]
+    terminations: Mapping[str, Term]
+
+    @property
+    def read(self) -> set[type]:
+        """Every component and resource that a term reads."""
+        tables = (self.observations, self.rewards, self.terminations)
+        return {p.type for table in tables for each in table.values() for p in each.signature.parameters}
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +77,21 @@ class Config:
     sampling: Sampling = "uniform"
     self_collision: bool  # let the robot's parts collide with each other
     seconds: float  # longest episode
-    substeps: int  # physics steps in one control step of 0.02 s
+    rate: float = 50.0  # control steps in one second
+    substeps: int  # physics steps in one control step
+    observations: Annotated[
+        str,
+        "what is seen: sets (mjlab_tracking, mjlab_tracking_no_state_estimation, humanoidverse, humanoidverse_deepmimic, "
+        "humanoidverse_deepmimic_a2c, humanoidverse_motion_tracking) and terms, as --randomise joins them",
+    ]
+    rewards: Annotated[
+        str,
+        "what is rewarded: sets (mjlab_tracking, beyondmimic, low_rate, humanoidverse, humanoidverse_basic, "
+        "humanoidverse_simfinetuning) and terms, as --randomise joins them",
+    ]
+    terminations: Annotated[
+        str, "what ends an episode: sets (mjlab_tracking, humanoidverse) and terms, as --randomise joins them"
+    ]
     robustness: float  # share of the published sensor noise, reset noise and pushes
     randomise: RandomiseNames = "none"
     randomise_played: Annotated[str, "what is drawn where a policy is evaluated, filmed or played; as --randomise"] = (
@@ -91,7 +116,7 @@ class Config:
         if self.device != "cpu":
             raise SceneError(
                 f"Backend '{self.backend}' simulates in host memory, so this scene runs with --device cpu, not "
-                f"'{self.device}'; --config published takes the numbers that are usual on a GPU."
+                f"'{self.device}'; --config mjlab_tracking takes the numbers that are usual on a GPU."
             )
         if self.backend == "learned" and self.learner != "world_model":
             raise SceneError(
@@ -106,7 +131,8 @@ class Config:
             raise SceneError(
                 f"substeps={self.substeps} makes no sense; physics takes at least 1 step in a control step."
             )
-
+        if not 1.0 <= self.rate <= 1000.0:
+            raise SceneError(f"rate={self.rate:g} makes no sense; give from 1 to 1000 control steps in one second.")
         if self.learner == "ppo" and self.world_model != WorldModelConfig():
             number = next(
                 n for n, value in attrs.asdict(WorldModelConfig()).items() if getattr(self.world_model, n) != value
@@ -117,6 +143,11 @@ class Config:
             )
         for text in (self.randomise, self.randomise_played):
             check_names(text)
+
+    @property
+    def dt(self) -> float:
+        """Length of a control step, s."""
+        return 1.0 / self.rate
 
     def drawn(self, playing: bool) -> str:
         """What is drawn for rows, by names, in training or where a policy is played."""

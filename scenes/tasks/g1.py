@@ -1,18 +1,17 @@
 """The G1 tracking task: what is observed, what is rewarded, what ends an episode, and by what numbers it is learned."""
 
 import math
-from collections.abc import Mapping
 
 from components.motion import MotionLibrary
 from engine import Bundle, SceneError, Term, term
 from scenes.robots import G1_VARIANTS
-from scenes.tasks import Config, Task
+from scenes.tasks import Config, Tables, Task
+from scenes.tasks.readings import readings
 from systems import observations as seen
 from systems import rewards as earn
 from systems import terminations as end
 from systems import tracking_terms as track
 from systems.episode import episode, num_steps
-from systems.kinematics import kinematics
 from systems.learning.config import PpoConfig
 from systems.observations import ACTOR, CRITIC
 from systems.reference import motion_ended
@@ -63,6 +62,11 @@ def g1_rewards() -> dict[str, Term]:
     }
 
 
+def low_rate_rewards() -> dict[str, Term]:
+    """What 25 control steps in one second change: an action covers twice the time."""
+    return {"action_rate": term(earn.action_rate, weight=-0.05)}
+
+
 def g1_terminations(*, seconds: float = 10.0, dt: float = 0.02) -> dict[str, Term]:
     """What ends an episode; `seconds` may be infinite."""
     return {
@@ -75,35 +79,37 @@ def g1_terminations(*, seconds: float = 10.0, dt: float = 0.02) -> dict[str, Ter
     }
 
 
+def beyondmimic_rewards() -> dict[str, Term]:
+    """The G1's rewards with undesired contacts in place of self-collision: those of any body but ankles and wrists.
+
+    A contact counts where it carries more than 1 N at the end of the control step; published is the most of the last 3
+    physics steps.
+    """
+    terms = g1_rewards()
+    del terms["self_collision"]
+    others = "(?!.*_(ankle|wrist)_).*"
+    return {**terms, "undesired_contacts": term(earn.collision, weight=-0.1, bodies=(others,), force=1.0)}
+
+
 def g1_bundles(
-    config: Config,
-    library: MotionLibrary,
-    model: RobotModel,
-    observations: Mapping[str, Term],
-    *,
-    playing: bool,
-    dt: float,
+    config: Config, library: MotionLibrary, model: RobotModel, tables: Tables, *, playing: bool, dt: float
 ) -> list[Bundle]:
-    """The task's bundles; `playing` a policy: from each clip's start, without noise, pushes or end."""
-    task = config.task
+    """The task's bundles; `playing` a policy: from each clip's start, without noise or pushes."""
     if config.noise_curriculum:
         raise SceneError(
-            f"noise_curriculum=True asks for sensor noise that grows, which the task '{task.name}' does not have; "
-            "leave it out or choose --config humanoidverse."
+            f"noise_curriculum=True asks for sensor noise that grows, which the task '{config.task.name}' does not have; "
+            "leave it out or choose --config humanoidverse_tracking."
         )
-    rewards = task.rewards()
-    if not model.self_collision:  # nothing to count
-        rewards = {name: each for name, each in rewards.items() if each.function is not earn.self_collision}
-    seconds = math.inf if playing else config.seconds
+    sensor = GYRO if model.robot.name.startswith("g1") else (0.0, 0.0, 0.0)
     return [
-        kinematics(sensor=GYRO if model.robot.name.startswith("g1") else (0.0, 0.0, 0.0), feet=False),
-        episode(spread=1 if playing else num_steps(seconds, dt)),
+        *readings(tables, model, sensor=sensor, moving=not playing, dt=dt),
+        episode(spread=1 if playing else num_steps(config.seconds, dt)),
         tracking(
             library,
             model.robot,
-            rewards=rewards,
-            terminations=task.terminations(seconds=seconds, dt=dt),
-            observations=observations,
+            rewards=tables.rewards,
+            terminations=tables.terminations,
+            observations=tables.observations,
             start="start" if playing else config.sampling,
             order="cycle" if playing else "weight",
             reset=start_on_reference if playing else reset_to_reference,
@@ -115,14 +121,7 @@ def g1_bundles(
     ]
 
 
-G1 = Task(
-    name="g1",
-    robots=G1_VARIANTS,
-    observations=g1_observations,
-    rewards=g1_rewards,
-    terminations=g1_terminations,
-    bundles=g1_bundles,
-)
+G1 = Task(name="g1", robots=G1_VARIANTS, bundles=g1_bundles)
 LAPTOP = Config(  # measured on two cores
     task=G1,
     num_envs=512,
@@ -132,8 +131,36 @@ LAPTOP = Config(  # measured on two cores
     seconds=10.0,
     substeps=3,
     robustness=0.1,
+    observations="mjlab_tracking",
+    rewards="mjlab_tracking",
+    terminations="mjlab_tracking",
     randomise="mjlab_tracking.push,mjlab_tracking.encoder_bias",
     randomise_played="mjlab_tracking.encoder_bias",
     learning=PpoConfig(hidden=(256, 128), init_std=0.25, desired_kl=0.02, entropy_weight=0.001, value_clip=math.inf),
 )
-PUBLISHED = LAPTOP.replace(num_envs=4096, substeps=4, robustness=1.0, iterations=30_000, learning=PpoConfig())
+MJLAB = LAPTOP.replace(
+    num_envs=4096,
+    around="default",
+    self_collision=True,
+    substeps=4,
+    robustness=1.0,
+    sampling="adaptive",
+    randomise="mjlab_tracking",
+    randomise_played="mjlab_tracking,-push",
+    iterations=30_000,
+    learning=PpoConfig(),
+)
+BEYONDMIMIC = MJLAB.replace(rewards="beyondmimic", randomise="beyondmimic", randomise_played="beyondmimic,-push")
+
+
+def at_25_hz(config: Config) -> Config:
+    """The low-rate variant of a configuration at 50 Hz: half the control steps, each discounted as two."""
+    learning = config.learning
+    return config.replace(
+        rate=25.0,
+        substeps=2 * config.substeps,
+        rewards=f"{config.rewards},-action_rate,low_rate",
+        horizon=learning.horizon // 2,
+        gamma=round(learning.gamma**2, 6),
+        lam=round(learning.lam**2, 6),
+    )

@@ -5,8 +5,8 @@ The setting is the published one: observations `deepmimic_a2c_nolinvel_LARGEnois
 alphabetical order. docs/humanoidverse.md lists what is the same and what is mended.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -15,14 +15,14 @@ import torch
 from components.motion import MotionLibrary
 from components.robot import RobotDescription, VirtualBody
 from engine import Bundle, Term, term
-from scenes.tasks import Config, Task, g1
+from scenes.tasks import Config, Tables, Task, g1
+from scenes.tasks.readings import readings
 from systems import observations as seen
 from systems import rewards as earn
 from systems import terminations as end
 from systems import tracking_terms as track
 from systems.episode import episode, num_steps
-from systems.humanoidverse import humanoidverse_curricula, reset_near_reference
-from systems.kinematics import kinematics
+from systems.humanoidverse import reset_near_reference
 from systems.learning.config import PpoConfig
 from systems.maths.tensors import indices
 from systems.observations import ACTOR, CRITIC
@@ -39,6 +39,30 @@ LOWER = ("pelvis|torso_link|waist_.*|.*_(hip|knee|ankle)_.*",)
 UPPER = (".*_(shoulder|elbow|wrist)_.*|.*_hand|head",)
 THREE_POINTS = ("left_hand", "right_hand", "head")
 FEET = (".*_ankle_roll_link",)
+WEIGHT_SETS = (
+    "humanoidverse",
+    "humanoidverse_basic",
+    "humanoidverse_simfinetuning",
+)  # dm_2real, basic, dm_simfinetuning
+WEIGHTS = {  # per second, in these sets; 0: not a term of that set
+    "teleop_body_position_extend": (1.0, 1.0, 1.0),
+    "teleop_vr_3point": (1.6, 1.0, 1.6),
+    "teleop_body_position_feet": (2.1, 1.0, 2.1),
+    "teleop_body_rotation_extend": (0.5, 0.5, 0.5),
+    "teleop_body_velocity_extend": (0.5, 0.5, 0.5),
+    "teleop_body_ang_velocity_extend": (0.5, 0.5, 0.5),
+    "teleop_joint_position": (0.75, 0.5, 0.75),
+    "teleop_joint_velocity": (0.5, 0.5, 0.5),
+    "penalty_torques": (-1e-6, -1e-6, -1e-6),
+    "penalty_action_rate": (-0.5, -0.001, -0.2),
+    "penalty_feet_ori": (-2.0, 0.0, -2.0),
+    "feet_heading_alignment": (-0.1, 0.0, -0.1),
+    "penalty_slippage": (-1.0, 0.0, -1.0),
+    "limits_dof_pos": (-10.0, -10.0, -10.0),
+    "limits_dof_vel": (-5.0, -5.0, -5.0),
+    "limits_torque": (-5.0, -0.1, -5.0),
+    "termination": (-200.0, -200.0, -200.0),
+}
 
 
 def humanoidverse_robot(description: RobotDescription) -> RobotDescription:
@@ -73,31 +97,66 @@ def humanoidverse_observations(*, noise: float = 1.0) -> dict[str, Term]:
     return dict(sorted(terms.items()))
 
 
-def humanoidverse_rewards() -> dict[str, Term]:
-    """The rewards `dm_2real`; perfect tracking earns 7.95 per second.
+def deepmimic_observations(*, noise: float = 1.0, privileged: bool = False) -> dict[str, Term]:
+    """The published `deepmimic`, 79 numbers with 23 joints, or with a `privileged` critic of 241 `deepmimic_a2c`; their noise is none."""
+    bodies = {
+        "dif_local_rigid_body_pos": term(track.target_offset, groups=CRITIC),
+        "local_ref_rigid_body_pos": term(track.target_position, groups=CRITIC),
+    }
+    return dict(sorted({**_single_step(), **(bodies if privileged else {})}.items()))
+
+
+def motion_tracking_observations(*, noise: float = 1.0) -> dict[str, Term]:
+    """The published `motion_tracking`, for actor and critic 240 numbers with 23 joints and 27 bodies; its noise is none."""
+    terms = {
+        **_single_step(),
+        "dif_local_rigid_body_pos": term(track.target_offset),
+        "local_ref_rigid_body_pos": term(track.target_position),
+    }
+    del terms["ref_motion_phase"]
+    return dict(sorted(terms.items()))
+
+
+def _single_step() -> dict[str, Term]:
+    return {
+        "actions": term(seen.last_action),
+        "base_ang_vel": term(seen.base_angular_velocity, scale=0.25),
+        "base_lin_vel": term(seen.base_linear_velocity, scale=2.0),
+        "dof_pos": term(seen.joint_position),
+        "dof_vel": term(seen.joint_velocity, scale=0.05),
+        "projected_gravity": term(seen.projected_gravity),
+        "ref_motion_phase": term(track.phase),
+    }
+
+
+def humanoidverse_rewards(name: str = "humanoidverse") -> dict[str, Term]:
+    """The rewards `dm_2real`, or another set of weights by its `name`; perfect tracking earns 7.95 per second.
 
     Robot and reference are compared at the same instant, not with the reference a control step ahead.
     """
     both: dict[str, Any] = {"first": LOWER, "second": UPPER, "shares": (0.5, 1.0), "widths": (0.1, 0.03)}
-    return {
-        "teleop_body_position_extend": term(track.world_position_of_two, weight=1.0, **both),
-        "teleop_vr_3point": term(track.world_position, weight=1.6, width=0.03, of=THREE_POINTS),
-        "teleop_body_position_feet": term(track.world_position, weight=2.1, width=0.03, of=FEET),
-        "teleop_body_rotation_extend": term(track.world_rotation, weight=0.5, width=1.0),
-        "teleop_body_velocity_extend": term(track.world_linear_velocity, weight=0.5, width=1.0),
-        "teleop_body_ang_velocity_extend": term(track.world_angular_velocity, weight=0.5, width=1.0),
-        "teleop_joint_position": term(track.dof_position_error, weight=0.75, width=1.0),
-        "teleop_joint_velocity": term(track.dof_velocity_error, weight=0.5, width=1.0),
-        "penalty_torques": term(earn.torques, weight=-1e-6, penalty=True),
-        "penalty_action_rate": term(earn.action_rate, weight=-0.5, penalty=True),
-        "penalty_feet_ori": term(earn.foot_orientation, weight=-2.0, penalty=True),
-        "feet_heading_alignment": term(earn.foot_heading, weight=-0.1, penalty=True),
-        "penalty_slippage": term(earn.slippage, weight=-1.0, penalty=True),
-        "limits_dof_pos": term(earn.position_limits, weight=-10.0, penalty=True),
-        "limits_dof_vel": term(earn.velocity_limits, weight=-5.0, penalty=True),
-        "limits_torque": term(earn.torque_limits, weight=-5.0, penalty=True, most=1.0),
-        "termination": term(earn.failed, weight=-200.0, unclipped=True),
+    costs: dict[str, Any] = {"penalty": True}
+    makers: dict[str, Callable[..., Term]] = {
+        "teleop_body_position_extend": partial(term, track.world_position_of_two, **both),
+        "teleop_vr_3point": partial(term, track.world_position, width=0.03, of=THREE_POINTS),
+        "teleop_body_position_feet": partial(term, track.world_position, width=0.03, of=FEET),
+        "teleop_body_rotation_extend": partial(term, track.world_rotation, width=1.0),
+        "teleop_body_velocity_extend": partial(term, track.world_linear_velocity, width=1.0),
+        "teleop_body_ang_velocity_extend": partial(term, track.world_angular_velocity, width=1.0),
+        "teleop_joint_position": partial(term, track.dof_position_error, width=1.0),
+        "teleop_joint_velocity": partial(term, track.dof_velocity_error, width=1.0),
+        "penalty_torques": partial(term, earn.torques, **costs),
+        "penalty_action_rate": partial(term, earn.action_rate, **costs),
+        "penalty_feet_ori": partial(term, earn.foot_orientation, **costs),
+        "feet_heading_alignment": partial(term, earn.foot_heading, **costs),
+        "penalty_slippage": partial(term, earn.slippage, **costs),
+        "limits_dof_pos": partial(term, earn.position_limits, **costs),
+        "limits_dof_vel": partial(term, earn.velocity_limits, **costs),
+        "limits_torque": partial(term, earn.torque_limits, most=1.0, **costs),
+        "termination": partial(term, earn.failed, unclipped=True),
     }
+    column = WEIGHT_SETS.index(name)
+    return {each: makers[each](weight=weights[column]) for each, weights in WEIGHTS.items() if weights[column]}
 
 
 def humanoidverse_terminations(*, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
@@ -115,42 +174,33 @@ def humanoidverse_terminations(*, seconds: float = 20.0, dt: float = 0.02) -> di
 
 
 def humanoidverse_bundles(
-    config: Config,
-    library: MotionLibrary,
-    model: RobotModel,
-    observations: Mapping[str, Term],
-    *,
-    playing: bool,
-    dt: float,
+    config: Config, library: MotionLibrary, model: RobotModel, tables: Tables, *, playing: bool, dt: float
 ) -> list[Bundle]:
-    """The task's bundles. `playing` a policy: from each clip's start, without noise, end or moving curricula.
+    """The task's bundles. `playing` a policy: from each clip's start, without noise or moving curricula.
 
-    Of what `robustness` scales the task has sensor noise, which is in `observations`, and the pushes that `randomise` may ask for. Episodes begin anywhere in a
-    clip, which spreads their ends; their lengths are counted from 0, since they drive the curricula. Raises SceneError
-    for a robot that lacks one of the bodies that rewards ask for.
+    Of what `robustness` scales the task has sensor noise, which is in the observations, and the pushes that `randomise` may
+    ask for. Episodes begin anywhere in a clip, which spreads their ends; their lengths are counted from 0, since they drive
+    the curricula. Raises SceneError for a robot that lacks one of the bodies that the published rewards ask for.
     """
-    task = config.task
     for patterns in (LOWER, UPPER, FEET):
         indices(model.robot.tracked_bodies, patterns, torch.device("cpu"))
-    seconds = math.inf if playing else config.seconds
     return [
-        kinematics(threshold=1.0),
+        *readings(tables, model, moving=not playing, noise=config.noise_curriculum, dt=dt),
         episode(),
         tracking(
             library,
             model.robot,
-            rewards=task.rewards(),
-            terminations=task.terminations(seconds=seconds, dt=dt),
-            observations=observations,
+            rewards=tables.rewards,
+            terminations=tables.terminations,
+            observations=tables.observations,
             start="start" if playing else config.sampling,
             order="cycle" if playing else "weight",
             reset=start_on_reference if playing else reset_near_reference,
             noisy=not playing,
             noise_curriculum=config.noise_curriculum,
-            observation_limit=task.limit,
+            observation_limit=config.task.limit,
             dt=dt,
         ),
-        humanoidverse_curricula(moving=not playing, noise=config.noise_curriculum),
         *config.randomised(model, playing, dt),
     ]
 
@@ -158,9 +208,6 @@ def humanoidverse_bundles(
 HUMANOIDVERSE = Task(
     name="humanoidverse",
     robots={23: "g1_23dof_humanoidverse", 29: "g1_humanoidverse"},
-    observations=humanoidverse_observations,
-    rewards=humanoidverse_rewards,
-    terminations=humanoidverse_terminations,
     bundles=humanoidverse_bundles,
     describe=humanoidverse_robot,
     limit=100.0,  # on every action and every number of an observation
@@ -174,6 +221,9 @@ PUBLISHED = Config(
     seconds=20.0,
     substeps=4,
     robustness=1.0,
+    observations="humanoidverse",
+    rewards="humanoidverse",
+    terminations="humanoidverse",
     iterations=1_000_000,
     learning=PpoConfig(
         horizon=24,

@@ -1,5 +1,6 @@
 """Learners by name: what a policy sees under each, who improves it, and who plays it afterwards."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -7,22 +8,31 @@ import attrs
 from components.motion import MotionLibrary
 from engine import Bundle, Scene, Term, World, build
 from engine.errors import LockstepError, SceneError, listing
-from scenes.tasks import Config
+from scenes.tasks import Config, Tables
 from scenes.tasks.randomisation import chosen, of_robot, through_imu, with_privileged
+from scenes.tasks.tracking_sets import named_tables
 from systems.metrics import metrics
 from systems.observations import only_actor
 from systems.ppo import play, ppo
+from systems.rewards import self_collision
 from systems.robots.model import RobotModel
 
 
-def observed(config: Config, model: RobotModel, *, playing: bool) -> dict[str, Term]:
-    """The task's observations, as what is drawn changes them, without those for the critic where the learner has none."""
-    seen, drawn = config.task.observations(noise=config.robustness), config.drawn(playing)
+def tables_of(config: Config, model: RobotModel, *, playing: bool) -> Tables:
+    """The terms that a configuration names, as what is drawn and who learns change them.
+
+    The critic's observations are left out where the learner has none, and endless episodes where a policy is only `playing`.
+    """
+    seconds = math.inf if playing else config.seconds
+    tables = named_tables(config, seconds=seconds)
+    seen, drawn = tables.observations, config.drawn(playing)
     if "imu_mounting" in chosen(drawn, of_robot(model.robot)):
         seen = through_imu(seen)
     if config.privileged:
         seen = with_privileged(seen, config.randomise, model, backend=config.backend, playing=playing)
-    return only_actor(seen) if config.learner == "world_model" else seen
+    seen = only_actor(seen) if config.learner == "world_model" else seen
+    rewards = {n: t for n, t in tables.rewards.items() if model.self_collision or t.function is not self_collision}
+    return attrs.evolve(tables, observations=seen, rewards=rewards)  # without self-collision there is none to count
 
 
 def learner(

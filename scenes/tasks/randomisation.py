@@ -13,7 +13,8 @@ import attrs
 
 from components.robot import Robot
 from engine import Bundle, Term, term
-from engine.errors import SceneError, did_you_mean, listing
+from engine.errors import SceneError
+from scenes.tasks.sets import chosen as chosen_of
 from systems import observations as seen
 from systems.draws.draw import Draw
 from systems.observations import ACTOR, BOTH, CRITIC
@@ -130,54 +131,8 @@ def of_robot(robot: Robot) -> dict[str, Terms]:
 
 
 def chosen(text: str, known: Mapping[str, Terms]) -> dict[str, "Draw | Push | Delay"]:
-    """The terms that `--randomise` asks for, from left to right; SceneError for what there is not, or is there twice."""
-    found: dict[str, Draw | Push | Delay] = {}
-    origin: dict[str, str] = {}
-    words = [word.strip() for word in text.split(",")]
-    for word in words if words != ["none"] else []:
-        if word.startswith("-"):
-            if word[1:] not in found:
-                raise SceneError(
-                    f"randomise={text}: '{word}' takes away what is not there; before it stand {listing(found) or 'none'}."
-                )
-            del found[word[1:]]
-            continue
-        for name, owner, each in _asked(word, text, known):
-            if name in found and found[name] != each:
-                raise SceneError(
-                    f"randomise={text}: {origin[name]} and {owner} both say `{name}`, and differently. Choose the second: "
-                    f"--randomise {_with_second(words, word, name)}."
-                )
-            found[name], origin[name] = each, owner
-    return found
-
-
-def _with_second(words: Sequence[str], word: str, name: str) -> str:
-    at = words.index(word)
-    return ",".join([*words[:at], f"-{name}", *words[at:]])
-
-
-def _asked(word: str, text: str, known: Mapping[str, Terms]) -> list[tuple[str, str, "Draw | Push | Delay"]]:
-    """Name, set and term of everything that one word asks for."""
-    group, _, name = word.rpartition(".")
-    if word in known:
-        return [(name, word, each) for name, each in known[word].items()]
-    if group and group not in known:
-        raise SceneError(
-            f"randomise={text}: there is no set '{group}'; there are {listing(known)}.{did_you_mean(group, known)}"
-        )
-    owners = [owner for owner, terms in known.items() if name in terms and group in ("", owner)]
-    if not owners:
-        names = {name for terms in known.values() for name in terms}
-        raise SceneError(
-            f"randomise={text}: there is no set or term '{word}'; sets are {listing(known)}, or none, which stands alone."
-            f"{did_you_mean(word, [*known, *names])}"
-        )
-    if any(known[owner][name] != known[owners[0]][name] for owner in owners):
-        raise SceneError(
-            f"randomise={text}: '{name}' differs from set to set; write {' or '.join(f'{o}.{name}' for o in owners)}."
-        )
-    return [(name, owners[0], known[owners[0]][name])]
+    """The terms that `--randomise` asks for, from left to right; SceneError as of `sets.chosen`."""
+    return chosen_of(text, known, "randomise")
 
 
 def check_names(text: str) -> None:
@@ -217,17 +172,25 @@ def randomised(text: str, model: RobotModel, *, backend: str, share: float, dt: 
 
 def through_imu(terms: Mapping[str, Term]) -> dict[str, Term]:
     """The observations with a gyro and an accelerometer that sit askew; the critic sees what is true."""
+    compounds = seen.compounds_of(terms)
+    behind = {name for each in compounds.values() for name, _ in each.constants["of"]}
     askew = {seen.base_angular_velocity: seen.imu_angular_velocity, seen.projected_gravity: seen.imu_gravity}
     found: dict[str, Term] = {}
     for name, each in terms.items():
         function, settings = askew.get(each.function), each.settings
+        if function is not None and name in behind:
+            raise SceneError(
+                f"imu_mounting changes `{name}`, which is part of a compound of past terms, and the critic's past would no longer "
+                "be true. Leave imu_mounting out, or say history= of the term."
+            )
         if function is None or "actor" not in settings.get("groups", BOTH):
             found[name] = each
             continue
         own = {key: value for key, value in settings.items() if key != "critic_noise"}
+        actors = ("delay", "drift")
         found[name] = term(function, **{**own, "groups": ACTOR})
         if "critic" in settings.get("groups", BOTH):
-            rest = {key: value for key, value in settings.items() if key != "noise"}
+            rest = {key: value for key, value in settings.items() if key not in ("noise", *actors)}
             noise = {"noise": settings.get("critic_noise")} if settings.get("history") else {}
             found[f"true_{name}"] = term(each.function, **{**rest, **noise, "groups": CRITIC})
     return found

@@ -1,4 +1,4 @@
-"""The configuration `humanoidverse`: layout, first observations, histories, resuming, evaluation, budgets."""
+"""The configuration `humanoidverse_tracking`: layout, first observations, histories, resuming, evaluation, budgets."""
 
 import math
 from itertools import groupby
@@ -49,7 +49,13 @@ CRITIC = {
 
 def hv(rows: int = 8, robot: str = "humanoid", **arguments: Any) -> Simulation:
     """The task with few rows and a tiny network."""
-    options = {"config": "humanoidverse", "robot": robot, "num_envs": rows, "hidden": (16,), "physics_threads": 1}
+    options = {
+        "config": "humanoidverse_tracking",
+        "robot": robot,
+        "num_envs": rows,
+        "hidden": (16,),
+        "physics_threads": 1,
+    }
     return build(tracking_scene(**{**options, **arguments}))
 
 
@@ -259,7 +265,7 @@ def test_a_row_that_is_cut_off_keeps_an_observation_as_noisy_as_those_that_the_c
 
 
 def test_curricula_follow_finished_episodes_and_are_reported() -> None:
-    made = tracking("humanoidverse", robot="humanoid", num_envs=8, hidden=(16,), physics_threads=1)
+    made = tracking("humanoidverse_tracking", robot="humanoid", num_envs=8, hidden=(16,), physics_threads=1)
     simulation = build(made.train())
     simulation.run(60)
     assert made.report is not None
@@ -273,7 +279,9 @@ def test_curricula_follow_finished_episodes_and_are_reported() -> None:
 
 
 def test_evaluation_is_repeatable_and_judges_by_a_fixed_radius() -> None:
-    own = tracking("humanoidverse", robot="humanoid", clip="squat,wave", num_envs=4, hidden=(16,), physics_threads=1)
+    own = tracking(
+        "humanoidverse_tracking", robot="humanoid", clip="squat,wave", num_envs=4, hidden=(16,), physics_threads=1
+    )
     made = shorter(own, ticks=60)
     simulation = build(made.train())
     simulation.run(2)
@@ -305,7 +313,7 @@ def test_a_real_clip_trains() -> None:
 
 
 def test_named_configurations_are_complete_and_flags_change_single_numbers() -> None:
-    own = CONFIGS["humanoidverse"]
+    own = CONFIGS["humanoidverse_tracking"]
     assert (own.num_envs, own.learning.init_std, own.control, own.around, own.seconds) == (
         4096,
         0.8,
@@ -315,7 +323,7 @@ def test_named_configurations_are_complete_and_flags_change_single_numbers() -> 
     )
     assert own.self_collision and not own.learning.normalise and own.learning.hidden == (512, 256, 128)
     assert own.learning.entropy_weight == 0.01
-    given = CONFIGS["humanoidverse_laptop"].replace(num_envs=64, control="servo", self_collision=False)
+    given = CONFIGS["humanoidverse_tracking_laptop"].replace(num_envs=64, control="servo", self_collision=False)
     assert (given.num_envs, given.control, given.self_collision, given.seconds) == (64, "servo", False, 20.0)
     assert given.learning.normalise and given.learning.init_std == 0.25 and given.task is own.task
     usual = next(iter(CONFIGS.values())).replace(substeps=5)

@@ -206,7 +206,7 @@ def test_an_askew_imu_changes_what_the_actor_sees_and_no_width(terms: Any) -> No
             "critic",
         )
     assert asked and len(found) == len(terms) + len(asked)
-    for config in ("laptop", "humanoidverse"):
+    for config in ("laptop", "humanoidverse_tracking"):
         one, other = (
             small(config, control="P", substeps=6, randomise=text).world[Observation]
             for text in ("none", "imu_mounting")

@@ -104,7 +104,7 @@ def test_what_only_the_learner_keeps_is_not_traced(failed: tuple[Path, dict[str,
     [
         (lambda: cartpole.experiment(num_envs=4).train(), {"state[2]", "reward[balanced]", "ended_by[fallen]"}),
         (
-            lambda: tracking_scene("humanoidverse", robot="humanoid", num_envs=4, hidden=(16,)),
+            lambda: tracking_scene("humanoidverse_tracking", robot="humanoid", num_envs=4, hidden=(16,)),
             {"root_height", "tilt", "foot_force[left_ankle_roll_link]"},
         ),
     ],

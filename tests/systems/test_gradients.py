@@ -35,9 +35,11 @@ PHASES = (ACTUATE, TORQUE, SENSE, TERMINATE, REWARD, ADVANCE, RECORD, PERTURB, R
 SMALL: dict[str, Any] = {"robot": "humanoid", "clip": "squat", "num_envs": ROWS, "hidden": (8,), "physics_threads": 1}
 SCENES: dict[str, Callable[[], Any]] = {
     "laptop": partial(tracking_scene, "laptop", **SMALL),
-    "published": partial(tracking_scene, "published", **SMALL),
-    "humanoidverse": partial(tracking_scene, "humanoidverse", **SMALL),
-    "humanoidverse_laptop": partial(tracking_scene, "humanoidverse_laptop", **SMALL, noise_curriculum=True),
+    "mjlab_tracking": partial(tracking_scene, "mjlab_tracking", **SMALL),
+    "humanoidverse_tracking": partial(tracking_scene, "humanoidverse_tracking", **SMALL),
+    "humanoidverse_tracking_laptop": partial(
+        tracking_scene, "humanoidverse_tracking_laptop", **SMALL, noise_curriculum=True
+    ),
     "explicit V": partial(tracking_scene, "laptop", **SMALL, control="V", around="default"),
     "explicit T": partial(tracking_scene, "laptop", **SMALL, control="T", around="default"),
 }
@@ -52,7 +54,7 @@ Columns = dict[tuple[type, str], Tensor]
 
 def otherwise() -> Any:
     """What no configuration asks for: masses that differ, actions that lag, noisy torques, a reference between frames, flight, rewards cut off."""
-    scene = tracking_scene("humanoidverse", randomise="humanoidverse.link_mass", **SMALL)
+    scene = tracking_scene("humanoidverse_tracking", randomise="humanoidverse.link_mass", **SMALL)
     lagging = actuation(controller="P", latency=(0, 2), around="reference", limit=1.0, torque_noise=0.1)
     scene.bundles = [*(lagging if bundle.name == "actuation" else bundle for bundle in scene.bundles), flight()]
     for bundle in scene.bundles:

@@ -268,7 +268,7 @@ def test_the_noise_curriculum_starts_at_a_twentieth_where_it_is_asked_for() -> N
 
 
 def test_nothing_hardens_while_a_policy_is_judged() -> None:
-    made, systems = started(moving=False)
+    made, systems = started(moving=())
     assert [each.name for each in systems] == ["measure_length"]
     assert float(made[MotionFar].threshold) == 1.5
 

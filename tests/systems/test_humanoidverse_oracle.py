@@ -41,7 +41,7 @@ def all_forces(forces: ContactForce) -> torch.Tensor:
 def preset(backend: str, clip: str) -> Simulation:
     """Six rows without sensor noise, with curricula that move."""
     made = tracking_scene(
-        "humanoidverse",
+        "humanoidverse_tracking",
         clip=clip,
         num_envs=ROWS,
         backend=backend,

@@ -8,16 +8,26 @@ from torch import tensor
 from torch.testing import assert_close
 
 from components.control import Action, EncoderBias
-from components.episode import Done
-from components.observation import FinalObservation, History, HistoryLayout, Observation, ObservationNoise, Seen
+from components.episode import Done, Rewritten
+from components.observation import (
+    Disturbance,
+    FinalObservation,
+    GroupObservation,
+    History,
+    HistoryLayout,
+    Observation,
+    ObservationGroups,
+    ObservationNoise,
+    Seen,
+)
 from components.robot import BaseFrame, Contact, ContactForce, ContactSensors, DofState, RootState
-from engine import term
+from engine import Bundle, Clock, Scene, Write, build, system, table, term
 from engine.ecs.scene import apply_overrides
 from engine.errors import BuildError, SceneError
 from systems import observations as seen
 from systems.learning.config import PpoConfig
 from systems.learning.networks import make_policy
-from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
+from systems.tick import ACTUATE, BEGIN, COMMAND, OBSERVE, RECORD, RESET, TERMINATE, TICK
 from tests.systems.task_rows import generator, small_robot, terms
 
 AXES = {"dof": 2, "body": 4, "foot": 2, "sensed": 3, "termination": 1}
@@ -194,6 +204,145 @@ def test_the_layout_follows_the_axes_of_the_table():
     assert layout.actor.tolist() == [0, 1, 4, 5, 2] and layout.critic.tolist() == [3]
 
 
+# -- compounds, further groups, delay and drift -----------------------------------------------------------
+
+
+def begin_all(done: Write[Done], rewritten: Write[Rewritten]) -> None:
+    done.ended.fill_(True)
+    rewritten.rows.fill_(True)
+
+
+def move_on(clock: Clock, dofs: Write[DofState]) -> None:
+    """Positions are the number of the tick, velocities ten times that and one more."""
+    dofs.position.fill_(float(clock.tick))
+    dofs.velocity.copy_(tensor([0.0, 1.0]) + 10.0 * clock.tick)
+
+
+def carry_on(done: Write[Done], rewritten: Write[Rewritten]) -> None:
+    done.ended.fill_(False)
+    rewritten.rows.fill_(False)
+    done.truncated.fill_(False)
+
+
+def simulated(terms_, rows=2, noisy=True):
+    """A world of two joints that move by themselves, and these observation terms; every row begins in the first tick."""
+    joints = Bundle(
+        "joints",
+        components=[DofState, Done, Rewritten, Action],
+        resources=[small_robot(default_position=torch.zeros(2))],
+        axes={"dof": 2, "termination": 1},
+        systems={BEGIN: [system(begin_all)], TERMINATE: [system(carry_on)], COMMAND: [system(move_on)]},
+    )
+    return build(Scene([table("robot", rows=rows)], [joints, seen.observations(terms_, noisy=noisy)], TICK))
+
+
+def ticked(terms_, *, ticks, **options):
+    made = simulated(terms_, **options)
+    made.run(ticks)
+    return made.world
+
+
+def test_two_histories_of_one_term_have_their_own_lengths_newest_first():
+    world = ticked(
+        {
+            "v": term(seen.joint_velocity, scale=2.0),
+            "short": seen.compound({"v": 1}),
+            "long": seen.compound({"v": 3, "q": 2}, groups=("critic",), scale=0.5),
+            "q": term(seen.joint_position, groups=()),
+        },
+        ticks=4,
+    )
+    # velocity is 10 t and 10 t + 1, position t and t, in tick t; in tick 3 the newest entry is that of tick 2
+    actor, critic = world[Observation].actor[0].tolist(), world[Observation].critic[0].tolist()
+    assert actor == [60.0, 62.0, 40.0, 42.0]
+    older = [40.0, 42.0, 20.0, 22.0, 0.0, 2.0]  # v of ticks 2, 1 and 0, doubled
+    assert critic == [60.0, 62.0, 40.0, 42.0, *(0.5 * x for x in [*older, 2.0, 2.0, 1.0, 1.0])]
+    labels = world.tables["robot"].axes["critic_observation"]
+    assert labels[2:5] == ("short.v@1[0]", "short.v@1[1]", "long.v@1[0]") and labels[-1] == "long.q@2[1]"
+
+
+def test_further_groups_stand_side_by_side_with_noise_of_their_own():
+    world = ticked(
+        {
+            "v": term(seen.joint_velocity, groups=("actor", "critic", "guide")),
+            "q": term(seen.joint_position, scale=3.0, groups=("teacher", "guide")),
+        },
+        ticks=2,
+    )
+    groups, value = world[ObservationGroups].columns, world[GroupObservation].value[0]
+    assert value[groups["guide"]].tolist() == [10.0, 11.0, 3.0, 3.0] and value[groups["teacher"]].tolist() == [3.0, 3.0]
+    assert world[Observation].actor[0].tolist() == [10.0, 11.0]
+
+
+def test_a_late_term_shows_what_was_read_that_many_steps_ago_and_nothing_from_before_the_row_began():
+    table = {"v": term(seen.joint_velocity, delay=(2, 2)), "q": term(seen.joint_position)}
+    shown = [ticked(table, ticks=ticks)[Observation] for ticks in (1, 2, 3, 4, 5)]
+    assert [each.actor[0].tolist() for each in shown] == [
+        [0.0, 1.0, 0.0, 0.0],  # the first reading: there is none before it
+        [0.0, 1.0, 1.0, 1.0],
+        [0.0, 1.0, 2.0, 2.0],  # two steps late from here on
+        [10.0, 11.0, 3.0, 3.0],
+        [20.0, 21.0, 4.0, 4.0],
+    ]
+    assert shown[-1].critic[0].tolist() == [40.0, 41.0, 4.0, 4.0]  # the critic is never late
+
+
+def test_lags_are_drawn_for_each_row_and_term_both_ends_included():
+    world = ticked({n: term(seen.joint_velocity, delay=(1, 3)) for n in ("a", "b")}, rows=300, ticks=1)
+    lag = world[Disturbance].lag
+    assert sorted(set(lag.flatten().tolist())) == [1, 2, 3] and not torch.equal(lag[:, 0], lag[:, 1])
+    for value in (1, 2, 3):
+        assert 60 < int((lag[:, 0] == value).sum()) < 140  # of 300, a third each
+
+
+def test_drift_has_its_deviation_from_the_first_step_and_its_correlation_from_one_to_the_next():
+    world = ticked({"v": term(seen.joint_velocity, drift=(0.5, 2.0), scale=2.0)}, rows=4000, ticks=1)
+    first = world[Disturbance].drift.clone()
+    assert float(first.std()) == pytest.approx(0.5, rel=0.03)
+    seen_ = world[Observation]
+    assert_close(seen_.actor, 2.0 * (tensor([0.0, 1.0]) + first))  # added before scaling
+    assert_close(seen_.critic, tensor([[0.0, 2.0]]).expand(4000, 2))
+    world = ticked({"v": term(seen.joint_velocity, drift=(0.5, 2.0), scale=2.0)}, rows=4000, ticks=2)
+    second = world[Disturbance].drift
+    assert float(second.std()) == pytest.approx(0.5, rel=0.03)
+    assert float((first * second).mean()) == pytest.approx(0.25 * math.exp(-0.5), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"p": seen.compound({"w": 2})}, "Observation `p` is the past of `w`, which is no term with a present."),
+        ({"p": seen.compound({"v": 0})}, "Observation `p` has 0 ticks of `v`; give a number from 1 up."),
+        ({"p": seen.compound({})}, "Observation `p` is the past of nothing; name a term and its ticks."),
+        (
+            {"p": seen.compound({"v": 2}), "h": term(seen.joint_velocity, history=2)},
+            "Observation `h` says history=2 beside the compound `p`. Say it in a compound too, or leave",
+        ),
+        ({"h": term(seen.joint_velocity, groups=())}, "Observation `h` says groups=(), so nobody sees it."),
+        ({"h": term(seen.joint_velocity, delay=(2, 1))}, "Observation `h` says delay=(2, 1); give a range of control"),
+        ({"h": term(seen.joint_velocity, drift=(0.0, 1.0))}, "Observation `h` says drift=(0.0, 1.0); give a standard"),
+        (
+            {"h": term(seen.joint_velocity, delay=(0, 1), groups=("critic",))},
+            "Observation `h` says delay=(0, 1), which has no effect on what the actor does not see. Leave it out.",
+        ),
+        (
+            {"h": term(seen.joint_velocity, drift=(1.0, 1.0)), "p": seen.compound({"h": 2})},
+            "Observation `h` says drift=(1.0, 1.0) and is remembered, where it would have no effect. Leave one of them",
+        ),
+    ],
+)
+def test_a_past_a_delay_or_a_drift_that_makes_no_sense_is_refused(table, words):
+    with pytest.raises(SceneError) as error:
+        seen.observations({"v": term(seen.joint_velocity), **table})
+    assert str(error.value).startswith(words)
+
+
+def test_a_past_that_was_not_built_is_refused():
+    made = simulated({"v": term(seen.joint_velocity), "p": seen.compound({"v": 2})})
+    with pytest.raises(SceneError, match=r"Observation `p` is the past of .* but its history was built for others"):
+        made.constants.edit("observation.observe.p.of", "(('v', 3),)")
+
+
 # -- before a reset --------------------------------------------------------------------------------------
 
 
@@ -258,11 +407,18 @@ def test_a_history_stands_where_it_is_put():
     assert list(bundle.axes["critic_observation"].terms) == ["a", "z", "critic_history"]
 
 
-@pytest.mark.parametrize("groups", ["actor", ("actor", "referee")])
-def test_an_unknown_group_is_refused(groups):
+@pytest.mark.parametrize(
+    ("groups", "cure"),
+    [
+        ("actor", "give a tuple of 'actor', 'critic' and names of your own."),
+        (("actor", "a b"), "give a tuple of 'actor', 'critic' and names of your own."),
+        (("actor", "critc"), "write 'critic', or a name that is less like it than 'critc'."),
+    ],
+)
+def test_what_is_no_name_of_a_group_is_refused(groups, cure):
     with pytest.raises(SceneError) as error:
         seen.observations({"velocity": term(seen.joint_velocity, groups=groups)})
-    assert str(error.value) == f"Observation `velocity` says groups={groups!r}; give a tuple of 'actor' and 'critic'."
+    assert str(error.value) == f"Observation `velocity` says groups={groups!r}; {cure}"
 
 
 def test_an_actor_that_sees_nothing_is_refused():
