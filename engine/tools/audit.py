@@ -30,7 +30,7 @@ class Finding:
     text: str
 
 
-class _HostReads(OperationMode):
+class _HostReads(OperationMode):  # type: ignore[no-untyped-call]
     """Collects operations whose result the host must wait for."""
 
     def __init__(self, seen: set[str]) -> None:

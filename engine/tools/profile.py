@@ -28,7 +28,7 @@ class Cost:
     kinds: Counter[str] = attrs.field(factory=Counter)
 
 
-class _Count(OperationMode):
+class _Count(OperationMode):  # type: ignore[no-untyped-call]
     def __init__(self, cost: Cost) -> None:
         super().__init__()
         self.cost = cost

@@ -14,7 +14,7 @@ from components.physics import Physics
 from engine import Scene, Simulation, World, build
 from engine.ecs.constants import addresses
 from engine.snapshot import snapshot
-from engine.snapshot.snapshot import capture, restore, save
+from engine.snapshot.snapshot import Snapshot, capture, restore, save
 from scenes import cartpole, replay_motion, velocity
 from systems.physics.mujoco_backend import MujocoBackend
 from tests.engine import film_scene, toy_scene
@@ -317,27 +317,37 @@ LEFT_OUT: dict[str, tuple[Callable[[str, pytest.MonkeyPatch, World], None], str,
 }
 
 
-@pytest.mark.parametrize("what", LEFT_OUT)
-def test_leaving_something_out_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_out, name, path = LEFT_OUT[what]
+Course = tuple[Simulation, Snapshot, list[bytes]]
+
+
+@pytest.fixture(scope="module")
+def course() -> Course:
+    """A scene that learns, a snapshot of it, and where it comes from there."""
     simulation = simulated(SCENES["modern"]())
+    start = capture(simulation.world)
+    return simulation, start, onwards(simulation)
+
+
+@pytest.mark.parametrize("what", LEFT_OUT)
+def test_leaving_something_out_is_noticed(what: str, course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_out, name, path = LEFT_OUT[what]
+    simulation, start, _ = course
+    restore(simulation.world, start)
     leave_out(name, monkeypatch, simulation.world)
     assert gaps(simulation, path), "nobody noticed"
 
 
 @pytest.mark.parametrize("what", [w for w in LEFT_OUT if w != "contact forces"])  # which no term of this task asks for
-def test_leaving_something_out_changes_what_follows(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaving_something_out_changes_what_follows(what: str, course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out, name, _ = LEFT_OUT[what]
-    simulation = simulated(SCENES["modern"]())
-    start = capture(simulation.world)
-    course = onwards(simulation)
+    simulation, start, whole = course
     restore(simulation.world, start)
     leave_out(name, monkeypatch, simulation.world)
     part = save(simulation.world)
     ruin(simulation)
     restore(simulation.world, part)
     monkeypatch.undo()
-    assert onwards(simulation) != course
+    assert onwards(simulation) != whole
 
 
 def test_no_line_of_the_lists_is_idle() -> None:
