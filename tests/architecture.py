@@ -29,7 +29,7 @@ ROOMS = {  # of engine, with what else of engine each may import
     "recording": ("protocol", "snapshot", "ecs", "files", "errors"),
     "inspect": ("recording", "protocol", "snapshot", "ecs", "files", "errors"),
     "runner": ("inspect", "tools", "recording", "protocol", "snapshot", "ecs", "files", "terminal", "errors"),
-    "debugger": ("protocol", "recording.file", "render", "terminal", "errors"),
+    "debugger": ("protocol", "recording.file", "render", "files", "terminal", "errors"),
 }
 DOORS = ("engine/__init__.py", "engine/run.py", "engine/replay.py", "engine/curve.py")  # they open any room
 ONE_FILE = {"inspect": "engine/runner/debugging.py"}  # the only file of the runner that may import this room

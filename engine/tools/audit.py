@@ -7,13 +7,13 @@ import attrs
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.ecs.binding import Key
 from engine.ecs.component import info
 from engine.ecs.schedule import Entry, Schedule
 from engine.ecs.table import tensors_in
 from engine.ecs.world import NonFinite
+from engine.tools.operations import OperationMode
 
 _WAITING = frozenset(
     ("_local_scalar_dense", "bincount", "equal", "is_nonzero", "masked_select", "nonzero", "repeat_interleave",
@@ -30,11 +30,11 @@ class Finding:
     text: str
 
 
-class _HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _HostReads(OperationMode):  # type: ignore[no-untyped-call]
     """Collects operations whose result the host must wait for."""
 
     def __init__(self, seen: set[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.seen = seen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

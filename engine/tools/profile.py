@@ -5,9 +5,9 @@ from typing import Any
 
 import attrs
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.ecs.schedule import Entry, Schedule
+from engine.tools.operations import OperationMode
 
 _FREE = {
     "alias", "as_strided", "detach", "diagonal", "expand", "permute", "select", "slice", "split", "split_with_sizes",
@@ -28,9 +28,9 @@ class Cost:
     kinds: Counter[str] = attrs.field(factory=Counter)
 
 
-class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Count(OperationMode):  # type: ignore[no-untyped-call]
     def __init__(self, cost: Cost) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.cost = cost
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -696,7 +696,6 @@ def test_keys_reach_the_window_while_no_box_has_the_cursor(run):
     assert not run.window.world.panel.filter.hasFocus() and not run.window.toolbar.row.hasFocus()
 
 
-@pytest.mark.slow
 def test_twenty_frames_a_second_at_4096_rows_on_one_core(qtbot):
     with attached(qtbot, 4096) as run:
         run.flow(40)
@@ -719,7 +718,6 @@ def test_twenty_frames_a_second_at_4096_rows_on_one_core(qtbot):
         assert spent / frames < 1 / 20
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="None is immortal from Python 3.12 on")
 def test_drawing_loses_no_references_to_none(qtbot):
     with attached(qtbot) as run:

@@ -8,16 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.runner.run import main
 from engine.terminal import PLAIN, LastingStream, lasting_output
 from tests.helpers import REPOSITORY
 
 TOY = Path(__file__).with_name("toy_scene.py")
 CARTPOLE = REPOSITORY / "scenes" / "cartpole.py"
-
-
-def python(*words: str, **settings: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **settings}
-    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, timeout=120, check=False)
 
 
 def test_characters_that_an_encoding_lacks_become_similar_ones() -> None:
@@ -61,12 +57,15 @@ def test_streams_are_put_back_and_wrapped_once(monkeypatch: pytest.MonkeyPatch) 
     assert sys.stdout is own and sys.stderr is None and own.getvalue() == "text ×\n"
 
 
-@pytest.mark.parametrize(
-    "settings", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}], ids=["ascii", "cp1252"]
-)
-def test_explanations_reach_a_terminal_of_any_encoding(settings: dict[str, str]) -> None:
-    done = python("-m", "engine.run", str(CARTPOLE), "--explain", **settings)
-    assert done.returncode == 0 and b"ADDRESSES" in done.stdout and done.stderr == b""
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_explanations_reach_a_terminal_of_any_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed, complained = io.BytesIO(), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding=encoding))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(complained, encoding=encoding))
+    assert main([str(CARTPOLE), "--explain"]) == 0
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    assert b"ADDRESSES" in printed.getvalue() and complained.getvalue() == b""
 
 
 def test_a_run_whose_output_nobody_reads_is_finished(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from components.physics import Physics
 from engine import Scene, Simulation, World, build
 from engine.ecs.constants import addresses
 from engine.snapshot import snapshot
-from engine.snapshot.snapshot import capture, restore, save
+from engine.snapshot.snapshot import Snapshot, capture, restore, save
 from scenes import cartpole, replay_motion, velocity
 from systems.physics.mujoco_backend import MujocoBackend
 from tests.engine import film_scene, toy_scene
@@ -72,10 +72,10 @@ def simulated(scene: Scene, seed: int = 0, ticks: int = MOMENT) -> Simulation:
     return simulation
 
 
-@pytest.fixture(params=SCENES)
-def made(request: pytest.FixtureRequest) -> Scene:
-    """Each scene."""
-    return SCENES[request.param]()
+@pytest.fixture(params=SCENES, scope="module")
+def running(request: pytest.FixtureRequest) -> Simulation:
+    """Each scene, inside a learning iteration; tests may run it on, but leave a sound world behind."""
+    return simulated(SCENES[request.param]())
 
 
 # (a) Each piece of state on its own.
@@ -105,22 +105,22 @@ def gaps(simulation: Simulation, start: str = "") -> list[str]:
     return found if found or save(world) == whole else ["the snapshot is another one than before"]
 
 
-def test_every_piece_of_state_is_seen_and_brought_back(made: Scene) -> None:
-    assert gaps(simulated(made)) == []
+def test_every_piece_of_state_is_seen_and_brought_back(running: Simulation) -> None:
+    assert gaps(running) == []
 
 
-def test_what_counts_as_fixed_does_not_change(made: Scene) -> None:
+def test_what_counts_as_fixed_does_not_change(running: Simulation) -> None:
     """A wrong line in FIXED would hide state: nothing that it names may move while the scene runs."""
-    simulation = simulated(made)
+    simulation = running
     before = {leaf.path: leaf.bits() for leaf in everything(simulation) if leaf.role == "fixed"}
     simulation.run(MORE)
     after = {leaf.path: leaf.bits() for leaf in everything(simulation) if leaf.role == "fixed"}
     assert {path for path in before if before[path] != after[path]} == set()
 
 
-def test_columns_streams_and_resources_are_all_found(made: Scene) -> None:
+def test_columns_streams_and_resources_are_all_found(running: Simulation) -> None:
     """The walk meets what the world lists; the rest of what it finds is what a list would have missed."""
-    simulation = simulated(made)
+    simulation = running
     paths = {leaf.path.removeprefix("signal ") for leaf in everything(simulation)}
     assert {name for name, column in simulation.world.columns().items() if column.numel()} <= paths
     assert {f"stream {name}" for name in simulation.world.generators} <= paths
@@ -179,8 +179,9 @@ def ruin(simulation: Simulation) -> None:
         simulation.world.condition_cache[key] = (version + 1, not holds)
 
 
-def test_a_ruined_world_goes_on_exactly(made: Scene) -> None:
-    simulation = simulated(made)
+@pytest.mark.parametrize("name", SCENES)
+def test_a_ruined_world_goes_on_exactly(name: str) -> None:
+    simulation = simulated(SCENES[name]())
     assert goes_on_exactly(simulation, simulation)
 
 
@@ -316,31 +317,41 @@ LEFT_OUT: dict[str, tuple[Callable[[str, pytest.MonkeyPatch, World], None], str,
 }
 
 
-@pytest.mark.parametrize("what", LEFT_OUT)
-def test_leaving_something_out_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_out, name, path = LEFT_OUT[what]
+Course = tuple[Simulation, Snapshot, list[bytes]]
+
+
+@pytest.fixture(scope="module")
+def course() -> Course:
+    """A scene that learns, a snapshot of it, and where it comes from there."""
     simulation = simulated(SCENES["modern"]())
+    start = capture(simulation.world)
+    return simulation, start, onwards(simulation)
+
+
+@pytest.mark.parametrize("what", LEFT_OUT)
+def test_leaving_something_out_is_noticed(what: str, course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_out, name, path = LEFT_OUT[what]
+    simulation, start, _ = course
+    restore(simulation.world, start)
     leave_out(name, monkeypatch, simulation.world)
     assert gaps(simulation, path), "nobody noticed"
 
 
 @pytest.mark.parametrize("what", [w for w in LEFT_OUT if w != "contact forces"])  # which no term of this task asks for
-def test_leaving_something_out_changes_what_follows(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaving_something_out_changes_what_follows(what: str, course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_out, name, _ = LEFT_OUT[what]
-    simulation = simulated(SCENES["modern"]())
-    start = capture(simulation.world)
-    course = onwards(simulation)
+    simulation, start, whole = course
     restore(simulation.world, start)
     leave_out(name, monkeypatch, simulation.world)
     part = save(simulation.world)
     ruin(simulation)
     restore(simulation.world, part)
     monkeypatch.undo()
-    assert onwards(simulation) != course
+    assert onwards(simulation) != whole
 
 
 def test_no_line_of_the_lists_is_idle() -> None:
     """A reason that applies to nothing any more would one day hide something new."""
-    paths = {leaf.path for name in SCENES for leaf in everything(simulated(SCENES[name]()))}
+    paths = {leaf.path for name in SCENES for leaf in everything(simulated(SCENES[name](), ticks=2))}
     idle = [pattern for pattern in (*FIXED, *SCRATCH) if not any(re.fullmatch(pattern, path) for path in paths)]
     assert idle == []

@@ -18,7 +18,6 @@ ROOT, SPEED, TORQUE, TERMS, DONE, REASON = (
     "robot.Done.ended", "robot.Done.reason",
 )  # fmt: skip
 ROW = 3
-VIEW = tracking_experiment(robot="humanoid", clip="squat,wave").display
 
 
 @pytest.fixture
@@ -28,9 +27,10 @@ def folder() -> Iterator[Path]:
 
 
 def test_a_fall_is_shown_with_its_pose_torques_and_rewards_and_told_with_clip_and_time(folder: Path) -> None:
+    view = tracking_experiment(robot="humanoid", clip="squat,wave").display
     simulation = tracking(control="P")
     history = History(simulation)
-    with Live(simulation, folder, pace=0.03, view=VIEW) as live:
+    with Live(simulation, folder, pace=0.03, view=view) as live:
         client = live.client()
         shown = [ROOT, TORQUE, TERMS, DONE]
         client.sub("values", *shown, rows=[ROW, 0])
@@ -58,7 +58,7 @@ def test_a_fall_is_shown_with_its_pose_torques_and_rewards_and_told_with_clip_an
         arrays = {name: unpack_array(event["fields"][name]) for name in ("row", "reason", "step", "clip", "time")}
         place = arrays["row"].tolist().index(ROW)
         assert was[REASON][ROW, arrays["reason"][place]]
-        roles = VIEW.roles
+        roles = view.roles
         for name, role in (("step", "episode_step"), ("clip", "clip"), ("time", "clip_time")):
             assert arrays[name][place] == np.float32(was[roles[role]][ROW].item())
 

@@ -63,7 +63,7 @@ def believed(steps: int, kind: str, seen: list[list[float]], *, sees_time: bool 
     return values
 
 
-@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_what_is_cut_off_goes_on_from_its_own_last_state(steps: int):
     black, white = believed(steps, "time_limit", [[0.0], [1.0]])
     assert white == pytest.approx(1 / (1 - GAMMA), abs=0.05)

@@ -72,7 +72,7 @@ def learned(gamma: float, lam: float, critic_sees_the_choice: bool) -> float:
     ("gamma", "lam", "critic_sees_the_choice"),
     [
         pytest.param(0.99, 0.95, False, id="along the trace"),
-        pytest.param(0.99, 1.0, False, id="whole returns"),
+        pytest.param(0.99, 1.0, False, id="whole returns", marks=pytest.mark.slow),
         pytest.param(0.99, 0.0, True, id="through the critic"),
     ],
 )
@@ -83,7 +83,7 @@ def test_credit_comes_back_to_the_first_action(gamma: float, lam: float, critic_
 @pytest.mark.parametrize(
     ("gamma", "lam", "critic_sees_the_choice"),
     [
-        pytest.param(0.0, 0.95, True, id="without a future"),
+        pytest.param(0.0, 0.95, True, id="without a future", marks=pytest.mark.slow),
         pytest.param(0.99, 0.0, False, id="without trace and with a blind critic"),
     ],
 )

@@ -97,10 +97,10 @@ def test_observation_widths_of_the_g1_are_the_published_ones() -> None:
 
 
 def test_audited_ticks_of_learning_have_no_findings() -> None:
-    simulation = small(horizon=8)
+    simulation = small(horizon=5)
     audit = Audit(simulation.schedule)
-    simulation.run(26)
-    assert simulation.world.clock.tick > 3 * 8  # learned three times
+    simulation.run(12)
+    assert simulation.world.clock.tick > 2 * 5  # learned twice
     assert [finding.text for finding in audit.findings] == []
 
 

@@ -18,6 +18,7 @@ from components.side_by_side import ModelError, ModelErrorAfter, SimulatedDofs, 
 from engine import Experiment, SceneError, Simulation, SnapshotError, World, build
 from engine.debugger.__main__ import main as debugger
 from engine.runner.run import main as run
+from engine.runner.run_folder import RunFolder
 from engine.snapshot.snapshot import restore, save
 from scenes import robots
 from systems.footage import film_shots
@@ -203,8 +204,9 @@ def test_a_model_of_other_layers_is_refused(trained: bytes):
 
 
 def test_a_run_is_evaluated_exported_and_looked_into_in_its_learned_simulator(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(RunFolder, "draw_curve", lambda self: None)
     own = ["warm-up=18", "memory=24", "first-fits=2", "fits=1", "fit-batch=16", "batch=4", "horizon=3", "updates=1"]
     words = [word for each in own for word in (f"--world-model.{each.split('=')[0]}", each.split("=")[1])]
     policy = ["--learner", "world_model", "--robot", "humanoid", "--clip", "wave", "--learning.hidden", "8"]

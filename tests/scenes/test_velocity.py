@@ -19,11 +19,13 @@ from engine.ecs.component import num_bytes
 from engine.ecs.constants import addresses
 from engine.runner.flags import flat
 from engine.runner.run import main
+from engine.runner.run_folder import RunFolder
 from engine.runner.trial import run_trial
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from scenes.robots.menagerie import LARGE, available
 from scenes.velocity import CONFIGS, experiment
+from systems import velocity_trial
 from tests.helpers import REPOSITORY, data_path, filmed, needs_g1
 from tests.systems.task_rows import matrix
 
@@ -59,7 +61,7 @@ def test_every_named_configuration_trains_plays_and_has_a_help_for_every_number(
     made = walking(name, robot=robot, num_envs=2)
     simulation = build(made.train())
     audit = Audit(simulation.schedule)
-    simulation.run(50)
+    simulation.run(TICKS)
     assert [finding.text for finding in audit.findings] == []
     assert made.evaluate is not None and made.film is not None and made.report is not None
     reported = made.report(simulation.world)
@@ -251,17 +253,19 @@ def exact(**numbers: Any) -> Simulation:
 
 
 def test_resuming_and_rewinding_reach_the_same_bytes_on_one_thread_and_two() -> None:
-    whole = exact()
-    whole.run(TICKS)
+    whole, saved, moments = exact(), {}, (0, 1, 13, 25)
+    for tick in range(TICKS):
+        if tick in moments:
+            saved[tick] = save(whole.world)
+        whole.run()
     reference = save(whole.world)
     threads = exact(physics_threads=2)
     threads.run(TICKS)
     assert save(threads.world) == reference
-    for moment in (0, 1, 13, 25):
-        before, after = exact(), exact()
-        before.run(moment)
-        after.run(3)
-        restore(after.world, save(before.world))
+    after = exact()
+    after.run(3)
+    for moment in moments:
+        restore(after.world, saved[moment])
         after.run(TICKS - moment)
         assert save(after.world) == reference
     whole.run(5)
@@ -269,12 +273,13 @@ def test_resuming_and_rewinding_reach_the_same_bytes_on_one_thread_and_two() -> 
     assert save(whole.world) == reference
 
 
-def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunFolder, "draw_curve", lambda self: None)
     flags = ["--robot", "humanoid", "--num-envs", "4", "--learning.hidden", "8", "--learning.horizon", "6",
              "--physics-threads", "1", "--threads", "1", "--debug", "off", "--no-film", "--checkpoint-every", "2"]  # fmt: skip
     scene = str(REPOSITORY / "scenes" / "velocity.py")
     for folder, first in (("whole", "4"), ("halves", "2")):
-        assert main([scene, *flags, "--iterations", first, "--seconds", "0.4", "--out", str(tmp_path / folder)]) == 0
+        assert main([scene, *flags, "--iterations", first, "--seconds", "0.2", "--out", str(tmp_path / folder)]) == 0
     assert main(["--resume", str(tmp_path / "halves"), "--iterations", "4"]) == 0
     last = [next((tmp_path / f / "checkpoints").glob("*4.lockstep")).read_bytes() for f in ("whole", "halves")]
     assert last[0] == last[1]
@@ -285,8 +290,9 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tmp_path: Path) -> None
 # -- the film ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_a_film_shows_what_is_asked_and_what_happens(tmp_path: Path) -> None:
+def test_a_film_shows_what_is_asked_and_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(velocity_trial, "SIZE", (96, 72))
+    monkeypatch.setenv("MUJOCO_GL", "disable")  # painted
     made = walking(seconds=0.3)
     simulation = build(made.train())
     simulation.run(2)

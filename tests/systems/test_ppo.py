@@ -32,6 +32,7 @@ from engine import (
 from engine.errors import SceneError
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
+from engine.tools.operations import OperationMode
 from systems.learning.config import PpoConfig
 from systems.observations import observations
 from systems.ppo import (
@@ -503,7 +504,7 @@ def test_only_the_minibatch_with_a_non_finite_observation_is_skipped():
 def test_learning_needs_no_device_values_on_the_host():
     forbidden = {"_local_scalar_dense", "nonzero", "is_nonzero", "item"}
 
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+    class Watch(OperationMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             assert func.overloadpacket.__name__ not in forbidden, func
             return func(*args, **(kwargs or {}))

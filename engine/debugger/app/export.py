@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.debugger.model.store import Store
 from engine.errors import SceneError
+from engine.files import file_errors
 
 _MICRO = 1e6
 Numbers = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -50,10 +51,8 @@ def _slice(name: str, category: str, at: float, seconds: float, more: dict[str, 
 def save_chrome_trace(store: Store, path: Path) -> None:
     """Write `chrome_trace` as JSON; SceneError where there is none, or no place for it."""
     text = json.dumps(chrome_trace(store))
-    try:
+    with file_errors(f"{path} cannot be written", cure=" Choose another place."):
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SceneError(f"{path} cannot be written ({error.strerror or error}). Choose another place.") from None
 
 
 def selection(store: Store, wanted: Iterable[tuple[int, int | None]], row: int) -> Numbers:
@@ -84,7 +83,7 @@ def save_selection(numbers: Numbers, path: Path) -> None:
     """
     if not numbers:
         raise SceneError("Nothing has been received of what is plotted or marked, so there is nothing to export.")
-    try:
+    with file_errors(f"{path} cannot be written", cure=" Choose another place."):
         if path.suffix == ".npz":
             arrays: dict[str, Any] = {name: values for name, (_, values) in numbers.items()}
             arrays |= {f"{name}.tick": ticks for name, (ticks, _) in numbers.items()}
@@ -94,8 +93,6 @@ def save_selection(numbers: Numbers, path: Path) -> None:
             writer = csv.writer(file)
             writer.writerow(["tick", *numbers])
             writer.writerows(_lines(numbers))
-    except OSError as error:
-        raise SceneError(f"{path} cannot be written ({error.strerror or error}). Choose another place.") from None
 
 
 def _lines(numbers: Numbers) -> Iterable[list[Any]]:

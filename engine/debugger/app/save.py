@@ -1,6 +1,7 @@
 """Saving what the window has received, as a recording that the same window opens, and screenshots."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from engine.debugger.model.frames import Value
 from engine.debugger.model.schema import ColumnInfo
 from engine.debugger.model.store import Store
 from engine.errors import SceneError
+from engine.files import file_errors
 from engine.protocol.framing import pack_array
 from engine.recording.file import END, TERMINAL, RecordingWriter
 
@@ -26,15 +28,12 @@ def save_recording(store: Store, path: Path) -> None:
     """
     if store.schema is None:
         raise SceneError("Nothing has been received yet, so there is nothing to save.")
-    try:
-        writer = RecordingWriter.create(path, store.schema)
-        try:
-            for message in _messages(store):
-                writer.append(message)
-        finally:
-            writer.close()
-    except OSError as error:
-        raise SceneError(f"{path} cannot be written ({error.strerror or error}). Choose another place.") from None
+    with (
+        file_errors(f"{path} cannot be written", cure=" Choose another place."),
+        closing(RecordingWriter.create(path, store.schema)) as writer,
+    ):
+        for message in _messages(store):
+            writer.append(message)
 
 
 def save_screenshot(window: QMainWindow, store: Store, stem: Path) -> None:
@@ -43,11 +42,9 @@ def save_screenshot(window: QMainWindow, store: Store, stem: Path) -> None:
     SceneError where they cannot be written.
     """
     picture = window.grab()
-    try:
+    with file_errors(f"The screenshot cannot be written to {stem.parent}"):
         stem.parent.mkdir(parents=True, exist_ok=True)
         stem.with_suffix(".layout").write_bytes(window.saveState().data())
-    except OSError as error:
-        raise SceneError(f"The screenshot cannot be written to {stem.parent} ({error.strerror or error}).") from None
     if not picture.save(str(stem.with_suffix(".png"))):
         raise SceneError(f"{stem}.png cannot be written.")
     if store.schema is not None:

@@ -173,7 +173,7 @@ def built_and_run(systems: dict[str, list[object]], entry: str | None, repeat: i
 
 
 @given(ticks(), st.integers(0, 3))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_tick_that_builds_reads_anything_stale_or_dead(
     case: tuple[dict[str, list[object]], str | None, int], seed: int
 ):

@@ -6,7 +6,7 @@ import struct
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import WireError, build
@@ -62,6 +62,7 @@ def test_a_frame_is_a_big_endian_length_and_one_map() -> None:
 
 
 @given(st.lists(MESSAGES, max_size=4), st.data())
+@settings(max_examples=40)
 def test_a_buffer_gives_the_whole_frames_of_a_stream_wherever_it_is_cut(
     messages: list[dict], data: st.DataObject
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,22 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunFolder, "draw_curve", lambda self: None)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run with strength 0.7, `run`, and its policy, `will.lockstep`."""
+    folder = tmp_path_factory.mktemp("finished")
+    run, policy = str(folder / "run"), str(folder / "will.lockstep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "draw_curve", lambda self: None)
+        assert main([FILM, "--out", run, "--strength", "0.7", "--seed", "3", "--no-film"]) == 0
+        assert main(["--export", run, "--out", policy]) == 0
+    return folder
+
+
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Path:
-    """A finished run with strength 0.7."""
-    assert main([FILM, "--out", "run", "--strength", "0.7", "--seed", "3", "--no-film"]) == 0
-    capsys.readouterr()
-    return Path("run")
+def run(finished: Path, elsewhere: None) -> Path:
+    """The finished run."""
+    return Path(shutil.copytree(finished / "run", "run", symlinks=True))
 
 
 def test_a_run_ends_with_a_film_and_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,9 +151,9 @@ BAD = {
 
 @pytest.mark.parametrize(("arguments", "sentence"), BAD.values(), ids=BAD.keys())
 def test_what_cannot_be_played_is_one_sentence(
-    arguments: list[str], sentence: str, run: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], sentence: str, run: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--export", "run", "--out", "will.lockstep"]) == 0
+    shutil.copy(finished / "will.lockstep", "will.lockstep")
     Path("garbage").write_bytes(b"this is no checkpoint, but it is long enough to have a header")
     Path("empty").write_bytes(b"")
     Path("torn").write_bytes(Path("will.lockstep").read_bytes()[:-3])

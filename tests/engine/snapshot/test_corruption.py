@@ -494,7 +494,7 @@ HOSTILE = st.recursive(
 
 
 @given(st.sampled_from([p for p, _ in TREES if "/" in p or p == "about"]), HOSTILE)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_whatever_stands_in_the_tree_there_is_no_other_exception(path: str, value: Any) -> None:
     tree, arrays = contents(SMALL)
     set_in(tree, path, value)

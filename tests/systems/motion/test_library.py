@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from components.episode import Done
 from components.motion import BuiltInClip, Clip, MotionCursor, MotionLibrary, MotionReference
 from engine.errors import SceneError
+from engine.tools.operations import OperationMode
 from systems.maths import quaternion
 from systems.motion.files import read_clips
 from systems.motion.kinematics import angular_velocity, continuous, differentiate, resample
@@ -254,7 +254,7 @@ def test_reference_is_what_sampling_gives_and_costs_few_operations() -> None:
         assert_close(getattr(reference, field), expected)
 
 
-class Counter(TorchDispatchMode):
+class Counter(OperationMode):
     """Counts dispatched operations."""
 
     operations = 0

@@ -130,9 +130,8 @@ def same(clip: Clip, table: Table) -> bool:
     )
 
 
-@pytest.mark.slow
 @needs_g1
-@pytest.mark.parametrize("name", ["walk", "squat"])
+@pytest.mark.parametrize("name", ["walk", pytest.param("squat", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("pair", list(combinations(CONVENTIONS, 2)), ids=" and ".join)
 def test_two_conventions_at_a_time_are_read_rightly_or_refused_with_a_cure_that_works(
     tmp_path: Path, name: str, pair: tuple[str, str]

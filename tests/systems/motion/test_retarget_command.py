@@ -60,7 +60,6 @@ def test_some_frames_of_a_motion_are_named_behind_it(takes: Path):
         assert clip.num_frames == frames  # 5 steps of 1 / 30 s
 
 
-@pytest.mark.slow
 def test_several_processes_make_the_same_clips(takes: Path):
     for jobs in ("1", "2"):
         main(["retarget", "dance.bvh", "takes", "--robot", "humanoid", "--out", f"clips{jobs}", "--jobs", jobs])
