@@ -9,7 +9,7 @@ from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
 from scenes.tasks import Config, g1, humanoidverse
 from scenes.tasks.learners import alarms, learner, observed, player, trained
-from scenes.tasks.simulators import simulators, trial_in
+from scenes.tasks.simulators import beside_mujoco, simulators, trial_in
 from systems.actuation import actuation
 from systems.evaluation import WORST, all_scored, evaluation, summarise
 from systems.footage import all_filmed, film_columns, film_of, film_size, footage
@@ -56,14 +56,14 @@ def experiment(c: Config) -> Experiment:
     )
     with naming_robot(model, c.robot):
         library = build_library(clips, model.robot, model, fps=1 / DT, height=c.clip_height, skip_unfit=c.skip_unfit)
-    scene, same, longest = partial(tracking_scene, c, model, library), ("robot",), int(library.frames.max())
-    takes, frames = film_size(library, DT)
-    played_scene = partial(scene, rows=max(64, len(library.names)), watch=evaluation)
-    filmed = partial(scene, rows=takes, watch=partial(footage, frames=frames, dofs=model.robot.dof_names))
-    show = partial(film_of, description=description, fps=1 / DT)
+    scene, same, longest = partial(tracking_scene, model=model, library=library), ("robot",), int(library.frames.max())
+    (takes, frames), show = film_size(library, DT), partial(film_of, description=description, fps=1 / DT)
+    played = partial(scene, rows=max(64, len(library.names)), watch=evaluation)
+    evaluate = Trial(partial(played, c), longest, summarise, identical=same, over=all_scored, worst=WORST)
+    filmed = partial(scene, c, rows=takes, watch=partial(footage, frames=frames, dofs=model.robot.dof_names))
     return Experiment(
-        train=partial(trained, c, partial(tracking_scene, model=model, library=library)),
-        evaluate=trial_in(c, Trial(played_scene, longest, summarise, identical=same, over=all_scored, worst=WORST)),
+        train=partial(trained, c, scene),
+        evaluate=beside_mujoco(c, trial_in(c, evaluate), played),
         film=trial_in(c, Trial(filmed, frames + 1, show, identical=same, over=all_filmed), filmed=True),
         film_episode=partial(film_columns, description=description, library=library, table="robot", fps=1 / DT),
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
