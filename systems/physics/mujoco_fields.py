@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import mujoco
@@ -178,7 +178,7 @@ def _array(model: RobotModel, name: str) -> np.ndarray:
     return np.asarray(getattr(owner, name.removeprefix("opt.")))
 
 
-def _at(rows: np.ndarray, index: Index) -> tuple[object, ...]:
+def _at(rows: np.ndarray, index: Index) -> tuple[Any, ...]:
     """The index of a field in rows of a batch's array."""
     return (rows[:, None], *index) if index and isinstance(index[0], list) else (rows, *index)
 

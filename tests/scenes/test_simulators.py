@@ -25,8 +25,9 @@ SMALL: dict[str, Any] = {"robot": "humanoid", "num_envs": 6, "hidden": (8,)}
 
 def made(scene: str, backend: str) -> Experiment:
     """A scene's experiment with few rows."""
-    if scene == "tracking":
-        return tracking(clip="squat", backend=backend, **SMALL)
+    if scene != "velocity":
+        drawn = {"randomise": "extra,gains,mjlab_tracking"} if scene == "randomised" else {}
+        return tracking(clip="squat", backend=backend, **drawn, **SMALL)
     return velocity.experiment(velocity.CONFIGS["laptop"].replace(backend=backend, **SMALL))
 
 
@@ -38,7 +39,7 @@ def copy_columns(source: World, target: World) -> None:
                 getattr(target.components[key], name).copy_(column)
 
 
-@pytest.mark.parametrize("scene", ["tracking", "velocity"])
+@pytest.mark.parametrize("scene", ["tracking", "velocity", "randomised"])
 def test_what_is_seen_earned_and_ended_by_is_the_same_in_warp(scene: str) -> None:
     here, there = (build(made(scene, backend).train(), seed=3) for backend in ("mujoco", "warp"))
     audit = Audit(there.schedule)
