@@ -9,7 +9,7 @@ from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
 from scenes.tasks import Config, g1, humanoidverse
 from scenes.tasks.learners import alarms, learner, player, tables_of, trained
-from scenes.tasks.simulators import simulators, trial_in
+from scenes.tasks.simulators import beside_mujoco, simulators, trial_in
 from scenes.tasks.tracking_sets import check_tables
 from systems.actuation import actuation
 from systems.evaluation import WORST, all_scored, evaluation, summarise
@@ -61,13 +61,14 @@ def experiment(c: Config) -> Experiment:
     )
     with naming_robot(model, c.robot):
         library = build_library(clips, model.robot, model, fps=c.rate, height=c.clip_height, skip_unfit=c.skip_unfit)
-    scene, same, (takes, frames) = partial(tracking_scene, c, model, library), ("robot",), film_size(library, c.dt)
-    played, longest = partial(scene, rows=max(64, len(library.names)), watch=evaluation), int(library.frames.max())
-    filmed = partial(scene, rows=takes, watch=partial(footage, frames=frames, dofs=model.robot.dof_names))
-    show = partial(film_of, description=description, fps=c.rate)
+    scene, same, longest = partial(tracking_scene, model=model, library=library), ("robot",), int(library.frames.max())
+    (takes, frames), show = film_size(library, c.dt), partial(film_of, description=description, fps=c.rate)
+    played = partial(scene, rows=max(64, len(library.names)), watch=evaluation)
+    evaluate = Trial(partial(played, c), longest, summarise, identical=same, over=all_scored, worst=WORST)
+    filmed = partial(scene, c, rows=takes, watch=partial(footage, frames=frames, dofs=model.robot.dof_names))
     return Experiment(
-        train=partial(trained, c, partial(tracking_scene, model=model, library=library)),
-        evaluate=trial_in(c, Trial(played, longest, summarise, identical=same, over=all_scored, worst=WORST)),
+        train=partial(trained, c, scene),
+        evaluate=beside_mujoco(c, trial_in(c, evaluate), played),
         film=trial_in(c, Trial(filmed, frames + 1, show, identical=same, over=all_filmed), filmed=True),
         film_episode=partial(film_columns, description=description, library=library, table="robot", fps=c.rate),
         clip_episode=episode_clips(model, table="robot", fps=c.rate),

@@ -6,6 +6,7 @@ from functools import partial
 from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
 from scenes.tasks import humanoidverse_locomotion, velocity
+from scenes.tasks.simulators import beside_mujoco
 from scenes.tasks.velocity import LocomotionConfig, learner, locomotion
 from systems import velocity_trial as trial
 from systems.actuation import actuation
@@ -52,12 +53,14 @@ def experiment(c: LocomotionConfig) -> Experiment:
     )
     scene, frames = partial(velocity_scene, c, model), round(min(c.seconds, LONGEST / SHOTS) / DT)
     footage = partial(trial.command_footage, frames=frames, dofs=model.robot.dof_names)
-    played, filmed = (partial(scene, rows=n, watch=w) for n, w in ((128, trial.command_scores), (SHOTS, footage)))
+    played = partial(velocity_scene, model=model, rows=128, watch=trial.command_scores)
+    filmed = partial(scene, rows=SHOTS, watch=footage)
     scored, longest = partial(trial.summarise_commands, dt=DT), round(min(c.seconds, 60.0) / DT) + 2
+    evaluate = Trial(partial(played, c), longest, scored, identical=("robot",), over=all_episodes_ended)
     shown = partial(trial.film_of_commands, description=description, fps=1 / DT)
     return Experiment(
         train=partial(scene, rows=c.num_envs),
-        evaluate=Trial(played, longest, scored, identical=("robot",), over=all_episodes_ended),
+        evaluate=beside_mujoco(c, evaluate, played),
         film=Trial(filmed, frames + 1, shown, identical=("robot",), over=trial.all_walked),
         film_episode=partial(trial.film_commanded_columns, description=description, table="robot", fps=1 / DT),
         clip_episode=episode_clips(model, table="robot", fps=1 / DT),

@@ -75,6 +75,7 @@ LAZY = {"rich", "av", "mink", "qpsolvers", "PIL", "tyro", "tensorboard", "matplo
 MAY_BE_EAGER = (
     "engine/runner/console.py",  # what a person without a window looks at
     "engine/debugger/",
+    "systems/physics/warp_simulation.py",  # which is imported when somebody asks for that simulator
     "benchmarks/",
     "docs/tools/",
     "tests/",

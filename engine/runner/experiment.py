@@ -22,7 +22,9 @@ class Trial:
     comes later counts any more, as when every row's episode has ended; the trial then ends before its last tick. `read` gets
     the world after the last tick and the path of the file that it may write (a film); it returns numbers or captions by name.
     `worst` names columns of a table that it returns, by which its rows are compared where they are too many to be printed,
-    with "-" in front where less is better; more tables, lists of rows by title, may stand under `tables`.
+    with "-" in front where less is better; more tables, lists of rows by title, may stand under `tables`. `beside` are other
+    scenes by name, in which the policy then plays as well, on the processor; their summaries stand in one table with that of the
+    trial's own scene, which is `called` so there.
     """
 
     scene: Callable[[], Scene]
@@ -33,6 +35,8 @@ class Trial:
     identical: tuple[str, ...] = ()
     over: Callable[[World], bool] | None = None
     worst: tuple[str, ...] = ()
+    called: str = ""
+    beside: Mapping[str, Callable[[], Scene]] = attrs.field(factory=dict)
 
 
 @attrs.frozen

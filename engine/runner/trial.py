@@ -44,7 +44,36 @@ def run_trial(
     the trial. `warn` gets a sentence about each term that was not finite. SceneError for a snapshot of another robot or the like, as `Trial.identical` says; SnapshotError for one that
     does not fit.
     """
-    scene = trial.scene()
+    scenes = {trial.called: trial.scene, **trial.beside}
+    found = {}
+    for number, (name, make) in enumerate(scenes.items()):
+        found[name] = _played(
+            trial, make(), snapshot, path, training=training, seed=seed, device="cpu" if number else device, overrides=overrides,
+            observe=nullcontext if number else observe, warn=warn,
+            progress=lambda share, number=number: progress((number + share) / len(scenes)),
+        )  # fmt: skip
+    own = found[trial.called]
+    if not trial.beside:
+        return own
+    table = [{"played in": name, **result["summary"]} for name, result in found.items()]
+    return {**own, "tables": {**own.get("tables", {}), " beside ".join(scenes): table}}
+
+
+def _played(
+    trial: Trial,
+    scene: Scene,
+    snapshot: bytes,
+    path: Path,
+    *,
+    training: Scene,
+    seed: int,
+    device: str,
+    overrides: Mapping[str, str] | None,
+    observe: Callable[[Simulation], AbstractContextManager[object]],
+    progress: Callable[[float], None],
+    warn: Callable[[str], None],
+) -> Mapping[str, Any]:
+    """What the trial reads after the policy has played in one scene."""
     theirs = identity(snapshot)
     for name in trial.identical:
         if theirs.get(name) != scene.identity.get(name):

@@ -20,6 +20,7 @@ from systems.learning.config import PpoConfig, WorldModelConfig
 from systems.motion.files import ClipNames, SkipUnfit
 from systems.motion.library import ClipHeight
 from systems.motion.places import RobotName
+from systems.physics import refuse_device
 from systems.robots.mjcf import Solver
 from systems.robots.model import RobotModel
 from systems.sampling import Sampling
@@ -69,7 +70,7 @@ class Config:
     clip: ClipNames = "squat"
     robot: RobotName = "auto"
     num_envs: int  # rows simulated in parallel
-    backend: str = "mujoco"  # physics backend: mujoco or kinematic; learned plays a run of world_model
+    backend: str = "mujoco"  # physics backend: mujoco, warp or kinematic; learned plays a run of world_model
     control: Controller  # who turns targets into torque
     around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
     clip_height: ClipHeight = "auto"
@@ -102,7 +103,7 @@ class Config:
     warm_start: bool = True  # start the contact solver from its last solution
     physics_threads: int = 0  # threads that step physics; 0: one per processor
     iterations: int | None = None  # learning iterations; none: 300 by ppo and auto, 112 by world_model
-    device: str = "cpu"  # this scene simulates in host memory
+    device: str = "cpu"  # cpu, or with backend warp cuda or cuda:N
     learner: Annotated[
         Literal["ppo", "world_model", "auto"],
         "what improves the policy; world_model is experimental, auto begins with it and changes over to ppo when it fails",
@@ -113,11 +114,7 @@ class Config:
 
     def __attrs_post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""
-        if self.device != "cpu":
-            raise SceneError(
-                f"Backend '{self.backend}' simulates in host memory, so this scene runs with --device cpu, not "
-                f"'{self.device}'; --config mjlab_tracking takes the numbers that are usual on a GPU."
-            )
+        refuse_device(self.backend, self.device)
         if self.backend == "learned" and self.learner != "world_model":
             raise SceneError(
                 "--backend learned plays a policy in the simulator that its run learned, but a run of --learner "

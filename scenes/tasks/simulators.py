@@ -1,11 +1,13 @@
 """Simulators by name: what moves the rows of a scene, and how a policy is tried in a simulator that its run learned."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import attrs
 
 from components.footage import Footage
-from engine import Bundle, Trial
+from engine import Bundle, Scene, Trial
 from engine.ecs.schedule import Schedule
 from engine.errors import SceneError
 from scenes.tasks import Config
@@ -62,4 +64,13 @@ def trial_in(config: Config, trial: Trial, *, filmed: bool = False) -> Trial:
         restores=(*trial.restores, "Dynamics"),
         cures={"Dynamics": f"It has no learned simulator. {cure}"},
         read=partial(filmed_beside if filmed else measured_beside, read=trial.read),
+    )
+
+
+def beside_mujoco(config: Any, trial: Trial, scene: Callable[[Any], Scene]) -> Trial:
+    """The trial; in MuJoCo Warp with the numbers of the same policy in MuJoCo, in the scene that `scene` makes of that configuration."""
+    if config.backend != "warp":
+        return trial
+    return attrs.evolve(
+        trial, called="warp", beside={"mujoco": partial(scene, attrs.evolve(config, backend="mujoco", device="cpu"))}
     )

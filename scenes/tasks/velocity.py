@@ -31,6 +31,7 @@ from systems.learning.config import PpoConfig
 from systems.metrics import measurements, metrics
 from systems.motion.places import absolute_robot
 from systems.observations import ACTOR, CRITIC
+from systems.physics import refuse_device
 from systems.ppo import ppo
 from systems.robots.mjcf import Solver
 from systems.robots.model import RobotModel
@@ -98,7 +99,7 @@ class LocomotionConfig:
         str, "a robot by name, an MJCF or URDF file, or name:FILE, the file's with the robot's gains", absolute_robot
     ]
     num_envs: int  # rows simulated in parallel
-    backend: str = "mujoco"  # physics backend: mujoco or kinematic
+    backend: str = "mujoco"  # physics backend: mujoco, warp or kinematic
     control: Controller  # who turns targets into torque
     command: Velocity | None = None  # ask every row for this: m/s forward and to the left, rad/s; none: drawn
     curriculum: bool  # widen the range of commands while the run goes on
@@ -118,15 +119,12 @@ class LocomotionConfig:
     warm_start: bool = True  # start the contact solver from its last solution
     physics_threads: int = 0  # threads that step physics; 0: one per processor
     iterations: int  # learning iterations
-    device: str = "cpu"  # this scene simulates in host memory
+    device: str = "cpu"  # cpu, or with backend warp cuda or cuda:N
     learning: PpoConfig
 
     def __attrs_post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""
-        if self.device != "cpu":
-            raise SceneError(
-                f"Backend '{self.backend}' simulates in host memory, so this scene runs with --device cpu, not '{self.device}'."
-            )
+        refuse_device(self.backend, self.device)
         if not 0.0 <= self.robustness <= 10.0:
             raise SceneError(
                 f"robustness={self.robustness} is a share of the published noise; give a number from 0 to 10."

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from systems.robots.model import RobotModel
 
 REWRITTEN = any_row(Rewritten, "rows")  # condition of everything that follows from rewritten rows
-BACKENDS = ("mujoco", "kinematic", "learned")
+BACKENDS = ("mujoco", "warp", "kinematic", "learned")
 _SIMULATOR = "the simulator reads and writes host memory"
 
 
@@ -82,18 +82,25 @@ def make_backend(
     nthread: int = 0,
     sensed: Sequence[str] | None = None,
     dynamics: "Dynamics | None" = None,
+    device: "torch.device | str" = "cpu",
 ) -> Backend:
     """A simulator of `rows` copies of the robot.
 
     `nthread` 0 uses all processors; `sensed` are the bodies whose contact force is measured, by default all that can touch
-    something; `dynamics` is the model that moves the rows of the backend "learned". Raises SceneError as `refuse_senseless` does.
+    something; `dynamics` is the model that moves the rows of the backend "learned". Its columns are on `device`. Raises
+    SceneError as `refuse_senseless` and `refuse_device` do.
     """
     refuse_senseless(model, rows=rows, backend=backend, nthread=nthread, dynamics=dynamics)
+    refuse_device(backend, str(device))
     if dynamics is not None:
         from systems.physics.learned_backend import LearnedBackend
 
         return LearnedBackend(model, dynamics)
     sensed = model.axes["sensed"] if sensed is None else sensed
+    if backend == "warp":
+        from systems.physics.warp_backend import WarpBackend
+
+        return WarpBackend(model, rows, sensed=sensed, device=device)
     if backend == "kinematic":
         from systems.physics.kinematic_backend import KinematicBackend
 
@@ -105,7 +112,7 @@ def make_backend(
 
 def variable_fields(model: "RobotModel", backend: str) -> dict[str, Nominal]:
     """The fields of which a backend can give rows values of their own, as they are in the model; FIELDS explains them."""
-    if backend != "mujoco":
+    if backend not in ("mujoco", "warp"):
         return {}
     from systems.physics.mujoco_fields import felt, labels, nominal, varied_by
 
@@ -134,6 +141,11 @@ def refuse_senseless(
         raise SceneError(
             f"The physics backend '{backend}' needs MuJoCo, which is not installed. pip install 'mujoco>=4.0'"
         )
+    if backend == "warp" and find_spec("mujoco_warp") is None:
+        raise SceneError(
+            "The physics backend 'warp' needs MuJoCo Warp, which is not installed. pip install 'lockstep-sim[warp]', or choose "
+            "--backend mujoco."
+        )
     for name, value, least in (("rows", rows, 1), ("decimation", decimation, 1), ("nthread", nthread, 0)):
         if value < least:
             raise SceneError(f"physics({name}={value}) makes no sense; {name} is at least {least}.")
@@ -159,6 +171,15 @@ def refuse_senseless(
         from systems.physics.mujoco_backend import check_memory
 
         check_memory(model, rows, free_host_memory())
+
+
+def refuse_device(backend: str, device: str) -> None:
+    """SceneError for a simulator whose rows cannot be on that device."""
+    if backend != "warp" and device != "cpu":
+        raise SceneError(
+            f"Backend '{backend}' simulates in host memory, so its scenes run with --device cpu, not '{device}'; --backend warp "
+            "simulates on a GPU."
+        )
 
 
 def physics(
@@ -188,11 +209,13 @@ def physics(
 
     def simulator(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> Physics:
         options: Any = {"backend": backend, "nthread": nthread, "sensed": axes["sensed"], "dynamics": dynamics}
+        options["device"] = device
         return Physics(backend=make_backend(model, rows=rows, **options))
 
+    waits = "" if backend == "warp" else _SIMULATOR
     step = {
-        "servo": [system(step_physics_servo, name="step_physics", substeps=decimation, may_sync=_SIMULATOR)],
-        "torque": [system(step_physics_torque, name="step_physics", substeps=1, may_sync=_SIMULATOR)],
+        "servo": [system(step_physics_servo, name="step_physics", substeps=decimation, may_sync=waits)],
+        "torque": [system(step_physics_torque, name="step_physics", substeps=1, may_sync=waits)],
         "none": [],
     }[control]
     learned, refused, begin = _learned(dynamics)
@@ -206,10 +229,10 @@ def physics(
             **begin,
             ACTUATE: [system(begin_physics)],
             STEP: step,
-            SENSE: [system(refresh_kinematics, may_sync=_SIMULATOR)],
+            SENSE: [system(refresh_kinematics, may_sync=waits)],
             REFRESH: [
-                system(restart_physics, when=REWRITTEN, may_sync=_SIMULATOR),
-                system(refresh_kinematics, when=REWRITTEN, may_sync=_SIMULATOR),
+                system(restart_physics, when=REWRITTEN, may_sync=waits),
+                system(refresh_kinematics, when=REWRITTEN, may_sync=waits),
             ],
         },
         repeat=decimation if control == "torque" else 1,

@@ -67,6 +67,10 @@ FIELDS: Mapping[str, Field] = {
 }  # fmt: skip
 
 
+SELF_CONTACT_FORCE = 10.0  # N, above which a substep counts as one with a self-contact
+SPEED_LIMIT = 1000.0  # m/s or rad/s, beyond which a simulation counts as diverged
+
+
 class Backend(Protocol):
     """Simulates every row of one robot table.
 

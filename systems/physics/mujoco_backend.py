@@ -17,19 +17,15 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from components.robot import BodyState, ContactForce, DofState, RootState
-from engine.errors import SceneError, SnapshotError, listing
+from engine.errors import SceneError, SnapshotError
 from systems.maths.rotation import rotate, rotate_inverse
-from systems.physics.contract import FIELDS
-from systems.physics.mujoco_fields import DERIVING, DERIVING_ARRAYS, arrays, labels, varied_by, write
+from systems.physics.contract import SELF_CONTACT_FORCE, SPEED_LIMIT
+from systems.physics.mujoco_fields import DERIVING, DERIVING_ARRAYS, arrays, take_values, varied_by, with_sensors
 from systems.physics.shadow_copy import ShadowCopy
 from systems.robots.model import RobotModel
 from systems.robots.silence import quiet
 
-SELF_CONTACT_FORCE = 10.0  # N, above which a substep counts as one with a self-contact
-SPEED_LIMIT = 1000.0  # m/s or rad/s, beyond which a simulation counts as diverged
-_NONE, _VEL, _ACC = (
-    int(s) for s in (mujoco.mjtStage.mjSTAGE_NONE, mujoco.mjtStage.mjSTAGE_VEL, mujoco.mjtStage.mjSTAGE_ACC)
-)
+_VEL, _ACC = int(mujoco.mjtStage.mjSTAGE_VEL), int(mujoco.mjtStage.mjSTAGE_ACC)
 _DISABLE = mujoco.mjtDisableBit
 _ONLY_PLACES = sum(
     map(int, (_DISABLE.mjDSBL_CONSTRAINT, _DISABLE.mjDSBL_CONTACT, _DISABLE.mjDSBL_SENSOR, _DISABLE.mjDSBL_ACTUATION))
@@ -58,7 +54,7 @@ class MujocoBackend:
         self.model = model
         self.axes = {**model.axes, "sensed": tuple(sensed)}
         self.varies = varied_by(model)
-        compiled, self._sensed = _with_sensors(model, sensed)
+        compiled, self._sensed = with_sensors(model, sensed)
         self._batch = Batch(compiled, rows, nthread)
         inputs = (self._batch.bind(name) for name in ("qpos", "qvel", "ctrl", "qacc_warmstart"))
         self._qpos, self._qvel, self._control, self._warm_start = inputs
@@ -169,17 +165,11 @@ class MujocoBackend:
     def change(self, rows: Tensor, values: Mapping[str, Tensor]) -> None:
         """Write per-row model constants and what MuJoCo derives from them."""
         picked = np.flatnonzero(rows.numpy())
-        lacking = sorted(values.keys() - self.varies)
-        if lacking:
-            raise SceneError(
-                f"MuJoCo cannot vary {listing(lacking)} of this robot; it varies {listing(sorted(self.varies))}."
-            )
+        take_values(self._batch, self.model, picked, values)
         if not picked.size:
             return
-        for field, value in values.items():
+        for field in values:
             self._varied.update(arrays(self.model, field))
-            shape = (len(picked), len(labels(self.model, field)), len(FIELDS[field].parts))
-            write(self._batch, self.model, field, picked, _float64(value, picked).reshape(shape))
         if DERIVING & values.keys():
             self._varied.update(_PLACING_FIELDS[:2])  # each row has its own of both from here on
             self._derive(picked)
@@ -312,16 +302,6 @@ class MujocoBackend:
         _copy(root.angular_velocity, rotate(rotation, self._qvel[:, 3:6]))  # body axes there
         _copy(dofs.velocity, self._qvel[:, 6:])
         self._shadow.take(root, dofs)
-
-
-def _with_sensors(model: RobotModel, sensed: Sequence[str]) -> tuple[mujoco.MjModel, list[int]]:
-    """The model that computes the contact sensors of these bodies only, and where each stands among its contact sensors."""
-    compiled = copy.copy(model.model)
-    names = [model.robot.body_names[body] for body in model.contact_bodies]
-    for number, name in enumerate(names):
-        if name not in sensed:
-            compiled.sensor_needstage[number] = _NONE
-    return compiled, [names.index(name) for name in sensed]
 
 
 def _copy(column: Tensor, values: np.ndarray, rows: "slice | np.ndarray" = _ALL) -> None:

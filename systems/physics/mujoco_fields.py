@@ -1,11 +1,15 @@
 """Where MuJoCo keeps the fields that rows may have values of their own of, and what their values are in a model."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import attrs
+import mujoco
 import numpy as np
-from mujoco.batch import Batch
+from torch import Tensor
 
+from engine.errors import SceneError, listing
 from systems.maths.inertia import deformed, principal
 from systems.physics.contract import FIELDS
 from systems.robots.model import RobotModel
@@ -21,6 +25,14 @@ class Place:
     array: str
     index: Index
     sign: float = 1.0
+
+
+class Arrays(Protocol):
+    """Arrays of MjModel of which every row has its own, such as those of a `mujoco.batch.Batch`."""
+
+    def expand(self, name: str) -> np.ndarray:
+        """(rows, ...) numbers of the array of that name, to be written in place."""
+        ...
 
 
 def places(model: RobotModel) -> dict[str, tuple[Place, ...]]:
@@ -100,8 +112,22 @@ def felt(model: RobotModel, field: str) -> np.ndarray:
     return np.ones(len(labels(model, field)), bool)
 
 
-def write(batch: Batch, model: RobotModel, field: str, rows: np.ndarray, values: np.ndarray) -> None:
-    """Put a field's values (rows, labels, parts) into the batch's own arrays of these rows."""
+def take_values(batch: Arrays, model: RobotModel, rows: np.ndarray, values: Mapping[str, Tensor]) -> None:
+    """Put fields by name, each with an entry for every row as `Backend.change` gets them, into the arrays of some rows.
+
+    SceneError for a field that rows of this robot cannot differ in.
+    """
+    known = varied_by(model)
+    lacking = sorted(values.keys() - known)
+    if lacking:
+        raise SceneError(f"MuJoCo cannot vary {listing(lacking)} of this robot; it varies {listing(sorted(known))}.")
+    for field, value in values.items() if rows.size else ():
+        shape = (len(rows), len(labels(model, field)), len(FIELDS[field].parts))
+        write(batch, model, field, rows, np.asarray(value.numpy()[rows], np.float64).reshape(shape))
+
+
+def write(batch: Arrays, model: RobotModel, field: str, rows: np.ndarray, values: np.ndarray) -> None:
+    """Put a field's values (rows, labels, parts) into the arrays of these rows."""
     if field == "restitution":
         _write_restitution(batch, model, rows, values[..., 0])
     elif field == "pseudo_inertia":
@@ -122,7 +148,7 @@ def write(batch: Batch, model: RobotModel, field: str, rows: np.ndarray, values:
             )
 
 
-def _write_restitution(batch: Batch, model: RobotModel, rows: np.ndarray, share: np.ndarray) -> None:
+def _write_restitution(batch: Arrays, model: RobotModel, rows: np.ndarray, share: np.ndarray) -> None:
     """Spring and damper of a contact that give back a share e of the speed: ζ = −ln e / √(π² + ln² e).
 
     The spring is as stiff as the model's contacts, 1 / time²; MuJoCo takes negative numbers for spring and damper themselves.
@@ -137,7 +163,7 @@ def _write_restitution(batch: Batch, model: RobotModel, rows: np.ndarray, share:
     own[_at(rows, (shapes, 1))] = -2.0 * ratio * rate
 
 
-def _write_pseudo_inertia(batch: Batch, model: RobotModel, rows: np.ndarray, change: np.ndarray) -> None:
+def _write_pseudo_inertia(batch: Arrays, model: RobotModel, rows: np.ndarray, change: np.ndarray) -> None:
     touched = change.any(-1)
     mass, center, inertia = deformed(model.body_mass, model.body_com, model.body_inertia, change)
     moments, axes = principal(inertia)
@@ -152,6 +178,16 @@ def _array(model: RobotModel, name: str) -> np.ndarray:
     return np.asarray(getattr(owner, name.removeprefix("opt.")))
 
 
-def _at(rows: np.ndarray, index: Index) -> tuple[object, ...]:
+def _at(rows: np.ndarray, index: Index) -> tuple[Any, ...]:
     """The index of a field in rows of a batch's array."""
     return (rows[:, None], *index) if index and isinstance(index[0], list) else (rows, *index)
+
+
+def with_sensors(model: RobotModel, sensed: Sequence[str]) -> tuple[mujoco.MjModel, list[int]]:
+    """The model that computes the contact sensors of these bodies only, and where each stands among its contact sensors."""
+    compiled = copy.copy(model.model)
+    names = [model.robot.body_names[body] for body in model.contact_bodies]
+    for number, name in enumerate(names):
+        if name not in sensed:
+            compiled.sensor_needstage[number] = int(mujoco.mjtStage.mjSTAGE_NONE)
+    return compiled, [names.index(name) for name in sensed]

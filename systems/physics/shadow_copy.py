@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from components.robot import DofState, RootState
+from engine.ecs.table import put_rows
 
 
 def columns_of(root: RootState, dofs: DofState) -> dict[str, Tensor]:
@@ -45,7 +47,7 @@ class ShadowCopy:
         if not self.values:
             self.values = {name: column.numpy().copy() for name, column in columns.items()}
         same = self._of is not None and self._of[0] is root and self._of[1] is dofs
-        if same and self._versions == tuple(column._version for column in columns.values()):
+        if same and self._versions == _versions(root, dofs):
             return None
         found = np.zeros(len(root.position), bool)
         for name, column in columns.items():
@@ -70,5 +72,43 @@ class ShadowCopy:
             self.values[name][:] = new
 
     def _look(self, root: RootState, dofs: DofState) -> None:
-        self._of = (root, dofs)
-        self._versions = tuple(column._version for column in columns_of(root, dofs).values())
+        self._of, self._versions = (root, dofs), _versions(root, dofs)
+
+
+class ShadowOnDevice:
+    """The same for columns on any device, without waiting for it: `edited` is a mask there, which may be of no row."""
+
+    def __init__(self, rows: int, dofs: int, device: torch.device) -> None:
+        self.values = torch.zeros(rows, 13 + 2 * dofs, device=device)  # the columns one beside the other
+        self._of: tuple[RootState, DofState] | None = None
+        self._versions: tuple[int, ...] = ()
+
+    def edited(self, root: RootState, dofs: DofState) -> Tensor | None:
+        """As `ShadowCopy.edited`."""
+        same = self._of is not None and self._of[0] is root and self._of[1] is dofs
+        if same and self._versions == _versions(root, dofs):
+            return None
+        new = torch.cat([*columns_of(root, dofs).values()], 1)
+        self._look(root, dofs)
+        return ((new.view(torch.int32) != self.values.view(torch.int32)) & (new != self.values)).any(1)
+
+    def take(self, root: RootState, dofs: DofState, rows: Tensor | None = None) -> None:
+        """As `ShadowCopy.take`; `rows` is a mask, None: all."""
+        new = torch.cat([*columns_of(root, dofs).values()], 1)
+        if rows is None:
+            self.values.copy_(new)
+        else:
+            put_rows(self.values, rows, new)
+        self._look(root, dofs)
+
+    def load(self, values: Tensor) -> None:
+        """Put remembered values back, and look at every column again."""
+        self._of = None
+        self.values.copy_(values)
+
+    def _look(self, root: RootState, dofs: DofState) -> None:
+        self._of, self._versions = (root, dofs), _versions(root, dofs)
+
+
+def _versions(root: RootState, dofs: DofState) -> tuple[int, ...]:
+    return tuple(column._version for column in columns_of(root, dofs).values())

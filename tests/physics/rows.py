@@ -1,9 +1,12 @@
 """A few simulated rows with their columns, as the physics tests drive them."""
 
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 import torch
 from torch import Tensor
 
@@ -11,7 +14,7 @@ from components.dynamics import Dynamics
 from components.robot import BodyState, Capsule, ContactForce, DofState, Motor, RobotDescription, RootState
 from scenes.robots.humanoid import humanoid
 from systems.learning.dynamics import fit_linear, make_dynamics
-from systems.physics import make_backend
+from systems.physics import BACKENDS, make_backend
 from systems.physics.contract import Backend
 from systems.robots.model import RobotModel, build_robot
 
@@ -82,6 +85,23 @@ class Rows:
         return b"".join(t.numpy().tobytes() for part in parts for t in vars(part).values())
 
 
+def bytes_of(rows: Rows, *which: int) -> list[bytes]:
+    """Every column's bytes in some rows."""
+    parts = (rows.root, rows.dofs, rows.bodies, rows.forces)
+    return [t[list(which)].numpy().tobytes() for part in parts for t in vars(part).values()]
+
+
+def needs(backend: str) -> pytest.MarkDecorator:
+    """Skips a test of a backend that is not installed."""
+    missing = backend == "warp" and find_spec("mujoco_warp") is None
+    return pytest.mark.skipif(
+        missing, reason=f"the backend '{backend}' is not installed: pip install 'lockstep-sim[warp]'"
+    )
+
+
+BACKENDS_HERE = [pytest.param(name, marks=needs(name)) for name in BACKENDS]
+
+
 def fitted(model: RobotModel, ticks: int = 40) -> Dynamics:
     """A learned model of a robot's servos, whose linear part is fitted to what MuJoCo does in a few rows with other targets each."""
     rows = _rows(model, 8, make_backend(model, rows=8, nthread=1))
@@ -106,13 +126,17 @@ def make_rows(
     *,
     backend: str = "mujoco",
     nthread: int = 1,
+    around: Callable[[Backend], Backend] = lambda backend: backend,
     **options: Any,
 ) -> Rows:
-    """`count` rows of a robot (our humanoid by default) that have just been put into the default pose."""
+    """`count` rows of a robot (our humanoid by default) that have just been put into the default pose.
+
+    `around` puts something between the simulator and whoever uses it.
+    """
     model = build_robot(description or humanoid(), **options)
     own: dict[str, Any] = {"nthread": nthread} if backend == "mujoco" else {}
     own |= {"dynamics": fitted(model)} if backend == "learned" else {}
-    return _rows(model, count, make_backend(model, rows=count, backend=backend, **own))
+    return _rows(model, count, around(make_backend(model, rows=count, backend=backend, **own)))
 
 
 def _rows(model: RobotModel, count: int, backend: Backend) -> Rows:

@@ -7,12 +7,14 @@ from torch.testing import assert_close
 
 from engine.snapshot.snapshot import copied
 from systems.physics import BACKENDS
-from tests.physics.rows import Rows, make_rows, pendulum
+from tests.physics.rows import BACKENDS_HERE, Rows, bytes_of, make_rows, needs, pendulum
 
-WITH_TORQUES = tuple(name for name in BACKENDS if name != "learned")  # which knows servos only, and says so
+WITH_TORQUES = [  # of which the learned knows none, and says so
+    pytest.param(name, marks=needs(name)) for name in BACKENDS if name != "learned"
+]
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=BACKENDS_HERE)
 def rows(request: pytest.FixtureRequest) -> Rows:
     return make_rows(3, backend=request.param)
 
@@ -111,14 +113,14 @@ def edit(rows: Rows, row: int) -> None:
     rows.dofs.position[row] *= 0.5
 
 
-def bytes_of(rows: Rows, *which: int) -> list[bytes]:
-    """Every column's bytes in some rows."""
-    parts = (rows.root, rows.dofs, rows.bodies, rows.forces)
-    return [t[list(which)].numpy().tobytes() for part in parts for t in vars(part).values()]
-
-
 @pytest.mark.parametrize(
-    ("backend", "control"), [*((name, "servo") for name in BACKENDS), *((name, "torque") for name in WITH_TORQUES)]
+    ("backend", "control"),
+    [
+        pytest.param(name, control, marks=needs(name))
+        for name in BACKENDS
+        for control in ("servo", "torque")
+        if (name, control) != ("learned", "torque")
+    ],
 )
 def test_edited_columns_reach_the_next_step_as_a_restart_would_and_other_rows_never_notice(
     backend: str, control: str
@@ -207,7 +209,7 @@ def test_kinematic_backend_plays_what_is_written_into_the_columns() -> None:
     assert not rows.forces.force.any()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS_HERE)
 def test_a_row_moves_to_the_same_bytes_when_only_it_is_simulated(backend: str) -> None:
     everyone, alone = (make_rows(3, backend=backend) for _ in range(2))
     alone.backend.focus([1])
@@ -226,7 +228,7 @@ def test_a_row_moves_to_the_same_bytes_when_only_it_is_simulated(backend: str) -
     assert (alone.dofs.position != before).any(-1).all()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS_HERE)
 def test_rows_in_focus_are_a_set_in_any_order(backend: str) -> None:
     plain, doubled = (make_rows(3, backend=backend) for _ in range(2))
     plain.backend.focus([0, 2])

@@ -9,32 +9,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from components.robot import Box, Capsule, RobotDescription
+from components.robot import Capsule
 from engine.errors import SceneError
 from systems.physics import make_backend
 from systems.physics.contract import FIELDS
 from systems.physics.mujoco_fields import felt, labels, nominal
 from systems.robots.model import RobotModel, build_robot
-from tests.physics.rows import PENDULUM, Rows, make_rows, one_foot, pendulum
+from tests.physics.rows import Rows, make_rows, one_foot, pendulum
+from tests.physics.test_contract import block, lump
 
 G = 9.81
 ALL = torch.tensor([True, True])
-
-
-LUMP = PENDULUM.replace('mass="1"', 'mass="1e-4"').replace("-0.5", "-0.2")  # its arm, which robots have, weighs nothing
-
-
-def lump(shape: Box | Capsule) -> RobotDescription:
-    """2 kg of that shape."""
-    return pendulum(model=lambda: LUMP, feet=("base",), shapes=(shape,), default_height=0.1)
-
-
-def block() -> Rows:
-    """Two rows of a box of 0.2 m that lies on the floor."""
-    rows = make_rows(2, lump(Box("base", (0.0, 0.0, 0.0), (0.1, 0.1, 0.1))))
-    for _ in range(20):
-        rows.tick()
-    return rows
 
 
 def test_gravity_of_its_own_is_the_acceleration_of_a_falling_row() -> None:
@@ -50,7 +35,7 @@ def test_gravity_of_its_own_is_the_acceleration_of_a_falling_row() -> None:
 
 
 def test_the_floor_brakes_a_sliding_row_by_its_own_friction_times_the_load() -> None:
-    rows = block()
+    rows = block(make_rows)
     rows.backend.change(ALL, {"friction": torch.tensor([[0.2], [0.5]])})
     rows.root.linear_velocity[:, 0] = 4.0
     rows.restart(0, 1)
@@ -185,8 +170,13 @@ LIKE_BUILT: dict[str, tuple[str, list[float], tuple[Edit, ...]]] = {
 
 @pytest.mark.parametrize("field", LIKE_BUILT)
 def test_a_row_with_a_field_of_its_own_moves_as_a_robot_that_was_built_so(field: str) -> None:
+    as_built(field, "mujoco")
+
+
+def as_built(field: str, backend: str) -> None:
+    """A row with the field moves as MuJoCo moves a robot that was built so."""
     control, values, edits = LIKE_BUILT[field]
-    rows = make_rows(2, pendulum(), control=control)
+    rows = make_rows(2, pendulum(), backend=backend, control=control)
     command = torch.tensor([[0.5], [0.5]])
     rows.backend.change(torch.tensor([False, True]), {field: torch.tensor([values, values]).reshape(2, -1)})
     rows.restart(0, 1)

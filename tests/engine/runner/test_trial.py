@@ -54,6 +54,30 @@ def test_a_trial_plays_its_ticks_with_what_it_restores_and_reads_the_world(tmp_p
     assert shares == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
+def test_a_trial_beside_others_reads_each_of_them_and_puts_their_summaries_into_one_table(tmp_path: Path) -> None:
+    data, shares = save(build(trained()).world), list[float]()
+
+    def read(world: World, path: Path) -> Mapping[str, Any]:
+        return {
+            "summary": {"rows": len(world[Point].position), "ticks": world.clock.tick},
+            "tables": {"more": [{"a": 1}]},
+        }
+
+    trial = Trial(
+        trained, 2, read, restores=(), called="eight", beside={"three": lambda: toy_scene.make_scene(num_envs=3)}
+    )
+    found = run_trial(trial, data, tmp_path / "x", training=trained(), progress=shares.append)
+    assert found["summary"] == {"rows": 8, "ticks": 1}  # the first tick only places the rows
+    assert found["tables"] == {
+        "more": [{"a": 1}],
+        "eight beside three": [
+            {"played in": "eight", "rows": 8, "ticks": 1},
+            {"played in": "three", "rows": 3, "ticks": 1},
+        ],
+    }
+    assert shares == [0.0, 0.25, 0.5, 0.5, 0.75, 1.0]
+
+
 def test_a_trial_that_restores_nothing_plays_any_snapshot(tmp_path: Path) -> None:
     data = save(build(trained()).world)
     assert run_trial(Trial(calm, 1, lambda w, p: {}, restores=()), data, tmp_path / "x", training=trained()) == {}
