@@ -24,15 +24,7 @@ from systems.robots.model import RobotModel, build_robot
 from systems.robots.summary import naming_robot, robot_facts
 from systems.tick import TICK
 
-CONFIGS = {  # for --config; the first is the default
-    "laptop": g1.LAPTOP,
-    "mjlab_tracking": g1.MJLAB,
-    "mjlab_tracking_25hz": g1.at_25_hz(g1.MJLAB),
-    "beyondmimic_tracking": g1.BEYONDMIMIC,
-    "beyondmimic_tracking_25hz": g1.at_25_hz(g1.BEYONDMIMIC),
-    "humanoidverse_tracking": humanoidverse.PUBLISHED,
-    "humanoidverse_tracking_laptop": humanoidverse.LAPTOP,
-}
+CONFIGS = g1.CONFIGS | humanoidverse.CONFIGS  # for --config; the first is the default
 
 
 def tracking_scene(

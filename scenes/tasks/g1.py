@@ -164,3 +164,13 @@ def at_25_hz(config: Config) -> Config:
         gamma=round(learning.gamma**2, 6),
         lam=round(learning.lam**2, 6),
     )
+
+
+CONFIGS = {
+    "laptop": LAPTOP,
+    "mjlab_tracking": MJLAB,
+    "mjlab_tracking_25hz": at_25_hz(MJLAB),
+    "beyondmimic_tracking": BEYONDMIMIC,
+    "beyondmimic_tracking_25hz": at_25_hz(BEYONDMIMIC),
+    "published": MJLAB,  # a shorter name of mjlab_tracking
+}

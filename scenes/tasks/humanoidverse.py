@@ -246,3 +246,4 @@ PUBLISHED = Config(
     ),
 )
 LAPTOP = PUBLISHED.replace(num_envs=512, substeps=3, robustness=0.1, iterations=None, learning=g1.LAPTOP.learning)
+CONFIGS = {"humanoidverse_tracking": PUBLISHED, "humanoidverse_tracking_laptop": LAPTOP}
