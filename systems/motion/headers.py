@@ -11,7 +11,7 @@ from systems.motion.arrays import short_names
 from systems.motion.unfit import NoMotion
 
 ROOT = {"root", "base", "pelvis", "body", "torso", "trunk", "floating", "freejoint", "free", "joint", "world", "global"}
-ROOT |= {"robot", "link", "w", "com", "hips", "anchor", "qpos", "pose"}
+ROOT |= {"field", "transform", "robot", "link", "w", "com", "hips", "anchor", "qpos", "pose"}
 PLACE = {"pos", "position", "p", "t", "trans", "translation", "translate", "transl", "xyz", "offset", "loc"}
 TURN = {"q", "quat", "quaternion", "orientation", "ori", "orient", "rot", "rotation", "rotate", "r", "euler", "rpy"}
 EULER = {"roll": "x", "pitch": "y", "yaw": "z"}

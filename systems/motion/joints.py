@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import attrs
 import numpy as np
@@ -18,6 +19,7 @@ _SUFFIXES = re.compile("(_joint)?(_dof)?$", re.IGNORECASE)
 _BREAKS = re.compile(r"[ \-]+|(?<=[a-z])(?=[A-Z])")  # between words, as in left-knee, Left Knee and leftKnee
 STILL = 0.05  # rad about 0 within which a joint that the robot lacks may move
 LIMIT_SLACK = 0.25  # rad beyond a joint limit that is a warning; more is another robot, order or unit
+MOST_NAMES = 4096  # whose spelling is remembered
 TURN = 7.0  # rad; angles beyond it are no radians that are a turn off
 
 
@@ -35,11 +37,13 @@ class Match:
         return np.where(column >= 0, angles[:, column], missing)
 
 
+@lru_cache(maxsize=MOST_NAMES)
 def bare(name: str) -> str:
     """A joint's name without the suffixes that some files add."""
     return _SUFFIXES.sub("", name)
 
 
+@lru_cache(maxsize=MOST_NAMES)
 def _spelled(name: str) -> str:
     """What a joint's name is whichever way its words are parted and capitals are used."""
     return bare(_BREAKS.sub("_", name.strip())).lower()

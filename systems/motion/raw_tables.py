@@ -1,7 +1,7 @@
 """Clips whose numbers stand in one table: text with or without a header, and MuJoCo's qpos."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ TABLE_FPS = 30.0  # what public tables are recorded at; the files do not say
 SEED_FPS = 120.0  # of the SEED data set, whose header says nothing of it either
 UNIT = 0.05  # how far the length of a quaternion may be from 1
 ALIKE = 0.9  # correlation of columns with the changes of others, from which they are taken for their velocities
+MOST_LEAN = 60.0  # degrees of lean in nearly all frames, beyond which Euler angles need a unit
 TURN = 2.0 * np.pi  # rad; no joint turns further, so more is degrees
 
 
@@ -51,12 +52,13 @@ def _with_header(table: NumberTable, layout: TableLayout, name: str, options: Cl
     if not len(values):
         raise SceneError(f"{table.source} has 0 frames of {len(table.names or ())} columns: there is only the header.")
     place = np.stack([_scaled(values, layout.place[part], 0.01 if layout.seed else 1.0) for part in "xyz"], -1)
-    degrees = np.pi / 180.0 if _in_degrees(values, layout) else 1.0
+    by_hand = options.origin("angles", "file") == "option"
+    turns = np.pi / 180.0 if _in_degrees(values, layout, [*layout.euler.values(), *layout.joints]) else 1.0
+    degrees = np.pi / 180.0 if _in_degrees(values, layout, layout.joints) else 1.0
     dof = np.stack([_scaled(values, column, degrees) for column in layout.joints], -1)
     known = layout.seed or all(column.unit is not None for column in layout.joints)
     measured = layout.seed or all(column.unit is not None for column in layout.place.values())
     fps, rate = _rate(table, layout, values, options)
-    by_hand = options.origin("angles", "file") == "option"
     clip = Clip(
         name=name,
         fps=fps,
@@ -65,7 +67,7 @@ def _with_header(table: NumberTable, layout: TableLayout, name: str, options: Cl
         dof_position=values[:, [c.at for c in layout.joints]] if by_hand else dof,
         dof_names=tuple(column.part for column in layout.joints) if layout.named else None,
         source=table.source,
-        notes=_notes(table.source, layout, known, degrees, options),
+        notes=_notes(table.source, layout, known, (turns, degrees), options),
         origins=origins(
             options,
             rotation="assumed" if "0" in layout.quaternion else "file",
@@ -77,9 +79,11 @@ def _with_header(table: NumberTable, layout: TableLayout, name: str, options: Cl
     )
     if layout.euler:
         options.idle("rotation", f"{table.source} holds Euler angles, which have no such order.")
-        turned = np.stack([_scaled(values, layout.euler[part], degrees) for part in "xyz"], -1)
+        turned = np.stack([_scaled(values, layout.euler[part], turns) for part in "xyz"], -1)
         if by_hand:
             turned = _raw(values, layout.euler) * (np.pi / 180.0 if options.get("angles") == "deg" else 1.0)
+        elif turns == 1.0 and any(column.unit is None for column in layout.euler.values()):
+            _check_lean(turned, table.source, options)
         return attrs.evolve(clip, root_rotation=from_euler(turned), file_rotation="wxyz")
     return _turned(clip, values, layout.quaternion, options)
 
@@ -100,14 +104,24 @@ def _scaled(values: np.ndarray, column: NamedColumn, otherwise: float) -> np.nda
     return np.asarray(values[:, column.at] * (otherwise if column.unit is None else column.unit))
 
 
-def _in_degrees(values: np.ndarray, layout: TableLayout) -> bool:
-    """Whether angles without a unit are degrees: in SEED files, and where Euler angles or joints exceed a whole turn.
+def _check_lean(turns: np.ndarray, source: str, options: ClipOptions) -> None:
+    """SceneError where Euler angles (T, 3) lean so far as radians that they are degrees as likely."""
+    lean = float(np.degrees(np.arccos(np.quantile(np.cos(turns[:, 0]) * np.cos(turns[:, 1]), 0.05))))
+    if lean > MOST_LEAN:
+        raise SceneError(
+            f"{source} does not say in which unit the root's Euler angles are: as radians it leans over by {lean:.0f} degrees. "
+            f"Write the unit into their names, such as roll_deg or roll_rad, or name the clip as {options.item}:deg or "
+            f"{options.item}:rad, if the joints are in the same."
+        )
+
+
+def _in_degrees(values: np.ndarray, layout: TableLayout, columns: Sequence[NamedColumn]) -> bool:
+    """Whether angles without a unit are degrees: in SEED files, and beside Euler angles where they exceed a whole turn.
 
     Beside a quaternion, joints without a unit stay as they are, for verification to decide.
     """
     if layout.seed or not layout.euler:
         return layout.seed
-    columns = [*layout.euler.values(), *layout.joints]
     return float(np.nanmax(np.abs(values[:, [c.at for c in columns if c.unit is None]]), initial=0.0)) > TURN
 
 
@@ -125,7 +139,10 @@ def _rate(table: NumberTable, layout: TableLayout, values: np.ndarray, options: 
     return SEED_FPS / step if step > 0.0 else SEED_FPS, "assumed"
 
 
-def _notes(source: str, layout: TableLayout, known: bool, degrees: float, options: ClipOptions) -> tuple[str, ...]:
+def _notes(
+    source: str, layout: TableLayout, known: bool, scales: tuple[float, float], options: ClipOptions
+) -> tuple[str, ...]:
+    """Sentences on a header; `scales` are those of the root's Euler angles and of the joints."""
     notes = []
     angles = options.origin("angles", "file") != "option"
     if layout.seed:
@@ -133,8 +150,11 @@ def _notes(source: str, layout: TableLayout, known: bool, degrees: float, option
         read = f", read as {' and '.join(units)}" if units else ""
         notes.append(f"{source} has the header of SEED{read}; its root turns about fixed x, y and z.")
     elif layout.euler and angles and not known:
-        what = "degrees, since some exceed a whole turn" if degrees != 1.0 else "radians"
-        notes.append(f"{source} turns its root by Euler angles; all angles are read as {what}.")
+        root, joints = ("degrees, since some exceed a whole turn" if scale != 1.0 else "radians" for scale in scales)
+        what = (
+            f"all angles are read as {root}" if root == joints else f"they are read as {root}, and joints as {joints}"
+        )
+        notes.append(f"{source} turns its root by Euler angles; {what}.")
     if layout.left_out:
         notes.append(f"{source}: {listing(layout.left_out, 4)} are not needed and left out.")
     return tuple(notes)

@@ -106,6 +106,8 @@ ROOTS = [
     "root_tx,root_ty,root_tz,root_qw,root_qx,root_qy,root_qz", "px,py,pz,q_w,q_x,q_y,q_z",
     "pelvis_x,pelvis_y,pelvis_z,pelvis_qw,pelvis_qx,pelvis_qy,pelvis_qz",
     "pose.position.x,pose.position.y,pose.position.z,pose.orientation.w,pose.orientation.x,pose.orientation.y,pose.orientation.z",
+    "field.pose.position.x,field.pose.position.y,field.pose.position.z,field.pose.orientation.w,field.pose.orientation.x,"
+    "field.pose.orientation.y,field.pose.orientation.z",
     "root_pos[0],root_pos[1],root_pos[2],qw,qx,qy,qz", "x [m],y [m],z [m],qw,qx,qy,qz", "root_x_m,root_y_m,root_z_m,qw,qx,qy,qz",
     "floating_base_x,floating_base_y,floating_base_z,floating_base_qw,floating_base_qx,floating_base_qy,floating_base_qz",
     "body_pos_w_x,body_pos_w_y,body_pos_w_z,body_quat_w_w,body_quat_w_x,body_quat_w_y,body_quat_w_z",
@@ -255,6 +257,28 @@ def test_roll_pitch_and_yaw_are_read_in_the_unit_that_fits(tmp_path: Path, scale
     assert_allclose(clip.root_rotation[:, 0], clip.root_rotation[0, 0])
     assert clip.root_rotation[0, 0] == pytest.approx(0.98334744, abs=1e-6)
     assert unit_word in clip.notes[0]
+
+
+def test_the_roots_euler_angles_may_be_in_degrees_beside_joints_in_radians(tmp_path: Path) -> None:
+    header = ["x", "y", "z", "roll", "pitch", "yaw", *JOINTS]
+    turn = np.tile(np.array([0.0, 0.0, 90.0]), (12, 1))
+    clip = read(tmp_path, table(np.concatenate((MOTION.position, turn, MOTION.angles), 1), header))
+    assert_allclose(clip.root_rotation, np.tile(np.sqrt((0.5, 0.0, 0.0, 0.5)), (12, 1)), atol=1e-9)
+    assert_allclose(clip.dof_position, MOTION.angles, atol=1e-9)
+    assert clip.notes[0].endswith("they are read as degrees, since some exceed a whole turn, and joints as radians.")
+
+
+def test_euler_angles_of_an_unknown_unit_that_would_lean_far_are_refused_and_the_cures_work(tmp_path: Path) -> None:
+    header = ["x", "y", "z", "roll", "pitch", "yaw", *JOINTS]
+    values = np.concatenate((MOTION.position, np.tile(np.array([0.0, 2.0, 5.0]), (12, 1)), MOTION.angles), 1)
+    with pytest.raises(SceneError, match=r"as radians it leans over by 115 degrees. Write the unit") as found:
+        read(tmp_path, table(values, header))
+    assert f"{tmp_path / 'walk.csv'}:rad" in str(found.value)
+    assert read(tmp_path, table(values, header), ":rad").root_rotation[0, 0] == pytest.approx(np.cos(1.0) * np.cos(2.5))
+    for unit, scale in (("deg", np.pi / 180.0), ("rad", 1.0)):
+        clip = read(tmp_path, table(values, [*header[:3], *(f"{name}_{unit}" for name in header[3:6]), *JOINTS]))
+        assert clip.root_rotation[0, 0] == pytest.approx(np.cos(1.0 * scale) * np.cos(2.5 * scale))
+        assert_allclose(clip.dof_position, MOTION.angles, atol=1e-9)
 
 
 def test_order_by_hand_wins_over_the_header(tmp_path: Path) -> None:
