@@ -56,7 +56,8 @@ def lacks(spec: mujoco.MjSpec) -> list[str]:
     trunks = spec.worldbody.bodies
     moving = hinges(spec)
     if len(trunks) != 1 or len(free) != 1:
-        found.append(f"one free joint, on its first body (it has {len(free)} free joints)")
+        where = f"free joints are on {listing(j.parent.name or 'unnamed' for j in free)}" if free else "it has 0 free joints"
+        found.append(f"one free joint, on its first body ({where})")
     if len(trunks) > 1:
         found.append(f"a single tree of bodies (it has {len(trunks)}: {listing(b.name or 'unnamed' for b in trunks)})")
     if not moving:
