@@ -86,3 +86,11 @@ class SoftLimits:
     position: Tensor
     velocity: Tensor
     torque: Tensor
+
+
+@resource
+class RewardWidths:
+    """Widths of reward terms that follow their error, along axis `reward`; 0 for the others."""
+
+    width: Tensor  # in force: a squared error of so much pays 1 / e
+    error: Tensor  # running mean of the term's value over rows

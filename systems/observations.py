@@ -63,7 +63,8 @@ from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 BOTH = ("actor", "critic")
 LONGEST_DELAY = 100  # control steps
 SETTINGS = ("noise", "critic_noise", "clip", "scale")
-Lags, Drifts = tuple[int, int] | None, tuple[float, float] | None
+Lags = tuple[int, int] | None
+Drifts = tuple[float, float] | None
 REGISTERED = {
     **dict.fromkeys(SETTINGS, float | None),
     "groups": tuple[str, ...],
@@ -280,8 +281,9 @@ def _observe(
             _concatenate(row, values, [seen[i] for i in inside], own, noise, rng, level, limit)
             continue
         drifts, delays = ([values.setting(key)[i] for i in inside] for key in ("drift", "delay"))
-        drifting = rng is not None and any(drifts)
-        wander = partial(_drift, drifts=drifts, state=state, rng=rng) if drifting else None
+        wander = None
+        if rng is not None and any(drifts):
+            wander = partial(_drift, drifts=drifts, state=state, rng=rng)
         _concatenate(row, values, [seen[i] for i in inside], own, noise, rng, level, limit, wander)
         _delay(row, tuple(seen[i].shape[1] for i in inside), delays, state)
         state.age.add_(1)
@@ -599,7 +601,7 @@ def observations(
             axes[f"{group}_history"] = concatenated(_pasts(kept, _longest(every, kept, group)))
     axes |= {f"{group}_observation": concatenated(_shown(group_terms(every, group), every)) for group in BOTH}
     disturbed = {n: t for n, t in every.items() if t.settings.get("delay") or t.settings.get("drift")}
-    looks = {
+    looks: dict[tuple[bool, bool], Callable[..., None]] = {
         (False, False): observe,
         (True, False): observe_under_curriculum,
         (False, True): observe_disturbed,

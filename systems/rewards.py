@@ -3,12 +3,15 @@
 A term returns (rows,). Its settings: `weight` per second; `std`, where the value is a squared error e, turns
 it into exp(−e / std²), and `width` into exp(−e / width): 1 when on target; `penalty=True` puts it under the
 penalty curriculum; `unclipped=True` adds it after `only_positive` has cut the others off at 0.
+
+`adapts` lets the width of a term follow its running mean error e, which begins at the width and never lets it grow: "origin" takes
+min(width, e), "mean" (min(width, e) + e) / 2 where that is less, and a number c min(width, c e).
 """
 
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import torch
@@ -16,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from components.control import Action, DofTorque, PreviousDof
-from components.episode import Done, Earned, Episode, PenaltyScale, Reward, SoftLimits
+from components.episode import Done, Earned, Episode, PenaltyScale, Reward, RewardWidths, SoftLimits
 from components.robot import (
     BaseFrame,
     BodyState,
@@ -37,7 +40,14 @@ from systems.maths.quaternion import rotate, rotate_inverse
 from systems.maths.tensors import indices, mask, vector
 from systems.terminations import outside
 
-SETTINGS = {"weight": float, "std": float | None, "width": float | None, "penalty": bool, "unclipped": bool}
+SETTINGS = {
+    "weight": float,
+    "std": float | None,
+    "width": float | None,
+    "penalty": bool,
+    "unclipped": bool,
+    "adapts": str | float | None,
+}
 
 
 def squares(a: Tensor, b: Tensor) -> Tensor:
@@ -131,13 +141,31 @@ def slippage(bodies: BodyState, contact: Contact, robot: Robot) -> Tensor:
 
 def foot_orientation(bodies: BodyState, robot: Robot) -> Tensor:
     """Σ over feet of the sine of the angle between sole and ground: √(g_x² + g_y²) in the foot frame."""
+    return _sole_tilt(bodies, robot).sum(-1)
+
+
+def standing_foot_orientation(bodies: BodyState, contact: Contact, robot: Robot) -> Tensor:
+    """`foot_orientation` of the feet that bear load."""
+    return (_sole_tilt(bodies, robot) * contact.touching).sum(-1)
+
+
+def _sole_tilt(bodies: BodyState, robot: Robot) -> Tensor:
     feet = bodies.rotation.index_select(1, indices(robot.body_names, robot.foot_names, bodies.rotation.device))
     gravity = rotate_inverse(feet, vector((0.0, 0.0, -1.0), feet.device, feet.dtype).expand(*feet.shape[:-1], 3))
-    return torch.linalg.vector_norm(gravity[..., :2], dim=-1).sum(-1)
+    return torch.linalg.vector_norm(gravity[..., :2], dim=-1)
 
 
 def foot_heading(bodies: BodyState, root: RootState, robot: Robot) -> Tensor:
     """Σ over feet of the angle between the headings of foot and base, each that of its x axis; rad in [0, π]."""
+    return _sole_turn(bodies, root, robot).sum(-1)
+
+
+def standing_foot_heading(bodies: BodyState, root: RootState, contact: Contact, robot: Robot) -> Tensor:
+    """`foot_heading` of the feet that bear load."""
+    return (_sole_turn(bodies, root, robot) * contact.touching).sum(-1)
+
+
+def _sole_turn(bodies: BodyState, root: RootState, robot: Robot) -> Tensor:
     feet = bodies.rotation.index_select(1, indices(robot.body_names, robot.foot_names, bodies.rotation.device))
     forward = vector((1.0, 0.0, 0.0), feet.device, feet.dtype)
     axes = rotate(
@@ -145,7 +173,17 @@ def foot_heading(bodies: BodyState, root: RootState, robot: Robot) -> Tensor:
     )
     heading = torch.atan2(axes[..., 1], axes[..., 0])
     difference = heading[:, :-1] - heading[:, -1:]
-    return torch.atan2(difference.sin(), difference.cos()).abs().sum(-1)
+    return torch.atan2(difference.sin(), difference.cos()).abs()
+
+
+def action_size(action: Action) -> Tensor:
+    """‖a‖ of the undelayed action; with width=1 it pays exp(−‖a‖)."""
+    return torch.linalg.vector_norm(action.value, dim=-1)
+
+
+def action_growth(action: Action, *, sign: Literal[-1, 1] = 1) -> Tensor:
+    """exp(`sign` ‖a‖) − 1 of the undelayed action: unbounded, or with sign −1 from 0 down to −1."""
+    return torch.expm1(sign * action_size(action))
 
 
 def flight_too_low(flight: Flight, *, height: float) -> Tensor:
@@ -162,7 +200,15 @@ def flight_time(flight: Flight, *, least: float = 0.5) -> Tensor:
 
 
 def _earn(
-    values: Terms, done: Done, so_far: Earned, earned: Reward, dt: float, only_positive: bool, scale: Tensor | None
+    values: Terms,
+    done: Done,
+    so_far: Earned,
+    earned: Reward,
+    dt: float,
+    only_positive: bool,
+    scale: Tensor | None,
+    widths: RewardWidths | None = None,
+    alpha: float = 0.0,
 ) -> None:
     device, terms = earned.total.device, earned.terms
     weights = vector(tuple(float(w) * dt for w in values.setting("weight", 1.0)), device)
@@ -172,7 +218,11 @@ def _earn(
     values.stack(terms)
     finite, falloff = values.finite(terms), _falloff(values)
     if any(falloff):
-        near = torch.exp(terms * vector(tuple(-f for f in falloff), device))
+        steep = vector(tuple(-f for f in falloff), device)
+        if widths is not None:
+            _tighten(values.setting("adapts"), terms, widths, alpha)
+            steep = torch.where(widths.width > 0.0, -1.0 / widths.width, steep)
+        near = torch.exp(terms * steep)
         write(terms, torch.where, mask(tuple(f > 0 for f in falloff), device), near, terms)
         finite = values.finite(terms) and finite  # a negative error may fall up without bound
     terms.mul_(weights).masked_fill_(done.lost.unsqueeze(-1), 0.0)
@@ -186,6 +236,18 @@ def _earn(
     else:
         write(earned.total, torch.sum, terms, -1)
     so_far.sums.add_(terms)
+
+
+def _tighten(adapts: Sequence[str | float | None], errors: Tensor, widths: RewardWidths, alpha: float) -> None:
+    """Fold the mean errors (rows, terms) of this tick into the running ones, and let widths follow them downwards."""
+    follows = mask(tuple(each is not None for each in adapts), errors.device)
+    now = torch.nan_to_num(errors.detach(), nan=0.0, posinf=0.0, neginf=0.0).mean(0)
+    widths.error.copy_(torch.where(follows, torch.lerp(widths.error, now, alpha), 0.0))
+    share = vector(tuple(float(each) if isinstance(each, (int, float)) else 1.0 for each in adapts), errors.device)
+    least = torch.minimum(widths.width, share * widths.error)
+    half = torch.minimum(widths.width, 0.5 * (least + widths.error))
+    means = mask(tuple(each == "mean" for each in adapts), errors.device)
+    widths.width.copy_(torch.where(follows, torch.where(means, half, least), 0.0))
 
 
 def _pay_the_least(terms: Tensor, least: Tensor) -> None:
@@ -212,6 +274,13 @@ def check_falloff(terms: Mapping[str, Term]) -> None:
         for key, value in (("std", std), ("width", width)):
             if value is not None and not value > 0:
                 raise SceneError(f"Reward `{name}` says {key}={value!r}; give a number above 0, or leave it out.")
+        adapts = each.settings.get("adapts")
+        if adapts is not None and std is None and width is None:
+            raise SceneError(f"Reward `{name}` says adapts={adapts!r}, but has no std or width that could; give one.")
+        if isinstance(adapts, str) and adapts not in ("origin", "mean"):
+            raise SceneError(f"Reward `{name}` says adapts={adapts!r}; it is 'origin', 'mean' or a number above 0.")
+        if isinstance(adapts, (int, float)) and not 0.0 < adapts < math.inf:
+            raise SceneError(f"Reward `{name}` says adapts={adapts!r}; it is 'origin', 'mean' or a number above 0.")
         if std is not None and width is not None:
             raise SceneError(
                 f"Reward `{name}` says std={std} and width={width}; width has no effect beside std, so give one of them."
@@ -244,6 +313,48 @@ def reward_under_curriculum(
     _earn(values, done, so_far, earned, dt, only_positive, penalty.value)
 
 
+def reward_that_adapts(
+    values: Terms,
+    done: Done,
+    widths: Write[RewardWidths],
+    so_far: Write[Earned],
+    earned: Write[Reward],
+    *,
+    dt: float,
+    only_positive: bool = False,
+    alpha: float = 0.001,
+) -> None:
+    """`reward`, with widths that follow the errors of terms; `alpha` is the share of a tick in the running mean error."""
+    _earn(values, done, so_far, earned, dt, only_positive, None, widths, alpha)
+
+
+def reward_that_adapts_under_curriculum(
+    values: Terms,
+    done: Done,
+    penalty: PenaltyScale,
+    widths: Write[RewardWidths],
+    so_far: Write[Earned],
+    earned: Write[Reward],
+    *,
+    dt: float,
+    only_positive: bool = False,
+    alpha: float = 0.001,
+) -> None:
+    """`reward_that_adapts`, with the weights of terms registered as `penalty` scaled by the curriculum."""
+    _earn(values, done, so_far, earned, dt, only_positive, penalty.value, widths, alpha)
+
+
+def begin_widths(earned: System, axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> RewardWidths:
+    """The widths that terms are registered with, where they adapt; the seed is not used."""
+    start = [0.0] * len(axes["reward"])
+    for place, each in enumerate(earned.terms.values()):
+        std: float | None = each.settings.get("std")
+        if each.settings.get("adapts") is not None:
+            start[place] = std**2 if std else float(each.settings["width"])
+    made = torch.tensor(start, device=device)
+    return RewardWidths(width=made, error=made.clone())
+
+
 def reset_earned(done: Done, so_far: Write[Earned]) -> None:
     """Ended rows start with nothing earned."""
     put_rows(so_far.sums, done.ended, 0.0)
@@ -257,7 +368,14 @@ def rewards(terms: Mapping[str, Term], *, dt: float = 0.02, only_positive: bool 
     check_falloff(terms)
     terms = paying(terms)
     curriculum = any(each.settings.get("penalty") for each in terms.values())
-    combiner = reward_under_curriculum if curriculum else reward
+    adapts = any(each.settings.get("adapts") is not None for each in terms.values())
+    combiners: dict[tuple[bool, bool], Callable[..., None]] = {
+        (False, False): reward,
+        (True, False): reward_under_curriculum,
+        (False, True): reward_that_adapts,
+        (True, True): reward_that_adapts_under_curriculum,
+    }
+    combiner = combiners[curriculum, adapts]
     return fuse(combiner, terms, name="reward", settings=SETTINGS, dt=dt, only_positive=only_positive)
 
 
@@ -313,9 +431,15 @@ def add_rewards(train: Callable[[], Scene], terms: Mapping[str, Term]) -> Scene:
         raise SceneError(f"The scene '{made.name}' has no system `reward` to add {', '.join(terms)} to.")
     bundle, summed = found[0]
     scaled = [name for name, each in terms.items() if each.settings.get("penalty")]
-    if scaled and summed.function is not reward_under_curriculum:
+    if scaled and PenaltyScale not in summed.reads:
         raise SceneError(
             f"Reward `{scaled[0]}` says penalty=True, but the scene '{made.name}' has no penalty curriculum; leave it out."
+        )
+    adapting = [name for name, each in terms.items() if each.settings.get("adapts") is not None]
+    if adapting:
+        raise SceneError(
+            f"Reward `{adapting[0]}` says adapts={terms[adapting[0]].settings['adapts']!r}, which only terms of the task's own "
+            "table can; leave it out."
         )
     bundle.axes = {**bundle.axes, "reward": functools.partial(skip_weightless, summed)}
     check_terms("reward", terms, SETTINGS)

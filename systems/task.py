@@ -7,8 +7,8 @@ from functools import partial
 import systems.observations
 import systems.rewards
 import systems.terminations
-from components.episode import Chance, Earned, Reward, Rewritten
-from engine import Bundle, System, Term, any_row, system
+from components.episode import Chance, Earned, Reward, RewardWidths, Rewritten
+from engine import Bundle, System, Term, any_row, deferred, system
 from systems.episode import mark_rewritten
 from systems.tick import RESET, REWARD, TERMINATE
 from systems.vitals import task_vitals
@@ -38,6 +38,8 @@ def task(
     )
     earned = systems.rewards.rewards(rewards, dt=dt, only_positive=only_positive)
     asks_chance = any(p.type is Chance for each in terminations.values() for p in each.signature.parameters)
+    begin = partial(systems.rewards.begin_widths, earned)
+    widths = [deferred(RewardWidths, begin)] if RewardWidths in earned.writes else []
     phases: dict[str, list[System]] = {
         TERMINATE: [
             *([system(systems.terminations.draw_chance)] if asks_chance else []),
@@ -52,7 +54,7 @@ def task(
     return Bundle(
         name,
         components=[Reward, Earned, *([Chance] if asks_chance else []), *seen.components],
-        resources=seen.resources,
+        resources=[*seen.resources, *widths],
         systems=phases,
         axes={
             "reward": partial(systems.rewards.skip_weightless, earned),

@@ -48,6 +48,11 @@ def tilt(base: BaseFrame, *, x: float = 0.8, y: float = 0.8) -> Tensor:
     return (base.gravity[:, 0].abs() > x) | (base.gravity[:, 1].abs() > y)
 
 
+def leaning(base: BaseFrame, *, most: float = 0.75) -> Tensor:
+    """Gravity in the base frame leans beyond `most` in any direction (sine of the angle)."""
+    return torch.linalg.vector_norm(base.gravity[:, :2], dim=-1) > most
+
+
 def tipped(base: BaseFrame, *, degrees: float = 70.0) -> Tensor:
     """Gravity in the base frame is more than `degrees` away from straight down."""
     return base.gravity[:, 2] > -math.cos(math.radians(degrees))

@@ -19,10 +19,13 @@ from components.motion import (
     TrackedBodies,
     TrackedState,
 )
-from components.robot import DofState
+from components.robot import DofState, RootState
 from systems.maths.quaternion import angle_between, yaw
 from systems.maths.tensors import indices
+from systems.reference import sample_root_and_dofs
 from systems.rewards import squares
+
+STILL = 1e-6  # m/s or rad/s, below which nothing moves
 
 # -- rewards: squared errors, for the settings `std` or `width` ----------------------------------------
 
@@ -116,6 +119,38 @@ def dof_position_error(dofs: DofState, reference: MotionReference) -> Tensor:
     return squares(dofs.position, reference.dof_position).mean(-1)
 
 
+def max_dof_position_error(dofs: DofState, reference: MotionReference) -> Tensor:
+    """max |Δq| over joints; rad."""
+    return (dofs.position - reference.dof_position).abs().amax(-1)
+
+
+def world_rotation_components(tracked: TrackedState, reference: MotionReference) -> Tensor:
+    """Mean (Δq)² over the four numbers of every body's quaternion, of q and −q the closer one."""
+    apart, together = ((tracked.rotation + sign * reference.body_rotation).square().sum(-1) for sign in (-1.0, 1.0))
+    return 0.25 * torch.minimum(apart, together).mean(-1)
+
+
+def _radial(velocity: Tensor, wanted: Tensor, width: float) -> Tensor:
+    """exp(−(1 − cos ∠) / width) · ρ exp(0.4 (1 − ρ^2.5)) of vectors (..., n), with ρ = |v| / |v'|: 1 where they agree."""
+    ours, theirs = (torch.linalg.vector_norm(each, dim=-1) + STILL for each in (velocity, wanted))
+    cosine = ((velocity * wanted).sum(-1) + STILL**2) / (ours * theirs)
+    share = (ours / theirs).clamp_max(10.0)  # beyond, the value is 0 to the last bit
+    return ((cosine - 1.0) / width).exp() * share * (0.4 * (1.0 - share.pow(2.5))).exp()
+
+
+def radial_body_velocity(tracked: TrackedState, reference: MotionReference, *, narrow: float = 0.75) -> Tensor:
+    """How well body velocities agree in direction and size, the mean over bodies, each at most 1.
+
+    exp(−(1 − cos ∠) / `narrow`) · ρ exp(0.4 (1 − ρ^2.5)) with ρ = ‖v‖ / ‖v'‖, in world axes; 1 where both stand still.
+    """
+    return _radial(tracked.linear_velocity, reference.body_linear_velocity, narrow).mean(-1)
+
+
+def radial_dof_velocity(dofs: DofState, reference: MotionReference, *, narrow: float = 0.75) -> Tensor:
+    """How well the vector of joint velocities agrees in direction and size; the formula of `radial_body_velocity`."""
+    return _radial(dofs.velocity, reference.dof_velocity, narrow)
+
+
 def dof_velocity_error(dofs: DofState, reference: MotionReference) -> Tensor:
     """Mean (Δq̇)² over joints; (rad/s)²."""
     return squares(dofs.velocity, reference.dof_velocity).mean(-1)
@@ -199,9 +234,54 @@ def target_offset(tracked: TrackedState, reference: MotionReference) -> Tensor:
     return _from_heading(reference.body_position - tracked.position, tracked)
 
 
-def target_position(tracked: TrackedState, reference: MotionReference) -> Tensor:
-    """Every reference body seen from the robot's first, turned into its heading; 3 per body, m."""
-    return _from_heading(reference.body_position - tracked.position[:, :1], tracked)
+def target_position(
+    tracked: TrackedState, reference: MotionReference, bodies: TrackedBodies, *, of: tuple[str, ...] = ()
+) -> Tensor:
+    """Reference bodies that match `of` (default: all) seen from the robot's first, turned into its heading; 3 per body, m."""
+    return _from_heading(_picked(reference.body_position, bodies, of) - tracked.position[:, :1], tracked)
+
+
+def target_velocity(tracked: TrackedState, reference: MotionReference, *, world_axes: bool = False) -> Tensor:
+    """Velocity of every reference body, turned into the heading of the robot's first or in `world_axes`; 3 per body, m/s."""
+    wanted = reference.body_linear_velocity
+    return wanted.flatten(1) if world_axes else _from_heading(wanted, tracked)
+
+
+def dof_position_offset(dofs: DofState, reference: MotionReference) -> Tensor:
+    """Reference minus robot of every joint; rad."""
+    return reference.dof_position - dofs.position
+
+
+def dof_velocity_offset(dofs: DofState, reference: MotionReference) -> Tensor:
+    """Reference minus robot of every joint's velocity; rad/s."""
+    return reference.dof_velocity - dofs.velocity
+
+
+def turned_since_start(root: RootState, cursor: MotionCursor, library: MotionLibrary) -> Tensor:
+    """Yaw of the root minus that of the first frame of its clip, in (−π, π]; 1 number, rad."""
+    first = library.root_rotation.index_select(0, library.start.index_select(0, cursor.clip))
+    off = yaw(root.rotation) - yaw(first)
+    return torch.atan2(off.sin(), off.cos()).unsqueeze(-1)
+
+
+def future_joints(
+    cursor: MotionCursor, library: MotionLibrary, *, steps: int, every: int = 1, dt: float = 0.02
+) -> Tensor:
+    """Joint positions and velocities of the reference in the next `steps` control steps of `dt` in s, each `every` steps.
+
+    The first is one `every` behind the pose to have at the end of the coming step; a clip's last frame stays. 2 per joint and step,
+    all positions first; rad and rad/s.
+    """
+    ahead = dt * every * torch.arange(1, steps + 1, device=cursor.time.device)
+    times = (cursor.time.unsqueeze(-1) + ahead).flatten()
+    _, _, _, _, positions, speeds = sample_root_and_dofs(library, cursor.clip.repeat_interleave(steps), times)
+    return torch.cat([each.unflatten(0, (-1, steps)).flatten(1) for each in (positions, speeds)], -1)
+
+
+def phase_embedding(cursor: MotionCursor, library: MotionLibrary, *, size: int = 16) -> Tensor:
+    """The phase φ as sin(2^k π φ) and cos(2^k π φ) for k = 0 … `size` / 2 − 1, sines first; `size` numbers."""
+    angle = math.pi * phase(cursor, library) * 2.0 ** torch.arange(size // 2, device=cursor.time.device)
+    return torch.cat((angle.sin(), angle.cos()), -1)
 
 
 def _from_heading(offset: Tensor, tracked: TrackedState) -> Tensor:

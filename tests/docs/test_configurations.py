@@ -2,9 +2,11 @@
 
 import re
 
+from components.episode import RewardWidths
 from scenes.motion_tracking import CONFIGS
 from scenes.tasks.tracking_sets import OBSERVATIONS, REWARDS, TERMINATIONS
 from systems.observations import observations
+from systems.rewards import rewards
 from tests.docs.pages import DOCS, fences, namespace
 
 ROWS = [
@@ -25,9 +27,10 @@ def test_every_set_is_listed() -> None:
     assert {flag: names - {"dm_2real"} for flag, names in listed.items()} == {f: set(sets) for f, sets in known.items()}
 
 
-def test_the_observations_of_the_page_can_be_built() -> None:
+def test_the_tables_of_the_page_can_be_built() -> None:
     names = namespace()
     for fence in fences("configurations.md", "python"):
         fence.run(names)
     bundle = observations(names["table"])
     assert list(bundle.axes["group_observation"].terms) == ["teacher.guided"]
+    assert RewardWidths in rewards(names["rewards"]).writes

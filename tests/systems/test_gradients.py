@@ -48,6 +48,7 @@ CONSTANTS: dict[str, Any] = {  # that terms cannot do without
     "height": 0.2,
     "widths": (0.1, 0.03),
     "width": 3,
+    "steps": 2,
 }
 Columns = dict[tuple[type, str], Tensor]
 
@@ -122,8 +123,8 @@ def loose_terms() -> Iterator[Case]:
     """Every public term there is, whether a configuration has it or not."""
     for module in (observations, reference, rewards, terminations, tracking_terms):
         for name, function in inspect.getmembers(module, inspect.isfunction):
-            if name.startswith("_") or function.__module__ != module.__name__:
-                continue
+            if name.startswith("_") or function.__module__ != module.__name__ or function is observations.recalled:
+                continue  # which picks columns of a history that its table was built with
             parameters = inspect.signature(function).parameters.values()
             kinds = [kind_of(p.annotation) for p in parameters if p.kind is not p.KEYWORD_ONLY]
             if not kinds or None in kinds or inspect.signature(function).return_annotation is not Tensor:

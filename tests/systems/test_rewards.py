@@ -116,6 +116,24 @@ def test_feet_are_judged_when_they_land():
     assert_close(earn.flight_time(flight, least=0.5), tensor([0.0, -0.2]))
 
 
+def test_feet_in_the_air_may_turn_as_they_like():
+    rotation = random_rotations(4, 4)
+    bodies, root = BodyState.make(4, AXES, rotation=rotation), RootState.make(4, rotation=random_rotations(4, seed=1))
+    contact = Contact.make(4, AXES, touching=[False, True])
+    only = small_robot(foot_names=("right_foot",))
+    assert_close(earn.standing_foot_orientation(bodies, contact, small_robot()), earn.foot_orientation(bodies, only))
+    assert_close(
+        earn.standing_foot_heading(bodies, root, contact, small_robot()), earn.foot_heading(bodies, root, only)
+    )
+
+
+def test_small_actions_are_worth_something_or_large_ones_cost():
+    action = Action.make(1, AXES, value=[0.6, -0.8])  # ‖a‖ = 1
+    assert_close(earn.action_size(action), tensor([1.0]))
+    assert_close(earn.action_growth(action), tensor([math.e - 1.0]))
+    assert_close(earn.action_growth(action, sign=-1), tensor([1.0 / math.e - 1.0]))
+
+
 # -- the sum -------------------------------------------------------------------------------------------
 
 
@@ -197,6 +215,29 @@ def test_an_error_below_zero_that_falls_up_without_bound_pays_nothing():
     assert_close(earned.terms, tensor([[0.0, 0.02], [0.02, 0.04]]))
 
 
+def test_widths_follow_the_running_error_downwards_only():
+    """Widths 0.2, 0.2, 0.2 and 0.3² by origin, mean, three times and not at all; the error is 0.1 on the mean, then 9."""
+    settings = [{"width": 0.2, "adapts": how} for how in ("origin", "mean", 3.0)]
+    own = [*settings, {"std": 0.3}]
+    axes = {**AXES, "reward": 4}
+    system = earn.rewards({f"t{i}": term(earn.torques, **each) for i, each in enumerate(own)})
+    assert system.function is earn.reward_that_adapts
+    widths = earn.begin_widths(system, {"reward": tuple(system.terms)}, 0, torch.device("cpu"))
+    error, width, done = 0.2, [0.2, 0.2, 0.2], Done.make(2, axes)
+    for values in ([0.05, 0.15], [0.0, 0.2], [9.0, 9.0]):
+        earned = Reward.make(2, axes)
+        given = terms(**{f"t{i}": (tensor(values), each) for i, each in enumerate(own)})
+        earn.reward_that_adapts(given, done, widths, Earned.make(2, axes), earned, dt=1.0, alpha=0.25)
+        error = 0.75 * error + 0.25 * sum(values) / 2
+        halved = (min(error, width[1]) + error) / 2
+        width = [min(width[0], error), min(width[1], halved), min(width[2], 3.0 * error)]
+        assert_close(widths.width, tensor([*width, 0.0]))
+        expected = [[math.exp(-v / w) for w in (*width, 0.09)] for v in values]
+        assert_close(earned.terms, tensor(expected))
+    assert width == pytest.approx([0.15625, 0.15625, 0.2])  # 0.2 → 0.175 → 0.15625, and never back
+    assert earned.terms[0, 0] < 1e-20  # nothing widens for an error of 9
+
+
 def test_a_lost_tick_earns_nothing():
     earned, _ = summed(terms(good=(tensor([1.0]), {}), failed=(tensor([1.0]), {"weight": -200.0})), lost=True)
     assert earned.terms.tolist() == [[0.0, 0.0]] and earned.total.tolist() == [0.0]
@@ -228,8 +269,11 @@ def test_the_combiner_reads_the_curriculum_only_where_a_term_is_a_penalty():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"weigth": 0.5}, "Term `torques` of `reward` has no setting 'weigth', so weigth=0.5 has no effect. It has weight, std, width, penalty, unclipped. Did you mean weight or width?"),
+        ({"weigth": 0.5}, "Term `torques` of `reward` has no setting 'weigth', so weigth=0.5 has no effect. It has weight, std, width, penalty, unclipped, adapts. Did you mean weight or width?"),
         ({"std": 0.1, "width": 0.2}, "Reward `torques` says std=0.1 and width=0.2; width has no effect beside std, so give one of them."),
+        ({"adapts": "mean"}, "Reward `torques` says adapts='mean', but has no std or width that could; give one."),
+        ({"adapts": "men", "std": 1.0}, "Reward `torques` says adapts='men'; it is 'origin', 'mean' or a number above 0."),
+        ({"adapts": 0.0, "std": 1.0}, "Reward `torques` says adapts=0.0; it is 'origin', 'mean' or a number above 0."),
         ({"width": 0}, "Reward `torques` says width=0; give a number above 0, or leave it out."),
     ],
 )  # fmt: skip

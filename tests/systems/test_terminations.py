@@ -53,6 +53,11 @@ def test_tilt_looks_at_both_horizontal_components_of_gravity():
     assert end.tipped(base, degrees=70.0).tolist() == [False, True]  # 70° = 1.2217 rad
 
 
+def test_leaning_looks_at_any_direction():
+    base = BaseFrame.make(2, gravity=[[0.6, 0.46, -0.65], [0.6, 0.44, -0.66]])  # sines of 0.756 and 0.744
+    assert end.leaning(base).tolist() == [True, False]
+
+
 def test_low_looks_at_the_base_and_body_low_at_any_named_body():
     root = RootState.make(2, position=[[0, 0, 0.29], [0, 0, 0.31]])
     assert end.low(root, height=0.3).tolist() == [True, False]

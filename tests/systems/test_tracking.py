@@ -15,6 +15,7 @@ from components.motion import (
     AnchorView,
     MotionCursor,
     MotionFar,
+    MotionLibrary,
     MotionReference,
     RelativeTarget,
     TrackedState,
@@ -263,7 +264,7 @@ def test_the_command_is_the_references_joints(rows: Rows) -> None:
 def test_targets_are_seen_from_the_heading_of_each_rows_own_root(rows: Rows) -> None:
     offset, position = (
         track.target_offset(rows.tracked, rows.reference),
-        track.target_position(rows.tracked, rows.reference),
+        track.target_position(rows.tracked, rows.reference, small_bodies()),
     )
     for row in range(ROWS):
         root = matrix(rows.tracked.rotation[row, 0])
@@ -358,3 +359,95 @@ def test_joint_velocity_noise_is_there_when_asked_for(monkeypatch: pytest.Monkey
 def test_noise_is_drawn_for_every_row_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     root, dofs = reset(monkeypatch, 50, True)
     assert len(root.position[:, 0].unique()) == len(dofs.position[:, 0].unique()) == 50
+
+
+# -- terms of other published sets ------------------------------------------------------------------------
+
+
+def test_some_reference_bodies_and_their_velocities_are_seen_in_the_robots_heading(rows: Rows) -> None:
+    three = track.target_position(rows.tracked, rows.reference, small_bodies(), of=("torso", "left_foot"))
+    local = track.target_velocity(rows.tracked, rows.reference)
+    for row in range(ROWS):
+        facing = matrix(rows.tracked.rotation[row, 0])
+        back = about("z", -math.atan2(facing[1, 0], facing[0, 0]))
+        place, root = numbers(rows.reference.body_position[row]), numbers(rows.tracked.position[row, 0])
+        close(three[row], np.concatenate([back @ (place[b] - root) for b in (1, 3)]))  # in the order of the bodies
+        speeds = numbers(rows.reference.body_linear_velocity[row])
+        close(local[row], np.concatenate([back @ speeds[b] for b in range(BODIES)]))
+    world = track.target_velocity(rows.tracked, rows.reference, world_axes=True)
+    close(world, numbers(rows.reference.body_linear_velocity).reshape(ROWS, -1))
+
+
+def test_joints_lag_behind_by_reference_minus_robot(rows: Rows) -> None:
+    apart = numbers(rows.reference.dof_position) - numbers(rows.dofs.position)
+    close(track.dof_position_offset(rows.dofs, rows.reference), apart)
+    close(track.max_dof_position_error(rows.dofs, rows.reference), np.abs(apart).max(-1))
+    faster = numbers(rows.reference.dof_velocity) - numbers(rows.dofs.velocity)
+    close(track.dof_velocity_offset(rows.dofs, rows.reference), faster)
+
+
+def test_quaternions_are_compared_number_by_number_of_the_closer_sign(rows: Rows) -> None:
+    ours, theirs = numbers(rows.tracked.rotation), numbers(rows.reference.body_rotation)
+    expected = [
+        np.mean([min(np.mean((a - b) ** 2), np.mean((a + b) ** 2)) for a, b in zip(*row, strict=True)])
+        for row in zip(ours, theirs, strict=True)
+    ]
+    close(track.world_rotation_components(rows.tracked, rows.reference), expected)
+    rows.reference.body_rotation.copy_(-rows.tracked.rotation)
+    close(track.world_rotation_components(rows.tracked, rows.reference), np.zeros(ROWS))
+
+
+def radial(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The published value of two vectors: direction, then size."""
+    share = np.linalg.norm(ours) / np.linalg.norm(theirs)
+    cosine = float(ours @ theirs) / (np.linalg.norm(ours) * np.linalg.norm(theirs))
+    return float(np.exp(-(1 - cosine) / 0.75) * share * np.exp(0.4 * (1 - share**2.5)))
+
+
+def test_radial_velocities_compare_direction_and_size(rows: Rows) -> None:
+    ours, theirs = numbers(rows.tracked.linear_velocity), numbers(rows.reference.body_linear_velocity)
+    expected = [np.mean([radial(*pair) for pair in zip(*row, strict=True)]) for row in zip(ours, theirs, strict=True)]
+    close(track.radial_body_velocity(rows.tracked, rows.reference), expected)
+    joints = zip(numbers(rows.dofs.velocity), numbers(rows.reference.dof_velocity), strict=True)
+    close(track.radial_dof_velocity(rows.dofs, rows.reference), [radial(*pair) for pair in joints])
+    rows.dofs.velocity.copy_(rows.reference.dof_velocity)
+    close(track.radial_dof_velocity(rows.dofs, rows.reference), np.ones(ROWS))
+    rows.dofs.velocity.copy_(1.5 * rows.reference.dof_velocity)  # too fast pays less than just as fast
+    assert bool((track.radial_dof_velocity(rows.dofs, rows.reference) < 0.999).all())
+    for ours_, theirs_, value in ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0)):  # still as asked for, and moving unasked
+        rows.dofs.velocity.fill_(ours_)
+        rows.reference.dof_velocity.fill_(theirs_)
+        close(track.radial_dof_velocity(rows.dofs, rows.reference), np.full(ROWS, value))
+
+
+def walking(frames: int = 11) -> MotionLibrary:
+    """A clip of one joint and one body at 50 frames per second: in frame t the joint is at t, and faster by 100 + t; it begins at a yaw of 3 rad."""
+    count = torch.tensor([frames])
+    time = torch.arange(float(frames))
+    vectors = torch.zeros(frames, 9 + 2 + 9)
+    vectors[:, 9], vectors[:, 10] = time, 100.0 + time
+    facing = from_euler(torch.zeros(frames), torch.zeros(frames), torch.full((frames,), 3.0))
+    return MotionLibrary(
+        names=("walk",), warnings=(), fps=50.0, num_dofs=1, num_tracked=1, start=count - count, frames=count,
+        seconds=(count - 1) / 50.0, weight=torch.ones(1), vectors=vectors, rotations=facing.unsqueeze(1).expand(-1, 2, 4),
+    )  # fmt: skip
+
+
+def test_the_future_of_the_joints_is_that_of_the_clip_and_ends_with_its_last_frame() -> None:
+    at = MotionCursor.make(2, clip=0, time=[0.04, 0.16])
+    seen = track.future_joints(at, walking(), steps=3, every=2)
+    expected = [[4.0, 6.0, 8.0, 104.0, 106.0, 108.0], [10.0, 10.0, 10.0, 110.0, 110.0, 110.0]]
+    close(seen, expected, 1e-3)
+
+
+def test_the_turn_since_the_clip_began_goes_the_short_way_round() -> None:
+    zero = torch.zeros(2)
+    root = RootState.make(2, rotation=from_euler(zero, zero, tensor([-3.0, 1.0])))
+    turned = track.turned_since_start(root, MotionCursor.make(2, clip=0, time=0.1), walking())
+    close(turned[:, 0], [2 * math.pi - 6.0, -2.0])
+
+
+def test_the_phase_is_embedded_in_waves_of_doubling_frequency() -> None:
+    at = MotionCursor.make(1, clip=0, time=[0.06])  # of 0.2 s: φ = 0.3
+    waves = [math.pi * 0.3 * 2**k for k in range(3)]
+    close(track.phase_embedding(at, walking(), size=6)[0], [*map(math.sin, waves), *map(math.cos, waves)])
