@@ -98,14 +98,15 @@ class Flight:
     down: Tensor = column("foot", dtype=torch.bool, fill=1.0)
     landed: Tensor = column("foot", dtype=torch.bool, doc="came down in this tick")
     seconds: Tensor = column("foot", unit="s", doc="since it was last down")
-    peak: Tensor = column("foot", unit="m", doc="highest frame origin since it was last down")
+    peak: Tensor = column("foot", unit="m", doc="highest frame origin above the ground since it was last down")
 
 
 @derived
 class FootState:
     """The sole of each foot in world axes: the middle of the points that it stands on."""
 
-    position: Tensor = column("foot", 3, unit="m", doc="z is 0 on the ground")
+    position: Tensor = column("foot", 3, unit="m")
+    height: Tensor = column("foot", unit="m", doc="above the ground under it")
     linear_velocity: Tensor = column("foot", 3, unit="m/s")
 
 
@@ -114,7 +115,9 @@ class Swing:
     """How each foot swings, tick by tick: unlike `Flight`, a foot is down only while it touches."""
 
     seconds: Tensor = column("foot", unit="s", doc="since it last touched; 0 while it does")
-    peak: Tensor = column("foot", unit="m", doc="highest sole of the swing, the tick in which it ends included")
+    peak: Tensor = column(
+        "foot", unit="m", doc="highest sole above the ground in the swing, the tick in which it ends included"
+    )
     landed: Tensor = column("foot", dtype=torch.bool, doc="touches again in this tick")
 
 

@@ -1,4 +1,4 @@
-"""Teach a legged robot to walk with the velocity that it is asked for, on flat ground."""
+"""Teach a legged robot to walk with the velocity that it is asked for, on a plane or on terrain."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +28,7 @@ CONFIGS = {  # for --config; the first is the default
     "laptop": velocity.LAPTOP,
     "go1_laptop": velocity.GO1_LAPTOP,
     "mjlab_velocity": velocity.PUBLISHED,
+    "mjlab_velocity_rough": velocity.ROUGH,
     "humanoidverse_locomotion": humanoidverse_locomotion.PUBLISHED,
 }
 
@@ -46,23 +47,24 @@ def velocity_scene(
 
 
 def experiment(c: LocomotionConfig) -> Experiment:
-    """Teach a legged robot to walk with the velocity that it is asked for, on flat ground."""
+    """Teach a legged robot to walk with the velocity that it is asked for, on a plane or on terrain."""
     description = robots.load(c.robot)
-    model = build_robot(
-        description, control=c.actuators, dt=DT / c.substeps, self_collision=c.self_collision, solver=c.solver
-    )
+    options = {"control": c.actuators, "self_collision": c.self_collision, "solver": c.solver}
+    model = build_robot(description, dt=DT / c.substeps, terrain=c.made_terrain(), **options)
     scene, frames = partial(velocity_scene, c, model), round(min(c.seconds, LONGEST / SHOTS) / DT)
     footage = partial(trial.command_footage, frames=frames, dofs=model.robot.dof_names)
     played = partial(velocity_scene, model=model, rows=128, watch=trial.command_scores)
     filmed = partial(scene, rows=SHOTS, watch=footage)
     scored, longest = partial(trial.summarise_commands, dt=DT), round(min(c.seconds, 60.0) / DT) + 2
     evaluate = Trial(partial(played, c), longest, scored, identical=("robot",), over=all_episodes_ended)
-    shown = partial(trial.film_of_commands, description=description, fps=1 / DT)
+    shown = partial(trial.film_of_commands, description=description, fps=1 / DT, terrain=model.terrain)
     return Experiment(
         train=partial(scene, rows=c.num_envs),
         evaluate=beside_mujoco(c, evaluate, played),
         film=Trial(filmed, frames + 1, shown, identical=("robot",), over=trial.all_walked),
-        film_episode=partial(trial.film_commanded_columns, description=description, table="robot", fps=1 / DT),
+        film_episode=partial(
+            trial.film_commanded_columns, description=description, table="robot", fps=1 / DT, terrain=model.terrain
+        ),
         clip_episode=episode_clips(model, table="robot", fps=1 / DT),
         go_on=go_on_learning,
         report=partial(report, dt=DT),

@@ -17,8 +17,10 @@ from components.robot import (
     Soles,
     Swing,
 )
+from components.terrain import Ground
 from engine import Bundle, System, Write, any_row, put_rows, system
 from engine.errors import SceneError
+from systems.ground.heights import height_above_ground
 from systems.maths.bodies import carry
 from systems.maths.gradients import write
 from systems.maths.quaternion import rotate, to_matrix
@@ -92,19 +94,20 @@ def kinematics(
 # -- soles -------------------------------------------------------------------------------------------
 
 
-def derive_feet(bodies: BodyState, robot: Robot, soles: Soles, feet: Write[FootState]) -> None:
+def derive_feet(bodies: BodyState, robot: Robot, soles: Soles, ground: Ground, feet: Write[FootState]) -> None:
     """Carry the sole of each foot along with its body."""
     index = indices(robot.body_names, robot.foot_names, bodies.position.device)
     arm = rotate(bodies.rotation.index_select(1, index), soles.point)
     spin = bodies.angular_velocity.index_select(1, index)
     write(feet.position, torch.add, bodies.position.index_select(1, index), arm)
     feet.position[..., 2].sub_(soles.radius)
+    feet.height.copy_(height_above_ground(ground, feet.position))
     write(feet.linear_velocity, torch.add, bodies.linear_velocity.index_select(1, index), torch.linalg.cross(spin, arm))
 
 
 def follow_swing(feet: FootState, contact: Contact, swing: Write[Swing], *, dt: float) -> None:
     """Follow each foot while it does not touch: how long, how high its sole, and whether it comes down in this tick."""
-    swinging, height = swing.seconds > 0.0, feet.position[..., 2]
+    swinging, height = swing.seconds > 0.0, feet.height
     write(swing.peak, torch.where, swinging, torch.maximum(swing.peak, height), height)
     torch.logical_and(swinging, contact.touching, out=swing.landed)
     swing.seconds.add_(dt).masked_fill_(contact.touching, 0.0)
@@ -138,7 +141,7 @@ def feet(soles: Soles, *, dt: float = 0.02) -> Bundle:
 
 
 def follow_feet(
-    bodies: BodyState, forces: FootForce, sensors: ContactSensors, robot: Robot, flight: Write[Flight],
+    bodies: BodyState, forces: FootForce, sensors: ContactSensors, robot: Robot, ground: Ground, flight: Write[Flight],
     *, dt: float, threshold: float = 1.0,
 ) -> None:  # fmt: skip
     """Follow each foot through the air: how long, how high, and whether it came down in this tick.
@@ -151,7 +154,8 @@ def follow_feet(
     before = flight.down.clone()  # a gradient needs it as it is
     flight.seconds.masked_fill_(before, 0.0).add_(dt)
     flight.peak.masked_fill_(before, -torch.inf)
-    write(flight.peak, torch.maximum, flight.peak, bodies.position[..., 2].index_select(1, feet))
+    height = height_above_ground(ground, bodies.position.index_select(1, feet))
+    write(flight.peak, torch.maximum, flight.peak, height)
     touching = forces.force[..., 2].index_select(1, sensed) > threshold
     down = touching | flight.touched
     torch.gt(down, before, out=flight.landed)

@@ -1,7 +1,7 @@
 """Terms of locomotion: what is observed, rewarded and measured of a robot that is asked for a velocity.
 
 "Moving" rows are asked for more than a little: ‖v_xy‖ + |ω_z| of the command, in m/s and rad/s, exceeds a threshold. A
-foot's height is that of its sole, 0 on the ground; terms from HumanoidVerse look at the frame of the foot's body instead.
+foot's height is that of its sole above the ground; terms from HumanoidVerse look at the frame of the foot's body instead.
 """
 
 import functools
@@ -26,6 +26,8 @@ from components.robot import (
     RootState,
     Swing,
 )
+from components.terrain import Ground
+from systems.ground.heights import ground_normal, height_above_ground
 from systems.maths.quaternion import rotate, rotate_inverse
 from systems.maths.tensors import by_pattern, indices, vector
 from systems.observations import feet_force
@@ -83,8 +85,8 @@ def turn_command(command: Command) -> Tensor:
 
 
 def feet_height(feet: FootState) -> Tensor:
-    """Height of each sole; one per foot, m."""
-    return feet.position[..., 2]
+    """Height of each sole above the ground; one per foot, m."""
+    return feet.height
 
 
 def feet_air_time(swing: Swing) -> Tensor:
@@ -166,6 +168,16 @@ def posture(
     return ((dofs.position - robot.default_position) / chosen).square().mean(-1)
 
 
+def ground_tilt(bodies: BodyState, robot: Robot, ground: Ground, *, reach: float = 0.3) -> Tensor:
+    """n_x² + n_y² of the ground's normal n in the frame of the anchor body: 0 where it stands parallel to the ground.
+
+    The normal is that of a plane through the ground `reach` m before, behind, left and right of the body.
+    """
+    anchor = robot.body_names.index(robot.anchor_body)
+    normal = ground_normal(ground, bodies.position[:, anchor], reach)
+    return rotate_inverse(bodies.rotation[:, anchor], normal)[:, :2].square().sum(-1)
+
+
 def anchor_tilt_rate(bodies: BodyState, robot: Robot, *, own_axes: bool = False) -> Tensor:
     """ω_x² + ω_y² of the anchor body in world axes, or in its `own_axes`; (rad/s)²."""
     anchor = robot.body_names.index(robot.anchor_body)
@@ -193,9 +205,9 @@ def vertical_velocity(root: RootState) -> Tensor:
     return base_velocity(root)[:, 2].square()
 
 
-def base_height(root: RootState, *, height: float) -> Tensor:
-    """(z − `height`)² of the base; m²."""
-    return (root.position[:, 2] - height).square()
+def base_height(root: RootState, ground: Ground, *, height: float) -> Tensor:
+    """(h − `height`)² of the base, h above the ground; m²."""
+    return (height_above_ground(ground, root.position) - height).square()
 
 
 def joint_deviation(dofs: DofState, robot: Robot, *, joints: tuple[str, ...]) -> Tensor:
@@ -215,7 +227,7 @@ def joint_angle(dofs: DofState, robot: Robot, *, joints: tuple[str, ...]) -> Ten
 def foot_clearance(feet: FootState, command: Command, *, height: float = 0.1, moving: float = 0.05) -> Tensor:
     """Σ over feet of |h − `height`| ‖v_xy‖, of soles, while moving; m²/s."""
     speed = feet.linear_velocity[..., :2].norm(dim=-1)
-    return ((feet.position[..., 2] - height).abs() * speed).sum(-1) * is_moving(command, moving)
+    return ((feet.height - height).abs() * speed).sum(-1) * is_moving(command, moving)
 
 
 def swing_height(swing: Swing, command: Command, *, height: float = 0.1, moving: float = 0.05) -> Tensor:
@@ -278,15 +290,16 @@ def stumble(forces: FootForce, sensors: ContactSensors, robot: Robot, *, ratio: 
     return (force[..., :2].norm(dim=-1) > ratio * force[..., 2].abs()).any(-1).to(torch.float32)
 
 
-def lowest_foot_height(bodies: BodyState, robot: Robot, *, height: float, free: float = 0.02) -> Tensor:
-    """How far the foot that is closest to `height` is off, beyond `free`; m, of the frames of the feet's bodies."""
-    off = (_feet(bodies, robot)[..., 2] - height).abs().amin(-1)
+def lowest_foot_height(bodies: BodyState, robot: Robot, ground: Ground, *, height: float, free: float = 0.02) -> Tensor:
+    """How far the foot that is closest to `height` above the ground is off, beyond `free`; m, of the frames of the feet's bodies."""
+    off = (height_above_ground(ground, _feet(bodies, robot)) - height).abs().amin(-1)
     return (off - free).clamp_min_(0.0)
 
 
-def swinging_foot_height(bodies: BodyState, contact: Contact, robot: Robot, *, height: float) -> Tensor:
-    """Σ over feet that do not touch of (z − `height`)²; m², of the frames of the feet's bodies."""
-    return ((_feet(bodies, robot)[..., 2] - height).square() * ~contact.touching).sum(-1)
+def swinging_foot_height(bodies: BodyState, contact: Contact, robot: Robot, ground: Ground, *, height: float) -> Tensor:
+    """Σ over feet that do not touch of (h − `height`)²; m², h of the frames of the feet's bodies above the ground."""
+    off = height_above_ground(ground, _feet(bodies, robot)) - height
+    return (off.square() * ~contact.touching).sum(-1)
 
 
 def bodies_close(bodies: BodyState, robot: Robot, *, names: tuple[str, ...], least: float) -> Tensor:

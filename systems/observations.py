@@ -38,6 +38,7 @@ from components.observation import (
 )
 from components.randomization import Drawn, ImuMounting, Variations
 from components.robot import BaseFrame, Contact, ContactSensors, DofState, FootForce, Robot, RootState
+from components.terrain import Ground
 from engine import (
     Bundle,
     Rng,
@@ -55,8 +56,9 @@ from engine import (
 )
 from engine.ecs.schedule import Schedule
 from engine.errors import SceneError, did_you_mean
+from systems.ground.heights import ground_height, height_above_ground, scan_points
 from systems.maths.gradients import write
-from systems.maths.quaternion import from_rotation_vector, rotate_inverse
+from systems.maths.quaternion import from_rotation_vector, rotate_inverse, yaw
 from systems.maths.tensors import indices, spread
 from systems.tick import ACTUATE, OBSERVE, RECORD, RESET
 
@@ -106,9 +108,27 @@ def imu_gravity(base: BaseFrame, mounting: ImuMounting) -> Tensor:
     return rotate_inverse(from_rotation_vector(mounting.angles), base.gravity)
 
 
-def base_height(root: RootState) -> Tensor:
-    """Height of the base above the row's own origin; 1 number, m."""
-    return root.position[:, 2:]
+def base_height(root: RootState, ground: Ground) -> Tensor:
+    """Height of the base above the ground; 1 number, m."""
+    return height_above_ground(ground, root.position).unsqueeze(-1)
+
+
+def height_scan(
+    root: RootState, ground: Ground, *, size: tuple[float, float] = (1.6, 1.0), spacing: float = 0.1,
+    offset: float = 0.0, furthest: float = 5.0,
+) -> Tensor:  # fmt: skip
+    """How far the ground is below the base, at points of a grid around it that turns with its yaw; m, less `offset`.
+
+    The grid is `size` m long and wide with points `spacing` m apart, row by row from the right to the left, each from the
+    back to the front. Numbers are at most `furthest`, and negative where the ground is above the base.
+    """
+    points = scan_points(tuple(size), spacing, root.position.device)
+    angle = yaw(root.rotation)
+    sine, cosine = angle.sin().unsqueeze(-1), angle.cos().unsqueeze(-1)
+    along = torch.addcmul(root.position[:, :1], cosine, points[:, 0]).addcmul_(sine, points[:, 1], value=-1.0)
+    across = torch.addcmul(root.position[:, 1:2], sine, points[:, 0]).addcmul_(cosine, points[:, 1])
+    height = ground_height(ground, torch.stack((along, across), -1))
+    return (root.position[:, 2:] - offset - height).clamp_max_(furthest)
 
 
 def joint_position(dofs: DofState, robot: Robot) -> Tensor:

@@ -15,8 +15,10 @@ from components.control import DofTorque
 from components.episode import Chance, Done, Episode
 from components.physics import Diverged
 from components.robot import BaseFrame, BodyState, ContactSensors, DofState, NamedForce, Robot, RootState
+from components.terrain import Ground
 from engine import Rng, System, Term, Terms, Write, fuse
 from engine.errors import SceneError
+from systems.ground.heights import height_above_ground, off_tiles
 from systems.maths.tensors import indices
 
 KINDS = ("failure", "fault", "time_limit")
@@ -58,15 +60,20 @@ def tipped(base: BaseFrame, *, degrees: float = 70.0) -> Tensor:
     return base.gravity[:, 2] > -math.cos(math.radians(degrees))
 
 
-def low(root: RootState, *, height: float = 0.3) -> Tensor:
-    """The base is lower than `height` in m above the row's own origin."""
-    return root.position[:, 2] < height
+def low(root: RootState, ground: Ground, *, height: float = 0.3) -> Tensor:
+    """The base is lower than `height` in m above the ground."""
+    return height_above_ground(ground, root.position) < height
 
 
-def body_low(bodies: BodyState, robot: Robot, *, names: tuple[str, ...], height: float) -> Tensor:
-    """Any body whose name matches one of the patterns is lower than `height` in m."""
+def body_low(bodies: BodyState, robot: Robot, ground: Ground, *, names: tuple[str, ...], height: float) -> Tensor:
+    """Any body whose name matches one of the patterns is lower than `height` in m above the ground."""
     index = indices(robot.body_names, tuple(names), bodies.position.device)
-    return bodies.position[..., 2].index_select(1, index).amin(-1) < height
+    return height_above_ground(ground, bodies.position.index_select(1, index)).amin(-1) < height
+
+
+def off_terrain(root: RootState, ground: Ground, *, margin: float = 0.3) -> Tensor:
+    """The base is less than `margin` m from the end of the ground, seen from above."""
+    return off_tiles(ground, root.position, margin)
 
 
 def outside(value: Tensor, limit: Tensor, share: "float | Tensor") -> Tensor:

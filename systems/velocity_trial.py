@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,9 +18,15 @@ from engine.ecs.world import Clock
 from systems.film import SIZE, FilmShot, write_film
 from systems.first_episode import count_first_episode
 from systems.footage import ROOT
+from systems.ground.grid import Terrain
 from systems.locomotion_terms import base_velocity, linear_error, turn_error
 from systems.maths.quaternion import rotate_inverse
 from systems.tick import REWARD, TERMINATE
+
+if TYPE_CHECKING:
+    from systems.film.render_scene import RenderScene
+
+SEEN = 5.0  # m around a robot in which a film shows the terrain
 
 # -- scores --------------------------------------------------------------------------------------------
 
@@ -114,10 +120,18 @@ def captions(asked: Tensor, moved: Tensor) -> tuple[tuple[str, ...], ...]:
     return tuple(lines)
 
 
-def film_of_commands(world: World, path: Path, *, description: RobotDescription, fps: float) -> dict[str, str]:
-    """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.film.write_film`."""
+def drawn_on(description: RobotDescription, terrain: Terrain | None, shots: Sequence[FilmShot]) -> "RenderScene":
+    """The robot and what is near it of the terrain: software renderers draw all that there is."""
     from systems.film.render_scene import build_render_scene
 
+    near = None if terrain is None else terrain.near(np.concatenate([shot.robot[:, :2] for shot in shots]), SEEN)
+    return build_render_scene(description, size=SIZE, terrain=near)
+
+
+def film_of_commands(
+    world: World, path: Path, *, description: RobotDescription, fps: float, terrain: Terrain | None = None
+) -> dict[str, str]:
+    """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.film.write_film`."""
     kept = world[CommandFootage]
     reasons = next(t.axes["termination"] for t in world.tables.values() if "frame" in t.axes)
     shots = []
@@ -132,7 +146,7 @@ def film_of_commands(world: World, path: Path, *, description: RobotDescription,
                 ending=f"fallen: {', '.join(why)}" if bool(kept.fallen[row]) else "",
             )
         )
-    how = write_film(path, build_render_scene(description, size=SIZE), shots, fps=fps, size=SIZE)
+    how = write_film(path, drawn_on(description, terrain, shots), shots, fps=fps, size=SIZE)
     shown = torch.arange(kept.robot.shape[1]) < kept.frames.unsqueeze(1)
     off = (kept.asked - kept.moved)[shown].abs()
     return {
@@ -143,14 +157,19 @@ def film_of_commands(world: World, path: Path, *, description: RobotDescription,
 
 
 def film_commanded_columns(
-    columns: Mapping[str, Any], path: Path, description: RobotDescription, *, table: str, fps: float
+    columns: Mapping[str, Any],
+    path: Path,
+    description: RobotDescription,
+    *,
+    table: str,
+    fps: float,
+    terrain: Terrain | None = None,
 ) -> dict[str, str]:
     """Film one episode from its columns (T, ...) by address; what is seen, by name.
 
     A column holds what is at the end of a tick: the command of a frame is that of the sample before it. Raises as
     `systems.film.film.write_film`.
     """
-    from systems.film.render_scene import build_render_scene
 
     def kept(address: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(columns[f"{table}.{address}"]))
@@ -168,5 +187,5 @@ def film_commanded_columns(
         captions=captions(asked, torch.cat((moved[:, :2], turned[:, 2:]), -1)),
         ending="failed" if failed else "",
     )
-    how = write_film(path, build_render_scene(description, size=SIZE), [shot], fps=fps, size=SIZE)
+    how = write_film(path, drawn_on(description, terrain, [shot]), [shot], fps=fps, size=SIZE)
     return {"shown": f"{len(robot) / fps:.2f} s", "pictures": how}

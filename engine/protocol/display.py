@@ -67,7 +67,8 @@ class Figure:
     """A row drawn as capsules: columns of body positions and rotations, of the reference that it follows, and of forces.
 
     `tracked` are the bodies that the reference has, in its order; further than `threshold` (m) from it a body is lost.
-    `model` is the file that the robot was read from, for a renderer on the same machine; `asset` is what the others get.
+    `model` is the file that the robot was read from, for a renderer on the same machine; `asset` is what the others get, with
+    the `terrain` that the robot walks on, if any.
     """
 
     table: str
@@ -82,6 +83,7 @@ class Figure:
     force: str | None = None
     model: str | None = None
     asset: ModelFile | None = None
+    terrain: bool = False
 
 
 def _check_roles(view: "View", attribute: Any, roles: Mapping[str, str]) -> None:
@@ -137,6 +139,7 @@ def _figure(figure: Figure, ids: Mapping[str, int]) -> dict[str, Any]:
         **{part: ids.get(getattr(figure, part) or "") for part in columns},
         "tracked": list(figure.tracked),
         "threshold": figure.threshold,
+        "terrain": figure.terrain,
     }
 
 

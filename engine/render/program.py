@@ -10,7 +10,8 @@ nothing of the project, so that it starts quickly. Little-endian, over the pipes
 
 Camera: what to look at (m), distance (m), azimuth and elevation (degrees). The end of stdin ends it. Options, all of them with
 a default: `alone` (only the robot, lit plainly, and black where there is nothing), `field_of_view` (degrees), `samples` (of a
-pixel at edges), `ghost` (whether a translucent second pose comes), `lamp` (m from what is looked at to the first light).
+pixel at edges), `ghost` (whether a translucent second pose comes), `lamp` (m from what is looked at to the first light, its height
+from 0 unless `climbs`).
 """
 
 import json
@@ -65,7 +66,7 @@ class OffscreenScene:
     """One model, its scene, and the buffer it is drawn to."""
 
     def __init__(self, path: str, options: dict[str, Any]) -> None:
-        self.model, self.lamp = load(path, options), options.get("lamp")
+        self.model, self.lamp, self.climbs = load(path, options), options.get("lamp"), options.get("climbs")
         self.largest = self.model.vis.global_.offwidth, self.model.vis.global_.offheight
         self.context = mujoco.GLContext(*self.largest)
         self.context.make_current()
@@ -105,7 +106,8 @@ class OffscreenScene:
         everything = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(self.model, self.robot, self.option, None, self.camera, everything, self.scene)
         if self.lamp is not None:
-            self.scene.lights[0].pos = [camera[0] + self.lamp[0], camera[1] + self.lamp[1], self.lamp[2]]
+            high = self.lamp[2] + (camera[2] if self.climbs else 0.0)
+            self.scene.lights[0].pos = [camera[0] + self.lamp[0], camera[1] + self.lamp[1], high]
         for pose in poses[1:]:
             self._add_ghost(pose)
         place = mujoco.MjrRect(0, 0, min(width, self.largest[0]), min(height, self.largest[1]))

@@ -112,7 +112,7 @@ def rewards(model: RobotModel) -> dict[str, Term]:
     }
 
 
-def terminations(*, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
+def terminations(model: RobotModel, *, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
     """Why episodes end; `seconds` may be infinite. An episode runs out of time after its last whole step, as published."""
     return {
         "terminate_by_gravity": term(end.tilt, x=0.8, y=0.8),

@@ -1,7 +1,8 @@
-"""Locomotion by velocity commands: the tables of mjlab's velocity task on flat ground, and every number of the scene."""
+"""Locomotion by velocity commands: the tables of mjlab's velocity task, flat and rough, and every number of the scene."""
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import attrs
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from components.robot import Robot
 from engine import Bundle, Term, term
+from engine.ecs.scene import free_host_memory
 from engine.errors import SceneError
 from scenes.tasks.randomisation import (
     RandomiseNames,
@@ -26,6 +28,8 @@ from systems import rewards as earn
 from systems import terminations as end
 from systems.actuation import Controller
 from systems.episode import episode, num_steps
+from systems.ground.generators import GENERATORS
+from systems.ground.grid import NAMED, Terrain, make_terrain
 from systems.kinematics import feet, kinematics
 from systems.learning.config import PpoConfig
 from systems.metrics import measurements, metrics
@@ -37,6 +41,7 @@ from systems.robots.mjcf import Solver
 from systems.robots.model import RobotModel
 from systems.robots.soles import body_inertia, soles
 from systems.task import task
+from systems.terrain import Tiles, measured_levels, terrain
 from systems.velocity import Stage, Velocity, commands, fixed_command, gait_clock, standing
 
 STAGES: tuple[Stage, ...] = (  # control steps; m/s forward and to the left, rad/s
@@ -45,6 +50,8 @@ STAGES: tuple[Stage, ...] = (  # control steps; m/s forward and to the left, rad
     (240_000, (-2.0, 3.0), (-1.0, 1.0), (-0.7, 0.7)),
 )
 GYRO = (0.04525, 0.0, -0.08339)  # m, gyro and velocimeter of the G1, in the pelvis frame
+TILES = Tiles()
+SCAN_REACH = 5.0  # m, that the height scan counts as 1
 GAIT_WEIGHT = 0.18  # of feet that keep to the gait clock, as in unitree_rl_gym
 JOINTS = (  # of a humanoid, and their tolerances in rad while walking and running; the first pattern that matches counts
     ("(?i).*hip_pitch.*", 0.3, 0.5),
@@ -74,9 +81,9 @@ QUADRUPED = {"standing": (("(?i).*(calf|knee).*", 0.1), (".*", 0.05)), "walking"
 class Locomotion:
     """What differs between tasks of locomotion: tables of terms, ranges of commands, and how episodes begin.
 
-    `observations(noise=share)`, `rewards(model)` and `terminations(seconds=, dt=)` make their terms anew; `stages` and `draws`
+    `observations(noise=share)`, `rewards(model)` and `terminations(model, seconds=, dt=)` make their terms anew; `stages` and `draws`
     are given to `commands`, `start` to `standing`. `bundles(config, model, *, playing, dt)` brings what else the task needs.
-    Actions and observations are held within ±`limit`.
+    Actions and observations are held within ±`limit`. `sees_terrain`: a height scan is observed where there is terrain.
     """
 
     name: str
@@ -88,6 +95,7 @@ class Locomotion:
     draws: Mapping[str, Any] = attrs.field(factory=dict)
     start: Mapping[str, Any] = attrs.field(factory=dict)
     limit: float = math.inf
+    sees_terrain: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -98,6 +106,11 @@ class LocomotionConfig:
     robot: Annotated[
         str, "a robot by name, an MJCF or URDF file, or name:FILE, the file's with the robot's gains", absolute_robot
     ]
+    terrain: Annotated[
+        str,
+        f"plane, or what to walk on: {', '.join(NAMED)}, or kinds of tiles with commas between: {', '.join(GENERATORS)}",
+    ] = "plane"
+    tiles: Tiles = TILES
     num_envs: int  # rows simulated in parallel
     backend: str = "mujoco"  # physics backend: mujoco, warp or kinematic
     control: Controller  # who turns targets into torque
@@ -152,8 +165,17 @@ class LocomotionConfig:
             )
         if not 0.0 <= self.gait_weight < math.inf:
             raise SceneError(f"gait_weight={self.gait_weight:g} pays for keeping time; give 0 or more.")
+        if self.terrain == "plane" and self.tiles != TILES:
+            raise SceneError(
+                "tiles: what is said of tiles has no effect with terrain='plane'. Choose another terrain, such as rough, or leave "
+                "it out."
+            )
         for text in (self.randomise, self.randomise_played):
             check_names(text)
+
+    def made_terrain(self) -> Terrain | None:
+        """The terrain that is walked on; None: a plane."""
+        return make_terrain(self.terrain, available=free_host_memory(), **self.tiles.layout())
 
     def drawn(self, playing: bool) -> str:
         """What is drawn for rows, by names, in training or where a policy is played."""
@@ -208,7 +230,10 @@ def mjlab_observations(*, noise: float = 1.0) -> dict[str, Term]:
 
 
 def mjlab_rewards(model: RobotModel) -> dict[str, Term]:
-    """What is rewarded, a robot on two feet by the G1's numbers and any other by the Go1's; following perfectly earns 6 per second."""
+    """What is rewarded, a robot on two feet by the G1's numbers and any other by the Go1's; following perfectly earns 6 per second.
+
+    On terrain a quadruped is upright where it is parallel to the ground, and its trunk should touch nothing.
+    """
     biped = len(model.robot.foot_names) == 2
     terms = {
         "linear_velocity": term(walk.linear_velocity, weight=2.0, width=0.25),
@@ -227,6 +252,12 @@ def mjlab_rewards(model: RobotModel) -> dict[str, Term]:
         terms["angular_momentum"] = term(walk.angular_momentum, weight=-0.02)
     if biped and model.self_collision:
         terms["self_collision"] = term(earn.self_collision, weight=-1.0)
+    if rough_quadruped(model):
+        terms["upright"] = term(walk.ground_tilt, weight=1.0, width=0.2)
+        if model.self_collision:
+            terms["self_collision"] = term(earn.self_collision, weight=-0.1)
+        if trunk := touching(model, re.escape(model.robot.anchor_body)):
+            terms["trunk_contact"] = term(earn.collision, weight=-0.1, bodies=trunk, force=10.0)
     return terms
 
 
@@ -243,13 +274,26 @@ def rewards_from_afar(model: RobotModel) -> dict[str, Term]:
     }
 
 
-def mjlab_terminations(*, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
-    """What ends an episode; `seconds` may be infinite."""
+def mjlab_terminations(model: RobotModel, *, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
+    """What ends an episode; `seconds` may be infinite. On terrain a quadruped may lean, but not kneel on its thighs."""
+    fallen = {"tipped": term(end.tipped, degrees=70.0)}
+    if rough_quadruped(model) and (thighs := touching(model, ".*thigh.*")):
+        fallen = {"thigh_contact": term(end.contact, bodies=thighs, force=10.0)}
     return {
-        "tipped": term(end.tipped, degrees=70.0),
+        **fallen,
         "diverged": term(end.diverged, kind="fault"),
         "time_limit": term(end.time_limit, kind="time_limit", steps=num_steps(seconds, dt)),
     }
+
+
+def rough_quadruped(model: RobotModel) -> bool:
+    """Whether the Go1's numbers for terrain hold."""
+    return model.terrain is not None and len(model.robot.foot_names) != 2
+
+
+def touching(model: RobotModel, pattern: str) -> tuple[str, ...]:
+    """The pattern, where a body that can touch something matches it; else none."""
+    return (pattern,) if any(re.fullmatch(pattern, name) for name in model.axes["sensed"]) else ()
 
 
 def mjlab_bundles(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt: float) -> list[Bundle]:
@@ -270,6 +314,7 @@ MJLAB = Locomotion(
     terminations=mjlab_terminations,
     bundles=mjlab_bundles,
     stages=STAGES,
+    sees_terrain=True,
 )
 
 
@@ -302,19 +347,36 @@ def cheaper(each: Term, share: float) -> Term:
 
 def learner(config: LocomotionConfig, model: RobotModel) -> list[Bundle]:
     """Who acts and improves the policy, and the numbers of each of its iterations."""
-    horizon = config.learning.horizon
-    counted = measurements(measured(config.task.rewards(model)), horizon=horizon)
+    horizon, levels = config.learning.horizon, {} if model.terrain is None else measured_levels(model.terrain)
+    counted = measurements({**measured(config.task.rewards(model)), **levels}, horizon=horizon)
     return [ppo(config.learning), metrics(horizon=horizon), counted]
 
 
 def observed(config: LocomotionConfig, model: RobotModel, *, playing: bool) -> dict[str, Term]:
     """The task's observations, as what is drawn changes them."""
     terms = config.task.observations(noise=config.robustness)
+    if model.terrain is not None and config.task.sees_terrain:
+        terms["height_scan"] = term(seen.height_scan, noise=0.1 * config.robustness, scale=1.0 / SCAN_REACH)
     if "imu_mounting" in chosen(config.drawn(playing), of_robot(model.robot)):
         terms = through_imu(terms)
     if config.privileged:
         terms = with_privileged(terms, config.randomise, model, backend=config.backend, playing=playing)
     return terms
+
+
+def on_terrain(
+    config: LocomotionConfig, bundles: Sequence[Bundle], stages: Sequence[Stage], *, playing: bool, dt: float
+) -> Bundle:
+    """Rows on the tiles of the terrain; where a policy is played, every episode is on any of all levels."""
+    tiles = config.tiles
+    if playing:
+        tiles = attrs.evolve(tiles, curriculum=False, begin=(0, tiles.levels - 1))
+    pushed = any(each.name == "mark_pushed" for b in bundles for group in b.systems.values() for each in group)
+    fastest = max(math.hypot(*(max(map(abs, span)) for span in stage[1:3])) for stage in stages)
+    if config.command is not None:
+        fastest = math.hypot(*config.command[:2])
+    after = "mark_pushed" if pushed else "mark_rewritten"
+    return terrain(tiles, seconds=config.seconds, fastest=fastest, after=after, dt=dt)
 
 
 def locomotion(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt: float) -> list[Bundle]:
@@ -326,18 +388,24 @@ def locomotion(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt
     if clock:
         observations |= {"gait_sine": term(walk.gait_sine), "gait_cosine": term(walk.gait_cosine)}
         rewards |= {"gait_contact": term(walk.gait_contact, weight=config.gait_weight)}
-    limits = num_steps(config.seconds, dt)
+    limits, terminations = num_steps(config.seconds, dt), task_of.terminations(model, seconds=config.seconds, dt=dt)
+    of_task, walked = task_of.bundles(config, model, playing=playing, dt=dt), list[Bundle]()
+    if model.terrain is not None:
+        walked = [on_terrain(config, of_task, stages, playing=playing, dt=dt)]
+        if config.tiles.edge == "end":
+            terminations["off_terrain"] = term(end.off_terrain, kind="time_limit")
     rewards = {name: cheaper(each, config.penalties) for name, each in rewards.items()}
     return [
         episode(spread=1 if playing else limits),
-        *task_of.bundles(config, model, playing=playing, dt=dt),
+        *of_task,
         *([gait_clock(model.robot, period=config.gait_period, dt=dt)] if config.gait_period is not None else []),
         standing(**task_of.start),
+        *walked,
         commands(**{**task_of.draws, **fixed}, dt=dt),
         task(
             observations=observations,
             rewards=rewards,
-            terminations=task_of.terminations(seconds=config.seconds, dt=dt),
+            terminations=terminations,
             noisy=not playing,
             observation_limit=task_of.limit,
             dt=dt,
@@ -379,3 +447,4 @@ PUBLISHED = LAPTOP.replace(
     iterations=30_000,
     learning=PpoConfig(entropy_weight=0.01),
 )
+ROUGH = PUBLISHED.replace(terrain="rough")

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
+import torch
 
+from components.terrain import Ground
 from engine.errors import SceneError
+from systems.ground.heights import ground_height
 from systems.maths.rotation import yaw
 from systems.maths.smoothing import gaussian_average
 
@@ -23,6 +26,7 @@ SIZE = (640, 480)
 LONGEST = 20.0  # s of film
 HOLD = 1.0  # s for which a fallen robot stays in the picture
 SMOOTHING = 0.4  # s, standard deviation with which the camera follows
+STEEPEST, CLEARANCE = -67.0, 0.3  # degrees; m of the camera above the ground
 AZIMUTH, ELEVATION = 145.0, -11.0  # degrees; from the robot's first heading, so that its face is seen
 
 
@@ -40,8 +44,11 @@ class FilmShot:
     ending: str = ""
 
 
-def follow(shot: FilmShot, height: float, fps: float) -> np.ndarray:
-    """A camera that keeps robot and ghost in view, (T, 6): look at x, y, z, distance (m), azimuth, elevation (degrees)."""
+def follow(shot: FilmShot, height: float, fps: float, ground: Ground | None = None) -> np.ndarray:
+    """A camera that keeps robot and ghost in view, (T, 6): look at x, y, z, distance (m), azimuth, elevation (degrees).
+
+    On terrain it climbs with them, and looks down more steeply where the ground would be in the way.
+    """
     robot = shot.robot[:, :3]
     ghost = robot if shot.ghost is None else shot.ghost[:, :3]
     apart = np.linalg.norm(robot - ghost, axis=-1)
@@ -50,9 +57,26 @@ def follow(shot: FilmShot, height: float, fps: float) -> np.ndarray:
     path[:, :2] = 0.5 * (robot + ghost)[:, :2]
     path[:, 2] = 0.47 * height
     path[:, 3] = 2.5 * height + apart
+    if ground is not None:
+        path[:, 2] += ground_height(ground, torch.from_numpy(path[:, :2])).numpy()
     path[:, :4] = gaussian_average(path[:, :4], SMOOTHING * fps)
     path[:, 4:] = heading + AZIMUTH, ELEVATION
+    if ground is not None:
+        path[:, 5] = gaussian_average(_free_elevation(path, ground)[:, None], SMOOTHING * fps)[:, 0]
     return path
+
+
+def _free_elevation(path: np.ndarray, ground: Ground) -> np.ndarray:
+    """The least steep view of each frame from above the ground, (T,) degrees."""
+    chosen = np.full(len(path), STEEPEST)
+    azimuth = np.radians(path[:, 4])
+    for elevation in np.arange(STEEPEST, ELEVATION + 1.0, 8.0):
+        slant = np.radians(elevation)
+        forward = np.stack((np.cos(slant) * np.cos(azimuth), np.cos(slant) * np.sin(azimuth)), 1)
+        eye = path[:, :2] - path[:, 3:4] * forward
+        above = path[:, 2] - path[:, 3] * np.sin(slant) - ground_height(ground, torch.from_numpy(eye)).numpy()
+        chosen = np.where(above > CLEARANCE, elevation, chosen)
+    return chosen
 
 
 Words = tuple[tuple[str, ...], str]  # the lines of a frame, and the ending where it is shown
@@ -112,7 +136,7 @@ def write_film(
     robot = np.concatenate([shot.robot for shot in shots])
     ghost = np.concatenate([shot.ghost for shot in shots if shot.ghost is not None] or [robot[:0]])
     both = ghost if len(ghost) else None
-    cameras = np.concatenate([follow(shot, scene.height, fps) for shot in shots])
+    cameras = np.concatenate([follow(shot, scene.height, fps, scene.ground) for shot in shots])
 
     def captioned(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         for number, (frame, (lines, ending)) in enumerate(zip(frames, words, strict=True)):
@@ -121,7 +145,12 @@ def write_film(
             yield caption(frame, lines, ending)
 
     try:
-        encode(path, captioned(render(scene.model, robot, both, cameras, size, LAMP)), fps, size)
+        encode(
+            path,
+            captioned(render(scene.model, robot, both, cameras, size, LAMP, climbs=scene.ground is not None)),
+            fps,
+            size,
+        )
     except NoPictures as problem:
         encode(path, captioned(paint(scene, robot, both, cameras, size)), fps, size)
         return f"painted, as OpenGL does not work here ({problem})"

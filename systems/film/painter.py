@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
+from components.terrain import Ground
 from systems.film.camera import FilmCamera
 from systems.film.render_scene import RenderScene
+from systems.ground.heights import ground_height
 
 SUN = np.array((-0.35, -0.45, 0.82))  # towards the light
 SKY_TOP, SKY_LOW = np.array((184, 196, 212.0)), np.array((237, 242, 247.0))
@@ -14,6 +17,7 @@ FLOOR = (((204, 211, 219), (189, 197, 207)), (224, 230, 236))  # two squares, an
 SHADOW = (138, 147, 160)
 GHOST_COLOR, GHOST_SHARE = (26, 115, 242), 0.45
 SQUARE, REACH = 0.5, 12  # m, and squares on every side
+PIECE, NEARBY = 0.1, 4.0  # m, side of a drawn square of terrain, and how far it is drawn on every side
 SMOOTH = 2  # pixels of the drawing on one of the picture, along each side
 
 
@@ -29,9 +33,12 @@ def paint(
     colors = [tuple(round(255 * share) for share in part.color) for part in scene.parts]
     for frame, (*look_at, distance, azimuth, elevation) in enumerate(cameras.tolist()):
         camera = FilmCamera(np.array(look_at), distance, azimuth, elevation, scene.field_of_view, large)
-        image = _backdrop(camera)
+        image = _backdrop(camera, squares=scene.ground is None)
         solid = _triangles(scene, poses[0][frame], poses[1][frame], colors)
-        _draw_shadow(image, camera, solid[0])
+        if scene.ground is None:
+            _draw_shadow(image, camera, solid[0])
+        else:
+            solid = tuple(np.concatenate(pair) for pair in zip(_terrain(scene.ground, camera), solid, strict=True))
         picture = image.copy()
         _draw(picture, camera, *solid)
         if other is not None:
@@ -41,7 +48,7 @@ def paint(
         yield np.asarray(picture.reduce(SMOOTH))
 
 
-def _backdrop(camera: FilmCamera) -> Any:
+def _backdrop(camera: FilmCamera, squares: bool) -> Any:
     from PIL import Image
 
     width, height = camera.size
@@ -50,16 +57,18 @@ def _backdrop(camera: FilmCamera) -> Any:
     horizon = int(np.clip(camera.project(camera.look_at + 1e5 * ahead)[1], 1, height))
     share = np.linspace(0.0, 1.0, horizon)[:, None]
     sky = np.broadcast_to((SKY_TOP + share * (SKY_LOW - SKY_TOP))[:, None], (horizon, width, 3))
-    squares, distance = FLOOR
+    tints, distance = FLOOR
     image = Image.new("RGB", (width, height), distance)
     image.paste(Image.fromarray(np.ascontiguousarray(sky, np.uint8)), (0, 0))
+    if not squares:
+        return image
     square = np.floor(camera.look_at[:2] / SQUARE) + np.mgrid[-REACH:REACH, -REACH:REACH].reshape(2, -1).T  # (N, 2)
     corners = np.zeros((len(square), 4, 3))
     corners[..., :2] = SQUARE * (square[:, None] + np.array([(0, 0), (1, 0), (1, 1), (0, 1)]))
     seen = camera.project(corners)
     far = np.linalg.norm(SQUARE * (square + 0.5) - camera.look_at[:2], axis=-1) / (SQUARE * REACH)
     near = np.clip(1.0 - far**2, 0.0, 1.0)[:, None]  # squares fade into the distance
-    tones = near * np.array(squares)[square.sum(1).astype(int) % 2] + (1.0 - near) * np.array(distance)
+    tones = near * np.array(tints)[square.sum(1).astype(int) % 2] + (1.0 - near) * np.array(distance)
     _polygons(image, seen, tones, seen[..., 2].min(-1) > 0.1)
     return image
 
@@ -77,6 +86,26 @@ def _triangles(
         corners.append(triangles)
         tones.append(np.minimum(light[:, None] * (np.array(color) + 18.0), 255.0))
     return np.concatenate(corners), np.concatenate(tones)
+
+
+def _terrain(ground: Ground, camera: FilmCamera) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles of the ground around what is looked at: corners (F, 3, 3) m and shaded colours (F, 3)."""
+    first = np.round(camera.look_at[:2] / PIECE) - round(NEARBY / PIECE)
+    steps = PIECE * np.arange(2 * round(NEARBY / PIECE) + 1)
+    x, y = np.meshgrid(PIECE * first[0] + steps, PIECE * first[1] + steps)
+    z = ground_height(ground, torch.from_numpy(np.stack((x, y), -1))).numpy()
+    points = np.stack((x, y, z), -1)
+    a, b, c, d = points[:-1, :-1], points[:-1, 1:], points[1:, 1:], points[1:, :-1]
+    corners = np.stack((np.stack((a, b, c), -2), np.stack((a, c, d), -2)), 2).reshape(-1, 3, 3)
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    light = 0.55 + 0.45 * np.maximum((normal / np.linalg.norm(normal, axis=-1, keepdims=True)) @ SUN, 0.0)
+    middle = corners.mean(1)
+    (light_square, dark_square), distance = FLOOR
+    even = np.floor(middle[:, :2] / SQUARE).sum(1).astype(int) % 2
+    tones = light[:, None] * np.array((light_square, dark_square))[even]
+    far = np.linalg.norm(middle[:, :2] - camera.look_at[:2], axis=-1, keepdims=True) / NEARBY
+    near = np.clip(2.0 - 2.0 * far, 0.0, 1.0)
+    return corners, near * tones + (1.0 - near) * np.array(distance)
 
 
 def _draw(image: Any, camera: FilmCamera, corners: np.ndarray, tones: np.ndarray) -> None:

@@ -12,6 +12,9 @@ import numpy as np
 from engine.render.process import NoPictures, RenderChild, platforms
 
 PATIENCE = 60.0  # s that a frame may take
+LONGEST_WAIT = (
+    120.0  # s for all frames on terrain, which a software renderer draws whole; else it is left to our painter
+)
 BUDGET = 20.0  # s for all frames with smooth edges; a film that would take longer gets jagged ones, at half the cost
 
 
@@ -22,17 +25,19 @@ def render(
     cameras: np.ndarray,
     size: tuple[int, int],
     lamp: tuple[float, float, float],
+    *,
+    climbs: bool = False,
 ) -> Iterator[np.ndarray]:
     """Frames (height, width, 3) uint8 of robot states (T, 7 + dof), with a translucent `ghost` of the same shape.
 
     `cameras`: (T, 6) what to look at (m), distance (m), azimuth and elevation in degrees; `lamp` is where the first
-    light hangs, from what is looked at. Raises NoPictures when no process gets through.
+    light hangs, from what is looked at, its height from 0 unless it `climbs`. Raises NoPictures when no process gets through.
     """
     with tempfile.TemporaryDirectory(prefix="film-") as folder:
         path = Path(folder, "model.mjb")
         mujoco.mj_saveModel(model, str(path))
         wanted = np.concatenate([cameras, robot, *(() if ghost is None else (ghost,))], 1)
-        options = {"lamp": lamp, "ghost": ghost is not None}
+        options = {"lamp": lamp, "ghost": ghost is not None, "climbs": climbs}
         problems = []
         for platform in platforms():
             done = 0
@@ -55,7 +60,10 @@ def _frames(
     child = RenderChild(path, {**options, "samples": 4}, platform, PATIENCE)
     try:
         child.about()
-        if _seconds(child, wanted[0], size) * len(wanted) > BUDGET:
+        needed = _seconds(child, wanted[0], size) * len(wanted)
+        if options["climbs"] and needed > LONGEST_WAIT:
+            raise NoPictures(f"its {len(wanted)} pictures of the terrain would take {needed:.0f} s")
+        if needed > BUDGET:
             child.close()
             child = RenderChild(path, options, platform, PATIENCE)
             child.about()

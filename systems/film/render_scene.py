@@ -7,7 +7,9 @@ import mujoco
 import numpy as np
 
 from components.robot import RobotDescription
+from components.terrain import Ground
 from engine.errors import SceneError
+from systems.ground.grid import Terrain
 from systems.maths.rotation import rotate
 from systems.robots import mjcf
 from systems.robots.silence import quiet
@@ -40,6 +42,7 @@ class RenderScene:
     parts: tuple[ConvexPart, ...]
     height: float  # m, of the robot as its file poses it
     field_of_view: float = FIELD_OF_VIEW  # degrees, from bottom to top
+    ground: Ground | None = None  # that it stands on; None: a plane at height 0
 
     def save(self, path: Path) -> None:
         """Write the compiled model for another process."""
@@ -59,8 +62,13 @@ class RenderScene:
         return position, rotation
 
 
-def build_render_scene(description: RobotDescription, *, size: tuple[int, int] = (640, 480)) -> RenderScene:
-    """The robot as its file draws it, for pictures of `size` (width, height) pixels; SceneError for an unusable model."""
+def build_render_scene(
+    description: RobotDescription, *, size: tuple[int, int] = (640, 480), terrain: Terrain | None = None
+) -> RenderScene:
+    """The robot as its file draws it, on terrain or a plane, for pictures of `size` (width, height) pixels.
+
+    Raises SceneError for an unusable model.
+    """
     spec, _ = mjcf.read_spec(description)
     mjcf.strip(spec, visual=True)
     shown = [geom for geom in spec.geoms if geom.group < SHOWN_GROUPS]
@@ -76,14 +84,19 @@ def build_render_scene(description: RobotDescription, *, size: tuple[int, int] =
     mjcf.lock_joints(spec, description.locked_joints)
     spec.compiler.boundmass = spec.compiler.boundinertia = 1e-3  # nothing is simulated
     _light(spec, size)
+    if terrain is None:
+        spec.worldbody.add_geom(name="floor", type=_GEOM.mjGEOM_PLANE, size=[0, 0, 1], material="grid")
+    else:
+        mjcf.add_terrain(spec, terrain, material="grid", rgba=[0.5, 0.5, 0.5, 1.0])  # which leaves it to the material
     model = _compile(spec, description.name)
     if model.mesh_facenum.sum() > MOST_FACES:
         _coarsen(spec, model)
         model = _compile(spec, description.name)
-    parts = tuple(part for geom in range(model.ngeom) if (part := _convex_part(model, geom)) is not None)
+    own = np.flatnonzero(model.geom_bodyid > 0).tolist()
+    parts = tuple(part for geom in own if (part := _convex_part(model, geom)) is not None)
     height = _height(model, parts)
     model.stat.extent = height  # distances of fog and shadows are shares of it
-    return RenderScene(model, parts, height)
+    return RenderScene(model, parts, height, ground=None if terrain is None else terrain.ground())
 
 
 def _compile(spec: mujoco.MjSpec, robot: str) -> mujoco.MjModel:
@@ -149,7 +162,7 @@ def cluster(vertices: np.ndarray, faces: np.ndarray, cell: float) -> tuple[np.nd
 
 
 def _light(spec: mujoco.MjSpec, size: tuple[int, int]) -> None:
-    """A lamp that casts shadows, a bright sky and a floor with squares of half a metre."""
+    """A lamp that casts shadows, a bright sky and the looks of a floor with squares of half a metre."""
     for light in list(spec.lights):
         spec.delete(light)
     spec.worldbody.add_light(  # a spot, since software renderers speckle the floor under a directional light
@@ -173,7 +186,6 @@ def _light(spec: mujoco.MjSpec, size: tuple[int, int]) -> None:
     )  # fmt: skip
     floor = spec.add_material(name="grid", texrepeat=[2, 2], texuniform=True, reflectance=0.0)
     floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "grid"
-    spec.worldbody.add_geom(name="floor", type=_GEOM.mjGEOM_PLANE, size=[0, 0, 1], material="grid")
 
 
 def _height(model: mujoco.MjModel, parts: tuple[ConvexPart, ...]) -> float:

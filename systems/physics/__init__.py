@@ -11,6 +11,7 @@ from components.control import DofTarget, DofTorque
 from components.episode import Rewritten
 from components.physics import Diverged, Physics
 from components.robot import BodyState, ContactForce, ContactSensors, DofState, RootState
+from components.terrain import Ground
 from engine.ecs.access import Write
 from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import any_row
@@ -161,6 +162,11 @@ def refuse_senseless(
             f"The learned dynamics are those of the joints {listing(dynamics.joints)}, but the robot '{model.robot.name}' has "
             f"{listing(model.robot.dof_names)}. Play with the robot that they were fitted to."
         )
+    if model.terrain is not None and backend != "mujoco":
+        raise SceneError(
+            f"terrain: the backend '{backend}' knows nothing of the ground, so terrain would have no effect. Choose "
+            "backend='mujoco', or terrain='plane'."
+        )
     if backend != "mujoco":
         if nthread:
             raise SceneError(
@@ -206,6 +212,7 @@ def physics(
         )
     refuse_senseless(model, rows=rows, backend=backend, decimation=decimation, nthread=nthread, dynamics=dynamics)
     sensors = ContactSensors()
+    ground = Ground() if model.terrain is None else model.terrain.ground()
 
     def simulator(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> Physics:
         options: Any = {"backend": backend, "nthread": nthread, "sensed": axes["sensed"], "dynamics": dynamics}
@@ -222,7 +229,7 @@ def physics(
     return Bundle(
         "physics",
         components=[RootState, DofState, BodyState, ContactForce, Diverged],
-        resources=[deferred(Physics, simulator), sensors, model.robot, *learned],
+        resources=[deferred(Physics, simulator), sensors, model.robot, ground, *learned],
         axes={**model.axes, "sensed": partial(place_sensors, sensors, model)},
         checks=[*refused, partial(refuse_unsensed, sensors, model)],
         systems={

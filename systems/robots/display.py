@@ -41,7 +41,8 @@ def robot_view(model: RobotModel, *, table: str, dt: float, threshold: float | N
         tracked=tracked,
         threshold=threshold,
         force=f"{table}.ContactForce.force",
-        model=None if model.file is None else str(model.file),
+        model=None if model.file is None or model.terrain is not None else str(model.file),  # the file has no terrain
+        terrain=model.terrain is not None,
         asset=ModelFile(partial(export_mjcf, model.model)),
     )
     limits = {

@@ -1,6 +1,6 @@
 """MJCF export of a compiled robot, as one text that any version of MuJoCo can draw without other files.
 
-Only what a picture needs: bodies, joints, collision shapes. A mesh is given by its convex hull, which is what it collides
+Only what a picture needs: bodies, joints, collision shapes, and terrain. A mesh is given by its convex hull, which is what it collides
 as and what keeps the text small; one that nothing collides with is given whole.
 """
 
@@ -23,11 +23,13 @@ _SIZES = {
     int(mujoco.mjtGeom.mjGEOM_BOX): ("box", 3),
 }
 _MESH = int(mujoco.mjtGeom.mjGEOM_MESH)
+_FIELD = int(mujoco.mjtGeom.mjGEOM_HFIELD)
+_EARTH = (0.42, 0.44, 0.47)
 _PLASTIC = (0.7, 0.72, 0.75)  # collision shapes are often see-through, or of a colour that says so
 
 
 def export_mjcf(model: mujoco.MjModel) -> bytes:
-    """The robot of a compiled model as MJCF. The same model gives the same bytes."""
+    """The robot of a compiled model as MJCF, on its terrain. The same model gives the same bytes."""
     root = ElementTree.Element("mujoco", model="robot")
     ElementTree.SubElement(root, "compiler", angle="radian", inertiafromgeom="false", autolimits="false")
     assets = ElementTree.SubElement(root, "asset")
@@ -35,7 +37,7 @@ def export_mjcf(model: mujoco.MjModel) -> bytes:
     ElementTree.SubElement(places[0], "light", pos="0 0 4", dir="0 0 -1")
     for body in range(1, model.nbody):
         places.append(_add_body(model, body, places[int(model.body_parentid[body])]))
-    shown = _shown(model)
+    shown = [*_terrain(model, assets), *_shown(model)]
     for mesh in sorted({int(model.geom_dataid[geom]) for geom in shown if model.geom_type[geom] == _MESH}):
         points, faces = _hull(model, mesh)
         ElementTree.SubElement(
@@ -71,6 +73,18 @@ def _add_body(model: mujoco.MjModel, body: int, parent: ElementTree.Element) -> 
     return place
 
 
+def _terrain(model: mujoco.MjModel, assets: ElementTree.Element) -> list[int]:
+    """Geoms of the ground other than planes; its height fields become `assets`."""
+    ground = [geom for geom in range(model.ngeom) if model.geom_bodyid[geom] == 0]
+    for field in range(model.nhfield):
+        rows, columns, first = int(model.hfield_nrow[field]), int(model.hfield_ncol[field]), model.hfield_adr[field]
+        heights = model.hfield_data[first : first + rows * columns].reshape(rows, columns)[::-1]  # the largest y first
+        given = {"name": f"hfield{field}", "nrow": str(rows), "ncol": str(columns)}
+        sizes = {"size": _numbers(model.hfield_size[field]), "elevation": _numbers(heights)}
+        ElementTree.SubElement(assets, "hfield", {**given, **sizes})
+    return [geom for geom in ground if int(model.geom_type[geom]) in (*_SIZES, _FIELD)]
+
+
 def _shown(model: mujoco.MjModel) -> list[int]:
     """Geoms of the robot that collide, or all of them where none does."""
     own = [geom for geom in range(model.ngeom) if model.geom_bodyid[geom] > 0]
@@ -83,9 +97,11 @@ def _add_geom(model: mujoco.MjModel, geom: int, body: ElementTree.Element) -> No
     given = {
         "pos": _numbers(model.geom_pos[geom]),
         "quat": _numbers(model.geom_quat[geom]),
-        "rgba": _numbers((*_PLASTIC, 1.0)),
+        "rgba": _numbers((*(_PLASTIC if model.geom_bodyid[geom] else _EARTH), 1.0)),
     }
-    if kind == _MESH:
+    if kind == _FIELD:
+        given |= {"type": "hfield", "hfield": f"hfield{int(model.geom_dataid[geom])}"}
+    elif kind == _MESH:
         given |= {"type": "mesh", "mesh": f"mesh{int(model.geom_dataid[geom])}"}
     else:
         name, count = _SIZES[kind]

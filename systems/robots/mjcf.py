@@ -5,12 +5,14 @@ Angles are left to the compiler, because a file may be written in degrees.
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
 import mujoco
 
 from components.robot import Box, Capsule, Motor, RobotDescription
 from engine.errors import SceneError, did_you_mean, listing
+from systems.ground.grid import Terrain
 from systems.robots.isolate import carrier, isolate
 from systems.robots.sources import read_source, touches, weighs
 
@@ -23,6 +25,10 @@ _FORCE, _DISTANCE = (
     1 << int(f) for f in (mujoco.mjtConDataField.mjCONDATA_FORCE, mujoco.mjtConDataField.mjCONDATA_DIST)
 )
 _LEAST_DISTANCE, _MAX_FORCE, _NET_FORCE = 1, 2, 3
+_FLOOR: dict[str, Any] = {  # contacts and looks of what robots walk on
+    "contype": 0, "conaffinity": 1, "condim": 1, "priority": 0, "friction": [1.0, 0.005, 0.0001],
+    "rgba": [0.45, 0.47, 0.5, 1.0], "material": "",
+}  # fmt: skip
 
 
 @attrs.frozen
@@ -56,7 +62,11 @@ def lacks(spec: mujoco.MjSpec) -> list[str]:
     trunks = spec.worldbody.bodies
     moving = hinges(spec)
     if len(trunks) != 1 or len(free) != 1:
-        where = f"free joints are on {listing(j.parent.name or 'unnamed' for j in free)}" if free else "it has 0 free joints"
+        where = (
+            f"free joints are on {listing(j.parent.name or 'unnamed' for j in free)}"
+            if free
+            else "it has 0 free joints"
+        )
         found.append(f"one free joint, on its first body ({where})")
     if len(trunks) > 1:
         found.append(f"a single tree of bodies (it has {len(trunks)}: {listing(b.name or 'unnamed' for b in trunks)})")
@@ -255,10 +265,33 @@ def set_options(spec: mujoco.MjSpec, solver: Solver, dt: float) -> None:
 
 def add_floor(spec: mujoco.MjSpec) -> None:
     """An endless plane at height 0 that lets the other side of a contact decide its friction."""
-    spec.worldbody.add_geom(
-        name="floor", type=_GEOM.mjGEOM_PLANE, size=[0, 0, 1], contype=0, conaffinity=1, condim=1, priority=0,
-        friction=[1.0, 0.005, 0.0001], rgba=[0.45, 0.47, 0.5, 1.0], material="",
-    )  # fmt: skip
+    spec.worldbody.add_geom(name="floor", type=_GEOM.mjGEOM_PLANE, size=[0, 0, 1], **_FLOOR)
+
+
+def add_terrain(spec: mujoco.MjSpec, terrain: Terrain, **looks: Any) -> None:
+    """Terrain in place of the floor, with the same contacts: a height field for each tile of triangles, a box for each block.
+
+    A height field would make a ramp, one square long, of every upright side. One for each tile, and not one for all, lets a tree
+    of boxes find the few that are near a part of the robot. `looks` are attributes of its geoms.
+    """
+    given = {**_FLOOR, **looks}
+    for number, tile in enumerate(terrain.fields):
+        (west, east), (south, north) = tile.x, tile.y
+        field = spec.add_hfield(name=f"terrain:{number}", nrow=tile.shares.shape[0], ncol=tile.shares.shape[1])
+        field.size = [0.5 * (east - west), 0.5 * (north - south), tile.span, 1.0]
+        field.userdata = tile.shares.ravel()
+        spec.worldbody.add_geom(
+            name=f"terrain field:{number}", type=_GEOM.mjGEOM_HFIELD, hfieldname=field.name,
+            pos=[0.5 * (west + east), 0.5 * (south + north), tile.lowest], **given,
+        )  # fmt: skip
+    bottom = terrain.lowest - 1.0
+    for number, one in enumerate(terrain.blocks):
+        (west, east), (south, north) = one.x, one.y
+        spec.worldbody.add_geom(
+            name=f"terrain block:{number}", type=_GEOM.mjGEOM_BOX,
+            pos=[0.5 * (west + east), 0.5 * (south + north), 0.5 * (bottom + one.top)],
+            size=[0.5 * (east - west), 0.5 * (north - south), 0.5 * (one.top - bottom)], **given,
+        )  # fmt: skip
 
 
 def add_contact_sensors(spec: mujoco.MjSpec, bodies: list[str], *, self_collision: bool) -> None:

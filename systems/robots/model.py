@@ -19,6 +19,7 @@ from torch import Tensor
 
 from components.robot import Motor, Robot, RobotDescription
 from engine.errors import SceneError, did_you_mean, listing
+from systems.ground.grid import Terrain
 from systems.maths.rotation import rotate
 from systems.robots import mjcf
 from systems.robots.forward_kinematics import ForwardKinematics
@@ -54,6 +55,7 @@ class RobotModel:
     file: Path | None = None  # that the robot was read from; None where it is generated
     notes: tuple[str, ...] = ()  # what of its file was decided, replaced or left out, one sentence each
     merged: Mapping[str, str] = attrs.field(factory=dict)  # bodies without a joint, and the body each is part of
+    terrain: Terrain | None = None  # that it stands on; None: a plane
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -124,6 +126,7 @@ def build_robot(
     control: str = "servo",
     dt: float = 0.005,
     floor: bool = True,
+    terrain: Terrain | None = None,
     self_collision: bool = False,
     visual: bool = False,
     solver: Solver | None = None,
@@ -133,7 +136,7 @@ def build_robot(
 
     `control`: "servo" lets the simulator's own implicit servo hold joint targets, "torque" takes torques.
     `contact_bodies` are those whose net contact force can be measured; by default all that can touch something. `visual`
-    keeps meshes for rendering. Raises SceneError for anything the model lacks or a pattern that fits nothing.
+    keeps meshes for rendering; `terrain` takes the place of the flat floor. Raises SceneError for anything the model lacks or a pattern that fits nothing.
     """
     if control not in ("servo", "torque"):
         raise SceneError(f"control={control!r} is unknown; a robot is driven by 'servo' or 'torque'.")
@@ -160,8 +163,11 @@ def build_robot(
         joint_friction=solver.joint_friction,
         joint_damping=description.joint_damping,
     )
-    mjcf.set_options(spec, solver, dt)
-    if floor:
+    # every shape of the robot is compared with every block, unless a tree of boxes says which are near
+    mjcf.set_options(spec, attrs.evolve(solver, mid_phase=True) if terrain is not None else solver, dt)
+    if terrain is not None:
+        mjcf.add_terrain(spec, terrain)
+    elif floor:
         mjcf.add_floor(spec)
     touching = list(dict.fromkeys(g.parent.name for g in spec.geoms if g.contype))
     sensed = touching if contact_bodies is None else _known("contact body", contact_bodies, touching, description.name)
@@ -176,7 +182,7 @@ def build_robot(
     notes = tuple(dict.fromkeys((*left_out, *description.notes)))
     for note in notes:
         _log.warning(f"Robot '{description.name}': {note}")
-    return attrs.evolve(built, notes=notes, merged=merged)
+    return attrs.evolve(built, notes=notes, merged=merged, terrain=terrain)
 
 
 def _named_bodies(description: RobotDescription) -> tuple[str, ...]:

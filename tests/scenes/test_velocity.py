@@ -14,6 +14,7 @@ from components.learning import Policy
 from components.metrics import CommandScore, FirstEpisode
 from components.observation import Observation
 from components.robot import Robot, RootState
+from components.terrain import TerrainTile
 from engine import Experiment, Scene, SceneError, Simulation, build
 from engine.ecs.component import num_bytes
 from engine.ecs.constants import addresses
@@ -26,6 +27,7 @@ from engine.tools.audit import Audit
 from scenes.robots.menagerie import LARGE, available
 from scenes.velocity import CONFIGS, experiment
 from systems import velocity_trial
+from systems.terrain import Tiles
 from tests.helpers import REPOSITORY, data_path, filmed, needs_g1
 from tests.systems.task_rows import matrix
 
@@ -299,3 +301,66 @@ def test_a_film_shows_what_is_asked_and_what_happens(tmp_path: Path, monkeypatch
     said = filmed(made, save(simulation.world), tmp_path / "film.mp4")
     assert (tmp_path / "film.mp4").stat().st_size > 1000
     assert "episode 1" in said["shown"] and "m/s" in said["error"]
+
+
+# -- terrain -------------------------------------------------------------------------------------------
+
+ROUGH: dict[str, Any] = {
+    "robot": "humanoid", "terrain": "rough", "tiles": Tiles(levels=3, border=2.0, begin=(0, 2), promote=0.05),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rough() -> Experiment:
+    """Eight rows on terrain, whose episodes are short enough for levels to change."""
+    return walking(num_envs=8, robustness=1.0, seconds=0.3, **ROUGH)
+
+
+def test_on_terrain_rows_see_the_ground_and_resume_to_the_same_bytes(rough: Experiment) -> None:
+    whole = build(rough.train())
+    audit = Audit(whole.schedule)
+    whole.run(TICKS)
+    assert [finding.text for finding in audit.findings] == []
+    reference, world = save(whole.world), whole.world
+    assert world[Observation].actor.shape[1] == 12 + 3 * len(world[Robot].dof_names) + 187
+    after = build(rough.train())
+    after.run(3)
+    before = build(rough.train())
+    first = before.world[TerrainTile]
+    before.run(13)
+    began = first.level.clone()
+    restore(after.world, save(before.world))
+    after.run(TICKS - 13)
+    assert save(after.world) == reference
+    assert not torch.equal(world[TerrainTile].level, began)  # levels are among those bytes
+    assert rough.report is not None
+    assert {"terrain/level", "terrain/stairs_up"} <= rough.report(world).keys()
+    assert "off_terrain" in world.tables["robot"].axes["termination"]
+
+
+def test_a_policy_is_played_on_all_levels_and_a_row_that_wraps_goes_on(rough: Experiment) -> None:
+    assert rough.evaluate is not None
+    playing = build(rough.evaluate.scene())
+    playing.run(1)
+    assert set(playing.world[TerrainTile].level.tolist()) == {0, 1, 2}
+    made = walking(
+        num_envs=2, seconds=5.0, **{**ROUGH, "tiles": Tiles(levels=3, begin=(0, 2), edge="wrap", border=2.0)}
+    )
+    simulation = build(made.train())
+    simulation.run(2)
+    world = simulation.world
+    assert "off_terrain" not in world.tables["robot"].axes["termination"]
+    root = world[RootState]
+    root.position[0] = torch.tensor([13.9, 0.0, float(root.position[0, 2])])  # tiles reach to 12 m, the border to 14 m
+    simulation.run(1)
+    assert float(root.position[0, 0]) == pytest.approx(13.9 - 2 * 13.7, abs=0.1) and not bool(world[Done].ended.any())
+
+
+def test_a_quadruped_on_terrain_has_the_published_widths_and_ends() -> None:
+    made = walking(
+        "mjlab_velocity_rough", **{**ROUGH, "robot": go1(), "num_envs": 2, "tiles": Tiles(levels=1, begin=(0, 0))}
+    )
+    world = build(made.train()).world
+    assert (world[Observation].actor.shape[1], world[Observation].critic.shape[1]) == (235, 259)
+    assert world.tables["robot"].axes["termination"] == ("thigh_contact", "diverged", "time_limit", "off_terrain")
+    assert {"trunk_contact", "self_collision", "upright"} <= set(world.tables["robot"].axes["reward"])

@@ -17,6 +17,7 @@ from components.episode import Chance, Done, Episode, EpisodeLength, PenaltyScal
 from components.motion import MotionCursor, MotionFar, MotionLibrary, MotionReference
 from components.observation import Observation
 from components.robot import BaseFrame, BodyState, ContactForce, ContactSensors, DofState, Robot, RootState
+from components.terrain import Ground
 from engine import Bundle, Simulation, World, build, term
 from engine.ecs.schedule import Entry, Observer
 from systems import rewards as earn
@@ -146,7 +147,7 @@ def switched_off(world: World) -> dict[str, torch.Tensor]:
     dofs, robot, torque, chance = world[DofState], world[Robot], world[DofTorque], Chance.make(ROWS)
     return {
         "contact": end.contact(world[ContactForce], world[ContactSensors], bodies=sensed(world)),
-        "low_height": end.low(world[RootState], height=0.2),
+        "low_height": end.low(world[RootState], world[Ground], height=0.2),
         "dof_pos_limit": end.position_limit(dofs, robot, chance),
         "dof_vel_limit": end.velocity_limit(dofs, robot, chance),
         "torque_limit": end.torque_limit(torque, robot, chance),

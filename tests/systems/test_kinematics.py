@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from components.episode import Done
 from components.motion import TrackedBodies, TrackedState
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, ContactSensors, Flight, RootState
+from components.terrain import Ground
 from engine import SceneError
 from systems.kinematics import (
     derive_base_frame,
@@ -135,7 +136,7 @@ def fly(heights: list[float], pushes: list[float]) -> list[tuple[bool, bool, flo
     for height, push in zip(heights, pushes, strict=True):
         bodies, forces = BodyState.make(1, AXES), ContactForce.make(1, AXES)
         bodies.position[0, foot, 2], forces.force[0, 0, 2] = height, push
-        follow_feet(bodies, forces, SENSORS, robot, flight, dt=0.02)
+        follow_feet(bodies, forces, SENSORS, robot, Ground(), flight, dt=0.02)
         left = (flight.down[0, 0], flight.landed[0, 0], flight.seconds[0, 0], flight.peak[0, 0])
         seen.append((bool(left[0]), bool(left[1]), round(float(left[2]), 4), round(float(left[3]), 4)))
     return seen
@@ -167,7 +168,7 @@ def test_the_first_contact_of_an_episode_is_no_landing():
     assert not flight.landed[0].any() and not flight.seconds[0].any() and not flight.peak[0].any()
     assert_close(flight.peak[1], tensor([0.3, 0.3]))
     bodies, forces = BodyState.make(2, AXES), ContactForce.make(2, AXES, force=[0.0, 0.0, 100.0])
-    follow_feet(bodies, forces, SENSORS, small_robot(), flight, dt=0.02)
+    follow_feet(bodies, forces, SENSORS, small_robot(), Ground(), flight, dt=0.02)
     assert flight.landed.tolist() == [[False, False], [True, True]]
 
 

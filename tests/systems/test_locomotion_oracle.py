@@ -28,6 +28,7 @@ from components.robot import (
     RootState,
     Swing,
 )
+from components.terrain import Ground
 from engine import Simulation, World, build
 from engine.ecs.schedule import Entry, Observer
 from scenes.velocity import CONFIGS, experiment
@@ -219,7 +220,9 @@ class HumanoidVerseWatch(Watch):
             "share_of_200_N": walk.hard_contact(w[Contact]) / 200.0,  # the difference of large numbers
             "penalty_in_the_air": walk.in_the_air(w[Flight]),
             "penalty_stumble": walk.stumble(w[ContactForce], w[ContactSensors], w[Robot]),
-            "penalty_feet_swing_height": walk.swinging_foot_height(w[BodyState], w[Contact], w[Robot], height=0.12),
+            "penalty_feet_swing_height": walk.swinging_foot_height(
+                w[BodyState], w[Contact], w[Robot], w[Ground], height=0.12
+            ),
             "gait_period": walk.gait_period(w[GaitClock], w[Contact], w[BodyState], w[Robot]),
         }
         self.compare(expected, weights, rest)

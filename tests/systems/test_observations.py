@@ -21,6 +21,7 @@ from components.observation import (
     Seen,
 )
 from components.robot import BaseFrame, Contact, ContactForce, ContactSensors, DofState, RootState
+from components.terrain import Ground
 from engine import Bundle, Clock, Scene, Write, build, system, table, term
 from engine.ecs.scene import apply_overrides
 from engine.errors import BuildError, SceneError
@@ -58,7 +59,7 @@ def test_general_terms():
     assert seen.base_linear_velocity(base).tolist() == [[1.0, 2.0, 3.0]]
     assert seen.base_angular_velocity(base).tolist() == [[4.0, 5.0, 6.0]]
     assert_close(seen.projected_gravity(base), tensor([[0.0, 0.6, -0.8]]))
-    assert_close(seen.base_height(RootState.make(1, position=[1.0, 2.0, 0.7])), tensor([[0.7]]))
+    assert_close(seen.base_height(RootState.make(1, position=[1.0, 2.0, 0.7]), Ground()), tensor([[0.7]]))
 
 
 def test_feet_are_seen_foot_by_foot():

@@ -10,6 +10,7 @@ from components.control import DofTorque
 from components.episode import Chance, Done, Episode
 from components.physics import Diverged
 from components.robot import BaseFrame, BodyState, ContactForce, ContactSensors, DofState, RootState
+from components.terrain import Ground
 from engine import term
 from engine.errors import BuildError, SceneError
 from systems import terminations as end
@@ -60,10 +61,10 @@ def test_leaning_looks_at_any_direction():
 
 def test_low_looks_at_the_base_and_body_low_at_any_named_body():
     root = RootState.make(2, position=[[0, 0, 0.29], [0, 0, 0.31]])
-    assert end.low(root, height=0.3).tolist() == [True, False]
+    assert end.low(root, Ground(), height=0.3).tolist() == [True, False]
     bodies = BodyState.make(2, AXES, position=1.0)
     bodies.position[1, 2, 2] = 0.05
-    assert end.body_low(bodies, small_robot(), names=(".*_foot",), height=0.1).tolist() == [False, True]
+    assert end.body_low(bodies, small_robot(), Ground(), names=(".*_foot",), height=0.1).tolist() == [False, True]
 
 
 def test_joint_limits_end_an_episode_only_for_the_rows_that_draw_it():

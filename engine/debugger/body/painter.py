@@ -9,9 +9,11 @@ from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
 
 from engine.debugger.body.skeleton import LOAD, OrbitCamera, Skeleton, tip_positions
+from engine.debugger.body.terrain import TerrainHeights, onto_ground
 from engine.debugger.widgets.theme import AMBER, BACKGROUND, BLUE, DIM, GREEN, LINE, RED, WHITE
 
 SQUARE, REACH = 0.5, 6  # m, and squares of the floor on every side
+PIECES = 5  # of a line along one square, on terrain
 FORCE_LENGTH = 0.001  # m of arrow per N
 LONGEST_ARROW = 0.8  # m
 GHOST_SHARE, OUTLINE_SHARE = 0.45, 0.6
@@ -33,6 +35,7 @@ class BodyPose:
     path: np.ndarray = attrs.field(factory=lambda: np.zeros((0, 3)))  # (N, 3) of the root, NaN where it is broken
     trails: np.ndarray = attrs.field(factory=lambda: np.zeros((0, 2, 3)))  # (M, 2, 3) where bodies slipped
     failure: "BodyPose | None" = None
+    ground: TerrainHeights | None = None  # None: a plane at height 0
 
 
 @attrs.frozen
@@ -84,7 +87,7 @@ def draw(
 ) -> None:
     """Draw one shot. `layer`: a premultiplied ARGB image of the camera's size to work on; `mesh` replaces the capsules."""
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-    draw_floor(painter, camera)
+    draw_floor(painter, camera, shot.ground)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
     _draw_ground(painter, camera, shot)
     if shot.failure is not None:
@@ -117,17 +120,19 @@ def _lines(painter: QPainter, ends: np.ndarray) -> None:
     painter.drawLines([QLineF(*four) for four in ends.reshape(-1, 4).tolist()])
 
 
-def draw_floor(painter: QPainter, camera: OrbitCamera) -> None:
-    """A grid of half a metre around what is looked at, which fades with the distance."""
+def draw_floor(painter: QPainter, camera: OrbitCamera, ground: TerrainHeights | None = None) -> None:
+    """A grid of half a metre around what is looked at, which fades with the distance and follows the ground."""
     middle = np.round(camera.look_at[:2] / SQUARE) * SQUARE
     steps = np.arange(-REACH, REACH + 1) * SQUARE
-    pieces = np.stack((steps[:-1], steps[1:]), 1)  # lines in pieces, so that each can fade
+    fine = steps if ground is None else np.linspace(steps[0], steps[-1], 2 * REACH * PIECES + 1)
+    pieces = np.stack((fine[:-1], fine[1:]), 1)  # lines in pieces, so that each can fade
     across = np.zeros((2, len(steps), len(pieces), 2, 3))
     across[0, ..., 0], across[0, ..., 1] = steps[:, None, None], pieces[None]
     across[1, ..., 1], across[1, ..., 0] = steps[:, None, None], pieces[None]
     lines = across.reshape(-1, 2, 3)
     far = np.linalg.norm(lines.mean(1), axis=-1) / (SQUARE * REACH)
     lines[..., :2] += middle
+    lines = onto_ground(lines, ground)
     for nearest, furthest, strength in ((0.0, 0.35, 255), (0.35, 0.65, 150), (0.65, 1.0, 70)):
         color = QColor(LINE)
         color.setAlpha(strength)
@@ -138,7 +143,7 @@ def draw_floor(painter: QPainter, camera: OrbitCamera) -> None:
 def _draw_ground(painter: QPainter, camera: OrbitCamera, shot: BodyPose) -> None:
     """Where the root was and where feet slipped, on the floor."""
     if len(shot.path) > 1:
-        floor = shot.path * (1.0, 1.0, 0.0)
+        floor = onto_ground(shot.path, shot.ground)
         pieces = np.stack((floor[:-1], floor[1:]), 1)
         painter.setPen(QPen(QColor(DIM), 1))
         _lines(painter, camera.project_lines(pieces[np.isfinite(pieces).all((1, 2))]))
@@ -233,10 +238,11 @@ def _draw_arrows(painter: QPainter, camera: OrbitCamera, shot: BodyPose) -> None
         shown = np.isfinite(shot.position).all(-1) & np.isfinite(size) & (size > LOAD)
         share = np.minimum(FORCE_LENGTH, LONGEST_ARROW / np.maximum(size, 1e-9))
         for body in np.flatnonzero(shown).tolist():
-            base = shot.position[body] * (1.0, 1.0, 0.0) if shot.position[body, 2] < 0.25 else shot.position[body]
+            below = onto_ground(shot.position[body], shot.ground)
+            base = below if shot.position[body, 2] - below[2] < 0.25 else shot.position[body]
             draw_arrow(painter, camera, base, base + share[body] * shot.force[body], GREEN)
     if shot.command is not None and np.isfinite(shot.command).all() and np.isfinite(shot.position[0]).all():
-        base = shot.position[0] * (1.0, 1.0, 0.0)
+        base = onto_ground(shot.position[0], shot.ground)
         ahead = np.zeros(3)
         ahead[:2] = shot.command[:2]
         draw_arrow(painter, camera, base, base + ahead, AMBER)

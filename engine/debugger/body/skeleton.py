@@ -85,6 +85,7 @@ class Skeleton:
     root: int | None
     model: str  # file of the model on the run's machine, '' where the run names none
     model_hash: str  # of the model that the run hands out, '' where it hands out none
+    terrain: bool = False  # whether that model has terrain under the robot
 
     @property
     def columns(self) -> tuple[int, ...]:
@@ -148,6 +149,7 @@ def _skeleton(item: Mapping[str, Any], model: Mapping[str, Any]) -> Skeleton:
         root=_id(item.get("root")),
         model=str(model.get("file") or ""),
         model_hash=_sha256(model.get("hash")),
+        terrain=bool(item.get("terrain")),
     )
 
 

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QSizePolicy
 
 from engine.debugger.body.painter import BodyPose, draw, draw_text
 from engine.debugger.body.skeleton import OrbitCamera, Skeleton
+from engine.debugger.body.terrain import onto_ground
 from engine.debugger.widgets.canvas import Canvas
 from engine.debugger.widgets.theme import AMBER, DIM
 
@@ -57,12 +58,14 @@ class Viewport(Canvas):
         if self.shot is None or not np.isfinite(self.shot.position[0]).all():
             return
         position = self.shot.position[np.isfinite(self.shot.position).all(-1)]
+        floor = float(onto_ground(self.shot.position[0], self.shot.ground)[2])
         if not self._height:
-            self._height = max(float(position[:, 2].max()) - min(0.0, float(position[:, 2].min())), 0.2)
+            low = min(floor, float(position[:, 2].min()))
+            self._height = max(float(position[:, 2].max()) - low, 0.2)
             self._distance = 2.5 * self._height
-            self._center = np.array((*position[0, :2], 0.5 * self._height))
+            self._center = np.array((*position[0, :2], floor + 0.5 * self._height))
         if self.follow:
-            target = np.array((*self.shot.position[0, :2], 0.5 * self._height))
+            target = np.array((*self.shot.position[0, :2], floor + 0.5 * self._height))
             apart = target - self._center
             self._center = target if np.linalg.norm(apart) > 1.0 else self._center + 0.3 * apart
 

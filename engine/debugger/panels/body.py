@@ -21,10 +21,12 @@ from engine.debugger.body.skeleton import (
     tracking_errors,
     violations,
 )
+from engine.debugger.body.terrain import TerrainHeights, onto_ground, read_terrain
 from engine.debugger.body.viewport import Viewport
 from engine.debugger.model.frames import Value
 from engine.debugger.model.schema import clip_name, seconds_per_tick
 from engine.debugger.model.subscription import Subscription
+from engine.debugger.net.model_file import Fetch, kept
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.bars import stack
 from engine.debugger.widgets.theme import AMBER, DIM, RED, WHITE
@@ -65,6 +67,9 @@ class BodyPanel(Panel):
         self.mesh = mesh = MeshView(self.store, self.control)
         self.destroyed.connect(lambda: mesh.close())
         self._figures: list[Skeleton] = []
+        self._ground: TerrainHeights | None = None
+        self._model: Fetch | None = None
+        self._terrain_hash = ""
         self._memory = RowHistory()
         self._drawn: object = None
         self._actions = self._make_actions()
@@ -108,6 +113,7 @@ class BodyPanel(Panel):
     def _choose(self, figure: Skeleton) -> None:
         self.view.figure, self.view.shot, self._memory, self._drawn = figure, None, RowHistory(), None
         self.view.frame_figure()
+        self._find_terrain()
         self.mesh.close()
         self.changed.emit()
 
@@ -155,7 +161,31 @@ class BodyPanel(Panel):
         same = next((f for f in self._figures if old is not None and f.name == old.name), None)
         self.view.figure = same or next(iter(self._figures), None)
         self.view.shot, self._memory, self._drawn = None, RowHistory(), None
+        self._find_terrain()
         self.changed.emit()
+
+    def _find_terrain(self) -> None:
+        """Read the terrain of the figure from the run's model, once that is here."""
+        figure = self.view.figure
+        wanted = figure.model_hash if figure is not None and figure.terrain else ""
+        if wanted == self._terrain_hash:
+            return
+        if self._model is not None:
+            self._model.close()
+        self._terrain_hash, self._ground, self._model = wanted, None, None
+        path = kept(wanted)
+        if path is not None:
+            self._ground = read_terrain(path)
+        elif wanted:
+            self._model = Fetch(self.control, wanted)
+
+    def _await_terrain(self) -> bool:
+        """Whether the terrain has come since this was last asked."""
+        if self._model is None or not self._model.over:
+            return False
+        path, self._model = self._model.path, None
+        self._ground = None if path is None else read_terrain(path)
+        return self._ground is not None
 
     def subscriptions(self) -> list[Subscription]:
         """Poses of the selected row, and its root tick by tick."""
@@ -179,7 +209,7 @@ class BodyPanel(Panel):
             self._say([[("This scene declares no figure to draw (Scene.figures).", DIM)]] if empty else [])
             return
         held = self.store.value(view.figure.position, row)
-        new_picture = self.mesh.poll()
+        new_picture = self._await_terrain() | self.mesh.poll()
         seen = self.store.seen["trace"], self.store.seen["pose"]  # others may bring positions before the rest
         now = (row, self.store.cursor, None if held is None else (held[0], held[2]), *seen)
         if now == self._drawn and not new_picture:
@@ -249,6 +279,7 @@ class BodyPanel(Panel):
             path=self._path(figure, row, held[0]),
             trails=np.array(memory.trails).reshape(-1, 2, 3),
             failure=memory.failure,
+            ground=self._ground,
         )
         memory.shot = attrs.evolve(shot, failure=None)
         return shot
@@ -275,7 +306,7 @@ class BodyPanel(Panel):
             memory.slips = slip_speeds(memory.position, position, memory.force, force, passed * seconds)
             for body in np.flatnonzero(memory.slips > SLIP).tolist():
                 piece = np.stack((memory.position[body], position[body]))
-                memory.trails.append(piece * (1.0, 1.0, 0.0))
+                memory.trails.append(onto_ground(piece, self._ground))
         memory.tick, memory.position, memory.force, memory.ended = tick, position, force, ended
         memory.step = -1.0 if step is None else step
         terminated = self.store.number(self.store.role("terminated", figure.table), row)
