@@ -65,7 +65,7 @@ class TrialRun:
                 files.write_shared_file(path, json_bytes({**about, **found}))
                 written = True
         assert self.experiment.evaluate is not None
-        self.warn.console.print(results_table(found, self.experiment.evaluate.worst))
+        self.warn.print(results_table(found, self.experiment.evaluate.worst))
         for problem in problems:
             report(problem)
         return written
@@ -99,7 +99,7 @@ class TrialRun:
         with recorded(simulation, asked, folder, self.warn, self.experiment.display) as recorder:
             yield
         if recorder is not None and recorder.latest is not None:
-            print_facts(self.warn.console, {"recording": str(recorder.latest)})
+            print_facts(self.warn, {"recording": str(recorder.latest)})
 
     def _warn_of(
         self, overrides: Mapping[str, str], edited: Mapping[str, str], used: Mapping[str, str], done: str
@@ -118,7 +118,7 @@ class TrialRun:
         """A progress bar; the function that moves it raises Interrupted after Ctrl-C."""
         console = make_console()
         if not console.is_interactive:
-            console.print(doing)
+            self.warn.print(doing)
         with progress_bar(console, doing) as move:
 
             def progress(share: float) -> None:

@@ -67,6 +67,7 @@ class RunOptions:
     debug_expose: bool = _switch()  # let --debug tcp:HOST:PORT listen beyond this machine
     debug_on_detach: Literal["resume", "stay"] = "resume"  # what a paused run does when its debugger has gone
     record: str | None = _flag(None, alone="")  # keep the recent past of these rows, such as 0-15 or 3,17; alone: of 16
+    wandb: Literal["offline", "online"] | None = _flag(None, alone="offline")  # numbers for W&B, too; alone: kept here
     set: list[str] = attrs.field(
         factory=list, metadata={"hint": "none"}
     )  # ADDRESS=VALUE: another value of a constant; repeatable

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.runner.plot import BESIDES, group
+from engine.runner.run_log import RunLog
 
 _COLOURS = ("cyan", "yellow", "green", "blue")  # of the parts of a tick's time, but for "systems"
 _BARS = "▁▂▃▄▅▆▇█"
@@ -104,7 +105,9 @@ class Progress:
     pace: deque[float] = attrs.field(factory=lambda: deque(maxlen=30))
     elapsed: float = 0.0
     live: Live | None = None
-    last: float = -math.inf
+    last: float = -math.inf  # moment of the latest drawing
+    noted: float = -math.inf  # moment of the latest plain line
+    note: Callable[[str], None] = lambda text: None  # who else gets plain lines
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -135,10 +138,13 @@ class Progress:
             if isinstance(value, (int, float)):
                 self.history.setdefault(name, []).append(value)
                 self.trends[name] = sparkline(self.history[name])
-        pause = time.monotonic() - self.last
-        if self.live is None and (pause > _PLAIN_PAUSE or self.done >= self.total):
-            self.last = time.monotonic()
-            self.console.print(self.plain_line(), markup=False, soft_wrap=True)
+        now = time.monotonic()
+        if now - self.noted > _PLAIN_PAUSE or self.done >= self.total:
+            self.noted = now
+            line = self.plain_line()
+            self.note(line)
+            if self.live is None:
+                self.console.print(line, markup=False, soft_wrap=True)
 
     def event(self, text: str) -> None:
         """A remark, such as a warning."""
@@ -287,16 +293,38 @@ def _titled_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableTy
 
 @attrs.define
 class Warnings:
-    """Warnings of a run: printed at once, shown beside its progress, and kept for the summary."""
+    """Warnings of a run: printed at once, shown beside its progress, and kept for the summary.
+
+    It prints other things, too: on the console and, once there is one, into the run's log.
+    """
 
     console: Any
     progress: Progress | None = None
     messages: list[str] = attrs.field(factory=list)
     listener: Callable[[str], None] | None = None  # who else gets them
+    log: RunLog | None = None
+
+    def begin_log(self, log: RunLog | None) -> None:
+        """Keep in a run's log what is printed from now on, and the warnings until now."""
+        self.log = log
+        for text in self.messages:
+            self.note(f"! {text}")
+
+    def note(self, text: str) -> None:
+        """A line for the log only."""
+        if self.log is not None:
+            self.log.print(text, markup=False, soft_wrap=True)
+
+    def print(self, *what: Any, **how: Any) -> None:
+        """Print on the console, and into the log."""
+        self.console.print(*what, **how)
+        if self.log is not None:
+            self.log.print(*what, **how)
 
     def __call__(self, text: str) -> None:
         """Warn once."""
         self.messages.append(text)
+        self.note(f"! {text}")
         if self.listener is not None:
             self.listener(text)
         if self.progress is not None:

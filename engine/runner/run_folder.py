@@ -25,6 +25,7 @@ from engine.errors import SceneError, SnapshotError, did_you_mean, listing
 from engine.files import INTERVENTIONS, JsonLines, Say, file_errors
 from engine.runner import checkpoint
 from engine.runner.checkpoint import CheckpointScore, CheckpointWriter, WriteOutcome, checkpoint_name, checkpoints
+from engine.runner.wandb_log import WandbLog
 from engine.snapshot import snapshot
 from engine.snapshot.snapshot import Snapshot
 
@@ -61,6 +62,7 @@ class RunFolder:
     keep: int = 3
     lock: Any = None
     events: Any = None
+    wandb: WandbLog | None = None
     fresh: bool = False
     saved: Path | None = None
     score: CheckpointScore = attrs.field(factory=CheckpointScore)
@@ -229,7 +231,9 @@ class RunFolder:
         self._warn_untidy(self._tidy())
 
     def write_events(self, iteration: int, values: Mapping[str, Any]) -> None:
-        """TensorBoard scalars of one iteration; after a failure there are no more of them."""
+        """Scalars of one iteration for TensorBoard, and W&B; after a failure there are no more of them."""
+        if self.wandb is not None:
+            self.wandb.write(iteration, values)
         if self.events is False:
             return
         try:
@@ -273,6 +277,8 @@ class RunFolder:
             self._release()
 
     def _release(self) -> None:
+        if self.wandb is not None:
+            self.wandb.close()
         if self.events:
             with file_errors("TensorBoard events are not complete", self.warn):
                 self.events.close()

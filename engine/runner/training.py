@@ -1,5 +1,6 @@
 """A training: the loop around the ticks, its iterations, files, console, interruption, and the evaluation after it."""
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -25,7 +26,9 @@ from engine.runner.provenance import provenance
 from engine.runner.recording import RunObservers, rows_to_record
 from engine.runner.resume import Start, resume
 from engine.runner.run_folder import RunFolder, refuse_unusable
+from engine.runner.run_log import RunLog
 from engine.runner.trial import about_nonfinite
+from engine.runner.wandb_log import WandbLog, refuse_unknown
 from engine.snapshot.snapshot import save
 
 
@@ -35,6 +38,7 @@ def train(plan: RunPlan, console: Any) -> int:
     if options.out:
         refuse_unusable(options.out)
     parse_debug(options.debug, options.debug_expose)  # raises before anything is built
+    refuse_unknown(options.wandb)
     warn = Warnings(console)
     if pinned := pinned_here():
         warn(pinned)
@@ -53,6 +57,9 @@ def train(plan: RunPlan, console: Any) -> int:
             if start is not None:
                 start.quarantine()
                 folder.truncate_to(start.checkpoint if start.own else None, start.iteration, start.tick, start.rows)
+            title = f"{simulation.scene.name}  seed {plan.settings.seed}  {folder.path}"
+            warn.begin_log(RunLog.open(folder.path, title, warn))
+            folder.wandb = WandbLog.begin(options.wandb, folder.path, simulation.scene.name, json.loads(kept), warn)
             resumed = origin.folder if origin is not None else None
             observers = RunObservers.begin(simulation, folder.path, warn, recorded, resumed, experiment.display)
     except BaseException:
@@ -63,6 +70,8 @@ def train(plan: RunPlan, console: Any) -> int:
         return Training(plan, experiment, simulation, folder, warn, observers).run()
     finally:
         folder.close()
+        if warn.log is not None:
+            warn.log.close()
 
 
 def configuration(
@@ -135,7 +144,7 @@ class Training(ObservedTraining):
         total = self.plan.settings.iterations or self.experiment.iterations
         title = f"{self.simulation.scene.name}  {self.rows} rows  {self.world.device}  {self.folder.path}"
         parts = list(dict.fromkeys([*self.shares.values(), "systems"]))
-        progress = Progress(self.warn.console, title, total, self.experiment.panel, parts)
+        progress = Progress(self.warn.console, title, total, self.experiment.panel, parts, note=self.warn.note)
         self.warn.progress = progress
         times, rows = self.folder.timing.rows(), self.folder.metrics.rows()
         self.counted = (rows[-1]["tick"], rows[-1]["env_steps"]) if rows else (0, 0)
@@ -274,7 +283,7 @@ class Training(ObservedTraining):
         }
         head = f"{'finished' if finished else 'stopped after'} {iteration}/{total} iterations{after}"
         steps = f"{self.steps:,} steps"
-        self.warn.console.print(f"\n[bold]{head}[/]  {steps}  {duration(self.elapsed)}")
-        print_facts(self.warn.console, facts)
+        self.warn.print(f"\n[bold]{head}[/]  {steps}  {duration(self.elapsed)}")
+        print_facts(self.warn, facts)
         for text in dict.fromkeys(self.warn.messages):
-            self.warn.console.print(f"  ! {text}", markup=False, soft_wrap=True)
+            self.warn.print(f"  ! {text}", markup=False, soft_wrap=True)

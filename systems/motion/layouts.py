@@ -272,7 +272,7 @@ def _bodies(layout: _Layout, arrays: NamedArrays, frames: int) -> tuple[dict[str
     return bodies, position[:, root], rotation[:, root]
 
 
-def _beside(arrays: NamedArrays, frames: int) -> dict[str, np.ndarray]:
+def _beside(arrays: NamedArrays, frames: int) -> dict[str, Any]:
     """What some files have for every frame beside the motion: what a policy did, and which feet bear load."""
     widths = {"action": "actions", "contact_mask": "feet"}
     return {name: arrays.array(name, frames, width) for name, width in widths.items() if name in arrays}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +26,15 @@ def clip_from_columns(columns: Mapping[str, np.ndarray], *, name: str, table: st
         raise SceneError(
             f"{name} lasts no whole control step, so that there is no motion in it. Choose another episode."
         )
-    beside = {"action": f"{table}.Action.value", "contact_mask": f"{table}.Contact.touching"}
+    homes = {"action": f"{table}.Action.value", "contact_mask": f"{table}.Contact.touching"}
+    beside: dict[str, Any] = {n: columns[home].astype(np.float64) for n, home in homes.items() if home in columns}
     return Clip(
         name=name,
         fps=fps,
         root_position=place.astype(np.float64),
         root_rotation=columns[f"{table}.RootState.rotation"].astype(np.float64),
         dof_position=columns[f"{table}.DofState.position"].astype(np.float64),
-        **{part: columns[address].astype(np.float64) for part, address in beside.items() if address in columns},
+        **beside,
         source="recorded",
     )
 
