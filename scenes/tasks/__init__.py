@@ -83,15 +83,15 @@ class Config:
     observations: Annotated[
         str,
         "what is seen: sets (mjlab_tracking, mjlab_tracking_no_state_estimation, humanoidverse, humanoidverse_deepmimic, "
-        "humanoidverse_deepmimic_a2c, humanoidverse_motion_tracking) and terms, as --randomise joins them",
+        "humanoidverse_deepmimic_a2c, humanoidverse_motion_tracking, extra) and terms, as --randomise joins them",
     ]
     rewards: Annotated[
         str,
         "what is rewarded: sets (mjlab_tracking, beyondmimic, low_rate, humanoidverse, humanoidverse_basic, "
-        "humanoidverse_simfinetuning) and terms, as --randomise joins them",
+        "humanoidverse_simfinetuning, extra) and terms, as --randomise joins them",
     ]
     terminations: Annotated[
-        str, "what ends an episode: sets (mjlab_tracking, humanoidverse) and terms, as --randomise joins them"
+        str, "what ends an episode: sets (mjlab_tracking, humanoidverse, extra) and terms, as --randomise joins them"
     ]
     robustness: float  # share of the published sensor noise, reset noise and pushes
     randomise: RandomiseNames = "none"

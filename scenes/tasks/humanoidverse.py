@@ -17,6 +17,7 @@ from components.robot import RobotDescription, VirtualBody
 from engine import Bundle, Term, term
 from scenes.tasks import Config, Tables, Task, g1
 from scenes.tasks.readings import readings
+from systems import locomotion_terms as walk
 from systems import observations as seen
 from systems import rewards as earn
 from systems import terminations as end
@@ -170,6 +171,50 @@ def humanoidverse_terminations(*, seconds: float = 20.0, dt: float = 0.02) -> di
         "diverged": term(end.diverged, kind="fault"),
         "time_out": term(end.time_limit, kind="time_limit", steps=num_steps(seconds, dt) + 1),
         "terminate_when_motion_end": term(motion_ended, kind="time_limit"),
+    }
+
+
+def extra_observations(*, noise: float = 1.0) -> dict[str, Term]:
+    """What HumanoidVerse and PBHC can show besides, by their names, to actor and critic and without noise."""
+    return {
+        "vr_3point_pos": term(track.target_position, of=THREE_POINTS),
+        "local_ref_rigid_body_vel": term(track.target_velocity),
+        "global_ref_rigid_body_vel": term(track.target_velocity, world_axes=True),
+        "dif_joint_angles": term(track.dof_position_offset),
+        "dif_joint_velocities": term(track.dof_velocity_offset),
+        "relyaw": term(track.turned_since_start),
+        "phase_embedding": term(track.phase_embedding, size=16),
+        "base_pos_z": term(seen.base_height),
+        "feet_contact_force": term(seen.feet_force, scale=0.01),
+    }
+
+
+def extra_rewards() -> dict[str, Term]:
+    """What HumanoidVerse and PBHC can reward besides, by their names; weights are PBHC's, or ours where none is published."""
+    return {
+        "teleop_max_joint_position": term(track.max_dof_position_error, weight=1.0, width=1.0),
+        "teleop_radial_body_velocity": term(track.radial_body_velocity, weight=0.5),
+        "teleop_radial_joint_velocity": term(track.radial_dof_velocity, weight=0.5),
+        "alive": term(earn.alive, weight=1.0),
+        "feet_air_time": term(earn.flight_time, weight=1.0, least=0.3),
+        "penalty_feet_contact_forces": term(walk.hard_contact, weight=-0.01, most=400.0),
+        "penalty_stumble": term(walk.stumble, weight=-2.0),
+        "penalty_dof_vel": term(earn.dof_velocity, weight=-1e-3),
+        "penalty_orientation": term(earn.orientation, weight=-1.0),
+        "minimal_action_norm": term(earn.action_size, weight=1.0, width=1.0),
+        "penalty_minimal_action_norm": term(earn.action_growth, weight=-0.1),
+    }
+
+
+def extra_terminations(*, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
+    """What HumanoidVerse and PBHC can end an episode for besides, by the names of their switches; off as published."""
+    return {
+        "terminate_by_low_height": term(end.low, height=0.2),
+        "terminate_by_lean": term(end.leaning, most=0.75),
+        "terminate_when_close_to_dof_pos_limit": term(end.position_limit, share=0.98, probability=0.25),
+        "terminate_when_close_to_dof_vel_limit": term(end.velocity_limit, share=0.98, probability=0.25),
+        "terminate_when_close_to_torque_limit": term(end.torque_limit, share=0.98, probability=0.25),
+        "terminate_when_dof_far": term(track.dof_far, most=3.0),
     }
 
 

@@ -18,16 +18,19 @@ OBSERVATIONS: Mapping[str, Callable[..., dict[str, Term]]] = {  # of (noise=shar
     "humanoidverse_deepmimic": hv.deepmimic_observations,
     "humanoidverse_deepmimic_a2c": partial(hv.deepmimic_observations, privileged=True),
     "humanoidverse_motion_tracking": hv.motion_tracking_observations,
+    "extra": hv.extra_observations,
 }
 REWARDS: Mapping[str, Callable[[], dict[str, Term]]] = {
     "mjlab_tracking": mjlab.g1_rewards,
     "beyondmimic": mjlab.beyondmimic_rewards,
     "low_rate": mjlab.low_rate_rewards,
     **{name: partial(hv.humanoidverse_rewards, name) for name in hv.WEIGHT_SETS},
+    "extra": hv.extra_rewards,
 }
 TERMINATIONS: Mapping[str, Callable[..., dict[str, Term]]] = {  # of (seconds=longest episode, dt=control step)
     "mjlab_tracking": mjlab.g1_terminations,
     "humanoidverse": hv.humanoidverse_terminations,
+    "extra": hv.extra_terminations,
 }
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from components.episode import PenaltyScale, Reward, SoftLimits
+from components.observation import Observation
 from components.robot import DofState
 from engine import SceneError, build, term
 from engine.ecs.constants import addresses
@@ -98,6 +99,16 @@ def test_a_task_can_be_rewarded_and_ended_by_the_sets_of_another() -> None:
     made.run(3)
     assert made.world.tables["robot"].axes["termination"][0] == "anchor_height"
     assert PenaltyScale not in made.world.resources  # nothing hardens where no term is a penalty
+
+
+def test_every_extra_term_runs() -> None:
+    joined = dict.fromkeys(("rewards", "observations", "terminations"), "humanoidverse,extra")
+    made = build(tracking_scene("humanoidverse_tracking", **{**SMALL, **joined}))
+    made.run(4)
+    world, axes = made.world, made.world.tables["robot"].axes
+    assert axes["reward"][-1] == "penalty_minimal_action_norm" and axes["termination"][-1] == "terminate_when_dof_far"
+    assert any(label.startswith("vr_3point_pos") for label in axes["actor_observation"])
+    assert bool(world[Reward].terms.isfinite().all()) and bool(world[Observation].critic.isfinite().all())
 
 
 def test_a_rate_makes_control_steps_longer_and_clips_coarser() -> None:
