@@ -40,12 +40,6 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     return WithoutQt.from_parent(parent, path=module_path) if NO_QT else None
 
 
-def pytest_collection_finish() -> None:
-    """Make collections of garbage quick: what has been imported by now stays."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture
 def qtbot(qtbot):
     """The robot of pytest-qt, as patient as this machine needs it where a test does not say otherwise."""

@@ -23,7 +23,7 @@ class Histogram(pg.PlotWidget):  # type: ignore[misc]
     """How many rows have which value, and the threshold that a click puts."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(enableMenu=False)
         self.moved: Callable[[float], None] = lambda _: None
         item = plain_plot(self)
         item.hideAxis("left")

@@ -57,6 +57,8 @@ QTabBar::tab:hover {{ color: {TEXT}; }}
 
 def apply(app: QApplication) -> None:
     """Style, palette and font of the application, and the defaults of plots: no antialiasing, no OpenGL."""
+    if app.styleSheet() == _STYLE:  # to apply it again would style every widget anew
+        return
     app.setStyle("Fusion")
     app.setFont(QFont(FAMILY, POINTS))
     palette = QPalette()
@@ -165,10 +167,9 @@ def icon(name: str, tint: str = TEXT) -> QIcon:
 
 
 def plain_plot(plot: Any) -> Any:
-    """Take away what a person could press or drag in a pyqtgraph plot; its item, whose ranges are set by hand from now on."""
+    """Take away what a person could press or drag in a pyqtgraph plot made without a menu; its item, with ranges set by hand."""
     item = plot.getPlotItem()
     item.hideButtons()
-    item.setMenuEnabled(False)
     item.setMouseEnabled(False, False)
     item.disableAutoRange()
     item.getAxis("bottom").enableAutoSIPrefix(False)

@@ -152,7 +152,7 @@ class TimeChart(QWidget):
         self.line = make_line(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
         self.header = ChartHeader(title)
         self.header.cross.setIcon(theme.icon("cross", theme.DIM))
-        self.plot = pg.PlotWidget()
+        self.plot = pg.PlotWidget(enableMenu=False)
         self._band: tuple[np.ndarray, np.ndarray, np.ndarray] = (np.zeros(0),) * 3
         self._x, self._y = (0.0, 1.0), (-1.0, 1.0)
         stack(self, self.header, (self.plot, 1), spacing=0)
