@@ -49,8 +49,8 @@ def velocity_scene(
 def experiment(c: LocomotionConfig) -> Experiment:
     """Teach a legged robot to walk with the velocity that it is asked for, on a plane or on terrain."""
     description = robots.load(c.robot)
-    options = {"control": c.actuators, "self_collision": c.self_collision, "solver": c.solver}
-    model = build_robot(description, dt=DT / c.substeps, terrain=c.made_terrain(), **options)
+    built = partial(build_robot, control=c.actuators, dt=DT / c.substeps, self_collision=c.self_collision)
+    model = built(description, solver=c.solver, terrain=c.made_terrain())
     scene, frames = partial(velocity_scene, c, model), round(min(c.seconds, LONGEST / SHOTS) / DT)
     footage = partial(trial.command_footage, frames=frames, dofs=model.robot.dof_names)
     played = partial(velocity_scene, model=model, rows=128, watch=trial.command_scores)

@@ -38,7 +38,8 @@ def paint(
         if scene.ground is None:
             _draw_shadow(image, camera, solid[0])
         else:
-            solid = tuple(np.concatenate(pair) for pair in zip(_terrain(scene.ground, camera), solid, strict=True))
+            ground = _terrain(scene.ground, camera)
+            solid = np.concatenate((ground[0], solid[0])), np.concatenate((ground[1], solid[1]))
         picture = image.copy()
         _draw(picture, camera, *solid)
         if other is not None:

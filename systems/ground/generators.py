@@ -15,7 +15,7 @@ Span = tuple[float, float]
 
 
 @attrs.frozen
-class Block:
+class TileBlock:
     """A cuboid with upright sides: squares [x0, x1) × [y0, y1) of a lattice, up to `top` m."""
 
     x0: int
@@ -30,7 +30,7 @@ class Patch:
     """One tile: heights of (n + 1, n + 1) vertices in m, row by row along y, or blocks, of which the highest counts."""
 
     heights: np.ndarray | None = None
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[TileBlock, ...] = ()
 
 
 Generator = Callable[[float, int, float, np.random.Generator], Patch]
@@ -44,15 +44,20 @@ def _squares(length: float, cell: float) -> int:
     return round(length / cell)
 
 
-def _ring(inner: int, outer: int, count: int, top: float) -> list[Block]:
+def _ring(inner: int, outer: int, count: int, top: float) -> list[TileBlock]:
     """Four blocks between two squares around the middle, `inner` and `outer` squares from the edge of a tile of `count`."""
     a, b, c, d = outer, inner, count - inner, count - outer
-    sides = (Block(a, d, a, b, top), Block(a, d, c, d, top), Block(a, b, b, c, top), Block(c, d, b, c, top))
+    sides = (
+        TileBlock(a, d, a, b, top),
+        TileBlock(a, d, c, d, top),
+        TileBlock(a, b, b, c, top),
+        TileBlock(c, d, b, c, top),
+    )
     return [side for side in sides if side.x1 > side.x0 and side.y1 > side.y0]
 
 
-def _middle(edge: int, count: int, top: float) -> Block:
-    return Block(edge, count - edge, edge, count - edge, top)
+def _middle(edge: int, count: int, top: float) -> TileBlock:
+    return TileBlock(edge, count - edge, edge, count - edge, top)
 
 
 def _places(count: int, cell: float) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +128,7 @@ def discrete_obstacles(
         x, y = int(rng.integers(1, count - w)), int(rng.integers(1, count - d))
         apart = x + w <= middle or x >= count - middle or y + d <= middle or y >= count - middle
         if apart:
-            blocks.append(Block(x, x + w, y, y + d, top))
+            blocks.append(TileBlock(x, x + w, y, y + d, top))
     return Patch(blocks=tuple(blocks))
 
 
@@ -146,7 +151,7 @@ def stepping_stones(
     begins = list(range(0, count, side + gap))
     middle = (count - _squares(platform, cell)) // 2
     stones = [
-        Block(x, min(x + side, count), y, min(y + side, count), 0.0)
+        TileBlock(x, min(x + side, count), y, min(y + side, count), 0.0)
         for x in begins
         for y in begins
         if not (middle <= x and x + side <= count - middle and middle <= y and y + side <= count - middle)
