@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,15 @@ def run_trial(
     """
     scenes = {trial.called: trial.scene, **trial.beside}
     found = {}
+
+    def told(number: int, share: float) -> None:
+        progress((number + share) / len(scenes))
+
     for number, (name, make) in enumerate(scenes.items()):
         found[name] = _played(
             trial, make(), snapshot, path, training=training, seed=seed, device="cpu" if number else device, overrides=overrides,
             observe=nullcontext if number else observe, warn=warn,
-            progress=lambda share, number=number: progress((number + share) / len(scenes)),
+            progress=partial(told, number),
         )  # fmt: skip
     own = found[trial.called]
     if not trial.beside:

@@ -26,7 +26,7 @@ def readings(
     `sensor` is the place of gyro and velocimeter in the root frame, m. Curricula stand still unless `moving`; `noise` turns on that
     of observation noise.
     """
-    read, soled = tables.read, bool(tables.read & {FootState, Swing})
+    read, soled = tables.read, FootState in tables.read or Swing in tables.read
     hardened = read & {SoftLimits, MotionFar}
     if any(each.settings.get("penalty") for each in tables.rewards.values()):
         hardened |= {PenaltyScale}

@@ -131,7 +131,8 @@ class Simulation:
         device: torch.device,
         buffers: Buffers | None = None,
     ) -> None:
-        self.device, self._graph = device, None
+        self.device = device
+        self._graph: Any = None
         if device.type == "cuda" and not wp.is_cuda_available():
             raise SceneError(
                 f"MuJoCo Warp finds no {device}. Its wheels need a driver of version 580 or newer: update it, or choose "
@@ -176,9 +177,9 @@ class Simulation:
     def step(self, substeps: int) -> None:
         """Advance every row."""
         with self._scope():
-            self._graph = self._graph or self._recorded()
+            graph = self._graph = self._graph or self._recorded()
             for _ in range(substeps):
-                wp.capture_launch(self._graph)
+                wp.capture_launch(graph)
 
     def _recorded(self) -> Any:
         """One step as a graph; kernels are loaded by one that is undone. CUDA records on a stream of its own, as it demands."""
@@ -256,7 +257,7 @@ def _num_bytes(of: Any) -> int:
 
 def _say_what_takes_long() -> None:
     """Warn once where no kernel is kept yet: for a minute or so nothing will seem to happen."""
-    folder = Path(wp.config.kernel_cache_dir)
+    folder = Path(str(wp.config.kernel_cache_dir))
     if not any(folder.glob("wp_mujoco_warp*")):
         _log.warning(
             f"MuJoCo Warp compiles its kernels, which takes a minute or more; they are kept in {folder} for the next time."
