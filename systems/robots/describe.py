@@ -99,8 +99,8 @@ def _lacking(path: Path, missing: list[str]) -> SceneError:
 
 def _check_units(model: mujoco.MjModel, path: Path) -> None:
     """SceneError where angles, lengths or masses are of a size that shows another unit."""
-    longest, mass = float(np.linalg.norm(model.body_pos[2:], axis=1).max(initial=NEAR)), float(model.body_mass.sum())
-    if not NEAR <= longest <= FAR:
+    longest, mass = float(np.linalg.norm(model.body_pos[2:], axis=1).max(initial=0.0)), float(model.body_mass.sum())
+    if longest and not NEAR <= longest <= FAR:
         raise SceneError(
             f"Bodies of {path} are up to {longest:.3g} m from the ones that they hang on. MJCF and URDF count metres; is it "
             "written in another unit? Export it again in metres."

@@ -318,7 +318,7 @@ def test_ranges_in_the_other_unit_are_refused_with_a_cure_that_works(
     ("attributes", "factor", "words"),
     [
         ("pos|size|fromto", 1000.0, r"up to 297 m from the ones that they hang on. MJCF and URDF count metres"),
-        ("pos|size|fromto", 0.001, r"up to 0.000297 m from the ones that they hang on. MJCF and URDF count metres"),
+        ("pos|size|fromto", 0.02, r"up to 0.00594 m from the ones that they hang on. MJCF and URDF count metres"),
         ("mass", 1000.0, r"weighs 1.89e\+04 kg. MJCF and URDF count kilograms"),
         ("mass", 0.001, r"weighs 0.0189 kg. MJCF and URDF count kilograms"),
     ],
