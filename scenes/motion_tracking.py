@@ -11,6 +11,7 @@ from scenes.tasks import Config, g1, humanoidverse
 from scenes.tasks.learners import alarms, learner, observed, player, trained
 from scenes.tasks.simulators import simulators, trial_in
 from systems.actuation import actuation
+from systems.deploy.export import write_onnx
 from systems.evaluation import WORST, all_scored, evaluation, summarise
 from systems.footage import all_filmed, film_columns, film_of, film_size, footage
 from systems.metrics import report, titles
@@ -67,6 +68,7 @@ def experiment(c: Config) -> Experiment:
         film=trial_in(c, Trial(filmed, frames + 1, show, identical=same, over=all_filmed), filmed=True),
         film_episode=partial(film_columns, description=description, library=library, table="robot", fps=1 / DT),
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
+        export=write_onnx,
         go_on=go_on_learning,
         report=partial(report, dt=DT),
         alarms=alarms(c),

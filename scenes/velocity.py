@@ -9,6 +9,7 @@ from scenes.tasks import humanoidverse_locomotion, velocity
 from scenes.tasks.velocity import LocomotionConfig, learner, locomotion
 from systems import velocity_trial as trial
 from systems.actuation import actuation
+from systems.deploy.export import write_onnx
 from systems.film.film import LONGEST
 from systems.first_episode import all_episodes_ended
 from systems.metrics import locomotion_titles, report
@@ -58,6 +59,7 @@ def experiment(c: LocomotionConfig) -> Experiment:
         evaluate=Trial(played, longest, scored, identical=("robot",), over=all_episodes_ended),
         film=Trial(filmed, frames + 1, shown, identical=("robot",), over=trial.all_walked),
         film_episode=partial(trial.film_commanded_columns, description=description, table="robot", fps=1 / DT),
+        export=write_onnx,
         go_on=go_on_learning,
         report=partial(report, dt=DT),
         titles=locomotion_titles(DT),

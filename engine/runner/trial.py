@@ -44,19 +44,7 @@ def run_trial(
     the trial. `warn` gets a sentence about each term that was not finite. SceneError for a snapshot of another robot or the like, as `Trial.identical` says; SnapshotError for one that
     does not fit.
     """
-    scene = trial.scene()
-    theirs = identity(snapshot)
-    for name in trial.identical:
-        if theirs.get(name) != scene.identity.get(name):
-            raise SceneError(
-                f"The policy was trained with the {name} '{theirs.get(name, '')}', but this scene has "
-                f"'{scene.identity.get(name, '')}'. Choose the same {name} with the scene's flags."
-            )
-    for name in set(trial.cures).difference(resources_in(snapshot) if trial.cures else ()):
-        raise SceneError(f"The snapshot of the policy holds no {name}. {trial.cures[name]}")
-    simulation = build(scene, seed=seed, device=device, overrides=reaching(overrides or {}, training, scene))
-    if trial.restores:
-        restore(simulation.world, snapshot, only=trial.restores)
+    simulation = playing(trial, snapshot, training=training, seed=seed, device=device, overrides=overrides)
     with observe(simulation):
         for tick in range(trial.ticks):
             progress(tick / trial.ticks)
@@ -70,13 +58,39 @@ def run_trial(
     return trial.read(simulation.world, path)
 
 
-def reaching(overrides: Mapping[str, str], training: Scene, playing: Scene) -> dict[str, str]:
+def playing(
+    trial: Trial,
+    snapshot: bytes,
+    *,
+    training: Scene,
+    seed: int = 0,
+    device: str = "cpu",
+    overrides: Mapping[str, str] | None = None,
+) -> Simulation:
+    """The simulation of a trial's scene with the trained policy in it; arguments and errors are those of `run_trial`."""
+    scene = trial.scene()
+    theirs = identity(snapshot)
+    for name in trial.identical:
+        if theirs.get(name) != scene.identity.get(name):
+            raise SceneError(
+                f"The policy was trained with the {name} '{theirs.get(name, '')}', but this scene has "
+                f"'{scene.identity.get(name, '')}'. Choose the same {name} with the scene's flags."
+            )
+    for name in set(trial.cures).difference(resources_in(snapshot) if trial.cures else ()):
+        raise SceneError(f"The snapshot of the policy holds no {name}. {trial.cures[name]}")
+    simulation = build(scene, seed=seed, device=device, overrides=reaching(overrides or {}, training, scene))
+    if trial.restores:
+        restore(simulation.world, snapshot, only=trial.restores)
+    return simulation
+
+
+def reaching(overrides: Mapping[str, str], training: Scene, played: Scene) -> dict[str, str]:
     """Those overrides that a trial's scene takes over from the training.
 
     An override stops where the playing scene has no such constant, or binds it to another value than the training scene
     does: that value belongs to the trial. SceneError for an address that neither has.
     """
-    known, trained = addresses(playing.bundles), addresses(training.bundles)
+    known, trained = addresses(played.bundles), addresses(training.bundles)
     for address in overrides:
         if address not in known and address not in trained:
             raise SceneError(

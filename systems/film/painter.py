@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from systems.film.camera import FilmCamera
-from systems.film.render_scene import RenderScene
+from systems.film.scenery import RenderScene
 
 SUN = np.array((-0.35, -0.45, 0.82))  # towards the light
 SKY_TOP, SKY_LOW = np.array((184, 196, 212.0)), np.array((237, 242, 247.0))

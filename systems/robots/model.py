@@ -54,6 +54,7 @@ class RobotModel:
     file: Path | None = None  # that the robot was read from; None where it is generated
     notes: tuple[str, ...] = ()  # what of its file was decided, replaced or left out, one sentence each
     merged: Mapping[str, str] = attrs.field(factory=dict)  # bodies without a joint, and the body each is part of
+    spec: mujoco.MjSpec | None = None  # that `model` was compiled from
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -176,7 +177,7 @@ def build_robot(
     notes = tuple(dict.fromkeys((*left_out, *description.notes)))
     for note in notes:
         _log.warning(f"Robot '{description.name}': {note}")
-    return attrs.evolve(built, notes=notes, merged=merged)
+    return attrs.evolve(built, notes=notes, merged=merged, spec=spec)
 
 
 def _named_bodies(description: RobotDescription) -> tuple[str, ...]:
