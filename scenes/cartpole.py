@@ -16,6 +16,7 @@ from components.control import Action
 from components.episode import Done, Rewritten
 from engine import Bundle, Rng, Scene, Term, Write, any_row, column, component, put_rows, system, table, term
 from engine.runner.experiment import Experiment, Trial
+from systems.deploy.export import write_onnx
 from systems.episode import episode
 from systems.filmstrip import drawn_film, filmstrip
 from systems.first_episode import all_episodes_ended, first_episodes, summarise_episodes
@@ -137,6 +138,7 @@ def experiment(
             lambda: balancing(100, play(learner), first_episodes()), played, summarise_episodes, over=all_episodes_ended
         ),
         film=Trial(lambda: balancing(1, play(learner), filmstrip(sight(), frames=LONGEST)), played, film),
+        export=write_onnx,
         report=partial(report, dt=DT),
         panel=("episode/return", "episode/length"),
         iterations=iterations,

@@ -12,6 +12,7 @@ from scenes.tasks.learners import alarms, learner, player, tables_of, trained
 from scenes.tasks.simulators import beside_mujoco, simulators, trial_in
 from scenes.tasks.tracking_sets import check_tables
 from systems.actuation import actuation
+from systems.deploy.export import write_onnx
 from systems.evaluation import WORST, all_scored, evaluation, summarise
 from systems.footage import all_filmed, episode_clips, film_columns, film_of, film_size, footage
 from systems.metrics import report, titles
@@ -65,6 +66,7 @@ def experiment(c: Config) -> Experiment:
         film_episode=partial(film_columns, description=description, library=library, table="robot", fps=c.rate),
         clip_episode=episode_clips(model, table="robot", fps=c.rate),
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
+        export=write_onnx,
         go_on=go_on_learning,
         report=partial(report, dt=c.dt),
         alarms=alarms(c),

@@ -10,6 +10,7 @@ from scenes.tasks.simulators import beside_mujoco
 from scenes.tasks.velocity import LocomotionConfig, learner, locomotion
 from systems import velocity_trial as trial
 from systems.actuation import actuation
+from systems.deploy.export import write_onnx
 from systems.film.film import LONGEST
 from systems.first_episode import all_episodes_ended
 from systems.footage import episode_clips
@@ -66,6 +67,7 @@ def experiment(c: LocomotionConfig) -> Experiment:
             trial.film_commanded_columns, description=description, table="robot", fps=1 / DT, terrain=model.terrain
         ),
         clip_episode=episode_clips(model, table="robot", fps=1 / DT),
+        export=write_onnx,
         go_on=go_on_learning,
         report=partial(report, dt=DT),
         titles=locomotion_titles(DT),

@@ -24,7 +24,7 @@ from systems.maths.quaternion import rotate_inverse
 from systems.tick import REWARD, TERMINATE
 
 if TYPE_CHECKING:
-    from systems.film.render_scene import RenderScene
+    from systems.film.scenery import RenderScene
 
 SEEN = 5.0  # m around a robot in which a film shows the terrain
 

@@ -34,7 +34,16 @@ ROOMS = {  # of engine, with what else of engine each may import
 DOORS = ("engine/__init__.py", "engine/run.py", "engine/replay.py", "engine/curve.py")  # they open any room
 ONE_FILE = {"inspect": "engine/runner/debugging.py"}  # the only file of the runner that may import this room
 DEBUGGER_ROOMS = ("widgets", "model", "net", "diagnosis", "body", "panels", "app")  # each may import those before it
-WITHOUT_TORCH = ("engine/protocol/framing.py", "engine/protocol/messages.py", "engine/protocol/discovery.py")
+WITHOUT_TORCH = (
+    "engine/protocol/framing.py",
+    "engine/protocol/messages.py",
+    "engine/protocol/discovery.py",
+    "systems/deploy/__init__.py",
+    "systems/deploy/command.py",
+    "systems/deploy/player.py",
+    "systems/deploy/policy.py",
+    "systems/deploy/robot.py",
+)
 WITHOUT_QT = ("engine/debugger/model/", "engine/debugger/diagnosis/", "engine/debugger/text.py")
 QT = {"PySide6", "PyQt6", "PyQt5", "pyqtgraph"}
 MOST_LINES = {"engine/ecs": 2500}
@@ -48,11 +57,14 @@ ONLY_HERE = {  # libraries that belong to few files
         "systems/robots/",
         "systems/film/",
         "systems/motion/retarget/",
+        "systems/deploy/",
         "engine/render/program.py",
         "benchmarks/",
         "docs/tools/",
         "tests/",
     ),
+    "onnx": ("systems/deploy/", "tests/"),
+    "onnxruntime": ("systems/deploy/", "tests/"),
     "mink": ("systems/motion/retarget/", "tests/"),
     "qpsolvers": ("systems/motion/retarget/", "tests/"),
     "OpenGL": ("engine/render/program.py",),  # a process of its own, which the window starts
@@ -71,7 +83,21 @@ ONLY_HERE = {  # libraries that belong to few files
     "av": ("systems/film/", "docs/tools/", "tests/"),
     "PIL": ("systems/film/", "benchmarks/", "docs/tools/", "tests/"),
 }
-LAZY = {"rich", "av", "mink", "qpsolvers", "PIL", "tyro", "tensorboard", "matplotlib", "mujoco_warp", "warp", *QT}
+LAZY = {
+    "rich",
+    "av",
+    "mink",
+    "onnx",
+    "onnxruntime",
+    "qpsolvers",
+    "PIL",
+    "tyro",
+    "tensorboard",
+    "matplotlib",
+    "mujoco_warp",
+    "warp",
+    *QT,
+}
 MAY_BE_EAGER = (
     "engine/runner/console.py",  # what a person without a window looks at
     "engine/debugger/",

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from scenes import robots
 from systems.film.render import render
-from systems.film.render_scene import LAMP, build_render_scene
+from systems.film.render_scene import build_render_scene
+from systems.film.scenery import LAMP
 from systems.ground.generators import GENERATORS
 from systems.ground.grid import make_terrain
 

@@ -25,10 +25,11 @@ from engine.runner.provenance import changed_parts
 from engine.runner.recording import recorded
 from engine.runner.run_folder import Origin, refuse_unusable
 from engine.runner.stop import StopRequest
-from engine.runner.trial import reaching, run_trial
+from engine.runner.trial import playing, reaching, run_trial
 from engine.snapshot.snapshot import about, edited_constants, extract, identity, restore
 
 ENDING = ".lockstep"  # of checkpoints and exported policies
+ONNX = ".onnx"  # of policies for other programs
 OTHER_FILMS = (".gif", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".png", ".jpg")
 LONGEST_NAME = 80  # characters of a file's name that say what differs
 
@@ -219,10 +220,17 @@ def export(plan: RunPlan, console: Any) -> int:
     out, experiment = plan.options.out, plan.experiment()
     if out is None or out.is_dir():
         raise SceneError("--export writes one file; say which with --out FILE.")
+    if out.suffix == ONNX:
+        return _export_onnx(plan, experiment, out, console)
     if out.suffix not in ("", ENDING):
         raise SceneError(
-            f"--export writes a policy in Lockstep's own format, which --play and --eval read, and no {out.suffix[1:]} file. "
-            f"Say --out {out.with_suffix(ENDING)}."
+            f"--export writes a policy in Lockstep's own format, which --play and --eval read, or an .onnx file for other programs, "
+            f"and no {out.suffix[1:]} file. Say --out {out.with_suffix(ENDING)}, or --out {out.with_suffix(ONNX)}."
+        )
+    if plan.options.export_takes != "signals":
+        raise SceneError(
+            f"--export-takes {plan.options.export_takes} has no effect on {out}; it is for .onnx files. Leave it out, or say --out "
+            f"{out.with_suffix(ONNX)}."
         )
     simulation = plan.build(experiment)
     world = simulation.world
@@ -237,6 +245,29 @@ def export(plan: RunPlan, console: Any) -> int:
     print_facts(
         console, {"policy": f"{out} ({len(small) / 1e6:.2f} MB)", "play it": f"{PROGRAM} --play {quote(str(out))}"}
     )
+    return 0
+
+
+def _export_onnx(plan: RunPlan, experiment: Experiment, out: Path, console: Any) -> int:
+    """Write a policy for other programs; the exit status."""
+    trial, training = experiment.film or experiment.evaluate, experiment.train()
+    if experiment.export is None or trial is None:
+        raise SceneError(
+            f"The scene '{training.name}' does not say how its policy is written as an .onnx file. Say --out "
+            f"{out.with_suffix(ENDING)}, or give its Experiment export=systems.deploy.export.write_onnx."
+        )
+    settings = plan.settings
+    with _trained(plan, experiment, training, plan.origin, console) as (_, trials):
+        simulation = playing(
+            trial, trials.data, training=training, seed=settings.seed, device="cpu", overrides=plan.overrides
+        )
+        made = about(trials.data)
+        if not made:
+            trained = plan.build(experiment)
+            restore(trained.world, trials.data, only=("Clock",))
+            made = _provenance(plan, trained)
+    seen = experiment.export(simulation, out, plan.options.export_takes, made)
+    print_facts(console, {"policy": f"{out} ({out.stat().st_size / 1e6:.2f} MB)", **seen})
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from engine.ecs.scene import Scene
+from engine.ecs.scene import Scene, Simulation
 from engine.ecs.world import World
 from engine.protocol.display import View
 
@@ -56,8 +56,9 @@ class Experiment:
 
     `train` makes the scene, anew each time. `evaluate` measures a trained policy, `film` shows one, `film_episode` films the
     columns (by address, one sample per tick) that engine.replay re-creates of a row, and `clip_episode` keeps them as a motion
-    clip; `policy` is a trained one that comes
-    with the scene. `report` turns a world into the numbers of one learning iteration; `titles` says in words with a unit
+    clip; `policy` is a trained one that comes with the scene. `export` writes a policy for other programs, an .onnx file: it gets
+    the simulation that plays it, as `film` or `evaluate` makes it, the path, what the file is to take ("signals" or "observation")
+    and how the policy was made; it returns captions by name. `report` turns a world into the numbers of one learning iteration; `titles` says in words with a unit
     what they are, by name or by 'group/' (numbers with the same title share a panel of curve.png), `panel` names those that
     the console shows, and `best` the one by which the best checkpoint is kept, with "-" in front where less is better.
     `alarms` turns it into sentences by name about what goes wrong in the learning; each is warned of once, for as long as it
@@ -73,6 +74,7 @@ class Experiment:
     film_episode: Callable[[Mapping[str, Any], Path], Mapping[str, str]] | None = None
     clip_episode: EpisodeFile | None = None
     policy: Path | None = None
+    export: Callable[[Simulation, Path, str, Mapping[str, Any]], Mapping[str, str]] | None = None
     go_on: Callable[[World, Mapping[str, Any]], None] | None = None
     report: Callable[[World], Mapping[str, float]] | None = None
     alarms: Callable[[World], Mapping[str, str]] | None = None

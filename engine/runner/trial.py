@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 
@@ -53,7 +54,7 @@ def run_trial(
 
     for number, (name, make) in enumerate(scenes.items()):
         found[name] = _played(
-            trial, make(), snapshot, path, training=training, seed=seed, device="cpu" if number else device, overrides=overrides,
+            attrs.evolve(trial, scene=make), snapshot, path, training=training, seed=seed, device="cpu" if number else device, overrides=overrides,
             observe=nullcontext if number else observe, warn=warn,
             progress=partial(told, number),
         )  # fmt: skip
@@ -66,7 +67,6 @@ def run_trial(
 
 def _played(
     trial: Trial,
-    scene: Scene,
     snapshot: bytes,
     path: Path,
     *,
@@ -78,19 +78,8 @@ def _played(
     progress: Callable[[float], None],
     warn: Callable[[str], None],
 ) -> Mapping[str, Any]:
-    """What the trial reads after the policy has played in one scene."""
-    theirs = identity(snapshot)
-    for name in trial.identical:
-        if theirs.get(name) != scene.identity.get(name):
-            raise SceneError(
-                f"The policy was trained with the {name} '{theirs.get(name, '')}', but this scene has "
-                f"'{scene.identity.get(name, '')}'. Choose the same {name} with the scene's flags."
-            )
-    for name in set(trial.cures).difference(resources_in(snapshot) if trial.cures else ()):
-        raise SceneError(f"The snapshot of the policy holds no {name}. {trial.cures[name]}")
-    simulation = build(scene, seed=seed, device=device, overrides=reaching(overrides or {}, training, scene))
-    if trial.restores:
-        restore(simulation.world, snapshot, only=trial.restores)
+    """What the trial reads after the policy has played in the scene of the trial."""
+    simulation = playing(trial, snapshot, training=training, seed=seed, device=device, overrides=overrides)
     with observe(simulation):
         for tick in range(trial.ticks):
             progress(tick / trial.ticks)
@@ -104,13 +93,39 @@ def _played(
     return trial.read(simulation.world, path)
 
 
-def reaching(overrides: Mapping[str, str], training: Scene, playing: Scene) -> dict[str, str]:
+def playing(
+    trial: Trial,
+    snapshot: bytes,
+    *,
+    training: Scene,
+    seed: int = 0,
+    device: str = "cpu",
+    overrides: Mapping[str, str] | None = None,
+) -> Simulation:
+    """The simulation of a trial's scene with the trained policy in it; arguments and errors are those of `run_trial`."""
+    scene = trial.scene()
+    theirs = identity(snapshot)
+    for name in trial.identical:
+        if theirs.get(name) != scene.identity.get(name):
+            raise SceneError(
+                f"The policy was trained with the {name} '{theirs.get(name, '')}', but this scene has "
+                f"'{scene.identity.get(name, '')}'. Choose the same {name} with the scene's flags."
+            )
+    for name in set(trial.cures).difference(resources_in(snapshot) if trial.cures else ()):
+        raise SceneError(f"The snapshot of the policy holds no {name}. {trial.cures[name]}")
+    simulation = build(scene, seed=seed, device=device, overrides=reaching(overrides or {}, training, scene))
+    if trial.restores:
+        restore(simulation.world, snapshot, only=trial.restores)
+    return simulation
+
+
+def reaching(overrides: Mapping[str, str], training: Scene, played: Scene) -> dict[str, str]:
     """Those overrides that a trial's scene takes over from the training.
 
     An override stops where the playing scene has no such constant, or binds it to another value than the training scene
     does: that value belongs to the trial. SceneError for an address that neither has.
     """
-    known, trained = addresses(playing.bundles), addresses(training.bundles)
+    known, trained = addresses(played.bundles), addresses(training.bundles)
     for address in overrides:
         if address not in known and address not in trained:
             raise SceneError(

@@ -20,7 +20,7 @@ from systems.maths.rotation import yaw
 from systems.maths.smoothing import gaussian_average
 
 if TYPE_CHECKING:
-    from systems.film.render_scene import RenderScene
+    from systems.film.scenery import RenderScene
 
 SIZE = (640, 480)
 LONGEST = 20.0  # s of film
@@ -131,7 +131,7 @@ def write_film(
     from engine.render.process import NoPictures
     from systems.film.painter import paint
     from systems.film.render import render
-    from systems.film.render_scene import LAMP
+    from systems.film.scenery import LAMP
 
     robot = np.concatenate([shot.robot for shot in shots])
     ghost = np.concatenate([shot.ghost for shot in shots if shot.ghost is not None] or [robot[:0]])

@@ -1,15 +1,15 @@
 """Software painter of films, for machines without OpenGL: convex parts as shaded triangles, the farthest first."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from components.terrain import Ground
 from systems.film.camera import FilmCamera
-from systems.film.render_scene import RenderScene
-from systems.ground.heights import ground_height
+from systems.film.scenery import RenderScene
+
+if TYPE_CHECKING:
+    from components.terrain import Ground
 
 SUN = np.array((-0.35, -0.45, 0.82))  # towards the light
 SKY_TOP, SKY_LOW = np.array((184, 196, 212.0)), np.array((237, 242, 247.0))
@@ -89,8 +89,12 @@ def _triangles(
     return np.concatenate(corners), np.concatenate(tones)
 
 
-def _terrain(ground: Ground, camera: FilmCamera) -> tuple[np.ndarray, np.ndarray]:
+def _terrain(ground: "Ground", camera: FilmCamera) -> tuple[np.ndarray, np.ndarray]:
     """Triangles of the ground around what is looked at: corners (F, 3, 3) m and shaded colours (F, 3)."""
+    import torch  # which a robot on a plane is painted without
+
+    from systems.ground.heights import ground_height
+
     first = np.round(camera.look_at[:2] / PIECE) - round(NEARBY / PIECE)
     steps = PIECE * np.arange(2 * round(NEARBY / PIECE) + 1)
     x, y = np.meshgrid(PIECE * first[0] + steps, PIECE * first[1] + steps)

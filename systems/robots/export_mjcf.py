@@ -48,6 +48,23 @@ def export_mjcf(model: mujoco.MjModel) -> bytes:
     return ElementTree.tostring(root, "utf-8")
 
 
+def physics_mjcf(model: mujoco.MjModel, spec: mujoco.MjSpec) -> str:
+    """The MJCF text of a compiled spec, floor, motors and sensors included, with meshes inside: it simulates as the model does."""
+    whole = spec.copy()
+    for mesh in whole.meshes:
+        at = model.mesh(mesh.name).id
+        first, count = int(model.mesh_vertadr[at]), int(model.mesh_vertnum[at])
+        face, faces = int(model.mesh_faceadr[at]), int(model.mesh_facenum[at])
+        turned = [np.zeros(3) for _ in range(count)]
+        for point, vertex in zip(turned, model.mesh_vert[first : first + count].astype(float), strict=True):
+            mujoco.mju_rotVecQuat(point, vertex, model.mesh_quat[at])
+        mesh.uservert = (np.array(turned) + model.mesh_pos[at]).astype(np.float32).ravel()
+        mesh.userface = model.mesh_face[face : face + faces].astype(np.int32).ravel()
+        mesh.file, mesh.scale = "", [1.0, 1.0, 1.0]
+    whole.compile()
+    return whole.to_xml()
+
+
 def _add_body(model: mujoco.MjModel, body: int, parent: ElementTree.Element) -> ElementTree.Element:
     place = ElementTree.SubElement(
         parent,

@@ -56,6 +56,7 @@ class RobotModel:
     notes: tuple[str, ...] = ()  # what of its file was decided, replaced or left out, one sentence each
     merged: Mapping[str, str] = attrs.field(factory=dict)  # bodies without a joint, and the body each is part of
     terrain: Terrain | None = None  # that it stands on; None: a plane
+    spec: mujoco.MjSpec | None = None  # that `model` was compiled from
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -182,7 +183,7 @@ def build_robot(
     notes = tuple(dict.fromkeys((*left_out, *description.notes)))
     for note in notes:
         _log.warning(f"Robot '{description.name}': {note}")
-    return attrs.evolve(built, notes=notes, merged=merged, terrain=terrain)
+    return attrs.evolve(built, notes=notes, merged=merged, terrain=terrain, spec=spec)
 
 
 def _named_bodies(description: RobotDescription) -> tuple[str, ...]:

@@ -135,9 +135,19 @@ BAD = {
     "two origins": ([FILM, "--play", "run", "--eval", "run"], "--eval and --play cannot be combined"),
     "export to nowhere": (["--export", "run"], "--export writes one file; say which with --out FILE."),
     "export of another format": (
+        ["--export", "run", "--out", "policy.pt"],
+        "--export writes a policy in Lockstep's own format, which --play and --eval read, or an .onnx file for other programs, "
+        "and no pt file. Say --out policy.lockstep, or --out policy.onnx.",
+    ),
+    "export that the scene does not know": (
         ["--export", "run", "--out", "policy.onnx"],
-        "--export writes a policy in Lockstep's own format, which --play and --eval read, and no onnx file. "
-        "Say --out policy.lockstep.",
+        "The scene 'film' does not say how its policy is written as an .onnx file. Say --out policy.lockstep, or give its "
+        "Experiment export=systems.deploy.export.write_onnx.",
+    ),
+    "export of an observation without a graph": (
+        ["--export", "run", "--out", "policy.lockstep", "--export-takes", "observation"],
+        "--export-takes observation has no effect on policy.lockstep; it is for .onnx files. Leave it out, or say --out "
+        "policy.onnx.",
     ),
     "film of another format": (
         ["--play", "run", "--out", "a/film.gif"],

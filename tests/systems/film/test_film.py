@@ -15,7 +15,8 @@ from systems.film import render as gl
 from systems.film.camera import FilmCamera
 from systems.film.film import FilmShot, caption, cut, encode, follow, write_film
 from systems.film.painter import paint
-from systems.film.render_scene import LAMP, RenderScene, build_render_scene, cluster
+from systems.film.render_scene import build_render_scene, cluster
+from systems.film.scenery import LAMP, RenderScene
 from tests.physics.rows import PENDULUM, pendulum
 
 SIZE = (192, 144)

@@ -1,0 +1,167 @@
+"""Export of a trained policy as one ONNX file, with all that a robot's computer must know of it in the file's metadata."""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from components.command import Command
+from components.learning import Policy
+from components.motion import MotionLibrary
+from components.robot import Robot
+from engine import Simulation
+from engine.errors import SceneError
+from engine.files import file_errors, write_file
+from systems.deploy.control_step import ControlStep, Takes
+from systems.deploy.onnx_graph import onnx_graph
+from systems.deploy.policy import FORMAT, PACKAGE
+from systems.deploy.signals import SIGNALS
+from systems.observations import group_terms
+from systems.reference import sample_root_and_dofs
+from systems.robots.export_mjcf import physics_mjcf
+
+QUATERNION = "scalar first (w, x, y, z), unit norm, from the axes of the body to the world's; z up"
+
+
+def write_onnx(simulation: Simulation, path: Path, takes: str, made: Mapping[str, Any]) -> Mapping[str, str]:
+    """Write the policy of a simulation that plays it; returns what the file takes and gives, in words.
+
+    `takes` "signals" puts observation, network and the map of actions into the file, "observation" the network alone; `made` says
+    how the policy was trained. Raises SceneError where onnx is missing, or something of the policy cannot leave the scene.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise SceneError(
+            f"An .onnx file needs the package onnx, which is not installed. pip install '{PACKAGE}[export]'"
+        ) from None
+    if takes not in get_args(Takes):
+        raise SceneError(f"A policy takes 'signals' or an 'observation', not {takes!r}.")
+    if Policy not in simulation.world.resources:
+        raise SceneError(f"The scene '{simulation.world.name}' has no policy to export.")
+    step = ControlStep(simulation, takes)  # type: ignore[arg-type]
+    names = [port.name for port in step.inputs]
+    proto = onnx.load_from_string(onnx_graph(step, step.example(), names, step.outputs))
+    onnx.helper.set_model_props(proto, metadata(step, made))
+    with file_errors(f"{path} cannot be written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, proto.SerializeToString())
+    return {"takes": ", ".join(names), "gives": ", ".join(step.outputs), "play it": f"lockstep play {path}"}
+
+
+def metadata(step: ControlStep, made: Mapping[str, Any]) -> dict[str, str]:
+    """What a deployer must know, by key: in our words, and in those of mjlab (comma-separated) and holosoma (JSON)."""
+    found: dict[str, Any] = {
+        "format": FORMAT,
+        "version": _version(),
+        "scene": step.world.name,
+        "made": json.dumps(dict(made)),
+        "takes": step.takes,
+        "inputs": json.dumps({port.name: _about(step, port.name) for port in step.inputs}),
+        "states": json.dumps([port.name for port in step.remembered]),
+        "control": step.controller,
+        "control_dt": repr(float(step.sensors.dt)),
+        "control_rate": f"{1.0 / step.sensors.dt:g} Hz",
+        "quaternion": QUATERNION,
+        "velocity_sensor_position": _csv(step.sensors.sensor.tolist()),
+        "run_path": made.get("command", step.world.name),
+        **_observation(step),
+    }
+    if Robot in step.world.resources:
+        found |= _robot(step)
+    if MotionLibrary in step.world.resources:
+        found |= _motion(step)
+    return found
+
+
+def _version() -> str:
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _csv(values: Any) -> str:
+    """Numbers with all their digits, or words, with commas between them."""
+    return ",".join(each if isinstance(each, str) else f"{each:.9g}" for each in values)
+
+
+def _about(step: ControlStep, name: str) -> str:
+    if name in SIGNALS:
+        return SIGNALS[name].about
+    if name == "obs":
+        return "what the actor sees, in the order of observation_names"
+    if f"next_{name}" in step.outputs:
+        return f"0 in the first control step, then next_{name} of the one before"
+    return f"measured, as the scene '{step.world.name}' has it"
+
+
+def _observation(step: ControlStep) -> dict[str, Any]:
+    terms = group_terms(step.observe.system.terms, "actor")
+    labels = step.world.tables[step.table].axes["actor_observation"]
+    widths = [sum(label == name or label.startswith(f"{name}[") for label in labels) for name in terms]
+    history = {n: each.settings["history"] for n, each in terms.items() if each.settings.get("history")}
+    return {
+        "observation_names": _csv(terms),
+        "observation_widths": _csv(widths),
+        "observation_history": json.dumps(history),
+        "observation_scales": json.dumps({n: t.settings["scale"] for n, t in terms.items() if t.settings.get("scale")}),
+    }
+
+
+def _robot(step: ControlStep) -> dict[str, Any]:
+    robot, model = step.world.resource(Robot), step.sensors.model
+    joints = list(robot.dof_names)
+    around = any(e.name == "aim_around_reference" for e in step.schedule.entries)
+    stages = next((e.system.constants["stages"] for e in step.schedule.entries if e.name == "widen_range"), None)
+    ranges = None
+    if stages:
+        ranges = dict(
+            zip(("lin_vel_x", "lin_vel_y", "ang_vel_yaw"), ([float(x) for x in s] for s in stages[0][1:]), strict=True)
+        )
+    command = "motion" if MotionLibrary in step.world.resources else "twist" if _has(step, Command) else ""
+    found = {
+        "robot": robot.name,
+        "joint_names": _csv(joints),
+        "joint_stiffness": _csv(robot.stiffness.tolist()),
+        "joint_damping": _csv(robot.damping.tolist()),
+        "joint_torque_limit": _csv(robot.torque_limit.tolist()),
+        "default_joint_pos": _csv(robot.default_position.tolist()),
+        "action_scale": _csv(robot.action_scale.tolist()),
+        "action_center": "joint_pos of the time step" if around else "default_joint_pos",
+        "command_names": command,
+        "anchor_body_name": robot.anchor_body,
+        "body_names": _csv(robot.tracked_bodies),
+        "dof_names": json.dumps(joints),
+        "kp": json.dumps(robot.stiffness.tolist()),
+        "kd": json.dumps(robot.damping.tolist()),
+        "command_ranges": json.dumps(ranges),
+        "start_pose": json.dumps(
+            [[0.0, 0.0, robot.default_height, 1.0, 0.0, 0.0, 0.0, *robot.default_position.tolist()]]
+        ),
+    }
+    if model is not None and model.spec is not None:
+        found |= {"physics_dt": repr(model.dt), "mjcf": physics_mjcf(model.model, model.spec)}
+    if model is not None and model.file is not None and model.file.suffix == ".urdf":
+        found["robot_urdf"] = json.dumps(model.file.read_text(encoding="utf-8"))
+    return found
+
+
+def _motion(step: ControlStep) -> dict[str, Any]:
+    """Clips by name, how many control steps each lasts, and where the robot stands at the beginning of each."""
+    library = step.world.resource(MotionLibrary)
+    clips = torch.arange(len(library.names))
+    place, turn, linear, angular, joints, speeds = sample_root_and_dofs(library, clips, torch.zeros(len(clips)))
+    return {
+        "motion_clips": json.dumps(list(library.names)),
+        "motion_steps": json.dumps([round(float(s) / step.sensors.dt) for s in library.seconds]),
+        "start_pose": json.dumps(torch.cat((place, turn, joints), 1).tolist()),
+        "start_velocity": json.dumps(torch.cat((linear, angular, speeds), 1).tolist()),
+    }
+
+
+def _has(step: ControlStep, component: type) -> bool:
+    return (step.table, component) in step.world.components

@@ -1,0 +1,423 @@
+"""Exported policies do what the tick does, say what deployers read, and play without torch."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from components.command import Command
+from components.control import DofTarget
+from components.episode import Episode
+from components.learning import Policy
+from components.motion import MotionCursor, MotionReference
+from components.observation import Observation
+from components.robot import BaseFrame, DofState, Robot, RootState
+from engine import Bundle, Experiment, SceneError, Simulation, build, term
+from scenes.cartpole import experiment as cartpole
+from scenes.motion_tracking import CONFIGS as TRACKING
+from scenes.motion_tracking import experiment as tracking
+from scenes.tasks.g1 import g1_observations
+from scenes.velocity import CONFIGS as WALKING
+from scenes.velocity import experiment as walking
+from systems import observations as seen
+from systems.deploy.command import main
+from systems.deploy.control_step import ControlStep
+from systems.deploy.export import write_onnx
+from systems.deploy.player import Event, Player, read_script
+from systems.deploy.policy import OnnxPolicy
+from systems.deploy.robot import MujocoRobot, RecordedRobot
+from tests.helpers import REPOSITORY, data_path
+
+LONG, SHORT = 500, 40
+SMALL: dict[str, Any] = {
+    "robot": "humanoid", "num_envs": 1, "hidden": (16,), "physics_threads": 1, "randomise_played": "none",
+}  # fmt: skip
+
+
+def no_estimates(*, noise: float = 1.0) -> dict[str, Any]:
+    return g1_observations(state_estimation=False, noise=noise)
+
+
+def tracker(config: str = "laptop", **numbers: Any) -> Experiment:
+    return tracking(TRACKING[config].replace(**{**SMALL, **numbers}))
+
+
+def walker(**numbers: Any) -> Experiment:
+    return walking(WALKING["laptop"].replace(**{**SMALL, **numbers}))
+
+
+def played(experiment: Experiment) -> Simulation:
+    """One row of the scene that plays, with a policy of random numbers."""
+    assert experiment.evaluate is not None
+    simulation = build(experiment.evaluate.scene(rows=1, watch=lambda: Bundle("watching")))  # type: ignore[call-arg]
+    policy, generator = simulation.world.resource(Policy), torch.Generator().manual_seed(0)
+    policy.parameters.data.normal_(0.0, 0.05, generator=generator)
+    if hasattr(policy.actor.normaliser, "mean"):
+        policy.actor.normaliser.mean.normal_(0.0, 0.1, generator=generator)
+        policy.actor.normaliser.variance.uniform_(0.5, 2.0, generator=generator)
+    simulation.run(1)
+    return simulation
+
+
+def signals(simulation: Simulation) -> dict[str, torch.Tensor]:
+    """What the robot of the first row tells, and in which control step of its episode it is."""
+
+    def of(cls: type) -> Any:
+        return simulation.world.components.get(("robot", cls))
+
+    base, root, dofs, cursor, command = map(of, (BaseFrame, RootState, DofState, MotionCursor, Command))
+    told = {
+        "base_angular_velocity": base.angular_velocity,
+        "base_linear_velocity": base.linear_velocity,
+        "base_orientation": root.rotation,
+        "base_position": root.position,
+        "joint_position": dofs.position,
+        "joint_velocity": dofs.velocity,
+    }
+    if cursor is not None:
+        told["time_step"] = ((cursor.time - cursor.start) / 0.02).round().sub(1.0).unsqueeze(-1)
+    if command is not None:
+        told["command"] = command.velocity
+    return {name: value[:1].clone() for name, value in told.items()}
+
+
+def greatest_difference(simulation: Simulation, file: Path, steps: int) -> float:
+    """Of joint targets, between the tick and the file, over control steps of a run."""
+    session = onnxruntime.InferenceSession(str(file))
+    shapes = {each.name: each.shape for each in session.get_inputs()}
+    remembered = json.loads(session.get_modelmeta().custom_metadata_map["states"])
+    states: dict[str, np.ndarray] = {}
+    apart, began, world = 0.0, 0, simulation.world
+    for _ in range(steps):
+        told = signals(simulation)
+        if int(world.components["robot", Episode].step[0]) == 0:
+            states, began = {name: np.zeros(shapes[name], np.float32) for name in remembered}, began + 1
+        simulation.run(1)
+        fed = {name: value.numpy() for name, value in told.items() if name in shapes} | states
+        target, *rest = session.run(None, fed)
+        states = dict(zip(remembered, rest, strict=True))
+        apart = max(apart, float(np.abs(target - world.components["robot", DofTarget].position[:1].numpy()).max()))
+    assert began > 0
+    return apart
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with walk.onnx, track.onnx and network.onnx, the last of the tracker's actor alone."""
+    folder = tmp_path_factory.mktemp("policies")
+    write_onnx(played(walker()), folder / "walk.onnx", "signals", {"command": "made"})
+    tracked = played(tracker())
+    write_onnx(tracked, folder / "track.onnx", "signals", {"command": "made"})
+    write_onnx(tracked, folder / "network.onnx", "observation", {"command": "made"})
+    return folder
+
+
+def meta(file: Path) -> dict[str, str]:
+    return dict(onnxruntime.InferenceSession(str(file)).get_modelmeta().custom_metadata_map)
+
+
+def changed(file: Path, to: Path, **properties: str | None) -> Path:
+    """A copy with other metadata; None leaves a key out."""
+    proto = onnx.load(str(file))
+    known = {p.key: p.value for p in proto.metadata_props} | properties
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {k: v for k, v in known.items() if v is not None})
+    onnx.save(proto, str(to))
+    return to
+
+
+# -- the same as the tick ------------------------------------------------------------------------------
+
+
+STEPS = [SHORT, pytest.param(LONG, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_the_file_of_a_tracker_gives_the_joint_targets_of_the_tick(files: Path, steps: int) -> None:
+    assert greatest_difference(played(tracker()), files / "track.onnx", steps) < 1e-5
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_the_file_of_a_walker_gives_the_joint_targets_of_the_tick(files: Path, steps: int) -> None:
+    assert greatest_difference(played(walker()), files / "walk.onnx", steps) < 1e-5
+
+
+def test_histories_are_remembered_outside_and_give_the_joint_targets_of_the_tick(tmp_path: Path) -> None:
+    simulation = played(tracker("humanoidverse_laptop"))
+    write_onnx(simulation, tmp_path / "hv.onnx", "signals", {})
+    said = meta(tmp_path / "hv.onnx")
+    assert json.loads(said["states"]) == ["action_value", "history_actor"]
+    assert json.loads(said["observation_history"])["dof_pos"] == 4
+    assert greatest_difference(simulation, tmp_path / "hv.onnx", 12) < 1e-5
+
+
+def test_without_state_estimation_neither_place_nor_speed_of_the_base_is_taken(files: Path) -> None:
+    made = attrs.evolve(TRACKING["laptop"].task, observations=no_estimates)
+    simulation = played(tracking(TRACKING["laptop"].replace(**SMALL, task=made)))
+    taken = {port.name for port in ControlStep(simulation).inputs}
+    estimated = {"base_position", "base_linear_velocity"}
+    assert not taken & estimated and {"base_orientation", "base_angular_velocity", "time_step"} <= taken
+    assert estimated <= set(json.loads(meta(files / "track.onnx")["inputs"]))
+
+
+def test_the_file_of_the_actor_alone_gives_its_actions_and_the_reference_of_the_time_step(files: Path) -> None:
+    simulation = played(tracker())
+    world, session = simulation.world, onnxruntime.InferenceSession(str(files / "network.onnx"))
+    simulation.run(7)
+    cursor = world.components["robot", MotionCursor]
+    step = ((cursor.time - cursor.start) / 0.02).round().sub(1.0).unsqueeze(-1)
+    observation, reference = world.components["robot", Observation].actor, world.components["robot", MotionReference]
+    names = [each.name for each in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {"obs": observation.numpy(), "time_step": step.numpy()}), strict=True))
+    with torch.no_grad():
+        actions = world.resource(Policy).actor(observation)
+    np.testing.assert_allclose(found["actions"], actions, atol=1e-5)
+    np.testing.assert_allclose(found["joint_pos"], reference.dof_position, atol=1e-6)
+    np.testing.assert_allclose(found["body_quat_w"], reference.body_rotation, atol=1e-6)
+
+
+def test_a_scene_without_a_robot_is_exported_with_what_its_physics_moves(tmp_path: Path) -> None:
+    made = cartpole(num_envs=1, hidden=(8,))
+    assert made.film is not None
+    write_onnx(build(made.film.scene()), tmp_path / "cart.onnx", "signals", {})
+    session = onnxruntime.InferenceSession(str(tmp_path / "cart.onnx"))
+    assert [each.name for each in session.get_inputs()] == ["cart_position", "cart_speed", "cart_angle", "cart_spin"]
+    with pytest.raises(SceneError, match="gives 'action' in the scene 'cartpole'"):
+        OnnxPolicy.load(tmp_path / "cart.onnx")
+
+
+def test_a_term_that_no_sensor_tells_is_named_with_the_reason() -> None:
+    def feels_feet(*, noise: float = 1.0) -> dict[str, Any]:
+        from scenes.tasks.velocity import mjlab_observations
+
+        return {**mjlab_observations(noise=noise), "soles": term(seen.feet_touching)}
+
+    config = WALKING["laptop"]
+    simulation = played(walking(config.replace(**SMALL, task=attrs.evolve(config.task, observations=feels_feet))))
+    with pytest.raises(SceneError) as refused:
+        ControlStep(simulation)
+    assert str(refused.value).startswith(
+        "Observation `soles` cannot leave the scene 'velocity': it reads Contact, which `derive_contacts` (SENSE) makes of"
+    )
+
+
+# -- what deployers read -------------------------------------------------------------------------------
+
+
+def test_mjlab_reads_lists_with_commas(files: Path) -> None:
+    said, robot = meta(files / "track.onnx"), played(tracker()).world.resource(Robot)
+
+    def numbers(key: str) -> list[float]:
+        return [float(each) for each in said[key].split(",")]
+
+    assert said["joint_names"].split(",") == list(robot.dof_names)
+    assert numbers("joint_stiffness") == pytest.approx(robot.stiffness.tolist())
+    assert numbers("joint_damping") == pytest.approx(robot.damping.tolist())
+    assert numbers("default_joint_pos") == pytest.approx(robot.default_position.tolist())
+    assert numbers("action_scale") == pytest.approx(robot.action_scale.tolist())
+    assert said["anchor_body_name"] in said["body_names"].split(",")
+    assert said["command_names"] == "motion" and meta(files / "walk.onnx")["command_names"] == "twist"
+    assert said["observation_names"].split(",")[0] == "command"
+    assert sum(numbers("observation_widths")) == len(played(tracker()).world.tables["robot"].axes["actor_observation"])
+    assert said["run_path"] == "made"
+
+
+def test_holosoma_reads_json(files: Path) -> None:
+    said = meta(files / "walk.onnx")
+    assert len(json.loads(said["dof_names"])) == len(json.loads(said["kp"])) == len(json.loads(said["kd"]))
+    assert json.loads(said["command_ranges"])["lin_vel_x"] == [-1.0, 1.0]
+    assert json.loads(meta(files / "track.onnx")["command_ranges"]) is None
+
+
+def test_rates_conventions_and_the_clip_are_said(files: Path) -> None:
+    said = meta(files / "track.onnx")
+    assert float(said["control_dt"]) == 0.02 and float(said["physics_dt"]) == pytest.approx(0.02 / 3)
+    assert said["quaternion"].startswith("scalar first (w, x, y, z)")
+    assert json.loads(said["motion_clips"]) == ["squat"] and json.loads(said["motion_steps"]) == [240]
+    assert said["action_center"] == "joint_pos of the time step"
+
+
+# -- playing -------------------------------------------------------------------------------------------
+
+
+def player(*paths: Path) -> Player:
+    policies = [OnnxPolicy.load(path) for path in paths]
+    first = policies[0]
+    return Player(MujocoRobot(first.about["mjcf"], first.dt, first.numbers["joint_torque_limit"]), policies)
+
+
+def test_the_robot_of_a_file_is_the_simulator_s(files: Path) -> None:
+    """Both are given the same targets; the file rounds numbers to six digits."""
+    simulation = played(tracker())
+    robot = player(files / "track.onnx").robot
+    assert isinstance(robot, MujocoRobot)
+    world = simulation.world
+    for _ in range(10):
+        simulation.run(1)
+        robot.send(world.components["robot", DofTarget].position[0].numpy().astype(float))
+    told = robot.read()
+    np.testing.assert_allclose(told.joint_position, world.components["robot", DofState].position[0], atol=2e-3)
+    np.testing.assert_allclose(
+        told.base_angular_velocity, world.components["robot", BaseFrame].angular_velocity[0], atol=5e-2
+    )
+
+
+def test_a_clip_is_placed_where_the_robot_stands_and_faces(files: Path) -> None:
+    """A robot that is elsewhere and turned gets the same targets as one where the clip begins."""
+    play = player(files / "track.onnx")
+    assert isinstance(play.robot, MujocoRobot)
+    pose, speed = play.policy.start
+    first = play.policy.target(play.robot.read(), np.zeros(3))
+    half = 0.6
+    turned = np.array((np.cos(half), 0.0, 0.0, np.sin(half)))
+    w, x, y, z = pose[3:7]
+    c, s = turned[0], turned[3]
+    moved = pose.copy()
+    moved[:2] += (3.0, -2.0)
+    moved[3:7] = (c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w)
+    play.robot.reset(moved, np.zeros_like(speed))
+    still = play.robot.read()
+    play.policy.begin(still)
+    again = play.policy.target(still, np.zeros(3))
+    play.robot.reset(pose, np.zeros_like(speed))
+    play.policy.begin(play.robot.read())
+    np.testing.assert_allclose(again, play.policy.target(play.robot.read(), np.zeros(3)), atol=1e-4)
+    assert np.isfinite(first).all()
+
+
+def test_policies_change_over_with_a_blend_and_a_script_acts_in_time(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text("0.06 policy 2  # walk\n0 push 0.5 0\n0.1 command 0.5 0 0\n")
+    events = read_script(tmp_path / "script")
+    assert [event.time for event in events] == [0.0, 0.06, 0.1]
+    play = player(files / "track.onnx", files / "walk.onnx")
+    before = play.robot.read().base_linear_velocity
+    play.take(events[0])
+    assert play.robot.read().base_linear_velocity - before == pytest.approx([0.5, 0.0, 0.0])
+    play.step()
+    reading = play.robot.read()
+    play.take(events[1])
+    play.step()
+    kept = play.targets[-1]  # the first target after a change over is the old policy's
+    other = OnnxPolicy.load(files / "track.onnx")
+    other.begin(player(files / "track.onnx").robot.read())
+    other.target(play.readings[0], np.zeros(3))
+    np.testing.assert_allclose(kept, other.target(reading, np.zeros(3)), atol=1e-5)
+    play.take(events[2])
+    assert play.command.tolist() == [0.5, 0.0, 0.0]
+    for _ in range(20):
+        play.step()
+    assert play.current == 1 and isinstance(play.robot, MujocoRobot)
+    assert play.robot.model.actuator_gainprm[0, 0] == pytest.approx(play.policy.numbers["joint_stiffness"][0])
+
+
+@pytest.fixture
+def log(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert (
+        main(
+            [
+                str(files / "walk.onnx"),
+                "--no-film",
+                "--seconds",
+                "0.2",
+                "--command",
+                "0.5",
+                "0",
+                "0",
+                "--record",
+                str(tmp_path / "a/log.npz"),
+            ]
+        )
+        == 0
+    )
+    assert "played  0.20 s" in capsys.readouterr().out
+    return tmp_path / "a/log.npz"
+
+
+def test_a_log_is_a_robot_that_tells_what_it_told(log: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    robot = RecordedRobot.load(log)
+    play = Player(robot, [OnnxPolicy.load(files / "walk.onnx")])
+    play.take(Event(0.0, "command", (0.5, 0.0, 0.0)))
+    while play.step():
+        pass
+    np.testing.assert_allclose(robot.sent, robot.targets, atol=1e-6)
+
+
+def test_torch_is_not_needed_to_play_and_to_film(files: Path, tmp_path: Path) -> None:
+    code = "import sys; from systems.deploy.command import main; s = main(sys.argv[1:]); sys.exit(s or 'torch' in sys.modules)"
+    film = tmp_path / "film.mp4"
+    words = [str(files / "walk.onnx"), "--seconds", "0.1", "--film", str(film)]
+    subprocess.run([sys.executable, "-c", code, *words], check=True, cwd=REPOSITORY)
+    assert film.stat().st_size > 1000
+
+
+# -- what cannot be played -----------------------------------------------------------------------------
+
+
+def sentences(files: Path, folder: Path) -> Iterator[tuple[list[Any], str]]:
+    walk, track = files / "walk.onnx", files / "track.onnx"
+    joints = meta(walk)["joint_names"].split(",")
+    cut, plain = folder / "cut.onnx", folder / "plain.onnx"
+    cut.write_bytes(walk.read_bytes()[:5000])
+    plain.write_text("no graph")
+    yield [folder / "no.onnx"], f"There is no policy at {folder / 'no.onnx'}."
+    yield [cut], f"{cut} is cut, or no ONNX file"
+    yield [plain], f"{plain} is cut, or no ONNX file"
+    yield [changed(walk, folder / "bare.onnx", **dict.fromkeys(meta(walk)))], "bare.onnx is a policy of another program"
+    yield [files / "network.onnx"], "takes an observation, and a robot tells signals."
+    yield [changed(walk, folder / "gains.onnx", joint_damping=None)], "does not say the joint_damping of its joints."
+    yield (
+        [changed(walk, folder / "few.onnx", joint_damping="1,2")],
+        f"has {len(joints)} joints, but 2 numbers as joint_damping",
+    )
+    yield [changed(walk, folder / "words.onnx", joint_damping="a,b")], "says joint_damping='a,b', which are not numbers"
+    other = changed(walk, folder / "other.onnx", joint_names=",".join(["tail", *joints[1:]]))
+    yield [track, other], f"other.onnx is a policy of another robot: it moves {len(joints)} joints"
+    fewer = {
+        key: ",".join(meta(walk)[key].split(",")[1:])
+        for key in ("joint_stiffness", "joint_damping", "joint_torque_limit", "default_joint_pos")
+    }
+    missing = changed(walk, folder / "missing.onnx", joint_names=",".join(joints[1:]), **fewer)
+    yield [missing], f"takes {len(joints)} numbers as joint_position, but names {len(joints) - 1} joints"
+    yield [track, "--clip", "squad"], "was not trained on the clip 'squad'; it knows squat. Did you mean"
+    yield [walk, "--clip", "squat"], "was not trained on the clip 'squat'; it follows commands and no clip."
+    yield [walk, "--command", "3", "0", "0"], "The command 3, 0, 0 asks for 3 forward, but"
+    yield [track, "--command", "0", "0", "0"], "follows a clip and no command. Leave the command out."
+    script = folder / "script"
+    for text, sentence in {
+        "1 fly": "line 1: '1 fly' is not an action at a time from 0 s on.",
+        "x push 1 1": "line 1: 'x push 1 1' is not a time in s, an action and its numbers.",
+        "0 policy 3": "there is no policy 3 at 0 s; 1 were given, from 1.",
+        "0 command 0 9 0": "The command 0, 9, 0 asks for 9 sideways",
+    }.items():
+        script.write_text(text)
+        yield [walk, "--script", script], sentence
+    yield [walk, "--seconds", "0"], "--seconds is 0; give a number above 0."
+    yield [walk, "--film", "a.gif"], "--film writes an mp4 film, not a.gif."
+    yield [walk, "--film", "a.mp4", "--no-film"], "--film and --no-film contradict each other"
+    yield [walk, "--log", plain], f"{plain} is no log of a robot"
+    yield [walk, "--log", plain, "--seconds", "1"], "--seconds has no effect with --log"
+    yield [walk, "--fly"], "Unrecognized arguments: --fly. See lockstep play --help."
+
+
+def test_what_cannot_be_played_is_one_sentence_and_nothing_is_written(files: Path, tmp_path: Path) -> None:
+    for words, sentence in sentences(files, tmp_path):
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(SceneError) as refused:
+            main([str(word) for word in words])
+        assert sentence in str(refused.value) and "\n" not in str(refused.value), words
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_policy_of_another_program_is_told_what_would_be_needed() -> None:
+    file = data_path("policies", "playground", "joystick_go1.onnx")
+    with pytest.raises(SceneError, match=r"it takes obs, and it has no metadata\..*a table of its observation terms"):
+        OnnxPolicy.load(file)
