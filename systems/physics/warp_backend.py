@@ -18,7 +18,7 @@ from systems.maths.quaternion import rotate, rotate_inverse
 from systems.physics.contract import SELF_CONTACT_FORCE, SPEED_LIMIT
 from systems.physics.mujoco_fields import DERIVING, arrays, take_values, varied_by, with_sensors
 from systems.physics.shadow_copy import ShadowOnDevice
-from systems.physics.warp_simulation import BUFFERS, DERIVED, Buffers, Simulation
+from systems.physics.warp_simulation import BUFFERS, DERIVED, Buffers, WarpSimulation
 from systems.robots.model import RobotModel
 
 
@@ -44,7 +44,7 @@ class WarpBackend:
         self.varies = varied_by(model)
         self.exact_resume = device.type == "cpu"  # on CUDA sums are added up in any order
         compiled, places = with_sensors(model, sensed)
-        self._simulation = own = Simulation(model, compiled, rows, device, buffers)
+        self._simulation = own = WarpSimulation(model, compiled, rows, device, buffers)
         self._sensed = torch.tensor(places, dtype=torch.int64, device=device)
         own.place[:, 2] = model.robot.default_height
         own.place[:, 7:] = model.robot.default_position.to(device)

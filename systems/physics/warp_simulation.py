@@ -116,7 +116,7 @@ class Buffers:
         return cls(max(contacts, model.ngeom, 1), rows + joints)
 
 
-class Simulation:
+class WarpSimulation:
     """Rows of a compiled model; the tensors are Warp's own arrays.
 
     `overflow` (rows,) int32: bits of BUFFERS that were too small in some step since the run began. Where the room that
