@@ -91,12 +91,12 @@ def bytes_of(rows: Rows, *which: int) -> list[bytes]:
     return [t[list(which)].numpy().tobytes() for part in parts for t in vars(part).values()]
 
 
-def needs(backend: str) -> pytest.MarkDecorator:
-    """Skips a test of a backend that is not installed."""
-    missing = backend == "warp" and find_spec("mujoco_warp") is None
-    return pytest.mark.skipif(
-        missing, reason=f"the backend '{backend}' is not installed: pip install 'lockstep-sim[warp]'"
-    )
+def needs(backend: str) -> list[pytest.MarkDecorator]:
+    """Marks of a test of a backend: Warp compiles its kernels, for minutes, and where it is not installed it is skipped."""
+    if backend != "warp":
+        return []
+    reason = f"the backend '{backend}' is not installed: pip install 'lockstep-sim[warp]'"
+    return [pytest.mark.slow, pytest.mark.skipif(find_spec("mujoco_warp") is None, reason=reason)]
 
 
 BACKENDS_HERE = [pytest.param(name, marks=needs(name)) for name in BACKENDS]
