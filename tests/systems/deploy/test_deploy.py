@@ -1,6 +1,7 @@
 """Exported policies do what the tick does, say what deployers read, and play without torch."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ from systems.deploy.export import write_onnx
 from systems.deploy.player import Event, Player, read_script
 from systems.deploy.policy import OnnxPolicy
 from systems.deploy.robot import MujocoRobot, RecordedRobot
+from systems.deploy.signals import SIGNALS
+from tests.docs.pages import DOCS, fences
 from tests.helpers import REPOSITORY, data_path
 
 LONG, SHORT = 500, 40
@@ -357,6 +360,25 @@ def test_torch_is_not_needed_to_play_and_to_film(files: Path, tmp_path: Path) ->
     words = [str(files / "walk.onnx"), "--seconds", "0.1", "--film", str(film)]
     subprocess.run([sys.executable, "-c", code, *words], check=True, cwd=REPOSITORY)
     assert film.stat().st_size > 1000
+
+
+def test_the_page_s_robot_is_played(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    (files / "policy.onnx").write_bytes((files / "walk.onnx").read_bytes())
+    names: dict[str, Any] = {"np": np, "OnnxPolicy": OnnxPolicy, "Player": Player, "Path": Path}
+    for fence in fences("export.md", "python"):
+        fence.run(names)
+    assert len(names["player"].targets) == 1
+    (script,) = fences("export.md", title="events.txt")
+    (files / "events.txt").write_text(script.text)
+    assert [event.action for event in read_script(files / "events.txt")] == ["command", "push", "policy", "reset"]
+
+
+def test_the_page_names_every_signal_and_every_key_of_the_metadata_that_it_promises(files: Path) -> None:
+    page, said = (DOCS / "export.md").read_text(encoding="utf-8"), meta(files / "track.onnx")
+    assert not [name for name in SIGNALS if f"`{name}`" not in page]
+    promised = page.split("## What the metadata says")[1].split("##")[0].replace("`robot_urdf`", "")
+    assert not [key for key in re.findall(r"`(\w+)`", promised) if key not in said]
 
 
 # -- what cannot be played -----------------------------------------------------------------------------
