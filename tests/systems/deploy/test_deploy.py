@@ -26,7 +26,6 @@ from engine import Bundle, Experiment, SceneError, Simulation, build, term
 from scenes.cartpole import experiment as cartpole
 from scenes.motion_tracking import CONFIGS as TRACKING
 from scenes.motion_tracking import experiment as tracking
-from scenes.tasks.g1 import g1_observations
 from scenes.velocity import CONFIGS as WALKING
 from scenes.velocity import experiment as walking
 from systems import observations as seen
@@ -46,10 +45,6 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def no_estimates(*, noise: float = 1.0) -> dict[str, Any]:
-    return g1_observations(state_estimation=False, noise=noise)
-
-
 def tracker(config: str = "laptop", **numbers: Any) -> Experiment:
     return tracking(TRACKING[config].replace(**{**SMALL, **numbers}))
 
@@ -61,7 +56,9 @@ def walker(**numbers: Any) -> Experiment:
 def played(experiment: Experiment) -> Simulation:
     """One row of the scene that plays, with a policy of random numbers."""
     assert experiment.evaluate is not None
-    simulation = build(experiment.evaluate.scene(rows=1, watch=lambda: Bundle("watching")))  # type: ignore[call-arg]
+    scene = experiment.evaluate.scene(rows=1, watch=lambda: Bundle("watching"))  # type: ignore[call-arg]
+    clocked = any(bundle.name == "gait_clock" for bundle in scene.bundles)
+    simulation = build(scene, overrides={"gait_clock.start_gait.spread": "0"} if clocked else {})  # as a file's begins
     policy, generator = simulation.world.resource(Policy), torch.Generator().manual_seed(0)
     policy.parameters.data.normal_(0.0, 0.05, generator=generator)
     if hasattr(policy.actor.normaliser, "mean"):
@@ -86,6 +83,7 @@ def signals(simulation: Simulation) -> dict[str, torch.Tensor]:
         "joint_position": dofs.position,
         "joint_velocity": dofs.velocity,
     }
+    told["time_step"] = of(Episode).step.float().unsqueeze(-1)
     if cursor is not None:
         told["time_step"] = ((cursor.time - cursor.start) / 0.02).round().sub(1.0).unsqueeze(-1)
     if command is not None:
@@ -155,7 +153,7 @@ def test_the_file_of_a_walker_gives_the_joint_targets_of_the_tick(files: Path, s
 
 
 def test_histories_are_remembered_outside_and_give_the_joint_targets_of_the_tick(tmp_path: Path) -> None:
-    simulation = played(tracker("humanoidverse_laptop"))
+    simulation = played(tracker("humanoidverse_tracking_laptop"))
     write_onnx(simulation, tmp_path / "hv.onnx", "signals", {})
     said = meta(tmp_path / "hv.onnx")
     assert json.loads(said["states"]) == ["action_value", "history_actor"]
@@ -164,8 +162,7 @@ def test_histories_are_remembered_outside_and_give_the_joint_targets_of_the_tick
 
 
 def test_without_state_estimation_neither_place_nor_speed_of_the_base_is_taken(files: Path) -> None:
-    made = attrs.evolve(TRACKING["laptop"].task, observations=no_estimates)
-    simulation = played(tracking(TRACKING["laptop"].replace(**SMALL, task=made)))
+    simulation = played(tracker(observations="mjlab_tracking_no_state_estimation"))
     taken = {port.name for port in ControlStep(simulation).inputs}
     estimated = {"base_position", "base_linear_velocity"}
     assert not taken & estimated and {"base_orientation", "base_angular_velocity", "time_step"} <= taken
