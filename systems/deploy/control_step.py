@@ -18,6 +18,7 @@ from components.learning import Policy
 from components.motion import MotionLibrary, MotionReference
 from components.observation import Observation
 from components.robot import BodyState
+from components.terrain import Ground
 from engine import Simulation, Term, Terms
 from engine.ecs.access import Signature
 from engine.ecs.binding import Key
@@ -199,6 +200,8 @@ class ControlStep(nn.Module):
         """Why a component or resource is unknown on a robot; None where it is known."""
         if cls in SOURCES or cls in BEGINNINGS or cls in seen or cls is Policy:
             return None
+        if cls is Ground:
+            return "Ground, the terrain of the scene, which no sensor of a robot tells"
         if _is_resource(cls):
             writers = [e.place for e in self.schedule.entries if ("", cls) in e.writes and e.phase != BEGIN]
             return f"{cls.__name__}, which {writers[0]} changes while the scene runs" if writers else None

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
-import torch
 
-from components.terrain import Ground
 from engine.errors import SceneError
-from systems.ground.heights import ground_height
 from systems.maths.rotation import yaw
 from systems.maths.smoothing import gaussian_average
 
 if TYPE_CHECKING:
+    from components.terrain import Ground
     from systems.film.scenery import RenderScene
 
 SIZE = (640, 480)
@@ -44,7 +42,7 @@ class FilmShot:
     ending: str = ""
 
 
-def follow(shot: FilmShot, height: float, fps: float, ground: Ground | None = None) -> np.ndarray:
+def follow(shot: FilmShot, height: float, fps: float, ground: "Ground | None" = None) -> np.ndarray:
     """A camera that keeps robot and ghost in view, (T, 6): look at x, y, z, distance (m), azimuth, elevation (degrees).
 
     On terrain it climbs with them, and looks down more steeply where the ground would be in the way.
@@ -58,7 +56,7 @@ def follow(shot: FilmShot, height: float, fps: float, ground: Ground | None = No
     path[:, 2] = 0.47 * height
     path[:, 3] = 2.5 * height + apart
     if ground is not None:
-        path[:, 2] += ground_height(ground, torch.from_numpy(path[:, :2])).numpy()
+        path[:, 2] += _ground_height(ground, path[:, :2])
     path[:, :4] = gaussian_average(path[:, :4], SMOOTHING * fps)
     path[:, 4:] = heading + AZIMUTH, ELEVATION
     if ground is not None:
@@ -66,7 +64,16 @@ def follow(shot: FilmShot, height: float, fps: float, ground: Ground | None = No
     return path
 
 
-def _free_elevation(path: np.ndarray, ground: Ground) -> np.ndarray:
+def _ground_height(ground: "Ground", places: np.ndarray) -> np.ndarray:
+    """Height of the ground at (T, 2) places, (T,) m."""
+    import torch  # which a robot on a plane is filmed without
+
+    from systems.ground.heights import ground_height
+
+    return np.asarray(ground_height(ground, torch.from_numpy(places)))
+
+
+def _free_elevation(path: np.ndarray, ground: "Ground") -> np.ndarray:
     """The least steep view of each frame from above the ground, (T,) degrees."""
     chosen = np.full(len(path), STEEPEST)
     azimuth = np.radians(path[:, 4])
@@ -74,7 +81,7 @@ def _free_elevation(path: np.ndarray, ground: Ground) -> np.ndarray:
         slant = np.radians(elevation)
         forward = np.stack((np.cos(slant) * np.cos(azimuth), np.cos(slant) * np.sin(azimuth)), 1)
         eye = path[:, :2] - path[:, 3:4] * forward
-        above = path[:, 2] - path[:, 3] * np.sin(slant) - ground_height(ground, torch.from_numpy(eye)).numpy()
+        above = path[:, 2] - path[:, 3] * np.sin(slant) - _ground_height(ground, eye)
         chosen = np.where(above > CLEARANCE, elevation, chosen)
     return chosen
 

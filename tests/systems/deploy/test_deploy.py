@@ -1,6 +1,7 @@
 """Exported policies do what the tick does, say what deployers read, and play without torch."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,6 @@ from engine import Bundle, Experiment, SceneError, Simulation, build, term
 from scenes.cartpole import experiment as cartpole
 from scenes.motion_tracking import CONFIGS as TRACKING
 from scenes.motion_tracking import experiment as tracking
-from scenes.tasks.g1 import g1_observations
 from scenes.velocity import CONFIGS as WALKING
 from scenes.velocity import experiment as walking
 from systems import observations as seen
@@ -35,16 +35,14 @@ from systems.deploy.export import write_onnx
 from systems.deploy.player import Event, Player, read_script
 from systems.deploy.policy import OnnxPolicy
 from systems.deploy.robot import MujocoRobot, RecordedRobot
+from systems.deploy.signals import SIGNALS
+from tests.docs.pages import DOCS, fences
 from tests.helpers import REPOSITORY, data_path
 
 LONG, SHORT = 500, 40
 SMALL: dict[str, Any] = {
     "robot": "humanoid", "num_envs": 1, "hidden": (16,), "physics_threads": 1, "randomise_played": "none",
 }  # fmt: skip
-
-
-def no_estimates(*, noise: float = 1.0) -> dict[str, Any]:
-    return g1_observations(state_estimation=False, noise=noise)
 
 
 def tracker(config: str = "laptop", **numbers: Any) -> Experiment:
@@ -58,7 +56,9 @@ def walker(**numbers: Any) -> Experiment:
 def played(experiment: Experiment) -> Simulation:
     """One row of the scene that plays, with a policy of random numbers."""
     assert experiment.evaluate is not None
-    simulation = build(experiment.evaluate.scene(rows=1, watch=lambda: Bundle("watching")))  # type: ignore[call-arg]
+    scene = experiment.evaluate.scene(rows=1, watch=lambda: Bundle("watching"))  # type: ignore[call-arg]
+    clocked = any(bundle.name == "gait_clock" for bundle in scene.bundles)
+    simulation = build(scene, overrides={"gait_clock.start_gait.spread": "0"} if clocked else {})  # as a file's begins
     policy, generator = simulation.world.resource(Policy), torch.Generator().manual_seed(0)
     policy.parameters.data.normal_(0.0, 0.05, generator=generator)
     if hasattr(policy.actor.normaliser, "mean"):
@@ -83,6 +83,7 @@ def signals(simulation: Simulation) -> dict[str, torch.Tensor]:
         "joint_position": dofs.position,
         "joint_velocity": dofs.velocity,
     }
+    told["time_step"] = of(Episode).step.float().unsqueeze(-1)
     if cursor is not None:
         told["time_step"] = ((cursor.time - cursor.start) / 0.02).round().sub(1.0).unsqueeze(-1)
     if command is not None:
@@ -152,7 +153,7 @@ def test_the_file_of_a_walker_gives_the_joint_targets_of_the_tick(files: Path, s
 
 
 def test_histories_are_remembered_outside_and_give_the_joint_targets_of_the_tick(tmp_path: Path) -> None:
-    simulation = played(tracker("humanoidverse_laptop"))
+    simulation = played(tracker("humanoidverse_tracking_laptop"))
     write_onnx(simulation, tmp_path / "hv.onnx", "signals", {})
     said = meta(tmp_path / "hv.onnx")
     assert json.loads(said["states"]) == ["action_value", "history_actor"]
@@ -161,8 +162,7 @@ def test_histories_are_remembered_outside_and_give_the_joint_targets_of_the_tick
 
 
 def test_without_state_estimation_neither_place_nor_speed_of_the_base_is_taken(files: Path) -> None:
-    made = attrs.evolve(TRACKING["laptop"].task, observations=no_estimates)
-    simulation = played(tracking(TRACKING["laptop"].replace(**SMALL, task=made)))
+    simulation = played(tracker(observations="mjlab_tracking_no_state_estimation"))
     taken = {port.name for port in ControlStep(simulation).inputs}
     estimated = {"base_position", "base_linear_velocity"}
     assert not taken & estimated and {"base_orientation", "base_angular_velocity", "time_step"} <= taken
@@ -357,6 +357,25 @@ def test_torch_is_not_needed_to_play_and_to_film(files: Path, tmp_path: Path) ->
     words = [str(files / "walk.onnx"), "--seconds", "0.1", "--film", str(film)]
     subprocess.run([sys.executable, "-c", code, *words], check=True, cwd=REPOSITORY)
     assert film.stat().st_size > 1000
+
+
+def test_the_page_s_robot_is_played(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    (files / "policy.onnx").write_bytes((files / "walk.onnx").read_bytes())
+    names: dict[str, Any] = {"np": np, "OnnxPolicy": OnnxPolicy, "Player": Player, "Path": Path}
+    for fence in fences("export.md", "python"):
+        fence.run(names)
+    assert len(names["player"].targets) == 1
+    (script,) = fences("export.md", title="events.txt")
+    (files / "events.txt").write_text(script.text)
+    assert [event.action for event in read_script(files / "events.txt")] == ["command", "push", "policy", "reset"]
+
+
+def test_the_page_names_every_signal_and_every_key_of_the_metadata_that_it_promises(files: Path) -> None:
+    page, said = (DOCS / "export.md").read_text(encoding="utf-8"), meta(files / "track.onnx")
+    assert not [name for name in SIGNALS if f"`{name}`" not in page]
+    promised = page.split("## What the metadata says")[1].split("##")[0].replace("`robot_urdf`", "")
+    assert not [key for key in re.findall(r"`(\w+)`", promised) if key not in said]
 
 
 # -- what cannot be played -----------------------------------------------------------------------------
