@@ -72,6 +72,10 @@ def test_the_numbers_of_the_velocity_tasks_are_the_published_ones() -> None:
         )
 
 
+def test_the_set_of_gains_has_the_published_range() -> None:
+    assert KNOWN["gains"] == {gain: Draw(gain, (0.9, 1.1), operation="scale") for gain in ("stiffness", "damping")}
+
+
 def test_names_are_joined_and_taken_away_from_left_to_right() -> None:
     assert chosen("none", KNOWN) == {}
     assert chosen("gains", KNOWN) == KNOWN["gains"]

@@ -24,13 +24,15 @@ from components.robot import (
     ContactSensors,
     DofState,
     Flight,
+    FootState,
     Robot,
     RootState,
     Swing,
 )
 from components.terrain import Ground
-from engine import Simulation, World, build
+from engine import Simulation, World, build, term
 from engine.ecs.schedule import Entry, Observer
+from scenes.tasks.velocity import measured
 from scenes.velocity import CONFIGS, experiment
 from systems import locomotion_terms as walk
 from systems.tick import OBSERVE, REWARD, SENSE
@@ -275,6 +277,24 @@ def test_angular_momentum_is_that_of_the_simulator() -> None:
         np.testing.assert_allclose(
             found[i], data.subtree_angmom[1], atol=2e-5 * max(1.0, abs(data.subtree_angmom[1]).max())
         )
+
+
+def test_a_gait_is_measured_over_the_feet_that_touch_or_land() -> None:
+    """Of both feet, of one of them, and of none, where there is nothing to measure."""
+    axes = {"foot": 2}
+    feet = FootState.make(3, axes, linear_velocity=[[[3.0, 4.0, 9.0], [0.0, 1.0, 0.0]]] * 3)
+    touching, landed = [[True, True], [True, False], [False, False]], [[True, True], [False, True], [False, False]]
+    contact = Contact.make(3, axes, touching=touching, force=[[100.0, 300.0]] * 3)
+    swing = Swing.make(3, axes, peak=[[0.1, 0.2]] * 3, landed=landed)
+    for found, expected in (
+        (walk.slip_speed(feet, contact), [3.0, 5.0, np.nan]),
+        (walk.mean_landing_force(swing, contact), [200.0, 300.0, np.nan]),
+        (walk.mean_swing_peak(swing), [0.15, 0.2, np.nan]),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    errors = {"error/linear_velocity", "error/yaw_rate", "command/forward", "command/sideways", "command/yaw_rate"}
+    gait = {"gait/slip", "gait/landing_force", "gait/swing_peak", "gait/momentum"}
+    assert measured({name: term(walk.linear_error) for name in MJLAB}).keys() == errors | gait
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.1, 0.3, 0.5, 0.62, 0.9])

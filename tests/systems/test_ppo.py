@@ -429,6 +429,13 @@ def test_normalisers_learn_the_whole_rollout_after_the_update():
     assert_close(policy.critic.normaliser.variance, rollout.critic.flatten(0, 1).var(0, correction=0))
 
 
+def test_a_deviation_that_learning_drives_down_stays_above_0():
+    policy = small_policy(init_std=0.05, learning_rate=1e-2)
+    improve(policy, collected(policy), epochs=20, entropy_weight=-100.0, desired_kl=0.0)  # 80 steps of up to 0.01
+    std = policy.actor.log_std.exp()
+    assert bool(((std > 0.0) & (std < 0.03)).all()) and bool(policy.parameters.isfinite().all())
+
+
 def test_every_epoch_draws_a_new_permutation(monkeypatch):
     drawn: list[Tensor] = []
     plain: Callable[..., Tensor] = torch.randperm
