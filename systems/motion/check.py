@@ -5,7 +5,7 @@ clip that cannot be right is refused with frame, value and cure; what is merely 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 import numpy as np
@@ -26,6 +26,7 @@ from systems.motion.kinematics import Kinematics, body_poses
 from systems.motion.readings import Weighed, as_typed, choose, group_of
 from systems.motion.unfit import Unfit
 
+Poses = Callable[[int, Clip], tuple[np.ndarray, np.ndarray]]
 ODD_RATE = 1.25  # how far a stated frame rate may be from the one at which jumps fall
 
 
@@ -55,10 +56,13 @@ class _Fitted:
 class Verification:
     """Verification of many clips for one robot, which share what is decided.
 
-    What does not fit is left to `unfit`; `decided` has a line for each group of clips that are written alike.
+    What does not fit is left to `unfit`; `decided` has a line for each group of clips that are written alike. `poses`
+    computes all bodies of a clip, whose place among all is its first argument; by default `body_poses` does.
     """
 
-    def __init__(self, robot: Robot, model: Kinematics, unfit: Unfit, *, height: str = "keep") -> None:
+    def __init__(
+        self, robot: Robot, model: Kinematics, unfit: Unfit, *, height: str = "keep", poses: Poses | None = None
+    ) -> None:
         if height not in ("keep", "auto"):
             raise SceneError(
                 f"Clip height '{height}' is unknown. Say 'keep' to play clips as they are or 'auto' to put feet on the "
@@ -67,6 +71,7 @@ class Verification:
         self.robot, self.model, self.unfit, self.height = robot, model, unfit, height
         self.tree: JointTree = joint_tree(model, robot)
         self.decided: list[ClipFinding] = []
+        self._poses: Poses = poses or self._own_poses
 
     def verify(self, clips: Sequence[Clip]) -> dict[int, tuple[Clip, list[ClipFinding]]]:
         """Sound clips and what is suspicious about each, by their place among `clips`."""
@@ -76,6 +81,9 @@ class Verification:
                 opened = self._opened(index, clip)
                 groups[group_of(clip)].append(opened)
         return {index: found for group in groups.values() for index, found in self._verify(group)}
+
+    def _own_poses(self, _: int, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+        return body_poses(self.model, clip.root_position, clip.root_rotation, clip.dof_position)
 
     def _opened(self, index: int, clip: Clip) -> _Open:
         plausible.check_frames(clip)
@@ -150,7 +158,7 @@ class Verification:
         plausible.check_axes(clip, self.robot)
         clip, turned = plausible.unwrapped(clip, self.robot)
         findings = [*each.findings, *turned, *plausible.check_limits(clip, self.robot), *plausible.check_upright(clip)]
-        position, rotation = body_poses(self.model, clip.root_position, clip.root_rotation, clip.dof_position)
+        position, rotation = self._poses(each.index, clip)
         findings += plausible.check_bodies(clip, self.robot, position, rotation)
         low = self.model.foot_points(position, rotation)[..., 2].min(-1)
         up = 1.0 - 2.0 * (clip.root_rotation[:, 1:3] ** 2).sum(-1)

@@ -11,23 +11,20 @@ from itertools import count
 from typing import Annotated, Literal
 
 import attrs
-import numpy as np
 import torch
-from torch import Tensor
 
 from components.motion import BuiltInClip, Clip, MotionLibrary
 from components.robot import Robot
 from engine.errors import SceneError, listing
-from systems.maths.bodies import carry, tracked_parents, virtual_frames
 from systems.motion.check import Verification
 from systems.motion.clips import BUILT_IN, make_clip
 from systems.motion.findings import bounded
-from systems.motion.kinematics import Kinematics, angular_velocity, continuous, differentiate, frames_at, resample
+from systems.motion.kinematics import Kinematics
+from systems.motion.packing import Packing
 from systems.motion.unfit import Unfit
 
 TIME_TOLERANCE = 1e-3  # s; more than float32 loses on a clip of an hour, far less than a tick
 MAX_LOGGED = 12
-CHUNK = 4096  # frames whose bodies are computed at once, a matter of memory only
 ClipHeight = Annotated[Literal["keep", "auto"], "auto lowers or raises clips until the feet meet the floor"]
 _log = logging.getLogger(__name__)
 
@@ -52,24 +49,17 @@ def build_library(
             f"The motion library was given no clips. Name a built-in clip ({listing(BUILT_IN)}) or a file."
         )
     unfit = Unfit(skip=skip_unfit)
-    verification = Verification(robot, model, unfit, height=height)
     unique = _merge(clips)
     made = [make_clip(clip.name, robot, model) if isinstance(clip, BuiltInClip) else clip for clip in unique]
+    packing = Packing(made, robot, model, fps)
+    verification = Verification(robot, model, unfit, height=height, poses=packing.poses)
     sound = verification.verify(made)
     unfit.settle(len(sound))
     kept = sorted(sound)
     findings = [*verification.decided, *(finding for index in kept for finding in sound[index][1])]
     for line in bounded(findings, MAX_LOGGED):
         _log.warning(line)
-    counts = [frames_at(sound[index][0], fps) for index in kept]
-    vectors = torch.empty(sum(counts), 9 + 2 * len(robot.dof_names) + 9 * len(robot.tracked_bodies))
-    rotations = torch.empty(sum(counts), 1 + len(robot.tracked_bodies), 4)
-    frames = torch.tensor(counts)
-    start = frames.cumsum(0) - frames
-    for first, index in zip(start.tolist(), kept, strict=True):
-        clip = resample(sound.pop(index)[0], fps)
-        rows = slice(first, first + clip.num_frames)
-        _pack(clip, robot, model, vectors[rows], rotations[rows])
+    frames = torch.tensor(packing.finish({index: sound[index][0] for index in kept}))
     weight = torch.tensor([unique[index].weight for index in kept], dtype=torch.float64)
     return MotionLibrary(
         names=_distinct([unique[index].name for index in kept]),
@@ -77,12 +67,12 @@ def build_library(
         fps=fps,
         num_dofs=len(robot.dof_names),
         num_tracked=len(robot.tracked_bodies),
-        start=start.to(device),
+        start=(frames.cumsum(0) - frames).to(device),
         frames=frames.to(device),
         seconds=((frames - 1).double() / fps).float().to(device),
         weight=(weight / weight.sum()).float().to(device),
-        vectors=vectors.to(device),
-        rotations=rotations.to(device),
+        vectors=packing.vectors.to(device),
+        rotations=packing.rotations.to(device),
     )
 
 
@@ -103,24 +93,3 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
         choices = (name if i == 1 else f"{name} ({i})" for i in count(1))
         taken.append(next(choice for choice in choices if choice not in taken))
     return tuple(taken)
-
-
-def _pack(clip: Clip, robot: Robot, model: Kinematics, vectors: Tensor, rotations: Tensor) -> None:
-    """Fill (frames, 9 + 2 dof + 9 tracked) and (frames, 1 + tracked, 4), as MotionLibrary orders them."""
-    linear = differentiate(clip.root_position, clip.fps)
-    angular = angular_velocity(clip.root_rotation, clip.fps)
-    speed = differentiate(clip.dof_position, clip.fps)
-    root = (clip.root_position, clip.root_rotation, clip.dof_position, linear, angular, speed)
-    tracked = tracked_parents(robot)
-    table, turns = vectors.numpy(), rotations.numpy()
-    for first in range(0, clip.num_frames, CHUNK):
-        rows = slice(first, min(first + CHUNK, clip.num_frames))
-        followed = [part[:, tracked] for part in model.kinematics(*(part[rows] for part in root))]
-        if robot.virtual_bodies:
-            frames = [part.double().cpu() for part in virtual_frames(robot)]
-            carry(*map(torch.from_numpy, followed), *frames)  # tensors share the memory of their arrays
-        position, rotation, *speeds = followed
-        parts = (*(root[i][rows] for i in (0, 3, 4, 2, 5)), position, *speeds)
-        table[rows] = np.concatenate([part.reshape(len(position), -1) for part in parts], 1)
-        turns[rows, 0], turns[rows, 1:] = clip.root_rotation[rows], rotation
-    turns[:] = continuous(turns)

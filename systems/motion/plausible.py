@@ -20,6 +20,7 @@ ROOT_TURN = 40.0  # rad/s
 LYING = 60.0  # degrees that the root may lean in the median frame before a word is said
 REPEATS = 0.3  # share of the frames that move; more single repeats than that are no accident
 UPRIGHT = 0.85  # z of the root's own z axis
+BELIEVED_RATES = (1.0, 1000.0)  # frames per second
 UNITS = (("cm", "centimetres", 100.0), ("mm", "millimetres", 1000.0))
 UNIT_SLACK = 1.7  # by how much the root's median height may differ from the robot's, to tell the unit by it
 
@@ -31,9 +32,10 @@ def check_frames(clip: Clip) -> None:
             f"{clip.title} has {clip.num_frames} frame{'' if clip.num_frames == 1 else 's'}; a motion needs at least 2. "
             "Is the file cut short?"
         )
-    if not 1.0 <= clip.fps <= 1000.0:
+    low, high = BELIEVED_RATES
+    if not low <= clip.fps <= high:
         raise SceneError(
-            f"{clip.title} says {clip.fps:g} frames per second; 1 to 1000 are believable. Write {as_typed(clip, '30fps')}, "
+            f"{clip.title} says {clip.fps:g} frames per second; {low:g} to {high:g} are believable. Write {as_typed(clip, '30fps')}, "
             "say."
         )
 
