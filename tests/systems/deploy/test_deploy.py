@@ -29,7 +29,7 @@ from scenes.motion_tracking import experiment as tracking
 from scenes.velocity import CONFIGS as WALKING
 from scenes.velocity import experiment as walking
 from systems import observations as seen
-from systems.deploy.command import main
+from systems.deploy.command import PUSH, STEP, main, press
 from systems.deploy.control_step import ControlStep
 from systems.deploy.export import write_onnx
 from systems.deploy.player import Event, Player, read_script
@@ -317,6 +317,30 @@ def test_policies_change_over_with_a_blend_and_a_script_acts_in_time(files: Path
         play.step()
     assert play.current == 1 and isinstance(play.robot, MujocoRobot)
     assert play.robot.model.actuator_gainprm[0, 0] == pytest.approx(play.policy.numbers["joint_stiffness"][0])
+
+
+def test_keys_of_the_window_steer_push_and_change_over(files: Path) -> None:
+    play = player(files / "walk.onnx", files / "track.onnx")
+    for key in "WAQQ":
+        press(play, ord(key))
+    assert play.command.tolist() == pytest.approx([STEP, STEP, 2 * STEP])
+    for _ in range(50):
+        press(play, ord("S"))
+    assert (
+        play.policy.ranges is not None and play.command[0] == play.policy.ranges[0][0]
+    )  # as slow as it was trained for
+    press(play, ord(" "))
+    assert play.command.tolist() == [0.0, 0.0, 0.0]
+    before = play.robot.read().base_linear_velocity
+    press(play, ord("P"))
+    assert play.robot.read().base_linear_velocity - before == pytest.approx([0.0, PUSH, 0.0])
+    for key in (ord("3"), ord("X"), -1, 1 << 21):  # no such policy, and nothing that a key stands for
+        press(play, key)
+    assert play.current == 0
+    press(play, ord("2"))
+    assert play.current == 1
+    press(play, 259)  # backspace
+    assert play.robot.read().base_position.tolist() == pytest.approx(play.policy.start[0][:3].tolist())
 
 
 @pytest.fixture
