@@ -24,12 +24,13 @@ class BuiltInClip:
 
 @attrs.frozen(eq=False)
 class Clip:
-    """One motion as read from a file, before any robot is involved. Arrays are float64.
+    """One motion as read from a file, before any robot is involved. Arrays are float64; those that only serve to verify
+    the clip are float32 where the file has them so.
 
     `dof_names` is None where the file has no names; `joint_order` is the user's word for the order then, "" where
     evidence decides. Of a verified clip, `file_rotation` and `joint_order` are what was decided.
-    What the file says about bodies and joint velocities serves to verify the clip and is not played back; `action` and
-    `contact_mask` are kept for who asks for them.
+    What the file says about bodies and joint velocities serves to verify the clip, which has none of it afterwards;
+    `action` and `contact_mask` are kept for who asks for them.
     `origins` says who fixed each fact that the numbers were read by; a fact that it lacks came with the file. What
     is "assumed" is decided by evidence when the clip is verified; what the user said is never questioned.
     `typed` is the item of `--clip` that the clip came with, without its weight: what a cure adds an option to.

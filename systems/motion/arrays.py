@@ -51,13 +51,17 @@ class NamedArrays:
     def __contains__(self, name: str) -> bool:
         return name in self._content
 
-    def array(self, name: str, *shape: int | str) -> np.ndarray:
-        """An entry as float64 of the given shape, a word where any size will do; sizes of 1 may be surplus."""
+    def array(self, name: str, *shape: int | str, single: bool = False) -> np.ndarray:
+        """An entry as float64 of the given shape, a word where any size will do; sizes of 1 may be surplus.
+
+        With `single` an entry of float32 stays one.
+        """
         value = self._plain(name)
         try:
             if np.iscomplexobj(value):
                 raise TypeError
-            array = np.asarray(value, dtype=np.float64)
+            stays = single and isinstance(value, np.ndarray) and value.dtype == np.float32
+            array = np.asarray(value, dtype=np.float32 if stays else np.float64)
         except (TypeError, ValueError, OverflowError):
             raise SceneError(f"'{name}' in {self.source} is not an array of numbers.") from None
         found = array.shape

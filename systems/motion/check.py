@@ -22,7 +22,7 @@ from systems.motion.frame_rate import jump_rate, published_near
 from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED
 from systems.motion.joint_tree import JointTree, joint_tree
 from systems.motion.joints import STILL, Match, bare, fit_joints, match_joints, unmatched
-from systems.motion.kinematics import Kinematics, body_poses
+from systems.motion.kinematics import Kinematics, body_poses, mass_center
 from systems.motion.readings import Weighed, as_typed, choose, group_of
 from systems.motion.unfit import Unfit
 
@@ -160,9 +160,12 @@ class Verification:
         findings = [*each.findings, *turned, *plausible.check_limits(clip, self.robot), *plausible.check_upright(clip)]
         position, rotation = self._poses(each.index, clip)
         findings += plausible.check_bodies(clip, self.robot, position, rotation)
+        clip = attrs.evolve(clip, body_names=None, body_position=None, body_rotation=None)
         low = self.model.foot_points(position, rotation)[..., 2].min(-1)
         up = 1.0 - 2.0 * (clip.root_rotation[:, 1:3] ** 2).sum(-1)
-        rate = jump_rate(low, _mass_height(self.model, position, rotation), clip.root_position[:, 2], up, self.robot)
+        rate = jump_rate(
+            low, mass_center(self.model, position, rotation)[:, 2], clip.root_position[:, 2], up, self.robot
+        )
         return _Fitted(clip, each, reading, match, findings, low, rate)
 
     def _finish(self, clip: Clip, one: _Fitted) -> tuple[Clip, list[ClipFinding]]:
@@ -172,6 +175,7 @@ class Verification:
             *plausible.check_jumps(clip, self.robot),
             *plausible.check_velocities(clip),
         ]
+        clip = attrs.evolve(clip, dof_velocity=None)
         if clip.origin("rate") == "file" and one.rate and not 1 / ODD_RATE < one.rate / clip.fps < ODD_RATE:
             near = published_near(one.rate) or round(one.rate)
             text = (
@@ -202,14 +206,6 @@ def surplus_joints(clip: Clip, robot: Robot, model: Kinematics) -> list[str]:
         for name, most in zip(names, np.abs(angles).max(0), strict=True)
         if bare(name) in surplus and most > STILL
     ]
-
-
-def _mass_height(model: Kinematics, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """Height of the centre of mass, (T, B, 3) and (T, B, 4) -> (T,) m."""
-    w, x, y, z = np.moveaxis(rotation, -1, 0)
-    vertical = np.stack((2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)), -1)
-    heights = position[..., 2] + np.einsum("tbi,bi->tb", vertical, model.body_com)
-    return np.asarray(heights @ model.body_mass / model.body_mass.sum())
 
 
 def verify_clip(clip: Clip, robot: Robot, model: Kinematics, *, height: str = "keep") -> tuple[Clip, list[str]]:

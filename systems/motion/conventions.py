@@ -25,9 +25,11 @@ def in_order(clip: Clip, order: str, options: ClipOptions) -> Clip:
     """The clip with quaternions scalar first, read in the order that the user said or in that of the file."""
     word = options.get("rotation")
     turn = 1 if (word or order) == "xyzw" else 0
+    clip = attrs.evolve(clip, file_rotation="" if word else order)
+    if not turn:
+        return clip
     bodies = None if clip.body_rotation is None else np.roll(clip.body_rotation, turn, -1)
-    root = np.roll(clip.root_rotation, turn, -1)
-    return attrs.evolve(clip, root_rotation=root, body_rotation=bodies, file_rotation="" if word else order)
+    return attrs.evolve(clip, root_rotation=np.roll(clip.root_rotation, turn, -1), body_rotation=bodies)
 
 
 def in_units(clip: Clip, options: ClipOptions) -> Clip:
@@ -37,7 +39,7 @@ def in_units(clip: Clip, options: ClipOptions) -> Clip:
         speed = None if clip.dof_velocity is None else np.deg2rad(clip.dof_velocity)
         clip = attrs.evolve(clip, dof_position=np.deg2rad(clip.dof_position), dof_velocity=speed)
     if length in ("cm", "mm"):
-        scale = METRES[length]
+        scale = np.float64(METRES[length])  # what is of single precision becomes double
         bodies = None if clip.body_position is None else clip.body_position * scale
         clip = attrs.evolve(clip, root_position=clip.root_position * scale, body_position=bodies)
     return clip

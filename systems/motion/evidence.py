@@ -19,7 +19,7 @@ from systems.maths import quaternion
 from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED, JointOrder
 from systems.motion.joint_tree import JointTree, other_side
 from systems.motion.joints import TURN, Match, bare, match_joints, strangers, turned_back
-from systems.motion.kinematics import Kinematics, body_poses
+from systems.motion.kinematics import Kinematics, body_poses, mass_center
 
 HOPELESS = 10.0  # by how much joints alone may score worse than the best reading, to be looked at any further
 MOMENTS = 100  # of a clip that are looked at; each is two frames
@@ -208,10 +208,7 @@ class _Posed:
     def of(cls, angles: np.ndarray, robot: Robot, model: Kinematics) -> "_Posed":
         still = np.tile((1.0, 0.0, 0.0, 0.0), (len(angles), 1))
         position, rotation = body_poses(model, np.zeros((len(angles), 3)), still, angles)
-        axes = quaternion.to_matrix(torch.from_numpy(rotation)).numpy()
-        mass = model.body_mass / model.body_mass.sum()
-        center = np.einsum("b,tbi->ti", mass, position) + np.einsum("b,tbij,bj->ti", mass, axes, model.body_com)
-        feet = model.foot_points(position, rotation)
+        center, feet = mass_center(model, position, rotation), model.foot_points(position, rotation)
         return cls(position, feet, np.asarray(model.foot_point_body), center, robot.default_height / ADULT)
 
     def stand(self, place: np.ndarray, rotation: np.ndarray, first: np.ndarray) -> tuple[float, float, float]:

@@ -153,4 +153,5 @@ def _take_root(clip: Clip, robot: Robot) -> Clip:
     index = clip.body_names.index(root)
     if index == 0:
         return clip
-    return attrs.evolve(clip, root_position=clip.body_position[:, index], root_rotation=clip.body_rotation[:, index])
+    place, turn = (part[:, index].astype(np.float64) for part in (clip.body_position, clip.body_rotation))
+    return attrs.evolve(clip, root_position=place, root_rotation=turn)

@@ -55,6 +55,19 @@ def body_poses(
     return model.kinematics(root_position, root_rotation, dof_position, still, still, np.zeros_like(dof_position))[:2]
 
 
+def mass_center(model: Kinematics, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Centre of mass of all bodies, (T, B, 3) m and (T, B, 4) -> (T, 3) m."""
+    share = model.body_mass / model.body_mass.sum()
+    w, x, y, z = np.moveaxis(rotation, -1, 0)
+    a, b, c = 2.0 * share * model.body_com.T
+    arm = (  # how far each body's own centre is from its origin, R(q) (a, b, c) summed over bodies
+        (x * y - w * z) @ b + (x * z + w * y) @ c - (y * y + z * z) @ a,
+        (x * y + w * z) @ a + (y * z - w * x) @ c - (x * x + z * z) @ b,
+        (x * z - w * y) @ a + (y * z + w * x) @ b - (x * x + y * y) @ c,
+    )
+    return np.asarray(np.einsum("b,tbi->ti", share, position) + share @ model.body_com + np.stack(arm, -1))
+
+
 def frames_at(clip: Clip, fps: float) -> int:
     """How many frames the clip has at another rate."""
     same = abs(clip.fps - fps) < 1e-9 * fps

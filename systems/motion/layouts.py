@@ -235,7 +235,7 @@ def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipO
         place, turn, dof = dof[:, :3], dof[:, 3:7], dof[:, 7:]
     velocity = None
     if layout.velocity in arrays:
-        velocity = arrays.array(layout.velocity, frames, (width - 1 if inside else width))
+        velocity = arrays.array(layout.velocity, frames, (width - 1 if inside else width), single=True)
         velocity = velocity[:, 6:] if inside else velocity
     joints = arrays.names("joints", dof.shape[1])
     dof, notes = joint_angles(arrays, dof, options)
@@ -262,14 +262,14 @@ def _bodies(layout: _Layout, arrays: NamedArrays, frames: int) -> tuple[dict[str
     """What a clip keeps of bodies, and the root's position and rotation."""
     if not layout.bodies:
         return {}, arrays.array(layout.position, frames, 3), arrays.array(layout.rotation, frames, 4)
-    position = arrays.array(layout.position, frames, "bodies", 3)
-    rotation = arrays.array(layout.rotation, frames, position.shape[1], 4)
+    position = arrays.array(layout.position, frames, "bodies", 3, single=True)
+    rotation = arrays.array(layout.rotation, frames, position.shape[1], 4, single=True)
     if not position.shape[1]:
         raise SceneError(f"'{layout.position}' in {arrays.source} has no bodies; the first one gives the root.")
     names = arrays.names("bodies", position.shape[1])
     root = _root(names)
     bodies = {"body_names": names, "body_position": position, "body_rotation": rotation}
-    return bodies, position[:, root], rotation[:, root]
+    return bodies, position[:, root].astype(np.float64), rotation[:, root].astype(np.float64)
 
 
 def _beside(arrays: NamedArrays, frames: int) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def in_metres(clip: Clip, robot: Robot) -> tuple[Clip, str]:
     for word, unit, count in UNITS:
         if robot.default_height / UNIT_SLACK < height / count < robot.default_height * UNIT_SLACK:
             if clip.origin("lengths") == "assumed":
-                bodies = None if clip.body_position is None else clip.body_position / count
+                bodies = None if clip.body_position is None else clip.body_position / np.float64(count)
                 return attrs.evolve(clip, root_position=clip.root_position / count, body_position=bodies), unit
             raise SceneError(
                 f"{clip.title}: the root is {height:.1f} m above the floor in the median frame, which would fit as "
@@ -220,19 +220,21 @@ def check_bodies(clip: Clip, robot: Robot, position: np.ndarray, rotation: np.nd
     theirs, ours = [names.index(name) for name in known], [robot.body_names.index(name) for name in known]
     if not known:
         return []
-    distance = np.linalg.norm(clip.body_position[:, theirs] - position[:, ours], axis=-1)
-    errors = [(distance, BODY_WARNING, BODY_REFUSAL, "m")]
+    apart = clip.body_position[:, theirs] - position[:, ours]
+    frame, body = _largest(np.einsum("tbi,tbi->tb", apart, apart))
+    errors = [(frame, body, float(np.linalg.norm(apart[frame, body])), BODY_WARNING, BODY_REFUSAL, "m")]
     if clip.body_rotation is not None:
-        given, made = torch.from_numpy(clip.body_rotation[:, theirs].copy()), torch.from_numpy(rotation[:, ours].copy())
-        angle = quaternion.angle_between(quaternion.normalize(given), made).numpy()
-        errors.append((angle, TURN_WARNING, TURN_REFUSAL, "rad"))
-    for error, warn, refuse, unit in errors:
-        frame, body = _largest(error)
-        far = f"{error[frame, body]:.4f} {unit}"
+        given, made = clip.body_rotation[:, theirs].astype(np.float64), rotation[:, ours]
+        given /= np.maximum(np.sqrt(np.einsum("tbi,tbi->tb", given, given)), 1e-12)[..., None]
+        frame, body = _largest(-np.abs(np.einsum("tbi,tbi->tb", given, made)))  # whose half angle has the least cosine
+        angle = quaternion.angle_between(*(torch.from_numpy(each[frame, body]) for each in (given, made)))
+        errors.append((frame, body, float(angle), TURN_WARNING, TURN_REFUSAL, "rad"))
+    for frame, body, error, warn, refuse, unit in errors:
+        far = f"{error:.4f} {unit}"
         where = f"{clip.at(frame)}: {known[body]} is {far} away from where the clip's joints put it"
-        if error[frame, body] > refuse:
+        if error > refuse:
             raise SceneError(f"{where}. {_why_bodies_differ(clip)}")
-        if error[frame, body] > warn:
+        if error > warn:
             text = f"{where}: it was made with a slightly different model. Bodies are computed from the joints."
             return [ClipFinding("bodies that are not where the joints put them", text)]
     return []
