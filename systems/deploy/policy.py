@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class OnnxPolicy:
     clip: int = 0
     steps: int = attrs.field(init=False, default=0)  # control steps since it began
     states: dict[str, np.ndarray] = attrs.field(init=False, factory=dict)
-    _turn: np.ndarray = attrs.field(init=False, factory=lambda: np.array((1.0, 0.0, 0.0, 0.0)))  # world to clip
+    _turn: np.ndarray = attrs.field(init=False, factory=lambda: np.eye(3))  # of vectors, world to clip
+    _lead: np.ndarray = attrs.field(init=False, factory=lambda: np.eye(4))  # of quaternions
     _from: np.ndarray = attrs.field(init=False, factory=lambda: np.zeros(3))
     _to: np.ndarray = attrs.field(init=False, factory=lambda: np.zeros(3))
 
@@ -75,6 +77,20 @@ class OnnxPolicy:
     def name(self) -> str:
         """What a person calls it."""
         return self.path.stem
+
+    @cached_property
+    def _arm(self) -> np.ndarray:
+        """(3, 3): what an angular velocity of the base adds to the velocity of its sensor, ω × place."""
+        x, y, z = (float(text) for text in self.about["velocity_sensor_position"].split(","))
+        return np.array(((0.0, z, -y), (-z, 0.0, x), (y, -x, 0.0)))
+
+    @cached_property
+    def _takes(self) -> list[str]:
+        return [each.name for each in self.session.get_inputs()]
+
+    @cached_property
+    def _kept(self) -> list[str]:
+        return [each.name.removeprefix("next_") for each in self.session.get_outputs()][1:]
 
     @property
     def state_names(self) -> list[str]:
@@ -138,36 +154,31 @@ class OnnxPolicy:
         if not self.clips:
             return
         pose = self.start[0]
-        self._turn = yawed(yaw(pose[3:7]) - yaw(reading.base_orientation))
+        turn = yawed(yaw(pose[3:7]) - yaw(reading.base_orientation))
+        w, _, _, z = turn
+        self._turn = rotate(turn[None], np.eye(3)).T
+        self._lead = np.array(((w, 0.0, 0.0, -z), (0.0, w, -z, 0.0), (0.0, z, w, 0.0), (z, 0.0, 0.0, w)))  # turn ⊗ q
         self._from = np.append(reading.base_position[:2], 0.0)
         self._to = np.append(pose[:2], 0.0)
 
     def target(self, reading: RobotReading, command: np.ndarray) -> np.ndarray:
         """Joint targets (joints,) in rad for what the robot tells now, and one control step later."""
-        sensor = np.array([float(x) for x in self.about["velocity_sensor_position"].split(",")])
         told = {
             "base_angular_velocity": reading.base_angular_velocity,
-            "base_orientation": _product(self._turn, reading.base_orientation),
-            "base_linear_velocity": reading.base_linear_velocity + np.cross(reading.base_angular_velocity, sensor),
-            "base_position": rotate(self._turn, reading.base_position - self._from) + self._to,
+            "base_orientation": self._lead @ reading.base_orientation,
+            "base_linear_velocity": reading.base_linear_velocity + self._arm @ reading.base_angular_velocity,
+            "base_position": self._turn @ (reading.base_position - self._from) + self._to,
             "joint_position": reading.joint_position,
             "joint_velocity": reading.joint_velocity,
             "command": command,
             "time_step": np.array([self.steps]),
             "clip": np.array([self.clip]),
         }
-        inputs = [each.name for each in self.session.get_inputs()]
-        fed = {name: np.asarray(told[name], np.float32)[None] for name in inputs if name in told} | self.states
+        fed = {name: np.asarray(told[name], np.float32)[None] for name in self._takes if name in told} | self.states
         first, *rest = self.session.run(None, fed)
-        names = [each.name.removeprefix("next_") for each in self.session.get_outputs()][1:]
-        self.states = dict(zip(names, rest, strict=True))
+        self.states = dict(zip(self._kept, rest, strict=True))
         self.steps += 1
         return np.asarray(first[0], np.float64)
-
-
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Hamilton product a ⊗ b."""
-    return np.append(a[0] * b[0] - a[1:] @ b[1:], a[0] * b[1:] + b[0] * a[1:] + np.cross(a[1:], b[1:]))
 
 
 def _session(path: Path) -> Any:

@@ -65,7 +65,8 @@ class MujocoRobot:
     def read(self) -> RobotReading:
         """Exactly what the simulator knows."""
         place, speed = self.data.qpos.copy(), self.data.qvel.copy()
-        shift = rotate_inverse(place[3:7], speed[:3])
+        shift, back = np.zeros(3), place[3:7] * (1.0, -1.0, -1.0, -1.0)
+        mujoco.mju_rotVecQuat(shift, speed[:3], back)
         return RobotReading(place[:3], place[3:7], shift, speed[3:6], place[7:], speed[6:])
 
     def gains(self, stiffness: np.ndarray, damping: np.ndarray) -> None:

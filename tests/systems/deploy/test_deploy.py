@@ -294,6 +294,24 @@ def test_a_clip_is_placed_where_the_robot_stands_and_faces(files: Path) -> None:
     assert np.isfinite(first).all()
 
 
+def test_a_velocity_sensor_away_from_the_base_s_origin_also_feels_how_the_base_turns(
+    files: Path, tmp_path: Path
+) -> None:
+    """v + ω × r, against a sensor in the origin that is told so."""
+    place, spin, shift = np.array((0.1, 0.2, -0.3)), np.array((1.0, -2.0, 0.5)), np.array((0.3, 0.0, -0.1))
+    far = OnnxPolicy.load(changed(files / "walk.onnx", tmp_path / "far.onnx", velocity_sensor_position="0.1,0.2,-0.3"))
+    near, still = OnnxPolicy.load(files / "walk.onnx"), player(files / "walk.onnx").robot.read()
+    told = attrs.evolve(still, base_angular_velocity=spin, base_linear_velocity=shift)
+    there = attrs.evolve(told, base_linear_velocity=shift + np.cross(spin, place))
+    for policy in (far, near):
+        policy.begin(still)
+    found, wanted = far.target(told, np.zeros(3)), near.target(there, np.zeros(3))
+    near.begin(still)
+    other = near.target(told, np.zeros(3))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert not np.allclose(found, other, atol=1e-4)
+
+
 def test_policies_change_over_with_a_blend_and_a_script_acts_in_time(files: Path, tmp_path: Path) -> None:
     (tmp_path / "script").write_text("0.06 policy 2  # walk\n0 push 0.5 0\n0.1 command 0.5 0 0\n")
     events = read_script(tmp_path / "script")
