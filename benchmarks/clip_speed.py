@@ -38,8 +38,8 @@ def write_clip(path: Path, model: RobotModel, seconds: float, fps: float) -> Non
     table = np.concatenate(parts)
     rows = np.resize(np.arange(len(table)), round(seconds * fps))
     if path.suffix == ".npz":
-        columns = np.split(table[rows], (3, 7), 1)
-        path.write_bytes(clip_bytes([Clip(path.stem, fps, *columns)], model, "npz"))
+        place, turn, joints = np.split(table[rows], (3, 7), 1)
+        path.write_bytes(clip_bytes([Clip(path.stem, fps, place, turn, joints)], model, "npz"))
         return
     lines = np.array([",".join(f"{x:.6f}" for x in row) for row in table])
     path.write_text("\n".join(lines[rows]) + "\n", encoding="ascii")

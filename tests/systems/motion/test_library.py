@@ -14,9 +14,11 @@ from components.motion import BuiltInClip, Clip, MotionCursor, MotionLibrary, Mo
 from engine.errors import SceneError
 from engine.tools.operations import OperationMode
 from systems.maths import quaternion
+from systems.motion.check import verify_clip
 from systems.motion.files import read_clips
 from systems.motion.kinematics import angular_velocity, continuous, differentiate, resample
 from systems.motion.library import build_library
+from systems.motion.packing import Packing
 from systems.reference import (
     advance_motion,
     draw_motion,
@@ -99,6 +101,57 @@ def test_no_clips_and_unknown_clips_are_refused() -> None:
         build_library([], model.robot, model)
     with pytest.raises(SceneError, match=r"There is no built-in clip 'sqat'; .* Did you mean squat?"):
         build_library([BuiltInClip("sqat")], model.robot, model)
+
+
+def raised(clip: Clip, height: float) -> Clip:
+    """A clip that much higher, in m."""
+    return attrs.evolve(clip, root_position=clip.root_position + np.array((0.0, 0.0, height)))
+
+
+@pytest.mark.parametrize("height", ["keep", "auto"])
+def test_a_library_of_many_clips_is_equal_to_the_bit_to_those_of_each_alone(height: str) -> None:
+    model = doll()
+    backward = turning(9, name="backward")
+    whole = turning(11, name="whole")
+    clips = [
+        turning(12),
+        attrs.evolve(turning(8, name="still picture"), fps=0.0),
+        turning(10, 30.0, name="thirty"),
+        attrs.evolve(backward, dof_velocity=-np.gradient(backward.dof_position, axis=0) * 50.0),
+        raised(whole, 0.2),
+        attrs.evolve(turning(7, name="lying"), root_position=np.full((7, 3), np.nan)),
+        turning(13, name="last"),
+    ]
+    many = build_library(clips, model.robot, model, height=height, skip_unfit=True)
+    assert many.names == ("turn", "thirty", "backward", "whole", "last")
+    assert many.frames.tolist() == [12, 16, 9, 11, 13]  # of 10 frames at 30 per second, 0.3 s
+    for clip, first, count in zip((clips[i] for i in (0, 2, 3, 4, 6)), many.start, many.frames, strict=True):
+        alone = build_library([clip], model.robot, model, height=height)
+        rows = slice(int(first), int(first + count))
+        assert torch.equal(many.vectors[rows], alone.vectors) and torch.equal(many.rotations[rows], alone.rotations)
+
+
+@pytest.mark.parametrize("change", ["fps", "root_position"])
+def test_rows_of_a_clip_that_verification_changes_are_computed_again(change: str) -> None:
+    model, first, after = doll(), turning(6), turning(5, name="after")
+    changed = {"fps": attrs.evolve(first, fps=25.0), "root_position": raised(first, 0.1)}[change]
+    packing = Packing([first, after], model.robot, model, 50.0)
+    for index, clip in enumerate((first, after)):
+        packing.poses(index, clip)
+    frames = packing.finish({0: changed, 1: after})
+    fresh = Packing([changed, after], model.robot, model, 50.0)
+    assert frames == fresh.finish({0: changed, 1: after}) == [{"fps": 11, "root_position": 6}[change], 5]
+    assert torch.equal(packing.vectors, fresh.vectors) and torch.equal(packing.rotations, fresh.rotations)
+
+
+def test_bodies_stay_in_the_precision_of_their_file_until_the_clip_is_verified() -> None:
+    path = str(data_path("motions", "kimodo_g1_29dof", "kimodo_walk_50hz.npz"))
+    (clip,), model = read_clips(path), g1()
+    assert isinstance(clip, Clip) and clip.body_position is not None and clip.dof_velocity is not None
+    assert {clip.body_position.dtype, clip.dof_velocity.dtype} == {np.dtype(np.float32)}
+    assert {clip.root_position.dtype, clip.root_rotation.dtype, clip.dof_position.dtype} == {np.dtype(np.float64)}
+    verified, _ = verify_clip(clip, model.robot, model)
+    assert verified.body_position is None and verified.body_rotation is None and verified.dof_velocity is None
 
 
 def test_findings_are_kept_and_logged(caplog: pytest.LogCaptureFixture) -> None:
