@@ -26,7 +26,7 @@ FIXED = {
     r"Physics\.backend\._focus": "None, except while somebody replays a single row",
     r"Robot\..*": "the robot: names, limits, gains and poses that the scene says",
     r"(MotionLibrary|TrackedBodies|HistoryLayout|Variations)\..*": "the clips and index sets that the scene says",
-    r"(Soles|BodyInertia)\..*|Measurements\.names.*": "what the robot's model and the scene say",
+    r"(Soles|BodyInertia|Ground)\..*|Measurements\.names.*": "what the robot's model and the scene say",
     r"Wind\.name": "declared constant",
     r"Physics\.backend\.(model|axes)(\..*)?": "the robot as it was compiled; per-row values are copies of its fields",
     r"Physics\.backend\.(_moving|_sensed.*|varies.*)": "how the backend was built",
