@@ -116,7 +116,9 @@ def test_clips_that_cannot_be_right(changes: dict[str, Any], message: str) -> No
 def test_clip_without_motion(frames: int) -> None:
     _, clip = doll_and_squat()
     names = ("root_position", "root_rotation", "dof_position")
-    with pytest.raises(SceneError, match=f"has {frames} frames; a motion needs at least 2"):
+    with pytest.raises(
+        SceneError, match=f"has {frames} {'frames' if frames != 1 else 'frame'}; a motion needs at least 2"
+    ):
         verify(**{name: getattr(clip, name)[:frames] for name in names})
 
 
