@@ -1,7 +1,7 @@
 """Balance a pole on a cart: a whole task on one page, to be read from top to bottom.
 
 The physics is that of Barto, Sutton & Anderson, "Neuronlike adaptive elements that can solve difficult learning control
-problems" (1983), without friction. Limits, masses and score are those of Gymnasium's CartPole-v1; the force is any of ±10 N.
+problems" (1983), without friction. Limits, masses and score are those of Gymnasium's CartPole-v1; the force is any within ±10 N.
 """
 
 import math
