@@ -259,6 +259,7 @@ HUMANOIDVERSE = {
     "tracking.observe.base_lin_vel.groups": ("critic",),
     "tracking.observe.dif_local_rigid_body_pos.groups": ("critic",),
     "tracking.observe.local_ref_rigid_body_pos.groups": ("critic",),
+    "tracking.observe.local_ref_rigid_body_pos.of": (),  # all bodies
     "tracking.observe.history_actor.groups": ("actor",),
     "tracking.observe.history_critic.groups": ("critic",),
     "tracking.remember.noisy": True,

@@ -235,7 +235,7 @@ def test_penalties_scale_what_costs_and_nothing_else() -> None:
         for system in group
         if system.name == "reward"
     ]
-    assert weights[1]["action_rate"] == -0.1 and weights[1]["posture"] == 1.0
+    assert weights[1]["action_rate"] == -0.1 and weights[1]["posture"] == 0.3
     assert weights[0] == pytest.approx({name: (0.1 if w < 0 else 1.0) * w for name, w in weights[1].items()})
 
 
@@ -322,7 +322,7 @@ def test_on_terrain_rows_see_the_ground_and_resume_to_the_same_bytes(rough: Expe
     whole.run(TICKS)
     assert [finding.text for finding in audit.findings] == []
     reference, world = save(whole.world), whole.world
-    assert world[Observation].actor.shape[1] == 12 + 3 * len(world[Robot].dof_names) + 187
+    assert world[Observation].actor.shape[1] == 12 + 3 * len(world[Robot].dof_names) + 187 + 2  # of the gait clock
     after = build(rough.train())
     after.run(3)
     before = build(rough.train())
