@@ -20,6 +20,7 @@ ROOT_TURN = 40.0  # rad/s
 LYING = 60.0  # degrees that the root may lean in the median frame before a word is said
 REPEATS = 0.3  # share of the frames that move; more single repeats than that are no accident
 UPRIGHT = 0.85  # z of the root's own z axis
+ROUNDED = 1e-9  # m or rad, by which frames at rest may differ: by their last digits
 BELIEVED_RATES = (1.0, 1000.0)  # frames per second
 UNITS = (("cm", "centimetres", 100.0), ("mm", "millimetres", 1000.0))
 UNIT_SLACK = 1.7  # by how much the root's median height may differ from the robot's, to tell the unit by it
@@ -243,7 +244,7 @@ def check_bodies(clip: Clip, robot: Robot, position: np.ndarray, rotation: np.nd
 def check_repeats(clip: Clip) -> list[ClipFinding]:
     """Say where a lower frame rate was filled up by writing frames twice; frames at rest are no repeats."""
     frames = np.concatenate((clip.root_position, clip.root_rotation, clip.dof_position), 1)
-    still = (frames[1:] == frames[:-1]).all(1)
+    still = (np.abs(frames[1:] - frames[:-1]) <= ROUNDED).all(1)
     alone = still[1:-1] & ~still[:-2] & ~still[2:]
     if alone.sum() <= REPEATS * max(1, (~still).sum()):
         return []

@@ -15,7 +15,7 @@ from engine.protocol.messages import RefusedMessage, SchemaBounds, decode, parse
 from tests.engine.frames import KNOWN, VALID, mutated
 
 CASES = 200_000
-LIMIT = 10.0
+SLOWEST = 1e-3  # s of processor that any message may take, many times what it does
 """Seconds of one core for all of them."""
 
 
@@ -160,7 +160,7 @@ def test_nothing_but_wire_errors_comes_of_any_bytes(known: SchemaBounds | None, 
         except WireError as error:
             longest = max(longest, len(str(error)))
     assert longest < 1000
-    assert time.process_time() - start < LIMIT / 2
+    assert time.process_time() - start < SLOWEST * cases
     assert 0 < taken < cases  # some mutations leave a message valid
 
 
