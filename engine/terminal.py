@@ -1,4 +1,4 @@
-"""Output to wherever it goes: a terminal or log of any encoding, a pipe whose reader has left, a disk that is full.
+"""Output to wherever it goes: a terminal or log of any encoding, a pipe whose reader has left, a disk that is full; and signals.
 
 What is printed is for people; nothing that a command does depends on it. Imports nothing.
 """
@@ -6,10 +6,13 @@ What is printed is for people; nothing that a command does depends on it. Import
 import codecs
 import errno
 import os
+import signal
 import sys
+import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 PLAIN = "lockstep_plain"
@@ -107,3 +110,15 @@ def lasting_output() -> Iterator[None]:
             if stream is not getattr(sys, name):
                 getattr(sys, name).end()
                 setattr(sys, name, stream)
+
+
+@contextmanager
+def signals_handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have signals call a handler as long as this lasts; in another thread than the main one nothing is handled."""
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in (numbers if here else ())}
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)

@@ -13,7 +13,7 @@ from engine.ecs.scene import Simulation
 from engine.protocol.display import View
 from engine.recording.failures import FailureLog
 from engine.recording.recorder import Recorder, parse_rows, watched_table
-from engine.runner.stop import signals_handled
+from engine.terminal import signals_handled
 
 
 def rows_to_record(asked: "str | None", simulation: Simulation) -> list[int] | None:

@@ -1,27 +1,15 @@
 """Requests to stop: Ctrl-C and signals, remembered until a moment at which the run can stop."""
 
 import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from types import FrameType
 
 import attrs
 
+from engine.terminal import signals_handled
+
 _ALWAYS = (signal.SIGINT, signal.SIGTERM)
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")  # Windows lacks the last two
-
-
-@contextmanager
-def signals_handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Have signals call a handler as long as this lasts; in another thread than the main one nothing is handled."""
-    here = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, handler) for number in (numbers if here else ())}
-    try:
-        yield
-    finally:
-        for number, handled in before.items():
-            signal.signal(number, handled)
 
 
 @attrs.define

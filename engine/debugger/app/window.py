@@ -1,12 +1,13 @@
 """Window of the debugger: menus, timers for each rate, subscriptions of what can be seen, and `show`, which opens it."""
 
 import gc
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from pyqtgraph.util.garbage_collector import GarbageCollector
@@ -26,6 +27,7 @@ from engine.debugger.net.subscriptions import merge
 from engine.debugger.panels.panel_dock import PanelHost
 from engine.debugger.panels.timeline import TimelinePanel
 from engine.debugger.widgets import theme
+from engine.terminal import signals_handled
 
 _TOOLBAR = 8.0  # refreshes per second
 _SETTLE = 30  # ms in which changes of what is wanted are gathered
@@ -43,6 +45,7 @@ class Window(MainWindow):
         self.toolbar.row_chosen.connect(self.select)
         self.addToolBar(self.toolbar)
         self._make_menus()
+        self.interrupted = False
         self._sized = False
         self._view: int | None = None
         layout.arrange(self, self.docks)
@@ -201,6 +204,11 @@ class Window(MainWindow):
         guilty.fail(error)
         return True
 
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Close, with its dialogs, for Ctrl-C in the terminal; from the event loop, as an exception inside a call of Qt may end the process."""
+        self.interrupted = True
+        QTimer.singleShot(0, QApplication.closeAllWindows)
+
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Give panels their sizes when there is a size to share out."""
         super().showEvent(event)
@@ -234,18 +242,16 @@ def show(address: Address | None = None, recording: Path | None = None, role: st
     before = sys.excepthook
 
     def contained(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):  # Ctrl-C in the terminal that the window was opened from
-            window.close()
-            app.exit(_INTERRUPTED)
-        elif not issubclass(kind, Exception) or not window.contain(error, trace):
+        if not issubclass(kind, Exception) or not window.contain(error, trace):
             before(kind, error, trace)
 
     sys.excepthook = contained
     window.show()
     client.start()
     try:
-        with garbage_collected_here():
-            return app.exec()
+        with garbage_collected_here(), signals_handled([signal.SIGINT], window.interrupt):
+            status = app.exec()
+        return _INTERRUPTED if window.interrupted else status
     finally:
         sys.excepthook = before
         client.close()

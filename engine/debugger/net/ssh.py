@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from engine.debugger.net.connection import Address
 from engine.errors import AttachError
 from engine.protocol.discovery import LiveRun, parse_note
+from engine.terminal import signals_handled
 
 _LIST = (
     'for d in "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/lockstep" "${TMPDIR:-/tmp}/lockstep-$(id -u)" "/tmp/lockstep-$(id -u)"; do for f in "$d"/*.json; do '
@@ -150,21 +150,9 @@ def forwarded(host: str, remote: str) -> Iterator[Address]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-        with _on_signals(tidy):
+        with signals_handled((signal.SIGTERM, signal.SIGHUP), tidy):
             try:
                 tunnel.ready()
                 yield Address(path=str(tunnel.local), tunnel=tunnel)
             finally:
                 tunnel.close()
-
-
-@contextlib.contextmanager
-def _on_signals(act: Any) -> Iterator[None]:
-    """Call `act` when a signal ends the process; only a main thread can."""
-    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, act) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
