@@ -125,13 +125,13 @@ def draw_by_failures(
 
 def _tell(likely: Tensor, bins: ClipBins, library: MotionLibrary, numbers: SamplerNumbers) -> None:
     most, at = likely.max(0)
-    clip = bins.clip[at]
+    clip = bins.clip.take(at)  # an index in brackets that is a single number waits for the device
     if len(likely) > 1:
         numbers.entropy.copy_(torch.special.entr(likely).sum() / math.log(len(likely)))
     numbers.top_probability.copy_(most)
     numbers.top_bin.copy_(at.double() / len(likely))
     numbers.top_clip.copy_(clip)
-    numbers.top_second.copy_(bins.within[at] / bins.count[clip] * library.seconds[clip])
+    numbers.top_second.copy_(bins.within.take(at) / bins.count.take(clip) * library.seconds.take(clip))
 
 
 # -- by name -------------------------------------------------------------------------------------------

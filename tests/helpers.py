@@ -11,7 +11,7 @@ import pytest
 from engine import Experiment, Scene
 from engine.runner.trial import run_trial
 from scenes import motion_tracking
-from scenes.robots.menagerie import WHEEL, available
+from scenes.robots.menagerie import LARGE, WHEEL, available
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -25,6 +25,11 @@ def data_path(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"optional test data {'/'.join(parts)} is not installed (set LOCKSTEP_DATA)")
     return path
+
+
+def go1() -> str:
+    """The Go1: from its data package, else from the test data; skips without both."""
+    return "go1" if available(LARGE) else f"go1:{data_path('robots', 'unitree_go1', 'go1_nomesh.xml')}"
 
 
 def tracking(config: str = "laptop", **numbers: Any) -> Experiment:

@@ -24,11 +24,10 @@ from engine.runner.run_folder import RunFolder
 from engine.runner.trial import run_trial
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
-from scenes.robots.menagerie import LARGE, available
 from scenes.velocity import CONFIGS, experiment
 from systems import velocity_trial
 from systems.terrain import Tiles
-from tests.helpers import REPOSITORY, data_path, filmed, needs_g1
+from tests.helpers import REPOSITORY, data_path, filmed, go1, needs_g1
 from tests.systems.task_rows import matrix
 
 SMALL: dict[str, Any] = {"num_envs": 4, "hidden": (8,), "physics_threads": 1, "horizon": 12}
@@ -43,11 +42,6 @@ def walking(config: str = "laptop", **numbers: Any) -> Experiment:
 def simulated(config: str = "laptop", *, seed: int = 0, **numbers: Any) -> Simulation:
     """Its scene, built."""
     return build(walking(config, **numbers).train(), seed=seed)
-
-
-def go1() -> str:
-    """The Go1: from its data package, else from the test data; skips without both."""
-    return "go1" if available(LARGE) else f"go1:{data_path('robots', 'unitree_go1', 'go1_nomesh.xml')}"
 
 
 def test_the_scene_is_read_in_two_minutes() -> None:
