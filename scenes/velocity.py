@@ -5,9 +5,10 @@ from functools import partial
 
 from engine import Bundle, Experiment, Scene, Trial, table
 from scenes import robots
-from scenes.tasks import humanoidverse_locomotion, velocity
+from scenes.tasks import humanoidverse_locomotion, mjlab_velocity
+from scenes.tasks.locomotion import learner, locomotion
 from scenes.tasks.simulators import beside_mujoco
-from scenes.tasks.velocity import LocomotionConfig, learner, locomotion
+from scenes.tasks.velocity import LocomotionConfig
 from systems import velocity_trial as trial
 from systems.actuation import actuation
 from systems.deploy.export import write_onnx
@@ -25,13 +26,7 @@ from systems.tick import TICK
 
 DT = 0.02  # s, control step
 SHOTS = 2  # episodes in a film
-CONFIGS = {  # for --config; the first is the default
-    "laptop": velocity.LAPTOP,
-    "go1_laptop": velocity.GO1_LAPTOP,
-    "mjlab_velocity": velocity.PUBLISHED,
-    "mjlab_velocity_rough": velocity.ROUGH,
-    "humanoidverse_locomotion": humanoidverse_locomotion.PUBLISHED,
-}
+CONFIGS = mjlab_velocity.CONFIGS | humanoidverse_locomotion.CONFIGS  # for --config; the first is the default
 
 
 def velocity_scene(

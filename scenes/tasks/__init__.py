@@ -1,6 +1,7 @@
 """Tasks of a humanoid that follows motions: their numbers, and tables of what is observed, rewarded and ended.
 
-One file for each task: `scenes/tasks/g1.py` is the G1 tracking task, `scenes/tasks/humanoidverse.py` that of HumanoidVerse.
+One file for each task: `scenes/tasks/g1.py` is the G1 tracking task, `scenes/tasks/humanoidverse.py` that of HumanoidVerse;
+`mjlab_velocity.py` and `humanoidverse_locomotion.py` are tasks of walking, which `locomotion.py` makes of `velocity.py`'s numbers.
 A module here may import systems, components and engine. Public words: `Task` (what differs between tasks) and `Config`
 (every number of motion tracking).
 """

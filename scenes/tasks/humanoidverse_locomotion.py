@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from engine import Bundle, Term, term
+from engine import Term, term
 from engine.errors import SceneError
 from scenes.tasks import humanoidverse
 from scenes.tasks.velocity import Locomotion, LocomotionConfig
@@ -16,11 +16,9 @@ from systems import locomotion_terms as walk
 from systems import observations as seen
 from systems import rewards as earn
 from systems import terminations as end
-from systems.episode import curricula, num_steps
-from systems.kinematics import flight, kinematics
+from systems.episode import num_steps
 from systems.robots.model import RobotModel
 
-RESETS_PER_TICK = 8.0  # 4096 rows whose episodes last 550 steps, between the curriculum's thresholds of 400 and 700
 HEIGHTS = {  # m, by the name of the robot: of the base, and of a swinging foot's body
     "g1_(23|29)dof": (0.78, 0.12),
     "h1_(10|19)dof": (0.98, 0.2),
@@ -57,12 +55,12 @@ def family(model: RobotModel) -> str:
     found = next((each for each in HEIGHTS if re.fullmatch(each, name)), None)
     if found is None:
         raise SceneError(
-            f"HumanoidVerse has weights for the G1, the H1 and the Go2, and none for '{name}'. Choose --config mjlab_velocity."
+            f"HumanoidVerse has weights for the G1, the H1 and the Go2, and none for '{name}'. Choose --config mjlab_velocity, or --rewards mjlab_velocity."
         )
     return found
 
 
-def observations(*, noise: float = 1.0) -> dict[str, Term]:
+def observations(model: RobotModel, *, noise: float = 1.0) -> dict[str, Term]:
     """What actor and critic see, in alphabetical order: 12 + 3 D numbers with D joints; the published noise is none."""
     return {
         "actions": term(seen.last_action),
@@ -121,31 +119,8 @@ def terminations(model: RobotModel, *, seconds: float = 20.0, dt: float = 0.02) 
     }
 
 
-def bundles(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt: float) -> list[Bundle]:
-    """Readings of base and feet, and, unless `playing`, penalties that harden while episodes last longer than 700 control steps.
-
-    The published degree holds for one tick with resets; here every finished episode counts by itself, so it is divided by
-    the resets in a tick of the published setting. Raises SceneError for a robustness that scales nothing.
-    """
-    if config.robustness != 1.0 and config.randomise == "none":
-        raise SceneError(
-            f"robustness={config.robustness:g} has no effect: this task has no sensor noise, and nothing pushes. Leave it out."
-        )
-    hardens = {"degree": 3e-5 / RESETS_PER_TICK, "down": 400.0, "up": 700.0}
-    return [
-        kinematics(),
-        flight(dt=dt),
-        *config.randomised(model, playing, dt),
-        curricula(penalty=0.1, penalty_adapts=None if playing else hardens, limits=(0.9, 0.9, 0.9)),
-    ]
-
-
 LOCOMOTION = Locomotion(
     name="humanoidverse_locomotion",
-    observations=observations,
-    rewards=rewards,
-    terminations=terminations,
-    bundles=bundles,
     stages=((0, (-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0)),),
     draws={"interval": (10.0, 10.0), "standing": 0.0, "ahead": 0.0, "turning": 1.0, "dead_zone": 0.2},
     start={"place": 0.0, "lift": (0.0, 0.0), "facing": 0.0, "linear": 0.5, "angular": 0.5, "bend": (0.5, 1.5)},
@@ -160,7 +135,11 @@ PUBLISHED = LocomotionConfig(
     self_collision=True,
     elliptic=False,
     substeps=4,
+    observations="humanoidverse_locomotion",
+    rewards="humanoidverse_locomotion",
+    terminations="humanoidverse_locomotion",
     robustness=1.0,
     iterations=1_000_000,
     learning=humanoidverse.PUBLISHED.learning,
 )
+CONFIGS = {"humanoidverse_locomotion": PUBLISHED}

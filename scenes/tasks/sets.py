@@ -6,7 +6,7 @@ all sets, or -term, which takes one away again; none stands alone.
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from engine import Term
 from engine.errors import SceneError, did_you_mean, listing
@@ -44,6 +44,27 @@ def chosen(
                     f"--{flag.replace('_', '-')} {_with_second(words, word, name)}."
                 )
             found[name], origin[name] = each, owner
+    return found
+
+
+def chosen_terms(
+    config: Any, flag: str, known: Mapping[str, Callable[..., dict[str, Term]]], *arguments: Any, **numbers: Any
+) -> dict[str, Term]:
+    """The terms that the field `flag` of a configuration names, of the sets that `known` make of arguments and numbers.
+
+    SceneError as of `chosen`, where no term is left, and of a set that is named but cannot be made.
+    """
+    text: str = getattr(config, flag)
+    named, made = {word.strip().removeprefix("-").partition(".")[0] for word in text.split(",")}, {}
+    for name, make in known.items():
+        try:
+            made[name] = make(*arguments, **numbers)
+        except SceneError:
+            if name in named:
+                raise
+    found = chosen(text, made, flag, same=same_term)
+    if not found:
+        raise SceneError(f"{flag}={text} leaves nothing; choose a set, such as --{flag} {next(iter(known))}.")
     return found
 
 

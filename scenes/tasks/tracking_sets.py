@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from engine import Term
-from engine.errors import SceneError
 from scenes.tasks import Config, Tables
 from scenes.tasks import g1 as mjlab
 from scenes.tasks import humanoidverse as hv
-from scenes.tasks.sets import chosen, same_term
+from scenes.tasks.sets import chosen_terms
 
 OBSERVATIONS: Mapping[str, Callable[..., dict[str, Term]]] = {  # of (noise=share of the published sensor noise)
     "mjlab_tracking": mjlab.g1_observations,
@@ -35,21 +34,12 @@ TERMINATIONS: Mapping[str, Callable[..., dict[str, Term]]] = {  # of (seconds=lo
 
 
 def named_tables(config: Config, *, seconds: float) -> Tables:
-    """The tables of terms that a configuration names; SceneError as of `sets.chosen`. `seconds` may be infinite."""
-    seen = {name: make(noise=config.robustness) for name, make in OBSERVATIONS.items()}
-    earned = {name: make() for name, make in REWARDS.items()}
-    ends = {name: make(seconds=seconds, dt=config.dt) for name, make in TERMINATIONS.items()}
-    tables = Tables(
-        observations=chosen(config.observations, seen, "observations", same=same_term),
-        rewards=chosen(config.rewards, earned, "rewards", same=same_term),
-        terminations=chosen(config.terminations, ends, "terminations", same=same_term),
+    """The tables of terms that a configuration names; SceneError as of `chosen_terms`. `seconds` may be infinite."""
+    return Tables(
+        observations=chosen_terms(config, "observations", OBSERVATIONS, noise=config.robustness),
+        rewards=chosen_terms(config, "rewards", REWARDS),
+        terminations=chosen_terms(config, "terminations", TERMINATIONS, seconds=seconds, dt=config.dt),
     )
-    for flag in ("observations", "rewards", "terminations"):
-        if not getattr(tables, flag):
-            raise SceneError(
-                f"{flag}={getattr(config, flag)} leaves nothing; choose a set, such as --{flag} mjlab_tracking."
-            )
-    return tables
 
 
 def check_tables(config: Config) -> None:

@@ -32,7 +32,7 @@ from components.robot import (
 from components.terrain import Ground
 from engine import Simulation, World, build, term
 from engine.ecs.schedule import Entry, Observer
-from scenes.tasks.velocity import measured
+from scenes.tasks.locomotion import measured
 from scenes.velocity import CONFIGS, experiment
 from systems import locomotion_terms as walk
 from systems.tick import OBSERVE, REWARD, SENSE

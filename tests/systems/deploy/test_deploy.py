@@ -26,6 +26,7 @@ from engine import Bundle, Experiment, SceneError, Simulation, build, term
 from scenes.cartpole import experiment as cartpole
 from scenes.motion_tracking import CONFIGS as TRACKING
 from scenes.motion_tracking import experiment as tracking
+from scenes.tasks.locomotion import OBSERVATIONS
 from scenes.velocity import CONFIGS as WALKING
 from scenes.velocity import experiment as walking
 from systems import observations as seen
@@ -195,14 +196,9 @@ def test_a_scene_without_a_robot_is_exported_with_what_its_physics_moves(tmp_pat
         OnnxPolicy.load(tmp_path / "cart.onnx")
 
 
-def test_a_term_that_no_sensor_tells_is_named_with_the_reason() -> None:
-    def feels_feet(*, noise: float = 1.0) -> dict[str, Any]:
-        from scenes.tasks.velocity import mjlab_observations
-
-        return {**mjlab_observations(noise=noise), "soles": term(seen.feet_touching)}
-
-    config = WALKING["laptop"]
-    simulation = played(walking(config.replace(**SMALL, task=attrs.evolve(config.task, observations=feels_feet))))
+def test_a_term_that_no_sensor_tells_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OBSERVATIONS, "feet", lambda model, **numbers: {"soles": term(seen.feet_touching)})  # type: ignore[misc]
+    simulation = played(walking(WALKING["laptop"].replace(**SMALL, observations="mjlab_velocity,feet")))
     with pytest.raises(SceneError) as refused:
         ControlStep(simulation)
     assert str(refused.value).startswith(
