@@ -54,16 +54,17 @@ def test_fifty_audited_ticks_have_no_findings_and_a_killed_run_goes_on_to_the_sa
     scene: str, name: str, tmp_path: Path
 ) -> None:
     command = [f"scenes/{scene}.py", "--config", name, "--robot", robot_of(scene, name), *WORDS]
-    process = kill.run_of(command, tmp_path)
     experiment = made(scene, name)
-    undisturbed = build(experiment.train(), seed=0)
-    audit = Audit(undisturbed.schedule)
-    undisturbed.run(TICKS)
-    assert audit.findings == []
-    audit.detach()
-    assert kill.wait(process, lambda: kill.last_iteration(tmp_path) >= 3, 0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with kill.run_of(command, tmp_path) as process:
+        try:
+            undisturbed = build(experiment.train(), seed=0)
+            audit = Audit(undisturbed.schedule)
+            undisturbed.run(TICKS)
+            assert audit.findings == []
+            audit.detach()
+            assert kill.wait(process, lambda: bool(checkpoints(tmp_path)), 0.01)
+        finally:
+            process.send_signal(signal.SIGKILL)
     resumed = build(experiment.train(), seed=9)
     restore(resumed.world, checkpoints(tmp_path)[0].read_bytes())
     passed = resumed.world.clock.tick + 1
