@@ -444,7 +444,10 @@ def test_feet_in_or_above_the_floor(shift: float, message: str) -> None:
 
 def test_clip_far_from_the_floor_is_refused_but_can_be_put_down() -> None:
     moved = doll_and_squat()[1].root_position + np.array((0.0, 0.0, 1.5))
-    with pytest.raises(SceneError, match=r"the lowest foot is at 1.50 m in the median frame; the floor is at 0"):
+    with pytest.raises(
+        SceneError,
+        match=r"the lowest foot is at 1.50 m in the median frame; the floor is at 0\. If lengths are in metres",
+    ):
         verify(root_position=moved)
     mended, _ = verify("auto", root_position=moved)
     assert_allclose(mended.root_position, doll_and_squat()[1].root_position, atol=1e-6)
