@@ -157,6 +157,17 @@ def test_joints_are_matched_by_name_in_any_order_and_spelling(spelled: str, case
     assert warnings == []
 
 
+def test_names_at_other_columns_than_their_joints_are_said_and_right_ones_are_not() -> None:
+    names = doll_and_squat()[0].robot.dof_names
+    order = np.random.default_rng(5).permutation(len(names))
+    _, warnings = verify(dof_names=tuple(names[i] for i in order))
+    assert re.search(
+        r"stand at other columns than theirs: it scores 3\d\.\d as named, and 8\.\d in the order", warnings[0]
+    )
+    right = {"dof_names": tuple(names[i] for i in order), "dof_position": doll_and_squat()[1].dof_position[:, order]}
+    assert verify(**right)[1] == []
+
+
 def test_clip_of_another_robot_names_the_joints() -> None:
     robot, clip = doll_and_squat()
     names = ("tail", *robot.robot.dof_names[1:])
