@@ -246,7 +246,7 @@ def read_array_pickle(path: Path) -> Any:
     """
     with _refusing(path):
         content = _Unpickler(io.BytesIO(_unpack(path.read_bytes()))).load()
-    if content == _OLD_TORCH:
+    if isinstance(content, int) and content == _OLD_TORCH:
         raise SceneError(
             f"{path} is a torch file of the old kind, which is not read. Save it again in the new one: "
             f"torch.save(torch.load('{path.name}'), '{path.name}')."

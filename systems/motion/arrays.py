@@ -48,6 +48,12 @@ class NamedArrays:
         """An entry as it is in the file."""
         return self._content[name]
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an entry; () of what is no array."""
+        with suppress(ValueError):  # of lists that differ in length
+            return tuple(np.shape(self._content[name]))
+        return ()
+
     def __contains__(self, name: str) -> bool:
         return name in self._content
 

@@ -15,7 +15,7 @@ from components.robot import Robot
 from engine.errors import SceneError, listing
 from systems.motion import plausible
 from systems.motion.account import account, group_title, shared_rate
-from systems.motion.evidence import Reading, joint_orders, read_as, weigh
+from systems.motion.evidence import MISNAMED, Reading, better_than_named, joint_orders, read_as, weigh
 from systems.motion.findings import ClipFinding
 from systems.motion.floor import check_floor, put_on_floor
 from systems.motion.frame_rate import jump_rate, published_near
@@ -157,7 +157,13 @@ class Verification:
         clip = attrs.evolve(clip, file_rotation=reading.rotation, joint_order=order)
         plausible.check_axes(clip, self.robot)
         clip, turned = plausible.unwrapped(clip, self.robot)
-        findings = [*each.findings, *turned, *plausible.check_limits(clip, self.robot), *plausible.check_upright(clip)]
+        findings = [
+            *each.findings,
+            *self._misnamed(each.weighed.clip, reading),
+            *turned,
+            *plausible.check_limits(clip, self.robot),
+            *plausible.check_upright(clip),
+        ]
         position, rotation = self._poses(each.index, clip)
         findings += plausible.check_bodies(clip, self.robot, position, rotation)
         clip = attrs.evolve(clip, body_names=None, body_position=None, body_rotation=None)
@@ -167,6 +173,18 @@ class Verification:
             low, mass_center(self.model, position, rotation)[:, 2], clip.root_position[:, 2], up, self.robot
         )
         return _Fitted(clip, each, reading, match, findings, low, rate)
+
+    def _misnamed(self, clip: Clip, reading: Reading) -> list[ClipFinding]:
+        named = clip.dof_names is not None and reading.score > MISNAMED
+        better = better_than_named(clip, self.robot, self.tree) if named else None
+        if better is None:
+            return []
+        order, cost, as_named = better
+        text = (
+            f"{clip.title}: the names of its joints seem to stand at other columns than theirs: it scores {as_named:.1f} as named, "
+            f"and {cost:.1f} in the order {order.label} (lower is better). Write joint_names in the order of the columns."
+        )
+        return [ClipFinding("names that do not fit their joints", text)]
 
     def _finish(self, clip: Clip, one: _Fitted) -> tuple[Clip, list[ClipFinding]]:
         findings = [

@@ -23,6 +23,7 @@ from systems.motion.kinematics import Kinematics, body_poses, mass_center
 
 HOPELESS = 10.0  # by how much joints alone may score worse than the best reading, to be looked at any further
 MOMENTS = 100  # of a clip that are looked at; each is two frames
+MISNAMED = 5.0  # by how much an order of joints must fit better than their names, for these to be doubted
 USUAL = 1.0  # by how much an unusual joint order must be better for being unusual
 LEAN, TILT, SLIDE, RISE, SINK, BALANCE = 0.4, 0.06, 0.1, 0.04, 0.03, 0.06  # rad, m, share of the speed, m, m, m
 LYING, LAIN = 0.35, 4.0  # share of the standing height below which feet do not carry the robot, and what that costs
@@ -113,6 +114,16 @@ def _postures(
             rare = 0.0 if order is None or order.usual else USUAL
             found.append((_joint_cost(angles, robot, tree) + surplus + rare, order, degrees, angles))
     return sorted(found, key=lambda posture: posture[0])
+
+
+def better_than_named(clip: Clip, robot: Robot, tree: JointTree) -> tuple[JointOrder, float, float] | None:
+    """A joint order that fits a clip's columns far better than the names it gives them, and the costs of both."""
+    nameless = attrs.evolve(clip, dof_names=None, joint_order="")
+    rows, _ = _moments(clip.num_frames)
+    named, orders = (_postures(each, robot, tree, rows) for each in (clip, nameless))
+    if not orders or orders[0][0] > named[0][0] - MISNAMED or orders[0][1] is None:
+        return None
+    return orders[0][1], orders[0][0], named[0][0]
 
 
 def read_as(clip: Clip, reading: Reading) -> Clip:

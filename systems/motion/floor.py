@@ -23,7 +23,8 @@ def check_floor(clip: Clip, low: np.ndarray) -> list[ClipFinding]:
     middle, frame = float(np.median(low)), int(low.argmin())
     if abs(middle) > FLOOR_FAR:
         raise SceneError(
-            f"{clip.title}: the lowest foot is at {middle:.2f} m in the median frame; the floor is at 0. {cure}."
+            f"{clip.title}: the lowest foot is at {middle:.2f} m in the median frame; the floor is at 0. If lengths are in "
+            "metres, say --clip-height auto to put the feet on the floor; feet or inches must be converted."
         )
     warnings = []
     if low[frame] < -FLOOR_SINK:

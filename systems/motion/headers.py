@@ -58,6 +58,9 @@ _NUMBERED = re.compile(
 )
 _SUFFIX = re.compile(r"_(?:dof|pos|position|angle|q|qpos)$", re.IGNORECASE)
 _PREFIX = re.compile(r"^(?:dof_pos|joint_pos|joint_position|dof|qpos|q|joint_angle)[_./](?=\D)", re.IGNORECASE)
+_INSIDE = re.compile(
+    r"^(?:dof_pos|joint_pos|joint_position|dof|qpos|q|joint_angle)s?[\[(](.*\D.*)[\])]$", re.IGNORECASE
+)
 
 LONG = {word for word in PLACE | TURN if len(word) > 2}
 SURELY_ROOT = {"root", "base", "pelvis", "floating", "freejoint", "world", "global", "euler", "rpy"}
@@ -175,7 +178,8 @@ def _parted(word: str) -> list[str]:
 
 
 def _joint(name: str) -> str:
-    return _SUFFIX.sub("", _PREFIX.sub("", name.strip()))
+    inside = _INSIDE.match(name.strip())
+    return _SUFFIX.sub("", _PREFIX.sub("", inside[1].strip(" '\"") if inside else name.strip()))
 
 
 def _split_bare(columns: list[NamedColumn]) -> list[NamedColumn]:

@@ -74,6 +74,12 @@ _OWN = {  # names in files of people's own programs; the order of quaternions ma
 }
 _ROOT_POSE = r"(root|base|pelvis)_?(pose|states?|transform)(_w)?"
 _ROOTS = ("pelvis", "base_link", "base", "trunk", "root", "Trunk", "Pelvis")
+_ROTATIONS = {
+    (3,): "3 numbers, as of rotation vectors or Euler angles",
+    (6,): "6 numbers of a matrix",
+    (9,): "9 numbers of a matrix",
+    (3, 3): "3 by 3 numbers of a matrix",
+}
 _LIBRARY = {"gts": "rigid_body_pos", "grs": "rigid_body_rot", "dps": "dof_pos", "dvs": "dof_vel"}
 
 
@@ -108,7 +114,16 @@ def _parts(path: Path, content: Any) -> dict[Any, Any]:
         return {path.stem: content}
     while len(content) == 1 and all(_holds_clips(value) for value in content.values()):
         (content,) = content.values()
+    clips = {key: value for key, value in content.items() if isinstance(value, dict)}
+    shared = {key: value for key, value in content.items() if key not in clips}
+    if clips and all(map(_is_plain, shared.values())):
+        return {key: {**shared, **clip} for key, clip in clips.items()}
     return content
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value beside clips, such as a frame rate, is one number or text that holds for all of them."""
+    return isinstance(value, (str, int, float, np.generic))
 
 
 def _stacked(frames: Sequence[dict[Any, Any]]) -> dict[Any, Any]:
@@ -227,6 +242,8 @@ def _own(arrays: NamedArrays) -> _Layout | None:
 
 
 def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
+    _check_rotations(layout, arrays)
+    arrays, turned = _frames_first(layout, arrays)
     dof = arrays.array(layout.angles, "frames", "joints")
     frames = len(dof)
     bodies, place, turn = _bodies(layout, arrays, frames)
@@ -250,12 +267,34 @@ def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipO
         **bodies,
         **_beside(arrays, frames),
         source=arrays.source,
-        notes=notes,
+        notes=(*turned, *notes),
         origins=origins(
             options, joints="file" if joints else "assumed", rotation="file" if layout.known else "assumed"
         ),
     )
     return in_order(clip, layout.order, options)
+
+
+def _check_rotations(layout: _Layout, arrays: NamedArrays) -> None:
+    """SceneError where rotations are of another kind than quaternions."""
+    shape = arrays.shape(layout.rotation)
+    kind = _ROTATIONS.get(shape[2 if layout.bodies else 1 :])
+    if kind and shape[0] > 4:
+        raise SceneError(
+            f"'{layout.rotation}' in {arrays.source} has rotations of {kind}; a clip needs quaternions. SciPy's Rotation "
+            "makes them, e.g. Rotation.from_matrix(matrices).as_quat(), which are x, y, z, w."
+        )
+
+
+def _frames_first(layout: _Layout, arrays: NamedArrays) -> tuple[NamedArrays, tuple[str, ...]]:
+    """The arrays with a row per frame, also where the file has a column per frame; and what to say of it."""
+    frames = (arrays.shape(layout.angles) or (0,))[-1]
+    shapes = [arrays.shape(layout.position), arrays.shape(layout.rotation)]
+    if layout.bodies or frames <= 4 or shapes != [(3, frames), (4, frames)]:
+        return arrays, ()
+    turned = {key for key in (*layout.needs, layout.velocity) if key in arrays and len(arrays.shape(key)) == 2}
+    entries = {key: np.transpose(arrays.entry(key)) if key in turned else arrays.entry(key) for key in arrays.keys}
+    return NamedArrays(arrays.source, entries), (f"{arrays.source}: each column is a frame, not each row.",)
 
 
 def _bodies(layout: _Layout, arrays: NamedArrays, frames: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

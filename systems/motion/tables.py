@@ -15,7 +15,7 @@ _RATE = re.compile(
     r"\b(?:fps|frame[ _-]?rate|frequency|rate)\b\W*(\d+(?:\.\d+)?)|\b(\d+(?:\.\d+)?) ?(?:fps|hz)\b", re.I
 )
 _STEP = re.compile(r"\b(?:dt|time[ _-]?step|frame[ _-]?time)\b\W*(\d*\.\d+)", re.I)
-_COUNTED = re.compile(r"(?P<word>[A-Za-z_ .]*)\[?(?P<number>\d{1,5})\]?")
+_COUNTED = re.compile(r"(?P<word>[A-Za-z_ .:]*)\[?(?P<number>\d{1,5})\]?")
 SOME_WORDS = 3  # so many words in the first line make it a header; fewer are numbers gone wrong
 
 

@@ -157,6 +157,17 @@ def test_joints_are_matched_by_name_in_any_order_and_spelling(spelled: str, case
     assert warnings == []
 
 
+def test_names_at_other_columns_than_their_joints_are_said_and_right_ones_are_not() -> None:
+    names = doll_and_squat()[0].robot.dof_names
+    order = np.random.default_rng(5).permutation(len(names))
+    _, warnings = verify(dof_names=tuple(names[i] for i in order))
+    assert re.search(
+        r"stand at other columns than theirs: it scores 3\d\.\d as named, and 8\.\d in the order", warnings[0]
+    )
+    right = {"dof_names": tuple(names[i] for i in order), "dof_position": doll_and_squat()[1].dof_position[:, order]}
+    assert verify(**right)[1] == []
+
+
 def test_clip_of_another_robot_names_the_joints() -> None:
     robot, clip = doll_and_squat()
     names = ("tail", *robot.robot.dof_names[1:])
@@ -444,7 +455,10 @@ def test_feet_in_or_above_the_floor(shift: float, message: str) -> None:
 
 def test_clip_far_from_the_floor_is_refused_but_can_be_put_down() -> None:
     moved = doll_and_squat()[1].root_position + np.array((0.0, 0.0, 1.5))
-    with pytest.raises(SceneError, match=r"the lowest foot is at 1.50 m in the median frame; the floor is at 0"):
+    with pytest.raises(
+        SceneError,
+        match=r"the lowest foot is at 1.50 m in the median frame; the floor is at 0\. If lengths are in metres",
+    ):
         verify(root_position=moved)
     mended, _ = verify("auto", root_position=moved)
     assert_allclose(mended.root_position, doll_and_squat()[1].root_position, atol=1e-6)

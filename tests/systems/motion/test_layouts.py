@@ -338,6 +338,42 @@ def test_packed_pickle_is_unpacked(tmp_path: Path, pack: Any) -> None:
         read_clips(str(path))
 
 
+def test_plain_array_in_a_pickle_is_read_like_one_in_an_npy(tmp_path: Path) -> None:
+    (tmp_path / "walk.pkl").write_bytes(pickle.dumps(MOTION.qpos))
+    check(only(f"{tmp_path}/walk.pkl:50fps"))
+
+
+def test_rate_beside_clips_holds_for_each_of_them(tmp_path: Path) -> None:
+    clips = {name: {k: v for k, v in LAYOUTS["gmr"](MOTION).items() if k != "fps"} for name in ("walk", "kick")}
+    for number in (1, 2):
+        some = dict(list(clips.items())[:number])
+        found = read_clips(write(tmp_path / "all.pkl", {"fps": 50.0, "version": "2", **some}))
+        assert len(found) == number
+        for clip in found:
+            check(clip)
+
+
+def test_arrays_with_a_column_for_each_frame_are_turned_and_said(tmp_path: Path) -> None:
+    content = {key: value.T if np.ndim(value) == 2 else value for key, value in LAYOUTS["gmr"](MOTION).items()}
+    clip = only(write(tmp_path / "walk.npz", content))
+    check(clip)
+    assert clip.notes == (f"{tmp_path}/walk.npz: each column is a frame, not each row.",)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((3,), "3 numbers, as of rotation vectors or Euler angles"), ((6,), "6 numbers"), ((9,), "9"), ((3, 3), "3 by 3")],
+)
+def test_rotations_that_are_no_quaternions_are_named_with_how_to_make_some(
+    tmp_path: Path, shape: tuple[int, ...], words: str
+) -> None:
+    content = {**LAYOUTS["gmr"](MOTION), "root_rot": np.zeros((12, *shape))}
+    with pytest.raises(
+        SceneError, match=rf"'root_rot' in .* has rotations of {words}.*as_quat\(\), which are x, y, z, w"
+    ):
+        read_clips(write(tmp_path / "walk.npz", content))
+
+
 def test_tensors_in_a_pickle_are_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "walk.pkl").write_bytes(pickle.dumps({"dof_pos": torch.zeros(3)}))
     with pytest.raises(SceneError, match=r"holds torch tensors in a pickle.*value.numpy\(\)"):

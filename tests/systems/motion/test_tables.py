@@ -134,6 +134,7 @@ def test_parts_of_the_quaternion_are_found_by_any_name_in_any_order(
     ("pattern", "scale", "origin"),
     [
         ("{}", 1.0, "assumed"), ("{}_dof", 1.0, "assumed"), ("{}_pos", 1.0, "assumed"), ("dof_pos_{}", 1.0, "assumed"),
+        ("dof_pos[{}]", 1.0, "assumed"), ("joint_pos({})", 1.0, "assumed"), ("q['{}']", 1.0, "assumed"),
         ("{} (rad)", 1.0, "file"), ("{}_rad", 1.0, "file"), ("{} [deg]", 57.29577951308232, "file"), ("{}_dof_deg", 57.29577951308232, "file"),
         ("{} (°)", 57.29577951308232, "file"), (" '{}' ", 1.0, "assumed"),
     ],
@@ -173,7 +174,7 @@ def test_numbered_joints_have_no_names(tmp_path: Path) -> None:
 def test_columns_counted_by_pandas_are_no_frame(tmp_path: Path) -> None:
     numbers = np.concatenate((np.arange(12.0)[:, None], MOTION.qpos), 1)
     check(read(tmp_path, table(numbers, ["", *map(str, range(36))])), motion_at(30.0))
-    for pattern in ("{}", "qpos_{}", "x{}", "col {}", "q[{}]"):
+    for pattern in ("{}", "qpos_{}", "x{}", "col {}", "q[{}]", "Unnamed: {}"):
         for first in (0, 1):
             header = [pattern.format(i) for i in range(first, first + 36)]
             check(read(tmp_path, table(MOTION.qpos, header)), motion_at(30.0))
