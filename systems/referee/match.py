@@ -14,7 +14,7 @@ from systems.deploy.policy import OnnxPolicy
 from systems.maths.rotation import rotate, rotate_inverse, yaw, yawed
 from systems.referee.arena import Arena, Measured, measure
 from systems.referee.poses import ReferencePoses
-from systems.referee.scores import Effort, TrackedEpisode, WalkedEpisode, fallen
+from systems.referee.scores import Exertion, TrackedEpisode, WalkedEpisode, fallen
 from systems.robots.forward_kinematics import ForwardKinematics
 
 FALLEN = 1.2  # rad of tilt of the base
@@ -56,10 +56,10 @@ class _Log:
 
     seen: list[Measured] = attrs.field(factory=list)
 
-    def effort(self, targets: Sequence[np.ndarray], joints: slice = slice(6, None)) -> Effort:
+    def effort(self, targets: Sequence[np.ndarray], joints: slice = slice(6, None)) -> Exertion:
         """What moving cost."""
         count = len(self.seen)
-        return Effort(
+        return Exertion(
             _tensor(targets[:count]), _tensor([each.speed[joints] for each in self.seen]),
             _tensor([each.torque for each in self.seen]), _tensor([each.touch_velocity for each in self.seen]),
             torch.tensor(np.array([each.touching for each in self.seen])),
@@ -127,7 +127,7 @@ def _cut(episode: TrackedEpisode, count: int) -> TrackedEpisode:
         for field in attrs.fields(TrackedEpisode)
         if field.name not in ("effort", "length")
     }
-    effort = Effort(**{field.name: getattr(episode.effort, field.name)[:count] for field in attrs.fields(Effort)})
+    effort = Exertion(**{field.name: getattr(episode.effort, field.name)[:count] for field in attrs.fields(Exertion)})
     return TrackedEpisode(**parts, effort=effort, length=episode.length)
 
 

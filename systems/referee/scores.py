@@ -14,7 +14,7 @@ END_HEIGHT = 0.25  # m by which an end effector may be above or below the refere
 
 
 @attrs.frozen(eq=False)
-class Effort:
+class Exertion:
     """What moving cost, T control steps."""
 
     targets: Tensor  # (T, joints) rad that were sent
@@ -35,7 +35,7 @@ class TrackedEpisode:
     joints: Tensor  # (T, joints) rad
     reference_joints: Tensor
     reference_speeds: Tensor  # (T, joints) rad/s
-    effort: Effort
+    effort: Exertion
     length: int  # frames of the motion
 
 
@@ -46,7 +46,7 @@ class WalkedEpisode:
     velocity: Tensor  # (T, 2) m/s in the axes of the heading
     turning: Tensor  # (T,) rad/s about z
     command: Tensor  # (T, 3)
-    effort: Effort
+    effort: Exertion
     length: int  # frames that it should last
     fell: bool
 
@@ -65,7 +65,7 @@ def tracking_scores(
     """One row for tries at one motion; shares in %, errors in the units of their names."""
     places = torch.tensor(list(ends), dtype=torch.int64)
     frames: dict[str, list[Tensor]] = {}
-    wins: dict[str, list[float]] = {"success %": [], "success 0.5 m %": [], "success height and tilt %": []}
+    wins: dict[str, list[float]] = {"success %": [], "success 0.5 m %": [], "success height, tilt %": []}
     for each in episodes:
         at = (each.position[:, anchor], each.rotation[:, anchor])
         lost = metrics.low_or_tilted(*at, each.reference_position[:, anchor], each.reference_rotation[:, anchor])
@@ -77,13 +77,13 @@ def tracking_scores(
             wins[name].append(100.0 * (whole and not bool(broken.any())))
         found = {
             "MPJPE global mm": 1e3 * metrics.global_error(each.position, each.reference_position),
-            "MPJPE root mm": 1e3 * metrics.root_relative_error(each.position, each.reference_position),
-            "MPJPE anchor mm": 1e3 * metrics.anchor_relative_error(*pair),
+            "MPJPE local mm": 1e3 * metrics.root_relative_error(each.position, each.reference_position),
+            "R-MPKPE mm": 1e3 * metrics.anchor_relative_error(*pair),
             "MPJPE procrustes mm": 1e3 * metrics.procrustes_error(each.position, each.reference_position),
             "velocity mm/frame": 1e3 * metrics.velocity_error(each.position, each.reference_position),
             "acceleration mm/frame²": 1e3 * metrics.acceleration_error(each.position, each.reference_position),
             "joints rad": metrics.joint_error(each.joints, each.reference_joints),
-            "joint speeds rad/s": metrics.joint_velocity_error(each.effort.speeds, each.reference_speeds),
+            "joint velocity rad/s": metrics.joint_velocity_error(each.effort.speeds, each.reference_speeds),
         }
         if len(places):
             distance, angle = metrics.end_effector_error(*pair, places)
@@ -114,22 +114,22 @@ def walking_scores(episodes: Sequence[WalkedEpisode], mass: float, dt: float) ->
         "walks": len(episodes),
         "survived %": 100.0 * sum(not each.fell for each in episodes) / len(episodes),
         "survived s": dt * sum(len(each.velocity) for each in episodes) / len(episodes),
-        "velocity error m/s": _mean([each[0] for each in errors]),
-        "turning error rad/s": _mean([each[1] for each in errors]),
+        "linear velocity error m/s": _mean([each[0] for each in errors]),
+        "yaw rate error rad/s": _mean([each[1] for each in errors]),
         "cost of transport": _mean([each[None] for each in costs]),
         **effort_scores([each.effort for each in episodes], dt),
     }
 
 
-def effort_scores(efforts: Sequence[Effort], dt: float) -> dict[str, float]:
+def effort_scores(efforts: Sequence[Exertion], dt: float) -> dict[str, float]:
     """How smoothly, cheaply and firmly somebody moved."""
     share = [metrics.jerky(each.speeds, dt).to(each.speeds.dtype) for each in efforts]
     return {
-        "target rate rad/step": _mean([metrics.action_rate(each.targets) for each in efforts]),
-        "jerk rad/s³": _mean([metrics.joint_jerk(each.speeds, dt) for each in efforts]),
+        "target rate rad/frame": _mean([metrics.action_rate(each.targets) for each in efforts]),
+        "joint jerk rad/s³": _mean([metrics.joint_jerk(each.speeds, dt) for each in efforts]),
         "jerky frames %": 100.0 * _mean(share),
         "power W": _mean([metrics.power(each.torque, each.speeds) for each in efforts]),
-        "slip m/s": _mean([metrics.foot_slip(each.touch_velocity, each.touching) for each in efforts]),
+        "foot slip m/s": _mean([metrics.foot_slip(each.touch_velocity, each.touching) for each in efforts]),
     }
 
 
