@@ -58,6 +58,7 @@ ONLY_HERE = {  # libraries that belong to few files
         "systems/film/",
         "systems/motion/retarget/",
         "systems/deploy/",
+        "systems/referee/",
         "engine/render/program.py",
         "benchmarks/",
         "docs/tools/",

@@ -1,5 +1,6 @@
 """Export of a trained policy as one ONNX file, with all that a robot's computer must know of it in the file's metadata."""
 
+import base64
 import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -135,6 +136,7 @@ def _robot(step: ControlStep) -> dict[str, Any]:
         "command_names": command,
         "anchor_body_name": robot.anchor_body,
         "body_names": _csv(robot.tracked_bodies),
+        "end_effector_names": _csv(robot.end_effectors),
         "dof_names": json.dumps(joints),
         "kp": json.dumps(robot.stiffness.tolist()),
         "kd": json.dumps(robot.damping.tolist()),
@@ -155,12 +157,21 @@ def _motion(step: ControlStep) -> dict[str, Any]:
     library = step.world.resource(MotionLibrary)
     clips = torch.arange(len(library.names))
     place, turn, linear, angular, joints, speeds = sample_root_and_dofs(library, clips, torch.zeros(len(clips)))
+    steps = [round(float(s) / step.sensors.dt) for s in library.seconds]
     return {
         "motion_clips": json.dumps(list(library.names)),
-        "motion_steps": json.dumps([round(float(s) / step.sensors.dt) for s in library.seconds]),
+        "motion_steps": json.dumps(steps),
+        "motion_reference": json.dumps([_poses(step, clip, count) for clip, count in enumerate(steps)]),
         "start_pose": json.dumps(torch.cat((place, turn, joints), 1).tolist()),
         "start_velocity": json.dumps(torch.cat((linear, angular, speeds), 1).tolist()),
     }
+
+
+def _poses(step: ControlStep, clip: int, steps: int) -> str:
+    """Root pose and joints of a clip at the beginning and after every control step, (steps + 1, 7 + joints) float32 in base64."""
+    library, times = step.world.resource(MotionLibrary), torch.arange(steps + 1) * step.sensors.dt
+    place, turn, _, _, joints, _ = sample_root_and_dofs(library, torch.full((steps + 1,), clip), times)
+    return base64.b64encode(torch.cat((place, turn, joints), 1).numpy().astype("<f4").tobytes()).decode()
 
 
 def _has(step: ControlStep, component: type) -> bool:

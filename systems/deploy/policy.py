@@ -44,7 +44,7 @@ class OnnxPolicy:
     @classmethod
     def load(cls, path: Path) -> "OnnxPolicy":
         """The policy in a file. SceneError for what is none, and for one that lacks what a player must know."""
-        session = _session(path)
+        session = open_session(path)
         about = dict(session.get_modelmeta().custom_metadata_map)
         if about.get("format") != FORMAT:
             _refuse_foreign(path, about, [each.name for each in session.get_inputs()])
@@ -181,7 +181,8 @@ class OnnxPolicy:
         return np.asarray(first[0], np.float64)
 
 
-def _session(path: Path) -> Any:
+def open_session(path: Path) -> Any:
+    """An onnxruntime session of a file, on one thread. SceneError where there is no ONNX file, or no onnxruntime."""
     try:
         import onnxruntime
     except ImportError:
@@ -223,5 +224,6 @@ def _refuse_foreign(path: Path, about: Mapping[str, str], inputs: list[str]) -> 
     raise SceneError(
         f"{path} is a policy of another program: it takes {listing(inputs)}, and {known}. What it sees in `{inputs[0]}` is not "
         "written in the file: a table of its observation terms, in order and with scales, its gains and its default pose would be "
-        "needed. lockstep play takes what python -m engine.run --export RUN --out policy.onnx writes."
+        "needed. lockstep play takes what python -m engine.run --export RUN --out policy.onnx writes; lockstep referee plays policies of other "
+        "projects by such tables."
     )

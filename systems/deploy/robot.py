@@ -48,11 +48,11 @@ class RobotInterface(Protocol):
 
 
 class MujocoRobot:
-    """A robot in plain MuJoCo, from MJCF text. Its servos are those of the model, or torques that are computed in each step."""
+    """A robot in plain MuJoCo, from MJCF text or compiled. Its servos are those of the model, or torques computed in each step."""
 
-    def __init__(self, mjcf: str, dt: float, torque_limit: np.ndarray) -> None:
+    def __init__(self, mjcf: str | mujoco.MjModel, dt: float, torque_limit: np.ndarray) -> None:
         try:
-            self.model = mujoco.MjModel.from_xml_string(mjcf)
+            self.model = mujoco.MjModel.from_xml_string(mjcf) if isinstance(mjcf, str) else mjcf
         except ValueError as error:
             raise SceneError(f"MuJoCo cannot read the robot of this policy: {error}. Export it again.") from None
         self.data = mujoco.MjData(self.model)

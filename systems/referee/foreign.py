@@ -1,0 +1,314 @@
+"""Policies of other projects, played by a table of their observation terms as `systems.deploy` plays our own."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import mujoco
+import numpy as np
+
+from engine.errors import SceneError, listing
+from systems.deploy.policy import FORMAT, OnnxPolicy, open_session
+from systems.deploy.robot import RobotReading
+from systems.maths.rotation import rotate
+from systems.referee.arena import Arena, LoadRobot, arena_of_table
+from systems.referee.poses import ReferencePoses
+from systems.referee.table import TABLES, TermTable, known_tables, per_joint, ranges, table_called, words
+from systems.referee.terms import TERMS, Moment
+
+FAR_AHEAD = 10**6  # control steps; no motion is as long
+XYZW = [3, 0, 1, 2]  # which of x, y, z, w are w, x, y, z
+NOWHERE = np.array((1.0, 0.0, 0.0, 0.0))
+
+
+@attrs.define(eq=False)
+class ForeignPolicy(OnnxPolicy):
+    """A policy of another project. Joints are in the robot's order outside, and in the file's within."""
+
+    table: TermTable = attrs.field(kw_only=True)
+    arena: Arena = attrs.field(kw_only=True)
+    order: np.ndarray = attrs.field(kw_only=True)  # (joints,) places of the file's joints in the robot
+    terms: Mapping[str, list[tuple[str, float]]] = attrs.field(kw_only=True)  # by input
+    scale: np.ndarray = attrs.field(kw_only=True)  # (joints,) rad for an action of 1, in the file's order
+    bounds: np.ndarray = attrs.field(kw_only=True)  # (3, 2) of commands
+    motion: Mapping[str, np.ndarray] = attrs.field(
+        kw_only=True
+    )  # of the reference by what it holds, (T, …); {} for a walker
+    reference: ReferencePoses | None = attrs.field(init=False, default=None)
+    _action: np.ndarray = attrs.field(init=False, factory=lambda: np.zeros(0))
+    _phase: np.ndarray = attrs.field(init=False, factory=lambda: np.zeros(2))
+    _scratch: Any = attrs.field(init=False, default=None)  # MjData for kinematics
+
+    def __attrs_post_init__(self) -> None:
+        """Where the reference is, in the world."""
+        self._scratch = mujoco.MjData(self.arena.robot.model)
+        if self.motion:
+            self.reference = self._reference()
+
+    @property
+    def dt(self) -> float:
+        """Length of a control step in s."""
+        return self.table.control_dt
+
+    @property
+    def first(self) -> int:
+        """The time step of the first control step. A robot that stands in frame 0 is asked for frame 1; our own files count from 0."""
+        return 0 if self.about.get("format") == FORMAT else 1
+
+    @property
+    def length(self) -> int | None:
+        """Control steps of its motion; None for one that follows commands."""
+        return None if self.reference is None else len(self.reference.poses) - 1
+
+    @property
+    def start(self) -> tuple[np.ndarray, np.ndarray]:
+        """Root pose and joints (7 + joints) where it begins, and velocities (6 + joints) in world axes."""
+        if self.reference is None:
+            return self.arena.start, np.zeros(len(self.arena.start) - 1)
+        now, then = self.reference.poses[:2]
+        spin = np.zeros(3)
+        mujoco.mju_subQuat(spin, then[3:7].copy(), now[3:7].copy())
+        turn = rotate(now[3:7], spin / self.dt)
+        return now, np.concatenate(((then[:3] - now[:3]) / self.dt, turn, self.reference.speeds[0]))
+
+    @property
+    def ranges(self) -> np.ndarray | None:
+        """Least and greatest command, (3, 2); None for a policy that follows none."""
+        return None if self.clips else self.bounds
+
+    def begin(self, reading: RobotReading) -> None:
+        """Start from the first control step; a motion stays where the file has it."""
+        self.steps = 0
+        self._action = np.zeros(len(self.joints))
+        self._phase = np.array((0.0, np.pi))
+
+    def target(self, reading: RobotReading, command: np.ndarray) -> np.ndarray:
+        """Joint targets (joints,) in rad for what the robot tells now, and one control step later."""
+        walking = bool(np.abs(command).max() > 0.01)
+        if self.table.gait_stands and not walking:
+            self._phase = np.full(2, np.pi)
+        elif self.table.gait_stands and self._phase[0] == self._phase[1]:
+            self._phase = np.array((0.0, np.pi))
+        moment = self._moment(reading, command)
+        fed = {name: self._seen(name, moment) for name in self.terms}
+        if "time_step" in self._takes:
+            fed["time_step"] = np.array([[self.first + self.steps]], np.float32)
+        (action,) = self.session.run([self.table.action], fed)
+        limit = self.table.action_limit
+        self._action = np.clip(np.asarray(action[0], np.float64), -limit, limit)
+        center = moment.joints if self.about.get("action_center", "").startswith("joint_pos") else moment.default
+        if self.table.gait_period > 0.0:
+            self._phase = self._phase + 2.0 * np.pi * self.dt / self.table.gait_period
+        self.steps += 1
+        target = np.empty(len(self.joints))
+        target[self.order] = center + self.scale * self._action
+        return target
+
+    def _seen(self, name: str, moment: Moment) -> np.ndarray:
+        parts = [scale * TERMS[term](moment) for term, scale in self.terms[name]]
+        return np.concatenate(parts).astype(np.float32)[None]
+
+    def _moment(self, reading: RobotReading, command: np.ndarray) -> Moment:
+        """What may be seen now; of the reference, the pose to have at the end of the control step."""
+        joints = attrs.evolve(
+            reading,
+            joint_position=reading.joint_position[self.order],
+            joint_velocity=reading.joint_velocity[self.order],
+        )
+        zero, none = np.zeros(len(self.joints)), np.zeros(3)
+        place, turn, aim = none, NOWHERE, (zero, zero, none, NOWHERE)
+        if self.motion:
+            pose = np.concatenate((reading.base_position, reading.base_orientation, reading.joint_position))
+            place, turn = self._anchor(pose)
+            frame = min(self.first + self.steps, len(self.motion["joint_position"]) - 1)
+            aim = tuple(self.motion[k][frame] for k in ("joint_position", "joint_velocity", "place", "turn"))  # type: ignore[assignment]
+        default = self.numbers["default_joint_pos"][self.order]
+        return Moment(joints, command, default, self.arena.sensor, self._action, self._phase, place, turn, *aim)
+
+    def _anchor(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Place and rotation of the anchor of a robot in a pose."""
+        model, data = self.arena.robot.model, self._scratch
+        data.qpos[:] = pose
+        mujoco.mj_kinematics(model, data)
+        body = model.body(self.arena.anchor).id
+        return data.xpos[body].copy(), data.xquat[body].copy()
+
+    def _reference(self) -> ReferencePoses:
+        """Root poses that put the anchor where the motion has it."""
+        joints, places, turns = (self.motion[key] for key in ("joint_position", "place", "turn"))
+        poses = np.zeros((len(joints), 7 + joints.shape[1]))
+        poses[:, 7 + self.order] = joints
+        speeds = np.zeros_like(joints)
+        speeds[:, self.order] = self.motion["joint_velocity"]
+        for pose, place, turn in zip(poses, places, turns, strict=True):
+            pose[3] = 1.0
+            shift, lean = self._anchor(pose)
+            back, root = np.zeros(4), np.zeros(4)
+            mujoco.mju_negQuat(back, lean)
+            mujoco.mju_mulQuat(root, turn, back)
+            pose[:3], pose[3:7] = place - rotate(root, shift), root
+        if self.first == 0:  # the motion begins after the first control step
+            poses = np.concatenate((self._told_start(poses[0])[None], poses))
+            speeds = np.concatenate((speeds[:1], speeds))
+        return ReferencePoses(poses, speeds)
+
+    def _told_start(self, otherwise: np.ndarray) -> np.ndarray:
+        return np.array(json.loads(self.about["start_pose"])[0]) if "start_pose" in self.about else otherwise
+
+
+# -- reading -------------------------------------------------------------------------------------------
+
+
+def load_foreign(path: Path, table: str | None, load: LoadRobot) -> ForeignPolicy:
+    """A policy of another project, by the table that fits it or the one named. SceneError with what does not fit."""
+    session = open_session(path)
+    about = dict(session.get_modelmeta().custom_metadata_map)
+    takes, gives = ([each.name for each in side] for side in (session.get_inputs(), session.get_outputs()))
+    if table is not None:
+        chosen = table_called(table)
+        if not chosen.fits(takes, gives, about):
+            raise SceneError(
+                f"{path} takes {listing(takes)} and gives {listing(gives)}, but the table {chosen.name} is for files that take "
+                f"{listing(chosen.inputs)} and give {listing([chosen.action, *chosen.reference.values()])}. Give another --table."
+            )
+        return _by_table(path, session, about, chosen, load)
+    fitting = [each for each in map(table_called, known_tables()) if each.fits(takes, gives, about)]
+    if not fitting:
+        known = f"its metadata says {listing(sorted(about), 6)}" if about else "it has no metadata"
+        raise SceneError(
+            f"{path} takes {listing(takes)} and gives {listing(gives)}, and {known}: no table that comes along fits. What the policy "
+            f"sees in `{takes[0]}` must be said by a table of its observation terms, in order and with scales, its robot, gains and "
+            f"default pose: --table FILE.toml, written like those in {TABLES}."
+        )
+    most = max(len(each.reference) for each in fitting)  # a tracker's table asks for more outputs than a walker's
+    refusals: list[SceneError] = []
+    for chosen in fitting:
+        try:
+            if len(chosen.reference) == most:
+                return _by_table(path, session, about, chosen, load)
+        except SceneError as error:
+            refusals.append(error)
+    raise refusals[0] if len(refusals) == 1 else SceneError("\n".join(map(str, refusals)))
+
+
+def _by_table(path: Path, session: Any, about: Mapping[str, str], table: TermTable, load: LoadRobot) -> ForeignPolicy:
+    named = words(path, about, table.joint_names) if table.joint_names else None
+    arena = arena_of_table(table, named, path, load)
+    joints = tuple(named or arena.robot.joints)
+    order = np.array([arena.robot.joints.index(each) for each in joints])
+    if table.anchor:
+        arena = attrs.evolve(arena, anchor=about.get(table.anchor, table.anchor))
+    scale = per_joint(path, about, table.action_scale, len(joints), "action_scale")
+    assert scale is not None
+    policy = ForeignPolicy(
+        path, session, about, arena.robot.joints, _numbers(path, about, table, arena, order), _clips(path, about, table),
+        table=table, arena=arena, order=order, terms={name: table.terms(about, name) for name in table.inputs}, scale=scale,
+        bounds=ranges(path, about, table.command_ranges), motion=_motion(path, session, about, table),
+    )  # fmt: skip
+    _check_widths(policy)
+    return policy
+
+
+def _numbers(
+    path: Path, about: Mapping[str, str], table: TermTable, arena: Arena, order: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Gains and default pose in the robot's order: the file's, or else the robot's own."""
+    found = {}
+    for key, own in (
+        ("joint_stiffness", arena.stiffness), ("joint_damping", arena.damping), ("default_joint_pos", arena.default),
+    ):  # fmt: skip
+        said = per_joint(path, about, getattr(table, key), len(order), key)
+        found[key] = own.copy()
+        if said is not None:
+            found[key][order] = said
+    return found
+
+
+def _clips(path: Path, about: Mapping[str, str], table: TermTable) -> tuple[str, ...]:
+    if table.kind == "walker":
+        return ()
+    return tuple(words(path, about, "motion_clips")) if "motion_clips" in about else (path.stem,)
+
+
+def _check_widths(policy: ForeignPolicy) -> None:
+    """SceneError for an input that is not as wide as the terms of the table."""
+    zero = np.zeros(len(policy.joints))
+    none = np.zeros(3)
+    rest = RobotReading(none, NOWHERE, none, none, zero, zero)
+    policy.begin(rest)
+    moment = policy._moment(rest, none)
+    for each in policy.session.get_inputs():
+        if each.name == "time_step":
+            continue
+        widths = {term: len(TERMS[term](moment)) for term, _ in policy.terms[each.name]}
+        if sum(widths.values()) != each.shape[-1]:
+            raise SceneError(
+                f"{policy.path} takes {each.shape[-1]} numbers as {each.name}, but the table {policy.table.name} makes "
+                f"{sum(widths.values())}: {', '.join(f'{name} {width}' for name, width in widths.items())}. Give a --table of what the "
+                "policy sees."
+            )
+    for each in policy.session.get_outputs():
+        if each.name == policy.table.action and each.shape[-1] != len(policy.joints):
+            raise SceneError(
+                f"{policy.path} gives {each.shape[-1]} numbers as {each.name}, but its robot has {len(policy.joints)} joints. The "
+                "file does not fit itself; export the policy again."
+            )
+
+
+def _motion(path: Path, session: Any, about: Mapping[str, str], table: TermTable) -> dict[str, np.ndarray]:
+    """The motion in a file, frame by frame; its anchor as `place` and `turn`. {} for a walker."""
+    if not table.reference:
+        return {}
+    names = list(table.reference.values())
+    blank = {
+        each.name: np.zeros([1, *each.shape[1:]], np.float32)
+        for each in session.get_inputs()
+        if each.name != "time_step"
+    }
+
+    def frame(step: int) -> list[np.ndarray] | None:
+        try:
+            found = session.run(names, {**blank, "time_step": np.array([[step]], np.float32)})
+        except Exception:  # onnxruntime's own classes: the motion is shorter
+            return None
+        return [np.asarray(each[0], np.float64) for each in found]
+
+    frames = []
+    for step in range(_frames(path, frame)):
+        found = frame(step)
+        assert found is not None
+        frames.append(found)
+    motion = {key: np.array(each) for key, each in zip(table.reference, zip(*frames, strict=True), strict=True)}
+    if "body_position" in motion:
+        bodies = words(path, about, "body_names")
+        anchor = about.get(table.anchor, table.anchor)
+        if anchor not in bodies or len(bodies) != motion["body_position"].shape[1]:
+            raise SceneError(
+                f"{path} gives {motion['body_position'].shape[1]} bodies and names {len(bodies)}, with the anchor '{anchor}'. The file "
+                "does not fit itself; export the policy again."
+            )
+        at = bodies.index(anchor)
+        return {**motion, "place": motion["body_position"][:, at], "turn": motion["body_rotation"][:, at]}
+    return {**motion, "place": motion["anchor_position"], "turn": motion["anchor_rotation_xyzw"][:, XYZW]}
+
+
+def _frames(path: Path, frame: Callable[[int], list[np.ndarray] | None]) -> int:
+    """How many frames a motion has: up to where it ends or stays as it is."""
+    last = frame(FAR_AHEAD)
+
+    def over(step: int) -> bool:
+        found = frame(step)
+        if found is None or last is None:
+            return found is None
+        return all(np.array_equal(one, other) for one, other in zip(found, last, strict=True))
+
+    low, high = 0, FAR_AHEAD
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if over(middle) else (middle + 1, high)
+    count = low + (last is not None)
+    if count < 2:
+        raise SceneError(f"{path} holds a motion of {count} frames. Export the policy again, with its motion.")
+    return count

@@ -1,0 +1,214 @@
+"""Tables of other projects: what their policies see, in which order and scale, and how the robot is driven; TOML files."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from engine.errors import SceneError, did_you_mean, listing
+from systems.referee.terms import TERMS
+
+TABLES = Path(__file__).parent / "tables"
+AXES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
+REFERENCE = (
+    "joint_position",
+    "joint_velocity",
+    "anchor_position",
+    "anchor_rotation_xyzw",
+    "body_position",
+    "body_rotation",
+)
+Source = (
+    str | float | list[float] | dict[str, list[float]] | None
+)  # a number, or the key of the file's metadata that says it
+
+
+@attrs.frozen
+class TermTable:
+    """How policies of one kind are played. Where a `Source` is a text, the policy's metadata says it under that key."""
+
+    name: str
+    about: str
+    kind: str  # "tracker" or "walker"
+    inputs: Mapping[
+        str, Any
+    ]  # by input of the file: terms in order, each a name or [name, scale], or a key of the metadata
+    action: str  # output of the file
+    control_dt: float  # s
+    physics_dt: float  # s
+    robots: tuple[str, ...] = ()  # of Lockstep, by name; the first whose joints the file has
+    friction: float | None = None  # of the feet; None: the robot's own
+    wheel: str = ""  # or a data package, and in it …
+    scene: str = ""  # … an MJCF scene with the robot, a floor and servos,
+    meshes: str = ""  # … a folder of meshes,
+    keyframe: str = ""  # and the keyframe of the scene that holds the default pose
+    velocity_sensor: str = ""  # site of the scene
+    action_scale: Source = 1.0
+    action_limit: float = np.inf
+    joint_names: str = ""
+    joint_stiffness: Source = None
+    joint_damping: Source = None
+    default_joint_pos: Source = None
+    command_ranges: Source = None
+    gait_period: float = 0.0  # s; 0: no gait clock
+    gait_stands: bool = False  # the clock stands while the command is 0
+    anchor: str = ""  # body, or the key of the metadata that names it
+    names: Mapping[str, str] = attrs.field(factory=dict)  # terms by the names that the metadata has
+    reference: Mapping[str, str] = attrs.field(
+        factory=dict
+    )  # outputs of the file that hold the motion, by what they hold
+
+    def terms(self, about: Mapping[str, str], given: str) -> list[tuple[str, float]]:
+        """Terms and scales of an input, in order. SceneError for a name in the metadata that nobody knows."""
+        listed = self.inputs[given]
+        if isinstance(listed, str):
+            listed = [self.names.get(name.strip(), name.strip()) for name in about[listed].split(",")]
+        pairs = [(each, 1.0) if isinstance(each, str) else (each[0], float(each[1])) for each in listed]
+        for name, _ in pairs:
+            if name not in TERMS:
+                raise SceneError(
+                    f"The policy sees '{name}', which is no term that a table can name.{did_you_mean(name, TERMS)} There are "
+                    f"{listing(sorted(TERMS), 30)}."
+                )
+        return pairs
+
+    def fits(self, inputs: Sequence[str], outputs: Sequence[str], about: Mapping[str, str]) -> bool:
+        """Whether a file takes and gives what this table names; how wide its inputs are does not count."""
+        keys = [each for each in self.inputs.values() if isinstance(each, str)]
+        needed = {self.action, *self.reference.values()}
+        return {*inputs} - {"time_step"} == {*self.inputs} and needed <= {*outputs} and {*keys} <= {*about}
+
+
+_REQUIRED = ("about", "kind", "inputs", "action", "control_dt", "physics_dt")
+
+
+def read_table(path: Path) -> TermTable:
+    """A table. SceneError for a file that is none, with what is wrong and where."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SceneError(
+            f"There is no table at {path}. Give a TOML file, or the name of one that comes along: {listing(known_tables(), 20)}."
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SceneError(f"The table {path} cannot be read ({error}).") from None
+    known = {field.name: field for field in attrs.fields(TermTable)}
+    for key in found:
+        if key not in known or key == "name":
+            raise SceneError(f"{path}: there is no entry '{key}' in a table.{did_you_mean(key, known)}")
+    missing = [key for key in _REQUIRED if key not in found]
+    if missing:
+        raise SceneError(f"{path}: the table lacks {listing(missing)}. {TABLES} holds tables to begin with.")
+    _check(path, found)
+    if "robots" in found:
+        found["robots"] = tuple(found["robots"])
+    return TermTable(name=path.stem, **found)
+
+
+def _check(path: Path, found: Mapping[str, Any]) -> None:
+    texts = (
+        "about",
+        "kind",
+        "action",
+        "wheel",
+        "scene",
+        "meshes",
+        "keyframe",
+        "velocity_sensor",
+        "joint_names",
+        "anchor",
+    )
+    wrong = [key for key in texts if not isinstance(found.get(key, ""), str)]
+    above = ("control_dt", "physics_dt", "friction", "action_limit")
+    wrong += [key for key in above if key in found and not _number(found[key])]
+    wrong += [key for key in ("inputs", "names", "reference") if not isinstance(found.get(key, {}), dict)]
+    if wrong:
+        raise SceneError(f"{path}: {wrong[0]}={found[wrong[0]]!r} does not fit; see the tables in {TABLES}.")
+    if found["kind"] not in ("tracker", "walker"):
+        raise SceneError(f"{path}: kind='{found['kind']}' is unknown; a policy is a 'tracker' or a 'walker'.")
+    if not found.get("robots") and not (found.get("wheel") and found.get("scene") and found.get("keyframe")):
+        raise SceneError(f'{path}: no robot is named. Say robots = ["g1"], or wheel, scene and keyframe.')
+    for key in found.get("reference", {}):
+        if key not in REFERENCE:
+            raise SceneError(f"{path}: a reference has no '{key}'.{did_you_mean(key, REFERENCE)}")
+    if found["kind"] == "tracker" and not found.get("reference"):
+        raise SceneError(f"{path}: a tracker's table says under [reference] which outputs hold the motion.")
+    for listed in found["inputs"].values():
+        for each in [] if isinstance(listed, str) else listed:
+            name = each if isinstance(each, str) else each[0]
+            if name not in TERMS:
+                raise SceneError(f"{path}: there is no term '{name}'.{did_you_mean(name, TERMS)}")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0.0
+
+
+def known_tables() -> list[str]:
+    """Names of the tables that come along."""
+    return sorted(path.stem for path in TABLES.glob("*.toml"))
+
+
+def table_called(text: str) -> TermTable:
+    """A table by the name of one that comes along, or by its file."""
+    return read_table(TABLES / f"{text}.toml" if text in known_tables() else Path(text))
+
+
+def numbers(path: Path, about: Mapping[str, str], key: str) -> np.ndarray:
+    """Numbers in metadata, as JSON or with commas. SceneError where they are missing or are none."""
+    if key not in about:
+        raise SceneError(
+            f"{path} does not say '{key}' in its metadata. Export it with that, or give a --table that says it."
+        )
+    try:
+        found = np.atleast_1d(np.array(json.loads(about[key]) if about[key].strip().startswith("[") else
+                                       [float(each) for each in about[key].split(",")], float))  # fmt: skip
+    except (ValueError, TypeError):
+        raise SceneError(
+            f"{path} says {key}='{about[key][:60]}', which are not numbers. Export the policy again."
+        ) from None
+    if not np.isfinite(found).all():
+        raise SceneError(f"{path} says a {key} that is not finite. Export the policy again.")
+    return found
+
+
+def words(path: Path, about: Mapping[str, str], key: str) -> list[str]:
+    """Words in metadata, as JSON or with commas. SceneError where they are missing."""
+    if key not in about:
+        raise SceneError(
+            f"{path} does not say '{key}' in its metadata. Export it with that, or give a --table that says it."
+        )
+    text = about[key].strip()
+    return (
+        [str(each) for each in json.loads(text)] if text.startswith("[") else [each.strip() for each in text.split(",")]
+    )
+
+
+def per_joint(path: Path, about: Mapping[str, str], source: Source, joints: int, what: str) -> np.ndarray | None:
+    """One number for each joint of a file, in its order; None where the table says nothing. SceneError for another count."""
+    if source is None:
+        return None
+    found = numbers(path, about, source) if isinstance(source, str) else np.atleast_1d(np.array(source, float))
+    if len(found) == 1 and what == "action_scale":
+        found = np.full(joints, found[0])
+    if len(found) != joints:
+        raise SceneError(f"{path} has {joints} joints, but {len(found)} numbers as {what}. Export the policy again.")
+    return found
+
+
+def ranges(path: Path, about: Mapping[str, str], source: Source) -> np.ndarray:
+    """Least and greatest command, (3, 2); without bounds where nobody says them."""
+    free = np.array([(-np.inf, np.inf)] * 3)
+    found: Any = source
+    if isinstance(source, str):
+        found = json.loads(about.get(source, "null"))
+    if not isinstance(found, dict):
+        return free
+    try:
+        return np.array([found[axis] for axis in AXES], float).reshape(3, 2)
+    except (KeyError, ValueError, TypeError):
+        raise SceneError(f"{path} says command ranges that lack {listing(AXES)}. Export the policy again.") from None
