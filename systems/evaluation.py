@@ -15,6 +15,7 @@ from components.metrics import Score
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
 from components.robot import DofState
 from engine import Bundle, World, Write, put_rows, system
+from systems.maths.motion_metrics import procrustes_error
 from systems.tick import REWARD
 
 WORST = ("success %", "completion %", "-MPJPE global mm")  # by which clips are compared, one after the other
@@ -49,22 +50,6 @@ def score(
     result.far.logical_or_((distance > far) & alive)
     result.failed.logical_or_(done.terminated & alive)
     result.alive.logical_and_(~done.ended)
-
-
-def procrustes_error(points: Tensor, target: Tensor) -> Tensor:
-    """Mean distance after the best rotation, translation and scale of `points`; (..., P, 3) -> (...) in m.
-
-    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
-    """
-    a = points - points.mean(-2, keepdim=True)
-    b = target - target.mean(-2, keepdim=True)
-    u, s, vh = torch.linalg.svd(b.transpose(-1, -2) @ a)
-    sign = torch.sign(torch.linalg.det(u) * torch.linalg.det(vh))
-    s = torch.cat((s[..., :2], s[..., 2:] * sign.unsqueeze(-1)), -1)
-    u = torch.cat((u[..., :2], u[..., 2:] * sign[..., None, None]), -1)
-    scale = s.sum(-1) / a.square().sum((-1, -2)).clamp_min(1e-12)
-    moved = scale[..., None, None] * a @ (u @ vh).transpose(-1, -2)
-    return (moved - b).norm(dim=-1).mean(-1)
 
 
 def evaluation(*, far: float = 0.5) -> Bundle:
