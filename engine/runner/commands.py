@@ -55,7 +55,7 @@ class TrialRun:
         """
         again = "The evaluation was interrupted; --eval does it again."
         place = path.with_suffix("") if path else Path("evaluation")
-        found = self._run(self.experiment.evaluate, place, "evaluating", "Measured", again)
+        found = self.run(self.experiment.evaluate, place, "evaluating", "Measured", again)
         if found is None:
             return None
         written, problems = False, list[str]()
@@ -74,9 +74,13 @@ class TrialRun:
     def film(self, path: Path) -> Mapping[str, str] | None:
         """What the film at `path` shows; None without one, or when it was interrupted."""
         again = "The film was interrupted; --play makes it again."
-        return self._run(self.experiment.film, path, "filming", "Filmed", again)
+        return self.run(self.experiment.film, path, "filming", "Filmed", again)
 
-    def _run(self, trial: Trial | None, path: Path, doing: str, done: str, again: str) -> Mapping[str, Any] | None:
+    def run(self, trial: Trial | None, path: Path, doing: str, done: str, again: str) -> Mapping[str, Any] | None:
+        """What a trial reads; None without one, or when it was interrupted, of which `again` warns.
+
+        `doing` stands beside the progress bar, `done` begins sentences about overrides, such as "Measured".
+        """
         if trial is None:
             return None
         edited = {a: t for a, t in edited_constants(self.data).items() if a not in self.plan.typed_overrides}
@@ -135,18 +139,32 @@ def _trained(
     plan: RunPlan, experiment: Experiment, scene: Scene, origin: Origin | None, console: Any
 ) -> Iterator[tuple[Path, TrialRun]]:
     """A checkpoint file, and trials on it; SceneError says which file does not fit which scene."""
+    path, trials = load_trained(plan, experiment, scene, origin, Warnings(console))
+    with fitting(path, scene.name):
+        yield path, trials
+
+
+def load_trained(
+    plan: RunPlan, experiment: Experiment, scene: Scene, origin: Origin | None, warn: Warnings
+) -> tuple[Path, TrialRun]:
+    """A checkpoint file, and trials on it; SceneError for one of another scene."""
     assert origin is not None
-    warn = Warnings(console)
     path, data, _ = origin.load(warn)
     theirs = identity(data)["scene"]
     if theirs != scene.name:
         raise SceneError(f"{path} was trained in the scene '{theirs}', but this is '{scene.name}'; name that scene.")
     for text in changed_parts(origin.config, experiment):
         warn(f"{text} The policy was trained with what it was before.")
+    return path, TrialRun(plan, experiment, data, StopRequest(), warn)
+
+
+@contextmanager
+def fitting(path: Path, scene: str) -> Iterator[None]:
+    """SceneError where the snapshot at `path` does not fit the scene that it is played in."""
     try:
-        yield path, TrialRun(plan, experiment, data, StopRequest(), warn)
+        yield
     except SnapshotError as error:
-        raise SceneError(f"{path} does not fit the scene '{scene.name}' with these flags: {error}") from None
+        raise SceneError(f"{path} does not fit the scene '{scene}' with these flags: {error}") from None
 
 
 def play(plan: RunPlan, console: Any) -> int:

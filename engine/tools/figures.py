@@ -4,6 +4,7 @@ Notebooks put the name of their own backend into the environment of every comman
 not installed matplotlib does not even import. A picture in a file needs no backend.
 """
 
+import io
 import os
 import sys
 from typing import Any, Literal
@@ -29,3 +30,13 @@ def file_figure(
         finally:
             os.environ[_SETTING] = named
     return Figure(figsize=(width, height), dpi=dpi, layout=layout)
+
+
+def svg_of(figure: Any) -> bytes:
+    """A figure as an SVG, the same bytes for the same picture; its text stays text."""
+    from matplotlib import rc_context
+
+    written = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "figure"}):
+        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
+    return written.getvalue()

@@ -3,6 +3,7 @@
 The picture comes from MuJoCo's renderer where OpenGL works, from our own painter where it does not.
 """
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -217,3 +218,35 @@ def encode(path: Path, frames: Iterator[np.ndarray], fps: float, size: tuple[int
         raise SceneError(f"The film {path} cannot be written ({error.strerror or error}).") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def squeeze(path: Path, most: int) -> bytes | None:
+    """The film at `path` in at most so many bytes: as it is, or smaller and coarser; None where that is not enough.
+
+    Raises SceneError for a file that is no film.
+    """
+    data = path.read_bytes()
+    for scale, quality in ((1, 28), (2, 28), (2, 34), (4, 34), (4, 42)):
+        if len(data) <= most:
+            return data
+        data = _encoded_again(path, scale, quality)
+    return data if len(data) <= most else None
+
+
+def _encoded_again(path: Path, scale: int, quality: int) -> bytes:
+    """The film at `path` with 1 / `scale` of its width and height, as H.264 of that quality (more is coarser)."""
+    import av
+
+    written = io.BytesIO()
+    try:
+        with av.open(str(path)) as source, av.open(written, "w", format="mp4") as target:
+            seen = source.streams.video[0]
+            stream: Any = target.add_stream("libx264", rate=seen.average_rate)
+            stream.width, stream.height = (max(2, side // scale // 2 * 2) for side in (seen.width, seen.height))
+            stream.pix_fmt, stream.options = "yuv420p", {"crf": str(quality), "preset": "veryfast"}
+            for frame in source.decode(seen):
+                target.mux(stream.encode(frame.reformat(stream.width, stream.height, "yuv420p")))
+            target.mux(stream.encode())
+    except (OSError, av.error.FFmpegError, IndexError) as error:
+        raise SceneError(f"{path} cannot be read as a film ({getattr(error, 'strerror', None) or error}).") from None
+    return written.getvalue()
