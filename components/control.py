@@ -15,6 +15,13 @@ class Action:
 
 
 @component
+class ChosenAction:
+    """What somebody outside of the tick wants every row to do in the next one."""
+
+    value: Tensor = column("dof")
+
+
+@component
 class ActionDelay:
     """A queue of recent actions and how many control steps each row lags behind."""
 

@@ -23,6 +23,14 @@ class FinalObservation:
     critic: Tensor = column("critic_observation", doc="with noise and bounds as in Observation.critic")
 
 
+@signal
+class LastObservation:
+    """What actor and critic see of rows whose episode ends in this tick, as they are before their reset."""
+
+    actor: Tensor = column("actor_observation")
+    critic: Tensor = column("critic_observation")
+
+
 @component
 class Seen:
     """What goes into the histories in the next tick: noisy, clipped and scaled, with noise of its own."""

@@ -29,17 +29,18 @@ if TYPE_CHECKING:
         WireError,
     )
     from engine.runner.experiment import EpisodeFile, Experiment, Trial
+    from engine.runner.notebook import learn, load_experiment
 
 __all__ = [
     "AccessError", "BreakError", "BuildError", "Bundle", "Clock", "EditError", "Endings", "EpisodeFile", "Experiment",
     "LockstepError", "ReplayError", "Rng", "Scene", "SceneError", "Simulation", "SnapshotError", "System", "Term", "Terms", "Tick", "Trial",
     "WireError", "World", "Write", "any_row", "build", "column", "component", "concatenated", "constant", "deferred",
-    "derived", "every", "first_tick", "fuse", "push_history", "put_rows", "resource", "signal", "system", "table", "term",
+    "derived", "every", "first_tick", "fuse", "learn", "load_experiment", "push_history", "put_rows", "resource", "signal", "system", "table", "term",
 ]  # fmt: skip
 
 _HOMES = (
     "errors", "ecs.access", "ecs.component", "ecs.table", "ecs.system", "ecs.bundle", "ecs.condition", "ecs.world",
-    "ecs.schedule", "ecs.scene", "runner.experiment",
+    "ecs.schedule", "ecs.scene", "runner.experiment", "runner.notebook",
 )  # fmt: skip
 
 

@@ -386,6 +386,17 @@ def _observe_final(
     _concatenate(final.critic, values, [value for _, value in values], settings, "critic_noise", rng, level, limit)
 
 
+def observe_row(
+    row: Tensor, values: Terms, group: str, noise: str, rng: Rng | None, limit: float, level: Tensor | None = None
+) -> None:
+    """Put side by side what a group sees, with the noise that the setting `noise` says; `rng` None: without any."""
+    groups, seen = values.setting("groups", BOTH), [value for _, value in values]
+    inside = [i for i, member in enumerate(groups) if group in member]
+    if inside:
+        own = {key: [values.setting(key)[i] for i in inside] for key in SETTINGS}
+        _concatenate(row, values, [seen[i] for i in inside], own, noise, rng, level, limit)
+
+
 def observe_final(
     values: Terms, rng: Rng, final: Write[FinalObservation], *, noisy: bool = True, limit: float = math.inf
 ) -> None:

@@ -66,6 +66,11 @@ ONLY_HERE = {  # libraries that belong to few files
     ),
     "onnx": ("systems/deploy/", "tests/"),
     "onnxruntime": ("systems/deploy/", "tests/"),
+    "gymnasium": ("systems/doorways/", "tests/"),
+    "stable_baselines3": ("systems/doorways/", "benchmarks/", "tests/"),
+    "rsl_rl": ("systems/doorways/", "benchmarks/", "tests/"),
+    "tensordict": ("systems/doorways/", "tests/"),
+    "mcap": ("engine/runner/", "tests/"),
     "mink": ("systems/motion/retarget/", "tests/"),
     "qpsolvers": ("systems/motion/retarget/", "tests/"),
     "OpenGL": ("engine/render/program.py",),  # a process of its own, which the window starts
@@ -87,6 +92,11 @@ ONLY_HERE = {  # libraries that belong to few files
 LAZY = {
     "rich",
     "av",
+    "gymnasium",
+    "stable_baselines3",
+    "rsl_rl",
+    "tensordict",
+    "mcap",
     "mink",
     "onnx",
     "onnxruntime",
@@ -103,6 +113,7 @@ MAY_BE_EAGER = (
     "engine/runner/console.py",  # what a person without a window looks at
     "engine/debugger/",
     "systems/physics/warp_simulation.py",  # which is imported when somebody asks for that simulator
+    "systems/doorways/",  # each of whose modules is imported when somebody asks for its library
     "benchmarks/",
     "docs/tools/",
     "tests/",
