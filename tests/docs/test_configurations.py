@@ -1,10 +1,13 @@
 """The page on configurations lists every configuration and every set of terms there is."""
 
 import re
+from types import ModuleType
+
+import pytest
 
 from components.episode import RewardWidths
 from scenes.motion_tracking import CONFIGS
-from scenes.tasks.tracking_sets import OBSERVATIONS, REWARDS, TERMINATIONS
+from scenes.tasks import locomotion, tracking_sets
 from systems.observations import observations
 from systems.rewards import rewards
 from tests.docs.pages import DOCS, fences, namespace
@@ -21,10 +24,14 @@ def test_every_configuration_is_listed() -> None:
     assert sorted(listed) == sorted(CONFIGS)
 
 
-def test_every_set_is_listed() -> None:
-    known = {"--observations": OBSERVATIONS, "--rewards": REWARDS, "--terminations": TERMINATIONS}
-    listed = {row[0].strip(" `"): set(re.findall(r"`(\w+)`", row[1])) for row in ROWS if row[0].strip(" `") in known}
-    assert {flag: names - {"dm_2real"} for flag, names in listed.items()} == {f: set(sets) for f, sets in known.items()}
+@pytest.mark.parametrize(("scene", "sets"), [("motion_tracking", tracking_sets), ("velocity", locomotion)])
+def test_every_set_is_listed(scene: str, sets: ModuleType) -> None:
+    text = (DOCS / "configurations.md").read_text(encoding="utf-8")
+    head, _, after = text.partition(f"| flag | sets of `scenes/{scene}.py` |\n")
+    rows = [line.split("|")[1:-1] for line in after.partition("\n\n")[0].splitlines()[1:]]
+    listed = {flag.strip(" `"): set(re.findall(r"`(\w+)`", names)) - {"dm_2real"} for flag, names in rows}
+    known = {"--observations": sets.OBSERVATIONS, "--rewards": sets.REWARDS, "--terminations": sets.TERMINATIONS}
+    assert listed == {flag: set(names) for flag, names in known.items()}
 
 
 def test_the_tables_of_the_page_can_be_built() -> None:
