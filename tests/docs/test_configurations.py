@@ -27,7 +27,7 @@ def test_every_configuration_is_listed() -> None:
 @pytest.mark.parametrize(("scene", "sets"), [("motion_tracking", tracking_sets), ("velocity", locomotion)])
 def test_every_set_is_listed(scene: str, sets: ModuleType) -> None:
     text = (DOCS / "configurations.md").read_text(encoding="utf-8")
-    head, _, after = text.partition(f"| flag | sets of `scenes/{scene}.py` |\n")
+    after = text.partition(f"| flag | sets of `scenes/{scene}.py` |\n")[2]
     rows = [line.split("|")[1:-1] for line in after.partition("\n\n")[0].splitlines()[1:]]
     listed = {flag.strip(" `"): set(re.findall(r"`(\w+)`", names)) - {"dm_2real"} for flag, names in rows}
     known = {"--observations": sets.OBSERVATIONS, "--rewards": sets.REWARDS, "--terminations": sets.TERMINATIONS}
