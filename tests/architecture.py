@@ -43,6 +43,7 @@ WITHOUT_TORCH = (
     "systems/deploy/player.py",
     "systems/deploy/policy.py",
     "systems/deploy/robot.py",
+    "systems/deploy/window.py",
 )
 WITHOUT_QT = ("engine/debugger/model/", "engine/debugger/diagnosis/", "engine/debugger/text.py")
 QT = {"PySide6", "PyQt6", "PyQt5", "pyqtgraph"}

@@ -63,7 +63,9 @@ class RunOptions:
     eval: Path | None = None  # only evaluate this run folder or checkpoint
     play: str | None = _flag(None, alone="")  # only film this run folder, checkpoint or policy; alone: the scene's
     export: Path | None = None  # only write the policy of this run folder or checkpoint to the file --out
-    export_takes: Literal["signals", "observation"] = "signals"  # what an exported .onnx file makes joint targets of
+    export_takes: Literal["signals", "observation", "observation_json"] = (
+        "signals"  # what an exported .onnx file makes joint targets of; _json: all of its metadata is JSON
+    )
     debug: str = "on"  # let the debugger attach: on, off, or tcp:PORT as well
     debug_expose: bool = _switch()  # let --debug tcp:HOST:PORT listen beyond this machine
     debug_on_detach: Literal["resume", "stay"] = "resume"  # what a paused run does when its debugger has gone

@@ -57,7 +57,7 @@ class Experiment:
     `train` makes the scene, anew each time. `evaluate` measures a trained policy, `film` shows one, `film_episode` films the
     columns (by address, one sample per tick) that engine.replay re-creates of a row, and `clip_episode` keeps them as a motion
     clip; `policy` is a trained one that comes with the scene. `export` writes a policy for other programs, an .onnx file: it gets
-    the simulation that plays it, as `film` or `evaluate` makes it, the path, what the file is to take ("signals" or "observation")
+    the simulation that plays it, as `film` or `evaluate` makes it, the path, what the file is to take ("signals", "observation" or "observation_json")
     and how the policy was made; it returns captions by name. `report` turns a world into the numbers of one learning iteration; `titles` says in words with a unit
     what they are, by name or by 'group/' (numbers with the same title share a panel of curve.png), `panel` names those that
     the console shows, and `best` the one by which the best checkpoint is kept, with "-" in front where less is better.

@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from engine.ecs.component import info
 from engine.ecs.condition import Every, FirstTick
 from engine.ecs.scene import Simulation
 from engine.ecs.schedule import Entry, Observer, Schedule
@@ -58,6 +59,7 @@ class EpisodeReplay:
     alone: int = 0  # of the ticks, how many ran without the other rows
     labels: dict[str, tuple[str, ...]] = attrs.field(factory=dict)  # of the values of one sample, by address
     units: dict[str, str] = attrs.field(factory=dict)
+    docs: dict[str, str] = attrs.field(factory=dict)  # what columns and components are, by address
     signals: frozenset[str] = frozenset()  # addresses whose first sample belongs to the episode before
 
     @property
@@ -110,9 +112,21 @@ class RowRecorder:
         alone = 0 if alone_from is None else sum(tick > alone_from for tick in self.ticks)
         labels = {address: flat_labels(self.world, address) for address in columns}
         units = {address: self.world.declaration(address).unit for address in columns}
+        docs = {address: self.world.declaration(address).doc for address in columns}
+        docs |= {f"{table}.{cls.__name__}": info(cls).doc for table, cls in self.world.components}
         signals = frozenset(columns) - {*traced_addresses(self.world, self.ends.table, signals=False)}
         return EpisodeReplay(
-            self.row, np.array(self.ticks), columns, self.done, self.reasons, self.digest, alone, labels, units, signals
+            self.row,
+            np.array(self.ticks),
+            columns,
+            self.done,
+            self.reasons,
+            self.digest,
+            alone,
+            labels,
+            units,
+            docs,
+            signals,
         )
 
 

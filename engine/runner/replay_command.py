@@ -15,6 +15,7 @@ from engine.runner.cli import ArgumentParser, reporting_errors
 from engine.runner.config import make_plan
 from engine.runner.console import make_console, print_facts, progress_bar
 from engine.runner.experiment import Experiment
+from engine.runner.mcap_file import refuse_mcap, write_mcap
 from engine.runner.replay import EpisodeReplay, LoggedFailure, RunReplay
 from engine.runner.resume import changes_since
 from engine.tools.figures import file_figure
@@ -40,6 +41,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--failures", type=int, metavar="N", help="the last N failures that were logged, instead")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write, instead of RUN/replays")
     parser.add_argument("--clip", type=Path, metavar="FILE", help="write what the row did as a motion clip, too")
+    parser.add_argument("--mcap", type=Path, metavar="FILE", help="write the episode as an MCAP file for Foxglove, too")
     parser.add_argument("--no-film", action="store_true", help="columns and plots only")
     parser.add_argument("--no-plots", action="store_true", help="no plots")
     parser.add_argument("--allow-changes", action="store_true", help="although the scene or a package changed since")
@@ -53,10 +55,13 @@ def _replay(given: argparse.Namespace) -> int:
         raise ReplayError("--failures chooses rows and ticks itself; leave out --row and --tick.")
     if given.failures is not None and given.failures < 1:
         raise ReplayError(f"--failures is {given.failures}; it is at least 1.")
-    if given.clip is not None and given.row is None:
-        raise ReplayError(
-            f"--clip writes one episode; say which: {PROGRAM} {given.run} --row R --tick T --clip {given.clip}."
-        )
+    for name, file in (("clip", given.clip), ("mcap", given.mcap)):
+        if file is not None and given.row is None:
+            raise ReplayError(
+                f"--{name} writes one episode; say which: {PROGRAM} {given.run} --row R --tick T --{name} {file}."
+            )
+    if given.mcap is not None:
+        refuse_mcap(given.mcap)
     console = make_console()
     past, experiment = open_replay(
         given.run, lambda text: console.print(f"! {text}", markup=False), given.allow_changes
@@ -161,6 +166,8 @@ def _write(
             seen["plots"] = f"{draw(home / 'plots', episode)} pictures in {home / 'plots'}"
         if given.clip is not None and experiment.clip_episode is not None:
             seen |= experiment.clip_episode.write(episode.columns, given.clip)
+        if given.mcap is not None:
+            seen |= write_mcap(given.mcap, episode, experiment.display)
         if show is not None and not given.no_film:
             seen |= {**show(episode.columns, home / "film.mp4"), "film": str(home / "film.mp4")}
         write_file(home / "episode.json", json_bytes({**seen, "digest": episode.digest}))

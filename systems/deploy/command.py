@@ -21,6 +21,7 @@ FALLEN = 1.2  # rad of tilt
 KEYS = "w s forward, a d sideways, q e turn, space stops, 1…9 change over, p pushes, backspace resets"
 STEP = 0.1  # m/s or rad/s, by which a key changes the command
 PUSH = 0.8  # m/s
+LATEST = 0.1  # s, by which the window may be behind real time
 
 
 class _Parser(argparse.ArgumentParser):
@@ -146,26 +147,27 @@ def _run(player: Player, script: Sequence[Event], steps: int) -> None:
 
 def _in_window(player: Player, script: Sequence[Event], steps: int) -> None:
     """Play in real time in MuJoCo's window, by keys and script, until it is closed."""
-    from mujoco import viewer
+    from systems.deploy.window import PlayWindow
 
     assert isinstance(player.robot, MujocoRobot)
-    pressed: list[int] = []
     waiting, number = list(script), 0
-    print(f"Keys: {KEYS}. Close the window to end.")
-    with viewer.launch_passive(player.robot.model, player.robot.data, key_callback=pressed.append) as window:
+    print(f"Keys: {KEYS}. Close the window to end.", flush=True)
+    with PlayWindow(player.policies[0].about["mjcf"]) as window:
         begun = time.perf_counter()
-        while window.is_running():
-            while pressed:
-                press(player, pressed.pop(0))
+        while window.open:
             while waiting and waiting[0].time <= number * player.policy.dt:
                 player.take(waiting.pop(0))
+            while window.pressed:
+                press(player, window.pressed.pop(0))
             if player.policy.length is not None and player.policy.steps >= player.policy.length:
                 player.reset()
             if not player.step():
                 player.reset()
             number += 1
-            window.sync()
-            time.sleep(max(0.0, begun + number * player.policy.dt - time.perf_counter()))
+            window.show(player.robot)
+            late = time.perf_counter() - begun - number * player.policy.dt
+            begun += max(0.0, late - LATEST)  # a machine that is too slow plays slowly, and does not hurry afterwards
+            time.sleep(max(0.0, -late))
 
 
 def press(player: Player, key: int) -> None:

@@ -24,14 +24,20 @@ from systems.observations import group_terms
 from systems.reference import sample_root_and_dofs
 from systems.robots.export_mjcf import physics_mjcf
 
+JSON_ONLY = "_json"  # what a form is called whose metadata is JSON, key by key, as holosoma's loader wants it
+NAMES = ("joint_names", "body_names", "command_names", "observation_names")
+LISTS = (
+    *NAMES, "joint_stiffness", "joint_damping", "joint_torque_limit", "default_joint_pos", "action_scale", "observation_widths",
+    "velocity_sensor_position",
+)  # fmt: skip
 QUATERNION = "scalar first (w, x, y, z), unit norm, from the axes of the body to the world's; z up"
 
 
 def write_onnx(simulation: Simulation, path: Path, takes: str, made: Mapping[str, Any]) -> Mapping[str, str]:
     """Write the policy of a simulation that plays it; returns what the file takes and gives, in words.
 
-    `takes` "signals" puts observation, network and the map of actions into the file, "observation" the network alone; `made` says
-    how the policy was trained. Raises SceneError where onnx is missing, or something of the policy cannot leave the scene.
+    `takes` "signals" puts observation, network and the map of actions into the file, "observation" the network alone, and
+    "observation_json" too, with every value of its metadata as JSON; `made` says how the policy was trained. Raises SceneError where onnx is missing, or something of the policy cannot leave the scene.
     """
     try:
         import onnx
@@ -39,14 +45,16 @@ def write_onnx(simulation: Simulation, path: Path, takes: str, made: Mapping[str
         raise SceneError(
             f"An .onnx file needs the package onnx, which is not installed. pip install '{PACKAGE}[export]'"
         ) from None
-    if takes not in get_args(Takes):
-        raise SceneError(f"A policy takes 'signals' or an 'observation', not {takes!r}.")
+    takes, json_only = takes.removesuffix(JSON_ONLY), takes.endswith(JSON_ONLY)
+    if takes not in get_args(Takes) or (json_only and takes == "signals"):
+        raise SceneError(f"A policy takes 'signals', an 'observation' or an 'observation{JSON_ONLY}', not {takes!r}.")
     if Policy not in simulation.world.resources:
         raise SceneError(f"The scene '{simulation.world.name}' has no policy to export.")
     step = ControlStep(simulation, takes)  # type: ignore[arg-type]
     names = [port.name for port in step.inputs]
     proto = onnx.load_from_string(onnx_graph(step, step.example(), names, step.outputs))
-    onnx.helper.set_model_props(proto, metadata(step, made))
+    about = metadata(step, made)
+    onnx.helper.set_model_props(proto, {k: _as_json(k, v) for k, v in about.items()} if json_only else about)
     with file_errors(f"{path} cannot be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, proto.SerializeToString())
@@ -76,6 +84,18 @@ def metadata(step: ControlStep, made: Mapping[str, Any]) -> dict[str, str]:
     if MotionLibrary in step.world.resources:
         found |= _motion(step)
     return found
+
+
+def _as_json(key: str, value: str) -> str:
+    """A value of the metadata as JSON: lists with commas become lists, words become texts."""
+    if key in LISTS:
+        words = value.split(",") if value else []
+        return json.dumps(words if key in NAMES else [float(each) for each in words])
+    try:
+        json.loads(value)
+    except ValueError:
+        return json.dumps(value)
+    return value
 
 
 def _version() -> str:

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import attrs
+import mujoco
 import numpy as np
 import onnx
 import onnxruntime
@@ -37,6 +39,7 @@ from systems.deploy.player import Event, Player, read_script
 from systems.deploy.policy import OnnxPolicy
 from systems.deploy.robot import MujocoRobot, RecordedRobot
 from systems.deploy.signals import SIGNALS
+from systems.deploy.window import PlayWindow
 from tests.docs.pages import DOCS, fences
 from tests.helpers import REPOSITORY, data_path
 
@@ -114,12 +117,13 @@ def greatest_difference(simulation: Simulation, file: Path, steps: int) -> float
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with walk.onnx, track.onnx and network.onnx, the last of the tracker's actor alone."""
+    """A folder with walk.onnx, track.onnx, and network.onnx and json.onnx of the tracker's actor alone."""
     folder = tmp_path_factory.mktemp("policies")
     write_onnx(played(walker()), folder / "walk.onnx", "signals", {"command": "made"})
     tracked = played(tracker())
     write_onnx(tracked, folder / "track.onnx", "signals", {"command": "made"})
     write_onnx(tracked, folder / "network.onnx", "observation", {"command": "made"})
+    write_onnx(tracked, folder / "json.onnx", "observation_json", {"command": "made"})
     return folder
 
 
@@ -209,29 +213,70 @@ def test_a_term_that_no_sensor_tells_is_named_with_the_reason(monkeypatch: pytes
 # -- what deployers read -------------------------------------------------------------------------------
 
 
-def test_mjlab_reads_lists_with_commas(files: Path) -> None:
-    said, robot = meta(files / "track.onnx"), played(tracker()).world.resource(Robot)
+def read_as_mjlab_s_controllers(file: Path) -> dict[str, Any]:
+    """Lists with commas, numbers where they are numbers; the keys that controllers of mjlab's and BeyondMimic's files ask for.
 
-    def numbers(key: str) -> list[float]:
-        return [float(each) for each in said[key].split(",")]
+    After mjlab's attach_onnx_metadata, which writes ",".join, and the readers that split it again; what is missing is an error.
+    """
+    said = meta(file)
+    names = {key: said[key].split(",") for key in ("joint_names", "body_names", "observation_names", "command_names")}
+    per_joint = ("joint_stiffness", "joint_damping", "default_joint_pos", "action_scale")
+    found = {key: [float(each) for each in said[key].split(",")] for key in per_joint}
+    assert all(len(found[key]) == len(names["joint_names"]) for key in per_joint)
+    return {**names, **found, "anchor_body_name": said["anchor_body_name"], "run_path": said["run_path"]}
 
-    assert said["joint_names"].split(",") == list(robot.dof_names)
-    assert numbers("joint_stiffness") == pytest.approx(robot.stiffness.tolist())
-    assert numbers("joint_damping") == pytest.approx(robot.damping.tolist())
-    assert numbers("default_joint_pos") == pytest.approx(robot.default_position.tolist())
-    assert numbers("action_scale") == pytest.approx(robot.action_scale.tolist())
-    assert said["anchor_body_name"] in said["body_names"].split(",")
-    assert said["command_names"] == "motion" and meta(files / "walk.onnx")["command_names"] == "twist"
-    assert said["observation_names"].split(",")[0] == "command"
-    assert sum(numbers("observation_widths")) == len(played(tracker()).world.tables["robot"].axes["actor_observation"])
-    assert said["run_path"] == "made"
+
+def read_as_holosoma(file: Path) -> dict[str, Any]:
+    """Every value is JSON, or loading fails; `kp` and `kd` are the gains, in the order of `dof_names`.
+
+    After BasePolicy.setup_policy of holosoma_inference, which calls json.loads on each entry of metadata_props.
+    """
+    found = {entry.key: json.loads(entry.value) for entry in onnx.load(str(file)).metadata_props}
+    assert len(found["dof_names"]) == np.array(found["kp"]).size == np.array(found["kd"]).size
+    return found
+
+
+def test_mjlab_s_controllers_read_lists_with_commas(files: Path) -> None:
+    said, robot = read_as_mjlab_s_controllers(files / "network.onnx"), played(tracker()).world.resource(Robot)
+    assert said["joint_names"] == list(robot.dof_names) and said["body_names"] == list(robot.tracked_bodies)
+    assert said["joint_stiffness"] == pytest.approx(robot.stiffness.tolist())
+    assert said["joint_damping"] == pytest.approx(robot.damping.tolist())
+    assert said["default_joint_pos"] == pytest.approx(robot.default_position.tolist())
+    assert said["action_scale"] == pytest.approx(robot.action_scale.tolist())
+    assert said["anchor_body_name"] in said["body_names"] and said["run_path"] == "made"
+    assert said["command_names"] == ["motion"] and said["observation_names"][0] == "command"
+    assert read_as_mjlab_s_controllers(files / "walk.onnx")["command_names"] == ["twist"]
+    widths = [float(each) for each in meta(files / "network.onnx")["observation_widths"].split(",")]
+    assert len(widths) == len(said["observation_names"])
+    assert sum(widths) == len(played(tracker()).world.tables["robot"].axes["actor_observation"])
 
 
 def test_holosoma_reads_json(files: Path) -> None:
-    said = meta(files / "walk.onnx")
-    assert len(json.loads(said["dof_names"])) == len(json.loads(said["kp"])) == len(json.loads(said["kd"]))
+    said, robot = meta(files / "walk.onnx"), played(walker()).world.resource(Robot)
+    assert json.loads(said["dof_names"]) == list(robot.dof_names)
+    assert json.loads(said["kp"]) == robot.stiffness.tolist() and json.loads(said["kd"]) == robot.damping.tolist()
     assert json.loads(said["command_ranges"])["lin_vel_x"] == [-1.0, 1.0]
     assert json.loads(meta(files / "track.onnx")["command_ranges"]) is None
+
+
+def test_holosoma_s_loader_reads_a_file_whose_metadata_is_json_throughout(files: Path) -> None:
+    said, lists = read_as_holosoma(files / "json.onnx"), read_as_mjlab_s_controllers(files / "network.onnx")
+    assert said["dof_names"] == said["joint_names"] == lists["joint_names"] and said["kp"] == pytest.approx(
+        said["joint_stiffness"]
+    )
+    assert (
+        said["command_ranges"] is None
+        and said["control_dt"] == 0.02
+        and said["anchor_body_name"] == lists["anchor_body_name"]
+    )
+    assert set(said) == set(meta(files / "network.onnx"))
+    with pytest.raises(json.JSONDecodeError):
+        read_as_holosoma(files / "network.onnx")  # the two ways exclude each other
+
+
+def test_the_rules_of_holosoma_are_those_by_which_its_own_files_are_read() -> None:
+    said = read_as_holosoma(data_path("policies", "holosoma", "loco_ppo_g1_29dof.onnx"))
+    assert len(said["dof_names"]) == 29 and said["command_ranges"]["lin_vel_x"] == [-1.0, 1.0]
 
 
 def test_rates_conventions_and_the_clip_are_said(files: Path) -> None:
@@ -355,6 +400,25 @@ def test_keys_of_the_window_steer_push_and_change_over(files: Path) -> None:
     assert play.current == 1
     press(play, 259)  # backspace
     assert play.robot.read().base_position.tolist() == pytest.approx(play.policy.start[0][:3].tolist())
+
+
+def test_the_window_shows_where_the_robot_is_and_puts_its_looks_back(files: Path) -> None:
+    """With a stand-in for MuJoCo's window, whose own keys change looks."""
+    play = player(files / "walk.onnx")
+    window = PlayWindow(play.policy.about["mjcf"])
+    shown = MagicMock()
+    shown.opt, shown.user_scn.flags = mujoco.MjvOption(), mujoco.MjvScene().flags
+    shown.user_scn.flags[mujoco.mjtRndFlag.mjRND_WIREFRAME] = 1  # key w
+    shown.opt.flags[mujoco.mjtVisFlag.mjVIS_STATIC] = 0  # key d
+    window._window = shown
+    assert isinstance(play.robot, MujocoRobot)
+    play.step()
+    window.show(play.robot)
+    np.testing.assert_array_equal(window.data.qpos, play.robot.data.qpos)
+    np.testing.assert_allclose(window.data.xpos[1], play.robot.data.qpos[:3], atol=1e-9)
+    assert not shown.user_scn.flags[mujoco.mjtRndFlag.mjRND_WIREFRAME]
+    assert shown.opt.flags[mujoco.mjtVisFlag.mjVIS_STATIC]
+    assert shown.sync.called
 
 
 @pytest.fixture
