@@ -17,7 +17,7 @@ from systems.referee.arena import Arena, LoadRobot, arena_of_export
 from systems.referee.foreign import ForeignPolicy, load_foreign
 from systems.referee.match import COMMANDS, DIRECTIONS, Protocol, play_motion, pushes, walk, within
 from systems.referee.poses import ReferencePoses, reference_of_export
-from systems.referee.scores import rounded, tracking_scores, walking_scores
+from systems.referee.scores import mean_motion, rounded, tracking_scores, walking_scores
 from systems.referee.table import TABLES, known_tables
 
 if TYPE_CHECKING:
@@ -167,7 +167,10 @@ class Contender:
         scores = walking_scores(list(walks.values()), mass, dt)
         if protocol.push:
             scores["pushes survived %"] = 100.0 * pushes(self.policy, self.arena, protocol, commands[0]) / DIRECTIONS
-        apart = [{"command": each, **rounded(walking_scores([went], mass, dt))} for each, went in walks.items()]
+        apart = [
+            {"command": each, "moved": mean_motion([went], dt), **rounded(walking_scores([went], mass, dt))}
+            for each, went in walks.items()
+        ]
         return {**found, "scores": rounded(scores), "walks": apart}
 
     def _track(self, protocol: Protocol) -> dict[str, Any]:
@@ -193,7 +196,10 @@ def _refuse_senseless(options: argparse.Namespace, contenders: "list[Contender |
 
 
 def print_out(kind: str, results: Sequence[Mapping[str, Any]]) -> str:
-    """The table of one kind: a row for each number, a column for each policy; '' without such policies."""
+    """The table of one kind: a row for each number, a column for each policy; '' without such policies.
+
+    For walkers, a row for each command says how they moved on average: m/s forward, m/s to the left, rad/s.
+    """
     chosen = [each for each in results if each["kind"] == kind]
     if not chosen:
         return ""
@@ -204,6 +210,13 @@ def print_out(kind: str, results: Sequence[Mapping[str, Any]]) -> str:
     for name in dict.fromkeys(name for each in chosen for name in each["scores"]):
         values = [each["scores"].get(name) for each in chosen]
         rows.append([name, *("–" if x is None else f"{x:g}" for x in values)])
+    asked = {tuple(went["command"]) for each in chosen for went in each.get("walks", ())}
+    for command in sorted(asked, reverse=True):
+        moved = [
+            next((went["moved"] for went in each["walks"] if tuple(went["command"]) == command), (None,) * 3)
+            for each in chosen
+        ]
+        rows.append([f"asked {_triple(command)}", *map(_triple, moved)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
@@ -212,3 +225,7 @@ def print_out(kind: str, results: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     )
+
+
+def _triple(numbers: Sequence[float | None]) -> str:
+    return " ".join("–" if x is None else f"{x + 0.0:.2f}" for x in numbers)

@@ -15,7 +15,15 @@ from engine.errors import SceneError, did_you_mean, listing
 from engine.trained import TrainedPolicy, make_console
 from systems.episode_log import episode_log
 from systems.referee.match import Protocol
-from systems.referee.scores import Exertion, TrackedEpisode, WalkedEpisode, rounded, tracking_scores, walking_scores
+from systems.referee.scores import (
+    Exertion,
+    TrackedEpisode,
+    WalkedEpisode,
+    mean_motion,
+    rounded,
+    tracking_scores,
+    walking_scores,
+)
 from systems.reporting.command import control_step, present_in
 from systems.reporting.measures import Episodes, read_episodes
 from systems.tick import COMMAND
@@ -106,7 +114,11 @@ class RunContender:
         walks, mass = rows.walked(protocol.seconds), math.nan if e.mass is None else e.mass
         count = len(protocol.commands)
         apart = [
-            {"command": command, **rounded(walking_scores(walks[at::count], mass, dt))}
+            {
+                "command": command,
+                "moved": mean_motion(walks[at::count], dt),
+                **rounded(walking_scores(walks[at::count], mass, dt)),
+            }
             for at, command in enumerate(protocol.commands)
         ]
         return {**about, "scores": rounded(walking_scores(walks, mass, dt)), "walks": apart}

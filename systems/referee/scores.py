@@ -120,6 +120,13 @@ def walking_scores(episodes: Sequence[WalkedEpisode], mass: float, dt: float) ->
     }
 
 
+def mean_motion(episodes: Sequence[WalkedEpisode], dt: float) -> list[float | None]:
+    """Forward and to the left in m/s and turning in rad/s, means once the walks have begun; None where none got that far."""
+    begun = round(UNSETTLED / dt)
+    moved = torch.cat([torch.cat((e.velocity, e.turning.unsqueeze(-1)), -1)[begun:] for e in episodes])
+    return [round(x, 3) if x == x else None for x in moved.mean(0).tolist()]
+
+
 def effort_scores(efforts: Sequence[Exertion], dt: float) -> dict[str, float]:
     """How smoothly, cheaply and firmly somebody moved; nan for what nobody has measured."""
     share = [metrics.jerky(each.speeds, dt).to(each.speeds.dtype) for each in efforts]
