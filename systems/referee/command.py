@@ -5,9 +5,10 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
+import numpy as np
 
 from engine.errors import SceneError
 from engine.files import file_errors, json_bytes, write_file
@@ -16,10 +17,14 @@ from systems.referee.arena import Arena, LoadRobot, arena_of_export
 from systems.referee.foreign import ForeignPolicy, load_foreign
 from systems.referee.match import COMMANDS, DIRECTIONS, Protocol, play_motion, pushes, walk, within
 from systems.referee.poses import ReferencePoses, reference_of_export
-from systems.referee.scores import rounded, tracking_scores, walking_scores
+from systems.referee.scores import mean_motion, rounded, tracking_scores, walking_scores
 from systems.referee.table import TABLES, known_tables
 
+if TYPE_CHECKING:
+    from systems.referee.rows import RunContender
+
 PROGRAM = "lockstep referee"
+ONNX, RUNS = ".onnx", ".lockstep"  # endings of exported policies, and of checkpoints
 HEADINGS = {"tracker": "trackers", "walker": "walkers"}
 
 
@@ -39,7 +44,11 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"Tables that come along: {', '.join(known_tables())}. One's own is a TOML file like those in {TABLES}.",
     )
     made.add_argument(
-        "policies", nargs="+", type=Path, metavar="policy.onnx", help="exported here, or by another project"
+        "policies",
+        nargs="+",
+        type=Path,
+        metavar="POLICY",
+        help="exported .onnx file of ours or of another project; run folder or checkpoint of ours, which plays in 64 rows or more",
     )
     made.add_argument(
         "--table", metavar="NAME|FILE.toml", help="what the foreign policies see (default: the table that fits)"
@@ -64,11 +73,12 @@ def run_referee(arguments: Sequence[str], load: LoadRobot) -> int:
     """Play what is named and print the table; the exit status. `load` knows robots by name."""
     options = parser().parse_args(arguments)
     protocol = _protocol(options)
-    contenders = [Contender.load(path, options.table, load) for path in options.policies]
+    contenders = [_load(path, options.table, load) for path in options.policies]
     _refuse_senseless(options, contenders)
     results = []
     for each in contenders:
-        print(f"playing {each.policy.path}", file=sys.stderr)
+        if each.path.suffix == ONNX:
+            print(f"playing {each.path}", file=sys.stderr)
         results.append(each.play(protocol, bool(options.command)))
     if options.json is not None:
         with file_errors(f"{options.json} cannot be written"):
@@ -76,6 +86,16 @@ def run_referee(arguments: Sequence[str], load: LoadRobot) -> int:
             write_file(options.json, json_bytes({"protocol": protocol.plain(), "policies": results}))
     print("\n\n".join(text for kind in HEADINGS if (text := print_out(kind, results))))
     return 0
+
+
+def _load(path: Path, table: str | None, load: LoadRobot) -> "Contender | RunContender":
+    if path.suffix == ONNX or not (path.is_dir() or path.suffix == RUNS):
+        return Contender.load(path, table, load)
+    if table is not None:
+        raise SceneError(f"{path} says itself what it sees, so that --table has no effect. Leave it out.")
+    from systems.referee.rows import RunContender
+
+    return RunContender.load(path)
 
 
 def _protocol(options: argparse.Namespace) -> Protocol:
@@ -111,9 +131,18 @@ class Contender:
         return cls(foreign, foreign.arena, foreign.reference)
 
     @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.policy.path
+
+    @property
     def kind(self) -> str:
         """What it does."""
         return "walker" if self.reference is None else "tracker"
+
+    def refuse(self, command: Sequence[float]) -> None:
+        """SceneError for a command that it was not trained for."""
+        self.policy.refuse(np.array(command))
 
     def choose(self, clip: str) -> "Contender":
         """The same, following another of its clips. SceneError for one that it was not trained on."""
@@ -138,7 +167,10 @@ class Contender:
         scores = walking_scores(list(walks.values()), mass, dt)
         if protocol.push:
             scores["pushes survived %"] = 100.0 * pushes(self.policy, self.arena, protocol, commands[0]) / DIRECTIONS
-        apart = [{"command": each, **rounded(walking_scores([went], mass, dt))} for each, went in walks.items()]
+        apart = [
+            {"command": each, "moved": mean_motion([went], dt), **rounded(walking_scores([went], mass, dt))}
+            for each, went in walks.items()
+        ]
         return {**found, "scores": rounded(scores), "walks": apart}
 
     def _track(self, protocol: Protocol) -> dict[str, Any]:
@@ -149,7 +181,7 @@ class Contender:
         return rounded(tracking_scores(tries, arena.tracked.index(arena.anchor), ends, self.policy.dt))
 
 
-def _refuse_senseless(options: argparse.Namespace, contenders: list[Contender]) -> None:
+def _refuse_senseless(options: argparse.Namespace, contenders: "list[Contender | RunContender]") -> None:
     """Choose clips and refuse commands, before anything is played."""
     kinds = {each.kind for each in contenders}
     if options.clip is not None and "tracker" not in kinds:
@@ -160,11 +192,14 @@ def _refuse_senseless(options: argparse.Namespace, contenders: list[Contender]) 
         if options.clip is not None and each.kind == "tracker":
             contenders[number] = each.choose(options.clip)
         for command in options.command or () if each.kind == "walker" else ():
-            each.policy.refuse(command)
+            each.refuse(command)
 
 
 def print_out(kind: str, results: Sequence[Mapping[str, Any]]) -> str:
-    """The table of one kind: a row for each number, a column for each policy; '' without such policies."""
+    """The table of one kind: a row for each number, a column for each policy; '' without such policies.
+
+    For walkers, a row for each command says how they moved on average: m/s forward, m/s to the left, rad/s.
+    """
     chosen = [each for each in results if each["kind"] == kind]
     if not chosen:
         return ""
@@ -175,6 +210,13 @@ def print_out(kind: str, results: Sequence[Mapping[str, Any]]) -> str:
     for name in dict.fromkeys(name for each in chosen for name in each["scores"]):
         values = [each["scores"].get(name) for each in chosen]
         rows.append([name, *("–" if x is None else f"{x:g}" for x in values)])
+    asked = {tuple(went["command"]) for each in chosen for went in each.get("walks", ())}
+    for command in sorted(asked, reverse=True):
+        moved = [
+            next((went["moved"] for went in each["walks"] if tuple(went["command"]) == command), (None,) * 3)
+            for each in chosen
+        ]
+        rows.append([f"asked {_triple(command)}", *map(_triple, moved)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
@@ -183,3 +225,7 @@ def print_out(kind: str, results: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     )
+
+
+def _triple(numbers: Sequence[float | None]) -> str:
+    return " ".join("–" if x is None else f"{x + 0.0:.2f}" for x in numbers)

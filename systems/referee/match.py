@@ -122,13 +122,13 @@ def _bodies(kinematics: ForwardKinematics, poses: np.ndarray) -> tuple[Tensor, T
 
 def _cut(episode: TrackedEpisode, count: int) -> TrackedEpisode:
     """The first frames of an episode."""
-    parts = {
-        field.name: getattr(episode, field.name)[:count]
-        for field in attrs.fields(TrackedEpisode)
-        if field.name not in ("effort", "length")
-    }
-    effort = Exertion(**{field.name: getattr(episode.effort, field.name)[:count] for field in attrs.fields(Exertion)})
-    return TrackedEpisode(**parts, effort=effort, length=episode.length)
+    return attrs.evolve(_first(episode, count), effort=_first(episode.effort, count))
+
+
+def _first(held: Any, count: int) -> Any:
+    """The same with the first rows of its tensors."""
+    values = {field.name: getattr(held, field.name) for field in attrs.fields(type(held))}
+    return attrs.evolve(held, **{name: x[:count] for name, x in values.items() if isinstance(x, Tensor)})
 
 
 # -- walkers -------------------------------------------------------------------------------------------

@@ -15,13 +15,13 @@ END_HEIGHT = 0.25  # m by which an end effector may be above or below the refere
 
 @attrs.frozen(eq=False)
 class Exertion:
-    """What moving cost, T control steps."""
+    """What moving cost, T control steps; None for what nobody has measured."""
 
-    targets: Tensor  # (T, joints) rad that were sent
+    targets: Tensor | None  # (T, joints) rad that were sent
     speeds: Tensor  # (T, joints) rad/s
-    torque: Tensor  # (T, joints) N·m
-    touch_velocity: Tensor  # (T, bodies, 3) m/s where each body touches the ground
-    touching: Tensor  # (T, bodies) bool
+    torque: Tensor | None  # (T, joints) N·m
+    touch_velocity: Tensor | None  # (T, bodies, 3) m/s where each body touches the ground
+    touching: Tensor | None  # (T, bodies) bool
 
 
 @attrs.frozen(eq=False)
@@ -104,11 +104,10 @@ def walking_scores(episodes: Sequence[WalkedEpisode], mass: float, dt: float) ->
     """One row for walks with several commands; their first UNSETTLED s do not count as errors."""
     begun = round(UNSETTLED / dt)
     errors = [metrics.command_errors(e.velocity[begun:], e.turning[begun:], e.command[begun:]) for e in episodes]
-    moving = [e for e in episodes if bool(e.command[:, :2].any())]
     costs = [
         metrics.cost_of_transport(metrics.power(e.effort.torque, e.effort.speeds), e.velocity.norm(dim=-1), mass)
-        for e in moving
-        if len(e.velocity)
+        for e in episodes
+        if bool(e.command[:, :2].any()) and e.effort.torque is not None
     ]
     return {
         "walks": len(episodes),
@@ -121,15 +120,28 @@ def walking_scores(episodes: Sequence[WalkedEpisode], mass: float, dt: float) ->
     }
 
 
+def mean_motion(episodes: Sequence[WalkedEpisode], dt: float) -> list[float | None]:
+    """Forward and to the left in m/s and turning in rad/s, means once the walks have begun; None where none got that far."""
+    begun = round(UNSETTLED / dt)
+    moved = torch.cat([torch.cat((e.velocity, e.turning.unsqueeze(-1)), -1)[begun:] for e in episodes])
+    return [round(x, 3) if x == x else None for x in moved.mean(0).tolist()]
+
+
 def effort_scores(efforts: Sequence[Exertion], dt: float) -> dict[str, float]:
-    """How smoothly, cheaply and firmly somebody moved."""
+    """How smoothly, cheaply and firmly somebody moved; nan for what nobody has measured."""
     share = [metrics.jerky(each.speeds, dt).to(each.speeds.dtype) for each in efforts]
     return {
-        "target rate rad/frame": _mean([metrics.action_rate(each.targets) for each in efforts]),
+        "target rate rad/frame": _mean([metrics.action_rate(e.targets) for e in efforts if e.targets is not None]),
         "joint jerk rad/s³": _mean([metrics.joint_jerk(each.speeds, dt) for each in efforts]),
         "jerky frames %": 100.0 * _mean(share),
-        "power W": _mean([metrics.power(each.torque, each.speeds) for each in efforts]),
-        "foot slip m/s": _mean([metrics.foot_slip(each.touch_velocity, each.touching) for each in efforts]),
+        "power W": _mean([metrics.power(e.torque, e.speeds) for e in efforts if e.torque is not None]),
+        "foot slip m/s": _mean(
+            [
+                metrics.foot_slip(e.touch_velocity, e.touching)
+                for e in efforts
+                if e.touch_velocity is not None and e.touching is not None
+            ]
+        ),
     }
 
 

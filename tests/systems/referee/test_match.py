@@ -25,7 +25,15 @@ from systems.referee.command import Contender, print_out
 from systems.referee.foreign import load_foreign
 from systems.referee.match import Protocol, play_motion, pushes, walk, within
 from systems.referee.poses import reference_of_export
-from systems.referee.scores import Exertion, TrackedEpisode, WalkedEpisode, rounded, tracking_scores, walking_scores
+from systems.referee.scores import (
+    Exertion,
+    TrackedEpisode,
+    WalkedEpisode,
+    mean_motion,
+    rounded,
+    tracking_scores,
+    walking_scores,
+)
 from tests.helpers import data_path
 from tests.systems.deploy.test_deploy import changed
 from tests.systems.referee.makers import linear_policy, robot_called, table_file
@@ -101,6 +109,7 @@ def test_walks_are_off_their_command_once_they_have_begun() -> None:
     found = walking_scores([went, fell], mass=10.0, dt=0.02)
     assert found["linear velocity error m/s"] == pytest.approx(0.1, abs=1e-6)
     assert found["yaw rate error rad/s"] == pytest.approx(0.1, abs=1e-6)
+    assert mean_motion([went, fell], 0.02) == [0.4, 0.0, 0.1]
     assert (found["survived %"], found["survived s"], found["power W"]) == (50.0, 3.0, 6.0)
     assert found["cost of transport"] == pytest.approx(6.0 / (10.0 * 9.81 * 0.4 / 3.0))
 
@@ -206,6 +215,7 @@ def test_the_table_has_a_column_for_each_policy_and_the_file_what_each_command_c
     assert lines[at].split() == ["walkers", "steps", "walk"]
     survived = next(line for line in lines[at:] if line.startswith("survived %")).split()
     assert survived == ["survived", "%", "100", "100"]
+    assert lines[-1].split()[:4] == ["asked", "0.00", "0.00", "0.00"]
     told = json.loads(out.read_text(encoding="utf-8"))
     assert told["protocol"]["commands"] == [[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]] and "fallen" in told["protocol"]
     assert [each["policy"] for each in told["policies"]] == ["steps", "track", "walk"]
