@@ -33,7 +33,13 @@ class FootLog:
     """Feet after every control step of the first episode."""
 
     touching: Tensor = column("frame", "foot", dtype=torch.bool, doc="contact force above the threshold")
-    velocity: Tensor = column("frame", "foot", 3, unit="m/s", doc="of the frame origin, world axes")
+    velocity: Tensor = column(
+        "frame",
+        "foot",
+        3,
+        unit="m/s",
+        doc="of the sole where the scene keeps one, else of the frame origin; world axes",
+    )
 
 
 @component

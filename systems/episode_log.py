@@ -10,7 +10,7 @@ from components.control import Action, DofTarget, DofTorque, PdGains
 from components.episode import Done
 from components.episode_log import CommandLog, FootLog, ReferenceLog, RobotLog, TorqueLog
 from components.motion import MotionCursor, MotionReference, TrackedState
-from components.robot import BaseFrame, BodyState, Contact, DofState, Robot, RootState
+from components.robot import BaseFrame, BodyState, Contact, DofState, FootState, Robot, RootState
 from components.side_by_side import Simulator
 from engine import Bundle, System, Write, put_rows, system
 from engine.ecs.world import Clock
@@ -77,6 +77,14 @@ def log_feet(clock: Clock, bodies: BodyState, contact: Contact, robot: Robot, lo
         log.velocity[:, frame] = bodies.linear_velocity.index_select(1, feet)
 
 
+def log_soles(clock: Clock, feet: FootState, contact: Contact, log: Write[FootLog]) -> None:
+    """Keep which feet touch, and how their soles move."""
+    frame = clock.tick - 1
+    if frame < log.touching.shape[1]:
+        log.touching[:, frame] = contact.touching
+        log.velocity[:, frame] = feet.linear_velocity
+
+
 def log_robot(clock: Clock, done: Done, root: RootState, dofs: DofState, action: Action, log: Write[RobotLog]) -> None:
     """Keep the robot, and whether its first episode is over; the last of the logs."""
     frame = clock.tick - 1
@@ -116,7 +124,7 @@ def episode_log(present: Iterable[type], *, frames: int) -> Bundle | None:
         first.append(system(log_torque if has(DofTorque) else log_servo_torque))
     if not has(Simulator):  # a learned simulator tells of no contacts
         kept.append(FootLog)
-        first.append(system(log_feet))
+        first.append(system(log_soles if has(FootState) else log_feet))
         if not has(Contact):
             kept.append(Contact)
             sense.append(system(derive_contacts, after="refresh_kinematics"))

@@ -22,9 +22,26 @@ from engine.snapshot.snapshot import resources_in
 from engine.trained import TrainedPolicy, draw, make_console, number, print_facts, refuse_unusable, results_table
 from systems.episode_log import episode_log
 from systems.reporting.figures import draw_contacts, draw_course, draw_joints, draw_training, run_colours
-from systems.reporting.measures import COMMANDS, PLANTED_HEIGHT, PLANTED_SPEED, Episodes, leading_error, read_episodes
+from systems.reporting.measures import (
+    COMMANDS,
+    FIXED,
+    PLANTED_HEIGHT,
+    PLANTED_SPEED,
+    Episodes,
+    leading_error,
+    read_episodes,
+)
 from systems.reporting.page import ClipPictures, Report, ReportFilm
-from systems.reporting.summary import Outcome, ReportColumn, about_run, column_of, families, short_names, together
+from systems.reporting.summary import (
+    Outcome,
+    ReportColumn,
+    Spread,
+    about_run,
+    column_of,
+    families,
+    short_names,
+    together,
+)
 
 PROGRAM = "lockstep evaluate"
 SEEDS = 3
@@ -289,11 +306,7 @@ class Evaluation:
         rows = []
         for column in self.columns():
             numbers = column.spreads.get("all") or next(iter(column.spreads.values()))
-            texts = {
-                name: number(numbers[name].mean) + (f" ± {number(s)}" if (s := numbers[name].std) is not None else "")
-                for name in PRINTED
-                if name in numbers
-            }
+            texts = {name: _with_spread(name, numbers[name]) for name in PRINTED if name in numbers}
             rows.append({"": column.title, **texts})
         return rows
 
@@ -355,7 +368,8 @@ class Evaluation:
         e, flags = self.episodes, policy.plan.scene_flags
         rows = sum(table.rows for table in _trial(policy).scene().tables)
         words = [
-            f"Every one of {rows} rows plays one episode by the mean of the policy, without exploration and pushes"
+            f"Every one of {rows} rows plays one episode by the mean of the policy, without exploration"
+            + (" and pushes" if e is not None else "")
             + (", from the start of its clip." if e is not None and e.reference is not None else "."),
             "Frames count, and weigh alike, while their episode lasts: where episodes fail early, errors are small. Success stands beside them.",
             f"Seeds of the evaluation: {listing(map(str, self.seeds))}.",
@@ -448,7 +462,7 @@ class Evaluation:
                 counts = {name: reasons.count(name) for name in dict.fromkeys(reasons)}
                 why = listing(f"{name.replace('_', ' ')} {count}×" for name, count in counts.items())
                 noise = "with" if outcome.noisy else "without"
-                words.append(f"{outcome.run} {noise} noise: {len(own)} failures ({why})")
+                words.append(f"{outcome.run} {noise} noise: {len(own)} {'failure' if len(own) == 1 else 'failures'} ({why})")
         kind = "episodes" if clip == COMMANDS else "clip"
         return (
             "; ".join(words) + "."
@@ -457,6 +471,11 @@ class Evaluation:
             if kind == "clip"
             else "Nobody failed."
         )
+
+
+def _with_spread(name: str, spread: Spread) -> str:
+    deviation = "" if spread.std is None or name in FIXED else f" ± {spread.std:.2g}"
+    return number(spread.mean) + deviation
 
 
 def own_film(policy: TrainedPolicy) -> Path | None:

@@ -20,6 +20,7 @@ from systems.reporting.summary import Example, Outcome
 COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
 REFERENCE = "#444444"
 POINTS = 240  # of a line
+JOINT_POINTS = (60, 24_000, 500)  # of a joint's line: the least, of all lines of a figure together, and the most
 _SMALL = 7  # points of text
 
 
@@ -88,6 +89,8 @@ def draw_joints(examples: Mapping[str, Example], joints: Sequence[str], colours:
     """Every joint of an episode by run, and the reference as a dashed line, in rad over the time of the clip."""
     columns = 4
     lines = math.ceil(len(joints) / columns)
+    least, together, most = JOINT_POINTS
+    points = min(most, max(least, together // (len(joints) * (len(examples) + 1))))
     figure = file_figure(13.0, 1.25 * lines + 0.3)
     grid = figure.subplots(lines, columns, sharex=True, squeeze=False)
     for number, axes in enumerate(grid.flat):
@@ -95,10 +98,11 @@ def draw_joints(examples: Mapping[str, Example], joints: Sequence[str], colours:
             axes.set_visible(False)
             continue
         for run, example in examples.items():
-            axes.plot(_thin(example.time), _thin(example.joints[:, number]), color=colours[run], lw=0.9)
+            axes.plot(_thin(example.time, points), _thin(example.joints[:, number], points), color=colours[run], lw=0.9)
         longest = max(examples.values(), key=lambda each: len(each.time))
         if longest.reference is not None:
-            axes.plot(_thin(longest.time), _thin(longest.reference[:, number]), "--", color=REFERENCE, lw=0.9)
+            wanted = _thin(longest.reference[:, number], points)
+            axes.plot(_thin(longest.time, points), wanted, "--", color=REFERENCE, lw=0.9)
         axes.set_title(joints[number].replace("$", r"\$"), fontsize=_SMALL, loc="left", pad=2)
         _plain(axes)
     for axes in grid[-1]:
@@ -170,12 +174,12 @@ def draw_training(
     return svg_of(figure)
 
 
-def _thin(values: Any) -> np.ndarray:
-    """At most POINTS of them, the last one included."""
+def _thin(values: Any, points: int = POINTS) -> np.ndarray:
+    """At most so many of them, the last one included."""
     known = np.asarray(values, float)
-    if len(known) <= POINTS:
+    if len(known) <= points:
         return known
-    return known[np.linspace(0, len(known) - 1, POINTS).round().astype(int)]
+    return known[np.linspace(0, len(known) - 1, points).round().astype(int)]
 
 
 def _plain(axes: Any) -> None:

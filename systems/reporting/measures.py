@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 
 from components.episode_log import CommandLog, FootLog, ReferenceLog, RobotLog, TorqueLog
 from components.motion import MotionLibrary, TrackedBodies
-from components.robot import BodyInertia, Robot
+from components.physics import Physics
+from components.robot import Robot
 from engine import World
 from systems.maths import motion_metrics as metrics
 
@@ -29,6 +31,7 @@ class Metric:
 
 METRICS: Mapping[str, Metric] = {
     "episodes": Metric("first episodes of the rows that were played"),
+    "clip length s": Metric("from the first frame of the clip to its last"),
     "success %": Metric("episodes that reach the end of their clip, or their time limit, without a failure", "more"),
     "success 0.5 m %": Metric("those of them in which the mean distance of the bodies never exceeds 0.5 m", "more"),
     "success height, tilt %": Metric(
@@ -73,6 +76,7 @@ METRICS: Mapping[str, Metric] = {
 FOR_SUCCEEDED = (
     "MPJPE global mm", "MPJPE local mm", "R-MPKPE mm", "MPJPE procrustes mm", "velocity mm/frame", "acceleration mm/frame²",
 )  # fmt: skip
+FIXED = ("episodes", "clip length s")  # what no seed changes
 SLOWEST = 0.1  # m/s, below which transport has no cost
 
 
@@ -95,7 +99,7 @@ class Episodes:
     anchor: int = 0
     ends: Tensor | None = None  # (end effectors,) int64, places among the tracked bodies
     tracked_feet: Tensor | None = None  # (feet,) int64, alike; None where feet are not tracked
-    mass: float | None = None  # kg
+    mass: float | None = None  # kg, of the robot as it was built
 
     @property
     def alive(self) -> Tensor:
@@ -138,6 +142,7 @@ def read_episodes(world: World, dt: float) -> Episodes | None:
     clips: tuple[str, ...] = (COMMANDS,)
     clip, frames = torch.zeros(rows, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
     anchor, ends, feet = 0, None, None
+    model = getattr(world[Physics].backend, "model", None) if Physics in world.resources else None
     if reference is not None:
         library, names = world[MotionLibrary], robot.tracked_bodies
         clips, clip, frames, anchor = library.names, reference.clip, library.frames.cpu(), world[TrackedBodies].anchor
@@ -148,7 +153,7 @@ def read_episodes(world: World, dt: float) -> Episodes | None:
         dt=dt, robot=kept, joints=robot.dof_names, feet=robot.foot_names, reasons=tuple(table.axes["termination"]),
         clips=clips, clip=clip, clip_frames=frames, reference=reference, command=log(CommandLog), torque=log(TorqueLog),
         foot=log(FootLog), anchor=anchor, ends=ends, tracked_feet=feet,
-        mass=float(world[BodyInertia].mass.sum()) if BodyInertia in world.resources else None,
+        mass=float(np.sum(model.body_mass)) if model is not None else None,
     )  # fmt: skip
 
 
@@ -256,6 +261,7 @@ def _episode_measures(e: Episodes) -> dict[str, Tensor]:
         beyond = metrics.far(log.position, log.reference_position, LOST) | ~alive
         steps = (e.clip_frames[e.clip] - 1).double()
         found |= {
+            "clip length s": steps * e.dt,
             "success 0.5 m %": 100.0 * (succeeded & ~near.any(1)).double(),
             "success height, tilt %": 100.0 * (succeeded & ~(lost & alive).any(1)).double(),
             "completion %": 100.0 * e.robot.frames / steps,

@@ -10,11 +10,12 @@ import attrs
 
 from engine.trained import number
 from systems.film.film import squeeze
-from systems.reporting.measures import METRICS, Metric
+from systems.reporting.measures import FIXED, METRICS, Metric
 from systems.reporting.summary import ReportColumn, Spread
 
 MOST_BYTES = 5_000_000  # of a page
 _MARKUP = 30_000  # bytes kept free for what is written around films
+TOO_MUCH = "The joints of a clip were left out, to keep the page small; evaluate fewer runs to see them."
 SHOWN_BY_CLIP = (
     "success %", "completion %", "MPJPE global mm", "R-MPKPE mm", "joints rad", "end effectors mm", "contact error %", "power W",
 )  # fmt: skip
@@ -60,6 +61,11 @@ class Report:
     def write(self) -> bytes:
         """The page, of at most MOST_BYTES as long as what is written and drawn leaves room for films."""
         bare = self._render([])
+        for clip in reversed(self.clips):  # few runs of a robot with few joints never get here
+            if len(bare) > MOST_BYTES and clip.joints is not None:
+                clip.joints = None
+                self.notes = {**self.notes, "hidden": f"{self.notes.get('hidden', '')} {TOO_MUCH}".strip()}
+                bare = self._render([])
         room = max(0, MOST_BYTES - len(bare) - _MARKUP) * 3 // 4 // max(1, len(self.films))
         films = [
             {"run": film.run, "shown": film.shown, "file": film.path.name, "data": _encoded(film, room)}
@@ -118,8 +124,24 @@ class Report:
         for name in names:
             spreads = [column.spreads.get(clip, {}).get(name) for column in self.columns]
             if any(spreads):
-                lines.append({"name": name, "about": about(name), "cells": _cells(spreads, metric_of(name).better)})
+                lines.append({"name": name, "about": about(name), "cells": self._compared(name, spreads)})
         return {"clip": clip, "headings": [column.title for column in self.columns], "lines": lines}
+
+    def _compared(self, name: str, spreads: Sequence[Spread | None]) -> list[dict[str, Any]]:
+        """Cells of a line; of the single runs that were played alike, the best is marked."""
+        cells = [_cell_of(name, spread) for spread in spreads]
+        better = metric_of(name).better
+        for noisy in (False, True) if better else ():
+            alike = {
+                place: spread.mean
+                for place, (column, spread) in enumerate(zip(self.columns, spreads, strict=True))
+                if column.noisy is noisy and column.runs == 1 and spread is not None
+            }
+            best = (max if better == "more" else min)(alike.values(), default=None)
+            places = [place for place, mean in alike.items() if mean == best]
+            if len(alike) > 1 and len(places) == 1:
+                cells[places[0]]["best"] = True
+        return cells
 
     def _clip_tables(self) -> list[dict[str, Any]]:
         """A table for each column, of the clips; none of a single clip."""
@@ -130,7 +152,7 @@ class Report:
         for column in self.columns:
             names = [name for name in SHOWN_BY_CLIP if any(name in column.spreads.get(clip, {}) for clip in clips)]
             lines = [
-                {"name": clip, "cells": _cells([column.spreads.get(clip, {}).get(name) for name in names], "")}
+                {"name": clip, "cells": [_cell_of(name, column.spreads.get(clip, {}).get(name)) for name in names]}
                 for clip in clips
             ]
             found.append({"title": column.title, "headings": names, "lines": lines})
@@ -173,21 +195,18 @@ def _about_spread(columns: Sequence[ReportColumn]) -> str:
         words += (
             " Columns of several runs: mean ± standard deviation over the runs, which differ in their seed of training."
         )
-    best = " The best number of a line is bold where one is better than all others." if len(columns) > 1 else ""
+    best = (
+        " The best number of the runs that were played alike is bold."
+        if sum(c.runs == 1 for c in columns if c.noisy == columns[0].noisy) > 1
+        else ""
+    )
     return (words + best).strip()
 
 
-def _cells(spreads: Sequence[Spread | None], better: str) -> list[dict[str, Any]]:
-    means = [spread.mean for spread in spreads if spread is not None]
-    best = (max if better == "more" else min)(means) if better and len(means) > 1 else None
-    return [
-        {
-            "mean": "–" if s is None else number(s.mean),
-            "std": "" if s is None or s.std is None else number(s.std),
-            "best": s is not None and s.mean == best and means.count(s.mean) == 1,
-        }
-        for s in spreads
-    ]
+def _cell_of(name: str, spread: Spread | None) -> dict[str, Any]:
+    mean = "–" if spread is None else number(spread.mean)
+    varies = spread is not None and spread.std is not None and name not in FIXED
+    return {"mean": mean, "std": f"{spread.std:.2g}" if varies and spread is not None else "", "best": False}
 
 
 def _heads(rows: Sequence[Mapping[str, Any]]) -> list[str]:
