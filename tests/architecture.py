@@ -104,6 +104,7 @@ MAY_BE_EAGER = (
     "engine/runner/console.py",  # what a person without a window looks at
     "engine/debugger/",
     "systems/physics/warp_simulation.py",  # which is imported when somebody asks for that simulator
+    "systems/physics/isaacgym/worker/",  # which is imported when Isaac Gym is
     "benchmarks/",
     "docs/tools/",
     "tests/",
