@@ -13,7 +13,7 @@ PRODUCT = ("engine", "components", "systems", "scenes")
 MAY_IMPORT = {  # of each package: packages of the repository, and libraries
     "engine": {"engine", "torch", "numpy", "attrs", "msgpack", "msgspec", "tyro"},
     "components": {"components", "engine", "torch", "numpy", "attrs"},
-    "systems": {"systems", "components", "engine", "torch", "numpy", "attrs"},
+    "systems": {"systems", "components", "engine", "torch", "numpy", "attrs", "msgpack"},
 }
 KERNEL = "engine/ecs/"
 KERNEL_MAY_IMPORT = {"engine", "torch", "numpy", "attrs"}
@@ -77,6 +77,7 @@ ONLY_HERE = {  # libraries that belong to few files
     "OpenGL": ("engine/render/program.py",),  # a process of its own, which the window starts
     "mujoco_warp": ("systems/physics/", "benchmarks/", "tests/"),
     "warp": ("systems/physics/", "benchmarks/", "tests/"),
+    "isaacgym": ("systems/physics/isaacgym/worker/", "tests/standins/"),
     "rich": ("engine/runner/", "tests/"),
     "tyro": ("engine/runner/", "tests/"),
     "msgspec": ("engine/protocol/", "engine/inspect/", "engine/debugger/net/", "tests/"),
@@ -108,6 +109,7 @@ LAZY = {
     "matplotlib",
     "mujoco_warp",
     "warp",
+    "isaacgym",
     *QT,
 }
 MAY_BE_EAGER = (
@@ -115,6 +117,7 @@ MAY_BE_EAGER = (
     "engine/debugger/",
     "systems/physics/warp_simulation.py",  # which is imported when somebody asks for that simulator
     "systems/doorways/",  # each of whose modules is imported when somebody asks for its library
+    "systems/physics/isaacgym/worker/",  # which is imported when Isaac Gym is
     "benchmarks/",
     "docs/tools/",
     "tests/",
