@@ -22,19 +22,21 @@ from engine.ecs.world import World
 from engine.errors import BuildError, SceneError, listing
 from engine.ranks.blocks import Blocks
 from engine.ranks.draws import BlockDraws
+from engine.ranks.products import BlockProducts
 from engine.ranks.sharing import GATHERED, OWN, REDUCED, Summed, combined
 
-LEAST = 16
+LEAST = 32
 """Rows of a block come in multiples of so many: torch computes the last few numbers of a tensor otherwise than those before."""
 MOST = 128  # rows of a block, unless more are asked for
 MANY = 8  # blocks, if rows are enough
+FIRST_CALLS = 3
 
 Call = Callable[[], None]
 
 
 def usual_block(rows: int) -> int:
-    """Rows of a block where nobody says: as many as leave 8 blocks, at most 128 and at least 16. SceneError where none fit."""
-    fitting = [size for size in (128, 64, 32, 16) if rows % size == 0]
+    """Rows of a block where nobody says: as many as leave 8 blocks, at most 128 and at least 32. SceneError where none fit."""
+    fitting = [size for size in (128, 64, 32) if rows % size == 0]
     if not fitting:
         raise SceneError(f"{rows} rows cannot be cut into blocks of a multiple of {LEAST} rows.{nearest(rows, LEAST)}")
     return next((size for size in fitting if rows // size >= MANY), fitting[-1])
@@ -54,7 +56,7 @@ def refuse_blocks(rows: int, size: int, ranks: int) -> None:
     if rows % size:
         raise SceneError(f"{rows} rows do not make whole blocks of {size} rows.{nearest(rows, size)}")
     if rows // size < ranks:
-        smaller = next((each for each in (128, 64, 32, 16) if each < size and rows % (each * ranks) == 0), None)
+        smaller = next((each for each in (128, 64, 32) if each < size and rows % (each * ranks) == 0), None)
         cure = f"say --row-blocks {smaller}, start fewer, " if smaller else "start fewer, "
         raise SceneError(
             f"{ranks} processes are more than the {rows // size} blocks of {size} rows that {rows} rows make: {cure}or simulate at "
@@ -115,6 +117,7 @@ class Distribution:
         self._parts: dict[tuple[int, int], Any] = {}
         self._whole: dict[int, Any] = {}
         self._totals: list[type] = []
+        self._products: dict[int, BlockProducts] = {}
         self._plans: dict[int, Callable[[Entry], None]] = {}
         for entry in simulation.schedule.entries:
             self._plan(entry)
@@ -159,6 +162,8 @@ class Distribution:
             raise BuildError(_unshared(entry, cls, known is REDUCED))
         if self.ranks is not None and isinstance(entry.when, AnyRow) and (written or numbered(entry)):
             entry.when = Anywhere(entry.when, self.ranks)
+        if on_rows and run is _as_it_is and Blocks not in resources:
+            run = self._multiplying
         if entry.system.signature.rng:
             run = partial(self._drawing, run, self.all if run == self._gathering else self.own)
         if run is not _as_it_is:
@@ -179,6 +184,17 @@ class Distribution:
         self.draws.begin(stream, tick, calls, blocks)
         with self.draws:
             run(entry)
+
+    def _multiplying(self, entry: Entry) -> None:
+        """Make matrix products block by block; of a system that made none in its first calls, no more is asked."""
+        mode = self._products.get(id(entry))
+        if mode is None:
+            mode = self._products[id(entry)] = BlockProducts(self.rows, self.blocks.rows)
+        if mode.seen or entry.calls < FIRST_CALLS:
+            with mode:
+                entry.call()
+        else:
+            entry.call()
 
     def _by_block(self, sums: Sequence[type], entry: Entry) -> None:
         for block in range(self.blocks.count):
