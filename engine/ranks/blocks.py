@@ -52,7 +52,7 @@ class Blocks:
 
     def split(self, rows: Tensor) -> tuple[Tensor, ...]:
         """The parts of a tensor whose first axis is rows, or rows and something within each, that belong to this process's blocks."""
-        return rows.split(len(rows) // self.count) if self.count > 1 else (rows,)
+        return torch.split(rows, len(rows) // self.count) if self.count > 1 else (rows,)
 
     def mapped(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         """`function` of what every block has of `rows`, one after the other: equal shapes give equal bits."""

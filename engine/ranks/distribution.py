@@ -52,7 +52,9 @@ def nearest(rows: int, step: int) -> str:
 def refuse_blocks(rows: int, size: int, ranks: int) -> None:
     """SceneError where so many rows do not make whole blocks, as many for each process."""
     if size < LEAST or size % LEAST:
-        raise SceneError(f"Blocks of {size} rows are not possible; give a multiple of {LEAST}, such as {max(LEAST, size // LEAST * LEAST)}.")
+        raise SceneError(
+            f"Blocks of {size} rows are not possible; give a multiple of {LEAST}, such as {max(LEAST, size // LEAST * LEAST)}."
+        )
     if rows % size:
         raise SceneError(f"{rows} rows do not make whole blocks of {size} rows.{nearest(rows, size)}")
     if rows // size < ranks:
@@ -145,6 +147,12 @@ class Distribution:
         on_rows = any(kind_of(cls) is Kind.COMPONENT for _, cls in (*entry.reads, *entry.writes))
         run: Callable[[Entry], None] = _as_it_is
         sums = [cls for cls in resources if isinstance(resources[cls], Summed)]
+        for cls in sums:
+            for name in _fields(cls):
+                field: Tensor = getattr(self.world.resource(cls), name)
+                self.blocks.sums.setdefault(
+                    f"{cls.__name__}.{name}", field.new_zeros((self.blocks.count, *field.shape))
+                )
         if numbered(entry) or (on_rows and any(resources[cls] is GATHERED for cls in written)):
             run = self._gathering
         elif on_rows and any(cls in written for cls in sums):
@@ -198,7 +206,7 @@ class Distribution:
 
     def _by_block(self, sums: Sequence[type], entry: Entry) -> None:
         for block in range(self.blocks.count):
-            self._viewed(entry, block, lambda value, at=block: self._part(value, at, sums))()
+            self._viewed(entry, block, partial(self._part, block=block, sums=sums))()
 
     def _folding(self, sums: Sequence[type], entry: Entry) -> None:
         for cls in sums:
@@ -207,16 +215,14 @@ class Distribution:
 
     def fold(self, cls: type) -> None:
         """Add what blocks have summed up to a resource."""
-        fields, item = combined(cls).fields, self.world.resource(cls)  # type: ignore[union-attr]
-        parts = [self.blocks.sums.get(f"{cls.__name__}.{name}") for name in fields]
-        known = [part.flatten(1) for part in parts if part is not None]
-        if not known:
-            return
-        total = self.blocks.total(list(torch.cat(known, 1)))
-        for name, part, each in zip(fields, parts, total.split([part.shape[1] for part in known]), strict=True):
-            getattr(item, name).add_(each.view_as(getattr(item, name)))
-            if part is not None:
-                part.zero_()
+        item: Any = self.world.resource(cls)
+        fields = [getattr(item, name) for name in _fields(cls)]
+        parts = [self.blocks.sums[f"{cls.__name__}.{name}"] for name in _fields(cls)]
+        flat = [part.view(self.blocks.count, -1) for part in parts]
+        total = self.blocks.total(list(torch.cat(flat, 1)))
+        for field, part, each in zip(fields, parts, torch.split(total, [part.shape[1] for part in flat]), strict=True):
+            field.add_(each.view_as(field))
+            part.zero_()
 
     def _gathering(self, entry: Entry) -> None:
         if self.ranks is None:
@@ -224,25 +230,34 @@ class Distribution:
             return
         keys = [(table, cls) for table, cls in (*entry.reads, *entry.writes) if kind_of(cls) is Kind.COMPONENT]
         own = [self.world.components[key] for key in dict.fromkeys(keys)]
-        pairs = [(getattr(item, name), getattr(self._everybodys(item), name)) for item in own for name in info(type(item)).columns]
+        pairs = [
+            (getattr(item, name), getattr(self._everybodys(item), name))
+            for item in own
+            for name in info(type(item)).columns
+        ]
         packed = torch.cat([each.contiguous().view(-1).view(torch.uint8).view(self.rows, -1) for each, _ in pairs], 1)
         everything = self.ranks.gather(packed).flatten(0, 1)
         widths = [each.element_size() * each[0].numel() for each, _ in pairs]
-        for (each, whole), part in zip(pairs, everything.split(widths, 1), strict=True):
+        for (each, whole), part in zip(pairs, torch.split(everything, widths, 1), strict=True):
             whole.copy_(part.contiguous().view(-1).view(each.dtype).view_as(whole))
         self._viewed(entry, -1, lambda value: self._whole.get(id(value), value))()
         for table, cls in entry.writes:
             if kind_of(cls) is Kind.COMPONENT:
                 item = self.world.components[table, cls]
                 for name in info(cls).columns:
-                    getattr(item, name).copy_(getattr(self._whole[id(item)], name)[self.rank * self.rows :][: self.rows])
+                    getattr(item, name).copy_(
+                        getattr(self._whole[id(item)], name)[self.rank * self.rows :][: self.rows]
+                    )
 
     def _viewed(self, entry: Entry, number: int, seen: Callable[[Any], Any]) -> Call:
         """The call of an entry with other arguments, made anew when its constants were edited."""
         key, call = (id(entry), number), entry.call
         known = self._views.get(key)
         if known is None or known[0] is not call:
-            given = {name: _terms(value, seen) if isinstance(value, Terms) else seen(value) for name, value in _keywords(call).items()}
+            given = {
+                name: _terms(value, seen) if isinstance(value, Terms) else seen(value)
+                for name, value in _keywords(call).items()
+            }
             known = self._views[key] = call, partial(call.func, **given)  # type: ignore[attr-defined]
         return known[1]
 
@@ -255,7 +270,9 @@ class Distribution:
         if kind is not None and key not in self._parts:
             if kind is Kind.COMPONENT:
                 rows = slice(block * self.blocks.rows, (block + 1) * self.blocks.rows)
-                self._parts[key] = assemble(type(value), {name: getattr(value, name)[rows] for name in info(type(value)).columns})
+                self._parts[key] = assemble(
+                    type(value), {name: getattr(value, name)[rows] for name in info(type(value)).columns}
+                )
             else:
                 self._parts[key] = self._counter(value, block)
         return self._parts.get(key, value)
@@ -263,10 +280,8 @@ class Distribution:
     def _counter(self, item: Any, block: int) -> Any:
         """A resource of a block's own, whose summed fields lie in `Blocks.sums`."""
         own, cls = copy.copy(item), type(item)
-        for name in combined(cls).fields:  # type: ignore[union-attr]
-            field: Tensor = getattr(item, name)
-            sums = self.blocks.sums.setdefault(f"{cls.__name__}.{name}", field.new_zeros((self.blocks.count, *field.shape)))
-            setattr(own, name, sums[block])
+        for name in _fields(cls):
+            setattr(own, name, self.blocks.sums[f"{cls.__name__}.{name}"][block])
         return own
 
     def _everybodys(self, item: Any) -> Any:
@@ -282,7 +297,13 @@ def _as_it_is(entry: Entry) -> None:
     entry.call()
 
 
-def _keywords(call: Call) -> Mapping[str, Any]:
+def _fields(cls: type) -> tuple[str, ...]:
+    """The fields of a summed resource that blocks add to."""
+    found = combined(cls)
+    return found.fields if isinstance(found, Summed) else ()
+
+
+def _keywords(call: Callable[..., Any]) -> Mapping[str, Any]:
     return call.keywords  # type: ignore[attr-defined, no-any-return]
 
 

@@ -81,13 +81,15 @@ class BlockDraws(TorchFunctionMode):
         whole = len(self.blocks) * self.rows
         return next((axis for axis, length in enumerate(shape) if length == whole), None)
 
-    def _drawn_for(self, func: Callable[..., Any], rows: Tensor, rest: tuple[Any, ...], others: dict[str, Any]) -> Tensor:
+    def _drawn_for(
+        self, func: Callable[..., Any], rows: Tensor, rest: tuple[Any, ...], others: dict[str, Any]
+    ) -> Tensor:
         """In place, or a new tensor of what is drawn by the numbers of another."""
         axis = self._axis(rows.shape)
         if axis is None:
             drawn: Tensor = func(rows, *rest, generator=self.of(-1), **others)
             return drawn
-        parts = zip(rows.split(self.rows, axis), self.blocks, strict=True)
+        parts = zip(torch.split(rows, self.rows, axis), self.blocks, strict=True)
         made = [func(part, *rest, generator=self.of(block), **others) for part, block in parts]
         return rows if func.__name__.endswith("_") else torch.cat(made, axis)
 
@@ -100,7 +102,9 @@ class BlockDraws(TorchFunctionMode):
         return torch.cat([order + at * part for at, order in enumerate(made)])
 
 
-def _shape(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+def _shape(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """The shape that is asked for, and the arguments before it."""
     if "size" in kwargs:
         return tuple(kwargs["size"]), args

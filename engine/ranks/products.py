@@ -33,8 +33,14 @@ class BlockProducts(TorchFunctionMode):
         if self.length == self.rows:
             return func(*args, **kwargs)
         out = kwargs.get("out")
-        parts = [arg.split(self.rows) if cut else [arg] * (self.length // self.rows) for arg, cut in zip(args, split, strict=True)]
-        made = [func(*some, **{name: value for name, value in kwargs.items() if name != "out"}) for some in zip(*parts, strict=True)]
+        parts = [
+            torch.split(arg, self.rows) if cut else [arg] * (self.length // self.rows)
+            for arg, cut in zip(args, split, strict=True)
+        ]
+        made = [
+            func(*some, **{name: value for name, value in kwargs.items() if name != "out"})
+            for some in zip(*parts, strict=True)
+        ]
         return torch.cat(made, out=out) if out is not None else torch.cat(made)
 
     def _split(self, func: Callable[..., Any], args: Sequence[Any]) -> list[bool]:
@@ -42,13 +48,22 @@ class BlockProducts(TorchFunctionMode):
         if func is torch.einsum and isinstance(args[0], str):
             inputs, _, output = args[0].replace(" ", "").partition("->")
             letters = inputs.split(",")
-            return [False, *(bool(output) and each[:1] == output[0] and self._of_rows(arg) for each, arg in zip(letters, args[1:], strict=False))]
+            return [
+                False,
+                *(
+                    bool(output) and each[:1] == output[0] and self._of_rows(arg)
+                    for each, arg in zip(letters, args[1:], strict=False)
+                ),
+            ]
         added = int(getattr(func, "__name__", "").startswith(("add", "badd")))  # what is added comes first
         if len(args) <= added or not self._of_rows(args[added]) or func is Tensor.__rmatmul__:
             return [False] * len(args)
         batched = args[added].dim() > 2
         second = [batched and self._of_rows(arg) and arg.dim() > 2 for arg in args[added + 1 :]]
-        return [self._of_rows(arg) and arg.dim() >= args[1].dim() - (func in _VECTORS) for arg in args[:added]] + [True, *second]
+        return [self._of_rows(arg) and arg.dim() >= args[1].dim() - (func in _VECTORS) for arg in args[:added]] + [
+            True,
+            *second,
+        ]
 
     def _of_rows(self, value: Any) -> bool:
         return isinstance(value, Tensor) and value.dim() > 0 and len(value) == self.length

@@ -24,17 +24,19 @@ from engine.errors import LockstepError, SceneError
 
 FOREVER = timedelta(days=30)
 BEAT = 0.5  # s
-PATIENCE = 25.0  # s that one process waits for another; with torchrun's 30 s for those that do not end, less than a minute
+PATIENCE = (
+    25.0  # s that one process waits for another; with torchrun's 30 s for those that do not end, less than a minute
+)
 LOST = 1  # exit status of a process that another one was lost for
 _MANY = 1 << 15  # numbers from which on a sum is made in parts, one by each process
 
 
 class RankError(LockstepError):
-    """Another process is lost or does not agree; `silent` when a process has said so already."""
+    """Another process is lost or does not agree; without a text when a process has said so already. `status` is that to leave with."""
 
-    def __init__(self, text: str, silent: bool = False) -> None:
+    def __init__(self, text: str = "", status: int = LOST) -> None:
         super().__init__(text)
-        self.silent = silent
+        self.status = status
 
 
 def asked_for(environment: Mapping[str, str] | None = None) -> bool:
@@ -46,22 +48,28 @@ def asked_for(environment: Mapping[str, str] | None = None) -> bool:
 def _number(name: str, least: int) -> int:
     text = os.environ.get(name, "")
     if not text.isdigit() or int(text) < least:
-        raise SceneError(f"{name}={text!r} in the environment is no number from {least}; torchrun sets it, or whatever starts the processes.")
+        raise SceneError(
+            f"{name}={text!r} in the environment is no number from {least}; torchrun sets it, or whatever starts the processes."
+        )
     return int(text)
 
 
 class Ranks:
     """This process among those that learn together.
 
-    `runs` is the entry of the schedule that runs now, `paused` says whether a debugger holds this process.
+    `folder` is the name of the run's folder, `runs` is the entry of the schedule that runs now, `paused` says whether a debugger holds this process.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self.size, self.rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
-        self.local, self.local_size = int(os.environ.get("LOCAL_RANK", self.rank)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        self.local, self.local_size = (
+            int(os.environ.get("LOCAL_RANK", self.rank)),
+            int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+        )
         self.attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
         self.host, self.patience = socket.gethostname(), patience
         self.runs: Any = None
+        self.folder = ""  # name of the run's folder
         self.tick: Callable[[], int] = lambda: 0
         self.paused: Callable[[], bool] = lambda: False
         self.waited, self.sent, self.exchanges = 0.0, 0, 0  # s, bytes and how often, since the run began
@@ -79,7 +87,9 @@ class Ranks:
         """Meet the other processes. SceneError where that is not possible."""
         ranks = cls(patience)
         if ranks.rank >= ranks.size:
-            raise SceneError(f"RANK={ranks.rank} of WORLD_SIZE={ranks.size} in the environment: ranks are counted from 0.")
+            raise SceneError(
+                f"RANK={ranks.rank} of WORLD_SIZE={ranks.size} in the environment: ranks are counted from 0."
+            )
         host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
         if not host or not port.isdigit():
             raise SceneError(
@@ -87,22 +97,35 @@ class Ranks:
                 "them: torchrun --nproc-per-node 2 -m engine.run SCENE."
             )
         import torch.distributed as dist
+        from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
         hosts_store = ranks.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         patient = timedelta(seconds=max(5.0, patience))
         try:
-            store = dist.TCPStore(host, int(port), None, hosts_store, patient, wait_for_workers=False)
-            ranks._store = dist.PrefixStore(ranks._run, store)
-            beats = dist.TCPStore(host, int(port), None, False, patient, wait_for_workers=False)
-            ranks._beats = dist.PrefixStore(ranks._run, beats)
+            store = TCPStore(host, int(port), None, hosts_store, patient, wait_for_workers=False)
+            ranks._store = PrefixStore(ranks._run, store)
+            beats = TCPStore(host, int(port), None, False, patient, wait_for_workers=False)
+            ranks._beats = PrefixStore(ranks._run, beats)
         except (RuntimeError, ValueError, OSError) as error:
             taken = "EADDRINUSE" in str(error) or "in use" in str(error)
             why = "the port is taken" if taken else "nobody answers there"
-            cure = "Choose another --master-port." if taken else "Start all processes within this time, and let them reach it."
-            raise SceneError(f"The processes cannot meet at {host}:{port}: {why} (waited up to {patient.seconds} s). {cure}") from None
+            cure = (
+                "Choose another --master-port."
+                if taken
+                else "Start all processes within this time, and let them reach it."
+            )
+            raise SceneError(
+                f"The processes cannot meet at {host}:{port}: {why} (waited up to {patient.seconds} s). {cure}"
+            ) from None
         ranks._arrive()
         kinds = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-        dist.init_process_group(kinds, store=dist.PrefixStore(f"{ranks._run}/group", store), rank=ranks.rank, world_size=ranks.size, timeout=FOREVER)
+        dist.init_process_group(
+            kinds,
+            store=PrefixStore(f"{ranks._run}/group", store),
+            rank=ranks.rank,
+            world_size=ranks.size,
+            timeout=FOREVER,
+        )
         threading.Thread(target=ranks._keep_beating, name="beats", daemon=True).start()
         return ranks
 
@@ -121,7 +144,7 @@ class Ranks:
                         f"Of {self.size} processes, rank {', '.join(map(str, missing))} did not come within {max(5.0, self.patience):g} s. Start "
                         "as many as WORLD_SIZE says, or give them longer: --rank-timeout."
                     )
-                raise RankError("", silent=True)
+                raise RankError()
             time.sleep(0.05)
 
     def leave(self) -> None:
@@ -134,7 +157,6 @@ class Ranks:
 
     def gather(self, own: Tensor) -> Tensor:
         """What every process has of a tensor of one shape: (processes, *shape), in order of ranks."""
-        import torch.distributed as dist
 
         if self.size == 1:
             return own.unsqueeze(0)
@@ -142,7 +164,7 @@ class Ranks:
         plain = flat.view(torch.uint8) if flat.dtype == torch.bool else flat
         everything = plain.new_empty((self.size, plain.numel()))
         with self._together(plain.nbytes):
-            dist.all_gather_into_tensor(everything.view(-1), plain)
+            _all_gather(everything.view(-1), plain)
         return everything.view(own.dtype).view(self.size, *own.shape)
 
     def reduced(self, own: Tensor, finish: Callable[[Tensor], Tensor]) -> Tensor:
@@ -163,6 +185,17 @@ class Ranks:
         with self._together(outgoing.nbytes):
             dist.all_to_all_single(incoming.view(-1), outgoing.view(-1))
         return self.gather(finish(incoming)).view(-1)[:numbers]
+
+    def collect(self, own: Tensor) -> Tensor | None:
+        """What every process has of a tensor of one shape, (processes, *shape), at rank 0; None elsewhere."""
+        import torch.distributed as dist
+
+        if self.size == 1:
+            return own.unsqueeze(0)
+        rows = [torch.empty_like(own) for _ in range(self.size)] if self.rank == 0 else None
+        with self._together(own.nbytes):
+            dist.gather(own, rows, dst=0)
+        return torch.stack(rows) if rows is not None else None
 
     def words(self, own: Any) -> list[Any]:
         """What every process says, as JSON can carry it, in order of ranks."""
@@ -213,7 +246,9 @@ class Ranks:
             except Exception:  # the store is gone, and with it the process that held it
                 if not self._left.wait(2 * BEAT):
                     if self.rank in (0, 1):
-                        _say("The process at the rendezvous is gone, and with it the job; rank 0 or torchrun on its host ended or was killed.")
+                        _say(
+                            "The process at the rendezvous is gone, and with it the job; rank 0 or torchrun on its host ended or was killed."
+                        )
                     _end()
 
     def _end_soon(self) -> None:
@@ -227,9 +262,15 @@ class Ranks:
         if any(beat.get("paused") for beat in beats.values()):
             self._waiting = time.monotonic() if self._waiting is not None else None
             return
-        late = [rank for rank, beat in beats.items() if rank != self.rank and (self._stale(rank, beat) or not beat.get("waits"))]
+        late = [
+            rank
+            for rank, beat in beats.items()
+            if rank != self.rank and (self._stale(rank, beat) or not beat.get("waits"))
+        ]
         if late and self.first_to_speak():
-            _say(f"{self._name(late[0], beats[late[0]])} keeps the others waiting for {self.patience:g} s{self._last_words(beats[late[0]])}")
+            _say(
+                f"{self._name(late[0], beats[late[0]])} keeps the others waiting for {self.patience:g} s{self._last_words(beats[late[0]])}"
+            )
         if late:
             _end()
 
@@ -254,16 +295,24 @@ class Ranks:
         time.sleep(4 * BEAT)  # for the last words of whoever failed, and its beats
         try:
             if not self.first_to_speak():
-                return RankError("", silent=True)
+                return RankError()
             before = self.beats()
             time.sleep(3 * BEAT)
             now = self.beats()
         except Exception:
-            return RankError(f"The other processes are gone ({why.splitlines()[0]}).", silent=self.rank not in (0, 1))
-        gone = [r for r, beat in now.items() if r != self.rank and not beat.get("left") and beat.get("at") == before[r].get("at")]
+            return RankError(f"The other processes are gone ({why.splitlines()[0]})." if self.rank in (0, 1) else "")
+        gone = [
+            r
+            for r, beat in now.items()
+            if r != self.rank and not beat.get("left") and beat.get("at") == before[r].get("at")
+        ]
         if not gone:
-            return RankError(f"An exchange between the processes failed on rank {self.rank} ({self.host}): {why.splitlines()[0]}")
-        return RankError(f"{self._name(gone[0], now[gone[0]])} is gone: it was killed, or ended without a word{self._last_words(now[gone[0]])}")
+            return RankError(
+                f"An exchange between the processes failed on rank {self.rank} ({self.host}): {why.splitlines()[0]}"
+            )
+        return RankError(
+            f"{self._name(gone[0], now[gone[0]])} is gone: it was killed, or ended without a word{self._last_words(now[gone[0]])}"
+        )
 
     def _name(self, rank: int, beat: Mapping[str, Any]) -> str:
         return f"Rank {rank} of {self.size} (host {beat.get('host', 'unknown')}, process {beat.get('pid', 'unknown')})"
@@ -284,6 +333,14 @@ class Ranks:
             if not self.first_to_speak():
                 return ""
         return f"Rank {self.rank} of {self.size} (host {self.host}) failed at tick {self.tick()}{where}: {kind}{text}"
+
+
+def _all_gather(everything: Tensor, own: Tensor) -> None:
+    """torch's function for it, which has a new name from 2.13 on."""
+    import torch.distributed as dist
+
+    function = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+    function(everything, own)
 
 
 def _say(text: str) -> None:

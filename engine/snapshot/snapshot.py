@@ -109,7 +109,10 @@ def capture(world: World, into: Snapshot | None = None, *, about: Mapping[str, A
         return Snapshot(
             fingerprint(world),
             {name: copied(tensor, (old.columns or {}).get(name)) for name, tensor in _kept_columns(world).items()},
-            {c.__name__: copied(resource_state(r), old.resources.get(c.__name__)) for c, r in kept_resources(world).items()},
+            {
+                c.__name__: copied(resource_state(r), old.resources.get(c.__name__))
+                for c, r in kept_resources(world).items()
+            },
             {name: stream.get_state() for name, stream in sorted(world.generators.items())},
             dict(about or {}),
             dict(world.constants),
