@@ -31,6 +31,7 @@ from components.learning import LearningMetrics, Policy, Rollout
 from components.observation import Observation
 from engine.ecs.component import make
 from engine.ecs.world import Clock
+from engine.ranks.blocks import Blocks
 from systems.learning.config import PpoConfig
 from systems.learning.networks import Mlp, make_policy
 from systems.ppo import act, estimate_advantage, improve_policy
@@ -85,7 +86,7 @@ class Case:
     def collect(self) -> None:
         """All inference of one iteration."""
         for tick in range(1, self.horizon + 1):
-            act(self.observation, Clock(tick=tick), self.rng, self.policy, self.action, self.rollout)
+            act(self.observation, Clock(tick=tick), self.rng, self.policy, Blocks(), self.action, self.rollout)
 
     def bare_collect(self) -> None:
         """Its products."""
@@ -94,8 +95,8 @@ class Case:
 
     def update(self) -> None:
         """Everything that LEARN does in one iteration."""
-        estimate_advantage(self.observation, self.policy, self.rollout, **self.config.of(estimate_advantage))
-        improve_policy(self.rng, self.rollout, self.policy, self.metrics, **self.config.of(improve_policy))
+        estimate_advantage(self.observation, self.policy, Blocks(), self.rollout, **self.config.of(estimate_advantage))
+        improve_policy(self.rng, self.rollout, Blocks(), self.policy, self.metrics, **self.config.of(improve_policy))
 
     def bare_update(self) -> None:
         """Its products."""

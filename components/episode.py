@@ -1,9 +1,12 @@
 """Episodes: progress, ends, rewards, pushes, and the curricula that follow how long episodes last."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from engine.ecs.component import column, component, resource, signal
+from engine.ranks.sharing import GATHERED, Combination
 
 
 @component
@@ -67,6 +70,8 @@ class Earned:
 class EpisodeLength:
     """Running mean length of finished episodes, which drives all curricula; scalars on the device."""
 
+    COMBINED: ClassVar[Combination] = GATHERED
+
     mean: Tensor  # control steps; 0 before the first episode has finished
     weight: Tensor  # how much of the averaging window is filled, in [0, 1]
     finished: Tensor  # episodes that finished in this tick
@@ -91,6 +96,8 @@ class SoftLimits:
 @resource
 class RewardWidths:
     """Widths of reward terms that follow their error, along axis `reward`; 0 for the others."""
+
+    COMBINED: ClassVar[Combination] = GATHERED
 
     width: Tensor  # in force: a squared error of so much pays 1 / e
     error: Tensor  # running mean of the term's value over rows

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from engine.ecs.component import column, component, constant, resource
 from engine.errors import SnapshotError
+from engine.ranks.sharing import REDUCED, Combination
 
 
 @component
@@ -34,6 +35,8 @@ class Policy:
     `parameters` is the storage of every network parameter, actor first, and `gradient` that of every
     gradient. The optimiser steps that one vector, so its moments are vectors as well.
     """
+
+    COMBINED: ClassVar[Combination] = REDUCED
 
     actor: Any = constant()
     critic: Any = constant()  # None for a learner without one
@@ -88,6 +91,7 @@ class LearningMetrics:
     """Numbers of the last policy update: means over its minibatches unless noted."""
 
     REPORTED: ClassVar[str] = "learn"
+    COMBINED: ClassVar[Combination] = REDUCED
 
     surrogate_loss: Tensor
     value_loss: Tensor

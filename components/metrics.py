@@ -1,14 +1,19 @@
 """Metrics of training, and scores of a trained policy."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from engine.ecs.component import column, component, constant, resource
+from engine.ranks.sharing import Summed, summed
 
 
 @resource
 class Metrics:
     """Sums over the running iteration, and the finished iteration before it."""
+
+    COMBINED: ClassVar[Summed] = summed("sums", "errors")
 
     sums: Tensor  # (2, 3 + termination + reward): over all rows, and over rows whose episode ended
     errors: Tensor  # (errors + 1,) tracking errors summed over rows and sampled ticks, and how many there were
@@ -19,6 +24,8 @@ class Metrics:
 @resource
 class Measurements:
     """Means of terms over the running iteration, and over the finished one before it; rows without a number do not count."""
+
+    COMBINED: ClassVar[Summed] = summed("sums")
 
     names: tuple[str, ...] = constant()
     sums: Tensor  # (2, terms): of values, and how many there were

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.ecs.component import column, component, constant, derived, resource
+from engine.ranks.sharing import GATHERED, Combination
 
 Fact = Literal["rotation", "rate", "joints", "angles", "lengths"]  # what must be known to read a file's numbers
 Origin = Literal["option", "file", "assumed"]  # the user; a header, a name or a layout that fixes it; nobody
@@ -178,6 +179,8 @@ class ClipBins:
 
     `failures` and `visits` are running means of rows in a tick that failed there, and that were there.
     """
+
+    COMBINED: ClassVar[Combination] = GATHERED
 
     clip: Tensor = constant()  # (bins,) int64
     within: Tensor = constant()  # (bins,) int64, of the clip's own bins, from 0

@@ -1,18 +1,21 @@
 """Physics: the simulator of the robot table, and rows whose simulation failed."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from engine.ecs.component import column, constant, resource, signal
+from engine.ranks.sharing import OWN, Combination
 
 
 @resource
 class Physics:
     """The backend that moves the rows; see `systems/physics/contract.py`."""
+
+    COMBINED: ClassVar[Combination] = OWN
 
     backend: Any = constant()
 

@@ -22,6 +22,7 @@ from engine.ecs.condition import Every
 from engine.ecs.system import System, Term, system
 from engine.ecs.world import Clock, World
 from engine.errors import SceneError
+from engine.ranks.blocks import Blocks
 from systems.learning.config import PpoConfig, WorldModelConfig
 from systems.learning.dynamics import finite
 from systems.ppo import act, ppo
@@ -47,12 +48,12 @@ class WhileLearning(Every):
 
 
 def act_as_it_learns(
-    observation: Observation, clock: Clock, rng: Rng, fallback: Fallback, policy: Policy, action: Write[Action], rollout: Write[Rollout],
+    observation: Observation, clock: Clock, rng: Rng, fallback: Fallback, policy: Policy, blocks: Blocks, action: Write[Action], rollout: Write[Rollout],
     *, limit: float, std: float, last_std: float, settle: int,
 ) -> None:  # fmt: skip
     """What the learner does that learns now: PPO draws from the policy's own deviation and keeps what it drew."""
     if fallback.ppo:
-        act(observation, clock, rng, policy, action, rollout, limit=limit)
+        act(observation, clock, rng, policy, blocks, action, rollout, limit=limit)
     else:
         explore(observation, clock, rng, policy, action, std=std, last_std=last_std, settle=settle)
 

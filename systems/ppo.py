@@ -26,6 +26,7 @@ from engine.ecs.system import system
 from engine.ecs.table import put_rows
 from engine.ecs.world import Clock, World
 from engine.errors import SceneError
+from engine.ranks.blocks import Blocks
 from systems.learning.config import PpoConfig
 from systems.learning.networks import make_policy
 from systems.learning.threads import pieces, thread_pool
@@ -36,11 +37,11 @@ LEARNED_FROM = ("actor", "critic", "action", "mean", "log_prob", "value", "targe
 
 
 def act(
-    observation: Observation, clock: Clock, rng: Rng, policy: Policy, action: Write[Action], rollout: Write[Rollout],
-    *, limit: float = math.inf,
+    observation: Observation, clock: Clock, rng: Rng, policy: Policy, blocks: Blocks, action: Write[Action],
+    rollout: Write[Rollout], *, limit: float = math.inf,
 ) -> None:  # fmt: skip
     """Draw an action and keep what was seen and chosen: applied within ±`limit`, kept for learning as drawn."""
-    mean, std = policy.actor(observation.actor), policy.actor.log_std.exp()
+    mean, std = blocks.mapped(policy.actor, observation.actor), policy.actor.log_std.exp()
     drawn = mean + std * torch.randn(mean.shape, generator=rng, device=mean.device)
     put_action(action, drawn, limit)
     step = cursor(clock, rollout)
@@ -81,15 +82,17 @@ def keep_final_observation(clock: Clock, done: Done, final: FinalObservation, ro
 
 
 def estimate_advantage(
-    observation: Observation, policy: Policy, rollout: Write[Rollout],
+    observation: Observation, policy: Policy, blocks: Blocks, rollout: Write[Rollout],
     *, gamma: float, lam: float, rows_at_once: int = 3072,
 ) -> None:  # fmt: skip
     """Value every kept state, and judge every action by what followed it; rows cut off go on from their final observation."""
+    seen = rollout.critic.flatten(0, 1)
     with thread_pool() as run:
-        values = torch.cat(run(policy.critic, pieces(rollout.critic.flatten(0, 1), rows_at_once)))
+        values = torch.cat(run(policy.critic, blocks.split(seen) if blocks.rows else pieces(seen, rows_at_once)))
     rollout.value.copy_(values.view_as(rollout.value))
-    following = torch.cat([rollout.value[:, 1:], policy.critic(observation.critic).unsqueeze(1)], dim=1)
-    following[rollout.truncated] = policy.critic(rollout.final_critic[rollout.truncated])
+    following = torch.cat([rollout.value[:, 1:], blocks.mapped(policy.critic, observation.critic).unsqueeze(1)], dim=1)
+    judged = blocks.mapped(lambda final, cut: policy.critic(final[cut]), rollout.final_critic, rollout.truncated)
+    following[rollout.truncated] = judged
     ends = rollout.terminated, rollout.truncated
     advantage = generalised_advantage(rollout.reward, rollout.value, following, *ends, gamma=gamma, lam=lam)
     rollout.advantage.copy_(advantage)
@@ -139,18 +142,19 @@ def losses_and_gradient(
 
 
 def improve_policy(
-    rng: Rng, rollout: Rollout, policy: Write[Policy], metrics: Write[LearningMetrics], *, epochs: int, minibatches: int,
+    rng: Rng, rollout: Rollout, blocks: Blocks, policy: Write[Policy], metrics: Write[LearningMetrics], *, epochs: int, minibatches: int,
     clip: float, value_clip: float, value_weight: float, entropy_weight: float, desired_kl: float, lowest_rate: float,
     highest_rate: float, max_grad_norm: float, rows_at_once: int = 3072,
 ) -> None:  # fmt: skip
     """Follow the clipped objective's gradient for a few epochs, each over a new permutation of the rollout.
 
     Normalisers learn last, so that the first minibatch meets exactly the policy that acted (probability ratio 1); the
-    first iteration sees raw observations. A minibatch with losses or gradients that are not finite changes nothing.
+    first iteration sees raw observations. A minibatch with losses or gradients that are not finite changes nothing. Where rows
+    are cut into blocks, each of them is permuted and divided into minibatches by itself.
     """
     samples = {name: getattr(rollout, name).flatten(0, 1) for name in LEARNED_FROM}
     samples |= {name: getattr(policy, name).normaliser(samples[name]) for name in ("actor", "critic")}
-    deviation, mean = torch.std_mean(samples["advantage"], correction=0)
+    deviation, mean = blocks.std_mean(samples["advantage"])
     samples["advantage"] = (samples["advantage"] - mean) / (deviation + 1e-8)
     work = partial(
         losses_and_gradient, samples=samples, policy=policy, old_std=policy.actor.log_std.exp(), clip=clip,
@@ -159,20 +163,22 @@ def improve_policy(
     totals = rollout.advantage.new_zeros(7)
     with thread_pool() as run:
         for _ in range(epochs):
-            for chosen in torch.randperm(rollout.value.numel(), generator=rng, device=rng.device).chunk(minibatches):
-                losses, gradients = zip(*run(work, pieces(chosen, rows_at_once)), strict=True)
-                policy.gradient.copy_(torch.stack(gradients).sum(0) / len(chosen))
+            order = torch.randperm(rollout.value.numel(), generator=rng, device=rng.device)
+            for chosen in order.view(blocks.count, -1).chunk(minibatches, 1):
+                few = chosen.unbind() if blocks.rows else pieces(chosen[0], rows_at_once)
+                summed = blocks.total([torch.cat(each) for each in run(work, few)]) / blocks.samples(chosen.numel())
+                policy.gradient.copy_(summed[4:])
                 norms = [clip_grad_norm_(n.parameters(), max_grad_norm) for n in (policy.actor, policy.critic)]
-                found = torch.cat([torch.stack(losses).sum(0) / len(chosen), torch.stack(norms).norm().view(1)])
+                found = torch.cat([summed[:4], torch.stack(norms).norm().view(1)])
                 sound = found.isfinite().all()
                 if desired_kl > 0:
                     rate = scheduled_rate(policy.learning_rate, found[2], desired_kl, lowest_rate, highest_rate)
                     policy.learning_rate.copy_(torch.where(sound, rate, policy.learning_rate))
                 policy.optimiser.step((~sound).float())
                 totals += torch.cat([torch.where(sound, found, 0.0), torch.stack([sound, ~sound])])
-    report(metrics, policy, rollout, totals)
-    policy.actor.normaliser.update(rollout.actor.flatten(0, 1))
-    policy.critic.normaliser.update(rollout.critic.flatten(0, 1))
+    report(metrics, policy, rollout, blocks, totals)
+    policy.actor.normaliser.update(rollout.actor.flatten(0, 1), blocks)
+    policy.critic.normaliser.update(rollout.critic.flatten(0, 1), blocks)
 
 
 def go_on_learning(world: World, changed: Mapping[str, Any]) -> None:
@@ -197,12 +203,12 @@ def scheduled_rate(rate: Tensor, kl: Tensor, desired: float, lowest: float, high
     return torch.where(kl > desired * 2, slower, torch.where(calm, faster, rate))
 
 
-def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, totals: Tensor) -> None:
+def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, blocks: Blocks, totals: Tensor) -> None:
     """Write what the update did; `totals`: sums over sound minibatches, and how many were sound and not."""
     names = ("surrogate_loss", "value_loss", "kl", "clip_fraction", "gradient_norm")
     means = dict(zip(names, totals[:5] / totals[5].clamp(min=1), strict=True))
     std, skipped = policy.actor.log_std.exp(), metrics.skipped_steps + totals[6]
-    unexplained = rollout.advantage.var(correction=0) / rollout.target.var(correction=0).clamp(min=1e-12)
+    unexplained = blocks.variance(rollout.advantage) / blocks.variance(rollout.target).clamp(min=1e-12)
     entropy, rate = Gaussian(0.0, std).entropy().sum(), policy.learning_rate
     others = {
         "entropy": entropy,
@@ -222,7 +228,7 @@ def ppo(config: PpoConfig) -> Bundle:
     return Bundle(
         "ppo",
         components=[Action, Rollout],
-        resources=[deferred(Policy, partial(make_policy, config)), metrics],
+        resources=[deferred(Policy, partial(make_policy, config)), metrics, Blocks()],
         systems={
             ACT: [system(act, limit=config.action_limit)],
             RECORD: [system(record), final],

@@ -17,6 +17,7 @@ from components.episode import Done, Rewritten
 from components.motion import ClipBins, MotionCursor, MotionLibrary, SamplerNumbers
 from engine import Bundle, Rng, System, Write, any_row, deferred, system
 from engine.errors import SceneError, did_you_mean, listing
+from engine.ranks.distribution import shares_nothing_of_rows
 from systems.maths.tensors import vector
 from systems.reference import begin_within, chosen_of, draw_motion, put_start
 from systems.tick import RESET, REWARD
@@ -93,6 +94,7 @@ def chances(bins: ClipBins, *, floor: float, kernel: int, decay: float, prior: f
     return torch.lerp(torch.where(total > 0.0, wanted / total.clamp_min(tiny), bins.usual), bins.usual, floor)
 
 
+@shares_nothing_of_rows
 def draw_by_failures(
     done: Done,
     library: MotionLibrary,

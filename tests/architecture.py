@@ -25,10 +25,11 @@ ROOMS = {  # of engine, with what else of engine each may import
     "ecs": ("errors",),
     "tools": ("ecs", "errors"),
     "snapshot": ("ecs", "files", "errors"),
+    "ranks": ("snapshot", "ecs", "files", "errors"),
     "protocol": ("ecs", "errors"),
     "recording": ("protocol", "snapshot", "ecs", "files", "errors"),
     "inspect": ("recording", "protocol", "snapshot", "ecs", "files", "errors"),
-    "runner": ("inspect", "tools", "recording", "protocol", "snapshot", "ecs", "files", "terminal", "errors"),
+    "runner": ("inspect", "tools", "recording", "protocol", "ranks", "snapshot", "ecs", "files", "terminal", "errors"),
     "debugger": ("protocol", "recording.file", "render", "files", "terminal", "errors"),
 }
 DOORS = ("engine/__init__.py", "engine/run.py", "engine/replay.py", "engine/curve.py")  # they open any room

@@ -134,6 +134,7 @@ class CheckpointWriter:
     """
 
     put: Callable[[str, Snapshot], OSError | None]
+    capture: Callable[[World, Snapshot | None], Snapshot] = capture
     stall: float = 0.0  # seconds that the latest `take` held up the tick thread
     _free: "SimpleQueue[Snapshot | None]" = attrs.field(factory=SimpleQueue, init=False)
     _jobs: "deque[Future[WriteOutcome]]" = attrs.field(factory=deque, init=False)
@@ -148,7 +149,7 @@ class CheckpointWriter:
         start = time.perf_counter()
         buffer = self._free.get()
         try:
-            taken = capture(world, buffer)
+            taken = self.capture(world, buffer)
         except BaseException:
             self._free.put(None)
             raise

@@ -13,6 +13,7 @@ import torch
 from engine.ecs.scene import Simulation, build
 from engine.errors import SceneError
 from engine.protocol.vitals import find_ends, find_vitals
+from engine.ranks.distribution import Distribution, refuse_blocks, usual_block
 from engine.runner import flags
 from engine.runner.experiment import Experiment
 from engine.runner.run_folder import Origin
@@ -47,6 +48,9 @@ class RunSettings:
     threads: int | None = _flag(None, hint="torch's own choice")  # CPU threads, also of torch if given
     checkpoint_every: int = 50  # iterations between checkpoints
     keep: int = 3  # how many of the newest checkpoints stay
+    row_blocks: int | None = _flag(
+        None, hint="not cut; as many as fit under torchrun"
+    )  # rows in a block: any number of processes then reaches the same bytes
     skip: tuple[str, ...] = _flag((), hint="none")  # phases to leave out, such as RECORD,LEARN
     film: bool = True  # film the policy when the run ends
 
@@ -70,6 +74,10 @@ class RunOptions:
     debug_expose: bool = _switch()  # let --debug tcp:HOST:PORT listen beyond this machine
     debug_on_detach: Literal["resume", "stay"] = "resume"  # what a paused run does when its debugger has gone
     record: str | None = _flag(None, alone="")  # keep the recent past of these rows, such as 0-15 or 3,17; alone: of 16
+    shards: str | None = _flag(
+        None, hint="none"
+    )  # start N processes on this machine, each on its own processors; or auto
+    rank_timeout: float = 25.0  # s that processes that learn together wait for one of them
     wandb: Literal["offline", "online"] | None = _flag(None, alone="offline")  # numbers for W&B, too; alone: kept here
     set: list[str] = attrs.field(
         factory=list, metadata={"hint": "none"}
@@ -92,6 +100,7 @@ class RunPlan:
     overrides: dict[str, str]
     name: str | None = None  # of the scene's configuration
     origin: Origin | None = None
+    ranks: Any = None  # the processes that learn together, where there are several
 
     @property
     def source(self) -> str:
@@ -152,6 +161,8 @@ class RunPlan:
     def experiment(self) -> Experiment:
         """The scene file's experiment, made anew; it gets those settings of the run that it has parameters for."""
         given = {name: getattr(self.settings, name) for name in _shared(self.config)}
+        if self.ranks is not None and self.ranks.size > 1:
+            given["num_envs"] = self.config.num_envs // self.ranks.size
         return self.file.experiment(attrs.evolve(self.config, **{k: v for k, v in given.items() if v is not None}))
 
     def build(self, experiment: Experiment | None = None) -> Simulation:
@@ -169,7 +180,51 @@ class RunPlan:
             simulation = build(scene, seed=run.seed, device=run.device, overrides=self.overrides, skip=run.skip)
             find_ends(simulation)  # what is wrong with them is refused whether or not anything is recorded
             find_vitals(simulation)
+            if run.row_blocks is not None:
+                Distribution(simulation, run.row_blocks, self.ranks)
             return simulation
+
+    def share(self, ranks: Any) -> None:
+        """Let several processes train together, each with its part of the rows; SceneError where that is not possible."""
+        total = getattr(self.config, "num_envs", None)
+        busy = next(
+            (f"--{name}" for name in (*ORIGINS[1:], *MODES) if getattr(self.options, name) not in (None, False)), None
+        )
+        if busy is not None:
+            raise SceneError(f"{busy} is done by one process; start it without torchrun and without --shards.")
+        if ranks.size > 1 and not isinstance(total, int):
+            raise SceneError(
+                f"{self.file.called} has no parameter num_envs, the number of rows that {ranks.size} processes would share. Give it one."
+            )
+        if self.settings.device.startswith("cuda"):
+            self._choose_device(ranks)
+        size = self.settings.row_blocks
+        if size is None and self.in_place and self.origin is not None:
+            raise SceneError(
+                f"{self.origin.path} was made without blocks of rows, which processes share. Begin a new run from its checkpoint: --resume "
+                "CHECKPOINT --out FOLDER, or go on with one process without torchrun."
+            )
+        if size is None and isinstance(total, int):
+            size = usual_block(total)
+        if size is not None and isinstance(total, int):
+            refuse_blocks(total, size, ranks.size)
+        self.settings, self.ranks = attrs.evolve(self.settings, row_blocks=size), ranks
+
+    def _choose_device(self, ranks: Any) -> None:
+        """The GPU of this process, by its number on its host."""
+        if ranks.local_size > 1 and ":" in self.settings.device:
+            raise SceneError(
+                f"--device {self.settings.device} would put {ranks.local_size} processes onto one GPU. Say --device cuda: each takes the GPU "
+                "of its own number."
+            )
+        if ranks.local >= torch.cuda.device_count():
+            raise SceneError(
+                f"Process {ranks.local} of this host has no GPU of its own: there are {torch.cuda.device_count()}. Start as many processes "
+                "as GPUs."
+            )
+        if ":" not in self.settings.device:
+            torch.cuda.set_device(ranks.local)
+            self.settings = attrs.evolve(self.settings, device=f"cuda:{ranks.local}")
 
 
 def _is_text(text: str) -> bool:

@@ -65,9 +65,10 @@ def debug_server(run: ObservedTraining) -> Iterator[Inspector | None]:
     if debug is None:
         yield None
         return
+    ranks = run.plan.ranks
     simulation, path, display = run.simulation, run.folder.path, run.experiment.display
     about = {
-        "name": path.name,
+        "name": path.name if ranks is None or ranks.rank == 0 else f"{ranks.folder}, rank {ranks.rank}",
         "scene": simulation.scene.name,
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -87,6 +88,8 @@ def debug_server(run: ObservedTraining) -> Iterator[Inspector | None]:
         return
     stay = options.debug_on_detach == "stay"
     inspector = Inspector(simulation, server, handle, TrainingHandle(run), stay=stay, view=display)
+    if ranks is not None and ranks.size > 1:
+        inspector.history = inspector.history[0], 0  # several processes do not go back together
     run.warn.listener = partial(inspector.event, "warning")
     try:
         yield inspector
@@ -113,6 +116,10 @@ class TrainingHandle(RunHandle):
 
     def save_checkpoint(self) -> str:
         """Write a checkpoint of this moment; its name. SceneError where it cannot be written."""
+        if self.run.plan.ranks is not None and self.run.plan.ranks.size > 1:
+            raise SceneError(
+                "Several processes write their checkpoints together, between iterations: --checkpoint-every says how often."
+            )
         folder, world = self.run.folder, self.run.simulation.world
         now = divmod(world.clock.tick, self.run.length)
         self.run.observers.flush()

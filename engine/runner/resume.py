@@ -7,6 +7,7 @@ import attrs
 from engine.ecs.scene import Simulation
 from engine.errors import SceneError, SnapshotError
 from engine.files import Say, whole_rows
+from engine.ranks.logical import fitted
 from engine.runner.checkpoint import checkpoints
 from engine.runner.config import RunPlan
 from engine.runner.experiment import Experiment
@@ -51,7 +52,7 @@ def resume(plan: RunPlan, experiment: Experiment, simulation: Simulation, warn: 
         warn(f"{origin.path} has no checkpoint yet; it begins again from the start.")
         return Start(changes=changes_since(plan, experiment, warn))
     path, data, damaged = source.load(warn)
-    taken = Snapshot.decode(data)
+    taken = fitted(Snapshot.decode(data), simulation.world, plan.ranks)
     tick = max(taken.tick, 0)
     iteration = tick // simulation.scene.iteration
     if iteration >= total:

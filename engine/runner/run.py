@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from engine.ranks.agreement import agreed
+from engine.ranks.ranks import asked_for
 from engine.runner import commands
 from engine.runner.cli import reporting_errors
 from engine.runner.config import MODES, RunPlan, make_plan
 from engine.runner.console import make_console, print_facts
+from engine.runner.together import run_together, shards_asked_for, start_shards
 from engine.runner.training import train
 from engine.snapshot.snapshot import restore
 
@@ -14,13 +17,27 @@ from engine.snapshot.snapshot import restore
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, evaluate, film, export or inspect a scene; the exit status.
 
-    0 done, 1 audit findings, 2 bad input, 130 interrupted.
+    0 done, 1 audit findings, or one of several processes lost, 2 bad input, 75 several processes stopped by a scheduler, 130 interrupted.
     """
-    return reporting_errors(_dispatch, arguments)
+    return reporting_errors(_run, arguments)
 
 
-def _dispatch(arguments: list[str]) -> int:
-    plan, console = make_plan(arguments), make_console()
+def _run(arguments: list[str]) -> int:
+    if asked_for():
+        return run_together(arguments, _dispatch)
+    if count := shards_asked_for(arguments):
+        return start_shards(arguments, count)
+    return _dispatch(arguments)
+
+
+def _dispatch(arguments: list[str], ranks: Any = None) -> int:
+    def planned() -> RunPlan:
+        plan = make_plan(arguments)
+        if ranks is not None:
+            plan.share(ranks)
+        return plan
+
+    plan, console = agreed(ranks, planned), make_console()
     uses = {"eval": commands.evaluate, "play": commands.play, "export": commands.export}
     for name, command in uses.items():
         if getattr(plan.options, name) is not None:

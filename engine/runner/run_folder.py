@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -69,6 +69,7 @@ class RunFolder:
     failing: bool = False
     next_curve: float = attrs.field(factory=lambda: time.perf_counter() + _FIRST_CURVE)
     warned: set[str] = attrs.field(factory=set)
+    declined: Callable[[], None] = lambda: None  # called when a checkpoint that is due is not taken
     metrics: JsonLines = attrs.field(init=False)
     timing: JsonLines = attrs.field(init=False)
     writer: CheckpointWriter = attrs.field(init=False)
@@ -139,6 +140,7 @@ class RunFolder:
         """
         name = checkpoint_name(iteration, ticks)
         if unwritten := self._unwritten():
+            self.declined()
             why = f"the rows of {unwritten[0].path.name} come first"
             self._report(WriteOutcome(name, OSError(errno.ENOSPC, why)))
         else:
@@ -289,6 +291,38 @@ class RunFolder:
                 self.events.close()
         if self.lock is not None:
             self.lock.close()
+
+
+class Bystander(RunFolder):
+    """The folder of a run that another process writes: this one writes nothing there, and only gives its part of checkpoints."""
+
+    @classmethod
+    def begin(cls, scratch: Path, warn: Say, parts: Callable[[], None]) -> Self:
+        """`scratch` is a folder for this process's own files, `parts` gives its part of a snapshot."""
+        made = cls(scratch, warn)
+        made.give = parts
+        return made
+
+    give: Callable[[], None] = lambda: None
+
+    def append(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def save(self, world: World, iteration: int, ticks: int) -> None:
+        """Give a part of the checkpoint."""
+        self.give()
+
+    def truncate_to(self, newest: Path | None, iteration: int, tick: int, rows: Path | None = None) -> None:
+        """Nothing."""
+
+    def write_events(self, iteration: int, values: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def update_curve(self) -> None:
+        """Nothing."""
+
+    def draw_curve(self) -> None:
+        """Nothing."""
 
 
 def _new_name(parent: Path) -> Path:

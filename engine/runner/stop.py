@@ -17,6 +17,7 @@ class StopRequest:
     """Whether somebody asked to stop; a second request stops at once, by KeyboardInterrupt."""
 
     requested: bool = False
+    by_scheduler: bool = False  # by SIGTERM or SIGUSR1
 
     def listening(self) -> AbstractContextManager[None]:
         """Answer Ctrl-C, SIGTERM, SIGUSR1 (a scheduler's warning) and SIGHUP (a terminal that is gone) as long as this lasts.
@@ -31,3 +32,4 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        self.by_scheduler = number in (signal.SIGTERM, getattr(signal, "SIGUSR1", None))

@@ -1,9 +1,12 @@
 """A training: the loop around the ticks, its iterations, files, console, interruption, and the evaluation after it."""
 
 import json
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -16,6 +19,8 @@ from engine.ecs.scene import Simulation
 from engine.ecs.world import NonFinite, World
 from engine.errors import LostError, did_you_mean
 from engine.files import absolute, file_errors, json_bytes
+from engine.ranks.agreement import agreed, audit, refuse_differences
+from engine.ranks.logical import SnapshotOfAll
 from engine.runner.commands import TrialRun
 from engine.runner.config import PROGRAM, RunPlan
 from engine.runner.console import Progress, Warnings, duration, print_facts
@@ -25,53 +30,120 @@ from engine.runner.processors import pinned_here
 from engine.runner.provenance import provenance
 from engine.runner.recording import RunObservers, rows_to_record
 from engine.runner.resume import Start, resume
-from engine.runner.run_folder import RunFolder, refuse_unusable
+from engine.runner.run_folder import Bystander, RunFolder, refuse_unusable
 from engine.runner.run_log import RunLog
 from engine.runner.trial import about_nonfinite
 from engine.runner.wandb_log import WandbLog, refuse_unknown
 from engine.snapshot.snapshot import Snapshot, capture, save
 
+AUDITED = 10  # iterations between those after which processes compare what they share
+REQUEUE = 75  # exit status of several processes that a scheduler stopped: EX_TEMPFAIL, "try again later"
+
 
 def train(plan: RunPlan, console: Any) -> int:
     """Train as planned, in a new folder or one that goes on; the exit status."""
-    options, origin = plan.options, plan.resumed
-    if options.out:
-        refuse_unusable(options.out)
-    parse_debug(options.debug, options.debug_expose)  # raises before anything is built
-    refuse_unknown(options.wandb)
+    options, origin, ranks = plan.options, plan.resumed, plan.ranks
+    writes = ranks is None or ranks.rank == 0
     warn = Warnings(console)
-    if pinned := pinned_here():
-        warn(pinned)
-    folder = RunFolder.reopen(origin.path, warn) if origin is not None and plan.in_place else None
+
+    def prepare() -> RunFolder | None:
+        if options.out and writes:
+            refuse_unusable(options.out)
+        parse_debug(options.debug, options.debug_expose)  # raises before anything is built
+        refuse_unknown(options.wandb)
+        if pinned := pinned_here():
+            warn(pinned)
+        return RunFolder.reopen(origin.path, warn) if origin is not None and plan.in_place and writes else None
+
+    folder = agreed(ranks, prepare)
+    scratch = ExitStack()
     try:
-        experiment = plan.experiment()
-        simulation = plan.build(experiment)
+        experiment, simulation, recorded = agreed(ranks, partial(_built, plan))
+        refuse_differences(ranks, _facts(plan, experiment, simulation) if ranks is not None else {})
         plan.settings = attrs.evolve(plan.settings, iterations=plan.settings.iterations or experiment.iterations)
-        recorded = rows_to_record(options.record, simulation)
-        start = resume(plan, experiment, simulation, warn) if origin else None
-        folder = folder or RunFolder.create(options.out, simulation.scene.name, warn)
-        folder.keep, folder.score.name = plan.settings.keep, experiment.best
-        with file_errors(f"{folder.path} cannot be written to"):
-            kept = json_bytes(configuration(plan, experiment, simulation, start))
-            files.write_file(folder.path / "config.json", kept)
-            if start is not None:
-                start.quarantine()
-                folder.truncate_to(start.checkpoint if start.own else None, start.iteration, start.tick, start.rows)
-            title = f"{simulation.scene.name}  seed {plan.settings.seed}  {folder.path}"
-            warn.begin_log(RunLog.open(folder.path, title, warn))
-            folder.wandb = WandbLog.begin(options.wandb, folder.path, simulation.scene.name, json.loads(kept), warn)
-            resumed = origin.folder if origin is not None else None
-            observers = RunObservers.begin(simulation, folder.path, warn, recorded, resumed, experiment.display)
+        start = agreed(ranks, lambda: resume(plan, experiment, simulation, warn)) if origin else None
+        whole = SnapshotOfAll(simulation.world, ranks) if ranks is not None else None
+        if whole is not None and not writes:
+            own = scratch.enter_context(tempfile.TemporaryDirectory(prefix="lockstep_rank_"))
+            folder = Bystander.begin(Path(own), warn, whole.take_part)
+        folder = agreed(ranks, lambda: folder or RunFolder.create(options.out, simulation.scene.name, warn))
+        if writes and whole is not None:
+            folder.writer.capture, folder.declined = whole.capture, whole.decline
+        if ranks is not None:
+            ranks.folder = ranks.words(folder.path.name)[0]
+        observers = agreed(ranks, lambda: _begin_files(plan, experiment, simulation, folder, start, recorded, warn))
     except BaseException:
         if folder is not None:
             folder.discard()
+        scratch.close()
         raise
     try:
-        return Training(plan, experiment, simulation, folder, warn, observers).run()
+        with scratch:
+            return Training(plan, experiment, simulation, folder, warn, observers).run()
     finally:
         folder.close()
         if warn.log is not None:
             warn.log.close()
+
+
+def _built(plan: RunPlan) -> tuple[Experiment, Simulation, list[int] | None]:
+    """The experiment, what is trained, and the rows that are recorded."""
+    experiment = plan.experiment()
+    simulation = plan.build(experiment)
+    return experiment, simulation, rows_to_record(plan.options.record, simulation)
+
+
+def _facts(plan: RunPlan, experiment: Experiment, simulation: Simulation) -> dict[str, Any]:
+    """What all processes that learn together must agree on, by name."""
+    made = provenance(plan.source, experiment)
+    versions = {f"the version of {name}": text for name, text in made["versions"].items()}
+    flags = plan.plain()
+    identity = json.loads(json.dumps(dict(simulation.scene.identity), default=str))
+    return {
+        **versions,
+        "Lockstep's own sources": made["lockstep"],
+        "the scene file": made["scene_file"],
+        **{f"the module {name}": digest for name, digest in made["modules"].items()},
+        **{f"the {name}": digest for name, digest in made["parts"].items()},
+        "the kind of device": simulation.world.device.type,
+        "the configuration": flags.get("config", ""),
+        **{
+            f"--{n.replace('_', '-')}": v
+            for group in ("flags", "run")
+            for n, v in flags[group].items()
+            if n not in ("device", "threads")
+        },
+        **{f"--set {address}": text for address, text in flags["overrides"].items()},
+        "--resume": str(plan.origin.path.name) if plan.origin is not None else "",
+        "the scene's identity": identity,
+    }
+
+
+def _begin_files(
+    plan: RunPlan,
+    experiment: Experiment,
+    simulation: Simulation,
+    folder: RunFolder,
+    start: Start | None,
+    recorded: list[int] | None,
+    warn: Warnings,
+) -> RunObservers:
+    """What a run writes before its first tick, and its observers."""
+    options, origin = plan.options, plan.resumed
+    resumed = origin.folder if origin is not None else None
+    if isinstance(folder, Bystander):
+        return RunObservers.begin(simulation, folder.path, warn, recorded, None, experiment.display)
+    folder.keep, folder.score.name = plan.settings.keep, experiment.best
+    with file_errors(f"{folder.path} cannot be written to"):
+        kept = json_bytes(configuration(plan, experiment, simulation, start))
+        files.write_file(folder.path / "config.json", kept)
+        if start is not None:
+            start.quarantine()
+            folder.truncate_to(start.checkpoint if start.own else None, start.iteration, start.tick, start.rows)
+        title = f"{simulation.scene.name}  seed {plan.settings.seed}  {folder.path}"
+        warn.begin_log(RunLog.open(folder.path, title, warn))
+        folder.wandb = WandbLog.begin(options.wandb, folder.path, simulation.scene.name, json.loads(kept), warn)
+        return RunObservers.begin(simulation, folder.path, warn, recorded, resumed, experiment.display)
 
 
 def configuration(
@@ -89,7 +161,7 @@ def configuration(
     return {
         "scene": simulation.scene.name,
         "identity": dict(simulation.scene.identity),
-        "rows": next(iter(simulation.world.tables.values())).rows,
+        "rows": next(iter(simulation.world.tables.values())).rows * (plan.ranks.size if plan.ranks is not None else 1),
         "titles": dict(experiment.titles),
         "source": plan.source,
         **plan.plain(),
@@ -110,7 +182,9 @@ class Training(ObservedTraining):
     origin_of_time: float = 0.0
     counted: tuple[int, int] = (0, 0)  # a tick, and environment steps until then, of however many rows there were
     inspector: Inspector | None = None
+    told: int = 0  # warnings that the other processes know of
     alarms: set[str] = attrs.field(factory=set)  # names of those that held after the last iteration
+    stopped: bool = False  # some process of several was asked to stop
     nonfinite: dict[str, int] = attrs.field(factory=dict)  # rows in which terms were so until the iteration began
     kept: Snapshot | None = None  # the world as it was after the last iteration, where what moves it may be lost
 
@@ -121,8 +195,23 @@ class Training(ObservedTraining):
 
     @property
     def rows(self) -> int:
-        """Rows of the first table, each of which makes one environment step per tick."""
-        return next(iter(self.world.tables.values())).rows
+        """Rows of the first table in all processes, each of which makes one environment step per tick."""
+        return next(iter(self.world.tables.values())).rows * (self.ranks.size if self.ranks is not None else 1)
+
+    @property
+    def ranks(self) -> Any:
+        """The processes that train together, None for a single one."""
+        return self.plan.ranks
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes, evaluates and films."""
+        return self.ranks is None or self.ranks.rank == 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether to stop before the next tick: processes that train together stop after an iteration, all of them."""
+        return self.stop.requested if self.ranks is None else self.stopped
 
     @property
     def steps(self) -> int:
@@ -153,8 +242,15 @@ class Training(ObservedTraining):
         self.origin_of_time = time.perf_counter() - (times[-1]["elapsed"] if times else 0.0)
         with self.stop.listening():
             with progress.shown(), debug_server(self) as self.inspector, self.observers.attached():
+                if self.ranks is not None:
+                    self._watch()
                 self._loop(progress, total * self.length)
                 self._save_last()
+            if self.ranks is not None:
+                self.ranks.leave()
+                self.stop.requested = self.stopped
+                if not self.leads:
+                    return self._status()
             self._check_names()
             try:
                 evaluated = self._evaluate() if not self.stop.requested else False
@@ -163,12 +259,47 @@ class Training(ObservedTraining):
             filmed = self._film() if not self.stop.requested else {}
         self.folder.flush()
         self._summarise(evaluated, filmed, total)
-        return 130 if self.stop.requested else 0
+        return self._status()
+
+    def _status(self) -> int:
+        """The exit status: 130 when it was stopped; REQUEUE when a scheduler stopped one of several processes."""
+        if not self.stop.requested:
+            return 0
+        return REQUEUE if self.ranks is not None and self.stop.by_scheduler else 130
+
+    def _watch(self) -> None:
+        """Tell the other processes what this one does."""
+        inspector = self.inspector
+        self.ranks.tick = lambda: self.world.clock.tick
+        self.ranks.paused = lambda: inspector is not None and inspector.steps.stands
+
+    def _exchange(self, row: dict[str, float]) -> dict[str, float]:
+        """What an iteration was like in all processes; takes note of those that are to stop, and of their warnings."""
+        mine = {
+            "stop": self.stop.requested,
+            "scheduler": self.stop.by_scheduler,
+            "warnings": self.warn.messages[self.told :] if self.ranks.rank else [],
+            "nonfinite": {name: value for name, value in row.items() if name.startswith("nonfinite/")},
+            "intervened": counted(self.folder.path),
+        }
+        self.told = len(self.warn.messages)
+        said = self.ranks.words(mine)
+        self.stopped = any(each["stop"] for each in said)
+        self.stop.by_scheduler = any(each["scheduler"] for each in said)
+        for rank, each in enumerate(said):
+            for text in each["warnings"] if self.leads else ():
+                if text not in self.warn.messages:
+                    self.warn(f"Rank {rank}: {text}")
+        counts = defaultdict[str, float](float)
+        for each in said:
+            for name, value in (*each["nonfinite"].items(), ("intervened", each["intervened"])):
+                counts[name] += value
+        return row | {name: int(value) for name, value in counts.items() if value}
 
     def _loop(self, progress: Progress, last: int) -> None:
         clock = self.world.clock
         self.start_iteration()
-        while not self.stop.requested and (not clock.begun or clock.tick < last):
+        while not self.stopping and (not clock.begun or clock.tick < last):
             ticks = int(clock.begun)  # the first one belongs to no iteration
             self._run_tick()
             if ticks and clock.tick % self.length == 0:
@@ -210,6 +341,10 @@ class Training(ObservedTraining):
         interventions = counted(self.folder.path)
         row |= {"intervened": interventions} if interventions else {}
         row |= self._nonfinite()
+        if self.ranks is not None:
+            row = self._exchange(row)
+            if iteration % AUDITED == 0:
+                audit(self.ranks, self.world)
         seconds = time.perf_counter() - self.began
         timing = {"iteration": iteration, "elapsed": self.elapsed, "seconds": seconds}
         timing |= {"steps_per_second": (clock.tick - self.first_tick) * self.rows / seconds, **self._split()}
@@ -273,7 +408,8 @@ class Training(ObservedTraining):
         now = divmod(self.world.clock.tick, self.length)
         self.observers.flush()
         self.folder.drain()
-        if self.world.clock.begun and not self.folder.saved_is(*now):
+        due = self.world.clock.begun and not self.folder.saved_is(*now)
+        if due if self.ranks is None else self.ranks.words(due)[0]:
             self.folder.save(self.world, *now)
             self.folder.drain()
 

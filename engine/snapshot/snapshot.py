@@ -109,7 +109,10 @@ def capture(world: World, into: Snapshot | None = None, *, about: Mapping[str, A
         return Snapshot(
             fingerprint(world),
             {name: copied(tensor, (old.columns or {}).get(name)) for name, tensor in _kept_columns(world).items()},
-            {c.__name__: copied(resource_state(r), old.resources.get(c.__name__)) for c, r in world.resources.items()},
+            {
+                c.__name__: copied(resource_state(r), old.resources.get(c.__name__))
+                for c, r in kept_resources(world).items()
+            },
             {name: stream.get_state() for name, stream in sorted(world.generators.items())},
             dict(about or {}),
             dict(world.constants),
@@ -145,7 +148,7 @@ def restore(
     for name in only or ():
         if name not in taken.resources:
             raise SnapshotError(f"The snapshot has no resource '{name}'.{did_you_mean(name, taken.resources)}")
-        if name not in {cls.__name__ for cls in world.resources}:
+        if name not in {cls.__name__ for cls in kept_resources(world)}:
             raise SnapshotError(f"This world has no resource '{name}' to take from the snapshot.")
     if only is not None:
         _load_resources(world, {name: taken.resources[name] for name in only})
@@ -225,7 +228,7 @@ def _check_contents(world: World, taken: Snapshot) -> None:
     streams = {name: stream.get_state() for name, stream in world.generators.items()}
     branches: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = (
         ("column", taken.columns or {}, _kept_columns(world)),
-        ("resource", taken.resources, {cls.__name__: {} for cls in world.resources}),
+        ("resource", taken.resources, {cls.__name__: {} for cls in kept_resources(world)}),
         ("stream", taken.streams, streams),
     )
     for kind, theirs, ours in branches:
@@ -356,7 +359,7 @@ def fingerprint(world: World) -> dict[str, Any]:
             for t in world.tables.values()
         },
         "columns": {address: [list(t.shape), str(t.dtype)] for address, t in _kept_columns(world).items()},
-        "resources": sorted(cls.__name__ for cls in world.resources),
+        "resources": sorted(cls.__name__ for cls in kept_resources(world)),
         "streams": sorted(world.generators),
     }
 
@@ -384,6 +387,11 @@ def first_difference(theirs: Any, ours: Any, path: str = "") -> str:
     if theirs != ours:
         return f"{path} is {theirs!r} in the snapshot but {ours!r} here."
     return ""
+
+
+def kept_resources(world: World) -> dict[type, Any]:
+    """The resources that snapshots hold: all but those that say `kept` False, which then have nothing to keep."""
+    return {cls: item for cls, item in world.resources.items() if getattr(item, "kept", True)}
 
 
 def _kept_columns(world: World) -> dict[str, Tensor]:

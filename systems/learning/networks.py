@@ -10,6 +10,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from components.learning import Policy
 from engine.errors import BuildError
+from engine.ranks.blocks import Blocks
 from systems.learning.adam import Adam
 from systems.learning.config import PpoConfig
 
@@ -29,22 +30,27 @@ class Normaliser(nn.Module):
         """(x − mean) / (std + MARGIN) of `batch`: (..., width)."""
         return (batch - self.mean).div_(self.variance.sqrt() + MARGIN)
 
-    def update(self, batch: Tensor) -> None:
-        """Merge the moments of a `batch`: (samples, width) (Chan, Golub & LeVeque 1979), unless one is not finite."""
-        variance, mean = torch.var_mean(batch, 0, correction=0)
+    def update(self, batch: Tensor, blocks: Blocks | None = None) -> None:
+        """Merge the moments of a `batch`: (samples, width) (Chan, Golub & LeVeque 1979), unless one is not finite.
+
+        With `blocks`, of the batches of all processes.
+        """
+        blocks = blocks or Blocks()
+        variance, mean = blocks.moments(batch)
         sound = (mean + variance).isfinite().all()
-        share = len(batch) / (self.count + len(batch))
+        samples = blocks.samples(len(batch))
+        share = samples / (self.count + samples)
         shift = mean - self.mean
         variance = self.variance + share * (variance - self.variance + (1 - share) * shift.square())
         self.mean.copy_(torch.where(sound, self.mean + share * shift, self.mean))
         self.variance.copy_(torch.where(sound, variance, self.variance))
-        self.count.add_(sound * len(batch))
+        self.count.add_(sound * samples)
 
 
 class Untouched(nn.Identity):
     """Stands where a normaliser would and leaves its inputs alone."""
 
-    def update(self, batch: Tensor) -> None:
+    def update(self, batch: Tensor, blocks: Blocks | None = None) -> None:
         """There is nothing to learn."""
 
 

@@ -30,6 +30,7 @@ from engine import (
     term,
 )
 from engine.errors import SceneError
+from engine.ranks.blocks import Blocks
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from engine.tools.operations import OperationMode
@@ -86,7 +87,7 @@ def collected(policy: Policy, seed: int = 0) -> Rollout:
     """A full rollout of random experience with its advantages."""
     rollout, rng = Rollout.make(ROWS, AXES), stream(seed)
     for tick in range(1, STEPS + 1):
-        act(seen(10 * tick + seed), Clock(tick=tick), rng, policy, Action.make(ROWS, AXES), rollout)
+        act(seen(10 * tick + seed), Clock(tick=tick), rng, policy, Blocks(), Action.make(ROWS, AXES), rollout)
     rollout.reward.copy_(torch.randn(ROWS, STEPS, generator=rng))
     estimate(seen(99), policy, rollout)
     return rollout
@@ -94,12 +95,12 @@ def collected(policy: Policy, seed: int = 0) -> Rollout:
 
 def estimate(now: Observation, policy: Policy, rollout: Rollout, **constants: Any) -> None:
     """`estimate_advantage` with the published numbers, but for `constants`."""
-    estimate_advantage(now, policy, rollout, **{**PpoConfig().of(estimate_advantage), **constants})
+    estimate_advantage(now, policy, Blocks(), rollout, **{**PpoConfig().of(estimate_advantage), **constants})
 
 
 def improve(policy: Policy, rollout: Rollout, seed: int = 0, **constants: Any) -> LearningMetrics:
     metrics = LearningMetrics.zeros()
-    improve_policy(stream(seed), rollout, policy, metrics, **{**PpoConfig().of(improve_policy), **constants})
+    improve_policy(stream(seed), rollout, Blocks(), policy, metrics, **{**PpoConfig().of(improve_policy), **constants})
     return metrics
 
 
@@ -109,7 +110,9 @@ def improve(policy: Policy, rollout: Rollout, seed: int = 0, **constants: Any) -
 def test_act_keeps_what_was_seen_chosen_and_expected():
     policy, observation = small_policy(init_std=0.5), seen()
     action, rollout = Action.make(ROWS, AXES, value=3.0), Rollout.make(ROWS, AXES)
-    act(observation, Clock(tick=STEPS + 2), stream(5), policy, action, rollout)  # second step of the second iteration
+    act(
+        observation, Clock(tick=STEPS + 2), stream(5), policy, Blocks(), action, rollout
+    )  # second step of the second iteration
     mean = policy.actor(observation.actor)
     drawn = mean + 0.5 * torch.randn(ROWS, 2, generator=stream(5))
     assert_close(action.value, drawn)
@@ -125,7 +128,7 @@ def test_act_keeps_what_was_seen_chosen_and_expected():
 
 def test_limit_holds_what_is_applied_and_not_what_is_kept():
     policy, action, rollout = small_policy(init_std=10.0), Action.make(ROWS, AXES), Rollout.make(ROWS, AXES)
-    act(seen(), Clock(tick=1), stream(), policy, action, rollout, limit=0.5)
+    act(seen(), Clock(tick=1), stream(), policy, Blocks(), action, rollout, limit=0.5)
     assert float(action.value.abs().max()) == 0.5
     assert float(rollout.action.abs().max()) > 5.0
 
@@ -545,13 +548,13 @@ def test_it_learns_to_match_a_target_that_it_sees():
     for tick in range(1, 8 * 100 + 1):
         observation.actor.copy_(torch.rand(rows, 2, generator=rng) * 4 + 3)
         observation.critic.copy_(observation.actor)
-        act(observation, Clock(tick=tick), rng, policy, action, rollout)
+        act(observation, Clock(tick=tick), rng, policy, Blocks(), action, rollout)
         wanted = observation.actor[:, 0] - observation.actor[:, 1]
         rollout.reward[:, (tick - 1) % 8] = -(action.value[:, 0] - wanted).square()
         if tick % 8 == 0:
             scores.append(float(rollout.reward.mean()))
             estimate(observation, policy, rollout)
-            improve_policy(rng, rollout, policy, metrics, **PpoConfig().of(improve_policy))
+            improve_policy(rng, rollout, Blocks(), policy, metrics, **PpoConfig().of(improve_policy))
     # always 0 scores −Var = −2 · 4²/12 = −2.7, and the first deviation of 1 costs 1 more
     assert scores[0] < -2.0
     assert sum(scores[-5:]) / 5 > -0.1
