@@ -462,7 +462,9 @@ class Evaluation:
                 counts = {name: reasons.count(name) for name in dict.fromkeys(reasons)}
                 why = listing(f"{name.replace('_', ' ')} {count}×" for name, count in counts.items())
                 noise = "with" if outcome.noisy else "without"
-                words.append(f"{outcome.run} {noise} noise: {len(own)} {'failure' if len(own) == 1 else 'failures'} ({why})")
+                words.append(
+                    f"{outcome.run} {noise} noise: {len(own)} {'failure' if len(own) == 1 else 'failures'} ({why})"
+                )
         kind = "episodes" if clip == COMMANDS else "clip"
         return (
             "; ".join(words) + "."

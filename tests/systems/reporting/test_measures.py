@@ -30,9 +30,18 @@ def played(frames: tuple[int, ...] = (6,), **logs: Any) -> Episodes:
     robot = {"frames": list(frames), "running": [False] * rows, "failed": logs.pop("failed", [False] * rows)}
     reason = logs.pop("reason", None)
     made = RobotLog.make(rows, AXES, **robot, **({"reason": reason} if reason else {}), **logs.pop("robot", {}))
-    more: dict[str, Any] = {"clips": (COMMANDS,), "clip": torch.zeros(rows, dtype=torch.int64), "clip_frames": torch.zeros(1).long()}
+    more: dict[str, Any] = {
+        "clips": (COMMANDS,),
+        "clip": torch.zeros(rows, dtype=torch.int64),
+        "clip_frames": torch.zeros(1).long(),
+    }
     return Episodes(
-        dt=DT, robot=made, joints=("hip", "knee"), feet=("left", "right"), reasons=("fallen", "late"), **{**more, **logs}
+        dt=DT,
+        robot=made,
+        joints=("hip", "knee"),
+        feet=("left", "right"),
+        reasons=("fallen", "late"),
+        **{**more, **logs},
     )
 
 
@@ -162,7 +171,12 @@ def test_who_hardly_moves_has_no_cost_of_transport() -> None:
 
 
 def test_clips_have_rows_of_their_own_and_one_together() -> None:
-    given = {**beside(2, by=0.1), "clips": ("walk", "unused", "squat"), "clip": torch.tensor([0, 2]), "clip_frames": torch.tensor([7, 9, 13])}
+    given = {
+        **beside(2, by=0.1),
+        "clips": ("walk", "unused", "squat"),
+        "clip": torch.tensor([0, 2]),
+        "clip_frames": torch.tensor([7, 9, 13]),
+    }
     rows = measure_episodes(played((6, 6), **given))
     assert [row["clip"] for row in rows] == ["walk", "squat", "all"]
     assert [row["completion %"] for row in rows] == [100.0, 50.0, 75.0]
@@ -184,7 +198,9 @@ def test_a_row_is_logged_until_its_first_episode_ends() -> None:
         done = Done.make(2, AXES, ended=ended, terminated=ended, reason=[[each, False] for each in ended])
         dofs = DofState.make(2, AXES, position=[[float(tick), 0.0]] * 2)
         log_robot(Clock(tick=tick, begun=True), done, RootState.make(2, AXES), dofs, Action.make(2, AXES), log)
-    assert log.frames.tolist() == [2, 3] and log.running.tolist() == [False, True] and log.failed.tolist() == [True, False]
+    assert (
+        log.frames.tolist() == [2, 3] and log.running.tolist() == [False, True] and log.failed.tolist() == [True, False]
+    )
     assert log.reason.tolist() == [[True, False], [False, False]]
     assert log.dof_position[1, :3, 0].tolist() == [1.0, 2.0, 3.0]
 
