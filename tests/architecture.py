@@ -32,7 +32,13 @@ ROOMS = {  # of engine, with what else of engine each may import
     "runner": ("inspect", "tools", "recording", "protocol", "ranks", "snapshot", "ecs", "files", "terminal", "errors"),
     "debugger": ("protocol", "recording.file", "render", "files", "terminal", "errors"),
 }
-DOORS = ("engine/__init__.py", "engine/run.py", "engine/replay.py", "engine/curve.py")  # they open any room
+DOORS = (
+    "engine/__init__.py",
+    "engine/run.py",
+    "engine/replay.py",
+    "engine/curve.py",
+    "engine/trained.py",
+)  # to any room
 ONE_FILE = {"inspect": "engine/runner/debugging.py"}  # the only file of the runner that may import this room
 DEBUGGER_ROOMS = ("widgets", "model", "net", "diagnosis", "body", "panels", "app")  # each may import those before it
 WITHOUT_TORCH = (
@@ -73,6 +79,7 @@ ONLY_HERE = {  # libraries that belong to few files
     "rsl_rl": ("systems/doorways/", "benchmarks/", "tests/"),
     "tensordict": ("systems/doorways/", "tests/"),
     "mcap": ("engine/runner/", "tests/"),
+    "jinja2": ("systems/reporting/", "tests/"),
     "mink": ("systems/motion/retarget/", "tests/"),
     "qpsolvers": ("systems/motion/retarget/", "tests/"),
     "OpenGL": ("engine/render/program.py",),  # a process of its own, which the window starts
