@@ -52,11 +52,12 @@ def measure(spec: str) -> None:
     clips = read_clips(spec)
     reading = time.perf_counter() - started
     model = build_robot(robots.load("g1"))
+    count = len(clips)
     library = build_library(clips, model.robot, model)
     seconds, used = time.perf_counter() - started, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     print(
-        f"{Path(spec).name:8s} {len(clips):5d} clips, {len(library.vectors):7d} frames at 50 fps: {seconds:5.1f} s ({reading:.1f} s reading, "
+        f"{Path(spec).name:8s} {count:5d} clips, {len(library.vectors):7d} frames at 50 fps: {seconds:5.1f} s ({reading:.1f} s reading, "
         f"{used:.1f} s of processor), {peak:5.0f} MiB at most"
     )
 

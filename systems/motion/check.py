@@ -5,7 +5,8 @@ clip that cannot be right is refused with frame, value and cure; what is merely 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import attrs
 import numpy as np
@@ -23,6 +24,7 @@ from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED
 from systems.motion.joint_tree import JointTree, joint_tree
 from systems.motion.joints import STILL, Match, bare, fit_joints, match_joints, unmatched
 from systems.motion.kinematics import Kinematics, body_poses, mass_center
+from systems.motion.memory import EVERY, give_back
 from systems.motion.readings import Weighed, as_typed, choose, group_of
 from systems.motion.unfit import Unfit
 
@@ -38,6 +40,13 @@ class _Open:
     unit: str  # of lengths, where that was decided; "" for metres
     weighed: Weighed
     findings: list[ClipFinding]
+
+    def without_arrays(self) -> "_Open":
+        """The same, without the clip's numbers, which are not needed twice."""
+        clip = self.weighed.clip
+        kept = {field.name: getattr(clip, field.name) for field in attrs.fields(Clip)}
+        none: dict[str, Any] = {name: np.empty(0) for name, value in kept.items() if isinstance(value, np.ndarray)}
+        return attrs.evolve(self, weighed=attrs.evolve(self.weighed, clip=attrs.evolve(clip, **none)))
 
 
 @attrs.frozen(eq=False)
@@ -73,8 +82,11 @@ class Verification:
         self.decided: list[ClipFinding] = []
         self._poses: Poses = poses or self._own_poses
 
-    def verify(self, clips: Sequence[Clip]) -> dict[int, tuple[Clip, list[ClipFinding]]]:
-        """Sound clips and what is suspicious about each, by their place among `clips`."""
+    def verify(self, clips: Iterable[Clip]) -> dict[int, tuple[Clip, list[ClipFinding]]]:
+        """Sound clips and what is suspicious about each, by their place among `clips`.
+
+        What files say of bodies is let go clip by clip, where nobody else keeps it.
+        """
         groups: dict[tuple[object, ...], list[_Open]] = defaultdict(list)
         for index, clip in enumerate(clips):
             with self.unfit.caught():
@@ -115,7 +127,11 @@ class Verification:
 
     def _verify(self, group: list[_Open]) -> list[tuple[int, tuple[Clip, list[ClipFinding]]]]:
         fitted: list[_Fitted] = []
-        for each, reading in zip(group, choose([each.weighed for each in group]), strict=True):
+        readings = choose([each.weighed for each in group])
+        while group:
+            if len(group) % EVERY == 0:
+                give_back()
+            each, reading = group.pop(0), readings.pop(0)
             with self.unfit.caught():
                 if isinstance(reading, SceneError):
                     for other in each.weighed.stated:
@@ -164,15 +180,15 @@ class Verification:
             *plausible.check_limits(clip, self.robot),
             *plausible.check_upright(clip),
         ]
+        full, clip = clip, _without_bodies(clip)
         position, rotation = self._poses(each.index, clip)
-        findings += plausible.check_bodies(clip, self.robot, position, rotation)
-        clip = attrs.evolve(clip, body_names=None, body_position=None, body_rotation=None)
+        findings += plausible.check_bodies(full, self.robot, position, rotation)
         low = self.model.foot_points(position, rotation)[..., 2].min(-1)
         up = 1.0 - 2.0 * (clip.root_rotation[:, 1:3] ** 2).sum(-1)
         rate = jump_rate(
             low, mass_center(self.model, position, rotation)[:, 2], clip.root_position[:, 2], up, self.robot
         )
-        return _Fitted(clip, each, reading, match, findings, low, rate)
+        return _Fitted(clip, each.without_arrays(), reading, match, findings, low, rate)
 
     def _misnamed(self, clip: Clip, reading: Reading) -> list[ClipFinding]:
         named = clip.dof_names is not None and reading.score > MISNAMED
@@ -205,6 +221,10 @@ class Verification:
             clip, found = put_on_floor(clip, one.low)
             return clip, findings + found
         return clip, findings + check_floor(clip, one.low)
+
+
+def _without_bodies(clip: Clip) -> Clip:
+    return attrs.evolve(clip, body_names=None, body_position=None, body_rotation=None)
 
 
 def surplus_joints(clip: Clip, robot: Robot, model: Kinematics) -> list[str]:

@@ -6,9 +6,9 @@ start and beyond its end a clip holds its first and last frame.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import attrs
 import torch
@@ -26,11 +26,12 @@ from systems.motion.unfit import Unfit
 TIME_TOLERANCE = 1e-3  # s; more than float32 loses on a clip of an hour, far less than a tick
 MAX_LOGGED = 12
 ClipHeight = Annotated[Literal["keep", "auto"], "auto lowers or raises clips until the feet meet the floor"]
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
 def build_library(
-    clips: Sequence[Clip | BuiltInClip],
+    clips: Iterable[Clip | BuiltInClip],
     robot: Robot,
     model: Kinematics,
     *,
@@ -41,28 +42,32 @@ def build_library(
 ) -> MotionLibrary:
     """Make, verify, resample and pack `clips` for a robot; a clip named twice is loaded once, with both weights.
 
-    `height="auto"` puts feet on the floor. What was decided and found is logged as warnings and kept in `warnings`.
+    A list of clips is empty afterwards, since what files say of bodies is let go clip by clip. `height="auto"` puts
+    feet on the floor. What was decided and found is logged as warnings and kept in `warnings`.
     Raises SceneError with all clips that cannot be played by this robot; with `skip_unfit` these are left out.
     """
-    if not clips:
+    unique = _merge(_handed_over(clips) if isinstance(clips, list) else clips)
+    if not unique:
         raise SceneError(
             f"The motion library was given no clips. Name a built-in clip ({listing(BUILT_IN)}) or a file."
         )
     unfit = Unfit(skip=skip_unfit)
-    unique = _merge(clips)
-    made = [make_clip(clip.name, robot, model) if isinstance(clip, BuiltInClip) else clip for clip in unique]
+    names, weights = [clip.name for clip in unique], [clip.weight for clip in unique]
+    made = [
+        make_clip(clip.name, robot, model) if isinstance(clip, BuiltInClip) else clip for clip in _handed_over(unique)
+    ]
     packing = Packing(made, robot, model, fps)
     verification = Verification(robot, model, unfit, height=height, poses=packing.poses)
-    sound = verification.verify(made)
+    sound = verification.verify(_handed_over(made))
     unfit.settle(len(sound))
     kept = sorted(sound)
     findings = [*verification.decided, *(finding for index in kept for finding in sound[index][1])]
     for line in bounded(findings, MAX_LOGGED):
         _log.warning(line)
     frames = torch.tensor(packing.finish({index: sound[index][0] for index in kept}))
-    weight = torch.tensor([unique[index].weight for index in kept], dtype=torch.float64)
+    weight = torch.tensor([weights[index] for index in kept], dtype=torch.float64)
     return MotionLibrary(
-        names=_distinct([unique[index].name for index in kept]),
+        names=_distinct([names[index] for index in kept]),
         warnings=tuple(finding.text for finding in findings),
         fps=fps,
         num_dofs=len(robot.dof_names),
@@ -76,7 +81,14 @@ def build_library(
     )
 
 
-def _merge(clips: Sequence[Clip | BuiltInClip]) -> list[Clip | BuiltInClip]:
+def _handed_over(clips: list[_T]) -> Iterator[_T]:
+    """The clips of a list, which lets go of each: what files say of bodies is freed as soon as it is compared."""
+    clips.reverse()
+    while clips:
+        yield clips.pop()
+
+
+def _merge(clips: Iterable[Clip | BuiltInClip]) -> list[Clip | BuiltInClip]:
     """Clips of the same name and source become one, whose weight is their sum."""
     merged: dict[tuple[str, str], Clip | BuiltInClip] = {}
     for clip in clips:

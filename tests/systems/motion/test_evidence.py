@@ -225,7 +225,7 @@ def test_many_that_do_not_fit_are_listed_or_left_out(
     broken = attrs.evolve(walk, name="broken", root_rotation=2.0 * walk.root_rotation)
     clips = [short, walk, broken]
     with pytest.raises(SceneError, match=r"2 of 3 clips do not fit(.|\n)*'short'(.|\n)*'broken'"):
-        build_library(clips, g1.robot, g1)
+        build_library(tuple(clips), g1.robot, g1)
     assert build_library(clips, g1.robot, g1, skip_unfit=True).names == ("walk",)
     assert any("2 of 3 clips are left out" in record.message for record in caplog.records)
 

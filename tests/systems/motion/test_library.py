@@ -1,5 +1,8 @@
 """The library: what is in it, and what sampling it at any time gives."""
 
+import weakref
+from collections.abc import Sequence
+
 import attrs
 import numpy as np
 import pytest
@@ -14,9 +17,10 @@ from components.motion import BuiltInClip, Clip, MotionCursor, MotionLibrary, Mo
 from engine.errors import SceneError
 from engine.tools.operations import OperationMode
 from systems.maths import quaternion
+from systems.motion import plausible
 from systems.motion.check import verify_clip
 from systems.motion.files import read_clips
-from systems.motion.kinematics import angular_velocity, continuous, differentiate, resample
+from systems.motion.kinematics import angular_velocity, body_poses, continuous, differentiate, resample
 from systems.motion.library import build_library
 from systems.motion.packing import Packing
 from systems.reference import (
@@ -103,6 +107,28 @@ def test_no_clips_and_unknown_clips_are_refused() -> None:
         build_library([BuiltInClip("sqat")], model.robot, model)
 
 
+def test_a_list_of_clips_is_handed_over_and_what_files_say_of_bodies_is_let_go_clip_by_clip(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, alive = doll(), []
+    clips = [turning(9, name=f"turn {i}") for i in range(5)]
+    for i, clip in enumerate(clips):
+        position, rotation = body_poses(model, clip.root_position, clip.root_rotation, clip.dof_position)
+        clips[i] = attrs.evolve(clip, body_position=position, body_rotation=rotation)
+    held = [weakref.ref(clip.body_position) for clip in clips]
+    check = plausible.check_bodies
+
+    def counted(clip: Clip, *arguments: object) -> Sequence[object]:
+        alive.append(sum(reference() is not None for reference in held))
+        return check(clip, *arguments)
+
+    monkeypatch.setattr(plausible, "check_bodies", counted)
+    del clip, position
+    build_library(clips, model.robot, model)
+    assert clips == []
+    assert alive == [5, 4, 3, 2, 1]
+
+
 def raised(clip: Clip, height: float) -> Clip:
     """A clip that much higher, in m."""
     return attrs.evolve(clip, root_position=clip.root_position + np.array((0.0, 0.0, height)))
@@ -122,7 +148,7 @@ def test_a_library_of_many_clips_is_equal_to_the_bit_to_those_of_each_alone(heig
         attrs.evolve(turning(7, name="lying"), root_position=np.full((7, 3), np.nan)),
         turning(13, name="last"),
     ]
-    many = build_library(clips, model.robot, model, height=height, skip_unfit=True)
+    many = build_library(tuple(clips), model.robot, model, height=height, skip_unfit=True)
     assert many.names == ("turn", "thirty", "backward", "whole", "last")
     assert many.frames.tolist() == [12, 16, 9, 11, 13]  # of 10 frames at 30 per second, 0.3 s
     for clip, first, count in zip((clips[i] for i in (0, 2, 3, 4, 6)), many.start, many.frames, strict=True):
