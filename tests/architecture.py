@@ -97,6 +97,7 @@ ONLY_HERE = {  # libraries that belong to few files
     "pyqtgraph": ("engine/debugger/", "tests/debugger/"),
     "pickle": ("systems/motion/array_pickle.py", "systems/motion/writers.py", "tests/"),
     "av": ("systems/film/", "docs/tools/", "tests/"),
+    "jinja2": ("systems/reporting/",),
     "PIL": ("systems/film/", "benchmarks/", "docs/tools/", "tests/"),
 }
 LAZY = {
@@ -112,6 +113,7 @@ LAZY = {
     "onnxruntime",
     "qpsolvers",
     "PIL",
+    "jinja2",
     "tyro",
     "tensorboard",
     "matplotlib",
