@@ -8,12 +8,12 @@ import attrs
 import mujoco
 import numpy as np
 
-from components.robot import Robot, RobotDescription
+from components.robot import RobotDescription
 from engine.errors import SceneError, listing
 from systems.deploy.policy import OnnxPolicy
 from systems.deploy.robot import MujocoRobot
 from systems.referee.table import TermTable
-from systems.robots.model import build_robot
+from systems.robots.model import RobotModel, build_robot
 
 LoadRobot = Callable[[str], RobotDescription]  # by name
 ASSETS = "mujoco/playground/assets"  # in a data package
@@ -33,6 +33,7 @@ class Arena:
     anchor: str = ""
     tracked: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()  # end effectors, of the tracked bodies
+    model: RobotModel | None = None  # of a robot of ours
 
     @property
     def mass(self) -> float:
@@ -54,13 +55,15 @@ def arena_of_export(policy: OnnxPolicy) -> Arena:
     )  # fmt: skip
 
 
-def arena_of_table(table: TermTable, joints: Sequence[str] | None, path: Path, load: LoadRobot) -> Arena:
-    """The arena of a table, for a file that moves `joints`, in any order; None where the file does not say which.
+def arena_of_table(
+    table: TermTable, joints: Sequence[str] | None, path: Path, load: LoadRobot, *, control_dt: float, physics_dt: float
+) -> Arena:
+    """The arena of a table, for a file that moves `joints`, in any order; None where the file does not say which. Steps in s.
 
     SceneError where no robot of the table has these joints.
     """
     if table.scene:
-        arena = _arena_of_scene(table)
+        arena = _arena_of_scene(table, control_dt, physics_dt)
         known = {table.name: arena.robot.joints}
         if joints is None or {*joints} == {*arena.robot.joints}:
             return arena
@@ -74,9 +77,9 @@ def arena_of_table(table: TermTable, joints: Sequence[str] | None, path: Path, l
                     raise
                 continue
             foot = described.foot_friction if table.friction is None else table.friction
-            model = build_robot(attrs.evolve(described, foot_friction=foot), dt=table.physics_dt)
+            model = build_robot(attrs.evolve(described, foot_friction=foot), dt=physics_dt)
             if joints is None or {*joints} == {*model.robot.dof_names}:
-                return _arena_of_robot(model.model, model.robot, table)
+                return _arena_of_robot(model, control_dt)
             known[name] = model.robot.dof_names
     raise _another_robot(path, joints or (), known, table)
 
@@ -94,18 +97,19 @@ def _another_robot(
     )
 
 
-def _arena_of_robot(model: mujoco.MjModel, robot: Robot, table: TermTable) -> Arena:
+def _arena_of_robot(model: RobotModel, control_dt: float) -> Arena:
+    robot = model.robot
     default = robot.default_position.double().numpy()
     start = np.concatenate(((0.0, 0.0, robot.default_height, 1.0, 0.0, 0.0, 0.0), default))
-    played = MujocoRobot(model, table.control_dt, robot.torque_limit.double().numpy())
+    played = MujocoRobot(model.model, control_dt, robot.torque_limit.double().numpy())
     gains = robot.stiffness.double().numpy(), robot.damping.double().numpy()
     return Arena(
         played, robot.name, *gains, default, start, np.zeros(3), robot.anchor_body, robot.tracked_bodies,
-        robot.end_effectors,
+        robot.end_effectors, model,
     )  # fmt: skip
 
 
-def _arena_of_scene(table: TermTable) -> Arena:
+def _arena_of_scene(table: TermTable, control_dt: float, physics_dt: float) -> Arena:
     found = find_spec(table.wheel.replace("-", "_"))
     if found is None or found.origin is None:
         raise SceneError(
@@ -126,9 +130,9 @@ def _arena_of_scene(table: TermTable) -> Arena:
         raise SceneError(f"The scene {table.scene} of the table {table.name} cannot be used ({error}).") from None
     if model.actuator_trnid[:, 0].tolist() != list(range(1, model.njnt)):
         raise SceneError(f"The scene of the table {table.name} has not one servo for each joint, in order.")
-    model.opt.timestep = table.physics_dt
+    model.opt.timestep = physics_dt
     gains = model.actuator_gainprm[:, 0].copy(), -model.actuator_biasprm[:, 2]
-    robot = MujocoRobot(model, table.control_dt, np.full(model.nu, np.inf))
+    robot = MujocoRobot(model, control_dt, np.full(model.nu, np.inf))
     return Arena(robot, table.name, *gains, start[7:], start, sensor)
 
 

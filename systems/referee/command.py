@@ -73,7 +73,7 @@ def run_referee(arguments: Sequence[str], load: LoadRobot) -> int:
     """Play what is named and print the table; the exit status. `load` knows robots by name."""
     options = parser().parse_args(arguments)
     protocol = _protocol(options)
-    contenders = [_load(path, options.table, load) for path in options.policies]
+    contenders = [_load(path, options, load) for path in options.policies]
     _refuse_senseless(options, contenders)
     results = []
     for each in contenders:
@@ -88,10 +88,10 @@ def run_referee(arguments: Sequence[str], load: LoadRobot) -> int:
     return 0
 
 
-def _load(path: Path, table: str | None, load: LoadRobot) -> "Contender | RunContender":
+def _load(path: Path, options: argparse.Namespace, load: LoadRobot) -> "Contender | RunContender":
     if path.suffix == ONNX or not (path.is_dir() or path.suffix == RUNS):
-        return Contender.load(path, table, load)
-    if table is not None:
+        return Contender.load(path, options.table, load, options.clip)
+    if options.table is not None:
         raise SceneError(f"{path} says itself what it sees, so that --table has no effect. Leave it out.")
     from systems.referee.rows import RunContender
 
@@ -119,15 +119,15 @@ class Contender:
     reference: ReferencePoses | None = None  # of a tracker
 
     @classmethod
-    def load(cls, path: Path, table: str | None, load: LoadRobot) -> "Contender":
-        """A policy in a file: ours by what the file says, another project's by a table."""
+    def load(cls, path: Path, table: str | None, load: LoadRobot, clip: str | None = None) -> "Contender":
+        """A policy in a file: ours by what the file says, another project's by a table; `clip` is for one that follows any."""
         about = open_session(path).get_modelmeta().custom_metadata_map
         if about.get("format") == FORMAT and about.get("takes") == "signals":
             if table is not None:
                 raise SceneError(f"{path} says itself what it sees, so that --table has no effect. Leave it out.")
             ours = OnnxPolicy.load(path)
             return cls(ours, arena_of_export(ours), reference_of_export(ours) if ours.clips else None)
-        foreign = load_foreign(path, table, load)
+        foreign = load_foreign(path, table, load, clip)
         return cls(foreign, foreign.arena, foreign.reference)
 
     @property

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,19 @@ from systems.deploy.policy import FORMAT, OnnxPolicy, open_session
 from systems.deploy.robot import RobotReading
 from systems.maths.rotation import rotate
 from systems.referee.arena import Arena, LoadRobot, arena_of_table
-from systems.referee.poses import ReferencePoses
-from systems.referee.table import TABLES, TermTable, known_tables, per_joint, ranges, table_called, words
+from systems.referee.poses import ReferencePoses, clip_poses, moving
+from systems.referee.table import (
+    TABLES,
+    TermTable,
+    known_tables,
+    metadata,
+    numbers,
+    per_joint,
+    ranges,
+    seconds,
+    table_called,
+    words,
+)
 from systems.referee.terms import TERMS, Moment
 
 FAR_AHEAD = 10**6  # control steps; no motion is as long
@@ -35,22 +47,30 @@ class ForeignPolicy(OnnxPolicy):
     bounds: np.ndarray = attrs.field(kw_only=True)  # (3, 2) of commands
     motion: Mapping[str, np.ndarray] = attrs.field(
         kw_only=True
-    )  # of the reference by what it holds, (T, …); {} for a walker
-    reference: ReferencePoses | None = attrs.field(init=False, default=None)
+    )  # (T, …) of the reference by what it is; {} for a walker
+    reference: ReferencePoses | None = attrs.field(kw_only=True, default=None)  # None: as `motion` has it
     _action: np.ndarray = attrs.field(init=False, factory=lambda: np.zeros(0))
+    _sent: list[np.ndarray] = attrs.field(init=False, factory=list)  # the last two targets, in the file's order
+    _filtered: np.ndarray = attrs.field(init=False, factory=lambda: np.zeros(0))
     _phase: np.ndarray = attrs.field(init=False, factory=lambda: np.zeros(2))
     _scratch: Any = attrs.field(init=False, default=None)  # MjData for kinematics
 
     def __attrs_post_init__(self) -> None:
         """Where the reference is, in the world."""
         self._scratch = mujoco.MjData(self.arena.robot.model)
-        if self.motion:
+        if self.motion and self.reference is None:
             self.reference = self._reference()
 
     @property
     def dt(self) -> float:
         """Length of a control step in s."""
-        return self.table.control_dt
+        return seconds(self.path, self.about, self.table.control_dt)
+
+    @cached_property
+    def _future(self) -> np.ndarray:
+        """Which of the next frames are seen, in control steps from now."""
+        key = self.table.future_steps
+        return numbers(self.path, self.about, key).astype(int) if key else np.zeros(0, int)
 
     @property
     def first(self) -> int:
@@ -82,6 +102,7 @@ class ForeignPolicy(OnnxPolicy):
         """Start from the first control step; a motion stays where the file has it."""
         self.steps = 0
         self._action = np.zeros(len(self.joints))
+        self._sent = []
         self._phase = np.array((0.0, np.pi))
 
     def target(self, reading: RobotReading, command: np.ndarray) -> np.ndarray:
@@ -99,16 +120,40 @@ class ForeignPolicy(OnnxPolicy):
         limit = self.table.action_limit
         self._action = np.clip(np.asarray(action[0], np.float64), -limit, limit)
         center = moment.joints if self.about.get("action_center", "").startswith("joint_pos") else moment.default
+        asked = self._action if self.table.targets else center + self.scale * self._action
         if self.table.gait_period > 0.0:
             self._phase = self._phase + 2.0 * np.pi * self.dt / self.table.gait_period
         self.steps += 1
         target = np.empty(len(self.joints))
-        target[self.order] = center + self.scale * self._action
+        target[self.order] = self._smooth(asked)
         return target
 
+    def _smooth(self, target: np.ndarray) -> np.ndarray:
+        """The target as it is sent: its second difference bounded, then filtered, where the file says so."""
+        most, share = (
+            float(numbers(self.path, self.about, key)[0]) if key and key in self.about else None
+            for key in (self.table.target_acceleration, self.table.target_filter)
+        )
+        last, before = (self._sent[-1:], self._sent[-2:-1])
+        if most is not None and before:
+            change = last[0] - before[0]
+            target = last[0] + change + np.clip(target - last[0] - change, -most, most)
+        sent = target if share is None or not last else share * target + (1.0 - share) * self._filtered
+        self._sent = [*last, target]
+        self._filtered = sent
+        return sent
+
     def _seen(self, name: str, moment: Moment) -> np.ndarray:
-        parts = [scale * TERMS[term](moment) for term, scale in self.terms[name]]
-        return np.concatenate(parts).astype(np.float32)[None]
+        parts = [scale * np.ravel(TERMS[term](moment)) for term, scale in self.terms[name]]
+        return np.concatenate(parts).astype(np.float32).reshape(self._shapes[name])
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the inputs, with one row."""
+        return {
+            each.name: (1, *(x if isinstance(x, int) else -1 for x in each.shape[1:]))
+            for each in self.session.get_inputs()
+        }
 
     def _moment(self, reading: RobotReading, command: np.ndarray) -> Moment:
         """What may be seen now; of the reference, the pose to have at the end of the control step."""
@@ -125,7 +170,33 @@ class ForeignPolicy(OnnxPolicy):
             frame = min(self.first + self.steps, len(self.motion["joint_position"]) - 1)
             aim = tuple(self.motion[k][frame] for k in ("joint_position", "joint_velocity", "place", "turn"))  # type: ignore[assignment]
         default = self.numbers["default_joint_pos"][self.order]
-        return Moment(joints, command, default, self.arena.sensor, self._action, self._phase, place, turn, *aim)
+        last = self._filtered if self._sent else zero
+        return Moment(
+            joints,
+            command,
+            default,
+            self.arena.sensor,
+            self._action,
+            self._phase,
+            place,
+            turn,
+            *aim,
+            last,
+            self._ahead(),
+        )
+
+    def _ahead(self) -> dict[str, np.ndarray]:
+        """The motion in the next frames, counted from the one in which the robot should be now."""
+        if not len(self._future):
+            return {}
+        frames = np.clip(self.steps + self._future, 0, len(self.motion["place"]) - 1)
+        now = min(self.steps, len(self.motion["place"]) - 1)
+        names = {
+            "joints": "joint_position", "speeds": "joint_velocity", "anchor_place": "place", "anchor_turn": "turn",
+            "body_place": "body_place", "body_turn": "body_turn",
+        }  # fmt: skip
+        found = {name: self.motion[key][frames] for name, key in names.items() if key in self.motion}
+        return {**found, "anchor_place_now": self.motion["place"][now]}
 
     def _anchor(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Place and rotation of the anchor of a robot in a pose."""
@@ -161,10 +232,13 @@ class ForeignPolicy(OnnxPolicy):
 # -- reading -------------------------------------------------------------------------------------------
 
 
-def load_foreign(path: Path, table: str | None, load: LoadRobot) -> ForeignPolicy:
-    """A policy of another project, by the table that fits it or the one named. SceneError with what does not fit."""
+def load_foreign(path: Path, table: str | None, load: LoadRobot, clip: str | None = None) -> ForeignPolicy:
+    """A policy of another project, by the table that fits it or the one named; `clip` is for one that follows any.
+
+    SceneError with what does not fit.
+    """
     session = open_session(path)
-    about = dict(session.get_modelmeta().custom_metadata_map)
+    about = metadata(path, session)
     takes, gives = ([each.name for each in side] for side in (session.get_inputs(), session.get_outputs()))
     if table is not None:
         chosen = table_called(table)
@@ -173,7 +247,7 @@ def load_foreign(path: Path, table: str | None, load: LoadRobot) -> ForeignPolic
                 f"{path} takes {listing(takes)} and gives {listing(gives)}, but the table {chosen.name} is for files that take "
                 f"{listing(chosen.inputs)} and give {listing([chosen.action, *chosen.reference.values()])}. Give another --table."
             )
-        return _by_table(path, session, about, chosen, load)
+        return _by_table(path, session, about, chosen, load, clip)
     fitting = [each for each in map(table_called, known_tables()) if each.fits(takes, gives, about)]
     if not fitting:
         known = f"its metadata says {listing(sorted(about), 6)}" if about else "it has no metadata"
@@ -187,25 +261,35 @@ def load_foreign(path: Path, table: str | None, load: LoadRobot) -> ForeignPolic
     for chosen in fitting:
         try:
             if len(chosen.reference) == most:
-                return _by_table(path, session, about, chosen, load)
+                return _by_table(path, session, about, chosen, load, clip)
         except SceneError as error:
             refusals.append(error)
     raise refusals[0] if len(refusals) == 1 else SceneError("\n".join(map(str, refusals)))
 
 
-def _by_table(path: Path, session: Any, about: Mapping[str, str], table: TermTable, load: LoadRobot) -> ForeignPolicy:
+def _by_table(
+    path: Path, session: Any, about: Mapping[str, str], table: TermTable, load: LoadRobot, clip: str | None
+) -> ForeignPolicy:
     named = words(path, about, table.joint_names) if table.joint_names else None
-    arena = arena_of_table(table, named, path, load)
+    steps = {name: seconds(path, about, getattr(table, name)) for name in ("control_dt", "physics_dt")}
+    arena = arena_of_table(table, named, path, load, **steps)
     joints = tuple(named or arena.robot.joints)
     order = np.array([arena.robot.joints.index(each) for each in joints])
     if table.anchor:
         arena = attrs.evolve(arena, anchor=about.get(table.anchor, table.anchor))
     scale = per_joint(path, about, table.action_scale, len(joints), "action_scale")
     assert scale is not None
+    reference, motion, clips = None, _motion(path, session, about, table), _clips(path, about, table)
+    if table.follows_clips:
+        if clip is None:
+            raise SceneError(f"{path} follows any clip, and none was named. Give one: --clip NAME or FILE.")
+        reference, clips = clip_poses(clip, arena, steps["control_dt"]), (clip,)
+        motion = moving(reference, arena, order, words(path, about, "body_names") if "body_names" in about else [])
+    takes = [each.name for each in session.get_inputs() if each.name != "time_step"]
     policy = ForeignPolicy(
-        path, session, about, arena.robot.joints, _numbers(path, about, table, arena, order), _clips(path, about, table),
-        table=table, arena=arena, order=order, terms={name: table.terms(about, name) for name in table.inputs}, scale=scale,
-        bounds=ranges(path, about, table.command_ranges), motion=_motion(path, session, about, table),
+        path, session, about, arena.robot.joints, _numbers(path, about, table, arena, order), clips,
+        table=table, arena=arena, order=order, terms={name: table.terms(about, name) for name in takes}, scale=scale,
+        bounds=ranges(path, about, table.command_ranges), motion=motion, reference=reference,
     )  # fmt: skip
     _check_widths(policy)
     return policy
@@ -242,10 +326,18 @@ def _check_widths(policy: ForeignPolicy) -> None:
     for each in policy.session.get_inputs():
         if each.name == "time_step":
             continue
-        widths = {term: len(TERMS[term](moment)) for term, _ in policy.terms[each.name]}
-        if sum(widths.values()) != each.shape[-1]:
+        try:
+            widths = {term: np.size(TERMS[term](moment)) for term, _ in policy.terms[each.name]}
+        except KeyError:
             raise SceneError(
-                f"{policy.path} takes {each.shape[-1]} numbers as {each.name}, but the table {policy.table.name} makes "
+                f"{policy.path} sees {listing([term for term, _ in policy.terms[each.name]])} as {each.name}, which its motion or its robot "
+                f"does not have: bodies of {policy.arena.name} are {listing(policy.arena.tracked, 20)} and those between. Give a --table of "
+                "another robot."
+            ) from None
+        wide = int(np.prod([x for x in each.shape[1:] if isinstance(x, int)]))
+        if sum(widths.values()) != wide:
+            raise SceneError(
+                f"{policy.path} takes {wide} numbers as {each.name}, but the table {policy.table.name} makes "
                 f"{sum(widths.values())}: {', '.join(f'{name} {width}' for name, width in widths.items())}. Give a --table of what the "
                 "policy sees."
             )

@@ -10,21 +10,16 @@ import attrs
 import numpy as np
 
 from engine.errors import SceneError, did_you_mean, listing
+from systems.deploy.policy import PACKAGE
 from systems.referee.terms import TERMS
 
 TABLES = Path(__file__).parent / "tables"
 AXES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
 REFERENCE = (
-    "joint_position",
-    "joint_velocity",
-    "anchor_position",
-    "anchor_rotation_xyzw",
-    "body_position",
-    "body_rotation",
-)
-Source = (
-    str | float | list[float] | dict[str, list[float]] | None
-)  # a number, or the key of the file's metadata that says it
+    "joint_position", "joint_velocity", "anchor_position", "anchor_rotation_xyzw", "body_position", "body_rotation",
+)  # fmt: skip
+Source = str | float | list[float] | dict[str, list[float]] | None
+"""A number, or the key of the file's metadata that says it."""
 
 
 @attrs.frozen
@@ -34,12 +29,17 @@ class TermTable:
     name: str
     about: str
     kind: str  # "tracker" or "walker"
-    inputs: Mapping[
-        str, Any
-    ]  # by input of the file: terms in order, each a name or [name, scale], or a key of the metadata
     action: str  # output of the file
-    control_dt: float  # s
-    physics_dt: float  # s
+    control_dt: float | str  # s, or a key of the metadata
+    physics_dt: float | str  # s, alike
+    inputs: Mapping[str, Any] = attrs.field(factory=dict)
+    """By input of the file: terms in order, each a name or [name, scale], or a key of the metadata."""
+    inputs_key: str = ""  # or the key of the metadata that says, as JSON, what each input holds
+    targets: bool = False  # whether actions are joint targets themselves
+    follows_clips: bool = False  # whether it follows any clip, which the file does not hold
+    future_steps: str = ""  # key of the metadata that lists which of the next frames of the motion are seen
+    target_acceleration: str = ""  # key of the most that a target's change may change in a control step, rad
+    target_filter: str = ""  # key of the share of a target in what is sent; the rest is what was sent before
     robots: tuple[str, ...] = ()  # of Lockstep, by name; the first whose joints the file has
     friction: float | None = None  # of the feet; None: the robot's own
     wheel: str = ""  # or a data package, and in it …
@@ -64,7 +64,11 @@ class TermTable:
 
     def terms(self, about: Mapping[str, str], given: str) -> list[tuple[str, float]]:
         """Terms and scales of an input, in order. SceneError for a name in the metadata that nobody knows."""
-        listed = self.inputs[given]
+        if self.inputs_key:
+            held = json.loads(about[self.inputs_key]).get(given, given)
+            listed: Any = [self.names.get(held, held)]
+        else:
+            listed = self.inputs[given]
         if isinstance(listed, str):
             listed = [self.names.get(name.strip(), name.strip()) for name in about[listed].split(",")]
         pairs = [(each, 1.0) if isinstance(each, str) else (each[0], float(each[1])) for each in listed]
@@ -80,10 +84,12 @@ class TermTable:
         """Whether a file takes and gives what this table names; how wide its inputs are does not count."""
         keys = [each for each in self.inputs.values() if isinstance(each, str)]
         needed = {self.action, *self.reference.values()}
+        if self.inputs_key:
+            return self.inputs_key in about and needed <= {*outputs}
         return {*inputs} - {"time_step"} == {*self.inputs} and needed <= {*outputs} and {*keys} <= {*about}
 
 
-_REQUIRED = ("about", "kind", "inputs", "action", "control_dt", "physics_dt")
+_REQUIRED = ("about", "kind", "action", "control_dt", "physics_dt")
 
 
 def read_table(path: Path) -> TermTable:
@@ -123,8 +129,10 @@ def _check(path: Path, found: Mapping[str, Any]) -> None:
         "anchor",
     )
     wrong = [key for key in texts if not isinstance(found.get(key, ""), str)]
-    above = ("control_dt", "physics_dt", "friction", "action_limit")
-    wrong += [key for key in above if key in found and not _number(found[key])]
+    wrong += [key for key in ("friction", "action_limit") if key in found and not _number(found[key])]
+    wrong += [
+        key for key in ("control_dt", "physics_dt") if not isinstance(found[key], str) and not _number(found[key])
+    ]
     wrong += [key for key in ("inputs", "names", "reference") if not isinstance(found.get(key, {}), dict)]
     if wrong:
         raise SceneError(f"{path}: {wrong[0]}={found[wrong[0]]!r} does not fit; see the tables in {TABLES}.")
@@ -135,9 +143,13 @@ def _check(path: Path, found: Mapping[str, Any]) -> None:
     for key in found.get("reference", {}):
         if key not in REFERENCE:
             raise SceneError(f"{path}: a reference has no '{key}'.{did_you_mean(key, REFERENCE)}")
-    if found["kind"] == "tracker" and not found.get("reference"):
+    if found["kind"] == "tracker" and not (found.get("reference") or found.get("follows_clips")):
         raise SceneError(f"{path}: a tracker's table says under [reference] which outputs hold the motion.")
-    for listed in found["inputs"].values():
+    if bool(found.get("inputs")) == bool(found.get("inputs_key")):
+        raise SceneError(
+            f"{path}: a table says under [inputs] what is seen, or with inputs_key where the metadata says it."
+        )
+    for listed in found.get("inputs", {}).values():
         for each in [] if isinstance(listed, str) else listed:
             name = each if isinstance(each, str) else each[0]
             if name not in TERMS:
@@ -146,6 +158,41 @@ def _check(path: Path, found: Mapping[str, Any]) -> None:
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0.0
+
+
+def metadata(path: Path, session: Any) -> dict[str, str]:
+    """What a file says of itself; of one that says nothing what the YAML file of the same name says, flat, lists as JSON."""
+    found = dict(session.get_modelmeta().custom_metadata_map)
+    beside = path.with_suffix(".yaml")
+    if found or not beside.is_file():
+        return found
+    try:
+        import yaml
+    except ImportError:
+        raise SceneError(
+            f"To read {beside} needs the package PyYAML, which is not installed. pip install '{PACKAGE}[play]'"
+        ) from None
+    try:
+        said = yaml.safe_load(beside.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SceneError(
+            f"{beside} cannot be read ({' '.join(str(error).split())}). Export the policy again."
+        ) from None
+    if not isinstance(said, dict):
+        raise SceneError(f"{beside} holds no table of what the policy is. Export the policy again.")
+    parts = [said, *(part for part in said.values() if isinstance(part, dict))]
+    flat = {str(key): value for part in parts for key, value in part.items()}
+    return {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items() if value is not None
+    }
+
+
+def seconds(path: Path, about: Mapping[str, str], source: float | str) -> float:
+    """A time in s, from a table or from metadata. SceneError for one that is none."""
+    found = float(numbers(path, about, source)[0]) if isinstance(source, str) else float(source)
+    if not found > 0.0:
+        raise SceneError(f"{path} says {source}={found:g} s, which is no time step. Export the policy again.")
+    return found
 
 
 def known_tables() -> list[str]:

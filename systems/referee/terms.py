@@ -25,6 +25,10 @@ class Moment:
     speeds: np.ndarray  # (joints,) rad/s
     aim_place: np.ndarray  # (3,) m, of the reference's anchor
     aim_turn: np.ndarray  # (4,)
+    last_target: np.ndarray = attrs.field(factory=lambda: np.zeros(0))  # (joints,) rad; 0 in the first control step
+    ahead: Mapping[str, np.ndarray] = attrs.field(
+        factory=dict
+    )  # (F, …) of the motion in the next frames, by what it is
 
 
 def base_linear_velocity(moment: Moment) -> np.ndarray:
@@ -49,6 +53,9 @@ def anchor_orientation(moment: Moment) -> np.ndarray:
     return columns.T.ravel()
 
 
+XYZW = [1, 2, 3, 0]  # which of w, x, y, z are x, y, z, w
+
+
 TERMS: Mapping[str, Callable[[Moment], np.ndarray]] = {
     "base_linear_velocity": base_linear_velocity,
     "base_angular_velocity": lambda moment: moment.reading.base_angular_velocity,
@@ -66,4 +73,13 @@ TERMS: Mapping[str, Callable[[Moment], np.ndarray]] = {
     "reference_joints": lambda moment: np.concatenate((moment.joints, moment.speeds)),
     "anchor_position": anchor_position,
     "anchor_orientation": anchor_orientation,
+    "anchor_rotation_xyzw": lambda moment: moment.anchor_turn[XYZW],
+    "last_target": lambda moment: moment.last_target,
+    "reference_anchor_position": lambda moment: moment.ahead["anchor_place_now"],
+    "future_joint_position": lambda moment: moment.ahead["joints"],
+    "future_joint_velocity": lambda moment: moment.ahead["speeds"],
+    "future_anchor_position": lambda moment: moment.ahead["anchor_place"],
+    "future_anchor_rotation_xyzw": lambda moment: moment.ahead["anchor_turn"][..., XYZW],
+    "future_body_position": lambda moment: moment.ahead["body_place"],
+    "future_body_rotation_xyzw": lambda moment: moment.ahead["body_turn"][..., XYZW],
 }

@@ -37,7 +37,7 @@ def test_the_page_names_every_flag_table_and_term() -> None:
     flags = [word for action in parser()._actions for word in action.option_strings if word not in ("-h", "--help")]
     assert all(f"--{flag.strip('-')}" in TEXT for flag in flags)
     assert all(f"`{name}`" in TEXT for name in (*known_tables(), *TERMS))
-    assert set(re.findall(r"`((?:playground|holosoma|mjlab)_\w+)`", TEXT)) == set(known_tables())
+    assert set(re.findall(r"`((?:playground|holosoma|mjlab|protomotions)_\w+)`", TEXT)) == set(known_tables())
     assert all(read_table(TABLES / f"{name}.toml").about for name in known_tables())
 
 
