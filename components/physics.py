@@ -21,6 +21,11 @@ class Physics:
         """Whether a restored snapshot continues with the same bytes."""
         return bool(self.backend.exact_resume)
 
+    @property
+    def perishable(self) -> bool:
+        """Whether it may be lost while the run goes on, as a simulator in another process may."""
+        return bool(getattr(self.backend, "perishable", False))
+
     def state(self) -> dict[str, Any]:
         """Hidden state that the root and joint columns do not show."""
         state: dict[str, Any] = self.backend.state()

@@ -20,6 +20,10 @@ class SceneError(LockstepError):
     """A scene file, flag, address or value that cannot be used as given."""
 
 
+class LostError(LockstepError):
+    """Something outside this process is gone without which a run cannot go on, such as a process that simulates for it."""
+
+
 class SnapshotError(LockstepError):
     """Snapshot bytes that are damaged or belong to another world."""
 

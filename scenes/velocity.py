@@ -34,7 +34,7 @@ def velocity_scene(
 ) -> Scene:
     """The task, to learn in; with `watch`, a policy plays it without noise or pushes."""
     bundles = [
-        physics(model, rows=rows, backend=c.backend, decimation=c.substeps, nthread=c.physics_threads),
+        physics(model, rows=rows, decimation=c.substeps, **c.simulator),
         actuation(controller=c.control, limit=c.task.limit, dt=DT, **c.motors(model.robot, bool(watch))),
         *locomotion(c, model, playing=watch is not None, dt=DT),
         *(learner(c, model) if watch is None else [play(c.learning), watch()]),

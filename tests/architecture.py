@@ -13,7 +13,7 @@ PRODUCT = ("engine", "components", "systems", "scenes")
 MAY_IMPORT = {  # of each package: packages of the repository, and libraries
     "engine": {"engine", "torch", "numpy", "attrs", "msgpack", "msgspec", "tyro"},
     "components": {"components", "engine", "torch", "numpy", "attrs"},
-    "systems": {"systems", "components", "engine", "torch", "numpy", "attrs"},
+    "systems": {"systems", "components", "engine", "torch", "numpy", "attrs", "msgpack"},
 }
 KERNEL = "engine/ecs/"
 KERNEL_MAY_IMPORT = {"engine", "torch", "numpy", "attrs"}
@@ -76,6 +76,7 @@ ONLY_HERE = {  # libraries that belong to few files
     "OpenGL": ("engine/render/program.py",),  # a process of its own, which the window starts
     "mujoco_warp": ("systems/physics/", "benchmarks/", "tests/"),
     "warp": ("systems/physics/", "benchmarks/", "tests/"),
+    "isaacgym": ("systems/physics/isaacgym/worker/", "tests/standins/"),
     "rich": ("engine/runner/", "tests/"),
     "tyro": ("engine/runner/", "tests/"),
     "msgspec": ("engine/protocol/", "engine/inspect/", "engine/debugger/net/", "tests/"),
@@ -107,6 +108,7 @@ LAZY = {
     "matplotlib",
     "mujoco_warp",
     "warp",
+    "isaacgym",
     *QT,
 }
 MAY_BE_EAGER = (

@@ -152,8 +152,12 @@ class CheckpointWriter:
         except BaseException:
             self._free.put(None)
             raise
-        self._jobs.append(self._thread.submit(self._write, name, taken))
+        self.submit(taken, name)
         self.stall = time.perf_counter() - start
+
+    def submit(self, taken: Snapshot, name: str) -> None:
+        """Have a snapshot, which is given up, written as `name`."""
+        self._jobs.append(self._thread.submit(self._write, name, taken))
 
     def _write(self, name: str, taken: Snapshot) -> WriteOutcome:
         try:

@@ -144,6 +144,11 @@ class RunFolder:
         else:
             self.writer.take(world, name)
 
+    def save_kept(self, taken: Snapshot, iteration: int, ticks: int) -> None:
+        """Write a snapshot that was taken earlier as the checkpoint of its moment, unless there is one."""
+        if not self.saved_is(iteration, ticks):
+            self.writer.submit(taken, checkpoint_name(iteration, ticks))
+
     def _unwritten(self) -> list[JsonLines]:
         """Logs of which rows still wait, although they were tried once more."""
         for lines in (self.metrics, self.timing):

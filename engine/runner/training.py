@@ -14,7 +14,7 @@ from engine import files
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.world import NonFinite, World
-from engine.errors import did_you_mean
+from engine.errors import LostError, did_you_mean
 from engine.files import absolute, file_errors, json_bytes
 from engine.runner.commands import TrialRun
 from engine.runner.config import PROGRAM, RunPlan
@@ -29,7 +29,7 @@ from engine.runner.run_folder import RunFolder, refuse_unusable
 from engine.runner.run_log import RunLog
 from engine.runner.trial import about_nonfinite
 from engine.runner.wandb_log import WandbLog, refuse_unknown
-from engine.snapshot.snapshot import save
+from engine.snapshot.snapshot import Snapshot, capture, save
 
 
 def train(plan: RunPlan, console: Any) -> int:
@@ -112,6 +112,7 @@ class Training(ObservedTraining):
     inspector: Inspector | None = None
     alarms: set[str] = attrs.field(factory=set)  # names of those that held after the last iteration
     nonfinite: dict[str, int] = attrs.field(factory=dict)  # rows in which terms were so until the iteration began
+    kept: Snapshot | None = None  # the world as it was after the last iteration, where what moves it may be lost
 
     @property
     def world(self) -> World:
@@ -169,10 +170,37 @@ class Training(ObservedTraining):
         self.start_iteration()
         while not self.stop.requested and (not clock.begun or clock.tick < last):
             ticks = int(clock.begun)  # the first one belongs to no iteration
-            self.simulation.run()
+            self._run_tick()
             if ticks and clock.tick % self.length == 0:
                 self._finish_iteration(progress)
+            self._keep()
             progress.tick(clock.tick / self.length)
+
+    def _run_tick(self) -> None:
+        """One tick; where it loses what the run cannot go on without, a checkpoint of the last iteration is written first."""
+        try:
+            self.simulation.run()
+        except LostError as error:
+            raise LostError(f"{error} {self._rescue()}") from None
+
+    def _keep(self) -> None:
+        """Copy the world after the first tick and after every iteration, where what moves it may be lost."""
+        perishable = any(getattr(item, "perishable", False) for item in self.world.resources.values())
+        if perishable and (self.kept is None or self.world.clock.tick % self.length == 0):
+            self.kept = capture(self.world, self.kept)
+
+    def _rescue(self) -> str:
+        """Write the world that was kept, and say how the run goes on."""
+        self.observers.flush()
+        self.folder.drain()
+        if self.kept is None:
+            return "It was the first tick, so there is nothing to go on with."
+        self.folder.save_kept(self.kept, *divmod(self.kept.tick, self.length))
+        self.folder.drain()
+        if self.folder.saved is None:
+            return "No checkpoint could be written; the warnings above say why."
+        path = self.folder.path
+        return f"{self.folder.saved.name} is saved: go on with {PROGRAM} --resume {quote(str(path))}"
 
     def _finish_iteration(self, progress: Progress) -> None:
         clock = self.world.clock

@@ -71,7 +71,11 @@ class Config:
     clip: ClipNames = "squat"
     robot: RobotName = "auto"
     num_envs: int  # rows simulated in parallel
-    backend: str = "mujoco"  # physics backend: mujoco, warp or kinematic; learned plays a run of world_model
+    backend: str = "mujoco"  # physics backend: mujoco, warp, isaacgym or kinematic; learned plays a run of world_model
+    isaacgym_python: Annotated[
+        str,
+        "the Python 3.8 that has Isaac Gym, for the backend isaacgym; by default the one that LOCKSTEP_ISAACGYM_PYTHON names",
+    ] = ""
     control: Controller  # who turns targets into torque
     around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
     clip_height: ClipHeight = "auto"
@@ -104,7 +108,7 @@ class Config:
     warm_start: bool = True  # start the contact solver from its last solution
     physics_threads: int = 0  # threads that step physics; 0: one per processor
     iterations: int | None = None  # learning iterations; none: 300 by ppo and auto, 112 by world_model
-    device: str = "cpu"  # cpu, or with backend warp cuda or cuda:N
+    device: str = "cpu"  # cpu, or with backend warp or isaacgym cuda or cuda:N
     learner: Annotated[
         Literal["ppo", "world_model", "auto"],
         "what improves the policy; world_model is experimental, auto begins with it and changes over to ppo when it fails",

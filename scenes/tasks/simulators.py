@@ -12,6 +12,7 @@ from engine.ecs.schedule import Schedule
 from engine.errors import SceneError
 from scenes.tasks import Config
 from systems.physics import physics
+from systems.physics.isaacgym.launch import standin_allowed
 from systems.robots.model import RobotModel
 
 
@@ -24,7 +25,8 @@ def simulators(
     """
     moved = partial(physics, model, rows=rows, decimation=config.substeps)
     if config.backend != "learned":
-        return [moved(backend=config.backend, nthread=config.physics_threads)]
+        own: dict[str, Any] = {"nthread": config.physics_threads, "isaacgym_python": config.isaacgym_python}
+        return [moved(backend=config.backend, **own)]
     if watching is None:
         return [moved(), Bundle("learned_simulator", checks=[refuse_training])]
     from systems.learning.dynamics import make_dynamics
@@ -68,9 +70,9 @@ def trial_in(config: Config, trial: Trial, *, filmed: bool = False) -> Trial:
 
 
 def beside_mujoco(config: Any, trial: Trial, scene: Callable[[Any], Scene]) -> Trial:
-    """The trial; in MuJoCo Warp with the numbers of the same policy in MuJoCo, in the scene that `scene` makes of that configuration."""
-    if config.backend != "warp":
+    """The trial; in another simulator with the numbers of the same policy in MuJoCo, in the scene that `scene` makes of that configuration."""
+    if config.backend not in ("warp", "isaacgym"):
         return trial
-    return attrs.evolve(
-        trial, called="warp", beside={"mujoco": partial(scene, attrs.evolve(config, backend="mujoco", device="cpu"))}
-    )
+    there = attrs.evolve(config, backend="mujoco", device="cpu", isaacgym_python="")
+    called = "isaacgym stand-in" if config.backend == "isaacgym" and standin_allowed() else config.backend
+    return attrs.evolve(trial, called=called, beside={"mujoco": partial(scene, there)})

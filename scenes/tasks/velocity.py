@@ -56,7 +56,11 @@ class LocomotionConfig:
     ] = "plane"
     tiles: Tiles = TILES
     num_envs: int  # rows simulated in parallel
-    backend: str = "mujoco"  # physics backend: mujoco, warp or kinematic
+    backend: str = "mujoco"  # physics backend: mujoco, warp, isaacgym or kinematic
+    isaacgym_python: Annotated[
+        str,
+        "the Python 3.8 that has Isaac Gym, for the backend isaacgym; by default the one that LOCKSTEP_ISAACGYM_PYTHON names",
+    ] = ""
     control: Controller  # who turns targets into torque
     command: Velocity | None = None  # ask every row for this: m/s forward and to the left, rad/s; none: drawn
     curriculum: bool  # widen the range of commands while the run goes on
@@ -87,7 +91,7 @@ class LocomotionConfig:
     warm_start: bool = True  # start the contact solver from its last solution
     physics_threads: int = 0  # threads that step physics; 0: one per processor
     iterations: int  # learning iterations
-    device: str = "cpu"  # cpu, or with backend warp cuda or cuda:N
+    device: str = "cpu"  # cpu, or with backend warp or isaacgym cuda or cuda:N
     learning: PpoConfig
 
     def __attrs_post_init__(self) -> None:
@@ -127,6 +131,11 @@ class LocomotionConfig:
             )
         for text in (self.randomise, self.randomise_played):
             check_names(text)
+
+    @property
+    def simulator(self) -> dict[str, Any]:
+        """What is asked so of `physics()`."""
+        return {"backend": self.backend, "nthread": self.physics_threads, "isaacgym_python": self.isaacgym_python}
 
     def made_terrain(self) -> Terrain | None:
         """The terrain that is walked on; None: a plane."""

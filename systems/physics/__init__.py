@@ -28,12 +28,18 @@ if TYPE_CHECKING:
     from systems.robots.model import RobotModel
 
 REWRITTEN = any_row(Rewritten, "rows")  # condition of everything that follows from rewritten rows
-BACKENDS = ("mujoco", "warp", "kinematic", "learned")
+BACKENDS = ("mujoco", "warp", "isaacgym", "kinematic", "learned")
 _SIMULATOR = "the simulator reads and writes host memory"
+_ELSEWHERE = "the simulator is another process, which is waited for"
 
 
 def begin_physics(physics: Write[Physics], diverged: Write[Diverged]) -> None:
     """A new control step: nothing has diverged yet, no self-contact is counted."""
+    physics.backend.begin(diverged.rows)
+
+
+def begin_isaacgym(physics: Write[Physics], diverged: Write[Diverged]) -> None:
+    """A new control step, simulated by Isaac Gym's documented interface and not yet run on Isaac Gym itself; nothing has diverged."""
     physics.backend.begin(diverged.rows)
 
 
@@ -84,14 +90,18 @@ def make_backend(
     sensed: Sequence[str] | None = None,
     dynamics: "Dynamics | None" = None,
     device: "torch.device | str" = "cpu",
+    isaacgym_python: str = "",
 ) -> Backend:
     """A simulator of `rows` copies of the robot.
 
     `nthread` 0 uses all processors; `sensed` are the bodies whose contact force is measured, by default all that can touch
-    something; `dynamics` is the model that moves the rows of the backend "learned". Its columns are on `device`. Raises
-    SceneError as `refuse_senseless` and `refuse_device` do.
+    something; `dynamics` is the model that moves the rows of the backend "learned"; `isaacgym_python` the interpreter that has
+    Isaac Gym, by default the one that the environment names. Its columns are on `device`. Raises SceneError as
+    `refuse_senseless` and `refuse_device` do.
     """
-    refuse_senseless(model, rows=rows, backend=backend, nthread=nthread, dynamics=dynamics)
+    refuse_senseless(
+        model, rows=rows, backend=backend, nthread=nthread, dynamics=dynamics, isaacgym_python=isaacgym_python
+    )
     refuse_device(backend, str(device))
     if dynamics is not None:
         from systems.physics.learned_backend import LearnedBackend
@@ -102,6 +112,10 @@ def make_backend(
         from systems.physics.warp_backend import WarpBackend
 
         return WarpBackend(model, rows, sensed=sensed, device=device)
+    if backend == "isaacgym":
+        from systems.physics.isaacgym.backend import start
+
+        return start(model, rows, sensed=sensed, python=isaacgym_python, device=device)
     if backend == "kinematic":
         from systems.physics.kinematic_backend import KinematicBackend
 
@@ -113,14 +127,19 @@ def make_backend(
 
 def variable_fields(model: "RobotModel", backend: str) -> dict[str, Nominal]:
     """The fields of which a backend can give rows values of their own, as they are in the model; FIELDS explains them."""
-    if backend not in ("mujoco", "warp"):
+    if backend not in ("mujoco", "warp", "isaacgym"):
         return {}
     from systems.physics.mujoco_fields import felt, labels, nominal, varied_by
 
+    varied = varied_by(model)
+    if backend == "isaacgym":
+        from systems.physics.isaacgym.backend import varied as varied_there
+
+        varied = varied_there(model.control)
     return {
         name: Nominal(labels(model, name), torch.from_numpy(nominal(model, name)), tuple(felt(model, name).tolist()))
         for name in FIELDS
-        if name in varied_by(model)
+        if name in varied
     }
 
 
@@ -132,6 +151,7 @@ def refuse_senseless(
     decimation: int = 1,
     nthread: int = 0,
     dynamics: "Dynamics | None" = None,
+    isaacgym_python: str = "",
 ) -> None:
     """SceneError for an unknown or missing backend, settings that make no sense, and rows that would not fit into memory."""
     if backend not in BACKENDS:
@@ -146,6 +166,14 @@ def refuse_senseless(
         raise SceneError(
             "The physics backend 'warp' needs MuJoCo Warp, which is not installed. pip install 'lockstep-sim[warp]', or choose "
             "--backend mujoco."
+        )
+    if backend == "isaacgym":
+        from systems.physics.isaacgym.assets import refuse_unreadable
+
+        refuse_unreadable(model)
+    elif isaacgym_python:
+        raise SceneError(
+            f"isaacgym_python={isaacgym_python} has no effect with backend='{backend}'; leave it out, or choose backend='isaacgym'."
         )
     for name, value, least in (("rows", rows, 1), ("decimation", decimation, 1), ("nthread", nthread, 0)):
         if value < least:
@@ -181,7 +209,7 @@ def refuse_senseless(
 
 def refuse_device(backend: str, device: str) -> None:
     """SceneError for a simulator whose rows cannot be on that device."""
-    if backend != "warp" and device != "cpu":
+    if backend not in ("warp", "isaacgym") and device != "cpu":
         raise SceneError(
             f"Backend '{backend}' simulates in host memory, so its scenes run with --device cpu, not '{device}'; --backend warp "
             "simulates on a GPU."
@@ -197,12 +225,14 @@ def physics(
     decimation: int = 4,
     nthread: int = 0,
     dynamics: "Dynamics | None" = None,
+    isaacgym_python: str = "",
 ) -> Bundle:
     """Everything between joint commands and body poses.
 
     `control` is "servo" (one native call per control step, reads DofTarget), "torque" (one call per substep,
     reads DofTorque) or "none" (nothing is stepped: another system moves root and joints); by default what
-    the model was built for. `dynamics` is the model, fitted or loaded before the first tick, of the backend "learned".
+    the model was built for. `dynamics` is the model, fitted or loaded before the first tick, of the backend "learned";
+    `isaacgym_python` the interpreter of the backend "isaacgym".
     """
     control = control or model.control
     if control not in ("none", model.control):
@@ -210,21 +240,21 @@ def physics(
             f"physics(control='{control}') does not fit robot '{model.robot.name}', which was built with "
             f"control='{model.control}'. Build the robot with control='{control}'."
         )
-    refuse_senseless(model, rows=rows, backend=backend, decimation=decimation, nthread=nthread, dynamics=dynamics)
+    asked: Any = {"backend": backend, "nthread": nthread, "dynamics": dynamics, "isaacgym_python": isaacgym_python}
+    refuse_senseless(model, rows=rows, decimation=decimation, **asked)
     sensors = ContactSensors()
     ground = Ground() if model.terrain is None else model.terrain.ground()
 
     def simulator(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.device) -> Physics:
-        options: Any = {"backend": backend, "nthread": nthread, "sensed": axes["sensed"], "dynamics": dynamics}
-        options["device"] = device
-        return Physics(backend=make_backend(model, rows=rows, **options))
+        return Physics(backend=make_backend(model, rows=rows, sensed=axes["sensed"], device=device, **asked))
 
-    waits = "" if backend == "warp" else _SIMULATOR
+    waits = "" if backend == "warp" else _ELSEWHERE if backend == "isaacgym" else _SIMULATOR
     step = {
         "servo": [system(step_physics_servo, name="step_physics", substeps=decimation, may_sync=waits)],
         "torque": [system(step_physics_torque, name="step_physics", substeps=1, may_sync=waits)],
         "none": [],
     }[control]
+    start = system(begin_isaacgym if backend == "isaacgym" else begin_physics, name="begin_physics")
     learned, refused, begin = _learned(dynamics)
     return Bundle(
         "physics",
@@ -234,7 +264,7 @@ def physics(
         checks=[*refused, partial(refuse_unsensed, sensors, model)],
         systems={
             **begin,
-            ACTUATE: [system(begin_physics)],
+            ACTUATE: [start],
             STEP: step,
             SENSE: [system(refresh_kinematics, may_sync=waits)],
             REFRESH: [

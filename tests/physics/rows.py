@@ -1,6 +1,7 @@
 """A few simulated rows with their columns, as the physics tests drive them."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from scenes.robots.humanoid import humanoid
 from systems.learning.dynamics import fit_linear, make_dynamics
 from systems.physics import BACKENDS, make_backend
 from systems.physics.contract import Backend
+from systems.physics.isaacgym.backend import IsaacGymBackend
 from systems.robots.model import RobotModel, build_robot
+from tests.standins.here import StandinHere, environment
 
 PENDULUM = """<mujoco><compiler angle="radian"/><worldbody><body name="base" pos="0 0 1"><freejoint/>
 <geom size="0.1" mass="2"/><body name="arm"><joint name="swing" axis="0 1 0" range="-2 1" armature="0.02"/>
@@ -56,6 +59,7 @@ class Rows:
     bodies: BodyState
     forces: ContactForce
     diverged: Tensor
+    made_by: str  # the name that `make_rows` was given
 
     def tick(self, control: Tensor | None = None, decimation: int = 4) -> None:
         """One control step; holds the default pose, or no torque, unless told otherwise."""
@@ -79,10 +83,13 @@ class Rows:
         self.backend.restart(mask, self.root, self.dofs)
         self.refresh()
 
+    def every_column(self) -> list[Tensor]:
+        """Every column, not copied."""
+        return [t for part in (self.root, self.dofs, self.bodies, self.forces) for t in vars(part).values()]
+
     def columns(self) -> bytes:
         """Every column's bytes, one after the other."""
-        parts = (self.root, self.dofs, self.bodies, self.forces)
-        return b"".join(t.numpy().tobytes() for part in parts for t in vars(part).values())
+        return b"".join(t.numpy().tobytes() for t in self.every_column())
 
 
 def bytes_of(rows: Rows, *which: int) -> list[bytes]:
@@ -92,14 +99,20 @@ def bytes_of(rows: Rows, *which: int) -> list[bytes]:
 
 
 def needs(backend: str) -> list[pytest.MarkDecorator]:
-    """Marks of a test of a backend: Warp compiles its kernels, for minutes, and where it is not installed it is skipped."""
+    """Marks of a test of a backend: Warp compiles its kernels, for minutes, and where it is not installed it is skipped; a worker
+    of Isaac Gym's stand-in takes a second to start.
+    """
+    if backend == "isaacgym":
+        return [pytest.mark.slow]
     if backend != "warp":
         return []
     reason = f"the backend '{backend}' is not installed: pip install 'lockstep-sim[warp]'"
     return [pytest.mark.slow, pytest.mark.skipif(find_spec("mujoco_warp") is None, reason=reason)]
 
 
-BACKENDS_HERE = [pytest.param(name, marks=needs(name)) for name in BACKENDS]
+HERE = "isaacgym in process"  # its stand-in, without a worker process
+SIMULATORS = (*BACKENDS, HERE)
+BACKENDS_HERE = [pytest.param(name, marks=needs(name)) for name in SIMULATORS]
 
 
 def fitted(model: RobotModel, ticks: int = 40) -> Dynamics:
@@ -127,19 +140,27 @@ def make_rows(
     backend: str = "mujoco",
     nthread: int = 1,
     around: Callable[[Backend], Backend] = lambda backend: backend,
+    gravity: tuple[float, float, float] | None = None,
     **options: Any,
 ) -> Rows:
     """`count` rows of a robot (our humanoid by default) that have just been put into the default pose.
 
-    `around` puts something between the simulator and whoever uses it.
+    `around` puts something between the simulator and whoever uses it; `gravity` in m/s² is that of the model.
     """
     model = build_robot(description or humanoid(), **options)
+    if gravity is not None:
+        model.model.opt.gravity[:] = gravity
+    if backend == HERE:
+        link = StandinHere(count, len(model.robot.dof_names), len(model.robot.body_names))
+        made: Backend = IsaacGymBackend(model, count, sensed=model.axes["sensed"], link=link)
+        return _rows(model, count, around(made), HERE)
     own: dict[str, Any] = {"nthread": nthread} if backend == "mujoco" else {}
     own |= {"dynamics": fitted(model)} if backend == "learned" else {}
-    return _rows(model, count, around(make_backend(model, rows=count, backend=backend, **own)))
+    with environment() if backend == "isaacgym" else nullcontext():
+        return _rows(model, count, around(make_backend(model, rows=count, backend=backend, **own)), backend)
 
 
-def _rows(model: RobotModel, count: int, backend: Backend) -> Rows:
+def _rows(model: RobotModel, count: int, backend: Backend, made_by: str = "mujoco") -> Rows:
     axes = model.axes
     rows = Rows(
         model,
@@ -149,6 +170,7 @@ def _rows(model: RobotModel, count: int, backend: Backend) -> Rows:
         BodyState.make(count, axes),
         ContactForce.make(count, axes),
         torch.zeros(count, dtype=torch.bool),
+        made_by,
     )
     rows.restart(*range(count))
     return rows

@@ -71,7 +71,7 @@ def test_systems_drive_the_backend(control: str) -> None:
     [
         (
             {"backend": "mujco"},
-            "There is no physics backend 'mujco'; there are: mujoco, warp, kinematic, learned. Did you mean mujoco?",
+            "There is no physics backend 'mujco'; there are: mujoco, warp, isaacgym, kinematic, learned. Did you mean mujoco?",
         ),
         ({"rows": 0}, "physics(rows=0) makes no sense; rows is at least 1."),
         ({"decimation": 0}, "physics(decimation=0) makes no sense; decimation is at least 1."),

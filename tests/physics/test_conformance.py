@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
 from engine.snapshot.snapshot import copied
-from systems.physics import BACKENDS
-from tests.physics.rows import BACKENDS_HERE, Rows, bytes_of, make_rows, needs, pendulum
+from tests.physics.rows import BACKENDS_HERE, SIMULATORS, Rows, bytes_of, make_rows, needs, pendulum
 
 WITH_TORQUES = [  # of which the learned knows none, and says so
-    pytest.param(name, marks=needs(name)) for name in BACKENDS if name != "learned"
+    pytest.param(name, marks=needs(name)) for name in SIMULATORS if name != "learned"
 ]
 
 
@@ -85,15 +85,24 @@ def test_row_with_a_target_that_is_no_number_is_marked_alone(rows: Rows) -> None
         assert all(t.isfinite().all() for t in vars(part).values())
 
 
-def test_snapshot_continues_with_the_same_bytes(rows: Rows) -> None:
-    assert rows.backend.exact_resume
+def assert_went_on(rows: Rows, columns: list[Tensor]) -> None:
+    """The columns are those of `columns`: to the bit where a simulator promises that, else close by."""
+    exact = rows.backend.exact_resume
+    for column, expected in zip(rows.every_column(), columns, strict=True):
+        if exact:
+            assert torch.equal(column, expected)
+        elif column.dim() < 3 or column.shape[1] != len(rows.backend.axes["sensed"]):  # of places, not of forces
+            assert_close(column, expected, atol=0.02, rtol=0.0)
+
+
+def test_snapshot_continues_with_the_same_bytes_where_that_is_promised(rows: Rows) -> None:
     for _ in range(10):
         rows.tick()
     hidden = copied(rows.backend.state())
     kept = [[t.clone() for t in vars(part).values()] for part in (rows.root, rows.dofs, rows.bodies, rows.forces)]
     for _ in range(50):
         rows.tick()
-    first = rows.columns()
+    first = [column.clone() for column in rows.every_column()]
     for part, tensors in zip((rows.root, rows.dofs, rows.bodies, rows.forces), kept, strict=True):
         for t, old in zip(vars(part).values(), tensors, strict=True):
             t.copy_(old)
@@ -103,7 +112,11 @@ def test_snapshot_continues_with_the_same_bytes(rows: Rows) -> None:
     assert rows.columns() == before  # nothing is stale after a restore
     for _ in range(50):
         rows.tick()
-    assert rows.columns() == first
+    assert_went_on(rows, first)
+
+
+def test_all_but_isaac_gym_promise_to_go_on_with_the_same_bytes(rows: Rows) -> None:
+    assert rows.backend.exact_resume is (not rows.made_by.startswith("isaacgym"))
 
 
 def edit(rows: Rows, row: int) -> None:
@@ -117,7 +130,7 @@ def edit(rows: Rows, row: int) -> None:
     ("backend", "control"),
     [
         pytest.param(name, control, marks=needs(name))
-        for name in BACKENDS
+        for name in SIMULATORS
         for control in ("servo", "torque")
         if (name, control) != ("learned", "torque")
     ],
@@ -161,7 +174,7 @@ def test_restart_of_one_row_does_not_lose_the_edit_of_another(rows: Rows) -> Non
 
 
 def test_column_that_is_written_with_the_same_numbers_changes_nothing(rows: Rows) -> None:
-    other = make_rows(3, backend=type(rows.backend).__name__.removesuffix("Backend").lower())
+    other = make_rows(3, backend=rows.made_by)
     for _ in range(5):
         rows.tick()
         other.tick()
@@ -179,7 +192,7 @@ def test_snapshot_with_a_pending_edit_goes_on_as_the_original_does(rows: Rows) -
     kept = [[t.clone() for t in vars(part).values()] for part in parts]
     for _ in range(5):
         rows.tick()
-    expected = rows.columns()
+    expected = [column.clone() for column in rows.every_column()]
     for columns_first in (True, False):
         if not columns_first:
             rows.backend.load(hidden)
@@ -190,7 +203,7 @@ def test_snapshot_with_a_pending_edit_goes_on_as_the_original_does(rows: Rows) -
             rows.backend.load(hidden)
         for _ in range(5):
             rows.tick()
-        assert rows.columns() == expected
+        assert_went_on(rows, expected)
 
 
 def test_kinematic_joints_go_to_their_targets_within_limits() -> None:

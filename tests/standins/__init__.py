@@ -1,0 +1,1 @@
+"""Programs and packages that stand in for what cannot be had in tests."""
