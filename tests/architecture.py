@@ -116,6 +116,7 @@ MAY_BE_EAGER = (
     "engine/debugger/",
     "systems/physics/warp_simulation.py",  # which is imported when somebody asks for that simulator
     "systems/doorways/",  # each of whose modules is imported when somebody asks for its library
+    "systems/physics/isaacgym/worker/",  # which is imported when Isaac Gym is
     "benchmarks/",
     "docs/tools/",
     "tests/",

@@ -181,7 +181,7 @@ class Training(ObservedTraining):
         try:
             self.simulation.run()
         except LostError as error:
-            raise LostError(f"{error} {self._rescue()}") from None
+            raise LostError(f"{error}\n{self._rescue()}") from None
 
     def _keep(self) -> None:
         """Copy the world after the first tick and after every iteration, where what moves it may be lost."""

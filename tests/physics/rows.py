@@ -141,6 +141,7 @@ def make_rows(
     nthread: int = 1,
     around: Callable[[Backend], Backend] = lambda backend: backend,
     gravity: tuple[float, float, float] | None = None,
+    isaacgym_python: str = "",
     **options: Any,
 ) -> Rows:
     """`count` rows of a robot (our humanoid by default) that have just been put into the default pose.
@@ -156,6 +157,7 @@ def make_rows(
         return _rows(model, count, around(made), HERE)
     own: dict[str, Any] = {"nthread": nthread} if backend == "mujoco" else {}
     own |= {"dynamics": fitted(model)} if backend == "learned" else {}
+    own |= {"isaacgym_python": isaacgym_python} if isaacgym_python else {}
     with environment() if backend == "isaacgym" else nullcontext():
         return _rows(model, count, around(make_backend(model, rows=count, backend=backend, **own)), backend)
 

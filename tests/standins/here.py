@@ -54,8 +54,11 @@ class StandinHere:
 
 
 def forget() -> None:
-    """The stand-in was never imported."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "isaacgym"]:
+    """The stand-in was never imported, nor what imports it."""
+    own = tuple(f"systems.physics.isaacgym.worker.{name}" for name in ("simulation", "tensors", "measurements"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "isaacgym" or name in own]:
+        package, _, last = name.rpartition(".")
+        vars(sys.modules.get(package, sys)).pop(last, None)
         del sys.modules[name]
 
 

@@ -42,7 +42,6 @@ def refuse_unreadable(model: RobotModel) -> None:
         "tendons": bool(compiled.ntendon),
         "springs in its joints": bool(compiled.jnt_stiffness[1:].any()),
         "dry friction in its joints": bool(compiled.dof_frictionloss[6:].any()),
-        "bodies that gravity does not pull": bool(compiled.body_gravcomp.any()),
         "joints that are not at 0 where the file draws them": bool(compiled.qpos0[7:].any()),
         "ellipsoids or other shapes that are not sphere, capsule, cylinder, box or mesh": any(
             int(compiled.geom_type[geom]) not in (*_SIZES, _MESH) for geom in model.shape_geoms

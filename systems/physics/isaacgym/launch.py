@@ -26,7 +26,8 @@ from systems.physics.isaacgym.worker import memory, wire
 PYTHON, HOME, TIMEOUT = "LOCKSTEP_ISAACGYM_PYTHON", "LOCKSTEP_ISAACGYM_HOME", "LOCKSTEP_ISAACGYM_TIMEOUT"
 STANDIN = "LOCKSTEP_ISAACGYM_STANDIN"
 _START, _ANSWER = 900.0, 120.0  # s; the first start compiles an extension
-_GRACE = 5.0  # s to end when asked to
+_BUILDING = ("hello", "create", "build", "measure")  # messages that come before a run, or instead of one
+_GRACE = 2.0  # s to end when asked to
 _LAST_WORDS = 600  # characters
 _FLAG = "--isaacgym-python"
 
@@ -166,13 +167,13 @@ class WorkerProcess:
     def ask(self, op: str, **given: Any) -> dict[str, Any]:
         """Send a message and wait for its answer.
 
-        LostError where the worker ended, does not answer in time, or answers what cannot be; SceneError where it says that it
-        cannot do it. Either way its last words are told.
+        LostError where the worker ended, does not answer in time, answers what cannot be, or failed at a step; SceneError where
+        it says that it cannot build what it was asked for. Either way its last words are told.
         """
         if self._lost:
             raise LostError("The worker of Isaac Gym is gone.")
         self._number += 1
-        seconds = timeout(started=op not in ("hello", "create", "build"))
+        seconds = timeout(started=op not in _BUILDING)
         self._channel.settimeout(seconds)
         try:
             wire.send(self._channel, {"op": op, "number": self._number, **given})
@@ -186,8 +187,10 @@ class WorkerProcess:
         if answer.pop("number", None) != self._number:
             raise self._gone(f"answered another question than '{op}'")
         if "error" in answer:
+            words = self.last_words()
             self.close()
-            raise SceneError(f"Isaac Gym cannot '{op}': {answer['error']}.{self.last_words()}")
+            kind = SceneError if op in _BUILDING else LostError
+            raise kind(f"Isaac Gym failed at '{op}': {str(answer['error']).rstrip('.')}.{words}")
         return answer
 
     def _gone(self, what: str) -> LostError:

@@ -1,7 +1,7 @@
 """Calls of the stand-in, each as strict as the documentation says; names and arguments are those of the published stubs.
 
-STANDIN_FAULT=NAME plants a fault: half_mass, no_ranges, renamed_joint, no_armature or origin_velocity; or NAME:COUNT in the so-manieth
-`simulate`: die, crash, hang, garbage, other_answer, nan.
+STANDIN_FAULT=NAME plants a fault: half_mass, no_ranges, renamed_joint or origin_velocity; or NAME:COUNT in the so-manieth
+`simulate`: die, crash, raise, hang, garbage, other_answer, nan.
 """
 
 import copy
@@ -330,7 +330,7 @@ class _Row:
         model.actuator_biasprm[:, 2] = np.where(idle, 0.0, -dofs["damping"])
         model.actuator_forcerange[:, 0] = -dofs["effort"]
         model.actuator_forcerange[:, 1] = dofs["effort"]
-        model.dof_armature[6:] = 0.0 if FAULT == "no_armature" else dofs["armature"]
+        model.dof_armature[6:] = dofs["armature"]
         model.dof_damping[:] = 0.0
 
     def rub(self) -> None:
@@ -737,6 +737,8 @@ def _fail(how: str) -> None:
         sys.stderr.write("PhysX: out of luck\n")
         sys.stderr.flush()
         os._exit(3)
+    if how == "raise":
+        raise RuntimeError("PhysX error")
     if how == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if how == "hang":

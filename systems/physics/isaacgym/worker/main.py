@@ -55,14 +55,13 @@ class Worker:
         version = "{}.{}.{}".format(*sys.version_info[:3])
         try:
             import isaacgym
-            from isaacgym import gymapi, gymtorch
+            from isaacgym import gymtorch  # noqa: F401 - compiles an extension when it is first imported
         except Exception as error:
             return {"missing": f"{type(error).__name__}: {error}", "python": version}
         import shutil
 
         import numpy
 
-        self._gymapi, self._gymtorch = gymapi, gymtorch
         stands_in = bool(getattr(isaacgym, "STANDS_IN", False))
         return {
             "runtime": "standin" if stands_in else "isaacgym",
@@ -81,7 +80,7 @@ class Worker:
 
         own = message["settings"]
         arrays = memory.arrays(self._memory, own["rows"], len(own["joints"]), len(own["bodies"]))
-        self._simulation = GymSimulation(self._gymapi, self._gymtorch, own, arrays)
+        self._simulation = GymSimulation(own, arrays)
         return dict(self._simulation.names())
 
     def answer_build(self, message: Dict[str, Any]) -> Dict[str, Any]:
@@ -107,7 +106,7 @@ class Worker:
         """One of the self-check's measurements, in a simulation of its own."""
         from systems.physics.isaacgym.worker import measurements
 
-        found: Dict[str, Any] = getattr(measurements, message["what"])(self._gymapi, self._gymtorch, message)
+        found: Dict[str, Any] = getattr(measurements, message["what"])(message)
         return found
 
 

@@ -7,6 +7,7 @@ import os
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
+from isaacgym import gymapi, gymtorch
 
 from systems.physics.isaacgym.worker.tensors import Tensors
 
@@ -33,10 +34,8 @@ STANDING = """<mujoco model="probe"><compiler angle="radian" inertiafromgeom="fa
 class Probe:
     """Rows of a small asset, driven call by call; `values` are written into tensors as Isaac Gym has them."""
 
-    def __init__(
-        self, gymapi: Any, gymtorch: Any, message: Dict[str, Any], *, text: str, rows: int, gravity: float
-    ) -> None:
-        self.api, self.gym, self.gpu = gymapi, gymapi.acquire_gym(), bool(message["gpu"])
+    def __init__(self, message: Dict[str, Any], *, text: str, rows: int, gravity: float) -> None:
+        self.gym, self.gpu = gymapi.acquire_gym(), bool(message["gpu"])
         params = gymapi.SimParams()
         params.dt, params.substeps, params.up_axis = DT, 1, gymapi.UP_AXIS_Z
         params.gravity, params.use_gpu_pipeline = gymapi.Vec3(0.0, 0.0, -gravity), self.gpu
@@ -59,7 +58,7 @@ class Probe:
         options.max_angular_velocity = 1000.0
         options.default_dof_drive_mode = int(gymapi.DOF_MODE_EFFORT)
         self.asset = self.gym.load_asset(self.sim, message["folder"], "probe.xml", options)
-        self.envs: List[Any] = []
+        self.envs: List[gymapi.Env] = []
         pose, zero = gymapi.Transform(), gymapi.Vec3(0.0, 0.0, 0.0)
         for row in range(rows):
             env = self.gym.create_env(self.sim, zero, zero, rows)
@@ -83,7 +82,7 @@ class Probe:
         self.dof = gymtorch.wrap_tensor(self.gym.acquire_dof_state_tensor(self.sim))
         self.contact = gymtorch.wrap_tensor(self.gym.acquire_net_contact_force_tensor(self.sim))
         self.body = gymtorch.wrap_tensor(self.gym.acquire_rigid_body_state_tensor(self.sim))
-        self.tensors = Tensors(gymtorch, self.root)
+        self.tensors = Tensors(self.root)
         self.effort = self.tensors.make((rows * len(self.joints),), "f4")
         self._kept: List[Any] = []
 
@@ -125,7 +124,7 @@ def _root(
     return np.array([x, 0.0, z, *quat, *linear, *spin], np.float32)
 
 
-def defaults(gymapi: Any, gymtorch: Any, message: Dict[str, Any]) -> Dict[str, Any]:
+def defaults(message: Dict[str, Any]) -> Dict[str, Any]:
     """What options are where nobody sets them."""
     params, options = gymapi.SimParams(), gymapi.AssetOptions()
     names = ["angular_damping", "linear_damping", "max_angular_velocity", "max_linear_velocity", "armature", "density"]
@@ -142,9 +141,9 @@ def defaults(gymapi: Any, gymtorch: Any, message: Dict[str, Any]) -> Dict[str, A
     return {"found": found}
 
 
-def floating(gymapi: Any, gymtorch: Any, message: Dict[str, Any]) -> Dict[str, Any]:
+def floating(message: Dict[str, Any]) -> Dict[str, Any]:
     """Without gravity: whose velocity, whose axes, which order, what the importer keeps, what a second setter does."""
-    probe = Probe(gymapi, gymtorch, message, text=FLOATING, rows=4, gravity=0.0)
+    probe = Probe(message, text=FLOATING, rows=4, gravity=0.0)
     gym = probe.gym
     found: Dict[str, Any] = {}
     found["joints"] = list(gym.get_asset_dof_names(probe.asset))
@@ -185,9 +184,9 @@ def _turn(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.asarray(2.0 * vector * np.sign(b * w - a @ u) / DT)
 
 
-def standing(gymapi: Any, gymtorch: Any, message: Dict[str, Any]) -> Dict[str, Any]:
+def standing(message: Dict[str, Any]) -> Dict[str, Any]:
     """With gravity: free fall, weight, effective friction, whether forces end with contacts, and whether efforts are clamped."""
-    probe = Probe(gymapi, gymtorch, message, text=STANDING, rows=3, gravity=G)
+    probe = Probe(message, text=STANDING, rows=3, gravity=G)
     found: Dict[str, Any] = {}
     probe.place([0, 1, 2], np.stack([_root(0.0, 5.0), _root(3.0, 0.02), _root(6.0, 0.02)]))
     fallen = probe.step(20)

@@ -8,6 +8,7 @@ import os
 from typing import Any, Dict, List
 
 import numpy as np
+from isaacgym import gymapi, gymtorch
 
 from systems.physics.isaacgym.worker.assumptions import FRICTION
 from systems.physics.isaacgym.worker.frames import from_gym, grid, to_gym
@@ -25,9 +26,8 @@ class GymSimulation:
     `settings` is plain data: see `systems/physics/isaacgym/assets.py`, which makes it.
     """
 
-    def __init__(self, gymapi: Any, gymtorch: Any, settings: Dict[str, Any], memory: Dict[str, np.ndarray]) -> None:
-        self._api, self._own, self.memory = gymapi, settings, memory
-        self._gymtorch = gymtorch
+    def __init__(self, settings: Dict[str, Any], memory: Dict[str, np.ndarray]) -> None:
+        self._own, self.memory = settings, memory
         self._gym = gymapi.acquire_gym()
         self._rows: int = settings["rows"]
         self._on_gpu: bool = settings["gpu"]
@@ -36,14 +36,13 @@ class GymSimulation:
         self._asset = self._load()
         self._joints: List[str] = list(self._gym.get_asset_dof_names(self._asset))
         self._bodies: List[str] = list(self._gym.get_asset_rigid_body_names(self._asset))
-        self._envs: List[Any] = []
+        self._envs: List[gymapi.Env] = []
         self._actors: List[int] = []
 
-    def _create_sim(self) -> Any:
-        api, own = self._api, self._own
-        params = api.SimParams()
+    def _create_sim(self) -> gymapi.Sim:
+        own, params = self._own, gymapi.SimParams()
         params.dt, params.substeps = own["dt"], 1
-        params.up_axis, params.gravity = api.UP_AXIS_Z, api.Vec3(*own["gravity"])
+        params.up_axis, params.gravity = gymapi.UP_AXIS_Z, gymapi.Vec3(*own["gravity"])
         params.use_gpu_pipeline = self._on_gpu
         physx = params.physx
         physx.use_gpu = self._on_gpu
@@ -51,22 +50,22 @@ class GymSimulation:
         physx.contact_offset, physx.rest_offset = 0.01, 0.0
         physx.bounce_threshold_velocity, physx.max_depenetration_velocity = 0.5, 1.0
         physx.default_buffer_size_multiplier, physx.max_gpu_contact_pairs = 5.0, 2**23
-        physx.contact_collection = api.CC_LAST_SUBSTEP
+        physx.contact_collection = gymapi.CC_LAST_SUBSTEP
         physx.num_threads, physx.num_subscenes = own["threads"], 0
         physx.always_use_articulations = True
-        sim = self._gym.create_sim(0, -1, api.SIM_PHYSX, params)
+        sim = self._gym.create_sim(0, -1, gymapi.SIM_PHYSX, params)
         if sim is None:
             raise RuntimeError("create_sim returned None")
         return sim
 
     def _add_ground(self) -> None:
-        plane = self._api.PlaneParams()
-        plane.normal, plane.distance = self._api.Vec3(0.0, 0.0, 1.0), 0.0
+        plane = gymapi.PlaneParams()
+        plane.normal, plane.distance = gymapi.Vec3(0.0, 0.0, 1.0), 0.0
         plane.static_friction = plane.dynamic_friction = plane.restitution = 0.0  # the robot's shapes decide
         self._gym.add_ground(self._sim, plane)
 
-    def _load(self) -> Any:
-        options = self._api.AssetOptions()
+    def _load(self) -> gymapi.Asset:
+        options = gymapi.AssetOptions()
         options.fix_base_link = options.collapse_fixed_joints = options.disable_gravity = False
         options.default_dof_drive_mode = int(self._drive_mode())
         options.angular_damping = options.linear_damping = 0.0
@@ -81,8 +80,8 @@ class GymSimulation:
             raise RuntimeError("load_asset returned None for {}".format(self._own["file"]))
         return asset
 
-    def _drive_mode(self) -> Any:
-        return self._api.DOF_MODE_POS if self._own["control"] == "servo" else self._api.DOF_MODE_EFFORT
+    def _drive_mode(self) -> gymapi.DofDriveMode:
+        return gymapi.DOF_MODE_POS if self._own["control"] == "servo" else gymapi.DOF_MODE_EFFORT
 
     def names(self) -> Dict[str, List[str]]:
         """Joints and bodies of the asset, in Isaac Gym's order."""
@@ -90,7 +89,7 @@ class GymSimulation:
 
     def build(self) -> Dict[str, Any]:
         """Make the rows, once the names were found to be the robot's, and say what Isaac Gym took from the asset."""
-        gym, api, own = self._gym, self._api, self._own
+        gym, own = self._gym, self._own
         self._joint_at = [self._joints.index(name) for name in own["joints"]]
         self._body_at = [self._bodies.index(name) for name in own["bodies"]]
         self._offset = grid(self._rows, own["spacing"])
@@ -98,11 +97,11 @@ class GymSimulation:
         ranges = gym.get_asset_rigid_body_shape_indices(self._asset)
         counts = {name: int(ranges[at].count) for name, at in zip(own["bodies"], self._body_at)}
         self._shape_at = self._shapes(ranges) if counts == own["shapes"] else []
-        zero, pose = api.Vec3(0.0, 0.0, 0.0), api.Transform()
+        zero, pose = gymapi.Vec3(0.0, 0.0, 0.0), gymapi.Transform()
         per_row = int(np.ceil(np.sqrt(self._rows)))
         for row in range(self._rows):
             env = gym.create_env(self._sim, zero, zero, per_row)
-            pose.p = api.Vec3(*[float(x) for x in self._offset[row] + [0.0, 0.0, own["height"]]])
+            pose.p = gymapi.Vec3(*[float(x) for x in self._offset[row] + [0.0, 0.0, own["height"]]])
             actor = gym.create_actor(env, self._asset, pose, _ROW, row, 1, 0)  # filter 1: it does not touch itself
             self._envs.append(env)
             self._actors.append(actor)
@@ -113,7 +112,7 @@ class GymSimulation:
         self._acquire()
         return found
 
-    def _shapes(self, ranges: Any) -> List[int]:
+    def _shapes(self, ranges: List[gymapi.IndexRange]) -> List[int]:
         found = []
         for name in self._own["bodies"]:
             first = ranges[self._bodies.index(name)]
@@ -177,15 +176,15 @@ class GymSimulation:
         gym.refresh_net_contact_force_tensor(sim)
         self._root_state = gym.acquire_actor_root_state_tensor(sim)
         self._dof_state = gym.acquire_dof_state_tensor(sim)
-        wrap = self._gymtorch.wrap_tensor
+        wrap = gymtorch.wrap_tensor
         self._root, self._dof = wrap(self._root_state), wrap(self._dof_state)
         self._contact = wrap(gym.acquire_net_contact_force_tensor(sim))
-        self._tensors = Tensors(self._gymtorch, self._root)
+        self._tensors = Tensors(self._root)
         self._command = self._tensors.make((self._rows * len(self._joints),), "f4")
         self._command_at = self._tensors.descriptor(self._command)
         self._rows_set = self._tensors.make((self._rows,), "i4")
         pairs = zip(self._envs, self._actors)
-        indices = [gym.get_actor_index(env, actor, self._api.DOMAIN_SIM) for env, actor in pairs]
+        indices = [gym.get_actor_index(env, actor, gymapi.DOMAIN_SIM) for env, actor in pairs]
         self._actor_index = np.array(indices, np.int32)
         self._held: Any = None  # what descriptors point at until the next step
 

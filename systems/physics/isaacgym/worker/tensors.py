@@ -4,13 +4,13 @@ import sys
 from typing import Any, Tuple
 
 import numpy as np
+from isaacgym import gymapi, gymtorch
 
 
 class Tensors:
-    """Makes and reads tensors of the kind and on the device of `example`, one that `gymtorch` wrapped."""
+    """Makes and reads tensors of the kind and on the device of `example`, one that gymtorch wrapped."""
 
-    def __init__(self, gymtorch: Any, example: Any) -> None:
-        self._gymtorch = gymtorch
+    def __init__(self, example: Any) -> None:
         self._plain = isinstance(example, np.ndarray)  # gymtorch gives torch tensors, unless it was made for numpy
         self._device: Any = None if self._plain else example.device
 
@@ -31,9 +31,9 @@ class Tensors:
         values = np.zeros(shape, kind)
         return values if self._plain else self._torch().from_numpy(values).to(self._device)
 
-    def descriptor(self, tensor: Any) -> Any:
+    def descriptor(self, tensor: Any) -> gymapi.Tensor:
         """What a setter of Isaac Gym takes: it holds the address alone."""
-        return self._gymtorch.unwrap_tensor(tensor)
+        return gymtorch.unwrap_tensor(tensor)
 
     def _torch(self) -> Any:
         return sys.modules["torch"]  # which gymtorch imported
