@@ -112,6 +112,7 @@ class WorkerProcess:
             with theirs:
                 given = {"channel": theirs.fileno(), "memory": handle, "size": size, "parent": os.getpid()}
                 self._process = self._start(given, environment(python, device))
+        self.seconds = (0.0, 0.0)  # that the last answer took, and of them those that the worker worked
         self._number = 0
         self._lost = False
         self._end = weakref.finalize(self, _end, self._process, self._channel)
@@ -175,6 +176,7 @@ class WorkerProcess:
         self._number += 1
         seconds = timeout(started=op not in _BUILDING)
         self._channel.settimeout(seconds)
+        began = time.perf_counter()
         try:
             wire.send(self._channel, {"op": op, "number": self._number, **given})
             answer = wire.receive(self._channel)
@@ -186,6 +188,7 @@ class WorkerProcess:
             raise self._gone(f"answered '{op}' with {error}") from None
         if answer.pop("number", None) != self._number:
             raise self._gone(f"answered another question than '{op}'")
+        self.seconds = (time.perf_counter() - began, float(answer.pop("seconds", 0.0)))
         if "error" in answer:
             words = self.last_words()
             self.close()

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 import types
 from typing import Any, Dict
@@ -126,13 +127,14 @@ def main() -> int:
             return 0
         if message["op"] == "close":
             return 0
+        began = time.perf_counter()
         try:
             answer = worker.answer(message)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             answer = {"error": text, "trace": traceback.format_exc()}
         sys.stdout.flush()
-        wire.send(channel, dict(answer, number=message["number"]))
+        wire.send(channel, dict(answer, number=message["number"], seconds=time.perf_counter() - began))
 
 
 if __name__ == "__main__":
