@@ -161,7 +161,7 @@ def _leave_out_tendons(spec: mujoco.MjSpec) -> list[str]:
         spec.delete(part)
     notes = [f"Left out: {_plural('tendon', tendons)} {listing(tendons, 8)}."] if tendons else []
     if names:
-        notes.append(f"Left out: {_plural('actuator', names)} {listing(names, 8)}, which drive no joint by itself.")
+        notes.append(f"Left out, as no single joint is driven: {_plural('actuator', names)} {listing(names, 8)}.")
     return notes
 
 

@@ -65,7 +65,7 @@ def lacks(spec: mujoco.MjSpec) -> list[str]:
         where = (
             f"free joints are on {listing(j.parent.name or 'unnamed' for j in free)}"
             if free
-            else "it has 0 free joints"
+            else "it has 0 free joints; write <freejoint/> there"
         )
         found.append(f"one free joint, on its first body ({where})")
     if len(trunks) > 1:

@@ -258,7 +258,7 @@ def test_mjcf_that_is_no_robot_says_everything_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(SceneError) as error:
         load(str(path))
     assert str(error.value) == (
-        f"{path} cannot be used as a robot. It lacks: one free joint, on its first body (it has 0 free joints); joint ranges "
+        f"{path} cannot be used as a robot. It lacks: one free joint, on its first body (it has 0 free joints; write <freejoint/> there); joint ranges "
         "(on swing); torque limits (actuatorfrcrange of the joint, or forcerange of its actuator; on swing)."
     )
 

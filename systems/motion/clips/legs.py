@@ -62,12 +62,14 @@ def check_feet(name: str, stance: Stance, outline: Outline, motion: Motion) -> N
     if error > PLACED:
         joints, needed = len(stance.legs), 6 * len(stance.feet)
         reason = f"the nearest pose found within its joint limits misses by {100.0 * error:.1f} cm"
+        cure = "Choose another clip, or check its default pose and limits."
         if joints < needed:
             reason = f"its legs have {joints} joints, where feet that go anywhere need {needed}"
-        raise SceneError(
-            f"{stance.robot.name} cannot {name} with its feet flat on the floor: {reason}. Choose another clip, or "
-            "check its default pose and limits."
-        )
+            cure = (
+                "Clips that are made by code are for legs of six joints; name a file with a motion of this robot, or let it walk "
+                "in scenes/velocity.py, which needs no clip."
+            )
+        raise SceneError(f"{stance.robot.name} cannot {name} with its feet flat on the floor: {reason}. {cure}")
 
 
 def _first_guess(stance: Stance, outline: Outline, centre: np.ndarray, bend: float) -> np.ndarray:

@@ -227,7 +227,7 @@ def test_shapes_do_not_change_the_mass() -> None:
         ),
         (
             {"model": lambda: PENDULUM.replace("<freejoint/>", "")},
-            "The model of robot 'pendulum' lacks: one free joint, on its first body (it has 0 free joints).",
+            "The model of robot 'pendulum' lacks: one free joint, on its first body (it has 0 free joints; write <freejoint/> there).",
         ),
         (
             {"model": lambda: PENDULUM.replace('name="swing" axis', "axis").replace('range="-2 1"', "")},
