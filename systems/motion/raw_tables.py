@@ -20,6 +20,7 @@ from systems.motion.tables import NumberTable
 TABLE_FPS = 30.0  # what public tables are recorded at; the files do not say
 SEED_FPS = 120.0  # of the SEED data set, whose header says nothing of it either
 UNIT = 0.05  # how far the length of a quaternion may be from 1
+ALMOST = 1e-4  # what rounding leaves of it
 ALIKE = 0.9  # correlation of columns with the changes of others, from which they are taken for their velocities
 MOST_LEAN = 60.0  # degrees of lean in nearly all frames, beyond which Euler angles need a unit
 TURN = 2.0 * np.pi  # rad; no joint turns further, so more is degrees
@@ -200,10 +201,11 @@ def _locate(source: str, values: np.ndarray) -> _Place:
             f"{source} has {frames} frames of {width} columns; a clip needs 7 for the root and one per joint."
         )
     place = _Place(0, 3, slice(7, None))
-    if not _unit(values, 3):
-        if width > 8 and _unit(values, 4) and _steady(values[:, 0]):
-            place = _Place(1, 4, slice(8, None), 0, ("the first column counts frames or seconds",))
-        elif _unit(values, 0):
+    counts = width > 8 and _unit(values, 4) and _steady(values[:, 0])
+    if counts and _off_unit(values, 4) <= _off_unit(values, 3) + ALMOST:
+        place = _Place(1, 4, slice(8, None), 0, ("the first column counts frames or seconds",))
+    elif not _unit(values, 3):
+        if _unit(values, 0):
             place = _Place(4, 0, slice(7, None), None, ("the quaternion stands before the position",))
         elif frames > 7 and _unit(values.T, 3):
             return attrs.evolve(place, turned=True, notes=("each column is a frame, not each line",))
@@ -235,7 +237,13 @@ def _are_speeds(speeds: np.ndarray, angles: np.ndarray) -> bool:
 
 
 def _unit(values: np.ndarray, at: int) -> bool:
-    return bool(np.all(np.abs(np.linalg.norm(values[:, at : at + 4], axis=-1) - 1.0) < UNIT))
+    return _off_unit(values, at) < UNIT
+
+
+def _off_unit(values: np.ndarray, at: int) -> float:
+    """How far four columns are from having length 1, in the worst frame; inf where a number is none."""
+    off = np.abs(np.linalg.norm(values[:, at : at + 4], axis=-1) - 1.0).max(initial=0.0)
+    return float(off) if np.isfinite(off) else float("inf")
 
 
 def _steady(column: np.ndarray) -> bool:

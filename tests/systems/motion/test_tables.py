@@ -181,6 +181,18 @@ def test_columns_counted_by_pandas_are_no_frame(tmp_path: Path) -> None:
             check(read(tmp_path, table(numbers, ["Frame", *header])), motion_at(30.0))
 
 
+def test_a_column_that_counts_is_found_where_height_and_quaternion_together_have_length_one_too(tmp_path: Path) -> None:
+    frames = len(MOTION.angles)
+    turn = np.tile(
+        (0.6, 0.0, 0.0, 0.8), (frames, 1)
+    )  # beside a height of 0.8 m the first three are of length one as well
+    values = np.concatenate((MOTION.position * (1, 1, 0) + (0, 0, 0.8), turn, MOTION.angles), 1)
+    for first in (np.arange(frames), np.arange(frames) / 30.0):
+        clip = read(tmp_path, table(np.concatenate((first[:, None], values), 1), []))
+        assert_allclose(clip.root_rotation, turn)
+        assert_allclose(clip.dof_position, MOTION.angles)
+
+
 def test_table_may_end_in_txt_but_text_of_json_is_none(tmp_path: Path) -> None:
     (tmp_path / "walk.txt").write_text(table(MOTION.qpos, mark=" "))
     check(only(str(tmp_path / "walk.txt")), motion_at(30.0))
@@ -322,6 +334,13 @@ def test_table_without_a_root_is_told_so(tmp_path: Path) -> None:
 
 def test_prefix_that_all_joints_share_is_dropped(tmp_path: Path) -> None:
     assert read(tmp_path, table(MOTION.qpos, [*WXYZ, *(f"robot/{name}" for name in JOINTS)])).dof_names == JOINTS
+
+
+def test_times_in_whole_milliseconds_give_the_rate_that_they_were_rounded_from(tmp_path: Path) -> None:
+    frames = 241
+    values = np.resize(MOTION.qpos, (frames, MOTION.qpos.shape[1]))
+    clip = read(tmp_path, table(np.c_[np.round(np.arange(frames) / 240.0, 3), values], ["time", *WXYZ, *JOINTS]))
+    assert clip.fps == 240.0
 
 
 def test_uneven_times_are_refused_and_the_cure_works(tmp_path: Path) -> None:
