@@ -85,7 +85,7 @@ def _with_header(table: NumberTable, layout: TableLayout, name: str, options: Cl
             turned = _raw(values, layout.euler) * (np.pi / 180.0 if options.get("angles") == "deg" else 1.0)
         elif turns == 1.0 and any(column.unit is None for column in layout.euler.values()):
             _check_lean(turned, table.source, options)
-        return attrs.evolve(clip, root_rotation=from_euler(turned), file_rotation="wxyz")
+        return attrs.evolve(clip, root_rotation=from_euler(turned))
     return _turned(clip, values, layout.quaternion, options)
 
 

@@ -102,13 +102,19 @@ def _facts(raw: Clip, clip: Clip) -> Iterator[tuple[str, str]]:
         yield "joints", f"{raw.dof_position.shape[1]}, without names{_order(raw, clip)} {who('joints')}"
     if raw.source:
         option = re.search(r":(wxyz|xyzw)\b", raw.typed)
-        order = option[1] if option else clip.file_rotation or "wxyz"
-        yield "root", f"quaternions {order} {who('rotation')}"
+        order = option[1] if option else clip.file_rotation
+        turns = f"quaternions {order}" if order else "angles or rotation vectors, which have no order of quaternions"
+        yield "root", f"{turns} {who('rotation')}"
         angle, length = (
             _unit(raw.dof_position, clip.dof_position, _ANGLES),
             _unit(raw.root_position, clip.root_position, _LENGTHS),
         )
-        yield "units", f"angles in {angle} {who('angles')}, lengths in {length} {who('lengths')}"
+        units: dict[Fact, str] = {"angles": angle, "lengths": length}
+        told = (
+            f"in {unit} {who(fact)}" if raw.origin(fact) != "file" else "as the file says"
+            for fact, unit in units.items()
+        )
+        yield "units", ", ".join(f"{fact} {how}" for fact, how in zip(units, told, strict=True))
     if raw.weight != 1.0:
         yield "weight", f"{raw.weight:g}"
 

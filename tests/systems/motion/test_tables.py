@@ -239,6 +239,7 @@ def test_header_of_seed_is_centimetres_and_degrees_about_fixed_axes(tmp_path: Pa
     assert_allclose(clip.root_rotation[0], product(z[0], product(y[0], x[0])), atol=1e-12)  # x first, about fixed axes
     assert (clip.fps, clip.origin("rate"), clip.dof_names) == (120.0, "assumed", JOINTS)
     assert "header of SEED" in clip.notes[0]
+    assert clip.file_rotation == ""  # there is no order of quaternions to doubt
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

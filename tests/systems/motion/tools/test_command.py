@@ -172,6 +172,20 @@ def test_info_shows_what_was_decided_and_by_whom(order: str, option: str, shown:
 
 
 @needs_g1
+def test_info_names_no_unit_and_no_order_of_quaternions_that_a_file_does_not_have(folder: Path, capsys):
+    clip = fitted.make_clip("squat", model("g1").robot, model("g1"))
+    names = ["Frame", *(f"root_{kind}{axis}" for kind in ("translate", "rotate") for axis in "XYZ")]
+    header = [*names, *(f"{name}_dof" for name in model("g1").robot.dof_names)]
+    upright = np.zeros((clip.num_frames, 3))
+    numbers = np.c_[np.arange(clip.num_frames), 100.0 * clip.root_position, upright, np.rad2deg(clip.dof_position)]
+    np.savetxt("seed.csv", numbers, delimiter=",", header=",".join(header), comments="")
+    assert clips("info", "seed.csv") == 0
+    printed = capsys.readouterr().out
+    assert "  root      angles or rotation vectors, which have no order of quaternions (from the file)" in printed
+    assert "  units     angles as the file says, lengths as the file says" in printed
+
+
+@needs_g1
 def test_clips_of_a_folder_are_decided_together_and_that_is_said_once(folder: Path, capsys):
     (folder / "set").mkdir()
     for name in ("turn", "wave", "stand"):
