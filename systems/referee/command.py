@@ -80,11 +80,14 @@ def run_referee(arguments: Sequence[str], load: LoadRobot) -> int:
         if each.path.suffix == ONNX:
             print(f"playing {each.path}", file=sys.stderr)
         results.append(each.play(protocol, bool(options.command)))
+    problems: list[str] = []
     if options.json is not None:
-        with file_errors(f"{options.json} cannot be written"):
+        with file_errors(f"{options.json} cannot be written", problems.append):
             options.json.parent.mkdir(parents=True, exist_ok=True)
             write_file(options.json, json_bytes({"protocol": protocol.plain(), "policies": results}))
     print("\n\n".join(text for kind in HEADINGS if (text := print_out(kind, results))))
+    if problems:
+        raise SceneError("\n".join(problems))
     return 0
 
 
@@ -99,6 +102,8 @@ def _load(path: Path, options: argparse.Namespace, load: LoadRobot) -> "Contende
 
 
 def _protocol(options: argparse.Namespace) -> Protocol:
+    if options.json is not None and options.json.is_dir():
+        raise SceneError(f"--json is {options.json}, which is a folder. Say --json {options.json / 'found.json'}.")
     for name, low in (("episodes", 1), ("seed", 0)):
         if getattr(options, name) < low:
             raise SceneError(f"--{name} is {getattr(options, name)}; give a number from {low} up.")
