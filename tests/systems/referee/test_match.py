@@ -205,23 +205,33 @@ def test_the_table_has_a_column_for_each_policy_and_the_file_what_each_command_c
     stand, out = standing(tmp_path), tmp_path / "out" / "found.json"
     words = [str(stand), str(exported / "track.onnx"), str(exported / "walk.onnx"), "--episodes", "1", "--push", "0"]
     words += ["--seconds", "0.2", "--command", "0", "0", "0", "--command", "0.1", "0", "0", "--json", str(out)]
-    with pytest.raises(SceneError, match=r"track.onnx says itself what it sees, so that --table has no effect"):
-        main([*words, "--table", str(tmp_path / "own.toml")])
+    with pytest.raises(SceneError, match="--table has no effect: playground_g1 is for files that take obs and give"):
+        main([*words[1:], "--table", "playground_g1"])
     assert not out.exists()
-    words[0] = str(exported / "steps.onnx")
-    assert main(words) == 0
+    words = [str(exported / "steps.onnx"), *words]
+    assert main([*words, "--table", str(tmp_path / "own.toml")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["trackers", "track"] and lines[1].split() == ["clip", "squat"]
     at = next(i for i, line in enumerate(lines) if line.startswith("walkers"))
-    assert lines[at].split() == ["walkers", "steps", "walk"]
+    assert lines[at].split() == ["walkers", "steps", "stand", "walk"]
     survived = next(line for line in lines[at:] if line.startswith("survived %")).split()
-    assert survived == ["survived", "%", "100", "100"]
+    assert survived == ["survived", "%", "100", "100", "100"]
     assert lines[-1].split()[:4] == ["asked", "0.00", "0.00", "0.00"]
     told = json.loads(out.read_text(encoding="utf-8"))
     assert told["protocol"]["commands"] == [[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]] and "fallen" in told["protocol"]
-    assert [each["policy"] for each in told["policies"]] == ["steps", "track", "walk"]
+    assert [each["policy"] for each in told["policies"]] == ["steps", "stand", "track", "walk"]
     assert [each["command"] for each in told["policies"][0]["walks"]] == told["protocol"]["commands"]
-    assert told["policies"][0]["table"] == "mjlab_walker" and told["policies"][2]["table"] == ""
+    assert (
+        told["policies"][0]["table"] == "mjlab_walker"
+        and told["policies"][1]["table"] == "own"
+        and told["policies"][3]["table"] == ""
+    )
+
+
+def test_a_network_that_gives_no_numbers_is_named(tmp_path: Path) -> None:
+    policy = load_foreign(standing(tmp_path, bias=np.full(19, np.nan)), str(tmp_path / "own.toml"), load)
+    with pytest.raises(SceneError, match=r"stand\.onnx gives an action that is not finite in control step 0"):
+        walk(policy, policy.arena, FORWARD, 0.1)
 
 
 def test_a_table_that_cannot_be_kept_is_printed_all_the_same(
