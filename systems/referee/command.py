@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import attrs
 import numpy as np
 
-from engine.errors import SceneError
+from engine.errors import SceneError, listing
 from engine.files import file_errors, json_bytes, write_file
 from systems.deploy.policy import FORMAT, OnnxPolicy, open_session
 from systems.referee.arena import Arena, LoadRobot, arena_of_export
-from systems.referee.foreign import ForeignPolicy, load_foreign
+from systems.referee.foreign import ForeignPolicy, load_foreign, table_fits
 from systems.referee.match import COMMANDS, DIRECTIONS, Protocol, play_motion, pushes, walk, within
 from systems.referee.poses import ReferencePoses, reference_of_export
 from systems.referee.scores import mean_motion, rounded, tracking_scores, walking_scores
-from systems.referee.table import TABLES, known_tables
+from systems.referee.table import TABLES, known_tables, table_called
 
 if TYPE_CHECKING:
     from systems.referee.rows import RunContender
@@ -51,7 +51,9 @@ def parser() -> argparse.ArgumentParser:
         help="exported .onnx file of ours or of another project; run folder or checkpoint of ours, which plays in 64 rows or more",
     )
     made.add_argument(
-        "--table", metavar="NAME|FILE.toml", help="what the foreign policies see (default: the table that fits)"
+        "--table",
+        metavar="NAME|FILE.toml",
+        help="what the foreign policies see whose files it fits (default: the table that comes along and fits)",
     )
     made.add_argument("--clip", help="clip that trackers follow (default: the first that each was trained on)")
     made.add_argument("--episodes", type=int, default=usual.episodes, help="tries at a motion (default: %(default)s)")
@@ -80,25 +82,28 @@ def run_referee(arguments: Sequence[str], load: LoadRobot) -> int:
         if each.path.suffix == ONNX:
             print(f"playing {each.path}", file=sys.stderr)
         results.append(each.play(protocol, bool(options.command)))
+    problems: list[str] = []
     if options.json is not None:
-        with file_errors(f"{options.json} cannot be written"):
+        with file_errors(f"{options.json} cannot be written", problems.append):
             options.json.parent.mkdir(parents=True, exist_ok=True)
             write_file(options.json, json_bytes({"protocol": protocol.plain(), "policies": results}))
     print("\n\n".join(text for kind in HEADINGS if (text := print_out(kind, results))))
+    if problems:
+        raise SceneError("\n".join(problems))
     return 0
 
 
 def _load(path: Path, options: argparse.Namespace, load: LoadRobot) -> "Contender | RunContender":
     if path.suffix == ONNX or not (path.is_dir() or path.suffix == RUNS):
         return Contender.load(path, options.table, load, options.clip)
-    if options.table is not None:
-        raise SceneError(f"{path} says itself what it sees, so that --table has no effect. Leave it out.")
     from systems.referee.rows import RunContender
 
     return RunContender.load(path)
 
 
 def _protocol(options: argparse.Namespace) -> Protocol:
+    if options.json is not None and options.json.is_dir():
+        raise SceneError(f"--json is {options.json}, which is a folder. Say --json {options.json / 'found.json'}.")
     for name, low in (("episodes", 1), ("seed", 0)):
         if getattr(options, name) < low:
             raise SceneError(f"--{name} is {getattr(options, name)}; give a number from {low} up.")
@@ -123,11 +128,10 @@ class Contender:
         """A policy in a file: ours by what the file says, another project's by a table; `clip` is for one that follows any."""
         about = open_session(path).get_modelmeta().custom_metadata_map
         if about.get("format") == FORMAT and about.get("takes") == "signals":
-            if table is not None:
-                raise SceneError(f"{path} says itself what it sees, so that --table has no effect. Leave it out.")
             ours = OnnxPolicy.load(path)
             return cls(ours, arena_of_export(ours), reference_of_export(ours) if ours.clips else None)
-        foreign = load_foreign(path, table, load, clip)
+        named = table if table is not None and table_fits(path, table) else None
+        foreign = load_foreign(path, named, load, clip)
         return cls(foreign, foreign.arena, foreign.reference)
 
     @property
@@ -184,6 +188,14 @@ class Contender:
 def _refuse_senseless(options: argparse.Namespace, contenders: "list[Contender | RunContender]") -> None:
     """Choose clips and refuse commands, before anything is played."""
     kinds = {each.kind for each in contenders}
+    if options.table is not None:
+        chosen = table_called(options.table)
+        foreign = [each.policy for each in contenders if isinstance(each.policy, ForeignPolicy)]
+        if chosen not in [each.table for each in foreign]:
+            raise SceneError(
+                f"--table has no effect: {chosen.name} is for files that take {listing(chosen.inputs or [chosen.inputs_key])} and give "
+                f"{listing([chosen.action, *chosen.reference.values()])}, and none of the policies does. Give another, or leave it out."
+            )
     if options.clip is not None and "tracker" not in kinds:
         raise SceneError("--clip has no effect: none of the policies follows a clip. Leave it out.")
     if options.command is not None and "walker" not in kinds:

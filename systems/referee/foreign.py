@@ -116,7 +116,7 @@ class ForeignPolicy(OnnxPolicy):
         fed = {name: self._seen(name, moment) for name in self.terms}
         if "time_step" in self._takes:
             fed["time_step"] = np.array([[self.first + self.steps]], np.float32)
-        (action,) = self.session.run([self.table.action], fed)
+        (action,) = self._run(fed)
         limit = self.table.action_limit
         self._action = np.clip(np.asarray(action[0], np.float64), -limit, limit)
         center = moment.joints if self.about.get("action_center", "").startswith("joint_pos") else moment.default
@@ -127,6 +127,20 @@ class ForeignPolicy(OnnxPolicy):
         target = np.empty(len(self.joints))
         target[self.order] = self._smooth(asked)
         return target
+
+    def _run(self, fed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """The action. SceneError where the network cannot be run, or gives what is no number."""
+        try:
+            found = self.session.run([self.table.action], fed)
+        except Exception as error:  # onnxruntime has a class of its own for each way to fail
+            first = str(error).splitlines()[0].split(" : ")[-1].rstrip(".")
+            raise SceneError(f"{self.path} cannot be run: {first}. Export the policy again.") from None
+        if not np.isfinite(found[0]).all():
+            raise SceneError(
+                f"{self.path} gives an action that is not finite in control step {self.steps}. Export the policy again, or give a --table "
+                "of what it sees."
+            )
+        return list(found)
 
     def _smooth(self, target: np.ndarray) -> np.ndarray:
         """The target as it is sent: its second difference bounded, then filtered, where the file says so."""
@@ -230,6 +244,13 @@ class ForeignPolicy(OnnxPolicy):
 
 
 # -- reading -------------------------------------------------------------------------------------------
+
+
+def table_fits(path: Path, table: str) -> bool:
+    """Whether a file takes and gives what a table names. SceneError for what is no table, or no ONNX file."""
+    session = open_session(path)
+    takes, gives = ([each.name for each in side] for side in (session.get_inputs(), session.get_outputs()))
+    return table_called(table).fits(takes, gives, metadata(path, session))
 
 
 def load_foreign(path: Path, table: str | None, load: LoadRobot, clip: str | None = None) -> ForeignPolicy:

@@ -48,7 +48,7 @@ def test_a_run_refuses_what_it_was_not_trained_for(walking_run: Path, tmp_path: 
     out = tmp_path / "found.json"
     for words, told in (
         ([str(walking_run), "--command", "7", "0", "0"], "asks for 7 forward, but"),
-        ([str(walking_run), "--table", "mjlab_walker"], "says itself what it sees, so that --table has no effect"),
+        ([str(walking_run), "--table", "mjlab_walker"], "--table has no effect"),
         ([str(walking_run), "--clip", "squat"], "--clip has no effect"),
         ([str(tmp_path)], ""),
     ):
