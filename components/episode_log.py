@@ -38,7 +38,7 @@ class FootLog:
         "foot",
         3,
         unit="m/s",
-        doc="of the sole where the scene keeps one, else of the frame origin; world axes",
+        doc="of the sole, world axes",
     )
 
 

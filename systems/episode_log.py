@@ -1,22 +1,29 @@
 """Logs of the first episode of every row, for whatever the scene has of robot, reference, commands, torque and feet; episode_log()."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from components.command import Command
 from components.control import Action, DofTarget, DofTorque, PdGains
 from components.episode import Done
 from components.episode_log import CommandLog, FootLog, ReferenceLog, RobotLog, TorqueLog
 from components.motion import MotionCursor, MotionReference, TrackedState
-from components.robot import BaseFrame, BodyState, Contact, DofState, FootState, Robot, RootState
+from components.physics import Physics
+from components.robot import BaseFrame, BodyState, Contact, DofState, Robot, RootState
 from components.side_by_side import Simulator
 from engine import Bundle, System, Write, put_rows, system
 from engine.ecs.world import Clock
+from engine.errors import SceneError
 from systems.kinematics import derive_contacts
 from systems.locomotion_terms import base_velocity
+from systems.maths.quaternion import rotate
 from systems.maths.tensors import indices
+from systems.robots.model import RobotModel
+from systems.robots.soles import soles
 from systems.tick import REWARD, SENSE
 
 
@@ -68,21 +75,27 @@ def log_servo_torque(
         log.value[:, frame] = torch.clamp(asked, -robot.torque_limit, robot.torque_limit)
 
 
-def log_feet(clock: Clock, bodies: BodyState, contact: Contact, robot: Robot, log: Write[FootLog]) -> None:
-    """Keep which feet touch, and how they move."""
-    frame = clock.tick - 1
-    if frame < log.touching.shape[1]:
-        feet = indices(robot.body_names, robot.foot_names, bodies.position.device)
-        log.touching[:, frame] = contact.touching
-        log.velocity[:, frame] = bodies.linear_velocity.index_select(1, feet)
-
-
-def log_soles(clock: Clock, feet: FootState, contact: Contact, log: Write[FootLog]) -> None:
+def log_feet(
+    clock: Clock, bodies: BodyState, contact: Contact, robot: Robot, physics: Physics, log: Write[FootLog]
+) -> None:
     """Keep which feet touch, and how their soles move."""
     frame = clock.tick - 1
     if frame < log.touching.shape[1]:
+        device = bodies.position.device
+        feet = indices(robot.body_names, robot.foot_names, device)
+        arm = rotate(bodies.rotation.index_select(1, feet), sole_points(physics.backend.model).to(device))
+        swing = torch.linalg.cross(bodies.angular_velocity.index_select(1, feet), arm)
         log.touching[:, frame] = contact.touching
-        log.velocity[:, frame] = feet.linear_velocity
+        log.velocity[:, frame] = bodies.linear_velocity.index_select(1, feet) + swing
+
+
+@functools.cache
+def sole_points(model: RobotModel) -> Tensor:
+    """The sole of each foot in the frame of its body, (feet, 3) m; its origin where the foot has no shape."""
+    try:
+        return soles(model).point
+    except SceneError:
+        return torch.zeros(len(model.robot.foot_names), 3)
 
 
 def log_robot(clock: Clock, done: Done, root: RootState, dofs: DofState, action: Action, log: Write[RobotLog]) -> None:
@@ -124,7 +137,7 @@ def episode_log(present: Iterable[type], *, frames: int) -> Bundle | None:
         first.append(system(log_torque if has(DofTorque) else log_servo_torque))
     if not has(Simulator):  # a learned simulator tells of no contacts
         kept.append(FootLog)
-        first.append(system(log_soles if has(FootState) else log_feet))
+        first.append(system(log_feet))
         if not has(Contact):
             kept.append(Contact)
             sense.append(system(derive_contacts, after="refresh_kinematics"))

@@ -33,6 +33,7 @@ from systems.reporting.measures import (
 )
 from systems.reporting.page import ClipPictures, Report, ReportFilm
 from systems.reporting.summary import (
+    Example,
     Outcome,
     ReportColumn,
     Spread,
@@ -407,9 +408,10 @@ class Evaluation:
         clips = self._worst(list(dict.fromkeys(clip for outcome in self.outcomes for clip in outcome.alive)))
         title, found = leading_error(e), []
         for clip in clips[:MOST_DRAWN]:
-            calm = {
-                o.run: o.examples[clip] for o in reversed(self.outcomes) if clip in o.examples
-            }  # without noise, where it is
+            calm: dict[str, Example] = {}
+            for outcome in self.outcomes:  # without noise first
+                if clip in outcome.examples:
+                    calm.setdefault(outcome.run, outcome.examples[clip])
             found.append(
                 ClipPictures(
                     clip,

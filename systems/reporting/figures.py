@@ -91,7 +91,9 @@ def draw_joints(examples: Mapping[str, Example], joints: Sequence[str], colours:
     lines = math.ceil(len(joints) / columns)
     least, together, most = JOINT_POINTS
     points = min(most, max(least, together // (len(joints) * (len(examples) + 1))))
-    figure = file_figure(13.0, 1.25 * lines + 0.3)
+    width, height = 13.0, 1.25 * lines + 0.4
+    figure = file_figure(width, height, layout=None)
+    figure.subplots_adjust(0.5 / width, 0.4 / height, 1 - 0.1 / width, 1 - 0.2 / height, wspace=0.22, hspace=0.38)
     grid = figure.subplots(lines, columns, sharex=True, squeeze=False)
     for number, axes in enumerate(grid.flat):
         if number >= len(joints):
@@ -105,8 +107,9 @@ def draw_joints(examples: Mapping[str, Example], joints: Sequence[str], colours:
             axes.plot(_thin(longest.time, points), wanted, "--", color=REFERENCE, lw=0.9)
         axes.set_title(joints[number].replace("$", r"\$"), fontsize=_SMALL, loc="left", pad=2)
         _plain(axes)
-    for axes in grid[-1]:
-        axes.set_xlabel("s", fontsize=_SMALL)
+        if number >= len(joints) - columns:  # the lowest of its column
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel("s", fontsize=_SMALL)
     return svg_of(figure)
 
 
@@ -131,7 +134,8 @@ def draw_contacts(examples: Mapping[str, Example], feet: Sequence[str], colours:
             _draw_bars(axes, example.time, example.touching[:, number], top - line - planned, colours[run])
     axes.set_yticks(ticks, [name.replace("$", r"\$") for name in feet])
     axes.set_xlabel("s", fontsize=_SMALL)
-    axes.set_xlim(float(longest.time[0]), float(longest.time[-1]))
+    if len(longest.time) > 1:
+        axes.set_xlim(float(longest.time[0]), float(longest.time[-1]))
     _plain(axes)
     axes.grid(visible=False)
     return svg_of(figure)

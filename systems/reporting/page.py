@@ -185,7 +185,9 @@ def kind_of_picture(data: bytes) -> str:
 
 
 def _about_spread(columns: Sequence[ReportColumn]) -> str:
-    counts = [spread.count for c in columns for numbers in c.spreads.values() for spread in numbers.values()]
+    counts = [
+        spread.count for c in columns if c.runs == 1 for numbers in c.spreads.values() for spread in numbers.values()
+    ]
     words = (
         f"Mean ± standard deviation over {max(counts, default=1)} seeds of the evaluation."
         if max(counts, default=1) > 1

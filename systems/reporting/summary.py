@@ -15,6 +15,7 @@ from engine.trained import TrainedPolicy
 from systems.reporting.measures import Episodes, find_failures, frame_measures, leading_error, measure_episodes
 
 TEXTS = ("clip", "why")
+_NO_MATTER = ("seed", "iterations", "threads", "film", "keep", "checkpoint_every")  # of a run's settings
 
 
 @attrs.frozen(eq=False)
@@ -150,16 +151,15 @@ def together(columns: Sequence[ReportColumn], families: Mapping[str, Sequence[st
 
 
 def families(policies: Mapping[str, TrainedPolicy]) -> dict[str, list[str]]:
-    """Names of runs that differ only in their seed, by a name for them together."""
-    groups: dict[str, list[str]] = {}
+    """Names of runs that differ only in their seed, and were trained as long, by a name for them together."""
+    groups: dict[str, dict[Any, str]] = {}
     for name, policy in policies.items():
         made = policy.provenance()
-        run = {
-            key: value for key, value in made.get("run", {}).items() if key not in ("seed", "threads", "film", "keep")
-        }
-        same = {**{key: made.get(key) for key in ("source", "config", "flags", "overrides")}, "run": run}
-        groups.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(name)
-    several = [names for names in groups.values() if len(names) > 1]
+        run = {key: value for key, value in made.get("run", {}).items() if key not in _NO_MATTER}
+        same = {key: made.get(key) for key in ("source", "config", "flags", "overrides")}
+        alike = json.dumps({**same, "run": run, "iteration": policy.iteration}, sort_keys=True, default=str)
+        groups.setdefault(alike, {}).setdefault(made.get("run", {}).get("seed"), name)
+    several = [[*names.values()] for names in groups.values() if len(names) > 1]
     return {f"mean of {len(names)} seeds: {', '.join(names)}": names for names in several}
 
 
@@ -188,10 +188,11 @@ def about_run(name: str, policy: TrainedPolicy) -> dict[str, Any]:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """As much of the end of each path as tells it from the others."""
-    parts = [path.absolute().parts for path in paths]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-length:]) for each in parts]
+    """As much of the end of each path as tells it from the others, a checkpoint with the name of its run."""
+    parts = [[part for part in path.absolute().with_suffix("").parts if part != "checkpoints"] for path in paths]
+    least = [2 if path.parent.name == "checkpoints" else 1 for path in paths]
+    for length in range(max(map(len, parts))):
+        names = ["/".join(each[-(few + length) :]) for each, few in zip(parts, least, strict=True)]
         if len(set(names)) == len(names):
             return names
     return [str(path) for path in paths]
