@@ -32,7 +32,13 @@ ROOMS = {  # of engine, with what else of engine each may import
     "runner": ("inspect", "tools", "recording", "protocol", "ranks", "snapshot", "ecs", "files", "terminal", "errors"),
     "debugger": ("protocol", "recording.file", "render", "files", "terminal", "errors"),
 }
-DOORS = ("engine/__init__.py", "engine/run.py", "engine/replay.py", "engine/curve.py")  # they open any room
+DOORS = (
+    "engine/__init__.py",
+    "engine/run.py",
+    "engine/replay.py",
+    "engine/curve.py",
+    "engine/trained.py",
+)  # they open any room
 ONE_FILE = {"inspect": "engine/runner/debugging.py"}  # the only file of the runner that may import this room
 DEBUGGER_ROOMS = ("widgets", "model", "net", "diagnosis", "body", "panels", "app")  # each may import those before it
 WITHOUT_TORCH = (
