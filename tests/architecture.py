@@ -98,6 +98,7 @@ ONLY_HERE = {  # libraries that belong to few files
     "pyqtgraph": ("engine/debugger/", "tests/debugger/"),
     "pickle": ("systems/motion/array_pickle.py", "systems/motion/writers.py", "tests/"),
     "av": ("systems/film/", "docs/tools/", "tests/"),
+    "jinja2": ("systems/reporting/",),
     "PIL": ("systems/film/", "benchmarks/", "docs/tools/", "tests/"),
 }
 LAZY = {
