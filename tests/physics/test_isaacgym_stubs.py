@@ -115,6 +115,48 @@ def test_the_stand_in_has_nothing_that_isaac_gym_has_not(stubs: ast.Module) -> N
         assert set(fields) <= known, f"{name} has no {set(fields) - known}"
 
 
+def too_new(text: str) -> list[str]:
+    """What Python 3.8 does not run: newer syntax, and types that it cannot subscript or join."""
+    try:
+        tree = ast.parse(text, feature_version=(3, 8))
+    except SyntaxError as error:
+        return [str(error)]
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("list", "dict", "tuple", "set", "type"):
+            found.append(ast.unparse(node))
+        if isinstance(node, (ast.arg, ast.AnnAssign)) and isinstance(node.annotation, ast.BinOp):
+            found.append(ast.unparse(node.annotation))
+        if isinstance(node, ast.Call) and any(keyword.arg == "strict" for keyword in node.keywords):
+            found.append(ast.unparse(node))
+        if isinstance(node, ast.Attribute) and node.attr in ("removeprefix", "removesuffix"):
+            found.append(node.attr)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(WORKER.glob("*.py")), ids=lambda path: path.name)
+def test_the_worker_is_python_3_8_and_imports_numpy_msgpack_and_itself(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert too_new(text) == []
+    for node in ast.walk(ast.parse(text)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            known = {*sys.stdlib_module_names, "numpy", "msgpack", "isaacgym"}
+            assert name.split(".")[0] in known or name.startswith("systems.physics.isaacgym.worker"), name
+
+
+def test_what_python_3_8_lacks_is_noticed() -> None:
+    for text in (
+        "match 1:\n    case 1: pass",
+        "x: list[int]",
+        "def f(a: int | None): ...",
+        "zip(a, b, strict=True)",
+        "'a'.removeprefix('b')",
+    ):
+        assert too_new(text), text
+
+
 @pytest.fixture(scope="module")
 def repaired(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the stubs as mypy can read them, and a stub of gymtorch, which has none."""
