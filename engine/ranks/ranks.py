@@ -153,6 +153,14 @@ class Ranks:
         with suppress(Exception):
             self._beats.set(f"beat/{self.rank}", json.dumps({"left": True}))
 
+    def end_together(self) -> None:
+        """Wait until rank 0 ends, too: torchrun ends the others as soon as one leaves with a status that is not 0."""
+        with suppress(Exception):
+            if self.rank == 0:
+                self._store.set("done", "")
+            while not self._store.check(["done"]):
+                time.sleep(0.1)
+
     # -- exchanging ------------------------------------------------------------------------------------
 
     def gather(self, own: Tensor) -> Tensor:

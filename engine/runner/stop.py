@@ -8,6 +8,7 @@ import attrs
 
 from engine.terminal import signals_handled
 
+REQUEUE = 75  # exit status of several processes that a scheduler stopped: EX_TEMPFAIL, "try again later"
 _ALWAYS = (signal.SIGINT, signal.SIGTERM)
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")  # Windows lacks the last two
 

@@ -6,12 +6,11 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from engine.errors import LockstepError, SceneError
 from engine.ranks.ranks import PATIENCE, RankError, Ranks
-from engine.terminal import signals_handled
+from engine.runner.stop import REQUEUE
 
 _CPUS = Path("/sys/devices/system/cpu")
 
@@ -35,6 +34,8 @@ def run_together(arguments: list[str], command: Callable[[list[str], Any], int])
         return _leave(ranks, 2)  # all of them know, and none of them has begun
     except Exception as error:
         return _fail(ranks, error)
+    ranks.leave()
+    ranks.end_together()
     return _leave(ranks, status)
 
 
@@ -158,6 +159,7 @@ def start_shards(arguments: Sequence[str], count: int) -> int:
         )
     import logging
 
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -168,33 +170,14 @@ def start_shards(arguments: Sequence[str], count: int) -> int:
         min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
         max_restarts=0, monitor_interval=0.1,
     )  # fmt: skip
-    stopped: list[int] = []
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        """Ask every process to stop, once; a second time ends them."""
-        from torch.distributed.elastic.multiprocessing.api import SignalException
-
-        stopped.append(number)
-        if len(stopped) > 1:
-            raise SignalException("stopped", signal.Signals(number))
-        for child in _children():
-            os.kill(child, number)
-
     words = ["-m", "engine.run", *_without(arguments, "--shards")]
     try:
-        with signals_handled((), pass_on):
-            elastic_launch(launch, sys.executable)(*words)
+        elastic_launch(launch, sys.executable)(*words)
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
         return next((code for code in codes if code > 0), 1)
+    except SignalException as stopped:  # which every process got, too
+        return 130 if stopped.sigval == signal.SIGINT else REQUEUE
     except Exception as error:
-        if type(error).__name__ == "SignalException":
-            return 130
         raise SceneError(f"The processes could not be started: {error}") from None
     return 0
-
-
-def _children() -> list[int]:
-    """Processes that this one started."""
-    listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    return [int(number) for number in listed.read_text(encoding="utf-8").split()] if listed.exists() else []

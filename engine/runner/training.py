@@ -32,12 +32,12 @@ from engine.runner.recording import RunObservers, rows_to_record
 from engine.runner.resume import Start, resume
 from engine.runner.run_folder import Bystander, RunFolder, refuse_unusable
 from engine.runner.run_log import RunLog
+from engine.runner.stop import REQUEUE
 from engine.runner.trial import about_nonfinite
 from engine.runner.wandb_log import WandbLog, refuse_unknown
 from engine.snapshot.snapshot import Snapshot, capture, save
 
 AUDITED = 10  # iterations between those after which processes compare what they share
-REQUEUE = 75  # exit status of several processes that a scheduler stopped: EX_TEMPFAIL, "try again later"
 
 
 def train(plan: RunPlan, console: Any) -> int:

@@ -1,0 +1,96 @@
+"""Trainings under torchrun, with real processes that exchange by gloo."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.engine.ranks.jobs import SMALL, Job, started, torchrun, until
+
+pytestmark = pytest.mark.slow
+
+CARTPOLE = ["scenes/cartpole.py", *SMALL]
+TRACKING = ["scenes/motion_tracking.py", "--num-envs", "128", "--learning.hidden", "32", "32", "--no-film", "--debug", "off"]
+FIRST, LAST = "checkpoints/iteration_000004.lockstep", "checkpoints/iteration_000020.lockstep"
+
+
+def finished(words: list[str], output: Path, seconds: float = 200.0) -> Job:
+    with started(words, output) as job:
+        assert job.wait(seconds) == 0, job.text
+        return job
+
+
+def bytes_of(run: Path, last: str = LAST) -> tuple[bytes, bytes]:
+    return (run / "metrics.jsonl").read_bytes(), (run / last).read_bytes()
+
+
+def test_one_two_and_four_processes_and_one_without_torchrun_write_the_same_files(tmp_path: Path):
+    flags = [*CARTPOLE, "--iterations", "20"]
+    finished(["-m", "engine.run", *flags, "--row-blocks", "32", "--threads", "2", "--out", str(tmp_path / "alone")], tmp_path / "alone.txt")
+    wanted = bytes_of(tmp_path / "alone")
+    for count in (1, 2, 4):
+        finished(torchrun(count, *flags, "--out", str(tmp_path / str(count))), tmp_path / f"{count}.txt")
+        assert bytes_of(tmp_path / str(count)) == wanted
+    kept = json.loads((tmp_path / "4" / "config.json").read_text(encoding="utf-8"))
+    assert kept["rows"] == 128 and kept["flags"]["num_envs"] == 128 and kept["run"]["row_blocks"] == 32
+
+
+def test_tracking_reaches_the_same_bytes_with_one_two_and_four_processes(tmp_path: Path):
+    flags = [*TRACKING, "--iterations", "20"]
+    for count in (1, 2, 4):
+        finished(torchrun(count, *flags, "--out", str(tmp_path / str(count))), tmp_path / f"{count}.txt", 400.0)
+    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "2") == bytes_of(tmp_path / "4")
+
+
+def killed_at(job: Job, path: Path, rank: int) -> None:
+    until(job, path)
+    os.kill(job.processes()[rank], signal.SIGKILL)
+    assert job.wait(60.0) != 0
+    assert job.nobody_is_left()
+
+
+def test_a_run_killed_on_four_goes_on_on_two_and_then_on_one_to_the_same_bytes(tmp_path: Path):
+    flags = [*CARTPOLE, "--iterations", "60", "--checkpoint-every", "4", "--keep", "20"]
+    finished(["-m", "engine.run", *flags, "--row-blocks", "32", "--out", str(tmp_path / "alone")], tmp_path / "alone.txt")
+    run, last = tmp_path / "run", "checkpoints/iteration_000060.lockstep"
+    with started(torchrun(4, *flags, "--out", str(run)), tmp_path / "four.txt") as job:
+        killed_at(job, run / FIRST, 3)
+    assert not (run / LAST).exists()
+    with started(torchrun(2, "scenes/cartpole.py", "--resume", str(run)), tmp_path / "two.txt") as job:
+        killed_at(job, run / LAST, 0)
+    assert not (run / last).exists()
+    finished(["-m", "engine.run", "--resume", str(run)], tmp_path / "one.txt")
+    assert bytes_of(run, last) == bytes_of(tmp_path / "alone", last)
+
+
+def test_torchrun_starts_processes_again_that_go_on_to_the_same_bytes(tmp_path: Path):
+    flags = [*CARTPOLE, "--iterations", "60", "--checkpoint-every", "4", "--keep", "20"]
+    finished(["-m", "engine.run", *flags, "--row-blocks", "32", "--out", str(tmp_path / "alone")], tmp_path / "alone.txt")
+    run, last = tmp_path / "run", "checkpoints/iteration_000060.lockstep"
+    again = ["--max-restarts", "2", "--monitor-interval", "0.2"]
+    with started(torchrun(2, *flags, "--out", str(run), options=again), tmp_path / "again.txt") as job:
+        until(job, run / FIRST)
+        os.kill(job.processes()[1], signal.SIGKILL)
+        assert job.wait(120.0) == 0, job.text
+    assert bytes_of(run, last) == bytes_of(tmp_path / "alone", last)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+def test_shards_stop_and_save_as_one_process_does(tmp_path: Path, number: signal.Signals, status: int):
+    run = tmp_path / "run"
+    words = ["-m", "engine.run", *CARTPOLE, "--iterations", "4000", "--checkpoint-every", "4", "--shards", "2", "--out", str(run)]
+    with started(words, tmp_path / "out.txt") as job:
+        until(job, run / FIRST)
+        if number == signal.SIGUSR1:  # a scheduler warns every process of a step
+            for process in job.processes().values():
+                os.kill(process, number)
+        else:
+            os.kill(job.process.pid, number)
+        assert job.wait(60.0) == status, job.text
+        assert job.nobody_is_left()
+    assert "stopped after" in job.text and not job.errors
+    rows = [json.loads(line)["iteration"] for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    newest = max(path.name for path in (run / "checkpoints").glob("iteration_*"))
+    assert newest == f"iteration_{rows[-1]:06d}.lockstep" and len(rows) < 4000
