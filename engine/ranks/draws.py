@@ -113,6 +113,6 @@ def _shape(
     if args and func in (torch.rand, torch.randn) and all(isinstance(each, int) for each in args):
         return args, ()
     raise BuildError(
-        f"A system draws with torch.{func.__name__}{args!r:.60}, which cannot be cut into blocks of rows. Draw a shape whose first "
+        f"A system draws with torch.{func.__name__}{str(args)[:60]}, which cannot be cut into blocks of rows. Draw a shape whose first "
         "axis is rows: torch.rand((rows, ...), generator=rng)."
     )

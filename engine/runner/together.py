@@ -18,7 +18,7 @@ _CPUS = Path("/sys/devices/system/cpu")
 def run_together(arguments: list[str], command: Callable[[list[str], Any], int]) -> int:
     """Run a command as one of several processes; one of them says what goes wrong."""
     ranks = Ranks.join(_patience(arguments))
-    _pin(ranks)
+    pin(ranks)
     if ranks.rank:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 the console is rank 0's
     try:
@@ -99,7 +99,7 @@ def _again(arguments: list[str], ranks: Ranks) -> list[str]:
     return [*_without(arguments, "--out"), "--resume", out]
 
 
-def _pin(ranks: Ranks) -> None:
+def pin(ranks: Ranks) -> None:
     """Keep this process on its share of its host's processors, so that threads of several do not take turns on one."""
     if ranks.local_size < 2 or not hasattr(os, "sched_setaffinity"):
         return

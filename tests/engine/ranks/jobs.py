@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -25,7 +25,9 @@ def free_port() -> int:
 
 def environment(**more: str) -> dict[str, str]:
     """As a person's shell has it, with one thread."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "PYTEST_CURRENT_TEST")}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "PYTEST_CURRENT_TEST")
+    }
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"} | more
 
 
@@ -56,7 +58,9 @@ class Job:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 known = dict(
-                    each.split("=", 1) for each in (folder / "environ").read_text(encoding="utf-8", errors="replace").split("\0") if "=" in each
+                    each.split("=", 1)
+                    for each in (folder / "environ").read_text(encoding="utf-8", errors="replace").split("\0")
+                    if "=" in each
                 )
             except OSError:
                 continue
@@ -86,10 +90,8 @@ def started(words: Sequence[str], output: Path, **more: str) -> Iterator[Job]:
         yield job
     finally:
         for number in (*job.processes().values(), process.pid):
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         process.wait()
 
 

@@ -3,16 +3,29 @@
 import json
 import os
 import signal
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.engine.inspected import Client
 from tests.engine.ranks.jobs import SMALL, Job, started, torchrun, until
 
 pytestmark = pytest.mark.slow
 
 CARTPOLE = ["scenes/cartpole.py", *SMALL]
-TRACKING = ["scenes/motion_tracking.py", "--num-envs", "128", "--learning.hidden", "32", "32", "--no-film", "--debug", "off"]
+TRACKING = [
+    "scenes/motion_tracking.py",
+    "--num-envs",
+    "128",
+    "--learning.hidden",
+    "32",
+    "32",
+    "--no-film",
+    "--debug",
+    "off",
+]
 FIRST, LAST = "checkpoints/iteration_000004.lockstep", "checkpoints/iteration_000020.lockstep"
 
 
@@ -28,7 +41,10 @@ def bytes_of(run: Path, last: str = LAST) -> tuple[bytes, bytes]:
 
 def test_one_two_and_four_processes_and_one_without_torchrun_write_the_same_files(tmp_path: Path):
     flags = [*CARTPOLE, "--iterations", "20"]
-    finished(["-m", "engine.run", *flags, "--row-blocks", "32", "--threads", "2", "--out", str(tmp_path / "alone")], tmp_path / "alone.txt")
+    finished(
+        ["-m", "engine.run", *flags, "--row-blocks", "32", "--threads", "2", "--out", str(tmp_path / "alone")],
+        tmp_path / "alone.txt",
+    )
     wanted = bytes_of(tmp_path / "alone")
     for count in (1, 2, 4):
         finished(torchrun(count, *flags, "--out", str(tmp_path / str(count))), tmp_path / f"{count}.txt")
@@ -53,7 +69,9 @@ def killed_at(job: Job, path: Path, rank: int) -> None:
 
 def test_a_run_killed_on_four_goes_on_on_two_and_then_on_one_to_the_same_bytes(tmp_path: Path):
     flags = [*CARTPOLE, "--iterations", "60", "--checkpoint-every", "4", "--keep", "20"]
-    finished(["-m", "engine.run", *flags, "--row-blocks", "32", "--out", str(tmp_path / "alone")], tmp_path / "alone.txt")
+    finished(
+        ["-m", "engine.run", *flags, "--row-blocks", "32", "--out", str(tmp_path / "alone")], tmp_path / "alone.txt"
+    )
     run, last = tmp_path / "run", "checkpoints/iteration_000060.lockstep"
     with started(torchrun(4, *flags, "--out", str(run)), tmp_path / "four.txt") as job:
         killed_at(job, run / FIRST, 3)
@@ -67,7 +85,9 @@ def test_a_run_killed_on_four_goes_on_on_two_and_then_on_one_to_the_same_bytes(t
 
 def test_torchrun_starts_processes_again_that_go_on_to_the_same_bytes(tmp_path: Path):
     flags = [*CARTPOLE, "--iterations", "60", "--checkpoint-every", "4", "--keep", "20"]
-    finished(["-m", "engine.run", *flags, "--row-blocks", "32", "--out", str(tmp_path / "alone")], tmp_path / "alone.txt")
+    finished(
+        ["-m", "engine.run", *flags, "--row-blocks", "32", "--out", str(tmp_path / "alone")], tmp_path / "alone.txt"
+    )
     run, last = tmp_path / "run", "checkpoints/iteration_000060.lockstep"
     again = ["--max-restarts", "2", "--monitor-interval", "0.2"]
     with started(torchrun(2, *flags, "--out", str(run), options=again), tmp_path / "again.txt") as job:
@@ -80,7 +100,19 @@ def test_torchrun_starts_processes_again_that_go_on_to_the_same_bytes(tmp_path: 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
 def test_shards_stop_and_save_as_one_process_does(tmp_path: Path, number: signal.Signals, status: int):
     run = tmp_path / "run"
-    words = ["-m", "engine.run", *CARTPOLE, "--iterations", "4000", "--checkpoint-every", "4", "--shards", "2", "--out", str(run)]
+    words = [
+        "-m",
+        "engine.run",
+        *CARTPOLE,
+        "--iterations",
+        "4000",
+        "--checkpoint-every",
+        "4",
+        "--shards",
+        "2",
+        "--out",
+        str(run),
+    ]
     with started(words, tmp_path / "out.txt") as job:
         until(job, run / FIRST)
         if number == signal.SIGUSR1:  # a scheduler warns every process of a step
@@ -94,3 +126,38 @@ def test_shards_stop_and_save_as_one_process_does(tmp_path: Path, number: signal
     rows = [json.loads(line)["iteration"] for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     newest = max(path.name for path in (run / "checkpoints").glob("iteration_*"))
     assert newest == f"iteration_{rows[-1]:06d}.lockstep" and len(rows) < 4000
+
+
+def test_a_debugger_at_one_process_pauses_all_steps_and_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flags = [*CARTPOLE[:-2], "--iterations", "20", "--rank-timeout", "5"]
+    finished(torchrun(2, *flags, "--debug", "off", "--out", str(tmp_path / "plain")), tmp_path / "plain.txt")
+    with tempfile.TemporaryDirectory(prefix="runs", dir="/tmp") as place:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", place)
+        run = tmp_path / "run"
+        with started(torchrun(2, *flags, "--debug", "on", "--out", str(run)), tmp_path / "out.txt") as job:
+            until(job, run / "metrics.jsonl")
+            first, second = (Path(place, "lockstep", f"{job.processes()[rank]}.json") for rank in (0, 1))
+            until(job, second)
+            assert json.loads(second.read_text(encoding="utf-8"))["run"] == "run, rank 1" and first.exists()
+            client = Client(str(second.with_suffix(".sock")))
+            client.ask("pause")
+            tick = client.state["tick"]
+            before = len((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+            end = time.monotonic() + 12.0  # more than twice as long as a process waits for one that does not answer
+            while time.monotonic() < end:
+                client.read(0.2)
+            assert (
+                job.process.poll() is None
+                and len((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) <= before + 1
+            )
+            client.ask("step", unit="system", count=3)
+            client.ask("step", unit="tick", count=2)
+            assert client.state["tick"] > tick
+            code, text = client.refused("snapshot")
+            assert "write their checkpoints together" in text, code
+            client.ask("run")
+            client.connection.close()
+            assert job.wait(120.0) == 0, job.text
+    assert bytes_of(run) == bytes_of(tmp_path / "plain")
