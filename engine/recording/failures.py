@@ -70,6 +70,8 @@ class FailureLog:
         self.past: deque[tuple[int, dict[str, Any]]] = deque(
             maxlen=REMEMBERED
         )  # ticks with failures, counts after them
+        self.first_row = 0  # of this process's rows among all
+        self.told: Callable[[Any], list[Any]] | None = None
         self.observer = Observer(at_finish=self.see_finished, after_tick=self.see_end)
         self._start_iteration()
 
@@ -78,6 +80,10 @@ class FailureLog:
         self.by_reason = np.zeros(len(self.labels), np.int64)
         self.logged = np.zeros(len(self.labels), np.int64)
         self.rows_logged = 0
+
+    def share(self, told: Callable[[Any], list[Any]], first_row: int) -> None:
+        """Log the failures of all processes together, in the first of them; `told` returns what each of them says."""
+        self.told, self.first_row = told, first_row
 
     def attach(self) -> None:
         """Begin to look."""
@@ -121,16 +127,19 @@ class FailureLog:
             "iteration": self._iteration(tick),
             "tick": tick,
             **several,
-            "row": row,
+            "row": row + self.first_row,
             "first_tick": began,
             "reasons": reasons,
             "digest": self.reader.digest(held),
-            "replay": f"{PROGRAM} {path_from_here(self.folder)} --row {row} --tick {tick}",
+            "replay": self._replay(row + self.first_row, tick),
         }
         self.lines.waiting.append(json.dumps(line) + "\n")
         self.frames.append(self._terminal_sample(row, held) | {"reasons": reasons})
         if self.recorder is not None and not self.recorder.stopped and row in self.recorder.trace.rows:
             self.frames.append(self.recorder.trace.episode(row, began or 0) | {"reasons": reasons})
+
+    def _replay(self, row: int, tick: int) -> str:
+        return f"{PROGRAM} {path_from_here(self.folder)} --row {row} --tick {tick}"
 
     def _terminal_sample(self, row: int, held: list[bytes]) -> dict[str, Any]:
         columns = self.reader.packed(held)
@@ -146,12 +155,34 @@ class FailureLog:
         tick = self.world.clock.tick
         if tick == 0 or tick % self.length:
             return
+        if self.told is not None:
+            self._merge(self.told)
         if self.failed:
             reasons = {label: int(n) for label, n in zip(self.labels, self.by_reason, strict=True) if n}
             line = {"iteration": self._iteration(tick), "tick": tick, "failed": self.failed, "logged": self.rows_logged}
             self.lines.waiting.append(json.dumps({**line, "reasons": reasons}) + "\n")
         self._start_iteration()
         self.flush()
+
+    def _merge(self, told: Callable[[Any], list[Any]]) -> None:
+        """Take what all processes logged of the iteration, and keep what one process with all rows would have logged; others keep nothing."""
+        own = [json.loads(line) for line in self.lines.waiting]
+        said = told({"lines": own, "failed": self.failed, "by_reason": self.by_reason.tolist()})
+        self.lines.waiting.clear()
+        self._start_iteration()
+        if self.first_row:
+            return
+        self.failed = sum(each["failed"] for each in said)
+        self.by_reason += np.array([each["by_reason"] for each in said]).sum(0)
+        for line in sorted(
+            (line for each in said for line in each["lines"]), key=lambda line: (line["tick"], line["row"])
+        ):
+            fired = [self.labels.index(reason) for reason in line["reasons"] or [""]]
+            if (self.logged[fired] < MOST).any():
+                self.logged[fired] += 1
+                self.rows_logged += 1
+                kept = {**line, "replay": self._replay(line["row"], line["tick"])}
+                self.lines.waiting.append(json.dumps(kept) + "\n")
 
     # -- files -----------------------------------------------------------------------------------------
 

@@ -77,6 +77,8 @@ def train(plan: RunPlan, console: Any) -> int:
             folder.discard()
         scratch.close()
         raise
+    if ranks is not None and ranks.size > 1:
+        observers.failures.share(ranks.words, ranks.rank * next(iter(simulation.world.tables.values())).rows)
     try:
         with scratch:
             return Training(plan, experiment, simulation, folder, warn, observers).run()

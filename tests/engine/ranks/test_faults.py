@@ -44,7 +44,7 @@ def stumble(clock: Clock, action: Write[Action], *, at: int = 20, rank: str = "1
 def experiment(num_envs: int = 64, how: str = "raise") -> Experiment:
     """A cart-pole of which one process fails."""
     learner = PpoConfig(horizon=8, hidden=(16,))
-    trip = Bundle("trip", systems={STEP: [system(stumble, how=how)]})
+    trip = Bundle("trip", systems={STEP: [system(stumble, how=how, after="push")]})
     return Experiment(train=lambda: cartpole.balancing(num_envs, trip, ppo(learner), metrics(horizon=8)), iterations=20)
 '''
 
