@@ -4,7 +4,8 @@
 
 Each line is a torchrun of this machine. Efficiency is the rate against that of one process with blocks, per process and limited to
 the processors that there are: two processes on two processors that take half as long have 1, and four of them, too. `plain` is
-one process with as many threads as processors and rows that are not cut. --latency (ms) and --bandwidth (MB/s; 0: no limit) delay
+one process with as many threads as processors and rows that are not cut. `busy` are the seconds of all processors, which other work on the machine
+does not lengthen much. --latency (ms) and --bandwidth (MB/s; 0: no limit) delay
 every exchange by that much: they stand for a network, whose own protocol they leave out. The last lines predict other numbers of
 processes from what was measured.
 """
@@ -26,10 +27,11 @@ PREDICTED = (8, 64, 512)
 
 
 @attrs.frozen
-class Measured:
-    """Of one iteration: seconds, those that a process waited in exchanges, bytes that it sent, and how many exchanges."""
+class IterationCost:
+    """Of one iteration: seconds, those of the processors, those that a process waited in exchanges, bytes that it sent, how many exchanges."""
 
     seconds: float
+    busy: float
     waited: float
     sent: float
     exchanges: float
@@ -62,13 +64,17 @@ def work(words: Sequence[str], rows: int, iterations: int, latency: float, bandw
     length = simulation.scene.iteration
     simulation.run(1 + WARM_UP * length)
     before = (ranks.waited, ranks.sent, ranks.exchanges) if ranks is not None else (0.0, 0, 0)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     simulation.run(iterations * length)
-    seconds = (time.perf_counter() - start) / iterations
+    seconds, busy = (time.perf_counter() - start) / iterations, (time.process_time() - busy) / iterations
+    if ranks is not None:
+        busy = sum(ranks.words(busy))
     after = (ranks.waited, ranks.sent, ranks.exchanges) if ranks is not None else (0.0, 0, 0)
     waited, sent, exchanges = ((now - then) / iterations for now, then in zip(after, before, strict=True))
     if ranks is None or ranks.rank == 0:
-        print(json.dumps(attrs.asdict(Measured(seconds, waited, sent, exchanges, rows * length))), flush=True)
+        print(
+            json.dumps(attrs.asdict(IterationCost(seconds, busy, waited, sent, exchanges, rows * length))), flush=True
+        )
     if ranks is not None:
         ranks.leave()
         ranks.end_together()
@@ -76,7 +82,9 @@ def work(words: Sequence[str], rows: int, iterations: int, latency: float, bandw
         os._exit(0)
 
 
-def measure(given: Any, ranks: int, latency: float = 0.0, bandwidth: float = 0.0, more: Sequence[str] = ()) -> Measured:
+def measure(
+    given: Any, ranks: int, latency: float = 0.0, bandwidth: float = 0.0, more: Sequence[str] = ()
+) -> IterationCost:
     """Run so many processes; 0 for one without torchrun."""
     words = ["--work", given.scene, "--num-envs", str(given.num_envs), "--iterations", str(given.iterations)]
     words += ["--latency", str(latency), "--bandwidth", str(bandwidth), *given.flags, *more]
@@ -87,10 +95,10 @@ def measure(given: Any, ranks: int, latency: float = 0.0, bandwidth: float = 0.0
     done = subprocess.run(
         own, env=os.environ | {"OMP_NUM_THREADS": threads}, stdout=subprocess.PIPE, text=True, check=True
     )
-    return Measured(**json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{"))))
+    return IterationCost(**json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{"))))
 
 
-def predicted(one: Measured, two: Measured, count: int, latency: float, bandwidth: float) -> float:
+def predicted(one: IterationCost, two: IterationCost, count: int, latency: float, bandwidth: float) -> float:
     """Efficiency of `count` processes with as many rows each as one had, a processor each, by a network.
 
     Computing takes as long as it does for one process; each exchange waits for the network once or twice, and sends as much as two
@@ -121,10 +129,13 @@ def main() -> int:
     print(
         f"{processors} processors; load of the last minute {os.getloadavg()[0]:.1f}; {given.num_envs} rows of {given.scene}"
     )
-    print("processes  latency  bandwidth  seconds  steps/s  efficiency  MB sent  exchanges  waits")
+    print("processes  latency  bandwidth  seconds  busy  steps/s  efficiency  MB sent  exchanges  waits")
     plain = measure(given, 0)
-    print(f"    plain        –          –  {plain.seconds:7.3f}  {plain.steps / plain.seconds:7.0f}", flush=True)
-    found: dict[int, Measured] = {}
+    print(
+        f"    plain        –          –  {plain.seconds:7.3f}  {plain.busy:6.2f}  {plain.steps / plain.seconds:7.0f}",
+        flush=True,
+    )
+    found: dict[int, IterationCost] = {}
     for bandwidth in given.bandwidth:
         for latency in given.latency:
             for ranks in given.ranks if not (latency or bandwidth) else [n for n in given.ranks if n > 1]:
@@ -134,7 +145,7 @@ def main() -> int:
                 one = found.get(1, each)
                 share = one.seconds / each.seconds / min(ranks, processors)
                 limits = f"{latency:4.1f} ms  {f'{bandwidth:g} MB/s' if bandwidth else '–':>9}"
-                numbers = f"{each.seconds:7.3f}  {each.steps / each.seconds:7.0f}  {share:10.2f}  {each.sent / 1e6:7.1f}  {each.exchanges:9.0f}"
+                numbers = f"{each.seconds:7.3f}  {each.busy:6.2f}  {each.steps / each.seconds:7.0f}  {share:10.2f}  {each.sent / 1e6:7.1f}  {each.exchanges:9.0f}"
                 print(f"{ranks:9}  {limits}  {numbers}  {each.waited / each.seconds:5.0%}", flush=True)
     if 1 in found and 2 in found:
         print("\npredicted for as many rows in each process as one had here, a processor each:")

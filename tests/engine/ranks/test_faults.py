@@ -183,9 +183,9 @@ def test_two_jobs_at_one_rendezvous_are_refused(tmp_path: Path):
 BAD = {
     "rows": (["scenes/cartpole.py", "--num-envs", "100"], "100 rows cannot be cut into blocks of a multiple of 32 rows. The nearest numbers of rows that fit are 96 and 128."),
     "too many processes": (["scenes/cartpole.py", "--num-envs", "32"], "2 processes are more than the 1 blocks of 32 rows that 32 rows make: start fewer, or simulate at least 64 rows."),
-    "no learner": (["scenes/replay_motion.py"], "has no learner whose work can be shared"),
+    "no learner": (["scenes/replay_motion.py"], "has no parameter num_envs, the number of rows that 2 processes would share. Give it one."),
     "a GPU that is not there": (["scenes/cartpole.py", "--device", "cuda"], "--device is 'cuda', but torch finds no CUDA device here. Use --device cpu."),
-    "the world model": (["scenes/motion_tracking.py", "--num-envs", "128", "--learner", "world_model"], "from the rows of one process, and "),
+    "the world model": (["scenes/motion_tracking.py", "--num-envs", "128", "--learner", "world_model"], "The scene 'motion_tracking' has no learner whose work can be shared or cut into blocks; run it in one process, without --row-blocks."),
     "an evaluation": (["scenes/cartpole.py", "--play"], "--play is done by one process; start it without torchrun and without --shards."),
 }  # fmt: skip
 
@@ -205,7 +205,9 @@ def test_two_jobs_with_one_run_folder_are_refused(tmp_path: Path):
         with started(torchrun(2, "scenes/cartpole.py", "--resume", str(run)), tmp_path / "second.txt") as second:
             ended(second, 60.0)
         assert first.process.poll() is None
-    assert second.errors == [f"error: Another run is writing to {run}. Wait for it, or choose another --out."]
+    assert second.errors == [
+        f"error: Rank 0 of 2 (host {socket.gethostname()}): Another run is writing to {run}. Wait for it, or choose another --out."
+    ]
 
 
 def test_torch_distributed_is_imported_only_when_asked_for():
