@@ -80,7 +80,6 @@ ONLY_HERE = {  # libraries that belong to few files
     "rsl_rl": ("systems/doorways/", "benchmarks/", "tests/"),
     "tensordict": ("systems/doorways/", "tests/"),
     "mcap": ("engine/runner/", "tests/"),
-    "jinja2": ("systems/reporting/", "tests/"),
     "mink": ("systems/motion/retarget/", "tests/"),
     "qpsolvers": ("systems/motion/retarget/", "tests/"),
     "OpenGL": ("engine/render/program.py",),  # a process of its own, which the window starts
