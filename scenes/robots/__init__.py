@@ -23,6 +23,7 @@ ROBOTS: dict[str, Callable[[], RobotDescription]] = {
     "humanoid": humanoid.humanoid,
 }
 FROM_FILE: dict[str, Callable[[Path], RobotDescription]] = {  # whose model may be one's own: --robot go2:FILE
+    "g1": lambda file: g1.g1(29, file=file),
     "h1": lambda file: h1.h1(19, file),
     "h1_10dof": lambda file: h1.h1(10, file),
     "t1": t1.t1,

@@ -1,5 +1,7 @@
 """Unitree G1 from the MuJoCo Menagerie, with 29 joints or, wrists welded, with 23."""
 
+from pathlib import Path
+
 from components.robot import Capsule, RobotDescription
 from engine.errors import SceneError, did_you_mean
 from scenes.robots.g1_profiles import PROFILES
@@ -22,8 +24,11 @@ LONG_FOREARM = Capsule(".*_elbow_link", 0.035, (-0.01, 0.0, -0.01), (0.33, 0.0, 
 VARIANTS = {29: ("", ("wrist_yaw",), (FOREARM, HAND)), 23: (".*_wrist_.*", (), (LONG_FOREARM,))}
 
 
-def g1(joints: int = 29, gains: str = "motor") -> RobotDescription:
-    """The G1 with 29 or 23 `joints`; `gains` "motor" or "humanoidverse". SceneError for others or without its model."""
+def g1(joints: int = 29, gains: str = "motor", file: Path | None = None) -> RobotDescription:
+    """The G1 with 29 or 23 `joints`; `gains` "motor" or "humanoidverse"; its model from the Menagerie or a file of one's own.
+
+    SceneError for others or without its model.
+    """
     if joints not in VARIANTS:
         raise SceneError(f"The G1 was asked for with {joints} joints; it comes with 29, or 23 without wrists.")
     if gains not in PROFILES:
@@ -33,7 +38,7 @@ def g1(joints: int = 29, gains: str = "motor") -> RobotDescription:
     legs, reach = ([f"{side}_{part}_link" for side in ("left", "right") for part in parts] for parts in (leg, arm))
     feet, ends = (legs[2], legs[5]), (reach[len(arm) - 1], reach[-1])
     return RobotDescription(
-        name=f"g1_{joints}dof", model=menagerie("unitree_g1/g1.xml"), locked_joints=locked, shapes=(*TRUNK, *arms),
+        name=f"g1_{joints}dof", model=file or menagerie("unitree_g1/g1.xml"), locked_joints=locked, shapes=(*TRUNK, *arms),
         motors=motors, default_pose=pose, default_height=height, feet=feet, end_effectors=(*feet, *ends),
         tracked_bodies=("pelvis", *legs, "torso_link", *reach), anchor_body="torso_link",
     )  # fmt: skip

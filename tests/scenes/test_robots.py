@@ -263,6 +263,24 @@ def test_mjcf_that_is_no_robot_says_everything_it_lacks(tmp_path: Path) -> None:
     )
 
 
+@needs_g1
+def test_a_file_of_the_g1_without_motors_gets_the_gains_of_the_g1(tmp_path: Path) -> None:
+    spec = mujoco.MjSpec.from_file(str(load("g1").model))
+    for part in (*spec.actuators, *spec.keys):
+        spec.delete(part)
+    for joint in spec.joints:
+        joint.actfrclimited, joint.actfrcrange = mujoco.mjtLimited.mjLIMITED_FALSE, (0.0, 0.0)
+    for mesh in spec.meshes:
+        mesh.file = str(Path(str(load("g1").model)).parent / spec.meshdir / mesh.file)
+    (tmp_path / "bare.xml").write_text(spec.to_xml())
+    with pytest.raises(SceneError, match="It lacks: torque limits"):
+        load(f"{tmp_path}/bare.xml")
+    ours, theirs = (build_robot(load(name)).robot for name in ("g1", f"g1:{tmp_path}/bare.xml"))
+    assert ours.dof_names == theirs.dof_names
+    assert_close(theirs.stiffness, ours.stiffness)
+    assert_close(theirs.torque_limit, ours.torque_limit)
+
+
 def test_robot_file_that_does_not_exist_is_named() -> None:
     with pytest.raises(SceneError, match=r"There is no robot file nowhere/robot\.xml"):
         load("nowhere/robot.xml")
