@@ -3,7 +3,7 @@
     python -m benchmarks.doorways [--scene cartpole motion_tracking] [--learner sb3 rsl_rl] [--minutes 4] [--out DIR]
 
 Each learner trains for so many minutes on one thread. Its learning curve, a line for each of its iterations with the steps and
-seconds until then, goes to DIR/<scene>_<learner>.jsonl; the table has its beginning and its end. Returns are sums of a whole
+seconds until then, goes to DIR/<scene>_<learner>.jsonl, and all of them to DIR/curves.png; the table has its beginning and its end. Returns are sums of a whole
 episode's rewards, means over the last 100 episodes.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.tools.figures import file_figure
 from systems.doorways import make_rsl_rl_env, make_sb3_env
 
 SCENES: dict[str, dict[str, Any]] = {
@@ -121,6 +122,29 @@ def train_rsl_rl(scene: str, note: Note) -> None:
         OnPolicyRunner(env, settings, log_dir=None, device="cpu").learn(10**6)
 
 
+def draw(folder: Path) -> None:
+    """curves.png: length of episodes and return over steps, of every curve in a folder."""
+    figure = file_figure(9.0, 5.6)
+    for column, scene in enumerate(SCENES):
+        for row, name in enumerate(("length", "return")):
+            axes = figure.add_subplot(2, len(SCENES), 1 + column + row * len(SCENES))
+            for learner in ("sb3", "rsl_rl"):
+                path = folder / f"{scene}_{learner}.jsonl"
+                rows = (
+                    [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+                    if path.exists()
+                    else []
+                )
+                axes.plot([each["steps"] for each in rows], [each[name] for each in rows], label=learner, linewidth=1.2)
+            axes.set_title(f"{scene}: {name} of episodes", fontsize=9)
+            axes.set_xlabel("steps of the environment", fontsize=7)
+            axes.tick_params(labelsize=7)
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize=7, frameon=False)
+    figure.tight_layout()
+    figure.savefig(folder / "curves.png", dpi=100)
+
+
 def main() -> None:
     """Train what is asked for, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -154,6 +178,7 @@ def main() -> None:
                 f"{first['length']:.0f} → {last['length']:.0f} |",
                 flush=True,
             )
+    draw(given.out)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from components.learning import Policy
 from components.motion import MotionCursor, MotionReference
 from components.observation import Observation
 from components.robot import BaseFrame, DofState, Robot, RootState
-from engine import Bundle, Experiment, SceneError, Simulation, build, term
+from engine import Bundle, Experiment, SceneError, Simulation, build, load_experiment, term
+from engine.runner.run import main as run
+from engine.runner.trial import playing
 from scenes.cartpole import experiment as cartpole
 from scenes.motion_tracking import CONFIGS as TRACKING
 from scenes.motion_tracking import experiment as tracking
@@ -41,7 +43,7 @@ from systems.deploy.robot import MujocoRobot, RecordedRobot
 from systems.deploy.signals import SIGNALS
 from systems.deploy.window import PlayWindow
 from tests.docs.pages import DOCS, fences
-from tests.helpers import REPOSITORY, data_path
+from tests.helpers import REPOSITORY, data_path, needs_g1
 
 LONG, SHORT = 500, 40
 SMALL: dict[str, Any] = {
@@ -155,6 +157,47 @@ def test_the_file_of_a_tracker_gives_the_joint_targets_of_the_tick(files: Path, 
 @pytest.mark.parametrize("steps", STEPS)
 def test_the_file_of_a_walker_gives_the_joint_targets_of_the_tick(files: Path, steps: int) -> None:
     assert greatest_difference(played(walker()), files / "walk.onnx", steps) < 1e-5
+
+
+@needs_g1
+@pytest.mark.slow
+def test_the_policy_that_ships_gives_the_tick_s_joint_targets_for_500_steps_and_stands_at_the_end_of_its_clip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped, file = REPOSITORY / "scenes/policies/motion_tracking.lockstep", tmp_path / "squat.onnx"
+    words = ["scenes/motion_tracking.py", "--export", str(shipped), "--out", str(file), "--randomise-played", "none"]
+    assert run([*words, "--physics-threads", "1"]) == 0
+    experiment = load_experiment(
+        "scenes/motion_tracking.py", randomise_played="none", physics_threads=1, learner="world_model"
+    )
+    assert experiment.film is not None
+    simulation = playing(experiment.film, shipped.read_bytes(), training=experiment.train())
+    simulation.run(1)
+    assert greatest_difference(simulation, file, LONG) < 1e-5
+    assert main([str(file), "--no-film"]) == 0
+    assert re.search(r"played  4\.80 s\n +robot   stands, 0\.[67]\d m high", capsys.readouterr().out)
+
+
+ROBOTS = [(tracking, TRACKING, name) for name in TRACKING] + [(walking, WALKING, name) for name in WALKING]
+
+
+@needs_g1
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "configs", "name"), ROBOTS, ids=lambda each: each if isinstance(each, str) else "")
+def test_every_configuration_is_exported_or_names_the_term_that_cannot_be(
+    make: Any, configs: Any, name: str, tmp_path: Path
+) -> None:
+    go1 = WALKING["go1_laptop"] is configs[name]
+    config = configs[name].replace(num_envs=1, physics_threads=1, **({"robot": "g1"} if go1 else {}))
+    simulation = played(make(config))
+    if "rough" in name:
+        with pytest.raises(
+            SceneError, match="Observation `height_scan` cannot leave the scene 'velocity': it reads Ground"
+        ):
+            write_onnx(simulation, tmp_path / "policy.onnx", "signals", {})
+        return
+    write_onnx(simulation, tmp_path / "policy.onnx", "signals", {})
+    assert OnnxPolicy.load(tmp_path / "policy.onnx").joints == simulation.world.resource(Robot).dof_names
 
 
 def test_histories_are_remembered_outside_and_give_the_joint_targets_of_the_tick(tmp_path: Path) -> None:
