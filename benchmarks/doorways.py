@@ -13,10 +13,11 @@ import io
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 
@@ -25,12 +26,27 @@ from systems.doorways import make_rsl_rl_env, make_sb3_env
 
 SCENES: dict[str, dict[str, Any]] = {
     "cartpole": {"num_envs": 64},
-    "motion_tracking": {"num_envs": 256, "physics_threads": 1},
+    "motion_tracking": {"num_envs": 64, "physics_threads": 1},  # few rows: more updates in as many steps
 }
 LAYERS = {"cartpole": (32, 32), "motion_tracking": (256, 128)}
 STD = {"cartpole": 1.0, "motion_tracking": 0.25}  # of actions when training starts
-Note = Callable[[int, float, float], bool]
-"""Keeps steps, mean return and mean length; whether there is time for more."""
+
+
+@attrs.define
+class Curve:
+    """A learning curve, kept in a file line by line."""
+
+    path: Path
+    minutes: float
+    rows: list[dict[str, float]] = attrs.field(factory=list)
+    began: float = attrs.field(factory=time.perf_counter)
+
+    def __call__(self, steps: int, earned: float, length: float) -> bool:
+        """Keep steps, mean return and mean length; whether there is time for more."""
+        seconds = time.perf_counter() - self.began
+        self.rows.append({"steps": steps, "seconds": seconds, "return": earned, "length": length})
+        self.path.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+        return seconds < 60.0 * self.minutes
 
 
 class TimeUp(Exception):
@@ -58,7 +74,7 @@ def rsl_rl_settings(
     }
 
 
-def train_sb3(scene: str, note: Note) -> None:
+def train_sb3(scene: str, note: Curve) -> None:
     """PPO of Stable-Baselines3, with the observations normalised by its own wrapper."""
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
@@ -92,7 +108,7 @@ def train_sb3(scene: str, note: Note) -> None:
         learner.learn(10**9, callback=Watch())
 
 
-def train_rsl_rl(scene: str, note: Note) -> None:
+def train_rsl_rl(scene: str, note: Curve) -> None:
     """rsl_rl's runner, which sees actor and critic."""
     from rsl_rl.runners import OnPolicyRunner
 
@@ -141,7 +157,6 @@ def draw(folder: Path) -> None:
             axes.tick_params(labelsize=7)
             axes.grid(alpha=0.3)
             axes.legend(fontsize=7, frameon=False)
-    figure.tight_layout()
     figure.savefig(folder / "curves.png", dpi=100)
 
 
@@ -160,17 +175,9 @@ def main() -> None:
     )
     for scene in given.scene:
         for learner in given.learner:
-            rows: list[dict[str, float]] = []
-            began = time.perf_counter()
-
-            def note(steps: int, earned: float, length: float, rows: Any = rows, began: float = began) -> bool:
-                seconds = time.perf_counter() - began
-                rows.append({"steps": steps, "seconds": seconds, "return": earned, "length": length})
-                return seconds < 60.0 * given.minutes
-
-            (train_sb3 if learner == "sb3" else train_rsl_rl)(scene, note)
-            path = given.out / f"{scene}_{learner}.jsonl"
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+            curve = Curve(given.out / f"{scene}_{learner}.jsonl", given.minutes)
+            (train_sb3 if learner == "sb3" else train_rsl_rl)(scene, curve)
+            rows = curve.rows
             first, last = next((r for r in rows if r["return"] == r["return"]), rows[-1]), rows[-1]
             rate = last["steps"] / last["seconds"]
             print(

@@ -162,14 +162,13 @@ def test_the_file_of_a_walker_gives_the_joint_targets_of_the_tick(files: Path, s
 @needs_g1
 @pytest.mark.slow
 def test_the_policy_that_ships_gives_the_tick_s_joint_targets_for_500_steps_and_stands_at_the_end_of_its_clip(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(REPOSITORY)
     shipped, file = REPOSITORY / "scenes/policies/motion_tracking.lockstep", tmp_path / "squat.onnx"
     words = ["scenes/motion_tracking.py", "--export", str(shipped), "--out", str(file), "--randomise-played", "none"]
     assert run([*words, "--physics-threads", "1"]) == 0
-    experiment = load_experiment(
-        "scenes/motion_tracking.py", randomise_played="none", physics_threads=1, learner="world_model"
-    )
+    experiment = load_experiment("scenes/motion_tracking.py", randomise_played="none", physics_threads=1)
     assert experiment.film is not None
     simulation = playing(experiment.film, shipped.read_bytes(), training=experiment.train())
     simulation.run(1)
