@@ -131,7 +131,10 @@ class RunPlan:
         known: dict[str, Any] = {**made.get("run", {}), **made.get("flags", {})}
         given = self.scene_flags | {n: f for n, f in flags.flat(self.settings).items() if n in PLAYED_WITH}
         found = {"config": str(self.name)} if self.file.named and made.get("config", self.name) != self.name else {}
-        found |= {n: flags.write(f.value) for n, f in given.items() if known.get(n, ...) != f.plain}
+        usual = {
+            n: f.plain for n, f in flags.flat(self.file.config(self.name)).items()
+        }  # of flags that the run did not have
+        found |= {n: flags.write(f.value) for n, f in given.items() if {**usual, **known}.get(n, ...) != f.plain}
         overrides = made.get("overrides", {})
         return found | {f"set {a}": text for a, text in self.typed_overrides.items() if overrides.get(a) != text}
 

@@ -478,8 +478,8 @@ class Evaluation:
 
 
 def _with_spread(name: str, spread: Spread) -> str:
-    deviation = "" if spread.std is None or name in FIXED else f" ± {spread.std:.2g}"
-    return number(spread.mean) + deviation
+    deviation = "" if name in FIXED else spread.deviation()
+    return f"{number(spread.mean)} ± {deviation}" if deviation else number(spread.mean)
 
 
 def own_film(policy: TrainedPolicy) -> Path | None:

@@ -206,9 +206,9 @@ def _about_spread(columns: Sequence[ReportColumn]) -> str:
 
 
 def _cell_of(name: str, spread: Spread | None) -> dict[str, Any]:
-    mean = "–" if spread is None else number(spread.mean)
-    varies = spread is not None and spread.std is not None and name not in FIXED
-    return {"mean": mean, "std": f"{spread.std:.2g}" if varies and spread is not None else "", "best": False}
+    if spread is None:
+        return {"mean": "–", "std": "", "best": False}
+    return {"mean": number(spread.mean), "std": "" if name in FIXED else spread.deviation(), "best": False}
 
 
 def _heads(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -98,6 +98,12 @@ class Spread:
             return None
         return cls(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
 
+    def deviation(self) -> str:
+        """The deviation with two digits that say something; "" where there is none."""
+        if self.std is None:
+            return ""
+        return f"{self.std:,.0f}" if self.std >= 100.0 else f"{self.std:.2g}"
+
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         return {"mean": self.mean, "std": self.std, "n": self.count}

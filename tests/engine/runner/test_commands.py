@@ -253,6 +253,15 @@ def test_an_evaluation_can_be_written_to_a_named_file_and_again(run: Path) -> No
     assert json.loads(Path("some/where.json").read_text())["table"] == [{"clip": "walk", "success": 1.0}]
 
 
+def test_a_flag_that_the_scene_has_got_since_is_played_at_its_default_and_is_no_departure(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    del config["flags"]["fail"]
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "evaluation.json").unlink()
+    assert main(["--eval", "run"]) == 0
+    assert json.loads((run / "evaluation.json").read_text())["with"] == {}
+
+
 def test_what_was_measured_is_written_before_it_is_printed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run / "evaluation.json").unlink()
 

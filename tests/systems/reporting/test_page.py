@@ -216,6 +216,13 @@ def test_a_spread_is_mean_and_deviation_of_what_is_known() -> None:
     assert Spread.over([7]) == Spread(7.0, None, 1) and Spread.over([None]) is None
 
 
+@pytest.mark.parametrize(
+    ("std", "text"), [(None, ""), (0.0, "0"), (0.01234, "0.012"), (12.34, "12"), (1234.5, "1,234")]
+)
+def test_a_deviation_has_the_digits_that_say_something(std: float | None, text: str) -> None:
+    assert Spread(1.0, std, 3).deviation() == text
+
+
 def test_a_column_is_over_the_seeds_of_the_evaluation_and_runs_together_are_over_their_means() -> None:
     tables = [[[{"clip": "walk", "power W": value}] for value in values] for values in ((1.0, 3.0), (5.0, 7.0))]
     columns = [column_of(Outcome(name, False, [0, 1], table)) for name, table in zip("ab", tables, strict=True)]
