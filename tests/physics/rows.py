@@ -1,5 +1,6 @@
 """A few simulated rows with their columns, as the physics tests drive them."""
 
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from systems.learning.dynamics import fit_linear, make_dynamics
 from systems.physics import BACKENDS, make_backend
 from systems.physics.contract import Backend
 from systems.physics.isaacgym.backend import IsaacGymBackend
+from systems.physics.isaacgym.launch import PYTHON
 from systems.robots.model import RobotModel, build_robot
 from tests.standins.here import StandinHere, environment
 
@@ -158,7 +160,8 @@ def make_rows(
     own: dict[str, Any] = {"nthread": nthread} if backend == "mujoco" else {}
     own |= {"dynamics": fitted(model)} if backend == "learned" else {}
     own |= {"isaacgym_python": isaacgym_python} if isaacgym_python else {}
-    with environment() if backend == "isaacgym" else nullcontext():
+    standing_in = backend == "isaacgym" and not os.environ.get(PYTHON)  # else Isaac Gym itself
+    with environment() if standing_in else nullcontext():
         return _rows(model, count, around(make_backend(model, rows=count, backend=backend, **own)), backend)
 
 
