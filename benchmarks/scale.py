@@ -22,7 +22,7 @@ from typing import Any
 
 import attrs
 
-WARM_UP = 2  # iterations
+WARM_UP = 1  # iterations
 PREDICTED = (8, 64, 512)
 
 

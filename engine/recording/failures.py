@@ -82,8 +82,11 @@ class FailureLog:
         self.rows_logged = 0
 
     def share(self, told: Callable[[Any], list[Any]], first_row: int) -> None:
-        """Log the failures of all processes together, in the first of them; `told` returns what each of them says."""
-        self.told, self.first_row = told, first_row
+        """Log the failures of all processes together, in the first of them; `told` returns what each of them says.
+
+        What the rows held is not kept then: no process has all of them.
+        """
+        self.told, self.first_row, self.full = told, first_row, True
 
     def attach(self) -> None:
         """Begin to look."""
@@ -134,6 +137,8 @@ class FailureLog:
             "replay": self._replay(row + self.first_row, tick),
         }
         self.lines.waiting.append(json.dumps(line) + "\n")
+        if self.told is not None:
+            return
         self.frames.append(self._terminal_sample(row, held) | {"reasons": reasons})
         if self.recorder is not None and not self.recorder.stopped and row in self.recorder.trace.rows:
             self.frames.append(self.recorder.trace.episode(row, began or 0) | {"reasons": reasons})
@@ -270,7 +275,7 @@ class FailureLog:
     def _reopen(self, tick: int) -> dict[str, Any] | None:
         """Cut failures.rec back to a tick; what it says was counted by then."""
         path = self.folder / FRAMES
-        if not path.is_file():
+        if not path.is_file() or self.told is not None:
             return None
         if self._made_otherwise(path):
             os.replace(path, path.with_suffix(".rec.before"))

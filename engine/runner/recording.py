@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 import attrs
 
@@ -60,16 +60,20 @@ class RunObservers:
         rows: list[int] | None = None,
         resumed: Path | None = None,
         display: View | None = None,
+        shared: tuple[Callable[[Any], list[Any]], int] | None = None,
     ) -> Self:
         """Observers of a simulation that is about to run; `rows` are recorded.
 
         `resumed` is the run folder whose checkpoint the world was restored from. OSError where its files cannot be
-        cut back to that checkpoint. `display` is part of the schema of what they write.
+        cut back to that checkpoint. `display` is part of the schema of what they write. `shared` is how several processes tell
+        each other what they log, and the number of this one's first row.
         """
         view, recorder = display or View(), None
         if rows is not None:
             recorder = Recorder(simulation, rows=rows, folder=folder / "records", warn=say, view=view)
         failures = FailureLog(simulation, folder, say, recorder, view)
+        if shared is not None:
+            failures.share(*shared)
         if resumed is not None:
             failures.resume(resumed)
         return cls(failures, recorder)

@@ -77,8 +77,6 @@ def train(plan: RunPlan, console: Any) -> int:
             folder.discard()
         scratch.close()
         raise
-    if ranks is not None and ranks.size > 1:
-        observers.failures.share(ranks.words, ranks.rank * next(iter(simulation.world.tables.values())).rows)
     try:
         with scratch:
             return Training(plan, experiment, simulation, folder, warn, observers).run()
@@ -132,9 +130,11 @@ def _begin_files(
 ) -> RunObservers:
     """What a run writes before its first tick, and its observers."""
     options, origin = plan.options, plan.resumed
-    resumed = origin.folder if origin is not None else None
+    resumed, ranks = origin.folder if origin is not None else None, plan.ranks
+    rows = next(iter(simulation.world.tables.values())).rows
+    shared = (ranks.words, ranks.rank * rows) if ranks is not None and ranks.size > 1 else None
     if isinstance(folder, Bystander):
-        return RunObservers.begin(simulation, folder.path, warn, recorded, None, experiment.display)
+        return RunObservers.begin(simulation, folder.path, warn, recorded, None, experiment.display, shared)
     folder.keep, folder.score.name = plan.settings.keep, experiment.best
     with file_errors(f"{folder.path} cannot be written to"):
         kept = json_bytes(configuration(plan, experiment, simulation, start))
@@ -145,7 +145,7 @@ def _begin_files(
         title = f"{simulation.scene.name}  seed {plan.settings.seed}  {folder.path}"
         warn.begin_log(RunLog.open(folder.path, title, warn))
         folder.wandb = WandbLog.begin(options.wandb, folder.path, simulation.scene.name, json.loads(kept), warn)
-        return RunObservers.begin(simulation, folder.path, warn, recorded, resumed, experiment.display)
+        return RunObservers.begin(simulation, folder.path, warn, recorded, resumed, experiment.display, shared)
 
 
 def configuration(

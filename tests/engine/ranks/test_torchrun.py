@@ -68,27 +68,27 @@ def killed_at(job: Job, path: Path, rank: int) -> None:
 
 
 def test_a_run_killed_on_four_goes_on_on_two_and_then_on_one_to_the_same_bytes(tmp_path: Path):
-    flags = [*CARTPOLE, "--iterations", "60", "--checkpoint-every", "4", "--keep", "20"]
+    flags = [*CARTPOLE, "--iterations", "24", "--checkpoint-every", "2", "--keep", "20"]
     finished(
         ["-m", "engine.run", *flags, "--row-blocks", "32", "--out", str(tmp_path / "alone")], tmp_path / "alone.txt"
     )
-    run, last = tmp_path / "run", "checkpoints/iteration_000060.lockstep"
+    run, last = tmp_path / "run", "checkpoints/iteration_000024.lockstep"
     with started(torchrun(4, *flags, "--out", str(run)), tmp_path / "four.txt") as job:
-        killed_at(job, run / FIRST, 3)
-    assert not (run / LAST).exists()
+        killed_at(job, run / "checkpoints/iteration_000002.lockstep", 3)
+    assert not (run / last).exists()
     with started(torchrun(2, "scenes/cartpole.py", "--resume", str(run)), tmp_path / "two.txt") as job:
-        killed_at(job, run / LAST, 0)
+        killed_at(job, run / "checkpoints/iteration_000008.lockstep", 0)
     assert not (run / last).exists()
     finished(["-m", "engine.run", "--resume", str(run)], tmp_path / "one.txt")
     assert bytes_of(run, last) == bytes_of(tmp_path / "alone", last)
 
 
 def test_torchrun_starts_processes_again_that_go_on_to_the_same_bytes(tmp_path: Path):
-    flags = [*CARTPOLE, "--iterations", "60", "--checkpoint-every", "4", "--keep", "20"]
+    flags = [*CARTPOLE, "--iterations", "24", "--checkpoint-every", "2", "--keep", "20"]
     finished(
         ["-m", "engine.run", *flags, "--row-blocks", "32", "--out", str(tmp_path / "alone")], tmp_path / "alone.txt"
     )
-    run, last = tmp_path / "run", "checkpoints/iteration_000060.lockstep"
+    run, last = tmp_path / "run", "checkpoints/iteration_000024.lockstep"
     again = ["--max-restarts", "2", "--monitor-interval", "0.2"]
     with started(torchrun(2, *flags, "--out", str(run), options=again), tmp_path / "again.txt") as job:
         until(job, run / FIRST)
