@@ -40,7 +40,7 @@ def test_without_a_command_it_lists_those_of_every_package_with_a_line_each(site
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert ["greet", "Greet whoever is named."] in [line.split(maxsplit=1) for line in lines]
-    assert any(line.split()[:4] == ["run", "Train", "a", "scene"] for line in lines)
+    assert any(line.split()[:4] == ["run", "Train", "a", "scene,"] for line in lines)
     names = [line.split()[0] for line in lines if line.startswith("  ")]
     assert names == sorted(names) and {"curve", "debug", "greet", "replay", "run"} <= set(names)
     assert main(["--help"]) == 0
