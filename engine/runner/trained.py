@@ -43,12 +43,13 @@ class TrainedPolicy:
     trials: TrialRun
 
     @classmethod
-    def open(cls, given: Path, words: Sequence[str], console: Any) -> Self:
+    def open(cls, given: Path, words: Sequence[str], console: Any, *, scene_file: str | None = None) -> Self:
         """The policy at a path, with further words of the command line as --eval takes them.
 
-        SceneError for a path without a policy, or words that make no sense.
+        `scene_file` is one in place of that which the run was made with. SceneError for a path without a policy, or words that
+        make no sense.
         """
-        plan = make_plan(["--eval", str(given), *words])
+        plan = make_plan([*([scene_file] if scene_file else []), "--eval", str(given), *words])
         refuse_unfinished(plan.origin)
         experiment = plan.experiment()
         scene = experiment.train()

@@ -51,7 +51,7 @@ MOST_DRAWN = 4  # clips
 NOISE = {"off": (False,), "on": (True,), "both": (False, True)}
 PRINTED = (
     "episodes", "success %", "completion %", "length s", "MPJPE global mm", "R-MPKPE mm", "joints rad", "joint velocity rad/s",
-    "end effectors mm", "linear velocity error m/s", "yaw rate error rad/s", "action rate", "power W", "foot slip m/s", "return",
+    "end effectors mm", "linear velocity error m/s", "yaw rate error rad/s", "action rate", "power W", "cost of transport", "foot slip m/s", "return",
 )  # fmt: skip
 
 
@@ -66,9 +66,9 @@ def parser() -> argparse.ArgumentParser:
     """What may be typed."""
     made = _Parser(
         PROGRAM,
-        usage=f"{PROGRAM} RUN [RUN ...] [--noise off|on|both] [--seeds N] [--out FOLDER] [--no-film] [flags of the scene]",
+        usage=f"{PROGRAM} [SCENE.py] RUN [RUN ...] [--noise off|on|both] [--seeds N] [--out FOLDER] [--no-film] [flags of the scene]",
         description="Measure trained policies of one scene (run folders, checkpoints or exported .lockstep files), side by side, and write "
-        "evaluation.json and report.html.",
+        "evaluation.json and report.html. SCENE.py is for runs whose own scene file is not there any more.",
         epilog="Further flags are those of the scene, as python -m engine.run takes them with --eval, for all runs alike: "
         "--clip walk, --randomise-played mjlab_tracking, --set ADDRESS=VALUE. A run's own evaluation is left as it is.",
         allow_abbrev=False,
@@ -87,15 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
     options, of_scene = parser().parse_known_args(words[first:])
-    if not first:
+    if not [word for word in words[:first] if not word.endswith(".py")]:
         raise SceneError(f"Name the runs to measure before any flag, such as {PROGRAM} runs/motion_tracking/<time>.")
-    runs = [Path(word) for word in words[:first]]
+    scene_file = words[0] if words[0].endswith(".py") else None
+    runs = [Path(word) for word in words[bool(scene_file) : first]]
     if not 1 <= options.seeds <= MOST_SEEDS:
         raise SceneError(f"--seeds is {options.seeds}; give a number from 1 to {MOST_SEEDS}.")
     out = options.out or Path("evaluations") / datetime.now().strftime("%Y%m%d-%H%M%S")
     refuse_taken(out)
     console = make_console()
-    policies = open_policies(runs, of_scene, console)
+    policies = open_policies(runs, of_scene, console, scene_file)
     evaluation = Evaluation(policies, conditions(policies, options.noise), range(options.seeds), console)
     with tempfile.TemporaryDirectory() as scratch:
         evaluation.measure()
@@ -144,15 +145,20 @@ def _umask() -> int:
 # -- what is compared ----------------------------------------------------------------------------------
 
 
-def open_policies(paths: Sequence[Path], words: Sequence[str], console: Any) -> dict[str, TrainedPolicy]:
-    """Policies by a short name; SceneError for what is no policy, and for those that cannot stand side by side."""
+def open_policies(
+    paths: Sequence[Path], words: Sequence[str], console: Any, scene_file: str | None = None
+) -> dict[str, TrainedPolicy]:
+    """Policies by a short name; SceneError for what is no policy, and for those that cannot stand side by side.
+
+    `scene_file` is one in place of that which each was made with.
+    """
     real = [path.resolve() for path in paths]
     twice = next((path for path, whole in zip(paths, real, strict=True) if real.count(whole) > 1), None)
     if twice is not None:
         raise SceneError(f"{twice} was given twice; name each run once.")
     found: dict[str, TrainedPolicy] = {}
     for name, path in zip(short_names(paths), paths, strict=True):
-        policy = TrainedPolicy.open(path, words, console)
+        policy = TrainedPolicy.open(path, words, console, scene_file=scene_file)
         if policy.experiment.evaluate is None:
             raise SceneError(
                 f"The scene '{policy.scene.name}' of {path} has no evaluation, so there is nothing to measure. Give its Experiment "

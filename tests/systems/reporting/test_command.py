@@ -247,6 +247,20 @@ def test_runs_of_different_clips_stand_side_by_side_on_one(runs: dict[str, Path]
     assert found["differences"] == ""
 
 
+def test_a_run_whose_scene_file_is_gone_is_measured_with_the_one_that_is_named_first(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(runs["cart"], moved)
+    config = json.loads((moved / "config.json").read_text())
+    config["source"] = str(tmp_path / "gone.py")
+    (moved / "config.json").write_text(json.dumps(config))
+    assert "gone.py, which is gone. Name the scene file first" in refused(tmp_path, moved)
+    found, _ = evaluate(tmp_path / "out", SCENES / "cartpole.py", moved, "--seeds", "1")
+    assert found["scene"] == "cartpole"
+    assert "Name the runs" in refused(tmp_path, SCENES / "cartpole.py")
+
+
 def test_a_clip_that_is_not_there_any_more_is_named(runs: dict[str, Path], tmp_path: Path) -> None:
     assert "gone.csv" in refused(tmp_path, with_clip(runs["one"], tmp_path / "run", tmp_path / "gone.csv"))
 
