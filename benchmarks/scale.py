@@ -101,12 +101,12 @@ def measure(
 def predicted(one: IterationCost, two: IterationCost, count: int, latency: float, bandwidth: float) -> float:
     """Efficiency of `count` processes with as many rows each as one had, a processor each, by a network.
 
-    Computing takes as long as it does for one process; each exchange waits for the network once or twice, and sends as much as two
-    processes do, twice (to those that add up a part, and from them).
+    Computing takes the processor seconds of one process. An exchange goes around a ring, one latency for each neighbour, and twice
+    (to those that add up a part, and from them); in both each process sends what it sends when there are two.
     """
-    rounds = 2.0 if count > 2 else 1.0
-    network = two.exchanges * latency * rounds + two.sent * rounds * (count - 1) / count * 2.0 / bandwidth / 2.0
-    return one.seconds / (one.seconds + network)
+    hops = two.exchanges * 2.0 * (count - 1) * latency
+    network = hops + 2.0 * two.sent * (count - 1) / count / bandwidth
+    return one.busy / (one.busy + network)
 
 
 def main() -> int:

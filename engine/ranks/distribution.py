@@ -5,6 +5,7 @@ state from its own rows is decided by how that state is combined (engine/ranks/s
 """
 
 import copy
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -187,9 +188,11 @@ class Distribution:
     def _drawing(self, run: Callable[[Entry], None], blocks: Sequence[int], entry: Entry) -> None:
         stream, tick = self.world.generator(f"{entry.bundle}.{entry.name}"), self.world.clock.tick
         last, calls = self._calls.get(id(entry), (-1, 0))
-        calls = calls + 1 if last == tick else 0
+        schedule = self.simulation.schedule
+        often = schedule.repeat if entry.phase in schedule.tick.repeat else 1
+        calls = (calls + 1) % often if last == tick else 0  # a tick that is run again draws the same
         self._calls[id(entry)] = tick, calls
-        self.draws.begin(stream, tick, calls, blocks)
+        self.draws.begin(stream, tick, zlib.crc32(entry.phase.encode()) + calls, blocks)
         with self.draws:
             run(entry)
 

@@ -1,7 +1,7 @@
 """Random numbers of a block of rows, whoever draws them.
 
-A system that runs in blocks draws for each of them from a stream that is seeded by its own stream's seed, the tick, how often
-it ran in that tick, and the number of the block. So neither the number of processes nor a condition that only some rows meet
+A system that runs in blocks draws for each of them from a stream that is seeded by its own stream's seed, the tick, the phase
+and how often it ran in that tick, and the number of the block. So neither the number of processes nor a condition that only some rows meet
 moves any other draw, and there is nothing to save. torch's generator on the CPU takes 32 bits of such a seed.
 """
 

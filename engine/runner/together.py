@@ -6,7 +6,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from engine.errors import LockstepError, SceneError
 from engine.ranks.ranks import PATIENCE, RankError, Ranks
@@ -46,13 +46,11 @@ def _fail(ranks: Ranks, error: Exception) -> int:
     return _leave(ranks, 1)
 
 
-def _leave(ranks: Ranks, status: int) -> int:
+def _leave(ranks: Ranks, status: int) -> NoReturn:
     ranks.leave()
-    if ranks.size > 1:  # threads of the process group may not end in order when a process is gone
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # threads of the process group may not end in order
 
 
 def _value(arguments: Sequence[str], name: str) -> str | None:

@@ -28,6 +28,7 @@ FIXED = {
     r"(MotionLibrary|TrackedBodies|HistoryLayout|Variations)\..*": "the clips and index sets that the scene says",
     r"(Soles|BodyInertia|Ground)\..*|Measurements\.names.*": "what the robot's model and the scene say",
     r"Wind\.name": "declared constant",
+    r"Blocks\.(rows|count|ranks)": "how rows are cut: by --row-blocks and torchrun, not by what happens",
     r"Physics\.backend\.(model|axes)(\..*)?": "the robot as it was compiled; per-row values are copies of its fields",
     r"Physics\.backend\.(_moving|_sensed.*|varies.*)": "how the backend was built",
     r"Physics\.backend\.(_batch|_places)\.(_b|model|_models|_nkey)": "the compiled model and the handle of the native object",

@@ -101,6 +101,18 @@ def test_a_snapshot_without_blocks_goes_on_in_blocks_and_back():
     assert plain.world.clock.tick == 16
 
 
+def test_a_tick_that_is_run_again_draws_the_same():
+    simulation = cartpole()
+    simulation.run(12)
+    before = capture(simulation.world)
+    simulation.run(1)
+    after = capture(simulation.world).encode()
+    for _ in range(2):
+        restore(simulation.world, before)
+        simulation.run(1)
+        assert capture(simulation.world).encode() == after
+
+
 def test_processes_draw_other_numbers_for_their_rows_from_one_seed():
     first, second = together(2, lambda ranks: _begun(ranks).columns()["cart.Cart.position"].clone())
     assert not torch.equal(first, second)
