@@ -74,7 +74,8 @@ class Config:
     backend: str = "mujoco"  # physics backend: mujoco, warp, isaacgym or kinematic; learned plays a run of world_model
     isaacgym_python: Annotated[
         str,
-        "the Python 3.8 that has Isaac Gym, for the backend isaacgym; by default the one that LOCKSTEP_ISAACGYM_PYTHON names",
+        "the Python 3.8 that has Isaac Gym, by default the one that LOCKSTEP_ISAACGYM_PYTHON names; other backends than isaacgym "
+        "do not look at it",
     ] = ""
     control: Controller  # who turns targets into torque
     around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for

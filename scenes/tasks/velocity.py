@@ -59,7 +59,8 @@ class LocomotionConfig:
     backend: str = "mujoco"  # physics backend: mujoco, warp, isaacgym or kinematic
     isaacgym_python: Annotated[
         str,
-        "the Python 3.8 that has Isaac Gym, for the backend isaacgym; by default the one that LOCKSTEP_ISAACGYM_PYTHON names",
+        "the Python 3.8 that has Isaac Gym, by default the one that LOCKSTEP_ISAACGYM_PYTHON names; other backends than isaacgym "
+        "do not look at it",
     ] = ""
     control: Controller  # who turns targets into torque
     command: Velocity | None = None  # ask every row for this: m/s forward and to the left, rad/s; none: drawn
@@ -134,8 +135,9 @@ class LocomotionConfig:
 
     @property
     def simulator(self) -> dict[str, Any]:
-        """What is asked so of `physics()`."""
-        return {"backend": self.backend, "nthread": self.physics_threads, "isaacgym_python": self.isaacgym_python}
+        """What is asked so of `physics()`; a run of isaacgym may be looked at in another simulator, which needs no other Python."""
+        python = self.isaacgym_python if self.backend == "isaacgym" else ""
+        return {"backend": self.backend, "nthread": self.physics_threads, "isaacgym_python": python}
 
     def made_terrain(self) -> Terrain | None:
         """The terrain that is walked on; None: a plane."""

@@ -173,7 +173,8 @@ def refuse_senseless(
         refuse_unreadable(model)
     elif isaacgym_python:
         raise SceneError(
-            f"isaacgym_python={isaacgym_python} has no effect with backend='{backend}'; leave it out, or choose backend='isaacgym'."
+            f"isaacgym_python={isaacgym_python} has no effect with backend='{backend}'; leave it out, or choose "
+            "backend='isaacgym'."
         )
     for name, value, least in (("rows", rows, 1), ("decimation", decimation, 1), ("nthread", nthread, 0)):
         if value < least:

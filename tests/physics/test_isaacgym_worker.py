@@ -243,7 +243,7 @@ def test_the_tracking_scene_trains_and_is_evaluated_with_the_same_command_but_fo
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "run"
-    assert run([*SCENE, *SMALL, "--iterations", "3", "--out", str(folder)]) == 0
+    assert run([*SCENE, *SMALL, "--isaacgym-python", sys.executable, "--iterations", "3", "--out", str(folder)]) == 0
     written = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     (title,) = written["tables"]
     assert title == "isaacgym stand-in beside mujoco"  # results of a stand-in say so
