@@ -114,7 +114,8 @@ class Backend(Protocol):
     def kinematics(self, root: RootState, dofs: DofState, bodies: BodyState, forces: ContactForce) -> None:
         """Make the body columns agree with root and joints, and the forces with the last substep.
 
-        Rows that were restarted get the forces that act in their new state.
+        Rows that were restarted get the forces that act in their new state, or none until they are stepped where the simulator
+        tells forces of steps only, as Isaac Gym.
         """
         ...
 
