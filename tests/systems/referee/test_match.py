@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from engine import SceneError
 from engine.runner.cli import usage
 from scenes.robots import load
+from scenes.robots.menagerie import LARGE, available
 from scenes.robots.referee import main
 from systems.deploy.policy import OnnxPolicy
 from systems.maths.rotation import rotate_inverse
@@ -288,9 +289,14 @@ def test_the_console_script_knows_the_command() -> None:
 # -- policies of others --------------------------------------------------------------------------------
 
 WALKERS = (
-    "playground/joystick_g1.onnx", "playground/joystick_go1.onnx", "holosoma/loco_fastsac_g1_29dof.onnx",
+    "playground/joystick_g1.onnx",
+    pytest.param(
+        "playground/joystick_go1.onnx",
+        marks=pytest.mark.skipif(not available(LARGE), reason=f"the data package {LARGE} is not installed"),
+    ),
+    "holosoma/loco_fastsac_g1_29dof.onnx",
     "holosoma/loco_ppo_g1_29dof.onnx",
-)  # fmt: skip
+)
 
 
 @pytest.mark.slow
