@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+PATIENCE = 120.0  # s, of a machine with much else to do
+
 
 class ThreadRanks:
     """One of several threads, with what systems and snapshots ask of `engine.ranks.ranks.Ranks`."""
@@ -20,9 +22,9 @@ class ThreadRanks:
     def _all(self, own: Any) -> list[Any]:
         self.exchanges += 1
         self.board[self.rank] = own
-        self.barrier.wait(20)
+        self.barrier.wait(PATIENCE)
         found = list(self.board)
-        self.barrier.wait(20)
+        self.barrier.wait(PATIENCE)
         return found
 
     def gather(self, own: Tensor) -> Tensor:
