@@ -15,6 +15,7 @@ from components.observation import ObservationNoise
 from components.physics import Physics
 from components.robot import DofState
 from engine import Bundle, Term, Terms, World, Write, deferred, every, fuse, system
+from engine.ranks.blocks import Blocks
 from systems.maths.quaternion import angle_between
 from systems.tick import INSPECT, REWARD
 
@@ -174,7 +175,7 @@ def report(world: World, dt: float) -> dict[str, float]:
         numbers |= {name: total / rows for name, total, rows in means if rows}
     numbers |= curricula(world) | command_ranges(world)
     if Physics in world.resources:
-        numbers |= contacts(world[Physics])
+        numbers |= contacts(world[Physics], world.resources.get(Blocks))
     for each in world.resources.values():
         numbers |= reported(each)
     return numbers
@@ -196,11 +197,22 @@ def reported(resource: object) -> dict[str, float]:
     return found
 
 
-def contacts(physics: Physics) -> dict[str, float]:
-    """Rows in which a buffer of the simulator was too small, and the overlap in m that one row of a hundred exceeds now."""
-    numbers = {f"physics/{name}_overflows": float(rows) for name, rows in physics.overflows().items()}
-    depth = physics.penetration()
-    return numbers if depth is None else numbers | {"physics/penetration": float(np.quantile(depth, 0.99))}
+def contacts(physics: Physics, blocks: "Blocks | None") -> dict[str, float]:
+    """Rows in which a buffer of the simulator was too small, and the overlap in m that one row of a hundred exceeds now.
+
+    Of the rows of all processes that learn together.
+    """
+
+    def everywhere(own: torch.Tensor) -> torch.Tensor:
+        return own if blocks is None else blocks.gathered(own)
+
+    numbers, counts, depth = dict[str, float](), physics.overflows(), physics.penetration()
+    if counts:
+        rows = everywhere(torch.tensor([list(counts.values())])).sum(0)
+        numbers |= {f"physics/{name}_overflows": float(n) for name, n in zip(counts, rows.tolist(), strict=True)}
+    if depth is not None:
+        numbers["physics/penetration"] = float(np.quantile(everywhere(torch.as_tensor(depth)).numpy(), 0.99))
+    return numbers
 
 
 def curricula(world: World) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Whole trainings cut into blocks, in one process and in threads that stand for several."""
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -40,11 +41,13 @@ from tests.engine.ranks.threads import ThreadRanks, together
 
 LEARNER = PpoConfig(horizon=8, hidden=(16, 16), epochs=2, minibatches=2)
 ROWS, BLOCK = 128, 32
+BUILDING = threading.Lock()  # a policy begins with torch's own stream, which threads, unlike processes, share
 
 
 def cartpole(ranks: ThreadRanks | None = None, rows: int = ROWS) -> Simulation:
     own = rows // (ranks.size if ranks else 1)
-    simulation = build(balancing(own, ppo(LEARNER), metrics(horizon=LEARNER.horizon)), seed=3)
+    with BUILDING:
+        simulation = build(balancing(own, ppo(LEARNER), metrics(horizon=LEARNER.horizon)), seed=3)
     Distribution(simulation, BLOCK, ranks)
     return simulation
 
