@@ -22,10 +22,18 @@ def command(tmp_path: Path) -> list[str]:
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path, command: list[str]) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole, aimed = tmp_path / "whole", False
     kill.finish(kill.run_of(command, whole))
-    kills = kill.kill_often(command, killed, kills=4, inside=2, early=1, iterations=ITERATIONS, every=EVERY, seed=3)
-    assert len(kills) == 4 and sum(each.hit == "write of a checkpoint" for each in kills) >= 2, kills
-    assert kill.differences(whole, killed) == []
-    assert [moment(path) for path in kill.checkpoints(whole)] == [moment(path) for path in kill.checkpoints(killed)]
-    assert not list(killed.rglob("*.part"))
+    for seed in (3, 4, 5):  # on a busy machine a kill may come too late to hit what it was aimed at
+        killed = tmp_path / f"killed_{seed}"
+        kills = kill.kill_often(
+            command, killed, kills=4, inside=2, early=1, iterations=ITERATIONS, every=EVERY, seed=seed
+        )
+        assert kill.differences(whole, killed) == [], kills
+        names = [[moment(path) for path in kill.checkpoints(folder)] for folder in (whole, killed)]
+        assert names[0] == names[1]
+        assert not list(killed.rglob("*.part"))
+        aimed = len(kills) == 4 and sum(each.hit == "write of a checkpoint" for each in kills) >= 2
+        if aimed:
+            break
+    assert aimed, kills
