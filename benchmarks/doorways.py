@@ -101,7 +101,8 @@ def train_sb3(scene: str, note: Curve) -> None:
         "log_std_init": float(np.log(STD[scene])),
     }
     learner = PPO(
-        "MlpPolicy", env, n_steps=24, batch_size=24 * env.num_envs // 4, n_epochs=5, learning_rate=1e-3, target_kl=0.03,
+        "MlpPolicy", env, n_steps=24, batch_size=24 * env.num_envs // 4, n_epochs=5, learning_rate=RATES[scene],
+        target_kl=0.03 if scene == "cartpole" else None,
         policy_kwargs=settings, seed=0, device="cpu",
     )  # fmt: skip
     with contextlib.suppress(TimeUp):
