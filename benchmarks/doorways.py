@@ -29,6 +29,7 @@ SCENES: dict[str, dict[str, Any]] = {
     "motion_tracking": {"num_envs": 64, "physics_threads": 1},  # few rows: more updates in as many steps
 }
 LAYERS = {"cartpole": (32, 32), "motion_tracking": (256, 128)}
+RATES = {"cartpole": 1e-3, "motion_tracking": 2e-4}  # of Stable-Baselines3, which does not adapt its own
 STD = {"cartpole": 1.0, "motion_tracking": 0.25}  # of actions when training starts
 
 
