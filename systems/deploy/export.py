@@ -17,8 +17,9 @@ from engine import Simulation
 from engine.errors import SceneError
 from engine.files import file_errors, write_file
 from systems.deploy.control_step import ControlStep, Takes
+from systems.deploy.metadata import FORMAT
 from systems.deploy.onnx_graph import onnx_graph
-from systems.deploy.policy import FORMAT, PACKAGE
+from systems.deploy.policy import PACKAGE
 from systems.deploy.signals import SIGNALS
 from systems.observations import group_terms
 from systems.reference import sample_root_and_dofs

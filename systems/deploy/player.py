@@ -7,6 +7,7 @@ import attrs
 import numpy as np
 
 from engine.errors import SceneError
+from systems.deploy.metadata import AGAIN
 from systems.deploy.policy import OnnxPolicy
 from systems.deploy.robot import MujocoRobot, RobotInterface, RobotReading, refuse_other
 
@@ -73,8 +74,8 @@ class Player:
 
     def __attrs_post_init__(self) -> None:
         """Refuse policies that the robot cannot play; begin the first."""
-        for policy in self.policies:
-            refuse_other(self.robot, policy.path, policy.joints)
+        for number, policy in enumerate(self.policies):
+            refuse_other(self.robot, policy.path, policy.joints, "Play it by itself." if number else AGAIN)
             if policy.dt != self.policies[0].dt:
                 raise SceneError(
                     f"{policy.path} takes a control step of {policy.dt:g} s, and {self.policies[0].path} one of "

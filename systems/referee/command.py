@@ -12,8 +12,9 @@ import numpy as np
 
 from engine.errors import SceneError, listing
 from engine.files import file_errors, json_bytes, write_file
-from systems.deploy.policy import FORMAT, OnnxPolicy, open_session
-from systems.referee.arena import Arena, LoadRobot, arena_of_export
+from systems.deploy.metadata import FORMAT
+from systems.deploy.policy import OnnxPolicy, open_session
+from systems.referee.arena import Arena, LoadRobot, arena_of_export, refuse_unknown_bodies
 from systems.referee.foreign import ForeignPolicy, load_foreign, table_fits
 from systems.referee.match import COMMANDS, DIRECTIONS, Protocol, play_motion, pushes, walk, within
 from systems.referee.poses import ReferencePoses, reference_of_export
@@ -129,10 +130,14 @@ class Contender:
         about = open_session(path).get_modelmeta().custom_metadata_map
         if about.get("format") == FORMAT and about.get("takes") == "signals":
             ours = OnnxPolicy.load(path)
-            return cls(ours, arena_of_export(ours), reference_of_export(ours) if ours.clips else None)
-        named = table if table is not None and table_fits(path, table) else None
-        foreign = load_foreign(path, named, load, clip)
-        return cls(foreign, foreign.arena, foreign.reference)
+            found = cls(ours, arena_of_export(ours), reference_of_export(ours) if ours.clips else None)
+        else:
+            named = table if table is not None and table_fits(path, table) else None
+            foreign = load_foreign(path, named, load, clip)
+            found = cls(foreign, foreign.arena, foreign.reference)
+        if found.reference is not None:
+            refuse_unknown_bodies(path, found.arena)
+        return found
 
     @property
     def path(self) -> Path:

@@ -143,6 +143,26 @@ def changed(file: Path, to: Path, **properties: str | None) -> Path:
     return to
 
 
+def with_targets(file: Path, to: Path, added: float, more: int = 0) -> Path:
+    """A copy whose joint targets have a number added, and `more` targets behind."""
+    proto, helper = onnx.load(str(file)), onnx.helper
+    out = proto.graph.output[0]
+    shape = out.type.tensor_type.shape.dim[1]
+    for node in proto.graph.node:
+        node.output[:] = ["before" if name == out.name else name for name in node.output]
+    for name, value in (("added", np.full((1, shape.dim_value), added)), ("behind", np.zeros((1, more)))):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(value.astype(np.float32), name))
+    proto.graph.node.extend(
+        [
+            helper.make_node("Add", ["before", "added"], ["sum"]),
+            helper.make_node("Concat", ["sum", "behind"], [out.name], axis=1),
+        ]
+    )
+    shape.dim_value += more
+    onnx.save(proto, str(to))
+    return to
+
+
 # -- the same as the tick ------------------------------------------------------------------------------
 
 
@@ -536,7 +556,7 @@ def sentences(files: Path, folder: Path) -> Iterator[tuple[list[Any], str]]:
     yield [plain], f"{plain} is cut, or no ONNX file"
     yield [changed(walk, folder / "bare.onnx", **dict.fromkeys(meta(walk)))], "bare.onnx is a policy of another program"
     yield [files / "network.onnx"], "takes an observation, and a robot tells signals."
-    yield [changed(walk, folder / "gains.onnx", joint_damping=None)], "does not say the joint_damping of its joints."
+    yield [changed(walk, folder / "gains.onnx", joint_damping=None)], "does not say 'joint_damping' in its metadata."
     yield (
         [changed(walk, folder / "few.onnx", joint_damping="1,2")],
         f"has {len(joints)} joints, but 2 numbers as joint_damping",
@@ -549,7 +569,65 @@ def sentences(files: Path, folder: Path) -> Iterator[tuple[list[Any], str]]:
         for key in ("joint_stiffness", "joint_damping", "joint_torque_limit", "default_joint_pos")
     }
     missing = changed(walk, folder / "missing.onnx", joint_names=",".join(joints[1:]), **fewer)
-    yield [missing], f"takes {len(joints)} numbers as joint_position, but names {len(joints) - 1} joints"
+    poses = {key: json.dumps([json.loads(meta(walk)[key])[0][:-1]]) for key in ("start_pose",)}
+    missing = changed(missing, folder / "missing.onnx", **poses)
+    yield [missing], f"takes {len(joints)} numbers as joint_position, but {len(joints) - 1} are told"
+    first = meta(walk)["joint_stiffness"].split(",")[1:]
+    for number, (key, value, sentence) in enumerate(
+        (
+            ("joint_stiffness", ",".join(["nan", *first]), "says a joint_stiffness that is not finite."),
+            (
+                "joint_stiffness",
+                ",".join(["-40", *first]),
+                "says a joint_stiffness of -40, where nothing below 0 belongs.",
+            ),
+            ("joint_names", ",".join([joints[1], *joints[1:]]), f"names {joints[1]} twice in joint_names."),
+            ("joint_names", "", "names no joint in joint_names."),
+            ("control_dt", None, "does not say 'control_dt' in its metadata."),
+            ("control_dt", "0", "says control_dt=0 s, which is no time step."),
+            ("control_dt", "nan", "says a control_dt that is not finite."),
+            ("control_dt", "1e9", "says control_dt=1e+09 s, which is no time step."),
+            ("motion_clips", "[", "says motion_clips='[', which is no JSON."),
+            ("motion_clips", "[1]", "says motion_clips='[1]', which are no names."),
+            ("motion_steps", "[-3]", "says a motion_steps of -3, where nothing below 1 belongs."),
+            ("motion_steps", "[]", "says 0 numbers as motion_steps, where 1 belong."),
+            ("start_pose", None, "does not say 'start_pose' in its metadata."),
+            ("start_pose", "[[1,2]]", f"says 1 × 2 numbers as start_pose, where 1 × {7 + len(joints)} belong."),
+            ("start_velocity", "[[NaN]]", "says a start_velocity that is not finite."),
+            ("velocity_sensor_position", "1,2", "says 2 numbers as velocity_sensor_position, where 3 belong."),
+            ("states", "[", "says states='[', which is no JSON."),
+            ("states", "[]", "takes action_value, which no robot tells."),
+            ("mjcf", "<mujoco/>", "has 0 joints and 0 servos, where a free base, hinges and a servo for each belong."),
+            ("mjcf", "<mujoco", "MuJoCo cannot read the robot of this policy: XML parse error"),
+        )
+    ):
+        yield [changed(track, folder / f"{number}.onnx", **{key: value})], sentence
+    spans = {"lin_vel_x": [0.0, 1.0], "lin_vel_y": [0.0, float("nan")], "ang_vel_yaw": [0.0, 1.0]}
+    for number, (said, sentence) in enumerate(
+        (
+            ("{", "says command_ranges='{', which is no JSON."),
+            ("{}", "says command ranges that lack lin_vel_x, lin_vel_y, ang_vel_yaw."),
+            (json.dumps(spans), "says command ranges without a least and a greatest number"),
+        )
+    ):
+        yield [changed(walk, folder / f"ranges_{number}.onnx", command_ranges=said)], sentence
+    yield [with_targets(track, folder / "nan.onnx", np.nan)], "an action that is not finite in control step 0."
+    wide = with_targets(track, folder / "wide.onnx", 0.0, more=1)
+    yield [wide], f"gives {len(joints) + 1} joint targets, but names {len(joints)} joints."
+    newer, apart = onnx.load(str(walk)), folder / "apart"
+    newer.opset_import[0].version = 999
+    onnx.save(newer, str(folder / "newer.onnx"))
+    yield [folder / "newer.onnx"], "newer.onnx is newer than onnxruntime can read"
+    apart.mkdir()
+    onnx.save_model(
+        onnx.load(str(walk)), str(apart / "p.onnx"), save_as_external_data=True, location="w", size_threshold=9
+    )
+    (apart / "w").unlink()
+    yield [apart / "p.onnx"], "p.onnx keeps its weights in another file"
+    yield (
+        [apart],
+        f"{apart} is a folder, and a policy is an .onnx file. Export a run: python -m engine.run --export {apart}",
+    )
     yield [track, "--clip", "squad"], "was not trained on the clip 'squad'; it knows squat. Did you mean"
     yield [walk, "--clip", "squat"], "was not trained on the clip 'squat'; it follows commands and no clip."
     yield [walk, "--command", "3", "0", "0"], "The command 3, 0, 0 asks for 3 forward, but"
