@@ -122,6 +122,8 @@ class RecordedRobot:
     joints: tuple[str, ...]
     readings: dict[str, np.ndarray]  # (steps, …) by field of RobotReading
     targets: np.ndarray  # (steps, joints) rad, that were sent when it was recorded
+    commands: np.ndarray  # (steps, 3) m/s, m/s, rad/s that were asked for then
+    begins: np.ndarray  # (steps,) bool, whether a policy began
     about: dict[str, Any]
     at: int = 0
     sent: list[np.ndarray] = attrs.field(factory=list)
@@ -133,12 +135,19 @@ class RecordedRobot:
             with np.load(path, allow_pickle=False) as file:
                 readings = {field.name: file[field.name] for field in attrs.fields(RobotReading)}
                 about = json.loads(str(file["about"]))
-                return cls(tuple(about["joints"]), readings, file["targets"], about)
+                rest = {name: file[name] for name in ("targets", "commands", "begins")}
+                steps = {len(each) for each in (*readings.values(), *rest.values())}
+                if len(steps) != 1 or steps == {0}:
+                    raise ValueError("its columns are not equally long")
+                if not all(np.isfinite(each).all() for each in readings.values()):
+                    raise ValueError("what it tells is not finite")
+                return cls(tuple(about["joints"]), readings, **rest, about={"clip": "", **about})
         except FileNotFoundError:
             raise SceneError(f"There is no log at {path}. lockstep play POLICY --record {path} writes one.") from None
-        except (OSError, KeyError, ValueError, BadZipFile) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+            reason = "it holds no arrays" if "pickle" in str(error) else str(error)
             raise SceneError(
-                f"{path} is no log of a robot ({error}). lockstep play POLICY --record FILE.npz writes one."
+                f"{path} is no log of a robot ({reason}). lockstep play POLICY --record FILE.npz writes one."
             ) from None
 
     def read(self) -> RobotReading:
@@ -153,24 +162,6 @@ class RecordedRobot:
         self.sent.append(targets)
         self.at += 1
         return self.at < len(self.targets)
-
-
-def save_log(
-    path: Path,
-    joints: Sequence[str],
-    readings: Sequence[RobotReading],
-    targets: Sequence[np.ndarray],
-    about: dict[str, Any],
-) -> None:
-    """Write what a robot told and was sent in each control step, as npz."""
-    columns = {f.name: np.array([getattr(each, f.name) for each in readings]) for f in attrs.fields(RobotReading)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "wb") as file:
-            told: dict[str, Any] = {**columns, "targets": np.array(targets)}
-            np.savez(file, about=np.array(json.dumps({"joints": list(joints), **about})), **told)
-    except OSError as error:
-        raise SceneError(f"The log {path} cannot be written ({error.strerror or error}).") from None
 
 
 def refuse_other(robot: RobotInterface, path: Path, joints: Sequence[str], cure: str) -> None:

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from engine.errors import SceneError, listing
-from engine.files import file_errors, json_bytes, write_file
+from engine.files import file_errors, json_bytes, refuse_unwritable, write_file
 from systems.deploy.metadata import FORMAT
 from systems.deploy.policy import OnnxPolicy, open_session
 from systems.referee.arena import Arena, LoadRobot, arena_of_export, refuse_unknown_bodies
@@ -103,8 +103,12 @@ def _load(path: Path, options: argparse.Namespace, load: LoadRobot) -> "Contende
 
 
 def _protocol(options: argparse.Namespace) -> Protocol:
-    if options.json is not None and options.json.is_dir():
-        raise SceneError(f"--json is {options.json}, which is a folder. Say --json {options.json / 'found.json'}.")
+    if options.json is not None:
+        if options.json.suffix != ".json" and not options.json.is_dir():
+            raise SceneError(
+                f"--json writes JSON, not {options.json.name}. Say --json {options.json.with_suffix('.json')}."
+            )
+        refuse_unwritable(options.json, "--json")
     for name, low in (("episodes", 1), ("seed", 0)):
         if getattr(options, name) < low:
             raise SceneError(f"--{name} is {getattr(options, name)}; give a number from {low} up.")

@@ -255,7 +255,7 @@ def test_the_file_of_the_actor_alone_gives_its_actions_and_the_reference_of_the_
 def test_a_scene_without_a_robot_is_exported_with_what_its_physics_moves(tmp_path: Path) -> None:
     made = cartpole(num_envs=1, hidden=(8,))
     assert made.film is not None
-    write_onnx(build(made.film.scene()), tmp_path / "cart.onnx", "signals", {})
+    assert "play it" not in write_onnx(build(made.film.scene()), tmp_path / "cart.onnx", "signals", {})
     session = onnxruntime.InferenceSession(str(tmp_path / "cart.onnx"))
     assert [each.name for each in session.get_inputs()] == ["cart_position", "cart_speed", "cart_angle", "cart_spin"]
     with pytest.raises(SceneError, match="gives 'action' in the scene 'cartpole'"):
@@ -515,6 +515,19 @@ def test_a_log_is_a_robot_that_tells_what_it_told(log: Path, files: Path, capsys
     np.testing.assert_allclose(robot.sent, robot.targets, atol=1e-6)
 
 
+def test_a_policy_played_on_its_own_log_sends_the_same_through_commands_resets_and_changes_over(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walk, log = str(files / "walk.onnx"), str(tmp_path / "log.npz")
+    (tmp_path / "events").write_text("0.04 command 0.5 0 0\n0.1 command 0 0 0.5\n0.16 reset\n0.2 policy 2\n")
+    script = ["--script", str(tmp_path / "events"), "--blend", "0"]
+    assert main([walk, walk, *script, "--no-film", "--seconds", "0.3", "--record", log]) == 0
+    capsys.readouterr()
+    assert main([walk, "--log", log]) == 0
+    told = re.search(r"at most (\S+) rad .*, over (\d+) control steps", capsys.readouterr().out)
+    assert told is not None and float(told[1]) < 1e-6 and told[2] == "15"
+
+
 def test_torch_is_not_needed_to_play_and_to_film(files: Path, tmp_path: Path) -> None:
     code = "import sys; from systems.deploy.command import main; s = main(sys.argv[1:]); sys.exit(s or 'torch' in sys.modules)"
     film = tmp_path / "film.mp4"
@@ -638,14 +651,32 @@ def sentences(files: Path, folder: Path) -> Iterator[tuple[list[Any], str]]:
         "x push 1 1": "line 1: 'x push 1 1' is not a time in s, an action and its numbers.",
         "0 policy 3": "there is no policy 3 at 0 s; 1 were given, from 1.",
         "0 command 0 9 0": "The command 0, 9, 0 asks for 9 sideways",
+        "0 push nan 0": "line 1: '0 push nan 0' is not an action at a time from 0 s on.",
     }.items():
         script.write_text(text)
         yield [walk, "--script", script], sentence
+    script.write_text("5 reset")
+    yield [walk, "--script", script, "--seconds", "2"], "'reset' at 5 s comes after --seconds 2."
+    yield (
+        [walk, "--script", folder],
+        f"The script {folder} cannot be read (Is a directory). A line of it is TIME ACTION",
+    )
+    slow = {axis: [-0.1, 0.1] for axis in ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")}
+    slower = changed(walk, folder / "slower.onnx", command_ranges=json.dumps(slow))
+    script.write_text("0 command 0.5 0 0\n1 policy 2")
+    yield [walk, slower, "--script", script], "asks for 0.5 forward, but"
+    yield [walk, track, "--no-film"], "Nobody changes over to"
+    yield [walk, "--record", folder / "plain.onnx"], "--record writes an npz file, not plain.onnx. Say --record"
+    yield [walk, "--record", plain / "log.npz"], "log.npz cannot be written (Not a directory). Choose another --record."
+    (folder / "film.mp4").mkdir()
+    yield [walk, "--film", folder / "film.mp4"], "film.mp4, which is a folder."
     yield [walk, "--seconds", "0"], "--seconds is 0; give a number above 0."
     yield [walk, "--film", "a.gif"], "--film writes an mp4 film, not a.gif."
     yield [walk, "--film", "a.mp4", "--no-film"], "--film and --no-film contradict each other"
     yield [walk, "--log", plain], f"{plain} is no log of a robot"
     yield [walk, "--log", plain, "--seconds", "1"], "--seconds has no effect with --log"
+    yield [track, "--log", plain, "--clip", "squat"], "--clip has no effect with --log"
+    yield [walk, "--log", plain, "--no-film"], "--no-film has no effect with --log"
     yield [walk, "--fly"], "Unrecognized arguments: --fly. See lockstep play --help."
 
 
