@@ -29,6 +29,13 @@ class TorqueLog:
 
 
 @component
+class TargetLog:
+    """What every joint was asked for in every control step of the first episode."""
+
+    position: Tensor = column("frame", "dof", unit="rad")
+
+
+@component
 class FootLog:
     """Feet after every control step of the first episode."""
 

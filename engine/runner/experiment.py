@@ -15,7 +15,8 @@ from engine.protocol.display import View
 class Trial:
     """A scene that plays a trained policy for some ticks, and what is read from its world afterwards.
 
-    `scene` makes it anew each time, with every constant that the trial itself decides (each clip from its start, no noise).
+    `scene` makes it anew each time, with every constant that the trial itself decides (each clip from its start, no noise); where
+    it has a parameter `rows` with a default, somebody may ask for another number of them.
     `restores` names the resources that are taken from the trained world; without any, nothing is; `cures` says by name of such
     a resource what to do where the trained world has none. `identical` names the
     parts of `Scene.identity` that must be those of the trained world ("robot"). `over` says after a tick whether nothing that

@@ -164,7 +164,7 @@ def save_log(path: Path, player: Player) -> None:
     clip = player.policy.clips[player.policy.clip] if player.policy.clips else ""
     about = np.array(json.dumps({"joints": list(player.robot.joints), "clip": clip}))
     data = io.BytesIO()
-    np.savez(data, about=about, **columns)
+    np.savez(data, **{"about": about, **columns})  # type: ignore[arg-type]
     with file_errors(f"The log {path} cannot be written", cure=" Choose another --record."):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, data.getvalue())

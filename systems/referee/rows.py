@@ -9,12 +9,18 @@ import attrs
 import torch
 
 from components.command import Command
+from components.control import DofTarget
+from components.episode import Rewritten
+from components.episode_log import TargetLog
 from components.motion import MotionReference
-from engine import Bundle, Scene, Trial, World, Write, system
+from components.robot import RootState
+from engine import Bundle, Scene, Trial, World, Write, any_row, system
+from engine.ecs.world import Clock
 from engine.errors import SceneError, did_you_mean, listing
 from engine.trained import TrainedPolicy, make_console
 from systems.episode_log import episode_log
-from systems.referee.match import Protocol
+from systems.maths.quaternion import rotate
+from systems.referee.match import DIRECTIONS, PUSHED_AFTER, PUSHED_FOR, Protocol
 from systems.referee.scores import (
     Exertion,
     TrackedEpisode,
@@ -26,7 +32,7 @@ from systems.referee.scores import (
 )
 from systems.reporting.command import control_step, present_in
 from systems.reporting.measures import Episodes, read_episodes
-from systems.tick import COMMAND
+from systems.tick import COMMAND, PERTURB, REWARD, TERMINATE
 
 
 def ask(command: Write[Command], *, velocities: tuple[tuple[float, float, float], ...]) -> None:
@@ -34,6 +40,29 @@ def ask(command: Write[Command], *, velocities: tuple[tuple[float, float, float]
     wanted = torch.tensor(velocities, device=command.velocity.device)
     rows = torch.arange(len(command.velocity), device=wanted.device)
     command.velocity.copy_(wanted[rows % len(velocities)])
+
+
+def log_targets(clock: Clock, target: DofTarget, log: Write[TargetLog]) -> None:
+    """Keep what the joints were asked for."""
+    frame = clock.tick - 1  # the first tick with physics is tick 1
+    if 0 <= frame < log.position.shape[1]:
+        log.position[:, frame] = target.position
+
+
+def mark_shoved(clock: Clock, rewritten: Write[Rewritten], *, tick: int) -> None:
+    """All rows are pushed in one tick."""
+    if clock.tick == tick:
+        rewritten.rows.fill_(True)
+
+
+def shove(clock: Clock, root: Write[RootState], *, tick: int, push: float) -> None:
+    """Add `push` in m/s to the velocity of the base, in its own axes: rows in turn in all directions."""
+    if clock.tick == tick:
+        angle = (
+            torch.arange(len(root.position), device=root.position.device) % DIRECTIONS * (2.0 * torch.pi / DIRECTIONS)
+        )
+        away = torch.stack((angle.cos(), angle.sin(), torch.zeros_like(angle)), -1)
+        root.linear_velocity.add_(push * rotate(root.rotation, away))
 
 
 @attrs.frozen(eq=False)
@@ -101,10 +130,7 @@ class RunContender:
             protocol = attrs.evolve(protocol, commands=tuple(fit))
         if not protocol.commands:
             raise SceneError(f"{self.path} was trained for none of the usual commands. Give one: --command X Y TURN.")
-        found = self.policy.play(
-            _logged(self.trial, protocol), Path("referee"), f"playing {self.path}", seed=protocol.seed
-        )
-        rows = PlayedRows(found["episodes"])
+        rows = self._rows(protocol)
         about = {"policy": self.name, "kind": self.kind, "table": "", "robot": str(self.policy.scene.identity["robot"])}
         dt, e = rows.episodes.dt, rows.episodes
         if self.kind == "tracker":
@@ -112,7 +138,13 @@ class RunContender:
             ends = [] if e.ends is None else e.ends.tolist()
             return {**about, "clip": clip, "scores": rounded(tracking_scores(tries, e.anchor, ends, dt))}
         walks, mass = rows.walked(protocol.seconds), math.nan if e.mass is None else e.mass
-        count = len(protocol.commands)
+        scores, count = walking_scores(walks, mass, dt), len(protocol.commands)
+        if protocol.push:
+            shoved = self._rows(
+                attrs.evolve(protocol, seconds=PUSHED_AFTER + PUSHED_FOR, commands=protocol.commands[:1]), PUSHED_AFTER
+            )
+            fell = [each.fell for each in shoved.walked(PUSHED_AFTER + PUSHED_FOR)]
+            scores["pushes survived %"] = 100.0 * (1.0 - sum(fell) / len(fell))
         apart = [
             {
                 "command": command,
@@ -121,7 +153,12 @@ class RunContender:
             }
             for at, command in enumerate(protocol.commands)
         ]
-        return {**about, "scores": rounded(walking_scores(walks, mass, dt)), "walks": apart}
+        return {**about, "scores": rounded(scores), "walks": apart}
+
+    def _rows(self, protocol: Protocol, pushed: float | None = None) -> "PlayedRows":
+        """The rows as they played; all are pushed at `pushed` in s."""
+        trial = _logged(self.trial, protocol, pushed)
+        return PlayedRows(**self.policy.play(trial, Path("referee"), f"playing {self.path}", seed=protocol.seed))
 
 
 @attrs.frozen(eq=False)
@@ -129,6 +166,7 @@ class PlayedRows:
     """The logs of rows as episodes that the referee scores."""
 
     episodes: Episodes
+    targets: torch.Tensor | None  # (rows, frames, joints) rad; None where nothing is asked of joints
 
     def tracked(self, clip: str | None) -> tuple[str, list[TrackedEpisode]]:
         """The rows that played a clip, the first where none is named, and its name."""
@@ -167,10 +205,12 @@ class PlayedRows:
         return found
 
     def _exertion(self, row: int, frames: slice) -> Exertion:
-        """The logs know where feet are, but not where they touch: a foot's slip is left out."""
+        """What moving cost; a foot's slip is that of its sole."""
         e = self.episodes
         torque = None if e.torque is None else e.torque.value[row, frames].double()
-        return Exertion(None, e.robot.dof_velocity[row, frames].double(), torque, None, None)
+        targets = None if self.targets is None else self.targets[row, frames].double()
+        feet = (None, None) if e.foot is None else (e.foot.velocity[row, frames].double(), e.foot.touching[row, frames])
+        return Exertion(targets, e.robot.dof_velocity[row, frames].double(), torque, *feet)
 
 
 def _kinds(trial: Trial) -> list[str]:
@@ -179,8 +219,8 @@ def _kinds(trial: Trial) -> list[str]:
     return [kind for kind, cls in (("tracker", MotionReference), ("walker", Command)) if cls in present]
 
 
-def _logged(trial: Trial, protocol: Protocol) -> Trial:
-    """The trial with logs of its episodes, and with the commands of the protocol where it has any."""
+def _logged(trial: Trial, protocol: Protocol, pushed: float | None) -> Trial:
+    """The trial with logs of its episodes, and with the commands of the protocol where it has any, and its push at `pushed` in s."""
     dt = control_step(trial.scene().bundles) or 1.0
     walk = trial.ticks if "tracker" in _kinds(trial) else round(protocol.seconds / dt) + 1  # the first tick places rows
     ticks = min(trial.ticks, walk)
@@ -191,10 +231,20 @@ def _logged(trial: Trial, protocol: Protocol) -> Trial:
         log = episode_log(present, frames=ticks)
         asked = system(ask, after="turn_to_heading", velocities=protocol.commands)
         fixed = [Bundle("referee", systems={COMMAND: [asked]})] if Command in present else []
+        if DofTarget in present:
+            fixed.append(Bundle("targets", [TargetLog], systems={REWARD: [system(log_targets)]}))
+        if pushed is not None:
+            tick = round(pushed / dt)
+            marked, shoved = (
+                system(mark_shoved, after="mark_rewritten", tick=tick),
+                system(shove, when=any_row(Rewritten, "rows"), push=protocol.push, tick=tick),
+            )
+            fixed.append(Bundle("shove", systems={TERMINATE: [marked], PERTURB: [shoved]}))
         made.bundles = [*made.bundles, *([log] if log else []), *fixed]
         return made
 
     def read(world: World, path: Path) -> Mapping[str, Any]:
-        return {"episodes": read_episodes(world, dt)}
+        targets = world[TargetLog].position.cpu() if (TargetLog in {cls for _, cls in world.components}) else None
+        return {"episodes": read_episodes(world, dt), "targets": targets}
 
     return attrs.evolve(trial, scene=scene, read=read, ticks=ticks, beside={})

@@ -7,6 +7,8 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,7 +33,7 @@ from systems.reporting.measures import (
     leading_error,
     read_episodes,
 )
-from systems.reporting.page import ClipPictures, Report, ReportFilm
+from systems.reporting.page import ClipPictures, Report, ReportFilm, worst_clips
 from systems.reporting.summary import (
     Example,
     Outcome,
@@ -47,6 +49,7 @@ from systems.reporting.summary import (
 PROGRAM = "lockstep evaluate"
 SEEDS = 3
 MOST_SEEDS = 1000
+MOST_EPISODES = 100_000
 MOST_DRAWN = 4  # clips
 NOISE = {"off": (False,), "on": (True,), "both": (False, True)}
 PRINTED = (
@@ -66,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     """What may be typed."""
     made = _Parser(
         PROGRAM,
-        usage=f"{PROGRAM} [SCENE.py] RUN [RUN ...] [--noise off|on|both] [--seeds N] [--out FOLDER] [--no-film] [flags of the scene]",
+        usage=f"{PROGRAM} [SCENE.py] RUN [RUN ...] [--noise off|on|both] [--seeds N] [--episodes N] [--out FOLDER] [--no-film] [flags of the scene]",
         description="Measure trained policies of one scene (run folders, checkpoints or exported .lockstep files), side by side, and write "
         "evaluation.json and report.html. SCENE.py is for runs whose own scene file is not there any more.",
         epilog="Further flags are those of the scene, as python -m engine.run takes them with --eval, for all runs alike: "
@@ -77,6 +80,11 @@ def parser() -> argparse.ArgumentParser:
         "--noise", choices=[*NOISE], help="observation noise as in training (default: both, where there is any)"
     )
     made.add_argument("--seeds", type=int, default=SEEDS, help="how often everything is played (default: %(default)s)")
+    made.add_argument(
+        "--episodes",
+        type=int,
+        help="how many episodes are played with each seed (default: as many as the scene's evaluation has)",
+    )
     made.add_argument("--out", type=Path, metavar="FOLDER", help="a new folder (default: evaluations/<time>)")
     made.add_argument("--no-film", action="store_true", help="make no films, which take longest")
     return made
@@ -93,10 +101,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [Path(word) for word in words[bool(scene_file) : first]]
     if not 1 <= options.seeds <= MOST_SEEDS:
         raise SceneError(f"--seeds is {options.seeds}; give a number from 1 to {MOST_SEEDS}.")
+    if options.episodes is not None and not 1 <= options.episodes <= MOST_EPISODES:
+        raise SceneError(f"--episodes is {options.episodes}; give a number from 1 to {MOST_EPISODES}.")
     out = options.out or Path("evaluations") / datetime.now().strftime("%Y%m%d-%H%M%S")
     refuse_taken(out)
     console = make_console()
     policies = open_policies(runs, of_scene, console, scene_file)
+    if options.episodes is not None:
+        policies = {name: with_episodes(policy, options.episodes) for name, policy in policies.items()}
     evaluation = Evaluation(policies, conditions(policies, options.noise), range(options.seeds), console)
     with tempfile.TemporaryDirectory() as scratch:
         evaluation.measure()
@@ -167,6 +179,23 @@ def open_policies(
         found[name] = policy
     refuse_unlike(found)
     return found
+
+
+def with_episodes(policy: TrainedPolicy, count: int) -> TrainedPolicy:
+    """The policy with so many rows in its evaluation. SceneError for a scene whose evaluation has a fixed number."""
+    trial, clips = _trial(policy), len(policy.scene.identity.get("clips", ()))
+    scene: Any = trial.scene
+    if "rows" not in signature(scene).parameters:
+        raise SceneError(
+            f"--episodes has no effect: the evaluation of the scene '{policy.scene.name}' has a fixed number. Leave it out, or give the "
+            "function that is its Trial's scene a parameter rows with that number as default."
+        )
+    if count < clips:
+        raise SceneError(
+            f"--episodes is {count}, but there are {clips} clips, and each is played. Give at least {clips}."
+        )
+    more = attrs.evolve(trial, scene=partial(scene, rows=count))
+    return attrs.evolve(policy, experiment=attrs.evolve(policy.experiment, evaluate=more))
 
 
 def refuse_unlike(policies: Mapping[str, TrainedPolicy]) -> None:
@@ -411,7 +440,8 @@ class Evaluation:
             return [], {
                 "hidden": "This scene has no robot whose joints and feet could be drawn; its film and curves are above."
             }
-        clips = self._worst(list(dict.fromkeys(clip for outcome in self.outcomes for clip in outcome.alive)))
+        played = dict.fromkeys(clip for outcome in self.outcomes for clip in outcome.alive)
+        clips = worst_clips([column_of(outcome).spreads for outcome in self.outcomes], [*played])
         title, found = leading_error(e), []
         for clip in clips[:MOST_DRAWN]:
             calm: dict[str, Example] = {}
@@ -446,19 +476,6 @@ class Evaluation:
                 f"Drawn are the worst {MOST_DRAWN} of {len(clips)} clips; --clip NAME evaluates and draws another."
             )
         return found, notes
-
-    def _worst(self, clips: Sequence[str]) -> list[str]:
-        """Clips, those first with the least success and then the largest error."""
-        spreads = [column_of(outcome).spreads for outcome in self.outcomes]
-
-        def goodness(clip: str) -> tuple[float, float]:
-            def mean(name: str) -> float:
-                values = [s[clip][name].mean for s in spreads if name in s.get(clip, {})]
-                return sum(values) / len(values) if values else 0.0
-
-            return mean("success %"), -mean("R-MPKPE mm")
-
-        return sorted(clips, key=goodness)
 
     def _failed(self, clip: str) -> str:
         """Who failed in a clip, and why, in words."""

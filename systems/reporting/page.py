@@ -1,13 +1,14 @@
 """The page of a report: one HTML file that needs nothing else, with everything in it that was measured, drawn and filmed."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from engine.errors import listing
 from engine.trained import number
 from systems.film.film import squeeze
 from systems.reporting.measures import FIXED, METRICS, Metric
@@ -15,7 +16,8 @@ from systems.reporting.summary import ReportColumn, Spread
 
 MOST_BYTES = 5_000_000  # of a page
 _MARKUP = 30_000  # bytes kept free for what is written around films
-TOO_MUCH = "The joints of a clip were left out, to keep the page small; evaluate fewer runs to see them."
+TOO_MUCH = "Left out, to keep the page small: {}. All numbers are in evaluation.json; evaluate fewer runs or clips to see more."
+MANY_LINES, FEWEST_LINES = 200, 8  # of a table of clips, on a page that is too large
 SHOWN_BY_CLIP = (
     "success %", "completion %", "MPJPE global mm", "R-MPKPE mm", "joints rad", "end effectors mm", "contact error %", "power W",
 )  # fmt: skip
@@ -57,21 +59,41 @@ class Report:
     films: Sequence[ReportFilm] = ()
     curve: bytes | None = None
     notes: Mapping[str, str] = attrs.field(factory=dict)  # course, contacts, joints, hidden
+    lines: int = 10**9  # at most, in a table of clips
 
     def write(self) -> bytes:
         """The page, of at most MOST_BYTES as long as what is written and drawn leaves room for films."""
-        bare = self._render([])
-        for clip in reversed(self.clips):  # few runs of a robot with few joints never get here
-            if len(bare) > MOST_BYTES and clip.joints is not None:
-                clip.joints = None
-                self.notes = {**self.notes, "hidden": f"{self.notes.get('hidden', '')} {TOO_MUCH}".strip()}
-                bare = self._render([])
+        bare, said, left_out = self._render([]), self.notes.get("hidden", ""), self._leave_out()
+        while len(bare) > MOST_BYTES and (
+            what := next(left_out, "")
+        ):  # few runs of a robot with few joints never get here
+            self.notes = {**self.notes, "hidden": f"{said} {TOO_MUCH.format(what)}".strip()}
+            bare = self._render([])
         room = max(0, MOST_BYTES - len(bare) - _MARKUP) * 3 // 4 // max(1, len(self.films))
         films = [
             {"run": film.run, "shown": film.shown, "file": film.path.name, "data": _encoded(film, room)}
             for film in self.films
         ]
         return self._render(films)
+
+    def _leave_out(self) -> Iterator[str]:
+        """Leave out one thing after the other, the least telling first; says all that is left out so far."""
+        gone, clips = dict[str, str](), len(self._clip_names())
+
+        def shorten(to: int) -> Iterator[str]:
+            while min(self.lines, clips) > to:
+                self.lines = max(to, min(self.lines, clips) // 2)
+                gone["lines"] = f"all but the worst {self.lines} clips in tables of clips"
+                yield listing(gone.values())
+
+        yield from shorten(MANY_LINES)
+        for part in ("joints", "contacts"):
+            for clip in reversed(self.clips):
+                if getattr(clip, part) is not None:
+                    setattr(clip, part, None)
+                    gone[part + clip.name] = f"the {part} of {clip.name}"
+                    yield listing(gone.values())
+        yield from shorten(FEWEST_LINES)
 
     def _render(self, films: Sequence[Mapping[str, Any]]) -> bytes:
         names = self._names()
@@ -153,10 +175,23 @@ class Report:
             names = [name for name in SHOWN_BY_CLIP if any(name in column.spreads.get(clip, {}) for clip in clips)]
             lines = [
                 {"name": clip, "cells": [_cell_of(name, column.spreads.get(clip, {}).get(name)) for name in names]}
-                for clip in clips
+                for clip in (clips if len(clips) <= self.lines else worst_clips([column.spreads], clips)[: self.lines])
             ]
             found.append({"title": column.title, "headings": names, "lines": lines})
         return found
+
+
+def worst_clips(spreads: Sequence[Mapping[str, Mapping[str, Spread]]], clips: Sequence[str]) -> list[str]:
+    """Clips, those first with the least success and then the largest error, on average."""
+
+    def goodness(clip: str) -> tuple[float, float]:
+        def mean(name: str) -> float:
+            values = [s[clip][name].mean for s in spreads if name in s.get(clip, {})]
+            return sum(values) / len(values) if values else 0.0
+
+        return mean("success %"), -mean("R-MPKPE mm")
+
+    return sorted(clips, key=goodness)
 
 
 def metric_of(name: str) -> Metric:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from engine import SceneError, SnapshotError
+from engine.errors import LockstepError
 from engine.run import main as run
 from engine.runner import commands as runner
 from engine.runner.cli import commands, load_command
@@ -286,10 +287,20 @@ def test_an_empty_folder_may_be_filled(runs: dict[str, Path], tmp_path: Path) ->
     evaluate(tmp_path / "empty", runs["cart"], "--seeds", "1")
 
 
+@pytest.mark.slow
+def test_as_many_episodes_are_played_as_are_asked_for(runs: dict[str, Path], tmp_path: Path) -> None:
+    for name, count in (("one", 7), ("cart", 5)):
+        found, page = evaluate(tmp_path / name, runs[name], "--seeds", "1", "--noise", "off", "--episodes", str(count))
+        assert found["results"][0]["table"][-1]["episodes"] == count and f"Every one of {count} rows" in page
+    sentence = "--episodes is 1, but there are 2 clips, and each is played. Give at least 2."
+    assert refused(tmp_path, runs["one"], "--episodes", "1") == sentence
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--seeds", "0"), "--seeds is 0"),
+        (("--episodes", "0"), "--episodes is 0"),
         (("--seeds", "many"), "invalid int value: 'many'"),
         (("--noise", "loud"), "invalid choice: 'loud'"),
         (("--noise", "on"), "--noise on has no effect"),

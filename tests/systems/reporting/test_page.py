@@ -167,7 +167,18 @@ def test_joints_are_left_out_of_a_page_that_grows_too_large(monkeypatch: pytest.
     monkeypatch.setattr(page, "MOST_BYTES", 60_000)
     made = report(column("a", success=spread(1.0)), clips=clips)
     text = made.write().decode()
-    assert len(text) <= 60_000 and text.count("Every joint over time") == 1 and page.TOO_MUCH in text
+    assert len(text) <= 60_000 and text.count("Every joint over time") == 1
+    assert page.TOO_MUCH.format("the joints of squat") in text
+
+
+def test_the_worst_of_very_many_clips_stand_on_a_page_that_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = {f"clip_{n:05d}": {"success %": spread(float(n)), "power W": spread(1.0, 0.5)} for n in range(2_000)}
+    monkeypatch.setattr(page, "MOST_BYTES", 60_000)
+    made = report(ReportColumn("a", False, {"all": clips["clip_00000"], **clips}, 1))
+    text = made.write().decode()
+    assert len(text) <= 60_000 and made.lines == 500  # half of a half
+    assert page.TOO_MUCH.format("all but the worst 500 clips in tables of clips") in text
+    assert ">clip_00499<" in text and ">clip_00500<" not in text
 
 
 # -- figures -------------------------------------------------------------------------------------------
