@@ -14,6 +14,7 @@ from components.control import Action, ChosenAction
 from components.episode import Done, Episode, Reward
 from components.observation import GroupObservation, LastObservation, Observation, ObservationGroups
 from engine import Simulation, build, load_experiment
+from engine.ecs.scene import check_seed
 from engine.ecs.world import stream_seed
 from engine.errors import BuildError, SceneError, listing
 from engine.runner.experiment import Experiment
@@ -148,8 +149,8 @@ class SteppedScene:
 
         With a seed random streams begin anew, as in a scene that was built with it; without one they go on.
         """
-        if seed is not None and (not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0):
-            raise SceneError(f"seed={seed!r} is no seed; give a whole number from 0 up.")
+        if seed is not None:
+            check_seed(seed)
         world = self.simulation.world
         with torch.inference_mode(False), torch.no_grad():
             going_on = {name: stream.get_state() for name, stream in world.generators.items()}

@@ -158,9 +158,7 @@ def test_cuda_is_refused_where_there_is_none(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main([TOY, "--device", "cuda"]) == 2
-    assert capsys.readouterr().err == (
-        "error: --device is 'cuda', but torch finds no CUDA device here. Use --device cpu.\n"
-    )
+    assert capsys.readouterr().err == ("error: --device is 'cuda', but torch finds no CUDA device here. Use cpu.\n")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert main([TOY, "--device", "cuda:3"]) == 2
