@@ -70,7 +70,7 @@ def train(plan: RunPlan, console: Any) -> int:
         if writes and whole is not None:
             folder.writer.capture, folder.declined = whole.capture, whole.decline
         if ranks is not None:
-            ranks.folder = ranks.words(folder.path.name)[0]
+            ranks.folder = Path(ranks.words(str(absolute(folder.path)))[0])
         observers = agreed(ranks, lambda: _begin_files(plan, experiment, simulation, folder, start, recorded, warn))
     except BaseException:
         if folder is not None:
@@ -131,10 +131,15 @@ def _begin_files(
     """What a run writes before its first tick, and its observers."""
     options, origin = plan.options, plan.resumed
     resumed, ranks = origin.folder if origin is not None else None, plan.ranks
-    rows = next(iter(simulation.world.tables.values())).rows
-    shared = (ranks.words, ranks.rank * rows) if ranks is not None and ranks.size > 1 else None
+    shared = (ranks.words, ranks.rank, ranks.size) if ranks is not None and ranks.size > 1 else None
     if isinstance(folder, Bystander):
-        return RunObservers.begin(simulation, folder.path, warn, recorded, None, experiment.display, shared)
+        if recorded is not None and not ranks.folder.is_dir():
+            warn(
+                f"The folder of the run, {ranks.folder}, is not there on this machine: rows of this process are not recorded."
+            )
+            recorded = None
+        records = ranks.folder / "records" / f"rank_{ranks.rank}"
+        return RunObservers.begin(simulation, folder.path, warn, recorded, None, experiment.display, shared, records)
     folder.keep, folder.score.name = plan.settings.keep, experiment.best
     with file_errors(f"{folder.path} cannot be written to"):
         kept = json_bytes(configuration(plan, experiment, simulation, start))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.protocol.framing import encode_frame
+from engine.recording.file import Recording
 from tests.engine.inspected import Client
 from tests.engine.ranks.jobs import SMALL, Job, started, torchrun, until
 
@@ -39,16 +41,36 @@ def bytes_of(run: Path, last: str = LAST) -> tuple[bytes, bytes]:
     return (run / "metrics.jsonl").read_bytes(), (run / last).read_bytes()
 
 
+def failures_of(run: Path) -> tuple[bytes, int, int, list[bytes]]:
+    """What is logged of failures, how often, how many rows the recording has, and its frames."""
+    recording = Recording.open(run / "failures.rec")
+    frames = [encode_frame(message) for message in recording.of("data")]
+    lines = (run / "failures.jsonl").read_text(encoding="utf-8").replace(str(run), "RUN")
+    return lines.encode(), len(frames), recording.schema["tables"][0]["rows"], frames
+
+
+def test_recorded_rows_of_each_process_lie_in_the_folder_of_the_run(tmp_path: Path):
+    run = tmp_path / "run"
+    finished(torchrun(2, *CARTPOLE, "--iterations", "2", "--record", "0,3", "--out", str(run)), tmp_path / "two.txt")
+    for folder in (run / "records", run / "records" / "rank_1"):
+        recording = Recording.open(folder / "tick_00000016_end.rec")
+        rows = {tuple(message["rows"]) for message in recording.of("data", sub="trace")}
+        assert rows == {(0, 3)}
+    failed = {row for m in Recording.open(run / "failures.rec").of("data", sub="episode") for row in m["rows"]}
+    assert failed <= {0, 3, 64, 67}
+
+
 def test_one_two_and_four_processes_and_one_without_torchrun_write_the_same_files(tmp_path: Path):
     flags = [*CARTPOLE, "--iterations", "20"]
     finished(
         ["-m", "engine.run", *flags, "--row-blocks", "32", "--threads", "2", "--out", str(tmp_path / "alone")],
         tmp_path / "alone.txt",
     )
-    wanted = bytes_of(tmp_path / "alone")
+    wanted = bytes_of(tmp_path / "alone"), failures_of(tmp_path / "alone")
+    assert wanted[1][1] > 0
     for count in (1, 2, 4):
         finished(torchrun(count, *flags, "--out", str(tmp_path / str(count))), tmp_path / f"{count}.txt")
-        assert bytes_of(tmp_path / str(count)) == wanted
+        assert (bytes_of(tmp_path / str(count)), failures_of(tmp_path / str(count))) == wanted
     kept = json.loads((tmp_path / "4" / "config.json").read_text(encoding="utf-8"))
     assert kept["rows"] == 128 and kept["flags"]["num_envs"] == 128 and kept["run"]["row_blocks"] == 32
 
@@ -110,6 +132,8 @@ def test_shards_stop_and_save_as_one_process_does(tmp_path: Path, number: signal
         "4",
         "--shards",
         "2",
+        "--record",
+        "0",
         "--out",
         str(run),
     ]
