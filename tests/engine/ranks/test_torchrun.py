@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import tempfile
 import time
@@ -11,8 +12,9 @@ import pytest
 
 from engine.protocol.framing import encode_frame
 from engine.recording.file import Recording
+from tests.docs.pages import fences
 from tests.engine.inspected import Client
-from tests.engine.ranks.jobs import SMALL, Job, started, torchrun, until
+from tests.engine.ranks.jobs import SMALL, Job, free_port, started, torchrun, until
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +75,20 @@ def test_one_two_and_four_processes_and_one_without_torchrun_write_the_same_file
         assert (bytes_of(tmp_path / str(count)), failures_of(tmp_path / str(count))) == wanted
     kept = json.loads((tmp_path / "4" / "config.json").read_text(encoding="utf-8"))
     assert kept["rows"] == 128 and kept["flags"]["num_envs"] == 128 and kept["run"]["row_blocks"] == 32
+
+
+def test_the_torchrun_line_of_the_page_starts_on_two_machines(tmp_path: Path):
+    (line,) = [fence.text for fence in fences("cluster.md", "bash", "torchrun")]
+    words, own = shlex.split(line), {"--nproc-per-node": "1", "--rdzv-endpoint": f"127.0.0.1:{free_port()}"}
+    head = words[1 : words.index("-m")]
+    head = [own.get(before, word) for before, word in zip(["", *head], head, strict=False)]
+    run = tmp_path / "run"
+    job = ["-m", "torch.distributed.run", *head, "-m", "engine.run", *CARTPOLE, "--iterations", "20", "--out", str(run)]
+    with started(job, tmp_path / "first.txt") as first, started(job, tmp_path / "second.txt") as second:
+        assert [each.wait(120.0) for each in (first, second)] == [0, 0], first.text + second.text
+    alone = [*CARTPOLE, "--row-blocks", "32", "--iterations", "20", "--out", str(tmp_path / "alone")]
+    finished(["-m", "engine.run", *alone], tmp_path / "alone.txt")
+    assert bytes_of(run) == bytes_of(tmp_path / "alone")
 
 
 def test_tracking_reaches_the_same_bytes_with_one_two_and_four_processes(tmp_path: Path):
