@@ -70,7 +70,7 @@ BAD = {
     "unknown flag": ([TOY, "--num-env", "3"], "error: Unknown flag --num-env. Did you mean --num-envs"),
     "stray word": (
         [TOY, "3"],
-        "error: '3' is not expected here: the scene comes first, and every value after its flag.",
+        "error: '3' is not expected here: the scene comes first, and every value after its flag. Join a list with commas, and",
     ),
     "no value": (
         [TOY, "--num-envs"],
@@ -527,6 +527,15 @@ def test_a_folder_of_runs_names_its_runs(capsys: pytest.CaptureFixture[str]) -> 
             assert capsys.readouterr().err == (
                 f"error: {folder} is not a run folder: it has no config.json. It holds runs; name one: runs/toy/first.\n"
             )
+
+
+def test_a_folder_in_a_run_names_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--iterations", "1", "--no-film", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["--eval", "run/checkpoints"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: run/checkpoints is not a run folder: it has no config.json. It is part of a run; name {Path('run').absolute()}.\n"
+    )
 
 
 def test_a_scene_with_names_that_are_no_text_is_refused_before_it_runs(capsys: pytest.CaptureFixture[str]) -> None:

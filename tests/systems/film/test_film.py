@@ -199,7 +199,6 @@ def test_a_robots_looks_may_be_called_as_those_of_the_scene() -> None:
     assert model.ntex == 3 and len({int(model.geom_matid[g]) for g in range(model.ngeom)}) == 2
 
 
-
 def test_a_mesh_that_is_smaller_than_a_pixel_stays_solid_when_meshes_are_coarsened(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

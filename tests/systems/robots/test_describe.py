@@ -429,7 +429,7 @@ def test_keyframes_that_are_no_pose_to_stand_in_are_said(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["floor", "pelvis:0", "terrain field:0"])
 def test_shapes_may_be_called_as_those_that_the_project_adds(name: str, tmp_path: Path) -> None:
     shape = "".join(f'<geom name="{each}" type="sphere" size=".01"/>' for each in (name, f"{name}_1", ""))
-    model = built(tmp_path, foreign(pelvis=shape.replace(' name=""', '')))
+    model = built(tmp_path, foreign(pelvis=shape.replace(' name=""', "")))
     assert model.robot.foot_names == FEET
     assert {model.model.geom(g).name for g in range(model.model.ngeom)} >= {"floor", f"{name}_1", f"{name}_2"}
 
