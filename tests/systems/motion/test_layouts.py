@@ -583,7 +583,7 @@ def test_dictionary_in_an_npz_is_named_with_how_to_save_it(tmp_path: Path) -> No
 def test_rate_of_nothing_is_refused_and_the_cure_works(tmp_path: Path) -> None:
     path = tmp_path / "walk.npz"
     np.savez(path, **{**LAYOUTS["gmr"](MOTION), "fps": 0})
-    with pytest.raises(SceneError, match="'fps' in .* is .*0.*; it should be one positive number") as error:
+    with pytest.raises(SceneError, match=r"'fps' in .* is .*0.*; it should be one positive number") as error:
         only(str(path))
     (named,) = cure(error.value)
     assert only(named).fps == 30.0
