@@ -156,7 +156,8 @@ def test_table_of_another_robots_joints_whose_feet_are_off_the_floor_is_refused_
     """The 27 columns of a Unitree H1-2 could be those of a G1 with 27 joints, whose legs are 20 cm shorter."""
     table = reordered(walk, ORDER["g1-27"], g1.robot.dof_names)
     for lift, sound in ((0.0, True), (0.08, True), (0.2, False)):
-        clip = attrs.evolve(table, root_position=table.root_position + (0.0, 0.0, lift))
+        higher = walk.root_position + np.array((0.0, 0.0, lift))
+        clip = attrs.evolve(table, root_position=higher)
         if sound:
             verify_clip(clip, g1.robot, g1)
         else:
@@ -164,7 +165,7 @@ def test_table_of_another_robots_joints_whose_feet_are_off_the_floor_is_refused_
                 verify_clip(clip, g1.robot, g1)
             assert "or write a.csv:g1-27 if it is right as it is." in str(error.value)
             verify_clip(attrs.evolve(clip, joint_order="g1-27"), g1.robot, g1)
-            verify_clip(attrs.evolve(walk, root_position=walk.root_position + (0.0, 0.0, lift)), g1.robot, g1)
+            verify_clip(attrs.evolve(walk, root_position=higher), g1.robot, g1)
 
 
 @needs_g1

@@ -320,6 +320,23 @@ def test_comment_may_say_the_rate(tmp_path: Path, comment: str, header: tuple[st
     assert read(tmp_path, f"{comment}\n{table(MOTION.qpos, header)}", ":60fps").fps == 60.0
 
 
+@pytest.mark.parametrize(
+    ("comment", "rate", "origin"),
+    [
+        ("# made 2024-05-05 fps=50Hz", 50.0, "file"),
+        ("# made 2024-05-05 with fps 50", 50.0, "file"),
+        ("# v1.2 Hz\n# 50 Hz", 50.0, "file"),
+        ("# 120 fps, brought to 30 fps", 30.0, "assumed"),
+    ],
+)
+def test_comment_that_says_more_than_a_rate_is_read_for_its_rate_alone(
+    tmp_path: Path, comment: str, rate: float, origin: str
+) -> None:
+    text = comment + "\n" + table(np.column_stack((MOTION.position, MOTION.rotation, MOTION.angles)), [*WXYZ, *JOINTS])
+    clip = read(tmp_path, text)
+    assert (clip.fps, clip.origin("rate")) == (rate, origin)
+
+
 def test_table_whose_columns_are_frames_is_turned(tmp_path: Path) -> None:
     clip = read(tmp_path, table(MOTION.qpos.T))
     check(clip, motion_at(30.0))
