@@ -389,6 +389,8 @@ def _check_values(plan: RunPlan, before: RunSettings) -> None:
         raise SceneError(f"--threads is {threads}, for {os.cpu_count()} processors; it is at most {most}.")
     if plan.settings.seed < 0:
         raise SceneError(f"--seed is {plan.settings.seed}; it must not be negative.")
+    if plan.settings.seed >= 2**63:
+        raise SceneError(f"--seed is {plan.settings.seed}; it must be below 2**63, {2**63}.")
     check_device(plan.settings.device)
 
 

@@ -269,9 +269,9 @@ class Training(ObservedTraining):
         return self._status()
 
     def _status(self) -> int:
-        """The exit status: 130 when it was stopped; REQUEUE when a scheduler stopped one of several processes."""
+        """The exit status: 1 without a last checkpoint, 130 when it was stopped, REQUEUE when a scheduler stopped one of several processes."""
         if not self.stop.requested:
-            return 0
+            return int(self.folder.failing)
         return REQUEUE if self.ranks is not None and self.stop.by_scheduler else 130
 
     def _watch(self) -> None:
@@ -419,6 +419,9 @@ class Training(ObservedTraining):
         if due if self.ranks is None else self.ranks.words(due)[0]:
             self.folder.save(self.world, *now)
             self.folder.drain()
+        if self.folder.failing:
+            since = f"since {self.folder.saved.name}" if self.folder.saved else "in this run"
+            self.warn(f"What was learned {since} is in no checkpoint and lost. Make room on the disk, and train again.")
 
     def _trials(self) -> TrialRun:
         return TrialRun(self.plan, self.experiment, save(self.world), self.stop, self.warn)
