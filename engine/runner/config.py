@@ -306,6 +306,8 @@ def _scene_file(given: str | None, origin: Origin | None) -> SceneFile:
     if recorded.endswith(".py"):
         recorded = str(Path(recorded).absolute())
     if given is None and not recorded:
+        if origin is not None:
+            origin.load(print)  # says what is wrong with a file that is no checkpoint
         raise SceneError(f"Say which scene to run first: {PROGRAM} scenes/<name>.py [flags].")
     gone = recorded.endswith(".py") and not Path(recorded).exists()
     if given is None and gone:
