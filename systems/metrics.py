@@ -10,7 +10,7 @@ import torch
 from components.command import CommandRange
 from components.episode import Done, Earned, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
 from components.metrics import Measurements, Metrics
-from components.motion import MotionFar, MotionReference, RelativeTarget, TrackedBodies, TrackedState
+from components.motion import DofFar, MotionFar, MotionReference, RelativeTarget, TrackedBodies, TrackedState
 from components.observation import ObservationNoise
 from components.physics import Physics
 from components.robot import DofState
@@ -227,6 +227,7 @@ def curricula(world: World) -> dict[str, float]:
         "curriculum/velocity_limit": float(limits.velocity),
         "curriculum/torque_limit": float(limits.torque),
         "curriculum/motion_far": float(world[MotionFar].threshold),
+        **({"curriculum/dof_far": float(world[DofFar].threshold)} if DofFar in world.resources else {}),
         "curriculum/noise": float(world[ObservationNoise].level),
     }
 
@@ -262,7 +263,7 @@ def titles(dt: float) -> dict[str, str]:
         "sampler/top_clip": "Sampling: the clip of the likeliest bin [number]",
         "sampler/top_second": "Sampling: where in its clip the likeliest bin begins [s]",
         "sampler/": "Sampling: evenness of starts (entropy), the largest chance of a bin, and which bin it is [share]",
-        "curriculum/": "Curricula: penalty and limits [share], radius [m], length [control steps]",
+        "curriculum/": "Curricula: penalty and limits [share], radius [m], joints [rad], length [control steps]",
         "imagine/real_reward": "Learning in imagination: reward of a real and of an imagined control step [1]",
         "imagine/imagined_reward": "Learning in imagination: reward of a real and of an imagined control step [1]",
         "imagine/error_1": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",

@@ -165,7 +165,7 @@ class Config(SharedConfig):
     rewards: Annotated[
         str,
         "what is rewarded: sets (mjlab_tracking, beyondmimic, low_rate, humanoidverse, humanoidverse_basic, "
-        "humanoidverse_simfinetuning, extra) and terms, as --randomise joins them",
+        "humanoidverse_simfinetuning, extra, pbhc) and terms, as --randomise joins them",
     ]
     terminations: Annotated[
         str, "what ends an episode: sets (mjlab_tracking, humanoidverse, extra) and terms, as --randomise joins them"

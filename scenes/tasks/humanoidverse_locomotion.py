@@ -119,6 +119,17 @@ def terminations(model: RobotModel, *, seconds: float = 20.0, dt: float = 0.02) 
     }
 
 
+def extra_terminations(model: RobotModel, *, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
+    """What HumanoidVerse can end an episode for besides, by the names of its switches; off as published.
+
+    A base is low below 0.3 m, as published, or half its usual height where that is less.
+    """
+    terms = humanoidverse.extra_terminations()
+    del terms["terminate_when_dof_far"]
+    low = min(0.3, 0.5 * float(model.robot.default_height))
+    return {**terms, "terminate_by_low_height": term(end.low, height=low)}
+
+
 LOCOMOTION = Locomotion(
     name="humanoidverse_locomotion",
     stages=((0, (-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0)),),

@@ -66,7 +66,7 @@ class LocomotionConfig(SharedConfig):
     ]
     terminations: Annotated[
         str,
-        "what ends an episode: sets (mjlab_velocity, humanoidverse_locomotion) and terms, as --randomise joins them",
+        "what ends an episode: sets (mjlab_velocity, humanoidverse_locomotion, extra) and terms, as --randomise joins them",
     ]
     penalties: float = 1.0  # share of the published weights of terms that cost
     iterations: int  # learning iterations

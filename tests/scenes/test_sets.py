@@ -1,12 +1,16 @@
 """Observations, rewards and terminations chosen and combined by name, and terms of weight 0."""
 
+import pickle
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from components.episode import PenaltyScale, Reward, SoftLimits
+from components.motion import DofFar, MotionLibrary
 from components.observation import Observation
 from components.robot import DofState
 from engine import SceneError, build, term
@@ -108,7 +112,26 @@ def test_every_extra_term_runs() -> None:
     world, axes = made.world, made.world.tables["robot"].axes
     assert axes["reward"][-1] == "penalty_minimal_action_norm" and axes["termination"][-1] == "terminate_when_dof_far"
     assert any(label.startswith("vr_3point_pos") for label in axes["actor_observation"])
+    assert "terminate_by_contact" in axes["termination"] and float(world[DofFar].threshold) == 3.0
     assert bool(world[Reward].terms.isfinite().all()) and bool(world[Observation].critic.isfinite().all())
+
+
+def test_clips_that_say_which_feet_bear_load_are_rewarded_for_it_and_others_refused(tmp_path: Path) -> None:
+    frames = {"dof_pos": np.zeros((30, 19)), "root_pos": np.tile([0.0, 0.0, 0.9], (30, 1)), "fps": 50.0}
+    mask, clips = np.tile([[1.0, 0.0]], (30, 1)), {}
+    for name, beside in (("masked", {"contact_mask": mask}), ("plain", {}), ("wide", {"contact_mask": mask[:, :1]})):
+        pickled = {**frames, "root_rot": np.tile([0.0, 0.0, 0.0, 1.0], (30, 1)), **beside}
+        clips[name] = tmp_path / f"{name}.pkl"
+        clips[name].write_bytes(pickle.dumps({name: pickled}))
+    asked = {**SMALL, "rewards": "mjlab_tracking,teleop_contact_mask"}
+    made = build(tracking_scene(**{**asked, "clip": str(clips["masked"])}))
+    assert made.world[MotionLibrary].contacts.tolist() == mask.tolist()
+    made.run(2)
+    assert made.world.tables["robot"].axes["reward"][-1] == "teleop_contact_mask"
+    for name in ("plain", "wide"):
+        both = f"{clips['masked']},{clips[name]}"
+        with pytest.raises(SceneError, match=rf"for another number of feet: {name}\. Leave.*-teleop_contact_mask"):
+            tracking_scene(**{**asked, "clip": both})
 
 
 def test_a_rate_makes_control_steps_longer_and_clips_coarser() -> None:
