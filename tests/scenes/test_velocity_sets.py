@@ -50,7 +50,10 @@ def test_the_published_task_of_humanoidverse_is_seen_as_mjlab_sees() -> None:
 @pytest.mark.parametrize("robot", ["g1", "h1", "go1"])
 def test_a_walker_may_end_by_what_humanoidverse_leaves_off(robot: str) -> None:
     """While it stands, nothing of it ends an episode."""
-    made = walking(robot=go1() if robot == "go1" else robot, terminations="mjlab_velocity,terminate_by_contact,terminate_by_low_height")
+    made = walking(
+        robot=go1() if robot == "go1" else robot,
+        terminations="mjlab_velocity,terminate_by_contact,terminate_by_low_height",
+    )
     made.run(3)
     assert made.world.tables["robot"].axes["termination"][3:] == ("terminate_by_contact", "terminate_by_low_height")
     assert not bool(made.world[Done].reason[:, 3:].any())
