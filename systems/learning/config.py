@@ -41,6 +41,7 @@ class PpoConfig:
     value_weight: float = 1.0  # weight of the value loss
     entropy_weight: float = 0.005  # weight of the entropy bonus
     learning_rate: float = 1e-3  # learning rate when training starts
+    critic_learning_rate: float | None = None  # that of the critic where it differs; it keeps its ratio to the actor's
     desired_kl: float = 0.01  # KL divergence that the learning rate aims at; 0 keeps the rate
     lowest_rate: float = 1e-5  # least learning rate
     highest_rate: float = 1e-2  # greatest learning rate

@@ -128,9 +128,11 @@ def make_policy(
             f"A policy of widths {actor_width} (actor), {len(seen)} (critic), {dofs} joints and hidden layers "
             f"{tuple(config.hidden)}, {tuple(critic_hidden)} has an empty layer; every size must be at least 1."
         )
-    if config.init_std <= 0 or config.learning_rate <= 0:
+    critic_rate = config.learning_rate if config.critic_learning_rate is None else config.critic_learning_rate
+    if min(config.init_std, config.learning_rate, critic_rate) <= 0:
         raise BuildError(
-            f"The policy was given init_std={config.init_std} and learning_rate={config.learning_rate}; both must be above 0."
+            f"The policy was given init_std={config.init_std}, learning_rate={config.learning_rate} and "
+            f"critic_learning_rate={config.critic_learning_rate}; each must be above 0."
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -142,5 +144,7 @@ def make_policy(
     parameters = [*actor.parameters(), *(judge.to(device).parameters() if judge else ())]
     vector, gradient = share_storage(parameters)
     rate = torch.tensor(config.learning_rate, device=device)
-    adam = Adam(vector, gradient, rate)
+    acts = sum(parameter.numel() for parameter in actor.parameters())
+    apart = ((slice(None, acts), 1.0), (slice(acts, None), critic_rate / config.learning_rate))
+    adam = Adam(vector, gradient, rate, **({"parts": apart} if judge and critic_rate != config.learning_rate else {}))
     return Policy(actor=actor, critic=judge, parameters=vector, gradient=gradient, optimiser=adam, learning_rate=rate)

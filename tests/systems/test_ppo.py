@@ -357,6 +357,20 @@ def reference_step(policy: Policy, rollout: Rollout, norm: float) -> tuple[list[
     return [p.detach() for p in parameters.values()], math.hypot(*norms)
 
 
+def test_a_critic_with_a_rate_of_its_own_moves_by_it_and_keeps_its_ratio_to_the_actors():
+    """The first step of Adam is rate · g / (|g| + ε) ≈ ±rate of every number that has a gradient."""
+    policy = small_policy(critic_learning_rate=4e-3)
+    for rate in (1e-3, 5e-4):
+        policy.learning_rate.fill_(rate)
+        before = [p.detach().clone() for p in (policy.actor.log_std, policy.critic.body.layers[-1].bias)]
+        policy.gradient.fill_(1.0)
+        policy.optimiser.step(torch.tensor(0.0))
+        after = (policy.actor.log_std, policy.critic.body.layers[-1].bias)
+        for old, new, share in zip(before, after, (1.0, 4.0), strict=True):
+            assert_close(old - new.detach(), torch.full_like(old, share * rate), rtol=1e-3, atol=0.0)
+    assert float(policy.optimiser.moments["step"]) == 2.0
+
+
 def named(network: torch.nn.Module, prefix: str) -> list[tuple[str, Tensor]]:
     return [(prefix + name, p) for name, p in network.named_parameters()]
 
