@@ -33,6 +33,7 @@ class PpoConfig:
     minibatches: int = 4  # optimiser steps in one pass
     hidden: tuple[int, ...] = (512, 256, 128)  # hidden layers of actor and critic
     critic_hidden: tuple[int, ...] | None = None  # hidden layers of the critic where they differ
+    value_heads: bool = False  # a head of the critic for each reward term, with a value loss of its own
     init_std: float = 1.0  # standard deviation of actions when training starts
     gamma: float = 0.99  # discount of a reward for each tick that it is away
     lam: float = 0.95  # λ of advantage estimation: 0 relies on the critic, 1 on rewards

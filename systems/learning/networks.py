@@ -92,9 +92,14 @@ class Actor(Network):
 class Critic(Network):
     """Expected discounted reward of a privileged observation; (..., width) to (...)."""
 
+    def heads(self, observation: Tensor) -> Tensor:
+        """(..., width) to (..., heads): by reward term, where there is more than one."""
+        return super().forward(observation)
+
     def forward(self, observation: Tensor) -> Tensor:
-        """The only output."""
-        return super().forward(observation).squeeze(-1)
+        """The only output, or the sum of several."""
+        found = self.heads(observation)
+        return found.squeeze(-1) if found.shape[-1] == 1 else found.sum(-1)
 
 
 def share_storage(parameters: Sequence[nn.Parameter]) -> tuple[nn.Parameter, Tensor]:
@@ -137,7 +142,8 @@ def make_policy(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         actor = Actor(actor_width, config.hidden, dofs, config.normalise, config.init_std)
-        judge = Critic(len(seen), critic_hidden, 1, config.normalise) if critic else None
+        heads = len(axes["reward"]) if config.value_heads else 1
+        judge = Critic(len(seen), critic_hidden, heads, config.normalise) if critic else None
     for parameter in actor.body.layers[-1].parameters():
         parameter.data.mul_(0.01)  # an untrained policy asks for next to nothing
     actor.to(device)
