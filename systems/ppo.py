@@ -264,9 +264,9 @@ def ppo(config: PpoConfig) -> Bundle:
     metrics = deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device))
     wide = max((0, *config.hidden, *(config.critic_hidden or ()))) >= 128  # units for which it pays to wake threads
     learn = partial(system, when=every(config.horizon), wide=wide)
-    estimate, improve, heads = estimate_advantage, improve_policy, config.value_heads
-    if heads:
-        estimate, improve = estimate_advantage_by_head, improve_policy_by_head
+    heads = config.value_heads
+    estimate: Callable[..., None] = estimate_advantage_by_head if heads else estimate_advantage
+    improve: Callable[..., None] = improve_policy_by_head if heads else improve_policy
     final = system(keep_final_observation, when=any_row(Done, "truncated"), after="observe_final")
     return Bundle(
         "ppo",

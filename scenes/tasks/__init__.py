@@ -65,7 +65,7 @@ class Tables:
 
 def own_first(_: type, fields: list["attrs.Attribute[Any]"]) -> list["attrs.Attribute[Any]"]:
     """The fields of a class before those that it inherits."""
-    return sorted(fields, key=lambda field: field.inherited)
+    return sorted(fields, key=lambda field: field.inherited)  # type: ignore[attr-defined]
 
 
 @attrs.frozen(kw_only=True)

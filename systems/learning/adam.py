@@ -9,6 +9,8 @@ from torch import Tensor
 
 BETAS = (0.9, 0.999)  # decay of the moments, as published
 EPSILON = 1e-8
+Parts = tuple[tuple[slice, float], ...]
+WHOLE: Parts = ((slice(None), 1.0),)
 
 
 class Adam:
@@ -20,7 +22,7 @@ class Adam:
 
     def __init__(
         self, parameters: Tensor, gradient: Tensor, rate: Tensor, betas: tuple[float, float] = BETAS,
-        parts: tuple[tuple[slice, float], ...] = ((slice(None), 1.0),),
+        parts: Parts = WHOLE,
     ) -> None:  # fmt: skip
         self.betas, self.parts = betas, parts
         self.parameters, self.gradient, self.rate = parameters.detach(), gradient, rate

@@ -11,7 +11,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from components.learning import Policy
 from engine.errors import BuildError
 from engine.ranks.blocks import Blocks
-from systems.learning.adam import Adam
+from systems.learning.adam import WHOLE, Adam
 from systems.learning.config import PpoConfig
 
 MARGIN = 0.01  # added to the standard deviation, so that an input that never moves is not blown up
@@ -152,5 +152,5 @@ def make_policy(
     rate = torch.tensor(config.learning_rate, device=device)
     acts = sum(parameter.numel() for parameter in actor.parameters())
     apart = ((slice(None, acts), 1.0), (slice(acts, None), critic_rate / config.learning_rate))
-    adam = Adam(vector, gradient, rate, **({"parts": apart} if judge and critic_rate != config.learning_rate else {}))
+    adam = Adam(vector, gradient, rate, parts=apart if judge and critic_rate != config.learning_rate else WHOLE)
     return Policy(actor=actor, critic=judge, parameters=vector, gradient=gradient, optimiser=adam, learning_rate=rate)
