@@ -77,8 +77,8 @@ def check_device(text: str, name: str = "device") -> None:
 
 def check_seed(seed: Any) -> None:
     """SceneError for what is no seed."""
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
-        raise SceneError(f"seed={seed!r} is no seed; give a whole number from 0 up.")
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**63:
+        raise SceneError(f"seed={seed!r} is no seed; give a whole number from 0 up, below 2**63.")
 
 
 def build(

@@ -118,9 +118,10 @@ def changed(config: T, values: Mapping[str, Any]) -> T:
 
 
 def _comment(cls: type, name: str) -> str:
-    """The comment at the end of a field's declaration."""
+    """The comment at the end of a field's declaration, in the class that declares it."""
+    owner = next((each for each in cls.__mro__ if name in inspect.get_annotations(each)), cls)
     with suppress(OSError, TypeError):
-        after = re.split(rf"^ +{name} *:", inspect.getsource(cls), maxsplit=1, flags=re.MULTILINE)[1:]
+        after = re.split(rf"^ +{name} *:", inspect.getsource(owner), maxsplit=1, flags=re.MULTILINE)[1:]
         depth = 0
         for line in "".join(after).splitlines():
             code, _, comment = line.partition("  # ")
@@ -300,7 +301,10 @@ def _complain(event: Any, known: Mapping[str, Flag]) -> None:
     if tokens:
         word = next((word for word in tokens if word.startswith("-")), tokens[0]).split("=")[0]
         if not word.startswith("-"):
-            raise SceneError(f"'{word}' is not expected here: the scene comes first, and every value after its flag.")
+            raise SceneError(
+                f"'{word}' is not expected here: the scene comes first, and every value after its flag. Join a list with "
+                "commas, and quote a value with blanks."
+            )
         raise SceneError(f"Unknown flag {word}.{did_you_mean(word, ['--help', *known]) or ' --help lists the flags.'}")
     argument = getattr(event, "argument", None)
     name = argument.lowered.name_or_flags[0] if argument is not None else ""

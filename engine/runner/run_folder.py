@@ -355,7 +355,7 @@ class Origin:
         if path.is_dir():
             if not (path / "config.json").is_file():
                 raise SceneError(
-                    f"{path} is not a run folder: it has no config.json.{_unbegun(path) or _runs_in(path)}"
+                    f"{path} is not a run folder: it has no config.json.{_unbegun(path) or _around(path) or _runs_in(path)}"
                 )
             return cls(path, path, _read_config(path / "config.json"))
         if path.is_symlink():
@@ -391,6 +391,12 @@ class Origin:
 def _unbegun(path: Path) -> str:
     left = {child.name for child in path.iterdir()}
     return f" It was stopped before it began; start it again with --out {path}." if left and left <= UNBEGUN else ""
+
+
+def _around(path: Path) -> str:
+    """A sentence that names the run that a folder is part of."""
+    run = next((each for each in list(path.absolute().parents)[:2] if (each / "config.json").is_file()), None)
+    return f" It is part of a run; name {run}." if run else ""
 
 
 def _runs_in(path: Path) -> str:

@@ -43,8 +43,9 @@ def test_scene_is_built_and_runs():
 @pytest.mark.parametrize(
     ("where", "sentence"),
     [
-        ({"seed": -1}, "seed=-1 is no seed; give a whole number from 0 up."),
-        ({"seed": 0.5}, "seed=0.5 is no seed; give a whole number from 0 up."),
+        ({"seed": -1}, "seed=-1 is no seed; give a whole number from 0 up, below 2**63."),
+        ({"seed": 0.5}, "seed=0.5 is no seed"),
+        ({"seed": 2**63}, "seed=9223372036854775808 is no seed"),
         ({"device": "cuda:999"}, "device is 'cuda:999', but"),
         ({"device": "abacus"}, "device is 'abacus'; it takes cpu, cuda or cuda:N."),
     ],
