@@ -1,7 +1,6 @@
 """Scenes: tables + bundles, checked and turned into a running simulation."""
 
 import math
-import numbers
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,43 +41,18 @@ class Scene:
         return next((b.iteration for b in self.bundles if b.iteration), 1)
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False)
 class Simulation:
     """A built scene: its world, the schedule that moves the world, and the constants of its systems."""
 
-    scene: Scene
-    world: World
-    schedule: Schedule
-    constants: Constants
-
-    def __repr__(self) -> str:
-        """What a notebook shows: the scene, its tables and the tick."""
-        tables = listing(f"{table.rows} × {table.name}" for table in self.scene.tables)
-        return f"Simulation of '{self.scene.name}' ({tables}) at tick {self.world.clock.tick}"
+    scene: Scene = attrs.field(repr=lambda scene: scene.name)
+    world: World = attrs.field(repr=lambda world: f"tick {world.clock.tick}")
+    schedule: Schedule = attrs.field(repr=False)
+    constants: Constants = attrs.field(repr=False)
 
     def run(self, ticks: int = 1) -> None:
         """Run whole ticks; the very first one enters at the tick's entry phase."""
         self.schedule.run(ticks)
-
-
-def check_device(text: str, name: str = "device") -> None:
-    """SceneError for a device, called `name`, that does not exist or is not there."""
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise SceneError(f"{name} is '{text}'; it takes cpu, cuda or cuda:N.")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SceneError(f"{name} is '{text}', but torch finds no CUDA device here. Use cpu.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SceneError(f"{name} is '{text}', but there are {torch.cuda.device_count()} CUDA devices, counted from 0.")
-
-
-def check_seed(seed: Any) -> None:
-    """SceneError for what is no seed."""
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**63:
-        raise SceneError(f"seed={seed!r} is no seed; give a whole number from 0 up, below 2**63.")
 
 
 def build(
@@ -95,8 +69,6 @@ def build(
     Raises SceneError for an unknown address or unusable value and, before allocating, for columns larger than
     the free memory, and for a setting that has no effect; BuildError for everything that does not fit together.
     """
-    check_device(str(device))
-    check_seed(seed)
     _refuse_unusable(scene)
     apply_overrides(scene.bundles, overrides or {})
     scene._built = True

@@ -14,7 +14,6 @@ from components.control import Action, ChosenAction
 from components.episode import Done, Episode, Reward
 from components.observation import GroupObservation, LastObservation, Observation, ObservationGroups
 from engine import Simulation, build, load_experiment
-from engine.ecs.scene import check_seed
 from engine.ecs.world import stream_seed
 from engine.errors import BuildError, SceneError, listing
 from engine.runner.experiment import Experiment
@@ -51,6 +50,7 @@ class SteppedScene:
 
         SceneError where nobody can act in it or sees anything.
         """
+        _refuse_seed(seed)
         if not bound > 0:
             raise SceneError(f"bound={bound} leaves no actions; give a number above 0.")
         if isinstance(source, Experiment) and (flags or config is not None):
@@ -150,7 +150,7 @@ class SteppedScene:
         With a seed random streams begin anew, as in a scene that was built with it; without one they go on.
         """
         if seed is not None:
-            check_seed(seed)
+            _refuse_seed(seed)
         world = self.simulation.world
         with torch.inference_mode(False), torch.no_grad():
             going_on = {name: stream.get_state() for name, stream in world.generators.items()}
@@ -185,6 +185,11 @@ class SteppedScene:
                 )
             column.copy_(given)
             self.simulation.run()
+
+
+def _refuse_seed(seed: Any) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+        raise SceneError(f"seed={seed!r} is no seed; give a whole number from 0 up, below 2**63.")
 
 
 def as_actions(actions: Any) -> Tensor:

@@ -184,7 +184,7 @@ BAD = {
     "rows": (["scenes/cartpole.py", "--num-envs", "100"], "100 rows cannot be cut into blocks of a multiple of 32 rows. The nearest numbers of rows that fit are 96 and 128."),
     "too many processes": (["scenes/cartpole.py", "--num-envs", "32"], "2 processes are more than the 1 blocks of 32 rows that 32 rows make: start fewer, or simulate at least 64 rows."),
     "no learner": (["scenes/replay_motion.py"], "has no parameter num_envs, the number of rows that 2 processes would share. Give it one."),
-    "a GPU that is not there": (["scenes/cartpole.py", "--device", "cuda"], "--device is 'cuda', but torch finds no CUDA device here. Use cpu."),
+    "a GPU that is not there": (["scenes/cartpole.py", "--device", "cuda"], "--device is 'cuda', but torch finds no CUDA device here. Use --device cpu."),
     "an evaluation": (["scenes/cartpole.py", "--play"], "--play is done by one process; start it without torchrun and without --shards."),
 }  # fmt: skip
 

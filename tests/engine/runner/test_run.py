@@ -161,7 +161,9 @@ def test_cuda_is_refused_where_there_is_none(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main([TOY, "--device", "cuda"]) == 2
-    assert capsys.readouterr().err == ("error: --device is 'cuda', but torch finds no CUDA device here. Use cpu.\n")
+    assert capsys.readouterr().err == (
+        "error: --device is 'cuda', but torch finds no CUDA device here. Use --device cpu.\n"
+    )
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert main([TOY, "--device", "cuda:3"]) == 2
@@ -540,9 +542,7 @@ def test_a_run_whose_last_checkpoint_cannot_be_written_says_what_is_lost_and_fai
     monkeypatch.setattr(checkpoint, "write", full)
     assert main(["--resume", "run", "--iterations", "2", "--no-film"]) == 1
     said = capsys.readouterr().out
-    assert (
-        "! What was learned since iteration_000001.lockstep is in no checkpoint and lost. Make room on the disk" in said
-    )
+    assert "! What was learned since iteration_000001.lockstep is in no checkpoint and lost. Make room on the disk" in said
     assert main([TOY, "--iterations", "1", "--no-film", "--out", "new"]) == 1
     assert "! What was learned in this run is in no checkpoint and lost." in capsys.readouterr().out
 

@@ -301,8 +301,6 @@ def test_a_step_before_the_first_reset_and_a_seed_that_is_none_are_refused():
         env.step(np.zeros((2, 1), np.float32))
     with pytest.raises(SceneError, match="seed=-2 is no seed"):
         make_gymnasium_env(CARTPOLE, num_envs=2, seed=-2)
-    with pytest.raises(SceneError, match="device is 'tpu'; it takes cpu, cuda or cuda:N"):
-        make_gymnasium_env(CARTPOLE, num_envs=2, device="tpu")
     with pytest.raises(SceneError, match="seed=-1 is no seed"):
         env.reset(seed=-1)
     with pytest.raises(SceneError, match="has no option 'low'"):
