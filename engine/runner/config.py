@@ -311,6 +311,8 @@ def _scene_file(given: str | None, origin: Origin | None) -> SceneFile:
     if recorded.endswith(".py"):
         recorded = str(Path(recorded).absolute())
     if given is None and not recorded:
+        if origin is not None:
+            origin.load(print)  # says what is wrong with a file that is no checkpoint
         raise SceneError(f"Say which scene to run first: {PROGRAM} scenes/<name>.py [flags].")
     gone = recorded.endswith(".py") and not Path(recorded).exists()
     if given is None and gone:
@@ -394,6 +396,8 @@ def _check_values(plan: RunPlan, before: RunSettings) -> None:
         raise SceneError(f"--threads is {threads}, for {os.cpu_count()} processors; it is at most {most}.")
     if plan.settings.seed < 0:
         raise SceneError(f"--seed is {plan.settings.seed}; it must not be negative.")
+    if plan.settings.seed >= 2**63:
+        raise SceneError(f"--seed is {plan.settings.seed}; it must be below 2**63, {2**63}.")
     check_device(plan.settings.device)
 
 

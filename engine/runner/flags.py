@@ -301,7 +301,10 @@ def _complain(event: Any, known: Mapping[str, Flag]) -> None:
     if tokens:
         word = next((word for word in tokens if word.startswith("-")), tokens[0]).split("=")[0]
         if not word.startswith("-"):
-            raise SceneError(f"'{word}' is not expected here: the scene comes first, and every value after its flag.")
+            raise SceneError(
+                f"'{word}' is not expected here: the scene comes first, and every value after its flag. Join a list with "
+                "commas, and quote a value with blanks."
+            )
         raise SceneError(f"Unknown flag {word}.{did_you_mean(word, ['--help', *known]) or ' --help lists the flags.'}")
     argument = getattr(event, "argument", None)
     name = argument.lowered.name_or_flags[0] if argument is not None else ""

@@ -31,6 +31,8 @@ from engine.snapshot.snapshot import Snapshot
 
 _SHARE_OF_CURVE = 0.005  # of the time of training
 _FIRST_CURVE = 120.0  # s; a shorter run is drawn when it ends
+ENDING = ".lockstep"  # of checkpoints and exported policies
+ONNX = ".onnx"  # of policies for other programs
 UNBEGUN = {".lock", "config.json.part"}  # all that a run leaves that was killed before it began
 
 
@@ -353,7 +355,7 @@ class Origin:
         if path.is_dir():
             if not (path / "config.json").is_file():
                 raise SceneError(
-                    f"{path} is not a run folder: it has no config.json.{_unbegun(path) or _runs_in(path)}"
+                    f"{path} is not a run folder: it has no config.json.{_unbegun(path) or _around(path) or _runs_in(path)}"
                 )
             return cls(path, path, _read_config(path / "config.json"))
         if path.is_symlink():
@@ -363,6 +365,10 @@ class Origin:
             path = target
         if not path.exists():
             raise SceneError(f"There is no run folder or checkpoint at {path}.")
+        if path.suffix == ONNX:
+            raise SceneError(
+                f"{path} is an .onnx file, which is for other programs. Name the run or the {ENDING} file that it was exported from."
+            )
         home = next((p for p in path.absolute().parents[:2] if (p / "config.json").is_file()), None)
         return cls(path, home, _read_config(home / "config.json") if home else _brought_config(path))
 
@@ -385,6 +391,12 @@ class Origin:
 def _unbegun(path: Path) -> str:
     left = {child.name for child in path.iterdir()}
     return f" It was stopped before it began; start it again with --out {path}." if left and left <= UNBEGUN else ""
+
+
+def _around(path: Path) -> str:
+    """A sentence that names the run that a folder is part of."""
+    run = next((each for each in list(path.absolute().parents)[:2] if (each / "config.json").is_file()), None)
+    return f" It is part of a run; name {run}." if run else ""
 
 
 def _runs_in(path: Path) -> str:

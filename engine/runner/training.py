@@ -70,7 +70,7 @@ def train(plan: RunPlan, console: Any) -> int:
         if writes and whole is not None:
             folder.writer.capture, folder.declined = whole.capture, whole.decline
         if ranks is not None:
-            ranks.folder = ranks.words(folder.path.name)[0]
+            ranks.folder = Path(ranks.words(str(absolute(folder.path)))[0])
         observers = agreed(ranks, lambda: _begin_files(plan, experiment, simulation, folder, start, recorded, warn))
     except BaseException:
         if folder is not None:
@@ -133,10 +133,15 @@ def _begin_files(
     """What a run writes before its first tick, and its observers."""
     options, origin = plan.options, plan.resumed
     resumed, ranks = origin.folder if origin is not None else None, plan.ranks
-    rows = next(iter(simulation.world.tables.values())).rows
-    shared = (ranks.words, ranks.rank * rows) if ranks is not None and ranks.size > 1 else None
+    shared = (ranks.words, ranks.rank, ranks.size) if ranks is not None and ranks.size > 1 else None
     if isinstance(folder, Bystander):
-        return RunObservers.begin(simulation, folder.path, warn, recorded, None, experiment.display, shared)
+        if recorded is not None and not ranks.folder.is_dir():
+            warn(
+                f"The folder of the run, {ranks.folder}, is not there on this machine: rows of this process are not recorded."
+            )
+            recorded = None
+        records = ranks.folder / "records" / f"rank_{ranks.rank}"
+        return RunObservers.begin(simulation, folder.path, warn, recorded, None, experiment.display, shared, records)
     folder.keep, folder.score.name = plan.settings.keep, experiment.best
     with file_errors(f"{folder.path} cannot be written to"):
         kept = json_bytes(configuration(plan, experiment, simulation, start))
@@ -266,9 +271,9 @@ class Training(ObservedTraining):
         return self._status()
 
     def _status(self) -> int:
-        """The exit status: 130 when it was stopped; REQUEUE when a scheduler stopped one of several processes."""
+        """The exit status: 1 without a last checkpoint, 130 when it was stopped, REQUEUE when a scheduler stopped one of several processes."""
         if not self.stop.requested:
-            return 0
+            return int(self.folder.failing)
         return REQUEUE if self.ranks is not None and self.stop.by_scheduler else 130
 
     def _watch(self) -> None:
@@ -420,6 +425,9 @@ class Training(ObservedTraining):
         if due if self.ranks is None else self.ranks.words(due)[0]:
             self.folder.save(self.world, *now)
             self.folder.drain()
+        if self.folder.failing:
+            since = f"since {self.folder.saved.name}" if self.folder.saved else "in this run"
+            self.warn(f"What was learned {since} is in no checkpoint and lost. Make room on the disk, and train again.")
 
     def _trials(self) -> TrialRun:
         return TrialRun(self.plan, self.experiment, save(self.world), self.stop, self.warn)

@@ -5,7 +5,7 @@ import numpy as np
 
 from components.robot import RobotDescription
 from engine.errors import SceneError
-from systems.film.scenery import HULL_VERTICES, RenderScene, finished, light
+from systems.film.scenery import GRID, HULL_VERTICES, RenderScene, finished, light
 from systems.ground.grid import Terrain
 from systems.maths.rotation import rotate
 from systems.robots import mjcf
@@ -39,7 +39,7 @@ def build_render_scene(
     spec.compiler.boundmass = spec.compiler.boundinertia = 1e-3  # nothing is simulated
     light(spec, size, floor=terrain is None)
     if terrain is not None:
-        mjcf.add_terrain(spec, terrain, material="grid", rgba=[0.5, 0.5, 0.5, 1.0])  # which leaves it to the material
+        mjcf.add_terrain(spec, terrain, material=GRID, rgba=[0.5, 0.5, 0.5, 1.0])  # which leaves it to the material
     model = _compile(spec, description.name)
     if model.mesh_facenum.sum() > MOST_FACES:
         _coarsen(spec, model)

@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from components.terrain import Ground
 
+GRID, SKY = "lockstep grid", "lockstep sky"  # which no robot's file has
 HULL_VERTICES = 40  # of a convex part; more cannot be distinguished in a film
 FIELD_OF_VIEW = 40.0  # degrees, from bottom to top
 LAMP = (-1.5, -2.0, 5.0)  # m, from what the camera looks at
@@ -92,18 +93,18 @@ def light(spec: mujoco.MjSpec, size: tuple[int, int], *, floor: bool = True) -> 
     look.rgba.fog = look.rgba.haze = [0.88, 0.91, 0.94, 1.0]
     quality.offsamples, quality.shadowsize = 4, 1024
     spec.add_texture(
-        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        name=SKY, type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
         rgb1=[0.93, 0.95, 0.97], rgb2=[0.72, 0.77, 0.83], width=64, height=384,
     )  # fmt: skip
     spec.add_texture(
-        name="grid", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        name=GRID, type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
         rgb1=[0.88, 0.90, 0.93], rgb2=[0.82, 0.85, 0.89], mark=mujoco.mjtMark.mjMARK_EDGE, markrgb=[0.66, 0.69, 0.73],
         width=256, height=256,
     )  # fmt: skip
-    looks = spec.add_material(name="grid", texrepeat=[2, 2], texuniform=True, reflectance=0.0)
-    looks.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "grid"
+    looks = spec.add_material(name=GRID, texrepeat=[2, 2], texuniform=True, reflectance=0.0)
+    looks.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = GRID
     if floor:
-        spec.worldbody.add_geom(name="floor", type=_GEOM.mjGEOM_PLANE, size=[0, 0, 1], material="grid")
+        spec.worldbody.add_geom(name="floor", type=_GEOM.mjGEOM_PLANE, size=[0, 0, 1], material=GRID)
 
 
 def _height(model: mujoco.MjModel, parts: tuple[ConvexPart, ...]) -> float:

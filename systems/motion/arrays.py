@@ -85,7 +85,8 @@ class NamedArrays:
         if isinstance(value, ObjectArray):
             raise SceneError(
                 f"'{name}' in {self.source} is an array of Python objects, and reading objects can run any code. Save it "
-                f"as plain numbers or text: {name}=np.array(list({name}), dtype=str) for names, dtype=float for numbers."
+                f"as plain numbers or text: {name}=np.array(list({name}), dtype=str) for names, dtype=float for numbers; a "
+                f"dictionary by np.savez('clip.npz', **{name}.item())."
             )
         return value
 
@@ -123,7 +124,7 @@ class NamedArrays:
         described = NamedArrays(self.source, {**self._metadata(), **self._content})
         for name in (*RATES, *STEPS):
             if name in described:
-                number = described.number(name)
+                number = described.number(name, f" Or name the clip as {options.item}:30fps, say.")
                 return number if name in RATES else 1.0 / number
         for name in TIMES:
             if name in self._content and np.size(self._plain(name)) == frames:
@@ -142,7 +143,7 @@ class NamedArrays:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def number(self, name: str) -> float:
+    def number(self, name: str, cure: str = "") -> float:
         """An entry that is one positive number, or the same one for each frame."""
         array = np.asarray(self._plain(name)).ravel()
         with suppress(ValueError):
@@ -152,7 +153,7 @@ class NamedArrays:
             what = "seconds between two frames" if name in STEPS else "frames per second"
             shown = repr(self._content[name])
             shown = f"{shown[:40]}…" if len(shown) > 40 else shown
-            raise SceneError(f"'{name}' in {self.source} is {shown}; it should be one positive number of {what}.")
+            raise SceneError(f"'{name}' in {self.source} is {shown}; it should be one positive number of {what}.{cure}")
         return value
 
 

@@ -11,7 +11,7 @@ from engine.errors import SceneError
 from systems.maths import quaternion
 from systems.motion.options import METRES, ClipOptions
 
-UNEVEN = 0.3  # of a step between two times; more is a dropped frame or no clock
+UNEVEN = 0.251  # of a step between two times: a quarter, as of 240 fps in whole ms; more is a dropped frame or no clock
 CLOCKS = (1.0, 1e-3, 1e-6, 1e-9)  # s; what times may be counted in
 
 
@@ -80,8 +80,9 @@ def rate_of(times: np.ndarray, source: str, item: str) -> float:
     if not step > 0.0 or len(bad):
         frame = int(bad[0]) if len(bad) else 0
         found = f"frame {frame + 1} comes {steps[frame]:g} after the one before" if len(steps) else "there is one frame"
+        fault = f"are not evenly spaced: {found}, where {step:g} is usual" if step > 0.0 else f"do not grow: {found}"
         raise SceneError(
-            f"The times in {source} are not evenly spaced: {found}, where {step:g} is usual. Resample the clip, or name "
+            f"The times in {source} {fault}. Resample the clip, or name "
             f"it as {item}:50fps, if it has 50 frames per second, to go by the frames and not by the times."
         )
     mean = float((times[-1] - times[0]) / len(steps))

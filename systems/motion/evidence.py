@@ -18,7 +18,7 @@ from components.robot import Robot
 from systems.maths import quaternion
 from systems.motion.joint_orders import OWN_BREADTH_FIRST, OWN_ORDER, PUBLISHED, JointOrder
 from systems.motion.joint_tree import JointTree, other_side
-from systems.motion.joints import TURN, Match, bare, match_joints, strangers, turned_back
+from systems.motion.joints import TURN, Match, bare, match_joints, strangers, turned_back, within_ranges
 from systems.motion.kinematics import Kinematics, body_poses, mass_center
 
 HOPELESS = 10.0  # by how much joints alone may score worse than the best reading, to be looked at any further
@@ -153,14 +153,19 @@ def _angles(
     default = robot.default_position.detach().cpu().double().numpy()
     orders = (None,) if clip.dof_names is not None else joint_orders(clip, robot, tree)
     table = clip.dof_position[rows]
-    units = (False, True) if np.abs(clip.dof_position).max() > TURN and clip.origin("angles") != "option" else (False,)
+    matches = []
     for order in orders:
         names = clip.dof_names or (() if order is None else order.names)
         match = match_joints(names, robot)
-        for degrees in units:
-            angles = np.deg2rad(table) if degrees else table
-            own = turned_back(match.arrange(angles, default), robot)
-            yield order, degrees, own, _surplus_cost(names, match, angles)
+        matches.append((order, names, match, turned_back(match.arrange(table, default), robot)))
+    # where nothing but whole turns keeps angles out of their ranges, they are radians
+    opened = np.abs(clip.dof_position).max() > TURN and clip.origin("angles") != "option"
+    opened = opened and not any(within_ranges(turned, robot) for *_, turned in matches)
+    for order, names, match, turned in matches:
+        yield order, False, turned, _surplus_cost(names, match, table)
+        if opened:
+            angles = np.deg2rad(table)
+            yield order, True, turned_back(match.arrange(angles, default), robot), _surplus_cost(names, match, angles)
 
 
 def _rotations(clip: Clip, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

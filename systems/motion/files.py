@@ -187,6 +187,11 @@ def _is_packed_clip(file: Path) -> bool:
 
 def _missing(path: str) -> NoReturn:
     place = Path(path).expanduser()
+    if re.search(r"[*?\[]", path):
+        raise SceneError(
+            f"There is no clip '{path}', and patterns of names are not looked up. Name the folder, which stands for all clips "
+            "in it, or join files with commas."
+        )
     several = [part for part in re.split(r"[;\s]+", path) if part]
     if len(several) > 1 and all(path_end(part) or part in BUILT_IN for part in several):
         raise SceneError(f"There is no clip '{path}'. Commas part the clips of a list: write {','.join(several)}.")

@@ -14,6 +14,7 @@ ROOT = {"root", "base", "pelvis", "body", "torso", "trunk", "floating", "freejoi
 ROOT |= {"field", "transform", "robot", "link", "w", "com", "hips", "anchor", "qpos", "pose"}
 PLACE = {"pos", "position", "p", "t", "trans", "translation", "translate", "transl", "xyz", "offset", "loc"}
 TURN = {"q", "quat", "quaternion", "orientation", "ori", "orient", "rot", "rotation", "rotate", "r", "euler", "rpy"}
+ORDERS = {"wxyz", "xyzw"}  # of the parts of a quaternion, which are then counted
 EULER = {"roll": "x", "pitch": "y", "yaw": "z"}
 TIME = {"time", "t", "timestamp", "timestamps", "sec", "secs", "seconds", "stamp"}
 COUNT = {"frame", "frames", "index", "idx", "id", "no", "step", "number", "num", "row", "unnamed", "i", "n"}
@@ -159,12 +160,15 @@ def _role(words: list[str], name: str) -> tuple[Role, str]:
     if match is None:
         return "joint", _joint(name)
     kinds = [part for word in (*words[:-1], match[1]) for part in _parted(word)]
-    if not set(kinds) <= ROOT | PLACE | TURN | SWIFT or ("joint" in kinds and not set(kinds) & FREE):
+    if not set(kinds) <= ROOT | PLACE | TURN | SWIFT | ORDERS or ("joint" in kinds and not set(kinds) & FREE):
         return ("other" if set(kinds) & LONG and "joint" not in kinds else "joint"), _joint(name)
     if set(kinds) & SWIFT or match[1] == "w":
         return "other", ""
     turned = set(kinds) & TURN or match[2] == "w"
     if match[2].isdigit():
+        order = next((word for word in kinds if word in ORDERS), "")
+        if order:
+            return "quaternion", order[int(match[2])]
         if not set(kinds) & LONG:
             return "joint", _joint(name)
         return ("quaternion", match[2]) if turned else ("place", "xyz_"[int(match[2])])

@@ -60,13 +60,23 @@ def match_joints(names: Sequence[str], robot: Robot) -> Match:
 
 
 def turned_back(angles: np.ndarray, robot: Robot) -> np.ndarray:
-    """Angles (T, dof) of which those are within their joints' ranges that would be one whole turn off."""
-    if np.abs(angles).max(initial=0.0) > TURN:
-        return angles
-    lower, upper = robot.position_limit.detach().cpu().double().numpy().T
+    """Angles (T, dof) of which those are within their joints' ranges that would be one whole turn off; all, or none."""
+    lower, upper = _ranges(robot)
     back = angles - 2.0 * np.pi * np.sign(angles - 0.5 * (lower + upper))
     off, fits = (np.maximum(lower - each, each - upper) for each in (angles, back))
-    return np.where((off > LIMIT_SLACK) & (fits <= LIMIT_SLACK), back, angles)
+    turned = np.where((off > LIMIT_SLACK) & (fits <= LIMIT_SLACK), back, angles)
+    return turned if np.abs(turned).max(initial=0.0) <= TURN else angles
+
+
+def within_ranges(angles: np.ndarray, robot: Robot) -> bool:
+    """Whether no angle (T, dof) is further outside of its joint's range than a warning allows."""
+    lower, upper = _ranges(robot)
+    return bool(((angles > lower - LIMIT_SLACK) & (angles < upper + LIMIT_SLACK)).all())
+
+
+def _ranges(robot: Robot) -> np.ndarray:
+    """(2, dof) rad: the lower and the upper ends of joints' ranges."""
+    return np.asarray(robot.position_limit.detach().cpu().double().numpy().T)
 
 
 def strangers(match: Match, names: Sequence[str], angles: np.ndarray, tree: JointTree) -> tuple[list[str], list[str]]:

@@ -207,6 +207,9 @@ def _from_arrays(arrays: NamedArrays, name: str, options: ClipOptions) -> Clip:
     found = max(_LAYOUTS, key=lambda each: sum(key in arrays for key in each.needs))
     if PERSON & set(arrays.keys) and not any(key in arrays for key in (found.angles, found.position)):
         raise persons_motion(arrays.source, f"SMPL or AMASS data ({listing(arrays.keys, 6)})")
+    packed = next((key for key in arrays.keys if isinstance(arrays.entry(key), ObjectArray)), None)
+    if packed is not None:
+        arrays.array(packed)  # which says how to save it
     has = listing(arrays.keys) or "nothing"
     if any(key in arrays for key in found.needs):
         missing = next(key for key in found.needs if key not in arrays)
@@ -250,10 +253,9 @@ def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipO
     width, inside = dof.shape[1], arrays.root_inside(dof, np.concatenate((place, turn), 1))
     if inside:
         place, turn, dof = dof[:, :3], dof[:, 3:7], dof[:, 7:]
-    velocity = None
-    if layout.velocity in arrays:
-        velocity = arrays.array(layout.velocity, frames, (width - 1 if inside else width), single=True)
-        velocity = velocity[:, 6:] if inside else velocity
+    beside, left_out = _beside(arrays, layout, frames, width - 1 if inside else width)
+    velocity = beside.pop("dof_velocity", None)
+    velocity = velocity[:, 6:] if inside and velocity is not None else velocity
     joints = arrays.names("joints", dof.shape[1])
     dof, notes = joint_angles(arrays, dof, options)
     clip = Clip(
@@ -265,9 +267,9 @@ def _from_layout(layout: _Layout, arrays: NamedArrays, name: str, options: ClipO
         dof_names=joints,
         dof_velocity=velocity,
         **bodies,
-        **_beside(arrays, frames),
+        **beside,
         source=arrays.source,
-        notes=(*turned, *notes),
+        notes=(*turned, *notes, *left_out),
         origins=origins(
             options, joints="file" if joints else "assumed", rotation="file" if layout.known else "assumed"
         ),
@@ -311,10 +313,24 @@ def _bodies(layout: _Layout, arrays: NamedArrays, frames: int) -> tuple[dict[str
     return bodies, position[:, root].astype(np.float64), rotation[:, root].astype(np.float64)
 
 
-def _beside(arrays: NamedArrays, frames: int) -> dict[str, Any]:
-    """What some files have for every frame beside the motion: what a policy did, and which feet bear load."""
-    widths = {"action": "actions", "contact_mask": "feet"}
-    return {name: arrays.array(name, frames, width) for name, width in widths.items() if name in arrays}
+def _beside(arrays: NamedArrays, layout: _Layout, frames: int, width: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What some files have for every frame beside the motion, and what to say of that which is of another shape.
+
+    Velocities of joints, what a policy did, and which feet bear load.
+    """
+    found, left_out = {}, []
+    shapes = {
+        "dof_velocity": (layout.velocity, width),
+        "action": ("action", "actions"),
+        "contact_mask": ("contact_mask", "feet"),
+    }
+    for field, (name, columns) in shapes.items():
+        if name in arrays:
+            try:
+                found[field] = arrays.array(name, frames, columns, single=field == "dof_velocity")
+            except SceneError as error:
+                left_out.append(f"{error} It is left out.")
+    return found, tuple(left_out)
 
 
 def _root(bodies: tuple[str, ...] | None) -> int:

@@ -18,8 +18,9 @@ TURN_WARNING, TURN_REFUSAL = 0.02, 0.2  # rad, the same for rotations
 ROOT_SPEED = 12.0  # m/s; a root that moves faster has jumped
 ROOT_TURN = 40.0  # rad/s
 LYING = 60.0  # degrees that the root may lean in the median frame before a word is said
-REPEATS = 0.3  # share of the frames that move; more single repeats than that are no accident
+REPEATS = 0.3  # share of the frames that move; more repeats than that are no accident
 UPRIGHT = 0.85  # z of the root's own z axis
+MOST_REPEATS = 4  # of one frame, as from 30 to 150 frames per second; more are a rest
 ROUNDED = 1e-9  # m or rad, by which frames at rest may differ: by their last digits
 BELIEVED_RATES = (1.0, 1000.0)  # frames per second
 UNITS = (("cm", "centimetres", 100.0), ("mm", "millimetres", 1000.0))
@@ -245,12 +246,14 @@ def check_repeats(clip: Clip) -> list[ClipFinding]:
     """Say where a lower frame rate was filled up by writing frames twice; frames at rest are no repeats."""
     frames = np.concatenate((clip.root_position, clip.root_rotation, clip.dof_position), 1)
     still = (np.abs(frames[1:] - frames[:-1]) <= ROUNDED).all(1)
-    alone = still[1:-1] & ~still[:-2] & ~still[2:]
-    if alone.sum() <= REPEATS * max(1, (~still).sum()):
+    edges = np.flatnonzero(np.diff(still.astype(int)))  # between which frames move or rest
+    runs = np.diff(edges)[0 if still[1:][edges[:1]].any() else 1 :: 2]
+    short = runs[runs <= MOST_REPEATS]
+    if len(short) <= REPEATS * max(1, (~still).sum()):
         return []
     text = (
-        f"{clip.title}: {alone.sum()} of {clip.num_frames} frames repeat the one before, so it moves in jerks. It seems to have been "
-        "brought to a higher frame rate by writing frames twice; take the repeats out."
+        f"{clip.title}: {short.sum()} of {clip.num_frames} frames repeat the one before, so it moves in jerks. It seems to have been "
+        "brought to a higher frame rate by writing frames several times; take the repeats out."
     )
     return [ClipFinding("frames that repeat the one before", text)]
 

@@ -11,9 +11,8 @@ from engine.errors import SceneError
 from systems.motion.headers import UNITS
 
 COMMENTS = ("#", "%", "//")
-_RATE = re.compile(
-    r"\b(?:fps|frame[ _-]?rate|frequency|rate)\b\W*(\d+(?:\.\d+)?)|\b(\d+(?:\.\d+)?) ?(?:fps|hz)\b", re.I
-)
+_RATE = re.compile(r"\b(?:fps|frame[ _-]?rate|frequency|rate)\b\W{0,3}(\d+(?:\.\d+)?)", re.I)
+_HERTZ = re.compile(r"(?<![\w.:/-])(\d+(?:\.\d+)?) ?(?:fps|hz)\b", re.I)
 _STEP = re.compile(r"\b(?:dt|time[ _-]?step|frame[ _-]?time)\b\W*(\d*\.\d+)", re.I)
 _COUNTED = re.compile(r"(?P<word>[A-Za-z_ .:]*)\[?(?P<number>\d{1,5})\]?")
 SOME_WORDS = 3  # so many words in the first line make it a header; fewer are numbers gone wrong
@@ -96,11 +95,11 @@ def read_table(path: Path) -> NumberTable:
 
 
 def _said_rate(comments: Sequence[_Line]) -> float | None:
-    """Frames per second that a comment says."""
+    """Frames per second that comments say, where they say one."""
     text = "\n".join(line.text for line in comments)
-    rate, step = _RATE.search(text), _STEP.search(text)
-    value = float(rate[1] or rate[2]) if rate else 1.0 / float(step[1]) if step and float(step[1]) else 0.0
-    return value or None
+    rates = {float(found) for found in (*_RATE.findall(text), *_HERTZ.findall(text))}
+    rates |= {1.0 / float(step) for step in _STEP.findall(text) if float(step)}
+    return (rates.pop() or None) if len(rates) == 1 else None
 
 
 def _text(path: Path) -> str:

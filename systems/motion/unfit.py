@@ -50,12 +50,12 @@ class Unfit:
         if not self.found:
             return
         if len(self.found) == 1 and not (self.skip and left):
-            raise SceneError(self.found[0] + (_CURE if left else ""))
+            raise SceneError(self.found[0] + (CURE if left else ""))
         count = f"{len(self.found)} of {len(self.found) + left} clips"
         if self.skip and left:
             _log.warning(f"{count} are left out, since they do not fit:{self._list()}")
         elif left:
-            raise SceneError(f"{count} do not fit.{_CURE} They are:{self._list()}")
+            raise SceneError(f"{count} do not fit.{CURE} They are:{self._list()}")
         else:
             raise SceneError(f"None of the {len(self.found)} clips fits:{self._list()}")
 
@@ -65,4 +65,4 @@ class Unfit:
         return shown + (f"\n  and {more} more." if more > 0 else "")
 
 
-_CURE = " Add --skip-unfit to go on without what does not fit."
+CURE = " Add --skip-unfit to go on without what does not fit."

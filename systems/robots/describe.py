@@ -115,9 +115,11 @@ def _check_units(model: mujoco.MjModel, path: Path) -> None:
     if TINY < widest < HUGE:
         return
     read, meant = ("degrees", "radian") if widest <= TINY else ("radians", "degree")
+    cure = f'Write <compiler angle="{meant}"/> into the file.'
+    if kind(path) == "robot":
+        cure = "URDF counts radians: write lower and upper of its <limit> in radians."
     raise SceneError(
-        f"The joints of {path} turn by at most {widest:.3g} rad: its ranges seem to be read as {read} by mistake. Write "
-        f'<compiler angle="{meant}"/> into the file.'
+        f"The joints of {path} turn by at most {widest:.3g} rad: its ranges seem to be read as {read} by mistake. {cure}"
     )
 
 

@@ -14,6 +14,7 @@ REPLACED = (  # of actuators and joints
     "Several actuators of one joint become one motor with the sum of their torques",
     "Muscles, filters, delays and other dynamics of actuators are left out",
     "Dry friction (frictionloss) is left out, as for every robot",
+    "Velocity servos become position servos",
 )
 _MOVING = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 
@@ -66,11 +67,12 @@ def drives(model: mujoco.MjModel) -> tuple[dict[str, Drive], list[str]]:
             int(model.actuator_dyntype[a]) != int(_DYNAMICS.mjDYN_NONE) or model.actuator_delay[a] for a in actuators
         )
         rubs = model.dof_frictionloss[model.jnt_dofadr[joint]] > 0.0
-        for case, sentence in zip(
-            (abs(low + high) > 0.01 * torque, len(spans) > 1, dynamic, rubs), REPLACED, strict=True
-        ):
+        stiffness, damping = _gains(model, actuators)
+        brakes = stiffness is None and any(model.actuator_biasprm[a, 2] < 0.0 for a in actuators)
+        cases = (abs(low + high) > 0.01 * torque, len(spans) > 1, dynamic, rubs, brakes)
+        for case, sentence in zip(cases, REPLACED, strict=True):
             odd[sentence] += [name] if case else []
-        found[name] = Drive(torque or None, *_gains(model, actuators), _armature(model, joint, actuators))
+        found[name] = Drive(torque or None, stiffness, damping, _armature(model, joint, actuators))
     return found, [f"{sentence}: {listing(names, 8)}." for sentence, names in odd.items() if names]
 
 
@@ -91,7 +93,7 @@ def _span(model: mujoco.MjModel, actuator: int) -> tuple[float, float] | None:
 
 
 def _gains(model: mujoco.MjModel, actuators: list[int]) -> tuple[float | None, float | None]:
-    """Stiffness and damping of the position servos among some actuators of a joint."""
+    """Stiffness and damping of the servos among some actuators of a joint."""
     affine = [a for a in actuators if model.actuator_biastype[a] == _BIAS.mjBIAS_AFFINE]
     square = [float(model.actuator_gear[a, 0]) ** 2 for a in affine]
     stiffness, damping = (
@@ -99,7 +101,7 @@ def _gains(model: mujoco.MjModel, actuators: list[int]) -> tuple[float | None, f
         for column in (1, 2)  # compiled: a damping ratio has become a damping
     )
     damping += sum(float(model.actuator_gear[a, 0]) ** 2 * float(model.actuator_damping[a]) for a in actuators)
-    return (stiffness, damping or None) if stiffness > 0.0 else (None, None)
+    return stiffness if stiffness > 0.0 else None, damping if damping > 0.0 else None
 
 
 def _armature(model: mujoco.MjModel, joint: int, actuators: list[int]) -> float | None:

@@ -4,7 +4,9 @@ A file may describe a whole scene. Everything in it that is not the robot is lef
 not supported is refused, and everything that changes how it would move is said, here and nowhere else.
 """
 
+import re
 from collections.abc import Iterable
+from itertools import count
 
 import mujoco
 import numpy as np
@@ -17,6 +19,7 @@ JOINT = mujoco.mjtJoint
 ON_JOINTS = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
 _EQUALITY = mujoco.mjtEq
 _FLAG, _TURN = mujoco.mjtDisableBit, mujoco.mjtOrientation
+OURS = re.compile(r"floor|.*:\d+")  # names of shapes that this project adds
 SWITCHES = {  # that change how a robot moves, in words
     _FLAG.mjDSBL_CONTACT: "contacts", _FLAG.mjDSBL_CONSTRAINT: "constraints", _FLAG.mjDSBL_LIMIT: "joint limits",
     _FLAG.mjDSBL_GRAVITY: "gravity", _FLAG.mjDSBL_SPRING: "springs", _FLAG.mjDSBL_DAMPER: "damping",
@@ -45,7 +48,17 @@ def isolate(spec: mujoco.MjSpec, robot: str) -> list[str]:
     if trunk is not None:
         notes += [*_release(spec, trunk, robot), *_leave_out_bodies(spec, trunk), *_free_base(trunk, spec)]
         notes += [*_name_bodies(spec), *_free_fall(trunk.joints[0])]
+    _give_way(spec)
     return [*notes, *_options(spec), *_body_forces(spec), *_joint_limits(spec)]
+
+
+def _give_way(spec: mujoco.MjSpec) -> None:
+    """Rename shapes that are called as the floor, the terrain or a shape without a name is called here."""
+    taken = {geom.name for geom in spec.geoms}
+    for geom in spec.geoms:
+        if OURS.fullmatch(geom.name):
+            geom.name = next(name for n in count(1) if (name := f"{geom.name}_{n}") not in taken)
+            taken.add(geom.name)
 
 
 def _trunk(spec: mujoco.MjSpec, robot: str) -> mujoco.MjsBody | None:

@@ -35,11 +35,13 @@ CURES = {  # by what MuJoCo says
     "mass and inertia of moving bodies": "Give the body an <inertial> or a shape with a mass, or take its joint out",
     "free joint can only be used on top level": "Put the body with the free joint directly into <worldbody>",
     "A + B >= C": 'Mend the inertia, or write <compiler balanceinertia="true"/> into the file (into <mujoco> of a URDF)',
+    "Error opening file": "Copy the file that it names to where it is looked for, beside this one",
     "global coordinates": "Look for a newer version of the file",
 }
 LFS = b"version https://git-lfs"  # how a pointer begins that stands for a file
 MODELS = (".xml", ".mjcf", ".urdf")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
+_ENCODING = re.compile(rb"""<\?xml[^>]*?\sencoding=["']([\w.-]+)["']""")
 
 
 def read_source(model: Path | Callable[[], str], robot: str) -> tuple[mujoco.MjSpec, list[str]]:
@@ -89,15 +91,28 @@ def _check_numbers(path: Path) -> None:
 
 
 def xml_bytes(path: Path) -> bytes:
-    """What is in an XML file, as UTF-8; SceneError where it cannot be read."""
+    """What is in an XML file, as UTF-8 whatever its encoding; SceneError where it cannot be read."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise SceneError(f"The robot file {path} cannot be read ({error.strerror}).") from None
-    if content[:2] in _UTF16:
-        text = content.decode("utf-16", errors="replace")
-        content = re.sub(r"""(<\?xml[^>]*?)\s+encoding=["'][^"']*["']""", r"\1", text, count=1).encode()
-    return content
+    said = _ENCODING.search(content[:200])
+    name = "utf-16" if content[:2] in _UTF16 else said[1].decode() if said else "utf-8"
+    if name.lower().replace("_", "-") in ("utf-8", "utf8", "us-ascii", "ascii") and _is_utf8(content):
+        return content
+    try:
+        text = content.decode(name, errors="strict" if name != "utf-16" else "replace")
+    except (LookupError, UnicodeDecodeError):
+        text = content.decode("cp1252", errors="replace")
+    return re.sub(r"""(<\?xml[^>]*?)\s+encoding=["'][^"']*["']""", r"\1", text, count=1).encode()
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def reason(error: Exception) -> str:

@@ -23,6 +23,7 @@ def read_urdf(path: Path) -> tuple[mujoco.MjSpec, list[str]]:
     Links without an <inertial> weigh nothing, as URDF has it. Raises SceneError where the file is no single robot.
     """
     root = parse_xml(path)
+    _check_names(root, path)
     base = _base(root, path)
     notes = [*_continuous(root), *_find_meshes(root, path)]
     extension = root.find("mujoco")
@@ -65,14 +66,27 @@ def parse_xml(path: Path) -> ElementTree.Element:
         raise SceneError(f"{path} is not well-formed XML: {error}.") from None
 
 
+def _check_names(root: ElementTree.Element, path: Path) -> None:
+    """SceneError where two links or two joints have one name."""
+    for kind in ("link", "joint"):
+        names = [part.get("name", "") for part in root.iterfind(kind)]
+        twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+        if twice is not None:
+            raise SceneError(f"{path} has two {kind}s called {twice or 'nothing'}; give each a name of its own.")
+
+
 def _base(root: ElementTree.Element, path: Path) -> str:
-    """The link that all others hang on; a link called world is taken out."""
+    """The link that all others hang on; a link called world, and one that only the base floats on, is taken out."""
+    ground = {"world"}
     for joint in list(root.iterfind("joint")):
         parent = joint.find("parent")
-        if parent is not None and parent.get("link") == "world" and joint.get("type") in ("fixed", "floating"):
+        on = "" if parent is None else parent.get("link", "")
+        if (on == "world" and joint.get("type") == "fixed") or (on and joint.get("type") == "floating"):
             root.remove(joint)
+            ground.add(on)
+    held = {part.get("link") for joint in root.iterfind("joint") for part in joint if part.tag in ("parent", "child")}
     for link in list(root.iterfind("link")):
-        if link.get("name") == "world":
+        if link.get("name") == "world" or (link.get("name") in ground and link.get("name") not in held):
             root.remove(link)
     joints = list(root.iterfind("joint"))
     odd = [f"{j.get('name')} ({j.get('type')})" for j in joints if j.get("type") not in (*MOVING, "fixed")]

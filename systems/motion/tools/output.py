@@ -99,15 +99,15 @@ def paths_in(folder: Path, clips: Sequence[FittedClip], ending: str) -> list[Pat
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Names with _2, _3, … after those that occur before."""
-    taken: dict[str, None] = {}
+    """Names with _2, _3, … after those that occur before, which some disks take for the same in other capitals."""
+    taken: dict[str, str] = {}
     for name in names:
         number, choice = 1, name
-        while choice in taken:
+        while choice.casefold() in taken:
             number += 1
             choice = f"{name}_{number}"
-        taken[choice] = None
-    return list(taken)
+        taken[choice.casefold()] = choice
+    return list(taken.values())
 
 
 def _line(path: Path, found: FittedClip, *, named: bool) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from engine.errors import SceneError
 from systems.motion.files import read_clips
 from systems.motion.tools.fitted import AnyClip, add_clips, made, try_all
+from systems.motion.unfit import CURE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
             clips += read_clips(spec)
         except SceneError as error:
             refused += 1
-            _say("refused", spec, [str(error)])
+            _say("refused", spec, [str(error).replace(CURE, "") if options.skip_unfit else str(error)])
             clips += _rest(spec)
     model = options.robots.model(options.robot, clips)
     raw = [made(clip, model) for clip in clips]

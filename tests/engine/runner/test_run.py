@@ -1,5 +1,6 @@
 """The command line: what it refuses, and that a run is what its seed says, however often it is interrupted."""
 
+import errno
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import pytest
 
 from engine import Simulation
 from engine.files import json_bytes
+from engine.runner import checkpoint
 from engine.runner.checkpoint import checkpoints
 from engine.runner.config import load_scene, make_plan
 from engine.runner.flags import flat, from_plain, parse, read, to_plain
@@ -70,7 +72,7 @@ BAD = {
     "unknown flag": ([TOY, "--num-env", "3"], "error: Unknown flag --num-env. Did you mean --num-envs"),
     "stray word": (
         [TOY, "3"],
-        "error: '3' is not expected here: the scene comes first, and every value after its flag.",
+        "error: '3' is not expected here: the scene comes first, and every value after its flag. Join a list with commas, and",
     ),
     "no value": (
         [TOY, "--num-envs"],
@@ -87,6 +89,7 @@ BAD = {
     "no rows": ([TOY, "--num-envs", "0"], "error: Table 'point' was given rows=0; it needs at least 1 row."),
     "no iterations": ([TOY, "--iterations", "0"], "error: --iterations is 0; it must be at least 1."),
     "negative iterations": ([TOY, "--iterations", "-3"], "error: --iterations is -3; it must be at least 1."),
+    "seed beyond 64 bits": ([TOY, "--seed", "9" * 20], f"error: --seed is {'9' * 20}; it must be below 2**63, "),
     "negative seed": ([TOY, "--seed", "-1"], "error: --seed is -1; it must not be negative."),
     "no checkpoints": ([TOY, "--keep", "0"], "error: --keep is 0; it must be at least 1."),
     "audit of nothing": ([TOY, "--audit", "0"], "error: --audit is 0; it must be at least 1."),
@@ -527,6 +530,30 @@ def test_a_folder_of_runs_names_its_runs(capsys: pytest.CaptureFixture[str]) -> 
             assert capsys.readouterr().err == (
                 f"error: {folder} is not a run folder: it has no config.json. It holds runs; name one: runs/toy/first.\n"
             )
+
+
+def test_a_run_whose_last_checkpoint_cannot_be_written_says_what_is_lost_and_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert main([TOY, "--iterations", "1", "--no-film", "--out", "run"]) == 0
+    monkeypatch.setattr(checkpoint, "write", full)
+    assert main(["--resume", "run", "--iterations", "2", "--no-film"]) == 1
+    said = capsys.readouterr().out
+    assert "! What was learned since iteration_000001.lockstep is in no checkpoint and lost. Make room on the disk" in said
+    assert main([TOY, "--iterations", "1", "--no-film", "--out", "new"]) == 1
+    assert "! What was learned in this run is in no checkpoint and lost." in capsys.readouterr().out
+
+
+def test_a_folder_in_a_run_names_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--iterations", "1", "--no-film", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["--eval", "run/checkpoints"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: run/checkpoints is not a run folder: it has no config.json. It is part of a run; name {Path('run').absolute()}.\n"
+    )
 
 
 def test_a_scene_with_names_that_are_no_text_is_refused_before_it_runs(capsys: pytest.CaptureFixture[str]) -> None:

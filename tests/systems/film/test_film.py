@@ -192,6 +192,13 @@ def test_clustering_merges_close_vertices_and_drops_faces_without_area() -> None
     np.testing.assert_allclose(merged[left[0]].sum(0), (1.01, 1.0, 0.0))
 
 
+def test_a_robots_looks_may_be_called_as_those_of_the_scene() -> None:
+    looks = '<asset><texture name="grid" type="2d" builtin="flat" width="8" height="8"/><material name="grid" texture="grid"/></asset>'
+    text = PENDULUM.replace("<worldbody>", f"{looks}<worldbody>").replace("<geom ", '<geom material="grid" ')
+    model = build_render_scene(pendulum(model=lambda: text)).model
+    assert model.ntex == 3 and len({int(model.geom_matid[g]) for g in range(model.ngeom)}) == 2
+
+
 def test_a_mesh_that_is_smaller_than_a_pixel_stays_solid_when_meshes_are_coarsened(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

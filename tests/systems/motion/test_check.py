@@ -229,6 +229,18 @@ def test_angles_that_are_a_whole_turn_off_are_turned_back() -> None:
     assert f"rad, a whole turn off its range; {count} such angles are turned back" in findings[0]
 
 
+def test_angles_that_are_a_whole_turn_off_are_no_degrees() -> None:
+    """A joint near 1 rad plus a turn is beyond 7, where angles may be degrees; degrees would leave the robot standing still."""
+    _, clip = doll_and_squat()
+    angles = clip.dof_position.copy()
+    joint = int(np.abs(angles).max(0).argmax())
+    assert np.abs(angles).max() > 7.0 - 2.0 * np.pi
+    angles[60:] += 2.0 * np.pi * np.sign(angles[60:]) * (np.arange(angles.shape[1]) == joint)
+    found, findings = verify(dof_position=angles, origins={"angles": "assumed"})
+    assert_allclose(found.dof_position, clip.dof_position)
+    assert "a whole turn off its range" in findings[0] and "degrees" not in " ".join(findings)
+
+
 def test_motion_with_y_up_is_refused_and_one_that_lies_is_mentioned() -> None:
     _, clip = doll_and_squat()
     half, none = np.sqrt(0.5), 0.0
@@ -317,10 +329,11 @@ def test_bodies_without_names_are_found_by_their_places_in_whatever_order() -> N
         verify(**{**bodies, **mixed})
 
 
-def test_frames_that_were_written_twice_are_said_and_rest_is_not() -> None:
+@pytest.mark.parametrize("times", [2, 4])
+def test_frames_that_were_written_several_times_are_said_and_rest_is_not(times: int) -> None:
     _, clip = doll_and_squat()
     arrays = ("root_position", "root_rotation", "dof_position")
-    _, warnings = verify(**{name: getattr(clip, name).repeat(2, 0) for name in arrays}, fps=2 * clip.fps)
+    _, warnings = verify(**{name: getattr(clip, name).repeat(times, 0) for name in arrays}, fps=times * clip.fps)
     assert len(warnings) == 1 and "frames repeat the one before, so it moves in jerks." in warnings[0]
     assert verify(**{name: getattr(clip, name)[[0] * 50 + list(range(100)) + [99] * 50] for name in arrays})[1] == []
 

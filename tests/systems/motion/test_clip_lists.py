@@ -288,3 +288,8 @@ def test_sound_clip_with_one_damage_is_read_the_same_or_refused_with_a_cure_that
         assert isinstance(clip, Clip)
         check(clip, sound)
     assert_allclose(sound.fps, 50.0)
+
+
+def test_pattern_of_names_is_told_that_a_folder_stands_for_its_clips() -> None:
+    with pytest.raises(SceneError, match=r"patterns of names are not looked up. Name the folder"):
+        read_clips("clips/*.csv")

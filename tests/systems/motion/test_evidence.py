@@ -150,6 +150,25 @@ def test_joint_order_of_a_table_without_names_is_told(g1: RobotModel, word: str,
 
 
 @needs_g1
+def test_table_of_another_robots_joints_whose_feet_are_off_the_floor_is_refused_and_the_cure_works(
+    walk: Clip, g1: RobotModel
+) -> None:
+    """The 27 columns of a Unitree H1-2 could be those of a G1 with 27 joints, whose legs are 20 cm shorter."""
+    table = reordered(walk, ORDER["g1-27"], g1.robot.dof_names)
+    for lift, sound in ((0.0, True), (0.08, True), (0.2, False)):
+        higher = walk.root_position + np.array((0.0, 0.0, lift))
+        clip = attrs.evolve(table, root_position=higher)
+        if sound:
+            verify_clip(clip, g1.robot, g1)
+        else:
+            with pytest.raises(SceneError, match=r"seems to be of another robot than g1_29dof: .* at 0.20 m") as error:
+                verify_clip(clip, g1.robot, g1)
+            assert "or write a.csv:g1-27 if it is right as it is." in str(error.value)
+            verify_clip(attrs.evolve(clip, joint_order="g1-27"), g1.robot, g1)
+            verify_clip(attrs.evolve(walk, root_position=higher), g1.robot, g1)
+
+
+@needs_g1
 def test_word_for_the_joint_order_wins_over_evidence(walk: Clip, g1: RobotModel) -> None:
     own = g1.robot.dof_names
     half = reordered(walk, ORDER["single-waist"], own)

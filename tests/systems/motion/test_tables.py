@@ -320,6 +320,23 @@ def test_comment_may_say_the_rate(tmp_path: Path, comment: str, header: tuple[st
     assert read(tmp_path, f"{comment}\n{table(MOTION.qpos, header)}", ":60fps").fps == 60.0
 
 
+@pytest.mark.parametrize(
+    ("comment", "rate", "origin"),
+    [
+        ("# made 2024-05-05 fps=50Hz", 50.0, "file"),
+        ("# made 2024-05-05 with fps 50", 50.0, "file"),
+        ("# v1.2 Hz\n# 50 Hz", 50.0, "file"),
+        ("# 120 fps, brought to 30 fps", 30.0, "assumed"),
+    ],
+)
+def test_comment_that_says_more_than_a_rate_is_read_for_its_rate_alone(
+    tmp_path: Path, comment: str, rate: float, origin: str
+) -> None:
+    text = comment + "\n" + table(np.column_stack((MOTION.position, MOTION.rotation, MOTION.angles)), [*WXYZ, *JOINTS])
+    clip = read(tmp_path, text)
+    assert (clip.fps, clip.origin("rate")) == (rate, origin)
+
+
 def test_table_whose_columns_are_frames_is_turned(tmp_path: Path) -> None:
     clip = read(tmp_path, table(MOTION.qpos.T))
     check(clip, motion_at(30.0))
@@ -335,6 +352,28 @@ def test_table_without_a_root_is_told_so(tmp_path: Path) -> None:
 
 def test_prefix_that_all_joints_share_is_dropped(tmp_path: Path) -> None:
     assert read(tmp_path, table(MOTION.qpos, [*WXYZ, *(f"robot/{name}" for name in JOINTS)])).dof_names == JOINTS
+
+
+@pytest.mark.parametrize("order", ["wxyz", "xyzw"])
+def test_counted_parts_of_a_quaternion_are_in_the_order_that_their_name_says(tmp_path: Path, order: str) -> None:
+    turns = MOTION.rotation[:, ["wxyz".index(part) for part in order]]
+    names = [*(f"root_pos_{i}" for i in range(3)), *(f"root_rot_{order}_{i}" for i in range(4))]
+    header = [*names, *(f"dof_{joint}(rad)" for joint in JOINTS)]
+    clip = read(
+        tmp_path, table(np.column_stack((MOTION.position, turns, MOTION.angles)), header), f":{MOTION.fps:g}fps"
+    )
+    check(clip)
+    assert clip.origin("rotation") == "file" and clip.dof_names == tuple(JOINTS)
+
+
+@pytest.mark.parametrize("step", [0.0, -0.02])
+def test_times_that_do_not_grow_are_called_so_and_the_cure_works(tmp_path: Path, step: float) -> None:
+    times = step * np.arange(len(MOTION.position))
+    columns = np.column_stack((times, MOTION.position, MOTION.rotation, MOTION.angles))
+    with pytest.raises(SceneError, match=f"do not grow: frame 1 comes {step:g} after the one before") as error:
+        read(tmp_path, table(columns, ["time", *WXYZ, *JOINTS]))
+    (named,) = cure(error.value)
+    assert only(named).fps == 50.0
 
 
 def test_times_in_whole_milliseconds_give_the_rate_that_they_were_rounded_from(tmp_path: Path) -> None:

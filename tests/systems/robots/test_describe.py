@@ -401,12 +401,20 @@ def test_a_body_that_moves_without_mass_is_named(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "encoding"), [("a.mjcf", "utf-8"), ("a.XML", "utf-8"), ("a.xml", "utf-16")])
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("a.mjcf", "utf-8"), ("a.XML", "utf-8"), ("a.xml", "utf-16"), ("a.xml", "iso-8859-1")]
+)
 def test_the_ending_and_the_encoding_of_a_file_do_not_matter(name: str, encoding: str, tmp_path: Path) -> None:
     write(tmp_path, "<mujocoinclude><option timestep='0.003'/></mujocoinclude>", "part.xml")
     text = f'<?xml version="1.0" encoding="{encoding}"?>' + foreign(head='<include file="part.xml"/>')
-    (tmp_path / name).write_text(text, encoding=encoding)
-    assert build_robot(describe(tmp_path / name)).robot.dof_names == built(tmp_path, SOUND).robot.dof_names
+    (tmp_path / name).write_text(text.replace("left_knee", "Kniegelenk_fünf"), encoding=encoding)
+    names = [joint.replace("left_knee", "Kniegelenk_fünf") for joint in joint_names()]
+    assert build_robot(describe(tmp_path / name)).robot.dof_names == tuple(names)
+
+
+def test_text_of_an_encoding_that_a_file_does_not_name_is_read(tmp_path: Path) -> None:
+    (tmp_path / "robot.xml").write_text(SOUND.replace("left_knee", "knie_fünf"), encoding="cp1252")
+    assert "knie_fünf_joint" in build_robot(describe(tmp_path / "robot.xml")).robot.dof_names
 
 
 def test_keyframes_that_are_no_pose_to_stand_in_are_said(tmp_path: Path) -> None:
@@ -416,6 +424,14 @@ def test_keyframes_that_are_no_pose_to_stand_in_are_said(tmp_path: Path) -> None
         "The keyframe 'short' has 8 numbers where this model has 26; it is not used.",
         "The keyframe 'prone' leans by 90°; it is not used.",
     )
+
+
+@pytest.mark.parametrize("name", ["floor", "pelvis:0", "terrain field:0"])
+def test_shapes_may_be_called_as_those_that_the_project_adds(name: str, tmp_path: Path) -> None:
+    shape = "".join(f'<geom name="{each}" type="sphere" size=".01"/>' for each in (name, f"{name}_1", ""))
+    model = built(tmp_path, foreign(pelvis=shape.replace(' name=""', "")))
+    assert model.robot.foot_names == FEET
+    assert {model.model.geom(g).name for g in range(model.model.ngeom)} >= {"floor", f"{name}_1", f"{name}_2"}
 
 
 def test_joints_that_slide_are_said(tmp_path: Path) -> None:
@@ -442,6 +458,10 @@ def test_deformable_parts_are_refused(tmp_path: Path) -> None:
         (
             '<motor joint="swing" forcerange="-4 8"/>', 8.0, 8.0, 0.4,
             "Motors that are stronger one way than the other get the larger limit both ways: swing.",
+        ),
+        (
+            '<velocity joint="swing" kv="4" forcerange="-6 6"/>', 6.0, 6.0, 4.0,
+            "Velocity servos become position servos: swing.",
         ),
         (
             '<general joint="swing" dyntype="filter" dynprm="0.1" forcerange="-4 4"/>', 4.0, 4.0, 0.2,

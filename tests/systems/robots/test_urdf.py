@@ -64,6 +64,17 @@ def test_a_link_called_world_is_not_part_of_the_robot(tmp_path: Path) -> None:
         assert built(tmp_path, urdf(world), "robot.urdf").robot.body_names[0] == "trunk"
 
 
+def test_a_link_that_only_the_base_floats_on_is_not_part_of_the_robot(tmp_path: Path) -> None:
+    odom = '<link name="odom"/>' + urdf_joint("odom", "trunk", "floating")
+    model = built(tmp_path, urdf(odom), "robot.urdf")
+    assert model.robot.body_names[0] == "trunk" and model.robot.foot_names == SHINS
+
+
+def test_ranges_in_degrees_are_refused_with_a_cure_that_works(tmp_path: Path) -> None:
+    message = refusal(tmp_path, urdf().replace('lower="-1" upper="1"', 'lower="-57" upper="57"'))
+    assert "URDF counts radians: write lower and upper of its <limit> in radians." in message
+
+
 def test_continuous_joints_turn_once_around_and_that_is_said(tmp_path: Path) -> None:
     text = urdf().replace('name="left_shin_joint" type="revolute"', 'name="left_shin_joint" type="continuous"')
     model = built(tmp_path, text, "robot.urdf")
@@ -138,6 +149,11 @@ def test_a_mesh_that_collides_is_asked_for_by_name(file: str, fault: str, tmp_pa
             (urdf_link("cart") + urdf_joint("trunk", "cart")).replace('lower="-1" upper="1"', ""),
             "It lacks: joint ranges (on cart_joint)",
         ),
+        (
+            urdf_link("cart") + urdf_link("van") + 2 * urdf_joint("trunk", "cart").replace("cart_joint", "j"),
+            "two joints called j",
+        ),
+        (2 * urdf_link("cart") + urdf_joint("trunk", "cart"), "two links called cart"),
         ("<link>", "is not well-formed XML"),
     ],
 )

@@ -453,6 +453,7 @@ def test_names_that_a_file_system_would_not_take_are_changed(folder: Path):
 
 def test_names_that_occur_twice_are_numbered():
     assert distinct(["a", "b", "a", "a_2", "a"]) == ["a", "b", "a_2", "a_2_2", "a_3"]
+    assert distinct(["Walk", "WALK"]) == ["Walk", "WALK_2"]  # one file where capitals do not count
 
 
 def test_a_clip_that_cannot_be_cut_names_what_there_is():
