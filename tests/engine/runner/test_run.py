@@ -542,7 +542,9 @@ def test_a_run_whose_last_checkpoint_cannot_be_written_says_what_is_lost_and_fai
     monkeypatch.setattr(checkpoint, "write", full)
     assert main(["--resume", "run", "--iterations", "2", "--no-film"]) == 1
     said = capsys.readouterr().out
-    assert "! What was learned since iteration_000001.lockstep is in no checkpoint and lost. Make room on the disk" in said
+    assert (
+        "! What was learned since iteration_000001.lockstep is in no checkpoint and lost. Make room on the disk" in said
+    )
     assert main([TOY, "--iterations", "1", "--no-film", "--out", "new"]) == 1
     assert "! What was learned in this run is in no checkpoint and lost." in capsys.readouterr().out
 
