@@ -28,6 +28,15 @@ class Rollout:
     target: Tensor = column("step", doc="λ-return, the critic's target")
 
 
+@component
+class RolloutHeads:
+    """What came of the rollout's actions by reward term, where the critic has a head for each."""
+
+    reward: Tensor = column("step", "reward")
+    value: Tensor = column("step", "reward", doc="of the state acted from")
+    target: Tensor = column("step", "reward", doc="λ-return, the head's target")
+
+
 @resource
 class Policy:
     """Actor and critic (`systems/learning/networks.py`), their optimiser (`adam.py` there), and the learning rate in force.

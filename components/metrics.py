@@ -19,6 +19,13 @@ class Metrics:
     errors: Tensor  # (errors + 1,) tracking errors summed over rows and sampled ticks, and how many there were
     latest_sums: Tensor
     latest_errors: Tensor
+    window: Tensor  # (iterations, 3 + termination + reward) of rows whose episode ended, newest first, where any did
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Put saved sums back; a window that was not saved begins empty."""
+        for name in ("sums", "errors", "latest_sums", "latest_errors", "window"):
+            own = getattr(self, name)
+            own.copy_(state.get(name, torch.zeros_like(own)))
 
 
 @resource

@@ -108,6 +108,8 @@ class MotionLibrary:
     usual: Tensor = constant(init=False, default=attrs.Factory(lambda it: it.weight * it.seconds, takes_self=True))
     vectors: Tensor = constant()  # (all frames, 9 + 2 dof + 9 tracked)
     rotations: Tensor = constant()  # (all frames, 1 + tracked, 4)
+    # (all frames, feet) 1 where a foot shall bear load, 0 elsewhere, −1 where its clip does not say; no rows where no clip does
+    contacts: Tensor = constant(factory=lambda: torch.zeros(0, 0))
 
     def part(self, first: int, count: int, *shape: int) -> Tensor:
         """`count` columns of `vectors` from `first`, as (all frames, *shape)."""
@@ -275,3 +277,10 @@ class MotionFar:
     """Radius beyond which a tracked body counts as lost; a scalar on the device."""
 
     threshold: Tensor  # m
+
+
+@resource
+class DofFar:
+    """Distance of all joints together beyond which they count as lost; a scalar on the device."""
+
+    threshold: Tensor  # rad

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import takewhile
@@ -54,6 +55,18 @@ def file_errors(failing: str, report: Say = refuse, cure: str = "") -> Iterator[
         yield
     except OSError as error:
         report(f"{failing} ({error.strerror or error}).{cure}")
+
+
+def refuse_unwritable(path: Path, flag: str) -> None:
+    """SceneError where no file can be written to `path`, which a flag named; leaves nothing behind."""
+    if path.is_dir():
+        raise SceneError(f"{flag} is {path}, which is a folder. Name a file in it, or another one.")
+    ancestor = next(parent for parent in path.absolute().parents if parent.exists())
+    with (
+        file_errors(f"{flag} {path} cannot be written", cure=f" Choose another {flag}."),
+        tempfile.TemporaryFile(dir=ancestor),
+    ):
+        pass
 
 
 @attrs.define

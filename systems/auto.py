@@ -55,7 +55,7 @@ def act_as_it_learns(
     if fallback.ppo:
         act(observation, clock, rng, policy, blocks, action, rollout, limit=limit)
     else:
-        explore(observation, clock, rng, policy, action, std=std, last_std=last_std, settle=settle)
+        explore(observation, clock, rng, policy, blocks, action, std=std, last_std=last_std, settle=settle)
 
 
 def fall_back(
@@ -103,7 +103,7 @@ def auto(
         "auto",
         components=list(dict.fromkeys([*imagined.components, *real.components])),
         resources=[
-            *(r for r in imagined.resources if not _is_policy(r)),  # but for the one without a critic
+            *(r for r in imagined.resources if not _of_both(r)),  # but for the one without a critic
             *real.resources,
             deferred(Fallback, make_fallback),
         ],
@@ -126,5 +126,5 @@ def _while(each: System, *, by_ppo: bool) -> System:
     return attrs.evolve(each, when=WhileLearning(each.when.ticks if each.when else 1, by_ppo=by_ppo))
 
 
-def _is_policy(resource: Any) -> bool:
-    return isinstance(resource, Deferred) and resource.type is Policy
+def _of_both(resource: Any) -> bool:
+    return isinstance(resource, Blocks) or (isinstance(resource, Deferred) and resource.type is Policy)

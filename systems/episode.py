@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Rewritten, SoftLimits
-from components.motion import MotionFar
+from components.motion import DofFar, MotionFar
 from components.observation import ObservationNoise
 from engine import Bundle, Clock, Endings, Rng, System, Write, any_row, deferred, first_tick, put_rows, system
 from engine.ecs.bundle import Deferred
@@ -163,6 +163,20 @@ def adapt_motion_far(
     far.threshold.mul_(_pace(length, down, up, -degree)).clamp_(low, high)
 
 
+def adapt_dof_far(
+    length: EpisodeLength,
+    far: Write[DofFar],
+    *,
+    down: float = 40.0,
+    up: float = 42.0,
+    degree: float = 2e-8,
+    low: float = 1.0,
+    high: float = 3.0,
+) -> None:
+    """Demand joints closer to the reference as episodes get longer; `low` and `high` in rad."""
+    far.threshold.mul_(_pace(length, down, up, -degree)).clamp_(low, high)
+
+
 def adapt_noise(
     length: EpisodeLength,
     noise: Write[ObservationNoise],
@@ -219,22 +233,25 @@ def curricula(
     penalty: float = 1.0,
     limits: tuple[float, float, float] = (0.95, 0.95, 0.95),
     motion_far: float = 1.5,
+    dof_far: float | None = None,
     noise: float = 1.0,
     penalty_adapts: Mapping[str, Any] | None = None,
     limits_adapt: Mapping[str, Any] | None = None,
     motion_far_adapts: Mapping[str, Any] | None = None,
+    dof_far_adapts: Mapping[str, Any] | None = None,
     noise_adapts: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Where each curriculum starts, and how those that move do so.
 
-    `penalty`, `limits` (position, velocity, torque), `motion_far` (m) and `noise` are start values, and final
-    ones where the constants of their system are not given: `penalty_adapts={"degree": 1e-7}` turns
+    `penalty`, `limits` (position, velocity, torque), `motion_far` (m), `dof_far` (rad; None: there is none) and `noise` are
+    start values, and final ones where the constants of their system are not given: `penalty_adapts={"degree": 1e-7}` turns
     `adapt_penalty` on. They stand still where RECORD is skipped. Raises SceneError for thresholds that cross.
     """
     given = (
         (adapt_penalty, PenaltyScale, penalty_adapts),
         (adapt_limits, SoftLimits, limits_adapt),
         (adapt_motion_far, MotionFar, motion_far_adapts),
+        (adapt_dof_far, DofFar, dof_far_adapts),
         (adapt_noise, ObservationNoise, noise_adapts),
     )
     ended = any_row(Done, "ended")
@@ -252,6 +269,7 @@ def curricula(
             scalars(PenaltyScale, value=penalty),
             scalars(SoftLimits, position=limits[0], velocity=limits[1], torque=limits[2]),
             scalars(MotionFar, threshold=motion_far),
+            *([scalars(DofFar, threshold=dof_far)] if dof_far is not None else []),
             scalars(ObservationNoise, level=noise),
         ],
         systems={

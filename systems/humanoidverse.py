@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from components.episode import Done, PenaltyScale, SoftLimits
-from components.motion import MotionCursor, MotionFar, MotionLibrary
+from components.motion import DofFar, MotionCursor, MotionFar, MotionLibrary
 from components.observation import ObservationNoise
 from components.robot import DofState, RootState
 from engine import Bundle, Rng, Write
@@ -26,8 +26,10 @@ RESETS_PER_TICK = 100.0  # 4096 rows whose episodes last 41 steps, between the c
 ADAPTED = (PenaltyScale, SoftLimits, MotionFar, ObservationNoise)  # what the curricula move
 
 
-def humanoidverse_curricula(*, moving: Collection[type] = ADAPTED, noise: bool = False) -> Bundle:
-    """Penalties, soft limits and motion-far radius harden while episodes last longer than 42 control steps.
+def humanoidverse_curricula(
+    *, moving: Collection[type] = ADAPTED, noise: bool = False, dof_far: bool = False
+) -> Bundle:
+    """Penalties, soft limits, motion-far radius and, with `dof_far`, PBHC's distance of the joints harden while episodes last longer than 42 control steps.
 
     They ease below 40. Published degrees hold for one tick with resets; here every finished episode counts by
     itself, so they are divided by the `RESETS_PER_TICK` of the published setting. Those that are not `moving` stay at their
@@ -45,6 +47,8 @@ def humanoidverse_curricula(*, moving: Collection[type] = ADAPTED, noise: bool =
         limits_adapt=paced(SoftLimits, 2.5e-7, position=(0.95, 1.15), velocity=(0.95, 1.25), torque=(0.85, 1.25)),
         motion_far=1.5,
         motion_far_adapts=paced(MotionFar, 2.5e-5, low=0.3, high=2.0),
+        dof_far=3.0 if dof_far else None,
+        dof_far_adapts=paced(DofFar, 2e-6, low=1.0, high=3.0),
         noise=0.05 if noise else 1.0,
         noise_adapts=paced(ObservationNoise, 1e-5, low=1e-5, high=1.0) if noise else None,
     )

@@ -10,7 +10,7 @@ import torch
 from components.command import CommandRange
 from components.episode import Done, Earned, Episode, EpisodeLength, PenaltyScale, Reward, SoftLimits
 from components.metrics import Measurements, Metrics
-from components.motion import MotionFar, MotionReference, RelativeTarget, TrackedBodies, TrackedState
+from components.motion import DofFar, MotionFar, MotionReference, RelativeTarget, TrackedBodies, TrackedState
 from components.observation import ObservationNoise
 from components.physics import Physics
 from components.robot import DofState
@@ -19,6 +19,7 @@ from engine.ranks.blocks import Blocks
 from systems.maths.quaternion import angle_between
 from systems.tick import INSPECT, REWARD
 
+WINDOW = 100  # episodes over which the recent ones are averaged, and iterations that are remembered for it
 ERRORS = (
     "anchor_position",
     "anchor_rotation",
@@ -89,7 +90,9 @@ def error_weights(count: int, anchor: int, device: torch.device) -> torch.Tensor
 
 
 def flush_metrics(metrics: Write[Metrics]) -> None:
-    """Keep the finished iteration as `latest` and start a new one."""
+    """Keep the finished iteration as `latest`, and of ended episodes in the window, and start a new one."""
+    older = torch.cat((metrics.sums[1:], metrics.window[:-1]))
+    metrics.window.copy_(torch.where(metrics.sums[1, 0] > 0.0, older, metrics.window))
     for running, latest in ((metrics.sums, metrics.latest_sums), (metrics.errors, metrics.latest_errors)):
         latest.copy_(running)
         running.zero_()
@@ -99,7 +102,8 @@ def make_metrics(axes: Mapping[str, tuple[str, ...]], seed: int, device: torch.d
     """Metrics sized by the axes `reward` and `termination`; the seed is not used."""
     sums = torch.zeros(2, 3 + len(axes["termination"]) + 2 * len(axes["reward"]), dtype=torch.float64, device=device)
     errors = torch.zeros(len(ERRORS) + 1, dtype=torch.float64, device=device)
-    return Metrics(sums=sums, errors=errors, latest_sums=sums.clone(), latest_errors=errors.clone())
+    window = sums.new_zeros(WINDOW, sums.shape[1])
+    return Metrics(sums=sums, errors=errors, latest_sums=sums.clone(), latest_errors=errors.clone(), window=window)
 
 
 def metrics(*, horizon: int, tracking: bool = False) -> Bundle:
@@ -152,7 +156,8 @@ def measurements(terms: Mapping[str, Term], *, horizon: int) -> Bundle:
 def report(world: World, dt: float) -> dict[str, float]:
     """The finished iteration as numbers by name; what no episode that ended, or nobody, has counted is left out.
 
-    `dt` is the control step in s; reward terms are per second of all rows, return and length of episodes that ended.
+    `dt` is the control step in s; reward terms are per second of all rows, return and length of episodes that ended; those that
+    are `recent` are of the newest iterations with a hundred of them.
     """
     latest = world[Metrics]
     axes = next(t.axes for t in world.tables.values() if "reward" in t.axes)
@@ -163,6 +168,11 @@ def report(world: World, dt: float) -> dict[str, float]:
         numbers["episode/return"] = sum(totals[reasons + terms :]) / count
         numbers["episode/length"] = length / count
         numbers |= {f"end/{name}": n / count for name, n in zip(axes["termination"], totals[:reasons], strict=True)}
+    before = latest.window[:, 0].cumsum(0) - latest.window[:, 0]
+    count_recent, _, length, *totals = latest.window[before < WINDOW].sum(0).tolist()
+    if count_recent:
+        numbers["episode/recent_return"] = sum(totals[reasons + terms :]) / count_recent
+        numbers["episode/recent_length"] = length / count_recent
     earned = rest[reasons : reasons + terms]
     numbers |= {f"reward/{name}": s / max(steps * dt, 1e-9) for name, s in zip(axes["reward"], earned, strict=True)}
     numbers["episode/ended"] = count
@@ -227,6 +237,7 @@ def curricula(world: World) -> dict[str, float]:
         "curriculum/velocity_limit": float(limits.velocity),
         "curriculum/torque_limit": float(limits.torque),
         "curriculum/motion_far": float(world[MotionFar].threshold),
+        **({"curriculum/dof_far": float(world[DofFar].threshold)} if DofFar in world.resources else {}),
         "curriculum/noise": float(world[ObservationNoise].level),
     }
 
@@ -249,6 +260,7 @@ def titles(dt: float) -> dict[str, str]:
         "error/body_position": "Tracking error: place of the trunk (anchor), mean place of all bodies around it [m]",
         "end/": "Why episodes end [share of those that ended]",
         "episode/length": f"Length of episodes [control steps of {dt:g} s]",
+        "episode/recent_length": f"Length of the last hundred episodes [control steps of {dt:g} s]",
         "reward/per_step": "Mean reward of a control step [1]",
         "reward/": "What each reward term earns [1/s]",
         "error/anchor_rotation": "Tracking error: rotation of the trunk (anchor), mean rotation of all bodies [rad]",
@@ -262,7 +274,7 @@ def titles(dt: float) -> dict[str, str]:
         "sampler/top_clip": "Sampling: the clip of the likeliest bin [number]",
         "sampler/top_second": "Sampling: where in its clip the likeliest bin begins [s]",
         "sampler/": "Sampling: evenness of starts (entropy), the largest chance of a bin, and which bin it is [share]",
-        "curriculum/": "Curricula: penalty and limits [share], radius [m], length [control steps]",
+        "curriculum/": "Curricula: penalty and limits [share], radius [m], joints [rad], length [control steps]",
         "imagine/real_reward": "Learning in imagination: reward of a real and of an imagined control step [1]",
         "imagine/imagined_reward": "Learning in imagination: reward of a real and of an imagined control step [1]",
         "imagine/error_1": "Learned model: mean error of a joint 1, 4, 8 and 16 steps ahead [rad]",

@@ -5,7 +5,7 @@ than the actor. Advantages are generalised (GAE, Schulman et al. 2016); the lear
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +17,12 @@ from torch.nn.utils import clip_grad_norm_
 
 from components.control import Action
 from components.episode import Done, Reward
-from components.learning import LearningMetrics, Policy, Rollout
+from components.learning import LearningMetrics, Policy, Rollout, RolloutHeads
 from components.observation import FinalObservation, Observation
 from engine.ecs.access import Rng, Write
 from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import any_row, every
+from engine.ecs.schedule import Schedule
 from engine.ecs.system import system
 from engine.ecs.table import put_rows
 from engine.ecs.world import Clock, World
@@ -63,7 +64,7 @@ def put_action(action: Action, chosen: Tensor, limit: float) -> None:
     action.value.copy_(chosen.clamp(-limit, limit))
 
 
-def cursor(clock: Clock, rollout: Rollout) -> int:
+def cursor(clock: Clock, rollout: Rollout | RolloutHeads) -> int:
     """Step of the rollout that this tick fills; the first tick with an action is tick 1."""
     return (clock.tick - 1) % rollout.reward.shape[1]
 
@@ -76,6 +77,11 @@ def record(clock: Clock, reward: Reward, done: Done, rollout: Write[Rollout]) ->
     rollout.truncated[:, step] = done.truncated
 
 
+def record_terms(clock: Clock, reward: Reward, heads: Write[RolloutHeads]) -> None:
+    """Keep what each reward term paid for this tick's action, that of a failure too."""
+    heads.reward[:, cursor(clock, heads)] = reward.terms
+
+
 def keep_final_observation(clock: Clock, done: Done, final: FinalObservation, rollout: Write[Rollout]) -> None:
     """Keep what the critic sees just before the reset: rows that are cut off are bootstrapped from it."""
     put_rows(rollout.final_critic[:, cursor(clock, rollout)], done.truncated, final.critic)
@@ -86,23 +92,45 @@ def estimate_advantage(
     *, gamma: float, lam: float, rows_at_once: int = 3072,
 ) -> None:  # fmt: skip
     """Value every kept state, and judge every action by what followed it; rows cut off go on from their final observation."""
+    value, following = values_of(policy.critic, observation, blocks, rollout, rows_at_once)
+    ends = rollout.terminated, rollout.truncated
+    rollout.value.copy_(value)
+    rollout.advantage.copy_(generalised_advantage(rollout.reward, value, following, *ends, gamma=gamma, lam=lam))
+    rollout.target.copy_(rollout.advantage + value)
+
+
+def estimate_advantage_by_head(
+    observation: Observation, policy: Policy, blocks: Blocks, heads: Write[RolloutHeads], rollout: Write[Rollout],
+    *, gamma: float, lam: float, rows_at_once: int = 3072,
+) -> None:  # fmt: skip
+    """`estimate_advantage` for each head of the critic by itself; an action's advantage is the sum over heads."""
+    value, following = values_of(policy.critic.heads, observation, blocks, rollout, rows_at_once)
+    ends = rollout.terminated.unsqueeze(-1), rollout.truncated.unsqueeze(-1)
+    advantage = generalised_advantage(heads.reward, value, following, *ends, gamma=gamma, lam=lam)
+    heads.value.copy_(value)
+    heads.target.copy_(advantage + value)
+    for column, by_head in ((rollout.value, value), (rollout.advantage, advantage), (rollout.target, heads.target)):
+        column.copy_(by_head.sum(-1))
+
+
+def values_of(
+    critic: Callable[[Tensor], Tensor], observation: Observation, blocks: Blocks, rollout: Rollout, rows_at_once: int
+) -> tuple[Tensor, Tensor]:
+    """What the critic says of every kept state, and of what followed it, whose rows of ended episodes are their last state."""
     seen = rollout.critic.flatten(0, 1)
     with thread_pool() as run:
-        values = torch.cat(run(policy.critic, blocks.split(seen) if blocks.rows else pieces(seen, rows_at_once)))
-    rollout.value.copy_(values.view_as(rollout.value))
-    following = torch.cat([rollout.value[:, 1:], blocks.mapped(policy.critic, observation.critic).unsqueeze(1)], dim=1)
-    judged = blocks.mapped(lambda final, cut: policy.critic(final[cut]), rollout.final_critic, rollout.truncated)
+        values = torch.cat(run(critic, blocks.split(seen) if blocks.rows else pieces(seen, rows_at_once)))
+    values = values.unflatten(0, rollout.value.shape)
+    following = torch.cat([values[:, 1:], blocks.mapped(critic, observation.critic).unsqueeze(1)], dim=1)
+    judged = blocks.mapped(lambda final, cut: critic(final[cut]), rollout.final_critic, rollout.truncated)
     following[rollout.truncated] = judged
-    ends = rollout.terminated, rollout.truncated
-    advantage = generalised_advantage(rollout.reward, rollout.value, following, *ends, gamma=gamma, lam=lam)
-    rollout.advantage.copy_(advantage)
-    rollout.target.copy_(advantage + rollout.value)
+    return values, following
 
 
 def generalised_advantage(
     reward: Tensor, value: Tensor, following: Tensor, terminated: Tensor, truncated: Tensor, *, gamma: float, lam: float
 ) -> Tensor:
-    """GAE: Σ_k (γλ)^k δ_{t+k} to the end of episode or rollout, δ = r + γ V' − V; `following` is V'. All (rows, steps)."""
+    """GAE: Σ_k (γλ)^k δ_{t+k} to the end of episode or rollout, δ = r + γ V' − V; `following` is V'. All (rows, steps) or with heads."""
     error = reward + gamma * following.masked_fill(terminated, 0.0) - value
     carry = gamma * lam * (~(terminated | truncated)).to(error.dtype)
     advantage = error.clone()
@@ -130,10 +158,10 @@ def losses_and_gradient(
     old = SimpleNamespace(**{name: column[chosen] for name, column in samples.items()})
     with torch.enable_grad():
         new = Gaussian(policy.actor.body(old.actor), policy.actor.log_std.exp())
-        value = policy.critic.body(old.critic).squeeze(-1)
+        value = policy.critic.body(old.critic).view_as(old.value)
         ratio = torch.exp(new.log_prob(old.action).sum(-1) - old.log_prob)
         surrogate = clipped_surrogate(ratio, old.advantage, clip).sum()
-        value_loss = clipped_value_loss(value, old.value, old.target, value_clip).sum()
+        value_loss = clipped_value_loss(value, old.value, old.target, value_clip).sum() / value[0].numel()
         loss = surrogate + value_weight * value_loss - entropy_weight * new.entropy().sum()
         gradient = torch.autograd.grad(loss, [*policy.actor.parameters(), *policy.critic.parameters()])
     kl = kl_divergence(Gaussian(old.mean, old_std), new).sum()
@@ -163,7 +191,7 @@ def improve_policy(
     totals = rollout.advantage.new_zeros(7)
     with thread_pool() as run:
         for _ in range(epochs):
-            order = torch.randperm(rollout.value.numel(), generator=rng, device=rng.device)
+            order = torch.randperm(rollout.advantage.numel(), generator=rng, device=rng.device)
             for chosen in order.view(blocks.count, -1).chunk(minibatches, 1):
                 few = chosen.unbind() if blocks.rows else pieces(chosen[0], rows_at_once)
                 summed = blocks.total([torch.cat(each) for each in run(work, few)]) / blocks.samples(chosen.numel())
@@ -179,6 +207,17 @@ def improve_policy(
     report(metrics, policy, rollout, blocks, totals)
     policy.actor.normaliser.update(rollout.actor.flatten(0, 1), blocks)
     policy.critic.normaliser.update(rollout.critic.flatten(0, 1), blocks)
+
+
+def improve_policy_by_head(
+    rng: Rng, rollout: Rollout, heads: RolloutHeads, blocks: Blocks, policy: Write[Policy], metrics: Write[LearningMetrics], *,
+    epochs: int, minibatches: int, clip: float, value_clip: float, value_weight: float, entropy_weight: float, desired_kl: float,
+    lowest_rate: float, highest_rate: float, max_grad_norm: float, rows_at_once: int = 3072,
+) -> None:  # fmt: skip
+    """`improve_policy` with a target for each head of the critic; the value loss is the mean over heads."""
+    given = {name: value for name, value in locals().items() if name != "heads"}
+    kept = {name: getattr(heads if name in ("value", "target") else rollout, name) for name in LEARNED_FROM}
+    improve_policy(**{**given, "rollout": SimpleNamespace(**kept)})
 
 
 def go_on_learning(world: World, changed: Mapping[str, Any]) -> None:
@@ -208,7 +247,8 @@ def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, blocks: B
     names = ("surrogate_loss", "value_loss", "kl", "clip_fraction", "gradient_norm")
     means = dict(zip(names, totals[:5] / totals[5].clamp(min=1), strict=True))
     std, skipped = policy.actor.log_std.exp(), metrics.skipped_steps + totals[6]
-    unexplained = blocks.variance(rollout.advantage) / blocks.variance(rollout.target).clamp(min=1e-12)
+    target = rollout.target if rollout.target.dim() == 2 else rollout.target.sum(-1)  # of all heads
+    unexplained = blocks.variance(rollout.advantage) / blocks.variance(target).clamp(min=1e-12)
     entropy, rate = Gaussian(0.0, std).entropy().sum(), policy.learning_rate
     others = {
         "entropy": entropy,
@@ -224,22 +264,36 @@ def ppo(config: PpoConfig) -> Bundle:
     metrics = deferred(LearningMetrics, lambda axes, seed, device: LearningMetrics.zeros(device))
     wide = max((0, *config.hidden, *(config.critic_hidden or ()))) >= 128  # units for which it pays to wake threads
     learn = partial(system, when=every(config.horizon), wide=wide)
+    heads = config.value_heads
+    estimate: Callable[..., None] = estimate_advantage_by_head if heads else estimate_advantage
+    improve: Callable[..., None] = improve_policy_by_head if heads else improve_policy
     final = system(keep_final_observation, when=any_row(Done, "truncated"), after="observe_final")
     return Bundle(
         "ppo",
-        components=[Action, Rollout],
+        components=[Action, Rollout, *([RolloutHeads] if heads else [])],
         resources=[deferred(Policy, partial(make_policy, config)), metrics, Blocks()],
         systems={
             ACT: [system(act, limit=config.action_limit)],
-            RECORD: [system(record), final],
+            RECORD: [system(record), *([system(record_terms)] if heads else []), final],
             LEARN: [
-                learn(estimate_advantage, may_sync="gathers cut-off rows", **config.of(estimate_advantage)),
-                learn(improve_policy, **config.of(improve_policy)),
+                learn(estimate, name="estimate_advantage", may_sync="gathers cut-off rows", **config.of(estimate)),
+                learn(improve, name="improve_policy", **config.of(improve)),
             ],
         },
         axes={"step": config.horizon},
         iteration=config.horizon,
+        checks=[check_heads] if heads else [],
     )
+
+
+def check_heads(schedule: Schedule) -> None:
+    """SceneError where what a row earns is not the sum of its terms, so that heads would learn something else."""
+    for entry in schedule.entries:
+        if entry.system.constants.get("only_positive"):
+            raise SceneError(
+                f"value_heads=True judges each reward term by itself, but `{entry.name}` cuts their sum off at 0 "
+                "(only_positive=True). Leave one of the two out."
+            )
 
 
 def play(config: PpoConfig, *, critic: bool = True) -> Bundle:

@@ -23,7 +23,7 @@ def _between(library: MotionLibrary, clip: Tensor, time: Tensor) -> tuple[Tensor
     return first, torch.where(whole < last, first + 1, first), blend
 
 
-def _nearest(library: MotionLibrary, clip: Tensor, time: Tensor) -> Tensor:
+def nearest_frame(library: MotionLibrary, clip: Tensor, time: Tensor) -> Tensor:
     """The frame closest to `time`, counted over all clips: (rows,), (rows,) -> (rows,)."""
     first = library.start.index_select(0, clip)
     frame = (time * library.fps).round_().long().add_(first)
@@ -36,7 +36,7 @@ def _sample(
     """Some columns of `vectors` and some of `rotations` at `time`: (rows, columns), (rows, which, 4)."""
     vectors, rotations = library.vectors[:, columns], library.rotations[:, which]
     if on_frames:
-        frame = _nearest(library, clip, time)
+        frame = nearest_frame(library, clip, time)
         return vectors.index_select(0, frame), rotations.index_select(0, frame)
     first, second, blend = _between(library, clip, time)
     pair = rotations.index_select(0, first), rotations.index_select(0, second)

@@ -442,6 +442,11 @@ def add_rewards(train: Callable[[], Scene], terms: Mapping[str, Term]) -> Scene:
             "table can; leave it out."
         )
     bundle.axes = {**bundle.axes, "reward": functools.partial(skip_weightless, summed)}
+    if any(s.name == "record_terms" for b in made.bundles for group in b.systems.values() for s in group):
+        raise SceneError(
+            f"Reward `{next(iter(terms))}` needs a head of the critic, which the evaluation of the scene '{made.name}' would lack. Leave "
+            "value_heads out, or add the term to the task's own table."
+        )
     check_terms("reward", terms, SETTINGS)
     check_falloff(terms)
     summed.terms.update(

@@ -21,7 +21,7 @@ from components.terrain import Ground, TerrainTile
 from engine import Bundle, Clock, Rng, System, Term, Write, any_row, put_rows, system, term
 from engine.ecs.schedule import Schedule
 from engine.errors import SceneError
-from engine.ranks.distribution import numbers_rows
+from engine.ranks.distribution import on_rows_of_all
 from systems.ground.grid import Terrain
 from systems.ground.heights import ground_height, half_size, off_tiles, scan_points
 from systems.maths.tensors import vector
@@ -54,7 +54,7 @@ class Tiles:
 # -- tiles and levels ----------------------------------------------------------------------------------
 
 
-@numbers_rows
+@on_rows_of_all
 def draw_first_tiles(ground: Ground, rng: Rng, tile: Write[TerrainTile], *, begin: tuple[int, int]) -> None:
     """Spread rows over kinds by their shares, in order, and over the levels of `begin` at random."""
     count = len(tile.level)

@@ -24,6 +24,7 @@ from components.motion import (
 )
 from components.robot import BodyState, DofState, Robot, RootState
 from engine import Bundle, Rng, System, Term, Write, any_row, put_rows, system
+from engine.errors import SceneError, listing
 from systems.kinematics import derive_tracked_state
 from systems.maths.bodies import tracked_bodies
 from systems.maths.gradients import write
@@ -33,7 +34,7 @@ from systems.reference import advance_motion, sample_reference, sample_root_and_
 from systems.sampling import sampling
 from systems.task import task
 from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, SENSE
-from systems.tracking_terms import anchor_orientation, anchor_position
+from systems.tracking_terms import anchor_orientation, anchor_position, contact_mask
 from systems.vitals import tracking_vitals
 
 Triple = tuple[float, float, float]
@@ -165,6 +166,18 @@ def reset_noise(share: float) -> dict[str, Any]:
     return {n: tuple(share * x for x in v) if isinstance(v, tuple) else share * v for n, v in spans.items()}
 
 
+def refuse_maskless(library: MotionLibrary, rewards: Mapping[str, Term]) -> None:
+    """SceneError for a reward of contacts with clips that do not say which feet bear load."""
+    asked = next((name for name, each in rewards.items() if each.function is contact_mask), None)
+    said = (library.contacts >= 0.0).all(-1)[library.start].tolist() if len(library.contacts) else []
+    lacking = [name for i, name in enumerate(library.names) if not said or not said[i]]
+    if asked is not None and lacking:
+        raise SceneError(
+            f"`{asked}` compares feet with the contact_mask of clips, which these lack or have for another number of feet: "
+            f"{listing(lacking, 6)}. Leave them out, or take the term away: --rewards …,-{asked}."
+        )
+
+
 # -- the task ------------------------------------------------------------------------------------------
 
 
@@ -189,8 +202,9 @@ def tracking(
 
     Where the library has one frame per tick, episodes start on frames and nothing is blended. `start` is a mode of
     `systems/sampling.py`; `order` draws clips by "weight" or in "cycle"; `reset` puts ended rows on the reference and `reset_noise` gives its
-    constants (the defaults are the G1 task's); `noisy` is observation noise.
+    constants (the defaults are the G1 task's); `noisy` is observation noise. Raises SceneError as of `refuse_maskless`.
     """
+    refuse_maskless(library, rewards)
     exact = abs(library.fps * dt - 1.0) < 1e-6
     again = any_row(Rewritten, "rows")
     cut_off = any_row(Done, "truncated")  # what the critic would see next is asked only of rows that are cut off

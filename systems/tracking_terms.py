@@ -11,6 +11,7 @@ from torch import Tensor
 
 from components.motion import (
     AnchorView,
+    DofFar,
     MotionCursor,
     MotionFar,
     MotionLibrary,
@@ -19,10 +20,10 @@ from components.motion import (
     TrackedBodies,
     TrackedState,
 )
-from components.robot import DofState, RootState
+from components.robot import DofState, Flight, RootState
 from systems.maths.quaternion import angle_between, yaw
 from systems.maths.tensors import indices
-from systems.reference import sample_root_and_dofs
+from systems.reference import nearest_frame, sample_root_and_dofs
 from systems.rewards import squares
 
 STILL = 1e-6  # m/s or rad/s, below which nothing moves
@@ -156,6 +157,12 @@ def dof_velocity_error(dofs: DofState, reference: MotionReference) -> Tensor:
     return squares(dofs.velocity, reference.dof_velocity).mean(-1)
 
 
+def contact_mask(flight: Flight, cursor: MotionCursor, library: MotionLibrary) -> Tensor:
+    """Share of the feet that are down where the clip's `contact_mask` has them bear load, and up where it has them in the air."""
+    wanted = library.contacts.index_select(0, nearest_frame(library, cursor.clip, cursor.time))
+    return 1.0 - (flight.down.float() - wanted).abs().mean(-1)
+
+
 # -- terminations --------------------------------------------------------------------------------------
 
 
@@ -191,9 +198,9 @@ def motion_far(tracked: TrackedState, reference: MotionReference, far: MotionFar
     return distance.amax(-1) > far.threshold
 
 
-def dof_far(dofs: DofState, reference: MotionReference, *, most: float = 3.0) -> Tensor:
-    """The joints together, √Σ (Δq)², are more than `most` in rad from the reference's."""
-    return torch.linalg.vector_norm(dofs.position - reference.dof_position, dim=-1) > most
+def dof_far(dofs: DofState, reference: MotionReference, far: DofFar) -> Tensor:
+    """The joints together, √Σ (Δq)², are further from the reference's than the current distance."""
+    return torch.linalg.vector_norm(dofs.position - reference.dof_position, dim=-1) > far.threshold
 
 
 # -- observations --------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ from engine.ecs.condition import every
 from engine.ecs.imagination import Imagination
 from engine.ecs.system import Term, concatenated, fuse, system
 from engine.ecs.world import Clock, World
+from engine.ranks.blocks import Blocks
+from engine.ranks.distribution import on_rows_of_all
 from engine.tools.gradients import check_gradients
 from systems import tick
 from systems.learning import dynamics as model
@@ -66,11 +68,11 @@ def remember_state(values: Terms, clock: Clock, memory: Write[Memory]) -> None:
 
 
 def explore(
-    observation: Observation, clock: Clock, rng: Rng, policy: Policy, action: Write[Action],
+    observation: Observation, clock: Clock, rng: Rng, policy: Policy, blocks: Blocks, action: Write[Action],
     *, std: float, last_std: float, settle: int,
 ) -> None:  # fmt: skip
     """The policy's mean action and noise, which falls from `std` to `last_std` over `settle` ticks."""
-    _act(observation, rng, policy, action, settling(std, last_std, settle, clock))
+    put_around(blocks.mapped(policy.actor, observation.actor), rng, action, settling(std, last_std, settle, clock))
 
 
 def settling(first: float, last: float, ticks: int, clock: Clock) -> float:
@@ -82,11 +84,11 @@ def imagine_action(
     observation: Observation, policy: Policy, rng: Rng, action: Write[Action], *, imagined_std: float
 ) -> None:
     """What the policy does in imagination."""
-    _act(observation, rng, policy, action, imagined_std)
+    put_around(policy.actor(observation.actor), rng, action, imagined_std)
 
 
-def _act(observation: Observation, rng: Rng, policy: Policy, action: Action, deviation: float) -> None:
-    mean = policy.actor(observation.actor)
+def put_around(mean: Tensor, rng: Rng, action: Action, deviation: float) -> None:
+    """Make a mean action and noise of this deviation the current action."""
     noise = torch.randn(mean.shape, generator=rng, device=mean.device)
     put_action(action, torch.add(mean, noise, alpha=deviation), math.inf)
 
@@ -105,6 +107,7 @@ def remember_outcome(
 # -- fit -----------------------------------------------------------------------------------------------
 
 
+@on_rows_of_all
 def fit_dynamics(
     clock: Clock, memory: Memory, rng: Rng, dynamics: Write[Dynamics], metrics: Write[WorldModelMetrics],
     joints: Write[JointErrors], *, warm_up: int, first_fits: int, fits: int, open_loop_fits: int, fit_batch: int,
@@ -155,6 +158,7 @@ def imagined_return(
     return torch.cat([piece.flatten() for piece in pieces]), seen, sums
 
 
+@on_rows_of_all
 def improve_in_imagination(
     clock: Clock, memory: Memory, imagination: Imagination, dynamics: Dynamics, rng: Rng,
     policy: Write[Policy], best: Write[BestPolicy], metrics: Write[WorldModelMetrics], *, collect: int, warm_up: int, updates: int, batch: int, horizon: int, gamma: float,
@@ -260,6 +264,7 @@ def world_model(
             deferred(JointErrors, make_joint_errors),
             deferred(WorldModelMetrics, lambda axes, seed, device: WorldModelMetrics.zeros(device)),
             imagined,
+            Blocks(),
         ],
         systems={
             tick.ACT: [fuse(remember_state, remembered), system(explore, **config.of(explore))],

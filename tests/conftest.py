@@ -4,6 +4,8 @@ Runs that tests start register themselves in a folder of this process alone: a d
 another, nor a test a run that the machine really has. pytest-qt is a plugin of these tests only where Qt can be loaded:
 elsewhere it would end pytest before the first test. A shell starts what it puts into the background with Ctrl-C ignored,
 and every process below inherits that: tests, and the commands that they start and interrupt, take Ctrl-C as ever.
+Tests run in several processes at a time, and so each of these, and each that a test starts, computes on one thread unless
+it asks for more: OpenMP's threads wait for each other by spinning, which takes fifty times as long where they lack processors.
 """
 
 import gc
@@ -17,6 +19,7 @@ import pytest
 
 _RUNTIME = tempfile.TemporaryDirectory(prefix="run", dir="/tmp")  # short: sockets have names of 103 bytes at most
 os.environ["XDG_RUNTIME_DIR"] = _RUNTIME.name
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)

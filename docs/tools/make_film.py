@@ -1,8 +1,8 @@
 """Makes the moving picture of the README: the policy that ships, played, with the reference as its ghost.
 
-    python -m docs.tools.make_film [--out docs/pictures/robot.webp]
+    python -m docs.tools.make_film [--film FILM] [--out docs/pictures/robot.webp]
 
-Half a minute; the film of `engine.run --play` at a quarter of its frames.
+With `--film`, of a film that is there. Half a minute; the film of `engine.run --play` at a quarter of its frames.
 """
 
 import argparse
@@ -39,9 +39,10 @@ def main() -> None:
     """Play, shrink, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/pictures/robot.webp"))
+    parser.add_argument("--film", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        shrink(play(Path(folder)), given.out)
+        shrink(given.film or play(Path(folder)), given.out)
     print(f"{given.out}: {given.out.stat().st_size} bytes")
 
 

@@ -154,22 +154,22 @@ class Distribution:
                 self.blocks.sums.setdefault(
                     f"{cls.__name__}.{name}", field.new_zeros((self.blocks.count, *field.shape))
                 )
-        if numbered(entry) or (on_rows and any(resources[cls] is GATHERED for cls in written)):
+        if needs_all(entry) or (on_rows and any(resources[cls] is GATHERED for cls in written)):
             run = self._gathering
         elif on_rows and any(cls in written for cls in sums):
             run = partial(self._by_block, sums)
         elif sums:
             run = partial(self._folding, sums)
-        for cls in written if on_rows else ():
+        for cls in written if on_rows and run != self._gathering else ():
             known = resources[cls]
-            if isinstance(known, Summed) or known is GATHERED:
+            if isinstance(known, Summed):
                 continue
             if known is REDUCED and Blocks in resources:
                 continue
             if known is None and not self._from_rows(entry):
                 continue
             raise BuildError(_unshared(entry, cls, known is REDUCED))
-        if self.ranks is not None and isinstance(entry.when, AnyRow) and (written or numbered(entry)):
+        if self.ranks is not None and isinstance(entry.when, AnyRow) and (written or needs_all(entry)):
             entry.when = Anywhere(entry.when, self.ranks)
         if on_rows and run is _as_it_is and Blocks not in resources:
             run = self._multiplying
@@ -319,9 +319,9 @@ def _terms(terms: Terms, seen: Callable[[Any], Any]) -> Terms:
     return Terms(bound)
 
 
-def numbers_rows(function: Callable[..., None]) -> Callable[..., None]:
-    """Mark a system whose result depends on the number that a row has in its table: it runs on the rows of all processes."""
-    setattr(function, "__numbers_rows__", True)
+def on_rows_of_all(function: Callable[..., None]) -> Callable[..., None]:
+    """Mark a system that every process runs on the rows of all: one that needs the number of a row in its table, or learns from all."""
+    setattr(function, "__on_rows_of_all__", True)
     return function
 
 
@@ -331,9 +331,9 @@ def shares_nothing_of_rows(function: Callable[..., None]) -> Callable[..., None]
     return function
 
 
-def numbered(entry: Entry) -> bool:
-    """Whether a system was marked by `numbers_rows`."""
-    return getattr(entry.system.function, "__numbers_rows__", False)
+def needs_all(entry: Entry) -> bool:
+    """Whether a system was marked by `on_rows_of_all`."""
+    return getattr(entry.system.function, "__on_rows_of_all__", False)
 
 
 def _unshared(entry: Entry, cls: type, reduced: bool) -> str:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def _number(name: str, least: int) -> int:
 class Ranks:
     """This process among those that learn together.
 
-    `folder` is the name of the run's folder, `runs` is the entry of the schedule that runs now, `paused` says whether a debugger holds this process.
+    `folder` is the run's folder as rank 0 has it, `runs` is the entry of the schedule that runs now, `paused` says whether a debugger holds this process.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
@@ -69,7 +70,7 @@ class Ranks:
         self.attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
         self.host, self.patience = socket.gethostname(), patience
         self.runs: Any = None
-        self.folder = ""  # name of the run's folder
+        self.folder = Path()  # of the run, as the first process has it
         self.tick: Callable[[], int] = lambda: 0
         self.paused: Callable[[], bool] = lambda: False
         self.waited, self.sent, self.exchanges = 0.0, 0, 0  # s, bytes and how often, since the run began
@@ -212,7 +213,7 @@ class Ranks:
         padded = torch.zeros(max(lengths), dtype=torch.uint8)
         padded[: len(data)] = data
         rows = self.gather(padded)
-        return [json.loads(bytes(row[:length].tolist())) for row, length in zip(rows, lengths, strict=True)]
+        return [json.loads(row[:length].numpy().tobytes()) for row, length in zip(rows, lengths, strict=True)]
 
     @contextmanager
     def _together(self, num_bytes: int) -> Iterator[None]:

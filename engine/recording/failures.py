@@ -12,7 +12,8 @@ Like metrics, the lines are what the seed decides: the same run gives the same b
 import json
 import os
 import shutil
-from collections import deque
+from base64 import b64decode, b64encode
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from engine.ecs.table import as_numpy
 from engine.errors import WireError
 from engine.files import JsonLines
 from engine.protocol.display import NO_DISPLAY, View
-from engine.protocol.framing import schema_hash
+from engine.protocol.framing import LENGTH, decode_body, encode_frame, schema_hash
 from engine.protocol.schema import make_schema
 from engine.protocol.vitals import find_ends
 from engine.recording.file import TERMINAL, Recording, RecordingWriter
@@ -70,7 +71,7 @@ class FailureLog:
         self.past: deque[tuple[int, dict[str, Any]]] = deque(
             maxlen=REMEMBERED
         )  # ticks with failures, counts after them
-        self.first_row = 0  # of this process's rows among all
+        self.size, self.first_row = 1, 0  # processes, and the first row of this one among all
         self.told: Callable[[Any], list[Any]] | None = None
         self.observer = Observer(at_finish=self.see_finished, after_tick=self.see_end)
         self._start_iteration()
@@ -81,12 +82,10 @@ class FailureLog:
         self.logged = np.zeros(len(self.labels), np.int64)
         self.rows_logged = 0
 
-    def share(self, told: Callable[[Any], list[Any]], first_row: int) -> None:
-        """Log the failures of all processes together, in the first of them; `told` returns what each of them says.
-
-        What the rows held is not kept then: no process has all of them.
-        """
-        self.told, self.first_row, self.full = told, first_row, True
+    def share(self, told: Callable[[Any], list[Any]], rank: int, size: int) -> None:
+        """Log the failures of all of `size` processes together, in the first of them; `told` returns what each of them says."""
+        self.told, self.size = told, size
+        self.first_row, self.full = rank * self.world.tables[self.table].rows, rank > 0
 
     def attach(self) -> None:
         """Begin to look."""
@@ -137,11 +136,10 @@ class FailureLog:
             "replay": self._replay(row + self.first_row, tick),
         }
         self.lines.waiting.append(json.dumps(line) + "\n")
-        if self.told is not None:
-            return
-        self.frames.append(self._terminal_sample(row, held) | {"reasons": reasons})
+        frames = [self._terminal_sample(row, held)]
         if self.recorder is not None and not self.recorder.stopped and row in self.recorder.trace.rows:
-            self.frames.append(self.recorder.trace.episode(row, began or 0) | {"reasons": reasons})
+            frames.append(self.recorder.trace.episode(row, began or 0))
+        self.frames += [frame | {"rows": [row + self.first_row], "reasons": reasons} for frame in frames]
 
     def _replay(self, row: int, tick: int) -> str:
         return f"{PROGRAM} {path_from_here(self.folder)} --row {row} --tick {tick}"
@@ -171,14 +169,24 @@ class FailureLog:
 
     def _merge(self, told: Callable[[Any], list[Any]]) -> None:
         """Take what all processes logged of the iteration, and keep what one process with all rows would have logged; others keep nothing."""
-        own = [json.loads(line) for line in self.lines.waiting]
-        said = told({"lines": own, "failed": self.failed, "by_reason": self.by_reason.tolist()})
+        own = {
+            "lines": [json.loads(line) for line in self.lines.waiting],
+            "frames": [b64encode(encode_frame(frame)).decode() for frame in self.frames],
+            "failed": self.failed,
+            "by_reason": self.by_reason.tolist(),
+        }
+        said = told(own)
         self.lines.waiting.clear()
+        self.frames.clear()
         self._start_iteration()
         if self.first_row:
             return
         self.failed = sum(each["failed"] for each in said)
         self.by_reason += np.array([each["by_reason"] for each in said]).sum(0)
+        held = defaultdict[tuple[int, int], list[dict[str, Any]]](list)
+        for text in (text for each in said for text in each["frames"]):
+            frame = decode_body(b64decode(text)[LENGTH.size :])
+            held[frame["ticks"][1], frame["rows"][0]].append(frame)
         for line in sorted(
             (line for each in said for line in each["lines"]), key=lambda line: (line["tick"], line["row"])
         ):
@@ -188,6 +196,7 @@ class FailureLog:
                 self.rows_logged += 1
                 kept = {**line, "replay": self._replay(line["row"], line["tick"])}
                 self.lines.waiting.append(json.dumps(kept) + "\n")
+                self.frames += held[line["tick"], line["row"]]
 
     # -- files -----------------------------------------------------------------------------------------
 
@@ -213,7 +222,7 @@ class FailureLog:
             return
         try:
             if self.writer is None:
-                self.writer = RecordingWriter.create(self.folder / FRAMES, make_schema(self.simulation, self.view))
+                self.writer = RecordingWriter.create(self.folder / FRAMES, self._schema())
             if self.writer.size > self.budget and message["t"] == "data":
                 return
             self.writer.append(message)
@@ -265,17 +274,23 @@ class FailureLog:
         self.by_reason = np.array(counted["by_reason"], np.int64)
         self.logged = np.array(counted["logged"], np.int64)
 
+    def _schema(self) -> dict[str, Any]:
+        """The schema of a simulation that has the rows of all processes."""
+        schema = make_schema(self.simulation, self.view)
+        tables = [{**each, "rows": each["rows"] * self.size} for each in schema["tables"]]
+        return {**schema, "tables": tables}
+
     def _made_otherwise(self, path: Path) -> bool:
         """Whether a recording is whole, and of a scene with other columns, rows or the like."""
         try:
-            return _layout(Recording.open(path).schema) != _layout(make_schema(self.simulation, self.view))
+            return _layout(Recording.open(path).schema) != _layout(self._schema())
         except (OSError, WireError, KeyError, TypeError):
             return False
 
     def _reopen(self, tick: int) -> dict[str, Any] | None:
         """Cut failures.rec back to a tick; what it says was counted by then."""
         path = self.folder / FRAMES
-        if not path.is_file() or self.told is not None:
+        if not path.is_file():
             return None
         if self._made_otherwise(path):
             os.replace(path, path.with_suffix(".rec.before"))

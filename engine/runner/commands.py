@@ -15,7 +15,7 @@ import attrs
 from engine import files
 from engine.ecs.scene import Scene, Simulation
 from engine.errors import SceneError, SnapshotError
-from engine.files import Say, file_errors, json_bytes, refuse
+from engine.files import Say, file_errors, json_bytes, refuse, refuse_unwritable
 from engine.runner import flags
 from engine.runner.checkpoint import checkpoints
 from engine.runner.config import PROGRAM, RunPlan
@@ -23,13 +23,11 @@ from engine.runner.console import Warnings, make_console, print_facts, progress_
 from engine.runner.experiment import Experiment, Trial
 from engine.runner.provenance import changed_parts
 from engine.runner.recording import recorded
-from engine.runner.run_folder import Origin, refuse_unusable
+from engine.runner.run_folder import ENDING, ONNX, Origin, refuse_unusable
 from engine.runner.stop import StopRequest
 from engine.runner.trial import playing, reaching, run_trial
 from engine.snapshot.snapshot import about, edited_constants, extract, identity, restore
 
-ENDING = ".lockstep"  # of checkpoints and exported policies
-ONNX = ".onnx"  # of policies for other programs
 OTHER_FILMS = (".gif", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".png", ".jpg")
 LONGEST_NAME = 80  # characters of a file's name that say what differs
 
@@ -237,7 +235,10 @@ def export(plan: RunPlan, console: Any) -> int:
     """--export: write a policy and how it was made, and nothing else; the exit status."""
     out, experiment = plan.options.out, plan.experiment()
     if out is None or out.is_dir():
-        raise SceneError("--export writes one file; say which with --out FILE.")
+        what = "" if out is None else f", and {out} is a folder"
+        file = f"{out / 'policy.onnx'}" if out else "FILE"
+        raise SceneError(f"--export writes one file{what}; say which with --out {file}.")
+    refuse_unwritable(out, "--out")
     if out.suffix == ONNX:
         return _export_onnx(plan, experiment, out, console)
     if out.suffix not in ("", ENDING):
@@ -257,7 +258,7 @@ def export(plan: RunPlan, console: Any) -> int:
         made = about(trials.data)
         restore(world, trials.data, only=tuple(usable) if made else (*usable, "Clock"))
     small = extract(world, made or _provenance(plan, simulation))
-    with file_errors(f"{out} cannot be written"):
+    with file_errors(f"{out} cannot be written", cure=" Choose another --out."):
         out.parent.mkdir(parents=True, exist_ok=True)
         files.write_file(out, small)
     print_facts(

@@ -24,8 +24,8 @@ ORIGINS = ("resume", "eval", "play", "export")
 MODES = ("explain", "graph", "check", "audit", "profile")
 PLAYED_WITH = ("seed", "device")  # settings of a run that decide what a trained policy does
 MOST_THREADS = 256  # more than any processor has are refused, before they run out of memory
-_FREE_ON_RESUME = {"iterations", "checkpoint_every", "keep", "film"}
-_AT_LEAST_1 = ("iterations", "threads", "checkpoint_every", "keep", "audit", "profile")
+_FREE_ON_RESUME = {"iterations", "checkpoint_every", "keep", "film", "film_every"}
+_AT_LEAST_1 = ("iterations", "threads", "checkpoint_every", "keep", "film_every", "audit", "profile")
 
 
 def _flag(default: Any, hint: str | None = None, alone: str | None = None) -> Any:
@@ -53,6 +53,7 @@ class RunSettings:
     )  # rows in a block: any number of processes then reaches the same bytes
     skip: tuple[str, ...] = _flag((), hint="none")  # phases to leave out, such as RECORD,LEARN
     film: bool = True  # film the policy when the run ends
+    film_every: int | None = _flag(None, hint="none")  # iterations between films that are made while it goes on
 
 
 @attrs.frozen
@@ -195,6 +196,10 @@ class RunPlan:
         )
         if busy is not None:
             raise SceneError(f"{busy} is done by one process; start it without torchrun and without --shards.")
+        if self.settings.film_every is not None:
+            raise SceneError(
+                "--film-every lets the other processes wait for longer than they do. Film with --play RUN, also while it goes on."
+            )
         if ranks.size > 1 and not isinstance(total, int):
             raise SceneError(
                 f"{self.file.called} has no parameter num_envs, the number of rows that {ranks.size} processes would share. Give it one."
@@ -306,6 +311,8 @@ def _scene_file(given: str | None, origin: Origin | None) -> SceneFile:
     if recorded.endswith(".py"):
         recorded = str(Path(recorded).absolute())
     if given is None and not recorded:
+        if origin is not None:
+            origin.load(print)  # says what is wrong with a file that is no checkpoint
         raise SceneError(f"Say which scene to run first: {PROGRAM} scenes/<name>.py [flags].")
     gone = recorded.endswith(".py") and not Path(recorded).exists()
     if given is None and gone:

@@ -120,6 +120,18 @@ class Progress:
             self.live.update(self.render(), refresh=True)
         self.live = None
 
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Gone from the terminal, for something else that is drawn there."""
+        if self.live is None:
+            yield
+            return
+        self.live.stop()
+        try:
+            yield
+        finally:
+            self.live.start(refresh=True)
+
     def tick(self, done: float) -> None:
         """Take note of how many iterations are done, with a fraction; redraws a few times a second."""
         self.done = done

@@ -68,7 +68,7 @@ def debug_server(run: ObservedTraining) -> Iterator[Inspector | None]:
     ranks = run.plan.ranks
     simulation, path, display = run.simulation, run.folder.path, run.experiment.display
     about = {
-        "name": path.name if ranks is None or ranks.rank == 0 else f"{ranks.folder}, rank {ranks.rank}",
+        "name": path.name if ranks is None or ranks.rank == 0 else f"{ranks.folder.name}, rank {ranks.rank}",
         "scene": simulation.scene.name,
         "pid": os.getpid(),
         "host": socket.gethostname(),

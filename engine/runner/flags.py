@@ -118,9 +118,10 @@ def changed(config: T, values: Mapping[str, Any]) -> T:
 
 
 def _comment(cls: type, name: str) -> str:
-    """The comment at the end of a field's declaration."""
+    """The comment at the end of a field's declaration, in the class that declares it."""
+    owner = next((each for each in cls.__mro__ if name in inspect.get_annotations(each)), cls)
     with suppress(OSError, TypeError):
-        after = re.split(rf"^ +{name} *:", inspect.getsource(cls), maxsplit=1, flags=re.MULTILINE)[1:]
+        after = re.split(rf"^ +{name} *:", inspect.getsource(owner), maxsplit=1, flags=re.MULTILINE)[1:]
         depth = 0
         for line in "".join(after).splitlines():
             code, _, comment = line.partition("  # ")

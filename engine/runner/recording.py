@@ -60,17 +60,19 @@ class RunObservers:
         rows: list[int] | None = None,
         resumed: Path | None = None,
         display: View | None = None,
-        shared: tuple[Callable[[Any], list[Any]], int] | None = None,
+        shared: tuple[Callable[[Any], list[Any]], int, int] | None = None,
+        records: Path | None = None,
     ) -> Self:
         """Observers of a simulation that is about to run; `rows` are recorded.
 
         `resumed` is the run folder whose checkpoint the world was restored from. OSError where its files cannot be
         cut back to that checkpoint. `display` is part of the schema of what they write. `shared` is how several processes tell
-        each other what they log, and the number of this one's first row.
+        each other what they log, the rank of this one, and how many they are. `records` is where recordings go, by default a
+        folder in the run's.
         """
         view, recorder = display or View(), None
         if rows is not None:
-            recorder = Recorder(simulation, rows=rows, folder=folder / "records", warn=say, view=view)
+            recorder = Recorder(simulation, rows=rows, folder=records or folder / "records", warn=say, view=view)
         failures = FailureLog(simulation, folder, say, recorder, view)
         if shared is not None:
             failures.share(*shared)
@@ -80,13 +82,14 @@ class RunObservers:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Observe every tick as long as this lasts; SIGUSR1 asks for a recording, and an exception makes one."""
+        """Observe every tick as long as this lasts; SIGUSR1 asks a single process for a recording, and an exception makes one."""
         recorder = self.recorder
         observers = [each for each in (recorder, self.failures) if each is not None]
         for each in observers:
             each.attach()
         try:
-            with signals_handled((signal.SIGUSR1,) if recorder else (), self._on_signal):
+            asks = recorder is not None and self.failures.told is None  # several processes are stopped by that signal
+            with signals_handled((signal.SIGUSR1,) if asks else (), self._on_signal):
                 yield
             if recorder is not None:
                 recorder.keep("end", "The training ended.")

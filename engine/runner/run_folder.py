@@ -31,6 +31,8 @@ from engine.snapshot.snapshot import Snapshot
 
 _SHARE_OF_CURVE = 0.005  # of the time of training
 _FIRST_CURVE = 120.0  # s; a shorter run is drawn when it ends
+ENDING = ".lockstep"  # of checkpoints and exported policies
+ONNX = ".onnx"  # of policies for other programs
 UNBEGUN = {".lock", "config.json.part"}  # all that a run leaves that was killed before it began
 
 
@@ -363,6 +365,10 @@ class Origin:
             path = target
         if not path.exists():
             raise SceneError(f"There is no run folder or checkpoint at {path}.")
+        if path.suffix == ONNX:
+            raise SceneError(
+                f"{path} is an .onnx file, which is for other programs. Name the run or the {ENDING} file that it was exported from."
+            )
         home = next((p for p in path.absolute().parents[:2] if (p / "config.json").is_file()), None)
         return cls(path, home, _read_config(home / "config.json") if home else _brought_config(path))
 

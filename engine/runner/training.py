@@ -17,7 +17,7 @@ from engine import files
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
 from engine.ecs.world import NonFinite, World
-from engine.errors import LostError, did_you_mean
+from engine.errors import LostError, SceneError, did_you_mean
 from engine.files import absolute, file_errors, json_bytes
 from engine.ranks.agreement import agreed, audit, refuse_differences
 from engine.ranks.logical import SnapshotOfAll
@@ -70,7 +70,7 @@ def train(plan: RunPlan, console: Any) -> int:
         if writes and whole is not None:
             folder.writer.capture, folder.declined = whole.capture, whole.decline
         if ranks is not None:
-            ranks.folder = ranks.words(folder.path.name)[0]
+            ranks.folder = Path(ranks.words(str(absolute(folder.path)))[0])
         observers = agreed(ranks, lambda: _begin_files(plan, experiment, simulation, folder, start, recorded, warn))
     except BaseException:
         if folder is not None:
@@ -89,6 +89,8 @@ def train(plan: RunPlan, console: Any) -> int:
 def _built(plan: RunPlan) -> tuple[Experiment, Simulation, list[int] | None]:
     """The experiment, what is trained, and the rows that are recorded."""
     experiment = plan.experiment()
+    if plan.settings.film_every is not None and experiment.film is None:
+        raise SceneError("--film-every has no effect: the scene has no film. Leave it out.")
     simulation = plan.build(experiment)
     return experiment, simulation, rows_to_record(plan.options.record, simulation)
 
@@ -131,10 +133,15 @@ def _begin_files(
     """What a run writes before its first tick, and its observers."""
     options, origin = plan.options, plan.resumed
     resumed, ranks = origin.folder if origin is not None else None, plan.ranks
-    rows = next(iter(simulation.world.tables.values())).rows
-    shared = (ranks.words, ranks.rank * rows) if ranks is not None and ranks.size > 1 else None
+    shared = (ranks.words, ranks.rank, ranks.size) if ranks is not None and ranks.size > 1 else None
     if isinstance(folder, Bystander):
-        return RunObservers.begin(simulation, folder.path, warn, recorded, None, experiment.display, shared)
+        if recorded is not None and not ranks.folder.is_dir():
+            warn(
+                f"The folder of the run, {ranks.folder}, is not there on this machine: rows of this process are not recorded."
+            )
+            recorded = None
+        records = ranks.folder / "records" / f"rank_{ranks.rank}"
+        return RunObservers.begin(simulation, folder.path, warn, recorded, None, experiment.display, shared, records)
     folder.keep, folder.score.name = plan.settings.keep, experiment.best
     with file_errors(f"{folder.path} cannot be written to"):
         kept = json_bytes(configuration(plan, experiment, simulation, start))
@@ -258,7 +265,7 @@ class Training(ObservedTraining):
                 evaluated = self._evaluate() if not self.stop.requested else False
             finally:
                 self.folder.draw_curve()  # with the results, where there are any
-            filmed = self._film() if not self.stop.requested else {}
+            filmed = self._film("film.mp4") if self.plan.settings.film and not self.stop.requested else {}
         self.folder.flush()
         self._summarise(evaluated, filmed, total)
         return self._status()
@@ -361,6 +368,10 @@ class Training(ObservedTraining):
             self.observers.flush()
             self.folder.save(self.world, *divmod(clock.tick, self.length))
             self.folder.update_curve()
+        every = self.plan.settings.film_every
+        if every is not None and iteration % every == 0 and iteration < progress.total:
+            with progress.hidden():
+                self._film(f"films/iteration_{iteration:06d}.mp4")
         self.folder.report()
         self.start_iteration()
 
@@ -425,14 +436,15 @@ class Training(ObservedTraining):
         checkpoint = self.folder.saved.name if self.folder.saved else None
         return bool(self._trials().evaluate(self.folder.path / "evaluation.json", checkpoint, self.warn))
 
-    def _film(self) -> Mapping[str, str]:
-        """What the film shows, and which file it is; a film that fails is a warning."""
-        if self.experiment.film is None or not self.plan.settings.film:
+    def _film(self, name: str) -> Mapping[str, str]:
+        """What the film shows, and which file of the run it is; a film that fails is a warning."""
+        if self.experiment.film is None:
             return {}
-        path = self.folder.path / "film.mp4"
+        path = self.folder.path / name
         try:
+            path.parent.mkdir(exist_ok=True)
             seen = self._trials().film(path)
-            return {} if seen is None else {"film": path.name, **seen}
+            return {} if seen is None else {"film": name, **seen}
         except Exception as error:  # whatever it is, the training is done and stays
             self.warn(f"The film could not be made: {error or type(error).__name__}")
             return {}

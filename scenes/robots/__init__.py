@@ -14,8 +14,10 @@ from systems.robots.model import build_robot
 ROBOTS: dict[str, Callable[[], RobotDescription]] = {
     "g1": lambda: g1.g1(29),
     "g1_23dof": lambda: g1.g1(23),
+    "g1_12dof": lambda: g1.g1(12),
     "g1_humanoidverse": lambda: g1.g1(29, "humanoidverse"),
     "g1_23dof_humanoidverse": lambda: g1.g1(23, "humanoidverse"),
+    "g1_12dof_humanoidverse": lambda: g1.g1(12, "humanoidverse"),
     "h1": h1.h1,
     "h1_10dof": lambda: h1.h1(10),
     "t1": t1.t1,

@@ -1,4 +1,4 @@
-"""Unitree G1 from the MuJoCo Menagerie, with 29 joints or, wrists welded, with 23."""
+"""Unitree G1 from the MuJoCo Menagerie, with 29 joints or, wrists welded, with 23 or, all above the legs welded, with 12."""
 
 from pathlib import Path
 
@@ -21,22 +21,29 @@ TRUNK = (
 FOREARM = Capsule(".*_elbow_link", 0.035, (-0.01, 0.0, -0.01), (0.08, 0.0, -0.01))
 HAND = Capsule(".*_wrist_yaw_link", 0.035, (-0.02, 0.0, 0.0), (0.15, 0.0, 0.0))
 LONG_FOREARM = Capsule(".*_elbow_link", 0.035, (-0.01, 0.0, -0.01), (0.33, 0.0, -0.01))
-VARIANTS = {29: ("", ("wrist_yaw",), (FOREARM, HAND)), 23: (".*_wrist_.*", (), (LONG_FOREARM,))}
+REACH = ("shoulder_roll", "elbow")
+VARIANTS = {  # by the number of joints: those that are welded, parts of an arm that are followed, shapes of arms
+    29: ("", (*REACH, "wrist_yaw"), (FOREARM, HAND)),
+    23: (".*_wrist_.*", REACH, (LONG_FOREARM,)),
+    12: ("waist_.*|.*_(shoulder|elbow|wrist)_.*", (), (LONG_FOREARM,)),
+}
 
 
 def g1(joints: int = 29, gains: str = "motor", file: Path | None = None) -> RobotDescription:
-    """The G1 with 29 or 23 `joints`; `gains` "motor" or "humanoidverse"; its model from the Menagerie or a file of one's own.
+    """The G1 with 29, 23 or 12 `joints`; `gains` "motor" or "humanoidverse"; its model from the Menagerie or a file of one's own.
 
     SceneError for others or without its model.
     """
     if joints not in VARIANTS:
-        raise SceneError(f"The G1 was asked for with {joints} joints; it comes with 29, or 23 without wrists.")
+        raise SceneError(
+            f"The G1 was asked for with {joints} joints; it comes with 29, 23 without wrists, or 12 of its legs."
+        )
     if gains not in PROFILES:
         raise SceneError(f"The G1 has no gains '{gains}'; it has {', '.join(PROFILES)}.{did_you_mean(gains, PROFILES)}")
-    (motors, pose, height), (locked, hands, arms) = PROFILES[gains], VARIANTS[joints]
-    leg, arm = ("hip_roll", "knee", "ankle_roll"), ("shoulder_roll", "elbow", *hands)
+    (motors, pose, height), (locked, arm, arms) = PROFILES[gains], VARIANTS[joints]
+    leg = ("hip_roll", "knee", "ankle_roll")
     legs, reach = ([f"{side}_{part}_link" for side in ("left", "right") for part in parts] for parts in (leg, arm))
-    feet, ends = (legs[2], legs[5]), (reach[len(arm) - 1], reach[-1])
+    feet, ends = (legs[2], legs[5]), reach[len(arm) - 1 :: len(arm)] if arm else ()
     return RobotDescription(
         name=f"g1_{joints}dof", model=file or menagerie("unitree_g1/g1.xml"), locked_joints=locked, shapes=(*TRUNK, *arms),
         motors=motors, default_pose=pose, default_height=height, feet=feet, end_effectors=(*feet, *ends),

@@ -2,13 +2,13 @@
 
 One file for each task: `scenes/tasks/g1.py` is the G1 tracking task, `scenes/tasks/humanoidverse.py` that of HumanoidVerse;
 `mjlab_velocity.py` and `humanoidverse_locomotion.py` are tasks of walking, which `locomotion.py` makes of `velocity.py`'s numbers.
-A module here may import systems, components and engine. Public words: `Task` (what differs between tasks) and `Config`
-(every number of motion tracking).
+A module here may import systems, components and engine. Public words: `Task` (what differs between tasks), `SharedConfig` (numbers
+of all tasks) and `Config` (every number of motion tracking).
 """
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import attrs
 
@@ -63,69 +63,39 @@ class Tables:
         return {p.type for table in tables for each in table.values() for p in each.signature.parameters}
 
 
-@attrs.frozen(kw_only=True)
-class Config:
-    """Every number of motion tracking."""
+def own_first(_: type, fields: list["attrs.Attribute[Any]"]) -> list["attrs.Attribute[Any]"]:
+    """The fields of a class before those that it inherits."""
+    return sorted(fields, key=lambda field: field.inherited)  # type: ignore[attr-defined]
 
-    task: Task = attrs.field(metadata={"flag": False})
-    clip: ClipNames = "squat"
-    robot: RobotName = "auto"
+
+@attrs.frozen(kw_only=True)
+class SharedConfig:
+    """Numbers that all tasks of legged robots have, and what they ask of bundles; `dt` is the control step, s."""
+
     num_envs: int  # rows simulated in parallel
-    backend: str = "mujoco"  # physics backend: mujoco, warp, isaacgym or kinematic; learned plays a run of world_model
+    backend: str = "mujoco"  # physics backend: mujoco, warp, isaacgym or kinematic
     isaacgym_python: Annotated[
         str,
         "the Python 3.8 that has Isaac Gym, by default the one that LOCKSTEP_ISAACGYM_PYTHON names; other backends than isaacgym "
         "do not look at it",
     ] = ""
     control: Controller  # who turns targets into torque
-    around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
-    clip_height: ClipHeight = "auto"
-    skip_unfit: SkipUnfit = False
-    sampling: Sampling = "uniform"
     self_collision: bool  # let the robot's parts collide with each other
-    seconds: float  # longest episode
-    rate: float = 50.0  # control steps in one second
     substeps: int  # physics steps in one control step
-    observations: Annotated[
-        str,
-        "what is seen: sets (mjlab_tracking, mjlab_tracking_no_state_estimation, humanoidverse, humanoidverse_deepmimic, "
-        "humanoidverse_deepmimic_a2c, humanoidverse_motion_tracking, extra) and terms, as --randomise joins them",
-    ]
-    rewards: Annotated[
-        str,
-        "what is rewarded: sets (mjlab_tracking, beyondmimic, low_rate, humanoidverse, humanoidverse_basic, "
-        "humanoidverse_simfinetuning, extra) and terms, as --randomise joins them",
-    ]
-    terminations: Annotated[
-        str, "what ends an episode: sets (mjlab_tracking, humanoidverse, extra) and terms, as --randomise joins them"
-    ]
-    robustness: float  # share of the published sensor noise, reset noise and pushes
+    robustness: float  # share of the published sensor noise and pushes
     randomise: RandomiseNames = "none"
     randomise_played: Annotated[str, "what is drawn where a policy is evaluated, filmed or played; as --randomise"] = (
         "none"
     )
     privileged: bool = False  # show the critic what was drawn
-    noise_curriculum: bool = False  # let sensor noise grow with the length of episodes (humanoidverse)
     warm_start: bool = True  # start the contact solver from its last solution
     physics_threads: int = 0  # threads that step physics; 0: one per processor
-    iterations: int | None = None  # learning iterations; none: 300 by ppo and auto, 112 by world_model
     device: str = "cpu"  # cpu, or with backend warp or isaacgym cuda or cuda:N
-    learner: Annotated[
-        Literal["ppo", "world_model", "auto"],
-        "what improves the policy; world_model is experimental, auto begins with it and changes over to ppo when it fails",
-    ] = "ppo"
-    unimaginable: str = attrs.field(default="", metadata={"flag": False})  # why auto learns by ppo from the start
     learning: PpoConfig
-    world_model: WorldModelConfig = attrs.field(factory=WorldModelConfig)  # numbers of the learner world_model
 
     def __attrs_post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""
         refuse_device(self.backend, self.device)
-        if self.backend == "learned" and self.learner != "world_model":
-            raise SceneError(
-                "--backend learned plays a policy in the simulator that its run learned, but a run of --learner "
-                f"{self.learner} learns none. Name a run of --learner world_model, or leave --backend out."
-            )
         if not 0.0 <= self.robustness <= 10.0:
             raise SceneError(
                 f"robustness={self.robustness} is a share of the published noise; give a number from 0 to 10."
@@ -134,23 +104,14 @@ class Config:
             raise SceneError(
                 f"substeps={self.substeps} makes no sense; physics takes at least 1 step in a control step."
             )
-        if not 1.0 <= self.rate <= 1000.0:
-            raise SceneError(f"rate={self.rate:g} makes no sense; give from 1 to 1000 control steps in one second.")
-        if self.learner == "ppo" and self.world_model != WorldModelConfig():
-            number = next(
-                n for n, value in attrs.asdict(WorldModelConfig()).items() if getattr(self.world_model, n) != value
-            )
-            raise SceneError(
-                f"world_model.{number}={getattr(self.world_model, number)} has no effect with --learner {self.learner}; leave "
-                "it out, or choose --learner world_model."
-            )
         for text in (self.randomise, self.randomise_played):
             check_names(text)
 
     @property
-    def dt(self) -> float:
-        """Length of a control step, s."""
-        return 1.0 / self.rate
+    def simulator(self) -> dict[str, Any]:
+        """What is asked so of `physics()`; a run of isaacgym may be looked at in another simulator, which needs no other Python."""
+        python = self.isaacgym_python if self.backend == "isaacgym" else ""
+        return {"backend": self.backend, "nthread": self.physics_threads, "isaacgym_python": python}
 
     def drawn(self, playing: bool) -> str:
         """What is drawn for rows, by names, in training or where a policy is played."""
@@ -166,11 +127,6 @@ class Config:
         return randomised(self.drawn(playing), model, backend=backend, share=self.robustness, dt=dt)
 
     @property
-    def enough_iterations(self) -> int:
-        """Learning iterations that were asked for, or those that the learner needs for a clip of a few seconds."""
-        return self.iterations or (112 if self.learner == "world_model" else 300)
-
-    @property
     def actuators(self) -> Literal["servo", "torque"]:
         """What the simulator's joints are given: the angle that they pull to, or a torque."""
         return "servo" if self.control == "servo" else "torque"
@@ -180,8 +136,76 @@ class Config:
         """How contacts are solved."""
         return Solver(warm_start=self.warm_start)
 
-    def replace(self, **numbers: Any) -> "Config":
+    def replace(self, **numbers: Any) -> Self:
         """The configuration with other numbers, those of the learner included."""
-        own = {field.name for field in attrs.fields(Config)}
+        own = {field.name for field in attrs.fields(type(self))}
         learning = attrs.evolve(self.learning, **{k: v for k, v in numbers.items() if k not in own})
         return attrs.evolve(self, **{"learning": learning, **{k: v for k, v in numbers.items() if k in own}})
+
+
+@attrs.frozen(kw_only=True, field_transformer=own_first)
+class Config(SharedConfig):
+    """Every number of motion tracking."""
+
+    task: Task = attrs.field(metadata={"flag": False})
+    clip: ClipNames = "squat"
+    robot: RobotName = "auto"
+    backend: str = "mujoco"  # physics backend: mujoco, warp, isaacgym or kinematic; learned plays a run of world_model
+    around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
+    clip_height: ClipHeight = "auto"
+    skip_unfit: SkipUnfit = False
+    sampling: Sampling = "uniform"
+    seconds: float  # longest episode
+    rate: float = 50.0  # control steps in one second
+    observations: Annotated[
+        str,
+        "what is seen: sets (mjlab_tracking, mjlab_tracking_no_state_estimation, humanoidverse, humanoidverse_deepmimic, "
+        "humanoidverse_deepmimic_a2c, humanoidverse_motion_tracking, extra) and terms, as --randomise joins them",
+    ]
+    rewards: Annotated[
+        str,
+        "what is rewarded: sets (mjlab_tracking, beyondmimic, low_rate, humanoidverse, humanoidverse_basic, "
+        "humanoidverse_simfinetuning, extra, pbhc) and terms, as --randomise joins them",
+    ]
+    terminations: Annotated[
+        str, "what ends an episode: sets (mjlab_tracking, humanoidverse, extra) and terms, as --randomise joins them"
+    ]
+    robustness: float  # share of the published sensor noise, reset noise and pushes
+    noise_curriculum: bool = False  # let sensor noise grow with the length of episodes (humanoidverse)
+    iterations: int | None = None  # learning iterations; none: 300 by ppo and auto, 112 by world_model
+    learner: Annotated[
+        Literal["ppo", "world_model", "auto"],
+        "what improves the policy; world_model is experimental, auto begins with it and changes over to ppo when it fails",
+    ] = "ppo"
+    unimaginable: str = attrs.field(default="", metadata={"flag": False})  # why auto learns by ppo from the start
+    learning: PpoConfig
+    world_model: WorldModelConfig = attrs.field(factory=WorldModelConfig)  # numbers of the learner world_model
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what makes no sense, in one sentence."""
+        super().__attrs_post_init__()
+        if self.backend == "learned" and self.learner != "world_model":
+            raise SceneError(
+                "--backend learned plays a policy in the simulator that its run learned, but a run of --learner "
+                f"{self.learner} learns none. Name a run of --learner world_model, or leave --backend out."
+            )
+        if not 1.0 <= self.rate <= 1000.0:
+            raise SceneError(f"rate={self.rate:g} makes no sense; give from 1 to 1000 control steps in one second.")
+        if self.learner == "ppo" and self.world_model != WorldModelConfig():
+            number = next(
+                n for n, value in attrs.asdict(WorldModelConfig()).items() if getattr(self.world_model, n) != value
+            )
+            raise SceneError(
+                f"world_model.{number}={getattr(self.world_model, number)} has no effect with --learner {self.learner}; leave "
+                "it out, or choose --learner world_model."
+            )
+
+    @property
+    def dt(self) -> float:
+        """Length of a control step, s."""
+        return 1.0 / self.rate
+
+    @property
+    def enough_iterations(self) -> int:
+        """Learning iterations that were asked for, or those that the learner needs for a clip of a few seconds."""
+        return self.iterations or (112 if self.learner == "world_model" else 300)

@@ -40,6 +40,7 @@ LOWER = ("pelvis|torso_link|waist_.*|.*_(hip|knee|ankle)_.*",)
 UPPER = (".*_(shoulder|elbow|wrist)_.*|.*_hand|head",)
 THREE_POINTS = ("left_hand", "right_hand", "head")
 FEET = (".*_ankle_roll_link",)
+BRACED = ("pelvis|base|trunk|.*_(shoulder|hip)_.*",)  # bodies that may not touch anything
 WEIGHT_SETS = (
     "humanoidverse",
     "humanoidverse_basic",
@@ -206,15 +207,21 @@ def extra_rewards() -> dict[str, Term]:
     }
 
 
+def pbhc_rewards() -> dict[str, Term]:
+    """What PBHC rewards besides where clips have a `contact_mask`."""
+    return {"teleop_contact_mask": term(track.contact_mask, weight=0.5)}
+
+
 def extra_terminations(*, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
     """What HumanoidVerse and PBHC can end an episode for besides, by the names of their switches; off as published."""
     return {
+        "terminate_by_contact": term(end.contact, bodies=BRACED),
         "terminate_by_low_height": term(end.low, height=0.2),
         "terminate_by_lean": term(end.leaning, most=0.75),
         "terminate_when_close_to_dof_pos_limit": term(end.position_limit, share=0.98, probability=0.25),
         "terminate_when_close_to_dof_vel_limit": term(end.velocity_limit, share=0.98, probability=0.25),
         "terminate_when_close_to_torque_limit": term(end.torque_limit, share=0.98, probability=0.25),
-        "terminate_when_dof_far": term(track.dof_far, most=3.0),
+        "terminate_when_dof_far": term(track.dof_far),
     }
 
 

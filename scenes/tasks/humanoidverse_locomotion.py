@@ -1,7 +1,7 @@
 """HumanoidVerse's locomotion task: its names, layout, weights and numbers, its errors mended.
 
 The setting is the published one: observations `singlestep_withlinvel`, no domain randomisation, the rewards of ASAP's G1 and
-of HumanoidVerse's H1 and Go2. Terms have the names that they have there; docs/velocity.md says what is mended.
+of HumanoidVerse's G1 with 12 joints, H1 and Go2. Terms have the names that they have there; docs/velocity.md says what is mended.
 """
 
 import re
@@ -23,29 +23,31 @@ HEIGHTS = {  # m, by the name of the robot: of the base, and of a swinging foot'
     "g1_(23|29)dof": (0.78, 0.12),
     "h1_(10|19)dof": (0.98, 0.2),
     "go2": (0.25, 0.12),
+    "g1_12dof": (0.728, 0.2),
 }
 UPPER = {29: "waist_.*|.*_(shoulder|elbow|wrist)_.*", 23: ".*_(shoulder|elbow)_.*"}  # of the G1, by its joints
-SCALES = {  # weights per second in the columns g1, h1 and go2; 0: not a term of that robot
-    "tracking_lin_vel": (1.0, 1.0, 1.0),
-    "tracking_ang_vel": (0.5, 0.5, 0.5),
-    "penalty_lin_vel_z": (-2.0, -2.0, -2.0),
-    "penalty_ang_vel_xy": (-1.0, -1.0, -0.05),
-    "penalty_ang_vel_xy_torso": (-1.0, 0.0, 0.0),
-    "penalty_orientation": (-1.0, -1.0, 0.0),
-    "penalty_torques": (-1e-5, -1e-5, -2e-4),
-    "penalty_dof_acc": (-3.5e-8, -3.5e-8, -2.5e-7),
-    "penalty_action_rate": (-0.01, -0.01, -0.01),
-    "base_height": (-10.0, -100.0, 0.0),
-    "penalty_slippage": (-1.0, 0.0, 0.0),
-    "penalty_feet_ori": (-2.0, -2.0, 0.0),
-    "limits_dof_pos": (-10.0, -10.0, -10.0),
-    "feet_air_time": (1.0, 1.0, 1.0),
-    "penalty_feet_height": (-2.5, -5.0, 0.0),
-    "feet_heading_alignment": (-0.3, 0.0, 0.0),
-    "penalty_close_feet_xy": (-10.0, 0.0, 0.0),
-    "penalty_hip_pos": (-1.0, 0.0, 0.0),
-    "upperbody_joint_angle_freeze": (-0.2, 0.0, 0.0),
-    "feet_max_height_for_this_air": (0.0, 0.0, -100.0),
+SCALES = {  # weights per second in the columns g1, h1, go2 and g1 with 12 joints; 0: not a term of that robot
+    "tracking_lin_vel": (1.0, 1.0, 1.0, 1.0),
+    "tracking_ang_vel": (0.5, 0.5, 0.5, 0.5),
+    "penalty_lin_vel_z": (-2.0, -2.0, -2.0, -2.0),
+    "penalty_ang_vel_xy": (-1.0, -1.0, -0.05, -0.05),
+    "penalty_ang_vel_xy_torso": (-1.0, 0.0, 0.0, 0.0),
+    "penalty_orientation": (-1.0, -1.0, 0.0, -1.0),
+    "penalty_torques": (-1e-5, -1e-5, -2e-4, 0.0),
+    "penalty_dof_vel": (0.0, 0.0, 0.0, -1e-3),
+    "penalty_dof_acc": (-3.5e-8, -3.5e-8, -2.5e-7, -2.5e-7),
+    "penalty_action_rate": (-0.01, -0.01, -0.01, -0.1),
+    "base_height": (-10.0, -100.0, 0.0, -10.0),
+    "penalty_slippage": (-1.0, 0.0, 0.0, -1.0),
+    "penalty_feet_ori": (-2.0, -2.0, 0.0, -1.0),
+    "limits_dof_pos": (-10.0, -10.0, -10.0, -5.0),
+    "feet_air_time": (1.0, 1.0, 1.0, 1.0),
+    "penalty_feet_height": (-2.5, -5.0, 0.0, -5.0),
+    "feet_heading_alignment": (-0.3, 0.0, 0.0, -0.3),
+    "penalty_close_feet_xy": (-10.0, 0.0, 0.0, -2.0),
+    "penalty_hip_pos": (-1.0, 0.0, 0.0, -1.0),
+    "upperbody_joint_angle_freeze": (-0.2, 0.0, 0.0, 0.0),
+    "feet_max_height_for_this_air": (0.0, 0.0, -100.0, 0.0),
 }
 
 
@@ -86,6 +88,7 @@ def rewards(model: RobotModel) -> dict[str, Term]:
         "penalty_ang_vel_xy_torso": partial(term, walk.anchor_tilt_rate, own_axes=True),
         "penalty_orientation": partial(term, earn.orientation),
         "penalty_torques": partial(term, earn.torques),
+        "penalty_dof_vel": partial(term, earn.dof_velocity),
         "penalty_dof_acc": partial(term, earn.dof_acceleration),
         "penalty_action_rate": partial(term, earn.action_rate),
         "base_height": partial(term, walk.base_height, height=base),
@@ -117,6 +120,17 @@ def terminations(model: RobotModel, *, seconds: float = 20.0, dt: float = 0.02) 
         "diverged": term(end.diverged, kind="fault"),
         "time_out": term(end.time_limit, kind="time_limit", steps=num_steps(seconds, dt) + 1),
     }
+
+
+def extra_terminations(model: RobotModel, *, seconds: float = 20.0, dt: float = 0.02) -> dict[str, Term]:
+    """What HumanoidVerse can end an episode for besides, by the names of its switches; off as published.
+
+    A base is low below 0.3 m, as published, or half its usual height where that is less.
+    """
+    terms = humanoidverse.extra_terminations()
+    del terms["terminate_when_dof_far"]
+    low = min(0.3, 0.5 * float(model.robot.default_height))
+    return {**terms, "terminate_by_low_height": term(end.low, height=low)}
 
 
 LOCOMOTION = Locomotion(

@@ -41,6 +41,7 @@ REWARDS: Mapping[str, Callable[[RobotModel], dict[str, Term]]] = {
 TERMINATIONS: Mapping[str, Callable[..., dict[str, Term]]] = {  # of (model, seconds=longest episode, dt=control step)
     "mjlab_velocity": mjlab.mjlab_terminations,
     "humanoidverse_locomotion": hv.terminations,
+    "extra": hv.extra_terminations,
 }
 
 

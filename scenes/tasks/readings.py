@@ -1,7 +1,7 @@
 """Readings for terms: the bundles that derive what the terms of a tracking task read, and no others."""
 
 from components.episode import PenaltyScale, SoftLimits
-from components.motion import MotionFar
+from components.motion import DofFar, MotionFar
 from components.observation import ObservationNoise
 from components.robot import BodyInertia, Contact, Flight, FootState, Point, Swing
 from engine import Bundle
@@ -27,7 +27,7 @@ def readings(
     of observation noise.
     """
     read, soled = tables.read, FootState in tables.read or Swing in tables.read
-    hardened = read & {SoftLimits, MotionFar}
+    hardened = read & {SoftLimits, MotionFar, DofFar}
     if any(each.settings.get("penalty") for each in tables.rewards.values()):
         hardened |= {PenaltyScale}
     if noise:
@@ -37,5 +37,9 @@ def readings(
         *([feet(soles(model), dt=dt)] if soled else []),
         *([flight(dt=dt)] if Flight in read else []),
         *([Bundle("masses", resources=[body_inertia(model)])] if BodyInertia in read else []),
-        *([humanoidverse_curricula(moving=hardened if moving else (), noise=noise)] if hardened else []),
+        *(
+            [humanoidverse_curricula(moving=hardened if moving else (), noise=noise, dof_far=DofFar in read)]
+            if hardened
+            else []
+        ),
     ]

@@ -25,10 +25,7 @@ def simulators(
     """
     moved = partial(physics, model, rows=rows, decimation=config.substeps)
     if config.backend != "learned":
-        # a run of isaacgym may be looked at in another simulator, which needs no other Python
-        python = config.isaacgym_python if config.backend == "isaacgym" else ""
-        own: dict[str, Any] = {"nthread": config.physics_threads, "isaacgym_python": python}
-        return [moved(backend=config.backend, **own)]
+        return [moved(**config.simulator)]
     if watching is None:
         return [moved(), Bundle("learned_simulator", checks=[refuse_training])]
     from systems.learning.dynamics import make_dynamics

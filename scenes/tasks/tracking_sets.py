@@ -25,6 +25,7 @@ REWARDS: Mapping[str, Callable[[], dict[str, Term]]] = {
     "low_rate": mjlab.low_rate_rewards,
     **{name: partial(hv.humanoidverse_rewards, name) for name in hv.WEIGHT_SETS},
     "extra": hv.extra_rewards,
+    "pbhc": hv.pbhc_rewards,
 }
 TERMINATIONS: Mapping[str, Callable[..., dict[str, Term]]] = {  # of (seconds=longest episode, dt=control step)
     "mjlab_tracking": mjlab.g1_terminations,

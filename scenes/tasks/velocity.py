@@ -2,23 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import attrs
 
-from components.robot import Point, Robot
-from engine import Bundle
+from components.robot import Point
 from engine.ecs.scene import free_host_memory
 from engine.errors import SceneError
-from scenes.tasks.randomisation import RandomiseNames, check_names, motors, randomised
-from systems.actuation import Controller
+from scenes.tasks import SharedConfig, own_first
 from systems.ground.generators import GENERATORS
 from systems.ground.grid import NAMED, Terrain, make_terrain
-from systems.learning.config import PpoConfig
 from systems.motion.places import absolute_robot
-from systems.physics import refuse_device
 from systems.robots.mjcf import Solver
-from systems.robots.model import RobotModel
 from systems.terrain import Tiles
 from systems.velocity import Stage, Velocity
 
@@ -42,8 +37,8 @@ class Locomotion:
     limit: float = math.inf
 
 
-@attrs.frozen(kw_only=True)
-class LocomotionConfig:
+@attrs.frozen(kw_only=True, field_transformer=own_first)
+class LocomotionConfig(SharedConfig):
     """Every number of locomotion by velocity commands."""
 
     task: Locomotion = attrs.field(metadata={"flag": False})
@@ -55,19 +50,10 @@ class LocomotionConfig:
         f"plane, or what to walk on: {', '.join(NAMED)}, or kinds of tiles with commas between: {', '.join(GENERATORS)}",
     ] = "plane"
     tiles: Tiles = TILES
-    num_envs: int  # rows simulated in parallel
-    backend: str = "mujoco"  # physics backend: mujoco, warp, isaacgym or kinematic
-    isaacgym_python: Annotated[
-        str,
-        "the Python 3.8 that has Isaac Gym, by default the one that LOCKSTEP_ISAACGYM_PYTHON names; other backends than isaacgym "
-        "do not look at it",
-    ] = ""
-    control: Controller  # who turns targets into torque
     command: Velocity | None = None  # ask every row for this: m/s forward and to the left, rad/s; none: drawn
     curriculum: bool  # widen the range of commands while the run goes on
     gait_period: float | None = None  # s of a gait clock that is seen and rewarded; none: without
     gait_weight: float = GAIT_WEIGHT  # of each foot that keeps to the gait clock
-    self_collision: bool  # let the robot's parts collide with each other
     elliptic: bool  # cones of friction: elliptic with an impedance ratio of 10, else pyramidal
     seconds: float = 20.0  # longest episode
     substeps: int  # physics steps in one control step of 0.02 s
@@ -80,35 +66,17 @@ class LocomotionConfig:
     ]
     terminations: Annotated[
         str,
-        "what ends an episode: sets (mjlab_velocity, humanoidverse_locomotion) and terms, as --randomise joins them",
+        "what ends an episode: sets (mjlab_velocity, humanoidverse_locomotion, extra) and terms, as --randomise joins them",
     ]
-    robustness: float  # share of the published sensor noise and pushes
-    randomise: RandomiseNames = "none"
-    randomise_played: Annotated[str, "what is drawn where a policy is evaluated, filmed or played; as --randomise"] = (
-        "none"
-    )
-    privileged: bool = False  # show the critic what was drawn
     penalties: float = 1.0  # share of the published weights of terms that cost
-    warm_start: bool = True  # start the contact solver from its last solution
-    physics_threads: int = 0  # threads that step physics; 0: one per processor
     iterations: int  # learning iterations
-    device: str = "cpu"  # cpu, or with backend warp or isaacgym cuda or cuda:N
-    learning: PpoConfig
 
     def __attrs_post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""
-        refuse_device(self.backend, self.device)
-        if not 0.0 <= self.robustness <= 10.0:
-            raise SceneError(
-                f"robustness={self.robustness} is a share of the published noise; give a number from 0 to 10."
-            )
+        super().__attrs_post_init__()
         if not 0.0 < self.penalties <= 10.0:
             raise SceneError(
                 f"penalties={self.penalties} is a share of the published weights; give a number above 0, up to 10."
-            )
-        if self.substeps < 1:
-            raise SceneError(
-                f"substeps={self.substeps} makes no sense; physics takes at least 1 step in a control step."
             )
         if self.curriculum and self.command is not None:
             raise SceneError(
@@ -118,7 +86,6 @@ class LocomotionConfig:
             raise SceneError(
                 f"curriculum=True has no effect: the task '{self.task.name}' has one range only. Leave it out."
             )
-
         if self.gait_period is None and self.gait_weight != GAIT_WEIGHT:
             raise SceneError(
                 f"gait_weight={self.gait_weight:g} has no effect without a gait clock; give --gait-period too, or leave it out."
@@ -130,35 +97,10 @@ class LocomotionConfig:
                 "tiles: what is said of tiles has no effect with terrain='plane'. Choose another terrain, such as rough, or leave "
                 "it out."
             )
-        for text in (self.randomise, self.randomise_played):
-            check_names(text)
-
-    @property
-    def simulator(self) -> dict[str, Any]:
-        """What is asked so of `physics()`; a run of isaacgym may be looked at in another simulator, which needs no other Python."""
-        python = self.isaacgym_python if self.backend == "isaacgym" else ""
-        return {"backend": self.backend, "nthread": self.physics_threads, "isaacgym_python": python}
 
     def made_terrain(self) -> Terrain | None:
         """The terrain that is walked on; None: a plane."""
         return make_terrain(self.terrain, available=free_host_memory(), **self.tiles.layout())
-
-    def drawn(self, playing: bool) -> str:
-        """What is drawn for rows, by names, in training or where a policy is played."""
-        return self.randomise_played if playing else self.randomise
-
-    def motors(self, robot: Robot, playing: bool) -> dict[str, Any]:
-        """What is drawn asks so of `actuation()`."""
-        return motors(self.drawn(playing), robot)
-
-    def randomised(self, model: RobotModel, playing: bool, dt: float) -> list[Bundle]:
-        """The bundle that draws; none where nothing is drawn."""
-        return randomised(self.drawn(playing), model, backend=self.backend, share=self.robustness, dt=dt)
-
-    @property
-    def actuators(self) -> Literal["servo", "torque"]:
-        """What the simulator's joints are given: the angle that they pull to, or a torque."""
-        return "servo" if self.control == "servo" else "torque"
 
     @property
     def solver(self) -> Solver:
@@ -166,9 +108,3 @@ class LocomotionConfig:
         return Solver(
             warm_start=self.warm_start, elliptic=self.elliptic, impedance_ratio=10.0 if self.elliptic else 1.0
         )
-
-    def replace(self, **numbers: Any) -> "LocomotionConfig":
-        """The configuration with other numbers, those of the learner included."""
-        own = {field.name for field in attrs.fields(LocomotionConfig)}
-        learning = attrs.evolve(self.learning, **{k: v for k, v in numbers.items() if k not in own})
-        return attrs.evolve(self, **{"learning": learning, **{k: v for k, v in numbers.items() if k in own}})

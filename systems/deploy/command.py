@@ -11,11 +11,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from engine.errors import SceneError, listing
-from systems.deploy.player import ACTIONS, Event, Player, read_script
+from engine.files import refuse_unwritable
+from systems.deploy.player import ACTIONS, Event, Player, read_script, save_log
 from systems.deploy.policy import OnnxPolicy
-from systems.deploy.robot import MujocoRobot, RecordedRobot, save_log
+from systems.deploy.robot import MujocoRobot, RecordedRobot
 
 PROGRAM = "lockstep play"
+BLEND = 0.3  # s
 SECONDS = 10.0  # of a policy that follows commands
 FALLEN = 1.2  # rad of tilt
 KEYS = "w s forward, a d sideways, q e turn, space stops, 1…9 change over, p pushes, backspace resets"
@@ -51,9 +53,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--script", type=Path, help="file of events")
     made.add_argument("--seconds", type=float, help=f"how long (default: to the end of the clip; else {SECONDS:g})")
-    made.add_argument(
-        "--blend", type=float, default=0.3, help="s of a change over to another policy (default: %(default)s)"
-    )
+    made.add_argument("--blend", type=float, help=f"s of a change over to another policy (default: {BLEND:g})")
     made.add_argument("--film", type=Path, metavar="FILE.mp4", help="write a film instead of opening a window")
     made.add_argument("--no-film", action="store_true", help="play as fast as possible, and show nothing")
     made.add_argument("--record", type=Path, metavar="LOG.npz", help="write what the robot told and was sent")
@@ -74,14 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "mjcf" not in first.about:
         raise SceneError(f"{first.path} does not hold its robot's model. Export the policy again.")
     robot = MujocoRobot(first.about["mjcf"], first.dt, first.numbers["joint_torque_limit"])
-    player = Player(robot, policies, options.blend)
+    player = Player(robot, policies, BLEND if options.blend is None else options.blend)
     script = read_script(options.script) if options.script else []
-    _refuse_events(options.script, script, policies)
     if options.command is not None:
         script = [Event(0.0, "command", tuple(options.command)), *script]
-        first.refuse(np.array(options.command))
+    window = _has_screen() and options.film is None and not options.no_film
+    _refuse_events(options, script, policies, window)
     steps = _steps(options, player, script)
-    if _has_screen() and options.film is None and not options.no_film:
+    if window:
         _in_window(player, script, steps)
     else:
         _run(player, script, steps)
@@ -98,25 +98,48 @@ def _refuse_senseless(options: argparse.Namespace) -> None:
         )
     if options.seconds is not None and not 0.0 < options.seconds < np.inf:
         raise SceneError(f"--seconds is {options.seconds:g}; give a number above 0.")
-    if not 0.0 <= options.blend < np.inf:
+    if options.record is not None and options.record.suffix != ".npz":
+        raise SceneError(
+            f"--record writes an npz file, not {options.record.name}. Say --record {options.record.with_suffix('.npz')}."
+        )
+    if options.blend is not None and not 0.0 <= options.blend < np.inf:
         raise SceneError(f"--blend is {options.blend:g} s; give a number from 0 up.")
-    idle = [name for name in ("command", "script", "seconds", "film", "record") if getattr(options, name) is not None]
+    names = ("clip", "command", "script", "seconds", "blend", "film", "no_film", "record")
+    idle = [name.replace("_", "-") for name in names if getattr(options, name) not in (None, False)]
     if options.log is not None and idle:
         raise SceneError(f"--{idle[0]} has no effect with --log, whose robot does what it did. Leave one of them out.")
+    for name in ("film", "record"):
+        if getattr(options, name) is not None:
+            refuse_unwritable(getattr(options, name), f"--{name}")
 
 
-def _refuse_events(path: Path | None, script: Sequence[Event], policies: Sequence[OnnxPolicy]) -> None:
-    """SceneError for a script that cannot be followed, before anything moves."""
-    playing = 0
+def _refuse_events(
+    options: argparse.Namespace, script: Sequence[Event], policies: Sequence[OnnxPolicy], window: bool
+) -> None:
+    """SceneError for a script that cannot be followed, and for policies that nobody changes over to, before anything moves."""
+    path, playing, played, asked = options.script, 0, {0}, np.zeros(3)
     for event in script:
+        if options.seconds is not None and event.time >= options.seconds:
+            raise SceneError(
+                f"{path}: '{event.action}' at {event.time:g} s comes after --seconds {options.seconds:g}. Play longer, or leave it out."
+            )
         if event.action == "policy":
             if not (event.numbers[0].is_integer() and 1 <= event.numbers[0] <= len(policies)):
                 raise SceneError(
                     f"{path}: there is no policy {event.numbers[0]:g} at {event.time:g} s; {len(policies)} were given, from 1."
                 )
             playing = int(event.numbers[0]) - 1
+            played.add(playing)
         elif event.action == "command":
-            policies[playing].refuse(np.array(event.numbers))
+            asked = np.array(event.numbers)
+        if event.action == "command" or (asked.any() and policies[playing].ranges is not None):
+            policies[playing].refuse(asked)
+    idle = [number for number in range(len(policies)) if number not in played]
+    if idle and not window:
+        raise SceneError(
+            f"Nobody changes over to {policies[idle[0]].path}: without a window a --script does, with a line such as '5 policy "
+            f"{idle[0] + 1}'. Give one, or leave the policy out."
+        )
 
 
 def _steps(options: argparse.Namespace, player: Player, script: Sequence[Event]) -> int:
@@ -198,7 +221,7 @@ def _tell(player: Player, options: argparse.Namespace) -> None:
     if player.readings:
         lines["robot"] = "fell" if robot.tilt > FALLEN else f"stands, {player.readings[-1].base_position[2]:.2f} m high"
     if options.record is not None:
-        save_log(options.record, robot.joints, player.readings, player.targets, {"clip": player.policy.clip})
+        save_log(options.record, player)
         lines["log"] = str(options.record)
     if player.readings and not options.no_film and (options.film is not None or not _has_screen()):
         lines["film"] = str(_film(player, options.film or Path(f"{player.policies[0].name}.mp4")))
@@ -224,12 +247,16 @@ def _film(player: Player, path: Path) -> Path:
 def _compare(robot: RecordedRobot, policies: Sequence[OnnxPolicy]) -> int:
     """Play on a log; the exit status."""
     for policy in policies:
-        policy.clip = int(robot.about.get("clip", 0))
+        if policy.clips and robot.about["clip"]:
+            policy.choose(robot.about["clip"])
         robot.at = 0
         robot.sent.clear()
         player = Player(robot, [policy])
-        while player.step():
-            pass
+        for command, begins in zip(robot.commands, robot.begins, strict=True):
+            player.command = command
+            if begins:
+                policy.begin(robot.read())
+            player.step()
         apart: Any = np.abs(np.array(robot.sent) - robot.targets)
         at = int(apart.max(1).argmax())
         print(

@@ -17,8 +17,9 @@ from engine import Simulation
 from engine.errors import SceneError
 from engine.files import file_errors, write_file
 from systems.deploy.control_step import ControlStep, Takes
+from systems.deploy.metadata import FORMAT
 from systems.deploy.onnx_graph import onnx_graph
-from systems.deploy.policy import FORMAT, PACKAGE
+from systems.deploy.policy import PACKAGE
 from systems.deploy.signals import SIGNALS
 from systems.observations import group_terms
 from systems.reference import sample_root_and_dofs
@@ -55,10 +56,12 @@ def write_onnx(simulation: Simulation, path: Path, takes: str, made: Mapping[str
     proto = onnx.load_from_string(onnx_graph(step, step.example(), names, step.outputs))
     about = metadata(step, made)
     onnx.helper.set_model_props(proto, {k: _as_json(k, v) for k, v in about.items()} if json_only else about)
-    with file_errors(f"{path} cannot be written"):
+    with file_errors(f"{path} cannot be written", cure=" Choose another --out."):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, proto.SerializeToString())
-    return {"takes": ", ".join(names), "gives": ", ".join(step.outputs), "play it": f"lockstep play {path}"}
+    told = {"takes": ", ".join(names), "gives": ", ".join(step.outputs)}
+    plays = takes == "signals" and step.controller == "position"
+    return {**told, "play it": f"lockstep play {path}"} if plays else told
 
 
 def metadata(step: ControlStep, made: Mapping[str, Any]) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Player: runs policies on a robot, one control step after the other; needs no torch."""
 
+import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +9,8 @@ import attrs
 import numpy as np
 
 from engine.errors import SceneError
+from engine.files import file_errors, write_file
+from systems.deploy.metadata import AGAIN
 from systems.deploy.policy import OnnxPolicy
 from systems.deploy.robot import MujocoRobot, RobotInterface, RobotReading, refuse_other
 
@@ -35,7 +39,8 @@ def read_script(path: Path) -> list[Event]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(f"The script {path} cannot be read ({error}).") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SceneError(f"The script {path} cannot be read ({reason}). A line of it is TIME ACTION NUMBERS.") from None
     found = []
     for number, line in enumerate(lines, 1):
         words = line.split("#")[0].split()
@@ -49,7 +54,8 @@ def read_script(path: Path) -> list[Event]:
             raise SceneError(
                 f"{path}, line {number}: '{line.strip()}' is not a time in s, an action and its numbers. Actions: {known}."
             ) from None
-        if action not in ACTIONS or len(rest) != ACTIONS[action][0] or not 0.0 <= event.time < np.inf:
+        known_action = action in ACTIONS and len(rest) == ACTIONS[action][0]
+        if not known_action or event.time < 0.0 or not np.isfinite((event.time, *event.numbers)).all():
             raise SceneError(
                 f"{path}, line {number}: '{line.strip()}' is not an action at a time from 0 s on. Actions: {known}."
             )
@@ -68,13 +74,15 @@ class Player:
     current: int = attrs.field(init=False, default=0)
     readings: list[RobotReading] = attrs.field(init=False, factory=list)
     targets: list[np.ndarray] = attrs.field(init=False, factory=list)
+    commands: list[np.ndarray] = attrs.field(init=False, factory=list)
+    begins: list[bool] = attrs.field(init=False, factory=list)  # whether a policy began in that control step
     _since: float = attrs.field(init=False, default=np.inf)  # s since the last change over
     _left: OnnxPolicy | None = attrs.field(init=False, default=None)  # the policy before it
 
     def __attrs_post_init__(self) -> None:
         """Refuse policies that the robot cannot play; begin the first."""
-        for policy in self.policies:
-            refuse_other(self.robot, policy.path, policy.joints)
+        for number, policy in enumerate(self.policies):
+            refuse_other(self.robot, policy.path, policy.joints, "Play it by itself." if number else AGAIN)
             if policy.dt != self.policies[0].dt:
                 raise SceneError(
                     f"{policy.path} takes a control step of {policy.dt:g} s, and {self.policies[0].path} one of "
@@ -100,6 +108,8 @@ class Player:
         if not 0 <= number < len(self.policies):
             raise SceneError(f"There is no policy {number + 1}; {len(self.policies)} were given.")
         self._left, self._since, self.current = self.policy, 0.0, number
+        if self.policy.ranges is not None:
+            self.command = np.clip(self.command, *self.policy.ranges.T)
         self.policy.begin(self.robot.read())
 
     def push(self, forward: float, sideways: float) -> None:
@@ -123,6 +133,8 @@ class Player:
     def step(self) -> bool:
         """One control step; False when the robot tells nothing more."""
         reading, policy = self.robot.read(), self.policy
+        self.commands.append(self.command.copy())
+        self.begins.append(policy.steps == 0)
         target = policy.target(reading, self.command)
         if self._since < self.blend and self._left is not None:
             share = self._since / self.blend
@@ -141,3 +153,18 @@ class Player:
         assert self._left is not None
         new, old = self.policy.numbers, self._left.numbers
         self.robot.gains(*(share * new[k] + (1.0 - share) * old[k] for k in ("joint_stiffness", "joint_damping")))
+
+
+def save_log(path: Path, player: Player) -> None:
+    """Write what the robot told, was asked for and was sent in each control step, as npz."""
+    columns = {
+        f.name: np.array([getattr(each, f.name) for each in player.readings]) for f in attrs.fields(RobotReading)
+    }
+    columns |= {name: np.array(getattr(player, name)) for name in ("targets", "commands", "begins")}
+    clip = player.policy.clips[player.policy.clip] if player.policy.clips else ""
+    about = np.array(json.dumps({"joints": list(player.robot.joints), "clip": clip}))
+    data = io.BytesIO()
+    np.savez(data, about=about, **columns)
+    with file_errors(f"The log {path} cannot be written", cure=" Choose another --record."):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, data.getvalue())

@@ -1,6 +1,6 @@
 """Policy files: an ONNX file with metadata, as Lockstep exports them, run by onnxruntime; needs no torch."""
 
-import json
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,17 +10,25 @@ import attrs
 import numpy as np
 
 from engine.errors import SceneError, did_you_mean, listing
+from systems.deploy.metadata import AGAIN, FORMAT, joint_names, numbers, per_joint, ranges, seconds, words
 from systems.deploy.robot import RobotReading
 from systems.maths.rotation import rotate, yaw, yawed
 
 PACKAGE = "lockstep-sim"
-FORMAT = "lockstep policy 1"
 PER_JOINT = ("joint_stiffness", "joint_damping", "joint_torque_limit", "default_joint_pos")
 MEASURED = (
     "base_angular_velocity", "base_orientation", "base_linear_velocity", "base_position", "joint_position", "joint_velocity",
 )  # fmt: skip
+_CUT = ("is cut, or no ONNX file", "Copy it whole, or export the policy again.")
+_NEWER = ("is newer than onnxruntime can read", "pip install -U onnxruntime, or export the policy with an older opset.")
+UNREADABLE = {  # by a word of onnxruntime's: what is wrong with a file, and the cure
+    "Protobuf": _CUT,
+    "protobuf": _CUT,
+    "External data": ("keeps its weights in another file", "Copy that one too, or save the policy as one file."),
+    "IR version": _NEWER,
+    "opset": _NEWER,
+}
 TOLD = (*MEASURED, "command", "time_step", "clip")
-AXES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
 
 
 @attrs.define(eq=False)
@@ -48,30 +56,44 @@ class OnnxPolicy:
         about = dict(session.get_modelmeta().custom_metadata_map)
         if about.get("format") != FORMAT:
             _refuse_foreign(path, about, [each.name for each in session.get_inputs()])
-        takes = [each.name for each in session.get_inputs()]
         if about.get("takes") != "signals":
             raise SceneError(
                 f"{path} takes an observation, and a robot tells signals. Export the policy again, without --export-takes."
             )
-        if about.get("control") != "position" or "joint_names" not in about:
+        if about.get("control") != "position":
             raise SceneError(
                 f"{path} gives '{about.get('control')}' in the scene '{about.get('scene')}'; lockstep play sends joint positions to "
                 "a robot. Play it in its own scene: python -m engine.run SCENE --play RUN."
             )
-        joints = tuple(about["joint_names"].split(","))
-        numbers = {key: _per_joint(path, about, key, joints) for key in PER_JOINT}
-        sizes = {each.name: each.shape[1] for each in session.get_inputs()}
-        for name in ("joint_position", "joint_velocity"):
-            if sizes.get(name, len(joints)) != len(joints):
-                raise SceneError(
-                    f"{path} takes {sizes[name]} numbers as {name}, but names {len(joints)} joints. The file does not fit itself; "
-                    "export the policy again."
-                )
-        policy = cls(path, session, about, joints, numbers, tuple(json.loads(about.get("motion_clips", "[]"))))
-        unknown = [name for name in takes if name not in (*TOLD, *policy.state_names)]
-        if unknown:
-            raise SceneError(f"{path} takes {listing(unknown)}, which no robot tells. Play it in its own scene.")
+        joints = joint_names(path, about, "joint_names")
+        lows = dict.fromkeys(PER_JOINT, 0.0) | {"default_joint_pos": -np.inf}
+        found = {key: per_joint(path, about, key, len(joints), key, low) for key, low in lows.items()}
+        clips = tuple(words(path, about, "motion_clips")) if "motion_clips" in about else ()
+        policy = cls(path, session, about, joints, found, clips)
+        policy._rehearse()
         return policy
+
+    def _rehearse(self) -> None:
+        """SceneError for a file that does not fit itself: everything it says is read, and two control steps are made."""
+        unknown = [name for name in self._takes if name not in (*TOLD, *self.state_names)]
+        if unknown:
+            raise SceneError(f"{self.path} takes {listing(unknown)}, which no robot tells. Play it in its own scene.")
+        (pose, _), _, _, none = self.start, self.ranges, self.length, np.zeros(3)
+        rest = RobotReading(pose[:3], pose[3:7], none, none, pose[7:], np.zeros(len(self.joints)))
+        self.begin(rest)
+        for name, value in self._fed(rest, none).items():
+            if self._shapes[name] not in (value.shape, (1, 0)):
+                raise SceneError(
+                    f"{self.path} takes {self._shapes[name][-1]} numbers as {name}, but {value.size} are told of {len(self.joints)} "
+                    f"joints. The file does not fit itself. {AGAIN}"
+                )
+        for _ in range(2):
+            given = self.target(rest, none)
+            if given.shape != (len(self.joints),):
+                raise SceneError(
+                    f"{self.path} gives {given.size} joint targets, but names {len(self.joints)} joints. The file does not fit itself. "
+                    f"{AGAIN}"
+                )
 
     @property
     def name(self) -> str:
@@ -81,12 +103,20 @@ class OnnxPolicy:
     @cached_property
     def _arm(self) -> np.ndarray:
         """(3, 3): what an angular velocity of the base adds to the velocity of its sensor, ω × place."""
-        x, y, z = (float(text) for text in self.about["velocity_sensor_position"].split(","))
+        x, y, z = numbers(self.path, self.about, "velocity_sensor_position", (3,))
         return np.array(((0.0, z, -y), (-z, 0.0, x), (y, -x, 0.0)))
 
     @cached_property
     def _takes(self) -> list[str]:
         return [each.name for each in self.session.get_inputs()]
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the inputs, with one row; 0 for a size that the file leaves open."""
+        return {
+            each.name: (1, *(x if isinstance(x, int) else 0 for x in each.shape[1:]))
+            for each in self.session.get_inputs()
+        }
 
     @cached_property
     def _kept(self) -> list[str]:
@@ -95,30 +125,33 @@ class OnnxPolicy:
     @property
     def state_names(self) -> list[str]:
         """What it remembers from one control step to the next."""
-        return list(json.loads(self.about.get("states", "[]")))
+        return words(self.path, self.about, "states") if "states" in self.about else []
 
     @property
     def dt(self) -> float:
         """Length of a control step in s."""
-        return float(self.about["control_dt"])
+        return seconds(self.path, self.about, "control_dt")
 
     @property
     def length(self) -> int | None:
         """Control steps of its clip; None for one that follows commands."""
-        return int(json.loads(self.about["motion_steps"])[self.clip]) if self.clips else None
+        if not self.clips:
+            return None
+        return int(numbers(self.path, self.about, "motion_steps", (len(self.clips),), low=1.0)[self.clip])
 
     @property
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         """Root pose and joints (7 + joints) where it begins, and velocities (6 + joints) in world axes."""
-        pose = np.array(json.loads(self.about["start_pose"])[self.clip])
-        speeds = json.loads(self.about.get("start_velocity", "[]"))
-        return pose, np.array(speeds[self.clip]) if speeds else np.zeros(len(pose) - 1)
+        count, joints = max(1, len(self.clips)), len(self.joints)
+        poses = numbers(self.path, self.about, "start_pose", (count, 7 + joints))
+        if "start_velocity" not in self.about:
+            return poses[self.clip], np.zeros(6 + joints)
+        return poses[self.clip], numbers(self.path, self.about, "start_velocity", (count, 6 + joints))[self.clip]
 
     @property
     def ranges(self) -> np.ndarray | None:
         """Least and greatest command, (3, 2); None for a policy that follows none."""
-        found = json.loads(self.about.get("command_ranges", "null"))
-        return None if found is None else np.array([found[axis] for axis in AXES])
+        return ranges(self.path, self.about, "command_ranges") if "command" in self._takes else None
 
     def choose(self, clip: str) -> None:
         """Follow that clip. SceneError for one that it was not trained on."""
@@ -147,9 +180,7 @@ class OnnxPolicy:
         """Start from the first control step, with the clip placed where the robot stands and facing where it faces."""
         self.steps = 0
         self.states = {
-            each.name: np.zeros(each.shape, np.float32)
-            for each in self.session.get_inputs()
-            if each.name in self.state_names
+            name: np.zeros(shape, np.float32) for name, shape in self._shapes.items() if name in self.state_names
         }
         if not self.clips:
             return
@@ -161,8 +192,8 @@ class OnnxPolicy:
         self._from = np.append(reading.base_position[:2], 0.0)
         self._to = np.append(pose[:2], 0.0)
 
-    def target(self, reading: RobotReading, command: np.ndarray) -> np.ndarray:
-        """Joint targets (joints,) in rad for what the robot tells now, and one control step later."""
+    def _fed(self, reading: RobotReading, command: np.ndarray) -> dict[str, np.ndarray]:
+        """The inputs of the file, by name."""
         told = {
             "base_angular_velocity": reading.base_angular_velocity,
             "base_orientation": self._lead @ reading.base_orientation,
@@ -174,11 +205,29 @@ class OnnxPolicy:
             "time_step": np.array([self.steps]),
             "clip": np.array([self.clip]),
         }
-        fed = {name: np.asarray(told[name], np.float32)[None] for name in self._takes if name in told} | self.states
-        first, *rest = self.session.run(None, fed)
+        return {name: np.asarray(told[name], np.float32)[None] for name in self._takes if name in told} | self.states
+
+    def target(self, reading: RobotReading, command: np.ndarray) -> np.ndarray:
+        """Joint targets (joints,) in rad for what the robot tells now, and one control step later.
+
+        SceneError where the network cannot be run, or gives what is no number.
+        """
+        first, *rest = self._run(None, self._fed(reading, command))
         self.states = dict(zip(self._kept, rest, strict=True))
         self.steps += 1
         return np.asarray(first[0], np.float64)
+
+    def _run(self, names: list[str] | None, fed: Mapping[str, np.ndarray]) -> list[Any]:
+        """The outputs `names`, or all."""
+        try:
+            found = self.session.run(names, fed)
+        except Exception as error:  # onnxruntime has a class of its own for each way to fail
+            raise SceneError(f"{self.path} cannot be run: {_reason(error)}. {AGAIN}") from None
+        if not np.isfinite(found[0]).all():
+            raise SceneError(
+                f"{self.path} gives an action that is not finite in control step {self.steps}. Export a checkpoint that plays in its own scene."
+            )
+        return list(found)
 
 
 def open_session(path: Path) -> Any:
@@ -189,6 +238,10 @@ def open_session(path: Path) -> Any:
         raise SceneError(
             f"To play a policy needs the package onnxruntime, which is not installed. pip install '{PACKAGE}[play]'"
         ) from None
+    if path.is_dir():
+        raise SceneError(
+            f"{path} is a folder, and a policy is an .onnx file. Export a run: python -m engine.run --export {path} --out policy.onnx."
+        )
     if not path.is_file():
         raise SceneError(
             f"There is no policy at {path}. Export one: python -m engine.run --export RUN --out {path.name}."
@@ -199,24 +252,15 @@ def open_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for each way to fail
-        first = str(error).splitlines()[0].split(" : ")[-1].rstrip(".")
-        raise SceneError(
-            f"{path} is cut, or no ONNX file: {first}. Export the policy again, or copy it whole."
-        ) from None
+        reason = _reason(error)
+        what, cure = next((said for word, said in UNREADABLE.items() if word in reason), ("cannot be run", AGAIN))
+        raise SceneError(f"{path} {what}: {reason}. {cure}") from None
 
 
-def _per_joint(path: Path, about: Mapping[str, str], key: str, joints: tuple[str, ...]) -> np.ndarray:
-    if key not in about:
-        raise SceneError(f"{path} does not say the {key} of its joints. Export the policy again.")
-    try:
-        values = np.array([float(text) for text in about[key].split(",")])
-    except ValueError:
-        raise SceneError(f"{path} says {key}='{about[key]}', which are not numbers. Export the policy again.") from None
-    if len(values) != len(joints):
-        raise SceneError(
-            f"{path} has {len(joints)} joints, but {len(values)} numbers as {key}. Export the policy again."
-        )
-    return values
+def _reason(error: Exception) -> str:
+    """Why onnxruntime failed, without where in its own source."""
+    text = re.sub(r"Load model from .* failed:|/\S+:\d+ .*\) ", "", str(error).splitlines()[0].split(" : ")[-1])
+    return text.split(". ")[0].rstrip(". ")
 
 
 def _refuse_foreign(path: Path, about: Mapping[str, str], inputs: list[str]) -> None:

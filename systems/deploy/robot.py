@@ -47,6 +47,9 @@ class RobotInterface(Protocol):
         ...
 
 
+_FAILURES = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
+
+
 class MujocoRobot:
     """A robot in plain MuJoCo, from MJCF text or compiled. Its servos are those of the model, or torques computed in each step."""
 
@@ -54,9 +57,15 @@ class MujocoRobot:
         try:
             self.model = mujoco.MjModel.from_xml_string(mjcf) if isinstance(mjcf, str) else mjcf
         except ValueError as error:
-            raise SceneError(f"MuJoCo cannot read the robot of this policy: {error}. Export it again.") from None
+            said = " ".join(str(error).split())
+            raise SceneError(f"MuJoCo cannot read the robot of this policy: {said}. Export the policy again.") from None
         self.data = mujoco.MjData(self.model)
         self.joints = tuple(self.model.joint(i).name for i in range(1, self.model.njnt))
+        if self.model.nq != 7 + len(self.joints) or self.model.nu != len(self.joints):
+            raise SceneError(
+                f"The robot of this policy has {self.model.njnt} joints and {self.model.nu} servos, where a free base, hinges and a servo "
+                "for each belong. Export the policy again."
+            )
         self.substeps = max(1, round(dt / self.model.opt.timestep))
         self.torque_limit = torque_limit
         self.servo = bool((self.model.actuator_biastype == mujoco.mjtBias.mjBIAS_AFFINE).all())
@@ -86,7 +95,7 @@ class MujocoRobot:
                 pull = self._stiffness * (targets - self.data.qpos[7:]) - self._damping * self.data.qvel[6:]
                 self.data.ctrl[:] = np.clip(pull, -self.torque_limit, self.torque_limit)
                 mujoco.mj_step(self.model, self.data)
-        return not self.data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number
+        return not any(self.data.warning[kind].number for kind in _FAILURES)
 
     def reset(self, pose: np.ndarray, velocity: np.ndarray) -> None:
         """Put it somewhere: root pose and joints (7 + joints), root's linear and angular velocity in world axes and joints' (6 + joints)."""
@@ -113,6 +122,8 @@ class RecordedRobot:
     joints: tuple[str, ...]
     readings: dict[str, np.ndarray]  # (steps, …) by field of RobotReading
     targets: np.ndarray  # (steps, joints) rad, that were sent when it was recorded
+    commands: np.ndarray  # (steps, 3) m/s, m/s, rad/s that were asked for then
+    begins: np.ndarray  # (steps,) bool, whether a policy began
     about: dict[str, Any]
     at: int = 0
     sent: list[np.ndarray] = attrs.field(factory=list)
@@ -124,12 +135,19 @@ class RecordedRobot:
             with np.load(path, allow_pickle=False) as file:
                 readings = {field.name: file[field.name] for field in attrs.fields(RobotReading)}
                 about = json.loads(str(file["about"]))
-                return cls(tuple(about["joints"]), readings, file["targets"], about)
+                rest = {name: file[name] for name in ("targets", "commands", "begins")}
+                steps = {len(each) for each in (*readings.values(), *rest.values())}
+                if len(steps) != 1 or steps == {0}:
+                    raise ValueError("its columns are not equally long")
+                if not all(np.isfinite(each).all() for each in readings.values()):
+                    raise ValueError("what it tells is not finite")
+                return cls(tuple(about["joints"]), readings, **rest, about={"clip": "", **about})
         except FileNotFoundError:
             raise SceneError(f"There is no log at {path}. lockstep play POLICY --record {path} writes one.") from None
-        except (OSError, KeyError, ValueError, BadZipFile) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+            reason = "it holds no arrays" if "pickle" in str(error) else str(error)
             raise SceneError(
-                f"{path} is no log of a robot ({error}). lockstep play POLICY --record FILE.npz writes one."
+                f"{path} is no log of a robot ({reason}). lockstep play POLICY --record FILE.npz writes one."
             ) from None
 
     def read(self) -> RobotReading:
@@ -146,26 +164,8 @@ class RecordedRobot:
         return self.at < len(self.targets)
 
 
-def save_log(
-    path: Path,
-    joints: Sequence[str],
-    readings: Sequence[RobotReading],
-    targets: Sequence[np.ndarray],
-    about: dict[str, Any],
-) -> None:
-    """Write what a robot told and was sent in each control step, as npz."""
-    columns = {f.name: np.array([getattr(each, f.name) for each in readings]) for f in attrs.fields(RobotReading)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "wb") as file:
-            told: dict[str, Any] = {**columns, "targets": np.array(targets)}
-            np.savez(file, about=np.array(json.dumps({"joints": list(joints), **about})), **told)
-    except OSError as error:
-        raise SceneError(f"The log {path} cannot be written ({error.strerror or error}).") from None
-
-
-def refuse_other(robot: RobotInterface, path: Path, joints: Sequence[str]) -> None:
-    """SceneError for a policy whose joints are not those of the robot, in its order."""
+def refuse_other(robot: RobotInterface, path: Path, joints: Sequence[str], cure: str) -> None:
+    """SceneError, with the cure, for a policy whose joints are not those of the robot, in its order."""
     if tuple(joints) == tuple(robot.joints):
         return
     missing = [name for name in joints if name not in robot.joints] or [
@@ -175,6 +175,6 @@ def refuse_other(robot: RobotInterface, path: Path, joints: Sequence[str]) -> No
         f"{listing(missing)} {'is' if len(missing) == 1 else 'are'} not in both" if missing else "their order differs"
     )
     raise SceneError(
-        f"{path} is a policy of another robot: it moves {len(joints)} joints, the robot has {len(robot.joints)}, and {what}. Play it by "
-        "itself."
+        f"{path} is a policy of another robot: it moves {len(joints)} joints, the robot has {len(robot.joints)}, and {what}. "
+        f"{cure}"
     )

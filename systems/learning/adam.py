@@ -9,16 +9,22 @@ from torch import Tensor
 
 BETAS = (0.9, 0.999)  # decay of the moments, as published
 EPSILON = 1e-8
+Parts = tuple[tuple[slice, float], ...]
+WHOLE: Parts = ((slice(None), 1.0),)
 
 
 class Adam:
     """Kingma and Ba, "Adam: a method for stochastic optimization", 2015; `rate` is read anew in each step.
 
-    `moments` are `step`, `exp_avg` and `exp_avg_sq`, by the names that torch gives them.
+    `moments` are `step`, `exp_avg` and `exp_avg_sq`, by the names that torch gives them. `parts` are slices of the vector, each with
+    its own rate as a multiple of `rate`.
     """
 
-    def __init__(self, parameters: Tensor, gradient: Tensor, rate: Tensor, betas: tuple[float, float] = BETAS) -> None:
-        self.betas = betas
+    def __init__(
+        self, parameters: Tensor, gradient: Tensor, rate: Tensor, betas: tuple[float, float] = BETAS,
+        parts: Parts = WHOLE,
+    ) -> None:  # fmt: skip
+        self.betas, self.parts = betas, parts
         self.parameters, self.gradient, self.rate = parameters.detach(), gradient, rate
         names = ("exp_avg", "exp_avg_sq")
         self.moments = {
@@ -31,9 +37,10 @@ class Adam:
         """Follow the gradient; where `unsound` (one float) is 1 nothing changes, without waiting for a device to say so."""
         step, first, second = self.moments.values()
         step.add_(1.0)
-        torch._fused_adam_(
-            [self.parameters], [self.gradient], [first], [second], [], [step],
-            lr=self.rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=EPSILON, amsgrad=False, maximize=False,
-            found_inf=unsound,
-        )  # fmt: skip
+        for at, share in self.parts:
+            torch._fused_adam_(
+                [self.parameters[at]], [self.gradient[at]], [first[at]], [second[at]], [], [step],
+                lr=self.rate * share, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=EPSILON, amsgrad=False,
+                maximize=False, found_inf=unsound,
+            )  # fmt: skip
         step.sub_(unsound)

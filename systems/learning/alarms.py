@@ -9,11 +9,13 @@ from components.world_model import BestPolicy, Fallback, JointErrors, Memory, Ru
 from engine.ecs.access import Write
 from engine.ecs.world import World
 from engine.errors import listing
+from engine.ranks.distribution import on_rows_of_all
 from systems.learning.best import PATIENCE
 from systems.learning.dynamics import finite, unmoved
 from systems.learning.memory import ticks_of_every_row
 
 
+@on_rows_of_all
 def compare_rewards(
     memory: Memory,
     dynamics: Dynamics,

@@ -33,6 +33,7 @@ class PpoConfig:
     minibatches: int = 4  # optimiser steps in one pass
     hidden: tuple[int, ...] = (512, 256, 128)  # hidden layers of actor and critic
     critic_hidden: tuple[int, ...] | None = None  # hidden layers of the critic where they differ
+    value_heads: bool = False  # a head of the critic for each reward term, with a value loss of its own
     init_std: float = 1.0  # standard deviation of actions when training starts
     gamma: float = 0.99  # discount of a reward for each tick that it is away
     lam: float = 0.95  # λ of advantage estimation: 0 relies on the critic, 1 on rewards
@@ -41,6 +42,7 @@ class PpoConfig:
     value_weight: float = 1.0  # weight of the value loss
     entropy_weight: float = 0.005  # weight of the entropy bonus
     learning_rate: float = 1e-3  # learning rate when training starts
+    critic_learning_rate: float | None = None  # that of the critic where it differs; it keeps its ratio to the actor's
     desired_kl: float = 0.01  # KL divergence that the learning rate aims at; 0 keeps the rate
     lowest_rate: float = 1e-5  # least learning rate
     highest_rate: float = 1e-2  # greatest learning rate

@@ -11,7 +11,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from components.learning import Policy
 from engine.errors import BuildError
 from engine.ranks.blocks import Blocks
-from systems.learning.adam import Adam
+from systems.learning.adam import WHOLE, Adam
 from systems.learning.config import PpoConfig
 
 MARGIN = 0.01  # added to the standard deviation, so that an input that never moves is not blown up
@@ -92,9 +92,14 @@ class Actor(Network):
 class Critic(Network):
     """Expected discounted reward of a privileged observation; (..., width) to (...)."""
 
+    def heads(self, observation: Tensor) -> Tensor:
+        """(..., width) to (..., heads): by reward term, where there is more than one."""
+        return super().forward(observation)
+
     def forward(self, observation: Tensor) -> Tensor:
-        """The only output."""
-        return super().forward(observation).squeeze(-1)
+        """The only output, or the sum of several."""
+        found = self.heads(observation)
+        return found.squeeze(-1) if found.shape[-1] == 1 else found.sum(-1)
 
 
 def share_storage(parameters: Sequence[nn.Parameter]) -> tuple[nn.Parameter, Tensor]:
@@ -128,19 +133,24 @@ def make_policy(
             f"A policy of widths {actor_width} (actor), {len(seen)} (critic), {dofs} joints and hidden layers "
             f"{tuple(config.hidden)}, {tuple(critic_hidden)} has an empty layer; every size must be at least 1."
         )
-    if config.init_std <= 0 or config.learning_rate <= 0:
+    critic_rate = config.learning_rate if config.critic_learning_rate is None else config.critic_learning_rate
+    if min(config.init_std, config.learning_rate, critic_rate) <= 0:
         raise BuildError(
-            f"The policy was given init_std={config.init_std} and learning_rate={config.learning_rate}; both must be above 0."
+            f"The policy was given init_std={config.init_std}, learning_rate={config.learning_rate} and "
+            f"critic_learning_rate={config.critic_learning_rate}; each must be above 0."
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         actor = Actor(actor_width, config.hidden, dofs, config.normalise, config.init_std)
-        judge = Critic(len(seen), critic_hidden, 1, config.normalise) if critic else None
+        heads = len(axes["reward"]) if config.value_heads else 1
+        judge = Critic(len(seen), critic_hidden, heads, config.normalise) if critic else None
     for parameter in actor.body.layers[-1].parameters():
         parameter.data.mul_(0.01)  # an untrained policy asks for next to nothing
     actor.to(device)
     parameters = [*actor.parameters(), *(judge.to(device).parameters() if judge else ())]
     vector, gradient = share_storage(parameters)
     rate = torch.tensor(config.learning_rate, device=device)
-    adam = Adam(vector, gradient, rate)
+    acts = sum(parameter.numel() for parameter in actor.parameters())
+    apart = ((slice(None, acts), 1.0), (slice(acts, None), critic_rate / config.learning_rate))
+    adam = Adam(vector, gradient, rate, parts=apart if judge and critic_rate != config.learning_rate else WHOLE)
     return Policy(actor=actor, critic=judge, parameters=vector, gradient=gradient, optimiser=adam, learning_rate=rate)

@@ -24,7 +24,8 @@ def robot_and_clips(model: RobotModel, library: MotionLibrary) -> dict[str, str]
     found = robot_alone(model)
     for name, first, count in zip(library.names, library.start.tolist(), library.frames.tolist(), strict=True):
         frames = slice(first, first + count)
-        found[f"clip {name}"] = digest(library.fps, library.vectors[frames], library.rotations[frames])
+        beside = [library.contacts[frames]] if len(library.contacts) else []
+        found[f"clip {name}"] = digest(library.fps, library.vectors[frames], library.rotations[frames], *beside)
     return {**found, "weights of the clips": digest(library.weight)}
 
 

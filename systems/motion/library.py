@@ -19,7 +19,7 @@ from engine.errors import SceneError, listing
 from systems.motion.check import Verification
 from systems.motion.clips import BUILT_IN, make_clip
 from systems.motion.findings import bounded
-from systems.motion.kinematics import Kinematics
+from systems.motion.kinematics import Kinematics, resample
 from systems.motion.packing import Packing
 from systems.motion.unfit import Unfit
 
@@ -65,6 +65,7 @@ def build_library(
     for line in bounded(findings, MAX_LOGGED):
         _log.warning(line)
     frames = torch.tensor(packing.finish({index: sound[index][0] for index in kept}))
+    contacts = _contacts([sound[index][0] for index in kept], frames.tolist(), len(robot.foot_names), fps)
     weight = torch.tensor([weights[index] for index in kept], dtype=torch.float64)
     return MotionLibrary(
         names=_distinct([names[index] for index in kept]),
@@ -78,7 +79,20 @@ def build_library(
         weight=(weight / weight.sum()).float().to(device),
         vectors=packing.vectors.to(device),
         rotations=packing.rotations.to(device),
+        contacts=contacts.to(device),
     )
+
+
+def _contacts(clips: Sequence[Clip], frames: Sequence[int], feet: int, fps: float) -> torch.Tensor:
+    """Which feet the clips want to bear load, (all frames, feet), as `MotionLibrary.contacts` says."""
+    said = [clip.contact_mask is not None and clip.contact_mask.shape[1] == feet for clip in clips]
+    if not any(said):
+        return torch.zeros(0, feet)
+    parts = [
+        torch.tensor(resample(clip, fps).contact_mask) if known else torch.full((count, feet), -1.0)
+        for clip, count, known in zip(clips, frames, said, strict=True)
+    ]
+    return torch.cat([part.float() for part in parts])
 
 
 def _handed_over(clips: list[_T]) -> Iterator[_T]:

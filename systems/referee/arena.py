@@ -10,8 +10,9 @@ import numpy as np
 
 from components.robot import RobotDescription
 from engine.errors import SceneError, listing
+from systems.deploy.metadata import AGAIN
 from systems.deploy.policy import OnnxPolicy
-from systems.deploy.robot import MujocoRobot
+from systems.deploy.robot import MujocoRobot, refuse_other
 from systems.referee.table import TermTable
 from systems.robots.model import RobotModel, build_robot
 
@@ -47,12 +48,26 @@ def arena_of_export(policy: OnnxPolicy) -> Arena:
     if "mjcf" not in about:
         raise SceneError(f"{policy.path} does not hold its robot's model. Export the policy again.")
     robot = MujocoRobot(about["mjcf"], policy.dt, numbers["joint_torque_limit"])
+    refuse_other(robot, policy.path, policy.joints, AGAIN)
     tracked = tuple(about.get("body_names", "").split(","))
     ends = tuple(each for each in about.get("end_effector_names", "").split(",") if each)
     return Arena(
         robot, about.get("robot", "robot"), numbers["joint_stiffness"], numbers["joint_damping"],
         numbers["default_joint_pos"], policy.start[0], np.zeros(3), about.get("anchor_body_name", ""), tracked, ends,
     )  # fmt: skip
+
+
+def refuse_unknown_bodies(path: Path, arena: Arena) -> None:
+    """SceneError for a tracker of whose robot nobody says which bodies count."""
+    model = arena.robot.model
+    known = [model.body(at).name for at in range(1, model.nbody)]
+    wrong = [body for body in arena.tracked if body not in known]
+    if wrong or arena.anchor not in arena.tracked:
+        what = f"{listing(wrong, 3)} of its tracked bodies" if wrong else f"its anchor '{arena.anchor}'"
+        raise SceneError(
+            f"{path} follows a motion, but {what} is not among the {'bodies' if wrong else 'tracked bodies'} of {arena.name}. Export the "
+            "policy again, or give a --table of another robot."
+        )
 
 
 def arena_of_table(

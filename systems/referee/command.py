@@ -11,9 +11,10 @@ import attrs
 import numpy as np
 
 from engine.errors import SceneError, listing
-from engine.files import file_errors, json_bytes, write_file
-from systems.deploy.policy import FORMAT, OnnxPolicy, open_session
-from systems.referee.arena import Arena, LoadRobot, arena_of_export
+from engine.files import file_errors, json_bytes, refuse_unwritable, write_file
+from systems.deploy.metadata import FORMAT
+from systems.deploy.policy import OnnxPolicy, open_session
+from systems.referee.arena import Arena, LoadRobot, arena_of_export, refuse_unknown_bodies
 from systems.referee.foreign import ForeignPolicy, load_foreign, table_fits
 from systems.referee.match import COMMANDS, DIRECTIONS, Protocol, play_motion, pushes, walk, within
 from systems.referee.poses import ReferencePoses, reference_of_export
@@ -102,8 +103,12 @@ def _load(path: Path, options: argparse.Namespace, load: LoadRobot) -> "Contende
 
 
 def _protocol(options: argparse.Namespace) -> Protocol:
-    if options.json is not None and options.json.is_dir():
-        raise SceneError(f"--json is {options.json}, which is a folder. Say --json {options.json / 'found.json'}.")
+    if options.json is not None:
+        if options.json.suffix != ".json" and not options.json.is_dir():
+            raise SceneError(
+                f"--json writes JSON, not {options.json.name}. Say --json {options.json.with_suffix('.json')}."
+            )
+        refuse_unwritable(options.json, "--json")
     for name, low in (("episodes", 1), ("seed", 0)):
         if getattr(options, name) < low:
             raise SceneError(f"--{name} is {getattr(options, name)}; give a number from {low} up.")
@@ -129,10 +134,14 @@ class Contender:
         about = open_session(path).get_modelmeta().custom_metadata_map
         if about.get("format") == FORMAT and about.get("takes") == "signals":
             ours = OnnxPolicy.load(path)
-            return cls(ours, arena_of_export(ours), reference_of_export(ours) if ours.clips else None)
-        named = table if table is not None and table_fits(path, table) else None
-        foreign = load_foreign(path, named, load, clip)
-        return cls(foreign, foreign.arena, foreign.reference)
+            found = cls(ours, arena_of_export(ours), reference_of_export(ours) if ours.clips else None)
+        else:
+            named = table if table is not None and table_fits(path, table) else None
+            foreign = load_foreign(path, named, load, clip)
+            found = cls(foreign, foreign.arena, foreign.reference)
+        if found.reference is not None:
+            refuse_unknown_bodies(path, found.arena)
+        return found
 
     @property
     def path(self) -> Path:

@@ -1,6 +1,5 @@
 """Policies of other projects, played by a table of their observation terms as `systems.deploy` plays our own."""
 
-import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,23 +10,13 @@ import mujoco
 import numpy as np
 
 from engine.errors import SceneError, listing
-from systems.deploy.policy import FORMAT, OnnxPolicy, open_session
+from systems.deploy.metadata import FORMAT, joint_names, numbers, per_joint, ranges, seconds, words
+from systems.deploy.policy import OnnxPolicy, open_session
 from systems.deploy.robot import RobotReading
 from systems.maths.rotation import rotate
 from systems.referee.arena import Arena, LoadRobot, arena_of_table
 from systems.referee.poses import ReferencePoses, clip_poses, moving
-from systems.referee.table import (
-    TABLES,
-    TermTable,
-    known_tables,
-    metadata,
-    numbers,
-    per_joint,
-    ranges,
-    seconds,
-    table_called,
-    words,
-)
+from systems.referee.table import TABLES, Source, TermTable, known_tables, metadata, table_called
 from systems.referee.terms import TERMS, Moment
 
 FAR_AHEAD = 10**6  # control steps; no motion is as long
@@ -116,7 +105,7 @@ class ForeignPolicy(OnnxPolicy):
         fed = {name: self._seen(name, moment) for name in self.terms}
         if "time_step" in self._takes:
             fed["time_step"] = np.array([[self.first + self.steps]], np.float32)
-        (action,) = self._run(fed)
+        (action,) = self._run([self.table.action], fed)
         limit = self.table.action_limit
         self._action = np.clip(np.asarray(action[0], np.float64), -limit, limit)
         center = moment.joints if self.about.get("action_center", "").startswith("joint_pos") else moment.default
@@ -127,20 +116,6 @@ class ForeignPolicy(OnnxPolicy):
         target = np.empty(len(self.joints))
         target[self.order] = self._smooth(asked)
         return target
-
-    def _run(self, fed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """The action. SceneError where the network cannot be run, or gives what is no number."""
-        try:
-            found = self.session.run([self.table.action], fed)
-        except Exception as error:  # onnxruntime has a class of its own for each way to fail
-            first = str(error).splitlines()[0].split(" : ")[-1].rstrip(".")
-            raise SceneError(f"{self.path} cannot be run: {first}. Export the policy again.") from None
-        if not np.isfinite(found[0]).all():
-            raise SceneError(
-                f"{self.path} gives an action that is not finite in control step {self.steps}. Export the policy again, or give a --table "
-                "of what it sees."
-            )
-        return list(found)
 
     def _smooth(self, target: np.ndarray) -> np.ndarray:
         """The target as it is sent: its second difference bounded, then filtered, where the file says so."""
@@ -159,15 +134,7 @@ class ForeignPolicy(OnnxPolicy):
 
     def _seen(self, name: str, moment: Moment) -> np.ndarray:
         parts = [scale * np.ravel(TERMS[term](moment)) for term, scale in self.terms[name]]
-        return np.concatenate(parts).astype(np.float32).reshape(self._shapes[name])
-
-    @cached_property
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the inputs, with one row."""
-        return {
-            each.name: (1, *(x if isinstance(x, int) else -1 for x in each.shape[1:]))
-            for each in self.session.get_inputs()
-        }
+        return np.concatenate(parts).astype(np.float32).reshape([x or -1 for x in self._shapes[name]])
 
     def _moment(self, reading: RobotReading, command: np.ndarray) -> Moment:
         """What may be seen now; of the reference, the pose to have at the end of the control step."""
@@ -240,7 +207,10 @@ class ForeignPolicy(OnnxPolicy):
         return ReferencePoses(poses, speeds)
 
     def _told_start(self, otherwise: np.ndarray) -> np.ndarray:
-        return np.array(json.loads(self.about["start_pose"])[0]) if "start_pose" in self.about else otherwise
+        if "start_pose" not in self.about:
+            return otherwise
+        count = len(self.clips)
+        return numbers(self.path, self.about, "start_pose", (count, len(otherwise)))[0]
 
 
 # -- reading -------------------------------------------------------------------------------------------
@@ -291,7 +261,7 @@ def load_foreign(path: Path, table: str | None, load: LoadRobot, clip: str | Non
 def _by_table(
     path: Path, session: Any, about: Mapping[str, str], table: TermTable, load: LoadRobot, clip: str | None
 ) -> ForeignPolicy:
-    named = words(path, about, table.joint_names) if table.joint_names else None
+    named = joint_names(path, about, table.joint_names) if table.joint_names else None
     steps = {name: seconds(path, about, getattr(table, name)) for name in ("control_dt", "physics_dt")}
     arena = arena_of_table(table, named, path, load, **steps)
     joints = tuple(named or arena.robot.joints)
@@ -299,7 +269,6 @@ def _by_table(
     if table.anchor:
         arena = attrs.evolve(arena, anchor=about.get(table.anchor, table.anchor))
     scale = per_joint(path, about, table.action_scale, len(joints), "action_scale")
-    assert scale is not None
     reference, motion, clips = None, _motion(path, session, about, table), _clips(path, about, table)
     if table.follows_clips:
         if clip is None:
@@ -309,7 +278,7 @@ def _by_table(
     takes = [each.name for each in session.get_inputs() if each.name != "time_step"]
     policy = ForeignPolicy(
         path, session, about, arena.robot.joints, _numbers(path, about, table, arena, order), clips,
-        table=table, arena=arena, order=order, terms={name: table.terms(about, name) for name in takes}, scale=scale,
+        table=table, arena=arena, order=order, terms={name: table.terms(path, about, name) for name in takes}, scale=scale,
         bounds=ranges(path, about, table.command_ranges), motion=motion, reference=reference,
     )  # fmt: skip
     _check_widths(policy)
@@ -321,13 +290,14 @@ def _numbers(
 ) -> dict[str, np.ndarray]:
     """Gains and default pose in the robot's order: the file's, or else the robot's own."""
     found = {}
-    for key, own in (
-        ("joint_stiffness", arena.stiffness), ("joint_damping", arena.damping), ("default_joint_pos", arena.default),
+    for key, own, low in (
+        ("joint_stiffness", arena.stiffness, 0.0), ("joint_damping", arena.damping, 0.0),
+        ("default_joint_pos", arena.default, -np.inf),
     ):  # fmt: skip
-        said = per_joint(path, about, getattr(table, key), len(order), key)
+        source: Source = getattr(table, key)
         found[key] = own.copy()
-        if said is not None:
-            found[key][order] = said
+        if source is not None:
+            found[key][order] = per_joint(path, about, source, len(order), key, low)
     return found
 
 
@@ -348,7 +318,7 @@ def _check_widths(policy: ForeignPolicy) -> None:
         if each.name == "time_step":
             continue
         try:
-            widths = {term: np.size(TERMS[term](moment)) for term, _ in policy.terms[each.name]}
+            widths = [(term, np.size(TERMS[term](moment))) for term, _ in policy.terms[each.name]]
         except KeyError:
             raise SceneError(
                 f"{policy.path} sees {listing([term for term, _ in policy.terms[each.name]])} as {each.name}, which its motion or its robot "
@@ -356,10 +326,10 @@ def _check_widths(policy: ForeignPolicy) -> None:
                 "another robot."
             ) from None
         wide = int(np.prod([x for x in each.shape[1:] if isinstance(x, int)]))
-        if sum(widths.values()) != wide:
+        if sum(width for _, width in widths) != wide:
             raise SceneError(
                 f"{policy.path} takes {wide} numbers as {each.name}, but the table {policy.table.name} makes "
-                f"{sum(widths.values())}: {', '.join(f'{name} {width}' for name, width in widths.items())}. Give a --table of what the "
+                f"{sum(width for _, width in widths)}: {', '.join(f'{name} {width}' for name, width in widths)}. Give a --table of what the "
                 "policy sees."
             )
     for each in policy.session.get_outputs():

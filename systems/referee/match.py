@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.errors import SceneError
 from systems.deploy.player import Player
 from systems.deploy.policy import OnnxPolicy
 from systems.maths.rotation import rotate, rotate_inverse, yaw, yawed
@@ -76,12 +75,8 @@ def _tensor(values: np.ndarray | Sequence[np.ndarray]) -> Tensor:
 def play_motion(
     policy: OnnxPolicy, arena: Arena, reference: ReferencePoses, protocol: Protocol
 ) -> list[TrackedEpisode]:
-    """Tries at the motion of a policy. SceneError where nobody says which bodies count."""
+    """Tries at the motion of a policy."""
     tracked = arena.tracked
-    if arena.anchor not in tracked:
-        raise SceneError(
-            f"{policy.path} follows a motion, but its anchor '{arena.anchor}' is none of the tracked bodies of {arena.name}."
-        )
     bodies = ForwardKinematics.of(arena.robot.model, tracked, dtype=torch.float64)
     rng, found = np.random.default_rng(protocol.seed), []
     for number in range(protocol.episodes):

@@ -31,7 +31,9 @@ def reference_of_export(policy: OnnxPolicy) -> ReferencePoses:
     try:
         texts = json.loads(policy.about["motion_reference"])
         numbers = np.frombuffer(base64.b64decode(texts[policy.clip], validate=True), "<f4").astype(float)
-        poses = numbers.reshape(-1, 7 + len(policy.joints))
+        poses = numbers.reshape(policy.length + 1, 7 + len(policy.joints)) if policy.length else numbers[:0]
+        if not len(poses) or not np.isfinite(poses).all():
+            raise ValueError
     except (KeyError, ValueError, IndexError, TypeError, binascii.Error):
         raise SceneError(
             f"{policy.path} does not hold the motion that it follows, with which the referee compares. Export the policy again: python "

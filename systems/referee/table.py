@@ -10,11 +10,11 @@ import attrs
 import numpy as np
 
 from engine.errors import SceneError, did_you_mean, listing
+from systems.deploy.metadata import listed, words
 from systems.deploy.policy import PACKAGE
 from systems.referee.terms import TERMS
 
 TABLES = Path(__file__).parent / "tables"
-AXES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
 REFERENCE = (
     "joint_position", "joint_velocity", "anchor_position", "anchor_rotation_xyzw", "body_position", "body_rotation",
 )  # fmt: skip
@@ -62,16 +62,17 @@ class TermTable:
         factory=dict
     )  # outputs of the file that hold the motion, by what they hold
 
-    def terms(self, about: Mapping[str, str], given: str) -> list[tuple[str, float]]:
+    def terms(self, path: Path, about: Mapping[str, str], given: str) -> list[tuple[str, float]]:
         """Terms and scales of an input, in order. SceneError for a name in the metadata that nobody knows."""
         if self.inputs_key:
-            held = json.loads(about[self.inputs_key]).get(given, given)
-            listed: Any = [self.names.get(held, held)]
+            said = listed(path, about, self.inputs_key)
+            seen: Any = [said.get(given, given) if isinstance(said, dict) else given]
         else:
-            listed = self.inputs[given]
-        if isinstance(listed, str):
-            listed = [self.names.get(name.strip(), name.strip()) for name in about[listed].split(",")]
-        pairs = [(each, 1.0) if isinstance(each, str) else (each[0], float(each[1])) for each in listed]
+            seen = self.inputs[given]
+        if isinstance(seen, str):
+            seen = words(path, about, seen)
+        pairs = [(each, 1.0) if isinstance(each, str) else (each[0], float(each[1])) for each in seen]
+        pairs = [(self.names.get(name, name), scale) for name, scale in pairs]
         for name, _ in pairs:
             if name not in TERMS:
                 raise SceneError(
@@ -149,8 +150,8 @@ def _check(path: Path, found: Mapping[str, Any]) -> None:
         raise SceneError(
             f"{path}: a table says under [inputs] what is seen, or with inputs_key where the metadata says it."
         )
-    for listed in found.get("inputs", {}).values():
-        for each in [] if isinstance(listed, str) else listed:
+    for said in found.get("inputs", {}).values():
+        for each in [] if isinstance(said, str) else said:
             name = each if isinstance(each, str) else each[0]
             if name not in TERMS:
                 raise SceneError(f"{path}: there is no term '{name}'.{did_you_mean(name, TERMS)}")
@@ -187,14 +188,6 @@ def metadata(path: Path, session: Any) -> dict[str, str]:
     }
 
 
-def seconds(path: Path, about: Mapping[str, str], source: float | str) -> float:
-    """A time in s, from a table or from metadata. SceneError for one that is none."""
-    found = float(numbers(path, about, source)[0]) if isinstance(source, str) else float(source)
-    if not found > 0.0:
-        raise SceneError(f"{path} says {source}={found:g} s, which is no time step. Export the policy again.")
-    return found
-
-
 def known_tables() -> list[str]:
     """Names of the tables that come along."""
     return sorted(path.stem for path in TABLES.glob("*.toml"))
@@ -203,59 +196,3 @@ def known_tables() -> list[str]:
 def table_called(text: str) -> TermTable:
     """A table by the name of one that comes along, or by its file."""
     return read_table(TABLES / f"{text}.toml" if text in known_tables() else Path(text))
-
-
-def numbers(path: Path, about: Mapping[str, str], key: str) -> np.ndarray:
-    """Numbers in metadata, as JSON or with commas. SceneError where they are missing or are none."""
-    if key not in about:
-        raise SceneError(
-            f"{path} does not say '{key}' in its metadata. Export it with that, or give a --table that says it."
-        )
-    try:
-        found = np.atleast_1d(np.array(json.loads(about[key]) if about[key].strip().startswith("[") else
-                                       [float(each) for each in about[key].split(",")], float))  # fmt: skip
-    except (ValueError, TypeError):
-        raise SceneError(
-            f"{path} says {key}='{about[key][:60]}', which are not numbers. Export the policy again."
-        ) from None
-    if not np.isfinite(found).all():
-        raise SceneError(f"{path} says a {key} that is not finite. Export the policy again.")
-    return found
-
-
-def words(path: Path, about: Mapping[str, str], key: str) -> list[str]:
-    """Words in metadata, as JSON or with commas. SceneError where they are missing."""
-    if key not in about:
-        raise SceneError(
-            f"{path} does not say '{key}' in its metadata. Export it with that, or give a --table that says it."
-        )
-    text = about[key].strip()
-    return (
-        [str(each) for each in json.loads(text)] if text.startswith("[") else [each.strip() for each in text.split(",")]
-    )
-
-
-def per_joint(path: Path, about: Mapping[str, str], source: Source, joints: int, what: str) -> np.ndarray | None:
-    """One number for each joint of a file, in its order; None where the table says nothing. SceneError for another count."""
-    if source is None:
-        return None
-    found = numbers(path, about, source) if isinstance(source, str) else np.atleast_1d(np.array(source, float))
-    if len(found) == 1 and what == "action_scale":
-        found = np.full(joints, found[0])
-    if len(found) != joints:
-        raise SceneError(f"{path} has {joints} joints, but {len(found)} numbers as {what}. Export the policy again.")
-    return found
-
-
-def ranges(path: Path, about: Mapping[str, str], source: Source) -> np.ndarray:
-    """Least and greatest command, (3, 2); without bounds where nobody says them."""
-    free = np.array([(-np.inf, np.inf)] * 3)
-    found: Any = source
-    if isinstance(source, str):
-        found = json.loads(about.get(source, "null"))
-    if not isinstance(found, dict):
-        return free
-    try:
-        return np.array([found[axis] for axis in AXES], float).reshape(3, 2)
-    except (KeyError, ValueError, TypeError):
-        raise SceneError(f"{path} says command ranges that lack {listing(AXES)}. Export the policy again.") from None

@@ -54,11 +54,11 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "randomised motors": partial(tracking, control="P", substeps=6, randomise="pbhc"),
     "humanoidverse": partial(tracking, config="humanoidverse_tracking"),
     "humanoidverse with a curriculum": partial(tracking, config="humanoidverse_tracking", noise_curriculum=True),
-    "cartpole": cartpole.experiment(num_envs=4, horizon=6, hidden=(8,)).train,
-    "replay": replay_motion.experiment(clip="squat,wave", robot="humanoid").train,
+    "cartpole": lambda: cartpole.experiment(num_envs=4, horizon=6, hidden=(8,)).train(),
+    "replay": lambda: replay_motion.experiment(clip="squat,wave", robot="humanoid").train(),
     "toy": toy,
     "toy with a runner": toy_scene.make_scene,
-    "toy with a policy": film_scene.experiment().train,
+    "toy with a policy": lambda: film_scene.experiment().train(),
 }
 
 

@@ -61,6 +61,18 @@ def test_g1_has_the_joints_and_bodies_of_the_real_robot_in_order() -> None:
 
 
 @needs_g1
+def test_g1_legs_have_published_gains_and_carry_the_weight_of_the_whole_robot() -> None:
+    """What HumanoidVerse has for the first 12 of 29 joints; trunk and arms are welded, and weigh what they do."""
+    legs, full = build_robot(load("g1_12dof_humanoidverse")), build_robot(load("g1_humanoidverse"))
+    assert legs.robot.dof_names == full.robot.dof_names[:12]
+    stiffness, damping = [100.0, 100.0, 100.0, 200.0, 20.0, 20.0], [2.5, 2.5, 2.5, 5.0, 0.2, 0.1]
+    np.testing.assert_allclose(legs.robot.stiffness, stiffness * 2)
+    np.testing.assert_allclose(legs.robot.damping, damping * 2)
+    np.testing.assert_allclose(legs.robot.default_position, [-0.1, 0.0, 0.0, 0.3, -0.2, 0.0] * 2)
+    assert legs.model.body_mass.sum() == pytest.approx(full.model.body_mass.sum())
+
+
+@needs_g1
 @pytest.mark.parametrize(
     ("joint", "stiffness", "damping", "torque", "speed", "armature", "scale"),
     [
@@ -217,7 +229,7 @@ def test_g1_without_its_data_becomes_the_humanoid_with_a_warning(monkeypatch: py
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"joints": 12}, "asked for with 12 joints"), ({"gains": "motors"}, "has no gains 'motors'.*Did you mean motor?")],
+    [({"joints": 11}, "asked for with 11 joints"), ({"gains": "motors"}, "has no gains 'motors'.*Did you mean motor?")],
 )
 def test_g1_variant_that_does_not_exist_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(SceneError, match=message):

@@ -1,17 +1,25 @@
 """Observations, rewards and terminations chosen and combined by name, and terms of weight 0."""
 
+import pickle
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from components.episode import PenaltyScale, Reward, SoftLimits
+from components.learning import Rollout, RolloutHeads
+from components.motion import DofFar, MotionLibrary
 from components.observation import Observation
 from components.robot import DofState
-from engine import SceneError, build, term
+from engine import Experiment, SceneError, build, term
 from engine.ecs.constants import addresses
-from scenes.motion_tracking import CONFIGS
+from engine.snapshot.snapshot import restore, save
+from engine.tools.audit import Audit
+from scenes.motion_tracking import CONFIGS, experiment
 from scenes.tasks import Config
 from scenes.tasks.tracking_sets import REWARDS, check_tables, named_tables
 from systems import observations, rewards, terminations
@@ -108,7 +116,60 @@ def test_every_extra_term_runs() -> None:
     world, axes = made.world, made.world.tables["robot"].axes
     assert axes["reward"][-1] == "penalty_minimal_action_norm" and axes["termination"][-1] == "terminate_when_dof_far"
     assert any(label.startswith("vr_3point_pos") for label in axes["actor_observation"])
+    assert "terminate_by_contact" in axes["termination"] and float(world[DofFar].threshold) == 3.0
     assert bool(world[Reward].terms.isfinite().all()) and bool(world[Observation].critic.isfinite().all())
+
+
+def test_a_critic_with_a_head_for_each_reward_learns_resumes_and_is_evaluated() -> None:
+    numbers = {**SMALL, "value_heads": True, "rewards": "humanoidverse", "self_collision": False}
+    made = experiment(CONFIGS["humanoidverse_tracking"].replace(**numbers))
+    simulation = build(made.train())
+    audit = Audit(simulation.schedule)
+    simulation.run(9)
+    kept = save(simulation.world)
+    simulation.run(9)
+    world = simulation.world
+    terms = world.tables["robot"].axes["reward"]
+    assert world[RolloutHeads].value.shape[-1] == len(terms) and audit.findings == []
+    paid = world[RolloutHeads].reward[:, :, terms.index("termination")]
+    assert bool((paid[world[Rollout].terminated] < 0.0).all()) and bool((paid[~world[Rollout].terminated] == 0.0).all())
+    assert_close(world[RolloutHeads].reward.sum(-1), world[Rollout].reward)
+    again = build(experiment(CONFIGS["humanoidverse_tracking"].replace(**numbers)).train())
+    restore(again.world, kept)
+    again.run(9)
+    assert save(again.world) == save(world)
+    assert made.evaluate is not None
+    restore(build(made.evaluate.scene()).world, kept, only=made.evaluate.restores)
+
+
+def test_heads_of_a_critic_are_refused_where_rewards_are_more_than_their_terms() -> None:
+    def more(*config: Any) -> Experiment:
+        return experiment(CONFIGS["laptop"].replace(**SMALL, value_heads=True))
+
+    with pytest.raises(SceneError, match=r"Reward `alive` needs a head of the critic.*Leave value_heads out"):
+        rewards.with_rewards(more, alive=term(rewards.alive, weight=1.0))().train()
+    scene = more().train()
+    for address, value in (("tracking.reward.only_positive", "true"),):
+        with pytest.raises(SceneError, match=r"value_heads=True judges each reward term by itself, but `reward` cuts"):
+            build(scene, overrides={address: value})
+
+
+def test_clips_that_say_which_feet_bear_load_are_rewarded_for_it_and_others_refused(tmp_path: Path) -> None:
+    frames = {"dof_pos": np.zeros((30, 19)), "root_pos": np.tile([0.0, 0.0, 0.9], (30, 1)), "fps": 50.0}
+    mask, clips = np.tile([[1.0, 0.0]], (30, 1)), {}
+    for name, beside in (("masked", {"contact_mask": mask}), ("plain", {}), ("wide", {"contact_mask": mask[:, :1]})):
+        pickled = {**frames, "root_rot": np.tile([0.0, 0.0, 0.0, 1.0], (30, 1)), **beside}
+        clips[name] = tmp_path / f"{name}.pkl"
+        clips[name].write_bytes(pickle.dumps({name: pickled}))
+    asked = {**SMALL, "rewards": "mjlab_tracking,teleop_contact_mask"}
+    made = build(tracking_scene(**{**asked, "clip": str(clips["masked"])}))
+    assert made.world[MotionLibrary].contacts.tolist() == mask.tolist()
+    made.run(2)
+    assert made.world.tables["robot"].axes["reward"][-1] == "teleop_contact_mask"
+    for name in ("plain", "wide"):
+        both = f"{clips['masked']},{clips[name]}"
+        with pytest.raises(SceneError, match=rf"for another number of feet: {name}\. Leave.*-teleop_contact_mask"):
+            tracking_scene(**{**asked, "clip": both})
 
 
 def test_a_rate_makes_control_steps_longer_and_clips_coarser() -> None:

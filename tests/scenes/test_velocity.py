@@ -74,7 +74,15 @@ def test_every_named_configuration_trains_plays_and_has_a_help_for_every_number(
 @needs_g1
 @pytest.mark.parametrize(
     ("robot", "actor", "critic"),
-    [("g1", 99, 111), ("h1", 69, 81), ("h1_10dof", 42, 54), ("t1", 81, 93), ("go1", 48, 72)],
+    [
+        ("g1", 99, 111),
+        ("g1_12dof", 48, 60),
+        ("g1_12dof_humanoidverse", 48, 60),
+        ("h1", 69, 81),
+        ("h1_10dof", 42, 54),
+        ("t1", 81, 93),
+        ("go1", 48, 72),
+    ],
 )
 def test_every_robot_has_the_published_widths_and_stands_when_it_does_nothing(
     robot: str, actor: int, critic: int

@@ -238,3 +238,23 @@ def test_rows_and_network_are_the_published_ones(name: str) -> None:
 def test_actor_and_critic_see_as_many_numbers_as_published(name: str) -> None:
     axes = built(name).world.tables["robot"].axes
     assert (len(axes["actor_observation"]), len(axes["critic_observation"])) == SIZES[name]
+
+
+@needs_g1
+def test_legs_alone_are_rewarded_as_published_for_them() -> None:
+    """HumanoidVerse's `g1_12dof`, per second, with the heights and the distance of feet that go with it."""
+    weights = {
+        "tracking_lin_vel": 1.0, "tracking_ang_vel": 0.5, "penalty_lin_vel_z": -2.0, "penalty_ang_vel_xy": -0.05,
+        "penalty_orientation": -1.0, "penalty_dof_vel": -1e-3, "penalty_dof_acc": -2.5e-7, "penalty_action_rate": -0.1,
+        "base_height": -10.0, "penalty_slippage": -1.0, "penalty_feet_ori": -1.0, "limits_dof_pos": -5.0, "feet_air_time": 1.0,
+        "penalty_feet_height": -5.0, "feet_heading_alignment": -0.3, "penalty_close_feet_xy": -2.0, "penalty_hip_pos": -1.0,
+    }  # fmt: skip
+    numbers: dict[str, Any] = {"robot": "g1_12dof_humanoidverse", "num_envs": 2, "physics_threads": 1}
+    made = build(experiment(CONFIGS["humanoidverse_locomotion"].replace(**numbers)).train())
+    made.run(2)
+    known = addresses(made.scene.bundles)
+    found = {address.split(".")[2]: known[address][0] for address in known if address.endswith(".weight")}
+    assert {name: place.holder[place.key] for name, place in found.items()} == pytest.approx(weights)
+    for address, value in (("base_height.height", 0.728), ("penalty_feet_height.height", 0.2)):
+        place = known[f"task.reward.{address}"][0]
+        assert place.holder[place.key] == value

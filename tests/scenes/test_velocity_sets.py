@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from components.episode import PenaltyScale, Reward, SoftLimits
+from components.episode import Done, PenaltyScale, Reward, SoftLimits
 from components.robot import Flight, FootState
 from engine import SceneError, Simulation, build
 from engine.tools.audit import Audit
 from scenes.velocity import CONFIGS, experiment
-from tests.helpers import needs_g1
+from tests.helpers import go1, needs_g1
 
 SMALL: dict[str, Any] = {"num_envs": 2, "hidden": (8,), "horizon": 4, "physics_threads": 1}
 
@@ -44,6 +44,19 @@ def test_the_published_task_of_humanoidverse_is_seen_as_mjlab_sees() -> None:
     seen = made.world.tables["robot"].axes["critic_observation"]
     assert not [label for label in seen if label.startswith("feet_force")]
     assert ("robot", FootState) in made.world.components
+
+
+@needs_g1
+@pytest.mark.parametrize("robot", ["g1", "h1", "go1"])
+def test_a_walker_may_end_by_what_humanoidverse_leaves_off(robot: str) -> None:
+    """While it stands, nothing of it ends an episode."""
+    made = walking(
+        robot=go1() if robot == "go1" else robot,
+        terminations="mjlab_velocity,terminate_by_contact,terminate_by_low_height",
+    )
+    made.run(3)
+    assert made.world.tables["robot"].axes["termination"][3:] == ("terminate_by_contact", "terminate_by_low_height")
+    assert not bool(made.world[Done].reason[:, 3:].any())
 
 
 @pytest.mark.parametrize(

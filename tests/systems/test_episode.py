@@ -8,7 +8,7 @@ from torch import tensor
 from torch.testing import assert_close
 
 from components.episode import Done, Episode, EpisodeLength, PenaltyScale, Rewritten, SoftLimits
-from components.motion import MotionFar
+from components.motion import DofFar, MotionFar
 from components.observation import ObservationNoise
 from engine import Clock
 from engine.errors import SceneError
@@ -126,6 +126,10 @@ def test_limits_and_radius_tighten_as_episodes_get_longer():
         length(10.0, 1.0), limits, degree=0.1, position=(0.95, 1.15), velocity=(0.5, 1.25), torque=(0.85, 1.25)
     )
     assert_close(torch.stack((limits.position, limits.velocity, limits.torque)), tensor([0.95 * 1.1, 0.99, 0.99]))
+    joints = DofFar(threshold=tensor(3.0))
+    for steps, expected in ((50.0, 2.7), (10.0, 2.97), (10.0, 3.0)):
+        ep.adapt_dof_far(length(steps, 1.0), joints, degree=0.1)
+        assert_close(joints.threshold, tensor(expected))
     far = MotionFar(threshold=tensor(1.5))
     ep.adapt_motion_far(length(50.0, 1.0), far, degree=0.1)
     assert_close(far.threshold, tensor(1.35))
@@ -157,7 +161,9 @@ def test_the_slowest_published_pace_adds_up():
     assert float(limits.position) == pytest.approx(1.15 * (1.0 - 2.5e-9) ** 1e6, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["penalty_adapts", "limits_adapt", "motion_far_adapts", "noise_adapts"])
+@pytest.mark.parametrize(
+    "name", ["penalty_adapts", "limits_adapt", "motion_far_adapts", "dof_far_adapts", "noise_adapts"]
+)
 def test_thresholds_of_a_curriculum_that_cross_are_refused(name: str) -> None:
     with pytest.raises(SceneError, match=r"down=500 and up=400 cross.*at most up"):
         ep.curricula(**{name: {"down": 500.0, "up": 400.0}})

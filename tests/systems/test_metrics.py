@@ -42,6 +42,23 @@ def test_lengths_and_returns_are_of_ended_episodes_and_reward_terms_per_second_o
     assert (numbers["end/fallen"], numbers["end/time_limit"]) == (0.5, 0.5)
 
 
+def test_recent_episodes_are_the_last_hundred_counted_in_whole_iterations() -> None:
+    """Iterations of 3, 0, 70 and 40 episodes, newest last: the newest two have 110, and a hundred without the first."""
+    metrics = make_metrics(LABELS, 0, torch.device("cpu"))
+    for count, length, earned in ((3, 900.0, 9.0), (0, 0.0, 0.0), (70, 7000.0, 35.0), (40, 8000.0, 80.0)):
+        metrics.sums[1, [0, 2, -2]] = torch.tensor([count, length, earned], dtype=torch.float64)
+        flush_metrics(metrics)
+        if count == 70:
+            assert_close(report(world_of(metrics), dt=0.02)["episode/recent_length"], (900.0 + 7000.0) / 73)
+    numbers = report(world_of(metrics), dt=0.02)
+    assert_close(numbers["episode/recent_length"], (7000.0 + 8000.0) / 110)
+    assert_close(numbers["episode/recent_return"], (35.0 + 80.0) / 110)
+    assert numbers["episode/length"] == 200.0
+    saved = {name: getattr(metrics, name).clone() for name in ("sums", "errors", "latest_sums", "latest_errors")}
+    metrics.load(saved)  # of a version without a window
+    assert "episode/recent_length" not in report(world_of(metrics), dt=0.02)
+
+
 def test_flushing_starts_a_new_iteration() -> None:
     metrics = make_metrics(LABELS, 0, torch.device("cpu"))
     nobody = Done.make(3, AXES)

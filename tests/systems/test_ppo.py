@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from components.control import Action
 from components.episode import Done, Reward
-from components.learning import LearningMetrics, Policy, Rollout
+from components.learning import LearningMetrics, Policy, Rollout, RolloutHeads
 from components.observation import FinalObservation, Observation
 from engine import (
     Bundle,
@@ -35,6 +35,7 @@ from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from engine.tools.operations import OperationMode
 from systems.learning.config import PpoConfig
+from systems.learning.networks import make_policy
 from systems.observations import observations
 from systems.ppo import (
     LEARNED_FROM,
@@ -43,13 +44,16 @@ from systems.ppo import (
     clipped_surrogate,
     clipped_value_loss,
     estimate_advantage,
+    estimate_advantage_by_head,
     generalised_advantage,
     go_on_learning,
     improve_policy,
+    improve_policy_by_head,
     keep_final_observation,
     losses_and_gradient,
     ppo,
     record,
+    record_terms,
     scheduled_rate,
 )
 from systems.tick import BEGIN, COMMAND, REWARD, TICK
@@ -357,6 +361,20 @@ def reference_step(policy: Policy, rollout: Rollout, norm: float) -> tuple[list[
     return [p.detach() for p in parameters.values()], math.hypot(*norms)
 
 
+def test_a_critic_with_a_rate_of_its_own_moves_by_it_and_keeps_its_ratio_to_the_actors():
+    """The first step of Adam is rate · g / (|g| + ε) ≈ ±rate of every number that has a gradient."""
+    policy = small_policy(critic_learning_rate=4e-3)
+    for rate in (1e-3, 5e-4):
+        policy.learning_rate.fill_(rate)
+        before = [p.detach().clone() for p in (policy.actor.log_std, policy.critic.body.layers[-1].bias)]
+        policy.gradient.fill_(1.0)
+        policy.optimiser.step(torch.tensor(0.0))
+        after = (policy.actor.log_std, policy.critic.body.layers[-1].bias)
+        for old, new, share in zip(before, after, (1.0, 4.0), strict=True):
+            assert_close(old - new.detach(), torch.full_like(old, share * rate), rtol=1e-3, atol=0.0)
+    assert float(policy.optimiser.moments["step"]) == 2.0
+
+
 def named(network: torch.nn.Module, prefix: str) -> list[tuple[str, Tensor]]:
     return [(prefix + name, p) for name, p in network.named_parameters()]
 
@@ -560,6 +578,53 @@ def test_it_learns_to_match_a_target_that_it_sees():
     assert sum(scores[-5:]) / 5 > -0.1
     assert float(metrics.action_std) < 0.3
     assert float(metrics.skipped_steps) == 0
+
+
+# -- heads ---------------------------------------------------------------------------------------------
+
+
+def headed(seed: int = 0) -> tuple[Policy, Rollout, RolloutHeads]:
+    """A policy with a head for each of two terms, and a rollout whose second term pays -3 for a failure and nothing else."""
+    axes = {name: [str(i) for i in range(n)] for name, n in {**AXES, "reward": 2}.items()}
+    policy = make_policy(PpoConfig(hidden=(8, 8), value_heads=True), axes, 7)
+    rollout, heads = collected(small_policy(), seed), RolloutHeads.make(ROWS, {**AXES, "reward": 2})
+    rollout.terminated[:2, 1] = True
+    for step in range(STEPS):
+        terms = torch.stack((rollout.reward[:, step], -3.0 * rollout.terminated[:, step]), -1)
+        record_terms(Clock(tick=step + 1), Reward.make(ROWS, {**AXES, "reward": 2}, terms=terms), heads)
+    rollout.reward.copy_(heads.reward.sum(-1))
+    return policy, rollout, heads
+
+
+def test_the_price_of_a_failure_reaches_its_own_head_and_actions_are_judged_by_the_sum():
+    policy, rollout, heads = headed()
+    numbers = PpoConfig().of(estimate_advantage)
+    estimate_advantage_by_head(seen(99), policy, Blocks(), heads, rollout, **numbers)
+    assert heads.target[:2, 1, 1].tolist() == [-3.0, -3.0]  # nothing follows a failure
+    assert_close(heads.value, policy.critic.heads(rollout.critic))
+    plain = Rollout.make(ROWS, AXES)
+    for name in ("critic", "reward", "terminated", "truncated", "final_critic"):
+        getattr(plain, name).copy_(getattr(rollout, name))
+    estimate_advantage(seen(99), policy, Blocks(), plain, **numbers)  # the advantage is linear in rewards and values
+    for name in ("advantage", "value", "target"):
+        assert_close(getattr(rollout, name), getattr(plain, name), rtol=1e-4, atol=1e-5)
+
+
+def test_every_head_learns_its_own_target_and_the_loss_is_their_mean():
+    policy, rollout, heads = headed()
+    estimate_advantage_by_head(seen(99), policy, Blocks(), heads, rollout, **PpoConfig().of(estimate_advantage))
+    numbers = {**PpoConfig().of(improve_policy), "desired_kl": 0.0, "value_clip": math.inf}
+
+    def errors() -> Tensor:
+        return (policy.critic.heads(rollout.critic) - heads.target).square().mean((0, 1))
+
+    before, metrics = errors(), LearningMetrics.zeros()
+    whole = {**numbers, "epochs": 1, "minibatches": 1}
+    improve_policy_by_head(stream(), rollout, heads, Blocks(), policy, metrics, **whole)
+    assert float(metrics.value_loss) == pytest.approx(float(before.mean()), rel=1e-4)
+    for _ in range(40):
+        improve_policy_by_head(stream(), rollout, heads, Blocks(), policy, metrics, **numbers)
+    assert bool((errors() < 0.7 * before).all())
 
 
 # -- bundle --------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.testing import assert_close
 from components.episode import Done
 from components.motion import (
     AnchorView,
+    DofFar,
     MotionCursor,
     MotionFar,
     MotionLibrary,
@@ -20,7 +22,7 @@ from components.motion import (
     RelativeTarget,
     TrackedState,
 )
-from components.robot import DofState, RootState
+from components.robot import DofState, Flight, RootState
 from engine.errors import SceneError
 from systems import tracking as task
 from systems import tracking_terms as track
@@ -250,7 +252,7 @@ def test_no_body_may_leave_the_radius_around_the_reference() -> None:
 
 def test_joints_together_may_not_leave_the_reference() -> None:
     dofs = DofState.make(2, AXES, position=[[0.3, 0.4], [0.3, 0.3]])
-    assert track.dof_far(dofs, MotionReference.make(2, AXES), most=0.49).tolist() == [True, False]
+    assert track.dof_far(dofs, MotionReference.make(2, AXES), DofFar(threshold=tensor(0.49))).tolist() == [True, False]
 
 
 # -- observations --------------------------------------------------------------------------------------
@@ -418,6 +420,14 @@ def test_radial_velocities_compare_direction_and_size(rows: Rows) -> None:
         rows.dofs.velocity.fill_(ours_)
         rows.reference.dof_velocity.fill_(theirs_)
         close(track.radial_dof_velocity(rows.dofs, rows.reference), np.full(ROWS, value))
+
+
+def test_feet_that_are_down_where_the_clip_has_them_down_are_paid_for() -> None:
+    """Frame 0 wants both feet, frame 1 the left one; a row with the left foot down has half of it and all of it."""
+    library = attrs.evolve(walking(2), contacts=tensor([[1.0, 1.0], [1.0, 0.0]]))
+    flight = Flight.make(3, {"foot": 2}, down=[[True, False], [True, False], [False, True]])
+    at = MotionCursor.make(3, clip=0, time=[0.0, 0.02, 0.02])
+    assert track.contact_mask(flight, at, library).tolist() == [0.5, 1.0, 0.0]
 
 
 def walking(frames: int = 11) -> MotionLibrary:

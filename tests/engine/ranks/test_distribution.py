@@ -28,7 +28,7 @@ from engine import (
 from engine.ecs.scene import Simulation
 from engine.ranks.agreement import agreed, audit, digests, refuse_differences
 from engine.ranks.blocks import Blocks
-from engine.ranks.distribution import Distribution, numbers_rows, refuse_blocks, usual_block
+from engine.ranks.distribution import Distribution, on_rows_of_all, refuse_blocks, usual_block
 from engine.ranks.logical import SnapshotOfAll, fitted
 from engine.ranks.ranks import RankError
 from engine.ranks.sharing import GATHERED, REDUCED, Combination, Summed, summed
@@ -220,7 +220,7 @@ def write_reduced(grain: Grain, shared: Write[ByItself]) -> None:
     shared.value.copy_(grain.value.mean())
 
 
-@numbers_rows
+@on_rows_of_all
 def number(grain: Write[Grain]) -> None:
     """Give each row its number."""
     grain.value.copy_(torch.arange(len(grain.value)))

@@ -185,7 +185,6 @@ BAD = {
     "too many processes": (["scenes/cartpole.py", "--num-envs", "32"], "2 processes are more than the 1 blocks of 32 rows that 32 rows make: start fewer, or simulate at least 64 rows."),
     "no learner": (["scenes/replay_motion.py"], "has no parameter num_envs, the number of rows that 2 processes would share. Give it one."),
     "a GPU that is not there": (["scenes/cartpole.py", "--device", "cuda"], "--device is 'cuda', but torch finds no CUDA device here. Use --device cpu."),
-    "the world model": (["scenes/motion_tracking.py", "--num-envs", "128", "--learner", "world_model"], "The scene 'motion_tracking' has no learner whose work can be shared or cut into blocks; run it in one process, without --row-blocks."),
     "an evaluation": (["scenes/cartpole.py", "--play"], "--play is done by one process; start it without torchrun and without --shards."),
 }  # fmt: skip
 

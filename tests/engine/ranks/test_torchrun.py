@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import tempfile
 import time
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.protocol.framing import encode_frame
+from engine.recording.file import Recording
+from tests.docs.pages import fences
 from tests.engine.inspected import Client
-from tests.engine.ranks.jobs import SMALL, Job, started, torchrun, until
+from tests.engine.ranks.jobs import SMALL, Job, free_port, started, torchrun, until
 
 pytestmark = pytest.mark.slow
 
@@ -39,18 +43,52 @@ def bytes_of(run: Path, last: str = LAST) -> tuple[bytes, bytes]:
     return (run / "metrics.jsonl").read_bytes(), (run / last).read_bytes()
 
 
+def failures_of(run: Path) -> tuple[bytes, int, int, list[bytes]]:
+    """What is logged of failures, how often, how many rows the recording has, and its frames."""
+    recording = Recording.open(run / "failures.rec")
+    frames = [encode_frame(message) for message in recording.of("data")]
+    lines = (run / "failures.jsonl").read_text(encoding="utf-8").replace(str(run), "RUN")
+    return lines.encode(), len(frames), recording.schema["tables"][0]["rows"], frames
+
+
+def test_recorded_rows_of_each_process_lie_in_the_folder_of_the_run(tmp_path: Path):
+    run = tmp_path / "run"
+    finished(torchrun(2, *CARTPOLE, "--iterations", "2", "--record", "0,3", "--out", str(run)), tmp_path / "two.txt")
+    for folder in (run / "records", run / "records" / "rank_1"):
+        recording = Recording.open(folder / "tick_00000016_end.rec")
+        rows = {tuple(message["rows"]) for message in recording.of("data", sub="trace")}
+        assert rows == {(0, 3)}
+    failed = {row for m in Recording.open(run / "failures.rec").of("data", sub="episode") for row in m["rows"]}
+    assert failed <= {0, 3, 64, 67}
+
+
 def test_one_two_and_four_processes_and_one_without_torchrun_write_the_same_files(tmp_path: Path):
     flags = [*CARTPOLE, "--iterations", "20"]
     finished(
         ["-m", "engine.run", *flags, "--row-blocks", "32", "--threads", "2", "--out", str(tmp_path / "alone")],
         tmp_path / "alone.txt",
     )
-    wanted = bytes_of(tmp_path / "alone")
+    wanted = bytes_of(tmp_path / "alone"), failures_of(tmp_path / "alone")
+    assert wanted[1][1] > 0
     for count in (1, 2, 4):
         finished(torchrun(count, *flags, "--out", str(tmp_path / str(count))), tmp_path / f"{count}.txt")
-        assert bytes_of(tmp_path / str(count)) == wanted
+        assert (bytes_of(tmp_path / str(count)), failures_of(tmp_path / str(count))) == wanted
     kept = json.loads((tmp_path / "4" / "config.json").read_text(encoding="utf-8"))
     assert kept["rows"] == 128 and kept["flags"]["num_envs"] == 128 and kept["run"]["row_blocks"] == 32
+
+
+def test_the_torchrun_line_of_the_page_starts_on_two_machines(tmp_path: Path):
+    (line,) = [fence.text for fence in fences("cluster.md", "bash", "torchrun")]
+    words, own = shlex.split(line), {"--nproc-per-node": "1", "--rdzv-endpoint": f"127.0.0.1:{free_port()}"}
+    head = words[1 : words.index("-m")]
+    head = [own.get(before, word) for before, word in zip(["", *head], head, strict=False)]
+    run = tmp_path / "run"
+    job = ["-m", "torch.distributed.run", *head, "-m", "engine.run", *CARTPOLE, "--iterations", "20", "--out", str(run)]
+    with started(job, tmp_path / "first.txt") as first, started(job, tmp_path / "second.txt") as second:
+        assert [each.wait(120.0) for each in (first, second)] == [0, 0], first.text + second.text
+    alone = [*CARTPOLE, "--row-blocks", "32", "--iterations", "20", "--out", str(tmp_path / "alone")]
+    finished(["-m", "engine.run", *alone], tmp_path / "alone.txt")
+    assert bytes_of(run) == bytes_of(tmp_path / "alone")
 
 
 def test_tracking_reaches_the_same_bytes_with_one_two_and_four_processes(tmp_path: Path):
@@ -58,6 +96,29 @@ def test_tracking_reaches_the_same_bytes_with_one_two_and_four_processes(tmp_pat
     for count in (1, 2, 4):
         finished(torchrun(count, *flags, "--out", str(tmp_path / str(count))), tmp_path / f"{count}.txt", 400.0)
     assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "2") == bytes_of(tmp_path / "4")
+
+
+IMAGINING = [
+    "--learner",
+    "world_model",
+    *(
+        f"--world-model.{name}={value}"
+        for name, value in {
+            "warm-up": 18, "memory": 48, "collect": 2, "first-fits": 20, "fits": 5, "updates": 1, "batch": 64, "horizon": 8,
+        }.items()
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("learner", [[], ["--learner", "auto", "--world-model.most-gap", "1e-9"]])
+def test_learning_in_imagination_reaches_the_same_bytes_with_one_and_two_processes(tmp_path: Path, learner: list[str]):
+    flags = [*TRACKING, *IMAGINING, *learner, "--iterations", "5" if learner else "20"]
+    last = f"checkpoints/iteration_{int(flags[-1]):06d}.lockstep"
+    for count in (1, 2):
+        finished(torchrun(count, *flags, "--out", str(tmp_path / str(count))), tmp_path / f"{count}.txt", 400.0)
+    assert bytes_of(tmp_path / "1", last) == bytes_of(tmp_path / "2", last)
+    numbers = json.loads((tmp_path / "2" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert numbers.get("fallback/ppo", 1.0) == 1.0 and numbers["imagine/kl"] > 0.0
 
 
 def killed_at(job: Job, path: Path, rank: int) -> None:
@@ -110,6 +171,8 @@ def test_shards_stop_and_save_as_one_process_does(tmp_path: Path, number: signal
         "4",
         "--shards",
         "2",
+        "--record",
+        "0",
         "--out",
         str(run),
     ]

@@ -50,6 +50,23 @@ def test_a_run_ends_with_a_film_and_says_where_it_is(capsys: pytest.CaptureFixtu
     assert Path("run/film.mp4").read_text() == "a film"
 
 
+def test_films_of_a_run_that_goes_on_change_nothing_in_it() -> None:
+    for folder, more in (("filmed", ["--film-every", "1"]), ("plain", [])):
+        assert main([FILM, "--out", folder, "--iterations", "3", "--no-film", *more]) == 0
+    assert sorted(p.name for p in Path("filmed/films").iterdir()) == ["iteration_000001.mp4", "iteration_000002.mp4"]
+    last = "checkpoints/iteration_000003.lockstep"
+    assert Path("filmed", last).read_bytes() == Path("plain", last).read_bytes()
+    assert main(["--resume", "filmed", "--iterations", "5", "--film-every", "4"]) == 0
+    assert Path("filmed/films/iteration_000004.mp4").exists() and not Path("filmed/film.mp4").exists()
+
+
+def test_films_that_cannot_be_made_while_it_goes_on_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([TOY, "--film-every", "2", "--out", "run"]) == 2
+    assert "--film-every has no effect: the scene has no film. Leave it out." in capsys.readouterr().err
+    assert main([FILM, "--film-every", "0", "--out", "run"]) == 2
+    assert "--film-every is 0; it must be at least 1." in capsys.readouterr().err
+
+
 def test_no_film_is_made_when_the_run_says_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not (run / "film.mp4").exists()
     assert main(["--resume", "run", "--iterations", "5", "--film"]) == 0

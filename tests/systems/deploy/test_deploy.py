@@ -143,6 +143,26 @@ def changed(file: Path, to: Path, **properties: str | None) -> Path:
     return to
 
 
+def with_targets(file: Path, to: Path, added: float, more: int = 0) -> Path:
+    """A copy whose joint targets have a number added, and `more` targets behind."""
+    proto, helper = onnx.load(str(file)), onnx.helper
+    out = proto.graph.output[0]
+    shape = out.type.tensor_type.shape.dim[1]
+    for node in proto.graph.node:
+        node.output[:] = ["before" if name == out.name else name for name in node.output]
+    for name, value in (("added", np.full((1, shape.dim_value), added)), ("behind", np.zeros((1, more)))):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(value.astype(np.float32), name))
+    proto.graph.node.extend(
+        [
+            helper.make_node("Add", ["before", "added"], ["sum"]),
+            helper.make_node("Concat", ["sum", "behind"], [out.name], axis=1),
+        ]
+    )
+    shape.dim_value += more
+    onnx.save(proto, str(to))
+    return to
+
+
 # -- the same as the tick ------------------------------------------------------------------------------
 
 
@@ -235,7 +255,7 @@ def test_the_file_of_the_actor_alone_gives_its_actions_and_the_reference_of_the_
 def test_a_scene_without_a_robot_is_exported_with_what_its_physics_moves(tmp_path: Path) -> None:
     made = cartpole(num_envs=1, hidden=(8,))
     assert made.film is not None
-    write_onnx(build(made.film.scene()), tmp_path / "cart.onnx", "signals", {})
+    assert "play it" not in write_onnx(build(made.film.scene()), tmp_path / "cart.onnx", "signals", {})
     session = onnxruntime.InferenceSession(str(tmp_path / "cart.onnx"))
     assert [each.name for each in session.get_inputs()] == ["cart_position", "cart_speed", "cart_angle", "cart_spin"]
     with pytest.raises(SceneError, match="gives 'action' in the scene 'cartpole'"):
@@ -495,6 +515,19 @@ def test_a_log_is_a_robot_that_tells_what_it_told(log: Path, files: Path, capsys
     np.testing.assert_allclose(robot.sent, robot.targets, atol=1e-6)
 
 
+def test_a_policy_played_on_its_own_log_sends_the_same_through_commands_resets_and_changes_over(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walk, log = str(files / "walk.onnx"), str(tmp_path / "log.npz")
+    (tmp_path / "events").write_text("0.04 command 0.5 0 0\n0.1 command 0 0 0.5\n0.16 reset\n0.2 policy 2\n")
+    script = ["--script", str(tmp_path / "events"), "--blend", "0"]
+    assert main([walk, walk, *script, "--no-film", "--seconds", "0.3", "--record", log]) == 0
+    capsys.readouterr()
+    assert main([walk, "--log", log]) == 0
+    told = re.search(r"at most (\S+) rad .*, over (\d+) control steps", capsys.readouterr().out)
+    assert told is not None and float(told[1]) < 1e-6 and told[2] == "15"
+
+
 def test_torch_is_not_needed_to_play_and_to_film(files: Path, tmp_path: Path) -> None:
     code = "import sys; from systems.deploy.command import main; s = main(sys.argv[1:]); sys.exit(s or 'torch' in sys.modules)"
     film = tmp_path / "film.mp4"
@@ -536,7 +569,7 @@ def sentences(files: Path, folder: Path) -> Iterator[tuple[list[Any], str]]:
     yield [plain], f"{plain} is cut, or no ONNX file"
     yield [changed(walk, folder / "bare.onnx", **dict.fromkeys(meta(walk)))], "bare.onnx is a policy of another program"
     yield [files / "network.onnx"], "takes an observation, and a robot tells signals."
-    yield [changed(walk, folder / "gains.onnx", joint_damping=None)], "does not say the joint_damping of its joints."
+    yield [changed(walk, folder / "gains.onnx", joint_damping=None)], "does not say 'joint_damping' in its metadata."
     yield (
         [changed(walk, folder / "few.onnx", joint_damping="1,2")],
         f"has {len(joints)} joints, but 2 numbers as joint_damping",
@@ -549,7 +582,65 @@ def sentences(files: Path, folder: Path) -> Iterator[tuple[list[Any], str]]:
         for key in ("joint_stiffness", "joint_damping", "joint_torque_limit", "default_joint_pos")
     }
     missing = changed(walk, folder / "missing.onnx", joint_names=",".join(joints[1:]), **fewer)
-    yield [missing], f"takes {len(joints)} numbers as joint_position, but names {len(joints) - 1} joints"
+    poses = {key: json.dumps([json.loads(meta(walk)[key])[0][:-1]]) for key in ("start_pose",)}
+    missing = changed(missing, folder / "missing.onnx", **poses)
+    yield [missing], f"takes {len(joints)} numbers as joint_position, but {len(joints) - 1} are told"
+    first = meta(walk)["joint_stiffness"].split(",")[1:]
+    for number, (key, value, sentence) in enumerate(
+        (
+            ("joint_stiffness", ",".join(["nan", *first]), "says a joint_stiffness that is not finite."),
+            (
+                "joint_stiffness",
+                ",".join(["-40", *first]),
+                "says a joint_stiffness of -40, where nothing below 0 belongs.",
+            ),
+            ("joint_names", ",".join([joints[1], *joints[1:]]), f"names {joints[1]} twice in joint_names."),
+            ("joint_names", "", "names no joint in joint_names."),
+            ("control_dt", None, "does not say 'control_dt' in its metadata."),
+            ("control_dt", "0", "says control_dt=0 s, which is no time step."),
+            ("control_dt", "nan", "says a control_dt that is not finite."),
+            ("control_dt", "1e9", "says control_dt=1e+09 s, which is no time step."),
+            ("motion_clips", "[", "says motion_clips='[', which is no JSON."),
+            ("motion_clips", "[1]", "says motion_clips='[1]', which are no names."),
+            ("motion_steps", "[-3]", "says a motion_steps of -3, where nothing below 1 belongs."),
+            ("motion_steps", "[]", "says 0 numbers as motion_steps, where 1 belong."),
+            ("start_pose", None, "does not say 'start_pose' in its metadata."),
+            ("start_pose", "[[1,2]]", f"says 1 × 2 numbers as start_pose, where 1 × {7 + len(joints)} belong."),
+            ("start_velocity", "[[NaN]]", "says a start_velocity that is not finite."),
+            ("velocity_sensor_position", "1,2", "says 2 numbers as velocity_sensor_position, where 3 belong."),
+            ("states", "[", "says states='[', which is no JSON."),
+            ("states", "[]", "takes action_value, which no robot tells."),
+            ("mjcf", "<mujoco/>", "has 0 joints and 0 servos, where a free base, hinges and a servo for each belong."),
+            ("mjcf", "<mujoco", "MuJoCo cannot read the robot of this policy: XML parse error"),
+        )
+    ):
+        yield [changed(track, folder / f"{number}.onnx", **{key: value})], sentence
+    spans = {"lin_vel_x": [0.0, 1.0], "lin_vel_y": [0.0, float("nan")], "ang_vel_yaw": [0.0, 1.0]}
+    for number, (said, sentence) in enumerate(
+        (
+            ("{", "says command_ranges='{', which is no JSON."),
+            ("{}", "says command ranges that lack lin_vel_x, lin_vel_y, ang_vel_yaw."),
+            (json.dumps(spans), "says command ranges without a least and a greatest number"),
+        )
+    ):
+        yield [changed(walk, folder / f"ranges_{number}.onnx", command_ranges=said)], sentence
+    yield [with_targets(track, folder / "nan.onnx", np.nan)], "an action that is not finite in control step 0."
+    wide = with_targets(track, folder / "wide.onnx", 0.0, more=1)
+    yield [wide], f"gives {len(joints) + 1} joint targets, but names {len(joints)} joints."
+    newer, apart = onnx.load(str(walk)), folder / "apart"
+    newer.opset_import[0].version = 999
+    onnx.save(newer, str(folder / "newer.onnx"))
+    yield [folder / "newer.onnx"], "newer.onnx is newer than onnxruntime can read"
+    apart.mkdir()
+    onnx.save_model(
+        onnx.load(str(walk)), str(apart / "p.onnx"), save_as_external_data=True, location="w", size_threshold=9
+    )
+    (apart / "w").unlink()
+    yield [apart / "p.onnx"], "p.onnx keeps its weights in another file"
+    yield (
+        [apart],
+        f"{apart} is a folder, and a policy is an .onnx file. Export a run: python -m engine.run --export {apart}",
+    )
     yield [track, "--clip", "squad"], "was not trained on the clip 'squad'; it knows squat. Did you mean"
     yield [walk, "--clip", "squat"], "was not trained on the clip 'squat'; it follows commands and no clip."
     yield [walk, "--command", "3", "0", "0"], "The command 3, 0, 0 asks for 3 forward, but"
@@ -560,14 +651,32 @@ def sentences(files: Path, folder: Path) -> Iterator[tuple[list[Any], str]]:
         "x push 1 1": "line 1: 'x push 1 1' is not a time in s, an action and its numbers.",
         "0 policy 3": "there is no policy 3 at 0 s; 1 were given, from 1.",
         "0 command 0 9 0": "The command 0, 9, 0 asks for 9 sideways",
+        "0 push nan 0": "line 1: '0 push nan 0' is not an action at a time from 0 s on.",
     }.items():
         script.write_text(text)
         yield [walk, "--script", script], sentence
+    script.write_text("5 reset")
+    yield [walk, "--script", script, "--seconds", "2"], "'reset' at 5 s comes after --seconds 2."
+    yield (
+        [walk, "--script", folder],
+        f"The script {folder} cannot be read (Is a directory). A line of it is TIME ACTION",
+    )
+    slow = {axis: [-0.1, 0.1] for axis in ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")}
+    slower = changed(walk, folder / "slower.onnx", command_ranges=json.dumps(slow))
+    script.write_text("0 command 0.5 0 0\n1 policy 2")
+    yield [walk, slower, "--script", script], "asks for 0.5 forward, but"
+    yield [walk, track, "--no-film"], "Nobody changes over to"
+    yield [walk, "--record", folder / "plain.onnx"], "--record writes an npz file, not plain.onnx. Say --record"
+    yield [walk, "--record", plain / "log.npz"], "log.npz cannot be written (Not a directory). Choose another --record."
+    (folder / "film.mp4").mkdir()
+    yield [walk, "--film", folder / "film.mp4"], "film.mp4, which is a folder."
     yield [walk, "--seconds", "0"], "--seconds is 0; give a number above 0."
     yield [walk, "--film", "a.gif"], "--film writes an mp4 film, not a.gif."
     yield [walk, "--film", "a.mp4", "--no-film"], "--film and --no-film contradict each other"
     yield [walk, "--log", plain], f"{plain} is no log of a robot"
     yield [walk, "--log", plain, "--seconds", "1"], "--seconds has no effect with --log"
+    yield [track, "--log", plain, "--clip", "squat"], "--clip has no effect with --log"
+    yield [walk, "--log", plain, "--no-film"], "--no-film has no effect with --log"
     yield [walk, "--fly"], "Unrecognized arguments: --fly. See lockstep play --help."
 
 

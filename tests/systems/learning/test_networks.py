@@ -161,7 +161,9 @@ def test_a_copy_of_the_actor_says_the_same_and_shares_nothing():
 def test_empty_layers_and_impossible_numbers_are_refused():
     with pytest.raises(BuildError, match="has an empty layer; every size must be at least 1"):
         policy_of(5, 7, 0)
-    with pytest.raises(BuildError, match=r"init_std=0\.0 and learning_rate=0\.001; both must be above 0"):
+    with pytest.raises(
+        BuildError, match=r"init_std=0\.0, learning_rate=0\.001 and critic_learning_rate=None; each must be above 0"
+    ):
         policy_of(5, 7, 2, init_std=0.0)
 
 

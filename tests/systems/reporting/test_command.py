@@ -196,6 +196,12 @@ def test_without_a_run_there_is_nothing_to_measure(tmp_path: Path) -> None:
     assert "Name the runs to measure before any flag" in refused(tmp_path)
     assert "no run folder or checkpoint at" in refused(tmp_path, tmp_path / "nothing")
     assert "is not a run folder" in refused(tmp_path, tmp_path)
+    for name, sentence in {
+        "policy.onnx": "is an .onnx file, which is for other programs",
+        "text.txt": "are not a snapshot",
+    }.items():
+        (tmp_path / name).write_text("x")
+        assert sentence in refused(tmp_path, tmp_path / name, error=LockstepError)
 
 
 def test_a_run_without_a_checkpoint_has_no_policy_and_says_how_to_get_one(
