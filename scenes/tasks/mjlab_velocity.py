@@ -81,8 +81,11 @@ def humanoid_tolerances(joints: tuple[str, ...]) -> dict[str, tuple[tuple[str, f
             f"pose while walking, and {OTHERS[2]:g} rad while running."
         )
     known = (*JOINTS, OTHERS) if others else JOINTS
-    walking, running = (tuple((row[0], row[column]) for row in known) for column in (1, 2))
-    return {"standing": ((".*", 0.05),), "walking": walking, "running": running}
+    return {
+        "standing": ((".*", 0.05),),
+        "walking": tuple((pattern, walking) for pattern, walking, _ in known),
+        "running": tuple((pattern, running) for pattern, _, running in known),
+    }
 
 
 def mjlab_rewards(model: RobotModel) -> dict[str, Term]:
