@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -157,7 +158,7 @@ class Player:
 
 def save_log(path: Path, player: Player) -> None:
     """Write what the robot told, was asked for and was sent in each control step, as npz."""
-    columns = {
+    columns: dict[str, Any] = {
         f.name: np.array([getattr(each, f.name) for each in player.readings]) for f in attrs.fields(RobotReading)
     }
     columns |= {name: np.array(getattr(player, name)) for name in ("targets", "commands", "begins")}

@@ -9,15 +9,15 @@ from torch import Tensor
 
 BETAS = (0.9, 0.999)  # decay of the moments, as published
 EPSILON = 1e-8
-Parts = tuple[tuple[slice, float], ...]
-WHOLE: Parts = ((slice(None), 1.0),)
+Parts = tuple[tuple[int, int | None, float], ...]
+WHOLE: Parts = ((0, None, 1.0),)
 
 
 class Adam:
     """Kingma and Ba, "Adam: a method for stochastic optimization", 2015; `rate` is read anew in each step.
 
-    `moments` are `step`, `exp_avg` and `exp_avg_sq`, by the names that torch gives them. `parts` are slices of the vector, each with
-    its own rate as a multiple of `rate`.
+    `moments` are `step`, `exp_avg` and `exp_avg_sq`, by the names that torch gives them. `parts` are places of the vector, from one up to
+    another, with their own rate as a multiple of `rate`.
     """
 
     def __init__(
@@ -37,7 +37,8 @@ class Adam:
         """Follow the gradient; where `unsound` (one float) is 1 nothing changes, without waiting for a device to say so."""
         step, first, second = self.moments.values()
         step.add_(1.0)
-        for at, share in self.parts:
+        for begin, end, share in self.parts:
+            at = slice(begin, end)
             torch._fused_adam_(
                 [self.parameters[at]], [self.gradient[at]], [first[at]], [second[at]], [], [step],
                 lr=self.rate * share, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=EPSILON, amsgrad=False,

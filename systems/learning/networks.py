@@ -151,6 +151,6 @@ def make_policy(
     vector, gradient = share_storage(parameters)
     rate = torch.tensor(config.learning_rate, device=device)
     acts = sum(parameter.numel() for parameter in actor.parameters())
-    apart = ((slice(None, acts), 1.0), (slice(acts, None), critic_rate / config.learning_rate))
+    apart = ((0, acts, 1.0), (acts, None, critic_rate / config.learning_rate))
     adam = Adam(vector, gradient, rate, parts=apart if judge and critic_rate != config.learning_rate else WHOLE)
     return Policy(actor=actor, critic=judge, parameters=vector, gradient=gradient, optimiser=adam, learning_rate=rate)

@@ -34,6 +34,7 @@ COLUMNS = {  # component.column: axes, shape, dtype, unit
     "MotionCursor.clip": ((), (), "int64", ""),
     "MotionCursor.time": ((), (), "float32", "s"),
     "Done.terminated": ((), (), "bool", ""),
+    "RootState.linear_velocity": ((3,), (3,), "float32", "m/s"),
 }
 IDS = {name: number for number, name in enumerate(COLUMNS)}
 FIGURE = Figure(

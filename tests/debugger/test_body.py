@@ -24,7 +24,9 @@ from engine.debugger.model.schema import seconds_per_tick
 from engine.debugger.model.store import Store
 from engine.debugger.panels.body import BodyPanel
 from engine.debugger.widgets import theme
+from engine.protocol.framing import unpack_array
 from tests.debugger.made_up import (
+    IDS,
     STANDING,
     TRACKED,
     Asked,
@@ -322,8 +324,24 @@ def test_keys_and_mouse_move_the_camera(body: BodyPanel):
     np.testing.assert_allclose(body.view.camera().look_at, (0.0, 0.0, 0.7), atol=1e-6)
 
 
+def test_a_push_makes_the_selected_row_faster_where_one_looks(body: BodyPanel):
+    """From the side, at an azimuth of 90 degrees, that is along y."""
+    push = next(a for a in body._actions if a.shortcut().toString() == "K")
+    push.trigger()
+    assert isinstance(body.control, Asked) and not body.control.sent and "is not known" in body.view.note
+    feed_values(body.store, 1, standing(**{"RootState.linear_velocity": np.array((0.5, 0.0, 0.1))}))
+    body.refresh()
+    body.view.look(90.0, -5.0)
+    push.trigger()
+    (sent,) = body.control.sent
+    assert (sent["t"], sent["column"], sent["rows"]) == ("set", IDS["RootState.linear_velocity"], [body.store.selected])
+    np.testing.assert_allclose(unpack_array(sent["values"]), [[0.5, 1.0, 0.1]], atol=1e-6)
+    body._pushed({"t": "error", "text": "Somebody else controls the run."})
+    assert body.view.note == "Somebody else controls the run."
+
+
 def test_every_key_is_a_menu_entry_with_a_text(body: BodyPanel):
-    assert [a.shortcut().toString() for a in body._actions] == ["0", "1", "2", "3", "C", "M"]
+    assert [a.shortcut().toString() for a in body._actions] == ["0", "1", "2", "3", "K", "C", "M"]
     assert all(a.text() for a in body._actions) and set(body._actions) <= set(body.actions())
 
 

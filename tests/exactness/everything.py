@@ -34,7 +34,7 @@ FIXED = {
     r"Physics\.backend\.(_batch|_places)\.(_b|model|_models|_nkey)": "the compiled model and the handle of the native object",
     r"Physics\.backend\.(_batch|_places)\._data": "an empty simulation that only says how long fields are",
     r"Policy\.(actor|critic)(\..*)?\.(training|_is_full_backward_hook|call_super_init|in_features|out_features)": "torch",
-    r"Policy\.optimiser\.betas.*": "how Adam was built",
+    r"Policy\.optimiser\.(betas|parts).*": "how Adam was built",
     r"Blocks\.(rows|count|ranks)(\..*)?": "how the run's rows are cut and shared among processes",
     r"ContactSensors\.bodies.*": "the bodies that the scene's systems, terms and vitals read",
 }

@@ -30,11 +30,13 @@ from engine.debugger.net.model_file import Fetch, kept
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.bars import stack
 from engine.debugger.widgets.theme import AMBER, DIM, RED, WHITE
+from engine.protocol.framing import pack_array
 
 TRAILS = 200  # pieces of slip trail that are kept
 LONGEST_STEP = 10  # ticks between two poses from which a speed is still taken
 LONGEST_PATH = 600  # samples of the root path
-ROLES = ("episode_step", "clip", "clip_time", "terminated", "command")
+ROLES = ("episode_step", "clip", "clip_time", "terminated", "command", "root_velocity")
+PUSH = 1.0  # m/s
 
 
 @attrs.define(eq=False)
@@ -82,6 +84,7 @@ class BodyPanel(Panel):
             ("Front view", "1", lambda: self._stand(180.0, -5.0)),
             ("Side view", "2", lambda: self._stand(90.0, -5.0)),
             ("Top view", "3", lambda: self._stand(0.0, -89.0)),
+            ("Push the row away from here", "K", self._push),
             ("Follow the root", "C", self._toggle_follow),
             ("Meshes instead of capsules", "M", self._toggle_mesh),
         ):
@@ -131,6 +134,28 @@ class BodyPanel(Panel):
         if whole:
             self.view.frame_figure()
         self.view.look(facing + azimuth, elevation)
+
+    def _push(self) -> None:
+        """Make the root of the selected row faster by PUSH in the direction that is looked along, or say why not."""
+        figure, row = self.view.figure, self.store.selected
+        column = None if figure is None else self.store.role("root_velocity", figure.table)
+        held = None if column is None else self._array(column.id, row, (3,))
+        if column is None or held is None:
+            self._pushed({"text": "The velocity of this figure is not known, so that nothing can push it."})
+            return
+        along = np.radians(self.view.camera().azimuth)
+        faster = held + PUSH * np.array((np.cos(along), np.sin(along), 0.0))
+        what = {
+            "column": column.id,
+            "rows": [row],
+            "labels": None,
+            "values": pack_array(faster[None].astype(column.dtype)),
+        }
+        self.control.send({"t": "set", **what, "force": False, "reason": "push"}, self._pushed)
+
+    def _pushed(self, answer: dict[str, Any]) -> None:
+        self.view.note = "" if answer.get("t") == "ok" else str(answer.get("text", "The run refused the push."))
+        self.view.update()
 
     def _toggle_follow(self) -> None:
         self.view.follow = not self.view.follow

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import SceneError, SnapshotError
+from engine import LockstepError, SceneError, SnapshotError
 from engine.run import main as run
 from engine.runner import commands as runner
 from engine.runner.cli import commands, load_command
