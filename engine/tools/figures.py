@@ -7,6 +7,7 @@ not installed matplotlib does not even import. A picture in a file needs no back
 import io
 import os
 import sys
+import warnings
 from typing import Any, Literal
 
 _SETTING = "MPLBACKEND"
@@ -18,7 +19,9 @@ def file_figure(
     """The empty figure (of matplotlib) of a picture that is written to a file, in inches.
 
     "constrained" measures all text and makes room for it, which takes as long as drawing; with None the caller places its panels.
+    Letters that no font has are drawn as boxes, without a warning.
     """
+    warnings.filterwarnings("ignore", message="Glyph .* missing from")
     try:
         from matplotlib.figure import Figure
     except ValueError:  # the backend that the environment names is unknown here

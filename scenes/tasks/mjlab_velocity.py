@@ -1,11 +1,14 @@
 """mjlab's velocity task, flat and rough: its tables of terms and its numbers, and what of them a laptop can train."""
 
+import functools
+import logging
 import math
 import re
 
 import attrs
 
 from engine import Term, term
+from engine.errors import listing
 from scenes.tasks.velocity import GAIT_WEIGHT, Locomotion, LocomotionConfig
 from systems import locomotion_terms as walk
 from systems import observations as seen
@@ -17,6 +20,7 @@ from systems.observations import ACTOR, CRITIC
 from systems.robots.model import RobotModel
 from systems.velocity import Stage
 
+_log = logging.getLogger(__name__)
 STAGES: tuple[Stage, ...] = (  # control steps; m/s forward and to the left, rad/s
     (0, (-1.0, 1.0), (-1.0, 1.0), (-0.5, 0.5)),
     (120_000, (-1.5, 2.0), (-1.0, 1.0), (-0.7, 0.7)),
@@ -39,11 +43,7 @@ JOINTS = (  # of a humanoid, and their tolerances in rad while walking and runni
     ("(?i).*elbow.*", 0.15, 0.35),
     ("(?i).*(wrist|head).*", 0.3, 0.3),
 )
-HUMANOID = {
-    "standing": ((".*", 0.05),),
-    "walking": tuple((pattern, walking) for pattern, walking, _ in JOINTS),
-    "running": tuple((pattern, running) for pattern, _, running in JOINTS),
-}
+OTHERS = (".*", 0.3, 0.5)  # joints that have none of these names, as many robots call theirs
 MOVING = (("(?i).*(calf|knee).*", 0.6), (".*", 0.3))
 QUADRUPED = {"standing": (("(?i).*(calf|knee).*", 0.1), (".*", 0.05)), "walking": MOVING, "running": MOVING}
 
@@ -71,17 +71,35 @@ def mjlab_observations(model: RobotModel, *, noise: float = 1.0) -> dict[str, Te
     }
 
 
+@functools.cache
+def humanoid_tolerances(joints: tuple[str, ...]) -> dict[str, tuple[tuple[str, float], ...]]:
+    """Patterns of joints and how far from the default pose, in rad, each may be; says once which joints have no known name."""
+    others = [name for name in joints if not any(re.fullmatch(pattern, name) for pattern, *_ in JOINTS)]
+    if others:
+        _log.warning(
+            f"The names of {listing(others, 6)} do not say what these joints are; they may be {OTHERS[1]:g} rad from the default "
+            f"pose while walking, and {OTHERS[2]:g} rad while running."
+        )
+    known = (*JOINTS, OTHERS) if others else JOINTS
+    return {
+        "standing": ((".*", 0.05),),
+        "walking": tuple((pattern, walking) for pattern, walking, _ in known),
+        "running": tuple((pattern, running) for pattern, _, running in known),
+    }
+
+
 def mjlab_rewards(model: RobotModel) -> dict[str, Term]:
     """What is rewarded, a robot on two feet by the G1's numbers and any other by the Go1's; following perfectly earns 6 per second.
 
     On terrain a quadruped is upright where it is parallel to the ground, and its trunk should touch nothing.
     """
     biped = len(model.robot.foot_names) == 2
+    tolerances = humanoid_tolerances(model.robot.dof_names) if biped else QUADRUPED
     terms = {
         "linear_velocity": term(walk.linear_velocity, weight=2.0, width=0.25),
         "angular_velocity": term(walk.angular_velocity, weight=2.0, width=0.5),
         "upright": term(walk.anchor_tilt, weight=1.0, width=0.2),
-        "posture": term(walk.posture, weight=1.0, width=1.0, **(HUMANOID if biped else QUADRUPED)),
+        "posture": term(walk.posture, weight=1.0, width=1.0, **tolerances),
         "joint_limits": term(earn.joint_limits, weight=-1.0),
         "action_rate": term(earn.action_rate, weight=-0.1),
         "foot_clearance": term(walk.foot_clearance, weight=-2.0),

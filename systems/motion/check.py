@@ -29,6 +29,7 @@ from systems.motion.readings import Weighed, as_typed, choose, group_of
 from systems.motion.unfit import Unfit
 
 Poses = Callable[[int, Clip], tuple[np.ndarray, np.ndarray]]
+LOWEST = 10.0  # per cent of the frames in which feet are lowest
 OFF_FLOOR = 0.16  # share of the standing height that feet may be off the floor where joints are another robot's
 ODD_RATE = 1.25  # how far a stated frame rate may be from the one at which jumps fall
 
@@ -185,7 +186,7 @@ class Verification:
         position, rotation = self._poses(each.index, clip)
         findings += plausible.check_bodies(full, self.robot, position, rotation)
         low = self.model.foot_points(position, rotation)[..., 2].min(-1)
-        self._check_borrowed(each.weighed.clip, reading, float(np.median(low)))
+        self._check_borrowed(each.weighed.clip, reading, float(np.percentile(low, LOWEST)))
         up = 1.0 - 2.0 * (clip.root_rotation[:, 1:3] ** 2).sum(-1)
         rate = jump_rate(
             low, mass_center(self.model, position, rotation)[:, 2], clip.root_position[:, 2], up, self.robot
@@ -195,7 +196,7 @@ class Verification:
     def _check_borrowed(self, clip: Clip, reading: Reading, low: float) -> None:
         """SceneError where nothing says that a joint order other than the robot's own is right, and feet are off the floor.
 
-        `low` is the height of the lowest foot point in the median frame, m.
+        `low` is the height of the lowest foot point where it is low, m; jumps are high in most frames.
         """
         order = reading.order
         if order is None or clip.joint_order or set(order.names) == set(self.robot.dof_names):
@@ -203,7 +204,7 @@ class Verification:
         if abs(low) > OFF_FLOOR * self.robot.default_height:
             raise SceneError(
                 f"{clip.title} seems to be of another robot than {self.robot.name}: it does not name its {len(order.names)} "
-                f"joints, and in the order {order.label} the lowest foot is at {low:.2f} m in the median frame. Name its robot "
+                f"joints, and in the order {order.label} its feet come down to {low:.2f} m. Name its robot "
                 f"with --robot, or write {as_typed(clip, order.word)} if it is right as it is."
             )
 

@@ -318,7 +318,8 @@ def _beside(arrays: NamedArrays, layout: _Layout, frames: int, width: int) -> tu
 
     Velocities of joints, what a policy did, and which feet bear load.
     """
-    found, left_out = {}, []
+    found: dict[str, Any] = {}
+    left_out: list[str] = []
     shapes: dict[str, tuple[str, int | str]] = {
         "dof_velocity": (layout.velocity, width),
         "action": ("action", "actions"),

@@ -11,6 +11,7 @@ from engine.errors import listing
 from systems.maths.rotation import rotate
 
 PREFERRED = ("home", "stand")  # parts of the names of keyframes, best first
+ONE_SIDED = ("left", "right")  # parts of the names of those that stand on one leg, which are the last choice
 MOST_LEAN = math.radians(30.0)  # of the root in a pose to stand in
 _SIZES = {mujoco.mjtJoint.mjJNT_FREE: 7, mujoco.mjtJoint.mjJNT_BALL: 4}
 
@@ -33,8 +34,9 @@ def keyframe(spec: mujoco.MjSpec) -> Pose | None:
             at = {joint.name: start for joint, start in zip(joints, starts, strict=False) if _size(joint) == 1}
             pose = {name: float(key.qpos[start]) for name, start in at.items()}
             standing.append(Pose(pose, _called(key, number)))
-    named = [pose for word in PREFERRED for pose in standing if word in pose.called.lower()]
-    chosen = next(iter(named or standing), None)
+    both = [pose for pose in standing if not any(side in pose.called.lower() for side in ONE_SIDED)] or standing
+    named = [pose for word in PREFERRED for pose in both if word in pose.called.lower()]
+    chosen = next(iter(named or both), None)
     if chosen is not None and len(spec.keys) > 1:
         return attrs.evolve(chosen, notes=(f"Its default pose is the {chosen.called}, one of {len(spec.keys)}.",))
     return chosen

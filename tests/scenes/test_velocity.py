@@ -28,6 +28,7 @@ from scenes.velocity import CONFIGS, experiment
 from systems import velocity_trial
 from systems.terrain import Tiles
 from tests.helpers import REPOSITORY, data_path, filmed, go1, needs_g1
+from tests.systems.robots.foreign import foreign, write
 from tests.systems.task_rows import matrix
 
 SMALL: dict[str, Any] = {"num_envs": 4, "hidden": (8,), "physics_threads": 1, "horizon": 12}
@@ -366,3 +367,13 @@ def test_a_quadruped_on_terrain_has_the_published_widths_and_ends() -> None:
     assert (world[Observation].actor.shape[1], world[Observation].critic.shape[1]) == (235, 259)
     assert world.tables["robot"].axes["termination"] == ("thigh_contact", "diverged", "time_limit", "off_terrain")
     assert {"trunk_contact", "self_collision", "upright"} <= set(world.tables["robot"].axes["reward"])
+
+
+def test_a_robot_whose_joints_have_other_names_learns_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    robot = write(tmp_path, foreign().replace("_hip_pitch", "_HFE").replace("_elbow", "_EFE"))
+    simulated(robot=str(robot), num_envs=4).run(3)
+    simulated(robot=str(robot), num_envs=4)
+    said = [text for text in caplog.messages if "do not say what these joints are" in text]
+    assert len(said) == 1 and "left_HFE_joint" in said[0] and "left_knee" not in said[0]

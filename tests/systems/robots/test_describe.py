@@ -288,6 +288,8 @@ def test_the_keyframe_to_stand_in_is_home_before_stand_before_the_first_that_is_
     assert chosen(foreign(end=keys("a", "standing", "home"))) == pytest.approx(0.3)
     assert chosen(foreign(end=keys("a", "standing", "b"))) == pytest.approx(0.2)
     assert chosen(foreign(end=keys("a", "b"))) == pytest.approx(0.1)
+    assert chosen(foreign(end=keys("stand_on_left_leg", "squat"))) == pytest.approx(0.2)
+    assert chosen(foreign(end=keys("stand_on_left_leg"))) == pytest.approx(0.1)
     assert chosen(foreign(end=keys("lying", quat="0 1 0 0"))) == 0.0
     model = built(tmp_path, foreign(end=keys("a", "home")))
     assert "Its default pose is the keyframe 'home', one of 2." in model.notes
