@@ -12,7 +12,7 @@ import gc
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib import import_module
 
 import pytest
@@ -35,10 +35,16 @@ else:
     pytest_plugins = ["pytestqt.plugin"]
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays: the garbage collector need not look through it again and again while tests run."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported stays: the garbage collector need not look through it again and again, now and while tests run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

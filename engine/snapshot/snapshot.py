@@ -121,7 +121,7 @@ def capture(world: World, into: Snapshot | None = None, *, about: Mapping[str, A
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Copy on one thread: it fills the memory's bandwidth, and never waits for threads that a busy machine holds up."""
+    """One thread to compute or copy on: it fills the memory's bandwidth, and never waits for threads that a busy machine holds up."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

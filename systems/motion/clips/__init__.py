@@ -10,6 +10,7 @@ from collections.abc import Callable
 from components.motion import Clip
 from components.robot import Robot
 from engine.errors import SceneError, did_you_mean, listing
+from engine.snapshot.snapshot import one_thread
 from systems.motion.clips.balance import balance
 from systems.motion.clips.legs import check_feet
 from systems.motion.clips.outline import FPS, Outline
@@ -38,10 +39,11 @@ def make_clip(name: str, robot: Robot, model: Kinematics) -> Clip:
         raise SceneError(
             f"There is no built-in clip '{name}'; there are {listing(MAKERS)}.{did_you_mean(name, MAKERS)}"
         )
-    stance = stand_up(robot, model)
-    outline = MAKERS[name](stance)
-    motion = balance(stance, outline)
-    check_feet(name, stance, outline, motion)
+    with one_thread():  # of many small operations
+        stance = stand_up(robot, model)
+        outline = MAKERS[name](stance)
+        motion = balance(stance, outline)
+        check_feet(name, stance, outline, motion)
     position, rotation, dofs = motion
     return Clip(
         name=name, fps=FPS, root_position=position, root_rotation=rotation, dof_position=dofs, dof_names=robot.dof_names

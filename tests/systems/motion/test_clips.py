@@ -11,6 +11,7 @@ import attrs
 import mujoco
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
 from components.motion import Clip
@@ -221,6 +222,24 @@ def test_same_robot_same_bytes() -> None:
     model = build_robot(robots.load("humanoid"))
     again = make_clip("march", model.robot, model)
     assert again.dof_position.tobytes() == made("humanoid", "march").dof_position.tobytes()
+
+
+def test_a_clip_is_made_on_one_thread_and_leaves_torch_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A robot's kinematics are small: threads would wait for each other far longer than they compute."""
+    compute, seen = RobotModel.kinematics, set[int]()
+
+    def watched(self: RobotModel, *curves: np.ndarray) -> tuple[np.ndarray, ...]:
+        seen.add(torch.get_num_threads())
+        return compute(self, *curves)
+
+    model, before = model_of("humanoid"), torch.get_num_threads()
+    monkeypatch.setattr(RobotModel, "kinematics", watched)
+    torch.set_num_threads(2)
+    try:
+        make_clip("stand", model.robot, model)
+        assert (seen, torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_robots_that_cannot_step_are_told_why() -> None:
