@@ -300,6 +300,7 @@ def locomotion_titles(dt: float) -> dict[str, str]:
         "gait/slip": "Gait: speed of feet that touch, and height that soles reach [m/s and m]",
         "gait/swing_peak": "Gait: speed of feet that touch, and height that soles reach [m/s and m]",
         "gait/landing_force": "Gait: force on feet that land, mean [N]",
+        "terrain/": "Terrain: level of the rows, mean of all and by kind of tile [1]",
         "command/": "What is asked for, mean [m/s and rad/s]",
         "command_range/": "What is asked for, the range that it is drawn from [m/s and rad/s]",
     }
