@@ -124,20 +124,17 @@ def experiment(
     iterations: Annotated[int, "learning iterations"] = 60,
 ) -> Experiment:
     """Balance a pole on a cart. The score is the mean return of 100 episodes without exploration; 500 is best."""
-    learner = PpoConfig(
-        horizon=horizon,
-        hidden=hidden,
-        value_clip=math.inf,  # values grow to 100, which a critic that moves by 0.2 would hardly reach
-        entropy_weight=0.0,  # exploration may fade: nothing is found by shaking a pole that stands
-    )
-
-    def evaluated(rows: int = 100) -> Scene:
-        return balancing(rows, play(learner), first_episodes())
-
+    # values grow to 100, which a critic that moves by 0.2 would hardly reach; nothing is found by shaking a pole that stands
+    learner = PpoConfig(horizon=horizon, hidden=hidden, value_clip=math.inf, entropy_weight=0.0)
     played, film = LONGEST + 1, partial(drawn_film, draw=picture, fps=1 / DT)  # the first tick only resets
     return Experiment(
         train=lambda: balancing(num_envs, ppo(learner), metrics(horizon=horizon)),
-        evaluate=Trial(evaluated, played, summarise_episodes, over=all_episodes_ended),
+        evaluate=Trial(
+            lambda rows=100: balancing(rows, play(learner), first_episodes()),
+            played,
+            summarise_episodes,
+            over=all_episodes_ended,
+        ),
         film=Trial(lambda: balancing(1, play(learner), filmstrip(sight(), frames=LONGEST)), played, film),
         export=write_onnx,
         report=partial(report, dt=DT),

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from components.episode import Done, Earned, Reward
-from components.motion import MotionCursor
+from components.motion import DofFar, MotionCursor, MotionLibrary
 from components.observation import Observation
-from engine import Simulation, World, build, term
+from engine import Bundle, Simulation, World, build, term
 from engine.ecs.access import read_signature
 from engine.ecs.binding import bind, bind_term
 from engine.ecs.component import Kind, info, kind_of
@@ -57,7 +57,8 @@ def otherwise() -> Any:
     """What no configuration asks for: masses that differ, actions that lag, noisy torques, a reference between frames, flight, rewards cut off."""
     scene = tracking_scene("humanoidverse_tracking", randomise="humanoidverse.link_mass", **SMALL)
     lagging = actuation(controller="P", latency=(0, 2), around="reference", limit=1.0, torque_noise=0.1)
-    scene.bundles = [*(lagging if bundle.name == "actuation" else bundle for bundle in scene.bundles), flight()]
+    lost = Bundle("lost", resources=[DofFar(threshold=torch.tensor(3.0))])
+    scene.bundles = [*(lagging if bundle.name == "actuation" else bundle for bundle in scene.bundles), flight(), lost]
     for bundle in scene.bundles:
         for each in (s for some in bundle.systems.values() for s in some):
             changed = {"sample_reference": {"on_frames": False}, "reward": {"only_positive": True}}
@@ -72,6 +73,8 @@ SCENES["otherwise"] = otherwise
 def simulation(name: str) -> Simulation:
     """The scene after some ticks, so that whole numbers and switches in its columns are possible ones."""
     made = build(SCENES[name]())
+    library = made.world[MotionLibrary]
+    library.contacts = torch.ones(int(library.frames.sum()), 2)  # as of a clip that says which feet bear load
     made.run(3)
     return made
 

@@ -148,10 +148,8 @@ def test_going_on_from_the_past_cuts_the_files_back_and_the_run_ends_as_if_it_ha
 
 
 def test_a_recording_of_a_run_that_went_back_is_as_if_it_had_never_gone_further(plain: str) -> None:
-    running = Running(*LONG, "--out", "branched")
+    running = Running(*LONG, "--out", "branched", stop=60)
     client = running.client
-    client.until(lambda: client.state.get("tick", 0) >= 60)
-    client.ask("pause")
     tick = client.state["tick"]
     client.ask("seek", tick=max(client.state["history"][0], tick - 23))
     client.ask("branch")
