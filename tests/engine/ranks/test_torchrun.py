@@ -111,12 +111,12 @@ IMAGINING = [
 
 
 @pytest.mark.parametrize("learner", [[], ["--learner", "auto", "--world-model.most-gap", "1e-9"]])
-def test_learning_in_imagination_reaches_the_same_bytes_with_one_and_two_processes(tmp_path: Path, learner: list[str]):
+def test_learning_in_imagination_reaches_the_same_bytes_with_one_two_and_four_processes(tmp_path: Path, learner: list[str]):
     flags = [*TRACKING, *IMAGINING, *learner, "--iterations", "5" if learner else "20"]
     last = f"checkpoints/iteration_{int(flags[-1]):06d}.lockstep"
-    for count in (1, 2):
+    for count in (1, 2, 4):
         finished(torchrun(count, *flags, "--out", str(tmp_path / str(count))), tmp_path / f"{count}.txt", 400.0)
-    assert bytes_of(tmp_path / "1", last) == bytes_of(tmp_path / "2", last)
+    assert bytes_of(tmp_path / "1", last) == bytes_of(tmp_path / "2", last) == bytes_of(tmp_path / "4", last)
     numbers = json.loads((tmp_path / "2" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert numbers.get("fallback/ppo", 1.0) == 1.0 and numbers["imagine/kl"] > 0.0
 
