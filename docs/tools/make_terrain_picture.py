@@ -16,7 +16,7 @@ from systems.film.scenery import LAMP
 from systems.ground.generators import GENERATORS
 from systems.ground.grid import make_terrain
 
-SIZE, ACROSS, LEVEL = (320, 240), 5, 4
+SIZE, ACROSS, LEVEL = (320, 240), 4, 4
 VIEW = (10.5, 125.0, -33.0)  # m, degrees, degrees
 
 

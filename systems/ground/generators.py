@@ -66,6 +66,13 @@ def _places(count: int, cell: float) -> tuple[np.ndarray, np.ndarray]:
     return steps[None, :], steps[:, None]
 
 
+def _inside(heights: np.ndarray, border: float, cell: float) -> np.ndarray:
+    """Heights that are 0 within `border` m of the edge."""
+    edge, kept = math.ceil(border / cell), np.zeros_like(heights, np.float64)
+    kept[edge:-edge, edge:-edge] = heights[edge:-edge, edge:-edge]
+    return kept
+
+
 # -- kinds ---------------------------------------------------------------------------------------------
 
 
@@ -80,11 +87,7 @@ def random_uniform(
 ) -> Patch:  # fmt: skip
     """Vertices at random multiples of `step` from `noise[0]` to a height that grows to `noise[1]`; 0 near the edge."""
     steps = math.floor(difficulty * (noise[1] - noise[0]) / step + 1e-9)
-    heights = noise[0] + step * rng.integers(0, steps + 1, (count + 1, count + 1))
-    edge = math.ceil(border / cell)
-    inside = np.zeros_like(heights, bool)
-    inside[edge : count + 1 - edge, edge : count + 1 - edge] = True
-    return Patch(np.where(inside, heights, 0.0))
+    return Patch(_inside(noise[0] + step * rng.integers(0, steps + 1, (count + 1, count + 1)), border, cell))
 
 
 def slope(
@@ -96,6 +99,22 @@ def slope(
     size = count * cell
     inwards = np.minimum(np.minimum(x, size - x), np.minimum(y, size - y))
     return Patch(sign * _grow(difficulty, rise) * np.minimum(inwards, 0.5 * (size - platform)))
+
+
+def rough_slope(
+    difficulty: float, count: int, cell: float, rng: np.random.Generator, *,
+    rise: Span = (0.0, 0.4), noise: float = 0.05, step: float = 0.005, spacing: float = 0.2, border: float = 0.25,
+    platform: float = 3.0,
+) -> Patch:  # fmt: skip
+    """A pyramid with random multiples of `step` within ±`noise` m on it, `spacing` m apart and straight in between."""
+    smooth = slope(difficulty, count, cell, rng, rise=rise, platform=platform).heights
+    coarse = np.arange(math.ceil(count * cell / spacing) + 1) * spacing
+    most = round(noise / step)
+    drawn = step * rng.integers(-most, most + 1, (len(coarse), len(coarse)))
+    places = np.arange(count + 1) * cell
+    for _ in range(2):  # along x, then along y
+        drawn = np.stack([np.interp(places, coarse, line) for line in drawn], 1)
+    return Patch(smooth + _inside(drawn, border, cell))
 
 
 def stairs(
@@ -169,6 +188,15 @@ def gaps(
     return Patch(blocks=(*_ring(outer, 0, count, 0.0), *_ring(inner, outer, count, -depth), _middle(inner, count, 0.0)))
 
 
+def pit(
+    difficulty: float, count: int, cell: float, rng: np.random.Generator, *,
+    depth: Span = (0.0, 1.0), platform: float = 4.0,
+) -> Patch:  # fmt: skip
+    """A square pit `platform` m wide in the middle, to be climbed out of."""
+    edge, deep = (count - _squares(platform, cell)) // 2, _grow(difficulty, depth)
+    return Patch(blocks=(*_ring(edge, 0, count, 0.0), _middle(edge, count, -deep)))
+
+
 def _slope_down(difficulty: float, count: int, cell: float, rng: np.random.Generator) -> Patch:
     return slope(difficulty, count, cell, rng, sign=-1.0)
 
@@ -183,9 +211,11 @@ GENERATORS: Mapping[str, Generator] = {
     "stairs_down": _stairs_down,
     "slope_up": slope,
     "slope_down": _slope_down,
+    "rough_slope": rough_slope,
     "random_uniform": random_uniform,
     "waves": waves,
     "discrete_obstacles": discrete_obstacles,
     "stepping_stones": stepping_stones,
     "gaps": gaps,
+    "pit": pit,
 }

@@ -159,6 +159,25 @@ def test_gaps_are_ditches_around_a_platform_of_three_metres() -> None:
         assert line.tolist() == [-1.0 if 25 - width <= min(x, COUNT - 1 - x) < 25 else 0.0 for x in range(COUNT)]
 
 
+def test_rough_slopes_are_slopes_with_random_heights_twenty_centimetres_apart_and_straight_in_between() -> None:
+    """Rises of 0.4 and 0 m per m to a platform of 3 m, and a quarter of a metre at the edge that is only a slope."""
+    into = np.minimum(np.arange(COUNT + 1), COUNT - np.arange(COUNT + 1)) * CELL
+    inwards = np.minimum(np.minimum(into[None, :], into[:, None]), 2.5)
+    for difficulty in (0.0, 1.0):
+        rough = heights(patch("rough_slope", difficulty)) - 0.4 * difficulty * inwards
+        assert np.abs(rough[:3]).max() < 1e-12 and 0.045 < np.abs(rough).max() < 0.05 + 1e-12
+        drawn = rough[4:-4:2, 4:-4:2] / 0.005
+        assert np.abs(drawn - drawn.round()).max() < 1e-9 and len(np.unique(drawn.round())) == 21
+        between = 0.5 * (rough[4:-5:2, 4:-4] + rough[6:-3:2, 4:-4])
+        assert np.abs(rough[5:-4:2, 4:-4] - between).max() < 1e-12
+
+
+def test_pits_are_four_metres_wide_and_deeper_where_it_is_harder() -> None:
+    for difficulty in (0.0, 0.5, 1.0):
+        line = tops(patch("pit", difficulty))[40]
+        assert line.tolist() == [-difficulty if 20 <= x < 60 else 0.0 for x in range(COUNT)]
+
+
 # -- the ground ----------------------------------------------------------------------------------------
 
 
@@ -338,9 +357,9 @@ def test_episodes_begin_above_the_highest_ground_under_the_robot(every: Terrain)
 
 
 def test_leaving_the_ground_ends_an_episode_or_wraps_around_it(every: Terrain) -> None:
-    """Tiles reach to x = 12 m, the border to 14 m, and it is left at 13.7 m."""
+    """Tiles reach to x = 12 m, the border to 14 m, and it is left at 13.7 m; along y each of 12 kinds has 8 m, so at 49.7 m."""
     ground = every.ground()
-    root = RootState.make(4, position=[[13.6, 0.0, 0.3], [13.8, 1.0, 0.3], [-13.8, 1.0, 0.3], [0.0, 42.0, 0.3]])
+    root = RootState.make(4, position=[[13.6, 0.0, 0.3], [13.8, 1.0, 0.3], [-13.8, 1.0, 0.3], [0.0, 50.0, 0.3]])
     outside = [False, True, True, True]
     assert end.off_terrain(root, ground).tolist() == outside
     assert not end.off_terrain(root, Ground()).any()
@@ -349,8 +368,8 @@ def test_leaving_the_ground_ends_an_episode_or_wraps_around_it(every: Terrain) -
     assert rewritten.rows.tolist() == outside
     done, tile = Done.make(4, {"termination": ("any",)}, ended=[False, False, True, False]), TerrainTile.make(4)
     wrap(done, ground, tile, root)
-    y = 2.0 * (40.0 + 2.0 - 0.3)
-    expected = tensor([[13.6, 0.0, 0.3], [-13.6, 1.0, 0.3], [-13.8, 1.0, 0.3], [0.0, 42.0 - y, 0.3]])
+    y = 2.0 * (48.0 + 2.0 - 0.3)
+    expected = tensor([[13.6, 0.0, 0.3], [-13.6, 1.0, 0.3], [-13.8, 1.0, 0.3], [0.0, 50.0 - y, 0.3]])
     assert_close(root.position, expected, atol=1e-4, rtol=0.0)
     assert_close(tile.origin[1], tensor([-27.4, 0.0, 0.0]), atol=1e-4, rtol=0.0)
     assert end.off_terrain(root, ground).tolist() == [False, False, True, False]

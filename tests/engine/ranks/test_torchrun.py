@@ -111,7 +111,9 @@ IMAGINING = [
 
 
 @pytest.mark.parametrize("learner", [[], ["--learner", "auto", "--world-model.most-gap", "1e-9"]])
-def test_learning_in_imagination_reaches_the_same_bytes_with_one_two_and_four_processes(tmp_path: Path, learner: list[str]):
+def test_learning_in_imagination_reaches_the_same_bytes_with_one_two_and_four_processes(
+    tmp_path: Path, learner: list[str]
+):
     flags = [*TRACKING, *IMAGINING, *learner, "--iterations", "5" if learner else "20"]
     last = f"checkpoints/iteration_{int(flags[-1]):06d}.lockstep"
     for count in (1, 2, 4):
