@@ -196,9 +196,10 @@ class RunPlan:
         )
         if busy is not None:
             raise SceneError(f"{busy} is done by one process; start it without torchrun and without --shards.")
-        if self.settings.film_every is not None:
+        if self.settings.film_every is not None and ranks.size > 1:
             raise SceneError(
-                "--film-every lets the other processes wait for longer than they do. Film with --play RUN, also while it goes on."
+                "--film-every lets the other processes wait for longer than they do. Say --film-every none, and film with --play RUN, "
+                "also while it goes on."
             )
         if ranks.size > 1 and not isinstance(total, int):
             raise SceneError(

@@ -191,6 +191,12 @@ class Config(SharedConfig):
             )
         if not 1.0 <= self.rate <= 1000.0:
             raise SceneError(f"rate={self.rate:g} makes no sense; give from 1 to 1000 control steps in one second.")
+        if self.learner == "world_model" and (
+            self.learning.value_heads or self.learning.critic_learning_rate is not None
+        ):
+            raise SceneError(
+                "value_heads and critic_learning_rate have no effect with --learner world_model, which has no critic; leave them out."
+            )
         if self.learner == "ppo" and self.world_model != WorldModelConfig():
             number = next(
                 n for n, value in attrs.asdict(WorldModelConfig()).items() if getattr(self.world_model, n) != value

@@ -40,7 +40,7 @@ LOWER = ("pelvis|torso_link|waist_.*|.*_(hip|knee|ankle)_.*",)
 UPPER = (".*_(shoulder|elbow|wrist)_.*|.*_hand|head",)
 THREE_POINTS = ("left_hand", "right_hand", "head")
 FEET = (".*_ankle_roll_link",)
-BRACED = ("pelvis|base|trunk|.*_(shoulder|hip)_.*",)  # bodies that may not touch anything
+BRACED = ("(?i)pelvis|base|trunk|(.*_)?(shoulder|hip)(_.*)?",)  # bodies that may not touch anything
 WEIGHT_SETS = (
     "humanoidverse",
     "humanoidverse_basic",

@@ -90,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse_senseless(options: argparse.Namespace) -> None:
+    for name in ("film", "record"):
+        if getattr(options, name) is not None:
+            refuse_unwritable(getattr(options, name), f"--{name}")
     if options.film is not None and options.no_film:
         raise SceneError("--film and --no-film contradict each other; leave one out.")
     if options.film is not None and options.film.suffix != ".mp4":
@@ -108,9 +111,6 @@ def _refuse_senseless(options: argparse.Namespace) -> None:
     idle = [name.replace("_", "-") for name in names if getattr(options, name) not in (None, False)]
     if options.log is not None and idle:
         raise SceneError(f"--{idle[0]} has no effect with --log, whose robot does what it did. Leave one of them out.")
-    for name in ("film", "record"):
-        if getattr(options, name) is not None:
-            refuse_unwritable(getattr(options, name), f"--{name}")
 
 
 def _refuse_events(

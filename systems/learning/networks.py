@@ -142,7 +142,7 @@ def make_policy(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         actor = Actor(actor_width, config.hidden, dofs, config.normalise, config.init_std)
-        heads = len(axes["reward"]) if config.value_heads else 1
+        heads = len(axes["reward"]) if config.value_heads and critic else 1
         judge = Critic(len(seen), critic_hidden, heads, config.normalise) if critic else None
     for parameter in actor.body.layers[-1].parameters():
         parameter.data.mul_(0.01)  # an untrained policy asks for next to nothing

@@ -24,8 +24,10 @@ def robot_and_clips(model: RobotModel, library: MotionLibrary) -> dict[str, str]
     found = robot_alone(model)
     for name, first, count in zip(library.names, library.start.tolist(), library.frames.tolist(), strict=True):
         frames = slice(first, first + count)
-        beside = [library.contacts[frames]] if len(library.contacts) else []
-        found[f"clip {name}"] = digest(library.fps, library.vectors[frames], library.rotations[frames], *beside)
+        found[f"clip {name}"] = digest(library.fps, library.vectors[frames], library.rotations[frames])
+        wanted = library.contacts[frames]
+        if len(wanted) and bool((wanted >= 0.0).all()):
+            found[f"contacts of clip {name}"] = digest(wanted)
     return {**found, "weights of the clips": digest(library.weight)}
 
 

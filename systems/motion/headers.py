@@ -98,7 +98,8 @@ class TableLayout:
 
 def understand(names: Sequence[str], source: str) -> TableLayout:
     """What each column of a header means. Raises SceneError for a header that names no root or no joints."""
-    columns = _joints_of_the_trunk(_split_bare([_column(i, name) for i, name in enumerate(names)]), names)
+    columns = _counted_parts([_column(i, name) for i, name in enumerate(names)])
+    columns = _joints_of_the_trunk(_split_bare(columns), names)
     by_role = {role: [c for c in columns if c.role == role] for role in ("place", "quaternion", "euler", "joint")}
     place, quaternion, euler = (_parts(by_role[role], source, names) for role in ("place", "quaternion", "euler"))
     if len(quaternion) == 3 and not euler and "w" not in quaternion:
@@ -156,7 +157,7 @@ def _role(words: list[str], name: str) -> tuple[Role, str]:
         return "other", ""
     if words[-1] in EULER and set(words[:-1]) <= ROOT | TURN:
         return "euler", EULER[words[-1]]
-    match = re.fullmatch(r"(.*?)([xyzw0-3])", words[-1])
+    match = re.fullmatch(r"(.*?)([xyzw0-4])", words[-1])
     if match is None:
         return "joint", _joint(name)
     kinds = [part for word in (*words[:-1], match[1]) for part in _parted(word)]
@@ -168,8 +169,8 @@ def _role(words: list[str], name: str) -> tuple[Role, str]:
     if match[2].isdigit():
         order = next((word for word in kinds if word in ORDERS), "")
         if order:
-            return "quaternion", order[int(match[2])]
-        if not set(kinds) & LONG:
+            return "quaternion", order + match[2]
+        if not set(kinds) & LONG or match[2] == "4":
             return "joint", _joint(name)
         return ("quaternion", match[2]) if turned else ("place", "xyz_"[int(match[2])])
     return ("quaternion" if turned else "place"), match[2]
@@ -184,6 +185,16 @@ def _parted(word: str) -> list[str]:
 def _joint(name: str) -> str:
     inside = _INSIDE.match(name.strip())
     return _SUFFIX.sub("", _PREFIX.sub("", inside[1].strip(" '\"") if inside else name.strip()))
+
+
+def _counted_parts(columns: list[NamedColumn]) -> list[NamedColumn]:
+    """Parts of a quaternion by their letters where they are counted, from 0 or from 1, after a word such as wxyz."""
+    counted = [c for c in columns if c.role == "quaternion" and c.part[:-1] in ORDERS]
+    numbers = sorted(int(c.part[-1]) for c in counted)
+    if numbers not in ([0, 1, 2, 3], [1, 2, 3, 4]):
+        return columns  # whose parts are then none of a whole rotation
+    letters = {c.at: c.part[int(c.part[-1]) - numbers[0]] for c in counted}
+    return [attrs.evolve(c, part=letters.get(c.at, c.part)) for c in columns]
 
 
 def _split_bare(columns: list[NamedColumn]) -> list[NamedColumn]:

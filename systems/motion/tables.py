@@ -15,6 +15,7 @@ _RATE = re.compile(r"\b(?:fps|frame[ _-]?rate|frequency|rate)\b\W{0,3}(\d+(?:\.\
 _HERTZ = re.compile(r"(?<![\w.:/-])(\d+(?:\.\d+)?) ?(?:fps|hz)\b", re.I)
 _STEP = re.compile(r"\b(?:dt|time[ _-]?step|frame[ _-]?time)\b\W*(\d*\.\d+)", re.I)
 _COUNTED = re.compile(r"(?P<word>[A-Za-z_ .:]*)\[?(?P<number>\d{1,5})\]?")
+SAME_RATE = 1.02  # times another one; farther apart they are two
 SOME_WORDS = 3  # so many words in the first line make it a header; fewer are numbers gone wrong
 
 
@@ -95,11 +96,11 @@ def read_table(path: Path) -> NumberTable:
 
 
 def _said_rate(comments: Sequence[_Line]) -> float | None:
-    """Frames per second that comments say, where they say one."""
+    """Frames per second that comments say, where they say one; a time step that is rounded says the same."""
     text = "\n".join(line.text for line in comments)
-    rates = {float(found) for found in (*_RATE.findall(text), *_HERTZ.findall(text))}
-    rates |= {1.0 / float(step) for step in _STEP.findall(text) if float(step)}
-    return (rates.pop() or None) if len(rates) == 1 else None
+    rates = [float(found) for found in (*_RATE.findall(text), *_HERTZ.findall(text))]
+    rates += [1.0 / float(step) for step in _STEP.findall(text) if float(step)]
+    return rates[0] if rates and 0.0 < max(rates) <= SAME_RATE * min(rates) else None
 
 
 def _text(path: Path) -> str:

@@ -139,7 +139,9 @@ class RunContender:
             return {**about, "clip": clip, "scores": rounded(tracking_scores(tries, e.anchor, ends, dt))}
         walks, mass = rows.walked(protocol.seconds), math.nan if e.mass is None else e.mass
         scores, count = walking_scores(walks, mass, dt), len(protocol.commands)
-        if protocol.push:
+        if (
+            protocol.push and self.trial.ticks * dt > PUSHED_AFTER + PUSHED_FOR
+        ):  # else nobody would see what comes of it
             shoved = self._rows(
                 attrs.evolve(protocol, seconds=PUSHED_AFTER + PUSHED_FOR, commands=protocol.commands[:1]), PUSHED_AFTER
             )

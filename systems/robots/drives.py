@@ -69,6 +69,7 @@ def drives(model: mujoco.MjModel) -> tuple[dict[str, Drive], list[str]]:
         rubs = model.dof_frictionloss[model.jnt_dofadr[joint]] > 0.0
         stiffness, damping = _gains(model, actuators)
         brakes = stiffness is None and any(model.actuator_biasprm[a, 2] < 0.0 for a in actuators)
+        damping = damping if stiffness is not None or brakes else None  # that of a motor is no servo's
         cases = (abs(low + high) > 0.01 * torque, len(spans) > 1, dynamic, rubs, brakes)
         for case, sentence in zip(cases, REPLACED, strict=True):
             odd[sentence] += [name] if case else []

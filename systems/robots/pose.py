@@ -1,6 +1,7 @@
 """Default pose of a robot's file: its keyframe, or the file's own pose, moved into the ranges where it is outside."""
 
 import math
+import re
 from itertools import accumulate
 
 import attrs
@@ -11,7 +12,7 @@ from engine.errors import listing
 from systems.maths.rotation import rotate
 
 PREFERRED = ("home", "stand")  # parts of the names of keyframes, best first
-ONE_SIDED = ("left", "right")  # parts of the names of those that stand on one leg, which are the last choice
+ONE_SIDED = re.compile("(?<![a-z])(left|right)|Left|Right")  # in names of those on one leg, which are the last choice
 MOST_LEAN = math.radians(30.0)  # of the root in a pose to stand in
 _SIZES = {mujoco.mjtJoint.mjJNT_FREE: 7, mujoco.mjtJoint.mjJNT_BALL: 4}
 
@@ -34,7 +35,7 @@ def keyframe(spec: mujoco.MjSpec) -> Pose | None:
             at = {joint.name: start for joint, start in zip(joints, starts, strict=False) if _size(joint) == 1}
             pose = {name: float(key.qpos[start]) for name, start in at.items()}
             standing.append(Pose(pose, _called(key, number)))
-    both = [pose for pose in standing if not any(side in pose.called.lower() for side in ONE_SIDED)] or standing
+    both = [pose for pose in standing if not ONE_SIDED.search(pose.called)] or standing
     named = [pose for word in PREFERRED for pose in both if word in pose.called.lower()]
     chosen = next(iter(named or both), None)
     if chosen is not None and len(spec.keys) > 1:

@@ -12,6 +12,7 @@ import mujoco
 
 from engine.errors import SceneError, did_you_mean, listing
 from systems.robots.urdf import read_urdf
+from systems.robots.xml_files import xml_bytes
 
 FOREIGN = {  # by ending: what such a file is, and how it becomes one that is read
     ".sdf": ("an SDF file", "convert it to URDF (gz sdf, pysdf) or MJCF"),
@@ -40,8 +41,6 @@ CURES = {  # by what MuJoCo says
 }
 LFS = b"version https://git-lfs"  # how a pointer begins that stands for a file
 MODELS = (".xml", ".mjcf", ".urdf")
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
-_ENCODING = re.compile(rb"""<\?xml[^>]*?\sencoding=["']([\w.-]+)["']""")
 
 
 def read_source(model: Path | Callable[[], str], robot: str) -> tuple[mujoco.MjSpec, list[str]]:
@@ -88,31 +87,6 @@ def _check_numbers(path: Path) -> None:
                     f'Line {number} of {path} has {found[1].decode()}="{found[2].decode()[:40]}". Every number must be finite; '
                     "export the file again."
                 )
-
-
-def xml_bytes(path: Path) -> bytes:
-    """What is in an XML file, as UTF-8 whatever its encoding; SceneError where it cannot be read."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SceneError(f"The robot file {path} cannot be read ({error.strerror}).") from None
-    said = _ENCODING.search(content[:200])
-    name = "utf-16" if content[:2] in _UTF16 else said[1].decode() if said else "utf-8"
-    if name.lower().replace("_", "-") in ("utf-8", "utf8", "us-ascii", "ascii") and _is_utf8(content):
-        return content
-    try:
-        text = content.decode(name, errors="strict" if name != "utf-16" else "replace")
-    except (LookupError, UnicodeDecodeError):
-        text = content.decode("cp1252", errors="replace")
-    return re.sub(r"""(<\?xml[^>]*?)\s+encoding=["'][^"']*["']""", r"\1", text, count=1).encode()
-
-
-def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def reason(error: Exception) -> str:

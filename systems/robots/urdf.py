@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import mujoco
 
 from engine.errors import SceneError, listing
+from systems.robots.xml_files import parse_xml
 
 MESHES = (".stl", ".obj", ".msh")  # that MuJoCo reads
 MOVING = ("revolute", "continuous", "prismatic")
@@ -56,14 +57,6 @@ def speed_limits(path: Path) -> dict[str, float]:
         if speed:
             found[joint.get("name", "")] = speed
     return found
-
-
-def parse_xml(path: Path) -> ElementTree.Element:
-    """The elements of an XML file; SceneError with the line where it is not well formed."""
-    try:
-        return ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, UnicodeDecodeError) as error:
-        raise SceneError(f"{path} is not well-formed XML: {error}.") from None
 
 
 def _check_names(root: ElementTree.Element, path: Path) -> None:

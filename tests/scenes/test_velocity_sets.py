@@ -47,7 +47,7 @@ def test_the_published_task_of_humanoidverse_is_seen_as_mjlab_sees() -> None:
 
 
 @needs_g1
-@pytest.mark.parametrize("robot", ["g1", "h1", "go1"])
+@pytest.mark.parametrize("robot", ["g1", "h1", "t1", "go1"])
 def test_a_walker_may_end_by_what_humanoidverse_leaves_off(robot: str) -> None:
     """While it stands, nothing of it ends an episode."""
     made = walking(

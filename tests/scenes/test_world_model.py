@@ -119,6 +119,9 @@ def test_numbers_that_make_no_sense_are_refused(numbers: dict[str, float], sente
 def test_numbers_of_a_learner_that_is_not_asked_for_are_refused():
     with pytest.raises(SceneError, match=r"world_model\.horizon=3 has no effect with --learner ppo; leave it out, or"):
         g1.LAPTOP.replace(world_model=WorldModelConfig(horizon=3))
+    for numbers in ({"value_heads": True}, {"critic_learning_rate": 1e-4}):
+        with pytest.raises(SceneError, match="have no effect with --learner world_model, which has no critic"):
+            g1.LAPTOP.replace(learner="world_model", **numbers)
 
 
 def test_a_clip_that_is_shorter_than_what_is_imagined_is_refused_by_name():

@@ -668,6 +668,7 @@ def sentences(files: Path, folder: Path) -> Iterator[tuple[list[Any], str]]:
     yield [walk, track, "--no-film"], "Nobody changes over to"
     yield [walk, "--record", folder / "plain.onnx"], "--record writes an npz file, not plain.onnx. Say --record"
     yield [walk, "--record", plain / "log.npz"], "log.npz cannot be written (Not a directory). Choose another --record."
+    yield [walk, "--record", "."], "which is a folder."
     (folder / "film.mp4").mkdir()
     yield [walk, "--film", folder / "film.mp4"], "film.mp4, which is a folder."
     yield [walk, "--seconds", "0"], "--seconds is 0; give a number above 0."

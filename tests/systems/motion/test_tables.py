@@ -327,6 +327,9 @@ def test_comment_may_say_the_rate(tmp_path: Path, comment: str, header: tuple[st
         ("# made 2024-05-05 with fps 50", 50.0, "file"),
         ("# v1.2 Hz\n# 50 Hz", 50.0, "file"),
         ("# 120 fps, brought to 30 fps", 30.0, "assumed"),
+        ("# 120 fps (dt = 0.00833)", 120.0, "file"),
+        ("# dt: 0.0083\n# fps: 120", 120.0, "file"),
+        ("# 120 fps\n# dt: 0.02", 30.0, "assumed"),
     ],
 )
 def test_comment_that_says_more_than_a_rate_is_read_for_its_rate_alone(
@@ -354,16 +357,22 @@ def test_prefix_that_all_joints_share_is_dropped(tmp_path: Path) -> None:
     assert read(tmp_path, table(MOTION.qpos, [*WXYZ, *(f"robot/{name}" for name in JOINTS)])).dof_names == JOINTS
 
 
+@pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("order", ["wxyz", "xyzw"])
-def test_counted_parts_of_a_quaternion_are_in_the_order_that_their_name_says(tmp_path: Path, order: str) -> None:
+def test_counted_parts_of_a_quaternion_are_in_the_order_that_their_name_says(
+    tmp_path: Path, order: str, first: int
+) -> None:
     turns = MOTION.rotation[:, ["wxyz".index(part) for part in order]]
-    names = [*(f"root_pos_{i}" for i in range(3)), *(f"root_rot_{order}_{i}" for i in range(4))]
+    names = [*(f"root_pos_{i}" for i in range(3)), *(f"root_rot_{order}_{first + i}" for i in range(4))]
     header = [*names, *(f"dof_{joint}(rad)" for joint in JOINTS)]
     clip = read(
         tmp_path, table(np.column_stack((MOTION.position, turns, MOTION.angles)), header), f":{MOTION.fps:g}fps"
     )
     check(clip)
     assert clip.origin("rotation") == "file" and clip.dof_names == tuple(JOINTS)
+    header[3] = header[3].replace(f"_{first}", "_9")
+    with pytest.raises(SceneError, match="does not name a whole rotation"):
+        read(tmp_path, table(np.column_stack((MOTION.position, turns, MOTION.angles)), header))
 
 
 @pytest.mark.parametrize("step", [0.0, -0.02])

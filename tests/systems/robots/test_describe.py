@@ -290,6 +290,7 @@ def test_the_keyframe_to_stand_in_is_home_before_stand_before_the_first_that_is_
     assert chosen(foreign(end=keys("a", "b"))) == pytest.approx(0.1)
     assert chosen(foreign(end=keys("stand_on_left_leg", "squat"))) == pytest.approx(0.2)
     assert chosen(foreign(end=keys("stand_on_left_leg"))) == pytest.approx(0.1)
+    assert chosen(foreign(end=keys("upright", "squat"))) == pytest.approx(0.1)
     assert chosen(foreign(end=keys("lying", quat="0 1 0 0"))) == 0.0
     model = built(tmp_path, foreign(end=keys("a", "home")))
     assert "Its default pose is the keyframe 'home', one of 2." in model.notes
@@ -419,6 +420,12 @@ def test_text_of_an_encoding_that_a_file_does_not_name_is_read(tmp_path: Path) -
     assert "knie_fünf_joint" in build_robot(describe(tmp_path / "robot.xml")).robot.dof_names
 
 
+def test_text_of_another_encoding_than_a_file_names_is_read(tmp_path: Path) -> None:
+    said = '<?xml version="1.0" encoding="utf-16"?>' + SOUND.replace("left_knee", "knie_fünf")
+    (tmp_path / "robot.xml").write_text(said, encoding="utf-8")
+    assert "knie_fünf_joint" in build_robot(describe(tmp_path / "robot.xml")).robot.dof_names
+
+
 def test_keyframes_that_are_no_pose_to_stand_in_are_said(tmp_path: Path) -> None:
     keys = '<key name="short" qpos="0 0 1 1 0 0 0 0"/><key name="prone" qpos="0 0 0.1 0.7071 0 0.7071 0{zeros}"/><key time="1"/>'
     text = foreign(end=f"<keyframe>{keys.format(zeros=' 0' * 19)}</keyframe>")
@@ -453,6 +460,7 @@ def test_deformable_parts_are_refused(tmp_path: Path) -> None:
     [
         ('<position joint="swing" kp="30" kv="2" gear="3" forcerange="-5 5"/>', 15.0, 270.0, 18.0, ""),
         ('<motor joint="swing" gear="20" ctrlrange="-1 1"/>', 20.0, 20.0, 1.0, ""),
+        ('<motor joint="swing" gear="20" ctrlrange="-1 1" damping="0.01"/>', 20.0, 20.0, 1.0, ""),
         (
             '<position joint="swing" kp="30" forcerange="-5 5"/><velocity joint="swing" kv="4" forcerange="-1 1"/>',
             6.0, 30.0, 4.0, "Several actuators of one joint become one motor with the sum of their torques: swing.",
