@@ -117,6 +117,11 @@ def picture(draw: Any, position: float, speed: float, angle: float, spin: float)
     draw.line((x, y, x + 120 * math.sin(angle), y - 120 * math.cos(angle)), fill="darkorange", width=10)
 
 
+def scored(rows: int = 100, *, learner: PpoConfig) -> Scene:
+    """So many carts, each balanced for one episode by the mean of the policy."""
+    return balancing(rows, play(learner), first_episodes())
+
+
 def experiment(
     num_envs: Annotated[int, "carts simulated in parallel"] = 64,
     horizon: Annotated[int, "ticks in one learning iteration"] = 32,
@@ -126,15 +131,11 @@ def experiment(
     """Balance a pole on a cart. The score is the mean return of 100 episodes without exploration; 500 is best."""
     # values grow to 100, which a critic that moves by 0.2 would hardly reach; nothing is found by shaking a pole that stands
     learner = PpoConfig(horizon=horizon, hidden=hidden, value_clip=math.inf, entropy_weight=0.0)
+    score = partial(scored, learner=learner)
     played, film = LONGEST + 1, partial(drawn_film, draw=picture, fps=1 / DT)  # the first tick only resets
     return Experiment(
         train=lambda: balancing(num_envs, ppo(learner), metrics(horizon=horizon)),
-        evaluate=Trial(
-            lambda rows=100: balancing(rows, play(learner), first_episodes()),
-            played,
-            summarise_episodes,
-            over=all_episodes_ended,
-        ),
+        evaluate=Trial(score, played, summarise_episodes, over=all_episodes_ended),
         film=Trial(lambda: balancing(1, play(learner), filmstrip(sight(), frames=LONGEST)), played, film),
         export=write_onnx,
         report=partial(report, dt=DT),
