@@ -59,9 +59,9 @@ def write_onnx(simulation: Simulation, path: Path, takes: str, made: Mapping[str
     with file_errors(f"{path} cannot be written", cure=" Choose another --out."):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, proto.SerializeToString())
-    told = {"takes": ", ".join(names), "gives": ", ".join(step.outputs)}
+    ports = {"takes": ", ".join(names), "gives": ", ".join(step.outputs)}
     plays = takes == "signals" and step.controller == "position"
-    return {**told, "play it": f"lockstep play {path}"} if plays else told
+    return {**ports, "play it": f"lockstep play {path}"} if plays else ports
 
 
 def metadata(step: ControlStep, made: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Metadata of policy files: what is said under a key, as JSON or with commas, and a SceneError for what is missing or unfit."""
+"""Metadata of policy files: the value of a key, as JSON or with commas, and a SceneError for what is missing or unfit."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ About = Mapping[str, str]
 
 
 def listed(path: Path, about: About, key: str) -> Any:
-    """What is said under a key: out of JSON, or the words between commas. SceneError where nothing is, or JSON that is cut."""
+    """Value of a key: out of JSON, or the words between commas. SceneError where nothing is, or JSON that is cut."""
     if key not in about:
         cure = AGAIN if about.get("format") == FORMAT else "Export it with that, or give a --table that says it."
         raise SceneError(f"{path} does not say '{key}' in its metadata. {cure}")

@@ -84,7 +84,7 @@ class OnnxPolicy:
         for name, value in self._fed(rest, none).items():
             if self._shapes[name] not in (value.shape, (1, 0)):
                 raise SceneError(
-                    f"{self.path} takes {self._shapes[name][-1]} numbers as {name}, but {value.size} are told of {len(self.joints)} "
+                    f"{self.path} takes {self._shapes[name][-1]} numbers as {name}, but {value.size} are given for {len(self.joints)} "
                     f"joints. The file does not fit itself. {AGAIN}"
                 )
         for _ in range(2):

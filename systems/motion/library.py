@@ -85,12 +85,12 @@ def build_library(
 
 def _contacts(clips: Sequence[Clip], frames: Sequence[int], feet: int, fps: float) -> torch.Tensor:
     """Which feet the clips want to bear load, (all frames, feet), as `MotionLibrary.contacts` says."""
-    said = [clip.contact_mask is not None and clip.contact_mask.shape[1] == feet for clip in clips]
-    if not any(said):
+    masked = [clip.contact_mask is not None and clip.contact_mask.shape[1] == feet for clip in clips]
+    if not any(masked):
         return torch.zeros(0, feet)
     parts = [
         torch.tensor(resample(clip, fps).contact_mask) if known else torch.full((count, feet), -1.0)
-        for clip, count, known in zip(clips, frames, said, strict=True)
+        for clip, count, known in zip(clips, frames, masked, strict=True)
     ]
     return torch.cat([part.float() for part in parts])
 

@@ -16,8 +16,10 @@ def xml_bytes(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise SceneError(f"The robot file {path} cannot be read ({error.strerror}).") from None
-    said = _ENCODING.search(content[:200])
-    name = "utf-16" if content[:2] in _UTF16 else said[1].decode().lower().replace("_", "-") if said else "utf-8"
+    declared = _ENCODING.search(content[:200])
+    name = (
+        "utf-16" if content[:2] in _UTF16 else declared[1].decode().lower().replace("_", "-") if declared else "utf-8"
+    )
     if name in ("utf-8", "utf8") and _is_utf8(content):
         return content
     if b"\0" not in content[:200] and _is_utf8(content):  # whatever it says: written as UTF-8 all the same

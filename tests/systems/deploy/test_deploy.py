@@ -584,7 +584,7 @@ def sentences(files: Path, folder: Path) -> Iterator[tuple[list[Any], str]]:
     missing = changed(walk, folder / "missing.onnx", joint_names=",".join(joints[1:]), **fewer)
     poses = {key: json.dumps([json.loads(meta(walk)[key])[0][:-1]]) for key in ("start_pose",)}
     missing = changed(missing, folder / "missing.onnx", **poses)
-    yield [missing], f"takes {len(joints)} numbers as joint_position, but {len(joints) - 1} are told"
+    yield [missing], f"takes {len(joints)} numbers as joint_position, but {len(joints) - 1} are given"
     first = meta(walk)["joint_stiffness"].split(",")[1:]
     for number, (key, value, sentence) in enumerate(
         (
