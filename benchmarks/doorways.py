@@ -136,6 +136,7 @@ def train_rsl_rl(scene: str, note: Curve) -> None:
 
     env.step = watched  # type: ignore[method-assign]
     settings = rsl_rl_settings(hidden=LAYERS[scene], std=STD[scene], entropy=0.0 if scene == "cartpole" else 0.001)
+    torch.manual_seed(settings["seed"])  # which the runner leaves to who calls it
     with contextlib.suppress(TimeUp), contextlib.redirect_stdout(io.StringIO()):
         OnPolicyRunner(env, settings, log_dir=None, device="cpu").learn(10**6)
 
