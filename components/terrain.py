@@ -26,9 +26,11 @@ class Ground:
 
 @component
 class TerrainTile:
-    """The tile on which the row's episode began, and how far it was asked to go."""
+    """The tile on which the row's episode began, where its places are counted from, and how far it was asked to go."""
 
     level: Tensor = column(dtype=torch.int64, doc="difficulty, from 0 up")
     kind: Tensor = column(dtype=torch.int64, doc="place in `Ground.kinds`")
-    origin: Tensor = column(3, unit="m", doc="of the episode; it moves along where a row is put to the other edge")
+    origin: Tensor = column(
+        3, unit="m", doc="of the episode's places, of a clip's too; it moves along where a row is put to the other edge"
+    )
     asked: Tensor = column(unit="m", doc="length of the way that commands have asked for in this episode")

@@ -21,7 +21,7 @@ from systems.motion.files import read_clips
 from systems.motion.library import build_library
 from systems.ppo import go_on_learning
 from systems.robots.display import robot_view
-from systems.robots.model import RobotModel, build_robot
+from systems.robots.model import RobotModel
 from systems.robots.summary import naming_robot, robot_facts
 from systems.tick import TICK
 
@@ -49,21 +49,21 @@ def experiment(c: Config) -> Experiment:
     check_tables(c)
     clips = read_clips(c.clip, skip_unfit=c.skip_unfit)
     description = c.task.describe(robots.load(robots.fitting(clips, c.task.robots) if c.robot == "auto" else c.robot))
-    model = build_robot(
-        description, control=c.actuators, dt=c.dt / c.substeps, self_collision=c.self_collision, solver=c.solver
-    )
+    model = c.build(description, dt=c.dt)
     with naming_robot(model, c.robot):
         library = build_library(clips, model.robot, model, fps=c.rate, height=c.clip_height, skip_unfit=c.skip_unfit)
     scene, same, longest = partial(tracking_scene, model=model, library=library), ("robot",), int(library.frames.max())
-    (takes, frames), show = film_size(library, c.dt), partial(film_of, description=description, fps=c.rate)
+    (takes, frames), ground = film_size(library, c.dt), model.terrain
+    show = partial(film_of, description=description, fps=c.rate, terrain=ground)
+    columns = partial(film_columns, description=description, library=library, table="robot", fps=c.rate, terrain=ground)
     played = partial(scene, rows=max(64, len(library.names)), watch=evaluation)
     evaluate = Trial(partial(played, c), longest, summarise, identical=same, over=all_scored, worst=WORST)
-    filmed = partial(scene, c, rows=takes, watch=partial(footage, frames=frames, dofs=model.robot.dof_names))
+    filmed = partial(scene, c, rows=takes, watch=partial(footage, frames=frames, model=model))
     return Experiment(
         train=partial(trained, c, scene),
         evaluate=beside_mujoco(c, trial_in(c, evaluate), played),
         film=trial_in(c, Trial(filmed, frames + 1, show, identical=same, over=all_filmed), filmed=True),
-        film_episode=partial(film_columns, description=description, library=library, table="robot", fps=c.rate),
+        film_episode=columns,
         clip_episode=episode_clips(model, table="robot", fps=c.rate),
         policy=Path(__file__).parent / "policies" / "motion_tracking.lockstep",
         export=write_onnx,

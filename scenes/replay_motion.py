@@ -24,7 +24,7 @@ def replay_scene(model: RobotModel, library: MotionLibrary, rows: int, frames: i
     bundles = [
         physics(model, rows=rows, backend="kinematic", control="none"),
         replay(library, model.robot, dt=DT),
-        *([footage(frames=frames, dofs=model.robot.dof_names)] if frames else []),
+        *([footage(frames=frames, model=model)] if frames else []),
     ]
     identity = {"robot": model.robot.name, "clips": list(library.names)}
     return Scene([table("robot", rows=rows)], bundles, TICK, name="replay_motion", identity=identity)

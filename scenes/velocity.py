@@ -20,7 +20,7 @@ from systems.motion.digests import robot_alone
 from systems.physics import physics
 from systems.ppo import go_on_learning, play
 from systems.robots.display import robot_view
-from systems.robots.model import RobotModel, build_robot
+from systems.robots.model import RobotModel
 from systems.robots.summary import robot_facts
 from systems.tick import TICK
 
@@ -45,8 +45,7 @@ def velocity_scene(
 def experiment(c: LocomotionConfig) -> Experiment:
     """Teach a legged robot to walk with the velocity that it is asked for, on a plane or on terrain."""
     description = robots.load(c.robot)
-    built = partial(build_robot, control=c.actuators, dt=DT / c.substeps, self_collision=c.self_collision)
-    model = built(description, solver=c.solver, terrain=c.made_terrain())
+    model = c.build(description, dt=DT)
     scene, frames = partial(velocity_scene, c, model), round(min(c.seconds, LONGEST / SHOTS) / DT)
     footage = partial(trial.command_footage, frames=frames, dofs=model.robot.dof_names)
     played = partial(velocity_scene, model=model, rows=128, watch=trial.command_scores)

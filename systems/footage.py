@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,16 +14,22 @@ from components.footage import Footage
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
 from components.robot import DofState, RobotDescription, RootState
 from components.side_by_side import SimulatedRoot
+from components.terrain import TerrainTile
 from engine import Bundle, EpisodeFile, World, Write, put_rows, system
 from engine.ecs.world import Clock
 from systems.film import SIZE, FilmShot, write_film
 from systems.film.film import LONGEST
+from systems.ground.grid import Terrain
 from systems.motion.recorded import ENDINGS, write_recorded
 from systems.reference import sample_root_and_dofs
 from systems.robots.model import RobotModel
 from systems.tick import REWARD
 
+if TYPE_CHECKING:
+    from systems.film.scenery import RenderScene
+
 MOST_SHOTS = 4
+SEEN = 5.0  # m around a robot in which a film shows the terrain
 ROOT = ("x", "y", "z", "qw", "qx", "qy", "qz")
 
 
@@ -56,6 +62,13 @@ def keep_frame(
     footage.running.logical_and_(~done.ended)
 
 
+def put_ghost_on_tile(clock: Clock, tile: TerrainTile, footage: Write[Footage]) -> None:
+    """The reference of this tick's frame stands where its clip has its origin."""
+    frame = clock.tick - 1
+    if frame < footage.ghost.shape[1]:
+        footage.ghost[:, frame, :3] += tile.origin
+
+
 def all_filmed(world: World) -> bool:
     """Whether the first episode of every row has ended: what comes later is not kept."""
     return not bool(world[Footage].running.any())
@@ -66,13 +79,14 @@ def film_size(library: MotionLibrary, dt: float) -> tuple[int, int]:
     return min(len(library.names), MOST_SHOTS), min(int(library.frames.max()), round(LONGEST / dt))
 
 
-def footage(*, frames: int, dofs: Sequence[str]) -> Bundle:
-    """Keeps the first `frames` control steps; `dofs` are the robot's joints."""
+def footage(*, frames: int, model: RobotModel) -> Bundle:
+    """Keeps the first `frames` control steps of rows that follow clips, on terrain if the model has it."""
+    placed = [system(put_ghost_on_tile, after="keep_frame")] if model.terrain is not None else []
     return Bundle(
         "footage",
         components=[Footage],
-        systems={REWARD: [system(keep_frame)]},
-        axes={"frame": frames, "state": (*ROOT, *dofs)},
+        systems={REWARD: [system(keep_frame), *placed]},
+        axes={"frame": frames, "state": (*ROOT, *model.robot.dof_names)},
     )
 
 
@@ -103,15 +117,27 @@ def film_shots(world: World, clips: Sequence[str], seconds: Sequence[float], *, 
     return made
 
 
-def film_of(
-    world: World, path: Path, *, description: RobotDescription, fps: float, ghost: bool = True
-) -> dict[str, str]:
-    """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.film.write_film`."""
+def drawn_on(description: RobotDescription, terrain: Terrain | None, shots: Sequence[FilmShot]) -> "RenderScene":
+    """The robot and what is near it of the terrain: software renderers draw all that there is."""
     from systems.film.render_scene import build_render_scene
 
+    near = None if terrain is None else terrain.near(np.concatenate([shot.robot[:, :2] for shot in shots]), SEEN)
+    return build_render_scene(description, size=SIZE, terrain=near)
+
+
+def film_of(
+    world: World,
+    path: Path,
+    *,
+    description: RobotDescription,
+    fps: float,
+    ghost: bool = True,
+    terrain: Terrain | None = None,
+) -> dict[str, str]:
+    """Write the film of a world's footage to `path`; what is seen, by name. Raises as `systems.film.film.write_film`."""
     library = world[MotionLibrary]
     shots = film_shots(world, library.names, library.seconds.tolist(), ghost=ghost)
-    how = write_film(path, build_render_scene(description, size=SIZE), shots, fps=fps, size=SIZE)
+    how = write_film(path, drawn_on(description, terrain, shots), shots, fps=fps, size=SIZE)
     seen = {"shown": "; ".join(f"{shot.name}, {shot.ending or 'to its end'}" for shot in shots)}
     if ghost:
         kept = world[Footage]
@@ -134,19 +160,21 @@ def film_columns(
     *,
     table: str,
     fps: float,
+    terrain: Terrain | None = None,
 ) -> dict[str, str]:
     """Film one episode from its columns (T, ...) by address; what is seen, by name.
 
     The clip's cursor is always one step ahead, so the reference of the robot's instant lies `1 / fps` before it.
     Raises as `systems.film.film.write_film`.
     """
-    from systems.film.render_scene import build_render_scene
 
     def kept(address: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(columns[f"{table}.{address}"]))
 
     clips, times = kept("MotionCursor.clip"), kept("MotionCursor.time") - 1.0 / fps
     place, facing, _, _, joints, _ = sample_root_and_dofs(library, clips, times)
+    if terrain is not None:
+        place = place + kept("TerrainTile.origin")
     robot = torch.cat((kept("RootState.position"), kept("RootState.rotation"), kept("DofState.position")), -1)
     clip = int(clips[0])
     lines = [
@@ -161,5 +189,5 @@ def film_columns(
         captions=tuple(lines),
         ending="failed" if failed else "",
     )
-    how = write_film(path, build_render_scene(description, size=SIZE), [shot], fps=fps, size=SIZE)
+    how = write_film(path, drawn_on(description, terrain, [shot]), [shot], fps=fps, size=SIZE)
     return {"shown": f"{shot.name} from {float(times[0]):.2f} s to {float(times[-1]):.2f} s", "pictures": how}

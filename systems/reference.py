@@ -5,6 +5,7 @@ from torch import Tensor
 
 from components.episode import Done
 from components.motion import MotionCursor, MotionLibrary, MotionReference
+from components.terrain import TerrainTile
 from engine import Rng, Write, put_rows
 from engine.errors import SceneError
 from systems.maths import quaternion
@@ -78,10 +79,28 @@ def sample_reference(
     reference.body_rotation.copy_(rotation)
 
 
+def sample_reference_on_tile(
+    cursor: MotionCursor,
+    library: MotionLibrary,
+    tile: TerrainTile,
+    reference: Write[MotionReference],
+    *,
+    on_frames: bool = False,
+) -> None:
+    """`sample_reference`, from the origin that the row's clip has on its tile."""
+    sample_reference(cursor, library, reference, on_frames=on_frames)
+    reference.body_position.add_(tile.origin.unsqueeze(1))
+
+
 def advance_motion(cursor: Write[MotionCursor], *, dt: float) -> None:
     """Time moves on by `dt`: to the next whole number of steps since the start, so that rounding never adds up."""
     steps = (cursor.time - cursor.start).div_(dt).round_().add_(1.0)
     write(cursor.time, torch.add, cursor.start, steps, alpha=dt)
+
+
+def falls_on_frames(library: MotionLibrary, dt: float) -> bool:
+    """Whether there is one frame in each control step of `dt` in s, so that nothing has to be blended."""
+    return abs(library.fps * dt - 1.0) < 1e-6
 
 
 def begin_within(library: MotionLibrary, clip: Tensor, share: Tensor, *, dt: float, on_frames: bool) -> Tensor:

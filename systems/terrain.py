@@ -1,12 +1,11 @@
 """Rows on terrain: the tile that each row's episodes begin on, who goes up or down a level, and who leaves; terrain().
 
-A level is a difficulty, a kind is a generator of `systems/ground/generators.py`. Kinds stay with rows, levels follow how far
-rows walk: a row that gets farther than `promote` m from where it began goes up, one that walks less than a share of what it was
-asked for goes down, and past the highest level a row goes on at any.
+A level is a difficulty, a kind is a generator of `systems/ground/generators.py`. Kinds stay with rows. Levels of rows that walk
+follow how far they get: a row farther than `promote` m from where it began goes up, one that walks less than a share of what it
+was asked for goes down, and past the highest level a row goes on at any. Rows that follow clips are on any level of `begin`.
 """
 
 import math
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from components.command import Command
 from components.episode import Done, Episode, Rewritten
+from components.motion import MotionCursor, MotionLibrary
 from components.robot import RootState
 from components.terrain import Ground, TerrainTile
 from engine import Bundle, Clock, Rng, System, Term, Write, any_row, put_rows, system, term
@@ -25,6 +25,7 @@ from engine.ranks.distribution import on_rows_of_all
 from systems.ground.grid import Terrain
 from systems.ground.heights import ground_height, half_size, off_tiles, scan_points
 from systems.maths.tensors import vector
+from systems.reference import sample_root_and_dofs
 from systems.tick import ADVANCE, BEGIN, RESET, SENSE, TERMINATE
 
 MARGIN = 0.3  # m before the end of the ground at which a row leaves it
@@ -41,14 +42,23 @@ class Tiles:
     border: float = 20.0  # m of flat ground around all tiles
     seed: int = 0  # of the terrain, which is the same whatever the seed of the run
     edge: Literal["end", "wrap"] = "end"  # a row that leaves the ground ends its episode, or comes in at the other edge
-    curriculum: bool = True  # rows go up and down; else each episode begins on any of the levels of `begin`
-    begin: tuple[int, int] = (0, 5)  # levels of the first episodes, both ends included
-    promote: float = 4.0  # m from where it began, beyond which a row goes one level up
-    demote: float = 0.5  # share of the way it was asked to go, below which a row goes one level down
+    begin: tuple[int, int] = (
+        0,
+        5,
+    )  # levels that episodes begin on, both ends included; with a curriculum the first ones
 
     def layout(self) -> dict[str, Any]:
         """What `make_terrain` asks."""
         return {name: getattr(self, name) for name in ("levels", "size", "cell", "border", "seed")}
+
+
+@attrs.frozen(kw_only=True)
+class ClimbedTiles(Tiles):
+    """Tiles whose levels rows climb, and come down again."""
+
+    curriculum: bool = True  # rows go up and down; else each episode begins on any of the levels of `begin`
+    promote: float = 4.0  # m from where it began, beyond which a row goes one level up
+    demote: float = 0.5  # share of the way it was asked to go, below which a row goes one level down
 
 
 # -- tiles and levels ----------------------------------------------------------------------------------
@@ -102,11 +112,34 @@ def stand_on_tile(done: Done, ground: Ground, tile: Write[TerrainTile], root: Wr
     assert ground.origins is not None
     origin = ground.origins[tile.level, tile.kind]
     place = root.position + origin
-    around = place[:, None, :2] + scan_points(FOOTPRINT, 0.2, place.device)
-    place[:, 2] = root.position[:, 2] + ground_height(ground, around).amax(-1)
+    place[:, 2] = root.position[:, 2] + highest_near(ground, place)
     put_rows(root.position, done.ended, place)
     put_rows(tile.origin, done.ended, origin)
     put_rows(tile.asked, done.ended, 0.0)
+
+
+def start_on_tile(
+    done: Done, ground: Ground, library: MotionLibrary, cursor: MotionCursor, tile: Write[TerrainTile],
+    root: Write[RootState], *, on_frames: bool = False,
+) -> None:  # fmt: skip
+    """Carry rows that begin, and their clips, to where the clip has the root over the middle of the row's tile.
+
+    There the clip is as high above the highest ground near it as it was above 0, and keeps this height wherever it goes.
+    `on_frames` as in `systems.tracking.reset_to_reference`.
+    """
+    assert ground.origins is not None
+    begun, *_ = sample_root_and_dofs(library, cursor.clip, cursor.start, on_frames=on_frames)
+    middle = ground.origins[tile.level, tile.kind]
+    origin = middle - begun
+    origin[:, 2] = highest_near(ground, middle)
+    put_rows(root.position, done.ended, root.position + origin)
+    put_rows(tile.origin, done.ended, origin)
+
+
+def highest_near(ground: Ground, places: Tensor) -> Tensor:
+    """Height of the highest ground where a robot at `places` (rows, 3) is set down, (rows,) m."""
+    around = places[:, None, :2] + scan_points(FOOTPRINT, 0.2, places.device)
+    return ground_height(ground, around).amax(-1)
 
 
 # -- the edge ------------------------------------------------------------------------------------------
@@ -153,10 +186,8 @@ def measured_levels(made: Terrain) -> dict[str, Term]:
 # -- the bundle ----------------------------------------------------------------------------------------
 
 
-def refuse_levels(
-    tiles: Tiles, first: System, change: System | None, seconds: float, fastest: float, schedule: Schedule | None = None
-) -> None:
-    """SceneError for levels that do not exist, and for thresholds that cross or that nobody reaches."""
+def refuse_tiles(tiles: Tiles, first: System, schedule: Schedule | None = None) -> None:
+    """SceneError for levels that do not exist, and for edges that cannot be wrapped."""
     low, high = first.constants["begin"]
     if not 0 <= low <= high < tiles.levels:
         raise SceneError(
@@ -167,8 +198,10 @@ def refuse_levels(
             f"terrain: edge='wrap' with border={tiles.border:g} m would put rows onto tiles in the middle of a step; give a border "
             "of at least 1 m, or edge='end'."
         )
-    if change is None:
-        return
+
+
+def refuse_levels(change: System, seconds: float, fastest: float, schedule: Schedule | None = None) -> None:
+    """SceneError for thresholds that cross or that nobody reaches."""
     up, down = (change.constants[name] for name in ("promote", "demote"))
     if not 0.0 <= down <= 1.0:
         raise SceneError(
@@ -188,34 +221,46 @@ def refuse_levels(
         )
 
 
-def terrain(tiles: Tiles, *, seconds: float, fastest: float, after: str = "mark_rewritten", dt: float = 0.02) -> Bundle:
-    """Where on the terrain episodes begin, and what becomes of rows that leave it with `tiles.edge` "wrap".
+def terrain(
+    tiles: ClimbedTiles, *, seconds: float, fastest: float, after: str = "mark_rewritten", dt: float = 0.02
+) -> Bundle:
+    """Where on the terrain rows that walk begin, and what becomes of those that leave it with `tiles.edge` "wrap".
 
     `seconds` is the longest episode, `fastest` the largest command in m/s, `dt` the control step in s; marks of rows are made
     after the system `after`. The ground comes with `physics`, an end of the episode for rows that leave it is the term
     `off_terrain`. Raises SceneError for what cannot be.
     """
-    again = any_row(Rewritten, "rows")
-    first = system(draw_first_tiles, begin=tiles.begin)
-    change = (
-        system(
-            change_level, when=any_row(Done, "ended"), promote=tiles.promote, demote=tiles.demote, steps=seconds / dt
-        )
-        if tiles.curriculum
-        else None
+    stand = system(stand_on_tile, when=any_row(Rewritten, "rows"), after="reset_to_default")
+    if not tiles.curriculum:
+        return _terrain(tiles, stand, after=after)
+    change = system(
+        change_level, when=any_row(Done, "ended"), promote=tiles.promote, demote=tiles.demote, steps=seconds / dt
     )
-    check = partial(refuse_levels, tiles, first, change, seconds, fastest)
+    check = partial(refuse_levels, change, seconds, fastest)
     check()
-    ended = change or system(draw_level, when=any_row(Done, "ended"), begin=tiles.begin)
-    stand = system(stand_on_tile, when=again, after="reset_to_default")
-    systems: Mapping[str, list[System]] = {
-        BEGIN: [first],
-        SENSE: [system(count_asked, dt=dt)] if tiles.curriculum else [],
-        ADVANCE: [ended],
-        RESET: [stand],
-        TERMINATE: [],
-    }
+    made = _terrain(tiles, stand, change, after=after)
+    return attrs.evolve(
+        made, systems={**made.systems, SENSE: [system(count_asked, dt=dt)]}, checks=[*made.checks, check]
+    )
+
+
+def terrain_of_clips(tiles: Tiles, *, after: str = "mark_rewritten", on_frames: bool = False) -> Bundle:
+    """Where on the terrain rows begin that follow clips; `tracking()` has to be told that they are on tiles.
+
+    `on_frames` says that episodes begin on frames of their clip; the rest as for `terrain`.
+    """
+    start = system(start_on_tile, when=any_row(Rewritten, "rows"), after="reset_to_reference", on_frames=on_frames)
+    return _terrain(tiles, start, after=after)
+
+
+def _terrain(tiles: Tiles, begin: System, change: System | None = None, *, after: str) -> Bundle:
+    """Rows on tiles: `begin` sets them down, `change` gives those that end a level, by default any of `tiles.begin`."""
+    first = system(draw_first_tiles, begin=tiles.begin)
+    check = partial(refuse_tiles, tiles, first)
+    check()
+    drawn = system(draw_level, when=any_row(Done, "ended"), begin=tiles.begin)
+    systems: dict[str, list[System]] = {BEGIN: [first], ADVANCE: [change or drawn], RESET: [begin]}
     if tiles.edge == "wrap":
-        systems[TERMINATE].append(system(mark_wrapped, after=after))
-        systems[RESET].append(system(wrap, when=again, after="stand_on_tile"))
-    return Bundle("terrain", components=[TerrainTile], systems=dict(systems), checks=[check])
+        systems[TERMINATE] = [system(mark_wrapped, after=after)]
+        systems[RESET].append(system(wrap, when=any_row(Rewritten, "rows"), after=begin.name))
+    return Bundle("terrain", components=[TerrainTile], systems=systems, checks=[check])

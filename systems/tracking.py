@@ -30,7 +30,13 @@ from systems.maths.bodies import tracked_bodies
 from systems.maths.gradients import write
 from systems.maths.quaternion import difference, to_columns, turn, turn_by_euler, yaw
 from systems.maths.tensors import vector
-from systems.reference import advance_motion, sample_reference, sample_root_and_dofs
+from systems.reference import (
+    advance_motion,
+    falls_on_frames,
+    sample_reference,
+    sample_reference_on_tile,
+    sample_root_and_dofs,
+)
 from systems.sampling import sampling
 from systems.task import task
 from systems.tick import ADVANCE, COMMAND, OBSERVE, RECORD, REFRESH, RESET, SENSE
@@ -196,16 +202,19 @@ def tracking(
     noise_curriculum: bool = False,
     observation_limit: float = math.inf,
     only_positive: bool = False,
+    on_tiles: bool = False,
     dt: float = 0.02,
 ) -> Bundle:
     """Follow the clips of `library` at one control step `dt` in s per tick; tables of terms are in `scenes/tasks`.
 
     Where the library has one frame per tick, episodes start on frames and nothing is blended. `start` is a mode of
     `systems/sampling.py`; `order` draws clips by "weight" or in "cycle"; `reset` puts ended rows on the reference and `reset_noise` gives its
-    constants (the defaults are the G1 task's); `noisy` is observation noise. Raises SceneError as of `refuse_maskless`.
+    constants (the defaults are the G1 task's); `noisy` is observation noise; `on_tiles` counts places of clips from where
+    `terrain_of_clips` puts them. Raises SceneError as of `refuse_maskless`.
     """
     refuse_maskless(library, rewards)
-    exact = abs(library.fps * dt - 1.0) < 1e-6
+    exact = falls_on_frames(library, dt)
+    sample = sample_reference_on_tile if on_tiles else sample_reference
     again = any_row(Rewritten, "rows")
     cut_off = any_row(Done, "truncated")  # what the critic would see next is asked only of rows that are cut off
     common = task(
@@ -226,12 +235,12 @@ def tracking(
             system(align_reference, after="derive_tracked_state"),
         ],
         ADVANCE: [system(advance_motion, dt=dt)],
-        RECORD: [system(sample_reference, when=cut_off, on_frames=exact)],
+        RECORD: [system(sample, name="sample_reference", when=cut_off, on_frames=exact)],
         RESET: [
             system(reset, name="reset_to_reference", when=again, on_frames=exact, **(reset_noise or {})),
         ],
         REFRESH: [system(derive_tracked_state, when=again, after="refresh_kinematics")],
-        COMMAND: [system(sample_reference, on_frames=exact)],
+        COMMAND: [system(sample, name="sample_reference", on_frames=exact)],
         OBSERVE: [system(derive_anchor_view) for _ in view],
     }
     if looks_around:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +17,11 @@ from engine import Bundle, World, Write, put_rows, system
 from engine.ecs.world import Clock
 from systems.film import SIZE, FilmShot, write_film
 from systems.first_episode import count_first_episode
-from systems.footage import ROOT
+from systems.footage import ROOT, drawn_on
 from systems.ground.grid import Terrain
 from systems.locomotion_terms import base_velocity, linear_error, turn_error
 from systems.maths.quaternion import rotate_inverse
 from systems.tick import REWARD, TERMINATE
-
-if TYPE_CHECKING:
-    from systems.film.scenery import RenderScene
-
-SEEN = 5.0  # m around a robot in which a film shows the terrain
 
 # -- scores --------------------------------------------------------------------------------------------
 
@@ -118,14 +113,6 @@ def captions(asked: Tensor, moved: Tensor) -> tuple[tuple[str, ...], ...]:
         ]
         lines.append((f"asked {texts[0]}", f"moves {texts[1]}"))
     return tuple(lines)
-
-
-def drawn_on(description: RobotDescription, terrain: Terrain | None, shots: Sequence[FilmShot]) -> "RenderScene":
-    """The robot and what is near it of the terrain: software renderers draw all that there is."""
-    from systems.film.render_scene import build_render_scene
-
-    near = None if terrain is None else terrain.near(np.concatenate([shot.robot[:, :2] for shot in shots]), SEEN)
-    return build_render_scene(description, size=SIZE, terrain=near)
 
 
 def film_of_commands(

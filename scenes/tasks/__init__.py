@@ -14,17 +14,21 @@ import attrs
 
 from components.robot import Robot, RobotDescription
 from engine import Bundle, Term
+from engine.ecs.scene import free_host_memory
 from engine.errors import SceneError
 from scenes.tasks.randomisation import RandomiseNames, check_names, motors, randomised
 from systems.actuation import Controller
+from systems.ground.generators import GENERATORS
+from systems.ground.grid import NAMED, make_terrain
 from systems.learning.config import PpoConfig, WorldModelConfig
 from systems.motion.files import ClipNames, SkipUnfit
 from systems.motion.library import ClipHeight
 from systems.motion.places import RobotName
 from systems.physics import refuse_device
 from systems.robots.mjcf import Solver
-from systems.robots.model import RobotModel
+from systems.robots.model import RobotModel, build_robot
 from systems.sampling import Sampling
+from systems.terrain import Tiles
 
 
 def unchanged(description: RobotDescription) -> RobotDescription:
@@ -79,6 +83,11 @@ class SharedConfig:
         "the Python 3.8 that has Isaac Gym, by default the one that LOCKSTEP_ISAACGYM_PYTHON names; other backends than isaacgym "
         "do not look at it",
     ] = ""
+    terrain: Annotated[
+        str,
+        f"plane, or what rows are on: {', '.join(NAMED)}, or kinds of tiles with commas between: {', '.join(GENERATORS)}",
+    ] = "plane"
+    tiles: Tiles = attrs.field(factory=Tiles)  # how terrain is laid out, and where on it episodes begin
     control: Controller  # who turns targets into torque
     self_collision: bool  # let the robot's parts collide with each other
     substeps: int  # physics steps in one control step
@@ -106,6 +115,22 @@ class SharedConfig:
             )
         for text in (self.randomise, self.randomise_played):
             check_names(text)
+        if self.terrain == "plane" and self.tiles != type(self.tiles)():
+            raise SceneError(
+                "tiles: what is said of tiles has no effect with terrain='plane'. Choose another terrain, such as rough, or leave "
+                "it out."
+            )
+
+    def build(self, description: RobotDescription, *, dt: float) -> RobotModel:
+        """The robot on its ground, as it is asked for."""
+        return build_robot(
+            description,
+            control=self.actuators,
+            dt=dt / self.substeps,
+            self_collision=self.self_collision,
+            solver=self.solver,
+            terrain=make_terrain(self.terrain, available=free_host_memory(), **self.tiles.layout()),
+        )
 
     @property
     def simulator(self) -> dict[str, Any]:
@@ -188,6 +213,11 @@ class Config(SharedConfig):
             raise SceneError(
                 "--backend learned plays a policy in the simulator that its run learned, but a run of --learner "
                 f"{self.learner} learns none. Name a run of --learner world_model, or leave --backend out."
+            )
+        if self.terrain != "plane" and self.learner == "world_model":
+            raise SceneError(
+                f"terrain='{self.terrain}' cannot be learned with --learner world_model, whose model of the robot knows nothing of "
+                "the ground. Choose --learner ppo, or leave --terrain out."
             )
         if not 1.0 <= self.rate <= 1000.0:
             raise SceneError(f"rate={self.rate:g} makes no sense; give from 1 to 1000 control steps in one second.")

@@ -6,6 +6,7 @@ from components.motion import MotionLibrary
 from engine import Bundle, SceneError, Term, term
 from scenes.robots import G1_VARIANTS
 from scenes.tasks import Config, Tables, Task
+from scenes.tasks.ground import under_clips
 from scenes.tasks.readings import readings
 from systems import observations as seen
 from systems import rewards as earn
@@ -101,6 +102,7 @@ def g1_bundles(
             "leave it out or choose --config humanoidverse_tracking."
         )
     sensor = GYRO if model.robot.name.startswith("g1") else (0.0, 0.0, 0.0)
+    drawn = config.randomised(model, playing, dt)
     return [
         *readings(tables, model, sensor=sensor, moving=not playing, dt=dt),
         episode(spread=1 if playing else num_steps(config.seconds, dt)),
@@ -115,9 +117,11 @@ def g1_bundles(
             reset=start_on_reference if playing else reset_to_reference,
             reset_noise={} if playing else reset_noise(config.robustness),
             noisy=not playing,
+            on_tiles=model.terrain is not None,
             dt=dt,
         ),
-        *config.randomised(model, playing, dt),
+        *drawn,
+        *under_clips(config, model, library, drawn, playing=playing),
     ]
 
 

@@ -16,6 +16,7 @@ from components.motion import MotionLibrary
 from components.robot import RobotDescription, VirtualBody
 from engine import Bundle, Term, term
 from scenes.tasks import Config, Tables, Task, g1
+from scenes.tasks.ground import under_clips
 from scenes.tasks.readings import readings
 from systems import locomotion_terms as walk
 from systems import observations as seen
@@ -236,6 +237,7 @@ def humanoidverse_bundles(
     """
     for patterns in (LOWER, UPPER, FEET):
         indices(model.robot.tracked_bodies, patterns, torch.device("cpu"))
+    drawn = config.randomised(model, playing, dt)
     return [
         *readings(tables, model, moving=not playing, noise=config.noise_curriculum, dt=dt),
         episode(),
@@ -251,9 +253,11 @@ def humanoidverse_bundles(
             noisy=not playing,
             noise_curriculum=config.noise_curriculum,
             observation_limit=config.task.limit,
+            on_tiles=model.terrain is not None,
             dt=dt,
         ),
-        *config.randomised(model, playing, dt),
+        *drawn,
+        *under_clips(config, model, library, drawn, playing=playing),
     ]
 
 

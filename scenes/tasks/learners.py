@@ -9,6 +9,7 @@ from components.motion import MotionLibrary
 from engine import Bundle, Scene, Term, World, build
 from engine.errors import LockstepError, SceneError, listing
 from scenes.tasks import Config, Tables
+from scenes.tasks.ground import ends_of
 from scenes.tasks.randomisation import chosen, of_robot, through_imu, with_privileged
 from scenes.tasks.tracking_sets import named_tables
 from systems.metrics import metrics
@@ -32,7 +33,10 @@ def tables_of(config: Config, model: RobotModel, *, playing: bool) -> Tables:
         seen = with_privileged(seen, config.randomise, model, backend=config.backend, playing=playing)
     seen = only_actor(seen) if config.learner == "world_model" else seen
     rewards = {n: t for n, t in tables.rewards.items() if model.self_collision or t.function is not self_collision}
-    return attrs.evolve(tables, observations=seen, rewards=rewards)  # without self-collision there is none to count
+    ends = {**tables.terminations, **ends_of(config, model)}
+    return attrs.evolve(
+        tables, observations=seen, rewards=rewards, terminations=ends
+    )  # without self-collision there is none to count
 
 
 def learner(

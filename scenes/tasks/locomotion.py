@@ -13,11 +13,11 @@ from engine.errors import SceneError
 from scenes.tasks import Tables
 from scenes.tasks import humanoidverse_locomotion as hv
 from scenes.tasks import mjlab_velocity as mjlab
+from scenes.tasks.ground import ends_of, last_mark
 from scenes.tasks.randomisation import chosen, of_robot, through_imu, with_privileged
 from scenes.tasks.sets import chosen_terms
 from scenes.tasks.velocity import LocomotionConfig
 from systems import locomotion_terms as walk
-from systems import terminations as end
 from systems.episode import curricula, episode, num_steps
 from systems.kinematics import feet, flight, kinematics
 from systems.metrics import measurements, metrics
@@ -66,8 +66,7 @@ def tables_of(config: LocomotionConfig, model: RobotModel, *, playing: bool, dt:
     if config.gait_period is not None:
         seen |= {"gait_sine": term(walk.gait_sine), "gait_cosine": term(walk.gait_cosine)}
         earned |= {"gait_contact": term(walk.gait_contact, weight=config.gait_weight)}
-    if model.terrain is not None and config.tiles.edge == "end":
-        ends["off_terrain"] = term(end.off_terrain, kind="time_limit")
+    ends |= ends_of(config, model)
     return Tables(seen, {name: cheaper(each, config.penalties) for name, each in earned.items()}, ends)
 
 
@@ -109,12 +108,10 @@ def on_terrain(
     tiles = config.tiles
     if playing:
         tiles = attrs.evolve(tiles, curriculum=False, begin=(0, tiles.levels - 1))
-    pushed = any(each.name == "mark_pushed" for b in bundles for group in b.systems.values() for each in group)
     fastest = max(math.hypot(*(max(map(abs, span)) for span in stage[1:3])) for stage in stages)
     if config.command is not None:
         fastest = math.hypot(*config.command[:2])
-    after = "mark_pushed" if pushed else "mark_rewritten"
-    return terrain(tiles, seconds=config.seconds, fastest=fastest, after=after, dt=dt)
+    return terrain(tiles, seconds=config.seconds, fastest=fastest, after=last_mark(bundles), dt=dt)
 
 
 def readings(config: LocomotionConfig, model: RobotModel, tables: Tables, *, playing: bool, dt: float) -> list[Bundle]:

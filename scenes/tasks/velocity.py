@@ -7,17 +7,13 @@ from typing import Annotated, Any
 import attrs
 
 from components.robot import Point
-from engine.ecs.scene import free_host_memory
 from engine.errors import SceneError
 from scenes.tasks import SharedConfig, own_first
-from systems.ground.generators import GENERATORS
-from systems.ground.grid import NAMED, Terrain, make_terrain
 from systems.motion.places import absolute_robot
 from systems.robots.mjcf import Solver
-from systems.terrain import Tiles
+from systems.terrain import ClimbedTiles
 from systems.velocity import Stage, Velocity
 
-TILES = Tiles()
 GAIT_WEIGHT = 0.18  # of feet that keep to the gait clock, as in unitree_rl_gym
 
 
@@ -45,11 +41,7 @@ class LocomotionConfig(SharedConfig):
     robot: Annotated[
         str, "a robot by name, an MJCF or URDF file, or name:FILE, the file's with the robot's gains", absolute_robot
     ]
-    terrain: Annotated[
-        str,
-        f"plane, or what to walk on: {', '.join(NAMED)}, or kinds of tiles with commas between: {', '.join(GENERATORS)}",
-    ] = "plane"
-    tiles: Tiles = TILES
+    tiles: ClimbedTiles = attrs.field(factory=ClimbedTiles)  # as for all tasks, and how rows go from level to level
     command: Velocity | None = None  # ask every row for this: m/s forward and to the left, rad/s; none: drawn
     curriculum: bool  # widen the range of commands while the run goes on
     gait_period: float | None = None  # s of a gait clock that is seen and rewarded; none: without
@@ -92,15 +84,6 @@ class LocomotionConfig(SharedConfig):
             )
         if not 0.0 <= self.gait_weight < math.inf:
             raise SceneError(f"gait_weight={self.gait_weight:g} pays for keeping time; give 0 or more.")
-        if self.terrain == "plane" and self.tiles != TILES:
-            raise SceneError(
-                "tiles: what is said of tiles has no effect with terrain='plane'. Choose another terrain, such as rough, or leave "
-                "it out."
-            )
-
-    def made_terrain(self) -> Terrain | None:
-        """The terrain that is walked on; None: a plane."""
-        return make_terrain(self.terrain, available=free_host_memory(), **self.tiles.layout())
 
     @property
     def solver(self) -> Solver:

@@ -14,6 +14,7 @@ from components.motion import MotionCursor, MotionLibrary
 from components.physics import Physics
 from components.randomization import ImuMounting
 from components.robot import BaseFrame, BodyState, DofState, RootState
+from components.terrain import TerrainTile
 from engine.ecs.component import assemble, info, make
 from engine.ecs.schedule import Schedule
 from engine.ecs.world import World
@@ -165,5 +166,6 @@ BEGINNINGS: Mapping[type, str] = {
     ImuMounting: "what the gyro reports is what a signal tells",
     ActionDelay: "the robot has a latency of its own",
     GaitClock: "its phase follows from the time step",
+    TerrainTile: "places are counted from where the clip begins",
 }
 """Components that are as they are first made when a control step begins, each with the reason."""

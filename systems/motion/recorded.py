@@ -18,6 +18,8 @@ ENDINGS = tuple(f".{container}" for container in CONTAINERS)
 def clip_from_columns(columns: Mapping[str, np.ndarray], *, name: str, table: str, fps: float) -> Clip:
     """The clip of a row's columns (T, ...) by address, in the joints' own order; positions are from the row's own origin.
 
+    On terrain that is the one of its episode, so that what was lifted onto a tile stands on height 0 again.
+
     An action is that which led to its frame: 0 in the first one after a reset. Contacts are there where a scene derives
     them. Raises SceneError for fewer than two frames.
     """
@@ -26,6 +28,8 @@ def clip_from_columns(columns: Mapping[str, np.ndarray], *, name: str, table: st
         raise SceneError(
             f"{name} lasts no whole control step, so that there is no motion in it. Choose another episode."
         )
+    if f"{table}.TerrainTile.origin" in columns:
+        place = place - columns[f"{table}.TerrainTile.origin"]
     homes = {"action": f"{table}.Action.value", "contact_mask": f"{table}.Contact.touching"}
     beside: dict[str, Any] = {n: columns[home].astype(np.float64) for n, home in homes.items() if home in columns}
     return Clip(

@@ -12,6 +12,7 @@ from components.footage import Footage
 from components.learning import Policy
 from components.metrics import Score
 from components.motion import MotionLibrary
+from components.physics import Physics
 from engine import Scene, SceneError, build, table
 from engine.runner.run import main
 from engine.snapshot.snapshot import Snapshot, extract, restore, save
@@ -53,9 +54,9 @@ def test_a_film_shows_the_policy_of_a_snapshot_and_its_error() -> None:
 def test_footage_has_the_errors_of_the_evaluation_and_stops_where_an_episode_ends() -> None:
     made = tracking(clip="squat", **TINY).train()
     bundles = [b for b in made.bundles if b.name not in ("metrics",)]
-    dofs = build(made).world.tables["robot"].axes["dof"]
+    model = build(made).world[Physics].backend.model
     trial = Scene(
-        [table("robot", rows=4)], [*bundles, evaluation(), footage.footage(frames=60, dofs=dofs)], TICK, name="trial"
+        [table("robot", rows=4)], [*bundles, evaluation(), footage.footage(frames=60, model=model)], TICK, name="trial"
     )
     simulation = build(trial)
     simulation.run(61)
@@ -77,9 +78,9 @@ def test_footage_has_the_errors_of_the_evaluation_and_stops_where_an_episode_end
 def test_a_replay_passes_the_audit_and_follows_the_clip_exactly() -> None:
     made = replay_motion.experiment(clip="squat,wave", robot="humanoid").train()
     library = next(r for b in made.bundles for r in b.resources if isinstance(r, MotionLibrary))
-    model = next(b for b in made.bundles if b.name == "physics").axes["dof"]
+    model = build(made).world[Physics].backend.model
     simulation = build(
-        Scene([table("robot", rows=2)], [*made.bundles, footage.footage(frames=20, dofs=model)], TICK, name="trial")
+        Scene([table("robot", rows=2)], [*made.bundles, footage.footage(frames=20, model=model)], TICK, name="trial")
     )
     simulation.run(21)
     kept = simulation.world[Footage]

@@ -26,7 +26,7 @@ from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from scenes.velocity import CONFIGS, experiment
 from systems import velocity_trial
-from systems.terrain import Tiles
+from systems.terrain import ClimbedTiles
 from tests.helpers import REPOSITORY, data_path, filmed, go1, needs_g1
 from tests.systems.robots.foreign import foreign, write
 from tests.systems.task_rows import matrix
@@ -309,7 +309,7 @@ def test_a_film_shows_what_is_asked_and_what_happens(tmp_path: Path, monkeypatch
 # -- terrain -------------------------------------------------------------------------------------------
 
 ROUGH: dict[str, Any] = {
-    "robot": "humanoid", "terrain": "rough", "tiles": Tiles(levels=3, border=2.0, begin=(0, 2), promote=0.05),
+    "robot": "humanoid", "terrain": "rough", "tiles": ClimbedTiles(levels=3, border=2.0, begin=(0, 2), promote=0.05),
 }  # fmt: skip
 
 
@@ -347,7 +347,7 @@ def test_a_policy_is_played_on_all_levels_and_a_row_that_wraps_goes_on(rough: Ex
     playing.run(1)
     assert set(playing.world[TerrainTile].level.tolist()) == {0, 1, 2}
     made = walking(
-        num_envs=2, seconds=5.0, **{**ROUGH, "tiles": Tiles(levels=3, begin=(0, 2), edge="wrap", border=2.0)}
+        num_envs=2, seconds=5.0, **{**ROUGH, "tiles": ClimbedTiles(levels=3, begin=(0, 2), edge="wrap", border=2.0)}
     )
     simulation = build(made.train())
     simulation.run(2)
@@ -361,7 +361,8 @@ def test_a_policy_is_played_on_all_levels_and_a_row_that_wraps_goes_on(rough: Ex
 
 def test_a_quadruped_on_terrain_has_the_published_widths_and_ends() -> None:
     made = walking(
-        "mjlab_velocity_rough", **{**ROUGH, "robot": go1(), "num_envs": 2, "tiles": Tiles(levels=1, begin=(0, 0))}
+        "mjlab_velocity_rough",
+        **{**ROUGH, "robot": go1(), "num_envs": 2, "tiles": ClimbedTiles(levels=1, begin=(0, 0))},
     )
     world = build(made.train()).world
     assert (world[Observation].actor.shape[1], world[Observation].critic.shape[1]) == (235, 259)

@@ -28,7 +28,7 @@ from systems.physics import physics
 from systems.robots.export_mjcf import export_mjcf
 from systems.robots.model import RobotModel, build_robot
 from systems.terrain import (
-    Tiles,
+    ClimbedTiles,
     change_level,
     count_asked,
     draw_first_tiles,
@@ -409,14 +409,14 @@ def test_terrain_that_cannot_be_is_refused_before_it_is_made(text: str, given: d
 )
 def test_levels_that_cannot_be_are_refused(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SceneError, match=sentence):
-        terrain(Tiles(**given), seconds=20.0, fastest=1.0)
+        terrain(ClimbedTiles(**given), seconds=20.0, fastest=1.0)
     with pytest.raises(SceneError, match="episodes without an end"):
-        terrain(Tiles(), seconds=math.inf, fastest=1.0)
+        terrain(ClimbedTiles(), seconds=math.inf, fastest=1.0)
 
 
 def test_terrain_without_effect_is_refused(model: RobotModel) -> None:
     with pytest.raises(SceneError, match="'kinematic' knows nothing of the ground"):
         physics(model, rows=1, backend="kinematic")
     with pytest.raises(SceneError, match="no effect with terrain='plane'"):
-        CONFIGS["laptop"].replace(tiles=Tiles(levels=3))
+        CONFIGS["laptop"].replace(tiles=ClimbedTiles(levels=3))
     assert make_terrain("plane") is None and set(kinds_of("rough")) < set(GENERATORS)
