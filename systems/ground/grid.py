@@ -105,6 +105,11 @@ def kinds_of(text: str) -> dict[str, float]:
     names = [name.strip() for name in text.split(",")]
     known = (PLANE, *NAMED, *GENERATORS)
     for name in names:
+        if name in (PLANE, *NAMED):
+            kinds = ",".join(
+                dict.fromkeys(kind for each in names for kind in NAMED.get(each, (each,)) if kind != PLANE)
+            )
+            raise SceneError(f"terrain: '{name}' in '{text}' stands alone. Name kinds of tiles instead: {kinds or 'flat'}.")
         if name not in GENERATORS:
             raise SceneError(
                 f"terrain: there is no terrain '{name}'; there are {listing((PLANE, *NAMED))}, and kinds of tiles with commas "

@@ -383,6 +383,7 @@ def test_leaving_the_ground_ends_an_episode_or_wraps_around_it(every: Terrain) -
     [
         ("stares_up", {}, r"no terrain 'stares_up'.*Did you mean"),
         ("flat,flat", {}, "'flat' is named twice"),
+        ("slopes,waves", {}, "'slopes' in 'slopes,waves' stands alone.*: slope_up,slope_down,waves."),
         ("rough", {"levels": 0}, "levels=0 makes no sense"),
         ("rough", {"cell": 0.3}, "cell=0.3 m is no width"),
         ("rough", {"border": -1.0}, "border=-1 m"),
