@@ -19,6 +19,7 @@ from engine.runner.run import main
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from systems import footage
+from systems.deploy.control_step import ControlStep
 from systems.film import FilmShot
 from systems.ground.heights import ground_height
 from systems.motion.recorded import clip_from_columns
@@ -195,3 +196,18 @@ def test_the_task_of_humanoidverse_is_checked_on_terrain(capsys: pytest.CaptureF
 def test_terrain_that_cannot_be_is_refused(numbers: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SceneError, match=sentence):
         build(tracking(**{**SMALL, **numbers}).train())
+
+
+def test_a_learner_that_imagines_first_learns_by_ppo_on_terrain() -> None:
+    scene = tracking(**{**ROUGH, "learner": "auto"}).train()
+    systems = {each.name for bundle in scene.bundles for group in bundle.systems.values() for each in group}
+    assert "improve_policy" in systems and "improve_in_imagination" not in systems
+
+
+def test_an_exported_policy_counts_places_from_where_its_clip_begins() -> None:
+    made = (tracking(**ROUGH), tracking(**{**ROUGH, "terrain": "plane", "tiles": Tiles()}))
+    terrain, plane = (ControlStep(build(each.evaluate.scene())) for each in made if each.evaluate is not None)
+    given = plane.example()
+    assert plane.inputs == terrain.inputs
+    for there, here in zip(terrain(*given), plane(*given), strict=True):
+        assert torch.equal(there, here)
