@@ -56,7 +56,7 @@ from engine import (
 )
 from engine.ecs.schedule import Schedule
 from engine.errors import SceneError, did_you_mean
-from systems.ground.heights import ground_height, height_above_ground, scan_points
+from systems.ground.heights import height_above_ground, height_at, scan_points
 from systems.maths.gradients import write
 from systems.maths.quaternion import from_rotation_vector, rotate_inverse, yaw
 from systems.maths.tensors import indices, spread
@@ -127,7 +127,7 @@ def height_scan(
     sine, cosine = angle.sin().unsqueeze(-1), angle.cos().unsqueeze(-1)
     along = torch.addcmul(root.position[:, :1], cosine, points[:, 0]).addcmul_(sine, points[:, 1], value=-1.0)
     across = torch.addcmul(root.position[:, 1:2], sine, points[:, 0]).addcmul_(cosine, points[:, 1])
-    height = ground_height(ground, torch.stack((along, across), -1))
+    height = height_at(ground, along, across)
     return (root.position[:, 2:] - offset - height).clamp_max_(furthest)
 
 

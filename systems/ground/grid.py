@@ -109,7 +109,9 @@ def kinds_of(text: str) -> dict[str, float]:
             kinds = ",".join(
                 dict.fromkeys(kind for each in names for kind in NAMED.get(each, (each,)) if kind != PLANE)
             )
-            raise SceneError(f"terrain: '{name}' in '{text}' stands alone. Name kinds of tiles instead: {kinds or 'flat'}.")
+            raise SceneError(
+                f"terrain: '{name}' in '{text}' stands alone. Name kinds of tiles instead: {kinds or 'flat'}."
+            )
         if name not in GENERATORS:
             raise SceneError(
                 f"terrain: there is no terrain '{name}'; there are {listing((PLANE, *NAMED))}, and kinds of tiles with commas "

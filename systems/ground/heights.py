@@ -12,22 +12,29 @@ from systems.maths.tensors import vector
 
 def ground_height(ground: Ground, points: Tensor) -> Tensor:
     """Height of the ground under points (..., 2) or (..., 3) in m, (...); 0 on flat ground and beyond the tiles."""
+    return height_at(ground, points[..., 0].contiguous(), points[..., 1].contiguous())
+
+
+def height_at(ground: Ground, x: Tensor, y: Tensor) -> Tensor:
+    """`ground_height` under points whose x and y in m, of one shape, stand in memory one after the other."""
     if ground.planes is None:
-        return torch.zeros_like(points[..., 0])
+        return torch.zeros_like(x)
     rows, columns, _ = ground.planes.shape
-    device, dtype = points.device, points.dtype
-    place = (points[..., :2] - vector(ground.corner, device, dtype)).mul_(1.0 / ground.cell)
-    on_tiles = ((place >= 0.0) & (place < vector((columns, rows), device, dtype))).all(
-        -1
-    )  # false for what is no number
-    place.masked_fill_(~on_tiles.unsqueeze(-1), 0.0)
-    square = place.floor()
-    u, v = (place - square).unbind(-1)
-    number = (square @ vector((1.0, columns), device, dtype)).long()
-    a, b, c, d, e = ground.planes.view(-1, 5)[number].to(dtype).unbind(-1)
-    first = u > v
-    height = torch.where(first, b, d).mul_(u).addcmul_(torch.where(first, c, e), v).add_(a)
-    return height.mul_(on_tiles)
+    u, v = ((each - first).mul_(1.0 / ground.cell) for each, first in zip((x, y), ground.corner, strict=True))
+    off = (u >= 0.0).logical_and_(u < columns).logical_and_(v >= 0.0).logical_and_(v < rows).logical_not_()
+    column, row = u.floor(), v.floor()
+    u.sub_(column)
+    v.sub_(row)
+    square = column.int().add_(row.int(), alpha=columns).clamp_(0, rows * columns - 1).mul_(5).view(-1)
+    number = torch.add(square, (u > v).view(-1), alpha=-2).add_(3)  # of b or d
+    height = _looked_up(ground.planes, number, u).mul_(u)
+    height.addcmul_(_looked_up(ground.planes, number.add_(1), v), v).add_(_looked_up(ground.planes, square, u))
+    return height.masked_fill_(off, 0.0)  # off is also what is no number
+
+
+def _looked_up(planes: Tensor, number: Tensor, like: Tensor) -> Tensor:
+    """The numbers at (n,) places in `planes`, in shape and type `like` a tensor of n."""
+    return planes.view(-1).index_select(0, number).to(like.dtype).view_as(like)
 
 
 def height_above_ground(ground: Ground, points: Tensor) -> Tensor:
