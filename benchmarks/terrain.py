@@ -22,13 +22,13 @@ import mujoco
 import numpy as np
 
 from components.physics import Physics
+from components.robot import RootState
+from components.terrain import Ground
 from engine import Simulation, build
 from engine.ecs.schedule import Entry
 from scenes.velocity import CONFIGS, experiment
-from systems.observations import height_scan
-from components.robot import RootState
-from components.terrain import Ground
 from systems.ground.grid import NAMED
+from systems.observations import height_scan
 
 WARM_UP, TICKS = 48, 6
 
