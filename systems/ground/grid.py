@@ -1,6 +1,7 @@
 """Grid of tiles: one kind of terrain along y for each name, harder and harder along x, centred at the origin."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import attrs
 import numpy as np
@@ -40,18 +41,21 @@ class Cuboid:
 
 @attrs.frozen(eq=False)
 class HeightField:
-    """A tile of triangles: (low, high) along x and y in m; heights are `lowest` + `shares` × `span`, to the last bit of float32."""
+    """Tiles of triangles: (low, high) along x and y in m; heights are `lowest` + `shares` × `span`, to the last bit of float32."""
 
     x: tuple[float, float]
     y: tuple[float, float]
     lowest: float  # m
     span: float  # m
-    shares: np.ndarray  # (n + 1, n + 1) float32 in [0, 1]
+    shares: np.ndarray  # (rows + 1, columns + 1) float32 in [0, 1]
 
     @property
     def heights(self) -> np.ndarray:
-        """(n + 1, n + 1) m."""
+        """(rows + 1, columns + 1) m."""
         return self.lowest + self.span * self.shares.astype(np.float64)
+
+
+Part = TypeVar("Part", Cuboid, HeightField)
 
 
 @attrs.frozen(eq=False)
@@ -86,6 +90,16 @@ class Terrain:
             kinds=self.kinds,
             shares=self.shares,
         )
+
+    def joined(self) -> "Terrain":
+        """The same ground of fewer parts: blocks of one height that make one block, and the fields of a kind, become one."""
+        blocks, before = list(self.blocks), len(self.blocks) + 1
+        while len(blocks) < before:
+            before = len(blocks)
+            blocks = [attrs.evolve(run[0], x=(run[0].x[0], run[-1].x[1])) for run in _runs(blocks, "x", "y")]
+            blocks = [attrs.evolve(run[0], y=(run[0].y[0], run[-1].y[1])) for run in _runs(blocks, "y", "x")]
+        fields = tuple(_joined_fields(run) for run in _runs(self.fields, "x", "y"))
+        return attrs.evolve(self, fields=fields, blocks=tuple(blocks))
 
     def near(self, points: np.ndarray, reach: float) -> "Terrain":
         """The same without fields and blocks that are farther than `reach` m from all points (N, 2), along x or y."""
@@ -190,6 +204,30 @@ def _field(heights: np.ndarray, corner: tuple[float, float], size: float) -> Hei
     span = max(float(np.ptp(heights)), 0.01)  # a simulator wants one above 0
     x, y = ((first, first + size) for first in corner)
     return HeightField(x, y, low, span, ((heights - low) / span).astype(np.float32))
+
+
+def _runs(parts: Sequence[Part], along: str, across: str) -> list[list[Part]]:
+    """Parts that follow each other `along` an axis, equally high if they are blocks, and have the same sides `across`."""
+
+    def line(part: Part) -> tuple[float, ...]:
+        return (*(round(side, 6) for side in getattr(part, across)), getattr(part, "top", 0.0))
+
+    runs: list[list[Part]] = []
+    for part in sorted(parts, key=lambda part: (line(part), getattr(part, along))):
+        last = runs[-1][-1] if runs else part
+        touches = abs(getattr(last, along)[1] - getattr(part, along)[0]) < 1e-6 and line(last) == line(part)
+        runs[-1].append(part) if touches else runs.append([part])
+    return runs
+
+
+def _joined_fields(run: Sequence[HeightField]) -> HeightField:
+    """Fields that follow each other along x as one."""
+    if len(run) == 1:
+        return run[0]
+    heights = np.concatenate([*(field.heights[:, :-1] for field in run[:-1]), run[-1].heights], 1)
+    low, high = min(field.lowest for field in run), max(field.lowest + field.span for field in run)
+    shares = ((heights - low) / (high - low)).astype(np.float32)
+    return HeightField((run[0].x[0], run[-1].x[1]), run[0].y, low, high - low, shares)
 
 
 def _planes(heights: np.ndarray) -> np.ndarray:

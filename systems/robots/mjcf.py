@@ -269,12 +269,12 @@ def add_floor(spec: mujoco.MjSpec) -> None:
 
 
 def add_terrain(spec: mujoco.MjSpec, terrain: Terrain, **looks: Any) -> None:
-    """Terrain in place of the floor, with the same contacts: a height field for each tile of triangles, a box for each block.
+    """Terrain in place of the floor, with the same contacts: height fields for tiles of triangles, boxes for blocks.
 
-    A height field would make a ramp, one square long, of every upright side. One for each tile, and not one for all, lets a tree
-    of boxes find the few that are near a part of the robot. `looks` are attributes of its geoms.
+    A height field would make a ramp, one square long, of every upright side. Every part of the ground costs time in every physics
+    step, wherever it is, so that parts are joined. `looks` are attributes of its geoms.
     """
-    given = {**_FLOOR, **looks}
+    given, terrain = {**_FLOOR, **looks}, terrain.joined()
     for number, tile in enumerate(terrain.fields):
         (west, east), (south, north) = tile.x, tile.y
         field = spec.add_hfield(name=f"terrain:{number}", nrow=tile.shares.shape[0], ncol=tile.shares.shape[1])

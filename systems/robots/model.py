@@ -22,6 +22,7 @@ from engine.errors import SceneError, did_you_mean, listing
 from systems.ground.grid import Terrain
 from systems.maths.rotation import rotate
 from systems.robots import mjcf
+from systems.robots.collision_tree import rebuild_tree
 from systems.robots.forward_kinematics import ForwardKinematics
 from systems.robots.mjcf import Solver
 from systems.robots.silence import quiet
@@ -179,6 +180,8 @@ def build_robot(
     model = _compile(spec, description.name)
     if self_collision:
         model = _without_built_in_contacts(spec, model, default, description.name)
+    if terrain is not None:
+        rebuild_tree(model, terrain.half_size)
     built = _finish(description, model, motors, default, tuple(sensed), foot_geoms, control, self_collision)
     notes = tuple(dict.fromkeys((*left_out, *description.notes)))
     for note in notes:

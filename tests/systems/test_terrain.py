@@ -272,6 +272,40 @@ def test_the_model_that_a_debugger_gets_has_the_terrain(every: Terrain, model: R
     assert read_terrain(tmp_path / "plain.xml") is None and read_terrain(tmp_path / "gone.xml") is None
 
 
+def test_parts_of_the_ground_that_make_one_become_one() -> None:
+    """Flat tiles and the border are 28 × 12 m; of slopes of 0, 0.5 and 1 m per m the first is a block, the others a field of 16 m."""
+    flat = make_terrain("flat", levels=3, border=2.0)
+    assert flat is not None and len(flat.blocks) == 3 + 4
+    (only,) = flat.joined().blocks
+    assert (only.x, only.y, only.top) == ((-14.0, 14.0), (-6.0, 6.0), 0.0)
+    slopes = make_terrain("slope_up", levels=3, border=0.0)
+    assert slopes is not None and len(slopes.fields) == 2
+    (field,) = slopes.joined().fields
+    assert (field.x, field.y, field.heights.shape) == ((-4.0, 12.0), (-4.0, 4.0), (81, 161))
+    assert (field.heights[40, 40], field.heights[40, 120]) == (pytest.approx(1.5), pytest.approx(3.0))
+    assert len(slopes.joined().blocks) == 1
+
+
+def test_the_tree_of_the_ground_finds_the_same_contacts_as_that_of_the_simulator(model: RobotModel) -> None:
+    """A ball with an arm in a thousand places of all kinds, its middle on the ground."""
+    assert model.spec is not None and model.terrain is not None
+    usual = model.spec.compile()
+    assert not np.array_equal(usual.bvh_child, model.model.bvh_child)
+    x, y = model.terrain.half_size
+    rng, found, touched = np.random.default_rng(2), [mujoco.MjData(usual), mujoco.MjData(model.model)], 0
+    for place in rng.uniform((-x - 1.0, -y - 1.0), (x + 1.0, y + 1.0), (1000, 2)):
+        height = float(ground_height(model.terrain.ground(), torch.from_numpy(place)))
+        for data, compiled in zip(found, (usual, model.model), strict=True):
+            mujoco.mj_resetData(compiled, data)
+            data.qpos[:3] = *place, height
+            mujoco.mj_fwdPosition(compiled, data)
+        one, other = (data.contact for data in found)
+        assert np.array_equal(one.geom, other.geom) and np.array_equal(one.pos, other.pos)
+        assert np.array_equal(one.dist, other.dist)
+        touched += len(other.dist)
+    assert touched > 1000
+
+
 def test_a_film_gets_only_what_is_near(every: Terrain) -> None:
     place = every.origins[:1, every.kinds.index("waves"), :2]
     near = every.near(place, 1.0)
