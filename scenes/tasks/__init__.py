@@ -185,7 +185,7 @@ class Config(SharedConfig):
     observations: Annotated[
         str,
         "what is seen: sets (mjlab_tracking, mjlab_tracking_no_state_estimation, humanoidverse, humanoidverse_deepmimic, "
-        "humanoidverse_deepmimic_a2c, humanoidverse_motion_tracking, extra) and terms, as --randomise joins them",
+        "humanoidverse_deepmimic_a2c, humanoidverse_motion_tracking, terrain, extra) and terms, as --randomise joins them",
     ]
     rewards: Annotated[
         str,

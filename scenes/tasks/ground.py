@@ -7,10 +7,18 @@ import attrs
 from components.motion import MotionLibrary
 from engine import Bundle, Term, term
 from scenes.tasks import Config, SharedConfig
+from systems import observations as seen
 from systems.reference import falls_on_frames
 from systems.robots.model import RobotModel
 from systems.terminations import off_terrain
 from systems.terrain import terrain_of_clips
+
+SCAN_REACH = 5.0  # m, that the height scan counts as 1
+
+
+def height_scan(*, noise: float = 1.0) -> dict[str, Term]:
+    """What is seen of the ground around the robot; `noise` is the share of the published sensor noise."""
+    return {"height_scan": term(seen.height_scan, noise=0.1 * noise, scale=1.0 / SCAN_REACH)}
 
 
 def ends_of(config: SharedConfig, model: RobotModel) -> dict[str, Term]:

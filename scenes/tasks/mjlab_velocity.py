@@ -9,6 +9,7 @@ import attrs
 
 from engine import Term, term
 from engine.errors import listing
+from scenes.tasks.ground import height_scan
 from scenes.tasks.velocity import GAIT_WEIGHT, Locomotion, LocomotionConfig
 from systems import locomotion_terms as walk
 from systems import observations as seen
@@ -27,7 +28,6 @@ STAGES: tuple[Stage, ...] = (  # control steps; m/s forward and to the left, rad
     (240_000, (-2.0, 3.0), (-1.0, 1.0), (-0.7, 0.7)),
 )
 GYRO = (0.04525, 0.0, -0.08339)  # m, gyro and velocimeter of the G1, in the pelvis frame
-SCAN_REACH = 5.0  # m, that the height scan counts as 1
 JOINTS = (  # of a humanoid, and their tolerances in rad while walking and running; the first pattern that matches counts
     ("(?i).*hip_pitch.*", 0.3, 0.5),
     ("(?i).*hip_(roll|yaw).*", 0.15, 0.2),
@@ -53,7 +53,6 @@ def mjlab_observations(model: RobotModel, *, noise: float = 1.0) -> dict[str, Te
 
     On terrain both see a height scan besides.
     """
-    scan = {"height_scan": term(seen.height_scan, noise=0.1 * noise, scale=1.0 / SCAN_REACH)}
     return {
         "base_linear_velocity": term(seen.base_linear_velocity, noise=0.5 * noise),
         "base_angular_velocity": term(seen.base_angular_velocity, noise=0.2 * noise),
@@ -67,7 +66,7 @@ def mjlab_observations(model: RobotModel, *, noise: float = 1.0) -> dict[str, Te
         "feet_air_time": term(walk.feet_air_time, groups=CRITIC),
         "feet_touching": term(seen.feet_touching, groups=CRITIC),
         "feet_force": term(walk.log_feet_force, groups=CRITIC),
-        **(scan if model.terrain is not None else {}),
+        **(height_scan(noise=noise) if model.terrain is not None else {}),
     }
 
 

@@ -8,6 +8,7 @@ from engine import Term
 from scenes.tasks import Config, Tables
 from scenes.tasks import g1 as mjlab
 from scenes.tasks import humanoidverse as hv
+from scenes.tasks.ground import height_scan
 from scenes.tasks.sets import chosen_terms
 
 OBSERVATIONS: Mapping[str, Callable[..., dict[str, Term]]] = {  # of (noise=share of the published sensor noise)
@@ -17,6 +18,7 @@ OBSERVATIONS: Mapping[str, Callable[..., dict[str, Term]]] = {  # of (noise=shar
     "humanoidverse_deepmimic": hv.deepmimic_observations,
     "humanoidverse_deepmimic_a2c": partial(hv.deepmimic_observations, privileged=True),
     "humanoidverse_motion_tracking": hv.motion_tracking_observations,
+    "terrain": height_scan,
     "extra": hv.extra_observations,
 }
 REWARDS: Mapping[str, Callable[[], dict[str, Term]]] = {

@@ -103,6 +103,13 @@ def test_learning_on_terrain_has_no_findings_and_resumes_to_the_same_bytes(rough
     assert not torch.equal(after.world[TerrainTile].origin, began)  # origins are among those bytes
 
 
+def test_a_height_scan_is_seen_where_it_is_asked_for() -> None:
+    without, with_scan = started(**ROUGH).world, started(**ROUGH, observations="mjlab_tracking,height_scan").world
+    for group in ("actor", "critic"):
+        widths = [getattr(world[Observation], group).shape[1] for world in (without, with_scan)]
+        assert widths[1] - widths[0] == 187
+
+
 def test_a_row_that_wraps_takes_its_reference_along() -> None:
     made = started(2, **{**ROUGH, "tiles": Tiles(levels=3, edge="wrap", border=2.0, begin=(0, 2))})
     world = made.world
