@@ -32,13 +32,9 @@ def rebuild_tree(model: mujoco.MjModel, half_size: tuple[float, float]) -> None:
             (made + side, part, level + 1) for side, part in enumerate(_halves(low[some], high[some], half_size, some))
         ]
         made += 2
-    for array, values in zip(
-        (model.bvh_child, model.bvh_nodeid, model.bvh_aabb, model.bvh_depth),
-        (child, number, bounds, depth),
-        strict=True,
-    ):
-        part = array[first : first + count]
-        part[:] = values.reshape(part.shape)
+    own = slice(first, first + count)
+    model.bvh_child[own], model.bvh_aabb[own], model.bvh_depth[own] = child, bounds, depth
+    model.bvh_nodeid[own] = number.reshape(model.bvh_nodeid[own].shape)
 
 
 def _halves(
