@@ -27,6 +27,7 @@ USUAL_COLUMNS = {
     "contact_force": "ContactForce.force",
     "body_velocity": "BodyState.linear_velocity",
     "reference": "MotionReference.body_position",
+    "origin": "TerrainTile.origin",
     "root_velocity": "RootState.linear_velocity",
 }
 """By role: 'Component.column' of the column that plays it unless the scene names another one."""

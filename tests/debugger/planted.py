@@ -52,6 +52,7 @@ COLUMNS: tuple[tuple[str, str, tuple[str | int, ...], str], ...] = (
     ("MotionReference", "body_position", ("tracked", 3), "float32"),
     ("Rollout", "action", ("step", "dof"), "float32"),
     ("Rollout", "mean", ("step", "dof"), "float32"),
+    ("TerrainTile", "origin", (3,), "float32"),
 )
 AXES = {
     "dof": JOINTS,
@@ -185,6 +186,7 @@ class Planted:
             "MotionReference.body_position": reference,
             "Rollout.action": mean + 0.3 * draw((*shape, 24, 4)),
             "Rollout.mean": mean,
+            "TerrainTile.origin": np.zeros((*shape, 3)),
         }
         use = np.clip(np.abs(0.4 * swing + 0.1 * draw((*shape, 4)) + 0 * shift), 0, 1)
         self.vitals = np.concatenate(
@@ -263,7 +265,7 @@ class Planted:
     def _subs(self, ids: Mapping[str, int]) -> list[Subscription]:
         rows = tuple(range(min(self.rows, 32)))
         cursors = ("Done.ended", "Done.reason", "Episode.step", "MotionCursor.clip", "MotionCursor.time")
-        feet = ("Contact.touching", "BodyState.linear_velocity", "MotionReference.body_position")
+        feet = ("Contact.touching", "BodyState.linear_velocity", "MotionReference.body_position", "TerrainTile.origin")
         traced = [cursors, ("Action.value",), ("DofState.velocity",), feet]
         shown = ("Observation.actor", "Episode.step", "Rollout.action", "Rollout.mean", "Reward.terms", "Reward.total")
         return [

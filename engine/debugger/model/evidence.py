@@ -62,7 +62,7 @@ class Foot:
     ticks: np.ndarray
     touching: np.ndarray  # bool
     speed: np.ndarray | None = None  # m/s, over the ground
-    reference_height: np.ndarray | None = None  # m
+    reference_height: np.ndarray | None = None  # m, from the row's own origin
 
 
 @attrs.frozen
@@ -118,6 +118,7 @@ def foot_places(known: Declared, name: str) -> dict[str, tuple[ColumnInfo, list[
         "contact_force": [f"{name}.z"],
         "body_velocity": [f"{name}.x", f"{name}.y"],
         "reference": [f"{name}.z"],
+        "origin": ["z"],
     }
     found = {}
     for role, labels in wanted.items():
@@ -178,7 +179,8 @@ def foot_subs(known: Declared) -> list[Subscription]:
     wanted: dict[ColumnInfo, list[int]] = {}
     for name in known.feet:
         for column, labels in foot_places(known, name).values():
-            wanted.setdefault(column, []).extend(labels)
+            known_labels = wanted.setdefault(column, [])
+            known_labels.extend(label for label in labels if label not in known_labels)
     if not wanted:
         return []
     first = next(iter(wanted))

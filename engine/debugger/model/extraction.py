@@ -146,10 +146,13 @@ def feet(store: Store, known: Declared) -> list[Foot]:
         role = "contact" if "contact" in places else "contact_force"
         for row, base in row_samples(store, *places[role]).items() if role in places else ():
             touching = np.abs(base.values[:, 0]) > (0.0 if role == "contact" else STANDING)
-            other = {r: _samples(store, *places[r], row) for r in ("body_velocity", "reference") if r in places}
+            roles = [each for each in ("body_velocity", "reference", "origin") if each in places]
+            other = {each: _samples(store, *places[each], row) for each in roles}
             sized = {r: s.values for r, s in other.items() if s is not None and len(s.ticks) == len(base.ticks)}
             speed = np.hypot(*sized["body_velocity"].T) if "body_velocity" in sized else None
-            height = sized["reference"][:, 0] if "reference" in sized else None
+            height = None
+            if "reference" in sized and ("origin" in sized) == ("origin" in places):
+                height = sized["reference"][:, 0] - (sized["origin"][:, 0] if "origin" in sized else 0.0)
             found.append(Foot(name, row, base.ticks, touching, speed, height))
     return found
 
