@@ -41,7 +41,7 @@ from benchmarks.tick import PHYSICS
 from engine import Simulation, build
 from engine.ecs.schedule import Entry
 from engine.errors import SceneError, listing
-from engine.runner.config import check_device
+from engine.runner.experiment import check_device
 from engine.tools.audit import Audit
 from engine.tools.profile import count_operations
 from scenes.motion_tracking import CONFIGS, experiment

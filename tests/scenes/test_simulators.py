@@ -19,6 +19,7 @@ from components.physics import Physics
 from components.robot import ContactForce, DofState, RootState
 from engine import Experiment, Simulation, World, build
 from engine.ecs.schedule import Entry
+from engine.errors import SceneError
 from engine.runner.run import main as run
 from engine.runner.trial import playing
 from engine.snapshot.snapshot import restore, save
@@ -244,6 +245,23 @@ def test_a_policy_of_mujoco_is_measured_in_both(backend: str, called: str) -> No
     alone = evaluated(shorter(made("tracking", "mujoco"), 3), save(trained.world))
     assert table[1] == {"played in": "mujoco", **alone["summary"]} and "tables" not in alone
     assert table[0]["MPJPE global mm"] == pytest.approx(table[1]["MPJPE global mm"], rel=CLOSE[backend].measured)
+
+
+@pytest.mark.parametrize("scene", ["tracking", "velocity"])
+def test_a_python_for_isaac_gym_is_refused_where_another_simulator_trains(scene: str) -> None:
+    def with_python(backend: str) -> Experiment:
+        numbers: dict[str, Any] = {**SMALL, "backend": backend, "isaacgym_python": "python3.8"}
+        if scene == "tracking":
+            return tracking(clip="squat", **numbers)
+        return velocity.experiment(velocity.CONFIGS["laptop"].replace(**numbers))
+
+    with pytest.raises(SceneError) as error:
+        build(with_python("mujoco").train())
+    assert str(error.value) == (
+        "--isaacgym-python python3.8 has no effect with --backend mujoco; leave it out, or say --backend isaacgym."
+    )
+    played = with_python("mujoco").evaluate  # of a run that learned in Isaac Gym
+    assert played is not None and build(played.scene()).world.clock.tick == 0
 
 
 @needs_g1
