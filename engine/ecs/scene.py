@@ -119,6 +119,10 @@ def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:
             if kind_of(type(item)) is not Kind.RESOURCE:
                 raise BuildError(f"Bundle '{bundle.name}' brings {item!r}, whose class is not a @resource.")
             _add_resource(item, bundle, world)
+    for cls, item in world.resources.items() if world.device.type != "cpu" else ():
+        found = ((field.name, getattr(item, field.name)) for field in attrs.fields(cls) if field.init)
+        if moved := {name: value.to(world.device) for name, value in found if isinstance(value, torch.Tensor)}:
+            world.resources[cls] = attrs.evolve(item, **moved)
 
 
 def home_of(bundle: Bundle, world: World) -> Table:
