@@ -1,6 +1,6 @@
 """The picture of docs/backends.md: what runs of the same command in several simulators earn, and how long their episodes last.
 
-python -m docs.tools.make_simulator_curves docs/pictures/simulators_curve.png NAME=RUN NAME=RUN ...
+python -m benchmarks.simulator_curves docs/pictures/simulators_curve.png NAME=RUN NAME=RUN ...
 """
 
 import sys
