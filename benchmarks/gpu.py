@@ -8,8 +8,9 @@ Each figure is of one variant, that is a way of running the tick, and of one num
 tick_steps_per_second      rows × ticks a second of the tick without learning
 training_steps_per_second  the same with PPO, over whole iterations
 not_physics_percent        of the time of a tick without learning, what the systems of the simulator do not take
-percent_per_system         the same by system; on a GPU between two events on its stream, so that waiting for launches counts
-first_tick_cold_seconds    from making the scene until its second tick is done, in a new process without any kernel kept
+percent_per_system         the same by system, in ticks that call them one by one; on a GPU between two events on its stream, so that waiting for launches counts
+first_tick_cold_seconds    from making the scene until the first tick that runs as the variant does, the second of an eager one, is done,
+                           in a new process without any kernel kept
 first_tick_warm_seconds    the same in the next process, with the kernels kept
 On a GPU, in a tick without learning:
 launches_per_tick          kernels and copies that the host launches, by torch and by Warp; of a graph only its own launch counts
@@ -29,12 +30,14 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import attrs
 import torch
 
 from benchmarks.tick import PHYSICS
@@ -47,8 +50,17 @@ from engine.tools.profile import count_operations
 from scenes.motion_tracking import CONFIGS, experiment
 
 WITHOUT_LEARNING = ("RECORD", "LEARN")
-VARIANTS: Mapping[str, Callable[[Simulation], None]] = {"eager": lambda simulation: None}
-"""Ways of running the tick: each is told of a built simulation before its first tick."""
+
+
+@attrs.frozen
+class Variant:
+    """A way of running the tick, as long as what `attach` makes of a simulation lasts; the tick after `warm` others runs so."""
+
+    attach: Callable[[Simulation], AbstractContextManager[object]]
+    warm: int
+
+
+VARIANTS: Mapping[str, Variant] = {"eager": Variant(nullcontext, 1)}  # whose first tick only places the rows
 GRAPH_LAUNCHES = frozenset(("cudaGraphLaunch", "cuGraphLaunch"))
 LAUNCHES = GRAPH_LAUNCHES | {
     "cudaLaunchKernel", "cudaLaunchKernelExC", "cudaLaunchCooperativeKernel", "cuLaunchKernel", "cuLaunchKernelEx",
@@ -60,12 +72,13 @@ WAITS = frozenset(
 )  # fmt: skip
 
 
-def made(rows: int, device: str, variant: str, *, learn: bool, scene: Mapping[str, Any]) -> Simulation:
-    """The tracking scene of so many rows; without learning RECORD and LEARN are skipped."""
+@contextmanager
+def running(rows: int, device: str, variant: str, *, learn: bool, scene: Mapping[str, Any]) -> Iterator[Simulation]:
+    """The tracking scene of so many rows, to be run so; without learning RECORD and LEARN are skipped."""
     config = CONFIGS["laptop"].replace(num_envs=rows, backend="warp", device=device, **scene)
     simulation = build(experiment(config).train(), device=device, skip=() if learn else WITHOUT_LEARNING)
-    VARIANTS[variant](simulation)
-    return simulation
+    with VARIANTS[variant].attach(simulation):
+        yield simulation
 
 
 def seconds_of(work: Callable[[], None], device: str) -> float:
@@ -160,30 +173,36 @@ def traffic_on_cpu(simulation: Simulation, ticks: int) -> dict[str, float]:
     return {"operations_per_tick": outside / ticks, "undeclared_waits": waits}
 
 
-def without_learning(rows: int, device: str, variant: str, ticks: int, scene: Mapping[str, Any]) -> dict[str, Any]:
+def without_learning(playing: Simulation, variant: str, rows: int, ticks: int) -> dict[str, Any]:
     """The figures of a tick in which nobody learns."""
-    playing = made(rows, device, variant, learn=False, scene=scene)
-    playing.run(4)
+    device = str(playing.world.device)
+    playing.run(VARIANTS[variant].warm + 3)
     seconds = seconds_of(lambda: playing.run(ticks), device)
-    shares = share_of(seconds_per_system(playing, ticks))
     traffic = (traffic_on_cpu if device == "cpu" else traffic_on_gpu)(playing, min(ticks, 8))
+    shares = share_of(seconds_per_system(playing, ticks))
     return {"tick_steps_per_second": rows * ticks / seconds, **traffic, **shares}
 
 
 def measured(rows: int, device: str, variant: str, ticks: int, scene: Mapping[str, Any]) -> dict[str, Any]:
     """All figures of one variant and number of rows but those of the first tick."""
-    found = {"rows": rows, "variant": variant, **without_learning(rows, device, variant, ticks, scene)}
-    training = made(rows, device, variant, learn=True, scene=scene)
-    horizon = training.scene.iteration
-    training.run(1 + horizon)
-    whole = horizon * max(1, ticks // horizon)
-    found["training_steps_per_second"] = rows * whole / seconds_of(lambda: training.run(whole), device)
+    with running(rows, device, variant, learn=False, scene=scene) as playing:
+        found = {"rows": rows, "variant": variant, **without_learning(playing, variant, rows, ticks)}
+    with running(rows, device, variant, learn=True, scene=scene) as training:
+        horizon = training.scene.iteration
+        training.run(1 + 2 * horizon)  # the first tick belongs to no iteration
+        whole = horizon * max(1, ticks // horizon)
+        found["training_steps_per_second"] = rows * whole / seconds_of(lambda: training.run(whole), device)
     return found
 
 
 def first_tick(rows: int, device: str, variant: str, scene: Mapping[str, Any]) -> float:
-    """Seconds from making the scene until its second tick, the first that steps, is done."""
-    return seconds_of(lambda: made(rows, device, variant, learn=False, scene=scene).run(2), device)
+    """Seconds from making the scene until the first tick that runs as the variant does is done."""
+
+    def work() -> None:
+        with running(rows, device, variant, learn=False, scene=scene) as simulation:
+            simulation.run(VARIANTS[variant].warm + 1)
+
+    return seconds_of(work, device)
 
 
 def first_ticks(rows: int, device: str, variant: str, scene: Mapping[str, Any]) -> dict[str, float]:
