@@ -33,16 +33,13 @@ def addresses(bundles: Sequence[Bundle]) -> dict[str, list[Constant]]:
     for bundle in bundles:
         for each in (s for group in bundle.systems.values() for s in group):
             start = f"{bundle.name}.{each.name}"
-            for key in each.constants:
-                kind = each.signature.constant_types.get(key, Any)
-                found.setdefault(f"{start}.{key}", []).append(Constant(each.constants, key, kind))
+            holders = [(start, each.constants, each.signature.constant_types)]
             for label, part in each.terms.items():
-                for key in part.constants:
-                    kind = part.signature.constant_types.get(key, Any)
-                    found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.constants, key, kind))
-                for key in part.settings:
-                    kind = each.settings.get(key, Any)
-                    found.setdefault(f"{start}.{label}.{key}", []).append(Constant(part.settings, key, kind))
+                own = f"{start}.{label}"
+                holders += [(own, part.constants, part.signature.constant_types), (own, part.settings, each.settings)]
+            for place, holder, kinds in holders:
+                for key in holder:
+                    found.setdefault(f"{place}.{key}", []).append(Constant(holder, key, kinds.get(key, Any)))
     return found
 
 
@@ -87,8 +84,7 @@ class Constants:
             places = self._places(address)
             originals = self._originals.setdefault(address, [each.holder[each.key] for each in places])
             for place, original in zip(places, originals, strict=True):
-                edited = address in edits
-                value = parse_value(edits[address], place.type, original, address) if edited else original
+                value = parse_value(edits[address], place.type, original, address) if address in edits else original
                 place.holder[place.key] = value
                 changed.add(id(place.holder))
         for entry in self.schedule.entries:
@@ -115,8 +111,7 @@ def apply_overrides(bundles: Sequence[Bundle], overrides: Mapping[str, str]) -> 
     for address, text in overrides.items():
         if address not in known:
             raise SceneError(_unknown(address, known))
-        for place in known[address]:
-            ready.append((place, parse_value(text, place.type, place.holder[place.key], address)))
+        ready += [(p, parse_value(text, p.type, p.holder[p.key], address)) for p in known[address]]
     for place, value in ready:
         place.holder[place.key] = value
 

@@ -79,7 +79,7 @@ def build(
     _resolve_axes(scene.bundles, homes, world)
     wanted = _wanted(scene.bundles, homes)
     need = sum(num_bytes(cls, world.tables[home].rows, world.tables[home].axes) for home, cls in wanted)
-    refuse_beyond_memory(need, device, "The scene's columns")
+    refuse_beyond_memory(need, device, max(t.rows for t in scene.tables))
     _bring_deferred(scene.bundles, homes, world)
     for (home, cls), bundles in wanted.items():
         world.components[home, cls] = _allocate(cls, world.tables[home], bundles, device)
@@ -119,6 +119,10 @@ def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:
             if kind_of(type(item)) is not Kind.RESOURCE:
                 raise BuildError(f"Bundle '{bundle.name}' brings {item!r}, whose class is not a @resource.")
             _add_resource(item, bundle, world)
+    for cls, item in world.resources.items() if world.device.type != "cpu" else ():
+        named = ((field.name, getattr(item, field.name)) for field in attrs.fields(cls) if field.init)
+        left = {n: v.to(world.device) for n, v in named if isinstance(v, torch.Tensor) and v.device.type == "cpu"}
+        world.resources[cls] = attrs.evolve(item, **left) if left else item
 
 
 def home_of(bundle: Bundle, world: World) -> Table:
@@ -237,15 +241,16 @@ def _allocate(cls: type, home: Table, bundles: Sequence[Bundle], device: torch.d
     return assemble(cls, tensors)
 
 
-def refuse_beyond_memory(need: int, device: torch.device, what: str) -> None:
-    """SceneError when `need` bytes are more than the device has free; called before allocating."""
+def refuse_beyond_memory(need: int, device: torch.device, rows: int) -> None:
+    """SceneError when `need` bytes for the columns of `rows` rows are more than the device has free; called before allocating."""
     if device.type == "cuda":
         free = float(torch.cuda.mem_get_info(device)[0])
     else:
         free = free_host_memory()
     if need > free:
         raise SceneError(
-            f"{what} need {need / 2**30:.1f} GiB, but {device} has {free / 2**30:.1f} GiB free. Use fewer rows."
+            f"The scene's columns need {need / 2**30:.1f} GiB for {rows} rows, but {device} has {free / 2**30:.1f} GiB free; at most "
+            f"{int(rows * free / need)} rows fit."
         )
 
 

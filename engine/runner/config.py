@@ -15,7 +15,7 @@ from engine.errors import SceneError
 from engine.protocol.vitals import find_ends, find_vitals
 from engine.ranks.distribution import Distribution, refuse_blocks, usual_block
 from engine.runner import flags
-from engine.runner.experiment import Experiment
+from engine.runner.experiment import Experiment, check_device
 from engine.runner.run_folder import Origin
 from engine.runner.scene_file import SceneFile, error_context, load_scene
 
@@ -400,19 +400,3 @@ def _check_values(plan: RunPlan, before: RunSettings) -> None:
     if plan.settings.seed >= 2**63:
         raise SceneError(f"--seed is {plan.settings.seed}; it must be below 2**63, {2**63}.")
     check_device(plan.settings.device)
-
-
-def check_device(text: str) -> None:
-    """SceneError for a device that does not exist or is not there."""
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise SceneError(f"--device is '{text}'; it takes cpu, cuda or cuda:N.")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SceneError(f"--device is '{text}', but torch finds no CUDA device here. Use --device cpu.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SceneError(
-            f"--device is '{text}', but there are {torch.cuda.device_count()} CUDA devices, counted from 0."
-        )

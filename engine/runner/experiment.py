@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import torch
 
 from engine.ecs.scene import Scene, Simulation
 from engine.ecs.world import World
+from engine.errors import SceneError
 from engine.protocol.display import View
 
 
@@ -86,3 +88,19 @@ class Experiment:
     best: str | None = None
     sources: Mapping[str, str] = attrs.field(factory=dict)
     facts: Mapping[str, str] = attrs.field(factory=dict)
+
+
+def check_device(text: str, *, typed: bool = True) -> None:
+    """SceneError for a device that does not exist or is not there; `typed` as a flag, else given in Python."""
+    said = "--device" if typed else "device"
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise SceneError(f"{said} is '{text}'; it takes cpu, cuda or cuda:N.")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        cure = "--device cpu" if typed else "device='cpu'"
+        raise SceneError(f"{said} is '{text}', but torch finds no CUDA device here. Use {cure}.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SceneError(f"{said} is '{text}', but there are {torch.cuda.device_count()} CUDA devices, counted from 0.")

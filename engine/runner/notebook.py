@@ -11,14 +11,18 @@ from engine.runner.experiment import Experiment
 from engine.runner.scene_file import load_scene
 
 
-def load_experiment(source: str | Path, config: str | None = None, **values: Any) -> Experiment:
+def load_experiment(
+    source: str | Path, config: str | None = None, *, settings: Mapping[str, Any] | None = None, **values: Any
+) -> Experiment:
     """The experiment of a scene file or dotted module, in a named configuration, with other `values` of its flags.
 
-    A flag inside another has a dot in its name: `**{"learning.horizon": 12}`. SceneError for an unknown flag or value.
+    A flag inside another has a dot in its name: `**{"learning.horizon": 12}`. `settings` of the run, as its device, go to flags of
+    their names where the scene has such. SceneError for an unknown flag or value.
     """
     file = load_scene(str(source))
     made = file.config(config)
     known = flags.flat(made)
+    values = {name: value for name, value in (settings or {}).items() if name in known} | values
     for name, value in values.items():
         if name not in known:
             raise SceneError(f"{file.called} has no flag '{name}'.{did_you_mean(name, known)}")

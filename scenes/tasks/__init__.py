@@ -80,8 +80,8 @@ class SharedConfig:
     backend: str = "mujoco"  # physics backend: mujoco, warp, isaacgym or kinematic
     isaacgym_python: Annotated[
         str,
-        "the Python 3.8 that has Isaac Gym, by default the one that LOCKSTEP_ISAACGYM_PYTHON names; other backends than isaacgym "
-        "do not look at it",
+        "the Python 3.8 that has Isaac Gym, by default the one that LOCKSTEP_ISAACGYM_PYTHON names; refused where another backend "
+        "than isaacgym trains",
     ] = ""
     terrain: Annotated[
         str,

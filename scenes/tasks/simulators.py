@@ -10,7 +10,7 @@ from components.footage import Footage
 from engine import Bundle, Scene, Trial
 from engine.ecs.schedule import Schedule
 from engine.errors import SceneError
-from scenes.tasks import Config
+from scenes.tasks import Config, SharedConfig
 from systems.physics import physics
 from systems.physics.isaacgym.launch import standin_allowed
 from systems.robots.model import RobotModel
@@ -25,7 +25,7 @@ def simulators(
     """
     moved = partial(physics, model, rows=rows, decimation=config.substeps)
     if config.backend != "learned":
-        return [moved(**config.simulator)]
+        return [moved(**config.simulator), *([] if watching else unused_python(config))]
     if watching is None:
         return [moved(), Bundle("learned_simulator", checks=[refuse_training])]
     from systems.learning.dynamics import make_dynamics
@@ -43,6 +43,20 @@ def simulators(
             filmed=Footage in watching.components,
         ),
     ]
+
+
+def unused_python(config: SharedConfig) -> list[Bundle]:
+    """Refuses a Python for Isaac Gym where rows learn in another simulator; a policy of Isaac Gym may be played in one."""
+    if config.backend == "isaacgym" or not config.isaacgym_python:
+        return []
+
+    def refuse(schedule: Schedule) -> None:
+        raise SceneError(
+            f"--isaacgym-python {config.isaacgym_python} has no effect with --backend {config.backend}; leave it out, or say "
+            "--backend isaacgym."
+        )
+
+    return [Bundle("isaacgym_python", checks=[refuse])]
 
 
 def refuse_training(schedule: Schedule) -> None:

@@ -16,7 +16,7 @@ from components.observation import GroupObservation, LastObservation, Observatio
 from engine import Simulation, build, load_experiment
 from engine.ecs.world import stream_seed
 from engine.errors import BuildError, SceneError, listing
-from engine.runner.experiment import Experiment
+from engine.runner.experiment import Experiment, check_device
 from engine.snapshot.snapshot import Snapshot, capture, restore
 from systems.observations import BOTH
 from systems.outside import without_learner
@@ -48,9 +48,11 @@ class SteppedScene:
     ) -> "SteppedScene":
         """The scene of a file, module or experiment, without its learner, with actions held within ±`bound`.
 
-        SceneError where nobody can act in it or sees anything.
+        A scene file with a flag for its device gets `device` by that as well. SceneError where nobody can act in it or sees
+        anything, and for a device that is not there.
         """
         _refuse_seed(seed)
+        check_device(device, typed=False)
         if not bound > 0:
             raise SceneError(f"bound={bound} leaves no actions; give a number above 0.")
         if isinstance(source, Experiment) and (flags or config is not None):
@@ -58,7 +60,11 @@ class SteppedScene:
             raise SceneError(
                 f"An Experiment is made already, so that {named}=… has no effect. Name its scene file instead."
             )
-        made = source if isinstance(source, Experiment) else load_experiment(source, config, **flags)
+        made = (
+            source
+            if isinstance(source, Experiment)
+            else load_experiment(source, config, settings={"device": device}, **flags)
+        )
         scene = without_learner(made.train(), bound=bound)
         try:
             simulation = build(scene, seed=seed, device=device, overrides=overrides)

@@ -43,10 +43,21 @@ class Target:
     nominal: Tensor
     parts: tuple[str, ...]
     changes: list[Change] = attrs.field(factory=list)
+    _copies: "dict[torch.device, Target]" = attrs.field(factory=dict, init=False, repr=False)
+
+    def on(self, device: torch.device) -> "Target":
+        """The target with its tensors on a device, copied there once."""
+        if self.nominal.device == device:
+            return self
+        if device not in self._copies:
+            changes = [attrs.evolve(change, elements=change.elements.to(device)) for change in self.changes]
+            self._copies[device] = Target(self.nominal.to(device), self.parts, changes)
+        return self._copies[device]
 
 
 def varied(target: Target, drawn: Tensor) -> Tensor:
     """(rows, elements, parts) float64: the values of every row."""
+    target = target.on(drawn.device)
     values = target.nominal.repeat(len(drawn), 1, 1)
     for change in target.changes:
         own = drawn[:, change.places[0] : change.places[1]].double().view(len(drawn), -1, len(target.parts))

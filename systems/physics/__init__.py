@@ -192,10 +192,12 @@ def refuse_senseless(
             f"{listing(model.robot.dof_names)}. Play with the robot that they were fitted to."
         )
     if model.terrain is not None and backend != "mujoco":
-        raise SceneError(
-            f"terrain: the backend '{backend}' knows nothing of the ground, so terrain would have no effect. Choose "
-            "backend='mujoco', or terrain='plane'."
+        why = (
+            "has wrong contacts on height fields, in MuJoCo Warp 4.0"  # docs/backends.md has figures
+            if backend == "warp"
+            else "knows nothing of the ground, so terrain would have no effect"
         )
+        raise SceneError(f"terrain: the backend '{backend}' {why}. Choose backend='mujoco', or terrain='plane'.")
     if backend != "mujoco":
         if nthread:
             raise SceneError(

@@ -135,8 +135,8 @@ class WarpSimulation:
         self._graph: Any = None
         if device.type == "cuda" and not wp.is_cuda_available():
             raise SceneError(
-                f"MuJoCo Warp finds no {device}. Its wheels need a driver of version 580 or newer: update it, or choose "
-                "--device cpu."
+                f"MuJoCo Warp finds no {device}: {_driver()}. Its wheels need a driver of version 580 or newer, which is for CUDA 13: "
+                "update it, or choose --device cpu."
             )
         own = copy.copy(compiled)  # the original may be in use elsewhere
         own.opt.disableflags &= ~_REFUSED
@@ -241,6 +241,12 @@ class HostArrays:
     def expand(self, name: str) -> np.ndarray:
         """(rows, ...) numbers, to be written in place; on the processor they are the simulation's own."""
         return self.taken.setdefault(name, self._constants[name].cpu().numpy())
+
+
+def _driver() -> str:
+    """What driver there is."""
+    version = wp.get_cuda_driver_version()
+    return "there is no driver" if version is None else "the driver is for CUDA {}.{}".format(*version)
 
 
 def _num_bytes(of: Any) -> int:

@@ -15,7 +15,9 @@ from torch.testing import assert_close
 from components.robot import Capsule, RobotDescription
 from engine.errors import SceneError, SnapshotError
 from engine.snapshot.snapshot import copied, encode
+from systems.physics import make_backend
 from systems.physics.mujoco_backend import MujocoBackend, check_memory, num_bytes
+from systems.robots.model import build_robot
 from tests.physics.rows import PENDULUM, Rows, make_rows, one_foot, pendulum
 
 GRAVITY = 9.81
@@ -462,3 +464,14 @@ def test_rows_whose_contacts_do_not_fit_are_counted_and_a_snapshot_knows() -> No
     plain = make_rows(2)
     settle(plain, 5)
     assert plain.backend.overflows() == {"contact": 0, "constraint": 0}
+
+
+@pytest.mark.parametrize("backend", ["mujoco", "kinematic", "warp"])
+def test_without_mujoco_a_sentence_says_what_to_install(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build_robot(pendulum())
+    monkeypatch.setattr("systems.physics.find_spec", lambda name: None)
+    with pytest.raises(SceneError) as error:
+        make_backend(model, rows=1, backend=backend)
+    assert str(error.value) == (
+        f"The physics backend '{backend}' needs MuJoCo, which is not installed. pip install 'mujoco>=4.0'"
+    )

@@ -1,6 +1,7 @@
 """MuJoCo Warp as a backend, on the processor: what it shares with MuJoCo's own steps, its room for contacts, what it refuses."""
 
 import importlib.util
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,13 @@ from tests.physics.rows import Rows, bytes_of, make_rows, needs, one_foot, pendu
 from tests.physics.test_fields import LIKE_BUILT, as_built
 
 pytestmark = needs("warp")
+
+
+def warp_on_cpu() -> Any:
+    """Where Warp allocates although its device is said to be another."""
+    import warp
+
+    return warp.ScopedDevice("cpu")
 
 
 def close(rows: Rows, other: Rows, *, place: float, speed: float) -> None:
@@ -217,8 +225,46 @@ def test_only_warp_takes_a_gpu() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_gpu_that_warp_cannot_use_is_refused() -> None:
-    with pytest.raises(SceneError, match=r"finds no cuda:0\. Its wheels need a driver of version 580"):
+    with pytest.raises(
+        SceneError, match=r"finds no cuda:0: there is no driver\. Its wheels need a driver of version 580"
+    ):
         make_backend(build_robot(pendulum()), rows=1, backend="warp", device="cuda:0")
+
+
+def test_a_driver_that_is_too_old_is_refused_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    import warp
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # to torch it is new enough
+    monkeypatch.setattr(warp, "is_cuda_available", lambda: False)
+    monkeypatch.setattr(warp, "get_cuda_driver_version", lambda: (12, 4))
+    with pytest.raises(SceneError) as error:
+        make_backend(build_robot(pendulum()), rows=1, backend="warp", device="cuda:0")
+    assert str(error.value) == (
+        "MuJoCo Warp finds no cuda:0: the driver is for CUDA 12.4. Its wheels need a driver of version 580 or newer, which is for "
+        "CUDA 13: update it, or choose --device cpu."
+    )
+
+
+def test_rows_beyond_a_gpu_s_memory_are_refused_with_how_many_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from systems.physics.warp_simulation import Buffers
+
+    rows = make_rows(1, pendulum(), backend="warp")
+    simulation: Any = rows.backend._simulation  # type: ignore[attr-defined]
+    monkeypatch.setattr(simulation, "device", torch.device("cuda:0"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000_000, 80_000_000_000))
+    asked = "pendulum", rows.model.model, 10_000, Buffers.of(rows.model.model)
+    with warp_on_cpu(), pytest.raises(SceneError) as error:
+        simulation._refuse_beyond_memory(*asked)
+    told = re.fullmatch(
+        r"10000 rows of 'pendulum' need ([\d,]+) bytes for their simulations, but only 10,000,000 bytes of memory are free on "
+        r"cuda:0; at most (\d+) rows fit\.",
+        str(error.value),
+    )
+    assert told is not None
+    each, fit = int(told[1].replace(",", "")) / 10_000, int(told[2])
+    assert fit == 10_000_000 // each and 0 < fit < 10_000
+    with warp_on_cpu():
+        simulation._refuse_beyond_memory(asked[0], asked[1], fit, asked[3])
 
 
 @pytest.mark.gpu

@@ -145,11 +145,11 @@ def test_terms_measured_are_the_terms_run():
 
 
 def test_absurd_number_of_rows_is_refused_before_allocating(monkeypatch: pytest.MonkeyPatch):
-    """Per row: x 8 + moves 8 + distance 4 + ended 1 + seen 12 = 33 bytes; 33e12 / 2^30 = 30733.6 GiB."""
+    """Per row: x 8 + moves 8 + distance 4 + ended 1 + seen 12 = 33 bytes; 33e12 / 2^30 = 30733.6 GiB; 2^30 / 33 = 32537631.03."""
     monkeypatch.setattr(scene_module, "free_host_memory", lambda: 2.0**30)
     monkeypatch.setattr(scene_module, "make", fail_for_many_rows)
     assert complaint(toy(rows=10**12)) == (
-        "SceneError: The scene's columns need 30733.6 GiB, but cpu has 1.0 GiB free. Use fewer rows."
+        "SceneError: The scene's columns need 30733.6 GiB for 1000000000000 rows, but cpu has 1.0 GiB free; at most 32537631 rows fit."
     )
 
 
@@ -159,9 +159,9 @@ def fail_for_many_rows(cls: type, rows: int, *arguments: Any, **options: Any) ->
 
 
 def test_free_memory_of_this_machine_is_enough_for_little_and_not_for_everything():
-    refuse_beyond_memory(1, torch.device("cpu"), "One byte")
+    refuse_beyond_memory(1, torch.device("cpu"), 1)
     with pytest.raises(SceneError):
-        refuse_beyond_memory(2**70, torch.device("cpu"), "Everything")
+        refuse_beyond_memory(2**70, torch.device("cpu"), 1)
 
 
 def test_unknown_free_memory_refuses_nothing(monkeypatch: pytest.MonkeyPatch):
@@ -170,9 +170,9 @@ def test_unknown_free_memory_refuses_nothing(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr("builtins.open", no_such_file)
     with pytest.raises(SceneError):  # what is installed still bounds it
-        refuse_beyond_memory(2**70, torch.device("cpu"), "Everything")
+        refuse_beyond_memory(2**70, torch.device("cpu"), 1)
     monkeypatch.setattr("os.sysconf", no_such_file)
-    refuse_beyond_memory(2**70, torch.device("cpu"), "Everything")
+    refuse_beyond_memory(2**70, torch.device("cpu"), 1)
 
 
 # Overrides.

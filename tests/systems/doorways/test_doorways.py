@@ -323,3 +323,20 @@ def test_a_library_that_is_missing_is_named_with_the_extra_that_brings_it(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SceneError, match=sentence):
         make(CARTPOLE)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("make", [make_gymnasium_env, make_sb3_env, make_rsl_rl_env])
+def test_a_device_that_is_not_there_is_refused_in_python_s_words(make: Any) -> None:
+    with pytest.raises(SceneError) as error:
+        make(CARTPOLE, device="cuda")
+    assert str(error.value) == "device is 'cuda', but torch finds no CUDA device here. Use device='cpu'."
+
+
+def test_a_device_on_which_the_simulator_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(
+        SceneError, match="Backend 'mujoco' simulates in host memory, so its scenes run with --device cpu"
+    ):
+        make_gymnasium_env(REPOSITORY / "scenes" / "motion_tracking.py", robot="humanoid", num_envs=2, device="cuda")
