@@ -1,0 +1,343 @@
+"""Capture of a simulation's ticks: systems are warmed up and compared, recorded as segments, and replayed.
+
+What cannot be replayed runs as ever, and is named in one sentence with its cure. A replay gives the bytes that the same
+systems give when they are called, and moves the same random streams.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Protocol
+
+import attrs
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from engine.capture.cuda_graphs import CudaGraphs
+from engine.capture.launches import Work
+from engine.capture.segments import always, due, never_recorded, segments
+from engine.capture.trace import Numbers, Obstacle, Trace, numbers
+from engine.ecs.component import Kind, info, kind_of
+from engine.ecs.scene import Simulation
+from engine.ecs.schedule import WAIT, Entry, Observer
+from engine.ecs.system import system
+from engine.errors import SceneError
+
+RUNS = 5  # of a system, of which two in succession must be alike
+CHOICES = ("auto", "on", "off", "whole")
+
+
+class Capturer(Protocol):
+    """Records operations; see `recorder` and `cuda_graphs`."""
+
+    def warm(self) -> AbstractContextManager[None]:
+        """Where systems run before they are recorded."""
+        ...
+
+    def record(self, run: Callable[[], None]) -> list[Work]:
+        """What `run` does, as launches in order, without effect; raises what `run` does."""
+        ...
+
+
+@attrs.define(eq=False)
+class Recording:
+    """A segment that is replayed: its launches, in order, and the values of terms that they compute."""
+
+    entries: tuple[Entry, ...]
+    counts: bool  # whether it moves the clock's number on the device
+    stands_in: Entry = attrs.field(init=False)
+    written: list[Tensor] = attrs.field(init=False)
+    launches: list[Work] | None = None
+    values: list[tuple[Entry, list[Tensor]]] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class Capture:
+    """Runs a simulation's ticks from recordings, from `attach` to `detach`; `say` gets a sentence for what it leaves alone.
+
+    Masks decide no more whether a system runs, as on a GPU. A tick in which somebody looks between systems, calls them
+    himself, or wrote into the world since the last one, is run by calling every system.
+    """
+
+    simulation: Simulation
+    capturer: Capturer
+    say: Callable[[str], None] = print
+    sentences: list[str] = attrs.field(factory=list, init=False)
+    eager: dict[int, str] = attrs.field(factory=dict, init=False)  # why entries run by themselves, by id
+    recordings: dict[tuple[int, ...], Recording] = attrs.field(factory=dict, init=False)
+    ticks: int = attrs.field(
+        default=0, init=False
+    )  # replayed since they were counted last, and how much was launched in them
+    launched: int = attrs.field(default=0, init=False)
+    called: int = attrs.field(default=0, init=False)  # systems that ran by themselves in those
+    eager_ticks: int = attrs.field(default=0, init=False)  # in which all did
+    _traces: dict[tuple[int, int], tuple[int, Trace]] = attrs.field(factory=dict, init=False)
+    _ready: set[tuple[int, int]] = attrs.field(factory=set, init=False)
+    _plans: dict[tuple[int, ...], list[Entry]] = attrs.field(factory=dict, init=False)
+    _columns: list[Tensor] = attrs.field(init=False)
+    _versions: list[int] = attrs.field(factory=list, init=False)
+    _numbers: Any = attrs.field(default=None, init=False)
+    _forgot: int = attrs.field(default=-1000, init=False)  # the tick in which everything was recorded anew
+    _place: Entry | None = attrs.field(default=None, init=False)
+    _observer: Observer = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._columns = list(self.simulation.world.columns().values())
+        self._observer = Observer(after_tick=self._remember)
+        always(self.simulation.schedule)
+        for entry in self.simulation.schedule.entries:
+            if why := never_recorded(entry):
+                self._leave(entry, Obstacle(why, "Once it needs nothing of the host, it is recorded with the others."))
+
+    def attach(self) -> None:
+        """Begin: two ticks warm up, the next one records."""
+        self.simulation.schedule.substitute = self._substitute
+        self.simulation.schedule.attach(self._observer)
+
+    def detach(self) -> None:
+        """Every system is called again."""
+        self.simulation.schedule.substitute = None
+        self.simulation.schedule.detach(self._observer)
+
+    def report(self) -> dict[str, float]:
+        """Means of the ticks since the last report: launches and systems called in one that is replayed; and the ticks that were not."""
+        found: dict[str, float] = {"capture/eager_ticks": self.eager_ticks}
+        if self.ticks:
+            found["capture/launches"] = self.launched / self.ticks
+            found["capture/eager_systems"] = self.called / self.ticks
+        self.ticks = self.launched = self.called = self.eager_ticks = 0
+        return found
+
+    def described(self) -> list[str]:
+        """The recordings, one a line: from which system to which, and in how many launches."""
+        return [
+            f"{each.entries[0].place} to {each.entries[-1].place}: {len(each.entries)} systems, {len(each.launches or ())} launches"
+            for each in self.recordings.values()
+        ]
+
+    # -- a tick ----------------------------------------------------------------------------------------
+
+    def _substitute(self) -> Sequence[Entry] | None:
+        world, clock = self.simulation.world, self.simulation.world.clock
+        if self._hindered():
+            self._call_all()
+            return None
+        now: tuple[Numbers, dict[str, str]] = numbers(world), dict(world.constants)
+        if now != self._numbers:
+            self._forget(now)
+        running = due(self.simulation.schedule.plan(), world)
+        keys = _keys(running)
+        waiting = [id(e) not in self.eager and key not in self._ready for e, key in zip(running, keys, strict=True)]
+        if any(waiting):
+            self._call_all()
+            return [
+                self._stand_in(e, partial(self._trace, e, key)) if waits else e
+                for e, key, waits in zip(running, keys, waiting, strict=True)
+            ]
+        plan = self._plan(running)
+        first = plan[0] if plan else None
+        if first is not None and any(r.counts and r.stands_in is first for r in self.recordings.values()):
+            if clock.told != clock.tick - 1:
+                clock.number.fill_(clock.tick - 1)
+            clock.told = clock.tick - 1
+        else:
+            _ = clock.device_tick
+        self.ticks += 1
+        self.called += sum(id(e) in self.eager for e in running)
+        return plan
+
+    def _call_all(self) -> None:
+        """A tick in which every system is called."""
+        self.eager_ticks += 1
+        _ = self.simulation.world.clock.device_tick
+
+    def _hindered(self) -> bool:
+        """Whether this tick is run by calling every system."""
+        schedule = self.simulation.schedule
+        if schedule.wrap is not None:
+            self._once(
+                "Every system is called by itself, none is replayed: --row-blocks, --audit and --profile need that."
+            )
+            return True
+        if any(each.before_entry or each.after_entry for each in schedule.observers):
+            self._once("Ticks in which a debugger stops or looks between systems are not replayed; let it run on.")
+            return True
+        return bool(self._versions) and self._versions != [column._version for column in self._columns]
+
+    def _remember(self) -> None:
+        self._versions = [column._version for column in self._columns]
+
+    def _forget(self, now: Any) -> None:
+        """Numbers of the host are other ones than when systems were recorded."""
+        tick = self.simulation.world.clock.tick
+        if self._numbers is not None and tick - self._forgot < 2 * RUNS:
+            changed = [name for name, value in now[0].items() if self._numbers[0].get(name) != value]
+            self._once(
+                f"{', '.join(changed) or 'A constant'} changes on the host time and again, so that nothing can be recorded. Keep that in a tensor."
+            )
+        self._numbers, self._forgot = now, tick
+        self._traces.clear()
+        self._ready.clear()
+        self._plans.clear()
+        self.recordings.clear()
+
+    # -- warming up ------------------------------------------------------------------------------------
+
+    def _trace(self, entry: Entry, key: tuple[int, int]) -> None:
+        """Run a system, and compare with what it did the last time."""
+        trace = Trace()
+        with self.capturer.warm(), trace.watching(self.simulation.world):
+            self._call(entry)
+        self._look(entry)
+        runs, before = self._traces.get(key, (0, None))
+        difference = before.differs(trace) if before is not None else None
+        self._traces[key] = runs + 1, trace
+        if (obstacle := trace.obstacle()) is not None:
+            self._leave(entry, obstacle)
+        elif before is not None and difference is None:
+            self._ready.add(key)
+        elif difference is not None and runs + 1 >= RUNS:
+            self._leave(entry, difference)
+
+    def _call(self, entry: Entry) -> None:
+        if entry.terms is not None:
+            entry.terms.asks = False
+        try:
+            entry.call()
+        finally:
+            if entry.terms is not None:
+                entry.terms.asks = True
+
+    def _look(self, entry: Entry) -> None:
+        """Look now and then whether terms are finite, as the schedule does on a GPU."""
+        if entry.terms is not None:
+            world = self.simulation.world
+            for found in entry.terms.nonfinite(wait=world.clock.tick % WAIT == 0):
+                world.notice(f"{entry.bundle}.{entry.name}", *found)
+
+    # -- recording and replaying -----------------------------------------------------------------------
+
+    def _plan(self, running: list[Entry]) -> list[Entry]:
+        """What runs in the place of the systems of this tick: recordings, and those that are called."""
+        schedule = self.simulation.schedule
+        cut = schedule.until_finish(running) if any(each.at_finish for each in schedule.observers) else None
+        key = (cut or 0, *map(id, running))
+        if key not in self._plans:
+            found = []
+            for place, part in enumerate(segments(running, self.eager, cut)):
+                found.append(part if isinstance(part, Entry) else self._recording(part, counts=place == 0).stands_in)
+            self._plans[key] = found
+        return self._plans[key]
+
+    def _recording(self, entries: tuple[Entry, ...], *, counts: bool) -> Recording:
+        known = self.recordings.get(key := tuple(map(id, entries)))
+        if known is None:
+            world = self.simulation.world
+            known = self.recordings[key] = Recording(entries, counts)
+            known.stands_in = self._stand_in(
+                entries[-1], partial(self._replay, known), f"recording {len(self.recordings)}"
+            )
+            data = {key for entry in entries for key in entry.writes if kind_of(key[1]) is Kind.COMPONENT}
+            known.written = [
+                getattr(world.component(cls, table), name) for table, cls in data for name in info(cls).columns
+            ]
+        return known
+
+    def _stand_in(self, entry: Entry, call: Callable[[], None], name: str | None = None) -> Entry:
+        """An entry that runs in the place of another one."""
+        made = attrs.evolve(system(_nothing, name=name or entry.name), wide=entry.system.wide)
+        return Entry(made, entry.bundle, entry.phase, entry.table, call)
+
+    def _replay(self, recording: Recording) -> None:
+        clock = self.simulation.world.clock
+        if recording.launches is None and not self._record(recording):
+            for entry in recording.entries:
+                entry.call()
+                self._look(entry)
+            return
+        for launch in recording.launches or ():
+            launch()
+        self.launched += len(recording.launches or ())
+        if recording.counts:
+            clock.told = clock.tick
+        if recording.written:
+            increment_version(recording.written)
+        if clock.tick % WAIT == 0:
+            for entry, values in recording.values:
+                assert entry.terms is not None
+                entry.terms.values, entry.terms.unknown = list(values), True
+                self._look(entry)
+
+    def _record(self, recording: Recording) -> bool:
+        """Record a segment; where that fails, nothing has happened, and whose fault it was is left alone from now on."""
+        clock = self.simulation.world.clock
+        told = clock.told
+        try:
+            recording.launches = self.capturer.record(partial(self._run, recording))
+        except Exception as error:
+            clock.told = told
+            words = str(error).partition("\n")[0] or type(error).__name__
+            for entry in [self._place] if self._place is not None else recording.entries:
+                self._leave(entry, Obstacle(words, "Where that is none of its doing, --capture off calls all systems."))
+            self._plans.clear()
+            return False
+        return True
+
+    def _run(self, recording: Recording) -> None:
+        clock, recording.values = self.simulation.world.clock, []
+        self._place = recording.entries[0]
+        if recording.counts:
+            clock.number.add_(1)
+            clock.told = clock.tick
+        for entry in recording.entries:
+            self._place = entry
+            self._call(entry)
+            if entry.terms is not None:
+                recording.values.append((entry, list(entry.terms.values)))
+                entry.terms.nonfinite(wait=False)
+        self._place = None
+
+    # -- what is said ----------------------------------------------------------------------------------
+
+    def _leave(self, entry: Entry, obstacle: Obstacle) -> None:
+        """Call a system from now on."""
+        if id(entry) not in self.eager:
+            self.eager[id(entry)] = obstacle.why
+            self._once(f"{entry.place} is called in every tick, not replayed: {obstacle.why}. {obstacle.cure}")
+
+    def _once(self, sentence: str) -> None:
+        if sentence not in self.sentences:
+            self.sentences.append(sentence)
+            self.say(sentence)
+
+
+def capture_for(simulation: Simulation, asked: str, say: Callable[[str], None]) -> Capture | None:
+    """The capture of a simulation on a GPU; None where it is not to be captured. SceneError for a word that has no effect."""
+    device = simulation.world.device
+    refuse_capture(asked, str(device))
+    if asked == "off" or device.type != "cuda":
+        return None
+    streams = simulation.world.generators.values()
+    return Capture(simulation, CudaGraphs(device, streams, whole=asked == "whole"), say)
+
+
+def refuse_capture(asked: str, device: str) -> None:
+    """SceneError for a kind of capture that a device does not have."""
+    if asked in ("on", "whole") and not device.startswith("cuda"):
+        raise SceneError(
+            f"--capture {asked} records CUDA graphs, and --device is {device}. Leave it out, or say --device cuda."
+        )
+
+
+def _keys(entries: Sequence[Entry]) -> list[tuple[int, int]]:
+    """Each entry and how often it stood before."""
+    seen: dict[int, int] = {}
+    found = []
+    for entry in entries:
+        seen[id(entry)] = seen.get(id(entry), -1) + 1
+        found.append((id(entry), seen[id(entry)]))
+    return found
+
+
+def _nothing() -> None:
+    """The function of an entry that stands in for others."""

@@ -1,0 +1,79 @@
+"""CUDA graphs: records operations of torch on a GPU, as https://docs.pytorch.org/docs/stable/notes/cuda.html says, and replays them.
+
+It was written to that documentation and has not run on a GPU yet.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from engine.capture.launches import Work, heard_by
+
+
+class CudaGraphs:
+    """Records what `run` does, in graphs between which other libraries launch theirs. `whole`: in one graph.
+
+    All graphs share their memory, for they are replayed in the order in which they were recorded. `streams` are the
+    random streams that systems draw from; a replay advances them by what was recorded.
+    """
+
+    def __init__(self, device: torch.device, streams: Iterable[torch.Generator], *, whole: bool = False) -> None:
+        self.whole = whole
+        self.device, self.streams = device, list(streams)
+        self.stream = torch.cuda.Stream(device)  # the default one cannot record
+        self.pool = torch.cuda.graph_pool_handle()
+
+    @contextmanager
+    def warm(self) -> Iterator[None]:
+        """Where systems run before they are recorded: on the stream that records them, which has its own workspaces."""
+        current = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            yield
+        current.wait_stream(self.stream)
+
+    def record(self, run: Callable[[], None]) -> list[Work]:
+        """What `run` does, as launches in order; nothing has happened yet. Raises what `run` and CUDA do."""
+        self.parts: list[Work] = []
+        collects = gc.isenabled()
+        gc.disable()  # an older graph that is freed in the middle would break the recording off
+        try:
+            with self.warm(), heard_by(self):
+                self._begin()
+                try:
+                    run()
+                except BaseException:
+                    self._break_off()
+                    raise
+                self._end()
+        finally:
+            if collects:
+                gc.enable()
+        return self.parts
+
+    def launch(self, work: Work, joins: bool) -> None:
+        """Let the work take part in the graph, or keep it for between this graph and the next."""
+        if joins or self.whole:
+            work()
+        else:
+            self._end()
+            self.parts.append(work)
+            self._begin()
+
+    def _begin(self) -> None:
+        self.graph = torch.cuda.CUDAGraph()
+        for stream in self.streams:
+            self.graph.register_generator_state(stream)
+        self.graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")  # other threads write checkpoints
+
+    def _end(self) -> None:
+        self.graph.capture_end()
+        self.parts.append(self.graph.replay)
+
+    def _break_off(self) -> None:
+        try:
+            self.graph.capture_end()
+        except RuntimeError:  # says again what has been said
+            self.graph.reset()
