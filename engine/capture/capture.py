@@ -4,8 +4,8 @@ What cannot be replayed runs as ever, and is named in one sentence with its cure
 systems give when they are called, and moves the same random streams.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -24,7 +24,6 @@ from engine.ecs.system import system
 from engine.errors import SceneError
 
 RUNS = 5  # of a system, of which two in succession must be alike
-CHOICES = ("auto", "on", "off", "whole")
 
 
 class Capturer(Protocol):
@@ -53,7 +52,7 @@ class Recording:
 
 @attrs.define(eq=False)
 class Capture:
-    """Runs a simulation's ticks from recordings, from `attach` to `detach`; `say` gets a sentence for what it leaves alone.
+    """Runs a simulation's ticks from recordings while it is `attached`; `say` gets a sentence for what it leaves alone.
 
     Masks decide no more whether a system runs, as on a GPU. A tick in which somebody looks between systems, calls them
     himself, or wrote into the world since the last one, is run by calling every system.
@@ -65,6 +64,7 @@ class Capture:
     sentences: list[str] = attrs.field(factory=list, init=False)
     eager: dict[int, str] = attrs.field(factory=dict, init=False)  # why entries run by themselves, by id
     recordings: dict[tuple[int, ...], Recording] = attrs.field(factory=dict, init=False)
+    stand_ins: list[Entry] = attrs.field(factory=list, init=False)  # of all recordings, those that were given up too
     ticks: int = attrs.field(
         default=0, init=False
     )  # replayed since they were counted last, and how much was launched in them
@@ -89,15 +89,17 @@ class Capture:
             if why := never_recorded(entry):
                 self._leave(entry, Obstacle(why, "Once it needs nothing of the host, it is recorded with the others."))
 
-    def attach(self) -> None:
-        """Begin: two ticks warm up, the next one records."""
-        self.simulation.schedule.substitute = self._substitute
-        self.simulation.schedule.attach(self._observer)
-
-    def detach(self) -> None:
-        """Every system is called again."""
-        self.simulation.schedule.substitute = None
-        self.simulation.schedule.detach(self._observer)
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Replay ticks as long as this lasts: two warm up, the next one records. Afterwards every system is called again."""
+        schedule = self.simulation.schedule
+        schedule.substitute = self._substitute
+        schedule.attach(self._observer)
+        try:
+            yield
+        finally:
+            schedule.substitute = None
+            schedule.detach(self._observer)
 
     def report(self) -> dict[str, float]:
         """Means of the ticks since the last report: launches and systems called in one that is replayed; and the ticks that were not."""
@@ -237,6 +239,7 @@ class Capture:
             known.stands_in = self._stand_in(
                 entries[-1], partial(self._replay, known), f"recording {len(self.recordings)}"
             )
+            self.stand_ins.append(known.stands_in)
             data = {key for entry in entries for key in entry.writes if kind_of(key[1]) is Kind.COMPONENT}
             known.written = [
                 getattr(world.component(cls, table), name) for table, cls in data for name in info(cls).columns
@@ -303,7 +306,7 @@ class Capture:
         """Call a system from now on."""
         if id(entry) not in self.eager:
             self.eager[id(entry)] = obstacle.why
-            self._once(f"{entry.place} is called in every tick, not replayed: {obstacle.why}. {obstacle.cure}")
+            self._once(f"{entry.place} is called, not replayed: {obstacle.why}. {obstacle.cure}")
 
     def _once(self, sentence: str) -> None:
         if sentence not in self.sentences:

@@ -22,7 +22,7 @@ class CudaGraphs:
     def __init__(self, device: torch.device, streams: Iterable[torch.Generator], *, whole: bool = False) -> None:
         self.whole = whole
         self.device, self.streams = device, list(streams)
-        self.stream = torch.cuda.Stream(device)  # the default one cannot record
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # the default one cannot record
         self.pool = torch.cuda.graph_pool_handle()
 
     @contextmanager

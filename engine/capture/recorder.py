@@ -88,7 +88,7 @@ class Recorder(OperationMode):  # type: ignore[no-untyped-call]
     def _keep(self, storage: torch.UntypedStorage) -> None:
         address = storage.data_ptr()
         if address not in self._made and address not in self._before:
-            self._before[address] = storage, storage.clone()
+            self._before[address] = storage, storage.clone()  # type: ignore[no-untyped-call]
 
 
 def _refuse(what: str) -> None:

@@ -36,6 +36,7 @@ class Trace(OperationMode):  # type: ignore[no-untyped-call]
         self.asked = False
         self.changed: list[str] = []  # numbers of resources
         self._made: dict[int, int] = {}  # memory that the run made, by address
+        self._aside = False  # while another library works
 
     @contextmanager
     def watching(self, world: World) -> Iterator[None]:
@@ -44,7 +45,7 @@ class Trace(OperationMode):  # type: ignore[no-untyped-call]
         clock.__class__ = _WatchedClock
         _WatchedClock.asks = self
         try:
-            with heard_by(self), HostCopies(self.reads.add), self:
+            with heard_by(self), HostCopies(self._read), self:
                 yield
         finally:
             clock.__class__ = Clock
@@ -53,12 +54,22 @@ class Trace(OperationMode):  # type: ignore[no-untyped-call]
         self.changed = [name for name in after if after[name] != before.get(name)]
 
     def launch(self, work: Work, joins: bool) -> None:
-        """Work of another library counts as one operation."""
+        """Work of another library counts as one operation, whatever it does."""
         self.steps.append(("launch", joins))
-        work()
+        self._aside = True
+        try:
+            work()
+        finally:
+            self._aside = False
+
+    def _read(self, what: str) -> None:
+        if not self._aside:
+            self.reads.add(what)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self._aside:
+            return func(*args, **kwargs)
         if found := host_read(func, args, kwargs):
             self.reads.add(found)
         if func.overloadpacket.__name__ == "lift_fresh":
