@@ -19,7 +19,7 @@ from components.control import Action
 from components.episode import Done, Reward
 from components.learning import LearningMetrics, Policy, Rollout, RolloutHeads
 from components.observation import FinalObservation, Observation
-from engine.capture.launches import recording
+from engine.capture.launches import capturing
 from engine.ecs.access import Rng, Write
 from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import any_row, every
@@ -71,7 +71,7 @@ def cursor(clock: Clock, rollout: Rollout | RolloutHeads) -> int | Tensor:
     Where operations are recorded, and on a GPU, it is one of the device (1,); the processor is faster with one of its own.
     """
     length = rollout.reward.shape[1]
-    if rollout.reward.is_cpu and not recording():
+    if rollout.reward.is_cpu and not capturing():
         return (clock.tick - 1) % length
     return (clock.device_tick - 1).remainder(length).view(1)
 

@@ -16,7 +16,7 @@ from torch.autograd.graph import increment_version
 from engine.capture.cuda_graphs import CudaGraphs
 from engine.capture.launches import Work
 from engine.capture.segments import always, due, never_recorded, segments
-from engine.capture.trace import Numbers, Obstacle, Trace, numbers
+from engine.capture.trace import Numbers, Obstacle, OperationTrace, numbers
 from engine.ecs.component import Kind, info, kind_of
 from engine.ecs.scene import Simulation
 from engine.ecs.schedule import WAIT, Entry, Observer
@@ -27,7 +27,7 @@ RUNS = 5  # of a system, of which two in succession must be alike
 
 
 class Capturer(Protocol):
-    """Records operations; see `recorder` and `cuda_graphs`."""
+    """Records operations; see `cpu_recorder` and `cuda_graphs`."""
 
     def warm(self) -> AbstractContextManager[None]:
         """Where systems run before they are recorded."""
@@ -39,7 +39,7 @@ class Capturer(Protocol):
 
 
 @attrs.define(eq=False)
-class Recording:
+class CapturedSegment:
     """A segment that is replayed: its launches, in order, and the values of terms that they compute."""
 
     entries: tuple[Entry, ...]
@@ -63,7 +63,7 @@ class Capture:
     say: Callable[[str], None] = print
     sentences: list[str] = attrs.field(factory=list, init=False)
     eager: dict[int, str] = attrs.field(factory=dict, init=False)  # why entries run by themselves, by id
-    recordings: dict[tuple[int, ...], Recording] = attrs.field(factory=dict, init=False)
+    captured: dict[tuple[int, ...], CapturedSegment] = attrs.field(factory=dict, init=False)
     stand_ins: list[Entry] = attrs.field(factory=list, init=False)  # of all recordings, those that were given up too
     ticks: int = attrs.field(
         default=0, init=False
@@ -71,7 +71,7 @@ class Capture:
     launched: int = attrs.field(default=0, init=False)
     called: int = attrs.field(default=0, init=False)  # systems that ran by themselves in those
     eager_ticks: int = attrs.field(default=0, init=False)  # in which all did
-    _traces: dict[tuple[int, int], tuple[int, Trace]] = attrs.field(factory=dict, init=False)
+    _traces: dict[tuple[int, int], tuple[int, OperationTrace]] = attrs.field(factory=dict, init=False)
     _ready: set[tuple[int, int]] = attrs.field(factory=set, init=False)
     _plans: dict[tuple[int, ...], list[Entry]] = attrs.field(factory=dict, init=False)
     _columns: list[Tensor] = attrs.field(init=False)
@@ -114,7 +114,7 @@ class Capture:
         """The recordings, one a line: from which system to which, and in how many launches."""
         return [
             f"{each.entries[0].place} to {each.entries[-1].place}: {len(each.entries)} systems, {len(each.launches or ())} launches"
-            for each in self.recordings.values()
+            for each in self.captured.values()
         ]
 
     # -- a tick ----------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Capture:
             ]
         plan = self._plan(running)
         first = plan[0] if plan else None
-        if first is not None and any(r.counts and r.stands_in is first for r in self.recordings.values()):
+        if first is not None and any(r.counts and r.stands_in is first for r in self.captured.values()):
             if clock.told != clock.tick - 1:
                 clock.number.fill_(clock.tick - 1)
             clock.told = clock.tick - 1
@@ -181,13 +181,13 @@ class Capture:
         self._traces.clear()
         self._ready.clear()
         self._plans.clear()
-        self.recordings.clear()
+        self.captured.clear()
 
     # -- warming up ------------------------------------------------------------------------------------
 
     def _trace(self, entry: Entry, key: tuple[int, int]) -> None:
         """Run a system, and compare with what it did the last time."""
-        trace = Trace()
+        trace = OperationTrace()
         with self.capturer.warm(), trace.watching(self.simulation.world):
             self._call(entry)
         self._look(entry)
@@ -231,14 +231,12 @@ class Capture:
             self._plans[key] = found
         return self._plans[key]
 
-    def _recording(self, entries: tuple[Entry, ...], *, counts: bool) -> Recording:
-        known = self.recordings.get(key := tuple(map(id, entries)))
+    def _recording(self, entries: tuple[Entry, ...], *, counts: bool) -> CapturedSegment:
+        known = self.captured.get(key := tuple(map(id, entries)))
         if known is None:
             world = self.simulation.world
-            known = self.recordings[key] = Recording(entries, counts)
-            known.stands_in = self._stand_in(
-                entries[-1], partial(self._replay, known), f"recording {len(self.recordings)}"
-            )
+            known = self.captured[key] = CapturedSegment(entries, counts)
+            known.stands_in = self._stand_in(entries[-1], partial(self._replay, known), f"segment {len(self.captured)}")
             self.stand_ins.append(known.stands_in)
             data = {key for entry in entries for key in entry.writes if kind_of(key[1]) is Kind.COMPONENT}
             known.written = [
@@ -251,7 +249,7 @@ class Capture:
         made = attrs.evolve(system(_nothing, name=name or entry.name), wide=entry.system.wide)
         return Entry(made, entry.bundle, entry.phase, entry.table, call)
 
-    def _replay(self, recording: Recording) -> None:
+    def _replay(self, recording: CapturedSegment) -> None:
         clock = self.simulation.world.clock
         if recording.launches is None and not self._record(recording):
             for entry in recording.entries:
@@ -271,7 +269,7 @@ class Capture:
                 entry.terms.values, entry.terms.unknown = list(values), True
                 self._look(entry)
 
-    def _record(self, recording: Recording) -> bool:
+    def _record(self, recording: CapturedSegment) -> bool:
         """Record a segment; where that fails, nothing has happened, and whose fault it was is left alone from now on."""
         clock = self.simulation.world.clock
         told = clock.told
@@ -286,7 +284,7 @@ class Capture:
             return False
         return True
 
-    def _run(self, recording: Recording) -> None:
+    def _run(self, recording: CapturedSegment) -> None:
         clock, recording.values = self.simulation.world.clock, []
         self._place = recording.entries[0]
         if recording.counts:

@@ -39,6 +39,7 @@ class CudaGraphs:
         self.parts: list[Work] = []
         collects = gc.isenabled()
         gc.disable()  # an older graph that is freed in the middle would break the recording off
+        torch.cuda.synchronize(self.device)
         try:
             with self.warm(), heard_by(self):
                 self._begin()

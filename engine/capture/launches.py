@@ -7,7 +7,7 @@ from typing import Protocol
 Work = Callable[[], None]
 
 
-class Listener(Protocol):
+class LaunchListener(Protocol):
     """Whoever records a system, or looks at what it does."""
 
     def launch(self, work: Work, joins: bool) -> None:
@@ -15,7 +15,7 @@ class Listener(Protocol):
         ...
 
 
-_listening: list[Listener] = []
+_listening: list[LaunchListener] = []
 
 
 def launch(work: Work, *, joins: bool = False) -> None:
@@ -30,13 +30,13 @@ def launch(work: Work, *, joins: bool = False) -> None:
         work()
 
 
-def recording() -> bool:
+def capturing() -> bool:
     """Whether operations are recorded now, or compared, to be replayed without the host: numbers of the host would stay as they are."""
     return bool(_listening)
 
 
 @contextmanager
-def heard_by(listener: Listener) -> Iterator[None]:
+def heard_by(listener: LaunchListener) -> Iterator[None]:
     """Tell a listener of launches as long as this lasts."""
     _listening.append(listener)
     try:

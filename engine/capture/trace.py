@@ -23,7 +23,7 @@ class Obstacle:
     cure: str
 
 
-class Trace(OperationMode):  # type: ignore[no-untyped-call]
+class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
     """Operations of one run, each with the numbers that it takes from the host and the memory that was there before.
 
     `reads` are what the host waited for; `asked` whether the number of the tick was asked for on the host.
@@ -112,7 +112,7 @@ class Trace(OperationMode):  # type: ignore[no-untyped-call]
             return Obstacle(f"it changes {', '.join(self.changed)} on the host", "Keep that in a tensor.")
         return None
 
-    def differs(self, other: "Trace") -> Obstacle | None:
+    def differs(self, other: "OperationTrace") -> Obstacle | None:
         """Why a replay of this run would not do what the other run did."""
         for mine, theirs in zip(self.steps, other.steps, strict=False):
             if mine[0] != theirs[0]:
@@ -144,7 +144,7 @@ class Trace(OperationMode):  # type: ignore[no-untyped-call]
 class _WatchedClock(Clock):
     """A clock that tells a trace who asks for the tick."""
 
-    asks: ClassVar[Trace]
+    asks: ClassVar[OperationTrace]
 
     @property
     def tick(self) -> int:  # type: ignore[override]

@@ -11,7 +11,7 @@ from components.episode import Done, Rewritten
 from components.learning import Policy
 from engine import Simulation, build
 from engine.capture.capture import Capture, capture_for
-from engine.capture.recorder import Recorder
+from engine.capture.cpu_recorder import CpuRecorder
 from engine.capture.segments import always
 from engine.ecs.component import info
 from engine.ecs.condition import AnyRow
@@ -43,7 +43,7 @@ def made(scene: str, backend: str = "mujoco", device: str = "cpu", **more: Any) 
 
 def captured(simulation: Simulation, ticks: int) -> Capture:
     """Run so many ticks with a recorder."""
-    capture = Capture(simulation, Recorder(), say=lambda sentence: None)
+    capture = Capture(simulation, CpuRecorder(), say=lambda sentence: None)
     with capture.attached():
         simulation.run(ticks)
     return capture
@@ -51,7 +51,7 @@ def captured(simulation: Simulation, ticks: int) -> Capture:
 
 def ends(capture: Capture) -> list[tuple[str, str, int]]:
     """First and last system of each recording, and its launches."""
-    return [(r.entries[0].name, r.entries[-1].name, len(r.launches or ())) for r in capture.recordings.values()]
+    return [(r.entries[0].name, r.entries[-1].name, len(r.launches or ())) for r in capture.captured.values()]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_captured_training_goes_on_from_a_snapshot_to_the_same_bytes() -> None
 def test_the_update_that_is_replayed_learns() -> None:
     simulation = made("tracking")
     capture = captured(simulation, 25)  # updates at 8 and 16 are compared, that at 24 is recorded
-    (update,) = (r for r in capture.recordings.values() if r.entries[0].name == "improve_policy")
+    (update,) = (r for r in capture.captured.values() if r.entries[0].name == "improve_policy")
     before = simulation.world[Policy].parameters.clone()
     assert update.launches is not None
     for launch in update.launches:

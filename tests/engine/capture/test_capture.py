@@ -9,9 +9,9 @@ import torch
 
 from engine import Rng, SceneError, Simulation, World, Write, build, every, system
 from engine.capture.capture import Capture, capture_for, refuse_capture
+from engine.capture.cpu_recorder import CpuRecorder, HostReadError
 from engine.capture.cuda_graphs import CudaGraphs
-from engine.capture.launches import launch, recording
-from engine.capture.recorder import HostReadError, Recorder
+from engine.capture.launches import capturing, launch
 from engine.capture.segments import always, segments
 from engine.ecs.schedule import Entry, Observer
 from engine.ecs.world import Clock
@@ -32,7 +32,7 @@ def made(*functions: Callable[..., None], **options: Any) -> Simulation:
 @contextmanager
 def captured(simulation: Simulation, **options: Any) -> Iterator[Capture]:
     """The simulation with a recorder."""
-    capture = Capture(simulation, Recorder(**options), say=lambda sentence: None)
+    capture = Capture(simulation, CpuRecorder(**options), say=lambda sentence: None)
     with capture.attached():
         yield capture
 
@@ -82,8 +82,8 @@ def drift(rng: Rng, place: Write[Place]) -> None:
 
 def test_systems_that_run_every_few_ticks_are_recorded_with_those_of_their_tick() -> None:
     capture = both(drift, when=every(3), ticks=30)
-    assert capture.sentences == [] and len(capture.recordings) == 2
-    assert [len(each.entries) for each in capture.recordings.values()] == [7, 8]
+    assert capture.sentences == [] and len(capture.captured) == 2
+    assert [len(each.entries) for each in capture.captured.values()] == [7, 8]
 
 
 def item(place: Place, age: Write[Age]) -> None:
@@ -230,7 +230,7 @@ def test_recording_changes_neither_memory_nor_random_streams() -> None:
     def run() -> None:
         x.add_(torch.rand(3, generator=stream))
 
-    parts = Recorder().record(run)
+    parts = CpuRecorder().record(run)
     assert torch.equal(x, torch.zeros(3)) and torch.equal(stream.get_state(), before)
     for part in parts * 2:
         part()
@@ -241,7 +241,7 @@ def test_recording_changes_neither_memory_nor_random_streams() -> None:
 def test_a_recorder_refuses_what_waits_for_the_device() -> None:
     x = torch.zeros(3)
     with pytest.raises(HostReadError, match=r"it reads the device \(nonzero\)"):
-        Recorder().record(lambda: x.add_(1).nonzero())
+        CpuRecorder().record(lambda: x.add_(1).nonzero())
     assert torch.equal(x, torch.zeros(3))
 
 
@@ -337,7 +337,7 @@ def test_who_looks_at_finished_rows_looks_between_two_launches() -> None:
     with captured(simulation) as capture:
         simulation.run(6)
     assert capture.report()["capture/launches"] == 2.0 and len(seen) == 5
-    assert [len(each.entries) for each in capture.recordings.values()] == [4, 3]
+    assert [len(each.entries) for each in capture.captured.values()] == [4, 3]
 
 
 # -- other libraries -------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ def test_work_of_another_library_comes_in_its_place(
 
 def test_nothing_is_recorded_unless_somebody_does() -> None:
     seen: list[bool] = []
-    launch(lambda: seen.append(recording()))
+    launch(lambda: seen.append(capturing()))
     assert seen == [False]
 
 

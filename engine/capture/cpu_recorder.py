@@ -22,7 +22,7 @@ class HostReadError(RuntimeError):
     """Something waits for a value that a recording does not have."""
 
 
-class Recorder(OperationMode):  # type: ignore[no-untyped-call]
+class CpuRecorder(OperationMode):  # type: ignore[no-untyped-call]
     """Records what `run` does, in parts between which other libraries work. `whole`: in one part, their work included."""
 
     def __init__(self, *, whole: bool = False) -> None:
