@@ -7,7 +7,7 @@ systems give when they are called, and moves the same random streams.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 from torch import Tensor
@@ -76,8 +76,10 @@ class Capture:
     _plans: dict[tuple[int, ...], list[Entry]] = attrs.field(factory=dict, init=False)
     _columns: list[Tensor] = attrs.field(init=False)
     _versions: list[int] = attrs.field(factory=list, init=False)
-    _numbers: Any = attrs.field(default=None, init=False)
-    _forgot: int = attrs.field(default=-1000, init=False)  # the tick in which everything was recorded anew
+    _users: dict[str, list[Entry]] = attrs.field(factory=dict, init=False)
+    _numbers: Numbers = attrs.field(factory=dict, init=False)
+    _constants: dict[str, str] = attrs.field(factory=dict, init=False)
+    _changes: dict[str, tuple[int, int]] = attrs.field(factory=dict, init=False)  # how often soon again, and when
     _place: Entry | None = attrs.field(default=None, init=False)
     _observer: Observer = attrs.field(init=False)
 
@@ -85,6 +87,7 @@ class Capture:
         self._columns = list(self.simulation.world.columns().values())
         self._observer = Observer(after_tick=self._remember)
         always(self.simulation.schedule)
+        self._find_users()
         for entry in self.simulation.schedule.entries:
             if why := never_recorded(entry):
                 self._leave(entry, Obstacle(why, "Once it needs nothing of the host, it is recorded with the others."))
@@ -124,9 +127,7 @@ class Capture:
         if self._hindered():
             self._call_all()
             return None
-        now: tuple[Numbers, dict[str, str]] = numbers(world), dict(world.constants)
-        if now != self._numbers:
-            self._forget(now)
+        self._notice_changes()
         running = due(self.simulation.schedule.plan(), world)
         keys = _keys(running)
         waiting = [id(e) not in self.eager and key not in self._ready for e, key in zip(running, keys, strict=True)]
@@ -169,15 +170,22 @@ class Capture:
     def _remember(self) -> None:
         self._versions = [column._version for column in self._columns]
 
-    def _forget(self, now: Any) -> None:
-        """Numbers of the host are other ones than when systems were recorded."""
-        tick = self.simulation.world.clock.tick
-        if self._numbers is not None and tick - self._forgot < 2 * RUNS:
-            changed = [name for name, value in now[0].items() if self._numbers[0].get(name) != value]
-            self._once(
-                f"{', '.join(changed) or 'A constant'} changes on the host time and again, so that nothing can be recorded. Keep that in a tensor."
-            )
-        self._numbers, self._forgot = now, tick
+    def _notice_changes(self) -> None:
+        """Record anew where numbers of the host are other ones than before, of which recorded operations may be made."""
+        world, users = self.simulation.world, self._users
+        now, constants = numbers(world), dict(world.constants)
+        changed = [name for name in now if name.split(".")[0] in users and now[name] != self._numbers.get(name)]
+        if not changed and constants == self._constants:
+            return
+        for name in changed:
+            tick = world.clock.tick
+            soon = tick - self._changes.get(name, (0, -2 * RUNS))[1] < 2 * RUNS
+            times = self._changes.get(name, (0, 0))[0] + 1 if soon else 0
+            self._changes[name] = times, tick
+            if times == RUNS:
+                for entry in users[name.split(".")[0]]:
+                    self._leave(entry, Obstacle(f"{name} changes on the host time and again", "Keep that in a tensor."))
+        self._numbers, self._constants = now, constants
         self._traces.clear()
         self._ready.clear()
         self._plans.clear()
@@ -300,10 +308,19 @@ class Capture:
 
     # -- what is said ----------------------------------------------------------------------------------
 
+    def _find_users(self) -> None:
+        """Which of the systems that are not called use each resource, by its name."""
+        self._users = {}
+        for entry in self.simulation.schedule.entries:
+            for table, cls in (*entry.reads, *entry.writes) if id(entry) not in self.eager else ():
+                if not table:
+                    self._users.setdefault(cls.__name__, []).append(entry)
+
     def _leave(self, entry: Entry, obstacle: Obstacle) -> None:
         """Call a system from now on."""
         if id(entry) not in self.eager:
             self.eager[id(entry)] = obstacle.why
+            self._find_users()
             self._once(f"{entry.place} is called, not replayed: {obstacle.why}. {obstacle.cure}")
 
     def _once(self, sentence: str) -> None:

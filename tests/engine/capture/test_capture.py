@@ -275,6 +275,19 @@ def gusty(wind: Wind, place: Write[Place]) -> None:
     place.x.add_(0.01 * wind.gusts)
 
 
+def test_who_uses_a_number_that_changes_in_every_tick_is_called_and_the_others_are_replayed() -> None:
+    plain, other = made(gusty), made(gusty)
+    with captured(other) as capture:
+        for tick in range(20):
+            for each in (plain, other):
+                each.world[Wind].gusts = tick
+                each.run()
+    assert save(plain.world) == save(other.world)
+    end = "is called, not replayed: Wind.gusts changes on the host time and again. Keep that in a tensor."
+    assert capture.sentences == [f"`move` (MOVE) {end}", f"`gusty` (OBSERVE) {end}"]
+    assert capture.described() == ["`measure` (SENSE) to `look` (OBSERVE): 5 systems, 1 launches"]
+
+
 def test_a_constant_that_is_edited_is_recorded_anew() -> None:
     plain, other = made(), made()
     with captured(other):
