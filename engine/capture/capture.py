@@ -196,7 +196,8 @@ class Capture:
     def _trace(self, entry: Entry, key: tuple[int, int]) -> None:
         """Run a system, and compare with what it did the last time."""
         trace = OperationTrace()
-        with self.capturer.warm(), trace.watching(self.simulation.world):
+        used = [cls for table, cls in (*entry.reads, *entry.writes) if not table]
+        with self.capturer.warm(), trace.watching(self.simulation.world, used):
             self._call(entry)
         self._look(entry)
         runs, before = self._traces.get(key, (0, None))

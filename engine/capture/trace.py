@@ -1,10 +1,12 @@
 """Trace: what a system does in one run, so that two runs can be compared. What differs could not be replayed."""
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,13 +37,14 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
         self.reads: set[str] = set()
         self.asked = False
         self.changed: list[str] = []  # numbers of resources
+        self.found: Numbers = {}  # what objects in resources kept on the host when the run began
         self._made: dict[int, int] = {}  # memory that the run made, by address
         self._aside = False  # while another library works
 
     @contextmanager
-    def watching(self, world: World) -> Iterator[None]:
-        """Trace everything that this thread does as long as this lasts."""
-        clock, before = world.clock, numbers(world)
+    def watching(self, world: World, used: Iterable[type]) -> Iterator[None]:
+        """Trace everything that this thread does as long as this lasts, and look into the resources that are `used`."""
+        clock, before, self.found = world.clock, numbers(world), kept_inside(world, used)
         clock.__class__ = _WatchedClock
         _WatchedClock.asks = self
         try:
@@ -114,6 +117,9 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
 
     def differs(self, other: "OperationTrace") -> Obstacle | None:
         """Why a replay of this run would not do what the other run did."""
+        for name, value in self.found.items():
+            if other.found.get(name, value) != value:
+                return Obstacle(f"it uses {name}, which changes on the host from run to run", "Keep that in a tensor.")
         for mine, theirs in zip(self.steps, other.steps, strict=False):
             if mine[0] != theirs[0]:
                 break
@@ -168,6 +174,20 @@ def numbers(world: World) -> Numbers:
         if not field.metadata.get("constant")
         and isinstance(value := getattr(item, field.name), (bool, int, float, str, type(None)))
     }
+
+
+def kept_inside(world: World, used: Iterable[type]) -> Numbers:
+    """Numbers, and checksums of arrays of numpy, that objects in these resources have as attributes."""
+    found: Numbers = {}
+    for cls in used:
+        for field in attrs.fields(cls):
+            inside = getattr(getattr(world.resource(cls), field.name), "__dict__", {})
+            for name, value in inside.items():
+                if isinstance(value, np.ndarray):
+                    value = zlib.crc32(value.tobytes())
+                if isinstance(value, (bool, int, float, str, type(None))):
+                    found[f"{cls.__name__}.{field.name}.{name}"] = value
+    return found
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

@@ -57,11 +57,15 @@ def ends(capture: Capture) -> list[tuple[str, str, int]]:
 @pytest.mark.parametrize(
     ("scene", "segments"),
     [
-        ("tracking", [("act", "aim_around_reference"), ("derive_tracked_state", "reset_earned"), ("derive_tracked_state", "observe")]),
-        ("velocity", [("act", "aim_around_default"), ("derive_contacts", "reset_earned"), ("derive_contacts", "observe")]),
+        ("tracking", [
+            ("act", "act"), ("remember_velocity", "aim_around_reference"), ("derive_tracked_state", "reset_earned"), ("derive_tracked_state", "observe"),
+        ]),
+        ("velocity", [
+            ("act", "act"), ("remember_velocity", "aim_around_default"), ("derive_contacts", "reset_earned"), ("derive_contacts", "observe"),
+        ]),
     ],
 )  # fmt: skip
-def test_around_a_simulator_on_the_host_a_tick_is_three_segments_with_the_same_bytes(
+def test_around_a_simulator_on_the_host_a_tick_is_four_segments_with_the_same_bytes(
     scene: str, segments: list[tuple[str, str]]
 ) -> None:
     plain, other = made(scene), made(scene)
@@ -75,13 +79,13 @@ def test_around_a_simulator_on_the_host_a_tick_is_three_segments_with_the_same_b
     capture = captured(other, TICKS)
     assert save(plain.world) == save(other.world)
     every_tick = [(first, last, 1) for first, last in segments]
-    assert ends(capture)[:3] == every_tick
+    assert ends(capture)[:4] == every_tick
     assert ("improve_policy", "flush_metrics" if scene == "tracking" else "flush_measurements", 1) in ends(capture)
     names = {sentence.split("`")[1] for sentence in capture.sentences}
-    assert names == {"step_physics", "refresh_kinematics", "restart_physics", "estimate_advantage"}
+    assert names == {"begin_physics", "step_physics", "refresh_kinematics", "restart_physics", "estimate_advantage"}
     assert (
         "`step_physics` (STEP) is called, not replayed: the simulator reads and writes host memory. Once"
-        in capture.sentences[0]
+        in capture.sentences[1]
     )
 
 

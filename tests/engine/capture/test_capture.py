@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from engine import Rng, SceneError, Simulation, World, Write, build, every, system
+from engine import Bundle, Rng, SceneError, Simulation, World, Write, build, constant, every, resource, system
 from engine.capture.capture import Capture, capture_for, refuse_capture
 from engine.capture.cpu_recorder import CpuRecorder, HostReadError
 from engine.capture.cuda_graphs import CudaGraphs
@@ -123,6 +124,34 @@ def replacing(wind: Write[Wind]) -> None:
     wind.push.add_(0.0)
 
 
+class Meter:
+    """An object that counts, and keeps an array of numpy."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self.array = np.zeros(4)
+
+
+@resource
+class Gauge:
+    """What a library of somebody else keeps."""
+
+    meter: Meter = constant(factory=Meter)
+
+
+def turning(gauge: Write[Gauge], age: Write[Age]) -> None:
+    """Every hundredth time do something else."""
+    gauge.meter.turns += 1
+    if gauge.meter.turns % 100 == 0:
+        age.moves.zero_()
+
+
+def storing(gauge: Write[Gauge], age: Write[Age]) -> None:
+    """Keep something in an array of the host."""
+    gauge.meter.array += 1.0
+    age.moves.add_(1)
+
+
 COUNT = {"calls": 0}
 
 
@@ -167,6 +196,20 @@ def test_what_cannot_be_replayed_is_named_with_the_reason_and_the_cure(
         assert len(capture.sentences) == 1
         assert capture.report()["capture/eager_systems"] == 1.0
         assert capture.described() == ["`move` (MOVE) to `look` (OBSERVE): 7 systems, 1 launches"]
+
+
+@pytest.mark.parametrize(("function", "name"), [(turning, "turns"), (storing, "array")], ids=["turning", "storing"])
+def test_what_an_object_keeps_on_the_host_is_found(function: Callable[..., None], name: str) -> None:
+    systems = toy_systems()
+    systems["OBSERVE"].append(system(function))
+    simulation = build(toy(systems, Bundle("gauge", resources=[Gauge()])), seed=5)
+    with captured(simulation) as capture:
+        simulation.run(20)
+    assert capture.sentences == [
+        f"`{function.__name__}` (OBSERVE) is called, not replayed: it uses Gauge.meter.{name}, which changes on the host from run "
+        "to run. Keep that in a tensor."
+    ]
+    assert simulation.world[Gauge].meter.turns + simulation.world[Gauge].meter.array[0] == 20
 
 
 @pytest.mark.parametrize("function", [item, copied, masked, built, timed], ids=lambda f: f.__name__)
