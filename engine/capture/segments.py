@@ -7,6 +7,7 @@ from engine.ecs.schedule import Entry, Schedule
 from engine.ecs.world import World
 
 Segment = tuple[Entry, ...]
+_OF_THE_TICK = (Every, FirstTick)  # conditions that its number decides; those made of them may ask for more
 
 
 def due(plan: Sequence[Entry], world: World) -> list[Entry]:
@@ -14,9 +15,7 @@ def due(plan: Sequence[Entry], world: World) -> list[Entry]:
 
     Masks do not decide: on a GPU a system that looks at the rows of a mask always runs, and does nothing where there are none.
     """
-    return [
-        entry for entry in plan if not isinstance(entry.when, (Every, FirstTick)) or entry.when.holds(world)
-    ]  # fmt: skip
+    return [entry for entry in plan if type(entry.when) not in _OF_THE_TICK or entry.when.holds(world)]
 
 
 def segments(entries: Sequence[Entry], eager: Collection[int], cut: int | None = None) -> list[Entry | Segment]:
@@ -38,7 +37,7 @@ def never_recorded(entry: Entry) -> str:
         return entry.system.may_sync
     if entry.system.signature.world:
         return "it takes the world, which is on the host"
-    if entry.when is not None and not isinstance(entry.when, (AnyRow, Every, FirstTick)):
+    if entry.when is not None and type(entry.when) not in (AnyRow, *_OF_THE_TICK):
         return f"its condition {entry.when.label} is asked on the host, in its place"
     return ""
 

@@ -14,6 +14,7 @@ from engine.capture.cpu_recorder import CpuRecorder, HostReadError
 from engine.capture.cuda_graphs import CudaGraphs
 from engine.capture.launches import capturing, launch
 from engine.capture.segments import always, segments
+from engine.ecs.condition import Every
 from engine.ecs.schedule import Entry, Observer
 from engine.ecs.world import Clock
 from engine.snapshot.snapshot import restore, save
@@ -226,10 +227,24 @@ def test_what_its_declaration_says_is_never_recorded() -> None:
         drift, may_sync="it asks a friend"
     )
     assert "not replayed: it takes the world, which is on the host." in called(look_around)
+    why = "not replayed: its condition every(3) is asked on the host, in its place."
+    assert why in called(drift, when=Calm(3))
 
 
 def look_around(world: World) -> None:
     """See everything."""
+
+
+class Calm(Every):
+    """A condition of somebody's own."""
+
+    def holds(self, world: World) -> bool:
+        """True while there is no gust."""
+        return super().holds(world) and world.resource(Wind).gusts == 0
+
+
+def test_a_condition_of_somebodys_own_is_asked_in_its_place() -> None:
+    both(drift, when=Calm(3))
 
 
 def test_memory_that_is_replaced_is_named() -> None:
