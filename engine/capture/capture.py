@@ -10,11 +10,11 @@ from functools import partial
 from typing import Protocol
 
 import attrs
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.autograd.graph import increment_version
 
 from engine.capture.cuda_graphs import CudaGraphs
-from engine.capture.launches import Work
+from engine.capture.launches import Streams, Work
 from engine.capture.segments import always, due, never_recorded, segments
 from engine.capture.trace import Numbers, Obstacle, OperationTrace, numbers
 from engine.ecs.component import Kind, info, kind_of
@@ -33,8 +33,8 @@ class Capturer(Protocol):
         """Where systems run before they are recorded."""
         ...
 
-    def record(self, run: Callable[[], None]) -> list[Work]:
-        """What `run` does, as launches in order, without effect; raises what `run` does."""
+    def record(self, run: Callable[[], None], streams: Streams) -> list[Work]:
+        """What `run` does, as launches in order, without effect; raises what `run` does. `streams`: what each graph draws from."""
         ...
 
 
@@ -283,7 +283,7 @@ class Capture:
         clock = self.simulation.world.clock
         told = clock.told
         try:
-            recording.launches = self.capturer.record(partial(self._run, recording))
+            recording.launches = self.capturer.record(partial(self._run, recording), self._streams(recording.entries))
         except Exception as error:
             clock.told = told
             words = str(error).partition("\n")[0] or type(error).__name__
@@ -292,6 +292,15 @@ class Capture:
             self._plans.clear()
             return False
         return True
+
+    def _streams(self, entries: Sequence[Entry]) -> list[list[Generator]]:
+        """The random streams that systems draw from up to each launch that comes between two graphs, as their traces have it."""
+        found: list[list[Generator]] = [[]]
+        for key in _keys(entries):
+            first, *more = self._traces[key][1].draws
+            found[-1] += first
+            found += [list(part) for part in more]
+        return found
 
     def _run(self, recording: CapturedSegment) -> None:
         clock, recording.values = self.simulation.world.clock, []
@@ -336,8 +345,7 @@ def capture_for(simulation: Simulation, asked: str, say: Callable[[str], None]) 
     refuse_capture(asked, str(device))
     if asked == "off" or device.type != "cuda":
         return None
-    streams = simulation.world.generators.values()
-    return Capture(simulation, CudaGraphs(device, streams, whole=asked == "whole"), say)
+    return Capture(simulation, CudaGraphs(device, whole=asked == "whole"), say)
 
 
 def refuse_capture(asked: str, device: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.capture.launches import Work, heard_by
-from engine.capture.trace import tensors
+from engine.capture.launches import Streams, Work, heard_by
+from engine.capture.trace import identity, tensors
 from engine.tools.operations import HostCopies, OperationMode, host_read
 
 Call = tuple[Any, Any, Any, list[Tensor]]
@@ -33,8 +33,12 @@ class CpuRecorder(OperationMode):  # type: ignore[no-untyped-call]
         """Where systems run before they are recorded."""
         return nullcontext()
 
-    def record(self, run: Callable[[], None]) -> list[Work]:
-        """What `run` does, as parts to be called in order; nothing has happened yet. Raises what `run` does, HostReadError too."""
+    def record(self, run: Callable[[], None], streams: Streams) -> list[Work]:
+        """What `run` does, as parts to be called in order; nothing has happened yet.
+
+        `streams` are those that each part draws from. Raises what `run` does, HostReadError, and for another stream RuntimeError.
+        """
+        self.streams = [[stream for part in streams for stream in part]] if self.whole else [*map(list, streams)]
         self.parts: list[Work] = []
         self.calls: list[Call | Work] = []
         with self._without_effect(), heard_by(self), HostCopies(_refuse), self:
@@ -49,6 +53,7 @@ class CpuRecorder(OperationMode):  # type: ignore[no-untyped-call]
         else:
             self._end_part()
             self.parts.append(work)
+            self.streams.pop(0)
 
     def _end_part(self) -> None:
         if self.calls:
@@ -60,7 +65,8 @@ class CpuRecorder(OperationMode):  # type: ignore[no-untyped-call]
         """Put back all memory and all random streams that were there before."""
         self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
         self._made: set[int] = set()
-        self._streams = {id(torch.default_generator): (torch.default_generator, torch.default_generator.get_state())}
+        own = torch.default_generator
+        self._streams = {identity(own): (own, own.get_state())}
         try:
             yield
         finally:
@@ -75,7 +81,9 @@ class CpuRecorder(OperationMode):  # type: ignore[no-untyped-call]
             _refuse(found)
         for each in (*args, *kwargs.values()):
             if isinstance(each, torch.Generator):
-                self._streams.setdefault(id(each), (each, each.get_state()))
+                if identity(each) not in map(identity, self.streams[0]):
+                    raise RuntimeError("it draws from a random stream that is not registered with the graph")
+                self._streams.setdefault(identity(each), (each, each.get_state()))
         for written in tensors(_written(func, args, kwargs)):
             self._keep(written.untyped_storage())
         given = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}

@@ -4,24 +4,23 @@ It was written to that documentation and has not run on a GPU yet.
 """
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 
-from engine.capture.launches import Work, heard_by
+from engine.capture.launches import Streams, Work, heard_by
+from engine.capture.trace import identity
 
 
 class CudaGraphs:
     """Records what `run` does, in graphs between which other libraries launch theirs. `whole`: in one graph.
 
-    All graphs share their memory, for they are replayed in the order in which they were recorded. `streams` are the
-    random streams that systems draw from; a replay advances them by what was recorded.
+    All graphs share their memory, for they are replayed in the order in which they were recorded.
     """
 
-    def __init__(self, device: torch.device, streams: Iterable[torch.Generator], *, whole: bool = False) -> None:
-        self.whole = whole
-        self.device, self.streams = device, list(streams)
+    def __init__(self, device: torch.device, *, whole: bool = False) -> None:
+        self.whole, self.device = whole, device
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # the default one cannot record
         self.pool = torch.cuda.graph_pool_handle()
 
@@ -34,8 +33,12 @@ class CudaGraphs:
             yield
         current.wait_stream(self.stream)
 
-    def record(self, run: Callable[[], None]) -> list[Work]:
-        """What `run` does, as launches in order; nothing has happened yet. Raises what `run` and CUDA do."""
+    def record(self, run: Callable[[], None], streams: Streams) -> list[Work]:
+        """What `run` does, as launches in order; nothing has happened yet. Raises what `run` and CUDA do.
+
+        `streams` are those that each graph draws from: a replay tells the graph where they are, and advances them.
+        """
+        self.streams = [[stream for part in streams for stream in part]] if self.whole else [*map(list, streams)]
         self.parts: list[Work] = []
         collects = gc.isenabled()
         gc.disable()  # an older graph that is freed in the middle would break the recording off
@@ -65,7 +68,8 @@ class CudaGraphs:
 
     def _begin(self) -> None:
         self.graph = torch.cuda.CUDAGraph()
-        for stream in self.streams:
+        self.registered = [*{identity(each): each for each in self.streams.pop(0)}.values()]
+        for stream in self.registered:
             self.graph.register_generator_state(stream)
         self.graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")  # other threads write checkpoints
 
@@ -74,7 +78,10 @@ class CudaGraphs:
         self.parts.append(self.graph.replay)
 
     def _break_off(self) -> None:
-        try:
+        with suppress(RuntimeError):  # which says again what has been said
             self.graph.capture_end()
-        except RuntimeError:  # says again what has been said
+        with suppress(RuntimeError):
             self.graph.reset()
+        for stream in self.registered:  # else it would still take itself for recorded, and refuse to be drawn from
+            with suppress(RuntimeError):
+                stream.graphsafe_set_state(stream.clone_state())

@@ -1,10 +1,13 @@
 """Launches: work of another library in the middle of a system, of which a recording of torch's operations must know."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from torch import Generator
+
 Work = Callable[[], None]
+Streams = Sequence[Sequence[Generator]]  # by part of a recording
 
 
 class LaunchListener(Protocol):

@@ -35,6 +35,9 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
         super().__init__()
         self.steps: list[tuple[Any, ...]] = []
         self.reads: set[str] = set()
+        self.draws: list[list[torch.Generator]] = [
+            []
+        ]  # streams that are drawn from, up to each launch that comes between graphs
         self.asked = False
         self.changed: list[str] = []  # numbers of resources
         self.found: Numbers = {}  # what objects in resources kept on the host when the run began
@@ -59,6 +62,8 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
     def launch(self, work: Work, joins: bool) -> None:
         """Work of another library counts as one operation, whatever it does."""
         self.steps.append(("launch", joins))
+        if not joins:
+            self.draws.append([])
         self._aside = True
         try:
             work()
@@ -80,6 +85,7 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
         elif func.overloadpacket.__name__ == "copy_" and args[1].is_cpu and not args[0].is_cpu:
             self.reads.add("copy from the host")
         self.steps.append((str(func), self._told((args, kwargs))))
+        self.draws[-1] += [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Generator)]
         given = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}
         result = func(*args, **kwargs)
         for made in tensors(result):
@@ -188,6 +194,11 @@ def kept_inside(world: World, used: Iterable[type]) -> Numbers:
                 if isinstance(value, (bool, int, float, str, type(None))):
                     found[f"{cls.__name__}.{field.name}.{name}"] = value
     return found
+
+
+def identity(stream: torch.Generator) -> int:
+    """Which random stream it is: torch hands out several objects for one."""
+    return int(stream._cdata)  # type: ignore[attr-defined]
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

@@ -288,7 +288,7 @@ def test_recording_changes_neither_memory_nor_random_streams() -> None:
     def run() -> None:
         x.add_(torch.rand(3, generator=stream))
 
-    parts = CpuRecorder().record(run)
+    parts = CpuRecorder().record(run, [[stream]])
     assert torch.equal(x, torch.zeros(3)) and torch.equal(stream.get_state(), before)
     for part in parts * 2:
         part()
@@ -296,10 +296,24 @@ def test_recording_changes_neither_memory_nor_random_streams() -> None:
     assert torch.equal(x, torch.rand(3, generator=again) + torch.rand(3, generator=again))
 
 
+def test_a_stream_that_is_not_registered_with_its_part_is_refused() -> None:
+    early, late, x = torch.Generator(), torch.Generator(), torch.zeros(3)
+
+    def run() -> None:
+        x.add_(torch.rand(3, generator=early))
+        launch(lambda: None)
+        x.add_(torch.rand(3, generator=late))
+
+    assert len(CpuRecorder().record(run, [[early], [late]])) == 3
+    assert len(CpuRecorder(whole=True).record(run, [[early], [late]])) == 1
+    with pytest.raises(RuntimeError, match="it draws from a random stream that is not registered with the graph"):
+        CpuRecorder().record(run, [[early, late], []])
+
+
 def test_a_recorder_refuses_what_waits_for_the_device() -> None:
     x = torch.zeros(3)
     with pytest.raises(HostReadError, match=r"it reads the device \(nonzero\)"):
-        CpuRecorder().record(lambda: x.add_(1).nonzero())
+        CpuRecorder().record(lambda: x.add_(1).nonzero(), [[]])
     assert torch.equal(x, torch.zeros(3))
 
 
@@ -499,7 +513,7 @@ def test_a_gpu_replays_what_it_calls() -> None:
         simulation = build(toy(toy_systems(), repeat=2), seed=5, device="cuda")
         simulation.world[Wind].push = simulation.world[Wind].push.cuda()
         if graphs:
-            capture = Capture(simulation, CudaGraphs(torch.device("cuda"), simulation.world.generators.values()))
+            capture = Capture(simulation, CudaGraphs(torch.device("cuda")))
             with capture.attached():
                 simulation.run(8)
                 torch.cuda.set_sync_debug_mode("error")
