@@ -29,9 +29,11 @@ class CudaGraphs:
         """Where systems run before they are recorded: on the stream that records them, which has its own workspaces."""
         current = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(current)
-        with torch.cuda.stream(self.stream):
-            yield
-        current.wait_stream(self.stream)
+        try:
+            with torch.cuda.stream(self.stream):
+                yield
+        finally:
+            current.wait_stream(self.stream)
 
     def record(self, run: Callable[[], None], streams: Streams) -> list[Work]:
         """What `run` does, as launches in order; nothing has happened yet. Raises what `run` and CUDA do.
@@ -48,10 +50,10 @@ class CudaGraphs:
                 self._begin()
                 try:
                     run()
+                    self._end()
                 except BaseException:
                     self._break_off()
                     raise
-                self._end()
         finally:
             if collects:
                 gc.enable()
