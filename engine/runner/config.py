@@ -399,12 +399,12 @@ def _check_values(plan: RunPlan, before: RunSettings) -> None:
     threads, most = plan.settings.threads or 0, max(MOST_THREADS, os.cpu_count() or 1)
     if threads > most:
         raise SceneError(f"--threads is {threads}, for {os.cpu_count()} processors; it is at most {most}.")
+    refuse_capture(plan.options.capture, plan.settings.device)
     if plan.settings.seed < 0:
         raise SceneError(f"--seed is {plan.settings.seed}; it must not be negative.")
     if plan.settings.seed >= 2**63:
         raise SceneError(f"--seed is {plan.settings.seed}; it must be below 2**63, {2**63}.")
     check_device(plan.settings.device)
-    refuse_capture(plan.options.capture, plan.settings.device)
 
 
 def check_device(text: str) -> None:
