@@ -116,7 +116,8 @@ class LearningMetrics:
     def load(self, state: dict[str, Tensor]) -> None:
         """Put saved numbers back; what an earlier version did not report is not known."""
         for name in [field.name for field in self.__attrs_attrs__]:  # type: ignore[attr-defined]
-            getattr(self, name).copy_(state.get(name, torch.tensor(torch.nan)))
+            own = getattr(self, name)
+            own.copy_(state[name]) if name in state else own.fill_(torch.nan)
 
     @classmethod
     def zeros(cls, device: torch.device | str = "cpu") -> "LearningMetrics":

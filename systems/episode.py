@@ -51,7 +51,7 @@ def mark_rewritten(done: Done, rewritten: Write[Rewritten]) -> None:
 def reset_episode(done: Done, clock: Clock, episode: Write[Episode]) -> None:
     """Start ended rows at step 0."""
     put_rows(episode.step, done.ended, 0)
-    put_rows(episode.began, done.ended, clock.tick)
+    put_rows(episode.began, done.ended, clock.device_tick)
 
 
 def spread_episodes(rng: Rng, episode: Write[Episode], *, steps: int) -> None:

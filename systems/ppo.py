@@ -19,6 +19,7 @@ from components.control import Action
 from components.episode import Done, Reward
 from components.learning import LearningMetrics, Policy, Rollout, RolloutHeads
 from components.observation import FinalObservation, Observation
+from engine.capture.launches import capturing
 from engine.ecs.access import Rng, Write
 from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import any_row, every
@@ -46,11 +47,11 @@ def act(
     drawn = mean + std * torch.randn(mean.shape, generator=rng, device=mean.device)
     put_action(action, drawn, limit)
     step = cursor(clock, rollout)
-    rollout.actor[:, step] = observation.actor
-    rollout.critic[:, step] = observation.critic
-    rollout.action[:, step] = drawn
-    rollout.mean[:, step] = mean
-    rollout.log_prob[:, step] = Gaussian(mean, std).log_prob(drawn).sum(-1)
+    put_step(rollout.actor, step, observation.actor)
+    put_step(rollout.critic, step, observation.critic)
+    put_step(rollout.action, step, drawn)
+    put_step(rollout.mean, step, mean)
+    put_step(rollout.log_prob, step, Gaussian(mean, std).log_prob(drawn).sum(-1))
 
 
 def act_mean(observation: Observation, policy: Policy, action: Write[Action], *, limit: float = math.inf) -> None:
@@ -64,27 +65,47 @@ def put_action(action: Action, chosen: Tensor, limit: float) -> None:
     action.value.copy_(chosen.clamp(-limit, limit))
 
 
-def cursor(clock: Clock, rollout: Rollout | RolloutHeads) -> int:
-    """Step of the rollout that this tick fills; the first tick with an action is tick 1."""
-    return (clock.tick - 1) % rollout.reward.shape[1]
+def cursor(clock: Clock, rollout: Rollout | RolloutHeads) -> int | Tensor:
+    """Step of the rollout that this tick fills; the first tick with an action is tick 1.
+
+    Where operations are recorded, and on a GPU, it is one of the device (1,); the processor is faster with one of its own.
+    """
+    length = rollout.reward.shape[1]
+    if rollout.reward.is_cpu and not capturing():
+        return (clock.tick - 1) % length
+    return (clock.device_tick - 1).remainder(length).view(1)
+
+
+def put_step(column: Tensor, step: int | Tensor, value: Tensor) -> None:
+    """Write `value` (rows, ...) into a step of `column` (rows, steps, ...)."""
+    if isinstance(step, int):
+        column[:, step] = value
+    else:
+        column.index_copy_(1, step, value.unsqueeze(1))
 
 
 def record(clock: Clock, reward: Reward, done: Done, rollout: Write[Rollout]) -> None:
     """Keep what came of this tick's action."""
     step = cursor(clock, rollout)
-    rollout.reward[:, step] = reward.total
-    rollout.terminated[:, step] = done.terminated
-    rollout.truncated[:, step] = done.truncated
+    put_step(rollout.reward, step, reward.total)
+    put_step(rollout.terminated, step, done.terminated)
+    put_step(rollout.truncated, step, done.truncated)
 
 
 def record_terms(clock: Clock, reward: Reward, heads: Write[RolloutHeads]) -> None:
     """Keep what each reward term paid for this tick's action, that of a failure too."""
-    heads.reward[:, cursor(clock, heads)] = reward.terms
+    put_step(heads.reward, cursor(clock, heads), reward.terms)
 
 
 def keep_final_observation(clock: Clock, done: Done, final: FinalObservation, rollout: Write[Rollout]) -> None:
     """Keep what the critic sees just before the reset: rows that are cut off are bootstrapped from it."""
-    put_rows(rollout.final_critic[:, cursor(clock, rollout)], done.truncated, final.critic)
+    step = cursor(clock, rollout)
+    if isinstance(step, int):
+        put_rows(rollout.final_critic[:, step], done.truncated, final.critic)
+    else:
+        kept = rollout.final_critic.index_select(1, step).squeeze(1)
+        put_rows(kept, done.truncated, final.critic)
+        put_step(rollout.final_critic, step, kept)
 
 
 def estimate_advantage(
@@ -249,7 +270,7 @@ def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, blocks: B
     std, skipped = policy.actor.log_std.exp(), metrics.skipped_steps + totals[6]
     target = rollout.target if rollout.target.dim() == 2 else rollout.target.sum(-1)  # of all heads
     unexplained = blocks.variance(rollout.advantage) / blocks.variance(target).clamp(min=1e-12)
-    entropy, rate = Gaussian(0.0, std).entropy().sum(), policy.learning_rate
+    entropy, rate = Gaussian(torch.zeros_like(std), std).entropy().sum(), policy.learning_rate
     others = {
         "entropy": entropy,
         "action_std": std.mean(),

@@ -97,7 +97,7 @@ def change_level(
     assert ground.origins is not None
     levels = ground.origins.shape[0]
     walked = (root.position[:, :2] - tile.origin[:, :2]).norm(dim=-1)
-    lasted = (clock.tick - episode.began).clamp_min(1)
+    lasted = (clock.device_tick - episode.began).clamp_min(1)
     asked = torch.where(done.terminated, tile.asked * (steps / lasted), tile.asked)
     up = walked > promote
     down = ~up & (walked < demote * asked)

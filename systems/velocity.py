@@ -33,10 +33,11 @@ AXES = ("forward", "sideways", "turn")
 
 def widen_range(clock: Clock, span: Write[CommandRange], *, stages: tuple[Stage, ...]) -> None:
     """Draw commands from the ranges of the last stage that has begun."""
-    _, *ranges = [stage for stage in stages if stage[0] <= clock.tick][-1]
-    low, high = (tuple(float(pair[side]) for pair in ranges) for side in (0, 1))
-    span.low.copy_(vector(low, span.low.device))
-    span.high.copy_(vector(high, span.high.device))
+    begins = vector(tuple(stage[0] for stage in stages), span.low.device, torch.int64)
+    last = (begins <= clock.device_tick).sum().sub_(1).view(1)
+    for side, column in enumerate((span.low, span.high)):
+        bounds = tuple(float(pair[side]) for _, *ranges in stages for pair in ranges)
+        column.copy_(vector(bounds, column.device).view(len(stages), -1).index_select(0, last).squeeze(0))
 
 
 def count_down(done: Done, command: Write[Command]) -> None:

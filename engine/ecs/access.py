@@ -70,29 +70,30 @@ class Terms:
 
     Iterating evaluates them in order and yields (name, value). `setting(key)` returns what each term's
     registration gives for `key` (a weight, a limit, ...), in the same order. A combiner asks `finite` of what it makes of
-    the values; where the answer is no, the schedule looks after the system which terms were not.
+    the values; where the answer is no, the schedule looks after the system which terms were not. While operations are
+    recorded, to be replayed with other `values`, it does not ask (`asks`), as on a GPU: whether they are finite is `unknown`.
     """
 
     def __init__(self, bound: "list[tuple[str, Callable[[], torch.Tensor], Mapping[str, Any]]]") -> None:
         self._bound = bound
-        self._values: list[torch.Tensor] = []
-        self._suspect = self._unknown = False
+        self.values: list[torch.Tensor] = []
+        self._suspect = self.unknown = False
+        self.asks = True
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
-        self._values.clear()
+        self.values.clear()
         for name, evaluate, _ in self._bound:
-            self._values.append(evaluate())
-            yield name, self._values[-1]
+            self.values.append(evaluate())
+            yield name, self.values[-1]
 
     def finite(self, made: torch.Tensor) -> bool:
         """Whether all of these numbers, made of the values, are finite; on a GPU never, as asking would wait for it."""
-        if made.device.type != "cpu":
-            self._unknown = True
+        if made.device.type != "cpu" or not self.asks:
+            self.unknown = True
             return False
         flat = np.from_dlpack(made.detach()).reshape(-1)
-        sound = math.isfinite(
-            np.vdot(flat, flat)
-        )  # the fastest way; what is too large to be squared is not called finite
+        # the fastest way; what is too large to be squared is not called finite
+        sound = math.isfinite(np.vdot(flat, flat))
         self._suspect |= not sound
         return sound
 
@@ -101,9 +102,9 @@ class Terms:
 
         Without `wait` nothing is asked of a GPU.
         """
-        look, values = self._suspect or (self._unknown and wait), list(self._values)
-        self._suspect = self._unknown = False
-        self._values.clear()
+        look, values = self._suspect or (self.unknown and wait), list(self.values)
+        self._suspect = self.unknown = False
+        self.values.clear()
         if not look:
             return []
         found = []
@@ -197,8 +198,7 @@ def _refuse_no_function(function: Callable[..., Any]) -> None:
     """BuildError for what is not a plain function, or remembers something."""
     if not inspect.isfunction(function):
         raise BuildError(
-            f"{function!r} is not a plain function. A system or term is a function defined with `def`, "
-            "whose signature says everything it touches."
+            f"{function!r} is not a plain function. A system or term is a function defined with `def`, whose signature says everything it touches."
         )
     if function.__closure__:
         raise BuildError(

@@ -84,8 +84,7 @@ def _refuse_assignment(self: Any, name: str, value: Any) -> None:
     owner = type(self).__name__
     if name not in info(type(self)).columns:
         raise AccessError(
-            f"{owner} has no column '{name}'; it has {listing(info(type(self)).columns)}."
-            f"{did_you_mean(name, info(type(self)).columns)}"
+            f"{owner} has no column '{name}'; it has {listing(info(type(self)).columns)}.{did_you_mean(name, info(type(self)).columns)}"
         )
     raise AccessError(
         f"{owner}.{name} was assigned, which would replace its storage. "
@@ -184,8 +183,7 @@ def make(
     unknown = [name for name in values if name not in declaration.columns]
     if unknown:
         raise BuildError(
-            f"{declaration.name} has no column '{unknown[0]}'; it has {listing(declaration.columns)}."
-            f"{did_you_mean(unknown[0], declaration.columns)}"
+            f"{declaration.name} has no column '{unknown[0]}'; it has {listing(declaration.columns)}.{did_you_mean(unknown[0], declaration.columns)}"
         )
     tensors = {}
     for name, col in declaration.columns.items():

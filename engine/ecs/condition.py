@@ -93,8 +93,7 @@ def any_row(component: type, column: str, table: str | None = None) -> AnyRow:
     columns = info(component).columns
     if column not in columns:
         raise BuildError(
-            f"any_row: {component.__name__} has no column '{column}'; it has {listing(columns)}."
-            f"{did_you_mean(column, columns)}"
+            f"any_row: {component.__name__} has no column '{column}'; it has {listing(columns)}.{did_you_mean(column, columns)}"
         )
     if columns[column].dtype != torch.bool:
         raise BuildError(

@@ -112,6 +112,7 @@ def _refuse_unusable(scene: Scene) -> None:
 
 def _bring_resources(bundles: Sequence[Bundle], world: World) -> None:
     world.resources[Clock] = Clock()
+    world.clock.number = world.clock.number.to(world.device)
     for bundle in bundles:
         for item in bundle.resources:
             if isinstance(item, Deferred):
@@ -190,8 +191,7 @@ def measure(terms: Mapping[str, Term], home: Table, world: World) -> Labels:
             value = each.function(**values, **each.constants)
         if value.dim() != 2 or value.shape[0] != 2:
             raise BuildError(
-                f"Term `{name}` ({each.function.__name__}) returned shape {tuple(value.shape)} for 2 rows; "
-                "a concatenated term returns (rows, width)."
+                f"Term `{name}` ({each.function.__name__}) returned shape {tuple(value.shape)} for 2 rows; a concatenated term returns (rows, width)."
             )
         width = value.shape[1]
         labels += [name] if width == 1 else [f"{name}[{i}]" for i in range(width)]

@@ -164,6 +164,7 @@ class Schedule:
     """The bound tick. `run()` is one tick; `steps()` yields each entry just before it runs, for tools.
 
     `observers` watch it, in order; see `attach`. `wrap` runs an entry in the place of `entry.call`, which it must call.
+    `substitute` may give other entries, in order of phases, that do what the plan of a tick after the first one does.
     `threads` is what torch may use in systems that are `wide`; the others run on one.
     """
 
@@ -172,36 +173,30 @@ class Schedule:
     repeat: int
     entries: list[Entry]
     wrap: Callable[[Entry], None] | None = None
+    substitute: Callable[[], Sequence[Entry] | None] | None = None
     threads: int = attrs.field(factory=torch.get_num_threads)
     observers: list[Observer] = attrs.field(factory=list, init=False)
     _calls: dict[str, list[Callable[..., None]]] = attrs.field(init=False)
-    _after_entry: list[Callable[[Entry], None]] = attrs.field(init=False)
     _plans: dict[bool, list[Entry]] = attrs.field(factory=dict, init=False)
-    _finish: dict[bool, int] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._calls = {event.name: [] for event in attrs.fields(Observer)}
-        self._after_entry = self._calls["after_entry"]
 
     def attach(self, observer: Observer, *, first: bool = False) -> None:
         """Call an observer from now on, after those that are attached already, or `first`. No effect if it is attached."""
-        if observer in self.observers:
-            return
-        self.observers.insert(0 if first else len(self.observers), observer)
-        for event, calls in self._calls.items():
-            call = getattr(observer, event)
-            if call is not None:
-                calls.insert(0 if first else len(calls), call)
+        if observer not in self.observers:
+            self.observers.insert(0 if first else len(self.observers), observer)
+            self._gather()
 
     def detach(self, observer: Observer) -> None:
         """Do not call an observer any more. No effect if it is not attached."""
-        if observer not in self.observers:
-            return
-        self.observers.remove(observer)
+        if observer in self.observers:
+            self.observers.remove(observer)
+            self._gather()
+
+    def _gather(self) -> None:
         for event, calls in self._calls.items():
-            call = getattr(observer, event)
-            if call is not None:
-                calls.remove(call)
+            calls[:] = [call for each in self.observers if (call := getattr(each, event)) is not None]
 
     @contextmanager
     def unobserved(self) -> Iterator[None]:
@@ -251,11 +246,12 @@ class Schedule:
         clock, calls = self.world.clock, self._calls
         for call in calls["before_tick"]:
             call()
-        plan = self.plan(clock.begun)
-        if clock.begun:
-            clock.tick += 1
+        plan: Sequence[Entry] = self.plan(clock.begun)
+        clock.tick += clock.begun
+        if clock.begun and self.substitute is not None:
+            plan = self.substitute() or plan
         if clock.begun and calls["at_finish"]:
-            split = self.entries_until_finish()
+            split = self.until_finish(plan)
             yield from self._holding(plan[:split])
             for call in calls["at_finish"]:
                 call()
@@ -274,13 +270,11 @@ class Schedule:
                         call(entry)
                 yield entry
 
-    def entries_until_finish(self, begun: bool = True) -> int:
-        """How many entries of a tick run up to the phase in which finished rows are looked at."""
-        if begun not in self._finish:
-            phases = self.tick.phases
-            last = phases.index(self.tick.finished) if self.tick.finished else len(phases)
-            self._finish[begun] = sum(phases.index(entry.phase) <= last for entry in self.plan(begun))
-        return self._finish[begun]
+    def until_finish(self, plan: Sequence[Entry]) -> int:
+        """How many entries of a plan run up to the phase in which finished rows are looked at."""
+        phases, last = self.tick.phases, self.tick.finished
+        after = phases[phases.index(last) + 1 :] if last else ()
+        return sum(entry.phase not in after for entry in plan)
 
     def _use_threads(self, count: int) -> None:
         if count != torch.get_num_threads():
@@ -298,9 +292,8 @@ class Schedule:
                 self.world.notice(f"{entry.bundle}.{entry.name}", *found)
         entry.seconds += perf_counter() - start
         entry.calls += 1
-        if self._after_entry:
-            for call in self._after_entry:
-                call(entry)
+        for call in self._calls["after_entry"]:
+            call(entry)
 
 
 def make_schedule(world: World, tick: Tick, bundles: Sequence[Bundle], skip: Sequence[str] = ()) -> Schedule:

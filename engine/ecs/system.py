@@ -99,8 +99,7 @@ def system(
     unknown = [key for key in constants if key not in accepted]
     if unknown:
         raise BuildError(
-            f"System `{label}` has no constant '{unknown[0]}'; it has {listing(sorted(accepted)) or 'none'}."
-            f"{did_you_mean(unknown[0], accepted)}"
+            f"System `{label}` has no constant '{unknown[0]}'; it has {listing(sorted(accepted)) or 'none'}.{did_you_mean(unknown[0], accepted)}"
         )
     missing = signature.required - constants.keys()
     if missing:

@@ -45,7 +45,7 @@ def put_rows(column: Tensor, mask: Tensor, value: Any) -> None:
     Raises RuntimeError, with nothing written, when `value` does not broadcast or overlaps `column` in part.
     """
     wide = mask.reshape(-1, *[1] * (column.dim() - 1))
-    if isinstance(value, Tensor) and value.dim():
+    if isinstance(value, Tensor):  # one number too: `masked_fill_` would ask the device for it
         fitting = value.to(column.dtype).expand_as(column)  # else `out=` would grow the column to the broadcast shape
         torch.where(wide, fitting, column, out=column)
     else:

@@ -23,6 +23,18 @@ class Clock:
     tick: int = 0
     begun: bool = False
 
+    def __attrs_post_init__(self) -> None:
+        self.number = torch.zeros((), dtype=torch.int64)  # `told`, on the world's device
+        self.told = 0
+
+    @property
+    def device_tick(self) -> torch.Tensor:
+        """`tick` as a tensor () int64, for systems whose operations are recorded and replayed without the host."""
+        if self.told != self.tick:
+            self.number.fill_(self.tick)
+            self.told = self.tick
+        return self.number
+
 
 @attrs.define
 class NonFinite:
@@ -51,9 +63,7 @@ class World:
     constants: dict[str, str] = attrs.field(factory=dict)  # edited since the build, by address
     restored: list[Callable[[], None]] = attrs.field(factory=list)  # called when a snapshot was put back
     nonfinite: dict[str, NonFinite] = attrs.field(factory=dict)  # terms by address, as far as they were ever so
-    noticed: list[Callable[[NonFinite], None]] = attrs.field(
-        factory=list
-    )  # called when a term is so for the first time
+    noticed: list[Callable[[NonFinite], None]] = attrs.field(factory=list)  # called when one is so for the first time
     condition_cache: dict[int, tuple[int, bool]] = attrs.field(factory=dict)
 
     @property

@@ -59,7 +59,8 @@ class Stepper:
 
     def pass_finish(self) -> None:
         """The systems up to the phase `Tick.finished` have run."""
-        self._place = max(self._place, self.schedule.entries_until_finish(self.schedule.world.clock.begun) - 1)
+        plan = self.schedule.plan(self.schedule.world.clock.begun)
+        self._place = max(self._place, self.schedule.until_finish(plan) - 1)
 
     def reach(self, entry: Entry, number: int) -> bool:
         """The run is before this system; whether it is to stand here."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import attrs
 import torch
 
+from engine.capture.capture import refuse_capture
 from engine.ecs.scene import Simulation, build
 from engine.errors import SceneError
 from engine.protocol.vitals import find_ends, find_vitals
@@ -74,6 +75,9 @@ class RunOptions:
     debug: str = "on"  # let the debugger attach: on, off, or tcp:PORT as well
     debug_expose: bool = _switch()  # let --debug tcp:HOST:PORT listen beyond this machine
     debug_on_detach: Literal["resume", "stay"] = "resume"  # what a paused run does when its debugger has gone
+    capture: Literal["auto", "on", "off", "whole"] = (
+        "auto"  # record ticks as CUDA graphs and replay them, by itself on a GPU; whole: in one graph, the simulator's steps included
+    )
     record: str | None = _flag(None, alone="")  # keep the recent past of these rows, such as 0-15 or 3,17; alone: of 16
     shards: str | None = _flag(
         None, hint="none"
@@ -395,6 +399,7 @@ def _check_values(plan: RunPlan, before: RunSettings) -> None:
     threads, most = plan.settings.threads or 0, max(MOST_THREADS, os.cpu_count() or 1)
     if threads > most:
         raise SceneError(f"--threads is {threads}, for {os.cpu_count()} processors; it is at most {most}.")
+    refuse_capture(plan.options.capture, plan.settings.device)
     if plan.settings.seed < 0:
         raise SceneError(f"--seed is {plan.settings.seed}; it must not be negative.")
     if plan.settings.seed >= 2**63:

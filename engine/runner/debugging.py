@@ -11,6 +11,7 @@ from functools import partial
 import attrs
 
 from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Entry
 from engine.errors import SceneError
 from engine.files import file_errors
 from engine.inspect.commands import handle
@@ -51,10 +52,15 @@ class ObservedTraining:
         """Ticks of an iteration."""
         return self.simulation.scene.iteration
 
+    @property
+    def clocked(self) -> list[Entry]:
+        """Everything that a tick calls, with the seconds that it took."""
+        return self.simulation.schedule.entries
+
     def start_iteration(self) -> None:
         """Begin to count the time of an iteration."""
         self.began, self.first_tick = time.perf_counter(), self.simulation.world.clock.tick
-        self.spent = {id(entry): entry.seconds for entry in self.simulation.schedule.entries}
+        self.spent = {id(entry): entry.seconds for entry in self.clocked}
 
 
 @contextmanager

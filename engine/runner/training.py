@@ -4,8 +4,8 @@ import json
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -14,8 +14,10 @@ from typing import Any
 import attrs
 
 from engine import files
+from engine.capture.capture import Capture, capture_for
 from engine.ecs.constants import addresses
 from engine.ecs.scene import Simulation
+from engine.ecs.schedule import Entry
 from engine.ecs.world import NonFinite, World
 from engine.errors import LostError, SceneError, did_you_mean
 from engine.files import absolute, file_errors, json_bytes
@@ -195,6 +197,7 @@ class Training(ObservedTraining):
     alarms: set[str] = attrs.field(factory=set)  # names of those that held after the last iteration
     stopped: bool = False  # some process of several was asked to stop
     nonfinite: dict[str, int] = attrs.field(factory=dict)  # rows in which terms were so until the iteration began
+    capture: Capture | None = None  # replays ticks on a GPU
     kept: Snapshot | None = None  # the world as it was after the last iteration, where what moves it may be lost
 
     @property
@@ -253,7 +256,8 @@ class Training(ObservedTraining):
             with progress.shown(), debug_server(self) as self.inspector, self.observers.attached():
                 if self.ranks is not None:
                     self._watch()
-                self._loop(progress, total * self.length)
+                with self._captured():
+                    self._loop(progress, total * self.length)
                 self._save_last()
             if self.ranks is not None:
                 self.ranks.leave()
@@ -275,6 +279,16 @@ class Training(ObservedTraining):
         if not self.stop.requested:
             return int(self.folder.failing)
         return REQUEUE if self.ranks is not None and self.stop.by_scheduler else 130
+
+    @contextmanager
+    def _captured(self) -> Iterator[None]:
+        """Replay ticks as long as this lasts, where --capture and the device say so; what is left alone is a warning each."""
+        self.capture = capture_for(self.simulation, self.plan.options.capture, self.warn)
+        if self.capture is None:
+            yield
+            return
+        with self.capture.attached():
+            yield
 
     def _watch(self) -> None:
         """Tell the other processes what this one does."""
@@ -350,6 +364,7 @@ class Training(ObservedTraining):
         interventions = counted(self.folder.path)
         row |= {"intervened": interventions} if interventions else {}
         row |= self._nonfinite()
+        row |= self.capture.report() if self.capture is not None else {}
         if self.ranks is not None:
             row = self._exchange(row)
             if iteration % AUDITED == 0:
@@ -404,12 +419,17 @@ class Training(ObservedTraining):
                     f"The experiment's {what} names '{name}', which no iteration reported.{did_you_mean(name, known)}"
                 )
 
+    @property
+    def clocked(self) -> list[Entry]:
+        """Everything that a tick calls: systems, and what is replayed in the place of several."""
+        return [*self.simulation.schedule.entries, *(self.capture.stand_ins if self.capture is not None else ())]
+
     def _split(self) -> dict[str, Any]:
         part_of = self.shares
         shares = dict.fromkeys([*part_of.values(), "systems"], 0.0)
         phases, systems = defaultdict[str, float](float), defaultdict[str, float](float)
-        for entry in self.simulation.schedule.entries:
-            seconds = entry.seconds - self.spent[id(entry)]
+        for entry in self.clocked:
+            seconds = entry.seconds - self.spent.get(id(entry), 0.0)
             phases[entry.phase] += seconds
             systems[f"{entry.phase}.{entry.name}"] += seconds
             shares[part_of.get(entry.phase, "systems")] += seconds

@@ -6,20 +6,13 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from engine.ecs.binding import Key
 from engine.ecs.component import info
 from engine.ecs.schedule import Entry, Schedule
 from engine.ecs.table import tensors_in
 from engine.ecs.world import NonFinite
-from engine.tools.operations import OperationMode
-
-_WAITING = frozenset(
-    ("_local_scalar_dense", "bincount", "equal", "is_nonzero", "masked_select", "nonzero", "repeat_interleave",
-     "_unique", "_unique2", "unique_consecutive", "unique_dim")
-)  # fmt: skip
-_COPYING = frozenset(("tolist", "numpy", "cpu", "__array__"))
+from engine.tools.operations import HostCopies, OperationMode, host_read
 
 
 @attrs.frozen
@@ -38,26 +31,8 @@ class _HostReads(OperationMode):  # type: ignore[no-untyped-call]
         self.seen = seen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if name in _WAITING:
-            self.seen.add(name.strip("_").removesuffix("2"))
-        elif name.startswith(("index", "_index_put")) and len(args) > 1 and isinstance(args[1], (list, tuple)):
-            if any(isinstance(i, Tensor) and i.dtype == torch.bool for i in args[1]):
-                self.seen.add("index with a mask")
-        return func(*args, **(kwargs or {}))
-
-
-class _HostCopies(TorchFunctionMode):
-    """Collects copies to the host, which no dispatch shows while the data lies on the CPU anyway."""
-
-    def __init__(self, seen: set[str]) -> None:
-        super().__init__()
-        self.seen = seen
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in _COPYING:
-            self.seen.add(name.strip("_"))
+        if found := host_read(func, args, kwargs or {}):
+            self.seen.add(found)
         return func(*args, **(kwargs or {}))
 
 
@@ -107,7 +82,7 @@ class Audit:
     def _run(self, entry: Entry) -> None:
         before = self._read_versions()  # what happened between systems is nobody's fault
         seen: set[str] = set()
-        with _HostCopies(seen), _HostReads(seen):
+        with HostCopies(seen.add), _HostReads(seen):
             entry.call()
         if seen and not entry.system.may_sync:
             self._report(

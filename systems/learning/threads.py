@@ -1,7 +1,7 @@
 """Thread pool for large tensor work; results do not depend on the number of threads."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +19,13 @@ def thread_pool() -> Iterator[Callable[..., list[Any]]]:
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield lambda work, *columns: list((pool.map if available > 1 else map)(torch.no_grad()(work), *columns))
+
+            def run(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+                """One call is made here: work that other threads launch is in no recording of this one."""
+                apart = available > 1 and len(columns[0]) > 1
+                return list((pool.map if apart else map)(torch.no_grad()(work), *columns))
+
+            yield run
     finally:
         torch.set_num_threads(available)
 

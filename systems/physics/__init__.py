@@ -257,7 +257,8 @@ def physics(
         "torque": [system(step_physics_torque, name="step_physics", substeps=1, may_sync=waits)],
         "none": [],
     }[control]
-    start = system(begin_isaacgym if backend == "isaacgym" else begin_physics, name="begin_physics")
+    begins = begin_isaacgym if backend == "isaacgym" else begin_physics
+    start = system(begins, name="begin_physics", may_sync=waits)
     learned, refused, begin = _learned(dynamics)
     return Bundle(
         "physics",

@@ -1,16 +1,17 @@
 """Simulations in MuJoCo Warp: one model and one data of all rows on a device, their arrays seen as torch tensors.
 
-Everything runs on torch's current stream, and nothing here waits for the device but `written`. A step is recorded once as a
-graph and replayed, on the processor too. Importing this module starts Warp.
+Everything runs on torch's current stream, and nothing here waits for the device but `written`. Steps are recorded once as a
+graph and replayed, on the processor too; inside a graph that torch records they become part of it. Importing this module starts Warp.
 """
 
 import copy
+import dataclasses
 import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from engine.capture.launches import launch
 from engine.ecs.scene import free_host_memory
 from engine.errors import SceneError
 from systems.physics.mujoco_fields import arrays, varied_by
@@ -132,7 +134,7 @@ class WarpSimulation:
         buffers: Buffers | None = None,
     ) -> None:
         self.device = device
-        self._graph: Any = None
+        self._graphs: dict[int, Any] = {}  # by how many steps they are
         if device.type == "cuda" and not wp.is_cuda_available():
             raise SceneError(
                 f"MuJoCo Warp finds no {device}: {_driver()}. Its wheels need a driver of version 580 or newer, which is for CUDA 13: "
@@ -156,6 +158,8 @@ class WarpSimulation:
             self._model.opt.contact_sensor_maxmatch = SENSOR_MATCHES
             self._model.opt.gravity = wp.array(np.tile(own.opt.gravity, (rows, 1)), dtype=wp.vec3)
             self._data = mjw.make_data(own, nworld=rows, nconmax=buffers.contacts, njmax=buffers.constraints)
+        option = dataclasses.replace(self._model.opt, graph_conditional=False)
+        self._unconditional = dataclasses.replace(self._model, opt=option)  # a graph of torch has no loops
         get = self._tensor
         self.place, self.speed, self.control, self.warm_start = map(get, ("qpos", "qvel", "ctrl", "qacc_warmstart"))
         self.sensors, self.overflow = get("sensordata"), get("overflow")
@@ -176,13 +180,34 @@ class WarpSimulation:
 
     def step(self, substeps: int) -> None:
         """Advance every row."""
-        with self._scope():
-            graph = self._graph = self._graph or self._recorded()
-            for _ in range(substeps):
-                wp.capture_launch(graph)
+        if substeps not in self._graphs:
+            with self._scope():
+                self._graphs[substeps] = self._recorded(substeps)
+        launch(partial(self._step, substeps))
 
-    def _recorded(self) -> Any:
-        """One step as a graph; kernels are loaded by one that is undone. CUDA records on a stream of its own, as it demands."""
+    def _step(self, substeps: int) -> None:
+        with self._scope(), self._joined() as model:
+            if model is self._model:
+                wp.capture_launch(self._graphs[substeps])
+            else:
+                for _ in range(substeps):
+                    mjw.step(model, self._data)
+
+    @contextmanager
+    def _joined(self) -> Iterator[Any]:
+        """The model to compute with, which has no loops where torch is recording a graph: Warp then takes part in that."""
+        if self.device.type == "cpu" or not torch.cuda.is_current_stream_capturing():
+            yield self._model
+            return
+        stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
+        wp.capture_begin(stream=stream, external=True, force_module_load=False)
+        try:
+            yield self._unconditional
+        finally:
+            wp.capture_end(stream=stream)
+
+    def _recorded(self, substeps: int) -> Any:
+        """Steps as a graph; kernels are loaded by one that is undone. CUDA records on a stream of its own, as it demands."""
         state = (self.place, self.speed, self.warm_start, self.sensors, self.overflow)
         kept = [array.clone() for array in state]
         mjw.step(self._model, self._data)
@@ -190,19 +215,26 @@ class WarpSimulation:
             array.copy_(old)
         stream = None if self.device.type == "cpu" else wp.Stream(str(self.device))
         with wp.ScopedStream(stream), wp.ScopedCapture(force_module_load=False) as capture:
-            mjw.step(self._model, self._data)
+            for _ in range(substeps):
+                mjw.step(self._model, self._data)
         return capture.graph
 
     def forward(self) -> None:
         """Contacts and sensors of every row where it is; nothing moves."""
-        with self._scope():
-            mjw.forward(self._model, self._data)
+        launch(self._forward, joins=True)
+
+    def _forward(self) -> None:
+        with self._scope(), self._joined() as model:
+            mjw.forward(model, self._data)
 
     def locate(self) -> None:
         """Where bodies are and how they move: after a step the arrays hold what was a substep ago."""
-        with self._scope():
-            mjw.fwd_kinematics(self._model, self._data)
-            mjw.com_vel(self._model, self._data)
+        launch(self._locate, joins=True)
+
+    def _locate(self) -> None:
+        with self._scope(), self._joined() as model:
+            mjw.fwd_kinematics(model, self._data)
+            mjw.com_vel(model, self._data)
 
     def derive(self) -> None:
         """What follows from masses and armature; a row in which they did not change keeps its bytes."""
@@ -252,7 +284,7 @@ def _driver() -> str:
 def _num_bytes(of: Any) -> int:
     """Memory of all arrays of a dataclass, and of those in it."""
     found = 0
-    for field in fields(of):
+    for field in dataclasses.fields(of):
         value = getattr(of, field.name)
         if isinstance(value, wp.array):
             found += value.capacity
