@@ -197,6 +197,11 @@ class Config(SharedConfig):
             raise SceneError(
                 "value_heads and critic_learning_rate have no effect with --learner world_model, which has no critic; leave them out."
             )
+        if self.learner == "world_model" and (self.learning.l2c2_actor or self.learning.l2c2_critic):
+            raise SceneError(
+                "l2c2_actor and l2c2_critic have no effect with --learner world_model, which smooths nothing; leave them out, "
+                "or choose --learner ppo."
+            )
         if self.learner == "ppo" and self.world_model != WorldModelConfig():
             number = next(
                 n for n, value in attrs.asdict(WorldModelConfig()).items() if getattr(self.world_model, n) != value
