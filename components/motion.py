@@ -175,6 +175,14 @@ class MotionCursor:
     start: Tensor = column(unit="s", doc="clip time at which the episode began")
 
 
+@component
+class NextClip:
+    """Rows that shall start over with the first frame of the clip after theirs; whoever watches a run may ask for it."""
+
+    asked: Tensor = column(dtype=torch.bool, doc="start the next clip in the next tick")
+    clip: Tensor = column(dtype=torch.int64, fill=-1, doc="which that is, from when the episode is cut off; else -1")
+
+
 @resource
 class ClipBins:
     """Failures by place: every clip in bins of equal length, of about a second, those of a clip side by side.

@@ -30,6 +30,7 @@ from systems.maths.bodies import tracked_bodies
 from systems.maths.gradients import write
 from systems.maths.quaternion import difference, to_columns, turn, turn_by_euler, yaw
 from systems.maths.tensors import vector
+from systems.next_clip import next_clip
 from systems.reference import advance_motion, sample_reference, sample_root_and_dofs
 from systems.sampling import sampling
 from systems.task import task
@@ -236,13 +237,15 @@ def tracking(
     }
     if looks_around:
         systems[RECORD].append(system(derive_anchor_view, when=cut_off))
-    starts = sampling(library, start, order=order, dt=dt, on_frames=exact)
-    for each in {**starts.systems, **common.systems}:
-        systems[each] = [*starts.systems.get(each, ()), *systems.get(each, ()), *common.systems.get(each, ())]
+    starts, following = sampling(library, start, order=order, dt=dt, on_frames=exact), next_clip(dt=dt)
+    for each in {**starts.systems, **following.systems, **common.systems}:
+        parts = (starts.systems, following.systems, systems, common.systems)
+        systems[each] = [one for part in parts for one in part.get(each, ())]
     return Bundle(
         "tracking",
         components=[
             *(MotionCursor, MotionReference, TrackedState, RelativeTarget),
+            *following.components,
             *view,
             *common.components,
         ],

@@ -41,10 +41,8 @@ class PpoConfig:
     value_clip: float = 0.2  # how far a value may be from that of the rollout and still change
     value_weight: float = 1.0  # weight of the value loss
     entropy_weight: float = 0.005  # weight of the entropy bonus
-    l2c2_actor: float = (
-        0.0  # weight of L2C2 smoothing, how little mean actions change towards the next observation; 0 leaves it out
-    )
-    l2c2_critic: float = 0.0  # that of values
+    l2c2_actor: float = 0.0  # weight of what mean actions change on the way to the next observation (L2C2); 0: none
+    l2c2_critic: float = 0.0  # weight of what values change on that way
     learning_rate: float = 1e-3  # learning rate when training starts
     critic_learning_rate: float | None = None  # that of the critic where it differs; it keeps its ratio to the actor's
     desired_kl: float = 0.01  # KL divergence that the learning rate aims at; 0 keeps the rate
