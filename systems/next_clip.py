@@ -12,7 +12,12 @@ from systems.tick import RESET, TERMINATE
 
 
 def clip_after(library: MotionLibrary, clip: Tensor) -> Tensor:
-    """The clip that follows each `clip` in the order of the list, the first one after the last: (rows,) -> (rows,)."""
+    """The clip that follows each `clip` in the order of the list, the first one after the last: (rows,) -> (rows,).
+
+    Of a library that holds a part of its clips, the next one that is there to be drawn.
+    """
+    if library.held is not None:
+        return library.held.following[clip]
     return (clip + 1).remainder_(len(library.names))
 
 
