@@ -104,12 +104,10 @@ def put_start(done: Done, cursor: MotionCursor, clip: Tensor, begin: Tensor, *, 
 def chosen_of(likely: Tensor, drawn: Tensor) -> Tensor:
     """Which of several, as likely as `likely` says in any unit; `drawn` uniform in [0, 1): (n,), (rows,) -> (rows,).
 
-    What is not likely at all is never chosen, also where a product is rounded up to the sum.
+    What is not likely at all is never chosen: the greatest draw, 1 − 2⁻²⁴, times a sum is rounded to less than the sum.
     """
     edges = likely.cumsum(0)
-    most = edges[-1]
-    place = (drawn * most).minimum(most.nextafter(torch.zeros_like(most)))
-    return torch.bucketize(place, edges, right=True).clamp_max_(len(likely) - 1)
+    return torch.bucketize(drawn * edges[-1], edges, right=True).clamp_max_(len(likely) - 1)
 
 
 def draw_motion(

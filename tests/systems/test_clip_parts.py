@@ -82,9 +82,12 @@ def test_clips_that_are_here_are_sampled_as_from_the_whole_and_others_cannot_be_
     assert_close(counted, usual / usual.sum(), atol=0.04, rtol=0.0)
 
 
-def test_what_is_not_likely_is_not_chosen_where_a_product_is_rounded_up_to_the_sum():
-    likely = torch.tensor([0.5, 0.5 + 2**-23, 0.0])
-    assert chosen_of(likely, torch.tensor([1.0 - 2**-24])).tolist() == [1]
+def test_what_is_not_likely_is_not_chosen_by_the_greatest_draw_either():
+    highest, rng = torch.tensor([1.0 - 2**-24]), torch.Generator().manual_seed(0)
+    for least in [*torch.rand(500, generator=rng).tolist(), 0.25, 0.5, 1.0, 1.0 + 2 ** (-23), 2.0 - 2 ** (-23)]:
+        assert chosen_of(torch.tensor([0.0, least, 0.0, 0.0]), highest).tolist() == [1]
+    sums = torch.rand(1_000_000, generator=rng) + 1.0  # of all exponents the same
+    assert bool((sums * highest < sums).all())
 
 
 def test_a_slot_is_taken_when_no_row_plays_its_clip_and_not_before(whole: MotionLibrary):
