@@ -96,7 +96,15 @@ class Case:
     def update(self) -> None:
         """Everything that LEARN does in one iteration."""
         estimate_advantage(self.observation, self.policy, Blocks(), self.rollout, **self.config.of(estimate_advantage))
-        improve_policy(self.rng, self.rollout, Blocks(), self.policy, self.metrics, **self.config.of(improve_policy))
+        improve_policy(
+            self.observation,
+            self.rng,
+            self.rollout,
+            Blocks(),
+            self.policy,
+            self.metrics,
+            **self.config.of(improve_policy),
+        )
 
     def bare_update(self) -> None:
         """Its products."""

@@ -1,6 +1,6 @@
 """Reference motion: clips as they come from files, the library they are sampled from, and targets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import attrs
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.ecs.component import column, component, constant, derived, resource
+from engine.errors import SnapshotError
 from engine.ranks.sharing import GATHERED, Combination
 
 Fact = Literal["rotation", "rate", "joints", "angles", "lengths"]  # what must be known to read a file's numbers
@@ -88,10 +89,15 @@ class Clip:
 class MotionLibrary:
     """Unique clips, resampled to one rate, concatenated over frames; `systems/motion/library.py` builds and samples it.
 
+    With `held`, the tables have room for some of the clips only: `start` and `last` of the others say nothing, and clips that
+    are not to be drawn have a `weight` of 0. Everything else is of all clips.
+
     `vectors` packs, per frame: root position, linear and angular velocity (3 each), joint position and
     velocity (dof each), then position, linear and angular velocity of the tracked bodies (3 × tracked each).
     `rotations` packs the root's and the tracked bodies' quaternions, whose signs do not jump within a clip.
     """
+
+    COMBINED: ClassVar[Combination] = GATHERED
 
     names: tuple[str, ...] = constant()
     warnings: tuple[str, ...] = constant()  # what verification found, one sentence each
@@ -110,6 +116,29 @@ class MotionLibrary:
     rotations: Tensor = constant()  # (all frames, 1 + tracked, 4)
     # (all frames, feet) 1 where a foot shall bear load, 0 elsewhere, −1 where its clip does not say; no rows where no clip does
     contacts: Tensor = constant(factory=lambda: torch.zeros(0, 0))
+    held: "ClipPart | None" = constant(default=None)  # what the tables hold, where that is not all
+
+    @property
+    def whole(self) -> "MotionLibrary":
+        """The library of all clips: this one, unless it holds a part of them."""
+        return self if self.held is None else self.held.whole
+
+    def state(self) -> dict[str, Tensor]:
+        """Which clips the tables hold, where that is not all."""
+        return {} if self.held is None else self.held.state()
+
+    def check(self, state: Mapping[str, Tensor]) -> None:
+        """SnapshotError for the state of a library that held another number of clips at once."""
+        if self.held is not None and len(state["clips"]) != len(self.held.clips):
+            raise SnapshotError(
+                f"MotionLibrary: the saved run held {len(state['clips'])} clips at once, and this one is to hold "
+                f"{len(self.held.clips)}. Rows are in the middle of clips; go on with --clips-at-once {len(state['clips'])}."
+            )
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Have the tables hold what they held when a state was saved."""
+        if self.held is not None:
+            self.held.load(self, state)
 
     def part(self, first: int, count: int, *shape: int) -> Tensor:
         """`count` columns of `vectors` from `first`, as (all frames, *shape)."""
@@ -166,6 +195,66 @@ class MotionLibrary:
         return self.part(9 + 2 * self.num_dofs + 6 * self.num_tracked, 3 * self.num_tracked, self.num_tracked, 3)
 
 
+@attrs.define(eq=False)
+class ClipPart:
+    """The clips that stand in a library's tables, one in each slot; a slot has as many frames as the longest of all clips.
+
+    Which clip stands where is known to the host; `drawable`, `here` and `following` are made of it, on the library's device.
+    """
+
+    whole: MotionLibrary
+    clips: Tensor  # (slots,) int64
+    coming: Tensor  # (slots,) int64 which clip takes the slot as soon as no row plays its own; −1: none does
+    turns: Tensor  # (clips,) int64 how often each has come in
+    first: Tensor  # () int64 slot that is next to be given away
+    drawable: Tensor  # (clips,) bool, in a slot that nobody else is about to take
+    here: Tensor  # (clips,) bool, in any slot
+    following: Tensor  # (clips,) int64 the next drawable clip in the order of the list, after the last the first
+
+    STATE: ClassVar[tuple[str, ...]] = ("clips", "coming", "turns", "first")
+
+    @property
+    def pending(self) -> bool:
+        """Whether a clip waits for a slot."""
+        return bool((self.coming >= 0).any())
+
+    def state(self) -> dict[str, Tensor]:
+        """Which clips are here, and which have been."""
+        return {name: getattr(self, name) for name in self.STATE}
+
+    def load(self, library: MotionLibrary, state: Mapping[str, Tensor]) -> None:
+        """Put a saved state back; frames of clips that stand elsewhere are copied."""
+        before = self.clips.clone()
+        for name in self.STATE:
+            getattr(self, name).copy_(state[name])
+        self.fill(library, (self.clips != before).nonzero().flatten().tolist())
+
+    def fill(self, library: MotionLibrary, slots: Sequence[int]) -> None:
+        """Copy the frames of the clips of some slots into the tables, and say where clips are."""
+        room = int(self.whole.frames.max())
+        for slot in slots:
+            clip = int(self.clips[slot])
+            first, count = int(self.whole.start[clip]), int(self.whole.frames[clip])
+            for name in ("vectors", "rotations", "contacts"):
+                table = getattr(library, name)
+                if len(table):
+                    table[slot * room : slot * room + count] = getattr(self.whole, name)[first : first + count]
+        start = torch.zeros(len(library.names), dtype=torch.int64)
+        start[self.clips] = torch.arange(len(self.clips)) * room
+        library.start.copy_(start)
+        library.last.copy_(library.start + library.frames - 1)
+        drawable, here = torch.zeros((2, len(start)), dtype=torch.bool).unbind(0)
+        drawable[self.clips[self.coming < 0]] = here[self.clips] = True
+        self.drawable.copy_(drawable)
+        self.here.copy_(here)
+        known = drawable.nonzero().flatten()
+        behind = torch.searchsorted(known, torch.arange(len(start)), right=True).remainder_(len(known))
+        self.following.copy_(known[behind])
+        weight = self.whole.weight.to(library.weight.device) * self.drawable
+        library.weight.copy_(weight / weight.sum())
+        library.usual.copy_(library.weight * library.seconds)
+
+
 @component
 class MotionCursor:
     """Where in which clip each row is: the time of the pose that the robot should have at the end of the tick."""
@@ -173,6 +262,14 @@ class MotionCursor:
     clip: Tensor = column(dtype=torch.int64)
     time: Tensor = column(unit="s")
     start: Tensor = column(unit="s", doc="clip time at which the episode began")
+
+
+@component
+class NextClip:
+    """Rows that shall start over with the first frame of the clip after theirs; whoever watches a run may ask for it."""
+
+    asked: Tensor = column(dtype=torch.bool, doc="start the next clip in the next tick")
+    clip: Tensor = column(dtype=torch.int64, fill=-1, doc="which that is, from when the episode is cut off; else -1")
 
 
 @resource

@@ -18,7 +18,7 @@ from systems.footage import all_filmed, episode_clips, film_columns, film_of, fi
 from systems.metrics import report, titles
 from systems.motion.digests import robot_and_clips
 from systems.motion.files import read_clips
-from systems.motion.library import build_library
+from systems.motion.library import build_library, clip_facts
 from systems.ppo import go_on_learning
 from systems.robots.display import robot_view
 from systems.robots.model import RobotModel
@@ -51,7 +51,7 @@ def experiment(c: Config) -> Experiment:
     description = c.task.describe(robots.load(robots.fitting(clips, c.task.robots) if c.robot == "auto" else c.robot))
     model = c.build(description, dt=c.dt)
     with naming_robot(model, c.robot):
-        library = build_library(clips, model.robot, model, fps=c.rate, height=c.clip_height, skip_unfit=c.skip_unfit)
+        library = build_library(clips, model.robot, model, **c.loading)
     scene, same, longest = partial(tracking_scene, model=model, library=library), ("robot",), int(library.frames.max())
     (takes, frames), ground = film_size(library, c.dt), model.terrain
     show = partial(film_of, description=description, fps=c.rate, terrain=ground)
@@ -76,5 +76,5 @@ def experiment(c: Config) -> Experiment:
         iterations=c.enough_iterations,
         best="reward/per_step",  # of all rows, and still rising when episodes have long stopped getting longer
         sources=robot_and_clips(model, library),
-        facts=robot_facts(model),
+        facts=robot_facts(model) | clip_facts(library, c.clips_at_once),
     )

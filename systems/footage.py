@@ -20,7 +20,7 @@ from engine.ecs.world import Clock
 from systems.film import SIZE, FilmShot, write_film
 from systems.film.film import LONGEST
 from systems.ground.grid import Terrain
-from systems.motion.recorded import ENDINGS, write_recorded
+from systems.motion.recorded import ENDINGS, SEVERAL, write_recorded
 from systems.reference import sample_root_and_dofs
 from systems.robots.model import RobotModel
 from systems.tick import REWARD
@@ -148,8 +148,8 @@ def film_of(
 
 
 def episode_clips(model: RobotModel, *, table: str, fps: float) -> EpisodeFile:
-    """Files that keep what a row did as a motion clip; `fps` is the rate of control steps per second."""
-    return EpisodeFile(ENDINGS, partial(write_recorded, model=model, table=table, fps=fps))
+    """Files that keep what rows did as motion clips; `fps` is the rate of control steps per second."""
+    return EpisodeFile(ENDINGS, partial(write_recorded, model=model, table=table, fps=fps), several=SEVERAL)
 
 
 def film_columns(

@@ -30,6 +30,7 @@ from engine.ecs.world import Clock, World
 from engine.errors import SceneError
 from engine.ranks.blocks import Blocks
 from systems.learning.config import PpoConfig
+from systems.learning.l2c2 import draw_places, l2c2_loss, seen_next
 from systems.learning.networks import make_policy
 from systems.learning.threads import pieces, thread_pool
 from systems.tick import ACT, LEARN, RECORD
@@ -173,7 +174,7 @@ def clipped_value_loss(value: Tensor, old: Tensor, target: Tensor, clip: float) 
 
 def losses_and_gradient(
     chosen: Tensor, *, samples: Mapping[str, Tensor], policy: Policy, old_std: Tensor,
-    clip: float, value_clip: float, value_weight: float, entropy_weight: float,
+    clip: float, value_clip: float, value_weight: float, entropy_weight: float, l2c2_actor: float = 0.0, l2c2_critic: float = 0.0,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Sums over the samples `chosen`: surrogate and value loss, KL divergence, clipped samples; and the loss's gradient."""
     old = SimpleNamespace(**{name: column[chosen] for name, column in samples.items()})
@@ -184,6 +185,8 @@ def losses_and_gradient(
         surrogate = clipped_surrogate(ratio, old.advantage, clip).sum()
         value_loss = clipped_value_loss(value, old.value, old.target, value_clip).sum() / value[0].numel()
         loss = surrogate + value_weight * value_loss - entropy_weight * new.entropy().sum()
+        if l2c2_actor or l2c2_critic:
+            loss = loss + l2c2_loss(policy, new.mean, value, old, l2c2_actor, l2c2_critic)
         gradient = torch.autograd.grad(loss, [*policy.actor.parameters(), *policy.critic.parameters()])
     kl = kl_divergence(Gaussian(old.mean, old_std), new).sum()
     clipped = ((ratio - 1).abs() > clip).sum()
@@ -191,9 +194,9 @@ def losses_and_gradient(
 
 
 def improve_policy(
-    rng: Rng, rollout: Rollout, blocks: Blocks, policy: Write[Policy], metrics: Write[LearningMetrics], *, epochs: int, minibatches: int,
-    clip: float, value_clip: float, value_weight: float, entropy_weight: float, desired_kl: float, lowest_rate: float,
-    highest_rate: float, max_grad_norm: float, rows_at_once: int = 3072,
+    observation: Observation, rng: Rng, rollout: Rollout, blocks: Blocks, policy: Write[Policy], metrics: Write[LearningMetrics], *,
+    epochs: int, minibatches: int, clip: float, value_clip: float, value_weight: float, entropy_weight: float, desired_kl: float,
+    lowest_rate: float, highest_rate: float, max_grad_norm: float, l2c2_actor: float, l2c2_critic: float, rows_at_once: int = 3072,
 ) -> None:  # fmt: skip
     """Follow the clipped objective's gradient for a few epochs, each over a new permutation of the rollout.
 
@@ -205,14 +208,17 @@ def improve_policy(
     samples |= {name: getattr(policy, name).normaliser(samples[name]) for name in ("actor", "critic")}
     deviation, mean = blocks.std_mean(samples["advantage"])
     samples["advantage"] = (samples["advantage"] - mean) / (deviation + 1e-8)
+    smooth = l2c2_actor or l2c2_critic
+    samples |= seen_next(samples, rollout, observation, policy) if smooth else {}
     work = partial(
-        losses_and_gradient, samples=samples, policy=policy, old_std=policy.actor.log_std.exp(), clip=clip,
-        value_clip=value_clip, value_weight=value_weight, entropy_weight=entropy_weight,
+        losses_and_gradient, samples=samples, policy=policy, old_std=policy.actor.log_std.exp(), clip=clip, value_clip=value_clip,
+        value_weight=value_weight, entropy_weight=entropy_weight, l2c2_actor=l2c2_actor, l2c2_critic=l2c2_critic,
     )  # fmt: skip
     totals = rollout.advantage.new_zeros(7)
     with thread_pool() as run:
         for _ in range(epochs):
             order = torch.randperm(rollout.advantage.numel(), generator=rng, device=rng.device)
+            samples |= {"place": draw_places(rng, rollout)} if smooth else {}
             for chosen in order.view(blocks.count, -1).chunk(minibatches, 1):
                 few = chosen.unbind() if blocks.rows else pieces(chosen[0], rows_at_once)
                 summed = blocks.total([torch.cat(each) for each in run(work, few)]) / blocks.samples(chosen.numel())
@@ -231,13 +237,17 @@ def improve_policy(
 
 
 def improve_policy_by_head(
-    rng: Rng, rollout: Rollout, heads: RolloutHeads, blocks: Blocks, policy: Write[Policy], metrics: Write[LearningMetrics], *,
-    epochs: int, minibatches: int, clip: float, value_clip: float, value_weight: float, entropy_weight: float, desired_kl: float,
-    lowest_rate: float, highest_rate: float, max_grad_norm: float, rows_at_once: int = 3072,
+    observation: Observation, rng: Rng, rollout: Rollout, heads: RolloutHeads, blocks: Blocks, policy: Write[Policy],
+    metrics: Write[LearningMetrics], *, epochs: int, minibatches: int, clip: float, value_clip: float, value_weight: float,
+    entropy_weight: float, desired_kl: float, lowest_rate: float, highest_rate: float, max_grad_norm: float, l2c2_actor: float,
+    l2c2_critic: float, rows_at_once: int = 3072,
 ) -> None:  # fmt: skip
     """`improve_policy` with a target for each head of the critic; the value loss is the mean over heads."""
     given = {name: value for name, value in locals().items() if name != "heads"}
-    kept = {name: getattr(heads if name in ("value", "target") else rollout, name) for name in LEARNED_FROM}
+    kept = {
+        n: getattr(heads if n in ("value", "target") else rollout, n)
+        for n in (*LEARNED_FROM, "terminated", "truncated")
+    }
     improve_policy(**{**given, "rollout": SimpleNamespace(**kept)})
 
 

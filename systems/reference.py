@@ -121,7 +121,10 @@ def put_start(done: Done, cursor: MotionCursor, clip: Tensor, begin: Tensor, *, 
 
 
 def chosen_of(likely: Tensor, drawn: Tensor) -> Tensor:
-    """Which of several, as likely as `likely` says in any unit; `drawn` uniform in [0, 1): (n,), (rows,) -> (rows,)."""
+    """Which of several, as likely as `likely` says in any unit; `drawn` uniform in [0, 1): (n,), (rows,) -> (rows,).
+
+    What is not likely at all is never chosen: the greatest draw, 1 − 2⁻²⁴, times a sum is rounded to less than the sum.
+    """
     edges = likely.cumsum(0)
     return torch.bucketize(drawn * edges[-1], edges, right=True).clamp_max_(len(likely) - 1)
 

@@ -68,30 +68,38 @@ def count_failures(
     """Fold the rows that failed in this tick, and all that were there, into their bins: F ← α c + (1 − α) F.
 
     Time limits are no failures. Counts are whole numbers until then, so that no order of adding them changes a bit.
+    Where a library holds a part of its clips, bins of the others stay as they are until their clip comes back.
     """
     at = bin_at(bins, library, cursor.clip, cursor.time)
+    share = alpha if library.held is None else library.held.here[bins.clip].to(bins.visits.dtype) * alpha
     for mean, rows in ((bins.failures, done.terminated), (bins.visits, torch.ones_like(done.terminated))):
-        mean.lerp_(torch.zeros_like(mean).index_add_(0, at, rows.to(mean.dtype)), alpha)
+        mean.lerp_(torch.zeros_like(mean).index_add_(0, at, rows.to(mean.dtype)), share)
 
 
-def chances(bins: ClipBins, *, floor: float, kernel: int, decay: float, prior: float) -> Tensor:
+def chances(
+    bins: ClipBins, *, floor: float, kernel: int, decay: float, prior: float, among: Tensor | None = None
+) -> Tensor:
     """How likely an episode begins in each bin; (bins,) float64, sums to 1.
 
     With failures F, visits V and R = ΣF / ΣV, the rate of a bin is r = (F + m R) / (V + m) where m is `prior` times the
     mean of V: rates of bins where hardly anybody was are drawn towards R. Smoothed, s_b = Σ_i k_i r_{b+i} with k_i ∝ `decay`^i
     for i < `kernel`, the last bin of the clip standing for those past it. P_b = u_b (`floor` + (1 − `floor`) s_b / Σ u s),
-    where u is the chance of uniform sampling; without a failure, P = u.
+    where u is the chance of uniform sampling; without a failure, P = u. `among`: (bins,) bool, which there are to choose
+    from; the others have no part in it, and are never chosen.
     """
     tiny = torch.finfo(torch.float64).tiny
-    few = prior * bins.visits.mean()
-    overall = bins.failures.sum() / bins.visits.sum().clamp_min(tiny)
-    rate = (bins.failures + few * overall) / (bins.visits + few).clamp_min(tiny)
+    usual, failures, visits = bins.usual, bins.failures, bins.visits
+    if among is not None:
+        usual, failures, visits = usual * among / (usual * among).sum(), failures * among, visits * among
+    few = prior * (visits.mean() if among is None else visits.sum() / among.sum())
+    overall = failures.sum() / visits.sum().clamp_min(tiny)
+    rate = (failures + few * overall) / (visits + few).clamp_min(tiny)
     shares = vector(tuple(decay**i for i in range(kernel)), rate.device, torch.float64)
     place = torch.arange(len(rate), device=rate.device)
     ahead = torch.minimum(place.unsqueeze(-1) + torch.arange(kernel, device=rate.device), bins.last.unsqueeze(-1))
-    wanted = bins.usual * (rate[ahead] @ (shares / shares.sum()))
+    wanted = usual * (rate[ahead] @ (shares / shares.sum()))
     total = wanted.sum()
-    return torch.lerp(torch.where(total > 0.0, wanted / total.clamp_min(tiny), bins.usual), bins.usual, floor)
+    return torch.lerp(torch.where(total > 0.0, wanted / total.clamp_min(tiny), usual), usual, floor)
 
 
 @shares_nothing_of_rows
@@ -116,7 +124,8 @@ def draw_by_failures(
     much as the one before it, make the rate of a bin; `prior` is a share of the visits of a mean bin. `on_frames` moves
     starts to the frame at or before them.
     """
-    likely = chances(bins, floor=floor, kernel=kernel, decay=decay, prior=prior)
+    among = None if library.held is None else library.held.drawable[bins.clip]
+    likely = chances(bins, floor=floor, kernel=kernel, decay=decay, prior=prior, among=among)
     which, where = torch.rand((2, *cursor.time.shape), generator=rng, device=rng.device).unbind(0)
     drawn = chosen_of(likely, which)
     clip = bins.clip[drawn]
@@ -128,7 +137,11 @@ def draw_by_failures(
 def _tell(likely: Tensor, bins: ClipBins, library: MotionLibrary, numbers: SamplerNumbers) -> None:
     most, at = likely.max(0)
     clip = bins.clip.take(at)  # an index in brackets that is a single number waits for the device
-    if len(likely) > 1:
+    if library.held is not None:
+        several = library.held.drawable[bins.clip].sum().double().log()
+        entropy = torch.special.entr(likely).sum() / several
+        numbers.entropy.copy_(torch.where(several > 0.0, entropy, torch.ones_like(entropy)))
+    elif len(likely) > 1:
         numbers.entropy.copy_(torch.special.entr(likely).sum() / math.log(len(likely)))
     numbers.top_probability.copy_(most)
     numbers.top_bin.copy_(at.double() / len(likely))

@@ -25,11 +25,13 @@ from components.motion import (
 from components.robot import BodyState, DofState, Robot, RootState
 from engine import Bundle, Rng, System, Term, Write, any_row, put_rows, system
 from engine.errors import SceneError, listing
+from systems.clip_parts import clip_parts
 from systems.kinematics import derive_tracked_state
 from systems.maths.bodies import tracked_bodies
 from systems.maths.gradients import write
 from systems.maths.quaternion import difference, to_columns, turn, turn_by_euler, yaw
 from systems.maths.tensors import vector
+from systems.next_clip import next_clip
 from systems.reference import (
     advance_motion,
     falls_on_frames,
@@ -196,6 +198,8 @@ def tracking(
     observations: Mapping[str, Term],
     start: str = "uniform",
     order: str = "weight",
+    at_once: int = 0,
+    part_ticks: int = 2400,
     reset: Callable[..., None] = reset_to_reference,
     reset_noise: Mapping[str, Any] | None = None,
     noisy: bool = True,
@@ -208,9 +212,10 @@ def tracking(
     """Follow the clips of `library` at one control step `dt` in s per tick; tables of terms are in `scenes/tasks`.
 
     Where the library has one frame per tick, episodes start on frames and nothing is blended. `start` is a mode of
-    `systems/sampling.py`; `order` draws clips by "weight" or in "cycle"; `reset` puts ended rows on the reference and `reset_noise` gives its
-    constants (the defaults are the G1 task's); `noisy` is observation noise; `on_tiles` counts places of clips from where
-    `terrain_of_clips` puts them. Raises SceneError as of `refuse_maskless`.
+    `systems/sampling.py`; `order` draws clips by "weight" or in "cycle"; `at_once` holds so many of them and exchanges half every
+    `part_ticks` (0: all); `reset` puts ended rows on the reference and `reset_noise` gives its constants (the defaults are the G1
+    task's); `noisy` is observation noise; `on_tiles` counts places of clips from where `terrain_of_clips` puts them. Raises SceneError
+    as of `refuse_maskless`.
     """
     refuse_maskless(library, rewards)
     exact = falls_on_frames(library, dt)
@@ -245,17 +250,20 @@ def tracking(
     }
     if looks_around:
         systems[RECORD].append(system(derive_anchor_view, when=cut_off))
-    starts = sampling(library, start, order=order, dt=dt, on_frames=exact)
-    for each in {**starts.systems, **common.systems}:
-        systems[each] = [*starts.systems.get(each, ()), *systems.get(each, ()), *common.systems.get(each, ())]
+    held = clip_parts(library, at_once=at_once, ticks=part_ticks) if at_once else Bundle("all", resources=[library])
+    starts, following = sampling(library, start, order=order, dt=dt, on_frames=exact), next_clip(dt=dt)
+    for each in {**starts.systems, **following.systems, **common.systems, **held.systems}:
+        parts = (starts.systems, following.systems, systems, common.systems, held.systems)
+        systems[each] = [one for part in parts for one in part.get(each, ())]
     return Bundle(
         "tracking",
         components=[
             *(MotionCursor, MotionReference, TrackedState, RelativeTarget),
+            *following.components,
             *view,
             *common.components,
         ],
-        resources=[library, tracked_bodies(robot), *starts.resources, *common.resources],
+        resources=[*held.resources, tracked_bodies(robot), *starts.resources, *common.resources],
         systems=systems,
         axes={
             "tracked": robot.tracked_bodies,

@@ -20,6 +20,7 @@ USUAL_COLUMNS = {
     "episode_step": "Episode.step",
     "clip": "MotionCursor.clip",
     "clip_time": "MotionCursor.time",
+    "next_clip": "NextClip.asked",
     "value": "Rollout.value",
     "advantage": "Rollout.advantage",
     "log_prob": "Rollout.log_prob",

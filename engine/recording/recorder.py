@@ -41,8 +41,8 @@ def watched_table(simulation: Simulation) -> str:
     return next(iter(find_ends(simulation) or simulation.world.tables))
 
 
-def parse_rows(text: "str | bool", rows: int) -> list[int]:
-    """The rows that --record names ('0-15', '3,17'), of `rows`; True: 16 of them, evenly spread. SceneError for bad ones."""
+def parse_rows(text: "str | bool", rows: int, *, flag: str = "--record", most: int = MOST_ROWS) -> list[int]:
+    """The rows that a flag names ('0-15', '3,17'), of `rows`; True: 16 of them, evenly spread. SceneError for bad ones."""
     if text is True:
         count = min(USUAL_ROWS, rows)
         return [i * rows // count for i in range(count)]
@@ -50,16 +50,16 @@ def parse_rows(text: "str | bool", rows: int) -> list[int]:
     for part in str(text).split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise SceneError(f"--record takes rows such as 0-15 or 3,17, but was given '{text}'.")
+            raise SceneError(f"{flag} takes rows such as 0-15 or 3,17, but was given '{text}'.")
         span = int(first), int(last) if dash else int(first)
         for row in span:
             if row >= rows:
-                raise SceneError(f"--record names row {row}, but there are {rows} rows, counted from 0.")
+                raise SceneError(f"{flag} names row {row}, but there are {rows} rows, counted from 0.")
         if span[1] < span[0]:
-            raise SceneError(f"--record is given the rows {part.strip()}; write the smaller one first.")
+            raise SceneError(f"{flag} is given the rows {part.strip()}; write the smaller one first.")
         found |= dict.fromkeys(range(span[0], span[1] + 1))
-    if len(found) > MOST_ROWS:
-        raise SceneError(f"--record names {len(found)} rows; {MOST_ROWS} are the most.")
+    if len(found) > most:
+        raise SceneError(f"{flag} names {len(found)} rows; {most} are the most.")
     return list(found)
 
 

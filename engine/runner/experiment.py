@@ -44,13 +44,15 @@ class Trial:
 
 @attrs.frozen
 class EpisodeFile:
-    """A kind of file that one episode is kept in: how its name may end, and the function that writes it.
+    """A kind of file that episodes are kept in: how its name may end, and the function that writes it.
 
-    `write` gets the columns of a row by address, one sample per tick, and a path; it returns what was written, by name.
+    `write` gets episodes by name, each as columns of a row by address, one sample per tick, and a path; it returns what was
+    written, by name. Files whose names end in one of `several` hold as many episodes as there are, others one.
     """
 
     endings: tuple[str, ...]
-    write: Callable[[Mapping[str, Any], Path], Mapping[str, str]]
+    write: Callable[[Mapping[str, Mapping[str, Any]], Path], Mapping[str, str]]
+    several: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -58,8 +60,8 @@ class Experiment:
     """What a scene file declares: the scene to train, and how it is measured, shown and reported.
 
     `train` makes the scene, anew each time. `evaluate` measures a trained policy, `film` shows one, `film_episode` films the
-    columns (by address, one sample per tick) that engine.replay re-creates of a row, and `clip_episode` keeps them as a motion
-    clip; `policy` is a trained one that comes with the scene. `export` writes a policy for other programs, an .onnx file: it gets
+    columns (by address, one sample per tick) that engine.replay re-creates of a row, and `clip_episode` keeps those of
+    several rows as motion clips; `policy` is a trained one that comes with the scene. `export` writes a policy for other programs, an .onnx file: it gets
     the simulation that plays it, as `film` or `evaluate` makes it, the path, what the file is to take ("signals", "observation" or "observation_json")
     and how the policy was made; it returns captions by name. `report` turns a world into the numbers of one learning iteration; `titles` says in words with a unit
     what they are, by name or by 'group/' (numbers with the same title share a panel of curve.png), `panel` names those that

@@ -1,9 +1,10 @@
-"""The command `python -m engine.replay RUN [--row R --tick T]`: see one environment's episode of a run again."""
+"""The command `python -m engine.replay RUN [--row R --tick T]`: see episodes of a run's environments again."""
 
 import argparse
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 
 from engine.errors import ReplayError, SceneError, listing
 from engine.files import file_errors, json_bytes, write_file
+from engine.recording.recorder import parse_rows
 from engine.runner.cli import ArgumentParser, reporting_errors
 from engine.runner.config import make_plan
 from engine.runner.console import make_console, print_facts, progress_bar
-from engine.runner.experiment import Experiment
+from engine.runner.experiment import EpisodeFile, Experiment
 from engine.runner.mcap_file import refuse_mcap, write_mcap
 from engine.runner.replay import EpisodeReplay, LoggedFailure, RunReplay
 from engine.runner.resume import changes_since
@@ -36,11 +38,11 @@ def _parser() -> ArgumentParser:
     about = "Re-create episodes of a run, bit for bit. Alone, RUN lists what failed last."
     parser = ArgumentParser(PROGRAM, description=about)
     parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("--row", type=int, metavar="R", help="which environment")
+    parser.add_argument("--row", metavar="R", help="which environment; 0-15, 3,17 or all for the episodes of several")
     parser.add_argument("--tick", type=int, metavar="T", help="a tick of the episode, such as the one it failed in")
     parser.add_argument("--failures", type=int, metavar="N", help="the last N failures that were logged, instead")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write, instead of RUN/replays")
-    parser.add_argument("--clip", type=Path, metavar="FILE", help="write what the row did as a motion clip, too")
+    parser.add_argument("--clip", type=Path, metavar="FILE", help="write what rows did as motion clips, too")
     parser.add_argument("--mcap", type=Path, metavar="FILE", help="write the episode as an MCAP file for Foxglove, too")
     parser.add_argument("--no-film", action="store_true", help="columns and plots only")
     parser.add_argument("--no-plots", action="store_true", help="no plots")
@@ -55,12 +57,15 @@ def _replay(given: argparse.Namespace) -> int:
         raise ReplayError("--failures chooses rows and ticks itself; leave out --row and --tick.")
     if given.failures is not None and given.failures < 1:
         raise ReplayError(f"--failures is {given.failures}; it is at least 1.")
-    for name, file in (("clip", given.clip), ("mcap", given.mcap)):
-        if file is not None and given.row is None:
-            raise ReplayError(
-                f"--{name} writes one episode; say which: {PROGRAM} {given.run} --row R --tick T --{name} {file}."
-            )
+    if given.clip is not None and given.row is None and given.failures is None:
+        raise ReplayError(
+            f"--clip writes episodes; say which: {PROGRAM} {given.run} --row all --tick T --clip {given.clip}, or --failures N."
+        )
     if given.mcap is not None:
+        if given.row is None or not given.row.isdecimal():
+            raise ReplayError(
+                f"--mcap writes one episode; say which: {PROGRAM} {given.run} --row R --tick T --mcap {given.mcap}."
+            )
         refuse_mcap(given.mcap)
     console = make_console()
     past, experiment = open_replay(
@@ -70,20 +75,23 @@ def _replay(given: argparse.Namespace) -> int:
         refuse_clip(given.clip, experiment)
     if given.row is None and given.failures is None:
         return _list(past, console)
-    wanted = [(given.row, given.tick)]
-    if given.failures is not None:
+    if given.row is not None:
+        asked = f"0-{past.rows - 1}" if given.row == "all" else given.row
+        wanted = [(row, given.tick) for row in parse_rows(asked, past.rows, flag="--row", most=past.rows)]
+    else:
         wanted = [(failure.row, failure.tick) for failure in past.failures[-given.failures :]]
         if not wanted:
             raise ReplayError(f"{given.run} has logged no failures.")
     with progress_bar(console, "") as move:
         episodes = past.episodes(wanted, lambda done, of, text: move(done, of, f"{text}, {done} of {of} ticks"))
     status = 0
+    clips = write_clips(experiment.clip_episode, episodes, given.clip) if given.clip and experiment.clip_episode else {}
     for (row, tick), episode in zip(wanted, episodes, strict=True):
         home = (given.out or given.run / "replays") / episode.name
         logged = past.logged(row, tick)
         if logged and logged.digest != episode.digest:
             status = 1
-        print_facts(console, {**_write(home, episode, logged, given, experiment)})
+        print_facts(console, {**_write(home, episode, logged, given, experiment, clips.get(episode.name, {}))})
     return status
 
 
@@ -97,8 +105,27 @@ def refuse_clip(path: Path, experiment: Experiment) -> None:
         raise SceneError(
             f"--clip {path} ends in '{path.suffix}'; a clip ends in {listing(experiment.clip_episode.endings)}."
         )
-    if path.exists():
-        raise SceneError(f"{path} would be replaced. Name another file after --clip.")
+    for taken in (path, *sorted(path.parent.glob(f"{escape(path.stem)}_row_*{escape(path.suffix)}"))):
+        if taken.exists():
+            raise SceneError(f"{taken} would be replaced. Name another file after --clip.")
+
+
+def write_clips(kind: EpisodeFile, episodes: Sequence[EpisodeReplay], path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Keep what rows did in one file, or in one beside the other with names such as FILE_row_3_tick_290; what was written, by episode.
+
+    Of several episodes those that have no motion in them, since nothing but their reset is there, are left out.
+    """
+    if len(episodes) == 1:
+        return {episodes[0].name: kind.write({path.stem: episodes[0].columns}, path)}
+    lasting = {each.name: each.columns for each in episodes if len(each.ticks) > 1}
+    left_out = {"clip": "none, as no whole control step of it is over"}
+    told: dict[str, Mapping[str, str]] = {each.name: left_out for each in episodes}
+    if lasting and path.suffix.lower() in kind.several:
+        return told | dict.fromkeys(lasting, kind.write(lasting, path))
+    for name, columns in lasting.items():
+        own = f"{path.stem}_{name}"
+        told[name] = kind.write({own: columns}, path.with_stem(own))
+    return told
 
 
 def open_replay(folder: Path, warn: Any, allow_changes: bool = False) -> tuple[RunReplay, Experiment]:
@@ -138,9 +165,10 @@ def _line(past: RunReplay, row: int | str, tick: int | str) -> str:
 
 
 def _write(
-    home: Path, episode: EpisodeReplay, logged: LoggedFailure | None, given: argparse.Namespace, experiment: Experiment
-) -> Mapping[str, str]:
-    """Columns, plots, film and a summary in one folder, and a clip; what they show."""
+    home: Path, episode: EpisodeReplay, logged: LoggedFailure | None, given: argparse.Namespace, experiment: Experiment,
+    clip: Mapping[str, str],
+) -> Mapping[str, str]:  # fmt: skip
+    """Columns, plots, film and a summary in one folder; what they show, and what is said of a clip."""
     show = experiment.film_episode
     first, last = int(episode.ticks[0]), int(episode.ticks[-1])
     if logged is None:
@@ -164,8 +192,7 @@ def _write(
         seen["columns"] = str(home / "columns.npz")
         if not given.no_plots:
             seen["plots"] = f"{draw(home / 'plots', episode)} pictures in {home / 'plots'}"
-        if given.clip is not None and experiment.clip_episode is not None:
-            seen |= experiment.clip_episode.write(episode.columns, given.clip)
+        seen |= clip
         if given.mcap is not None:
             seen |= write_mcap(given.mcap, episode, experiment.display)
         if show is not None and not given.no_film:

@@ -72,6 +72,9 @@ def own_first(_: type, fields: list["attrs.Attribute[Any]"]) -> list["attrs.Attr
     return sorted(fields, key=lambda field: field.inherited)  # type: ignore[attr-defined]
 
 
+CLIPS_EVERY = 100
+
+
 @attrs.frozen(kw_only=True)
 class SharedConfig:
     """Numbers that all tasks of legged robots have, and what they ask of bundles; `dt` is the control step, s."""
@@ -179,6 +182,8 @@ class Config(SharedConfig):
     around: Literal["default", "reference"]  # the joint pose that an action of 0 asks for
     clip_height: ClipHeight = "auto"
     skip_unfit: SkipUnfit = False
+    clips_at_once: int = 0  # clips held in memory while training, exchanged for others as it goes on; 0: all
+    clips_every: int = CLIPS_EVERY  # iterations after which half of those held are exchanged
     sampling: Sampling = "uniform"
     seconds: float  # longest episode
     rate: float = 50.0  # control steps in one second
@@ -221,11 +226,17 @@ class Config(SharedConfig):
             )
         if not 1.0 <= self.rate <= 1000.0:
             raise SceneError(f"rate={self.rate:g} makes no sense; give from 1 to 1000 control steps in one second.")
+        self._refuse_parts()
         if self.learner == "world_model" and (
             self.learning.value_heads or self.learning.critic_learning_rate is not None
         ):
             raise SceneError(
                 "value_heads and critic_learning_rate have no effect with --learner world_model, which has no critic; leave them out."
+            )
+        if self.learner == "world_model" and (self.learning.l2c2_actor or self.learning.l2c2_critic):
+            raise SceneError(
+                "l2c2_actor and l2c2_critic have no effect with --learner world_model, which smooths nothing; leave them out, "
+                "or choose --learner ppo."
             )
         if self.learner == "ppo" and self.world_model != WorldModelConfig():
             number = next(
@@ -235,6 +246,42 @@ class Config(SharedConfig):
                 f"world_model.{number}={getattr(self.world_model, number)} has no effect with --learner {self.learner}; leave "
                 "it out, or choose --learner world_model."
             )
+
+    def _refuse_parts(self) -> None:
+        """SceneError for numbers of clips that are held by turns."""
+        if self.clips_at_once < 0 or self.clips_at_once == 1:
+            raise SceneError(
+                f"clips_at_once={self.clips_at_once} makes no sense: while one leaves there is none to play. Give at least 2, or 0 "
+                "for all clips."
+            )
+        if self.clips_every < 1:
+            raise SceneError(f"clips_every={self.clips_every} makes no sense; give at least 1 iteration.")
+        if self.clips_every != CLIPS_EVERY and not self.clips_at_once:
+            raise SceneError(
+                f"clips_every={self.clips_every} has no effect where all clips are held; leave it out, or say how many are: "
+                "--clips-at-once 64."
+            )
+        if self.clips_at_once and self.learner != "ppo":
+            raise SceneError(
+                f"clips_at_once={self.clips_at_once} is not for --learner {self.learner}, which goes back to moments of clips that "
+                "have left. Leave it out, or choose --learner ppo."
+            )
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """What is asked so of `build_library()`."""
+        return {
+            "fps": self.rate,
+            "height": self.clip_height,
+            "skip_unfit": self.skip_unfit,
+            "in_file": self.clips_at_once > 0,
+        }
+
+    def parts(self, playing: bool) -> dict[str, Any]:
+        """What is asked so of `tracking()`; a policy that is `playing` finds all clips."""
+        if playing or not self.clips_at_once:
+            return {}
+        return {"at_once": self.clips_at_once, "part_ticks": self.clips_every * self.learning.horizon}
 
     @property
     def dt(self) -> float:

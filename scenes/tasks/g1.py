@@ -114,6 +114,7 @@ def g1_bundles(
             observations=tables.observations,
             start="start" if playing else config.sampling,
             order="cycle" if playing else "weight",
+            **config.parts(playing),
             reset=start_on_reference if playing else reset_to_reference,
             reset_noise={} if playing else reset_noise(config.robustness),
             noisy=not playing,

@@ -249,6 +249,7 @@ def humanoidverse_bundles(
             observations=tables.observations,
             start="start" if playing else config.sampling,
             order="cycle" if playing else "weight",
+            **config.parts(playing),
             reset=start_on_reference if playing else reset_near_reference,
             noisy=not playing,
             noise_curriculum=config.noise_curriculum,

@@ -20,7 +20,7 @@ PROGRAM = "lockstep play"
 BLEND = 0.3  # s
 SECONDS = 10.0  # of a policy that follows commands
 FALLEN = 1.2  # rad of tilt
-KEYS = "w s forward, a d sideways, q e turn, space stops, 1…9 change over, p pushes, backspace resets"
+KEYS = "w s forward, a d sideways, q e turn, space stops, 1…9 change over, n next clip, p pushes, backspace resets"
 STEP = 0.1  # m/s or rad/s, by which a key changes the command
 PUSH = 0.8  # m/s
 LATEST = 0.1  # s, by which the window may be behind real time
@@ -130,6 +130,11 @@ def _refuse_events(
                 )
             playing = int(event.numbers[0]) - 1
             played.add(playing)
+        elif event.action == "clip" and len(policies[playing].clips) < 2:
+            raise SceneError(
+                f"{path}: {policies[playing].path} has no next clip to play at {event.time:g} s; it was trained on "
+                f"{listing(policies[playing].clips) or 'none'}. Leave the action 'clip' out."
+            )
         elif event.action == "command":
             asked = np.array(event.numbers)
         if event.action == "command" or (asked.any() and policies[playing].ranges is not None):
@@ -205,6 +210,8 @@ def press(player: Player, key: int) -> None:
         player.command[:] = 0.0
     elif letter.isdigit() and 1 <= int(letter) <= len(player.policies):
         player.change_over(int(letter) - 1)
+    elif letter == "N" and len(player.policy.clips) > 1:
+        player.next_clip()
     elif letter == "P":
         player.push(0.0, PUSH)
     elif key == 259:  # backspace, as GLFW counts keys
@@ -247,13 +254,13 @@ def _film(player: Player, path: Path) -> Path:
 def _compare(robot: RecordedRobot, policies: Sequence[OnnxPolicy]) -> int:
     """Play on a log; the exit status."""
     for policy in policies:
-        if policy.clips and robot.about["clip"]:
-            policy.choose(robot.about["clip"])
         robot.at = 0
         robot.sent.clear()
         player = Player(robot, [policy])
-        for command, begins in zip(robot.commands, robot.begins, strict=True):
+        for command, begins, clip in zip(robot.commands, robot.begins, robot.clips.tolist(), strict=True):
             player.command = command
+            if begins and policy.clips and clip:
+                policy.choose(clip)
             if begins:
                 policy.begin(robot.read())
             player.step()

@@ -19,6 +19,7 @@ ACTIONS = {  # of a script, with how many numbers each takes
     "command": (3, "forward and to the left in m/s, yaw rate in rad/s"),
     "policy": (1, "number of the policy to change over to, from 1"),
     "push": (2, "forward and to the left in m/s, added to the base's velocity"),
+    "clip": (0, "the next clip of the policy, from its start"),
     "reset": (0, "back to where the policy starts"),
 }
 
@@ -77,6 +78,7 @@ class Player:
     targets: list[np.ndarray] = attrs.field(init=False, factory=list)
     commands: list[np.ndarray] = attrs.field(init=False, factory=list)
     begins: list[bool] = attrs.field(init=False, factory=list)  # whether a policy began in that control step
+    clips: list[str] = attrs.field(init=False, factory=list)  # that were followed
     _since: float = attrs.field(init=False, default=np.inf)  # s since the last change over
     _left: OnnxPolicy | None = attrs.field(init=False, default=None)  # the policy before it
 
@@ -113,6 +115,13 @@ class Player:
             self.command = np.clip(self.command, *self.policy.ranges.T)
         self.policy.begin(self.robot.read())
 
+    def next_clip(self) -> None:
+        """Play the policy's next clip from its start, the first one after the last. SceneError where it has no other."""
+        if len(self.policy.clips) < 2:
+            raise SceneError(f"{self.policy.path} has no other clip to play than it does. Leave the action 'clip' out.")
+        self.policy.clip = (self.policy.clip + 1) % len(self.policy.clips)
+        self.reset()
+
     def push(self, forward: float, sideways: float) -> None:
         """Push the robot, where it can be pushed."""
         if isinstance(self.robot, MujocoRobot):
@@ -128,6 +137,8 @@ class Player:
             self.change_over(int(event.numbers[0]) - 1)
         elif event.action == "push":
             self.push(*event.numbers)
+        elif event.action == "clip":
+            self.next_clip()
         else:
             self.reset()
 
@@ -136,6 +147,7 @@ class Player:
         reading, policy = self.robot.read(), self.policy
         self.commands.append(self.command.copy())
         self.begins.append(policy.steps == 0)
+        self.clips.append(policy.clips[policy.clip] if policy.clips else "")
         target = policy.target(reading, self.command)
         if self._since < self.blend and self._left is not None:
             share = self._since / self.blend
@@ -161,9 +173,8 @@ def save_log(path: Path, player: Player) -> None:
     columns: dict[str, Any] = {
         f.name: np.array([getattr(each, f.name) for each in player.readings]) for f in attrs.fields(RobotReading)
     }
-    columns |= {name: np.array(getattr(player, name)) for name in ("targets", "commands", "begins")}
-    clip = player.policy.clips[player.policy.clip] if player.policy.clips else ""
-    about = np.array(json.dumps({"joints": list(player.robot.joints), "clip": clip}))
+    columns |= {name: np.array(getattr(player, name)) for name in ("targets", "commands", "begins", "clips")}
+    about = np.array(json.dumps({"joints": list(player.robot.joints)}))
     data = io.BytesIO()
     np.savez(data, **{"about": about, **columns})  # type: ignore[arg-type]
     with file_errors(f"The log {path} cannot be written", cure=" Choose another --record."):

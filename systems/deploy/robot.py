@@ -124,6 +124,7 @@ class RecordedRobot:
     targets: np.ndarray  # (steps, joints) rad, that were sent when it was recorded
     commands: np.ndarray  # (steps, 3) m/s, m/s, rad/s that were asked for then
     begins: np.ndarray  # (steps,) bool, whether a policy began
+    clips: np.ndarray  # (steps,) str, the clip that was followed; "" for a policy that follows commands
     about: dict[str, Any]
     at: int = 0
     sent: list[np.ndarray] = attrs.field(factory=list)
@@ -136,12 +137,14 @@ class RecordedRobot:
                 readings = {field.name: file[field.name] for field in attrs.fields(RobotReading)}
                 about = json.loads(str(file["about"]))
                 rest = {name: file[name] for name in ("targets", "commands", "begins")}
+                usual = np.full(len(rest["begins"]), about.get("clip", ""))
+                rest["clips"] = file.get("clips", usual)
                 steps = {len(each) for each in (*readings.values(), *rest.values())}
                 if len(steps) != 1 or steps == {0}:
                     raise ValueError("its columns are not equally long")
                 if not all(np.isfinite(each).all() for each in readings.values()):
                     raise ValueError("what it tells is not finite")
-                return cls(tuple(about["joints"]), readings, **rest, about={"clip": "", **about})
+                return cls(tuple(about["joints"]), readings, **rest, about=about)
         except FileNotFoundError:
             raise SceneError(f"There is no log at {path}. lockstep play POLICY --record {path} writes one.") from None
         except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:

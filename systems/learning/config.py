@@ -41,6 +41,8 @@ class PpoConfig:
     value_clip: float = 0.2  # how far a value may be from that of the rollout and still change
     value_weight: float = 1.0  # weight of the value loss
     entropy_weight: float = 0.005  # weight of the entropy bonus
+    l2c2_actor: float = 0.0  # weight of what mean actions change on the way to the next observation (L2C2); 0: none
+    l2c2_critic: float = 0.0  # weight of what values change on that way
     learning_rate: float = 1e-3  # learning rate when training starts
     critic_learning_rate: float | None = None  # that of the critic where it differs; it keeps its ratio to the actor's
     desired_kl: float = 0.01  # KL divergence that the learning rate aims at; 0 keeps the rate
@@ -49,6 +51,14 @@ class PpoConfig:
     max_grad_norm: float = 1.0  # to which the gradients of actor and critic are clipped, each
     normalise: bool = True  # shift and scale observations by their running mean and deviation
     action_limit: float = math.inf  # bound of an action as it is applied
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what makes no sense, in one sentence."""
+        for name in ("l2c2_actor", "l2c2_critic"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise SceneError(
+                    f"learning.{name}={getattr(self, name)} makes no sense; give 0, or a finite number above it."
+                )
 
     def of(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Those numbers that `function` takes, by name."""

@@ -38,12 +38,13 @@ def build_library(
     fps: float = 50.0,
     height: str = "keep",
     skip_unfit: bool = False,
+    in_file: bool = False,
     device: torch.device | str = "cpu",
 ) -> MotionLibrary:
     """Make, verify, resample and pack `clips` for a robot; a clip named twice is loaded once, with both weights.
 
     A list of clips is empty afterwards, since what files say of bodies is let go clip by clip. `height="auto"` puts
-    feet on the floor. What was decided and found is logged as warnings and kept in `warnings`.
+    feet on the floor; `in_file` keeps the frames in files, for `systems/clip_parts.py` to take some at a time. What was decided and found is logged as warnings and kept in `warnings`.
     Raises SceneError with all clips that cannot be played by this robot; with `skip_unfit` these are left out.
     """
     unique = _merge(_handed_over(clips) if isinstance(clips, list) else clips)
@@ -56,7 +57,7 @@ def build_library(
     made = [
         make_clip(clip.name, robot, model) if isinstance(clip, BuiltInClip) else clip for clip in _handed_over(unique)
     ]
-    packing = Packing(made, robot, model, fps)
+    packing = Packing(made, robot, model, fps, in_file=in_file)
     verification = Verification(robot, model, unfit, height=height, poses=packing.poses)
     sound = verification.verify(_handed_over(made))
     unfit.settle(len(sound))
@@ -119,3 +120,23 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
         choices = (name if i == 1 else f"{name} ({i})" for i in count(1))
         taken.append(next(choice for choice in choices if choice not in taken))
     return tuple(taken)
+
+
+def clip_facts(library: MotionLibrary, at_once: int = 0) -> dict[str, str]:
+    """How many clips there are and how much memory they take, of which `at_once` are held (0: all), in words."""
+    frames, longest = len(library.vectors), int(library.frames.max())
+    each = sum(table[0].numel() * table.element_size() for table in _tables(library))
+    count = len(library.names)
+    told = f"{count} {'clip' if count == 1 else 'clips'}, {frames:,} frames at {library.fps:g} per second"
+    if not at_once:
+        return {"clips": f"{told}: {_mebibytes(frames * each)} of memory"}
+    held = f"{at_once} at once, of up to {longest:,} frames: {_mebibytes(at_once * longest * each)} of memory"
+    return {"clips": f"{told}: {_mebibytes(frames * each)} in a file; {held}"}
+
+
+def _tables(library: MotionLibrary) -> list[torch.Tensor]:
+    return [table for table in (library.vectors, library.rotations, library.contacts) if len(table)]
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from components.motion import Clip
 from components.robot import Robot
@@ -18,6 +19,7 @@ from systems.motion.kinematics import (
     frames_at,
     resample,
 )
+from systems.motion.mapped import mapped_table
 from systems.motion.plausible import BELIEVED_RATES
 
 CHUNK = 4096  # frames whose bodies are computed at once, a matter of memory only
@@ -28,11 +30,14 @@ class Packing:
     """Rows at `fps` for each of many clips, which are named by their place among all.
 
     Rows of a clip that is at this rate are filled as soon as its bodies are asked for, and stay where nothing changes
-    it afterwards: verification and library compute them once.
+    it afterwards: verification and library compute them once. `in_file` keeps the tables in files.
     """
 
-    def __init__(self, clips: Sequence[Clip], robot: Robot, model: Kinematics, fps: float) -> None:
+    def __init__(
+        self, clips: Sequence[Clip], robot: Robot, model: Kinematics, fps: float, *, in_file: bool = False
+    ) -> None:
         self.model, self.fps = model, fps
+        self._table = mapped_table if in_file else torch.empty
         self._widths = 9 + 2 * len(robot.dof_names) + 9 * len(robot.tracked_bodies), 1 + len(robot.tracked_bodies)
         self._tracked = tracked_parents(robot)
         self._virtual = [part.double().cpu() for part in virtual_frames(robot)] if robot.virtual_bodies else []
@@ -45,8 +50,8 @@ class Packing:
         frames = list(self._frames.values())
         stops = np.cumsum(frames, dtype=np.int64).tolist()
         self._rows = {i: slice(n - count, n) for i, n, count in zip(self._frames, stops, frames, strict=True)}
-        self.vectors = torch.empty(sum(frames), self._widths[0])
-        self.rotations = torch.empty(sum(frames), self._widths[1], 4)
+        self.vectors: Tensor = self._table(sum(frames), self._widths[0])
+        self.rotations: Tensor = self._table(sum(frames), self._widths[1], 4)
 
     def poses(self, index: int, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         """Where a clip puts every body, (T, B, 3) m and (T, B, 4)."""

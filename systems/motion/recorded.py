@@ -1,4 +1,4 @@
-"""Recorded motion: what a row did, as a clip in a file that the readers of clips read back."""
+"""Recorded motion: what rows did, as clips in files that the readers of clips read back."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +13,7 @@ from systems.motion.writers import CONTAINERS, clip_bytes
 from systems.robots.model import RobotModel
 
 ENDINGS = tuple(f".{container}" for container in CONTAINERS)
+SEVERAL = (".pkl",)  # of them, what holds more than one clip
 
 
 def clip_from_columns(columns: Mapping[str, np.ndarray], *, name: str, table: str, fps: float) -> Clip:
@@ -44,14 +45,17 @@ def clip_from_columns(columns: Mapping[str, np.ndarray], *, name: str, table: st
 
 
 def write_recorded(
-    columns: Mapping[str, np.ndarray], path: Path, model: RobotModel, *, table: str, fps: float
+    episodes: Mapping[str, Mapping[str, np.ndarray]], path: Path, model: RobotModel, *, table: str, fps: float
 ) -> dict[str, str]:
-    """Write a row's columns as a clip to `path`, by its ending; what was written, by name."""
-    clip = clip_from_columns(columns, name=path.stem, table=table, fps=fps)
-    beside = [word for word, kept in (("actions", clip.action), ("contacts", clip.contact_mask)) if kept is not None]
+    """Write the columns of rows, by the names of their clips, to `path`, by its ending; what was written, by name."""
+    clips = [clip_from_columns(columns, name=name, table=table, fps=fps) for name, columns in episodes.items()]
+    first, lengths = clips[0], sorted({clip.num_frames for clip in clips})
+    beside = [word for word, kept in (("actions", first.action), ("contacts", first.contact_mask)) if kept is not None]
     with file_errors(f"{path} cannot be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, clip_bytes([clip], model, path.suffix[1:].lower()))
-    told = f"{clip.num_frames} frames at {fps:g} per second, {len(model.robot.dof_names)} joints of {model.robot.name}"
+        write_file(path, clip_bytes(clips, model, path.suffix[1:].lower()))
+    frames = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else str(lengths[0])
+    told = f"{frames} frames at {fps:g} per second, {len(model.robot.dof_names)} joints of {model.robot.name}"
     in_file = beside if path.suffix.lower() != ".csv" else []
-    return {"clip": f"{path}: {', '.join([told, *in_file])}"}
+    several = [f"{len(clips)} clips"] if len(clips) > 1 else []
+    return {"clip": f"{path}: {', '.join([*several, told, *in_file])}"}

@@ -35,6 +35,7 @@ COLUMNS = {  # component.column: axes, shape, dtype, unit
     "MotionCursor.time": ((), (), "float32", "s"),
     "Done.terminated": ((), (), "bool", ""),
     "RootState.linear_velocity": ((3,), (3,), "float32", "m/s"),
+    "NextClip.asked": ((), (), "bool", ""),
 }
 IDS = {name: number for number, name in enumerate(COLUMNS)}
 FIGURE = Figure(

@@ -336,12 +336,29 @@ def test_a_push_makes_the_selected_row_faster_where_one_looks(body: BodyPanel):
     (sent,) = body.control.sent
     assert (sent["t"], sent["column"], sent["rows"]) == ("set", IDS["RootState.linear_velocity"], [body.store.selected])
     np.testing.assert_allclose(unpack_array(sent["values"]), [[0.5, 1.0, 0.1]], atol=1e-6)
-    body._pushed({"t": "error", "text": "Somebody else controls the run."})
+    body._answered({"t": "error", "text": "Somebody else controls the run."})
     assert body.view.note == "Somebody else controls the run."
 
 
+def test_a_key_asks_for_the_next_clip_of_the_selected_row(body: BodyPanel):
+    key = next(a for a in body._actions if a.shortcut().toString() == "G")
+    key.trigger()
+    assert isinstance(body.control, Asked)
+    (sent,) = body.control.sent
+    assert (sent["t"], sent["column"], sent["rows"]) == ("set", IDS["NextClip.asked"], [body.store.selected])
+    assert (sent["reason"], unpack_array(sent["values"]).tolist()) == ("next clip", [True])
+
+
+def test_without_clips_the_key_says_so(qtbot):
+    made = BodyPanel(make_store(without=("NextClip.asked",)), Asked())
+    qtbot.addWidget(made)
+    next(a for a in made._actions if a.shortcut().toString() == "G").trigger()
+    assert isinstance(made.control, Asked) and not made.control.sent
+    assert made.view.note == "This figure follows no clips, so that there is no next one."
+
+
 def test_every_key_is_a_menu_entry_with_a_text(body: BodyPanel):
-    assert [a.shortcut().toString() for a in body._actions] == ["0", "1", "2", "3", "K", "C", "M"]
+    assert [a.shortcut().toString() for a in body._actions] == ["0", "1", "2", "3", "K", "G", "C", "M"]
     assert all(a.text() for a in body._actions) and set(body._actions) <= set(body.actions())
 
 

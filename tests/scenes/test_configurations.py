@@ -104,6 +104,7 @@ MJLAB = {
     "tracking.count_failures.alpha": 0.001,
     "tracking.draw_motion.on_frames": True,
     "tracking.draw_motion.dt": 0.02,
+    "tracking.start_next_clip.dt": 0.02,
     "tracking.reset_to_reference.position": (0.05, 0.05, 0.01),
     "tracking.reset_to_reference.rotation": (0.1, 0.1, 0.2),
     "tracking.reset_to_reference.linear": (0.5, 0.5, 0.2),
@@ -156,6 +157,8 @@ MJLAB = {
     "ppo.improve_policy.lowest_rate": 1e-5,
     "ppo.improve_policy.highest_rate": 1e-2,
     "ppo.improve_policy.max_grad_norm": 1.0,
+    "ppo.improve_policy.l2c2_actor": 0.0,
+    "ppo.improve_policy.l2c2_critic": 0.0,
 }
 COLLISION, ENCODERS, FRICTION = (
     "tracking.reward.self_collision.",
@@ -249,6 +252,7 @@ HUMANOIDVERSE = {
     "tracking.draw_motion.order": "weight",
     "tracking.draw_motion.on_frames": True,
     "tracking.draw_motion.dt": 0.02,
+    "tracking.start_next_clip.dt": 0.02,
     "tracking.reset_to_reference.level": 0.0,
     "tracking.reset_to_reference.on_frames": True,
     "tracking.observe.noisy": True,

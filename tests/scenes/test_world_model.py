@@ -122,6 +122,10 @@ def test_numbers_of_a_learner_that_is_not_asked_for_are_refused():
     for numbers in ({"value_heads": True}, {"critic_learning_rate": 1e-4}):
         with pytest.raises(SceneError, match="have no effect with --learner world_model, which has no critic"):
             g1.LAPTOP.replace(learner="world_model", **numbers)
+    with pytest.raises(
+        SceneError, match="l2c2_critic have no effect with --learner world_model, which smooths nothing"
+    ):
+        g1.LAPTOP.replace(learner="world_model", l2c2_critic=0.1)
 
 
 def test_a_clip_that_is_shorter_than_what_is_imagined_is_refused_by_name():

@@ -104,7 +104,9 @@ def estimate(now: Observation, policy: Policy, rollout: Rollout, **constants: An
 
 def improve(policy: Policy, rollout: Rollout, seed: int = 0, **constants: Any) -> LearningMetrics:
     metrics = LearningMetrics.zeros()
-    improve_policy(stream(seed), rollout, Blocks(), policy, metrics, **{**PpoConfig().of(improve_policy), **constants})
+    improve_policy(
+        seen(99), stream(seed), rollout, Blocks(), policy, metrics, **{**PpoConfig().of(improve_policy), **constants}
+    )
     return metrics
 
 
@@ -572,7 +574,7 @@ def test_it_learns_to_match_a_target_that_it_sees():
         if tick % 8 == 0:
             scores.append(float(rollout.reward.mean()))
             estimate(observation, policy, rollout)
-            improve_policy(rng, rollout, Blocks(), policy, metrics, **PpoConfig().of(improve_policy))
+            improve_policy(observation, rng, rollout, Blocks(), policy, metrics, **PpoConfig().of(improve_policy))
     # always 0 scores −Var = −2 · 4²/12 = −2.7, and the first deviation of 1 costs 1 more
     assert scores[0] < -2.0
     assert sum(scores[-5:]) / 5 > -0.1
@@ -620,10 +622,10 @@ def test_every_head_learns_its_own_target_and_the_loss_is_their_mean():
 
     before, metrics = errors(), LearningMetrics.zeros()
     whole = {**numbers, "epochs": 1, "minibatches": 1}
-    improve_policy_by_head(stream(), rollout, heads, Blocks(), policy, metrics, **whole)
+    improve_policy_by_head(seen(99), stream(), rollout, heads, Blocks(), policy, metrics, **whole)
     assert float(metrics.value_loss) == pytest.approx(float(before.mean()), rel=1e-4)
     for _ in range(40):
-        improve_policy_by_head(stream(), rollout, heads, Blocks(), policy, metrics, **numbers)
+        improve_policy_by_head(seen(99), stream(), rollout, heads, Blocks(), policy, metrics, **numbers)
     assert bool((errors() < 0.7 * before).all())
 
 

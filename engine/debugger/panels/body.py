@@ -24,7 +24,7 @@ from engine.debugger.body.skeleton import (
 from engine.debugger.body.terrain import TerrainHeights, onto_ground, read_terrain
 from engine.debugger.body.viewport import Viewport
 from engine.debugger.model.frames import Value
-from engine.debugger.model.schema import clip_name, seconds_per_tick
+from engine.debugger.model.schema import ColumnInfo, clip_name, seconds_per_tick
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.model_file import Fetch, kept
 from engine.debugger.panels.panel import Panel
@@ -85,6 +85,7 @@ class BodyPanel(Panel):
             ("Side view", "2", lambda: self._stand(90.0, -5.0)),
             ("Top view", "3", lambda: self._stand(0.0, -89.0)),
             ("Push the row away from here", "K", self._push),
+            ("Start the next clip", "G", self._next_clip),
             ("Follow the root", "C", self._toggle_follow),
             ("Meshes instead of capsules", "M", self._toggle_mesh),
         ):
@@ -141,20 +142,27 @@ class BodyPanel(Panel):
         column = None if figure is None else self.store.role("root_velocity", figure.table)
         held = None if column is None else self._array(column.id, row, (3,))
         if column is None or held is None:
-            self._pushed({"text": "The velocity of this figure is not known, so that nothing can push it."})
+            self._answered({"text": "The velocity of this figure is not known, so that nothing can push it."})
             return
         along = np.radians(self.view.camera().azimuth)
         faster = held + PUSH * np.array((np.cos(along), np.sin(along), 0.0))
-        what = {
-            "column": column.id,
-            "rows": [row],
-            "labels": None,
-            "values": pack_array(faster[None].astype(column.dtype)),
-        }
-        self.control.send({"t": "set", **what, "force": False, "reason": "push"}, self._pushed)
+        self._write(column, row, faster[None], "push")
 
-    def _pushed(self, answer: dict[str, Any]) -> None:
-        self.view.note = "" if answer.get("t") == "ok" else str(answer.get("text", "The run refused the push."))
+    def _next_clip(self) -> None:
+        """Have the selected row start its next clip from the first frame, or say why not."""
+        figure = self.view.figure
+        column = None if figure is None else self.store.role("next_clip", figure.table)
+        if column is None:
+            self._answered({"text": "This figure follows no clips, so that there is no next one."})
+            return
+        self._write(column, self.store.selected, np.ones(1), "next clip")
+
+    def _write(self, column: ColumnInfo, row: int, values: np.ndarray, reason: str) -> None:
+        what = {"column": column.id, "rows": [row], "labels": None, "values": pack_array(values.astype(column.dtype))}
+        self.control.send({"t": "set", **what, "force": False, "reason": reason}, self._answered)
+
+    def _answered(self, answer: dict[str, Any]) -> None:
+        self.view.note = "" if answer.get("t") == "ok" else str(answer.get("text", "The run refused it."))
         self.view.update()
 
     def _toggle_follow(self) -> None:

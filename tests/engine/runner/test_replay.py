@@ -19,8 +19,8 @@ from engine.recording.failures import FRAMES
 from engine.recording.file import Recording
 from engine.runner.checkpoint import checkpoints
 from engine.runner.experiment import EpisodeFile, Experiment
-from engine.runner.replay import RunReplay, last_carrying_tick
-from engine.runner.replay_command import main, open_replay, refuse_clip
+from engine.runner.replay import EpisodeReplay, RunReplay, last_carrying_tick
+from engine.runner.replay_command import main, open_replay, refuse_clip, write_clips
 from engine.runner.run import main as train
 from scenes import cartpole
 from systems.motion.files import read_clips
@@ -193,7 +193,10 @@ def test_several_failures_at_once(run: Path, tmp_path: Path) -> None:
         (["--row", "1"], "--row and --tick belong together"),
         (["--row", "1", "--tick", "2", "--failures", "3"], "--failures chooses rows and ticks itself"),
         (["--failures", "0"], "--failures is 0; it is at least 1."),
-        (["--row", "99", "--tick", "2"], "--row 99 is not one of the run's rows 0 to 7."),
+        (["--row", "99", "--tick", "2"], "--row names row 99, but there are 8 rows, counted from 0."),
+        (["--row", "0-x", "--tick", "2"], "--row takes rows such as 0-15 or 3,17, but was given '0-x'."),
+        (["--row", "0", "--tick", "999"], "--tick 999 is not one of the run's ticks 0 to 250."),
+        (["--row", "all", "--tick", "2", "--mcap", "a.mcap"], "--mcap writes one episode; say which:"),
         (["--rwo", "1"], "Unrecognized arguments: --rwo 1."),
     ],
 )
@@ -276,4 +279,57 @@ def test_a_clip_that_cannot_be_written_is_refused_before_anything_is_simulated(
     with pytest.raises(SceneError, match=r"a.npz would be replaced. Name another file after --clip"):
         refuse_clip(tmp_path / "a.npz", made)
     assert main([str(tmp_path), "--clip", "a.npz"]) == 2
-    assert "--clip writes one episode; say which:" in capsys.readouterr().err
+    assert "--clip writes episodes; say which:" in capsys.readouterr().err
+    (tmp_path / "b_row_3_tick_290.npz").touch()
+    with pytest.raises(SceneError, match=r"b_row_3_tick_290.npz would be replaced"):
+        refuse_clip(tmp_path / "b.npz", made)
+    refuse_clip(tmp_path / "b.pkl", made)
+
+
+def test_episodes_of_every_row_are_kept_as_clips_by_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[Any]
+) -> None:
+    """At tick 20 rows are in episodes of different lengths; a pkl holds all of them, of npz there is one for each."""
+    folder, scene = tmp_path / "run", REPOSITORY / "scenes" / "motion_tracking.py"
+    said = ["--iterations", "1", "--learning.horizon", "24", "--set", TERMINATION]
+    assert train([str(scene), *TINY, *said, "--out", str(folder)]) == 0
+    past = past_of(folder)
+    episodes = {each.name: each for each in past.episodes([(row, 20) for row in range(8)])}
+    assert len(episodes) == 8
+    capsys.readouterr()
+    which = ["--row", "all", "--tick", "20", "--no-film", "--no-plots"]
+    assert main([str(folder), *which, "--clip", str(tmp_path / "all.pkl")]) == 0
+    assert f"{tmp_path / 'all.pkl'}: 8 clips, " in capsys.readouterr().out.replace("\n", "")
+    assert main([str(folder), *which[:1], "0-2,5", *which[2:], "--clip", str(tmp_path / "some.npz")]) == 0
+    clips = {clip.name: clip for clip in read_clips(str(tmp_path / "all.pkl"))}
+    assert sorted(clips) == sorted(episodes)
+    files = {path.stem.removeprefix("some_"): path for path in tmp_path.glob("some_*.npz")}
+    assert sorted(files) == sorted(name for name, each in episodes.items() if each.row in (0, 1, 2, 5))
+    for name, episode in episodes.items():
+        (alone,) = read_clips(str(files[name])) if name in files else (clips[name],)
+        for clip in (clips[name], alone):
+            assert isinstance(clip, Clip)
+            for part, address in (("root_position", "RootState.position"), ("dof_position", "DofState.position")):
+                np.testing.assert_allclose(getattr(clip, part), episode.columns[f"robot.{address}"], atol=1e-6)
+            np.testing.assert_array_equal(clip.action, episode.columns["robot.Action.value"])
+
+
+def test_of_several_episodes_those_without_motion_are_left_out_and_said(tmp_path: Path) -> None:
+    def of(row: int, ticks: int) -> EpisodeReplay:
+        return EpisodeReplay(row, np.arange(ticks), {"a": np.zeros(ticks)}, True, (), "")
+
+    wrote: dict[str, list[str]] = {}
+
+    def write(episodes: Any, path: Path) -> dict[str, str]:
+        wrote[path.name] = [*episodes]
+        return {"clip": str(path)}
+
+    kind = EpisodeFile((".npz", ".pkl"), write, several=(".pkl",))
+    episodes = [of(0, 5), of(1, 1), of(2, 4)]
+    told = write_clips(kind, episodes, tmp_path / "a.pkl")
+    assert wrote == {"a.pkl": ["row_0_tick_4", "row_2_tick_3"]}
+    assert told["row_1_tick_0"]["clip"].startswith("none") and told["row_2_tick_3"]["clip"].endswith("a.pkl")
+    assert write_clips(kind, episodes[:2], tmp_path / "b.npz")["row_0_tick_4"]["clip"].endswith("b_row_0_tick_4.npz")
+    assert wrote["b_row_0_tick_4.npz"] == ["b_row_0_tick_4"]
+    write_clips(kind, episodes[:1], tmp_path / "c.npz")
+    assert wrote["c.npz"] == ["c"]

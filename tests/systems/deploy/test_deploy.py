@@ -464,6 +464,33 @@ def test_keys_of_the_window_steer_push_and_change_over(files: Path) -> None:
     assert play.robot.read().base_position.tolist() == pytest.approx(play.policy.start[0][:3].tolist())
 
 
+def test_the_next_clip_is_a_key_and_an_action_and_a_log_knows_which_clip_was_played(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two, log, events = tmp_path / "two.onnx", tmp_path / "log.npz", tmp_path / "events"
+    write_onnx(played(tracker(clip="squat,wave")), two, "signals", {"command": "made"})
+    play = player(two)
+    for expected in ("wave", "squat"):
+        play.step()
+        press(play, ord("N"))
+        assert play.policy.clips[play.policy.clip] == expected and play.policy.steps == 0
+        assert play.robot.read().joint_position == pytest.approx(play.policy.start[0][7:].tolist())
+    single = player(files / "track.onnx")
+    single.step()
+    press(single, ord("N"))
+    assert single.policy.steps == 1  # there is no other
+    events.write_text("0.1 clip\n")
+    assert main([str(two), "--script", str(events), "--no-film", "--seconds", "0.3", "--record", str(log)]) == 0
+    assert RecordedRobot.load(log).clips.tolist() == ["squat"] * 5 + ["wave"] * 10
+    capsys.readouterr()
+    assert main([str(two), "--log", str(log)]) == 0
+    told = re.search(r"at most (\S+) rad", capsys.readouterr().out)
+    assert told is not None and float(told[1]) < 1e-6
+    for file, known in ((files / "walk.onnx", "none"), (files / "track.onnx", "squat")):
+        with pytest.raises(SceneError, match=f"has no next clip to play at 0.1 s; it was trained on {known}"):
+            main([str(file), "--script", str(events), "--no-film"])
+
+
 def test_the_window_shows_where_the_robot_is_and_puts_its_looks_back(files: Path) -> None:
     """With a stand-in for MuJoCo's window, whose own keys change looks."""
     play = player(files / "walk.onnx")
@@ -545,7 +572,13 @@ def test_the_page_s_robot_is_played(files: Path, monkeypatch: pytest.MonkeyPatch
     assert len(names["player"].targets) == 1
     (script,) = fences("export.md", title="events.txt")
     (files / "events.txt").write_text(script.text)
-    assert [event.action for event in read_script(files / "events.txt")] == ["command", "push", "policy", "reset"]
+    assert [event.action for event in read_script(files / "events.txt")] == [
+        "command",
+        "push",
+        "policy",
+        "clip",
+        "reset",
+    ]
 
 
 def test_the_page_names_every_signal_and_every_key_of_the_metadata_that_it_promises(files: Path) -> None:

@@ -48,7 +48,7 @@ def read(path: Path) -> Clip:
 @pytest.mark.parametrize("container", ["npz", "pkl", "csv"])
 def test_what_a_row_did_is_read_back_from_the_file(columns: Any, tmp_path: Path, container: str) -> None:
     path = tmp_path / f"fall.{container}"
-    written = episode_clips(model("humanoid"), table="robot", fps=50.0).write(columns, path)
+    written = episode_clips(model("humanoid"), table="robot", fps=50.0).write({path.stem: columns}, path)
     beside = "" if container == "csv" else ", actions, contacts"
     assert written["clip"].endswith(
         f"30 frames at 50 per second, {len(model('humanoid').robot.dof_names)} joints of humanoid{beside}"
@@ -67,18 +67,33 @@ def test_what_a_row_did_is_read_back_from_the_file(columns: Any, tmp_path: Path,
     assert_array_equal(found.contact_mask, columns["robot.Contact.touching"])
 
 
+def test_a_pkl_holds_what_several_rows_did_each_under_its_name(columns: Any, tmp_path: Path) -> None:
+    half = {name: value[10:25] for name, value in columns.items()}
+    file, kinds = tmp_path / "all.pkl", episode_clips(model("humanoid"), table="robot", fps=50.0)
+    written = kinds.write({"row_0_tick_30": columns, "row_5_tick_30": half}, file)
+    assert kinds.several == (".pkl",)
+    assert written["clip"].startswith(f"{file}: 2 clips, 15 to 30 frames at 50 per second")
+    first, second = read_clips(str(file))
+    assert (first.name, second.name) == ("row_0_tick_30", "row_5_tick_30")
+    for clip, expected in ((first, columns), (second, half)):
+        assert isinstance(clip, Clip)
+        assert_allclose(clip.root_position, expected["robot.RootState.position"], atol=1e-6, rtol=0.0)
+        assert_allclose(clip.dof_position, expected["robot.DofState.position"], atol=1e-6, rtol=0.0)
+        assert_array_equal(clip.action, expected["robot.Action.value"])
+
+
 def test_a_scene_without_contacts_keeps_none(columns: Any, tmp_path: Path) -> None:
     some = {name: value for name, value in columns.items() if "Contact" not in name}
     kinds = episode_clips(model("humanoid"), table="robot", fps=50.0)
     assert kinds.endings == (".npz", ".csv", ".pkl")
-    kinds.write(some, tmp_path / "a.pkl")
+    kinds.write({"a": some}, tmp_path / "a.pkl")
     assert read(tmp_path / "a.pkl").contact_mask is None
 
 
 def test_an_episode_without_a_step_is_no_motion(columns: Any, tmp_path: Path) -> None:
     first = {name: value[:1] for name, value in columns.items()}
     with pytest.raises(SceneError, match=r"lasts no whole control step"):
-        episode_clips(model("humanoid"), table="robot", fps=50.0).write(first, tmp_path / "a.npz")
+        episode_clips(model("humanoid"), table="robot", fps=50.0).write({"a": first}, tmp_path / "a.npz")
     assert not (tmp_path / "a.npz").exists()
 
 
