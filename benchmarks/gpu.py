@@ -1,6 +1,6 @@
 """Cost of a tick of the tracking scene on a GPU, by MuJoCo Warp: how fast, what is not physics, launches and waits.
 
-    python -m benchmarks.gpu [--device cuda] [--rows 4096,8192] [--ticks 48] [--variants eager] [--no-first] [--json]
+    python -m benchmarks.gpu [--device cuda] [--rows 4096,8192] [--ticks 48] [--variants eager,captured] [--no-first] [--json]
 
 With --device cpu the same runs on Warp's CPU device, with few rows, to see that it runs; no figure of it says anything of a GPU.
 Each figure is of one variant, that is a way of running the tick, and of one number of rows.
@@ -42,6 +42,7 @@ import torch
 
 from benchmarks.tick import PHYSICS
 from engine import Simulation, build
+from engine.capture.capture import capture_for, refuse_capture
 from engine.ecs.schedule import Entry
 from engine.errors import SceneError, listing
 from engine.runner.experiment import check_device
@@ -60,7 +61,17 @@ class Variant:
     warm: int
 
 
-VARIANTS: Mapping[str, Variant] = {"eager": Variant(nullcontext, 1)}  # whose first tick only places the rows
+def captured(simulation: Simulation) -> AbstractContextManager[object]:
+    """Ticks are replayed, as a training does; what is called instead is said on standard error."""
+    made = capture_for(simulation, "on", lambda text: print(text, file=sys.stderr))
+    assert made is not None
+    return made.attached()
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "eager": Variant(nullcontext, 1),  # whose first tick only places the rows
+    "captured": Variant(captured, 4),  # one is called, two warm up, one is recorded
+}
 GRAPH_LAUNCHES = frozenset(("cudaGraphLaunch", "cuGraphLaunch"))
 LAUNCHES = GRAPH_LAUNCHES | {
     "cudaLaunchKernel", "cudaLaunchKernelExC", "cudaLaunchCooperativeKernel", "cuLaunchKernel", "cuLaunchKernelEx",
@@ -275,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--rows", type=_numbers, default=[4096, 8192])
     parser.add_argument("--ticks", type=_positive, default=48)
-    parser.add_argument("--variants", type=_variants, default=[*VARIANTS])
+    parser.add_argument("--variants", type=_variants, help=f"by default all on a GPU: {','.join(VARIANTS)}")
     parser.add_argument("--robot", default="humanoid")
     parser.add_argument("--clip", default="squat")
     parser.add_argument("--hidden", type=int, nargs="+")
@@ -291,9 +302,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scene = {"robot": given.robot, "clip": given.clip} | ({"hidden": tuple(given.hidden)} if given.hidden else {})
     try:
         check_device(given.device)
+        variants = given.variants or (["eager"] if given.device == "cpu" else [*VARIANTS])
+        refuse_capture("on" if "captured" in variants else "off", given.device)
         results = []
         for rows in given.rows:
-            for variant in given.variants:
+            for variant in variants:
                 first = {} if given.no_first else first_ticks(rows, given.device, variant, scene)
                 results.append(measured(rows, given.device, variant, given.ticks, scene) | first)
     except SceneError as error:

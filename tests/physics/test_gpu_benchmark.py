@@ -45,7 +45,7 @@ def test_without_cuda_it_is_refused_in_one_sentence(capsys: pytest.CaptureFixtur
         (["--rows", "8,none"], "'8,none' is no list of numbers of rows"),
         (["--rows", "0"], "'0' is no list of numbers of rows"),
         (["--ticks", "0"], "'0' is no number of ticks"),
-        (["--variants", "fast"], "there is no variant 'fast'; there are eager"),
+        (["--variants", "fast"], "there is no variant 'fast'; there are eager, captured"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
