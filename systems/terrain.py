@@ -110,10 +110,9 @@ def change_level(
 def stand_on_tile(done: Done, ground: Ground, tile: Write[TerrainTile], root: Write[RootState]) -> None:
     """Carry rows that begin to the middle of their tile, as high above the highest ground near them as they were above 0."""
     assert ground.origins is not None
-    origin = ground.origins[tile.level, tile.kind]
-    place = root.position + origin
-    place[:, 2] = root.position[:, 2] + highest_near(ground, place)
-    put_rows(root.position, done.ended, place)
+    origin = ground.origins[tile.level, tile.kind]  # a copy
+    origin[:, 2] = highest_near(ground, root.position + origin)
+    put_rows(root.position, done.ended, root.position + origin)
     put_rows(tile.origin, done.ended, origin)
     put_rows(tile.asked, done.ended, 0.0)
 
@@ -191,7 +190,8 @@ def refuse_tiles(tiles: Tiles, first: System, schedule: Schedule | None = None) 
     low, high = first.constants["begin"]
     if not 0 <= low <= high < tiles.levels:
         raise SceneError(
-            f"terrain: begin=({low}, {high}) are not levels from 0 to {tiles.levels - 1}, the lower one first."
+            f"terrain: begin=({low}, {high}) are not levels from 0 to {tiles.levels - 1}, the lower one first. "
+            f"Give --tiles.begin {min(max(low, 0), tiles.levels - 1)},{tiles.levels - 1}, or other levels."
         )
     if tiles.edge == "wrap" and tiles.border < 1.0:
         raise SceneError(

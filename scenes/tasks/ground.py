@@ -21,10 +21,10 @@ def height_scan(*, noise: float = 1.0) -> dict[str, Term]:
     return {"height_scan": term(seen.height_scan, noise=0.1 * noise, scale=1.0 / SCAN_REACH)}
 
 
-def ends_of(config: SharedConfig, model: RobotModel) -> dict[str, Term]:
-    """The end of an episode that leaves the ground, where there is terrain that ends."""
+def ends_of(config: SharedConfig, model: RobotModel, *, kind: str = "time_limit") -> dict[str, Term]:
+    """The end of an episode that leaves the ground, where there is terrain that ends; of this `kind`."""
     ends = model.terrain is not None and config.tiles.edge == "end"
-    return {"off_terrain": term(off_terrain, kind="time_limit")} if ends else {}
+    return {"off_terrain": term(off_terrain, kind=kind)} if ends else {}
 
 
 def last_mark(bundles: Sequence[Bundle]) -> str:

@@ -32,11 +32,11 @@ def tables_of(config: Config, model: RobotModel, *, playing: bool) -> Tables:
     if config.privileged:
         seen = with_privileged(seen, config.randomise, model, backend=config.backend, playing=playing)
     seen = only_actor(seen) if config.learner == "world_model" else seen
+    # without self-collision there is none to count
     rewards = {n: t for n, t in tables.rewards.items() if model.self_collision or t.function is not self_collision}
-    ends = {**tables.terminations, **ends_of(config, model)}
-    return attrs.evolve(
-        tables, observations=seen, rewards=rewards, terminations=ends
-    )  # without self-collision there is none to count
+    off = ends_of(config, model, kind="failure" if playing else "time_limit")  # a clip that is not played to its end
+    ends = {**tables.terminations, **off}
+    return attrs.evolve(tables, observations=seen, rewards=rewards, terminations=ends)
 
 
 def learner(

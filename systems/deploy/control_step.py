@@ -173,7 +173,7 @@ class ControlStep(nn.Module):
             if lacking:
                 found.append(
                     f"Observation `{name}` cannot leave the scene '{self.world.name}': it reads {lacking}. Train the policy "
-                    "without it, with groups=('critic',) for that term."
+                    "without it (--observations), or export what takes the whole observation: --export-takes observation."
                 )
         for e in () if found else self._needed():
             lacking = None if e is self.observe else self._first_lacking(e.system.signature, ())

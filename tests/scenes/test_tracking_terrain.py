@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from components.episode import Done, Reward
 from components.footage import Footage
+from components.metrics import Score
 from components.motion import MotionCursor, MotionLibrary, MotionReference, TrackedState
 from components.observation import Observation
 from components.robot import DofState, RootState
@@ -20,6 +21,7 @@ from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
 from systems import footage
 from systems.deploy.control_step import ControlStep
+from systems.evaluation import summarise
 from systems.film import FilmShot
 from systems.ground.heights import ground_height
 from systems.motion.recorded import clip_from_columns
@@ -197,7 +199,10 @@ def test_the_task_of_humanoidverse_is_checked_on_terrain(capsys: pytest.CaptureF
         ({"terrain": "hills"}, "no terrain 'hills'"),
         ({"terrain": "rough", "backend": "kinematic"}, "'kinematic' knows nothing of the ground"),
         ({"terrain": "rough", "learner": "world_model"}, "Choose --learner ppo"),
-        ({"terrain": "rough", "tiles": Tiles(levels=3)}, r"begin=\(0, 5\) are not levels from 0 to 2"),
+        (
+            {"terrain": "rough", "tiles": Tiles(levels=3)},
+            r"begin=\(0, 5\) are not levels from 0 to 2.* --tiles.begin 0,2",
+        ),
     ],
 )
 def test_terrain_that_cannot_be_is_refused(numbers: dict[str, Any], sentence: str) -> None:
@@ -209,6 +214,19 @@ def test_a_learner_that_imagines_first_learns_by_ppo_on_terrain() -> None:
     scene = tracking(**{**ROUGH, "learner": "auto"}).train()
     systems = {each.name for bundle in scene.bundles for group in bundle.systems.values() for each in group}
     assert "improve_policy" in systems and "improve_in_imagination" not in systems
+
+
+def test_a_clip_that_leaves_the_ground_before_its_end_is_no_success() -> None:
+    made = tracking(**{**SMALL, "num_envs": 4, "terrain": "flat", "tiles": Tiles(levels=1, begin=(0, 0))}).evaluate
+    assert made is not None
+    played = build(made.scene())
+    played.run(4)
+    world = played.world
+    world[RootState].position[:, 0] += 30.0  # beyond the only tile and its border, with the clip
+    world[TerrainTile].origin[:, 0] += 30.0
+    played.run()
+    found = summarise(world)["summary"]
+    assert not world[Score].alive.any() and found["success %"] == 0.0 and found["completion %"] < 10.0
 
 
 def test_an_exported_policy_counts_places_from_where_its_clip_begins() -> None:
