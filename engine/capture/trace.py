@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, ClassVar
 
 import attrs
@@ -14,7 +15,14 @@ from engine.capture.launches import Work, heard_by
 from engine.ecs.world import Clock, World
 from engine.tools.operations import HostCopies, OperationMode, host_read
 
-Numbers = dict[str, Any]
+HostState = dict[str, Any]
+INTO = "Write into the tensor that is there, with copy_ or out=."
+SMALL = 4096  # bytes of an array, and parts of a collection, that are compared
+_MADE, _COPIED = "torch.tensor of numbers of the host", "copy from the host"
+_FROM_HOST = frozenset((_MADE, _COPIED))
+_PLAIN = frozenset((bool, int, str, bytes, type(None)))
+_NUMBERS = _PLAIN | {float}
+_KNOWN = _NUMBERS | {Tensor, np.ndarray, tuple, list, dict}
 
 
 @attrs.frozen
@@ -39,15 +47,15 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
             []
         ]  # streams that are drawn from, up to each launch that comes between graphs
         self.asked = False
-        self.changed: list[str] = []  # numbers of resources
-        self.found: Numbers = {}  # what objects in resources kept on the host when the run began
+        self.changed: list[str] = []  # what resources keep on the host
+        self.replaced: list[str] = []  # tensors of resources
         self._made: dict[int, int] = {}  # memory that the run made, by address
         self._aside = False  # while another library works
 
     @contextmanager
-    def watching(self, world: World, used: Iterable[type]) -> Iterator[None]:
-        """Trace everything that this thread does as long as this lasts, and look into the resources that are `used`."""
-        clock, before, self.found = world.clock, numbers(world), kept_inside(world, used)
+    def watching(self, world: World) -> Iterator[None]:
+        """Trace everything that this thread does as long as this lasts, and look into the resources before and after."""
+        clock, before = world.clock, host_state(world, world.resources)
         clock.__class__ = _WatchedClock
         _WatchedClock.asks = self
         try:
@@ -56,8 +64,10 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
         finally:
             clock.__class__ = Clock
             self._made.clear()
-        after = numbers(world)
-        self.changed = [name for name in after if after[name] != before.get(name)]
+        after = host_state(world, world.resources)
+        changed = changes(before, after)
+        self.replaced = [name for name in changed if isinstance(after.get(name), Same)]
+        self.changed = [name for name in changed if name not in self.replaced]
 
     def launch(self, work: Work, joins: bool) -> None:
         """Work of another library counts as one operation, whatever it does."""
@@ -81,9 +91,9 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
         if found := host_read(func, args, kwargs):
             self.reads.add(found)
         if func.overloadpacket.__name__ == "lift_fresh":
-            self.reads.add("torch.tensor of numbers of the host")
+            self.reads.add(_MADE)
         elif func.overloadpacket.__name__ == "copy_" and args[1].is_cpu and not args[0].is_cpu:
-            self.reads.add("copy from the host")
+            self.reads.add(_COPIED)
         self.steps.append((str(func), self._told((args, kwargs))))
         self.draws[-1] += [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Generator)]
         given = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}
@@ -111,7 +121,8 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
     def obstacle(self) -> Obstacle | None:
         """What is wrong with this run by itself."""
         if self.reads:
-            return Obstacle(f"it reads the device ({', '.join(sorted(self.reads))})", "Use masks and put_rows.")
+            cure = "Make it once and keep it." if self.reads <= _FROM_HOST else "Use masks and put_rows."
+            return Obstacle(f"it reads the device ({', '.join(sorted(self.reads))})", cure)
         if self.asked:
             return Obstacle(
                 "it asks the clock for `tick`, a number of the host that a replay would not renew",
@@ -119,13 +130,12 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
             )
         if self.changed:
             return Obstacle(f"it changes {', '.join(self.changed)} on the host", "Keep that in a tensor.")
+        if self.replaced:
+            return Obstacle(f"it puts something else in the place of {', '.join(self.replaced)}", INTO)
         return None
 
     def differs(self, other: "OperationTrace") -> Obstacle | None:
         """Why a replay of this run would not do what the other run did."""
-        for name, value in self.found.items():
-            if other.found.get(name, value) != value:
-                return Obstacle(f"it uses {name}, which changes on the host from run to run", "Keep that in a tensor.")
         for mine, theirs in zip(self.steps, other.steps, strict=False):
             if mine[0] != theirs[0]:
                 break
@@ -138,7 +148,7 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
             if "memory" in kinds:
                 return Obstacle(
                     f"{mine[0]} works on memory that is another one from run to run",
-                    "Write into the tensor that is there, with copy_ or out=.",
+                    INTO,
                 )
             return Obstacle(
                 f"{mine[0]} takes a number of the host that changes from run to run ({pair[0][-1]}, then {pair[1][-1]})",
@@ -170,30 +180,66 @@ class _WatchedClock(Clock):
         return self.number
 
 
-def numbers(world: World) -> Numbers:
-    """Numbers, words and switches that resources keep on the host, but for the clock's: what operations may be made of."""
-    return {
-        f"{cls.__name__}.{field.name}": value
-        for cls, item in world.resources.items()
-        if cls is not Clock
-        for field in attrs.fields(cls)
-        if not field.metadata.get("constant")
-        and isinstance(value := getattr(item, field.name), (bool, int, float, str, type(None)))
-    }
+class Same:
+    """A tensor, or an object, that equals only itself."""
+
+    __slots__ = ("it",)
+
+    def __init__(self, it: object) -> None:
+        self.it = it
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.it is other.it
+
+    __hash__ = None  # type: ignore[assignment]
 
 
-def kept_inside(world: World, used: Iterable[type]) -> Numbers:
-    """Numbers, and checksums of arrays of numpy, that objects in these resources have as attributes."""
-    found: Numbers = {}
+def host_state(world: World, used: Iterable[type]) -> HostState:
+    """What resources keep on the host, but for the clock's and constants that are numbers: what operations may be made of.
+
+    By 'Resource.field', and of an object with attributes, also by 'Resource.field.attribute'. Numbers, words, small arrays of
+    numpy, and small tuples, lists and dicts count by their values; tensors and everything else by which one it is. What lies
+    deeper, or in an object without `__dict__`, is not seen.
+    """
+    found: HostState = {}
     for cls in used:
-        for field in attrs.fields(cls):
-            inside = getattr(getattr(world.resource(cls), field.name), "__dict__", {})
-            for name, value in inside.items():
-                if isinstance(value, np.ndarray):
-                    value = zlib.crc32(value.tobytes())
-                if isinstance(value, (bool, int, float, str, type(None))):
-                    found[f"{cls.__name__}.{field.name}.{name}"] = value
+        if cls is Clock:
+            continue
+        item = world.resources[cls]
+        for prefix, name, constant in _fields(cls):
+            value = getattr(item, name)
+            if not constant or type(value) not in _NUMBERS:
+                found[prefix] = _marked(value)
+            if type(value) not in _KNOWN and (inside := getattr(value, "__dict__", None)):
+                for key, part in inside.items():
+                    found[f"{prefix}.{key}"] = _marked(part)
     return found
+
+
+def changes(before: HostState, after: HostState) -> list[str]:
+    """Names of the second of two states of the host under which the first one differs."""
+    return [] if before == after else [name for name in after if name not in before or before[name] != after[name]]
+
+
+@cache
+def _fields(cls: type) -> tuple[tuple[str, str, bool], ...]:
+    return tuple((f"{cls.__name__}.{f.name}", f.name, bool(f.metadata.get("constant"))) for f in attrs.fields(cls))
+
+
+def _marked(value: Any) -> Any:
+    """Something that equals its like as long as operations that are made of the value are the same."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is float:
+        return value if value == value else "not a number"
+    if kind is np.ndarray and value.nbytes <= SMALL:
+        return zlib.crc32(value.tobytes())
+    if kind in (tuple, list) and len(value) <= SMALL:
+        return kind, *map(_marked, value)
+    if kind is dict and len(value) <= SMALL:
+        return {key: _marked(part) for key, part in value.items()}
+    return Same(value)
 
 
 def identity(stream: torch.Generator) -> int:
