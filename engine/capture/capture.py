@@ -16,7 +16,7 @@ from torch.autograd.graph import increment_version
 from engine.capture.cuda_graphs import CudaGraphs
 from engine.capture.launches import Streams, Work
 from engine.capture.segments import always, due, never_recorded, segments
-from engine.capture.trace import INTO, HostState, Obstacle, OperationTrace, Same, changes, host_state
+from engine.capture.trace import INTO, HostState, Obstacle, OperationTrace, Same, changes
 from engine.ecs.component import Kind, info, kind_of
 from engine.ecs.scene import Simulation
 from engine.ecs.schedule import WAIT, Entry, Observer
@@ -49,6 +49,7 @@ class CapturedSegment:
     written: list[Tensor] = attrs.field(init=False)
     launches: list[Work] | None = None
     values: list[tuple[Entry, list[Tensor]]] = attrs.field(factory=list)
+    state: HostState = attrs.field(factory=HostState)  # of the host when it was recorded, where it `looks`
     over: bool = False  # given up: its systems are called for the rest of the tick
 
     def give_up(self) -> None:
@@ -86,7 +87,7 @@ class Capture:
     _versions: list[int] = attrs.field(factory=list, init=False)
     _used: tuple[type, ...] = attrs.field(default=(), init=False)  # resources
     _users: dict[str, list[Entry]] = attrs.field(factory=dict, init=False)
-    _state: HostState = attrs.field(factory=dict, init=False)
+    _state: HostState = attrs.field(factory=HostState, init=False)
     _constants: dict[str, str] = attrs.field(factory=dict, init=False)
     _changes: dict[str, tuple[int, int]] = attrs.field(factory=dict, init=False)  # how often soon again, and when
     _blamed: tuple[Entry, ...] = attrs.field(default=(), init=False)  # whose fault it is when a recording fails now
@@ -137,7 +138,7 @@ class Capture:
         if self._hindered():
             self._call_all()
             return None
-        self._notice_changes()
+        self._state = self._notice_changes(self._state)
         running = due(self.simulation.schedule.plan(), world)
         keys = _keys(running)
         waiting = [id(e) not in self.eager and key not in self._ready for e, key in zip(running, keys, strict=True)]
@@ -182,31 +183,39 @@ class Capture:
     def _remember(self) -> None:
         self._versions = [column._version for column in self._columns]
 
-    def _notice_changes(self) -> None:
-        """Record anew where numbers of the host are other ones than before, of which recorded operations may be made."""
+    def _notice_changes(self, known: HostState) -> HostState:
+        """Record anew where resources keep other things on the host than is `known`, of which recorded operations may be made."""
         world, users = self.simulation.world, self._users
-        now, constants = host_state(world, self._used), dict(world.constants)
-        changed = changes(self._state, now)
-        tick, known, self._state = world.clock.tick, bool(self._state), now
+        constants = dict(world.constants)
+        if known.holds() and known.marks and constants == self._constants:
+            return known
+        now, tick = self._host_state(), world.clock.tick
+        changed = changes(known, now)
         if not changed and constants == self._constants:
-            return
-        for name in changed if known else ():
+            return now
+        for name in changed if known.marks else ():
             soon = tick - self._changes.get(name, (0, -2 * RUNS))[1] < 2 * RUNS
             times = self._changes.get(name, (0, 0))[0] + 1 if soon else 0
             self._changes[name] = times, tick
             if times == RUNS:
-                what = "is another one" if isinstance(now.get(name), Same) else "changes on the host"
-                cure = INTO if isinstance(now.get(name), Same) else "Keep that in a tensor."
+                what = "is another one" if isinstance(now.marks[name], Same) else "changes on the host"
+                cure = INTO if isinstance(now.marks[name], Same) else "Keep that in a tensor."
                 for entry in users.get(name.split(".")[0], ()):
                     self._leave(entry, Obstacle(f"{name} {what} time and again", cure))
         affected = {id(entry) for name in changed for entry in users.get(name.split(".")[0], ())}
         for key, (_, trace) in list(self._traces.items()):
             if constants != self._constants or key[0] in affected:
                 self._ready.discard(key)
-                if not set(changed) & {*trace.changed, *trace.replaced}:  # which its next run is to show again
+                if not set(changed) & set(trace.touched):  # by itself, as its next run is to show again
                     del self._traces[key]
         self._constants = constants
+        self._state.marks |= {name: now.marks[name] for name in changed}
         self._forget()
+        return now
+
+    def _host_state(self) -> HostState:
+        resources = self.simulation.world.resources
+        return HostState({cls: resources[cls] for cls in self._used})
 
     def _forget(self) -> None:
         """Record everything anew; what is left of this tick is called."""
@@ -220,7 +229,8 @@ class Capture:
     def _trace(self, entry: Entry, key: tuple[int, int]) -> None:
         """Run a system, and compare with what it did the last time."""
         trace = OperationTrace()
-        with self.capturer.warm(), trace.watching(self.simulation.world):
+        used = [cls for table, cls in (*entry.reads, *entry.writes) if not table]
+        with self.capturer.warm(), trace.watching(self.simulation.world, used):
             self._call(entry)
         self._look(entry)
         runs, before = self._traces.get(key, (0, None))
@@ -273,7 +283,7 @@ class Capture:
 
     def _may_change(self, entry: Entry) -> bool:
         """Whether a system that is called may write into a resource that others use."""
-        return entry.system.signature.world or any(not table and cls in self._used for table, cls in entry.writes)
+        return bool(entry.system.signature.world) or any(not table and cls in self._used for table, cls in entry.writes)
 
     def _recording(self, entries: tuple[Entry, ...], *, counts: bool, looks: bool) -> CapturedSegment:
         known = self.captured.get(key := (int(counts), int(looks), *map(id, entries)))
@@ -295,8 +305,8 @@ class Capture:
 
     def _replay(self, recording: CapturedSegment) -> None:
         clock = self.simulation.world.clock
-        if recording.looks and not recording.over:
-            self._notice_changes()
+        if recording.looks and recording.launches is not None:
+            self._notice_changes(recording.state)
         if recording.over or (recording.launches is None and not self._record(recording)):
             for entry in recording.entries:
                 entry.call()
@@ -321,14 +331,15 @@ class Capture:
         All others are recorded anew then: torch warrants nothing for what shares memory or streams with what has failed.
         """
         clock = self.simulation.world.clock
-        told, self._blamed = clock.told, ()
+        told, self._blamed = clock.told, recording.entries[:0]
+        recording.state = self._host_state() if recording.looks else HostState()
         try:
             recording.launches = self.capturer.record(partial(self._run, recording), self._streams(recording.entries))
         except Exception as error:
             clock.told = told
             words = str(error).partition("\n")[0] or type(error).__name__
-            for entry in self._blamed:
-                self._leave(entry, Obstacle(words, "Where that is none of its doing, --capture off calls all systems."))
+            for each in self._blamed:
+                self._leave(each, Obstacle(words, "Where that is none of its doing, --capture off calls all systems."))
             if not self._blamed:
                 self._stopped = words
                 self._once(f"No recording can begin: {words}. Systems are called from now on, as --capture off says.")

@@ -1,9 +1,11 @@
 """Trace: what a system does in one run, so that two runs can be compared. What differs could not be replayed."""
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import partial
+from operator import attrgetter, is_
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import attrs
@@ -15,14 +17,14 @@ from engine.capture.launches import Work, heard_by
 from engine.ecs.world import Clock, World
 from engine.tools.operations import HostCopies, OperationMode, host_read
 
-HostState = dict[str, Any]
 INTO = "Write into the tensor that is there, with copy_ or out=."
 SMALL = 4096  # bytes of an array, and parts of a collection, that are compared
 _MADE, _COPIED = "torch.tensor of numbers of the host", "copy from the host"
 _FROM_HOST = frozenset((_MADE, _COPIED))
 _PLAIN = frozenset((bool, int, str, bytes, type(None)))
 _NUMBERS = _PLAIN | {float}
-_KNOWN = _NUMBERS | {Tensor, np.ndarray, tuple, list, dict}
+_WITH_PARTS = frozenset((np.ndarray, tuple, list, dict))
+_KNOWN = _NUMBERS | _WITH_PARTS | {Tensor}
 
 
 @attrs.frozen
@@ -47,15 +49,17 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
             []
         ]  # streams that are drawn from, up to each launch that comes between graphs
         self.asked = False
-        self.changed: list[str] = []  # what resources keep on the host
-        self.replaced: list[str] = []  # tensors of resources
+        self.found = HostState()  # when the run began
+        self.touched: list[str] = []  # what the run changed of it, in whatever resource
+        self._used: frozenset[str] = frozenset()  # names of resources
         self._made: dict[int, int] = {}  # memory that the run made, by address
         self._aside = False  # while another library works
 
     @contextmanager
-    def watching(self, world: World) -> Iterator[None]:
-        """Trace everything that this thread does as long as this lasts, and look into the resources before and after."""
-        clock, before = world.clock, host_state(world, world.resources)
+    def watching(self, world: World, used: Iterable[type]) -> Iterator[None]:
+        """Trace everything that this thread does as long as this lasts, and look into resources, of which some are `used`."""
+        clock, self._used = world.clock, frozenset(cls.__name__ for cls in used)
+        self.found = HostState(world.resources)
         clock.__class__ = _WatchedClock
         _WatchedClock.asks = self
         try:
@@ -64,10 +68,7 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
         finally:
             clock.__class__ = Clock
             self._made.clear()
-        after = host_state(world, world.resources)
-        changed = changes(before, after)
-        self.replaced = [name for name in changed if isinstance(after.get(name), Same)]
-        self.changed = [name for name in changed if name not in self.replaced]
+        self.touched = changes(self.found, HostState(world.resources))
 
     def launch(self, work: Work, joins: bool) -> None:
         """Work of another library counts as one operation, whatever it does."""
@@ -128,14 +129,22 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
                 "it asks the clock for `tick`, a number of the host that a replay would not renew",
                 "Compute with `device_tick`, or say when=every(n).",
             )
-        if self.changed:
-            return Obstacle(f"it changes {', '.join(self.changed)} on the host", "Keep that in a tensor.")
-        if self.replaced:
-            return Obstacle(f"it puts something else in the place of {', '.join(self.replaced)}", INTO)
+        own = [name for name in self.touched if name.count(".") == 1]  # objects may be put back before the next run
+        replaced = [name for name in own if isinstance(self.found.marks[name], Same)]
+        if len(own) > len(replaced):
+            names = ", ".join(name for name in own if name not in replaced)
+            return Obstacle(f"it changes {names} on the host", "Keep that in a tensor.")
+        if replaced:
+            return Obstacle(f"it puts something else in the place of {', '.join(replaced)}", INTO)
         return None
 
     def differs(self, other: "OperationTrace") -> Obstacle | None:
         """Why a replay of this run would not do what the other run did."""
+        for name in changes(self.found, other.found):
+            if name.count(".") > 1 and name.split(".")[0] in self._used:
+                if isinstance(other.found.marks[name], Same):
+                    return Obstacle(f"it uses {name}, which is another one from run to run", INTO)
+                return Obstacle(f"it uses {name}, which changes on the host from run to run", "Keep that in a tensor.")
         for mine, theirs in zip(self.steps, other.steps, strict=False):
             if mine[0] != theirs[0]:
                 break
@@ -194,36 +203,57 @@ class Same:
     __hash__ = None  # type: ignore[assignment]
 
 
-def host_state(world: World, used: Iterable[type]) -> HostState:
+class HostState:
     """What resources keep on the host, but for the clock's and constants that are numbers: what operations may be made of.
 
-    By 'Resource.field', and of an object with attributes, also by 'Resource.field.attribute'. Numbers, words, small arrays of
-    numpy, and small tuples, lists and dicts count by their values; tensors and everything else by which one it is. What lies
-    deeper, or in an object without `__dict__`, is not seen.
+    `marks` by 'Resource.field', and of an object with attributes, also by 'Resource.field.attribute'. Numbers, words, small
+    arrays of numpy, and small tuples, lists and dicts count by their values; tensors and everything else by which one it is.
+    What lies deeper, or in an object without `__dict__`, is not seen.
     """
-    found: HostState = {}
-    for cls in used:
-        if cls is Clock:
-            continue
-        item = world.resources[cls]
-        for prefix, name, constant in _fields(cls):
-            value = getattr(item, name)
-            if not constant or type(value) not in _NUMBERS:
-                found[prefix] = _marked(value)
+
+    def __init__(self, resources: Mapping[type, Any] = MappingProxyType({})) -> None:
+        self.marks: dict[str, Any] = {}
+        self._reads: list[Callable[[], Iterable[Any]]] = []
+        for cls, item in resources.items():
+            if cls is not Clock:
+                self._look_into(item, attrs.fields(cls))
+        self._values = self._now()
+        self._inner = [(value, _marked(value)) for value in self._values if _may_change(value)]
+
+    def _look_into(self, item: Any, fields: Iterable[Any]) -> None:
+        self._reads.append(
+            partial(attrgetter("__class__", *(field.name for field in fields)), item)
+        )  # a tuple in any case
+        for field in fields:
+            name, value = f"{type(item).__name__}.{field.name}", getattr(item, field.name)
+            if not field.metadata.get("constant") or type(value) not in _NUMBERS:
+                self.marks[name] = _marked(value)
             if type(value) not in _KNOWN and (inside := getattr(value, "__dict__", None)):
-                for key, part in inside.items():
-                    found[f"{prefix}.{key}"] = _marked(part)
-    return found
+                self._reads.append(inside.values)
+                self.marks |= {f"{name}.{key}": _marked(part) for key, part in inside.items()}
+
+    def _now(self) -> list[Any]:
+        return [value for read in self._reads for value in read()]
+
+    def holds(self) -> bool:
+        """Whether everything certainly is as it was; much faster than to compare `marks`."""
+        now = self._now()
+        return (
+            len(now) == len(self._values)
+            and all(map(is_, now, self._values))
+            and all(_marked(value) == mark for value, mark in self._inner)
+        )
 
 
 def changes(before: HostState, after: HostState) -> list[str]:
     """Names of the second of two states of the host under which the first one differs."""
-    return [] if before == after else [name for name in after if name not in before or before[name] != after[name]]
+    old = before.marks
+    return [name for name, mark in after.marks.items() if name not in old or old[name] != mark]
 
 
-@cache
-def _fields(cls: type) -> tuple[tuple[str, str, bool], ...]:
-    return tuple((f"{cls.__name__}.{f.name}", f.name, bool(f.metadata.get("constant"))) for f in attrs.fields(cls))
+def _may_change(value: Any) -> bool:
+    """Whether a value that stays the same object may come to have another mark."""
+    return type(value) in _WITH_PARTS and not (type(value) is tuple and all(type(part) in _NUMBERS for part in value))
 
 
 def _marked(value: Any) -> Any:

@@ -209,7 +209,8 @@ def test_what_an_object_keeps_on_the_host_is_found(function: Callable[..., None]
     with captured(simulation) as capture:
         simulation.run(20)
     assert capture.sentences == [
-        f"`{function.__name__}` (OBSERVE) is called, not replayed: it changes Gauge.meter.{name} on the host. Keep that in a tensor."
+        f"`{function.__name__}` (OBSERVE) is called, not replayed: it uses Gauge.meter.{name}, which changes on the host from run "
+        "to run. Keep that in a tensor."
     ]
     assert simulation.world[Gauge].meter.turns + simulation.world[Gauge].meter.array[0] == 20
 
