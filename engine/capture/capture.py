@@ -105,7 +105,7 @@ class Capture:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Replay ticks as long as this lasts: two warm up, the next one records. Afterwards every system is called again."""
+        """Replay ticks as long as this lasts, once they are warmed up and recorded. Afterwards every system is called again."""
         schedule = self.simulation.schedule
         schedule.substitute = self._substitute
         schedule.attach(self._observer)
