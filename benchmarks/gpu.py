@@ -9,8 +9,8 @@ tick_steps_per_second      rows × ticks a second of the tick without learning
 training_steps_per_second  the same with PPO, over whole iterations
 not_physics_percent        of the time of a tick without learning, what the systems of the simulator do not take
 percent_per_system         the same by system, in ticks that call them one by one; on a GPU between two events on its stream, so that waiting for launches counts
-first_tick_cold_seconds    from making the scene until the first tick that runs as the variant does, the second of an eager one, is done,
-                           in a new process without any kernel kept
+first_tick_cold_seconds    from making the scene until the first tick that runs as the variant does is done: the second of an eager one,
+                           of a captured one the first in which everything that is due is replayed; in a new process without any kernel kept
 first_tick_warm_seconds    the same in the next process, with the kernels kept
 On a GPU, in a tick without learning:
 launches_per_tick          kernels and copies that the host launches, by torch and by Warp; of a graph only its own launch counts
@@ -24,6 +24,7 @@ undeclared_waits           systems that would wait for a GPU without saying so (
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -37,12 +38,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import attrs
 import torch
 
 from benchmarks.tick import PHYSICS
 from engine import Simulation, build
-from engine.capture.capture import capture_for, refuse_capture
+from engine.capture.capture import Capture, capture_for
+from engine.ecs.condition import Every
 from engine.ecs.schedule import Entry
 from engine.errors import SceneError, listing
 from engine.runner.experiment import check_device
@@ -53,25 +54,20 @@ from scenes.motion_tracking import CONFIGS, experiment
 WITHOUT_LEARNING = ("RECORD", "LEARN")
 
 
-@attrs.frozen
-class Variant:
-    """A way of running the tick, as long as what `attach` makes of a simulation lasts; the tick after `warm` others runs so."""
-
-    attach: Callable[[Simulation], AbstractContextManager[object]]
-    warm: int
-
-
-def captured(simulation: Simulation) -> AbstractContextManager[object]:
+@contextmanager
+def captured(simulation: Simulation) -> Iterator[Capture]:
     """Ticks are replayed, as a training does; what is called instead is said on standard error."""
     made = capture_for(simulation, "on", lambda text: print(text, file=sys.stderr))
     assert made is not None
-    return made.attached()
+    with made.attached():
+        yield made
 
 
-VARIANTS: Mapping[str, Variant] = {
-    "eager": Variant(nullcontext, 1),  # whose first tick only places the rows
-    "captured": Variant(captured, 4),  # one is called, two warm up, one is recorded
-}
+VARIANTS: Mapping[str, Callable[[Simulation], AbstractContextManager[Capture | None]]] = {
+    "eager": lambda simulation: nullcontext(),
+    "captured": captured,
+}  # ways of running the tick, as long as what each makes of a simulation lasts
+ROUNDS = 20
 GRAPH_LAUNCHES = frozenset(("cudaGraphLaunch", "cuGraphLaunch"))
 LAUNCHES = GRAPH_LAUNCHES | {
     "cudaLaunchKernel", "cudaLaunchKernelExC", "cudaLaunchCooperativeKernel", "cuLaunchKernel", "cuLaunchKernelEx",
@@ -84,12 +80,44 @@ WAITS = frozenset(
 
 
 @contextmanager
-def running(rows: int, device: str, variant: str, *, learn: bool, scene: Mapping[str, Any]) -> Iterator[Simulation]:
+def running(
+    rows: int, device: str, variant: str, *, learn: bool, scene: Mapping[str, Any]
+) -> Iterator[tuple[Simulation, Capture | None]]:
     """The tracking scene of so many rows, to be run so; without learning RECORD and LEARN are skipped."""
     config = CONFIGS["laptop"].replace(num_envs=rows, backend="warp", device=device, **scene)
     simulation = build(experiment(config).train(), device=device, skip=() if learn else WITHOUT_LEARNING)
-    with VARIANTS[variant].attach(simulation):
-        yield simulation
+    with VARIANTS[variant](simulation) as capture:
+        yield simulation, capture
+
+
+def warm_up(simulation: Simulation, capture: Capture | None) -> None:
+    """Run a round of the systems that run every few ticks; of a capture, three, and more until one is replayed and nothing recorded in it.
+
+    SceneError where that does not come.
+    """
+    conditions = [entry.when for entry in simulation.schedule.entries]
+    ticks = math.lcm(*(condition.ticks for condition in conditions if isinstance(condition, Every)))
+    simulation.run(1 + ticks)  # the first tick belongs to no round
+    if capture is None:
+        return
+    simulation.run(2 * ticks)
+    for _ in range(ROUNDS):
+        capture.report()
+        recordings = len(capture.stand_ins)
+        simulation.run(ticks)
+        if capture.report()["capture/eager_ticks"] == 0 and len(capture.stand_ins) == recordings:
+            return
+    raise SceneError(
+        f"After {ROUNDS} rounds of {ticks} ticks some are not replayed: {listing(capture.sentences)}. "
+        "Say --variants eager to measure without capture."
+    )
+
+
+def first_replayed(simulation: Simulation, capture: Capture | None) -> None:
+    """Run until a tick is replayed, that is until nothing that is due in it has to warm up; without a capture two ticks."""
+    simulation.run(2)
+    while capture is not None and "capture/launches" not in capture.report():
+        simulation.run()
 
 
 def seconds_of(work: Callable[[], None], device: str) -> float:
@@ -184,10 +212,10 @@ def traffic_on_cpu(simulation: Simulation, ticks: int) -> dict[str, float]:
     return {"operations_per_tick": outside / ticks, "undeclared_waits": waits}
 
 
-def without_learning(playing: Simulation, variant: str, rows: int, ticks: int) -> dict[str, Any]:
+def without_learning(playing: Simulation, capture: Capture | None, rows: int, ticks: int) -> dict[str, Any]:
     """The figures of a tick in which nobody learns."""
     device = str(playing.world.device)
-    playing.run(VARIANTS[variant].warm + 3)
+    warm_up(playing, capture)
     seconds = seconds_of(lambda: playing.run(ticks), device)
     traffic = (traffic_on_cpu if device == "cpu" else traffic_on_gpu)(playing, min(ticks, 8))
     shares = share_of(seconds_per_system(playing, ticks))
@@ -196,11 +224,11 @@ def without_learning(playing: Simulation, variant: str, rows: int, ticks: int) -
 
 def measured(rows: int, device: str, variant: str, ticks: int, scene: Mapping[str, Any]) -> dict[str, Any]:
     """All figures of one variant and number of rows but those of the first tick."""
-    with running(rows, device, variant, learn=False, scene=scene) as playing:
-        found = {"rows": rows, "variant": variant, **without_learning(playing, variant, rows, ticks)}
-    with running(rows, device, variant, learn=True, scene=scene) as training:
+    with running(rows, device, variant, learn=False, scene=scene) as (playing, capture):
+        found = {"rows": rows, "variant": variant, **without_learning(playing, capture, rows, ticks)}
+    with running(rows, device, variant, learn=True, scene=scene) as (training, capture):
         horizon = training.scene.iteration
-        training.run(1 + 2 * horizon)  # the first tick belongs to no iteration
+        warm_up(training, capture)
         whole = horizon * max(1, ticks // horizon)
         found["training_steps_per_second"] = rows * whole / seconds_of(lambda: training.run(whole), device)
     return found
@@ -210,8 +238,8 @@ def first_tick(rows: int, device: str, variant: str, scene: Mapping[str, Any]) -
     """Seconds from making the scene until the first tick that runs as the variant does is done."""
 
     def work() -> None:
-        with running(rows, device, variant, learn=False, scene=scene) as simulation:
-            simulation.run(VARIANTS[variant].warm + 1)
+        with running(rows, device, variant, learn=False, scene=scene) as (simulation, capture):
+            first_replayed(simulation, capture)
 
     return seconds_of(work, device)
 
@@ -303,7 +331,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_device(given.device)
         variants = given.variants or (["eager"] if given.device == "cpu" else [*VARIANTS])
-        refuse_capture("on" if "captured" in variants else "off", given.device)
+        if "captured" in variants and given.device == "cpu":
+            raise SceneError("The variant 'captured' records CUDA graphs, and --device is cpu. Say --variants eager.")
         results = []
         for rows in given.rows:
             for variant in variants:

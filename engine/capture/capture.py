@@ -16,7 +16,7 @@ from torch.autograd.graph import increment_version
 from engine.capture.cuda_graphs import CudaGraphs
 from engine.capture.launches import Streams, Work
 from engine.capture.segments import always, due, never_recorded, segments
-from engine.capture.trace import Numbers, Obstacle, OperationTrace, numbers
+from engine.capture.trace import INTO, HostState, Obstacle, OperationTrace, Same, changes
 from engine.ecs.component import Kind, info, kind_of
 from engine.ecs.scene import Simulation
 from engine.ecs.schedule import WAIT, Entry, Observer
@@ -44,10 +44,19 @@ class CapturedSegment:
 
     entries: tuple[Entry, ...]
     counts: bool  # whether it moves the clock's number on the device
+    looks: bool  # whether a system that is called may have changed, in this tick, what it was made of
     stands_in: Entry = attrs.field(init=False)
     written: list[Tensor] = attrs.field(init=False)
     launches: list[Work] | None = None
     values: list[tuple[Entry, list[Tensor]]] = attrs.field(factory=list)
+    state: HostState = attrs.field(factory=HostState)  # of the host when it was recorded, where it `looks`
+    over: bool = False  # given up: its systems are called for the rest of the tick
+
+    def give_up(self) -> None:
+        """Keep nothing but the seconds that it took."""
+        self.over, self.launches = True, None
+        self.values.clear()
+        self.written.clear()
 
 
 @attrs.define(eq=False)
@@ -76,11 +85,13 @@ class Capture:
     _plans: dict[tuple[int, ...], list[Entry]] = attrs.field(factory=dict, init=False)
     _columns: list[Tensor] = attrs.field(init=False)
     _versions: list[int] = attrs.field(factory=list, init=False)
+    _used: tuple[type, ...] = attrs.field(default=(), init=False)  # resources
     _users: dict[str, list[Entry]] = attrs.field(factory=dict, init=False)
-    _numbers: Numbers = attrs.field(factory=dict, init=False)
+    _state: HostState = attrs.field(factory=HostState, init=False)
     _constants: dict[str, str] = attrs.field(factory=dict, init=False)
     _changes: dict[str, tuple[int, int]] = attrs.field(factory=dict, init=False)  # how often soon again, and when
-    _place: Entry | None = attrs.field(default=None, init=False)
+    _blamed: tuple[Entry, ...] = attrs.field(default=(), init=False)  # whose fault it is when a recording fails now
+    _stopped: str = attrs.field(default="", init=False)  # why nothing is recorded any more
     _observer: Observer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -94,7 +105,7 @@ class Capture:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Replay ticks as long as this lasts: two warm up, the next one records. Afterwards every system is called again."""
+        """Replay ticks as long as this lasts, once they are warmed up and recorded. Afterwards every system is called again."""
         schedule = self.simulation.schedule
         schedule.substitute = self._substitute
         schedule.attach(self._observer)
@@ -127,7 +138,7 @@ class Capture:
         if self._hindered():
             self._call_all()
             return None
-        self._notice_changes()
+        self._state = self._notice_changes(self._state)
         running = due(self.simulation.schedule.plan(), world)
         keys = _keys(running)
         waiting = [id(e) not in self.eager and key not in self._ready for e, key in zip(running, keys, strict=True)]
@@ -157,6 +168,8 @@ class Capture:
     def _hindered(self) -> bool:
         """Whether this tick is run by calling every system."""
         schedule = self.simulation.schedule
+        if self._stopped:
+            return True
         if schedule.wrap is not None:
             self._once(
                 "Every system is called by itself, none is replayed: --row-blocks, --audit and --profile need that."
@@ -170,26 +183,46 @@ class Capture:
     def _remember(self) -> None:
         self._versions = [column._version for column in self._columns]
 
-    def _notice_changes(self) -> None:
-        """Record anew where numbers of the host are other ones than before, of which recorded operations may be made."""
+    def _notice_changes(self, known: HostState) -> HostState:
+        """Record anew where resources keep other things on the host than is `known`, of which recorded operations may be made."""
         world, users = self.simulation.world, self._users
-        now, constants = numbers(world), dict(world.constants)
-        changed = [name for name in now if name.split(".")[0] in users and now[name] != self._numbers.get(name)]
+        constants = dict(world.constants)
+        if known.holds() and known.marks and constants == self._constants:
+            return known
+        now, tick = self._host_state(), world.clock.tick
+        changed = changes(known, now)
         if not changed and constants == self._constants:
-            return
-        for name in changed:
-            tick = world.clock.tick
+            return now
+        for name in changed if known.marks else ():
             soon = tick - self._changes.get(name, (0, -2 * RUNS))[1] < 2 * RUNS
             times = self._changes.get(name, (0, 0))[0] + 1 if soon else 0
             self._changes[name] = times, tick
             if times == RUNS:
-                for entry in users[name.split(".")[0]]:
-                    self._leave(entry, Obstacle(f"{name} changes on the host time and again", "Keep that in a tensor."))
-        self._numbers, self._constants = now, constants
-        self._traces.clear()
-        self._ready.clear()
-        self._plans.clear()
+                what = "is another one" if isinstance(now.marks[name], Same) else "changes on the host"
+                cure = INTO if isinstance(now.marks[name], Same) else "Keep that in a tensor."
+                for entry in users.get(name.split(".")[0], ()):
+                    self._leave(entry, Obstacle(f"{name} {what} time and again", cure))
+        affected = {id(entry) for name in changed for entry in users.get(name.split(".")[0], ())}
+        for key, (_, trace) in list(self._traces.items()):
+            if constants != self._constants or key[0] in affected:
+                self._ready.discard(key)
+                if not set(changed) & set(trace.touched):  # by itself, as its next run is to show again
+                    del self._traces[key]
+        self._constants = constants
+        self._state.marks |= {name: now.marks[name] for name in changed}
+        self._forget()
+        return now
+
+    def _host_state(self) -> HostState:
+        resources = self.simulation.world.resources
+        return HostState({cls: resources[cls] for cls in self._used})
+
+    def _forget(self) -> None:
+        """Record everything anew; what is left of this tick is called."""
+        for each in self.captured.values():
+            each.give_up()
         self.captured.clear()
+        self._plans.clear()
 
     # -- warming up ------------------------------------------------------------------------------------
 
@@ -203,11 +236,13 @@ class Capture:
         runs, before = self._traces.get(key, (0, None))
         difference = before.differs(trace) if before is not None else None
         self._traces[key] = runs + 1, trace
+        if before is None:  # what is made once and kept, is made now
+            return
         if (obstacle := trace.obstacle()) is not None:
             self._leave(entry, obstacle)
-        elif before is not None and difference is None:
+        elif difference is None:
             self._ready.add(key)
-        elif difference is not None and runs + 1 >= RUNS:
+        elif runs + 1 >= RUNS:
             self._leave(entry, difference)
 
     def _call(self, entry: Entry) -> None:
@@ -234,17 +269,27 @@ class Capture:
         cut = schedule.until_finish(running) if any(each.at_finish for each in schedule.observers) else None
         key = (cut or 0, *map(id, running))
         if key not in self._plans:
-            found = []
-            for place, part in enumerate(segments(running, self.eager, cut)):
-                found.append(part if isinstance(part, Entry) else self._recording(part, counts=place == 0).stands_in)
+            found: list[Entry] = []
+            looks = False
+            for part in segments(running, self.eager, cut):
+                if isinstance(part, Entry):
+                    looks = looks or self._may_change(part)
+                    found.append(part)
+                else:
+                    found.append(self._recording(part, counts=not found, looks=looks).stands_in)
+                    looks = False
             self._plans[key] = found
         return self._plans[key]
 
-    def _recording(self, entries: tuple[Entry, ...], *, counts: bool) -> CapturedSegment:
-        known = self.captured.get(key := tuple(map(id, entries)))
+    def _may_change(self, entry: Entry) -> bool:
+        """Whether a system that is called may write into a resource that others use."""
+        return bool(entry.system.signature.world) or any(not table and cls in self._used for table, cls in entry.writes)
+
+    def _recording(self, entries: tuple[Entry, ...], *, counts: bool, looks: bool) -> CapturedSegment:
+        known = self.captured.get(key := (int(counts), int(looks), *map(id, entries)))
         if known is None:
             world = self.simulation.world
-            known = self.captured[key] = CapturedSegment(entries, counts)
+            known = self.captured[key] = CapturedSegment(entries, counts, looks)
             known.stands_in = self._stand_in(entries[-1], partial(self._replay, known), f"segment {len(self.captured)}")
             self.stand_ins.append(known.stands_in)
             data = {key for entry in entries for key in entry.writes if kind_of(key[1]) is Kind.COMPONENT}
@@ -260,7 +305,9 @@ class Capture:
 
     def _replay(self, recording: CapturedSegment) -> None:
         clock = self.simulation.world.clock
-        if recording.launches is None and not self._record(recording):
+        if recording.looks and recording.launches is not None:
+            self._notice_changes(recording.state)
+        if recording.over or (recording.launches is None and not self._record(recording)):
             for entry in recording.entries:
                 entry.call()
                 self._look(entry)
@@ -279,17 +326,24 @@ class Capture:
                 self._look(entry)
 
     def _record(self, recording: CapturedSegment) -> bool:
-        """Record a segment; where that fails, nothing has happened, and whose fault it was is left alone from now on."""
+        """Record a segment; where that fails, nothing has happened, and whose fault it was is left alone from now on.
+
+        All others are recorded anew then: torch warrants nothing for what shares memory or streams with what has failed.
+        """
         clock = self.simulation.world.clock
-        told = clock.told
+        told, self._blamed = clock.told, recording.entries[:0]
+        recording.state = self._host_state() if recording.looks else HostState()
         try:
             recording.launches = self.capturer.record(partial(self._run, recording), self._streams(recording.entries))
         except Exception as error:
             clock.told = told
             words = str(error).partition("\n")[0] or type(error).__name__
-            for entry in [self._place] if self._place is not None else recording.entries:
-                self._leave(entry, Obstacle(words, "Where that is none of its doing, --capture off calls all systems."))
-            self._plans.clear()
+            for each in self._blamed:
+                self._leave(each, Obstacle(words, "Where that is none of its doing, --capture off calls all systems."))
+            if not self._blamed:
+                self._stopped = words
+                self._once(f"No recording can begin: {words}. Systems are called from now on, as --capture off says.")
+            self._forget()
             return False
         return True
 
@@ -304,17 +358,17 @@ class Capture:
 
     def _run(self, recording: CapturedSegment) -> None:
         clock, recording.values = self.simulation.world.clock, []
-        self._place = recording.entries[0]
+        self._blamed = recording.entries
         if recording.counts:
             clock.number.add_(1)
             clock.told = clock.tick
         for entry in recording.entries:
-            self._place = entry
+            self._blamed = (entry,)
             self._call(entry)
             if entry.terms is not None:
                 recording.values.append((entry, list(entry.terms.values)))
                 entry.terms.nonfinite(wait=False)
-        self._place = None
+        self._blamed = recording.entries
 
     # -- what is said ----------------------------------------------------------------------------------
 
@@ -325,6 +379,7 @@ class Capture:
             for table, cls in (*entry.reads, *entry.writes) if id(entry) not in self.eager else ():
                 if not table:
                     self._users.setdefault(cls.__name__, []).append(entry)
+        self._used = tuple(cls for cls in self.simulation.world.resources if cls.__name__ in self._users)
 
     def _leave(self, entry: Entry, obstacle: Obstacle) -> None:
         """Call a system from now on."""

@@ -16,13 +16,15 @@ from engine.capture.trace import identity
 class CudaGraphs:
     """Records what `run` does, in graphs between which other libraries launch theirs. `whole`: in one graph.
 
-    All graphs share their memory, for they are replayed in the order in which they were recorded.
+    All graphs share their memory, whatever the order in which they are replayed: what one makes is read by no other one, and what
+    the host reads afterwards (values of terms) is held as long as the graph is, so that no other one is given its memory.
     """
 
     def __init__(self, device: torch.device, *, whole: bool = False) -> None:
         self.whole, self.device = whole, device
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # the default one cannot record
         self.pool = torch.cuda.graph_pool_handle()
+        self.broken: list[torch.cuda.CUDAGraph] = []  # torch's allocator may ask them still whose memory it is
 
     @contextmanager
     def warm(self) -> Iterator[None]:
@@ -80,10 +82,23 @@ class CudaGraphs:
         self.parts.append(self.graph.replay)
 
     def _break_off(self) -> None:
+        """End a recording that has failed, so that others can be made and random streams be drawn from.
+
+        Depending on its version torch then leaves the pool as being recorded to, and streams, its default one too, as being
+        recorded. So the pool is another one from now on, and a graph of nothing is recorded to its end with the same streams.
+        """
+        self.broken.append(self.graph)
         with suppress(RuntimeError):  # which says again what has been said
             self.graph.capture_end()
+        with suppress(RuntimeError):  # ended already
+            torch._C._cuda_endAllocateToPool(self.stream.device_index, self.pool)
         with suppress(RuntimeError):
             self.graph.reset()
-        for stream in self.registered:  # else it would still take itself for recorded, and refuse to be drawn from
-            with suppress(RuntimeError):
-                stream.graphsafe_set_state(stream.clone_state())
+        self.pool = torch.cuda.graph_pool_handle()
+        with suppress(RuntimeError):
+            nothing = torch.cuda.CUDAGraph()
+            for stream in self.registered:
+                nothing.register_generator_state(stream)
+            nothing.capture_begin(pool=torch.cuda.graph_pool_handle(), capture_error_mode="thread_local")
+            torch.zeros((), device=self.device)
+            nothing.capture_end()

@@ -79,7 +79,7 @@ def build(
     _resolve_axes(scene.bundles, homes, world)
     wanted = _wanted(scene.bundles, homes)
     need = sum(num_bytes(cls, world.tables[home].rows, world.tables[home].axes) for home, cls in wanted)
-    refuse_beyond_memory(need, device, max(t.rows for t in scene.tables))
+    refuse_beyond_memory(need, device, max((t.rows for t in scene.tables), default=0))
     _bring_deferred(scene.bundles, homes, world)
     for (home, cls), bundles in wanted.items():
         world.components[home, cls] = _allocate(cls, world.tables[home], bundles, device)

@@ -234,6 +234,7 @@ class Publisher:
             self.server.offer(client, plan.id, made, wake=False)
 
     def _timing(self, plan: SamplingPlan, tick: int) -> dict[str, Any] | None:
+        """Seconds and calls of each system that is called; what a capture replays counts to the whole tick alone."""
         entries = self.simulation.schedule.entries
         now = np.array([entry.seconds for entry in entries]), np.array([entry.calls for entry in entries], np.int32)
         before, since = plan.before, plan.since

@@ -178,7 +178,7 @@ class Progress:
         """One line of a log."""
         speed = number(round(self.timing.get("steps_per_second", 0)))
         shares = " ".join(f"{name} {self.timing[name]:.0%}" for name in self.parts if name in self.timing)
-        parts = [f"iteration {int(self.done)}/{self.total}", f"{speed} steps/s", shares]
+        parts = [f"iteration {int(self.done)}/{self.total}", f"{speed} steps/s", *([shares] if shares else [])]
         parts += [f"{name} {number(self.values[name])}" for name in self.leading()]
         return "  ".join([*parts, f"{duration(self.elapsed)} gone", f"{duration(self.remaining())} left"])
 
@@ -211,9 +211,9 @@ class Progress:
         bar, labels = Text(), Text(justify="left")
         left = width
         colours = dict(zip([part for part in self.parts if part != "systems"], _COLOURS, strict=False))
-        for name in self.parts:
+        for name in (part for part in self.parts if part in self.timing):
             style = colours.get(name, "magenta")
-            share = self.timing.get(name, 0.0)
+            share = self.timing[name]
             cells = min(left, round(share * width))
             left -= cells
             bar.append("━" * cells, style)

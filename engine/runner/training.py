@@ -425,6 +425,7 @@ class Training(ObservedTraining):
         return [*self.simulation.schedule.entries, *(self.capture.stand_ins if self.capture is not None else ())]
 
     def _split(self) -> dict[str, Any]:
+        """Seconds by phase and by system, and shares of the parts of a tick, but not while segments reach over several parts."""
         part_of = self.shares
         shares = dict.fromkeys([*part_of.values(), "systems"], 0.0)
         phases, systems = defaultdict[str, float](float), defaultdict[str, float](float)
@@ -433,6 +434,8 @@ class Training(ObservedTraining):
             phases[entry.phase] += seconds
             systems[f"{entry.phase}.{entry.name}"] += seconds
             shares[part_of.get(entry.phase, "systems")] += seconds
+        if self.capture is not None and self.capture.captured:
+            shares.clear()
         whole = max(sum(shares.values()), 1e-12)
         return {**{name: value / whole for name, value in shares.items()}, "by_phase": phases, "by_system": systems}
 

@@ -1,16 +1,23 @@
 """The benchmark of a GPU's tick: what it counts, what it refuses, and that it runs on Warp's CPU device."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from benchmarks import gpu
+from engine import Simulation
+from engine.capture.capture import Capture
+from engine.capture.cpu_recorder import CpuRecorder
+from engine.capture.segments import always
 
 WARP_HERE = find_spec("mujoco_warp") is not None
+WARP = pytest.mark.skipif(not WARP_HERE, reason="MuJoCo Warp is not installed")
 
 
 def test_launches_and_waits_are_counted_in_a_tick_and_the_profiler_s_own_wait_is_not() -> None:
@@ -81,7 +88,7 @@ def test_events_on_a_gpu_s_stream_give_the_seconds_of_each_system(monkeypatch: p
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not WARP_HERE, reason="MuJoCo Warp is not installed")
+@WARP
 def test_on_warp_s_cpu_device_it_runs_to_its_end_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--device", "cpu", "--rows", "4,5", "--ticks", "3", "--hidden", "8", "--no-first", "--json"]
     assert gpu.main(flags) == 0
@@ -93,3 +100,48 @@ def test_on_warp_s_cpu_device_it_runs_to_its_end_and_says_so(capsys: pytest.Capt
         assert 0.0 < each["not_physics_percent"] < 100.0 and each["undeclared_waits"] == 0
         assert not each.keys() & {"launches_per_tick", "waits_per_tick", "first_tick_cold_seconds"}
         assert sum(each["percent_per_system"].values()) == pytest.approx(100.0, abs=5.0)
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    """A variant that replays on the processor, and its small scene."""
+
+    @contextmanager
+    def replayed(simulation: Simulation) -> Iterator[Capture]:
+        always(simulation.schedule)
+        made = Capture(simulation, CpuRecorder(), say=lambda sentence: None)
+        with made.attached():
+            yield made
+
+    monkeypatch.setattr(gpu, "VARIANTS", {"captured": replayed})
+    return {"robot": "humanoid", "clip": "squat", "hidden": (8,), "horizon": 4}
+
+
+@WARP
+@pytest.mark.parametrize("learn", [False, True])
+def test_after_the_warm_up_of_a_captured_tick_all_are_replayed_and_none_is_recorded(
+    learn: bool, recorded: Mapping[str, Any]
+) -> None:
+    with gpu.running(4, "cpu", "captured", learn=learn, scene=recorded) as (simulation, capture):
+        gpu.warm_up(simulation, capture)
+        assert capture is not None
+        recordings = len(capture.stand_ins)
+        assert simulation.world.clock.tick > 3 * (4 if learn else 1)
+        simulation.run(24)
+        assert capture.report()["capture/eager_ticks"] == 0 and len(capture.stand_ins) == recordings > 0
+
+
+@WARP
+def test_the_first_captured_tick_is_the_first_that_is_replayed(recorded: Mapping[str, Any]) -> None:
+    with gpu.running(4, "cpu", "captured", learn=False, scene=recorded) as (simulation, capture):
+        gpu.first_replayed(simulation, capture)
+        assert capture is not None
+        assert [each.calls for each in capture.stand_ins] == [1] and capture.captured
+
+
+def test_a_captured_tick_is_refused_for_the_processor_with_the_variant_that_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert gpu.main(["--device", "cpu", "--variants", "captured"]) == 2
+    said = "The variant 'captured' records CUDA graphs, and --device is cpu. Say --variants eager.\n"
+    assert capsys.readouterr().err == said

@@ -1,5 +1,7 @@
 """The scenes captured: which systems are replayed together, in how many launches, to the same bytes as when each is called."""
 
+import subprocess
+import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -103,6 +105,22 @@ def test_around_a_simulator_on_the_device_a_tick_is_three_launches_with_the_same
     assert 3.0 <= found["capture/launches"] <= 3.3 and found["capture/eager_systems"] < 0.2
 
 
+FRESH = """
+from tests.scenes.test_captured import captured, ends, made
+simulation = made("tracking", "warp")
+capture = captured(simulation, 8)
+print(ends(capture), [sentence.split("`")[1] for sentence in capture.sentences], capture.report())
+"""
+
+
+@WARP
+@pytest.mark.slow
+def test_in_a_process_that_has_run_nothing_yet_a_tick_is_three_launches_too() -> None:
+    done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=True)
+    report = "{'capture/eager_ticks': 4, 'capture/launches': 3.0, 'capture/eager_systems': 0.0}"
+    assert done.stdout.splitlines()[-1] == f"[('act', 'observe', 3)] ['estimate_advantage'] {report}"
+
+
 @WARP
 @pytest.mark.slow
 def test_fields_that_are_drawn_anew_for_rows_that_start_over_are_called() -> None:
@@ -175,7 +193,7 @@ def test_on_a_gpu_a_tick_is_three_launches_or_one_and_waits_for_nothing(asked: s
     capture = capture_for(simulation, asked, print)
     assert capture is not None
     with capture.attached():
-        simulation.run(16)
+        simulation.run(25)  # updates are at 8, 16 and 24
         capture.report()
         torch.cuda.set_sync_debug_mode("error")
         try:

@@ -1,7 +1,9 @@
 """Capture: which systems are recorded together, that a replay gives the bytes of the systems, and what is left alone and why."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,14 @@ from engine import Bundle, Rng, SceneError, Simulation, World, Write, build, con
 from engine.capture.capture import Capture, capture_for, refuse_capture
 from engine.capture.cpu_recorder import CpuRecorder, HostReadError
 from engine.capture.cuda_graphs import CudaGraphs
-from engine.capture.launches import capturing, launch
+from engine.capture.launches import Streams, Work, capturing, launch
 from engine.capture.segments import always, segments
 from engine.ecs.condition import Every
 from engine.ecs.schedule import Entry, Observer
 from engine.ecs.world import Clock
 from engine.snapshot.snapshot import restore, save
 from engine.tools.audit import Audit
-from tests.engine.toy import Age, Distance, Place, Seen, Wind, toy, toy_systems
+from tests.engine.toy import Age, Distance, Place, Seen, Wind, move, toy, toy_systems
 
 
 def made(*functions: Callable[..., None], **options: Any) -> Simulation:
@@ -174,7 +176,7 @@ OBSTACLES = [
     (item, f"{READS} (local_scalar_dense). Use masks", 1),
     (copied, f"{READS} (numpy). Use masks", 1),
     (masked, f"{READS} (index with a mask, torch.tensor of numbers of the host). Use masks", 1),
-    (built, f"{READS} (torch.tensor of numbers of the host). Use masks", 1),
+    (built, f"{READS} (torch.tensor of numbers of the host). Make it once and keep it.", 1),
     (timed, "it asks the clock for `tick`, a number of the host that a replay would not renew. Compute with", 1),
     (gusting, "it changes Wind.gusts on the host. Keep that in a tensor.", None),
     (counting, "aten.add_.Tensor takes a number of the host that changes from run to run (5, then 6). Keep that in", 5),
@@ -248,12 +250,187 @@ def test_a_condition_of_somebodys_own_is_asked_in_its_place() -> None:
 
 
 def test_memory_that_is_replaced_is_named() -> None:
-    simulation = made(replacing)
+    capture = both(replacing)
+    cure = "Write into the tensor that is there, with copy_ or out=."
+    assert capture.sentences == [
+        f"`replacing` (OBSERVE) is called, not replayed: it puts something else in the place of Wind.push. {cure}",
+        f"`move` (MOVE) is called, not replayed: Wind.push is another one time and again. {cure}",
+    ]
+
+
+@cache
+def kept(device: torch.device) -> torch.Tensor:
+    """Numbers that are copied to a device once."""
+    return torch.tensor([1.0, 2.0], device=device)
+
+
+def using(place: Write[Place]) -> None:
+    """Use what is kept."""
+    place.x.add_(kept(place.x.device))
+
+
+def test_a_system_that_makes_a_tensor_in_its_first_run_and_keeps_it_is_replayed() -> None:
+    kept.cache_clear()
+    simulation = made(using)
     with captured(simulation) as capture:
         simulation.run(20)
-    assert any(
-        "`move` (MOVE)" in sentence and "another one from run to run" in sentence for sentence in capture.sentences
-    )
+    assert capture.sentences == [] and [len(each.entries) for each in capture.captured.values()] == [8]
+    assert kept.cache_info().misses == 1
+
+
+def hosted(place: Write[Place]) -> None:
+    """Work on the host that changes nothing."""
+    place.x.add_(0.0 * float(place.x.sum()))
+
+
+def test_a_segment_that_comes_first_and_again_later_counts_the_tick_once() -> None:
+    ends = []
+    for recorded in (False, True):
+        systems = toy_systems()
+        systems["MOVE"] = [system(move), system(hosted, may_sync="it is on the host")]
+        systems["OBSERVE"].append(system(stamp))
+        simulation = build(toy(systems, repeat=2), seed=5)
+        always(simulation.schedule)
+        if not recorded:
+            simulation.run(20)
+        else:
+            with captured(simulation) as capture:
+                simulation.run(20)
+            assert [(each.counts, len(each.entries)) for each in capture.captured.values()] == [
+                (True, 1),
+                (False, 1),
+                (False, 6),
+            ]
+        assert simulation.world[Age].moves.tolist() == [19] * 4
+        ends.append(save(simulation.world))
+    assert ends[0] == ends[1]
+
+
+# -- what changes on the host while systems are replayed -------------------------------------------
+
+
+@resource
+class Held:
+    """Whatever may be kept on the host."""
+
+    pair: tuple[float, float] = (1.0, 2.0)
+    array: np.ndarray = constant(factory=lambda: np.ones(2))
+    many: dict[str, float] = constant(factory=lambda: {"a": 1.0})
+    listed: list[float] = constant(factory=lambda: [1.0])
+    meter: Meter = constant(factory=Meter)
+    best: float = math.nan
+
+
+def of_pair(held: Held, place: Write[Place]) -> None:
+    """Use a tuple."""
+    place.x.add_(held.pair[0])
+
+
+def of_array(held: Held, place: Write[Place]) -> None:
+    """Use an array."""
+    place.x.add_(float(held.array[0]))
+
+
+def of_dict(held: Held, place: Write[Place]) -> None:
+    """Use a dict."""
+    place.x.add_(held.many["a"])
+
+
+def of_list(held: Held, place: Write[Place]) -> None:
+    """Use a list."""
+    place.x.add_(held.listed[0])
+
+
+def of_object(held: Held, place: Write[Place]) -> None:
+    """Use a number in an object."""
+    place.x.add_(held.meter.turns)
+
+
+def of_wind(wind: Wind, place: Write[Place]) -> None:
+    """Use a tensor."""
+    place.x.add_(wind.push)
+
+
+def change(world: World) -> None:
+    """Change all of them."""
+    held = world[Held]
+    held.pair = (held.pair[0] + 1.0, 2.0)
+    held.array += 1.0
+    held.many["a"] += 1.0
+    held.listed[0] += 1.0
+    held.meter.turns += 1
+    world[Wind].push = world[Wind].push * 2.0
+
+
+def changing(held: Write[Held], wind: Write[Wind]) -> None:
+    """Change all of them, in a system."""
+    held.pair = (held.pair[0] + 1.0, 2.0)
+    held.array += 1.0
+    held.many["a"] += 1.0
+    held.listed[0] += 1.0
+    held.meter.turns += 1
+    wind.push = wind.push * 2.0
+
+
+USERS = [of_pair, of_array, of_dict, of_list, of_object, of_wind]
+
+
+@pytest.mark.parametrize("function", USERS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("who", ["host", "system"])
+def test_what_changes_on_the_host_now_and_then_is_recorded_anew(function: Callable[..., None], who: str) -> None:
+    def run(simulation: Simulation) -> None:
+        for tick in range(40):
+            if who == "host" and tick in (12, 27):
+                change(simulation.world)
+            simulation.run()
+
+    ends = []
+    for recorded in (False, True):
+        systems = toy_systems()
+        if who == "system":
+            systems["OBSERVE"].append(system(changing, when=every(13), may_sync="a curriculum on the host"))
+        systems["OBSERVE"].append(system(function))  # which uses it in the same tick
+        simulation = build(toy(systems, Bundle("held", resources=[Held()])), seed=5)
+        always(simulation.schedule)
+        if not recorded:
+            run(simulation)
+        else:
+            with captured(simulation) as capture:
+                run(simulation)
+            found = capture.report()
+            assert found["capture/eager_ticks"] < 20 and found["capture/eager_systems"] < 0.5
+            assert [each for each in capture.sentences if "a curriculum" not in each] == []
+        ends.append(save(simulation.world))
+    assert ends[0] == ends[1]
+
+
+def of_best(held: Held, place: Write[Place]) -> None:
+    """Use a number that nobody knows yet."""
+    place.x.add_(1.0 if math.isnan(held.best) else held.best)
+
+
+def test_a_number_that_is_nan_all_the_time_has_not_changed() -> None:
+    systems = toy_systems()
+    systems["OBSERVE"].append(system(of_best))
+    simulation = build(toy(systems, Bundle("held", resources=[Held()])), seed=5)
+    with captured(simulation) as capture:
+        simulation.run(20)
+    assert capture.sentences == [] and capture.report()["capture/eager_ticks"] == 2
+
+
+def test_a_recording_that_is_given_up_keeps_only_its_seconds() -> None:
+    simulation = made(gusty)
+    with captured(simulation) as capture:
+        simulation.run(8)
+        (old,) = capture.captured.values()
+        seconds = old.stands_in.seconds
+        simulation.world[Wind].gusts = 3
+        simulation.run(8)
+    assert old not in capture.captured.values() and old.launches is None and old.values == [] and old.written == []
+    assert old.stands_in in capture.stand_ins and old.stands_in.seconds == seconds > 0.0
+
+
+# -- recordings that fail ----------------------------------------------------------------------------
 
 
 def late(place: Place, age: Write[Age]) -> None:
@@ -279,6 +456,48 @@ def test_a_recording_that_fails_has_had_no_effect_and_names_the_system() -> None
         "--capture off calls all systems."
     ]
     assert capture.report()["capture/eager_systems"] > 0.9
+
+
+class Watched(CpuRecorder):
+    """A recorder that counts; a GPU without memory `fails` before anything runs."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        super().__init__()
+        self.fails, self.count = fails, 0
+
+    def record(self, run: Callable[[], None], streams: Streams) -> list[Work]:
+        """Count, and fail."""
+        self.count += 1
+        if self.fails:
+            raise RuntimeError("out of memory\nand more")
+        return super().record(run, streams)
+
+
+def test_where_no_recording_can_begin_one_sentence_says_so_and_nobody_tries_again() -> None:
+    plain, other = made(), made()
+    plain.run(20)
+    capture = Capture(other, recorder := Watched(fails=True), say=lambda sentence: None)
+    with capture.attached():
+        other.run(20)
+    assert save(plain.world) == save(other.world) and recorder.count == 1
+    assert capture.sentences == [
+        "No recording can begin: out of memory. Systems are called from now on, as --capture off says."
+    ]
+
+
+def test_after_a_recording_that_failed_all_are_recorded_anew() -> None:
+    COUNT["calls"] = 0
+    simulation = made(late)
+    simulation.schedule.tick = type(simulation.schedule.tick)(
+        ("MOVE", "SENSE", "RESET", "REFRESH", "OBSERVE"), ("MOVE",), entry="RESET", finished="SENSE"
+    )
+    simulation.schedule.attach(Observer(at_finish=lambda: None))
+    capture = Capture(simulation, recorder := Watched(), say=lambda sentence: None)
+    with capture.attached():
+        simulation.run(4)
+        assert recorder.count == 2 and not capture.captured  # the first of the tick has succeeded
+        simulation.run(6)
+    assert recorder.count == 4 and [len(each.entries) for each in capture.captured.values()] == [4, 3]
 
 
 def test_recording_changes_neither_memory_nor_random_streams() -> None:

@@ -2,6 +2,7 @@
 
 import gc
 from contextlib import nullcontext
+from itertools import count
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ class StreamStandIn:
 
     def __init__(self, device: Any = None) -> None:
         self.name = "side" if device is not None else "current"
+        self.device_index = 3
 
     def wait_stream(self, other: "StreamStandIn") -> None:
         """Wait."""
@@ -59,17 +61,24 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """No GPU."""
     CALLS.clear()
     GraphStandIn.made = 0
-    current = StreamStandIn()
+    current, pools = StreamStandIn(), count(1)
     fakes = {
         "Stream": StreamStandIn,
         "CUDAGraph": GraphStandIn,
-        "graph_pool_handle": lambda: "pool",
+        "graph_pool_handle": lambda: f"pool {next(pools)}",
         "current_stream": lambda device=None: current,
         "stream": lambda stream: nullcontext(),
         "synchronize": lambda device=None: CALLS.append("synchronize"),
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(
+        torch._C,
+        "_cuda_endAllocateToPool",
+        lambda index, pool: CALLS.append(f"device {index} allocates to {pool} no more"),
+        raising=False,
+    )
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: None)
 
 
 def stream(seed: int) -> torch.Generator:
@@ -89,8 +98,8 @@ def test_graphs_are_recorded_on_a_side_stream_from_one_pool_around_what_comes_be
     first, second = stream(1), stream(2)
     parts = CudaGraphs(torch.device("cuda")).record(run, [[first, first], [second]])
     assert CALLS == [
-        "synchronize", "side waits for current", "register 1 with 1", "begin 1 in pool, thread_local", "first", "inside",
-        "end 1", "register 2 with 2", "begin 2 in pool, thread_local", "second", "end 2", "current waits for side",
+        "synchronize", "side waits for current", "register 1 with 1", "begin 1 in pool 1, thread_local", "first", "inside",
+        "end 1", "register 2 with 2", "begin 2 in pool 1, thread_local", "second", "end 2", "current waits for side",
     ]  # fmt: skip
     CALLS.clear()
     for part in parts:
@@ -109,6 +118,15 @@ def test_a_recording_that_fails_is_ended_and_the_garbage_is_collected_again() ->
         assert not gc.isenabled()
         raise RuntimeError("operation not permitted when stream is capturing")
 
+    graphs = CudaGraphs(torch.device("cuda"))
     with pytest.raises(RuntimeError, match="not permitted"):
-        CudaGraphs(torch.device("cuda")).record(fail, [[stream(1)]])
-    assert CALLS[-3:] == ["end 1", "reset 1", "current waits for side"] and gc.isenabled()
+        graphs.record(fail, [[stream(1)]])
+    assert gc.isenabled() and len(graphs.broken) == 1
+    assert CALLS[CALLS.index("end 1") :] == [
+        "end 1", "device 3 allocates to pool 1 no more", "reset 1",  # what a failing end leaves undone
+        "register 1 with 2", "begin 2 in pool 3, thread_local", "end 2",  # which tells the stream that it is not recorded
+        "current waits for side",
+    ]  # fmt: skip
+    CALLS.clear()
+    graphs.record(run, [[stream(1)], [stream(2)]])
+    assert "begin 3 in pool 2, thread_local" in CALLS

@@ -315,3 +315,9 @@ def test_scene_is_built_once_since_worlds_do_not_share_resources():
         "BuildError: The scene 'toy' was built before, and its resources and constants belong to that world. "
         "Call the function that makes the scene again."
     )
+
+
+def test_a_scene_without_tables_and_bundles_is_built():
+    simulation = build(Scene([], [], TICK))
+    simulation.run(2)
+    assert simulation.world.clock.tick == 1 and simulation.world.columns() == {}

@@ -49,6 +49,7 @@ def test_a_training_counts_what_is_replayed_and_says_what_is_not(
     timing = rows("replayed", "timing.jsonl")[-1]
     assert any(name.endswith("segment 1") for name in timing["by_system"])
     assert all(seconds >= 0.0 for seconds in timing["by_system"].values())
+    assert "systems" in rows("plain", "timing.jsonl")[-1] and "systems" not in timing  # a segment is of several parts
 
 
 def test_graphs_are_refused_where_there_is_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
