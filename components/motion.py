@@ -118,6 +118,11 @@ class MotionLibrary:
     contacts: Tensor = constant(factory=lambda: torch.zeros(0, 0))
     held: "ClipPart | None" = constant(default=None)  # what the tables hold, where that is not all
 
+    def __attrs_post_init__(self) -> None:
+        """Have what is held say where clips are on the device of the tables."""
+        if self.held is not None:
+            self.held.move(self.start.device)
+
     @property
     def whole(self) -> "MotionLibrary":
         """The library of all clips: this one, unless it holds a part of them."""
@@ -128,7 +133,12 @@ class MotionLibrary:
         return {} if self.held is None else self.held.state()
 
     def check(self, state: Mapping[str, Tensor]) -> None:
-        """SnapshotError for the state of a library that held another number of clips at once."""
+        """SnapshotError for the state of a library of another number of clips, or one that held another number at once."""
+        if self.held is not None and len(state["turns"]) != len(self.names):
+            raise SnapshotError(
+                f"MotionLibrary: the saved run had {len(state['turns'])} clips, of which it held {len(state['clips'])} at once, and this one has "
+                f"{len(self.names)}. Rows are in the middle of clips that are known by number; go on with the clips that it began with."
+            )
         if self.held is not None and len(state["clips"]) != len(self.held.clips):
             raise SnapshotError(
                 f"MotionLibrary: the saved run held {len(state['clips'])} clips at once, and this one is to hold "
@@ -217,6 +227,11 @@ class ClipPart:
     def pending(self) -> bool:
         """Whether a clip waits for a slot."""
         return bool((self.coming >= 0).any())
+
+    def move(self, device: torch.device) -> None:
+        """Keep what is made for the library's device there."""
+        for name in ("drawable", "here", "following"):
+            setattr(self, name, getattr(self, name).to(device))
 
     def state(self) -> dict[str, Tensor]:
         """Which clips are here, and which have been."""

@@ -5,16 +5,16 @@ half of the slots are given away at most, there are always others to draw. Clips
 others have come as often.
 """
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 
 import attrs
 import torch
 
 from components.motion import ClipPart, MotionCursor, MotionLibrary
-from engine import Bundle, Rng, World, Write, deferred, every, system
+from engine import Bundle, Rng, World, Write, every, system
+from engine.ecs.schedule import Schedule
 from engine.errors import SceneError
-from systems.tick import RESET
+from systems.tick import BEGIN, RESET
 
 
 @attrs.frozen
@@ -29,33 +29,43 @@ class ClipsWait:
         return part is not None and part.pending
 
 
-def part_of(
-    whole: MotionLibrary, slots: int, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device
-) -> MotionLibrary:
-    """A library that holds `slots` of the clips of another; the first are drawn by `seed`, all equally likely."""
+def part_of(whole: MotionLibrary, slots: int) -> MotionLibrary:
+    """A library that holds the first `slots` clips of another, until `draw_first_part` draws which."""
     count, room = len(whole.names), int(whole.frames.max())
-    clips = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:slots]
-    turns = torch.zeros(count, dtype=torch.int64)
-    turns[clips] = 1
-    blank = torch.zeros(count, dtype=torch.int64, device=device)
+    blank = torch.zeros(count, dtype=torch.int64)
     part = ClipPart(
         whole=whole,
-        clips=clips,
-        coming=torch.full_like(clips, -1),
-        turns=turns,
+        clips=torch.arange(slots),
+        coming=torch.full((slots,), -1),
+        turns=blank.clone(),
         first=torch.zeros((), dtype=torch.int64),
         drawable=blank.bool(),
         here=blank.bool(),
-        following=blank.clone(),
+        following=blank,
     )
     tables = {
-        name: torch.zeros((slots * room if len(table) else 0, *table.shape[1:]), device=device)
+        name: torch.zeros((slots * room if len(table) else 0, *table.shape[1:]))
         for name, table in (("vectors", whole.vectors), ("rotations", whole.rotations), ("contacts", whole.contacts))
     }
-    moved = {name: getattr(whole, name).to(device).clone() for name in ("start", "frames", "seconds", "weight")}
-    library = attrs.evolve(whole, **tables, **moved, held=part)  # type: ignore[misc]
+    copied = {name: getattr(whole, name).clone() for name in ("start", "frames", "seconds", "weight")}
+    library = attrs.evolve(whole, **tables, **copied, held=part)  # type: ignore[misc]
     part.fill(library, range(slots))
     return library
+
+
+def draw_first_part(rng: Rng, library: Write[MotionLibrary]) -> None:
+    """Draw the clips that are held at first, all equally likely. A run that goes on with other rows holds what it held.
+
+    The draw is one number, which is the same in all processes.
+    """
+    part = library.held
+    assert part is not None
+    if bool(part.turns.any()):
+        return
+    drawn = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=rng, device=rng.device)))
+    part.clips.copy_(torch.randperm(len(library.names), generator=drawn)[: len(part.clips)])
+    part.turns[part.clips] = 1
+    part.fill(library, range(len(part.clips)))
 
 
 def choose_part(cursor: MotionCursor, rng: Rng, library: Write[MotionLibrary]) -> None:
@@ -90,29 +100,32 @@ def exchange_clips(cursor: MotionCursor, library: Write[MotionLibrary]) -> None:
     part.fill(library, slots.tolist())
 
 
-def clip_parts(whole: MotionLibrary, *, at_once: int, ticks: int) -> Bundle:
+def clip_parts(whole: MotionLibrary, *, at_once: int, ticks: int, after: str) -> Bundle:
     """Brings the library: `at_once` clips of it, at least 2, of which half are given away every `ticks`.
 
-    Raises SceneError where that is no part of it.
+    `after` is the last system in RESET that looks up where rows begin. Where that is no part of it the bundle brings the whole, and
+    raises SceneError when it is built.
     """
     if at_once >= len(whole.names):
-        raise SceneError(
-            f"clips_at_once={at_once} has no effect on a library of {len(whole.names)} clips, which are held all at once. Leave it "
-            "out, or name more clips."
-        )
+        return Bundle("clip_parts", resources=[whole], checks=[partial(refuse_all, len(whole.names), at_once)])
+    once, moves = "is drawn once", "the host knows which clips are where"
     waits = "counts what rows play, only while clips wait"
     return Bundle(
         "clip_parts",
-        resources=[deferred(MotionLibrary, partial(part_of, whole, at_once))],
+        resources=[part_of(whole, at_once)],
         systems={
+            BEGIN: [system(draw_first_part, may_sync=once)],
             RESET: [  # when rows have begun on their clips, and before anybody looks into the tables again
-                system(
-                    choose_part,
-                    when=every(ticks),
-                    after="reset_to_reference",
-                    may_sync="the host knows which clips are where",
-                ),
+                system(choose_part, when=every(ticks), after=after, may_sync=moves),
                 system(exchange_clips, when=ClipsWait(), after="choose_part", may_sync=waits),
-            ]
+            ],
         },
+    )
+
+
+def refuse_all(clips: int, at_once: int, schedule: Schedule) -> None:
+    """SceneError for a part of a library of so many clips that has room for all."""
+    held = "1 clip, which is held anyway" if clips == 1 else f"{clips} clips, which are held all at once"
+    raise SceneError(
+        f"clips_at_once={at_once} has no effect on a library of {held}. Hold all, --clips-at-once 0, or name more clips."
     )

@@ -250,7 +250,10 @@ def tracking(
     }
     if looks_around:
         systems[RECORD].append(system(derive_anchor_view, when=cut_off))
-    held = clip_parts(library, at_once=at_once, ticks=part_ticks) if at_once else Bundle("all", resources=[library])
+    held = Bundle("all", resources=[library])
+    if at_once:
+        begun = "start_on_tile" if on_tiles else "reset_to_reference"
+        held = clip_parts(library, at_once=at_once, ticks=part_ticks, after=begun)
     starts, following = sampling(library, start, order=order, dt=dt, on_frames=exact), next_clip(dt=dt)
     for each in {**starts.systems, **following.systems, **common.systems, **held.systems}:
         parts = (starts.systems, following.systems, systems, common.systems, held.systems)
@@ -270,6 +273,6 @@ def tracking(
             "viewed": (*(() if sees_anchor_only(observations) else robot.tracked_bodies), "target"),
             **common.axes,
         },
-        checks=[*starts.checks, *common.checks],
+        checks=[*starts.checks, *common.checks, *held.checks],
         vitals={**tracking_vitals(), **common.vitals},
     )

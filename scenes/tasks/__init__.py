@@ -118,11 +118,21 @@ class SharedConfig:
             )
         for text in (self.randomise, self.randomise_played):
             check_names(text)
+
+    @property
+    def unused(self) -> str:
+        """What has no effect where rows learn, in one sentence; "" where all has."""
+        if self.isaacgym_python and self.backend != "isaacgym":
+            return (
+                f"--isaacgym-python {self.isaacgym_python} has no effect with --backend {self.backend}; leave it out, or say "
+                "--backend isaacgym."
+            )
         if self.terrain == "plane" and self.tiles != type(self.tiles)():
-            raise SceneError(
+            return (
                 "tiles: what is said of tiles has no effect with terrain='plane'. Choose another terrain, such as rough, or leave "
                 "it out."
             )
+        return ""
 
     def build(self, description: RobotDescription, *, dt: float) -> RobotModel:
         """The robot on its ground, as it is asked for."""
@@ -256,16 +266,21 @@ class Config(SharedConfig):
             )
         if self.clips_every < 1:
             raise SceneError(f"clips_every={self.clips_every} makes no sense; give at least 1 iteration.")
-        if self.clips_every != CLIPS_EVERY and not self.clips_at_once:
-            raise SceneError(
-                f"clips_every={self.clips_every} has no effect where all clips are held; leave it out, or say how many are: "
-                "--clips-at-once 64."
-            )
         if self.clips_at_once and self.learner != "ppo":
             raise SceneError(
                 f"clips_at_once={self.clips_at_once} is not for --learner {self.learner}, which goes back to moments of clips that "
                 "have left. Leave it out, or choose --learner ppo."
             )
+
+    @property
+    def unused(self) -> str:
+        """What has no effect where rows learn, in one sentence; "" where all has."""
+        if self.clips_every != CLIPS_EVERY and not self.clips_at_once:
+            return (
+                f"clips_every={self.clips_every} has no effect where all clips are held; leave it at {CLIPS_EVERY}, or say how many "
+                "are: --clips-at-once 64."
+            )
+        return super().unused
 
     @property
     def loading(self) -> dict[str, Any]:

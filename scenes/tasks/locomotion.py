@@ -16,7 +16,7 @@ from scenes.tasks import mjlab_velocity as mjlab
 from scenes.tasks.ground import ends_of, last_mark
 from scenes.tasks.randomisation import chosen, of_robot, through_imu, with_privileged
 from scenes.tasks.sets import chosen_terms
-from scenes.tasks.simulators import unused_python
+from scenes.tasks.simulators import unused
 from scenes.tasks.velocity import LocomotionConfig
 from systems import locomotion_terms as walk
 from systems.episode import curricula, episode, num_steps
@@ -99,7 +99,7 @@ def learner(config: LocomotionConfig, model: RobotModel) -> list[Bundle]:
     """Who acts and improves the policy, and the numbers of each of its iterations."""
     horizon, levels = config.learning.horizon, {} if model.terrain is None else measured_levels(model.terrain)
     counted = measurements({**measured(tables_of(config, model, playing=False).rewards), **levels}, horizon=horizon)
-    return [ppo(config.learning), metrics(horizon=horizon), counted, *unused_python(config)]
+    return [ppo(config.learning), metrics(horizon=horizon), counted, *unused(config)]
 
 
 def on_terrain(

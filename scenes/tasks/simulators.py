@@ -25,7 +25,7 @@ def simulators(
     """
     moved = partial(physics, model, rows=rows, decimation=config.substeps)
     if config.backend != "learned":
-        return [moved(**config.simulator), *([] if watching else unused_python(config))]
+        return [moved(**config.simulator), *([] if watching else unused(config))]
     if watching is None:
         return [moved(), Bundle("learned_simulator", checks=[refuse_training])]
     from systems.learning.dynamics import make_dynamics
@@ -45,18 +45,14 @@ def simulators(
     ]
 
 
-def unused_python(config: SharedConfig) -> list[Bundle]:
-    """Refuses a Python for Isaac Gym where rows learn in another simulator; a policy of Isaac Gym may be played in one."""
-    if config.backend == "isaacgym" or not config.isaacgym_python:
-        return []
+def unused(config: SharedConfig) -> list[Bundle]:
+    """Refuses what has no effect on rows that learn; a policy may be played otherwise than its run learned, which told so."""
+    return [Bundle("unused", checks=[partial(refuse_unused, config.unused)])] if config.unused else []
 
-    def refuse(schedule: Schedule) -> None:
-        raise SceneError(
-            f"--isaacgym-python {config.isaacgym_python} has no effect with --backend {config.backend}; leave it out, or say "
-            "--backend isaacgym."
-        )
 
-    return [Bundle("isaacgym_python", checks=[refuse])]
+def refuse_unused(sentence: str, schedule: Schedule) -> None:
+    """SceneError that says what has no effect."""
+    raise SceneError(sentence)
 
 
 def refuse_training(schedule: Schedule) -> None:

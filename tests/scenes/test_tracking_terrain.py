@@ -210,6 +210,25 @@ def test_terrain_that_cannot_be_is_refused(numbers: dict[str, Any], sentence: st
         build(tracking(**{**SMALL, **numbers}).train())
 
 
+@pytest.mark.parametrize("edge", ["end", "wrap"])
+def test_some_of_the_clips_are_held_on_terrain(edge: str) -> None:
+    numbers = {
+        "clip": "squat,walk,turn",
+        "clips_at_once": 2,
+        "clips_every": 1,
+        "tiles": Tiles(edge=edge),
+        "terrain": "flat",
+    }
+    world = started(30, **numbers, num_envs=4, seconds=0.3).world
+    held = world[MotionLibrary].held
+    assert held is not None and int(held.turns.min()) > 0 and bool(held.here[world[MotionCursor].clip].all())
+
+
+def test_a_policy_that_learned_on_tiles_is_played_on_a_plane() -> None:
+    played = tracking(**{**ROUGH, "terrain": "plane"}).evaluate
+    assert played is not None and build(played.scene()).world.clock.tick == 0
+
+
 def test_a_learner_that_imagines_first_learns_by_ppo_on_terrain() -> None:
     scene = tracking(**{**ROUGH, "learner": "auto"}).train()
     systems = {each.name for bundle in scene.bundles for group in bundle.systems.values() for each in group}

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from torch import Tensor
@@ -15,13 +16,15 @@ from engine import SceneError, Simulation, SnapshotError, build
 from engine.inspect.edit import Editor
 from engine.ranks.distribution import Distribution
 from engine.snapshot.history import Ring
-from engine.snapshot.snapshot import restore, save
+from engine.snapshot.snapshot import Snapshot, restore, save, start_over
 from engine.tools.audit import Audit
 from scenes.motion_tracking import CONFIGS, experiment
-from systems.clip_parts import choose_part, exchange_clips, part_of
+from systems.clip_parts import choose_part, draw_first_part, exchange_clips, part_of
 from systems.motion.mapped import mapped_table
 from systems.reference import chosen_of, sample_reference
 from systems.sampling import bins_of, chances, count_failures
+from systems.tick import BEGIN
+from tests.helpers import needs_g1
 
 CLIPS = "squat,wave,stand,turn,march,twist"
 SMALL = {
@@ -46,8 +49,10 @@ def whole() -> MotionLibrary:
     return build(experiment(CONFIGS["laptop"].replace(**SMALL)).train()).world[MotionLibrary]
 
 
-def part(whole: MotionLibrary, slots: int = 3, seed: int = 0) -> MotionLibrary:
-    return part_of(whole, slots, {}, seed, torch.device("cpu"))
+def part(whole: MotionLibrary, slots: int = 3) -> MotionLibrary:
+    made = part_of(whole, slots)
+    draw_first_part(torch.Generator().manual_seed(0), made)
+    return made
 
 
 def reference_at(library: MotionLibrary, clip: Tensor, time: Tensor, *, on_frames: bool = False) -> MotionReference:
@@ -206,6 +211,89 @@ def test_a_run_of_another_number_of_clips_is_refused(whole: MotionLibrary):
             restore(world, taken)
 
 
+def test_a_run_of_another_number_of_clips_in_all_is_refused():
+    saved = save(run_of().world)
+    other = run_of(clip="squat,wave,stand,turn")
+    sentence = (
+        "MotionLibrary: the saved run had 6 clips, of which it held 3 at once, and this one has 4. Rows are in the middle of clips that "
+        "are known by number; go on with the clips that it began with."
+    )
+    with pytest.raises(SnapshotError, match=re.escape(sentence)):
+        restore(other.world, saved, any_identity=True)
+
+
+def test_a_run_that_goes_on_with_other_rows_holds_what_it_held():
+    simulation, other = run_of(), run_of(num_envs=4)
+    simulation.run(33)
+    held, there = simulation.world[MotionLibrary].held, other.world[MotionLibrary].held
+    assert held is not None and there is not None
+    before = held.clips.tolist(), held.turns.tolist()
+    start_over(other.world, Snapshot.decode(save(simulation.world)), 33)
+    for entry in other.schedule.plan(begun=False):
+        if entry.phase == BEGIN:
+            entry.call()
+    assert (there.clips.tolist(), there.turns.tolist()) == before
+
+
+def test_the_first_clips_follow_from_the_seed_and_each_is_among_them_as_often():
+    counts = torch.zeros(6)
+    simulation = run_of()
+    held = simulation.world[MotionLibrary].held
+    assert held is not None
+    for seed in range(600):
+        held.turns.zero_()
+        draw_first_part(torch.Generator().manual_seed(seed), simulation.world[MotionLibrary])
+        assert len(held.clips.unique()) == 3 and sorted(held.turns.tolist()) == [0, 0, 0, 1, 1, 1]
+        counts[held.clips] += 1
+    assert_close(counts, torch.full((6,), 300.0), atol=50.0, rtol=0.0)  # 4 standard deviations of 12.2
+    simulation, other = run_of(), run_of()
+    simulation.run(1), other.run(1)
+    first, second = simulation.world[MotionLibrary].held, other.world[MotionLibrary].held
+    assert first is not None and second is not None and torch.equal(first.clips, second.clips)
+
+
+def test_scenes_of_one_experiment_hold_clips_of_their_own():
+    made = experiment(CONFIGS["laptop"].replace(**{**SMALL, "clips_at_once": 3, "clips_every": 1}))
+    simulation, other = build(made.train(), seed=2), build(made.train(), seed=2)
+    held = other.world[MotionLibrary].held
+    assert held is not None
+    before = held.clips.clone(), other.world[MotionLibrary].vectors.clone(), other.world[MotionLibrary].start.clone()
+    simulation.run(60)
+    library = other.world[MotionLibrary]
+    for then, now in zip(before, (held.clips, library.vectors, library.start), strict=True):
+        assert torch.equal(then, now)
+    other.run(60)
+    for name, column in simulation.world.columns().items():
+        assert torch.equal(column, other.world.columns()[name]), name
+
+
+@needs_g1
+@pytest.mark.parametrize(
+    ("name", "observations"),
+    [
+        ("laptop", "mjlab_tracking,phase_embedding"),
+        ("humanoidverse_tracking", ""),
+        ("humanoidverse_tracking_laptop", ""),
+    ],
+)
+def test_tasks_whose_terms_look_into_the_library_hold_some_of_the_clips(name: str, observations: str):
+    numbers = {"clip": "squat,stand,wave", "num_envs": 4, "hidden": (8,), "horizon": 5, "seconds": 0.2}
+    config = CONFIGS[name].replace(**numbers, clips_at_once=2, clips_every=1)
+    simulation = build(experiment(config.replace(observations=observations or config.observations)).train())
+    simulation.run(40)
+    held = simulation.world[MotionLibrary].held
+    assert held is not None and int(held.turns.min()) > 0
+
+
+def test_what_is_held_goes_to_the_device_of_the_tables(whole: MotionLibrary):
+    some = part_of(whole, 3)
+    moved = {name: getattr(some, name).to("meta") for name in ("start", "frames", "seconds", "weight")}
+    there = attrs.evolve(some, **moved)  # as a build for another device does
+    assert there.held is not None
+    assert {each.device.type for each in (there.held.drawable, there.held.here, there.held.following)} == {"meta"}
+    assert there.held.clips.device.type == "cpu" and whole.start.device.type == "cpu"
+
+
 def test_cutting_rows_into_blocks_exchanges_clips_all_the_same():
     simulation = run_of(num_envs=64)
     Distribution(simulation, 32)
@@ -277,7 +365,6 @@ def test_chances_among_some_bins_are_those_of_a_library_of_their_clips_alone(who
         ),
         ({"clips_at_once": -3}, "clips_at_once=-3 makes no sense"),
         ({"clips_at_once": 2, "clips_every": 0}, "clips_every=0 makes no sense; give at least 1 iteration."),
-        ({"clips_every": 7}, "clips_every=7 has no effect where all clips are held; leave it out, or say how many are"),
         (
             {"clips_at_once": 2, "learner": "auto"},
             "clips_at_once=2 is not for --learner auto, which goes back to moments",
@@ -289,11 +376,31 @@ def test_numbers_that_make_no_sense_are_refused(numbers: dict[str, Any], sentenc
         CONFIGS["laptop"].replace(**numbers)
 
 
-def test_a_part_that_is_all_is_refused():
-    with pytest.raises(
-        SceneError, match=r"clips_at_once=6 has no effect on a library of 6 clips, which are held all at once"
-    ):
-        run_of(clips_at_once=6)
+@pytest.mark.parametrize(
+    ("numbers", "sentence"),
+    [
+        (
+            {"clips_at_once": 6},
+            "clips_at_once=6 has no effect on a library of 6 clips, which are held all at once. Hold all, --clips-at-once 0, or name more",
+        ),
+        (
+            {"clips_at_once": 3, "clip": "squat"},
+            "clips_at_once=3 has no effect on a library of 1 clip, which is held anyway. Hold all, --clips-at-once 0, or name more clips.",
+        ),
+        (
+            {"clips_every": 7},
+            "clips_every=7 has no effect where all clips are held; leave it at 100, or say how many are: --clips-at-once 64.",
+        ),
+    ],
+)
+def test_numbers_without_effect_are_refused_where_rows_learn_and_not_where_they_are_played(
+    numbers: dict[str, Any], sentence: str
+):
+    made = experiment(CONFIGS["laptop"].replace(**{**SMALL, **numbers}))
+    scene = made.train()  # is made for an evaluation, too, and not built
+    with pytest.raises(SceneError, match=re.escape(sentence)):
+        build(scene)
+    assert made.evaluate is not None and build(made.evaluate.scene()).world[MotionLibrary].held is None
 
 
 def test_a_policy_is_evaluated_on_all_clips_and_the_memory_is_stated():

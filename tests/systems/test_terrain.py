@@ -15,9 +15,9 @@ from components.command import Command
 from components.episode import Done, Episode, Rewritten
 from components.robot import BodyState, RootState
 from components.terrain import Ground, TerrainTile
-from engine import Clock, SceneError
+from engine import Clock, SceneError, build
 from engine.debugger.body.terrain import onto_ground, read_terrain
-from scenes.velocity import CONFIGS
+from scenes.velocity import CONFIGS, experiment
 from systems import observations as seen
 from systems import terminations as end
 from systems.ground.generators import GENERATORS, Patch
@@ -453,6 +453,8 @@ def test_levels_that_cannot_be_are_refused(given: dict[str, Any], sentence: str)
 def test_terrain_without_effect_is_refused(model: RobotModel) -> None:
     with pytest.raises(SceneError, match="'kinematic' knows nothing of the ground"):
         physics(model, rows=1, backend="kinematic")
+    made = experiment(CONFIGS["laptop"].replace(tiles=ClimbedTiles(levels=3), num_envs=2))
     with pytest.raises(SceneError, match="no effect with terrain='plane'"):
-        CONFIGS["laptop"].replace(tiles=ClimbedTiles(levels=3))
+        build(made.train())
+    assert made.evaluate is not None and build(made.evaluate.scene()).world.clock.tick == 0  # of a run on tiles
     assert make_terrain("plane") is None and set(kinds_of("rough")) < set(GENERATORS)
