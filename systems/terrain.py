@@ -245,7 +245,7 @@ def terrain(
 
 
 def terrain_of_clips(tiles: Tiles, *, after: str = "mark_rewritten", on_frames: bool = False) -> Bundle:
-    """Where on the terrain rows begin that follow clips; `tracking()` has to be told that they are on tiles.
+    """Where on the terrain rows begin that follow clips; `tracking(on_tiles=True)` goes with it.
 
     `on_frames` says that episodes begin on frames of their clip; the rest as for `terrain`.
     """

@@ -151,9 +151,9 @@ class Capture:
         plan = self._plan(running)
         first = plan[0] if plan else None
         if first is not None and any(r.counts and r.stands_in is first for r in self.captured.values()):
-            if clock.told != clock.tick - 1:
+            if clock.number_tick != clock.tick - 1:
                 clock.number.fill_(clock.tick - 1)
-            clock.told = clock.tick - 1
+            clock.number_tick = clock.tick - 1
         else:
             _ = clock.device_tick
         self.ticks += 1
@@ -316,7 +316,7 @@ class Capture:
             launch()
         self.launched += len(recording.launches or ())
         if recording.counts:
-            clock.told = clock.tick
+            clock.number_tick = clock.tick
         if recording.written:
             increment_version(recording.written)
         if clock.tick % WAIT == 0:
@@ -331,12 +331,12 @@ class Capture:
         All others are recorded anew then: torch warrants nothing for what shares memory or streams with what has failed.
         """
         clock = self.simulation.world.clock
-        told, self._blamed = clock.told, recording.entries[:0]
+        before, self._blamed = clock.number_tick, recording.entries[:0]
         recording.state = self._host_state() if recording.looks else HostState()
         try:
             recording.launches = self.capturer.record(partial(self._run, recording), self._streams(recording.entries))
         except Exception as error:
-            clock.told = told
+            clock.number_tick = before
             words = str(error).partition("\n")[0] or type(error).__name__
             for each in self._blamed:
                 self._leave(each, Obstacle(words, "Where that is none of its doing, --capture off calls all systems."))
@@ -361,7 +361,7 @@ class Capture:
         self._blamed = recording.entries
         if recording.counts:
             clock.number.add_(1)
-            clock.told = clock.tick
+            clock.number_tick = clock.tick
         for entry in recording.entries:
             self._blamed = (entry,)
             self._call(entry)

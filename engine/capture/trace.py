@@ -95,7 +95,7 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
             self.reads.add(_MADE)
         elif func.overloadpacket.__name__ == "copy_" and args[1].is_cpu and not args[0].is_cpu:
             self.reads.add(_COPIED)
-        self.steps.append((str(func), self._told((args, kwargs))))
+        self.steps.append((str(func), self._comparable((args, kwargs))))
         self.draws[-1] += [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Generator)]
         given = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}
         result = func(*args, **kwargs)
@@ -105,16 +105,16 @@ class OperationTrace(OperationMode):  # type: ignore[no-untyped-call]
                 self._made[address] = len(self.steps)
         return result
 
-    def _told(self, value: Any) -> Any:
+    def _comparable(self, value: Any) -> Any:
         """An argument as something that compares equal where a replay would take the same."""
         if isinstance(value, Tensor):
             address = value.untyped_storage().data_ptr()
             place = ("made", self._made[address]) if address in self._made else ("memory", address)
             return (*place, tuple(value.shape), value.stride(), value.storage_offset(), value.dtype)
         if isinstance(value, (list, tuple)):
-            return tuple(map(self._told, value))
+            return tuple(map(self._comparable, value))
         if isinstance(value, dict):
-            return tuple((key, self._told(part)) for key, part in value.items())
+            return tuple((key, self._comparable(part)) for key, part in value.items())
         if isinstance(value, torch.Generator):
             return "generator"
         return (type(value).__name__, repr(value))
@@ -185,7 +185,7 @@ class _WatchedClock(Clock):
 
     @property
     def device_tick(self) -> Tensor:
-        """The number on the device, which was told before."""
+        """The number on the device, which is up to date."""
         return self.number
 
 

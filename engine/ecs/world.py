@@ -24,15 +24,15 @@ class Clock:
     begun: bool = False
 
     def __attrs_post_init__(self) -> None:
-        self.number = torch.zeros((), dtype=torch.int64)  # `told`, on the world's device
-        self.told = 0
+        self.number = torch.zeros((), dtype=torch.int64)  # tick `number_tick`, on the device of the world
+        self.number_tick = 0
 
     @property
     def device_tick(self) -> torch.Tensor:
         """`tick` as a tensor () int64, for systems whose operations are recorded and replayed without the host."""
-        if self.told != self.tick:
+        if self.number_tick != self.tick:
             self.number.fill_(self.tick)
-            self.told = self.tick
+            self.number_tick = self.tick
         return self.number
 
 

@@ -50,7 +50,7 @@ SCRATCH = {
         "where bodies are, computed anew for every row, and what is derived with its masses"
     ),
     r"Physics\.backend\._places\.(_bound\.\w+|state|control|time)(\W.*)?": "bodies and what they are computed of, anew for every row",
-    r"Clock\.(number|told)": "the tick as the device knows it, told when somebody asks and it is another",
+    r"Clock\.(number|number_tick)": "the tick as the device has it, written when somebody asks and it is another",
     r"signal .*": "a signal is valid only in the tick that wrote it",
 }
 

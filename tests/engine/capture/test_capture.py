@@ -56,7 +56,7 @@ def by_name(plan: list[Entry], names: set[str]) -> set[int]:
     return {id(entry) for entry in plan if entry.name in names}
 
 
-def told(parts: list[Any]) -> list[Any]:
+def names_of(parts: list[Any]) -> list[Any]:
     """Entries and segments by the names of their systems."""
     return [[e.name for e in part] if isinstance(part, tuple) else part.name for part in parts]
 
@@ -64,10 +64,10 @@ def told(parts: list[Any]) -> list[Any]:
 def test_systems_between_those_that_are_called_form_a_segment() -> None:
     plan = made().schedule.plan()
     names = ["move", "move", "measure", "finish", "restart", "measure", "look"]
-    assert told(segments(plan, set())) == [names]
-    assert told(segments(plan, by_name(plan, {"finish"}))) == [names[:3], "finish", names[4:]]
-    assert told(segments(plan, by_name(plan, {"finish"}), cut=5)) == [names[:3], "finish", ["restart"], names[5:]]
-    assert told(segments(plan, by_name(plan, {"move", "look"}))) == ["move", "move", names[2:6], "look"]
+    assert names_of(segments(plan, set())) == [names]
+    assert names_of(segments(plan, by_name(plan, {"finish"}))) == [names[:3], "finish", names[4:]]
+    assert names_of(segments(plan, by_name(plan, {"finish"}), cut=5)) == [names[:3], "finish", ["restart"], names[5:]]
+    assert names_of(segments(plan, by_name(plan, {"move", "look"}))) == ["move", "move", names[2:6], "look"]
 
 
 def test_a_replayed_tick_has_the_bytes_of_a_called_one_and_is_one_launch() -> None:
