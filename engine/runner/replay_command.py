@@ -119,13 +119,13 @@ def write_clips(kind: EpisodeFile, episodes: Sequence[EpisodeReplay], path: Path
         return {episodes[0].name: kind.write({path.stem: episodes[0].columns}, path)}
     lasting = {each.name: each.columns for each in episodes if len(each.ticks) > 1}
     left_out = {"clip": "none, as no whole control step of it is over"}
-    told: dict[str, Mapping[str, str]] = {each.name: left_out for each in episodes}
+    facts: dict[str, Mapping[str, str]] = {each.name: left_out for each in episodes}
     if lasting and path.suffix.lower() in kind.several:
-        return told | dict.fromkeys(lasting, kind.write(lasting, path))
+        return facts | dict.fromkeys(lasting, kind.write(lasting, path))
     for name, columns in lasting.items():
         own = f"{path.stem}_{name}"
-        told[name] = kind.write({own: columns}, path.with_stem(own))
-    return told
+        facts[name] = kind.write({own: columns}, path.with_stem(own))
+    return facts
 
 
 def open_replay(folder: Path, warn: Any, allow_changes: bool = False) -> tuple[RunReplay, Experiment]:

@@ -46,7 +46,7 @@ def simulators(
 
 
 def unused(config: SharedConfig) -> list[Bundle]:
-    """Refuses what has no effect on rows that learn; a policy may be played otherwise than its run learned, which told so."""
+    """Refuses what has no effect on rows that learn; a policy may be played otherwise than its run learned, whose flags these are."""
     return [Bundle("unused", checks=[partial(refuse_unused, config.unused)])] if config.unused else []
 
 

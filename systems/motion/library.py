@@ -127,11 +127,11 @@ def clip_facts(library: MotionLibrary, at_once: int = 0) -> dict[str, str]:
     frames, longest = len(library.vectors), int(library.frames.max())
     each = sum(table[0].numel() * table.element_size() for table in _tables(library))
     count = len(library.names)
-    told = f"{count} {'clip' if count == 1 else 'clips'}, {frames:,} frames at {library.fps:g} per second"
+    size = f"{count} {'clip' if count == 1 else 'clips'}, {frames:,} frames at {library.fps:g} per second"
     if not at_once:
-        return {"clips": f"{told}: {_mebibytes(frames * each)} of memory"}
+        return {"clips": f"{size}: {_mebibytes(frames * each)} of memory"}
     held = f"{at_once} at once, of up to {longest:,} frames: {_mebibytes(at_once * longest * each)} of memory"
-    return {"clips": f"{told}: {_mebibytes(frames * each)} in a file; {held}"}
+    return {"clips": f"{size}: {_mebibytes(frames * each)} in a file; {held}"}
 
 
 def _tables(library: MotionLibrary) -> list[torch.Tensor]:

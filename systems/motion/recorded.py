@@ -55,7 +55,7 @@ def write_recorded(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, clip_bytes(clips, model, path.suffix[1:].lower()))
     frames = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else str(lengths[0])
-    told = f"{frames} frames at {fps:g} per second, {len(model.robot.dof_names)} joints of {model.robot.name}"
+    contents = f"{frames} frames at {fps:g} per second, {len(model.robot.dof_names)} joints of {model.robot.name}"
     in_file = beside if path.suffix.lower() != ".csv" else []
     several = [f"{len(clips)} clips"] if len(clips) > 1 else []
-    return {"clip": f"{path}: {', '.join([*several, told, *in_file])}"}
+    return {"clip": f"{path}: {', '.join([*several, contents, *in_file])}"}
