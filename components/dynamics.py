@@ -14,7 +14,8 @@ class Dynamics:
     """A linear map of the inputs plus a network of them; what both mean stands in `systems/learning/dynamics.py`.
 
     Inputs and outputs are those of its functions `inputs` and `outputs_of`. `parameters` is the storage of every
-    weight and bias of the network, layer after layer; the optimiser steps that one vector.
+    weight and bias of the network, layer after layer; the optimiser steps that one vector. What predicts is their
+    `average`, a running mean over the last steps.
     """
 
     joints: tuple[str, ...] = constant()
@@ -23,6 +24,7 @@ class Dynamics:
     dt: float = constant()  # s, one control step
     parameters: nn.Parameter = constant()
     optimiser: Any = constant()
+    average: Tensor  # of the parameters, (parameters,)
     mean: Tensor  # (inputs,)
     deviation: Tensor  # (inputs,), never below a floor
     weights: Tensor  # (inputs, outputs), from shifted and scaled inputs to scaled outputs
@@ -61,5 +63,6 @@ class Dynamics:
         return {
             **{name: getattr(self, name) for name in ("mean", "deviation", "weights", "bias", "scale", "speed_limit")},
             "parameters": self.parameters.data,
+            "average": self.average,
             **{f"optimiser.{name}": tensor for name, tensor in self.optimiser.moments.items()},
         }

@@ -76,6 +76,13 @@ class RunningRewards:
 
 
 @resource
+class MeanGradient:
+    """Running mean, from 0, of what the policy's updates follow."""
+
+    gradient: Tensor  # of the loss, (parameters of the actor,)
+
+
+@resource
 class BestPolicy:
     """The actor that earned most in real rows so far, and the running mean of what the present one earns."""
 

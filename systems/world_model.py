@@ -20,7 +20,7 @@ from components.motion import MotionCursor
 from components.observation import Observation
 from components.physics import Physics
 from components.robot import ContactForce, DofState, RootState
-from components.world_model import BestPolicy, JointErrors, Memory, RunningRewards, WorldModelMetrics
+from components.world_model import BestPolicy, JointErrors, MeanGradient, Memory, RunningRewards, WorldModelMetrics
 from engine.ecs.access import Rng, Terms, Write
 from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import every
@@ -44,7 +44,7 @@ from systems.learning.memory import (
     ticks_of_every_row,
     unpack,
 )
-from systems.learning.natural import take_natural_step
+from systems.learning.natural import make_mean_gradient, take_natural_step
 from systems.learning.networks import make_policy
 from systems.learning.threads import THREADS, thread_pool
 from systems.physics.learned_backend import LearnedBackend
@@ -161,8 +161,8 @@ def imagined_return(
 @on_rows_of_all
 def improve_in_imagination(
     clock: Clock, memory: Memory, imagination: Imagination, dynamics: Dynamics, rng: Rng,
-    policy: Write[Policy], best: Write[BestPolicy], metrics: Write[WorldModelMetrics], *, collect: int, warm_up: int, updates: int, batch: int, horizon: int, gamma: float,
-    imagined_std: float, kl: float, last_kl: float, hold: int, settle: int, damping: float, solves: int, relapse: float,
+    policy: Write[Policy], mean: Write[MeanGradient], best: Write[BestPolicy], metrics: Write[WorldModelMetrics], *, collect: int, warm_up: int, updates: int, batch: int, horizon: int, gamma: float,
+    imagined_std: float, momentum: float, kl: float, last_kl: float, hold: int, settle: int, damping: float, solves: int, relapse: float,
 ) -> None:  # fmt: skip
     """Follow the gradient of the imagined return for some updates, each from other remembered states.
 
@@ -187,10 +187,10 @@ def improve_in_imagination(
             numbers = memory.state[rows, ticks % memory.state.shape[1]]
             gradients, seen, sums = zip(*run(work, range(THREADS), numbers.chunk(THREADS)), strict=True)
             gradient = torch.stack(gradients).sum(0)
-            policy.gradient[: len(gradient)] = gradient
             moved, sound = take_natural_step(
-                policy, torch.cat(seen), deviation=imagined_std, kl=most, damping=damping, solves=solves
-            )
+                policy, mean, gradient, torch.cat(seen),
+                momentum=momentum, deviation=imagined_std, kl=most, damping=damping, solves=solves,
+            )  # fmt: skip
             earned, lived, going = torch.stack(sums).sum(0)
             totals += torch.stack(
                 (earned / lived, 1 - going / batch, gradient.norm().nan_to_num(0.0), moved, 1 - sound)
@@ -259,6 +259,7 @@ def world_model(
         resources=[
             deferred(Policy, policy),
             deferred(Dynamics, partial(_make_dynamics, config, rows, dt)),
+            deferred(MeanGradient, partial(make_mean_gradient, learning)),
             deferred(BestPolicy, partial(make_best, learning)),
             deferred(RunningRewards, make_rewards),
             deferred(JointErrors, make_joint_errors),

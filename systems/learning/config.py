@@ -86,6 +86,7 @@ class WorldModelConfig:
     std: float = 0.2  # standard deviation of actions when training starts
     last_std: float = 0.1  # that from tick `settle` on
     imagined_std: float = 0.1  # standard deviation of imagined actions
+    momentum: float = 0.5  # share of the mean gradient before that stays in that of the next update
     kl: float = 0.1  # nats, KL divergence by which an update changes the policy's actions
     last_kl: float = 0.002  # that from tick `settle` on
     hold: int = 96  # tick until which `kl` stays as it is
@@ -117,6 +118,10 @@ class WorldModelConfig:
         for name in ("std", "last_std", "imagined_std", "kl", "last_kl", "damping", "model_rate"):
             if math.isinf(getattr(self, name)):
                 raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give a finite number.")
+        if not 0 <= self.momentum < 1:
+            raise SceneError(
+                f"world_model.momentum={self.momentum} makes no sense; give 0, or a number between it and 1."
+            )
         if self.gamma > 1:
             raise SceneError(f"world_model.gamma={self.gamma} makes no sense; a discount is at most 1.")
         if not self.model_hidden or min(self.model_hidden) < 1:

@@ -38,6 +38,7 @@ SHRINK = 0.1  # of the last layer when it is drawn: an untrained network adds li
 RIDGE = 1e-4  # penalty on squared weights, as a share of the rows
 MOST_ROWS = 16_384  # of which the linear part is found
 LARGEST_GRADIENT = 1.0  # norm to which the gradient of a fit is clipped
+AVERAGED = 0.99  # decay of the mean of the parameters in each step of a fit
 HORIZONS = (1, 4, 8, 16)  # steps
 
 
@@ -75,6 +76,7 @@ def make_dynamics(
         dt=dt,
         parameters=vector,
         optimiser=adam,
+        average=vector.data.clone(),
         mean=torch.zeros(inputs, **options),
         deviation=torch.ones(inputs, **options),
         weights=torch.zeros(inputs, outputs, **options),
@@ -134,8 +136,8 @@ def layers_of(dynamics: Dynamics, parameters: Tensor) -> Iterator[tuple[Tensor, 
 
 
 def fold(dynamics: Dynamics, *, frozen: bool = True) -> Folded:
-    """The model as it is now; unless `frozen`, gradients reach its parameters."""
-    parameters = dynamics.parameters.detach() if frozen else dynamics.parameters
+    """The model as it predicts; unless `frozen`, the one of its last step, and gradients reach its parameters."""
+    parameters = dynamics.average if frozen else dynamics.parameters
     (first, shift), *rest = layers_of(dynamics, parameters)
     scaled, mean = dynamics.deviation.reciprocal().unsqueeze(1), dynamics.mean
     linear = dynamics.weights * scaled * dynamics.scale
@@ -367,11 +369,15 @@ def fit_open_loop(
 
 
 def _descend(dynamics: Dynamics, loss: Tensor) -> None:
-    """One optimiser step down the clipped gradient; none where it is not finite."""
+    """One optimiser step down the clipped gradient, and one of the mean; none where it is not finite."""
     (gradient,) = torch.autograd.grad(loss, dynamics.parameters)
     norm = torch.linalg.vector_norm(gradient)
     dynamics.optimiser.gradient.copy_(gradient).mul_((LARGEST_GRADIENT / (norm + 1e-6)).clamp(max=1.0))
-    dynamics.optimiser.step((~norm.isfinite()).float())
+    unsound = (~norm.isfinite()).float()
+    dynamics.optimiser.step(unsound)
+    step = dynamics.optimiser.moments["step"]
+    decay = ((1.0 + step) / (10.0 + step)).clamp(max=AVERAGED)  # the first steps are soon forgotten
+    dynamics.average.lerp_(dynamics.parameters.detach(), (1.0 - decay) * (1.0 - unsound))
 
 
 def _same_side(truth: Tensor, state: Tensor) -> Tensor:

@@ -3,29 +3,41 @@
 Amari, "Natural gradient works efficiently in learning", 1998; by conjugate gradients as in TRPO, Schulman et al. 2015.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from components.learning import Policy
+from components.world_model import MeanGradient
+from systems.learning.config import PpoConfig
+from systems.learning.networks import make_policy
 
 TINY = 1e-30  # below every divisor, so that a gradient of 0 gives a step of 0
 
 
-def take_natural_step(
-    policy: Policy, seen: Tensor, *, deviation: float, kl: float, damping: float, solves: int
-) -> tuple[Tensor, Tensor]:
-    """Change the policy by a natural step down `policy.gradient`, of at most `kl` nats over what was `seen` (rows, observation).
+def make_mean_gradient(
+    config: PpoConfig, axes: Mapping[str, Sequence[str]], seed: int, device: torch.device
+) -> MeanGradient:
+    """0, of as many parameters as the actor has."""
+    return MeanGradient(gradient=torch.zeros_like(make_policy(config, axes, seed, device, critic=False).gradient))
 
-    Returns the divergence that it made, and 1; without a change, 0 and 0, where the gradient is not finite.
+
+def take_natural_step(
+    policy: Policy, mean: MeanGradient, gradient: Tensor, seen: Tensor, *,
+    momentum: float, deviation: float, kl: float, damping: float, solves: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Change the policy by a natural step down the mean gradient, of at most `kl` nats over what was `seen` (rows, observation).
+
+    `gradient` is taken into the mean first, which keeps the share `momentum` of what it was. Returns the divergence
+    that the step made, and 1; without any change, 0 and 0, where the gradient is not finite.
     """
     parameters = list(policy.actor.parameters())
-    count = sum(parameter.numel() for parameter in parameters)  # those of a critic stand behind them
-    own, gradient = policy.parameters.data[:count], policy.gradient[:count]
+    own = policy.parameters.data[: len(gradient)]  # parameters of a critic stand behind them
     if not bool(gradient.isfinite().all()):
         nothing = seen.new_zeros(())
         return nothing, nothing
+    gradient = mean.gradient.lerp_(gradient, 1.0 - momentum)
     with torch.enable_grad():
         means = policy.actor(seen)
         change = natural_step(means, parameters, gradient, deviation=deviation, kl=kl, damping=damping, solves=solves)

@@ -101,6 +101,7 @@ def test_what_cannot_be_imagined_is_refused_when_the_scene_is_built(name: str):
         ({"settle": -500}, "world_model.settle=-500 makes no sense; give at least 1."),
         ({"relapse": math.nan}, "world_model.relapse=nan makes no sense; give a number above 0."),
         ({"last_std": -0.1}, "world_model.last_std=-0.1 makes no sense; give 0 or more."),
+        ({"momentum": 1.0}, "world_model.momentum=1.0 makes no sense; give 0, or a number between it and 1."),
         ({"kl": math.inf}, "world_model.kl=inf makes no sense; give a finite number."),
         ({"hold": 320}, "world_model.hold=320 ends behind settle=320; give a hold below it, or let it settle later."),
         ({"gamma": 1.1}, "world_model.gamma=1.1 makes no sense; a discount is at most 1."),

@@ -45,6 +45,7 @@ def drawn(joints: int = 3, extras: int = 1, hidden: tuple[int, ...] = (7, 5), **
     model.weights.copy_(some(model.weights))
     model.bias.copy_(some(model.bias))
     model.scale.copy_(0.3 * (some(model.scale) + 1.0))
+    model.average.add_(0.1 * some(model.average))
     for name, value in changes.items():
         getattr(model, name).fill_(value)
     return model
@@ -68,7 +69,7 @@ def step_by_hand(model: Dynamics, state: np.ndarray, target: np.ndarray, extra: 
     seen = np.concatenate(([place[2]], up, body_linear, body_angular, joints, speeds, target - joints, extra))
     seen = np.clip((seen - model.mean.numpy()) / model.deviation.numpy(), -8, 8)
     deep = seen
-    for number, (matrix, bias) in enumerate(layers_of(model, model.parameters.detach())):
+    for number, (matrix, bias) in enumerate(layers_of(model, model.average)):
         deep = (deep / (1 + np.exp(-deep)) if number else deep) @ matrix.numpy() + bias.numpy()
     found = np.clip(deep + seen @ model.weights.numpy() + model.bias.numpy(), -12, 12) * model.scale.numpy()
     d_linear, d_angular, d_speeds, c, d, e = np.split(found, np.cumsum((3, 3, count, 3, 3)))
@@ -127,6 +128,7 @@ def test_a_frozen_model_gets_no_gradient_and_no_column_is_written() -> None:
 def test_outputs_are_those_that_lead_from_one_state_to_the_next() -> None:
     model, state, target = drawn(extras=0, hidden=(), bias=0.0), states(50), states(50, seed=4)[:, :3]
     model.parameters.data.zero_()
+    model.average.zero_()
     seen = ((inputs(state, target) - model.mean) / model.deviation).clamp(-8, 8)
     expected = (seen @ model.weights).clamp(-12, 12) * model.scale
     torch.testing.assert_close(outputs_of(state, predict(model, state, target), DT), expected)
@@ -157,6 +159,7 @@ def test_ridge_regression_recovers_a_linear_system() -> None:
     draw = torch.Generator().manual_seed(0)
     planted = drawn(extras=1, hidden=())
     planted.parameters.data.zero_()
+    planted.average.zero_()
     state, target = states(4000), states(4000, seed=4)[:, :3]
     extra = torch.randn(4000, 1, generator=draw, dtype=torch.float64)
     planted.weights.mul_(0.3)
@@ -164,6 +167,7 @@ def test_ridge_regression_recovers_a_linear_system() -> None:
     found = make_dynamics(planted.joints, DT, extras=planted.extras, hidden=(), dtype=torch.float64)
     fit_linear(found, state, target, following, extra)
     found.parameters.data.zero_()
+    found.average.zero_()
 
     def plain(model: Dynamics) -> tuple[Tensor, Tensor]:
         matrix = model.weights / model.deviation[:, None] * model.scale
@@ -237,6 +241,26 @@ def test_a_step_whose_gradient_is_not_finite_changes_nothing() -> None:
     following[3, 0] = float("inf")
     fit_one_step(model, state, target, following)
     assert all(torch.equal(value, before[name]) for name, value in model.state().items())
+
+
+def test_what_predicts_is_a_running_mean_of_the_parameters_that_soon_forgets_the_first() -> None:
+    model = make_dynamics(["a", "b", "c"], DT, hidden=(8,))
+    state, target, following = states(64).float(), states(64, seed=4)[:, :3].float(), states(64, seed=5).float()
+    fit_linear(model, state, target, following)
+    mean = model.parameters.detach().numpy().astype(np.float64)
+    for step in range(1, 1201):
+        fit_one_step(model, state, target, following, batch=64)
+        decay = min(0.99, (1 + step) / (10 + step))
+        mean = decay * mean + (1 - decay) * model.parameters.detach().numpy()
+        if step in (1, 5, 1200):
+            np.testing.assert_allclose(model.average.numpy(), mean, atol=1e-5)
+    assert not torch.equal(model.average, model.parameters.detach())
+    np.testing.assert_array_equal(
+        predict(model, state, target).numpy(),
+        predict(
+            attrs.evolve(model, parameters=torch.nn.Parameter(torch.zeros_like(model.average))), state, target
+        ).numpy(),
+    )
 
 
 def test_what_comes_after_a_reset_teaches_nothing_and_is_not_counted() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from components.learning import Policy
+from components.world_model import MeanGradient
 from systems.learning.config import PpoConfig
 from systems.learning.natural import divergence, natural_step, solve, take_natural_step
 from systems.learning.networks import make_policy
@@ -23,6 +24,10 @@ def a_policy() -> Policy:
         for parameter in policy.actor.body.layers[-1].parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(1))
     return policy
+
+
+def no_mean(policy: Policy) -> MeanGradient:
+    return MeanGradient(gradient=torch.zeros_like(policy.gradient))
 
 
 @settings(deadline=None, max_examples=30)
@@ -72,8 +77,9 @@ def test_an_update_changes_actions_by_no_more_than_the_divergence_even_where_the
     gradient = torch.randn(policy.gradient.shape, generator=torch.Generator().manual_seed(5))
     for kl, least in ((0.001, 0.0005), (0.1, 0.05), (30.0, 0.1)):
         before = policy.actor(seen)
-        policy.gradient.copy_(gradient)
-        made, sound = take_natural_step(policy, seen, deviation=0.1, kl=kl, damping=1.0, solves=10)
+        made, sound = take_natural_step(
+            policy, no_mean(policy), gradient, seen, momentum=0.5, deviation=0.1, kl=kl, damping=1.0, solves=10
+        )
         assert sound == 1
         assert least < divergence(before, policy.actor(seen), 0.1) <= 1.3 * kl
         assert made <= kl
@@ -86,30 +92,50 @@ def test_an_update_goes_down_the_gradient():
     def loss() -> torch.Tensor:
         return (policy.actor(seen) - wanted).square().sum(1).mean()
 
-    first = loss()
+    first, mean = loss(), no_mean(policy)
     for _ in range(30):
         with torch.enable_grad():
             pieces = torch.autograd.grad(
                 loss(), list(policy.actor.parameters()), allow_unused=True, materialize_grads=True
             )
-        policy.gradient.copy_(torch.cat([piece.flatten() for piece in pieces]))
-        take_natural_step(policy, seen, deviation=1.0, kl=0.02, damping=1e-3, solves=10)
+        gradient = torch.cat([piece.flatten() for piece in pieces])
+        take_natural_step(policy, mean, gradient, seen, momentum=0.0, deviation=1.0, kl=0.02, damping=1e-3, solves=10)
     assert loss() < 0.6 * first
 
 
+def test_an_update_follows_the_mean_of_the_gradients_so_far():
+    first, second = (torch.randn(a_policy().gradient.shape, generator=torch.Generator().manual_seed(s)) for s in (5, 6))
+    seen = torch.randn(64, 5, generator=torch.Generator().manual_seed(2))
+    numbers = {"deviation": 0.1, "kl": 0.001, "damping": 1.0, "solves": 10}
+    policy, mean = a_policy(), no_mean(a_policy())
+    take_natural_step(policy, mean, first, seen, momentum=0.25, **numbers)
+    np.testing.assert_allclose(mean.gradient, 0.75 * first, rtol=1e-6)
+    alike = a_policy()
+    alike.parameters.data.copy_(policy.parameters)
+    take_natural_step(policy, mean, second, seen, momentum=0.25, **numbers)
+    blend = 0.25 * 0.75 * first + 0.75 * second
+    np.testing.assert_allclose(mean.gradient, blend, rtol=1e-5, atol=1e-6)
+    take_natural_step(alike, no_mean(alike), blend, seen, momentum=0.0, **numbers)
+    np.testing.assert_allclose(policy.parameters.detach(), alike.parameters.detach(), atol=1e-6)
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing():
-    policy = a_policy()
-    before = policy.parameters.clone()
-    policy.gradient.fill_(1.0)[3] = math.nan
-    made, sound = take_natural_step(policy, torch.ones(4, 5), deviation=0.1, kl=0.1, damping=1.0, solves=5)
+    policy, gradient = a_policy(), torch.ones_like(a_policy().gradient)
+    mean, before = MeanGradient(gradient=gradient.clone()), policy.parameters.clone()
+    gradient[3] = math.nan
+    made, sound = take_natural_step(
+        policy, mean, gradient, torch.ones(4, 5), momentum=0.5, deviation=0.1, kl=0.1, damping=1.0, solves=5
+    )
     assert (made, sound) == (0, 0)
-    assert torch.equal(policy.parameters, before)
+    assert torch.equal(policy.parameters, before) and torch.equal(mean.gradient, torch.ones_like(gradient))
 
 
 def test_a_gradient_of_zero_changes_nothing():
     policy = a_policy()
     before = policy.parameters.clone()
-    policy.gradient.zero_()
-    made, sound = take_natural_step(policy, torch.ones(4, 5), deviation=0.1, kl=0.1, damping=1.0, solves=5)
+    made, sound = take_natural_step(
+        policy, no_mean(policy), torch.zeros_like(policy.gradient), torch.ones(4, 5),
+        momentum=0.5, deviation=0.1, kl=0.1, damping=1.0, solves=5,
+    )  # fmt: skip
     assert (made, sound) == (0, 1)
     assert torch.equal(policy.parameters, before)
