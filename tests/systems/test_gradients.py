@@ -26,6 +26,7 @@ from engine.ecs.system import System, Term
 from systems import observations, reference, rewards, terminations, tracking_terms
 from systems.actuation import actuation
 from systems.kinematics import flight
+from systems.observation_groups import observe
 from systems.tick import ACTUATE, ADVANCE, COMMAND, OBSERVE, PERTURB, RECORD, REFRESH, REWARD, SENSE, TERMINATE, TORQUE
 from tests.helpers import tracking_scene
 from tests.systems.task_rows import generator, terms
@@ -311,6 +312,6 @@ def test_a_term_that_breaks_leaves_the_gradients_of_other_rows_and_terms_alone()
 
     observation = Observation.make(3, axes)
     seen = terms(broken=(broken.mul(1.0)[:, None], {}), sound=(sound.mul(1.0)[:, None], {"scale": 2.0, "clip": 2.5}))
-    observations.observe(seen, generator(), observation)
+    observe(seen, generator(), observation)
     (of_broken, of_sound) = torch.autograd.grad(observation.actor.sum(), (broken, sound))
     assert of_broken.tolist() == [1.0, 0.0, 1.0] and of_sound.tolist() == [2.0, 2.0, 0.0]
