@@ -17,7 +17,7 @@ from engine.ecs.condition import any_row
 from engine.ecs.scene import Scene
 from engine.ecs.system import System, fuse, system
 from engine.errors import SceneError
-from systems.observations import BOTH, REGISTERED, observe_row
+from systems.observation_groups import BOTH, REGISTERED, observe_row
 from systems.ppo import put_action
 from systems.tick import ACT, COMMAND, OBSERVE, RECORD
 
@@ -32,7 +32,7 @@ def observe_last(
 ) -> None:
     """Put side by side what actor and critic see before a reset, with their noise and bounds; nothing is late or drifts."""
     for group, noise in zip(BOTH, ("noise", "critic_noise"), strict=True):
-        observe_row(getattr(last, group), values, group, noise, rng if noisy else None, limit)
+        observe_row(getattr(last, group), values, noise, rng if noisy else None, limit, group=group)
 
 
 def observe_last_under_curriculum(
@@ -41,7 +41,7 @@ def observe_last_under_curriculum(
 ) -> None:  # fmt: skip
     """`observe_last`, with the noise of all terms scaled by the curriculum."""
     for group, key in zip(BOTH, ("noise", "critic_noise"), strict=True):
-        observe_row(getattr(last, group), values, group, key, rng if noisy else None, limit, noise.level)
+        observe_row(getattr(last, group), values, key, rng if noisy else None, limit, noise.level, group)
 
 
 def outside(*, limit: float = math.inf, home: str | None = None) -> Bundle:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import systems.observations
+import systems.reward_sum
 import systems.rewards
 import systems.terminations
 from components.episode import Chance, Earned, Reward, RewardWidths, Rewritten
@@ -38,7 +39,7 @@ def task(
     )
     earned = systems.rewards.rewards(rewards, dt=dt, only_positive=only_positive)
     asks_chance = any(p.type is Chance for each in terminations.values() for p in each.signature.parameters)
-    begin = partial(systems.rewards.begin_widths, earned)
+    begin = partial(systems.reward_sum.begin_widths, earned)
     widths = [deferred(RewardWidths, begin)] if RewardWidths in earned.writes else []
     phases: dict[str, list[System]] = {
         TERMINATE: [
@@ -47,7 +48,7 @@ def task(
             system(mark_rewritten),
         ],
         REWARD: [earned],
-        RESET: [system(systems.rewards.reset_earned, when=any_row(Rewritten, "rows"))],
+        RESET: [system(systems.reward_sum.reset_earned, when=any_row(Rewritten, "rows"))],
     }
     for phase, more in seen.systems.items():
         phases[phase] = [*phases.get(phase, ()), *more]

@@ -14,7 +14,7 @@ from systems import terminations as end
 from systems import tracking_terms as track
 from systems.episode import episode, num_steps
 from systems.learning.config import PpoConfig
-from systems.observations import ACTOR, CRITIC
+from systems.observation_groups import ACTOR, BOTH, CRITIC
 from systems.reference import motion_ended
 from systems.robots.model import RobotModel
 from systems.tracking import reset_noise, reset_to_reference, start_on_reference, tracking
@@ -28,7 +28,7 @@ def g1_observations(*, state_estimation: bool = True, noise: float = 1.0) -> dic
     `noise` is the share of the published sensor noise. Without `state_estimation` the actor gets neither anchor position
     nor base velocity: 154 numbers.
     """
-    estimated = seen.BOTH if state_estimation else CRITIC
+    estimated = BOTH if state_estimation else CRITIC
     return {
         "command": term(track.command),
         "anchor_position": term(

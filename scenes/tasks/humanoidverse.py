@@ -27,7 +27,7 @@ from systems.episode import episode, num_steps
 from systems.humanoidverse import reset_near_reference
 from systems.learning.config import PpoConfig
 from systems.maths.tensors import indices
-from systems.observations import ACTOR, CRITIC
+from systems.observation_groups import ACTOR, CRITIC
 from systems.reference import motion_ended
 from systems.robots.model import RobotModel
 from systems.tracking import start_on_reference, tracking

@@ -17,7 +17,7 @@ from systems import rewards as earn
 from systems import terminations as end
 from systems.episode import num_steps
 from systems.learning.config import PpoConfig
-from systems.observations import ACTOR, CRITIC
+from systems.observation_groups import ACTOR, CRITIC
 from systems.robots.model import RobotModel
 from systems.velocity import Stage
 

@@ -17,7 +17,7 @@ from engine.errors import SceneError
 from scenes.tasks.sets import chosen as chosen_of
 from systems import observations as seen
 from systems.draws.draw import Draw
-from systems.observations import ACTOR, BOTH, CRITIC
+from systems.observation_groups import ACTOR, BOTH, CRITIC
 from systems.pushes import Push
 from systems.randomization import num_drawn, randomization
 from systems.robots.model import RobotModel

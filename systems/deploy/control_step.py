@@ -26,7 +26,8 @@ from engine.ecs.component import Kind, assemble, info, kind_of
 from engine.ecs.schedule import Entry
 from engine.errors import SceneError
 from systems.deploy.signals import BEGINNINGS, SIGNALS, SOURCES, Sensors
-from systems.observations import group_terms, only_actor
+from systems.observation_groups import group_terms
+from systems.observations import only_actor
 from systems.tick import ACT, ACTUATE, BEGIN, COMMAND, OBSERVE, SENSE, STEP
 
 Takes = Literal["signals", "observation"]

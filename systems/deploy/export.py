@@ -21,7 +21,7 @@ from systems.deploy.metadata import FORMAT
 from systems.deploy.onnx_graph import onnx_graph
 from systems.deploy.policy import PACKAGE
 from systems.deploy.signals import SIGNALS
-from systems.observations import group_terms
+from systems.observation_groups import group_terms
 from systems.reference import sample_root_and_dofs
 from systems.robots.export_mjcf import physics_mjcf
 

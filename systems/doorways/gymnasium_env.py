@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from engine.errors import SceneError
 from engine.runner.experiment import Experiment
 from systems.doorways.stepped_scene import SteppedScene, as_actions
-from systems.observations import BOTH
+from systems.observation_groups import BOTH
 
 
 class GymnasiumEnv(VectorEnv[Any, Any, Any]):

@@ -18,7 +18,7 @@ from engine.ecs.world import stream_seed
 from engine.errors import BuildError, SceneError, listing
 from engine.runner.experiment import Experiment, check_device
 from engine.snapshot.snapshot import Snapshot, capture, restore
-from systems.observations import BOTH
+from systems.observation_groups import BOTH
 from systems.outside import without_learner
 
 ENDLESS = 2**31 - 1  # control steps of an episode without a time limit

@@ -30,8 +30,8 @@ from systems.referee.scores import (
     tracking_scores,
     walking_scores,
 )
-from systems.reporting.command import control_step, present_in
 from systems.reporting.measures import Episodes, read_episodes
+from systems.reporting.trials import control_step, present_in
 from systems.tick import COMMAND, PERTURB, REWARD, TERMINATE
 
 

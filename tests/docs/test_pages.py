@@ -172,7 +172,7 @@ def concepts() -> dict[str, Any]:
         "from components.control import ActionDelay\n"
         "from components.episode import Done\n"
         "from engine import *\n"
-        "from systems.rewards import reward\n"
+        "from systems.reward_sum import reward\n"
         "from systems.tracking_terms import body_position\n",
         names,
     )

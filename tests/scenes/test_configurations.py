@@ -17,7 +17,7 @@ from engine.ecs.constants import addresses
 from scenes.motion_tracking import CONFIGS, experiment
 from scenes.tasks import Config
 from scenes.tasks.tracking_sets import named_tables
-from systems.observations import group_terms
+from systems.observation_groups import group_terms
 from tests.helpers import needs_g1
 
 COMPUTED = ("rows_at_once", "places", "fields", "columns")  # constants that are no numbers of a task

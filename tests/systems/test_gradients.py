@@ -26,6 +26,8 @@ from engine.ecs.system import System, Term
 from systems import observations, reference, rewards, terminations, tracking_terms
 from systems.actuation import actuation
 from systems.kinematics import flight
+from systems.observation_groups import observe
+from systems.reward_sum import reward
 from systems.tick import ACTUATE, ADVANCE, COMMAND, OBSERVE, PERTURB, RECORD, REFRESH, REWARD, SENSE, TERMINATE, TORQUE
 from tests.helpers import tracking_scene
 from tests.systems.task_rows import generator, terms
@@ -304,13 +306,13 @@ def test_a_term_that_breaks_leaves_the_gradients_of_other_rows_and_terms_alone()
     sound = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
     so_far, earned = Earned.make(3, axes), Reward.make(3, axes)
     values = terms(broken=(broken.mul(1.0), {"weight": -1.0}), sound=(sound.mul(1.0), {"weight": 2.0}))
-    rewards.reward(values, Done.make(3, axes), so_far, earned, dt=0.5)
+    reward(values, Done.make(3, axes), so_far, earned, dt=0.5)
     assert earned.terms[:, 0].tolist() == [-1.0, -2.0, -2.0]  # the least, which is what the third row is paid
     (slope,) = torch.autograd.grad(earned.total.sum() + so_far.least.sum(), sound)
     assert slope.tolist() == [1.0, 1.0, 1.0]
 
     observation = Observation.make(3, axes)
     seen = terms(broken=(broken.mul(1.0)[:, None], {}), sound=(sound.mul(1.0)[:, None], {"scale": 2.0, "clip": 2.5}))
-    observations.observe(seen, generator(), observation)
+    observe(seen, generator(), observation)
     (of_broken, of_sound) = torch.autograd.grad(observation.actor.sum(), (broken, sound))
     assert of_broken.tolist() == [1.0, 0.0, 1.0] and of_sound.tolist() == [2.0, 2.0, 0.0]

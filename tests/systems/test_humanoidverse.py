@@ -23,7 +23,7 @@ from systems import episode as ep
 from systems.humanoidverse import humanoidverse_curricula, reset_near_reference
 from systems.maths.bodies import tracked_bodies
 from systems.maths.tensors import indices
-from systems.rewards import _earn
+from systems.reward_sum import _earn
 from systems.robots.model import build_robot
 from systems.tick import RECORD
 from tests.systems.task_rows import from_euler, generator, matrix, matrix_angle, terms

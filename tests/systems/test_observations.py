@@ -25,6 +25,7 @@ from components.terrain import Ground
 from engine import Bundle, Clock, Scene, Write, build, system, table, term
 from engine.ecs.scene import apply_overrides
 from engine.errors import BuildError, SceneError
+from systems import observation_groups, observation_history
 from systems import observations as seen
 from systems.learning.config import PpoConfig
 from systems.learning.networks import make_policy
@@ -37,10 +38,10 @@ AXES = {"dof": 2, "body": 4, "foot": 2, "sensed": 3, "termination": 1}
 def look(values, *, actor, critic, rows=1, level=None, rng=None, **options):
     observation = Observation.make(rows, {"actor_observation": actor, "critic_observation": critic})
     if level is None:
-        seen.observe(values, rng or generator(), observation, **options)
+        observation_groups.observe(values, rng or generator(), observation, **options)
     else:
         noise = ObservationNoise(level=tensor(level))
-        seen.observe_under_curriculum(values, rng or generator(), noise, observation, **options)
+        observation_groups.observe_under_curriculum(values, rng or generator(), noise, observation, **options)
     return observation
 
 
@@ -138,13 +139,13 @@ PAST = ("a@1[0]", "a@1[1]", "a@2[0]", "a@2[1]", "b@1")
 
 
 def test_a_history_is_term_by_term_newest_first_each_with_its_own_length():
-    layout = HistoryLayout(actor=tensor(seen.lay_out(NOW, PAST)), critic=tensor([], dtype=torch.int64))
+    layout = HistoryLayout(actor=tensor(observation_history.lay_out(NOW, PAST)), critic=tensor([], dtype=torch.int64))
     axes = {"remembered": 4, "actor_history": 5, "critic_history": 0}
     history = History.make(1, axes)
     recorded = []
     for tick in (1.0, 2.0, 3.0):
         now = Seen.make(1, axes, value=[10 * tick, 10 * tick + 1, 100 * tick, -1.0])
-        seen.extend_history(now, layout, history)
+        observation_history.extend_history(now, layout, history)
         recorded.append(history.actor[0].tolist())
     assert recorded == [
         [10.0, 11.0, 0.0, 0.0, 100.0],
@@ -156,7 +157,7 @@ def test_a_history_is_term_by_term_newest_first_each_with_its_own_length():
 def test_ended_rows_forget():
     axes = {"actor_history": 2, "critic_history": 1, "termination": 1}
     history = History.make(2, axes, actor=5.0, critic=6.0)
-    seen.reset_history(Done.make(2, axes, ended=[True, False]), history)
+    observation_history.reset_history(Done.make(2, axes, ended=[True, False]), history)
     assert history.actor.tolist() == [[0.0, 0.0], [5.0, 5.0]] and history.critic.tolist() == [[0.0], [6.0]]
 
 
@@ -165,13 +166,13 @@ def test_what_is_remembered_is_noisy_clipped_and_scaled_with_a_draw_of_its_own()
     settings = {"noise": 0.5, "critic_noise": 9.0, "clip": 1.2, "scale": 2.0, "groups": ("actor",)}
     values = terms(a=(torch.ones(rows, 1), settings), b=(torch.zeros(rows, 1), {}))
     kept = Seen.make(rows, {"remembered": 2})
-    seen.remember(values, generator(), kept)
+    observation_history.remember(values, generator(), kept)
     assert float(kept.value[:, 0].max()) == pytest.approx(2.4)  # (1 + 0.5) clipped to 1.2, doubled
     assert float(kept.value[:, 0].min()) == pytest.approx(1.0, abs=0.01)
     assert not kept.value[:, 1].any()
-    seen.remember(values, generator(), kept, noisy=False)
+    observation_history.remember(values, generator(), kept, noisy=False)
     assert_close(kept.value[:, 0], torch.full((rows,), 2.0))
-    seen.remember_under_curriculum(values, generator(), ObservationNoise(level=tensor(0.1)), kept)
+    observation_history.remember_under_curriculum(values, generator(), ObservationNoise(level=tensor(0.1)), kept)
     assert float(kept.value[:, 0].max()) == pytest.approx(2.1, abs=0.001)
 
 
@@ -200,7 +201,7 @@ def test_the_layout_follows_the_axes_of_the_table():
         "actor_history": PAST,
         "critic_history": ("c@1",),
     }
-    layout = seen.make_layout(axes, 0, torch.device("cpu"))
+    layout = observation_history.make_layout(axes, 0, torch.device("cpu"))
     # there are 4 columns to remember; a@2 comes from a@1, which is columns 0 and 1 of the history
     assert layout.actor.tolist() == [0, 1, 4, 5, 2] and layout.critic.tolist() == [3]
 
@@ -353,7 +354,7 @@ def test_the_final_observation_is_clipped_scaled_and_held_within_the_limit_as_th
         height=(tensor([[0.5], [0.7]]), {}),
     )
     final = FinalObservation.make(2, {"critic_observation": 3})
-    seen.observe_final(values, generator(), final, limit=6.0)
+    observation_groups.observe_final(values, generator(), final, limit=6.0)
     assert_close(final.critic, tensor([[2.0, -6.0, 0.5], [4.0, -6.0, 0.7]]))  # 2·2;  −5·2 = −10 held at −6;  0.7
 
 
@@ -361,12 +362,12 @@ def test_the_final_observation_is_as_noisy_as_what_the_critic_learns_on():
     rows = 4000
     values = terms(a=(torch.zeros(rows, 1), {"noise": 0.25, "critic_noise": 0.5}), b=(torch.zeros(rows, 1), {}))
     final = FinalObservation.make(rows, {"critic_observation": 2})
-    seen.observe_final(values, generator(), final)
+    observation_groups.observe_final(values, generator(), final)
     assert 0.499 < float(final.critic[:, 0].max()) <= 0.5 and -0.5 <= float(final.critic[:, 0].min()) < -0.499
     assert not final.critic[:, 1].any()
-    seen.observe_final_under_curriculum(values, generator(), ObservationNoise(level=tensor(0.1)), final)
+    observation_groups.observe_final_under_curriculum(values, generator(), ObservationNoise(level=tensor(0.1)), final)
     assert 0.0499 < float(final.critic[:, 0].max()) <= 0.05
-    seen.observe_final(values, generator(), final, noisy=False)
+    observation_groups.observe_final(values, generator(), final, noisy=False)
     assert not final.critic.any()
 
 

@@ -30,7 +30,7 @@ from systems.draws.checks import warn_of_unstable_gains
 from systems.draws.draw import Draw
 from systems.episode import episode
 from systems.kinematics import kinematics
-from systems.observations import ACTOR, CRITIC
+from systems.observation_groups import ACTOR, CRITIC
 from systems.physics import physics
 from systems.physics.contract import FIELDS
 from systems.pushes import Push

@@ -12,6 +12,7 @@ from components.control import Action, DofTorque, PreviousDof
 from components.episode import Done, Earned, Episode, PenaltyScale, Reward, SoftLimits
 from components.robot import BaseFrame, BodyState, Contact, ContactForce, ContactSensors, DofState, Flight, RootState
 from engine import BuildError, SceneError, term
+from systems import reward_sum
 from systems import rewards as earn
 from tests.systems.task_rows import from_euler, matrix, random_rotations, small_robot, terms
 
@@ -144,9 +145,9 @@ def summed(values, *, rows=1, lost=False, penalty=None, axes=AXES, **options):
         Reward.make(rows, axes),
     )
     if penalty is None:
-        earn.reward(values, done, so_far, earned, dt=0.02, **options)
+        reward_sum.reward(values, done, so_far, earned, dt=0.02, **options)
     else:
-        earn.reward_under_curriculum(
+        reward_sum.reward_under_curriculum(
             values, done, PenaltyScale(value=tensor(penalty)), so_far, earned, dt=0.02, **options
         )
     return earned, so_far
@@ -170,7 +171,7 @@ def test_an_error_with_a_std_becomes_one_on_target_and_falls_off():
 
 def test_rows_that_ended_have_earned_nothing_and_the_least_stays():
     so_far = Earned.make(2, AXES, sums=1.5, least=-2.0)
-    earn.reset_earned(Done.make(2, AXES, ended=[False, True]), so_far)
+    reward_sum.reset_earned(Done.make(2, AXES, ended=[False, True]), so_far)
     assert so_far.sums.tolist() == [[1.5, 1.5], [0.0, 0.0]] and so_far.least.tolist() == [[-2.0, -2.0]] * 2
 
 
@@ -189,7 +190,7 @@ def test_what_is_not_finite_pays_the_least_that_any_row_was_ever_paid(broken, we
     paid = []
     for value in ([1.0, 4.0, 2.0], [broken, 1.0, 3.0], [broken, broken, broken], [broken, -5.0, 5.0]):
         values = terms(odd=(tensor(value), {"weight": weight}), even=(tensor([1.0, 2.0, 3.0]), {}))
-        earn.reward(values, done, so_far, earned, dt=1.0)
+        reward_sum.reward(values, done, so_far, earned, dt=1.0)
         paid.append(earned.terms[:, 0].tolist())
         assert_close(earned.total, earned.terms.sum(-1)) and bool(earned.total.isfinite().all())
     least = min(0.0, weight * (4.0 if weight < 0 else 1.0)), min(-10.0, weight * 5.0)
@@ -221,13 +222,13 @@ def test_widths_follow_the_running_error_downwards_only():
     own = [*settings, {"std": 0.3}]
     axes = {**AXES, "reward": 4}
     system = earn.rewards({f"t{i}": term(earn.torques, **each) for i, each in enumerate(own)})
-    assert system.function is earn.reward_that_adapts
-    widths = earn.begin_widths(system, {"reward": tuple(system.terms)}, 0, torch.device("cpu"))
+    assert system.function is reward_sum.reward_that_adapts
+    widths = reward_sum.begin_widths(system, {"reward": tuple(system.terms)}, 0, torch.device("cpu"))
     error, width, done = 0.2, [0.2, 0.2, 0.2], Done.make(2, axes)
     for values in ([0.05, 0.15], [0.0, 0.2], [9.0, 9.0]):
         earned = Reward.make(2, axes)
         given = terms(**{f"t{i}": (tensor(values), each) for i, each in enumerate(own)})
-        earn.reward_that_adapts(given, done, widths, Earned.make(2, axes), earned, dt=1.0, alpha=0.25)
+        reward_sum.reward_that_adapts(given, done, widths, Earned.make(2, axes), earned, dt=1.0, alpha=0.25)
         error = 0.75 * error + 0.25 * sum(values) / 2
         halved = (min(error, width[1]) + error) / 2
         width = [min(width[0], error), min(width[1], halved), min(width[2], 3.0 * error)]
