@@ -71,16 +71,16 @@ def heat(qtbot):
 
 def test_a_click_picks_the_row_of_the_cell_in_whatever_order(qtbot, heat: HeatMap):
     picked = []
-    heat.picked = picked.append
+    heat.picked.connect(picked.append)
     heat.set(np.arange(10.0), np.arange(10), False)
     for place, row in (((23, 3), 0), ((101, 3), 3), ((43, 23), 5), ((61, 43), 9)):
-        assert heat.row_at(QPointF(*place)) == row
+        assert heat.number_at(QPointF(*place)) == row
         qtbot.mouseClick(heat, Qt.MouseButton.LeftButton, pos=QPoint(*place))
     assert picked == [0, 3, 5, 9]
     for beside in ((10, 40), (103, 40), (63, 43), (63, 70)):
-        assert heat.row_at(QPointF(*beside)) is None and heat.tip_at(QPointF(*beside)) == ""
+        assert heat.number_at(QPointF(*beside)) == -1 and heat.tip_at(QPointF(*beside)) == ""
     heat.set(np.arange(10.0), np.arange(10)[::-1], False)
-    assert heat.row_at(QPointF(23, 3)) == 9
+    assert heat.number_at(QPointF(23, 3)) == 9
 
 
 def test_cells_have_the_colours_of_their_values_and_the_selected_row_a_mark(heat: HeatMap):

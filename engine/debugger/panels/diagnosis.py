@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QFontMetricsF, QPainter, QResizeEvent
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QTabWidget
 
@@ -20,7 +20,7 @@ from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
-from engine.debugger.widgets.canvas import Canvas, write
+from engine.debugger.widgets.canvas import Canvas, draw_line, write
 from engine.debugger.widgets.format import format_share
 from engine.debugger.widgets.sparkline import SmallHistogram
 from engine.debugger.widgets.text_table import fill, table
@@ -71,8 +71,7 @@ class GaitStrip(Canvas):
                 down = ~lifted(foot.reference_height)
                 place = QRectF(left, top + 2 + 0.5 * tall, across * STEPS, 0.25 * tall)
                 _bars(painter, foot.ticks, down, last, place, theme.BLUE)
-        painter.setPen(theme.pen(theme.LINE))
-        painter.drawLine(QPointF(left, 18), QPointF(left, 18 + tall * len(self.feet)))
+        draw_line(painter, theme.LINE, left, 18, left, 18 + tall * len(self.feet))
 
 
 def _bars(painter: QPainter, ticks: np.ndarray, on: np.ndarray, last: int, place: QRectF, shade: str) -> None:

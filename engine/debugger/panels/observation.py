@@ -3,8 +3,8 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QFontMetricsF, QPainter
 
 from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators
 from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
@@ -14,7 +14,7 @@ from engine.debugger.model.schema import ColumnInfo, Declared, groups
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import GAP, elided_text, round_up, stack
-from engine.debugger.widgets.canvas import Canvas, write
+from engine.debugger.widgets.canvas import Canvas, draw_line, write
 from engine.debugger.widgets.elided_label import headline
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.text_table import fill, table
@@ -30,8 +30,6 @@ CLIP = 10.0  # channels beyond this are drawn at the edge of the strip
 
 class ChannelStrip(Canvas):
     """All channels side by side: mean and spread of the watched rows, the selected row, and how often each changes."""
-
-    picked = Signal(int)
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +60,8 @@ class ChannelStrip(Canvas):
             self.row = row
             self.update()
 
-    def _channel(self, place: QPointF) -> int:
+    def number_at(self, place: QPointF) -> int:
+        """The channel there."""
         channel = int((place.x() - self._left()) / self._step())
         return channel if 0 <= channel < len(self.labels) else -1
 
@@ -72,14 +71,9 @@ class ChannelStrip(Canvas):
     def _step(self) -> float:
         return (self.width() - self._left() - GAP) / max(1, len(self.labels))
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Pick the channel under the mouse."""
-        if (channel := self._channel(event.position())) >= 0:
-            self.picked.emit(channel)
-
     def tip_at(self, place: QPointF) -> str:
         """Name and numbers of the channel there."""
-        channel, found = self._channel(place), self.channels
+        channel, found = self.number_at(place), self.channels
         if channel < 0:
             return ""
         text = f"channel {channel}: {self.labels[channel]}"
@@ -101,13 +95,11 @@ class ChannelStrip(Canvas):
         painter.drawText(box, right | Qt.AlignmentFlag.AlignVCenter, "0")
         painter.drawText(box, right | Qt.AlignmentFlag.AlignBottom, format_number(-self.reach))
         painter.drawText(QRectF(0, bottom + 9, left - GAP, 18), right, "new")
-        painter.setPen(theme.pen(theme.LINE))
-        painter.drawLine(QPointF(left, middle), QPointF(self.width() - GAP, middle))
+        draw_line(painter, theme.LINE, left, middle, self.width() - GAP, middle)
         edge = -1.0
         for name, places in self.terms.items():
             a, b = left + places[0] * step, left + (places[-1] + 1) * step
-            painter.setPen(theme.pen(theme.LINE))
-            painter.drawLine(QPointF(a, top - 14), QPointF(a, bottom + 24))
+            draw_line(painter, theme.LINE, a, top - 14, a, bottom + 24)
             if a >= edge and b - a > 24:
                 text = elided_text(metrics, name, b - a - 4)
                 write(painter, theme.DIM, QRectF(a + 3, top - 17, b - a - 4, 15), text)

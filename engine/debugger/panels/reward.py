@@ -12,7 +12,7 @@ from engine.debugger.model.history import EvidenceHistory
 from engine.debugger.model.schema import ColumnInfo, Declared, RewardTerm
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area
+from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
 from engine.debugger.widgets.format import format_number, format_share
 from engine.debugger.widgets.sparkline import SmallHistogram
 
@@ -36,12 +36,7 @@ class RewardPanel(RolePanel):
         self._count = 0
         self.chosen: int | None = None  # None: the term most in need of a look
         self._statistics: tuple[Any, dict[int, TermIndicators], dict[int, str]] = (None, {}, {})
-        scroll = scroll_area(self.bars)
-        self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
-        self._box.setContentsMargins(0, 0, 0, 0)
-        self._box.setSpacing(2)
-        self._box.addWidget(scroll, 3)
-        self._box.addWidget(self.histogram, 2)
+        self._box = stack(self, (scroll_area(self.bars), 3), (self.histogram, 2), across=True)
         self.bars.picked.connect(self._pick)
         self.bars.opened.connect(self.chart)
         self.refresh()

@@ -4,12 +4,13 @@ from typing import ClassVar
 
 import numpy as np
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QToolButton, QVBoxLayout
+from PySide6.QtWidgets import QComboBox, QSizePolicy, QToolButton, QWidget
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
+from engine.debugger.widgets.bars import stack
 from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.heatmap import HeatMap, arrange, worst_rows
@@ -43,7 +44,7 @@ class RowsPanel(Panel):
         self.choice.activated.connect(lambda index: self.show_column(*self.choice.itemData(index)))
         self.order.activated.connect(self._reorder)
         self.direction.clicked.connect(self._turn)
-        self.map.picked = self.control.select
+        self.map.picked.connect(self.control.select)
         self.histogram.moved = self._put_threshold
         self.worst.cellClicked.connect(self._pick_listed)
         self._say_direction()
@@ -62,25 +63,13 @@ class RowsPanel(Panel):
         self.order.setToolTip("The order of the cells")
         self.direction.setToolTip("Which end is the worse one")
         self.direction.setAutoRaise(True)
-        above = QHBoxLayout()
-        above.setContentsMargins(4, 2, 4, 0)
-        above.addWidget(self.choice, 3)
-        above.addWidget(self.order, 2)
-        above.addWidget(self.direction)
-        middle = QHBoxLayout()
-        middle.setSpacing(6)
-        middle.addWidget(self.map, 5)
-        middle.addWidget(self.histogram, 4)
-        middle.addWidget(self.worst)
         self.words.setContentsMargins(6, 0, 6, 2)
         self.words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         set_colour(self.words, DIM)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(0, 0, 0, 0)
-        box.setSpacing(2)
-        box.addLayout(above)
-        box.addLayout(middle, 1)
-        box.addWidget(self.words)
+        above, middle = QWidget(), QWidget()
+        stack(above, (self.choice, 3), (self.order, 2), self.direction, margins=(4, 2, 4, 0), across=True)
+        stack(middle, (self.map, 5), (self.histogram, 4), self.worst, spacing=6, across=True)
+        stack(self, above, (middle, 1), self.words)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """The list gives way where there is no room for all three."""

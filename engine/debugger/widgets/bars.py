@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import attrs
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
-from PySide6.QtWidgets import QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QBoxLayout, QScrollArea, QSizePolicy, QWidget
 
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.canvas import Canvas, write
+from engine.debugger.widgets.canvas import Canvas, draw_line, write
 from engine.debugger.widgets.format import format_number
 
 ROW = 15  # least height of a bar's line, px
@@ -43,9 +43,10 @@ def stack(
     *parts: QWidget | tuple[QWidget, int],
     margins: tuple[int, int, int, int] = (0,) * 4,
     spacing: int = 2,
-) -> QVBoxLayout:
-    """Lay parts out in a widget from top to bottom; a number behind a part is its share of the room that is left."""
-    box = QVBoxLayout(widget)
+    across: bool = False,
+) -> QBoxLayout:
+    """Lay parts out in a widget from top to bottom, or across; a number behind a part is its share of the room that is left."""
+    box = QBoxLayout(QBoxLayout.Direction.LeftToRight if across else QBoxLayout.Direction.TopToBottom, widget)
     box.setContentsMargins(*margins)
     box.setSpacing(spacing)
     for part in parts:
@@ -73,7 +74,6 @@ class BarList(Canvas):
     Texts whose heading comes later are left out first where the widget is narrow.
     """
 
-    picked = Signal(int)
     opened = Signal(int)
 
     def __init__(self, headings: Sequence[str] = (), title: str = "") -> None:
@@ -105,23 +105,19 @@ class BarList(Canvas):
     def _line(self) -> float:
         return min(22.0, max(float(ROW), (self.height() - self._top() - 4) / max(1, len(self.bars))))
 
-    def _at(self, place: QPointF) -> int:
+    def number_at(self, place: QPointF) -> int:
+        """The bar there."""
         bar = int((place.y() - self._top()) // self._line())
         return bar if 0 <= bar < len(self.bars) else -1
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Pick the bar under the mouse."""
-        if (bar := self._at(event.position())) >= 0:
-            self.picked.emit(bar)
-
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Open the bar under the mouse."""
-        if (bar := self._at(event.position())) >= 0:
+        if (bar := self.number_at(event.position())) >= 0:
             self.opened.emit(bar)
 
     def tip_at(self, place: QPointF) -> str:
         """More about the bar there."""
-        bar = self._at(place)
+        bar = self.number_at(place)
         return self.bars[bar].tip if bar >= 0 else ""
 
     def paint(self, painter: QPainter) -> None:
@@ -173,15 +169,12 @@ class BarList(Canvas):
             painter.fillRect(QRectF(a, top + 0.2 * line, max(1.0, b - a), 0.6 * line), theme.brush(bar.colour))
         else:
             write(painter, theme.RED, QRectF(left, top, right - left, line), format_number(bar.value), middle)
-        painter.setPen(theme.pen(theme.LINE))
-        painter.drawLine(QPointF(at(0.0), top), QPointF(at(0.0), top + line))
+        draw_line(painter, theme.LINE, at(0.0), top, at(0.0), top + line)
         if bar.mark is not None and math.isfinite(bar.mark):
             if bar.spread > 0 and math.isfinite(bar.spread):
                 y = top + line / 2
-                painter.setPen(theme.pen(theme.DIM))
-                painter.drawLine(QPointF(at(bar.mark - bar.spread), y), QPointF(at(bar.mark + bar.spread), y))
-            painter.setPen(theme.pen(theme.WHITE))
-            painter.drawLine(QPointF(at(bar.mark), top + 2), QPointF(at(bar.mark), top + line - 2))
+                draw_line(painter, theme.DIM, at(bar.mark - bar.spread), y, at(bar.mark + bar.spread), y)
+            draw_line(painter, theme.WHITE, at(bar.mark), top + 2, at(bar.mark), top + line - 2)
         painter.setPen(theme.pen(theme.TEXT))
         x = right
         for text, width in zip(bar.texts, columns, strict=False):
