@@ -143,7 +143,7 @@ def test_a_run_that_stands_at_an_earlier_tick_does_not_erase_later_ones(store):
     store.cursor = 15
     assert int(store.value(1, 0)[1]) == 15
     store.cursor = None
-    assert int(store.value(1, 0)[1]) == 20 and [held[0] for held in store.history(0)[1]] == [10, 20]
+    assert int(store.value(1, 0)[1]) == 20 and [held[0] for held in store.values.history(0)[1]] == [10, 20]
 
 
 def test_until_the_run_answers_what_came_shortly_before_is_shown_with_its_tick(store):
@@ -220,7 +220,7 @@ def test_black_boxes_are_joined_without_overlap(store):
                 "values": pack_array(box),
             }
         )
-    ticks, numbers = store.vitals(3)
+    ticks, numbers = store.boxes.rows[3]
     assert ticks.tolist() == [0, 1, 2, 3, 4, 5] and numbers[:, 1].tolist() == [0, 10, 20, 30, 40, 50]
 
 

@@ -526,10 +526,10 @@ def test_what_was_saved_plays_back_as_it_was_seen(run, tmp_path):
     root = run.store.by_address["robot.RootState.position"]
     run.window.plot(torque, 4)
     run.flow(60)
-    while len(run.store.history(0).get(root, ())) < 3:
+    while len(run.store.values.history(0).get(root, ())) < 3:
         run.flow(5)
     run.refresh()
-    tick, values, _ = run.store.history(0)[root][-2]  # what comes while the file is written is not in it
+    tick, values, _ = run.store.values.history(0)[root][-2]  # what comes while the file is written is not in it
     save_recording(run.store, tmp_path / "x.rec")
     again = Playback(Store(), tmp_path / "x.rec")
     again.start()

@@ -58,7 +58,7 @@ def save_chrome_trace(store: Store, path: Path) -> None:
 def selection(store: Store, wanted: Iterable[tuple[int, int | None]], row: int) -> Numbers:
     """What is remembered of (column, flat label; None for all) of a row: every tick where traced, else what was shown."""
     found: Numbers = {}
-    shown = store.history(row)
+    shown = store.values.history(row)
     for number, label in wanted:
         info = store.columns[number]
         for place in range(info.size) if label is None else (label,):

@@ -52,11 +52,11 @@ def save_screenshot(window: QMainWindow, store: Store, stem: Path) -> None:
 
 
 def _messages(store: Store) -> Iterator[dict[str, Any]]:
-    for row in store.known_rows():
+    for row in sorted(store.traces.rows() | store.values.rows()):
         traced: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
-        for column, label, ticks, values in store.traced(row):
+        for column, label, ticks, values in store.traces.of_row(row):
             traced.setdefault(column, {})[label] = ticks, values
-        history = store.history(row)
+        history = store.values.history(row)
         whole: dict[tuple[str, bytes, bytes], list[tuple[ColumnInfo, np.ndarray]]] = {}
         for info in store.columns.values():
             every = _every_tick(info, traced.get(info.id, {}))

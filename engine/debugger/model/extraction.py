@@ -131,7 +131,7 @@ def vitals(store: Store, known: Declared) -> dict[int, RowSamples]:
     """Black box of each row."""
     found = {}
     for row in spread(rows_watched(known), WATCHED) if known.vitals else ():
-        got = store.vitals(row)
+        got = store.boxes.rows.get(row)
         if got is not None and len(got[0]) and got[1].shape[1] == len(known.vitals):
             ticks, values = np.array(got[0][-KEPT:]), np.asarray(got[1][-KEPT:], np.float64)
             found[row] = RowSamples(ticks, values, np.zeros(len(ticks), bool))

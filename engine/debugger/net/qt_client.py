@@ -35,6 +35,24 @@ class Source(QObject):
         self._subs: dict[Subscription, int] = {}
         self._number = 0
 
+    def _replace_subs(self, wanted: Iterable[Subscription]) -> tuple[list[int], list[Subscription]]:
+        """Make these the subscriptions, and no others: the numbers of those that are over, and those that are new."""
+        wanted = dict.fromkeys(wanted)
+        over = [self._subs.pop(sub) for sub in list(self._subs) if sub not in wanted]
+        for number in over:
+            self.store.subscribed(number, None)
+        fresh = [sub for sub in wanted if sub not in self._subs]
+        for sub in fresh:
+            self._number += 1
+            self._subs[sub] = self._number
+            self.store.subscribed(self._number, sub)
+        return over, fresh
+
+    def _answer(self, command: dict[str, Any], then: Then | None, answer: dict[str, Any]) -> None:
+        if then is not None:
+            then(answer)
+        self.answered.emit(command, answer)
+
 
 class Client(Source):
     """Talks to one run. Everything here happens on the Qt thread; the socket has its own."""
@@ -84,23 +102,13 @@ class Client(Source):
 
     def subscribe(self, wanted: Iterable[Subscription]) -> None:
         """Make these the subscriptions, and no others."""
-        wanted = dict.fromkeys(wanted)
-        for sub in [sub for sub in self._subs if sub not in wanted]:
-            number = self._subs.pop(sub)
-            self.store.subscribed(number, None)
-            if self._usable:
-                self.link.send({"t": "unsub", "id": number})
-        for sub in wanted:
-            if sub not in self._subs:
-                self._ask(sub)
-
-    def _ask(self, sub: Subscription) -> None:
-        if not self._usable:
-            return
-        self._number += 1
-        self._subs[sub] = self._number
-        self.store.subscribed(self._number, sub)
-        self.link.send(sub.message(self._number))
+        if self._usable:
+            over, fresh = self._replace_subs(wanted)
+            for message in (
+                *({"t": "unsub", "id": number} for number in over),
+                *(s.message(self._subs[s]) for s in fresh),
+            ):
+                self.link.send(message)
 
     # -- receiving -------------------------------------------------------------------------------------
 
@@ -177,11 +185,6 @@ class Client(Source):
             if held == number:
                 self.refused[sub] = text
                 self.answered.emit({"t": "sub", "kind": sub.kind}, {"t": "error", "code": "sub_no", "text": text})
-
-    def _answer(self, command: dict[str, Any], then: Then | None, answer: dict[str, Any]) -> None:
-        if then is not None:
-            then(answer)
-        self.answered.emit(command, answer)
 
 
 def _number(value: Any) -> int:

@@ -172,13 +172,6 @@ class DiagnosisPanel(Panel):
         if next(self._turn, "done") == "done":
             self._turn = None
 
-    def finish(self) -> None:
-        """Diagnose what was received so far, at once."""
-        history_of(self.store).collect(self.store)
-        for _ in self._diagnosis():
-            pass
-        self._turn = None
-
     def _diagnosis(self) -> Iterator[None]:
         evidence = history_of(self.store).gather(self.store)
         yield
