@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from engine.debugger.model.episode_track import CURSOR
 from engine.debugger.model.evidence import (
     ENDS,
     ITERATIONS,
@@ -56,18 +55,16 @@ def _samples(store: Store, column: ColumnInfo, labels: Sequence[int], row: int) 
     return RowSamples(np.array(ticks[-length:]), values, np.array(breaks[-length:], bool))
 
 
-def add_ends(store: Store, found: Evidence, remembered: Sequence[End]) -> None:
-    """Put the ends of episodes that events, traces and memory hold into the evidence."""
+def add_ends(found: Evidence, remembered: Iterable[End]) -> None:
+    """Put the ends of episodes that events and memory hold into the evidence."""
     known = found.declared
-    found.cursors, traced = _cursors(store, known)
     events = [e for e in found.events if e.get("kind") == "reset"]
     ends: dict[tuple[int, int], End] = {}
     for event in reversed(events):
         ends |= {(end.row, end.tick): end for end in ends_in(event, known)}
         if len(ends) >= ENDS:
             break
-    earlier = [end for end in (*remembered, *traced) if (end.row, end.tick) not in ends]
-    ends |= {(end.row, end.tick): end for end in earlier}
+    ends = {(end.row, end.tick): end for end in remembered} | ends
     found.ends = sorted(ends.values(), key=lambda end: end.tick)
     counted = [c for c in map(_counted, events) if c is not None]
     if not counted and "episode/ended" in found.learner:
@@ -75,28 +72,6 @@ def add_ends(store: Store, found: Evidence, remembered: Sequence[End]) -> None:
         shares = {r: np.nan_to_num(found.learner[f"end/{r}"]) for r in known.reasons if f"end/{r}" in found.learner}
         counted = [(int(n), {r: float(n * s[i]) for r, s in shares.items()}) for i, n in enumerate(number)][-20:]
     found.end_counts = counted or [(1, dict.fromkeys(end.reasons, 1.0)) for end in found.ends]
-
-
-def _cursors(store: Store, known: Declared) -> tuple[dict[int, RowSamples], list[End]]:
-    """Step, clip and time of each row tick by tick, and the ends in them."""
-    ended, reason = known.roles.get("ended"), known.roles.get("reason")
-    cursors: dict[int, RowSamples] = {}
-    ends: list[End] = []
-    others = [known.roles.get(role) for role in CURSOR]
-    for row, base in row_samples(store, ended).items():
-        parts = [_samples(store, c, [0], row) if c is not None else None for c in others]
-        why = _samples(store, reason, range(reason.size), row) if reason is not None else None
-        length = min(len(p.ticks) for p in (base, why, *parts) if p is not None)
-        columns = [np.full(length, np.nan) if p is None else p.values[-length:, 0] for p in parts]
-        ticks, flags = base.ticks[-length:], base.values[-length:, 0] > 0
-        cursors[row] = RowSamples(ticks, np.stack(columns, 1), base.breaks[-length:])
-        again = np.r_[False, np.diff(ticks) == 0]  # the second sample of a tick begins the next episode
-        for i in np.flatnonzero(flags & ~again):
-            fired = why.values[-length:][i] > 0 if why is not None else np.zeros(0, bool)
-            names = tuple(n for n, yes in zip(known.reasons, fired, strict=False) if yes)
-            step, clip, time = (float(c[i]) for c in columns)
-            ends.append(End(row, int(ticks[i]), names, step, -1 if np.isnan(clip) else int(clip), time))
-    return cursors, ends
 
 
 def ends_in(event: Mapping[str, Any], known: Declared) -> list[End]:

@@ -137,8 +137,8 @@ class EvidenceHistory:
         known = self.declared
         found = Evidence(known, terms=self.terms(), events=list(store.events))
         found.learner = learner(store)
-        add_ends(store, found, self._track.ends())
-        found.cursors = self._track.cursors() | found.cursors
+        add_ends(found, self._track.ends())
+        found.cursors = self._track.cursors()
         found.observations, found.exploration = self.observations(), self.exploration()
         found.actions = row_samples(store, known.roles.get("action"))
         found.velocities = row_samples(store, known.roles.get("velocity"))
