@@ -158,20 +158,19 @@ def test_rows_are_sorted_by_value_clip_and_step(rows: RowsPanel):
     assert rows.map._order.tolist() == [1, 3, 4, 5, 6, 7, 8, 9, 0, 2]
 
 
-def test_what_is_shown_can_be_written_down_and_survives_a_new_schema(rows: RowsPanel):
+def test_what_is_shown_survives_a_new_schema(rows: RowsPanel):
     rows.show_column(IDS["BodyState.position"], None)
-    assert rows.chosen() == "robot.BodyState.position:"
+    assert rows.shown == (IDS["BodyState.position"], None)
     assert rows.subscriptions()[0].columns == ((IDS["BodyState.position"], None),)
-    rows.choose("robot.DofState.position:2")
-    rows.choose("robot.Gone.value:0")
+    rows.show_column(IDS["DofState.position"], 2)
     rows.show_column(99, 0)
-    assert rows.chosen() == "robot.DofState.position:2"
+    assert rows.shown == (IDS["DofState.position"], 2)
     rows.store.feed(make_schema(rows=10))
     rows.schema_changed()
-    assert rows.chosen() == "robot.DofState.position:2"
+    assert rows.shown == (IDS["DofState.position"], 2)
     rows.store.feed(make_schema(rows=10, without=("DofState.position",)))
     rows.schema_changed()
-    assert rows.chosen() == "robot.Reward.total:0"
+    assert rows.shown == (IDS["Reward.total"], 0)
 
 
 @pytest.mark.parametrize("count", [1, 10, 4096])

@@ -17,7 +17,6 @@ from engine.debugger.panels.edit import (
     ConstantDialog,
     EditDialog,
     Undo,
-    break_message,
     break_place,
     describe_edit,
     describe_place,
@@ -83,7 +82,7 @@ class WindowActions(QObject):
         if held:
             self._unbreak(held)
         else:
-            self.window.send(break_message(at))
+            self.send("break", at=at, when="", rows=None, skip=0, action="pause")
 
     def ask_break(self) -> None:
         """Ask for a break, by default one where the marked column is not finite."""

@@ -205,12 +205,9 @@ class BodyPanel(Panel):
             return
         if self._model is not None:
             self._model.close()
-        self._terrain_hash, self._ground, self._model = wanted, None, None
         path = kept(wanted)
-        if path is not None:
-            self._ground = read_terrain(path)
-        elif wanted:
-            self._model = Fetch(self.control, wanted)
+        self._terrain_hash, self._ground = wanted, None if path is None else read_terrain(path)
+        self._model = Fetch(self.control, wanted) if wanted and path is None else None
 
     def _await_terrain(self) -> bool:
         """Whether the terrain has come since this was last asked."""

@@ -258,14 +258,9 @@ class BreakDialog(_ActionDialog):
 
     def ask(self) -> None:
         """Send `break`."""
-        message = break_message(
-            self.at.currentData(),
-            self.when.text().strip(),
-            [self.store.selected] if self.rows.currentIndex() else None,
-            self.skip.value(),
-            self.action.currentText(),
-        )
-        self.send(self.control, message)
+        rows = [self.store.selected] if self.rows.currentIndex() else None
+        message = {"t": "break", "at": self.at.currentData(), "when": self.when.text().strip(), "rows": rows}
+        self.send(self.control, {**message, "skip": self.skip.value(), "action": self.action.currentText()})
 
 
 def break_place(store: Store, word: str, system: int) -> str:
@@ -281,13 +276,6 @@ def describe_place(store: Store, at: str) -> str:
         return at
     found = store.systems[int(system)]
     return f"{word} {found['name']} in {found['phase']}"
-
-
-def break_message(
-    at: str, when: str = "", rows: list[int] | None = None, skip: int = 0, action: str = "pause"
-) -> dict[str, Any]:
-    """The command that sets a break."""
-    return {"t": "break", "at": at, "when": when, "rows": rows, "skip": skip, "action": action}
 
 
 def describe_edit(command: dict[str, Any], answer: dict[str, Any], store: Store) -> str:

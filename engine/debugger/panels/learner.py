@@ -8,8 +8,7 @@ import numpy as np
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from engine.debugger.model.evidence import LEARNER_SUB
-from engine.debugger.model.extraction import learner
-from engine.debugger.model.history import history_of
+from engine.debugger.model.history import history_of, learner
 from engine.debugger.model.schema import Declared
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel

@@ -1,6 +1,6 @@
 """Observation panel: what the policy sees, and whether it can be trusted."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt
@@ -10,7 +10,7 @@ from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indi
 from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
 from engine.debugger.model.evidence import observation_subs
 from engine.debugger.model.history import EvidenceHistory
-from engine.debugger.model.schema import ColumnInfo, Declared, groups
+from engine.debugger.model.schema import ColumnInfo, groups
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import GAP, elided_text, round_up, stack
@@ -19,7 +19,6 @@ from engine.debugger.widgets.elided_label import headline
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.text_table import fill, table
 
-EVERY = 10  # refreshes between statistics
 MOST_LISTED = 200
 LEGEND = (
     "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\n"
@@ -147,7 +146,6 @@ class ObservationPanel(RolePanel):
         self.table = table(("channel", "name", "sign", "figure"))
         stack(self, self.head, (self.strip, 3), (self.table, 2))
         self._listed: list[tuple[int, str, str]] = []
-        self._count = 0
         self.strip.picked.connect(self._pick)
         self.table.cellClicked.connect(lambda line, _: self._pick(self._listed[line][0]))
         self.table.cellDoubleClicked.connect(lambda line, _: self.chart(self._listed[line][0]))
@@ -155,9 +153,8 @@ class ObservationPanel(RolePanel):
 
     def schema_changed(self) -> None:
         """Other channels."""
-        self._count = 0
         self.strip.chosen = -1
-        self.refresh()
+        super().schema_changed()
 
     def _pick(self, channel: int) -> None:
         self.strip.chosen = channel
@@ -166,17 +163,15 @@ class ObservationPanel(RolePanel):
     def clear(self, why: str) -> None:
         """Say why no channel is drawn."""
         theme.set_text(self.head, why)
-        self._count = 0
 
     def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
-        """Redraw the row, and now and then the statistics."""
-        if self._count % EVERY == 0:
-            self._statistics(data.observations(), data.declared, column)
-        self._count += 1
+        """Redraw the row."""
         self.strip.show_row(np.zeros(0) if row is None else row)
 
-    def _statistics(self, rows: dict[int, Any], known: Declared, column: ColumnInfo) -> None:
-        found = channel_indicators(list(rows.values()), known.number("observe.limit"))
+    def measure(self, data: EvidenceHistory, column: ColumnInfo) -> None:
+        """Statistics of the channels of watched rows."""
+        rows = data.observations()
+        found = channel_indicators(list(rows.values()), data.declared.number("observe.limit"))
         listed = suspicious(found, column.labels) if found is not None else []
         self._listed = sorted(listed, key=lambda one: one[1] == AT_REST)[:MOST_LISTED]
         self.strip.show_channels(column.labels, found, frozenset(i for i, sign, _ in self._listed if sign != AT_REST))

@@ -106,19 +106,6 @@ class RowsPanel(Panel):
         frame = None if self.shown is None else self.store.frame(*self.shown)
         return None if frame is None or not len(frame[1]) else worst_rows(frame[1], 1, self.highest)[0]
 
-    def chosen(self) -> str:
-        """What is shown as text, 'address:place in a row', for a saved layout; '' for nothing, place '' for the norm."""
-        if self.shown is None:
-            return ""
-        label = self.shown[1]
-        return f"{self.store.columns[self.shown[0]].address}:{'' if label is None else label}"
-
-    def choose(self, text: str) -> None:
-        """Show what `chosen` gave, if this run has it."""
-        address, _, label = text.rpartition(":")
-        if address in self.store.by_address and (label.isdigit() or not label):
-            self.show_column(self.store.by_address[address], int(label) if label else None)
-
     def _fill_choice(self) -> None:
         """Columns with one number per row, and what is shown besides."""
         entries: dict[Chosen, str] = {(c.id, 0): title_of(c, 0) for c in self.store.columns.values() if c.size == 1}
