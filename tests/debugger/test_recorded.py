@@ -13,8 +13,7 @@ from PySide6.QtWidgets import QApplication, QTabBar
 
 from engine import build
 from engine.debugger import __main__ as command
-from engine.debugger.app.export import chrome_trace, save_chrome_trace, save_selection, selection
-from engine.debugger.app.save import save_recording
+from engine.debugger.app.save import chrome_trace, save_chrome_trace, save_recording, save_selection, selection
 from engine.debugger.app.window import Window
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from PySide6.QtCore import QPointF
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.tick import TickPanel
-from engine.debugger.panels.tick_bar import group_systems, share_out
+from engine.debugger.panels.tick import TickPanel, group_systems, share_out
 from engine.protocol.framing import pack_array
 from tests.debugger.scripted_run import SYSTEMS, ScriptedRun
 

@@ -9,8 +9,8 @@ from PySide6.QtCore import QObject
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QMessageBox, QVBoxLayout, QWidget
 
-from engine.debugger.app.export import save_chrome_trace, save_selection, selection
 from engine.debugger.app.main_window import MainWindow
+from engine.debugger.app.save import save_chrome_trace, save_selection, selection
 from engine.debugger.model.store import Store
 from engine.debugger.panels.edit import (
     BreakDialog,

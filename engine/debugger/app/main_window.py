@@ -29,7 +29,7 @@ from engine.debugger.panels.tick import TickPanel
 from engine.debugger.panels.timeline import TimelinePanel
 from engine.debugger.panels.world import WorldPanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.parts import ElidedLabel
 from engine.errors import SceneError
 
 PANELS: tuple[type[Panel], ...] = (

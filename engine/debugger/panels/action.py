@@ -11,9 +11,9 @@ from engine.debugger.model.history import EvidenceHistory, row_samples, vitals
 from engine.debugger.model.schema import ColumnInfo, Declared, short
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
-from engine.debugger.widgets.elided_label import headline
+from engine.debugger.widgets.bars import Bar, BarList, round_up
 from engine.debugger.widgets.format import counted, format_number, format_share
+from engine.debugger.widgets.parts import headline, scroll_area, stack
 
 HEADINGS = ("limit", "torque", "noise", "clip", "rate")
 LEGEND = (

@@ -28,7 +28,7 @@ from engine.debugger.model.schema import ColumnInfo, clip_name, seconds_per_tick
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.model_file import Fetch, kept
 from engine.debugger.panels.panel import Panel
-from engine.debugger.widgets.bars import stack
+from engine.debugger.widgets.parts import stack
 from engine.debugger.widgets.theme import AMBER, DIM, RED, WHITE
 from engine.protocol.framing import pack_array
 

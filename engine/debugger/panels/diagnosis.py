@@ -19,9 +19,9 @@ from engine.debugger.model.schema import short
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
-from engine.debugger.widgets.canvas import Canvas, draw_line, write
+from engine.debugger.widgets.bars import Bar, BarList, round_up
 from engine.debugger.widgets.format import format_share
+from engine.debugger.widgets.parts import Canvas, draw_line, scroll_area, stack, write
 from engine.debugger.widgets.sparkline import SmallHistogram
 from engine.debugger.widgets.text_table import fill, table
 

@@ -13,10 +13,9 @@ from engine.debugger.model.history import EvidenceHistory
 from engine.debugger.model.schema import ColumnInfo, groups
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import GAP, elided_text, round_up, stack
-from engine.debugger.widgets.canvas import Canvas, draw_line, write
-from engine.debugger.widgets.elided_label import headline
+from engine.debugger.widgets.bars import GAP, round_up
 from engine.debugger.widgets.format import counted, format_number
+from engine.debugger.widgets.parts import Canvas, draw_line, elided_text, headline, stack, write
 from engine.debugger.widgets.text_table import fill, table
 
 MOST_LISTED = 200

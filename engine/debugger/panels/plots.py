@@ -11,7 +11,7 @@ from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
-from engine.debugger.widgets.bars import scroll_area, stack
+from engine.debugger.widgets.parts import scroll_area, stack
 from engine.debugger.widgets.theme import AMBER, DIM, set_colour, set_text
 from engine.debugger.widgets.time_chart import TimeChart
 

@@ -12,8 +12,9 @@ from engine.debugger.model.history import EvidenceHistory
 from engine.debugger.model.schema import ColumnInfo, Declared, RewardTerm
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
+from engine.debugger.widgets.bars import Bar, BarList, round_up
 from engine.debugger.widgets.format import format_number, format_share
+from engine.debugger.widgets.parts import scroll_area, stack
 from engine.debugger.widgets.sparkline import SmallHistogram
 
 BINS = 40

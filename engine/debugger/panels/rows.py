@@ -10,11 +10,10 @@ from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
-from engine.debugger.widgets.bars import stack
-from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.heatmap import HeatMap, arrange, worst_rows
 from engine.debugger.widgets.histogram import WORST, Histogram, worst_list
+from engine.debugger.widgets.parts import ElidedLabel, stack
 from engine.debugger.widgets.text_table import fill
 from engine.debugger.widgets.theme import DIM, RED, TEXT, set_colour, set_text
 

@@ -9,9 +9,7 @@ from PySide6.QtGui import QMouseEvent, QPainter, QPolygonF
 from engine.debugger.model.store import Store
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import stack
-from engine.debugger.widgets.canvas import Canvas
-from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.parts import Canvas, ElidedLabel, stack
 
 _BETWEEN = 0.1  # seconds between two seeks while dragging
 _SETTLED = 0.6  # seconds in which the run's word about what is viewed is older than ours

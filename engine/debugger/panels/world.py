@@ -11,7 +11,7 @@ from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.panels.world_tree import FRACTION, VALUE, WRITER, ColumnLine, ColumnTree
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import stack
+from engine.debugger.widgets.parts import stack
 
 _SETTLE = 200  # ms without scrolling or expanding before other columns are asked for
 _SHARES = (0.39, 0.31, 0.13)  # of the width; what is left is for the writer

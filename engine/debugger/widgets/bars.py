@@ -1,4 +1,4 @@
-"""Bar list: horizontal bars with names and texts, painted by hand; and the layouts that panels share."""
+"""Bar list: horizontal bars with names and texts, painted by hand."""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import attrs
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
-from PySide6.QtWidgets import QBoxLayout, QScrollArea, QSizePolicy, QWidget
+from PySide6.QtWidgets import QSizePolicy
 
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.canvas import Canvas, draw_line, write
 from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.parts import Canvas, draw_line, elided_text, write
 
 ROW = 15  # least height of a bar's line, px
 GAP = 6
@@ -22,36 +22,6 @@ def round_up(value: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0) if value <= step * power * (1 + 1e-9))
-
-
-def elided_text(metrics: QFontMetricsF, text: str, width: float) -> str:
-    """The text, cut in its middle where it is too wide."""
-    return metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, max(0.0, width))
-
-
-def scroll_area(inner: QWidget) -> QScrollArea:
-    """A widget that scrolls up and down where it does not fit."""
-    area = QScrollArea()
-    area.setWidget(inner)
-    area.setWidgetResizable(True)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    return area
-
-
-def stack(
-    widget: QWidget,
-    *parts: QWidget | tuple[QWidget, int],
-    margins: tuple[int, int, int, int] = (0,) * 4,
-    spacing: int = 2,
-    across: bool = False,
-) -> QBoxLayout:
-    """Lay parts out in a widget from top to bottom, or across; a number behind a part is its share of the room that is left."""
-    box = QBoxLayout(QBoxLayout.Direction.LeftToRight if across else QBoxLayout.Direction.TopToBottom, widget)
-    box.setContentsMargins(*margins)
-    box.setSpacing(spacing)
-    for part in parts:
-        box.addWidget(*part) if isinstance(part, tuple) else box.addWidget(part)
-    return box
 
 
 @attrs.frozen

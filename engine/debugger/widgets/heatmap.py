@@ -9,8 +9,8 @@ from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtGui import QColor, QImage, QPainter
 from PySide6.QtWidgets import QSizePolicy
 
-from engine.debugger.widgets.canvas import Canvas
 from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.parts import Canvas
 from engine.debugger.widgets.theme import BACKGROUND, RED, WHITE, pen
 
 _LEAST_MARK = 7.0  # pixels of the square around the selected row

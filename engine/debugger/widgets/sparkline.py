@@ -8,9 +8,9 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QFontMetricsF, QPainter, QPolygonF
 
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import GAP, elided_text
-from engine.debugger.widgets.canvas import Canvas, draw_line, write
+from engine.debugger.widgets.bars import GAP
 from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.parts import Canvas, draw_line, elided_text, write
 from engine.debugger.widgets.time_chart import band_breaks
 
 

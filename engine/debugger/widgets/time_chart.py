@@ -10,9 +10,8 @@ from PySide6.QtGui import QBrush, QMouseEvent, QPainter, QPolygonF, QTransform
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStyleOptionGraphicsItem, QToolButton, QWidget
 
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import stack
-from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.parts import ElidedLabel, stack
 
 AXIS_WIDTH = 60  # pixels for numbers left of a chart: room for -0.0985 and 86000.2
 Spans = tuple[tuple[float, float], ...]
