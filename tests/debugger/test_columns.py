@@ -12,8 +12,7 @@ from PySide6.QtCore import Qt
 from engine.debugger.model.store import Store
 from engine.debugger.panels.edit import EditDialog, Undo, describe_edit, parse_values
 from engine.debugger.panels.panel_dock import COLUMN_MIME, dropped
-from engine.debugger.panels.world import WorldPanel
-from engine.debugger.panels.world_tree import FRACTION, NAME, VALUE
+from engine.debugger.panels.world import FRACTION, NAME, VALUE, WorldPanel
 from engine.debugger.widgets.format import format_value, format_values, roll_pitch_yaw
 from engine.errors import SceneError
 from engine.protocol.framing import pack_array, unpack_array
