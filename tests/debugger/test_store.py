@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.debugger.model.ring_buffer import SAMPLES, Band, TraceRing
+from engine.debugger.model.frames import SAMPLES, Band, TraceRing
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
 from engine.protocol.display import View

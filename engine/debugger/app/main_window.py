@@ -120,7 +120,7 @@ class MainWindow(QMainWindow):
     def marked_system(self) -> int | None:
         """The system that was clicked in the Tick strip."""
         panel = self.tick.panel
-        return panel.system if isinstance(panel, TickPanel) else None
+        return panel.strip.system if isinstance(panel, TickPanel) else None
 
     def say(self, text: str, colour: str = theme.TEXT) -> None:
         """Put a sentence into the status line for a while."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QLabel, QSizePolicy, QSpinBox, QToolBar, QToolButton, QWidget
 
@@ -102,11 +102,10 @@ class Toolbar(QToolBar):
         rows = self.store.table_rows()
         if self.row.maximum() == max(0, rows - 1) and self.row.value() == self.store.selected:
             return
-        blocked = self.row.blockSignals(True)
-        self.row.setMaximum(max(0, rows - 1))
-        if not self.row.hasFocus() or self.row.value() != self.store.selected:
-            self.row.setValue(self.store.selected)
-        self.row.blockSignals(blocked)
+        with QSignalBlocker(self.row):
+            self.row.setMaximum(max(0, rows - 1))
+            if self.row.value() != self.store.selected:
+                self.row.setValue(self.store.selected)
 
 
 def describe_cost(state: dict[str, Any], role: str) -> str:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators, saturation
+from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators, nan_quantiles, saturation
 from engine.debugger.diagnosis.rules_robot import torque_use
 from engine.debugger.model.evidence import Evidence, action_subs, vitals_subs
 from engine.debugger.model.history import EvidenceHistory, row_samples, vitals
@@ -56,17 +56,13 @@ class ActionPanel(RolePanel):
         found.torques = {} if known.vitals else row_samples(self.store, known.roles.get("torque"))
         self._joints = channel_indicators(list(found.actions.values()), limit)
         blank = np.full(width, np.nan)
-        good = noise is not None and noise.shape[1] == width and np.isfinite(noise).any()
-        with np.errstate(invalid="ignore"):
-            clean = np.where(np.isfinite(noise), noise, 0.0) if good and noise is not None else None
-        self._noise = np.sqrt((clean**2).mean(0)) if clean is not None else blank
+        self._noise = blank
+        if noise is not None and noise.shape[1] == width and np.isfinite(noise).any():
+            self._noise = np.sqrt((np.nan_to_num(noise, posinf=0.0, neginf=0.0) ** 2).mean(0))
         use = torque_use(found)
-        usable = use is not None and use[0].shape[1] == width
-        values = use[0] if use is not None and usable else np.full((1, width), np.nan)
-        finite = np.where(np.isfinite(values), values, np.nan)
-        some = np.isfinite(finite).any(0)
-        self._use, self._share = blank.copy(), saturation(values)
-        self._use[some] = np.nanmedian(finite[:, some], 0)
+        values = use[0] if use is not None and use[0].shape[1] == width else blank[None]
+        self._use = nan_quantiles(np.where(np.isfinite(values), values, np.nan), (0.5,))[0]
+        self._share = saturation(values)
 
     def _show(self, known: Declared, row: np.ndarray, here: bool) -> None:
         column, joints = known.roles["action"], self._joints

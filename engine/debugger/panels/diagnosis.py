@@ -21,9 +21,8 @@ from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, round_up
 from engine.debugger.widgets.format import format_share
-from engine.debugger.widgets.parts import Canvas, draw_line, scroll_area, stack, write
+from engine.debugger.widgets.parts import Canvas, draw_line, fill, scroll_area, stack, table, write
 from engine.debugger.widgets.sparkline import SmallHistogram
-from engine.debugger.widgets.text_table import fill, table
 
 SHADES = {"wrong": theme.RED, "attention": theme.AMBER, "note": theme.TEXT, "unknown": theme.DIM}
 WORDS = {"wrong": "WRONG", "attention": "LOOK", "note": "note", "unknown": "cannot tell"}

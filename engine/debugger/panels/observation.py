@@ -15,8 +15,7 @@ from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import GAP, round_up
 from engine.debugger.widgets.format import counted, format_number
-from engine.debugger.widgets.parts import Canvas, draw_line, elided_text, headline, stack, write
-from engine.debugger.widgets.text_table import fill, table
+from engine.debugger.widgets.parts import Canvas, draw_line, elided_text, fill, headline, stack, table, write
 
 MOST_LISTED = 200
 LEGEND = (

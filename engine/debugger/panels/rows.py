@@ -13,8 +13,7 @@ from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.heatmap import HeatMap, arrange, worst_rows
 from engine.debugger.widgets.histogram import WORST, Histogram, worst_list
-from engine.debugger.widgets.parts import ElidedLabel, stack
-from engine.debugger.widgets.text_table import fill
+from engine.debugger.widgets.parts import ElidedLabel, fill, stack
 from engine.debugger.widgets.theme import DIM, RED, TEXT, set_colour, set_text
 
 ROOM_FOR_LIST = 320  # pixels of width

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import attrs
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, Qt, Signal
+from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QMouseEvent, QPainter, QPolygonF
 
 from engine.debugger.model.store import Store
@@ -20,28 +20,20 @@ _GAP = "#4a5060"
 
 
 class TickPanel(Panel):
-    """Header, strip and provenance. `system` is the one that was clicked, or None."""
+    """Header, strip and provenance."""
 
     title: ClassVar[str] = "Tick"
     rate: ClassVar[float] = 10.0
-    marked = Signal(object)
-    """Another system was clicked: its id, or None."""
 
     def _build(self) -> None:
         self.header, self.origin = ElidedLabel("no tick yet"), ElidedLabel()
         theme.set_colour(self.origin, theme.DIM)
         self.strip = TickBar(self.store)
-        self.strip.marked.connect(self.marked)
         stack(self, self.header, (self.strip, 1), self.origin, margins=(8, 2, 8, 2))
         self.setFixedHeight(self._height())
         self._provenance: dict[str, Any] = {}
         self._asked: tuple[Any, ...] = ()
         self._seen: tuple[Any, ...] = ()
-
-    @property
-    def system(self) -> int | None:
-        """The system that was clicked."""
-        return self.strip.system
 
     def subscriptions(self) -> list[Subscription]:
         """Durations of all systems."""
@@ -182,12 +174,10 @@ def share_out(seconds: np.ndarray, room: float) -> np.ndarray:
 class TickBar(Canvas):
     """The bar itself: painted, not made of widgets."""
 
-    marked = Signal(object)
-
     def __init__(self, store: Store) -> None:
         super().__init__()
         self.store = store
-        self.system: int | None = None
+        self.system: int | None = None  # that was clicked
         self.history = False
         self.groups: list[TickGroup] = []
         self.segments: list[TickSegment] = []
@@ -334,7 +324,6 @@ class TickBar(Canvas):
         """Mark a system; a second click takes the mark away."""
         found = self.at(event.position())
         self.system = None if found == self.system else found
-        self.marked.emit(self.system)
         self.update()
 
     def tip_at(self, place: QPointF) -> str:

@@ -1,8 +1,20 @@
-"""Parts of panels: the canvas of what is painted by hand, layouts, and labels that end in '…' where they do not fit."""
+"""Parts of panels: the canvas of what is painted by hand, layouts, labels that end in '…' where they do not fit, and tables of text."""
+
+from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QFontMetricsF, QHelpEvent, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QBoxLayout, QLabel, QScrollArea, QToolTip, QWidget
+from PySide6.QtGui import QColor, QFontMetricsF, QHelpEvent, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QBoxLayout,
+    QHeaderView,
+    QLabel,
+    QScrollArea,
+    QTableWidget,
+    QTableWidgetItem,
+    QToolTip,
+    QWidget,
+)
 
 from engine.debugger.widgets import theme
 
@@ -124,3 +136,38 @@ def headline(text: str, note: str = "") -> ElidedLabel:
     made = ElidedLabel(text, note)
     made.setContentsMargins(4, 0, 2, 0)
     return made
+
+
+def table(headings: tuple[str, ...]) -> QTableWidget:
+    """A table to look at: whole rows, no grid, columns as wide as their texts."""
+    made = QTableWidget(0, len(headings))
+    made.setHorizontalHeaderLabels(list(headings))
+    made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    made.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    made.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    made.setShowGrid(False)
+    made.setWordWrap(False)
+    made.verticalHeader().hide()
+    made.verticalHeader().setDefaultSectionSize(17)
+    made.verticalHeader().setMinimumSectionSize(15)
+    made.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
+    made.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    made.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+    return made
+
+
+def fill(widget: QTableWidget, lines: Sequence[tuple[str, ...]], shades: Sequence[str]) -> None:
+    """Show other texts; only what changed is set."""
+    if widget.rowCount() != len(lines):
+        widget.setRowCount(len(lines))
+    for i, (texts, shade) in enumerate(zip(lines, shades, strict=True)):
+        for j, text in enumerate(texts):
+            item = widget.item(i, j)
+            if item is None:
+                item = QTableWidgetItem()
+                widget.setItem(i, j, item)
+            if item.text() != text:
+                item.setText(text)
+                item.setToolTip(text)
+            if item.foreground().color() != QColor(shade):
+                item.setForeground(theme.brush(shade))
