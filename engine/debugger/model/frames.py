@@ -225,7 +225,7 @@ class Traces:
         return tick, values.reshape(info.shape), bool(finish)
 
     def feed(self, message: Message, rows: list[int], asked: Mapping[int, Any], columns: Columns) -> None:
-        """Take in a frame of a trace; `asked` are the labels of each column in it, None for all."""
+        """Take in a frame of a trace; `asked` are the labels of each column in it, None for all, unless the frame names them."""
         at, ended = unpack_array(message["at"]).astype(np.int64), unpack_array(message["ended"]).astype(np.bool_)
         if ended.shape != (len(at), len(rows)) or np.any(np.diff(at) < 0):
             raise WireError("A trace does not fit its rows and ticks.")
@@ -234,7 +234,9 @@ class Traces:
             info, array = columns[int(number)], unpack_array(packed)
             array = array.reshape(len(at), len(rows), -1) if array.size else np.zeros((0, len(rows), 0))
             if len(array):
-                arrays.append((info.id, array, _labels(asked.get(info.id), info, array.shape[2])))
+                arrays.append(
+                    (info.id, array, _labels(message.get("labels", asked.get(info.id)), info, array.shape[2]))
+                )
         twice = np.append(at[1:] == at[:-1], False)[:, None]
         kept = ~twice | ended  # of rows whose episode goes on, the second sample of a tick says it all
         for place, row in enumerate(rows):

@@ -12,8 +12,7 @@ from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.qt_client import Source
 from engine.debugger.net.recording_source import OFFLINE, RecordingSource
 
-_SINGLE = -1  # the number of a subscription that nobody made
-_WHOLE = -2  # and of messages about the whole run
+_WHOLE = -1  # the number of a subscription that nobody made: of messages about the whole run
 
 
 class Playback(Source):
@@ -82,10 +81,6 @@ class Playback(Source):
             rows = [self.store.selected] if sub.rows == "selected" else list(sub.rows)
             for frame in self._frames(sub, rows):
                 self.store.feed({"t": "data", "sub": self._subs[sub], "kind": sub.kind, **frame})
-            for row in rows if sub.kind == "trace" else ():
-                for number, labels, frame in self.recorded.single(row, dict(sub.columns)):
-                    self.store.subscribed(_SINGLE, Subscription("trace", ((number, labels),)))
-                    self.store.feed({"t": "data", "sub": _SINGLE, "kind": "trace", **frame})
         self.fed.emit()
 
     def _frames(self, sub: Subscription, rows: list[int]) -> Iterator[dict[str, Any]]:

@@ -31,7 +31,6 @@ class Source(QObject):
     def __init__(self, store: Store, role: str) -> None:
         super().__init__()
         self.store, self.role = store, role
-        self.refused: dict[Subscription, str] = {}
         self._subs: dict[Subscription, int] = {}
         self._number = 0
 
@@ -61,8 +60,6 @@ class Client(Source):
 
     def __init__(self, store: Store, address: Address, role: str = "observe") -> None:
         super().__init__(store, role)
-        self.hello: dict[str, Any] = {}
-        self.session = 0
         self.connected = self.over = False
         self._waiting: dict[int, tuple[dict[str, Any], Then | None]] = {}
         self._closed = self._usable = False
@@ -134,10 +131,9 @@ class Client(Source):
             return
         self.store.feed(message)
         if kind in ("ok", "error"):
-            command, then = self._waiting.pop(_number(message.get("id")), ({}, None))
+            number = message.get("id")
+            command, then = self._waiting.pop(number if type(number) is int else 0, ({}, None))
             self._answer(command, then, message)
-        elif kind == "hello":
-            self.hello = message
         elif kind == "welcome":
             self._welcome(message)
         elif kind == "schema" and self.store.schema is message:
@@ -145,7 +141,9 @@ class Client(Source):
             self._begin()
             self.schema_changed.emit()
         elif kind == "sub_no":
-            self._refused(_number(message.get("id")), str(message.get("text", "")))
+            refusal = {"t": "error", "code": "sub_no", "text": str(message.get("text", ""))}
+            for sub in (sub for sub, number in self._subs.items() if number == message.get("id")):
+                self.answered.emit({"t": "sub", "kind": sub.kind}, refusal)
         elif kind == "event" and self.store.events:
             self.happened.emit(self.store.events[-1])
 
@@ -166,7 +164,6 @@ class Client(Source):
 
     def _welcome(self, message: dict[str, Any]) -> None:
         self.role = str(message.get("role", "observe"))
-        self.session = _number(message.get("session"))
         if self.store.schema is not None and message.get("schema") == self.link.schema_hash:
             self._begin()
 
@@ -174,18 +171,7 @@ class Client(Source):
         """Subscriptions of an earlier connection, or of another schema, mean nothing to the run."""
         self._usable = True
         self._subs.clear()
-        self.refused.clear()
         if self.store.selected >= self.store.table_rows():
             self.store.selected = 0
         self.link.send({"t": "select", "rows": [self.store.selected]})
         self.ready.emit()
-
-    def _refused(self, number: int, text: str) -> None:
-        for sub, held in self._subs.items():
-            if held == number:
-                self.refused[sub] = text
-                self.answered.emit({"t": "sub", "kind": sub.kind}, {"t": "error", "code": "sub_no", "text": text})
-
-
-def _number(value: Any) -> int:
-    return value if type(value) is int else 0

@@ -124,15 +124,12 @@ class RecordingSource:
             at = pack_array(unpack_array(message["at"])[here])
             yield {"rows": [row], "at": at, "ended": pack_array(ended), "cols": columns, "ticks": message["ticks"]}
 
-    def single(self, row: int, wanted: Mapping[int, Labels]) -> Iterator[tuple[int, tuple[int, ...], dict[str, Any]]]:
-        """Column, labels and fields of `trace` frames of columns of which only a part was traced."""
-        for message in self.singles:
-            number, labels = message["cols"][0][0], tuple(message["labels"])
-            asked = wanted.get(number, ())
-            if message["rows"] == [row] and (asked is None or set(labels) <= set(asked)):
+        for message in self.singles:  # of columns of which only a part was traced
+            asked = wanted.get(message["cols"][0][0], ())
+            if message["rows"] == [row] and (asked is None or set(message["labels"]) <= set(asked)):
                 ended = (unpack_array(message["moment"]) == TERMINAL)[:, None]
-                frame = {key: message[key] for key in ("rows", "at", "cols", "ticks")} | {"ended": pack_array(ended)}
-                yield number, labels, frame
+                frame = {key: message[key] for key in ("rows", "at", "cols", "ticks", "labels")}
+                yield frame | {"ended": pack_array(ended)}
 
     def vitals(self, rows: list[int]) -> Iterator[dict[str, Any]]:
         """Fields of `vitals` frames of the black box."""
