@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QContextMenuEvent
+from PySide6.QtGui import QAction, QContextMenuEvent, QKeySequence
 from PySide6.QtWidgets import QFileDialog, QMenu
 
 from engine.debugger.body.painter import BodyPose
@@ -89,11 +89,8 @@ class BodyPanel(Panel):
             ("Follow the root", "C", self._toggle_follow),
             ("Meshes instead of capsules", "M", self._toggle_mesh),
         ):
-            action = QAction(text, self)
-            action.setShortcut(key)
+            action = self.addAction(text, QKeySequence(key), act)
             action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            action.triggered.connect(act)
-            self.addAction(action)
             made.append(action)
         for action in made[-2:]:
             action.setCheckable(True)

@@ -101,8 +101,9 @@ class Undo:
 class _ActionDialog(QDialog):
     """A form whose answer may be refused: it stays open, and says why."""
 
-    def __init__(self, parent: QWidget | None, title: str, action: str) -> None:
+    def __init__(self, store: Store, control: PanelControl, parent: QWidget | None, title: str, action: str) -> None:
         super().__init__(parent)
+        self.store, self.control = store, control
         self.setWindowTitle(title)
         self.setMinimumWidth(460)
         self.form = QFormLayout(self)
@@ -138,10 +139,10 @@ class _ActionDialog(QDialog):
             self.confirm.setEnabled(True)
             theme.set_text(self.problem, str(answer.get("text", answer.get("code", "The run refused."))))
 
-    def send(self, control: PanelControl, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
         self.confirm.setEnabled(False)
         theme.set_text(self.problem, "")
-        control.send(message, self.answered)
+        self.control.send(message, self.answered)
 
 
 class EditDialog(_ActionDialog):
@@ -150,10 +151,10 @@ class EditDialog(_ActionDialog):
     def __init__(
         self, store: Store, control: PanelControl, column_id: int, label: int | None, parent: QWidget | None
     ) -> None:
-        self.info, self.store, self.control = store.columns[column_id], store, control
+        self.info = store.columns[column_id]
         self.label = 0 if self.info.size == 1 else label
         label_text = f"[{self.info.labels[self.label]}]" if self.label is not None and self.info.size > 1 else ""
-        super().__init__(parent, f"Edit {self.info.address}{label_text}", "Set")
+        super().__init__(store, control, parent, f"Edit {self.info.address}{label_text}", "Set")
         self.value = QLineEdit()
         self.rows = QComboBox()
         self.rows.addItems([f"row {store.selected}", f"all {self.info.rows} rows"])
@@ -197,15 +198,14 @@ class EditDialog(_ActionDialog):
             "force": self.force.isChecked(),
             "reason": self.reason.text(),
         }
-        self.send(self.control, message)
+        self.send(message)
 
 
 class ConstantDialog(_ActionDialog):
     """A new value for a constant, by its address."""
 
     def __init__(self, store: Store, control: PanelControl, parent: QWidget | None) -> None:
-        super().__init__(parent, "Set a constant", "Set")
-        self.control = control
+        super().__init__(store, control, parent, "Set a constant", "Set")
         self.constants = {c["address"]: c for c in (store.schema or {}).get("constants", [])}
         self.address = QComboBox(editable=True)
         self.address.addItems(sorted(self.constants))
@@ -231,7 +231,7 @@ class ConstantDialog(_ActionDialog):
         if address not in self.constants:
             raise SceneError(f"The scene has no constant '{address}'. Choose one of the list.")
         message = {"t": "set", "address": address, "value": self.value.text(), "reason": self.reason.text()}
-        self.send(self.control, message)
+        self.send(message)
 
 
 class BreakDialog(_ActionDialog):
@@ -240,8 +240,7 @@ class BreakDialog(_ActionDialog):
     def __init__(
         self, store: Store, control: PanelControl, parent: QWidget | None, when: str = "", at: str = "tick"
     ) -> None:
-        super().__init__(parent, "Break", "Set break")
-        self.store, self.control = store, control
+        super().__init__(store, control, parent, "Break", "Set break")
         self.at = QComboBox()
         systems = range(len(store.systems))
         for each in ("tick", *(break_place(store, word, number) for word in ("before", "after") for number in systems)):
@@ -260,7 +259,7 @@ class BreakDialog(_ActionDialog):
         """Send `break`."""
         rows = [self.store.selected] if self.rows.currentIndex() else None
         message = {"t": "break", "at": self.at.currentData(), "when": self.when.text().strip(), "rows": rows}
-        self.send(self.control, {**message, "skip": self.skip.value(), "action": self.action.currentText()})
+        self.send({**message, "skip": self.skip.value(), "action": self.action.currentText()})
 
 
 def break_place(store: Store, word: str, system: int) -> str:

@@ -4,7 +4,7 @@ import time
 from typing import Any, ClassVar
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QWheelEvent
+from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from engine.debugger.model.schema import ColumnInfo, title_of
@@ -47,10 +47,8 @@ class PlotsPanel(Panel):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         stack(self, self._legend, (scroll, 1), spacing=0)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
-        for text, act in (("Default charts", self.reset), ("Remove all charts", self.clear)):
-            action = QAction(text, self)
-            action.triggered.connect(act)
-            self.addAction(action)
+        self.addAction("Default charts", self.reset)
+        self.addAction("Remove all charts", self.clear)
         self.schema_changed()
 
     # -- which charts ----------------------------------------------------------------------------------
