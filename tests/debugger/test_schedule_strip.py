@@ -90,9 +90,9 @@ def test_the_header_says_tick_time_and_what_comes_next(panel, store):
 
 def test_nothing_is_next_while_the_run_goes_on(panel, store):
     store.feed({"t": "state", "mode": "running", "tick": 5, "next": 3})
-    assert panel.strip.next_system() is None
+    assert panel.store.next_system() is None
     store.feed({"t": "state", "mode": "paused", "tick": 5, "next": 300})
-    assert panel.strip.next_system() is None
+    assert panel.store.next_system() is None
 
 
 def test_a_system_is_described_with_its_first_line_access_and_times(panel, store):

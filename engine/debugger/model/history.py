@@ -321,7 +321,11 @@ def bad_values(found: Evidence) -> list[Bad]:
     }
     for role, rows in watched.items():
         column = known.roles.get(role)
-        firsts = [(int(s.ticks[i]), row, j) for row, s in rows.items() for i, j in _first_bad(s.values)]
+        firsts = [
+            (int(s.ticks[i]), row, j)
+            for row, s in rows.items()
+            for i, j in np.argwhere(~np.isfinite(s.values))[:1].tolist()
+        ]
         if column is not None and firsts:
             tick, row, label = min(firsts)
             listed.append(Bad(column.address, column.labels[label], row, tick))
@@ -334,9 +338,3 @@ def bad_values(found: Evidence) -> list[Bad]:
 def _system_name(text: str) -> str:
     """'step_physics', also of '`step_physics` (STEP)'."""
     return str(text).split("`")[1] if str(text).count("`") == 2 else str(text)
-
-
-def _first_bad(values: np.ndarray) -> list[tuple[int, int]]:
-    bad = ~np.isfinite(values)
-    where = np.flatnonzero(bad.any(1))
-    return [(int(where[0]), int(np.flatnonzero(bad[where[0]])[0]))] if len(where) else []

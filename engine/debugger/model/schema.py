@@ -200,7 +200,7 @@ def declared(schema: Mapping[str, Any] | None, edits: Mapping[str, Any] | None =
         reasons=reasons,
         time_limits=frozenset(r for r in reasons if _setting(systems, constants, r, "kind") == "time_limit"),
         vitals=tuple(schema.get("vitals", {}).get(table, ())),
-        clips=clips_of(schema),
+        clips=_clips(schema),
         feet=axes.get("foot", ()),
         joints=axes.get("dof", ()),
         dt=dt,
@@ -221,20 +221,15 @@ def find_role(
     return next((address for address in known if address.endswith(f".{USUAL_COLUMNS[role]}")), None)
 
 
-def clips_of(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _clips(schema: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the clips of a run, by their number; () where the run has none."""
-    identity = ((schema or {}).get("run") or {}).get("identity") or {}
+    identity = (schema.get("run") or {}).get("identity") or {}
     clips = identity.get("clips") if isinstance(identity, Mapping) else None
     return tuple(map(str, clips)) if isinstance(clips, (list, tuple)) else ()
 
 
-def seconds_per_tick(schema: Mapping[str, Any] | None) -> float | None:
-    """Seconds of a tick: `dt` of the schema, else the rewards' constant `dt`, else that of all systems if they agree."""
-    schema = schema or {}
-    return _seconds(schema.get("dt"), {str(c.get("address")): c.get("value") for c in schema.get("constants") or ()})
-
-
 def _seconds(dt: Any, constants: Mapping[str, Any]) -> float | None:
+    """Seconds of a tick: `dt` of the schema, else the rewards' constant `dt`, else that of all systems if they agree."""
     rates = [[value for address, value in constants.items() if address.endswith(end)] for end in (".reward.dt", ".dt")]
     for found in ([dt], *rates):
         values = {float(rate) for rate in found if isinstance(rate, (int, float)) and rate > 0.0}
@@ -304,11 +299,10 @@ def title_of(column: ColumnInfo, label: int | None) -> str:
     return f"{name} {column.unit}".rstrip() if column.unit not in ("", "1") else name
 
 
-def clip_name(schema: Mapping[str, Any] | None, index: float | None) -> str:
+def clip_name(clips: Sequence[str], index: float | None) -> str:
     """A clip by its number, as the run's identity names it, else the number; '' where it is not known."""
     if index is None or index != index:
         return ""
-    clips = clips_of(schema)
     return clips[int(index)] if 0 <= int(index) < len(clips) else str(int(index))
 
 

@@ -117,6 +117,13 @@ class Store:
         address = find_role(self.schema, self.by_address, name, table)
         return None if address is None else self.column(address)
 
+    def next_system(self) -> int | None:
+        """The system that runs next while the run stands still."""
+        following = self.state.get("next")
+        if self.state.get("mode") == "running" or type(following) is not int:
+            return None
+        return following if 0 <= following < len(self.systems) else None
+
     def table_rows(self) -> int:
         """Rows of the largest table; 0 before a schema has come."""
         return max((column.rows for column in self.columns.values()), default=0)

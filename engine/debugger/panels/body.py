@@ -24,7 +24,8 @@ from engine.debugger.body.skeleton import (
 from engine.debugger.body.terrain import TerrainHeights, onto_ground, read_terrain
 from engine.debugger.body.viewport import Viewport
 from engine.debugger.model.frames import Value
-from engine.debugger.model.schema import ColumnInfo, clip_name, seconds_per_tick
+from engine.debugger.model.history import history_of
+from engine.debugger.model.schema import ColumnInfo, clip_name
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.model_file import Fetch, kept
 from engine.debugger.panels.panel import Panel
@@ -325,7 +326,7 @@ class BodyPanel(Panel):
             memory.failure = memory.shot
         if new_episode:
             memory.trails.clear()
-        seconds = seconds_per_tick(self.store.schema)
+        seconds = history_of(self.store).know(self.store.schema).dt
         known = memory.position is not None and memory.force is not None and force is not None and not new_episode
         memory.slips = np.zeros(len(position))
         if known and seconds and 0 < passed <= LONGEST_STEP:
@@ -359,10 +360,10 @@ class BodyPanel(Panel):
             return [head, [("nothing was received of its pose" if ended else "waiting for its pose", DIM)]]
         roles = (self.store.role(role, figure.table) for role in ("episode_step", "clip", "clip_time"))
         step, clip, time = (self.store.number(role, row) for role in roles)
-        seconds = seconds_per_tick(self.store.schema)
+        seconds = history_of(self.store).know(self.store.schema).dt
         if step is not None:
             head.append((f"episode {step * seconds:.2f} s (step {step:.0f})" if seconds else f"step {step:.0f}", WHITE))
-        if name := clip_name(self.store.schema, clip):
+        if name := clip_name(history_of(self.store).know(self.store.schema).clips, clip):
             head.append((f"clip {name}" + ("" if time is None or np.isnan(time) else f" @ {time:.2f} s"), WHITE))
         if held[2]:
             head.append(("episode ends in this tick", AMBER))

@@ -72,7 +72,7 @@ class TickPanel(Panel):
             parts.append(f"tick {int(state['tick']):,}".replace(",", " "))
         if timing:
             parts.append(f"{timing['tick_seconds'] * 1e3:.1f} ms (p95 {timing['tick_p95'] * 1e3:.1f})")
-        following = self.strip.next_system()
+        following = self.store.next_system()
         if following is not None:
             substep = f", substep {state['substep']}" if state.get("substep") else ""
             parts.append(f"next: {self.store.systems[following]['name']}{substep}")
@@ -218,13 +218,6 @@ class TickBar(Canvas):
             segment.left, segment.width = left, float(width)
             left += float(width)
 
-    def next_system(self) -> int | None:
-        """The system that runs next while the run stands still."""
-        following = self.store.state.get("next")
-        if self.store.state.get("mode") == "running" or type(following) is not int:
-            return None
-        return following if 0 <= following < len(self.store.systems) else None
-
     def at(self, place: QPointF) -> int | None:
         """The system under a point."""
         if self.history:
@@ -242,7 +235,7 @@ class TickBar(Canvas):
 
     def _paint_tick(self, painter: QPainter) -> None:
         top, height = 3.0, self.height() - 4.0
-        following, seconds = self.next_system(), self.seconds()
+        following, seconds = self.store.next_system(), self.seconds()
         next_group = next((s.group for s in self.segments if s.system == following), None)
         for segment in self.segments:
             box = QRectF(segment.left, top, segment.width, height)

@@ -129,10 +129,8 @@ class TimelineBar(Canvas):
 
     def span(self) -> tuple[int, int] | None:
         """Oldest and newest tick that can be looked at."""
-        history = self.store.state.get("history")
-        if not isinstance(history, (list, tuple)) or len(history) != 2 or history[1] <= history[0]:
-            return None
-        return int(history[0]), int(history[1])
+        oldest, newest = self.store.state.get("history") or (0, 0)
+        return (oldest, newest) if oldest < newest else None
 
     def x_of(self, tick: float) -> float:
         """Where a tick lies."""
