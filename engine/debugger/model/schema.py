@@ -306,7 +306,7 @@ def clip_name(clips: Sequence[str], index: float | None) -> str:
     return clips[int(index)] if 0 <= int(index) < len(clips) else str(int(index))
 
 
-# -- what a person types: `DofTorque.value[left_ankle]`, `RootState.position` --------------------------------
+# -- addresses as a person types them: `DofTorque.value[left_ankle]`, `RootState.position` --------------
 
 
 @attrs.frozen

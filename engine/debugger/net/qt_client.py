@@ -101,11 +101,10 @@ class Client(Source):
         """Make these the subscriptions, and no others."""
         if self._usable:
             over, fresh = self._replace_subs(wanted)
-            for message in (
-                *({"t": "unsub", "id": number} for number in over),
-                *(s.message(self._subs[s]) for s in fresh),
-            ):
-                self.link.send(message)
+            for number in over:
+                self.link.send({"t": "unsub", "id": number})
+            for sub in fresh:
+                self.link.send(sub.message(self._subs[sub]))
 
     # -- receiving -------------------------------------------------------------------------------------
 

@@ -327,10 +327,9 @@ class BodyPanel(Panel):
         if new_episode:
             memory.trails.clear()
         seconds = history_of(self.store).know(self.store.schema).dt
-        known = memory.position is not None and memory.force is not None and force is not None and not new_episode
         memory.slips = np.zeros(len(position))
-        if known and seconds and 0 < passed <= LONGEST_STEP:
-            assert memory.position is not None and memory.force is not None and force is not None
+        follows = not new_episode and 0 < passed <= LONGEST_STEP
+        if follows and seconds and memory.position is not None and memory.force is not None and force is not None:
             memory.slips = slip_speeds(memory.position, position, memory.force, force, passed * seconds)
             for body in np.flatnonzero(memory.slips > SLIP).tolist():
                 piece = np.stack((memory.position[body], position[body]))

@@ -169,19 +169,14 @@ class EditDialog(_ActionDialog):
         place = self.info.labels[self.label] if self.label is not None else f"{self.info.size} values"
         column, value = QLabel(f"{self.info.address}   {place}"), f"value [{self.info.unit or self.info.dtype}]"
         doc = [("", QLabel(self.info.doc, wordWrap=True))] if self.info.doc else []
-        limits = [("limits", QLabel(text))] if (text := self._limits()) else []
+        ends = None if self.label is None or self.info.limits is None else self.info.limits[self.label]
+        limits = [] if ends is None else [("limits", QLabel(f"{format_number(ends[0])} … {format_number(ends[1])}"))]
         more = (("of", self.rows), ("reason", self.reason), ("", self.force))
         self.fill_form(("column", column), *doc, (value, self.value), *limits, *more)
         if self.info.lifetime == "derived":
             writer = self.info.writers[0] if self.info.writers else "a system"
             theme.set_text(self.problem, f"This column is derived by {writer} and cannot be set; edit what it reads.")
             self.confirm.setEnabled(False)
-
-    def _limits(self) -> str:
-        if self.info.limits is None or self.label is None:
-            return ""
-        low, high = self.info.limits[self.label]
-        return f"{format_number(low)} … {format_number(high)}"
 
     def ask(self) -> None:
         """Send `set`."""
