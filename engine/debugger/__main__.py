@@ -159,10 +159,10 @@ def _show(runs: Sequence[LiveRun]) -> int:
 
 def _text(address: Address, given: argparse.Namespace) -> int:
     from engine.debugger.net.session import Session
-    from engine.debugger.text import printed
+    from engine.debugger.text import print_event
 
     speaks = not given.what or " ".join(given.what).split()[:1] == ["break"]
-    role, talk = "control" if given.control else "observe", printed(sys.stdout) if speaks else None
+    role, talk = "control" if given.control else "observe", print_event if speaks else None
     return _commands(Session.attach(address, role=role, on_event=talk), given)
 
 

@@ -10,8 +10,7 @@ from typing import Any, TextIO
 import attrs
 import numpy as np
 
-from engine.debugger.model.address import ColumnPart, find_part, parse_rows
-from engine.debugger.model.schema import ColumnInfo, read_columns
+from engine.debugger.model.schema import ColumnInfo, ColumnPart, find_part, parse_rows, read_columns
 from engine.debugger.net.recording_source import RecordingSession
 from engine.debugger.net.session import Session
 from engine.errors import AttachError, LockstepError, SceneError, did_you_mean
@@ -197,7 +196,7 @@ def _constants(text: Text, words: list[str]) -> None:
 def _print(text: Text, words: list[str]) -> None:
     place = text.place(words[0])
     rows = parse_rows(words[1] if len(words) > 1 else "0", place.column.rows, MOST_ROWS)
-    with text.session.watch("values", [_asked(place)], rows) as next_frame:
+    with text.session.watch("values", [[place.column.id, place.labels]], rows) as next_frame:
         frame = next_frame(_FIRST_DATA)
     if frame is None:
         raise SceneError(f"No values came within {_FIRST_DATA:g} s; `state` says what the run is doing.")
@@ -216,7 +215,10 @@ def _watch(text: Text, words: list[str]) -> None:
     rows = parse_rows(words[1] if len(words) > 1 else "0", place.column.rows, 1)
     left = int(words[2]) if len(words) > 2 else -1
     text.say(f"tick  {'  '.join(name or 'value' for name in place.names)}")
-    with contextlib.suppress(KeyboardInterrupt), text.session.watch("values", [_asked(place)], rows) as next_frame:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        text.session.watch("values", [[place.column.id, place.labels]], rows) as next_frame,
+    ):
         while left != 0:
             frame = next_frame(1.0)
             if frame is not None:
@@ -302,8 +304,7 @@ def _set(text: Text, words: list[str]) -> None:
     place = text.place(where)
     rows = parse_rows(which, place.column.rows, MOST_ROWS_SET)
     array = np.array([_number(value) for value in values.split(",")])  # the run says what the column cannot hold
-    labels = None if place.labels is None else list(place.labels)
-    answer = text.ask("set", column=place.column.id, rows=rows, labels=labels, values=pack_array(array), force=force, reason=reason)  # fmt: skip
+    answer = text.ask("set", column=place.column.id, rows=rows, labels=place.labels, values=pack_array(array), force=force, reason=reason)  # fmt: skip
     old = unpack_array(answer["old"]).reshape(-1)
     before = ", ".join(map(_number_text, old[:8])) + (" …" if len(old) > 8 else "")
     text.say(f"{where} of {len(rows)} row(s): {before} → {values}")
@@ -408,13 +409,8 @@ def _help(text: Text, words: list[str]) -> None:
 # -- words ---------------------------------------------------------------------------------------------
 
 
-def _asked(place: ColumnPart) -> list[Any]:
-    return [place.column.id, None if place.labels is None else list(place.labels)]
-
-
 def _values(frame: dict[str, Any], rows: int) -> np.ndarray:
-    values = unpack_array(frame["cols"][0][1:])
-    return values.reshape(rows, -1)
+    return unpack_array(frame["cols"][0][1:]).reshape(rows, -1)
 
 
 def _number_text(value: Any) -> str:
@@ -474,11 +470,7 @@ def prompt(text: Text, source: TextIO) -> int:
     return 0
 
 
-def printed(out: TextIO) -> Callable[[dict[str, Any]], None]:
-    """A function that prints the events that a person at a prompt should see at once."""
-
-    def show(event: dict[str, Any]) -> None:
-        if event.get("kind") not in _QUIET:
-            print(_event_line(event), file=out, flush=True)
-
-    return show
+def print_event(event: dict[str, Any], out: TextIO | None = None) -> None:
+    """Print an event that a person at a prompt should see at once."""
+    if event.get("kind") not in _QUIET:
+        print(_event_line(event), file=out, flush=True)

@@ -243,7 +243,7 @@ class Planted:
         subs = dict(enumerate(self._subs(ids)))
         for number, sub in subs.items():
             store.subscribed(number, sub)
-        for event in self.events:
+        for event in (self._ends(), *self.events):
             store.feed({"t": "event", **event})
         for start in range(0, self.ticks, 5):
             for number, sub in subs.items():
@@ -264,17 +264,27 @@ class Planted:
 
     def _subs(self, ids: Mapping[str, int]) -> list[Subscription]:
         rows = tuple(range(min(self.rows, 32)))
-        cursors = ("Done.ended", "Done.reason", "Episode.step", "MotionCursor.clip", "MotionCursor.time")
+        cursors = ("Episode.step", "MotionCursor.clip", "MotionCursor.time")
         feet = ("Contact.touching", "BodyState.linear_velocity", "MotionReference.body_position", "TerrainTile.origin")
-        traced = [cursors, ("Action.value",), ("DofState.velocity",), feet]
+        traced = [("Action.value",), ("DofState.velocity",), feet]
         shown = ("Observation.actor", "Episode.step", "Rollout.action", "Rollout.mean", "Reward.terms", "Reward.total")
         return [
             *(Subscription("trace", tuple((ids[n], None) for n in names), rows, 2.0) for names in traced),
             Subscription("values", tuple((ids[n], None) for n in shown), rows[:16], 10.0),
+            Subscription("values", tuple((ids[n], None) for n in cursors), rows, 1.0),
             *(Subscription("column", ((ids["Reward.terms"], (i,)),), (), 1.0) for i in range(len(TERMS))),
             Subscription("vitals", (), rows, 1.0),
             Subscription("timing", (), (), 1.0),
         ]
+
+    def _ends(self) -> dict[str, Any]:
+        """Event that lists the ends of episodes, as a run sends them."""
+        tick, row = self.columns["Done.ended"].nonzero()
+        cursor = {"step": "Episode.step", "clip": "MotionCursor.clip", "time": "MotionCursor.time"}
+        found = {"tick": tick, "row": row, "reason": self.columns["Done.reason"][tick, row].argmax(-1)}
+        found |= {name: self.columns[column][tick, row].astype(np.float32) for name, column in cursor.items()}
+        fields = {name: pack_array(array) for name, array in found.items()}
+        return {"kind": "reset", "tick": 0, "row": None, "text": "", "fields": fields}
 
     def _trace(self, number: int, sub: Subscription, ticks: range) -> dict[str, Any]:
         rows = list(sub.rows)

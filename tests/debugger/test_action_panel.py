@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from engine.debugger.panels.action import ActionPanel
-from engine.debugger.widgets import canvas
+from engine.debugger.widgets import parts
 from tests.debugger.panels import SIZES, STORES, Asked, drawn, full, silent
 from tests.debugger.planted import Planted, schema
 
@@ -42,7 +42,7 @@ def test_each_joint_says_how_it_is_used(qtbot: QtBot):
 
 def test_the_mouse_is_told_of_the_joint_that_it_rests_on(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch):
     told: list[str] = []
-    monkeypatch.setattr(canvas, "QToolTip", SimpleNamespace(showText=lambda place, text, widget: told.append(text)))
+    monkeypatch.setattr(parts, "QToolTip", SimpleNamespace(showText=lambda place, text, widget: told.append(text)))
     panel = ActionPanel(full(), Asked())
     qtbot.addWidget(panel)
     drawn(panel, 760, 300)

@@ -20,7 +20,7 @@ from engine.debugger.body.skeleton import (
     violations,
 )
 from engine.debugger.body.viewport import Viewport
-from engine.debugger.model.schema import seconds_per_tick
+from engine.debugger.model.schema import declared
 from engine.debugger.model.store import Store
 from engine.debugger.panels.body import BodyPanel
 from engine.debugger.widgets import theme
@@ -161,11 +161,11 @@ def test_the_worst_is_said_first():
 
 
 def test_seconds_of_a_tick_are_told_only_where_all_agree():
-    assert seconds_per_tick(make_schema()) == 0.02
+    assert declared(make_schema()).dt == 0.02
     two = {"constants": [{"address": "a.dt", "value": 0.02}, {"address": "b.dt", "value": 0.01}]}
-    assert seconds_per_tick(two) is None
-    assert seconds_per_tick({**two, "dt": 0.005}) == 0.005
-    assert seconds_per_tick(None) is None
+    assert declared(two).dt is None
+    assert declared({**two, "dt": 0.005}).dt == 0.005
+    assert declared(None).dt is None
 
 
 # -- the panel -----------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_traces_are_whole_and_break_where_episodes_end(playback, run):
 
 def test_vitals_come_from_the_black_box(playback):
     playback.subscribe([Subscription("vitals", (), (7,), 1.0)])
-    assert playback.store.vitals(7)[1].shape == (4, len(VITALS))
+    assert playback.store.boxes.rows[7][1].shape == (4, len(VITALS))
 
 
 def test_commands_are_refused_in_words(playback, qtbot):

@@ -13,8 +13,7 @@ from PySide6.QtWidgets import QApplication, QTabBar
 
 from engine import build
 from engine.debugger import __main__ as command
-from engine.debugger.app.export import chrome_trace, save_chrome_trace, save_selection, selection
-from engine.debugger.app.save import save_recording
+from engine.debugger.app.save import chrome_trace, save_chrome_trace, save_recording, save_selection, selection
 from engine.debugger.app.window import Window
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
@@ -130,9 +129,9 @@ def test_columns_kept_seldom_are_found_beside_those_kept_always():
     recorded = RecordingSource(command.DEMO)
     ids = column_ids(recorded.schema)
     wanted = {ids["robot.DofState.position"]: None, ids["robot.Observation.actor"]: None}
-    samples = recorded.sample(recorded.rows[1], recorded.last - 3, wanted)
-    assert sorted(column[0] for sample in samples for column in sample.columns) == sorted(wanted)
-    assert max(sample.tick for sample in samples) == recorded.last - 3
+    frames = recorded.values(recorded.rows[1], recorded.last - 3, wanted)
+    assert sorted(column[0] for frame in frames for column in frame["cols"]) == sorted(wanted)
+    assert max(frame["ticks"][1] for frame in frames) == recorded.last - 3
 
 
 # -- the one that ships ----------------------------------------------------------------------------------

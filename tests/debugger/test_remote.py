@@ -204,7 +204,7 @@ def test_what_a_tunnel_said_may_be_gone(hub: DebugServer, tools: Path):
         (process, _) = started(tools)[0]
         os.kill(process, signal.SIGTERM)
         Path(address.path).with_name("ssh.log").unlink()
-        assert address.cut() == "ssh to me@server ended: it ended with status -15."
+        assert address.tunnel.broken() == "ssh to me@server ended: it ended with status -15."
 
 
 def test_a_window_says_that_ssh_ended_and_gets_through_again(hub: DebugServer, tools: Path, tmp_path: Path):

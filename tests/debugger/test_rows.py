@@ -71,16 +71,16 @@ def heat(qtbot):
 
 def test_a_click_picks_the_row_of_the_cell_in_whatever_order(qtbot, heat: HeatMap):
     picked = []
-    heat.picked = picked.append
+    heat.picked.connect(picked.append)
     heat.set(np.arange(10.0), np.arange(10), False)
     for place, row in (((23, 3), 0), ((101, 3), 3), ((43, 23), 5), ((61, 43), 9)):
-        assert heat.row_at(QPointF(*place)) == row
+        assert heat.number_at(QPointF(*place)) == row
         qtbot.mouseClick(heat, Qt.MouseButton.LeftButton, pos=QPoint(*place))
     assert picked == [0, 3, 5, 9]
     for beside in ((10, 40), (103, 40), (63, 43), (63, 70)):
-        assert heat.row_at(QPointF(*beside)) is None and heat.tip_at(QPointF(*beside)) == ""
+        assert heat.number_at(QPointF(*beside)) == -1 and heat.tip_at(QPointF(*beside)) == ""
     heat.set(np.arange(10.0), np.arange(10)[::-1], False)
-    assert heat.row_at(QPointF(23, 3)) == 9
+    assert heat.number_at(QPointF(23, 3)) == 9
 
 
 def test_cells_have_the_colours_of_their_values_and_the_selected_row_a_mark(heat: HeatMap):
@@ -158,20 +158,19 @@ def test_rows_are_sorted_by_value_clip_and_step(rows: RowsPanel):
     assert rows.map._order.tolist() == [1, 3, 4, 5, 6, 7, 8, 9, 0, 2]
 
 
-def test_what_is_shown_can_be_written_down_and_survives_a_new_schema(rows: RowsPanel):
+def test_what_is_shown_survives_a_new_schema(rows: RowsPanel):
     rows.show_column(IDS["BodyState.position"], None)
-    assert rows.chosen() == "robot.BodyState.position:"
+    assert rows.shown == (IDS["BodyState.position"], None)
     assert rows.subscriptions()[0].columns == ((IDS["BodyState.position"], None),)
-    rows.choose("robot.DofState.position:2")
-    rows.choose("robot.Gone.value:0")
+    rows.show_column(IDS["DofState.position"], 2)
     rows.show_column(99, 0)
-    assert rows.chosen() == "robot.DofState.position:2"
+    assert rows.shown == (IDS["DofState.position"], 2)
     rows.store.feed(make_schema(rows=10))
     rows.schema_changed()
-    assert rows.chosen() == "robot.DofState.position:2"
+    assert rows.shown == (IDS["DofState.position"], 2)
     rows.store.feed(make_schema(rows=10, without=("DofState.position",)))
     rows.schema_changed()
-    assert rows.chosen() == "robot.Reward.total:0"
+    assert rows.shown == (IDS["Reward.total"], 0)
 
 
 @pytest.mark.parametrize("count", [1, 10, 4096])

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from PySide6.QtCore import QPointF
 
 from engine.debugger.model.store import Store
-from engine.debugger.panels.tick import TickPanel
-from engine.debugger.panels.tick_bar import group_systems, share_out
+from engine.debugger.panels.tick import TickPanel, group_systems, share_out
 from engine.protocol.framing import pack_array
 from tests.debugger.scripted_run import SYSTEMS, ScriptedRun
 
@@ -91,9 +90,9 @@ def test_the_header_says_tick_time_and_what_comes_next(panel, store):
 
 def test_nothing_is_next_while_the_run_goes_on(panel, store):
     store.feed({"t": "state", "mode": "running", "tick": 5, "next": 3})
-    assert panel.strip.next_system() is None
+    assert panel.store.next_system() is None
     store.feed({"t": "state", "mode": "paused", "tick": 5, "next": 300})
-    assert panel.strip.next_system() is None
+    assert panel.store.next_system() is None
 
 
 def test_a_system_is_described_with_its_first_line_access_and_times(panel, store):

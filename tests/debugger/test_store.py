@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.debugger.model.ring_buffer import SAMPLES, Band, TraceRing
+from engine.debugger.model.frames import SAMPLES, Band, TraceRing
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
 from engine.protocol.display import View
@@ -143,7 +143,7 @@ def test_a_run_that_stands_at_an_earlier_tick_does_not_erase_later_ones(store):
     store.cursor = 15
     assert int(store.value(1, 0)[1]) == 15
     store.cursor = None
-    assert int(store.value(1, 0)[1]) == 20 and [held[0] for held in store.history(0)[1]] == [10, 20]
+    assert int(store.value(1, 0)[1]) == 20 and [held[0] for held in store.values.history(0)[1]] == [10, 20]
 
 
 def test_until_the_run_answers_what_came_shortly_before_is_shown_with_its_tick(store):
@@ -220,7 +220,7 @@ def test_black_boxes_are_joined_without_overlap(store):
                 "values": pack_array(box),
             }
         )
-    ticks, numbers = store.vitals(3)
+    ticks, numbers = store.boxes.rows[3]
     assert ticks.tolist() == [0, 1, 2, 3, 4, 5] and numbers[:, 1].tolist() == [0, 10, 20, 30, 40, 50]
 
 
@@ -376,9 +376,9 @@ def test_a_ring_holds_the_last_samples_in_order(sizes):
     assert ticks.tolist() == kept[-SAMPLES:] and np.array_equal(numbers, ticks * 0.5) and not breaks.any()
 
 
-def test_a_band_forgets_its_oldest_half_when_it_is_full():
+def test_a_band_forgets_its_oldest_frames_when_it_is_full():
     band = Band()
     for tick in range(SAMPLES + 10):
         band.append(tick, np.array([float(tick)]))
     ticks, median, _, _ = band.read()
-    assert ticks[-1] == SAMPLES + 9 and len(ticks) == SAMPLES // 2 + 10 and np.array_equal(ticks, median)
+    assert ticks[-1] == SAMPLES + 9 and len(ticks) == SAMPLES and np.array_equal(ticks, median)

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,10 @@ import pytest
 
 from engine.debugger import __main__ as command
 from engine.debugger.__main__ import main
-from engine.debugger.model.address import find_part, parse_rows
-from engine.debugger.model.schema import read_columns
+from engine.debugger.model.schema import find_part, parse_rows, read_columns
 from engine.debugger.net.connection import Address
 from engine.debugger.net.session import Session
-from engine.debugger.text import COMMANDS, Text, printed, prompt
+from engine.debugger.text import COMMANDS, Text, print_event, prompt
 from engine.errors import AttachError, SceneError
 from engine.inspect.listener import ListenOptions
 from engine.inspect.server import DebugServer
@@ -274,7 +274,7 @@ def test_numbers_are_sent_as_typed_so_that_the_run_can_say_what_a_column_does_no
 
 def test_what_repeats_an_own_command_is_not_printed_and_what_others_do_is(server: ScriptedServer):
     out = io.StringIO()
-    text = Text(Session.attach(Address(path=str(server.path)), on_event=printed(out)), out)
+    text = Text(Session.attach(Address(path=str(server.path)), on_event=partial(print_event, out=out)), out)
     mine, fields = text.session.name, {"controller": "ann", "client": "ann"}
     server.deaf.add("pause")
 
@@ -310,7 +310,7 @@ def test_a_refusal_of_the_run_is_shown(text: Text, server: ScriptedServer):
 
 def test_a_run_that_ends_ends_the_prompt(server: ScriptedServer):
     out = io.StringIO()
-    text = Text(Session.attach(Address(path=str(server.path)), on_event=printed(out)), out)
+    text = Text(Session.attach(Address(path=str(server.path)), on_event=partial(print_event, out=out)), out)
     server.event("warning", "it is getting hot")
     server.event("reset", "not shown")
     server.end("the run was interrupted")
@@ -655,12 +655,12 @@ def test_places_are_found_by_the_end_of_an_address_and_by_labels():
     columns = read_columns(ScriptedRun().schema())
     knee = JOINTS.index("left_knee")
     assert find_part("robot.DofTorque.value", columns).labels is None
-    assert find_part("DofTorque.value[left_knee]", columns).labels == (knee,)
-    assert find_part("DofTorque.value[3]", columns).labels == (3,)
+    assert find_part("DofTorque.value[left_knee]", columns).labels == [knee]
+    assert find_part("DofTorque.value[3]", columns).labels == [3]
     assert find_part("BodyState.position[left_knee]", columns).names == ["left_knee.x", "left_knee.y", "left_knee.z"]
-    assert find_part("BodyState.position[left_knee.y]", columns).labels == (3 * (knee + 1) + 1,)
-    assert find_part("RootState.rotation[w]", columns).labels == (0,)
-    assert find_part("Observation.actor[command[3]]", columns).labels == (3,)
+    assert find_part("BodyState.position[left_knee.y]", columns).labels == [3 * (knee + 1) + 1]
+    assert find_part("RootState.rotation[w]", columns).labels == [0]
+    assert find_part("Observation.actor[command[3]]", columns).labels == [3]
     assert len(find_part("Observation.actor[command]", columns).labels or ()) == 58
     assert find_part("Reward.total", columns).names == [""]
 

@@ -21,11 +21,10 @@ from engine.debugger.app.save import save_recording
 from engine.debugger.app.toolbar import describe_cost, describe_mode
 from engine.debugger.app.window import Window, show
 from engine.debugger.model.store import Store
-from engine.debugger.model.subscription import Subscription
+from engine.debugger.model.subscription import Subscription, merge
 from engine.debugger.net.connection import Address
 from engine.debugger.net.playback import Playback
 from engine.debugger.net.qt_client import Client
-from engine.debugger.net.subscriptions import merge
 from engine.debugger.panels.edit import BreakDialog, ConstantDialog, EditDialog
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.format import format_number
@@ -526,10 +525,10 @@ def test_what_was_saved_plays_back_as_it_was_seen(run, tmp_path):
     root = run.store.by_address["robot.RootState.position"]
     run.window.plot(torque, 4)
     run.flow(60)
-    while len(run.store.history(0).get(root, ())) < 3:
+    while len(run.store.values.history(0).get(root, ())) < 3:
         run.flow(5)
     run.refresh()
-    tick, values, _ = run.store.history(0)[root][-2]  # what comes while the file is written is not in it
+    tick, values, _ = run.store.values.history(0)[root][-2]  # what comes while the file is written is not in it
     save_recording(run.store, tmp_path / "x.rec")
     again = Playback(Store(), tmp_path / "x.rec")
     again.start()
@@ -636,7 +635,7 @@ def store():
 
 def test_equal_wishes_are_asked_for_once(store):
     same = Subscription("values", ((0, None), (1, None)), "selected", 10.0)
-    assert merge([same, same], store) == [same]
+    assert merge([same, same], store.columns) == [same]
 
 
 def test_a_slower_wish_is_left_out_where_a_faster_one_brings_it(store):
@@ -644,17 +643,17 @@ def test_a_slower_wish_is_left_out_where_a_faster_one_brings_it(store):
         Subscription("values", ((0, None),), "selected", 30.0),
         Subscription("values", ((0, None), (1, None)), "selected", 5.0),
     )
-    assert merge([slow, fast], store) == [fast, Subscription("values", ((1, None),), "selected", 5.0)]
+    assert merge([slow, fast], store.columns) == [fast, Subscription("values", ((1, None),), "selected", 5.0)]
     other_rows = Subscription("values", ((0, None),), (3,), 5.0)
-    assert other_rows in merge([fast, other_rows], store)
+    assert other_rows in merge([fast, other_rows], store.columns)
 
 
 def test_labels_of_traces_are_joined(store):
     column = store.by_address["robot.DofTorque.value"]
     wishes = [Subscription("trace", ((column, labels),), "selected", 20.0) for labels in ((3,), (1, 3), (900,))]
-    assert merge(wishes, store) == [Subscription("trace", ((column, (1, 3)),), "selected", 20.0)]
+    assert merge(wishes, store.columns) == [Subscription("trace", ((column, (1, 3)),), "selected", 20.0)]
     whole = Subscription("trace", ((column, None),), "selected", 20.0)
-    assert merge([*wishes, whole], store) == [whole]
+    assert merge([*wishes, whole], store.columns) == [whole]
 
 
 def test_frames_of_all_rows_are_asked_for_one_by_one_at_the_highest_rate(store):
@@ -664,7 +663,7 @@ def test_frames_of_all_rows_are_asked_for_one_by_one_at_the_highest_rate(store):
         Subscription("column", ((reward, None), (torque, (1,))), "selected", 2.0),
         Subscription("column", ((reward, (0,)),), (), 5.0),
     ]
-    made = merge(wishes, store)
+    made = merge(wishes, store.columns)
     assert {(sub.columns, sub.hz) for sub in made} == {(((reward, (0,)),), 5.0), (((torque, (1,)),), 2.0)}
 
 
@@ -674,7 +673,7 @@ def test_what_has_no_columns_is_asked_for_once_and_unknown_columns_are_not(store
         Subscription("timing", (), (), 10.0),
         Subscription("values", ((999, None),)),
     ]
-    assert merge(wishes, store) == [Subscription("timing", (), "selected", 10.0)]
+    assert merge(wishes, store.columns) == [Subscription("timing", (), "selected", 10.0)]
 
 
 # -- what it costs ---------------------------------------------------------------------------------------

@@ -9,15 +9,14 @@ from PySide6.QtCore import QObject
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QMessageBox, QVBoxLayout, QWidget
 
-from engine.debugger.app.export import save_chrome_trace, save_selection, selection
 from engine.debugger.app.main_window import MainWindow
+from engine.debugger.app.save import save_chrome_trace, save_selection, selection
 from engine.debugger.model.store import Store
 from engine.debugger.panels.edit import (
     BreakDialog,
     ConstantDialog,
     EditDialog,
     Undo,
-    break_message,
     break_place,
     describe_edit,
     describe_place,
@@ -83,7 +82,7 @@ class WindowActions(QObject):
         if held:
             self._unbreak(held)
         else:
-            self.window.send(break_message(at))
+            self.send("break", at=at, when="", rows=None, skip=0, action="pause")
 
     def ask_break(self) -> None:
         """Ask for a break, by default one where the marked column is not finite."""

@@ -29,7 +29,7 @@ from engine.debugger.panels.tick import TickPanel
 from engine.debugger.panels.timeline import TimelinePanel
 from engine.debugger.panels.world import WorldPanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.parts import ElidedLabel
 from engine.errors import SceneError
 
 PANELS: tuple[type[Panel], ...] = (
@@ -120,7 +120,7 @@ class MainWindow(QMainWindow):
     def marked_system(self) -> int | None:
         """The system that was clicked in the Tick strip."""
         panel = self.tick.panel
-        return panel.system if isinstance(panel, TickPanel) else None
+        return panel.strip.system if isinstance(panel, TickPanel) else None
 
     def say(self, text: str, colour: str = theme.TEXT) -> None:
         """Put a sentence into the status line for a while."""

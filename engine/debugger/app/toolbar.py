@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QLabel, QSizePolicy, QSpinBox, QToolBar, QToolButton, QWidget
 
@@ -20,15 +20,12 @@ def describe_mode(store: Store) -> tuple[str, str]:
         return "ENDED", theme.DIM
     if store.connection:
         return "NOT CONNECTED", theme.RED
-    history = state.get("history")
     if store.cursor is not None:
-        newest = history[1] if isinstance(history, (list, tuple)) and len(history) == 2 else state.get("tick", 0)
+        _, newest = state.get("history") or (0, state.get("tick", 0))
         return f"VIEWING −{max(0, int(newest) - store.cursor)}", theme.AMBER
     if mode == "paused":
-        following = state.get("next")
-        before = ""
-        if type(following) is int and 0 <= following < len(store.systems):
-            before = f" before {store.systems[following]['name']}"
+        following = store.next_system()
+        before = "" if following is None else f" before {store.systems[following]['name']}"
         why = str(state.get("why", ""))
         wrong = why.startswith("break") or "nonfinite" in why  # amber where somebody has stopped the run
         return f"PAUSED{before}", theme.RED if wrong else theme.AMBER
@@ -102,11 +99,10 @@ class Toolbar(QToolBar):
         rows = self.store.table_rows()
         if self.row.maximum() == max(0, rows - 1) and self.row.value() == self.store.selected:
             return
-        blocked = self.row.blockSignals(True)
-        self.row.setMaximum(max(0, rows - 1))
-        if not self.row.hasFocus() or self.row.value() != self.store.selected:
-            self.row.setValue(self.store.selected)
-        self.row.blockSignals(blocked)
+        with QSignalBlocker(self.row):
+            self.row.setMaximum(max(0, rows - 1))
+            if self.row.value() != self.store.selected:
+                self.row.setValue(self.store.selected)
 
 
 def describe_cost(state: dict[str, Any], role: str) -> str:

@@ -20,10 +20,10 @@ from engine.debugger.app.actions import ACTIONS, MENUS, WindowActions
 from engine.debugger.app.main_window import MainWindow
 from engine.debugger.app.toolbar import Toolbar
 from engine.debugger.model.store import Store
+from engine.debugger.model.subscription import merge
 from engine.debugger.net.connection import Address
 from engine.debugger.net.playback import Playback
 from engine.debugger.net.qt_client import Client
-from engine.debugger.net.subscriptions import merge
 from engine.debugger.panels.panel_dock import PanelHost
 from engine.debugger.panels.timeline import TimelinePanel
 from engine.debugger.widgets import theme
@@ -127,7 +127,7 @@ class Window(MainWindow):
 
     def _subscribe(self) -> None:
         wanted = [sub for host in self.hosts.values() for sub in host.subscriptions()]
-        self.client.subscribe(merge(wanted, self.store))
+        self.client.subscribe(merge(wanted, self.store.columns))
 
     # -- what the run says -----------------------------------------------------------------------------
 
@@ -148,13 +148,10 @@ class Window(MainWindow):
             self.scene_name = scene
             if layout.restore(self, self.settings, scene):
                 self._sized = True
-            self._choose_charts()
+            charts = self.settings.value(f"charts/{scene}")
+            if isinstance(charts, list) and charts:
+                self.call("Plots", "choose", [str(chart) for chart in charts])
         self._want()
-
-    def _choose_charts(self) -> None:
-        charts = self.settings.value(f"charts/{self.scene_name}")
-        if isinstance(charts, list) and charts:
-            self.call("Plots", "choose", [str(chart) for chart in charts])
 
     def _status(self, status: str, text: str) -> None:
         opened = f"opened {self.store.run.get('name')}" if status == "recording" else "connected"

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QSizePolicy
 from engine.debugger.body.painter import BodyPose, draw, draw_text
 from engine.debugger.body.skeleton import OrbitCamera, Skeleton
 from engine.debugger.body.terrain import onto_ground
-from engine.debugger.widgets.canvas import Canvas
+from engine.debugger.widgets.parts import Canvas
 from engine.debugger.widgets.theme import AMBER, DIM
 
 LEGEND = "white robot · blue reference · green contact force · red beyond the limit"

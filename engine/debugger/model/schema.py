@@ -1,4 +1,6 @@
-"""Schema of a run, parsed: its columns, and what it declares of roles, reward terms, endings and constants."""
+"""Schema of a run, parsed: its columns, and what it declares of roles, reward terms, endings and constants; and addresses of
+columns and numbers of rows as a person types them.
+"""
 
 import ast
 import math
@@ -11,6 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from engine.errors import SceneError, did_you_mean, listing
 from engine.protocol.framing import unpack_array
 from engine.protocol.roles import USUAL_COLUMNS
 
@@ -197,7 +200,7 @@ def declared(schema: Mapping[str, Any] | None, edits: Mapping[str, Any] | None =
         reasons=reasons,
         time_limits=frozenset(r for r in reasons if _setting(systems, constants, r, "kind") == "time_limit"),
         vitals=tuple(schema.get("vitals", {}).get(table, ())),
-        clips=clips_of(schema),
+        clips=_clips(schema),
         feet=axes.get("foot", ()),
         joints=axes.get("dof", ()),
         dt=dt,
@@ -218,20 +221,15 @@ def find_role(
     return next((address for address in known if address.endswith(f".{USUAL_COLUMNS[role]}")), None)
 
 
-def clips_of(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _clips(schema: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the clips of a run, by their number; () where the run has none."""
-    identity = ((schema or {}).get("run") or {}).get("identity") or {}
+    identity = (schema.get("run") or {}).get("identity") or {}
     clips = identity.get("clips") if isinstance(identity, Mapping) else None
     return tuple(map(str, clips)) if isinstance(clips, (list, tuple)) else ()
 
 
-def seconds_per_tick(schema: Mapping[str, Any] | None) -> float | None:
-    """Seconds of a tick: `dt` of the schema, else the rewards' constant `dt`, else that of all systems if they agree."""
-    schema = schema or {}
-    return _seconds(schema.get("dt"), {str(c.get("address")): c.get("value") for c in schema.get("constants") or ()})
-
-
 def _seconds(dt: Any, constants: Mapping[str, Any]) -> float | None:
+    """Seconds of a tick: `dt` of the schema, else the rewards' constant `dt`, else that of all systems if they agree."""
     rates = [[value for address, value in constants.items() if address.endswith(end)] for end in (".reward.dt", ".dt")]
     for found in ([dt], *rates):
         values = {float(rate) for rate in found if isinstance(rate, (int, float)) and rate > 0.0}
@@ -301,9 +299,76 @@ def title_of(column: ColumnInfo, label: int | None) -> str:
     return f"{name} {column.unit}".rstrip() if column.unit not in ("", "1") else name
 
 
-def clip_name(schema: Mapping[str, Any] | None, index: float | None) -> str:
+def clip_name(clips: Sequence[str], index: float | None) -> str:
     """A clip by its number, as the run's identity names it, else the number; '' where it is not known."""
     if index is None or index != index:
         return ""
-    clips = clips_of(schema)
     return clips[int(index)] if 0 <= int(index) < len(clips) else str(int(index))
+
+
+# -- addresses as a person types them: `DofTorque.value[left_ankle]`, `RootState.position` --------------
+
+
+@attrs.frozen
+class ColumnPart:
+    """A column, or some values of its rows: `labels` are flat indices, None for all."""
+
+    column: ColumnInfo
+    labels: list[int] | None
+
+    @property
+    def names(self) -> list[str]:
+        """A label for each of the values."""
+        every = range(len(self.column.labels)) if self.labels is None else self.labels
+        return [self.column.labels[index] for index in every]
+
+
+def find_part(text: str, columns: Sequence[ColumnInfo]) -> ColumnPart:
+    """The column, or part of one, at a whole address or the end of one, with a label, a part of labels or a number in brackets.
+    SceneError with near misses where there is none, or several."""
+    name, bracket, inside = text.partition("[")
+    found = [column for column in columns if column.address == name]
+    found = found or [column for column in columns if column.address.endswith(f".{name}")]
+    if len(found) != 1:
+        raise SceneError(_no_column(name, found, columns))
+    if not bracket:
+        return ColumnPart(found[0], None)
+    return ColumnPart(found[0], _find_labels(inside.removesuffix("]"), found[0]))
+
+
+def _no_column(name: str, found: Sequence[ColumnInfo], columns: Sequence[ColumnInfo]) -> str:
+    if found:
+        return f"'{name}' may be {' or '.join(column.address for column in found)}; say more of it."
+    near = did_you_mean(name, [c.address for c in columns])
+    near = near or did_you_mean(name, [c.address.split(".", 1)[1] for c in columns])
+    return f"The run has no column '{name}'.{near} `list` shows all {len(columns)}."
+
+
+def _find_labels(word: str, column: ColumnInfo) -> list[int]:
+    if word.isascii() and word.isdigit() and int(word) < len(column.labels):
+        return [int(word)]
+    exact = [i for i, label in enumerate(column.labels) if label == word]
+    part = exact or [i for i, label in enumerate(column.labels) if label.split(".")[0].split("[")[0] == word]
+    part = part or [i for i, label in enumerate(column.labels) if word and label.startswith(word)]
+    if not part:
+        known = listing(column.labels, 12) if column.labels != ("",) else "none: it is one number"
+        near = did_you_mean(word, column.labels)
+        raise SceneError(f"{column.address} has no value '{word}'.{near} Its values: {known}.")
+    return part
+
+
+def parse_rows(text: str, rows: int, most: int) -> list[int]:
+    """Row numbers of '5', '0,7,9', '0-7' or 'all'; SceneError for rows that a table of so many does not have."""
+    found: list[int] = []
+    for part in text.split(",") if text != "all" else [f"0-{rows - 1}"]:
+        first, dash, last = part.partition("-")
+        if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
+            raise SceneError(f"'{text}' names no rows; say a number, 0,7,9 or 0-7.")
+        low, high = int(first), int(last or first)
+        if high >= rows:
+            raise SceneError(f"There is no row {high}; the table has {rows}, counted from 0.")
+        found += range(low, high + 1)
+    if not 0 < len(found) <= most:
+        allowed = f"1 to {most}" if most > 1 else "one"
+        raise SceneError(f"'{text}' names {len(found)} rows; {allowed} can be asked for at once.")
+    return found

@@ -51,8 +51,8 @@ class Store:
         self.connection = ""
         """'' while connected; otherwise a sentence with the reason."""
         self._subs: dict[int, Subscription] = {}
-        self._values, self._traces, self._all_rows = RowValues(), Traces(), AllRows()
-        self._boxes, self._timings = BlackBoxes(), Timings()
+        self.values, self.traces, self._all_rows = RowValues(), Traces(), AllRows()
+        self.boxes, self._timings = BlackBoxes(), Timings()
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -63,11 +63,11 @@ class Store:
         shortly before, with the tick that it is of.
         """
         if self.cursor is None:
-            return self._values.latest(column_id, row)
-        held = self._values.at(column_id, row, self.cursor)
+            return self.values.latest(column_id, row)
+        held = self.values.at(column_id, row, self.cursor)
         if column_id not in self.columns or (held is not None and held[0] == self.cursor):
             return held
-        traced = self._traces.at(self.columns[column_id], row, self.cursor)
+        traced = self.traces.at(self.columns[column_id], row, self.cursor)
         near = held is not None and self.cursor - held[0] <= _NEAR
         return held if traced is None and near else traced
 
@@ -81,19 +81,7 @@ class Store:
 
         Two samples of one tick are the end of an episode and the start of the next. Views: copy what you keep.
         """
-        return self._traces.read(column_id, label, row)
-
-    def traced(self, row: int) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
-        """(column, flat label, ticks, values) of everything that was traced of one row."""
-        return list(self._traces.of_row(row))
-
-    def history(self, row: int) -> dict[int, list[Value]]:
-        """Latest values of one row by column, oldest first; not every tick."""
-        return self._values.history(row)
-
-    def known_rows(self) -> list[int]:
-        """Rows of which anything is remembered."""
-        return sorted(self._traces.rows() | self._values.rows())
+        return self.traces.read(column_id, label, row)
 
     def frame(self, column_id: int, label: int | None) -> tuple[int, np.ndarray] | None:
         """Tick and float32 (table rows,): one value, or with label None the norm, of every row."""
@@ -114,10 +102,6 @@ class Store:
         info = self.columns.get(column_id)
         return (column_id, label) if info is None else number_of(info, None if label is None else (label,))
 
-    def vitals(self, row: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Ticks (samples,) and vital numbers float32 (samples, vitals) of one row's black box."""
-        return self._boxes.rows.get(row)
-
     @property
     def timing(self) -> dict[str, Any]:
         """The latest frame of timing with median and p95 of those before; {} without any."""
@@ -132,6 +116,13 @@ class Store:
         """The column that plays a role, such as 'reward_terms', within one table if it is named."""
         address = find_role(self.schema, self.by_address, name, table)
         return None if address is None else self.column(address)
+
+    def next_system(self) -> int | None:
+        """The system that runs next while the run stands still."""
+        following = self.state.get("next")
+        if self.state.get("mode") == "running" or type(following) is not int:
+            return None
+        return following if 0 <= following < len(self.systems) else None
 
     def table_rows(self) -> int:
         """Rows of the largest table; 0 before a schema has come."""
@@ -194,7 +185,7 @@ class Store:
     def _event(self, message: dict[str, Any]) -> None:
         event = _read_event(message, self.state.get("tick", -1))
         if is_branch(event):  # the run goes on from an earlier tick: what came of later ones has not happened
-            for part in (self._values, self._traces, self._all_rows, self._boxes):
+            for part in (self.values, self.traces, self._all_rows, self.boxes):
                 part.rewind(event["tick"])
         self.events.append(event)
         if event["kind"] != "iteration" and (event["kind"] != "reset" or self.selected in event["ends"]):
@@ -210,7 +201,7 @@ class Store:
             if old.address in ids and old.shape == columns[ids[old.address]].shape
         }
         self.schema, self.columns, self.by_address, self.systems = message, columns, ids, systems
-        for part in (self._values, self._traces, self._all_rows):
+        for part in (self.values, self.traces, self._all_rows):
             part.renumber(kept)
         self._timings.renumber(len(systems))
         if self.picked is not None:
@@ -223,15 +214,15 @@ class Store:
         asked = None if sub is None else dict(sub.columns)
         match kind:
             case "values" | "pose":
-                self._values.feed(message, self._rows(message, sub), self._view(message), self.columns)
+                self.values.feed(message, self._rows(message, sub), self._view(message), self.columns)
             case "trace":
-                self._traces.feed(message, self._rows(message, sub), asked or {}, self.columns)
+                self.traces.feed(message, self._rows(message, sub), asked or {}, self.columns)
             case "column":
                 self._all_rows.feed(message, asked, self.columns)
             case "band":
                 self._all_rows.feed_band(message, self.columns)
             case "vitals":
-                self._boxes.feed(message, self._rows(message, sub))
+                self.boxes.feed(message, self._rows(message, sub))
             case "timing":
                 self._timings.feed(message, len(self.systems))
             case "learner":

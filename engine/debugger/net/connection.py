@@ -62,10 +62,6 @@ class Address:
         """Whether the run is a process of this machine, as far as the address tells."""
         return bool(self.path) and self.tunnel is None
 
-    def cut(self) -> str:
-        """Why a connection to it has ended, if the tunnel knows; '' otherwise."""
-        return "" if self.tunnel is None else self.tunnel.broken()
-
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"
 
@@ -259,7 +255,8 @@ class Connection:
         return True
 
     def _cut(self) -> str:
-        return "" if self._left else self.address.cut()
+        """Why the connection has ended, if the tunnel knows; '' otherwise."""
+        return "" if self._left or self.address.tunnel is None else self.address.tunnel.broken()
 
     def _flush(self) -> None:
         try:

@@ -32,7 +32,6 @@ class Link:
         self.address, self.role = address, role
         self.schema_hash = ""
         self.latency = 0.0
-        self.bad = 0
         self._notify = notify
         self._inbox: deque[dict[str, Any]] = deque()
         self._outbox: deque[dict[str, Any]] = deque()
@@ -136,7 +135,7 @@ class Link:
     def _serve(self, connection: Connection) -> None:
         received = pinged = time.monotonic()
         sent: dict[int, float] = {}
-        number, bad = 0, self.bad
+        number = 0
         while not self._stop.is_set():
             while self._outbox:
                 connection.queue(self._outbox.popleft())
@@ -150,10 +149,7 @@ class Link:
             if now - received > _SILENCE and len(self._inbox) < _WAITING:
                 raise ConnectionEnded(f"The run has been silent for {_SILENCE:.0f} s.")
             for _ in range(_WAITING):
-                try:
-                    message = connection.next_message()
-                finally:
-                    self.bad = bad + connection.bad
+                message = connection.next_message()
                 if message is None:
                     break
                 if message["t"] == "ping":

@@ -1,10 +1,9 @@
 """Recording in the place of a run: answers the subscriptions of panels from a file, and takes no commands but seeking."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PySide6.QtCore import QTimer
 
 from engine.debugger.model.history import history_of
@@ -12,10 +11,8 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.qt_client import Source
 from engine.debugger.net.recording_source import OFFLINE, RecordingSource
-from engine.protocol.framing import pack_array
 
-_SINGLE = -1  # the number of a subscription that nobody made
-_WHOLE = -2  # and of messages about the whole run
+_WHOLE = -1  # the number of a subscription that nobody made: of messages about the whole run
 
 
 class Playback(Source):
@@ -62,13 +59,7 @@ class Playback(Source):
         else:
             text = "" if message["t"] == "provenance" else OFFLINE
             answer |= {"t": "error", "code": "offline", "text": text}
-
-        def deliver() -> None:
-            if then is not None:
-                then(answer)
-            self.answered.emit(message, answer)
-
-        QTimer.singleShot(0, self, deliver)
+        QTimer.singleShot(0, self, lambda: self._answer(message, then, answer))
 
     def select(self, rows: list[int]) -> None:
         """Feed the numbers of another row."""
@@ -76,15 +67,7 @@ class Playback(Source):
 
     def subscribe(self, wanted: Iterable[Subscription]) -> None:
         """Feed what is new among these."""
-        wanted = dict.fromkeys(wanted)
-        for sub in [sub for sub in self._subs if sub not in wanted]:
-            self.store.subscribed(self._subs.pop(sub), None)
-        fresh = [sub for sub in wanted if sub not in self._subs]
-        for sub in fresh:
-            self._number += 1
-            self._subs[sub] = self._number
-            self.store.subscribed(self._number, sub)
-        self._feed_all(fresh)
+        self._feed_all(self._replace_subs(wanted)[1])
 
     # -- inside ----------------------------------------------------------------------------------------
 
@@ -96,35 +79,16 @@ class Playback(Source):
     def _feed_all(self, subs: list[Subscription]) -> None:
         for sub in subs:
             rows = [self.store.selected] if sub.rows == "selected" else list(sub.rows)
-            for row in rows:
-                if sub.kind in ("values", "pose"):
-                    self._feed_values(sub, row)
-                elif sub.kind == "trace":
-                    self._feed_trace(sub, row)
-            if sub.kind == "vitals":
-                for frame in self.recorded.vitals(rows):
-                    self._feed(sub, frame)
+            for frame in self._frames(sub, rows):
+                self.store.feed({"t": "data", "sub": self._subs[sub], "kind": sub.kind, **frame})
         self.fed.emit()
 
-    def _feed_values(self, sub: Subscription, row: int) -> None:
-        view = self.store.state.get("view")
-        for sample in self.recorded.sample(row, view, dict(sub.columns)):
-            frame = {
-                "cols": sample.columns,
-                "rows": [row],
-                "finish": pack_array(np.array([sample.ended])),
-                "view": view if sample.tick == view else None,
-                "ticks": [sample.tick, sample.tick],
-            }
-            self._feed(sub, frame)
-
-    def _feed_trace(self, sub: Subscription, row: int) -> None:
-        wanted = dict(sub.columns)
-        for frame in self.recorded.trace(row, wanted):
-            self._feed(sub, frame)
-        for number, labels, frame in self.recorded.single(row, wanted):
-            self.store.subscribed(_SINGLE, Subscription("trace", ((number, labels),)))
-            self.store.feed({"t": "data", "sub": _SINGLE, "kind": "trace", **frame})
-
-    def _feed(self, sub: Subscription, frame: dict[str, Any]) -> None:
-        self.store.feed({"t": "data", "sub": self._subs[sub], "kind": sub.kind, **frame})
+    def _frames(self, sub: Subscription, rows: list[int]) -> Iterator[dict[str, Any]]:
+        """Fields of the frames that bring what a subscription asks for, of rows."""
+        wanted, view = dict(sub.columns), self.store.state.get("view")
+        if sub.kind in ("values", "pose"):
+            yield from (frame for row in rows for frame in self.recorded.values(row, view, wanted))
+        elif sub.kind == "trace":
+            yield from (frame for row in rows for frame in self.recorded.trace(row, wanted))
+        elif sub.kind == "vitals":
+            yield from self.recorded.vitals(rows)

@@ -31,9 +31,26 @@ class Source(QObject):
     def __init__(self, store: Store, role: str) -> None:
         super().__init__()
         self.store, self.role = store, role
-        self.refused: dict[Subscription, str] = {}
         self._subs: dict[Subscription, int] = {}
         self._number = 0
+
+    def _replace_subs(self, wanted: Iterable[Subscription]) -> tuple[list[int], list[Subscription]]:
+        """Make these the subscriptions, and no others: the numbers of those that are over, and those that are new."""
+        wanted = dict.fromkeys(wanted)
+        over = [self._subs.pop(sub) for sub in list(self._subs) if sub not in wanted]
+        for number in over:
+            self.store.subscribed(number, None)
+        fresh = [sub for sub in wanted if sub not in self._subs]
+        for sub in fresh:
+            self._number += 1
+            self._subs[sub] = self._number
+            self.store.subscribed(self._number, sub)
+        return over, fresh
+
+    def _answer(self, command: dict[str, Any], then: Then | None, answer: dict[str, Any]) -> None:
+        if then is not None:
+            then(answer)
+        self.answered.emit(command, answer)
 
 
 class Client(Source):
@@ -43,8 +60,6 @@ class Client(Source):
 
     def __init__(self, store: Store, address: Address, role: str = "observe") -> None:
         super().__init__(store, role)
-        self.hello: dict[str, Any] = {}
-        self.session = 0
         self.connected = self.over = False
         self._waiting: dict[int, tuple[dict[str, Any], Then | None]] = {}
         self._closed = self._usable = False
@@ -84,23 +99,12 @@ class Client(Source):
 
     def subscribe(self, wanted: Iterable[Subscription]) -> None:
         """Make these the subscriptions, and no others."""
-        wanted = dict.fromkeys(wanted)
-        for sub in [sub for sub in self._subs if sub not in wanted]:
-            number = self._subs.pop(sub)
-            self.store.subscribed(number, None)
-            if self._usable:
+        if self._usable:
+            over, fresh = self._replace_subs(wanted)
+            for number in over:
                 self.link.send({"t": "unsub", "id": number})
-        for sub in wanted:
-            if sub not in self._subs:
-                self._ask(sub)
-
-    def _ask(self, sub: Subscription) -> None:
-        if not self._usable:
-            return
-        self._number += 1
-        self._subs[sub] = self._number
-        self.store.subscribed(self._number, sub)
-        self.link.send(sub.message(self._number))
+            for sub in fresh:
+                self.link.send(sub.message(self._subs[sub]))
 
     # -- receiving -------------------------------------------------------------------------------------
 
@@ -126,10 +130,9 @@ class Client(Source):
             return
         self.store.feed(message)
         if kind in ("ok", "error"):
-            command, then = self._waiting.pop(_number(message.get("id")), ({}, None))
+            number = message.get("id")
+            command, then = self._waiting.pop(number if type(number) is int else 0, ({}, None))
             self._answer(command, then, message)
-        elif kind == "hello":
-            self.hello = message
         elif kind == "welcome":
             self._welcome(message)
         elif kind == "schema" and self.store.schema is message:
@@ -137,7 +140,9 @@ class Client(Source):
             self._begin()
             self.schema_changed.emit()
         elif kind == "sub_no":
-            self._refused(_number(message.get("id")), str(message.get("text", "")))
+            refusal = {"t": "error", "code": "sub_no", "text": str(message.get("text", ""))}
+            for sub in (sub for sub, number in self._subs.items() if number == message.get("id")):
+                self.answered.emit({"t": "sub", "kind": sub.kind}, refusal)
         elif kind == "event" and self.store.events:
             self.happened.emit(self.store.events[-1])
 
@@ -158,7 +163,6 @@ class Client(Source):
 
     def _welcome(self, message: dict[str, Any]) -> None:
         self.role = str(message.get("role", "observe"))
-        self.session = _number(message.get("session"))
         if self.store.schema is not None and message.get("schema") == self.link.schema_hash:
             self._begin()
 
@@ -166,23 +170,7 @@ class Client(Source):
         """Subscriptions of an earlier connection, or of another schema, mean nothing to the run."""
         self._usable = True
         self._subs.clear()
-        self.refused.clear()
         if self.store.selected >= self.store.table_rows():
             self.store.selected = 0
         self.link.send({"t": "select", "rows": [self.store.selected]})
         self.ready.emit()
-
-    def _refused(self, number: int, text: str) -> None:
-        for sub, held in self._subs.items():
-            if held == number:
-                self.refused[sub] = text
-                self.answered.emit({"t": "sub", "kind": sub.kind}, {"t": "error", "code": "sub_no", "text": text})
-
-    def _answer(self, command: dict[str, Any], then: Then | None, answer: dict[str, Any]) -> None:
-        if then is not None:
-            then(answer)
-        self.answered.emit(command, answer)
-
-
-def _number(value: Any) -> int:
-    return value if type(value) is int else 0

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 
 from engine.debugger.model.schema import find_role, read_columns
@@ -21,15 +20,6 @@ NEAR = 15
 _TRACES = ("trace", "episode")
 _VERBATIM = ("learner", "timing", "column", "band")  # of the whole run, as a live one sends them
 OFFLINE = "This is a recording: it can be looked at, but not changed."
-
-
-@attrs.frozen
-class Sample:
-    """One row at one tick: whether its episode ended in it, and [id, dtype, shape, bytes] by column, shaped (1, ...)."""
-
-    tick: int
-    ended: bool
-    columns: list[list[Any]]
 
 
 class RecordingSource:
@@ -92,14 +82,14 @@ class RecordingSource:
                     "fields": {"reasons": names, "count": 1},
                 }
 
-    def sample(self, row: int, view: int | None, wanted: Mapping[int, Labels]) -> list[Sample]:
-        """The columns `wanted` of a row, by when they were sampled: the last sample of the tick in view, or of all.
+    def values(self, row: int, view: int | None, wanted: Mapping[int, Labels]) -> list[dict[str, Any]]:
+        """Fields of `values` frames of a row, by when they were sampled: the last sample of the tick in view, or of all.
 
         Of an episode that ended in that tick it is the sample that shows its end. Samples of a column that are not there, or
         more than NEAR ticks before the tick in view, are left out.
         """
         tick = self.last if view is None else view
-        newest: dict[int, Sample] = {}
+        newest: dict[int, tuple[int, bool, list[Any]]] = {}  # by column
         for message, place in self._of_row(row):
             at, moment = unpack_array(message["at"]), unpack_array(message["moment"])
             here = np.flatnonzero((at <= tick) & unpack_array(message["present"])[:, place])
@@ -108,14 +98,15 @@ class RecordingSource:
             same = here[at[here] == at[here[-1]]]
             sample = int(same[0] if moment[same[0]] == TERMINAL else same[-1])
             for number, *array in message["cols"]:
-                if number in wanted and (number not in newest or newest[number].tick <= at[sample]):
+                if number in wanted and (number not in newest or newest[number][0] <= at[sample]):
                     packed = [number, *pack_array(unpack_array(array)[sample, place][None])]
-                    newest[number] = Sample(int(at[sample]), bool(moment[sample] == TERMINAL), [packed])
-        together: dict[tuple[int, bool], Sample] = {}
-        for each in newest.values():
-            key = each.tick, each.ended
-            together.setdefault(key, Sample(*key, [])).columns.extend(each.columns)
-        return [together[key] for key in sorted(together)]
+                    newest[number] = int(at[sample]), bool(moment[sample] == TERMINAL), packed
+        frames: dict[tuple[int, bool], dict[str, Any]] = {}
+        for tick, ended, packed in newest.values():
+            frame = {"rows": [row], "ticks": [tick, tick], "view": view if tick == view else None, "cols": []}
+            frame["finish"] = pack_array(np.array([ended]))
+            frames.setdefault((tick, ended), frame)["cols"].append(packed)
+        return [frames[key] for key in sorted(frames)]
 
     def trace(self, row: int, wanted: Mapping[int, Labels]) -> Iterator[dict[str, Any]]:
         """Fields of `trace` frames with every sample of a row."""
@@ -133,15 +124,12 @@ class RecordingSource:
             at = pack_array(unpack_array(message["at"])[here])
             yield {"rows": [row], "at": at, "ended": pack_array(ended), "cols": columns, "ticks": message["ticks"]}
 
-    def single(self, row: int, wanted: Mapping[int, Labels]) -> Iterator[tuple[int, tuple[int, ...], dict[str, Any]]]:
-        """Column, labels and fields of `trace` frames of columns of which only a part was traced."""
-        for message in self.singles:
-            number, labels = message["cols"][0][0], tuple(message["labels"])
-            asked = wanted.get(number, ())
-            if message["rows"] == [row] and (asked is None or set(labels) <= set(asked)):
+        for message in self.singles:  # of columns of which only a part was traced
+            asked = wanted.get(message["cols"][0][0], ())
+            if message["rows"] == [row] and (asked is None or set(message["labels"]) <= set(asked)):
                 ended = (unpack_array(message["moment"]) == TERMINAL)[:, None]
-                frame = {key: message[key] for key in ("rows", "at", "cols", "ticks")} | {"ended": pack_array(ended)}
-                yield number, labels, frame
+                frame = {key: message[key] for key in ("rows", "at", "cols", "ticks", "labels")}
+                yield frame | {"ended": pack_array(ended)}
 
     def vitals(self, rows: list[int]) -> Iterator[dict[str, Any]]:
         """Fields of `vitals` frames of the black box."""
@@ -240,12 +228,12 @@ class RecordingSession:
 
     def _frame(self, number: int, labels: "list[int] | None", rows: list[int], tick: int) -> dict[str, Any] | None:
         wanted: dict[int, Labels] = {number: None}
-        found = [self.recorded.sample(row, tick, wanted) for row in rows]
+        found = [self.recorded.values(row, tick, wanted) for row in rows]
         if not all(found):
             return None
-        arrays = [unpack_array(samples[-1].columns[0][1:]).reshape(1, -1) for samples in found]
+        arrays = [unpack_array(frames[-1]["cols"][0][1:]).reshape(1, -1) for frames in found]
         values = np.concatenate([a if labels is None else a[:, labels] for a in arrays])
-        newest = max(samples[-1].tick for samples in found)
+        newest = max(frames[-1]["ticks"][1] for frames in found)
         return {"t": "data", "ticks": [newest, newest], "cols": [[number, *pack_array(values)]]}
 
     def stay(self) -> None:

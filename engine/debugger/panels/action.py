@@ -4,19 +4,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators, saturation
+from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators, nan_quantiles, saturation
 from engine.debugger.diagnosis.rules_robot import torque_use
 from engine.debugger.model.evidence import Evidence, action_subs, vitals_subs
-from engine.debugger.model.extraction import row_samples, vitals
-from engine.debugger.model.history import EvidenceHistory
+from engine.debugger.model.history import EvidenceHistory, row_samples, vitals
 from engine.debugger.model.schema import ColumnInfo, Declared, short
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
-from engine.debugger.widgets.elided_label import headline
+from engine.debugger.widgets.bars import Bar, BarList, round_up
 from engine.debugger.widgets.format import counted, format_number, format_share
+from engine.debugger.widgets.parts import headline, scroll_area, stack
 
-EVERY = 10  # refreshes between statistics
 HEADINGS = ("limit", "torque", "noise", "clip", "rate")
 LEGEND = (
     "bar: selected row · mark: mean ± deviation of watched rows · noise: exploration · rate: change per tick · "
@@ -35,49 +33,36 @@ class ActionPanel(RolePanel):
         self.head = headline("waiting for a run", LEGEND.replace(" · ", "\n"))
         self.bars = BarList(HEADINGS)
         stack(self, self.head, (scroll_area(self.bars), 1))
-        self._count = 0
         self._joints: ChannelIndicators | None = None
         self._noise = self._use = self._share = np.zeros(0)
         self.bars.opened.connect(self.chart)
-        self.refresh()
-
-    def schema_changed(self) -> None:
-        """Other joints."""
-        self._count = 0
         self.refresh()
 
     def clear(self, why: str) -> None:
         """Say why there are no bars."""
         theme.set_text(self.head, why)
         self.bars.show_bars((), 0.0, 1.0)
-        self._count = 0
 
     def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
-        """Redraw the row, and now and then the statistics."""
-        if self._count % EVERY == 0:
-            self._statistics(data.declared, data.exploration())
-        self._count += 1
+        """Redraw the row."""
         self._show(data.declared, np.full(column.size, np.nan) if row is None else row, row is not None)
 
-    def _statistics(self, known: Declared, noise: np.ndarray | None) -> None:
-        width = known.roles["action"].size
+    def measure(self, data: EvidenceHistory, column: ColumnInfo) -> None:
+        """Statistics of the joints of watched rows."""
+        known, noise, width = data.declared, data.exploration(), column.size
         limit = known.number("act.limit", "clip_action.limit")
-        found = Evidence(known, actions=row_samples(self.store, known.roles["action"]))
+        found = Evidence(known, actions=row_samples(self.store, column))
         found.vitals = vitals(self.store, known)
         found.torques = {} if known.vitals else row_samples(self.store, known.roles.get("torque"))
         self._joints = channel_indicators(list(found.actions.values()), limit)
         blank = np.full(width, np.nan)
-        good = noise is not None and noise.shape[1] == width and np.isfinite(noise).any()
-        with np.errstate(invalid="ignore"):
-            clean = np.where(np.isfinite(noise), noise, 0.0) if good and noise is not None else None
-        self._noise = np.sqrt((clean**2).mean(0)) if clean is not None else blank
+        self._noise = blank
+        if noise is not None and noise.shape[1] == width and np.isfinite(noise).any():
+            self._noise = np.sqrt((np.nan_to_num(noise, posinf=0.0, neginf=0.0) ** 2).mean(0))
         use = torque_use(found)
-        usable = use is not None and use[0].shape[1] == width
-        values = use[0] if use is not None and usable else np.full((1, width), np.nan)
-        finite = np.where(np.isfinite(values), values, np.nan)
-        some = np.isfinite(finite).any(0)
-        self._use, self._share = blank.copy(), saturation(values)
-        self._use[some] = np.nanmedian(finite[:, some], 0)
+        values = use[0] if use is not None and use[0].shape[1] == width else blank[None]
+        self._use = nan_quantiles(np.where(np.isfinite(values), values, np.nan), (0.5,))[0]
+        self._share = saturation(values)
 
     def _show(self, known: Declared, row: np.ndarray, here: bool) -> None:
         column, joints = known.roles["action"], self._joints

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QContextMenuEvent
+from PySide6.QtGui import QAction, QContextMenuEvent, QKeySequence
 from PySide6.QtWidgets import QFileDialog, QMenu
 
 from engine.debugger.body.painter import BodyPose
@@ -24,11 +24,12 @@ from engine.debugger.body.skeleton import (
 from engine.debugger.body.terrain import TerrainHeights, onto_ground, read_terrain
 from engine.debugger.body.viewport import Viewport
 from engine.debugger.model.frames import Value
-from engine.debugger.model.schema import ColumnInfo, clip_name, seconds_per_tick
+from engine.debugger.model.history import history_of
+from engine.debugger.model.schema import ColumnInfo, clip_name
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.net.model_file import Fetch, kept
 from engine.debugger.panels.panel import Panel
-from engine.debugger.widgets.bars import stack
+from engine.debugger.widgets.parts import stack
 from engine.debugger.widgets.theme import AMBER, DIM, RED, WHITE
 from engine.protocol.framing import pack_array
 
@@ -89,11 +90,8 @@ class BodyPanel(Panel):
             ("Follow the root", "C", self._toggle_follow),
             ("Meshes instead of capsules", "M", self._toggle_mesh),
         ):
-            action = QAction(text, self)
-            action.setShortcut(key)
+            action = self.addAction(text, QKeySequence(key), act)
             action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            action.triggered.connect(act)
-            self.addAction(action)
             made.append(action)
         for action in made[-2:]:
             action.setCheckable(True)
@@ -205,12 +203,9 @@ class BodyPanel(Panel):
             return
         if self._model is not None:
             self._model.close()
-        self._terrain_hash, self._ground, self._model = wanted, None, None
         path = kept(wanted)
-        if path is not None:
-            self._ground = read_terrain(path)
-        elif wanted:
-            self._model = Fetch(self.control, wanted)
+        self._terrain_hash, self._ground = wanted, None if path is None else read_terrain(path)
+        self._model = Fetch(self.control, wanted) if wanted and path is None else None
 
     def _await_terrain(self) -> bool:
         """Whether the terrain has come since this was last asked."""
@@ -331,11 +326,10 @@ class BodyPanel(Panel):
             memory.failure = memory.shot
         if new_episode:
             memory.trails.clear()
-        seconds = seconds_per_tick(self.store.schema)
-        known = memory.position is not None and memory.force is not None and force is not None and not new_episode
+        seconds = history_of(self.store).know(self.store.schema).dt
         memory.slips = np.zeros(len(position))
-        if known and seconds and 0 < passed <= LONGEST_STEP:
-            assert memory.position is not None and memory.force is not None and force is not None
+        follows = not new_episode and 0 < passed <= LONGEST_STEP
+        if follows and seconds and memory.position is not None and memory.force is not None and force is not None:
             memory.slips = slip_speeds(memory.position, position, memory.force, force, passed * seconds)
             for body in np.flatnonzero(memory.slips > SLIP).tolist():
                 piece = np.stack((memory.position[body], position[body]))
@@ -365,10 +359,10 @@ class BodyPanel(Panel):
             return [head, [("nothing was received of its pose" if ended else "waiting for its pose", DIM)]]
         roles = (self.store.role(role, figure.table) for role in ("episode_step", "clip", "clip_time"))
         step, clip, time = (self.store.number(role, row) for role in roles)
-        seconds = seconds_per_tick(self.store.schema)
+        seconds = history_of(self.store).know(self.store.schema).dt
         if step is not None:
             head.append((f"episode {step * seconds:.2f} s (step {step:.0f})" if seconds else f"step {step:.0f}", WHITE))
-        if name := clip_name(self.store.schema, clip):
+        if name := clip_name(history_of(self.store).know(self.store.schema).clips, clip):
             head.append((f"clip {name}" + ("" if time is None or np.isnan(time) else f" @ {time:.2f} s"), WHITE))
         if held[2]:
             head.append(("episode ends in this tick", AMBER))

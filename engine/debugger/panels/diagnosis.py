@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QFontMetricsF, QPainter, QResizeEvent
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QTabWidget
 
@@ -19,11 +19,10 @@ from engine.debugger.model.schema import short
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area, stack
-from engine.debugger.widgets.canvas import Canvas, write
+from engine.debugger.widgets.bars import Bar, BarList, round_up
 from engine.debugger.widgets.format import format_share
+from engine.debugger.widgets.parts import Canvas, draw_line, fill, scroll_area, stack, table, write
 from engine.debugger.widgets.sparkline import SmallHistogram
-from engine.debugger.widgets.text_table import fill, table
 
 SHADES = {"wrong": theme.RED, "attention": theme.AMBER, "note": theme.TEXT, "unknown": theme.DIM}
 WORDS = {"wrong": "WRONG", "attention": "LOOK", "note": "note", "unknown": "cannot tell"}
@@ -71,8 +70,7 @@ class GaitStrip(Canvas):
                 down = ~lifted(foot.reference_height)
                 place = QRectF(left, top + 2 + 0.5 * tall, across * STEPS, 0.25 * tall)
                 _bars(painter, foot.ticks, down, last, place, theme.BLUE)
-        painter.setPen(theme.pen(theme.LINE))
-        painter.drawLine(QPointF(left, 18), QPointF(left, 18 + tall * len(self.feet)))
+        draw_line(painter, theme.LINE, left, 18, left, 18 + tall * len(self.feet))
 
 
 def _bars(painter: QPainter, ticks: np.ndarray, on: np.ndarray, last: int, place: QRectF, shade: str) -> None:
@@ -172,13 +170,6 @@ class DiagnosisPanel(Panel):
             self._news, self._turn = news, self._diagnosis()
         if next(self._turn, "done") == "done":
             self._turn = None
-
-    def finish(self) -> None:
-        """Diagnose what was received so far, at once."""
-        history_of(self.store).collect(self.store)
-        for _ in self._diagnosis():
-            pass
-        self._turn = None
 
     def _diagnosis(self) -> Iterator[None]:
         evidence = history_of(self.store).gather(self.store)

@@ -101,8 +101,9 @@ class Undo:
 class _ActionDialog(QDialog):
     """A form whose answer may be refused: it stays open, and says why."""
 
-    def __init__(self, parent: QWidget | None, title: str, action: str) -> None:
+    def __init__(self, store: Store, control: PanelControl, parent: QWidget | None, title: str, action: str) -> None:
         super().__init__(parent)
+        self.store, self.control = store, control
         self.setWindowTitle(title)
         self.setMinimumWidth(460)
         self.form = QFormLayout(self)
@@ -138,10 +139,10 @@ class _ActionDialog(QDialog):
             self.confirm.setEnabled(True)
             theme.set_text(self.problem, str(answer.get("text", answer.get("code", "The run refused."))))
 
-    def send(self, control: PanelControl, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
         self.confirm.setEnabled(False)
         theme.set_text(self.problem, "")
-        control.send(message, self.answered)
+        self.control.send(message, self.answered)
 
 
 class EditDialog(_ActionDialog):
@@ -150,10 +151,10 @@ class EditDialog(_ActionDialog):
     def __init__(
         self, store: Store, control: PanelControl, column_id: int, label: int | None, parent: QWidget | None
     ) -> None:
-        self.info, self.store, self.control = store.columns[column_id], store, control
+        self.info = store.columns[column_id]
         self.label = 0 if self.info.size == 1 else label
         label_text = f"[{self.info.labels[self.label]}]" if self.label is not None and self.info.size > 1 else ""
-        super().__init__(parent, f"Edit {self.info.address}{label_text}", "Set")
+        super().__init__(store, control, parent, f"Edit {self.info.address}{label_text}", "Set")
         self.value = QLineEdit()
         self.rows = QComboBox()
         self.rows.addItems([f"row {store.selected}", f"all {self.info.rows} rows"])
@@ -168,19 +169,14 @@ class EditDialog(_ActionDialog):
         place = self.info.labels[self.label] if self.label is not None else f"{self.info.size} values"
         column, value = QLabel(f"{self.info.address}   {place}"), f"value [{self.info.unit or self.info.dtype}]"
         doc = [("", QLabel(self.info.doc, wordWrap=True))] if self.info.doc else []
-        limits = [("limits", QLabel(text))] if (text := self._limits()) else []
+        ends = None if self.label is None or self.info.limits is None else self.info.limits[self.label]
+        limits = [] if ends is None else [("limits", QLabel(f"{format_number(ends[0])} … {format_number(ends[1])}"))]
         more = (("of", self.rows), ("reason", self.reason), ("", self.force))
         self.fill_form(("column", column), *doc, (value, self.value), *limits, *more)
         if self.info.lifetime == "derived":
             writer = self.info.writers[0] if self.info.writers else "a system"
             theme.set_text(self.problem, f"This column is derived by {writer} and cannot be set; edit what it reads.")
             self.confirm.setEnabled(False)
-
-    def _limits(self) -> str:
-        if self.info.limits is None or self.label is None:
-            return ""
-        low, high = self.info.limits[self.label]
-        return f"{format_number(low)} … {format_number(high)}"
 
     def ask(self) -> None:
         """Send `set`."""
@@ -197,15 +193,14 @@ class EditDialog(_ActionDialog):
             "force": self.force.isChecked(),
             "reason": self.reason.text(),
         }
-        self.send(self.control, message)
+        self.send(message)
 
 
 class ConstantDialog(_ActionDialog):
     """A new value for a constant, by its address."""
 
     def __init__(self, store: Store, control: PanelControl, parent: QWidget | None) -> None:
-        super().__init__(parent, "Set a constant", "Set")
-        self.control = control
+        super().__init__(store, control, parent, "Set a constant", "Set")
         self.constants = {c["address"]: c for c in (store.schema or {}).get("constants", [])}
         self.address = QComboBox(editable=True)
         self.address.addItems(sorted(self.constants))
@@ -231,7 +226,7 @@ class ConstantDialog(_ActionDialog):
         if address not in self.constants:
             raise SceneError(f"The scene has no constant '{address}'. Choose one of the list.")
         message = {"t": "set", "address": address, "value": self.value.text(), "reason": self.reason.text()}
-        self.send(self.control, message)
+        self.send(message)
 
 
 class BreakDialog(_ActionDialog):
@@ -240,8 +235,7 @@ class BreakDialog(_ActionDialog):
     def __init__(
         self, store: Store, control: PanelControl, parent: QWidget | None, when: str = "", at: str = "tick"
     ) -> None:
-        super().__init__(parent, "Break", "Set break")
-        self.store, self.control = store, control
+        super().__init__(store, control, parent, "Break", "Set break")
         self.at = QComboBox()
         systems = range(len(store.systems))
         for each in ("tick", *(break_place(store, word, number) for word in ("before", "after") for number in systems)):
@@ -258,14 +252,9 @@ class BreakDialog(_ActionDialog):
 
     def ask(self) -> None:
         """Send `break`."""
-        message = break_message(
-            self.at.currentData(),
-            self.when.text().strip(),
-            [self.store.selected] if self.rows.currentIndex() else None,
-            self.skip.value(),
-            self.action.currentText(),
-        )
-        self.send(self.control, message)
+        rows = [self.store.selected] if self.rows.currentIndex() else None
+        message = {"t": "break", "at": self.at.currentData(), "when": self.when.text().strip(), "rows": rows}
+        self.send({**message, "skip": self.skip.value(), "action": self.action.currentText()})
 
 
 def break_place(store: Store, word: str, system: int) -> str:
@@ -281,13 +270,6 @@ def describe_place(store: Store, at: str) -> str:
         return at
     found = store.systems[int(system)]
     return f"{word} {found['name']} in {found['phase']}"
-
-
-def break_message(
-    at: str, when: str = "", rows: list[int] | None = None, skip: int = 0, action: str = "pause"
-) -> dict[str, Any]:
-    """The command that sets a break."""
-    return {"t": "break", "at": at, "when": when, "rows": rows, "skip": skip, "action": action}
 
 
 def describe_edit(command: dict[str, Any], answer: dict[str, Any], store: Store) -> str:

@@ -8,15 +8,14 @@ import numpy as np
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from engine.debugger.model.evidence import LEARNER_SUB
-from engine.debugger.model.extraction import learner
-from engine.debugger.model.history import history_of
+from engine.debugger.model.history import history_of, learner
 from engine.debugger.model.schema import Declared
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, scroll_area, stack
-from engine.debugger.widgets.elided_label import headline
+from engine.debugger.widgets.bars import Bar, BarList
 from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.parts import headline, scroll_area, stack
 from engine.debugger.widgets.sparkline import Sparkline
 
 CHART = 210  # least width of a chart, px

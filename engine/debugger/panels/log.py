@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QPlainTextEdit
 
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import stack
+from engine.debugger.widgets.parts import stack
 
 _LINES = 2000
 

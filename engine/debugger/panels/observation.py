@@ -1,25 +1,22 @@
 """Observation panel: what the policy sees, and whether it can be trusted."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QFontMetricsF, QPainter
 
 from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indicators
 from engine.debugger.diagnosis.rules_robot import AT_REST, FEWEST_PAIRS, suspicious
 from engine.debugger.model.evidence import observation_subs
 from engine.debugger.model.history import EvidenceHistory
-from engine.debugger.model.schema import ColumnInfo, Declared, groups
+from engine.debugger.model.schema import ColumnInfo, groups
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import GAP, elided_text, round_up, stack
-from engine.debugger.widgets.canvas import Canvas, write
-from engine.debugger.widgets.elided_label import headline
+from engine.debugger.widgets.bars import GAP, round_up
 from engine.debugger.widgets.format import counted, format_number
-from engine.debugger.widgets.text_table import fill, table
+from engine.debugger.widgets.parts import Canvas, draw_line, elided_text, fill, headline, stack, table, write
 
-EVERY = 10  # refreshes between statistics
 MOST_LISTED = 200
 LEGEND = (
     "strip: blue is mean ± spread of the watched rows, red the same of a suspicious channel,\n"
@@ -30,8 +27,6 @@ CLIP = 10.0  # channels beyond this are drawn at the edge of the strip
 
 class ChannelStrip(Canvas):
     """All channels side by side: mean and spread of the watched rows, the selected row, and how often each changes."""
-
-    picked = Signal(int)
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +57,8 @@ class ChannelStrip(Canvas):
             self.row = row
             self.update()
 
-    def _channel(self, place: QPointF) -> int:
+    def number_at(self, place: QPointF) -> int:
+        """The channel there."""
         channel = int((place.x() - self._left()) / self._step())
         return channel if 0 <= channel < len(self.labels) else -1
 
@@ -72,14 +68,9 @@ class ChannelStrip(Canvas):
     def _step(self) -> float:
         return (self.width() - self._left() - GAP) / max(1, len(self.labels))
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Pick the channel under the mouse."""
-        if (channel := self._channel(event.position())) >= 0:
-            self.picked.emit(channel)
-
     def tip_at(self, place: QPointF) -> str:
         """Name and numbers of the channel there."""
-        channel, found = self._channel(place), self.channels
+        channel, found = self.number_at(place), self.channels
         if channel < 0:
             return ""
         text = f"channel {channel}: {self.labels[channel]}"
@@ -101,13 +92,11 @@ class ChannelStrip(Canvas):
         painter.drawText(box, right | Qt.AlignmentFlag.AlignVCenter, "0")
         painter.drawText(box, right | Qt.AlignmentFlag.AlignBottom, format_number(-self.reach))
         painter.drawText(QRectF(0, bottom + 9, left - GAP, 18), right, "new")
-        painter.setPen(theme.pen(theme.LINE))
-        painter.drawLine(QPointF(left, middle), QPointF(self.width() - GAP, middle))
+        draw_line(painter, theme.LINE, left, middle, self.width() - GAP, middle)
         edge = -1.0
         for name, places in self.terms.items():
             a, b = left + places[0] * step, left + (places[-1] + 1) * step
-            painter.setPen(theme.pen(theme.LINE))
-            painter.drawLine(QPointF(a, top - 14), QPointF(a, bottom + 24))
+            draw_line(painter, theme.LINE, a, top - 14, a, bottom + 24)
             if a >= edge and b - a > 24:
                 text = elided_text(metrics, name, b - a - 4)
                 write(painter, theme.DIM, QRectF(a + 3, top - 17, b - a - 4, 15), text)
@@ -155,7 +144,6 @@ class ObservationPanel(RolePanel):
         self.table = table(("channel", "name", "sign", "figure"))
         stack(self, self.head, (self.strip, 3), (self.table, 2))
         self._listed: list[tuple[int, str, str]] = []
-        self._count = 0
         self.strip.picked.connect(self._pick)
         self.table.cellClicked.connect(lambda line, _: self._pick(self._listed[line][0]))
         self.table.cellDoubleClicked.connect(lambda line, _: self.chart(self._listed[line][0]))
@@ -163,9 +151,8 @@ class ObservationPanel(RolePanel):
 
     def schema_changed(self) -> None:
         """Other channels."""
-        self._count = 0
         self.strip.chosen = -1
-        self.refresh()
+        super().schema_changed()
 
     def _pick(self, channel: int) -> None:
         self.strip.chosen = channel
@@ -174,17 +161,15 @@ class ObservationPanel(RolePanel):
     def clear(self, why: str) -> None:
         """Say why no channel is drawn."""
         theme.set_text(self.head, why)
-        self._count = 0
 
     def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
-        """Redraw the row, and now and then the statistics."""
-        if self._count % EVERY == 0:
-            self._statistics(data.observations(), data.declared, column)
-        self._count += 1
+        """Redraw the row."""
         self.strip.show_row(np.zeros(0) if row is None else row)
 
-    def _statistics(self, rows: dict[int, Any], known: Declared, column: ColumnInfo) -> None:
-        found = channel_indicators(list(rows.values()), known.number("observe.limit"))
+    def measure(self, data: EvidenceHistory, column: ColumnInfo) -> None:
+        """Statistics of the channels of watched rows."""
+        rows = data.observations()
+        found = channel_indicators(list(rows.values()), data.declared.number("observe.limit"))
         listed = suspicious(found, column.labels) if found is not None else []
         self._listed = sorted(listed, key=lambda one: one[1] == AT_REST)[:MOST_LISTED]
         self.strip.show_channels(column.labels, found, frozenset(i for i, sign, _ in self._listed if sign != AT_REST))

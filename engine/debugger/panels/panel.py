@@ -48,8 +48,11 @@ class RolePanel(Panel):
     """What the column holds, in words."""
     also: ClassVar[tuple[str, ...]] = ()
     """Further roles whose numbers of the selected row are asked for."""
+    every: ClassVar[int] = 10
+    """Refreshes between statistics."""
     needs: ClassVar[tuple[Callable[[Declared], list[Subscription]], ...]] = ()
     """What brings the data of the statistics."""
+    _until_statistics = 0
 
     def subscriptions(self) -> list[Subscription]:
         """The selected row, and what the statistics are made of."""
@@ -58,22 +61,35 @@ class RolePanel(Panel):
         own = [Subscription("values", wanted, "selected", 10.0)] if wanted else []
         return own + [sub for need in self.needs for sub in need(known)]
 
+    def schema_changed(self) -> None:
+        """Other labels."""
+        self._until_statistics = 0
+        self.refresh()
+
     def refresh(self) -> None:
         """Redraw what changed, or say why there is nothing to draw."""
         data = history_of(self.store)
         data.collect(self.store)
         column = data.declared.roles.get(self.role)
         if column is None:
+            self._until_statistics = 0
             self.clear(f"the run names no column of {self.what}" if self.store.schema else "waiting for a run")
             return
+        if self._until_statistics <= 0:
+            self._until_statistics = self.every
+            self.measure(data, column)
+        self._until_statistics -= 1
         got = self.store.value(column.id, self.store.selected)
         self.draw(data, column, None if got is None else np.asarray(got[1], np.float64).ravel())
 
     def clear(self, why: str) -> None:
         """Draw nothing, and say why."""
 
+    def measure(self, data: EvidenceHistory, column: ColumnInfo) -> None:
+        """Take statistics of what came of the column."""
+
     def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
-        """Draw the column: its numbers of the selected row, flat, or None where none came; and statistics of what came."""
+        """Draw the column: its numbers of the selected row, flat, or None where none came; and the statistics."""
 
     def chart(self, label: int) -> None:
         """Add a chart of one number of the column to Plots."""

@@ -13,7 +13,7 @@ from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl, Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import stack
+from engine.debugger.widgets.parts import stack
 
 COLUMN_MIME = "application/x-lockstep-column"
 """What is dragged out of World: column id and flat label, or -1 for the whole column, as text."""

@@ -4,14 +4,14 @@ import time
 from typing import Any, ClassVar
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QWheelEvent
+from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
-from engine.debugger.widgets.bars import scroll_area, stack
+from engine.debugger.widgets.parts import scroll_area, stack
 from engine.debugger.widgets.theme import AMBER, DIM, set_colour, set_text
 from engine.debugger.widgets.time_chart import TimeChart
 
@@ -47,10 +47,8 @@ class PlotsPanel(Panel):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         stack(self, self._legend, (scroll, 1), spacing=0)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
-        for text, act in (("Default charts", self.reset), ("Remove all charts", self.clear)):
-            action = QAction(text, self)
-            action.triggered.connect(act)
-            self.addAction(action)
+        self.addAction("Default charts", self.reset)
+        self.addAction("Remove all charts", self.clear)
         self.schema_changed()
 
     # -- which charts ----------------------------------------------------------------------------------

@@ -12,12 +12,12 @@ from engine.debugger.model.history import EvidenceHistory
 from engine.debugger.model.schema import ColumnInfo, Declared, RewardTerm
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import Bar, BarList, round_up, scroll_area
+from engine.debugger.widgets.bars import Bar, BarList, round_up
 from engine.debugger.widgets.format import format_number, format_share
+from engine.debugger.widgets.parts import scroll_area, stack
 from engine.debugger.widgets.sparkline import SmallHistogram
 
 BINS = 40
-EVERY = 5  # refreshes between statistics of all rows
 WIDE, TALL = 560, 320  # px from which the histogram is beside or below the bars
 
 
@@ -28,20 +28,15 @@ class RewardPanel(RolePanel):
     role, what = "reward_terms", "reward terms"
     also = ("reward_total",)
     needs = (reward_subs,)
+    every = 5
 
     def _build(self) -> None:
         self.bars = BarList(("sign", "share", "spread"), "terms of a tick: bar row, mark mean of all rows")
         self.histogram = SmallHistogram()
         self.histogram.setToolTip("exp(−e²/σ²) of all rows; amber: how steep it is there; red: hardly any signal")
-        self._count = 0
         self.chosen: int | None = None  # None: the term most in need of a look
         self._statistics: tuple[Any, dict[int, TermIndicators], dict[int, str]] = (None, {}, {})
-        scroll = scroll_area(self.bars)
-        self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
-        self._box.setContentsMargins(0, 0, 0, 0)
-        self._box.setSpacing(2)
-        self._box.addWidget(scroll, 3)
-        self._box.addWidget(self.histogram, 2)
+        self._box = stack(self, (scroll_area(self.bars), 3), (self.histogram, 2), across=True)
         self.bars.picked.connect(self._pick)
         self.bars.opened.connect(self.chart)
         self.refresh()
@@ -59,11 +54,12 @@ class RewardPanel(RolePanel):
         """Other terms."""
         self.chosen = None
         self._statistics = (None, {}, {})
-        self.refresh()
+        super().schema_changed()
 
     def _pick(self, place: int) -> None:
         self.chosen = None if place == self.chosen else place
         self._statistics = (None, *self._statistics[1:])
+        self._until_statistics = 0
         self.refresh()
 
     def clear(self, why: str) -> None:
@@ -72,16 +68,18 @@ class RewardPanel(RolePanel):
         self.histogram.show_counts(np.zeros(0), 0.0, 1.0, title="")
 
     def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
-        """Redraw the row, and the statistics of all rows where they are new."""
+        """Redraw the row."""
+        self._show_bars(data.declared, row)
+
+    def measure(self, data: EvidenceHistory, column: ColumnInfo) -> None:
+        """Statistics of all rows, where their terms are new."""
         known = data.declared
         fresh = tuple((label, len(kept), kept[-1][0]) for label, kept in data.latest_terms())
-        self._count += 1
-        if fresh != self._statistics[0] and (self._count % EVERY == 0 or self._statistics[0] is None):
+        if fresh != self._statistics[0]:
             terms = data.terms()
             signs = {i: s for i, values in terms.items() if (s := term_indicators(values)) is not None}
             self._statistics = (fresh, signs, {i: describe_term(known.terms[i], terms[i], s) for i, s in signs.items()})
             self._show_histogram(known, terms)
-        self._show_bars(known, row)
 
     def _show_bars(self, known: Declared, row: np.ndarray | None) -> None:
         _, signs, words = self._statistics

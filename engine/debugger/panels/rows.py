@@ -4,17 +4,16 @@ from typing import ClassVar
 
 import numpy as np
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QToolButton, QVBoxLayout
+from PySide6.QtWidgets import QComboBox, QSizePolicy, QToolButton, QWidget
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
-from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import counted, format_number
 from engine.debugger.widgets.heatmap import HeatMap, arrange, worst_rows
 from engine.debugger.widgets.histogram import WORST, Histogram, worst_list
-from engine.debugger.widgets.text_table import fill
+from engine.debugger.widgets.parts import ElidedLabel, fill, stack
 from engine.debugger.widgets.theme import DIM, RED, TEXT, set_colour, set_text
 
 ROOM_FOR_LIST = 320  # pixels of width
@@ -43,7 +42,7 @@ class RowsPanel(Panel):
         self.choice.activated.connect(lambda index: self.show_column(*self.choice.itemData(index)))
         self.order.activated.connect(self._reorder)
         self.direction.clicked.connect(self._turn)
-        self.map.picked = self.control.select
+        self.map.picked.connect(self.control.select)
         self.histogram.moved = self._put_threshold
         self.worst.cellClicked.connect(self._pick_listed)
         self._say_direction()
@@ -62,25 +61,13 @@ class RowsPanel(Panel):
         self.order.setToolTip("The order of the cells")
         self.direction.setToolTip("Which end is the worse one")
         self.direction.setAutoRaise(True)
-        above = QHBoxLayout()
-        above.setContentsMargins(4, 2, 4, 0)
-        above.addWidget(self.choice, 3)
-        above.addWidget(self.order, 2)
-        above.addWidget(self.direction)
-        middle = QHBoxLayout()
-        middle.setSpacing(6)
-        middle.addWidget(self.map, 5)
-        middle.addWidget(self.histogram, 4)
-        middle.addWidget(self.worst)
         self.words.setContentsMargins(6, 0, 6, 2)
         self.words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         set_colour(self.words, DIM)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(0, 0, 0, 0)
-        box.setSpacing(2)
-        box.addLayout(above)
-        box.addLayout(middle, 1)
-        box.addWidget(self.words)
+        above, middle = QWidget(), QWidget()
+        stack(above, (self.choice, 3), (self.order, 2), self.direction, margins=(4, 2, 4, 0), across=True)
+        stack(middle, (self.map, 5), (self.histogram, 4), self.worst, spacing=6, across=True)
+        stack(self, above, (middle, 1), self.words)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """The list gives way where there is no room for all three."""
@@ -116,19 +103,6 @@ class RowsPanel(Panel):
         """The worst row by what is shown; None where nothing has come."""
         frame = None if self.shown is None else self.store.frame(*self.shown)
         return None if frame is None or not len(frame[1]) else worst_rows(frame[1], 1, self.highest)[0]
-
-    def chosen(self) -> str:
-        """What is shown as text, 'address:place in a row', for a saved layout; '' for nothing, place '' for the norm."""
-        if self.shown is None:
-            return ""
-        label = self.shown[1]
-        return f"{self.store.columns[self.shown[0]].address}:{'' if label is None else label}"
-
-    def choose(self, text: str) -> None:
-        """Show what `chosen` gave, if this run has it."""
-        address, _, label = text.rpartition(":")
-        if address in self.store.by_address and (label.isdigit() or not label):
-            self.show_column(self.store.by_address[address], int(label) if label else None)
 
     def _fill_choice(self) -> None:
         """Columns with one number per row, and what is shown besides."""

@@ -1,40 +1,39 @@
-"""Tick panel: the systems of a tick to scale, and where the number that is marked in World comes from."""
+"""Tick panel: the systems of a tick to scale, or their times over the last minutes, and where the marked number comes from."""
 
 from typing import Any, ClassVar
 
-from PySide6.QtCore import Signal
+import attrs
+import numpy as np
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QMouseEvent, QPainter, QPolygonF
 
+from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
+from engine.debugger.panels.edit import break_place
 from engine.debugger.panels.panel import Panel
-from engine.debugger.panels.tick_bar import TickBar
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import stack
-from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.parts import Canvas, ElidedLabel, stack, write
+
+_TICK_HEIGHT, _HISTORY_HEIGHT = 34, 120
+_NARROWEST = 3.0  # pixels of a system, however fast it is
+_GAP = "#4a5060"
 
 
 class TickPanel(Panel):
-    """Header, strip and provenance. `system` is the one that was clicked, or None."""
+    """Header, strip and provenance."""
 
     title: ClassVar[str] = "Tick"
     rate: ClassVar[float] = 10.0
-    marked = Signal(object)
-    """Another system was clicked: its id, or None."""
 
     def _build(self) -> None:
         self.header, self.origin = ElidedLabel("no tick yet"), ElidedLabel()
         theme.set_colour(self.origin, theme.DIM)
         self.strip = TickBar(self.store)
-        self.strip.marked.connect(self.marked)
         stack(self, self.header, (self.strip, 1), self.origin, margins=(8, 2, 8, 2))
         self.setFixedHeight(self._height())
         self._provenance: dict[str, Any] = {}
         self._asked: tuple[Any, ...] = ()
         self._seen: tuple[Any, ...] = ()
-
-    @property
-    def system(self) -> int | None:
-        """The system that was clicked."""
-        return self.strip.system
 
     def subscriptions(self) -> list[Subscription]:
         """Durations of all systems."""
@@ -73,7 +72,7 @@ class TickPanel(Panel):
             parts.append(f"tick {int(state['tick']):,}".replace(",", " "))
         if timing:
             parts.append(f"{timing['tick_seconds'] * 1e3:.1f} ms (p95 {timing['tick_p95'] * 1e3:.1f})")
-        following = self.strip.next_system()
+        following = self.store.next_system()
         if following is not None:
             substep = f", substep {state['substep']}" if state.get("substep") else ""
             parts.append(f"next: {self.store.systems[following]['name']}{substep}")
@@ -117,3 +116,225 @@ class TickPanel(Panel):
             readers = list(info.readers)
         read = f"read by {', '.join(readers)}" if readers else "read by nobody"
         return f"{name}   {written}   {read}"
+
+
+@attrs.define(eq=False)
+class TickSegment:
+    """One system in the strip."""
+
+    system: int
+    group: int
+    left: float = 0.0
+    width: float = 0.0
+
+
+@attrs.define(eq=False)
+class TickGroup:
+    """Neighbouring systems of one phase, or of phases that are repeated together."""
+
+    name: str
+    colour: str
+    systems: list[int] = attrs.field(factory=list)
+
+
+def group_systems(schema: dict[str, Any]) -> list[TickGroup]:
+    """The groups of a schema's systems in order, 'TORQUE+STEP ×4' for repeated phases; systems of the first tick are left out."""
+    phases = {phase["name"]: phase for phase in schema["phases"]}
+    groups: list[TickGroup] = []
+    words: list[list[str]] = []
+    for number, system in enumerate(schema["systems"]):
+        phase = phases.get(system["phase"], {"name": system["phase"], "repeat": 1, "first_tick_only": False})
+        if phase["first_tick_only"]:
+            continue
+        repeat = int(phase["repeat"])
+        before = words[-1] if words else []
+        together = repeat > 1 and before and phases.get(before[-1], {}).get("repeat") == repeat
+        if not before or (phase["name"] not in before and not together):
+            groups.append(TickGroup("", theme.PHASES.get(phase["name"], theme.RAISED)))
+            words.append([])
+        if phase["name"] not in words[-1]:
+            words[-1].append(phase["name"])
+        groups[-1].systems.append(number)
+        groups[-1].name = "+".join(words[-1]) + (f" ×{repeat}" if repeat > 1 else "")
+    return groups
+
+
+def share_out(seconds: np.ndarray, room: float) -> np.ndarray:
+    """Widths that fill the room in proportion to seconds, but for what would be too narrow to be seen."""
+    seconds = np.nan_to_num(seconds.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
+    if seconds.sum() <= 0.0:
+        seconds = np.ones(len(seconds))
+    least = min(_NARROWEST, room / (2 * len(seconds)))
+    widths: np.ndarray = np.maximum(seconds / seconds.sum() * room, least)
+    spare = widths - least
+    widths -= (widths.sum() - room) * spare / max(float(spare.sum()), 1e-9)
+    return widths
+
+
+class TickBar(Canvas):
+    """The bar itself: painted, not made of widgets."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.store = store
+        self.system: int | None = None  # that was clicked
+        self.history = False
+        self.groups: list[TickGroup] = []
+        self.segments: list[TickSegment] = []
+        self.setMinimumHeight(_TICK_HEIGHT)
+
+    def rebuild(self) -> None:
+        """Groups and segments of a new schema."""
+        self.groups = group_systems(self.store.schema) if self.store.schema else []
+        groups = enumerate(self.groups)
+        self.segments = [TickSegment(system, place) for place, group in groups for system in group.systems]
+        if self.system is not None and self.system >= len(self.store.systems):
+            self.system = None
+        self.arrange()
+        self.update()
+
+    def set_history(self, on: bool) -> None:
+        """Show the last minutes instead of the last tick."""
+        self.history = on
+        self.setMinimumHeight(_HISTORY_HEIGHT if on else _TICK_HEIGHT)
+        self.update()
+
+    def seconds(self) -> np.ndarray:
+        """What each system takes; equal parts as long as nothing was measured."""
+        timing = self.store.timing
+        if timing and len(timing["seconds"]) == len(self.store.systems):
+            measured: np.ndarray = np.nan_to_num(timing["seconds"], posinf=0.0, neginf=0.0)
+            return measured
+        return np.ones(len(self.store.systems), np.float32)
+
+    def arrange(self) -> None:
+        """Lay segments out: to scale, but none too narrow to be seen."""
+        if not self.segments:
+            return
+        seconds = self.seconds()[[segment.system for segment in self.segments]]
+        widths = share_out(seconds, self.width() - 1.0)
+        left = 0.0
+        for segment, width in zip(self.segments, widths, strict=True):
+            segment.left, segment.width = left, float(width)
+            left += float(width)
+
+    def at(self, place: QPointF) -> int | None:
+        """The system under a point."""
+        if self.history:
+            return None
+        return next((s.system for s in self.segments if s.left <= place.x() < s.left + s.width), None)
+
+    # -- drawing ---------------------------------------------------------------------------------------
+
+    def paint(self, painter: QPainter) -> None:
+        """The tick, or the last minutes."""
+        if self.history:
+            self._paint_history(painter)
+        elif self.segments:
+            self._paint_tick(painter)
+
+    def _paint_tick(self, painter: QPainter) -> None:
+        top, height = 3.0, self.height() - 4.0
+        following, seconds = self.store.next_system(), self.seconds()
+        next_group = next((s.group for s in self.segments if s.system == following), None)
+        for segment in self.segments:
+            box = QRectF(segment.left, top, segment.width, height)
+            fill = theme.AMBER if segment.group == next_group else self.groups[segment.group].colour
+            painter.fillRect(box, theme.colour(fill))
+        painter.setPen(theme.pen(theme.BACKGROUND))
+        for before, segment in zip(self.segments, self.segments[1:], strict=False):
+            if before.group != segment.group:
+                painter.drawLine(QPointF(segment.left, top), QPointF(segment.left, top + height))
+            elif segment.width > 6 or before.width > 6:
+                painter.drawLine(QPointF(segment.left, top + height - 5), QPointF(segment.left, top + height))
+        for place, group in enumerate(self.groups):
+            dark = place == next_group
+            self._paint_name(painter, place, float(seconds[group.systems].sum()), dark, top, height)
+        self._paint_marks(painter, following, top, height)
+
+    def _paint_name(self, painter: QPainter, place: int, seconds: float, dark: bool, top: float, height: float) -> None:
+        mine = [segment for segment in self.segments if segment.group == place]
+        box = QRectF(mine[0].left + 4, top, sum(s.width for s in mine) - 6, height)
+        measure, name = painter.fontMetrics(), self.groups[place].name
+        if measure.horizontalAdvance(name) > box.width():
+            return
+        painter.setPen(theme.pen(theme.BACKGROUND if dark else theme.WHITE))
+        painter.drawText(QPointF(box.left(), top + measure.ascent()), name)
+        text = f"{seconds * 1e3:.1f} ms"
+        if self.store.timing and height >= 2 * measure.ascent() + 2 and measure.horizontalAdvance(text) <= box.width():
+            painter.drawText(QPointF(box.left(), top + height - 3), text)
+
+    def _paint_marks(self, painter: QPainter, following: int | None, top: float, height: float) -> None:
+        breaks = {str(message.get("at", "")) for message in self.store.breaks.values()}
+        for segment in self.segments:
+            for word, x in (("before", segment.left), ("after", segment.left + segment.width)):
+                if breaks and break_place(self.store, word, segment.system) in breaks:
+                    painter.setPen(Qt.PenStyle.NoPen)
+                    painter.setBrush(theme.brush(theme.RED))
+                    painter.drawPolygon(QPolygonF([QPointF(x - 4, top), QPointF(x + 4, top), QPointF(x, top + 7)]))
+            if segment.system == self.system:
+                painter.setPen(theme.pen(theme.WHITE))
+                painter.setBrush(Qt.BrushStyle.NoBrush)
+                painter.drawRect(QRectF(segment.left, top, max(2.0, segment.width - 1), height - 1))
+            if segment.system == following:
+                painter.fillRect(QRectF(segment.left - 1, 0, 2, self.height()), theme.colour(theme.RED))
+
+    def _paint_history(self, painter: QPainter) -> None:
+        history = list(self.store.timing.get("history", ()))
+        step = max(1, len(history) // 300)
+        history = history[::-1][::step][::-1]
+        if len(history) < 2 or not self.groups:
+            text = "times of the last minutes come while a run is watched"
+            write(painter, theme.DIM, QRectF(self.rect()), text, Qt.AlignmentFlag.AlignCenter)
+            return
+        seconds = np.nan_to_num(np.stack([each for _, each, _ in history]))
+        stacked = np.cumsum([seconds[:, group.systems].sum(1) for group in self.groups], 0)
+        width, height = self.width() - 1.0, self.height() - 2.0
+        highest = max(float(np.percentile(stacked[-1], 99.0)) * 1.1, 1e-6)
+        x = np.linspace(0.0, width, len(history))
+        below = np.zeros(len(history))
+        painter.setPen(theme.pen(theme.BACKGROUND))
+        shades = (theme.RAISED, _GAP)
+        for place, (group, above) in enumerate(zip(self.groups, stacked, strict=True)):
+            y = height - np.minimum(np.concatenate([above, below[::-1]]) / highest, 1.0) * height
+            points = [QPointF(a, b) for a, b in zip(np.concatenate([x, x[::-1]]), y, strict=True)]
+            fill = shades[place % 2] if group.colour == theme.RAISED else group.colour
+            painter.setBrush(theme.brush(fill))
+            painter.drawPolygon(QPolygonF(points))
+            thick = (above[-1] - below[-1]) / highest * height
+            if thick > painter.fontMetrics().height():
+                painter.setPen(theme.pen(theme.WHITE))
+                middle = height - (above[-1] + below[-1]) / 2 / highest * height
+                text = f"{group.name} {(above[-1] - below[-1]) * 1e3:.1f} ms"
+                left = width - painter.fontMetrics().horizontalAdvance(text) - 6
+                painter.drawText(QPointF(left, middle + painter.fontMetrics().ascent() / 2), text)
+                painter.setPen(theme.pen(theme.BACKGROUND))
+            below = above
+
+    # -- the mouse -------------------------------------------------------------------------------------
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Mark a system; a second click takes the mark away."""
+        found = self.at(event.position())
+        self.system = None if found == self.system else found
+        self.update()
+
+    def tip_at(self, place: QPointF) -> str:
+        """The system there."""
+        found = self.at(place)
+        return self.describe(found) if found is not None else ""
+
+    def describe(self, number: int) -> str:
+        """Name, first doc line, reads and writes, median and p95 of a system."""
+        system = self.store.systems[number]
+        lines = [f"{system['name']}   {system['phase']} · {system['bundle']}", str(system.get("doc", ""))]
+        condition = system.get("when", {}).get("label", "")
+        if condition:
+            lines.append(f"only when {condition}")
+        for word in ("reads", "writes"):
+            names = [str(name) for name in system.get(word, [])]
+            lines.append(f"{word} {', '.join(names) or 'nothing'}")
+        timing = self.store.timing
+        if timing and number < len(timing["median"]):
+            lines.append(f"median {timing['median'][number] * 1e3:.3f} ms, p95 {timing['p95'][number] * 1e3:.3f} ms")
+        return "\n".join(line for line in lines if line)

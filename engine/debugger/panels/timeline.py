@@ -9,9 +9,7 @@ from PySide6.QtGui import QMouseEvent, QPainter, QPolygonF
 from engine.debugger.model.store import Store
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import stack
-from engine.debugger.widgets.canvas import Canvas
-from engine.debugger.widgets.elided_label import ElidedLabel
+from engine.debugger.widgets.parts import Canvas, ElidedLabel, stack
 
 _BETWEEN = 0.1  # seconds between two seeks while dragging
 _SETTLED = 0.6  # seconds in which the run's word about what is viewed is older than ours
@@ -131,10 +129,8 @@ class TimelineBar(Canvas):
 
     def span(self) -> tuple[int, int] | None:
         """Oldest and newest tick that can be looked at."""
-        history = self.store.state.get("history")
-        if not isinstance(history, (list, tuple)) or len(history) != 2 or history[1] <= history[0]:
-            return None
-        return int(history[0]), int(history[1])
+        oldest, newest = self.store.state.get("history") or (0, 0)
+        return (oldest, newest) if oldest < newest else None
 
     def x_of(self, tick: float) -> float:
         """Where a tick lies."""

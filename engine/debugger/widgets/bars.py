@@ -1,4 +1,4 @@
-"""Bar list: horizontal bars with names and texts, painted by hand; and the layouts that panels share."""
+"""Bar list: horizontal bars with names and texts, painted by hand."""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import attrs
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
-from PySide6.QtWidgets import QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy
 
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.canvas import Canvas, write
 from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.parts import Canvas, draw_line, elided_text, write
 
 ROW = 15  # least height of a bar's line, px
 GAP = 6
@@ -22,35 +22,6 @@ def round_up(value: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0) if value <= step * power * (1 + 1e-9))
-
-
-def elided_text(metrics: QFontMetricsF, text: str, width: float) -> str:
-    """The text, cut in its middle where it is too wide."""
-    return metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, max(0.0, width))
-
-
-def scroll_area(inner: QWidget) -> QScrollArea:
-    """A widget that scrolls up and down where it does not fit."""
-    area = QScrollArea()
-    area.setWidget(inner)
-    area.setWidgetResizable(True)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    return area
-
-
-def stack(
-    widget: QWidget,
-    *parts: QWidget | tuple[QWidget, int],
-    margins: tuple[int, int, int, int] = (0,) * 4,
-    spacing: int = 2,
-) -> QVBoxLayout:
-    """Lay parts out in a widget from top to bottom; a number behind a part is its share of the room that is left."""
-    box = QVBoxLayout(widget)
-    box.setContentsMargins(*margins)
-    box.setSpacing(spacing)
-    for part in parts:
-        box.addWidget(*part) if isinstance(part, tuple) else box.addWidget(part)
-    return box
 
 
 @attrs.frozen
@@ -73,7 +44,6 @@ class BarList(Canvas):
     Texts whose heading comes later are left out first where the widget is narrow.
     """
 
-    picked = Signal(int)
     opened = Signal(int)
 
     def __init__(self, headings: Sequence[str] = (), title: str = "") -> None:
@@ -105,23 +75,19 @@ class BarList(Canvas):
     def _line(self) -> float:
         return min(22.0, max(float(ROW), (self.height() - self._top() - 4) / max(1, len(self.bars))))
 
-    def _at(self, place: QPointF) -> int:
+    def number_at(self, place: QPointF) -> int:
+        """The bar there."""
         bar = int((place.y() - self._top()) // self._line())
         return bar if 0 <= bar < len(self.bars) else -1
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Pick the bar under the mouse."""
-        if (bar := self._at(event.position())) >= 0:
-            self.picked.emit(bar)
-
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Open the bar under the mouse."""
-        if (bar := self._at(event.position())) >= 0:
+        if (bar := self.number_at(event.position())) >= 0:
             self.opened.emit(bar)
 
     def tip_at(self, place: QPointF) -> str:
         """More about the bar there."""
-        bar = self._at(place)
+        bar = self.number_at(place)
         return self.bars[bar].tip if bar >= 0 else ""
 
     def paint(self, painter: QPainter) -> None:
@@ -173,15 +139,12 @@ class BarList(Canvas):
             painter.fillRect(QRectF(a, top + 0.2 * line, max(1.0, b - a), 0.6 * line), theme.brush(bar.colour))
         else:
             write(painter, theme.RED, QRectF(left, top, right - left, line), format_number(bar.value), middle)
-        painter.setPen(theme.pen(theme.LINE))
-        painter.drawLine(QPointF(at(0.0), top), QPointF(at(0.0), top + line))
+        draw_line(painter, theme.LINE, at(0.0), top, at(0.0), top + line)
         if bar.mark is not None and math.isfinite(bar.mark):
             if bar.spread > 0 and math.isfinite(bar.spread):
                 y = top + line / 2
-                painter.setPen(theme.pen(theme.DIM))
-                painter.drawLine(QPointF(at(bar.mark - bar.spread), y), QPointF(at(bar.mark + bar.spread), y))
-            painter.setPen(theme.pen(theme.WHITE))
-            painter.drawLine(QPointF(at(bar.mark), top + 2), QPointF(at(bar.mark), top + line - 2))
+                draw_line(painter, theme.DIM, at(bar.mark - bar.spread), y, at(bar.mark + bar.spread), y)
+            draw_line(painter, theme.WHITE, at(bar.mark), top + 2, at(bar.mark), top + line - 2)
         painter.setPen(theme.pen(theme.TEXT))
         x = right
         for text, width in zip(bar.texts, columns, strict=False):

@@ -1,17 +1,16 @@
 """Heat map: one number of every row as a square of coloured cells, and its arithmetic."""
 
 import math
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter
+from PySide6.QtCore import QPointF, QRectF
+from PySide6.QtGui import QColor, QImage, QPainter
 from PySide6.QtWidgets import QSizePolicy
 
-from engine.debugger.widgets.canvas import Canvas
 from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.parts import Canvas
 from engine.debugger.widgets.theme import BACKGROUND, RED, WHITE, pen
 
 _LEAST_MARK = 7.0  # pixels of the square around the selected row
@@ -64,7 +63,6 @@ class HeatMap(Canvas):
 
     def __init__(self) -> None:
         super().__init__()
-        self.picked: Callable[[int], None] = lambda _: None
         self.setMinimumSize(64, 64)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._values, self._order = np.zeros(0, np.float32), np.zeros(0, np.int64)
@@ -94,15 +92,15 @@ class HeatMap(Canvas):
             edge = self._side * math.floor(edge / self._side)  # whole pixels in a cell
         return QRectF((self.width() - edge) / 2.0, (self.height() - edge) / 2.0, edge, edge)
 
-    def row_at(self, place: QPointF) -> int | None:
-        """The row whose cell is at a pixel; None beside the square and behind the last row."""
+    def number_at(self, place: QPointF) -> int:
+        """The row whose cell is at a pixel; -1 beside the square and behind the last row."""
         area = self.area()
         if not self._side or not area.contains(place):
-            return None
+            return -1
         cell = area.width() / self._side
         column, line = int((place.x() - area.left()) / cell), int((place.y() - area.top()) / cell)
         index = line * self._side + column
-        return int(self._order[index]) if column < self._side and index < len(self._order) else None
+        return int(self._order[index]) if column < self._side and index < len(self._order) else -1
 
     def paint(self, painter: QPainter) -> None:
         """One picture, enlarged without blurring, and the mark."""
@@ -123,13 +121,7 @@ class HeatMap(Canvas):
             painter.setPen(pen(name))
             painter.drawRect(place.adjusted(-more, -more, more, more))
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Pick the row that was clicked."""
-        row = self.row_at(event.position())
-        if row is not None and event.button() == Qt.MouseButton.LeftButton:
-            self.picked(row)
-
     def tip_at(self, place: QPointF) -> str:
         """The row there, and its value."""
-        row = self.row_at(place)
-        return "" if row is None else f"row {row}: {format_number(float(self._values[row]))}"
+        row = self.number_at(place)
+        return "" if row < 0 else f"row {row}: {format_number(float(self._values[row]))}"

@@ -9,7 +9,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtWidgets import QHeaderView, QTableWidget
 
-from engine.debugger.widgets.text_table import table
+from engine.debugger.widgets.parts import table
 from engine.debugger.widgets.theme import AMBER, BLUE, FILL, TEXT, brush, pen, plain_plot
 
 WORST = 10

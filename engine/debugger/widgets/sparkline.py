@@ -8,9 +8,9 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QFontMetricsF, QPainter, QPolygonF
 
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import GAP, elided_text
-from engine.debugger.widgets.canvas import Canvas, write
+from engine.debugger.widgets.bars import GAP
 from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.parts import Canvas, draw_line, elided_text, write
 from engine.debugger.widgets.time_chart import band_breaks
 
 
@@ -53,7 +53,7 @@ class SmallHistogram(Canvas):
         width, top, bottom = self.width() - 2 * GAP, 16 + 15 * bool(self.caption), self.height() - 16
         write(painter, theme.TEXT, QRectF(GAP, 0, width, 16), elided_text(metrics, self.title, width), centre)
         write(painter, theme.DIM, QRectF(GAP, 15, width, 15), elided_text(metrics, self.caption, width), centre)
-        painter.drawLine(QPointF(GAP, bottom), QPointF(GAP + width, bottom))
+        draw_line(painter, theme.DIM, GAP, bottom, GAP + width, bottom)
         box = QRectF(GAP, bottom + 1, width, 15)
         painter.drawText(box, Qt.AlignmentFlag.AlignLeft, format_number(self.low))
         painter.drawText(box, Qt.AlignmentFlag.AlignRight, f"{format_number(self.high)} {self.unit}".strip())
@@ -137,9 +137,8 @@ class Sparkline(Canvas):
         if self.band is not None:
             a, b = y(self.band[1]), y(self.band[0])
             painter.fillRect(QRectF(left, a, right - left, max(1.0, b - a)), theme.brush(theme.GREEN, 45))
-        painter.setPen(theme.pen(theme.LINE))
-        painter.drawLine(QPointF(left, top), QPointF(left, bottom))
-        painter.drawLine(QPointF(left, bottom), QPointF(right, bottom))
+        draw_line(painter, theme.LINE, left, top, left, bottom)
+        draw_line(painter, theme.LINE, left, bottom, right, bottom)
         first, last = float(self.xs[0]), float(self.xs[-1])
         across = (right - left) / ((last - first) or 1.0)
         places = left + across * (self.xs - first)

@@ -7,12 +7,11 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QMouseEvent, QPainter, QPolygonF, QTransform
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QStyleOptionGraphicsItem, QToolButton, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QStyleOptionGraphicsItem, QToolButton, QWidget
 
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.bars import stack
-from engine.debugger.widgets.elided_label import ElidedLabel
 from engine.debugger.widgets.format import format_number
+from engine.debugger.widgets.parts import ElidedLabel, stack
 
 AXIS_WIDTH = 60  # pixels for numbers left of a chart: room for -0.0985 and 86000.2
 Spans = tuple[tuple[float, float], ...]
@@ -129,11 +128,7 @@ class ChartHeader(QWidget):
         self.cross.setFixedSize(16, 16)
         self.cross.setCursor(Qt.CursorShape.ArrowCursor)
         self.cross.setToolTip("Remove this chart")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(6, 0, 2, 0)
-        row.addWidget(self.title, 1)
-        row.addWidget(self.value)
-        row.addWidget(self.cross)
+        stack(self, (self.title, 1), self.value, self.cross, margins=(6, 0, 2, 0), spacing=6, across=True)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Tell how far down the chart is dragged."""
