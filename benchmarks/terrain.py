@@ -2,19 +2,21 @@
 
     python -m benchmarks.terrain [--robot go1] [--rows 512] [--rounds 7] [--terrain rough waves ...]
 
-Ticks have no learning, and one thread steps physics. Both scenes run in the same process, in turn; times are processor time, so
+Ticks have no learning, but for the last figure, and one thread steps physics. Both scenes run in the same process, in turn; times are processor time, so
 that other work on the machine disturbs little, and ratios are medians over rounds.
 
 tick      a tick on this terrain ÷ a tick on the plane
 physics   the same of `step_physics` alone
 scan      share of the tick on terrain that the height scans of actor and critic take
 contacts  contacts in a row at the end of a tick, on the plane and on this terrain
+training  an iteration of PPO, learning included, on this terrain ÷ one on the plane
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -33,10 +35,10 @@ from systems.observations import height_scan
 WARM_UP, TICKS = 48, 6
 
 
-def walking(robot: str, rows: int, terrain: str) -> Simulation:
-    """A scene that is under way, without learning."""
+def walking(robot: str, rows: int, terrain: str, *, learns: bool = False) -> Simulation:
+    """A scene that is under way, and learns only where it is asked to."""
     config = CONFIGS["laptop"].replace(robot=robot, num_envs=rows, terrain=terrain, physics_threads=1)
-    made = build(experiment(config).train(), skip=("RECORD", "LEARN"))
+    made = build(experiment(config).train(), skip=() if learns else ("RECORD", "LEARN"))
     made.run(WARM_UP)
     return made
 
@@ -68,6 +70,13 @@ def scan(simulation: Simulation) -> float:
     return time.process_time() - begun
 
 
+def iteration(simulation: Simulation) -> float:
+    """Seconds of processor time of one iteration of learning."""
+    begun = time.process_time()
+    simulation.run(simulation.scene.iteration)
+    return time.process_time() - begun
+
+
 def contacts(simulation: Simulation, rows: int = 64) -> float:
     """Contacts in a row, mean over some."""
     backend = simulation.world[Physics].backend
@@ -79,10 +88,12 @@ def contacts(simulation: Simulation, rows: int = 64) -> float:
     return float(np.mean(found))
 
 
-def compare(plane: Simulation, other: Simulation, rounds: int) -> dict[str, Any]:
-    """Figures of one terrain beside the plane."""
-    ratios: dict[str, list[float]] = {"tick": [], "physics": [], "scan": []}
+def compare(plane: Simulation, other: Simulation, taught: tuple[Simulation, Simulation], rounds: int) -> dict[str, Any]:
+    """Figures of one terrain beside the plane; `taught` are both once more, and learn."""
+    ratios: dict[str, list[float]] = {"tick": [], "physics": [], "scan": [], "training": []}
     for _ in range(rounds):
+        even, uneven = map(iteration, taught)
+        ratios["training"].append(uneven / even)
         flat, rough = timed(plane), timed(other)
         for name in ("tick", "physics"):
             ratios[name].append(rough[name] / flat[name])
@@ -99,13 +110,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--terrain", nargs="+", default=[*NAMED["rough"], "rough"])
     given = parser.parse_args()
-    plane = walking(given.robot, given.rows, "plane")
+    make = partial(walking, given.robot, given.rows)
+    plane, taught = make("plane"), make("plane", learns=True)
     for terrain in given.terrain:
-        found = compare(plane, walking(given.robot, given.rows, terrain), given.rounds)
+        found = compare(plane, make(terrain), (taught, make(terrain, learns=True)), given.rounds)
         flat, rough = found["contacts"]
         print(
             f"{given.robot} {terrain:<16} tick {found['tick']:5.2f}  physics {found['physics']:5.2f}  scan {found['scan']:5.1%}  "
-            f"contacts {flat:4.1f} {rough:4.1f}  {found['milliseconds']:5.1f} ms",
+            f"contacts {flat:4.1f} {rough:4.1f}  {found['milliseconds']:5.1f} ms  "
+            f"training {found['training']:5.2f}",
             flush=True,
         )
     return 0

@@ -13,6 +13,7 @@ import torch
 
 from components.control import Action
 from components.dynamics import Dynamics
+from components.episode import Episode
 from components.learning import Policy, Rollout
 from components.observation import Observation
 from components.world_model import BestPolicy, Fallback, RunningRewards
@@ -48,14 +49,17 @@ class WhileLearning(Every):
 
 
 def act_as_it_learns(
-    observation: Observation, clock: Clock, rng: Rng, fallback: Fallback, policy: Policy, blocks: Blocks, action: Write[Action], rollout: Write[Rollout],
-    *, limit: float, std: float, last_std: float, settle: int,
+    observation: Observation, episode: Episode, clock: Clock, rng: Rng, fallback: Fallback, policy: Policy, blocks: Blocks, action: Write[Action], rollout: Write[Rollout],
+    *, limit: float, std: float, last_std: float, settle: int, explorers: float,
 ) -> None:  # fmt: skip
     """What the learner does that learns now: PPO draws from the policy's own deviation and keeps what it drew."""
     if fallback.ppo:
         act(observation, clock, rng, policy, blocks, action, rollout, limit=limit)
     else:
-        explore(observation, clock, rng, policy, blocks, action, std=std, last_std=last_std, settle=settle)
+        explore(
+            observation, episode, clock, rng, policy, blocks, action,
+            std=std, last_std=last_std, settle=settle, explorers=explorers,
+        )  # fmt: skip
 
 
 def fall_back(

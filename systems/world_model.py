@@ -55,6 +55,7 @@ from systems.tracking import sees_anchor_only
 REMEMBERED = (RootState, DofState, Action, ActionDelay, EncoderBias, MotionCursor, Episode)
 RUN = 8  # ticks of the runs that the model is fitted to
 HORIZONS = (1, 4, 8, AHEAD)  # ticks after which its error is reported
+GOLDEN = 40_503  # 2^16 by the golden ratio: its multiples spread evenly over 2^16
 GATHERED = 20  # steps of the model's optimiser for which transitions are gathered at once
 STREAMS = tuple(f"imagined {share}" for share in range(THREADS))
 
@@ -68,11 +69,14 @@ def remember_state(values: Terms, clock: Clock, memory: Write[Memory]) -> None:
 
 
 def explore(
-    observation: Observation, clock: Clock, rng: Rng, policy: Policy, blocks: Blocks, action: Write[Action],
-    *, std: float, last_std: float, settle: int,
+    observation: Observation, episode: Episode, clock: Clock, rng: Rng, policy: Policy, blocks: Blocks, action: Write[Action],
+    *, std: float, last_std: float, settle: int, explorers: float,
 ) -> None:  # fmt: skip
-    """The policy's mean action and noise, which falls from `std` to `last_std` over `settle` ticks."""
-    put_around(blocks.mapped(policy.actor, observation.actor), rng, action, settling(std, last_std, settle, clock))
+    """The policy's mean action, in a share `explorers` of the episodes with noise, which falls from `std` to `last_std` over `settle` ticks."""
+    noisy = (episode.began * GOLDEN % 65_536 < explorers * 65_536).unsqueeze(1)
+    put_around(
+        blocks.mapped(policy.actor, observation.actor), rng, action, noisy * settling(std, last_std, settle, clock)
+    )
 
 
 def settling(first: float, last: float, ticks: int, clock: Clock) -> float:
@@ -87,10 +91,10 @@ def imagine_action(
     put_around(policy.actor(observation.actor), rng, action, imagined_std)
 
 
-def put_around(mean: Tensor, rng: Rng, action: Action, deviation: float) -> None:
-    """Make a mean action and noise of this deviation the current action."""
+def put_around(mean: Tensor, rng: Rng, action: Action, deviation: Tensor | float) -> None:
+    """Make a mean action and noise of this deviation, (rows, 1) or that of all, the current action."""
     noise = torch.randn(mean.shape, generator=rng, device=mean.device)
-    put_action(action, torch.add(mean, noise, alpha=deviation), math.inf)
+    put_action(action, mean + deviation * noise, math.inf)
 
 
 def remember_outcome(
@@ -135,10 +139,9 @@ def fit_dynamics(
 def imagined_return(
     share: int, numbers: Tensor, *, imagination: Imagination, policy: Policy, horizon: int, gamma: float, batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the loss, −Σ γᵗ r, over `batch` rows, of which `numbers` are a share.
+    """Gradient of the loss, −Σ γᵗ r until an episode's end, over `batch` rows, of which `numbers` are a share.
 
-    Rewards behind an end count as well: how deep a fall goes is what it costs, and an end has no gradient. Also what the
-    first actions saw, and sums until the end: reward, ticks and rows that have not ended.
+    Also what the first actions saw, and sums until the end: reward, ticks and rows that have not ended.
     """
     axes = imagination.schedule.world.tables[imagination.table].axes
     with torch.enable_grad():
@@ -150,7 +153,7 @@ def imagined_return(
         reward, ended = (x.view(horizon, -1) for x in (found[Reward].total, found[Done].ended))
         alive = torch.cat((torch.ones_like(reward[:1]), (~ended[:-1]).to(reward.dtype).cumprod(0)))
         discount = torch.pow(gamma, torch.arange(horizon, dtype=reward.dtype)).unsqueeze(1)
-        loss = (discount * reward).sum() / -batch
+        loss = (discount * alive * reward).sum() / -batch
         parameters = list(policy.actor.parameters())
         pieces = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     going = alive[-1] * ~ended[-1]

@@ -85,6 +85,7 @@ class WorldModelConfig:
     pull: float = 3.0  # how hard an imagined row may pull at the policy, in times of what the median row does
     std: float = 0.2  # standard deviation of actions when training starts
     last_std: float = 0.1  # that from tick `settle` on
+    explorers: float = 0.5  # share of the episodes that explore; the others act without noise
     imagined_std: float = 0.1  # standard deviation of imagined actions
     momentum: float = 0.5  # share of the mean gradient before that stays in that of the next update
     kl: float = 0.1  # nats, KL divergence by which an update changes the policy's actions
@@ -118,6 +119,8 @@ class WorldModelConfig:
         for name in ("std", "last_std", "imagined_std", "kl", "last_kl", "damping", "model_rate"):
             if math.isinf(getattr(self, name)):
                 raise SceneError(f"world_model.{name}={getattr(self, name)} makes no sense; give a finite number.")
+        if not 0 <= self.explorers <= 1:
+            raise SceneError(f"world_model.explorers={self.explorers} makes no sense; a share is 0 to 1.")
         if not 0 <= self.momentum < 1:
             raise SceneError(
                 f"world_model.momentum={self.momentum} makes no sense; give 0, or a number between it and 1."
@@ -130,7 +133,7 @@ class WorldModelConfig:
             )
         if self.hold >= self.settle:
             raise SceneError(
-                f"world_model.hold={self.hold} ends behind settle={self.settle}; give a hold below it, or let it settle later."
+                f"world_model.hold={self.hold} does not end before settle={self.settle}; give a hold below it, or let it settle later."
             )
         if self.collect >= self.memory:
             raise SceneError(

@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from components.episode import Rewritten
+from components.control import Action
+from components.episode import Episode, Rewritten
 from components.learning import Policy
+from components.observation import Observation
 from components.world_model import BestPolicy, Memory, WorldModelMetrics
 from engine import BuildError, SceneError
 from engine.ecs.component import num_bytes
+from engine.ecs.world import Clock
+from engine.ranks.blocks import Blocks
 from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot.snapshot import Snapshot, save, start_over
@@ -24,6 +28,7 @@ from scenes.tasks import g1
 from systems.learning.best import keep_the_best
 from systems.learning.config import WorldModelConfig
 from systems.learning.memory import draw_runs, draw_ticks, draw_transitions, refuse_beyond_budget
+from systems.world_model import explore
 from tests.exactness.test_world_model import SMALL, TICKS
 from tests.exactness.test_world_model import tracking as small
 from tests.helpers import REPOSITORY, evaluated, shorter, tracking
@@ -72,6 +77,24 @@ def test_imagined_are_the_systems_between_an_action_and_the_next_and_rewards_are
             assert each.function is same.system.terms[name].function
 
 
+def test_a_share_of_the_episodes_explores_to_their_end_and_the_others_do_as_the_policy_says():
+    world = small(num_envs=1000).world
+    observation, action, episode, policy = world[Observation], world[Action], world[Episode], world[Policy]
+    episode.began.copy_(torch.arange(1000))
+    wanted = policy.actor(observation.actor)
+    found = []
+    for tick in range(2):
+        world.resource(Clock).tick = tick
+        explore(
+            observation, episode, world.resource(Clock), torch.Generator().manual_seed(tick), policy, Blocks(), action,
+            std=0.2, last_std=0.1, settle=100, explorers=0.25,
+        )  # fmt: skip
+        found.append((action.value != wanted).any(1))
+    assert torch.equal(*found)
+    assert found[0].tolist() == [began * 40_503 % 65_536 < 16_384 for began in range(1000)]
+    assert 245 <= int(found[0].sum()) <= 255 and bool(found[0][0])
+
+
 REFUSED = {
     "contacts": (
         {"self_collision": True},
@@ -101,9 +124,10 @@ def test_what_cannot_be_imagined_is_refused_when_the_scene_is_built(name: str):
         ({"settle": -500}, "world_model.settle=-500 makes no sense; give at least 1."),
         ({"relapse": math.nan}, "world_model.relapse=nan makes no sense; give a number above 0."),
         ({"last_std": -0.1}, "world_model.last_std=-0.1 makes no sense; give 0 or more."),
+        ({"explorers": 1.5}, "world_model.explorers=1.5 makes no sense; a share is 0 to 1."),
         ({"momentum": 1.0}, "world_model.momentum=1.0 makes no sense; give 0, or a number between it and 1."),
         ({"kl": math.inf}, "world_model.kl=inf makes no sense; give a finite number."),
-        ({"hold": 320}, "world_model.hold=320 ends behind settle=320; give a hold below it, or let it settle later."),
+        ({"hold": 352}, "world_model.hold=352 does not end before settle=352; give a hold below it, or let it settle later."),
         ({"gamma": 1.1}, "world_model.gamma=1.1 makes no sense; a discount is at most 1."),
         ({"model_hidden": (8, 0)}, "world_model.model_hidden=(8, 0) makes no sense; give at least one layer"),
         ({"memory": 10**9}, "world_model.memory=1000000000 makes no sense; give at most 100,000."),
