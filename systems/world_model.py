@@ -57,6 +57,7 @@ RUN = 8  # ticks of the runs that the model is fitted to
 HORIZONS = (1, 4, 8, AHEAD)  # ticks after which its error is reported
 GOLDEN = 40_503  # 2^16 by the golden ratio: its multiples spread evenly over 2^16
 GATHERED = 20  # steps of the model's optimiser for which transitions are gathered at once
+MEANS = ("imagined_reward", "imagined_ends", "gradient_norm", "kl")  # metrics, over the updates of an iteration
 STREAMS = tuple(f"imagined {share}" for share in range(THREADS))
 
 
@@ -84,17 +85,14 @@ def settling(first: float, last: float, ticks: int, clock: Clock) -> float:
     return first + (last - first) * min(1.0, clock.tick / ticks)
 
 
-def imagine_action(
-    observation: Observation, policy: Policy, rng: Rng, action: Write[Action], *, imagined_std: float
-) -> None:
+def imagine_action(observation: Observation, policy: Policy, rng: Rng, action: Write[Action], *, imagined_std: float) -> None:  # fmt: skip
     """What the policy does in imagination."""
     put_around(policy.actor(observation.actor), rng, action, imagined_std)
 
 
 def put_around(mean: Tensor, rng: Rng, action: Action, deviation: Tensor | float) -> None:
     """Make a mean action and noise of this deviation, (rows, 1) or that of all, the current action."""
-    noise = torch.randn(mean.shape, generator=rng, device=mean.device)
-    put_action(action, mean + deviation * noise, math.inf)
+    put_action(action, mean + deviation * torch.randn(mean.shape, generator=rng, device=mean.device), math.inf)
 
 
 def remember_outcome(
@@ -169,12 +167,16 @@ def improve_in_imagination(
 ) -> None:  # fmt: skip
     """Follow the gradient of the imagined return for some updates, each from other remembered states.
 
-    Nothing changes by an update whose gradient, or a model whose numbers are not finite. When the real reward has fallen by the share
-    `relapse` of the best, while imagined rows earn as before, the policy has learned to please the model: the best one is
-    put back, and learns on by updates of half the divergence.
+    Nothing changes after tick `settle`, or by an update whose gradient, or a model whose numbers are not finite. When the real reward has
+    fallen by the share `relapse` of the best, the policy has learned to please the model: the best one is put back, and
+    learns on by updates of half the divergence.
     """
-    real = memory.reward[:, (clock.tick - torch.arange(collect)) % memory.reward.shape[1]].mean()
     if ticks_of_every_row(memory) < warm_up:
+        return
+    slots = (clock.tick - torch.arange(collect)) % memory.reward.shape[1]
+    metrics.real_reward.copy_(memory.reward[:, slots].mean())
+    if clock.tick > settle:
+        metrics.settled += 1
         return
     if not model.finite(dynamics):
         metrics.skipped_steps += updates
@@ -183,7 +185,7 @@ def improve_in_imagination(
     spent = min(1.0, max(0.0, (clock.tick - hold) / (settle - hold)))
     most = kl * (last_kl / kl) ** spent * 0.5 ** float(metrics.taken_back)
     work = partial(imagined_return, imagination=imagination, policy=policy, horizon=horizon, gamma=gamma, batch=batch)
-    totals = real.new_zeros(5)
+    totals = torch.zeros(5, device=memory.reward.device)
     with thread_pool() as run:
         for _ in range(updates):
             rows, ticks = draw_ticks(clock, memory, rng, batch, 0)
@@ -198,13 +200,11 @@ def improve_in_imagination(
             totals += torch.stack(
                 (earned / lived, 1 - going / batch, gradient.norm().nan_to_num(0.0), moved, 1 - sound)
             )
-    found = (real, *(totals[:4] / updates))
-    for name, value in zip(
-        ("real_reward", "imagined_reward", "imagined_ends", "gradient_norm", "kl"), found, strict=True
-    ):
+    for name, value in zip(MEANS, totals[:4] / updates, strict=True):
         getattr(metrics, name).copy_(value)
     metrics.skipped_steps += totals[4]
-    policy.actor.normaliser.update(torch.cat(seen))
+    if clock.tick <= hold:  # later this would change actions more than updates do
+        policy.actor.normaliser.update(torch.cat(seen))
     keep_the_best(policy, best, metrics, relapse)
 
 

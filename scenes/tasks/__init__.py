@@ -212,7 +212,7 @@ class Config(SharedConfig):
     ]
     robustness: float  # share of the published sensor noise, reset noise and pushes
     noise_curriculum: bool = False  # let sensor noise grow with the length of episodes (humanoidverse)
-    iterations: int | None = None  # learning iterations; none: 300 by ppo and auto, 112 by world_model
+    iterations: int | None = None  # learning iterations; none: 300 by ppo and auto, until it settles by world_model
     learner: Annotated[
         Literal["ppo", "world_model", "auto"],
         "what improves the policy; world_model is experimental, auto begins with it and changes over to ppo when it fails",
@@ -306,4 +306,5 @@ class Config(SharedConfig):
     @property
     def enough_iterations(self) -> int:
         """Learning iterations that were asked for, or those that the learner needs for a clip of a few seconds."""
-        return self.iterations or (112 if self.learner == "world_model" else 300)
+        imagined = self.world_model.settle // self.world_model.collect
+        return self.iterations or (imagined if self.learner == "world_model" else 300)

@@ -88,6 +88,11 @@ def alarms(world: World) -> dict[str, str]:
             f"{metrics.real_reward:.3g}, and those of the best policy {best.reward:.3g}. The best policy was put back, {times} "
             "times so far, and learns on by updates of half the divergence."
         )
+    if metrics.settled and not (fallback is not None and fallback.ppo):
+        found["settled"] = (
+            "The policy has made all of its updates and stays as it is; iterations from here on only measure it. To let it learn "
+            "longer, give a later --world-model.settle, four ticks for each iteration unless --world-model.collect says otherwise."
+        )
     still = unmoved(dynamics)
     if still and bool(dynamics.scale.any()):
         found["unmoved joints"] = (

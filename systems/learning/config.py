@@ -89,9 +89,9 @@ class WorldModelConfig:
     imagined_std: float = 0.1  # standard deviation of imagined actions
     momentum: float = 0.5  # share of the mean gradient before that stays in that of the next update
     kl: float = 0.1  # nats, KL divergence by which an update changes the policy's actions
-    last_kl: float = 0.0002  # that from tick `settle` on
-    hold: int = 96  # tick until which `kl` stays as it is
-    settle: int = 352  # tick from which nothing changes any more
+    last_kl: float = 0.001  # that at tick `settle`
+    hold: int = 96  # tick until which `kl` stays as it is, and observations are normalised anew
+    settle: int = 288  # tick after which the policy stays as it is
     damping: float = 10.0  # what is added to the Fisher information of the actions
     solves: int = 10  # steps of conjugate gradients, in which an update is found
     most_gap: float = 0.25  # share by which imagined and real rewards may differ before a run warns

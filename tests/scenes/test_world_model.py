@@ -25,6 +25,7 @@ from engine.runner.run import main
 from engine.runner.run_folder import RunFolder
 from engine.snapshot.snapshot import Snapshot, save, start_over
 from scenes.tasks import g1
+from systems.learning.alarms import alarms
 from systems.learning.best import keep_the_best
 from systems.learning.config import WorldModelConfig
 from systems.learning.memory import draw_runs, draw_ticks, draw_transitions, refuse_beyond_budget
@@ -45,7 +46,7 @@ def test_a_scene_that_learns_by_ppo_imports_nothing_of_it():
 
 
 @pytest.mark.parametrize(
-    ("learner", "asked", "iterations"), [("ppo", None, 300), ("world_model", None, 112), ("world_model", 7, 7)]
+    ("learner", "asked", "iterations"), [("ppo", None, 300), ("world_model", None, 72), ("world_model", 7, 7)]
 )
 def test_each_learner_stops_after_its_own_number_of_iterations_unless_another_is_asked_for(
     learner: str, asked: int | None, iterations: int
@@ -127,7 +128,10 @@ def test_what_cannot_be_imagined_is_refused_when_the_scene_is_built(name: str):
         ({"explorers": 1.5}, "world_model.explorers=1.5 makes no sense; a share is 0 to 1."),
         ({"momentum": 1.0}, "world_model.momentum=1.0 makes no sense; give 0, or a number between it and 1."),
         ({"kl": math.inf}, "world_model.kl=inf makes no sense; give a finite number."),
-        ({"hold": 352}, "world_model.hold=352 does not end before settle=352; give a hold below it, or let it settle later."),
+        (
+            {"hold": 352},
+            "world_model.hold=352 does not end before settle=352; give a hold below it, or let it settle later.",
+        ),
         ({"gamma": 1.1}, "world_model.gamma=1.1 makes no sense; a discount is at most 1."),
         ({"model_hidden": (8, 0)}, "world_model.model_hidden=(8, 0) makes no sense; give at least one layer"),
         ({"memory": 10**9}, "world_model.memory=1000000000 makes no sense; give at most 100,000."),
@@ -249,6 +253,22 @@ def test_a_model_that_is_not_finite_changes_no_policy_and_is_counted():
     simulation.run(4)
     assert torch.equal(before, world[Policy].parameters)
     assert float(world[WorldModelMetrics].skipped_steps) == SMALL.updates
+
+
+def test_after_it_settled_the_policy_and_what_normalises_its_observations_stay_as_they_are_and_the_run_says_so():
+    simulation = small(world_model=attrs.evolve(SMALL, hold=20, settle=24))
+    world, kept = simulation.world, {}
+    for wanted in (20, 24, 36):  # the first ticks of learning are 20 and 24
+        simulation.run(wanted + 1 - (world.clock.tick + 1 if kept else 0))
+        assert world.clock.tick == wanted
+        kept[wanted] = {n: tensor for n, tensor in world[Policy].state().items() if n.startswith("actor")}
+    moments = [name for name in kept[20] if "normaliser" in name]
+    assert moments and all(torch.equal(kept[20][name], kept[24][name]) for name in moments)
+    assert not all(torch.equal(kept[20][name], kept[24][name]) for name in kept[20])
+    assert all(torch.equal(kept[24][name], kept[36][name]) for name in kept[24])
+    assert float(world[WorldModelMetrics].settled) == 3 and "stays as it is" in alarms(world)["settled"]
+    earned = world[Memory].reward[:, [tick % SMALL.memory for tick in (33, 34, 35, 36)]]
+    assert float(world[WorldModelMetrics].real_reward) == pytest.approx(float(earned.mean()))
 
 
 def test_a_policy_that_earns_less_and_less_is_taken_back_and_learns_on_more_slowly():
