@@ -1,4 +1,4 @@
-"""Learning in imagination as long as that is sound, and by PPO from then on.
+"""Learning in imagination as long as that is sound and not done, and by PPO from then on.
 
 Both learners stand in the same tick and improve the same policy; which of them runs is state like any other, so that a run
 resumes, rewinds and replays to the same bytes whether it has changed over or not.
@@ -64,14 +64,15 @@ def act_as_it_learns(
 
 def fall_back(
     clock: Clock, rewards: RunningRewards, dynamics: Dynamics, best: BestPolicy,
-    fallback: Write[Fallback], policy: Write[Policy],
+    fallback: Write[Fallback], policy: Write[Policy], *, settle: int,
 ) -> None:  # fmt: skip
-    """Let PPO go on from the best policy when imagined and real rewards have parted, or the model is not finite."""
-    if not rewards.parted and finite(dynamics):
+    """Let PPO go on when imagination has made all of its updates; from the best policy when rewards part, or the model is not finite."""
+    failed = bool(rewards.parted) or not finite(dynamics)
+    if not failed and clock.tick < settle:
         return
     fallback.ppo.fill_(1.0)
     fallback.tick.fill_(clock.tick)
-    if best.reward.isfinite():
+    if failed and best.reward.isfinite():
         policy.actor.load_state_dict(best.actor)
 
 
@@ -101,7 +102,12 @@ def auto(
     acting = system(act_as_it_learns, limit=learning.action_limit, **config.of(act_as_it_learns))
     systems[ACT] = [*(each for each in systems[ACT] if each.function not in (act, explore)), acting]
     systems[LEARN].append(
-        system(fall_back, when=WhileLearning(learning.horizon, by_ppo=False), may_sync="asks for the alarm")
+        system(
+            fall_back,
+            when=WhileLearning(learning.horizon, by_ppo=False),
+            may_sync="asks for the alarm",
+            **config.of(fall_back),
+        )
     )
     return Bundle(
         "auto",

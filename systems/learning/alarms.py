@@ -88,7 +88,7 @@ def alarms(world: World) -> dict[str, str]:
             f"{metrics.real_reward:.3g}, and those of the best policy {best.reward:.3g}. The best policy was put back, {times} "
             "times so far, and learns on by updates of half the divergence."
         )
-    if metrics.settled and not (fallback is not None and fallback.ppo):
+    if metrics.settled and (fallback is None or not fallback.ppo):
         found["settled"] = (
             "The policy has made all of its updates and stays as it is; iterations from here on only measure it. To let it learn "
             "longer, give a later --world-model.settle, four ticks for each iteration unless --world-model.collect says otherwise."
@@ -100,8 +100,9 @@ def alarms(world: World) -> dict[str, str]:
             "Explore more, --world-model.std, or learn by PPO, --learner ppo."
         )
     if fallback is not None and fallback.ppo:
-        found["fallback"] = (
-            f"PPO goes on from tick {int(fallback.tick)} in the place of imagination, from the policy that earned most: "
-            f"{best.reward:.3g} in a control step."
+        found["fallback"] = f"PPO goes on from tick {int(fallback.tick)} in the place of imagination, " + (
+            f"from the policy that earned most: {best.reward:.3g} in a control step."
+            if rewards.parted or not finite(dynamics)
+            else "which has made all of its updates."
         )
     return found

@@ -61,6 +61,22 @@ def test_as_long_as_rewards_agree_imagination_learns_as_it_does_alone():
     assert int(simulation.world[Memory].count[0]) == SWITCH + HORIZON - 1
 
 
+def test_ppo_goes_on_from_the_present_policy_when_imagination_has_made_all_of_its_updates():
+    simulation = auto(world_model=attrs.evolve(PARTING, most_gap=100.0, hold=20, settle=30))
+    world = simulation.world
+    simulation.run(32)  # its next tick is number 32, the first end of an iteration from tick 30 on
+    before = {name: tensor.clone() for name, tensor in world[Policy].actor.state_dict().items()}
+    assert not world[Fallback].ppo and world[BestPolicy].reward.isfinite()
+    for tensor in world[BestPolicy].actor.values():
+        tensor.zero_()
+    simulation.run(1)
+    assert (float(world[Fallback].ppo), float(world[Fallback].tick)) == (1.0, 32.0)
+    assert "all of its updates" in alarms(world)["fallback"] and "settled" not in alarms(world)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in world[Policy].actor.state_dict().items())
+    simulation.run(HORIZON)
+    assert float(world[LearningMetrics].gradient_norm) > 0
+
+
 def test_resuming_before_and_after_ppo_took_over_reaches_the_same_bytes_on_two_threads(reference: bytes):
     before, ran, saved = auto(physics_threads=2), 0, {}
     before.schedule.threads = 2

@@ -129,8 +129,8 @@ def test_what_cannot_be_imagined_is_refused_when_the_scene_is_built(name: str):
         ({"momentum": 1.0}, "world_model.momentum=1.0 makes no sense; give 0, or a number between it and 1."),
         ({"kl": math.inf}, "world_model.kl=inf makes no sense; give a finite number."),
         (
-            {"hold": 352},
-            "world_model.hold=352 does not end before settle=352; give a hold below it, or let it settle later.",
+            {"hold": 288},
+            "world_model.hold=288 does not end before settle=288; give a hold below it, or let it settle later.",
         ),
         ({"gamma": 1.1}, "world_model.gamma=1.1 makes no sense; a discount is at most 1."),
         ({"model_hidden": (8, 0)}, "world_model.model_hidden=(8, 0) makes no sense; give at least one layer"),
