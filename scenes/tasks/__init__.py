@@ -194,7 +194,7 @@ class Config(SharedConfig):
     skip_unfit: SkipUnfit = False
     clips_at_once: int = 0  # clips held in memory while training, exchanged for others as it goes on; 0: all
     clips_every: int = CLIPS_EVERY  # iterations after which half of those held are exchanged
-    sampling: Sampling = "uniform"
+    sampling: Sampling | None = None  # where episodes begin; none: uniform by ppo, mixed by world_model and auto
     seconds: float  # longest episode
     rate: float = 50.0  # control steps in one second
     observations: Annotated[
@@ -302,6 +302,11 @@ class Config(SharedConfig):
     def dt(self) -> float:
         """Length of a control step, s."""
         return 1.0 / self.rate
+
+    @property
+    def starts(self) -> str:
+        """Where episodes begin; only long episodes show an imagination of half a second how errors add up."""
+        return self.sampling or ("uniform" if self.learner == "ppo" else "mixed")
 
     @property
     def enough_iterations(self) -> int:

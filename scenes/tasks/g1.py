@@ -112,7 +112,7 @@ def g1_bundles(
             rewards=tables.rewards,
             terminations=tables.terminations,
             observations=tables.observations,
-            start="start" if playing else config.sampling,
+            start="start" if playing else config.starts,
             order="cycle" if playing else "weight",
             **config.parts(playing),
             reset=start_on_reference if playing else reset_to_reference,

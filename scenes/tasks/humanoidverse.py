@@ -247,7 +247,7 @@ def humanoidverse_bundles(
             rewards=tables.rewards,
             terminations=tables.terminations,
             observations=tables.observations,
-            start="start" if playing else config.sampling,
+            start="start" if playing else config.starts,
             order="cycle" if playing else "weight",
             **config.parts(playing),
             reset=start_on_reference if playing else reset_near_reference,
@@ -282,6 +282,7 @@ PUBLISHED = Config(
     rewards="humanoidverse",
     terminations="humanoidverse",
     iterations=1_000_000,
+    sampling="uniform",
     learning=PpoConfig(
         horizon=24,
         hidden=(512, 256, 128),

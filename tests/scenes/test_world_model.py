@@ -54,6 +54,19 @@ def test_each_learner_stops_after_its_own_number_of_iterations_unless_another_is
     assert g1.LAPTOP.replace(learner=learner, iterations=asked).enough_iterations == iterations
 
 
+@pytest.mark.parametrize(
+    ("learner", "asked", "share"),
+    [("ppo", None, None), ("world_model", None, 0.5), ("auto", None, 0.5), ("world_model", "uniform", None)],
+)
+def test_in_imagination_half_of_the_episodes_begin_with_the_first_frame_unless_something_else_is_asked_for(
+    learner: str, asked: str | None, share: float | None
+):
+    numbers = {"ppo": {"world_model": WorldModelConfig()}, "world_model": {}, "auto": {"horizon": 8}}[learner]
+    simulation = small(learner=learner, sampling=asked, **numbers)
+    (draws,) = (e.system for e in simulation.schedule.entries if e.name == "draw_motion")
+    assert draws.constants.get("start_share", 0.0) == (share or 0.0)
+
+
 def test_the_memory_takes_less_than_150_megabytes_at_the_default():
     simulation = small()
     axes = simulation.world.tables["robot"].axes
