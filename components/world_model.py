@@ -34,9 +34,7 @@ class WorldModelMetrics:
     kl: Tensor  # nats, of one update
     skipped_steps: Tensor  # updates left out since the run began, for a gradient that was not finite
     taken_back: Tensor  # times since the run began that the best policy was put back, as the real reward fell
-    settled: (
-        Tensor  # iterations since the run began in which the policy stayed as it is, as all of its updates were made
-    )
+    settled: Tensor  # iterations since the policy made the last of its updates
     gap: Tensor  # share of the larger one by which an imagined step earns more than a real one, of running means
     parted: Tensor  # iterations since the run began in which the gap was wider than it may be
     unmoved_joints: Tensor  # that stood still in all that the model was fitted to

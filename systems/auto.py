@@ -85,7 +85,7 @@ def make_fallback(axes: Mapping[str, Sequence[str]], seed: int, device: torch.de
 def auto(
     learning: PpoConfig, config: WorldModelConfig, robot: RobotModel, observations: Mapping[str, Term], *, rows: int, dt: float,
 ) -> Bundle:  # fmt: skip
-    """Learn in imagination until its alarm, and by PPO afterwards; an iteration is that of PPO."""
+    """Learn in imagination until its alarm or its last update, and by PPO afterwards; an iteration is that of PPO."""
     if learning.horizon % config.collect:
         raise SceneError(
             f"learning.horizon={learning.horizon} ticks of PPO are no whole number of iterations of world_model.collect="

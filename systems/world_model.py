@@ -167,7 +167,7 @@ def improve_in_imagination(
 ) -> None:  # fmt: skip
     """Follow the gradient of the imagined return for some updates, each from other remembered states.
 
-    Nothing changes after tick `settle`, or by an update whose gradient, or a model whose numbers are not finite. When the real reward has
+    The policy does not change after tick `settle`, or by an update whose gradient, or a model whose numbers are not finite. When the real reward has
     fallen by the share `relapse` of the best, the policy has learned to please the model: the best one is put back, and
     learns on by updates of half the divergence.
     """
@@ -175,8 +175,8 @@ def improve_in_imagination(
         return
     slots = (clock.tick - torch.arange(collect)) % memory.reward.shape[1]
     metrics.real_reward.copy_(memory.reward[:, slots].mean())
-    if clock.tick > settle:
-        metrics.settled += 1
+    metrics.settled.copy_((metrics.settled + 1) * (clock.tick > settle))
+    if metrics.settled:
         return
     if not model.finite(dynamics):
         metrics.skipped_steps += updates
@@ -205,7 +205,7 @@ def improve_in_imagination(
     metrics.skipped_steps += totals[4]
     if clock.tick <= hold:  # later this would change actions more than updates do
         policy.actor.normaliser.update(torch.cat(seen))
-    keep_the_best(policy, best, metrics, relapse)
+    keep_the_best(policy, mean, best, metrics, relapse)
 
 
 # -- the bundle ----------------------------------------------------------------------------------------

@@ -215,7 +215,7 @@ class Config(SharedConfig):
     iterations: int | None = None  # learning iterations; none: 300 by ppo and auto, until it settles by world_model
     learner: Annotated[
         Literal["ppo", "world_model", "auto"],
-        "what improves the policy; world_model is experimental, auto begins with it and changes over to ppo when it fails",
+        "what improves the policy; world_model is experimental, auto begins with it and changes over to ppo when it fails or has settled",
     ] = "ppo"
     unimaginable: str = attrs.field(default="", metadata={"flag": False})  # why auto learns by ppo from the start
     learning: PpoConfig
@@ -306,7 +306,7 @@ class Config(SharedConfig):
     @property
     def starts(self) -> str:
         """Where episodes begin; only long episodes show an imagination of half a second how errors add up."""
-        return self.sampling or ("uniform" if self.learner == "ppo" else "mixed")
+        return self.sampling or ("uniform" if self.learner == "ppo" or self.unimaginable else "mixed")
 
     @property
     def enough_iterations(self) -> int:

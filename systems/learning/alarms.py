@@ -26,8 +26,8 @@ def compare_rewards(
     most_gap: float,
 ) -> None:
     """Average what real and imagined steps earn over PATIENCE iterations, and see whether that parts by more than `most_gap`."""
-    if ticks_of_every_row(memory) < warm_up:
-        return
+    if ticks_of_every_row(memory) < warm_up or metrics.settled:
+        return  # nothing is imagined
     rewards.iterations += 1
     rewards.real += (metrics.real_reward - rewards.real) / PATIENCE
     rewards.imagined += (metrics.imagined_reward - rewards.imagined) / PATIENCE
@@ -90,7 +90,7 @@ def alarms(world: World) -> dict[str, str]:
         )
     if metrics.settled and (fallback is None or not fallback.ppo):
         found["settled"] = (
-            "The policy has made all of its updates and stays as it is; iterations from here on only measure it. To let it learn "
+            "The policy has made all of its updates and stays as it is; further iterations leave it so. To let it learn "
             "longer, give a later --world-model.settle, four ticks for each iteration unless --world-model.collect says otherwise."
         )
     still = unmoved(dynamics)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from components.learning import Policy
-from components.world_model import BestPolicy, WorldModelMetrics
+from components.world_model import BestPolicy, MeanGradient, WorldModelMetrics
 from systems.learning.config import PpoConfig
 from systems.learning.networks import make_policy
 
@@ -20,7 +20,9 @@ def make_best(config: PpoConfig, axes: Mapping[str, Sequence[str]], seed: int, d
     return BestPolicy(actor=dict(actor.state_dict()), reward=reward, mean=torch.zeros((), device=device))
 
 
-def keep_the_best(policy: Policy, best: BestPolicy, metrics: WorldModelMetrics, relapse: float) -> None:
+def keep_the_best(
+    policy: Policy, mean: MeanGradient, best: BestPolicy, metrics: WorldModelMetrics, relapse: float
+) -> None:
     """Keep a policy that earns more in real rows than any before, and put it back when the present one earns far less."""
     real = metrics.real_reward
     best.mean += (real - best.mean) * (1.0 / PATIENCE)
@@ -30,5 +32,6 @@ def keep_the_best(policy: Policy, best: BestPolicy, metrics: WorldModelMetrics, 
             best.actor[name].copy_(tensor)
     elif best.mean < best.reward - relapse * best.reward.abs():
         policy.actor.load_state_dict(best.actor)
+        mean.gradient.zero_()  # of another policy
         best.mean.copy_(best.reward)
         metrics.taken_back += 1

@@ -85,7 +85,9 @@ class WorldModelConfig:
     pull: float = 3.0  # how hard an imagined row may pull at the policy, in times of what the median row does
     std: float = 0.2  # standard deviation of actions when training starts
     last_std: float = 0.1  # that from tick `settle` on
-    explorers: float = 0.5  # share of the episodes that explore; the others act without noise
+    explorers: float = (
+        0.5  # share of the episodes that explore, and those of the first tick; the others act without noise
+    )
     imagined_std: float = 0.1  # standard deviation of imagined actions
     momentum: float = 0.5  # share of the mean gradient before that stays in that of the next update
     kl: float = 0.1  # nats, KL divergence by which an update changes the policy's actions
@@ -134,6 +136,11 @@ class WorldModelConfig:
         if self.hold >= self.settle:
             raise SceneError(
                 f"world_model.hold={self.hold} does not end before settle={self.settle}; give a hold below it, or let it settle later."
+            )
+        if self.settle < max(self.warm_up, self.collect):
+            raise SceneError(
+                f"world_model.settle={self.settle} comes before the first update; let it settle later than warm_up={self.warm_up} and "
+                f"collect={self.collect} ticks."
             )
         if self.collect >= self.memory:
             raise SceneError(

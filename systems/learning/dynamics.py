@@ -443,7 +443,7 @@ def open_loop_error(
 
 def finite(dynamics: Dynamics) -> bool:
     """Whether all of the model's numbers are."""
-    parts = (dynamics.mean, dynamics.deviation, dynamics.weights, dynamics.bias, dynamics.scale, dynamics.parameters)
+    parts = (dynamics.mean, dynamics.deviation, dynamics.weights, dynamics.bias, dynamics.scale, dynamics.average)
     return all(bool(part.isfinite().all()) for part in parts)
 
 

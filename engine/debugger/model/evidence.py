@@ -135,9 +135,9 @@ def foot_places(known: Declared, name: str) -> dict[str, tuple[ColumnInfo, list[
 
 def cursor_subs(known: Declared) -> list[Subscription]:
     """Place in the clip of watched rows, now and then; ends of episodes come as events."""
-    wanted = [known.roles[role] for role in ("episode_step", "clip", "clip_time") if role in known.roles]
     if "episode_step" not in known.roles:  # without it nothing is known between two looks
         return []
+    wanted = [known.roles[role] for role in ("episode_step", "clip", "clip_time") if role in known.roles]
     rows, columns = spread(wanted[0].rows, WATCHED), tuple((c.id, None) for c in wanted)
     return [Subscription("values", columns, rows[i : i + CLOSE], 1.0) for i in range(0, len(rows), CLOSE)]
 

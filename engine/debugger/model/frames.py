@@ -234,9 +234,9 @@ class Traces:
             info, array = columns[int(number)], unpack_array(packed)
             array = array.reshape(len(at), len(rows), -1) if array.size else np.zeros((0, len(rows), 0))
             if len(array):
-                arrays.append(
-                    (info.id, array, _labels(message.get("labels", asked.get(info.id)), info, array.shape[2]))
-                )
+                named = message.get("labels")
+                labels = _labels(asked.get(info.id) if named is None else named, info, array.shape[2])
+                arrays.append((info.id, array, labels))
         twice = np.append(at[1:] == at[:-1], False)[:, None]
         kept = ~twice | ended  # of rows whose episode goes on, the second sample of a tick says it all
         for place, row in enumerate(rows):

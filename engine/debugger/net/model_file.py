@@ -5,11 +5,12 @@ No Qt here. Size and hash of what a run sends are checked before anything is kep
 
 import hashlib
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from engine.debugger.model.subscription import PanelControl
-from engine.files import write_shared_file
 
 LARGEST = 64 << 20
 """Bytes of a model that are fetched, at most."""
@@ -95,11 +96,7 @@ class Fetch:
             self._fail(f"what came has the hash {found[:12]}…, not {self.digest[:12]}…")
             return
         try:
-            path = cache_folder() / f"{self.digest}.xml"
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_shared_file(path, bytes(self._data))  # under another name first, so that no half file is ever found
-            path.chmod(0o600)
-            self.path = path
+            self.path = _write(cache_folder() / f"{self.digest}.xml", self._data)
         except OSError as error:
             self._fail(f"it cannot be kept in {cache_folder()}: {error.strerror or error}")
         self._data.clear()
@@ -107,3 +104,18 @@ class Fetch:
     def _fail(self, why: str) -> None:
         self.problem = f"No mesh view: the model was not fetched: {why.removesuffix('.')}."
         self._data.clear()
+
+
+def _write(path: Path, data: bytes | bytearray) -> Path:
+    """Under another name first, so that no half file is ever found; for its owner only."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".fetched-")  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+    return path

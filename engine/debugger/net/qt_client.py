@@ -169,6 +169,8 @@ class Client(Source):
     def _begin(self) -> None:
         """Subscriptions of an earlier connection, or of another schema, mean nothing to the run."""
         self._usable = True
+        for number in self._subs.values():
+            self.store.subscribed(number, None)
         self._subs.clear()
         if self.store.selected >= self.store.table_rows():
             self.store.selected = 0

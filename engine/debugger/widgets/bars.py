@@ -82,7 +82,8 @@ class BarList(Canvas):
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Open the bar under the mouse."""
-        if (bar := self.number_at(event.position())) >= 0:
+        bar = self.number_at(event.position())
+        if bar >= 0 and event.button() == Qt.MouseButton.LeftButton:
             self.opened.emit(bar)
 
     def tip_at(self, place: QPointF) -> str:
