@@ -84,7 +84,7 @@ def test_the_error_is_kept_by_steps_since_the_row_began_and_begins_again_with_th
     world = (simulation := played(trained)).world
     began = np.zeros(64, int)
     kept: dict[tuple[int, int], tuple[float, float, float] | None] = {}  # None: the row started over in the same tick
-    for tick in range(70):
+    for tick in range(140):
         simulation.run()
         here, there = state(world, RootState, DofState), state(world, SimulatedRoot, SimulatedDofs)
         again = world[Rewritten].rows.numpy().copy()
