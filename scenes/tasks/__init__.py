@@ -311,5 +311,5 @@ class Config(SharedConfig):
     @property
     def enough_iterations(self) -> int:
         """Learning iterations that were asked for, or those that the learner needs for a clip of a few seconds."""
-        imagined = self.world_model.settle // self.world_model.collect + 1  # tick 0 only places the rows
+        imagined = self.world_model.settle // self.world_model.collect
         return self.iterations or (imagined if self.learner == "world_model" else 300)

@@ -46,7 +46,7 @@ def test_a_scene_that_learns_by_ppo_imports_nothing_of_it():
 
 
 @pytest.mark.parametrize(
-    ("learner", "asked", "iterations"), [("ppo", None, 300), ("world_model", None, 73), ("world_model", 7, 7)]
+    ("learner", "asked", "iterations"), [("ppo", None, 300), ("world_model", None, 72), ("world_model", 7, 7)]
 )
 def test_each_learner_stops_after_its_own_number_of_iterations_unless_another_is_asked_for(
     learner: str, asked: int | None, iterations: int
