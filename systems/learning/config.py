@@ -85,9 +85,7 @@ class WorldModelConfig:
     pull: float = 3.0  # how hard an imagined row may pull at the policy, in times of what the median row does
     std: float = 0.2  # standard deviation of actions when training starts
     last_std: float = 0.1  # that from tick `settle` on
-    explorers: float = (
-        0.5  # share of the episodes that explore, and those of the first tick; the others act without noise
-    )
+    explorers: float = 0.5  # share of the episodes with noise on the actions; those of the first tick all have it
     imagined_std: float = 0.1  # standard deviation of imagined actions
     momentum: float = 0.5  # share of the mean gradient before that stays in that of the next update
     kl: float = 0.1  # nats, KL divergence by which an update changes the policy's actions
