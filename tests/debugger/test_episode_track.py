@@ -111,7 +111,7 @@ def test_of_a_real_training_it_is_what_the_columns_said_at_every_tick(tmp_path: 
 
     live.simulation.schedule.attach(Observer(at_finish=lambda: take(np.flatnonzero(as_numpy(ended)), True)))
     live.simulation.schedule.attach(Observer(after_tick=lambda: take(np.arange(16), False)))
-    live.train(150)
+    live.train(170)  # a slow machine skips some samples
     cursors, checked, ends = live.evidence().cursors, 0, 0
     live.close()
     assert set(cursors) == set(range(16))
