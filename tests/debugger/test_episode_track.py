@@ -111,7 +111,7 @@ def test_of_a_real_training_it_is_what_the_columns_said_at_every_tick(tmp_path: 
 
     live.simulation.schedule.attach(Observer(at_finish=lambda: take(np.flatnonzero(as_numpy(ended)), True)))
     live.simulation.schedule.attach(Observer(after_tick=lambda: take(np.arange(16), False)))
-    live.train(170)  # a slow machine skips some samples
+    live.train(200)
     cursors, checked, ends = live.evidence().cursors, 0, 0
     live.close()
     assert set(cursors) == set(range(16))
@@ -123,4 +123,4 @@ def test_of_a_real_training_it_is_what_the_columns_said_at_every_tick(tmp_path: 
             said = [truth[key] for key in ((row, tick, first), (row, tick, not first)) if key in truth]
             assert any(np.allclose(values, each, atol=2e-4) for each in said), (row, tick, values, said)
             checked, ends = checked + 1, ends + first
-    assert checked > 0.7 * 16 * 150 and ends > 10
+    assert checked > 0.7 * 16 * 200 and ends > 10
