@@ -6,7 +6,7 @@ share      (time of a block of iterations in which one checkpoint is taken and w
            time of `--every` iterations; blocks alternate, each is as long as a write and waits for its end, so that
            whatever the writing thread takes from the ticks is in it
 stall      seconds that taking the checkpoint held up the tick thread, longest of all; the first two, which bring
-           their memory along, are told apart
+           their memory along, are counted apart
 write      seconds from there until the checkpoint was on the disk
 curve      seconds of drawing curve.png, which the runner does at the same moments and on the tick thread
 """

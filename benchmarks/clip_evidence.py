@@ -118,7 +118,7 @@ def tables_in_orders(clip: Clip) -> Iterator[BareTable]:
 
 
 def verdict(table: BareTable, path: Path) -> tuple[str, str]:
-    """Whether a table is read rightly ("right", "refused", "wrong"), and what is said of its rate."""
+    """Whether a table is read rightly ("right", "refused", "wrong"), and whether its rate is right, reported as assumed, or wrong."""
     clip, model = table.clip, model_of(table.clip.dof_position.shape[1])
     rotation = np.roll(clip.root_rotation, -1, -1) if table.rotation == "xyzw" else clip.root_rotation
     angles = clip.dof_position[:, table.columns] if table.columns else clip.dof_position
@@ -132,7 +132,7 @@ def verdict(table: BareTable, path: Path) -> tuple[str, str]:
     same = np.abs((found.root_rotation * clip.root_rotation).sum(-1)).min() > 1.0 - 1e-4
     near = np.abs(found.dof_position - clip.dof_position).max() < 1e-4
     assumed = any(f"{RATES[0]:g} frames per second are assumed" in line for line in findings)
-    rate = "right" if found.fps == clip.fps else "said" if assumed else "wrong"
+    rate = "right" if found.fps == clip.fps else "reported" if assumed else "wrong"
     return ("right" if same and near else "wrong"), rate
 
 
@@ -166,7 +166,7 @@ def main() -> None:
     print(f"{len(clips)} clips, {len(rows)} cases")
     for title, column in (("frames per second", 1), ("window, s", 2), ("quaternions", 4), ("joints", 5)):
         print(
-            f"\n{title:>22} {'cases':>8} {'right':>8} {'refused':>8} {'wrong':>6} {'right %':>8}   rate: right / said / wrong"
+            f"\n{title:>22} {'cases':>8} {'right':>8} {'refused':>8} {'wrong':>6} {'right %':>8}   rate: right / reported / wrong"
         )
         for value in sorted({row[column] for row in rows}, key=str):
             _print_row(str(value), [row for row in rows if row[column] == value])
@@ -182,7 +182,7 @@ def _print_row(title: str, rows: list[tuple[str, float, float, int, str, str, st
     rate = Counter(row[7] for row in rows)
     print(
         f"{title:>22} {len(rows):8d} {count['right']:8d} {count['refused']:8d} {count['wrong']:6d} "
-        f"{100.0 * count['right'] / len(rows):8.2f}   {rate['right']} / {rate['said']} / {rate['wrong']}"
+        f"{100.0 * count['right'] / len(rows):8.2f}   {rate['right']} / {rate['reported']} / {rate['wrong']}"
     )
 
 

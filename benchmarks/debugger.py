@@ -146,7 +146,7 @@ def attach_line() -> Promise:
         seen = look(socket, 1.0)
     schema, picture = (seen[name] - seen["attach"] for name in ("schema", "picture"))
     text = (
-        f"schema {schema:.2f} s, picture {picture:.2f} s behind attaching; {seen['picture']:.2f} s behind the start of the "
+        f"schema {schema:.2f} s, picture {picture:.2f} s after attaching; {seen['picture']:.2f} s after the start of the "
         f"process ({seen['picture_cpu']:.2f} s of CPU)"
     )
     return Promise("attach to a run without flags", text, "≤ 1 s to the first picture", 0 < picture <= 1.0)

@@ -4,7 +4,7 @@
     python -m benchmarks.debugger_clients plain SOCKET SUBSCRIPTIONS    subscribes to the same, reads and acknowledges
 
 `window` prints one line of JSON: seconds since BEGAN (of time.time) until it begins to attach, until the schema and until
-the first picture of the robot was drawn (and CPU seconds until then), pictures and CPU seconds of the time behind a warm-up, and what it had subscribed to.
+the first picture of the robot was drawn (and CPU seconds until then), pictures and CPU seconds of the time after a warm-up, and what it had subscribed to.
 """
 
 import json

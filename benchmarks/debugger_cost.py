@@ -31,7 +31,7 @@ from engine.protocol.schema import make_schema
 from engine.snapshot.history import Ring
 from scenes.motion_tracking import CONFIGS, experiment
 
-SETTLE = 12  # ticks behind each change that are not measured: the handshake, the first snapshot, new rates
+SETTLE = 12  # ticks after each change that are not measured: the handshake, the first snapshot, new rates
 CLIENTS = "benchmarks.debugger_clients"
 
 
@@ -150,7 +150,7 @@ class Bench:
 
     @contextmanager
     def process(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-        """A client process, attached; ended behind the block."""
+        """A client process, attached; ended after the block."""
         started = subprocess.Popen(
             [sys.executable, "-m", CLIENTS, arguments[0], self.path, *arguments[1:]],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

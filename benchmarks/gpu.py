@@ -56,7 +56,7 @@ WITHOUT_LEARNING = ("RECORD", "LEARN")
 
 @contextmanager
 def captured(simulation: Simulation) -> Iterator[Capture]:
-    """Ticks are replayed, as a training does; what is called instead is said on standard error."""
+    """Ticks are replayed, as a training does; what is called instead is printed on standard error."""
     made = capture_for(simulation, "on", lambda text: print(text, file=sys.stderr))
     assert made is not None
     with made.attached():
@@ -191,14 +191,14 @@ def traffic_on_gpu(simulation: Simulation, ticks: int) -> dict[str, float]:
         simulation.run(ticks)
         torch.cuda.synchronize(device)  # the wait that `calls_per_tick` leaves out
     found = calls_per_tick((event.name for event in seen.events()), ticks)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
             simulation.run(ticks)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return {**found, "torch_waits_per_tick": sum("synchronizing" in str(one.message) for one in said) / ticks}
+    return {**found, "torch_waits_per_tick": sum("synchronizing" in str(one.message) for one in warned) / ticks}
 
 
 def traffic_on_cpu(simulation: Simulation, ticks: int) -> dict[str, float]:

@@ -34,7 +34,8 @@ from engine.ecs.world import Clock
 from engine.ranks.blocks import Blocks
 from systems.learning.config import PpoConfig
 from systems.learning.networks import Mlp, make_policy
-from systems.ppo import act, estimate_advantage, improve_policy
+from systems.ppo import estimate_advantage, improve_policy
+from systems.ppo_rollout import act
 
 
 def matrix_products(mlp: Mlp, samples: int, *, backward: bool) -> Callable[[], None]:

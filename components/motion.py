@@ -34,7 +34,7 @@ class Clip:
     What the file says about bodies and joint velocities serves to verify the clip, which has none of it afterwards;
     `action` and `contact_mask` are kept for who asks for them.
     `origins` says who fixed each fact that the numbers were read by; a fact that it lacks came with the file. What
-    is "assumed" is decided by evidence when the clip is verified; what the user said is never questioned.
+    is "assumed" is decided by evidence when the clip is verified; what the user states is never questioned.
     `typed` is the item of `--clip` that the clip came with, without its weight: what a cure adds an option to.
     `notes` are what its reader decided and a person should see, one sentence each; verification passes them on.
     """
@@ -263,8 +263,8 @@ class ClipPart:
         self.drawable.copy_(drawable)
         self.here.copy_(here)
         known = drawable.nonzero().flatten()
-        behind = torch.searchsorted(known, torch.arange(len(start)), right=True).remainder_(len(known))
-        self.following.copy_(known[behind])
+        after = torch.searchsorted(known, torch.arange(len(start)), right=True).remainder_(len(known))
+        self.following.copy_(known[after])
         weight = self.whole.weight.to(library.weight.device) * self.drawable
         library.weight.copy_(weight / weight.sum())
         library.usual.copy_(library.weight * library.seconds)

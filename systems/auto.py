@@ -26,7 +26,8 @@ from engine.errors import SceneError
 from engine.ranks.blocks import Blocks
 from systems.learning.config import PpoConfig, WorldModelConfig
 from systems.learning.dynamics import finite
-from systems.ppo import act, ppo
+from systems.ppo import ppo
+from systems.ppo_rollout import act
 from systems.robots.model import RobotModel
 from systems.tick import ACT, LEARN
 from systems.world_model import explore, world_model

@@ -48,8 +48,8 @@ def group_terms(terms: Mapping[str, Term], group: str) -> dict[str, Term]:
     return {name: each for name, each in terms.items() if group in each.settings.get("groups", BOTH)}
 
 
-def check_groups(name: str, each: Term, behind: Collection[str]) -> None:
-    """SceneError for settings of a term that make no sense or have no effect; those `behind` a compound are remembered."""
+def check_groups(name: str, each: Term, remembered: Collection[str]) -> None:
+    """SceneError for settings of a term that make no sense or have no effect; those of a compound are `remembered`."""
     settings = each.settings
     groups, history = settings.get("groups", BOTH), settings.get("history")
     start = f"Observation `{name}` says"
@@ -61,11 +61,11 @@ def check_groups(name: str, each: Term, behind: Collection[str]) -> None:
             raise SceneError(
                 f"{start} groups={groups!r}; write '{near[0]}', or a name that is less like it than '{group}'."
             )
-    if not groups and name not in behind:
+    if not groups and name not in remembered:
         raise SceneError(f"{start} groups=(), so nobody sees it. Name a group, or leave the term out.")
     if history is not None and (not isinstance(history, int) or history < 0):
         raise SceneError(f"{start} history={history!r}; give a number of ticks from 0 up.")
-    if settings.get("noise") and set(groups) <= {"critic"} and not history and name not in behind:
+    if settings.get("noise") and set(groups) <= {"critic"} and not history and name not in remembered:
         raise SceneError(
             f"{start} noise={settings['noise']}, which has no effect on what only the critic sees. "
             "Say critic_noise, or leave it out."
@@ -81,7 +81,7 @@ def check_groups(name: str, each: Term, behind: Collection[str]) -> None:
             raise SceneError(
                 f"{start} {key}={value}, which has no effect on what the actor does not see. Leave it out."
             )
-        if value is not None and (history or name in behind):
+        if value is not None and (history or name in remembered):
             raise SceneError(
                 f"{start} {key}={value} and is remembered, where it would have no effect. Leave one of them out."
             )

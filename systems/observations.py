@@ -199,10 +199,10 @@ def compounds_of(terms: Mapping[str, Term]) -> dict[str, Term]:
 def only_actor(terms: Mapping[str, Term]) -> dict[str, Term]:
     """What the actor sees of `terms`, for a learner without a critic."""
     seen = group_terms(terms, "actor")
-    behind = {name for each in compounds_of(seen).values() for name, _ in each.constants["of"]}
+    remembered = {name for each in compounds_of(seen).values() for name, _ in each.constants["of"]}
     found = {}
     for name, each in terms.items():
-        if name in seen or name in behind:
+        if name in seen or name in remembered:
             settings = {key: value for key, value in each.settings.items() if key != "critic_noise"}
             found[name] = attrs.evolve(each, settings={**settings, "groups": ACTOR if name in seen else ()})
     return found
@@ -253,20 +253,20 @@ def observations(
     the resource ObservationNoise. Groups besides actor and critic are in `GroupObservation`.
     Raises SceneError for a group that sees nothing, and for a setting that has no effect.
     """
-    behind = {name for each in compounds_of(terms).values() for name, _ in each.constants["of"]}
+    remembered = {name for each in compounds_of(terms).values() for name, _ in each.constants["of"]}
     for name, each in terms.items():
-        check_groups(name, each, behind)
+        check_groups(name, each, remembered)
     _check_compounds(terms)
     if curriculum and not any(each.settings.get(key) for each in terms.values() for key in ("noise", "critic_noise")):
         raise SceneError(
             "The curriculum of observation noise has no effect: no observation term has noise. Give noise=… to a term, "
             "or leave the curriculum out."
         )
-    kept = {name: each for name, each in terms.items() if each.settings.get("history") or name in behind}
+    kept = {name: each for name, each in terms.items() if each.settings.get("history") or name in remembered}
     every = dict(terms)
     for group, function in (("actor", actor_history), ("critic", critic_history)):
         placed = any(each.function is function for each in terms.values())
-        if group_terms({n: t for n, t in kept.items() if n not in behind}, group) and not placed:
+        if group_terms({n: t for n, t in kept.items() if n not in remembered}, group) and not placed:
             every[f"{group}_history"] = term(function, groups=(group,))
     for name, each in compounds_of(every).items():
         ring = "actor" if "actor" in each.settings.get("groups", BOTH) else "critic"
@@ -346,8 +346,8 @@ def _shown(terms: Mapping[str, Term], every: Mapping[str, Term]) -> dict[str, Te
     found: dict[str, Term] = {}
     for name, each in terms.items():
         if each.function is recalled:
-            behind = {other: every[other] for other, _ in each.constants["of"]}
-            found |= {f"{name}.{label}": t for label, t in pasts(behind, dict(each.constants["of"])).items()}
+            remembered = {other: every[other] for other, _ in each.constants["of"]}
+            found |= {f"{name}.{label}": t for label, t in pasts(remembered, dict(each.constants["of"])).items()}
         else:
             found[name] = each
     return found

@@ -18,7 +18,7 @@ from engine.ecs.scene import Scene
 from engine.ecs.system import System, fuse, system
 from engine.errors import SceneError
 from systems.observation_groups import BOTH, REGISTERED, observe_row
-from systems.ppo import put_action
+from systems.ppo_rollout import put_action
 from systems.tick import ACT, COMMAND, OBSERVE, RECORD
 
 

@@ -1,10 +1,10 @@
-"""Proximal policy optimisation (Schulman et al. 2017) as systems: act, record, estimate advantage, improve policy.
+"""Proximal policy optimisation (Schulman et al. 2017) as systems: estimate advantages, improve the policy.
 
-The policy is a diagonal Gaussian whose deviation does not depend on the observation; a separate critic may see more
-than the actor. Advantages are generalised (GAE, Schulman et al. 2016); the learning rate follows the KL divergence.
+It learns from what `ppo_rollout.py` acts and records. The policy is a diagonal Gaussian whose deviation does not depend on
+the observation; a separate critic may see more than the actor. Advantages are generalised (GAE, Schulman et al. 2016);
+the learning rate follows the KL divergence.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
@@ -12,101 +12,28 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import kl_divergence
 from torch.nn.utils import clip_grad_norm_
 
 from components.control import Action
-from components.episode import Done, Reward
+from components.episode import Done
 from components.learning import LearningMetrics, Policy, Rollout, RolloutHeads
-from components.observation import FinalObservation, Observation
-from engine.capture.launches import capturing
+from components.observation import Observation
 from engine.ecs.access import Rng, Write
 from engine.ecs.bundle import Bundle, deferred
 from engine.ecs.condition import any_row, every
-from engine.ecs.schedule import Schedule
 from engine.ecs.system import system
-from engine.ecs.table import put_rows
-from engine.ecs.world import Clock, World
+from engine.ecs.world import World
 from engine.errors import SceneError
 from engine.ranks.blocks import Blocks
 from systems.learning.config import PpoConfig
 from systems.learning.l2c2 import draw_places, l2c2_loss, seen_next
 from systems.learning.networks import make_policy
 from systems.learning.threads import pieces, thread_pool
+from systems.ppo_rollout import Gaussian, act, act_mean, check_heads, keep_final_observation, record, record_terms
 from systems.tick import ACT, LEARN, RECORD
 
-Gaussian = partial(Normal, validate_args=False)  # looking at values would wait for the device
 LEARNED_FROM = ("actor", "critic", "action", "mean", "log_prob", "value", "target", "advantage")
-
-
-def act(
-    observation: Observation, clock: Clock, rng: Rng, policy: Policy, blocks: Blocks, action: Write[Action],
-    rollout: Write[Rollout], *, limit: float = math.inf,
-) -> None:  # fmt: skip
-    """Draw an action and keep what was seen and chosen: applied within ±`limit`, kept for learning as drawn."""
-    mean, std = blocks.mapped(policy.actor, observation.actor), policy.actor.log_std.exp()
-    drawn = mean + std * torch.randn(mean.shape, generator=rng, device=mean.device)
-    put_action(action, drawn, limit)
-    step = cursor(clock, rollout)
-    put_step(rollout.actor, step, observation.actor)
-    put_step(rollout.critic, step, observation.critic)
-    put_step(rollout.action, step, drawn)
-    put_step(rollout.mean, step, mean)
-    put_step(rollout.log_prob, step, Gaussian(mean, std).log_prob(drawn).sum(-1))
-
-
-def act_mean(observation: Observation, policy: Policy, action: Write[Action], *, limit: float = math.inf) -> None:
-    """Take the mean action: the policy as it is deployed, without exploration."""
-    put_action(action, policy.actor(observation.actor), limit)
-
-
-def put_action(action: Action, chosen: Tensor, limit: float) -> None:
-    """Make `chosen`, held within ±limit, the current action and the current one the previous."""
-    action.previous.copy_(action.value)
-    action.value.copy_(chosen.clamp(-limit, limit))
-
-
-def cursor(clock: Clock, rollout: Rollout | RolloutHeads) -> int | Tensor:
-    """Step of the rollout that this tick fills; the first tick with an action is tick 1.
-
-    Where operations are recorded, and on a GPU, it is one of the device (1,); the processor is faster with one of its own.
-    """
-    length = rollout.reward.shape[1]
-    if rollout.reward.is_cpu and not capturing():
-        return (clock.tick - 1) % length
-    return (clock.device_tick - 1).remainder(length).view(1)
-
-
-def put_step(column: Tensor, step: int | Tensor, value: Tensor) -> None:
-    """Write `value` (rows, ...) into a step of `column` (rows, steps, ...)."""
-    if isinstance(step, int):
-        column[:, step] = value
-    else:
-        column.index_copy_(1, step, value.unsqueeze(1))
-
-
-def record(clock: Clock, reward: Reward, done: Done, rollout: Write[Rollout]) -> None:
-    """Keep what came of this tick's action."""
-    step = cursor(clock, rollout)
-    put_step(rollout.reward, step, reward.total)
-    put_step(rollout.terminated, step, done.terminated)
-    put_step(rollout.truncated, step, done.truncated)
-
-
-def record_terms(clock: Clock, reward: Reward, heads: Write[RolloutHeads]) -> None:
-    """Keep what each reward term paid for this tick's action, that of a failure too."""
-    put_step(heads.reward, cursor(clock, heads), reward.terms)
-
-
-def keep_final_observation(clock: Clock, done: Done, final: FinalObservation, rollout: Write[Rollout]) -> None:
-    """Keep what the critic sees just before the reset: rows that are cut off are bootstrapped from it."""
-    step = cursor(clock, rollout)
-    if isinstance(step, int):
-        put_rows(rollout.final_critic[:, step], done.truncated, final.critic)
-    else:
-        kept = rollout.final_critic.index_select(1, step).squeeze(1)
-        put_rows(kept, done.truncated, final.critic)
-        put_step(rollout.final_critic, step, kept)
 
 
 def estimate_advantage(
@@ -281,13 +208,9 @@ def report(metrics: LearningMetrics, policy: Policy, rollout: Rollout, blocks: B
     target = rollout.target if rollout.target.dim() == 2 else rollout.target.sum(-1)  # of all heads
     unexplained = blocks.variance(rollout.advantage) / blocks.variance(target).clamp(min=1e-12)
     entropy, rate = Gaussian(torch.zeros_like(std), std).entropy().sum(), policy.learning_rate
-    others = {
-        "entropy": entropy,
-        "action_std": std.mean(),
-        "learning_rate": rate,
-        "explained_variance": 1 - unexplained,
-    }
-    metrics.load({**means, **others, "skipped_steps": skipped})
+    spread = {"entropy": entropy, "action_std": std.mean()}
+    others = {"learning_rate": rate, "explained_variance": 1 - unexplained, "skipped_steps": skipped}
+    metrics.load({**means, **spread, **others})
 
 
 def ppo(config: PpoConfig) -> Bundle:
@@ -315,16 +238,6 @@ def ppo(config: PpoConfig) -> Bundle:
         iteration=config.horizon,
         checks=[check_heads] if heads else [],
     )
-
-
-def check_heads(schedule: Schedule) -> None:
-    """SceneError where what a row earns is not the sum of its terms, so that heads would learn something else."""
-    for entry in schedule.entries:
-        if entry.system.constants.get("only_positive"):
-            raise SceneError(
-                f"value_heads=True judges each reward term by itself, but `{entry.name}` cuts their sum off at 0 "
-                "(only_positive=True). Leave one of the two out."
-            )
 
 
 def play(config: PpoConfig, *, critic: bool = True) -> Bundle:

@@ -177,8 +177,8 @@ def reset_noise(share: float) -> dict[str, Any]:
 def refuse_maskless(library: MotionLibrary, rewards: Mapping[str, Term]) -> None:
     """SceneError for a reward of contacts with clips that do not say which feet bear load."""
     asked = next((name for name, each in rewards.items() if each.function is contact_mask), None)
-    said = (library.contacts >= 0.0).all(-1)[library.start].tolist() if len(library.contacts) else []
-    lacking = [name for i, name in enumerate(library.names) if not said or not said[i]]
+    labelled = (library.contacts >= 0.0).all(-1)[library.start].tolist() if len(library.contacts) else []
+    lacking = [name for i, name in enumerate(library.names) if not labelled or not labelled[i]]
     if asked is not None and lacking:
         raise SceneError(
             f"`{asked}` compares feet with the contact_mask of clips, which these lack or have for another number of feet: "

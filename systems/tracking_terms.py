@@ -276,7 +276,7 @@ def future_joints(
 ) -> Tensor:
     """Joint positions and velocities of the reference in the next `steps` control steps of `dt` in s, each `every` steps.
 
-    The first is one `every` behind the pose to have at the end of the coming step; a clip's last frame stays. 2 per joint and step,
+    The first is one `every` after the pose to have at the end of the coming step; a clip's last frame stays. 2 per joint and step,
     all positions first; rad and rad/s.
     """
     ahead = dt * every * torch.arange(1, steps + 1, device=cursor.time.device)

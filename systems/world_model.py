@@ -48,7 +48,7 @@ from systems.learning.natural import make_mean_gradient, take_natural_step
 from systems.learning.networks import make_policy
 from systems.learning.threads import THREADS, thread_pool
 from systems.physics.learned_backend import LearnedBackend
-from systems.ppo import put_action
+from systems.ppo_rollout import put_action
 from systems.robots.model import RobotModel
 from systems.tracking import sees_anchor_only
 

@@ -82,8 +82,8 @@ def endings(simulation: Simulation) -> Iterator[dict[str, Any]]:
     assert ends.reason is not None
     for row in np.flatnonzero(as_numpy(ends.ended)).tolist():
         names = [label for label, on in zip(ends.labels, as_numpy(ends.reason)[row], strict=True) if on]
-        told = {"tick": simulation.world.clock.tick, "row": row, "text": ", ".join(names)}
-        yield {"t": "event", "kind": "reset", **told, "fields": {"reasons": names, "count": 1}}
+        place = {"tick": simulation.world.clock.tick, "row": row, "text": ", ".join(names)}
+        yield {"t": "event", "kind": "reset", **place, "fields": {"reasons": names, "count": 1}}
 
 
 def watch(simulation: Simulation) -> Iterator[dict[str, Any]]:
@@ -104,9 +104,9 @@ def timing(simulation: Simulation, before: list[tuple[float, int]], took: float)
     """What each system took in the tick that is over, of `took` seconds."""
     tick, entries = simulation.world.clock.tick, simulation.schedule.entries
     spent = [(e.seconds - seconds, e.calls - calls) for e, (seconds, calls) in zip(entries, before, strict=True)]
-    told = {"t": "data", "sub": "timing", "ticks": [tick, tick], "tick_seconds": took}
+    message = {"t": "data", "sub": "timing", "ticks": [tick, tick], "tick_seconds": took}
     seconds = pack_array(np.array([s for s, _ in spent], np.float32))
-    return {**told, "seconds": seconds, "calls": pack_array(np.array([c for _, c in spent], np.int32))}
+    return {**message, "seconds": seconds, "calls": pack_array(np.array([c for _, c in spent], np.int32))}
 
 
 def thinned(message: dict[str, Any], names: dict[int, str]) -> Iterator[dict[str, Any]]:
@@ -131,9 +131,9 @@ def main(arguments: "list[str] | None" = None) -> int:
     for message in messages:
         writer.append(message)
     writer.close()
-    told = b"".join(encode_frame({**m, "cols": []}) for m in [{**schema, "t": "schema"}, *messages])
+    recorded = b"".join(encode_frame({**m, "cols": []}) for m in [{**schema, "t": "schema"}, *messages])
     private = [word for word in (os.getcwd(), str(Path.home()), socket.gethostname()) if len(word) > 3]
-    found = [word for word in private if word.encode() in told]
+    found = [word for word in private if word.encode() in recorded]
     size = given.out.stat().st_size
     print(f"{given.out}: {size:,} bytes, {len(messages)} messages")
     if found or size > LARGEST:

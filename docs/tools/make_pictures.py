@@ -41,17 +41,17 @@ def screen() -> Iterator[str]:
     program = shutil.which("Xvfb")
     if program is None:
         sys.exit(NO_XVFB)
-    told, tells = os.pipe()
-    command = [program, "-displayfd", str(tells), "-screen", "0", f"{SIZE[0]}x{SIZE[1]}x24", "-nolisten", "tcp"]
-    server = subprocess.Popen(command, pass_fds=(tells,), stderr=subprocess.DEVNULL)
-    os.close(tells)
+    reader, writer = os.pipe()
+    command = [program, "-displayfd", str(writer), "-screen", "0", f"{SIZE[0]}x{SIZE[1]}x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=(writer,), stderr=subprocess.DEVNULL)
+    os.close(writer)
     try:
-        number = os.read(told, 16).strip() if select.select([told], [], [], 30.0)[0] else b""
+        number = os.read(reader, 16).strip() if select.select([reader], [], [], 30.0)[0] else b""
         if not number:
             sys.exit(f"{program} did not start; it ended with status {server.poll()}.")
         yield f":{number.decode()}"
     finally:
-        os.close(told)
+        os.close(reader)
         server.terminate()
         server.wait()
 
@@ -276,10 +276,10 @@ def break_it(driver: Driver) -> None:
     driver.press("F5")
     hit = driver.wait(20, lambda: "hit" in str(driver.store.state.get("why")))
     driver.wait(3)
-    said = driver.window.message.text()
+    message = driver.window.message.text()
     expect(hit and driver.mode("paused"), f"the break did not hold: {driver.store.state}")
     for part in (f"row {driver.store.selected}", LABEL, "robot.PreviousDof.velocity", "written by remember_velocity"):
-        expect(part in said, f"the break says '{said}', without '{part}'")
+        expect(part in message, f"the break says '{message}', without '{part}'")
     driver.picture("break")
     driver.tear("Log", (980, 330))
     driver.wait(2)

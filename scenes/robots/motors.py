@@ -11,7 +11,7 @@ DAMPING_RATIO = 2.0
 def geared(
     inertia: tuple[float, float, float], gears: tuple[float, float], torque: float, speed: float, count: int = 1
 ) -> Motor:
-    """The servo of a motor behind a two-stage planetary gearbox; `count` of them may drive one joint.
+    """The servo of a motor with a two-stage planetary gearbox; `count` of them may drive one joint.
 
     `inertia`: of rotor and stages in kg·m², `gears`: ratios of the stages, `torque`: N·m, `speed`: rad/s.
     Armature I1 (g2 g3)² + I2 g3² + I3.

@@ -173,12 +173,12 @@ def randomised(text: str, model: RobotModel, *, backend: str, share: float, dt: 
 def through_imu(terms: Mapping[str, Term]) -> dict[str, Term]:
     """The observations with a gyro and an accelerometer that sit askew; the critic sees what is true."""
     compounds = seen.compounds_of(terms)
-    behind = {name for each in compounds.values() for name, _ in each.constants["of"]}
+    remembered = {name for each in compounds.values() for name, _ in each.constants["of"]}
     askew = {seen.base_angular_velocity: seen.imu_angular_velocity, seen.projected_gravity: seen.imu_gravity}
     found: dict[str, Term] = {}
     for name, each in terms.items():
         function, settings = askew.get(each.function), each.settings
-        if function is not None and name in behind:
+        if function is not None and name in remembered:
             raise SceneError(
                 f"imu_mounting changes `{name}`, which is part of a compound of past terms, and the critic's past would no longer "
                 "be true. Leave imu_mounting out, or say history= of the term."

@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--blend", type=float, help=f"s of a change over to another policy (default: {BLEND:g})")
     made.add_argument("--film", type=Path, metavar="FILE.mp4", help="write a film instead of opening a window")
     made.add_argument("--no-film", action="store_true", help="play as fast as possible, and show nothing")
-    made.add_argument("--record", type=Path, metavar="LOG.npz", help="write what the robot told and was sent")
+    made.add_argument("--record", type=Path, metavar="LOG.npz", help="write what was read of the robot and sent to it")
     made.add_argument("--log", type=Path, metavar="LOG.npz", help="play on a recorded log, and compare targets")
     return made
 

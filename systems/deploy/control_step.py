@@ -112,11 +112,11 @@ class ControlStep(nn.Module):
         ]
 
     def _signals(self) -> list[Port]:
-        told = [Port(name, self.sensors.width(name)) for name in SIGNALS if self._tells(name)]
+        ports = [Port(name, self.sensors.width(name)) for name in SIGNALS if self._tells(name)]
         if self.takes == "signals":
-            return told
+            return ports
         width = len(self.world.tables[self.table].axes["actor_observation"])
-        return [Port("obs", width), *(port for port in told if port.name in ("time_step", "clip"))]
+        return [Port("obs", width), *(port for port in ports if port.name in ("time_step", "clip"))]
 
     def _actor_terms(self, entry: Entry) -> Mapping[str, Term]:
         terms = entry.system.terms
@@ -129,7 +129,7 @@ class ControlStep(nn.Module):
         able = [e for e in self._slice if not self._given(e)]
         while more := [e for e in able if id(e) not in kept and wanted.intersection(e.writes)]:
             kept.update(id(e) for e in more)
-            wanted.update(key for e in more for key in (*self._reads(e), *e.writes) if not self._told(key[1]))
+            wanted.update(key for e in more for key in (*self._reads(e), *e.writes) if not self._in_signals(key[1]))
         return [e for e in able if id(e) in kept]
 
     def _reads(self, entry: Entry) -> list[Key]:
@@ -137,14 +137,14 @@ class ControlStep(nn.Module):
         signatures = [entry.system.signature, *(t.signature for t in self.terms.get(entry.name, {}).values())]
         return [("" if _is_resource(p.type) else self.table, p.type) for s in signatures for p in s.parameters]
 
-    def _told(self, cls: type) -> bool:
+    def _in_signals(self, cls: type) -> bool:
         if cls is Observation and self.takes == "observation":
             return True
         return cls in SOURCES or _is_resource(cls) or (cls not in BEGINNINGS and self._is_measured(cls))
 
     def _given(self, entry: Entry) -> bool:
-        """Whether all that a system writes is told by signals."""
-        return all(self._told(cls) for _, cls in entry.writes)
+        """Whether signals give all that a system writes."""
+        return all(self._in_signals(cls) for _, cls in entry.writes)
 
     def _is_measured(self, cls: type) -> bool:
         """Whether a component is no component of robots, but state that the scene's own physics moves."""
@@ -230,8 +230,8 @@ class ControlStep(nn.Module):
         present: dict[type, Any] = {}
         for cls in (*self._states(), *self._measured()):
             columns = vars(self.sensors.blank(cls))
-            told = {n: values.get(f"{_snake(cls)}_{n}", tensor).view(tensor.shape) for n, tensor in columns.items()}
-            present[cls] = assemble(cls, told)
+            measured = {n: values.get(f"{_snake(cls)}_{n}", tensor).view(tensor.shape) for n, tensor in columns.items()}
+            present[cls] = assemble(cls, measured)
         if self.takes == "observation":
             critic = self.sensors.blank(Observation).critic
             present[Observation] = assemble(Observation, {"actor": values["obs"], "critic": critic})

@@ -169,7 +169,7 @@ class Player:
 
 
 def save_log(path: Path, player: Player) -> None:
-    """Write what the robot told, was asked for and was sent in each control step, as npz."""
+    """Write what was read of the robot, asked of it and sent to it in each control step, as npz."""
     columns: dict[str, Any] = {
         f.name: np.array([getattr(each, f.name) for each in player.readings]) for f in attrs.fields(RobotReading)
     }

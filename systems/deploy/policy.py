@@ -28,7 +28,7 @@ UNREADABLE = {  # by a word of onnxruntime's: what is wrong with a file, and the
     "IR version": _NEWER,
     "opset": _NEWER,
 }
-TOLD = (*MEASURED, "command", "time_step", "clip")
+KNOWN_INPUTS = (*MEASURED, "command", "time_step", "clip")
 
 
 @attrs.define(eq=False)
@@ -75,7 +75,7 @@ class OnnxPolicy:
 
     def _rehearse(self) -> None:
         """SceneError for a file that does not fit itself: everything it says is read, and two control steps are made."""
-        unknown = [name for name in self._takes if name not in (*TOLD, *self.state_names)]
+        unknown = [name for name in self._takes if name not in (*KNOWN_INPUTS, *self.state_names)]
         if unknown:
             raise SceneError(f"{self.path} takes {listing(unknown)}, which no robot tells. Play it in its own scene.")
         (pose, _), _, _, none = self.start, self.ranges, self.length, np.zeros(3)
@@ -194,7 +194,7 @@ class OnnxPolicy:
 
     def _fed(self, reading: RobotReading, command: np.ndarray) -> dict[str, np.ndarray]:
         """The inputs of the file, by name."""
-        told = {
+        values = {
             "base_angular_velocity": reading.base_angular_velocity,
             "base_orientation": self._lead @ reading.base_orientation,
             "base_linear_velocity": reading.base_linear_velocity + self._arm @ reading.base_angular_velocity,
@@ -205,7 +205,9 @@ class OnnxPolicy:
             "time_step": np.array([self.steps]),
             "clip": np.array([self.clip]),
         }
-        return {name: np.asarray(told[name], np.float32)[None] for name in self._takes if name in told} | self.states
+        return {
+            name: np.asarray(values[name], np.float32)[None] for name in self._takes if name in values
+        } | self.states
 
     def target(self, reading: RobotReading, command: np.ndarray) -> np.ndarray:
         """Joint targets (joints,) in rad for what the robot tells now, and one control step later.
@@ -253,7 +255,7 @@ def open_session(path: Path) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for each way to fail
         reason = _reason(error)
-        what, cure = next((said for word, said in UNREADABLE.items() if word in reason), ("cannot be run", AGAIN))
+        what, cure = next((advice for word, advice in UNREADABLE.items() if word in reason), ("cannot be run", AGAIN))
         raise SceneError(f"{path} {what}: {reason}. {cure}") from None
 
 

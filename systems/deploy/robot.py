@@ -1,4 +1,4 @@
-"""Robots that a policy plays on: one small interface, with plain MuJoCo or a recorded log behind it; needs no torch.
+"""Robots that a policy plays on: one small interface, with plain MuJoCo or a recorded log as implementation; needs no torch.
 
 For a real robot, write a class with these methods around its maker's SDK and give it to `Player`.
 """
@@ -57,8 +57,10 @@ class MujocoRobot:
         try:
             self.model = mujoco.MjModel.from_xml_string(mjcf) if isinstance(mjcf, str) else mjcf
         except ValueError as error:
-            said = " ".join(str(error).split())
-            raise SceneError(f"MuJoCo cannot read the robot of this policy: {said}. Export the policy again.") from None
+            reason = " ".join(str(error).split())
+            raise SceneError(
+                f"MuJoCo cannot read the robot of this policy: {reason}. Export the policy again."
+            ) from None
         self.data = mujoco.MjData(self.model)
         self.joints = tuple(self.model.joint(i).name for i in range(1, self.model.njnt))
         if self.model.nq != 7 + len(self.joints) or self.model.nu != len(self.joints):
@@ -117,7 +119,7 @@ class MujocoRobot:
 
 @attrs.define(eq=False)
 class RecordedRobot:
-    """A log of what a robot told: it tells it again, whatever is sent to it, and keeps what was sent in `sent`."""
+    """A recorded log as a robot: it replays its readings, whatever is sent to it, and keeps what was sent in `sent`."""
 
     joints: tuple[str, ...]
     readings: dict[str, np.ndarray]  # (steps, …) by field of RobotReading
@@ -154,7 +156,7 @@ class RecordedRobot:
             ) from None
 
     def read(self) -> RobotReading:
-        """What it told in this step."""
+        """What was read in this step."""
         return RobotReading(**{name: values[self.at] for name, values in self.readings.items()})
 
     def gains(self, stiffness: np.ndarray, damping: np.ndarray) -> None:

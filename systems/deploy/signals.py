@@ -27,7 +27,7 @@ Values = Mapping[str, Tensor]
 
 @attrs.frozen
 class Signal:
-    """One thing that is told in every control step: `width` numbers, or as many as the axis of that name is long."""
+    """One thing that a robot reports in every control step: `width` numbers, or as many as the axis of that name is long."""
 
     width: int | str
     about: str
@@ -99,9 +99,9 @@ class Sensors:
 
     def make(self, component: type, values: Values) -> Any:
         """A component as the signals tell it; columns that they do not tell are as they are first made."""
-        told = SOURCES[component](self, values)
+        columns = SOURCES[component](self, values)
         blank = self.blank(component)
-        return assemble(component, {name: told.get(name, getattr(blank, name)) for name in info(component).columns})
+        return assemble(component, {name: columns.get(name, getattr(blank, name)) for name in info(component).columns})
 
     def root_state(self, values: Values) -> dict[str, Tensor]:
         """Pose and motion of the base in the world."""

@@ -1,4 +1,4 @@
-"""What goes wrong in learning in imagination: noticed by a system, and said in words."""
+"""What goes wrong in learning in imagination: noticed by a system, and worded as warnings."""
 
 from collections.abc import Mapping, Sequence
 

@@ -33,7 +33,7 @@ def take_natural_step(
     that the step made, and 1; without any change, 0 and 0, where the gradient is not finite.
     """
     parameters = list(policy.actor.parameters())
-    own = policy.parameters.data[: len(gradient)]  # parameters of a critic stand behind them
+    own = policy.parameters.data[: len(gradient)]  # parameters of a critic follow
     if not bool(gradient.isfinite().all()):
         nothing = seen.new_zeros(())
         return nothing, nothing

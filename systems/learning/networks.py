@@ -69,7 +69,7 @@ class Mlp(nn.Module):
 
 
 class Network(nn.Module):
-    """MLP behind a normaliser of its inputs."""
+    """MLP after a normaliser of its inputs."""
 
     def __init__(self, width: int, hidden: Sequence[int], outputs: int, normalise: bool) -> None:
         super().__init__()

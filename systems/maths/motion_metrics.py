@@ -3,7 +3,7 @@
 Plain functions of tensors. Leading dimensions `...` are frames, rows, or both; where a function looks from one frame to the
 next, frames are the dimension before those that it names, and a result has fewer of them. Places are in m in world axes,
 z up, quaternions (w, x, y, z), joints in rad; `dt` is the time between frames in s. Nothing is averaged over frames: who
-counts which frames is said by the caller.
+counts which frames is up to the caller.
 """
 
 import torch

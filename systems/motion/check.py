@@ -1,6 +1,6 @@
 """Verification of clips against the robot that shall follow them, before anything is learned from them.
 
-What a clip's numbers mean is decided by evidence where nobody said it (`evidence.py`, `readings.py`), and said once. A
+What a clip's numbers mean is decided by evidence where nobody states it (`evidence.py`, `readings.py`), and reported once. A
 clip that cannot be right is refused with frame, value and cure; what is merely suspicious becomes a warning.
 """
 

@@ -22,7 +22,7 @@ def origins(options: ClipOptions, **facts: Origin) -> dict[Fact, Origin]:
 
 
 def in_order(clip: Clip, order: str, options: ClipOptions) -> Clip:
-    """The clip with quaternions scalar first, read in the order that the user said or in that of the file."""
+    """The clip with quaternions scalar first, read in the order that the user gave or in that of the file."""
     word = options.get("rotation")
     turn = 1 if (word or order) == "xyzw" else 0
     clip = attrs.evolve(clip, file_rotation="" if word else order)

@@ -166,7 +166,7 @@ def _files(request: _Request) -> list[Path]:
 
 
 def _within(place: Path) -> Iterator[Path]:
-    """The files under a folder, and links that lead nowhere; folders behind links count once."""
+    """The files under a folder, and links that lead nowhere; folders that links lead to count once."""
     seen = set()
     for folder, folders, files in os.walk(place, followlinks=True):
         if os.path.realpath(folder) in seen:

@@ -127,7 +127,7 @@ def fit_joints(clip: Clip, names: Sequence[str], robot: Robot, tree: JointTree) 
 
 
 def unmatched(who: str, match: Match, robot: Robot) -> list[ClipFinding]:
-    """What is said of joints that clips, called `who`, lack, or have beyond the robot."""
+    """Findings about joints that clips, called `who`, lack, or have beyond the robot."""
     findings = []
     if match.missing:
         lacks = f"{who}: {listing(match.missing, 6)} missing, held at the default {_angles(match.missing)}."

@@ -28,7 +28,7 @@ KINDS = (
 
 
 class ClipOptions:
-    """What the user said of a file: which orders, rate, units, frames and source of angles it has.
+    """What the user states of a file: which orders, rate, units, frames and source of angles it has.
 
     A reader asks with `get`, which marks an option as used, or says with `idle` why it has no use for one; an option
     that no clip of an item used is refused by `check`.
@@ -83,7 +83,7 @@ class ClipOptions:
 
 
 def unknown_option(item: str, tail: str) -> SceneError:
-    """What to say of colons and marks behind a path that are no options."""
+    """What to say of colons and marks after a path that are no options."""
     words = [word for word in re.split(r"[:#]", tail) if word]
     strange = next((word for word in words if not re.fullmatch(PATTERN, word)), tail)
     rate = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:fps|hz)?", strange, re.IGNORECASE)

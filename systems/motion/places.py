@@ -38,7 +38,7 @@ def _built_in(name: str) -> bool:
 
 
 def absolute_robot(text: str) -> str:
-    """The absolute path of a robot's file, also behind "name:"; a name stays as it is, also where something else is called so."""
+    """The absolute path of a robot's file, also after "name:"; a name stays as it is, also where something else is called so."""
     name, colon, file = text.partition(":")
     if colon and not Path(text).expanduser().exists():
         return f"{name}:{absolute_file(file)}"

@@ -17,7 +17,7 @@ BODY_WARNING, BODY_REFUSAL = 1e-3, 0.03  # m between a body in the file and wher
 TURN_WARNING, TURN_REFUSAL = 0.02, 0.2  # rad, the same for rotations
 ROOT_SPEED = 12.0  # m/s; a root that moves faster has jumped
 ROOT_TURN = 40.0  # rad/s
-LYING = 60.0  # degrees that the root may lean in the median frame before a word is said
+LYING = 60.0  # degrees that the root may lean in the median frame before a warning
 REPEATS = 0.3  # share of the frames that move; more repeats than that are no accident
 UPRIGHT = 0.85  # z of the root's own z axis
 MOST_REPEATS = 4  # of one frame, as from 30 to 150 frames per second; more are a rest
@@ -78,7 +78,7 @@ def unit_quaternions(clip: Clip) -> tuple[Clip, list[ClipFinding]]:
 
 
 def in_metres(clip: Clip, robot: Robot) -> tuple[Clip, str]:
-    """The clip in metres, and the unit that it is in where nobody said so and its height shows it."""
+    """The clip in metres, and the unit that it is in where nobody states it and its height shows it."""
     if clip.origin("lengths") == "option":
         return clip, ""
     height = float(np.median(clip.root_position[:, 2]))

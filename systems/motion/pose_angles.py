@@ -15,7 +15,7 @@ def joint_angles(arrays: NamedArrays, dof: np.ndarray, options: ClipOptions) -> 
     """The angles that count, and what a person should know of it.
 
     A joint's two records agree where its rotation vector is its angle times one unit axis in all frames, whichever
-    axis that is. Raises SceneError where they differ and the user has not said which counts.
+    axis that is. Raises SceneError where they differ and the user has not chosen one.
     """
     if "pose_aa" not in arrays:
         options.idle("source", f"{arrays.source} holds joint angles once, without 'pose_aa' beside 'dof'.")

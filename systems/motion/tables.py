@@ -134,7 +134,7 @@ def _cells(text: str, mark: str | None) -> list[str]:
 
 
 def _whole(text: str, mark: str | None) -> list[str]:
-    """The cells without an empty one behind the last mark."""
+    """The cells without an empty one after the last mark."""
     cells = _cells(text, mark)
     return cells[:-1] if len(cells) > 1 and not cells[-1] else cells
 

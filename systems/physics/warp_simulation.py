@@ -69,7 +69,7 @@ else:
     with _without_native_errors():
         wp.init()
 
-import mujoco_warp as mjw  # noqa: E402 - it starts Warp, which says what it pleases unless told before
+import mujoco_warp as mjw  # noqa: E402 - it starts Warp, which prints what it pleases unless it is set up before
 
 _OVERFLOW = mjw.OverflowType
 BUFFERS = {  # by the names of `Backend.overflows`; iterations that run out are none

@@ -65,8 +65,8 @@ class TermTable:
     def terms(self, path: Path, about: Mapping[str, str], given: str) -> list[tuple[str, float]]:
         """Terms and scales of an input, in order. SceneError for a name in the metadata that nobody knows."""
         if self.inputs_key:
-            said = listed(path, about, self.inputs_key)
-            seen: Any = [said.get(given, given) if isinstance(said, dict) else given]
+            inputs = listed(path, about, self.inputs_key)
+            seen: Any = [inputs.get(given, given) if isinstance(inputs, dict) else given]
         else:
             seen = self.inputs[given]
         if isinstance(seen, str):
@@ -150,8 +150,8 @@ def _check(path: Path, found: Mapping[str, Any]) -> None:
         raise SceneError(
             f"{path}: a table says under [inputs] what is seen, or with inputs_key where the metadata says it."
         )
-    for said in found.get("inputs", {}).values():
-        for each in [] if isinstance(said, str) else said:
+    for entry in found.get("inputs", {}).values():
+        for each in [] if isinstance(entry, str) else entry:
             name = each if isinstance(each, str) else each[0]
             if name not in TERMS:
                 raise SceneError(f"{path}: there is no term '{name}'.{did_you_mean(name, TERMS)}")
@@ -174,14 +174,14 @@ def metadata(path: Path, session: Any) -> dict[str, str]:
             f"To read {beside} needs the package PyYAML, which is not installed. pip install '{PACKAGE}[play]'"
         ) from None
     try:
-        said = yaml.safe_load(beside.read_text(encoding="utf-8"))
+        description = yaml.safe_load(beside.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SceneError(
             f"{beside} cannot be read ({' '.join(str(error).split())}). Export the policy again."
         ) from None
-    if not isinstance(said, dict):
+    if not isinstance(description, dict):
         raise SceneError(f"{beside} holds no table of what the policy is. Export the policy again.")
-    parts = [said, *(part for part in said.values() if isinstance(part, dict))]
+    parts = [description, *(part for part in description.values() if isinstance(part, dict))]
     flat = {str(key): value for part in parts for key, value in part.items()}
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items() if value is not None

@@ -63,11 +63,11 @@ class Report:
 
     def write(self) -> bytes:
         """The page, of at most MOST_BYTES as long as what is written and drawn leaves room for films."""
-        bare, said, left_out = self._render([]), self.notes.get("hidden", ""), self._leave_out()
+        bare, note, left_out = self._render([]), self.notes.get("hidden", ""), self._leave_out()
         while len(bare) > MOST_BYTES and (
             what := next(left_out, "")
         ):  # few runs of a robot with few joints never get here
-            self.notes = {**self.notes, "hidden": f"{said} {TOO_MUCH.format(what)}".strip()}
+            self.notes = {**self.notes, "hidden": f"{note} {TOO_MUCH.format(what)}".strip()}
             bare = self._render([])
         room = max(0, MOST_BYTES - len(bare) - _MARKUP) * 3 // 4 // max(1, len(self.films))
         films = [

@@ -1,7 +1,7 @@
 """Isolation of the robot in a model: one tree of bodies on a free joint, in our own gravity, on our own floor.
 
 A file may describe a whole scene. Everything in it that is not the robot is left out, everything about the robot that is
-not supported is refused, and everything that changes how it would move is said, here and nowhere else.
+not supported is refused, and everything that changes how it would move gets a note, here and nowhere else.
 """
 
 import re

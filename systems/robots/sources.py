@@ -1,6 +1,6 @@
 """Reader of model files: an MJCF or URDF file, or MJCF text, becomes a spec that asks for no file that is missing.
 
-What only a picture needs may be missing; it is left out and said. A shape that touches or weighs something is needed.
+What only a picture needs may be missing; it is left out with a note. A shape that touches or weighs something is needed.
 """
 
 import re

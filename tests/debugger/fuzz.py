@@ -4,7 +4,7 @@
 
 Valid messages about the run's own columns with values exchanged, bits flipped, bytes cut off or noise, all sent by one
 debugger after another that holds control, so that what is valid is also carried out. The exit status is 1 when the tick
-thread raised, stood still without being told, or memory grew by more than 16 MiB.
+thread raised, stood still without being asked to, or memory grew by more than 16 MiB.
 """
 
 import argparse

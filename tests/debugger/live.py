@@ -159,6 +159,6 @@ class Live:
         assert self.store.bad == 0
         return self.collected.gather(self.store)
 
-    def said(self) -> list[RuleFinding]:
+    def findings(self) -> list[RuleFinding]:
         """The sentences of the Why panel."""
         return diagnose(self.evidence())

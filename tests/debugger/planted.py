@@ -125,7 +125,7 @@ def schema(
 class Planted:
     """`ticks` of `rows` rows, whose columns a test may change before `feed`.
 
-    Every column is (ticks, rows, *shape) as seen behind RECORD; `fall(row, step)` says the step at which an episode
+    Every column is (ticks, rows, *shape) as seen after RECORD; `fall(row, step)` says the step at which an episode
     of a row ends by the reason 'fallen', or None. Fallen robots tilt in the last 20 steps.
     """
 

@@ -1,6 +1,6 @@
 """A server that speaks the debugger protocol from a made-up run: for tests of clients, and for looking at them.
 
-It stands still until it is told to `advance`, so what a client receives depends on nothing but what a test does; with
+It stands still until a test calls `advance`, so what a client receives depends on nothing but what a test does; with
 `python -m tests.debugger.scripted` it listens in the folder of live runs and advances 50 times a second.
 """
 

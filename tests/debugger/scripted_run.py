@@ -204,7 +204,7 @@ class ScriptedRun:
         return since % self._length[row], (since % self._length[row] == 0) & (np.asarray(tick) > 0)
 
     def sample(self, column: int, tick: np.ndarray, row: np.ndarray, finish: np.ndarray | None = None) -> np.ndarray:
-        """(N, *shape of the column): row `row[i]` at tick `tick[i]`; behind RECORD where `finish[i]`."""
+        """(N, *shape of the column): row `row[i]` at tick `tick[i]`; after RECORD where `finish[i]`."""
         tick, row = np.asarray(tick, np.int64), np.asarray(row, np.int64)
         step, _ = self.episode(tick, row)
         finish = np.zeros(len(row), bool) if finish is None else finish
@@ -259,15 +259,15 @@ class ScriptedRun:
     _pose = _values
 
     def _trace(self, columns: list[Any], rows: np.ndarray, first: int, last: int) -> dict[str, Any]:
-        at, behind = [], []
+        at, after_record = [], []
         for tick in range(first, last + 1):
             if len(rows) and self.episode(np.full(len(rows), tick), rows)[1].any():
                 at.append(tick)
-                behind.append(True)
+                after_record.append(True)
             at.append(tick)
-            behind.append(False)
+            after_record.append(False)
         ticks, row = np.repeat(at, len(rows)), np.tile(rows, len(at))
-        finish = np.repeat(behind, len(rows)) & self.episode(ticks, row)[1]
+        finish = np.repeat(after_record, len(rows)) & self.episode(ticks, row)[1]
         made = []
         for number, labels in columns:
             array = _flat(self.sample(number, ticks, row, finish))

@@ -41,8 +41,8 @@ def test_each_joint_says_how_it_is_used(qtbot: QtBot):
 
 
 def test_the_mouse_is_told_of_the_joint_that_it_rests_on(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch):
-    told: list[str] = []
-    monkeypatch.setattr(parts, "QToolTip", SimpleNamespace(showText=lambda place, text, widget: told.append(text)))
+    messages: list[str] = []
+    monkeypatch.setattr(parts, "QToolTip", SimpleNamespace(showText=lambda place, text, widget: messages.append(text)))
     panel = ActionPanel(full(), Asked())
     qtbot.addWidget(panel)
     drawn(panel, 760, 300)
@@ -50,7 +50,7 @@ def test_the_mouse_is_told_of_the_joint_that_it_rests_on(qtbot: QtBot, monkeypat
     second = QPointF(20.0, bars._top() + 1.5 * bars._line())
     assert bars.tip_at(second).startswith("left_ankle_joint\n") and bars.tip_at(QPointF(20.0, 0.0)) == ""
     QApplication.sendEvent(bars, QHelpEvent(QEvent.Type.ToolTip, second.toPoint(), QPoint(5, 5)))
-    assert len(told) == 1 and told[0].startswith("left_ankle_joint\n")
+    assert len(messages) == 1 and messages[0].startswith("left_ankle_joint\n")
 
 
 def test_rate_and_deviation_by_an_independent_loop(qtbot: QtBot):

@@ -1,4 +1,4 @@
-"""The painter view: projection, what is said, what is remembered, and that nothing in the data can break it."""
+"""The painter view: projection, its sentences, what is remembered, and that nothing in the data can break it."""
 
 import time
 
@@ -148,12 +148,12 @@ def test_errors_and_slips_are_distances_and_speeds():
 def test_the_worst_is_said_first():
     (figure,) = read_skeletons(make_schema())
     slips = np.array((0, 0, 0.4, 0, 0, 0.0))
-    said = violations(figure, STANDING, np.array((0.01, 0.21, 0.05)), slips)
-    assert [text for text, _ in said][:2] == [
+    found = violations(figure, STANDING, np.array((0.01, 0.21, 0.05)), slips)
+    assert [text for text, _ in found][:2] == [
         "left_ankle 0.21 m from reference (ends at 0.25)",
         "left_ankle slips 0.4 m/s",
     ]
-    assert said[0][1] == pytest.approx(0.84)
+    assert found[0][1] == pytest.approx(0.84)
     broken = STANDING.copy()
     broken[3:5] = np.nan
     errors = tracking_errors(figure, broken, STANDING[list(TRACKED)])

@@ -39,13 +39,13 @@ def server(path):
 
 @pytest.fixture
 def make(qtbot, path):
-    """A client that has been started, and the sentences that its status said."""
+    """A client that has been started, and the statuses that it went through, with their sentences."""
     made = []
 
     def start(role="control", **address):
         client = Client(Store(), Address(**(address or {"path": str(path)})), role)
-        client.said = []
-        client.status.connect(lambda status, text: client.said.append((status, text)))
+        client.statuses = []
+        client.status.connect(lambda status, text: client.statuses.append((status, text)))
         made.append(client)
         client.start()
         return client
@@ -127,7 +127,7 @@ def test_a_dropped_connection_comes_back_with_its_subscriptions(qtbot, server, m
     server.wait("pause")
     server.drop()
     qtbot.waitUntil(lambda: bool(answers))
-    (lost,) = (text for status, text in client.said if status == "lost")
+    (lost,) = (text for status, text in client.statuses if status == "lost")
     assert answers[0]["code"] == "lost" and "0.5 s" in lost
     qtbot.waitUntil(lambda: len(server.messages("sub")) == 2)
     assert server.wait("auth")["schema"] == server.run.schema()["hash"]
@@ -135,19 +135,19 @@ def test_a_dropped_connection_comes_back_with_its_subscriptions(qtbot, server, m
 
 
 def test_pauses_between_attempts_grow_to_ten_seconds(monkeypatch, path):
-    said, done = [], threading.Event()
+    pauses, done = [], threading.Event()
     made = link.Link(Address(path=str(path)), lambda: None)
 
     def wait(seconds):
-        said.append(seconds)
-        if len(said) == 8:
+        pauses.append(seconds)
+        if len(pauses) == 8:
             done.set()
             made._stop.set()
 
     monkeypatch.setattr(made._stop, "wait", wait)
     made.start()
     assert done.wait(PATIENCE)
-    assert said == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
 
 
 def test_a_run_that_ends_is_not_called_again(qtbot, server, make):
@@ -156,7 +156,7 @@ def test_a_run_that_ends_is_not_called_again(qtbot, server, make):
         pass
     server.end("4000 iterations done")
     qtbot.waitUntil(lambda: client.over)
-    assert client.said[-1] == ("ended", "4000 iterations done")
+    assert client.statuses[-1] == ("ended", "4000 iterations done")
     client.link._thread.join(PATIENCE)
     assert not client.link._thread.is_alive()
 
@@ -168,7 +168,7 @@ def test_a_run_whose_process_is_gone_has_ended(qtbot, server, make, monkeypatch)
     monkeypatch.setattr(link, "alive", lambda pid: False)
     server.drop()
     qtbot.waitUntil(lambda: client.over)
-    assert client.said[-1][0] == "ended" and "gone without a word" in client.said[-1][1]
+    assert client.statuses[-1][0] == "ended" and "gone without a word" in client.statuses[-1][1]
 
 
 def test_a_process_that_nobody_has_asked_for_its_end_is_over():
@@ -185,7 +185,7 @@ def test_another_version_says_which_side_to_upgrade(qtbot, server, make, version
     server.protocol = version
     client = make()
     qtbot.waitUntil(lambda: client.over)
-    status, text = client.said[-1]
+    status, text = client.statuses[-1]
     assert status == "over" and f"upgrade {older}" in text and f"{version[0]}.{version[1]}" in text
 
 
@@ -197,7 +197,7 @@ def test_a_token_is_proved_and_never_sent(qtbot, server, make, path):
     assert len(proof) == 32 and proof != server.token
     without = make()
     qtbot.waitUntil(lambda: without.over)
-    assert "--token-file" in without.said[-1][1]
+    assert "--token-file" in without.statuses[-1][1]
 
 
 def test_three_frames_that_cannot_be_read_make_the_connection_anew(qtbot, server, make):
@@ -212,7 +212,7 @@ def test_three_frames_that_cannot_be_read_make_the_connection_anew(qtbot, server
     server.raw(bad)
     with qtbot.waitSignal(client.ready):
         pass
-    assert client.said[-2][0] == "lost" and "sent 3 frames that cannot be read" in client.said[-2][1]
+    assert client.statuses[-2][0] == "lost" and "sent 3 frames that cannot be read" in client.statuses[-2][1]
 
 
 def test_a_client_is_ready_only_once_its_connection_is_open(qtbot, server, make):
@@ -234,8 +234,8 @@ def test_a_frame_of_a_gigabyte_is_not_waited_for(qtbot, server, make):
     with qtbot.waitSignal(client.ready):
         pass
     server.raw(struct.pack(">I", 1 << 30))
-    qtbot.waitUntil(lambda: any(status == "lost" for status, _ in client.said))
-    assert "1073741824 bytes" in next(text for status, text in client.said if status == "lost")
+    qtbot.waitUntil(lambda: any(status == "lost" for status, _ in client.statuses))
+    assert "1073741824 bytes" in next(text for status, text in client.statuses if status == "lost")
 
 
 def test_messages_that_make_no_sense_are_counted_and_change_nothing(qtbot, server, make):
@@ -285,8 +285,8 @@ def test_a_listener_that_says_nothing_holds_nobody(qtbot, make, listen, monkeypa
     monkeypatch.setattr(link, "_HANDSHAKE", 0.3)
     listen(lambda peer: None)
     client = make()
-    qtbot.waitUntil(lambda: bool(client.said))
-    assert client.said[0][0] == "lost" and "sent no 'hello'" in client.said[0][1]
+    qtbot.waitUntil(lambda: bool(client.statuses))
+    assert client.statuses[0][0] == "lost" and "sent no 'hello'" in client.statuses[0][1]
     start = time.monotonic()
     client.close()
     assert time.monotonic() - start < 5.0
@@ -295,8 +295,8 @@ def test_a_listener_that_says_nothing_holds_nobody(qtbot, make, listen, monkeypa
 def test_a_web_server_is_no_run(qtbot, make, listen):
     listen(lambda peer: peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     client = make()
-    qtbot.waitUntil(lambda: bool(client.said))
-    assert client.said[0][0] == "lost"
+    qtbot.waitUntil(lambda: bool(client.statuses))
+    assert client.statuses[0][0] == "lost"
 
 
 def test_a_run_that_does_not_read_does_not_stop_the_window(qtbot, server, make):

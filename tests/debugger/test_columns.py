@@ -356,8 +356,8 @@ def test_undo_sends_back_what_was_there():
 def test_an_edit_is_said_with_old_and_new(store):
     stiffness = store.by_address["robot.PdGains.stiffness"]
     command = {"t": "set", "column": stiffness, "rows": [5], "labels": [3], "values": pack_array(np.array([[120.0]]))}
-    said = describe_edit(command, {"old": pack_array(np.array([[99.0]]))}, store)
-    assert said == "robot.PdGains.stiffness[left_knee] of row 5: 99.0 → 120"
+    description = describe_edit(command, {"old": pack_array(np.array([[99.0]]))}, store)
+    assert description == "robot.PdGains.stiffness[left_knee] of row 5: 99.0 → 120"
     assert (
         describe_edit({"address": "a.b"}, {"old": "1", "new": "2", "when": "at_reset"}, store)
         == "a.b: 1 → 2, from the next reset on"

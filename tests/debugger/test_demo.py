@@ -111,5 +111,5 @@ def test_the_demo_is_read_without_a_window(home: dict[str, str]):
 def test_without_a_screen_there_is_a_sentence_and_no_core_dump(home: dict[str, str]):
     done = debugger(home, "--demo")
     assert done.returncode == 1
-    said = "There is no display: use `ssh -X` or --text here, or record and open the file elsewhere.\n"
-    assert done.stderr == said and not done.stdout
+    sentence = "There is no display: use `ssh -X` or --text here, or record and open the file elsewhere.\n"
+    assert done.stderr == sentence and not done.stdout

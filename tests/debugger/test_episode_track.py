@@ -80,7 +80,7 @@ def test_the_pace_of_a_clip_is_that_between_looks_at_the_same_episode() -> None:
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.sets(st.integers(0, 200), max_size=6))
 def test_what_is_worked_out_is_what_a_row_did(lengths: list[int], looks: set[int]) -> None:
-    """Episodes of some lengths, each of another clip; the end of each is told, and looks at the end of some ticks."""
+    """Episodes of some lengths, each of another clip; an event for the end of each, and looks at the end of some ticks."""
     truth: list[tuple[float, float, float, float]] = []
     known: list[tuple[float, float, float, float]] = []
     tick = 0
@@ -120,7 +120,7 @@ def test_of_a_real_training_it_is_what_the_columns_said_at_every_tick(tmp_path: 
         for tick, values, first in zip(stretch.ticks.tolist(), stretch.values, finish.tolist(), strict=True):
             if tick <= before:
                 continue
-            said = [truth[key] for key in ((row, tick, first), (row, tick, not first)) if key in truth]
-            assert any(np.allclose(values, each, atol=2e-4) for each in said), (row, tick, values, said)
+            possible = [truth[key] for key in ((row, tick, first), (row, tick, not first)) if key in truth]
+            assert any(np.allclose(values, each, atol=2e-4) for each in possible), (row, tick, values, possible)
             checked, ends = checked + 1, ends + first
     assert checked > 0.7 * 16 * 200 and ends > 10

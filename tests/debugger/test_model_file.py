@@ -33,7 +33,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 class Run:
-    """A control that answers `asset` when told to; `change` spoils an answer."""
+    """A control that answers `asset` on request; `change` spoils an answer."""
 
     def __init__(self, content: bytes = CONTENT, change: Callable[[dict[str, Any]], Any] = lambda answer: None) -> None:
         self.content, self.change = content, change
@@ -98,7 +98,7 @@ def fail(answer: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda a: a.update(data=bytes(len(a["data"]))), "not fetched: what came has the hash"),
         (lambda a: a["offset"] and a.update(data=b""), "100 bytes came of 250 that the run had announced."),
@@ -113,11 +113,11 @@ def fail(answer: dict[str, Any]) -> None:
         (lambda a: a["offset"] and fail(a), "not fetched: The connection was lost before the run answered."),
     ],
 )
-def test_what_goes_wrong_is_a_sentence_and_keeps_nothing(cache, change, said: str):
+def test_what_goes_wrong_is_a_sentence_and_keeps_nothing(cache, change, message: str):
     run = Run(change=change)
     fetch = Fetch(run, DIGEST)
     run.answer_all()
-    assert said in fetch.problem and fetch.problem.startswith("No mesh view: ")
+    assert message in fetch.problem and fetch.problem.startswith("No mesh view: ")
     assert fetch.path is None and not cache.exists()
 
 

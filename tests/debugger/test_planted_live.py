@@ -63,7 +63,7 @@ def alarms(found: list[RuleFinding]) -> list[str]:
 def test_a_sound_training_alarms_nobody_until_a_kernel_is_made_too_tight(watch: Watch):
     live = watch(tracking_scene(**SMALL))
     live.train(LONGEST)
-    found = live.said()
+    found = live.findings()
     assert not wrong(found)
     assert not [text for text in alarms(found) if any(words in text for words in FIVE)]
     assert not [f.text for f in found if f.severity == "unknown"]
@@ -71,14 +71,14 @@ def test_a_sound_training_alarms_nobody_until_a_kernel_is_made_too_tight(watch: 
     answer = live.set_constant("tracking.reward.body_position.std", 0.005)
     assert (answer["old"], answer["new"]) == ("0.3", "0.005")
     live.train(LONGEST)
-    found = live.said()
+    found = live.findings()
     assert found[0].severity == "wrong" and len(wrong(found)) == 1
     assert found[0].text.startswith("body_position gives no signal: ")
     assert "of rows below 0.05 — σ = 0.005 is too small" in found[0].text
 
     live.set_constant("tracking.reward.body_position.std", 0.3)
     live.train(LONGEST)
-    assert not wrong(live.said())
+    assert not wrong(live.findings())
 
 
 # -- not finite ----------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def test_a_sound_training_alarms_nobody_until_a_kernel_is_made_too_tight(watch: 
 def test_nan_from_a_gain_is_named_by_the_diagnosis_and_by_a_break(watch: Watch):
     live = watch(tracking_scene(**EXPLICIT))
     live.train(SHORT)
-    assert not wrong(live.said())
+    assert not wrong(live.findings())
     condition = "nonfinite(robot.DofTorque.value)"
     asked = {"t": "break", "at": "after compute_torque", "when": condition, "rows": None, "skip": 0, "action": "mark"}
     assert live.ask(asked)["t"] == "ok"
@@ -96,7 +96,7 @@ def test_nan_from_a_gain_is_named_by_the_diagnosis_and_by_a_break(watch: Watch):
     assert live.set_value("robot.PdGains.stiffness", ROW, joint, math.nan)["t"] == "ok"
     live.train(SHORT)
 
-    first = live.said()[0]
+    first = live.findings()[0]
     assert first.severity == "wrong"
     assert "robot.PdGains.stiffness[left_ankle_pitch] is not finite in row 3 since tick " in first.text
     assert "written by fill_gains, after an edit of it at tick " in first.text
@@ -111,7 +111,7 @@ def test_a_setting_that_makes_velocities_infinite_is_named(watch: Watch):
     live = watch(tracking_scene(**SMALL))
     live.set_constant("tracking.reset_to_reference.joint_velocity", 1e39)  # more than float32 holds
     live.until(lambda: any(event["kind"] == "nonfinite" for event in live.store.events))
-    first = live.said()[0]
+    first = live.findings()[0]
     assert first.severity == "wrong"
     assert first.text.startswith("robot.DofState.velocity[")
     assert "written by one of step_physics and reset_to_reference, after " in first.text
@@ -131,7 +131,7 @@ def test_an_ankle_whose_torque_limit_is_too_low_is_named(watch: Watch, monkeypat
     monkeypatch.setitem(robots.ROBOTS, "weak", weak_ankle)
     live = watch(tracking_scene(**SMALL | {"robot": "weak"}))
     live.train(LONG)
-    found = live.said()
+    found = live.findings()
     assert len(wrong(found)) == 1
     assert found[0].text.startswith("left_ankle_pitch is at its torque limit in ")
     assert found[0].text.endswith(" % of ticks (median joint: 0 %)")
@@ -151,7 +151,7 @@ def test_a_constant_observation_is_named(watch: Watch):
         observe.terms = {**observe.terms, "base_angular_velocity": term(blind, groups=("actor", "critic"))}
     live = watch(trained)
     live.train(LONG)
-    found = live.said()
+    found = live.findings()
     assert wrong(found) == ["base_angular_velocity never changes: all its 3 policy channels are constant"]
     assert found[0].severity == "wrong"
 
@@ -178,7 +178,7 @@ def test_a_command_that_keeps_its_value_is_named(watch: Watch):
             bundle.systems[phase] = frozen
     live = watch(trained, check=False)  # the check of the schedule refuses it
     live.train(LONG)
-    first = live.said()[0]
+    first = live.findings()[0]
     assert first.severity == "wrong"
     assert first.text.startswith("command is stale: its values never changed within an episode (")
     assert first.text.endswith(" samples), while the clip plays on")
@@ -187,6 +187,6 @@ def test_a_command_that_keeps_its_value_is_named(watch: Watch):
 def test_a_command_that_nobody_gives_is_named(watch: Watch):
     live = watch(tracking_scene(**SMALL), skip=("COMMAND",), check=False)
     live.train(LONG)
-    first = live.said()[0]
+    first = live.findings()[0]
     assert first.severity == "wrong"
     assert first.text == "command never changes: all its 38 policy channels are constant, while the clip plays on"

@@ -106,13 +106,13 @@ def test_every_tick_of_the_row_and_all_rows_now_and_then_are_asked_for(plots: Pl
 
 
 def test_charts_are_added_once_removed_moved_and_written_down(plots: PlotsPanel):
-    told = []
-    plots.changed.connect(lambda: told.append(1))
+    signals = []
+    plots.changed.connect(lambda: signals.append(1))
     plots.add_chart(IDS["MotionCursor.time"], 0)
     plots.add_chart(IDS["MotionCursor.time"], 0)
     plots.add_chart(99, 0)
     plots.add_chart(IDS["Reward.total"], 7)
-    assert len(plots.charts) == 4 and len(told) == 1
+    assert len(plots.charts) == 4 and len(signals) == 1
     plots.move_chart(plots.charts[3], 0)
     chosen = plots.chosen()
     assert chosen[0] == "robot.MotionCursor.time:0"

@@ -87,16 +87,16 @@ def display() -> Iterator[str]:
     server = shutil.which("Xvfb")
     if server is None:
         pytest.skip("there is no Xvfb: apt-get install xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0")
-    told, tells = os.pipe()
+    reader, writer = os.pipe()
     with process(
-        server, "-displayfd", str(tells), "-screen", "0", "1600x950x24", "-nolisten", "tcp", pass_fds=(tells,)
+        server, "-displayfd", str(writer), "-screen", "0", "1600x950x24", "-nolisten", "tcp", pass_fds=(writer,)
     ):
-        os.close(tells)
-        number = os.read(told, 16).decode().strip() if select.select([told], [], [], 10.0)[0] else ""
+        os.close(writer)
+        number = os.read(reader, 16).decode().strip() if select.select([reader], [], [], 10.0)[0] else ""
         if not number:
             pytest.skip("Xvfb does not start here")
         yield f":{number}"
-        os.close(told)  # earlier, and the server would end: it goes on writing
+        os.close(reader)  # earlier, and the server would end: it goes on writing
 
 
 @pytest.fixture

@@ -174,8 +174,8 @@ def test_the_demo_is_packaged_small_and_private():
     recording = Recording.open(command.DEMO)
     assert recording.complete and command.DEMO.stat().st_size <= 3 << 20
     assert not {"host", "folder", "pid"} & set(recording.schema["run"])
-    told = json.dumps([recording.schema, *recording.of("event")], default=str)
-    assert not [private for private in ("/tmp", "/home", "/root", "/work") if private in told]
+    recorded = json.dumps([recording.schema, *recording.of("event")], default=str)
+    assert not [private for private in ("/tmp", "/home", "/root", "/work") if private in recorded]
 
 
 def test_the_demo_is_opened_by_its_flag(monkeypatch):

@@ -188,15 +188,15 @@ def test_a_session_says_that_ssh_ended(hub: DebugServer, tools: Path, tmp_path: 
 def test_a_tunnel_that_is_closed_while_somebody_asks_why_it_broke_says_nothing(
     hub: DebugServer, tools: Path, tmp_path: Path
 ):
-    said: list[str] = []
+    messages: list[str] = []
     with forwarded("me@server", socket_of(hub)) as address:
         tunnel = address.tunnel
         assert isinstance(tunnel, Tunnel)
-        asking = threading.Thread(target=lambda: said.append(tunnel.broken()))
+        asking = threading.Thread(target=lambda: messages.append(tunnel.broken()))
         asking.start()
         time.sleep(0.1)
     asking.join(PATIENCE)
-    assert said == [""] and nothing_is_left(tools, tmp_path)
+    assert messages == [""] and nothing_is_left(tools, tmp_path)
 
 
 def test_what_a_tunnel_said_may_be_gone(hub: DebugServer, tools: Path):
@@ -208,23 +208,23 @@ def test_what_a_tunnel_said_may_be_gone(hub: DebugServer, tools: Path):
 
 
 def test_a_window_says_that_ssh_ended_and_gets_through_again(hub: DebugServer, tools: Path, tmp_path: Path):
-    told: list[tuple[str, str]] = []
+    statuses: list[tuple[str, str]] = []
 
     def heard() -> list[tuple[str, str]]:
-        told.extend((m["status"], m["text"]) for m in link.take() if m["t"] == "link")
-        return told
+        statuses.extend((m["status"], m["text"]) for m in link.take() if m["t"] == "link")
+        return statuses
 
     with forwarded("server", socket_of(hub)) as address:
         link = Link(address, lambda: None)
         link.start()
-        until(lambda: heard() and told[-1][0] == "open")
+        until(lambda: heard() and statuses[-1][0] == "open")
         (tools / "down").touch()
         os.kill(started(tools)[-1][0], signal.SIGKILL)
         until(lambda: len(heard()) >= 3)
-        assert told[1] == ("lost", "ssh to server ended: it ended with status -9. Trying again in 0.5 s.")
-        assert told[2][0] == "lost" and "Connection refused. Trying again in 1.0 s." in told[2][1]
+        assert statuses[1] == ("lost", "ssh to server ended: it ended with status -9. Trying again in 0.5 s.")
+        assert statuses[2][0] == "lost" and "Connection refused. Trying again in 1.0 s." in statuses[2][1]
         (tools / "down").unlink()
-        until(lambda: heard() and told[-1][0] == "open")
+        until(lambda: heard() and statuses[-1][0] == "open")
         assert "BatchMode=yes" not in started(tools)[0][1] and "BatchMode=yes" in started(tools)[-1][1]
         link.close()
     assert nothing_is_left(tools, tmp_path)
@@ -241,11 +241,11 @@ def test_a_process_here_says_nothing_of_a_run_on_another_machine_of_the_same_nam
         with forwarded("server", socket_of(hub)) as address:
             link = Link(address, lambda: None)
             link.start()
-            told: list[dict[str, Any]] = []
-            until(lambda: told.extend(link.take()) or any(m.get("status") == "open" for m in told))
+            messages: list[dict[str, Any]] = []
+            until(lambda: messages.extend(link.take()) or any(m.get("status") == "open" for m in messages))
             os.kill(started(tools)[-1][0], signal.SIGKILL)
-            until(lambda: told.extend(link.take()) or any(m.get("status") == "lost" for m in told))
-            assert not any(m.get("status") == "ended" for m in told)
+            until(lambda: messages.extend(link.take()) or any(m.get("status") == "lost" for m in messages))
+            assert not any(m.get("status") == "ended" for m in messages)
             link.close()
     finally:
         hub.close()

@@ -114,7 +114,7 @@ def test_a_large_panel_gets_a_smaller_picture(stand_in):
 
 
 @pytest.mark.parametrize(
-    ("mode", "each", "said"),
+    ("mode", "each", "message"),
     [
         ("os.abort()", "", "signal 6"),
         ("sys.exit('no OpenGL here')", "", "status 1 (no OpenGL here)"),
@@ -123,10 +123,10 @@ def test_a_large_panel_gets_a_smaller_picture(stand_in):
         ("print('x' * 200000, file=sys.stderr)\nsys.exit(5)", "", "status 5"),
     ],
 )
-def test_a_crash_costs_a_picture_only(stand_in, mode: str, each: str, said: str):
+def test_a_crash_costs_a_picture_only(stand_in, mode: str, each: str, message: str):
     renderer = stand_in(mode, each)
     renderer.ask(CAMERA, with_knee(1.0))
-    assert said in str(wait_for(lambda: renderer.problem))
+    assert message in str(wait_for(lambda: renderer.problem))
     renderer.ask(CAMERA, with_knee(1.0))
     assert renderer.take() is None
 

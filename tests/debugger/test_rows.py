@@ -1,4 +1,4 @@
-"""All rows at once: the square of cells, who is worst, what a click picks, and what is said about a threshold."""
+"""All rows at once: the square of cells, who is worst, what a click picks, and the sentence about a threshold."""
 
 import time
 from itertools import pairwise

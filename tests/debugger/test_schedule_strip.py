@@ -98,10 +98,10 @@ def test_nothing_is_next_while_the_run_goes_on(panel, store):
 def test_a_system_is_described_with_its_first_line_access_and_times(panel, store):
     for part in range(1, 21):
         time_systems(store, [ms * part / 10 for ms in USUAL], part)
-    said = panel.strip.describe(9)
-    assert said.splitlines()[0].startswith("reward   REWARD")
-    assert "Add up weight × value × dt." in said and "reads robot.RelativeTarget, robot.Action" in said
-    assert "writes robot.Reward, robot.Earned" in said and "median 1.470 ms, p95 2.667 ms" in said
+    description = panel.strip.describe(9)
+    assert description.splitlines()[0].startswith("reward   REWARD")
+    assert "Add up weight × value × dt." in description and "reads robot.RelativeTarget, robot.Action" in description
+    assert "writes robot.Reward, robot.Earned" in description and "median 1.470 ms, p95 2.667 ms" in description
 
 
 def test_a_point_finds_its_system(panel, store):

@@ -64,7 +64,7 @@ def text(server: ScriptedServer) -> Iterator[Text]:
     made.session.close()
 
 
-def said(text: Text, line: str, well: bool = True) -> str:
+def output(text: Text, line: str, well: bool = True) -> str:
     """What one command prints."""
     assert isinstance(text.stdout, io.StringIO)
     text.stdout.seek(0)
@@ -85,15 +85,15 @@ def until(holds: Callable[[], Any]) -> None:
 
 
 def test_list_shows_columns_with_type_and_writer(text: Text):
-    lines = said(text, "list torque").splitlines()
+    lines = output(text, "list torque").splitlines()
     assert lines[0].split() == ["robot.DofTorque.value", "29", "N·m", "signal", "pd_torque"]
     assert lines[-1] == "1 of 32 columns."
-    assert said(text, "list").count("robot.") == 32
-    assert said(text, "list nothing-like-this") == "0 of 32 columns.\n"
+    assert output(text, "list").count("robot.") == 32
+    assert output(text, "list nothing-like-this") == "0 of 32 columns.\n"
 
 
 def test_print_shows_the_numbers_of_the_run(text: Text, server: ScriptedServer):
-    lines = said(text, "print RootState.position 0,2048").splitlines()
+    lines = output(text, "print RootState.position 0,2048").splitlines()
     assert lines[0] == "robot.RootState.position [m] at tick 1000"
     assert lines[1].split() == ["row", "0", "row", "2048"]
     rows = np.array([0, 2048])
@@ -105,7 +105,7 @@ def test_print_shows_the_numbers_of_the_run(text: Text, server: ScriptedServer):
 
 
 def test_print_of_one_label_has_a_line_for_each_row(text: Text, server: ScriptedServer):
-    lines = said(text, "print 'DofTorque.value[left_knee]' 0-3").splitlines()
+    lines = output(text, "print 'DofTorque.value[left_knee]' 0-3").splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["row", "0", "1", "2", "3"]
     assert server.wait("sub")["columns"] == [[12, [JOINTS.index("left_knee")]]]
     assert server.wait("unsub")["id"] == server.wait("sub")["id"]
@@ -113,12 +113,12 @@ def test_print_of_one_label_has_a_line_for_each_row(text: Text, server: Scripted
 
 def test_watch_prints_values_as_they_come(text: Text, server: ScriptedServer):
     server.advance(3)
-    assert said(text, "watch Episode.step 5 1").splitlines()[0] == "tick  value"
+    assert output(text, "watch Episode.step 5 1").splitlines()[0] == "tick  value"
     assert server.wait("unsub")["id"] == server.wait("sub")["id"]
 
 
 def test_provenance_names_writer_and_readers(text: Text):
-    assert said(text, "provenance 'DofTorque.value[left_knee]' 7").splitlines() == [
+    assert output(text, "provenance 'DofTorque.value[left_knee]' 7").splitlines() == [
         "robot.DofTorque.value was written by pd_torque at tick 1000 (observed).",
         "  from: robot.DofTarget, robot.DofState, robot.PdGains",
         "  read by: step_physics",
@@ -126,15 +126,15 @@ def test_provenance_names_writer_and_readers(text: Text):
 
 
 def test_systems_constants_state_log_and_help(text: Text, server: ScriptedServer):
-    assert said(text, "systems STEP").split()[:3] == ["4", "STEP", "physics.step_physics"]
-    assert said(text, "constants std").split() == ["tracking.reward.body_position.std", "float", "0.3"]
-    assert "mode              running" in said(text, "state")
+    assert output(text, "systems STEP").split()[:3] == ["4", "STEP", "physics.step_physics"]
+    assert output(text, "constants std").split() == ["tracking.reward.body_position.std", "float", "0.3"]
+    assert "mode              running" in output(text, "state")
     server.event("break", "nonfinite(robot.DofTorque.value) hit", row=7)
     until(lambda: text.session.events)
-    assert said(text, "log") == "[1000] break row 7: nonfinite(robot.DofTorque.value) hit\n"
+    assert output(text, "log") == "[1000] break row 7: nonfinite(robot.DofTorque.value) hit\n"
     for name in COMMANDS:
-        assert COMMANDS[name].usage in said(text, "help")
-        assert said(text, f"help {name}").startswith(f"  {name}")
+        assert COMMANDS[name].usage in output(text, "help")
+        assert output(text, f"help {name}").startswith(f"  {name}")
 
 
 def test_the_tab_key_completes_commands_columns_systems_and_constants(text: Text):
@@ -149,39 +149,39 @@ def test_the_tab_key_completes_commands_columns_systems_and_constants(text: Text
 
 
 def test_a_command_that_changes_something_takes_control_first(text: Text, server: ScriptedServer):
-    assert said(text, "pause") == "paused before fill_gains at tick 1000 paused by hand\n"
+    assert output(text, "pause") == "paused before fill_gains at tick 1000 paused by hand\n"
     kinds = [m["t"] for m in list(server.received) if m["t"] not in ("auth", "pong")]
     assert kinds == ["control", "pause"]
-    said(text, "run")
+    output(text, "run")
     assert server.received[-1]["t"] == "run"
     assert len(server.messages("control")) == 1
 
 
 def test_stepping_says_where_the_run_stands(text: Text):
-    assert said(text, "step", well=False) == "Pause before stepping.\n"
-    said(text, "pause")
-    assert said(text, "step system 2") == "paused before aim at tick 1000 stepped\n"
-    assert said(text, "step 3") == "paused before aim at tick 1003 stepped\n"
-    assert said(text, "to reward") == "paused before reward at tick 1004 arrived\n"
-    assert said(text, "to 1010").startswith("paused before fill_gains at tick 1010")
+    assert output(text, "step", well=False) == "Pause before stepping.\n"
+    output(text, "pause")
+    assert output(text, "step system 2") == "paused before aim at tick 1000 stepped\n"
+    assert output(text, "step 3") == "paused before aim at tick 1003 stepped\n"
+    assert output(text, "to reward") == "paused before reward at tick 1004 arrived\n"
+    assert output(text, "to 1010").startswith("paused before fill_gains at tick 1010")
 
 
 def test_set_writes_into_rows_and_says_what_was_there(text: Text, server: ScriptedServer):
-    assert said(text, "set 'PdGains.stiffness[left_knee]' 0-1 120.5 because too soft") == (
+    assert output(text, "set 'PdGains.stiffness[left_knee]' 0-1 120.5 because too soft") == (
         "PdGains.stiffness[left_knee] of 2 row(s): 99, 99 → 120.5\n"
     )
     message = server.wait("set")
     assert (message["rows"], message["labels"]) == ([0, 1], [JOINTS.index("left_knee")])
     assert (message["reason"], message["force"]) == ("too soft", False)
     np.testing.assert_array_equal(unpack_array(message["values"]), np.float32([120.5]))
-    assert said(text, "print 'PdGains.stiffness[left_knee]' 0,2").splitlines()[2:] == ["0    120.5", "2    99"]
-    said(text, "set RootState.position 4 0,0,0.8 force")
+    assert output(text, "print 'PdGains.stiffness[left_knee]' 0,2").splitlines()[2:] == ["0    120.5", "2    99"]
+    output(text, "set RootState.position 4 0,0,0.8 force")
     assert server.wait("set")["force"] is True
 
 
 def test_set_changes_a_constant_by_its_address(text: Text, server: ScriptedServer):
     assert (
-        said(text, "set tracking.reward.body_position.std 0.2")
+        output(text, "set tracking.reward.body_position.std 0.2")
         == "tracking.reward.body_position.std: 0.3 → 0.2 (live)\n"
     )
     assert server.wait("set")["address"] == "tracking.reward.body_position.std"
@@ -189,7 +189,7 @@ def test_set_changes_a_constant_by_its_address(text: Text, server: ScriptedServe
 
 def test_breaks_are_set_listed_and_removed(text: Text, server: ScriptedServer):
     line = "break --at 'before reward' --rows 0-3 --skip 2 --mark nonfinite(robot.DofTorque.value)"
-    assert said(text, line) == "break 1: nonfinite(robot.DofTorque.value)\n"
+    assert output(text, line) == "break 1: nonfinite(robot.DofTorque.value)\n"
     message = server.wait("break")
     assert (message["at"], message["rows"], message["skip"], message["action"]) == (
         "before reward",
@@ -197,23 +197,23 @@ def test_breaks_are_set_listed_and_removed(text: Text, server: ScriptedServer):
         2,
         "mark",
     )
-    assert said(text, "break").split() == ["1", "nonfinite(robot.DofTorque.value)"]
-    assert said(text, "unbreak 1") == "break 1 removed\n"
-    assert said(text, "break").startswith("No break is set; it is: break [--at MOMENT]")
+    assert output(text, "break").split() == ["1", "nonfinite(robot.DofTorque.value)"]
+    assert output(text, "unbreak 1") == "break 1 removed\n"
+    assert output(text, "break").startswith("No break is set; it is: break [--at MOMENT]")
 
 
 def test_time_travel_and_the_rest(text: Text, server: ScriptedServer):
-    assert said(text, "seek -35").startswith("viewing tick 965;")
-    assert said(text, "branch").startswith("on from tick 965, still paused;")
+    assert output(text, "seek -35").startswith("viewing tick 965;")
+    assert output(text, "branch").startswith("on from tick 965, still paused;")
     assert server.tick == 965
-    assert "at tick 965" in said(text, "live")
-    assert said(text, "reset 3,4") == "2 row(s) go through RESET in the next tick\n"
+    assert "at tick 965" in output(text, "live")
+    assert output(text, "reset 3,4") == "2 row(s) go through RESET in the next tick\n"
     assert server.wait("reset")["rows"] == [3, 4]
-    assert said(text, "record on trace") == "recording on\n"
+    assert output(text, "record on trace") == "recording on\n"
     assert server.wait("record")["content"] == "trace"
-    assert said(text, "record off") == "recording off records/1.rec\n"
-    assert said(text, "snapshot") == "snapshot iteration_000001_tick_965.lockstep\n"
-    assert said(text, "control release") == "control: nobody\n"
+    assert output(text, "record off") == "recording off records/1.rec\n"
+    assert output(text, "snapshot") == "snapshot iteration_000001_tick_965.lockstep\n"
+    assert output(text, "control release") == "control: nobody\n"
     assert text.holds_control is False
 
 
@@ -251,24 +251,24 @@ def test_time_travel_and_the_rest(text: Text, server: ScriptedServer):
     ],
 )
 def test_a_mistake_is_a_sentence(text: Text, line: str, sentence: str):
-    said(text, "pause")
-    assert sentence in said(text, line, well=False)
+    output(text, "pause")
+    assert sentence in output(text, line, well=False)
 
 
 def test_what_the_run_would_not_understand_is_not_sent_since_it_hangs_up_on_who_says_it_often(
     text: Text, server: ScriptedServer
 ):
-    said(text, "pause")
+    output(text, "pause")
     for _ in range(5):
-        said(text, "step tick 0", well=False)
+        output(text, "step tick 0", well=False)
     assert not server.messages("step")
-    assert said(text, "step").startswith("paused")
+    assert output(text, "step").startswith("paused")
 
 
 def test_numbers_are_sent_as_typed_so_that_the_run_can_say_what_a_column_does_not_hold(
     text: Text, server: ScriptedServer
 ):
-    said(text, "set Episode.step 3 2.5")
+    output(text, "set Episode.step 3 2.5")
     assert unpack_array(server.wait("set")["values"]).tolist() == [2.5]
 
 
@@ -293,19 +293,19 @@ def test_what_repeats_an_own_command_is_not_printed_and_what_others_do_is(server
     until(lambda: "hot" in out.getvalue())
     text.session.close()
     asking.join()
-    said = [line.partition("] ")[2] for line in out.getvalue().splitlines()]
-    assert said == ["edit: ann: set y", "control: ann holds control.", "warning: break: hot"]
+    printed = [line.partition("] ")[2] for line in out.getvalue().splitlines()]
+    assert printed == ["edit: ann: set y", "control: ann holds control.", "warning: break: hot"]
 
 
 def test_a_break_does_not_say_twice_that_it_is_one(text: Text, server: ScriptedServer):
     server.event("break", "break: any(x < 1) hit at row 3", row=3)
     until(lambda: text.session.events)
-    assert said(text, "log 1") == "[1000] break row 3: any(x < 1) hit at row 3\n"
+    assert output(text, "log 1") == "[1000] break row 3: any(x < 1) hit at row 3\n"
 
 
 def test_a_refusal_of_the_run_is_shown(text: Text, server: ScriptedServer):
     server.refuse["pause"] = ("not_controller", "ann holds control.")
-    assert said(text, "pause", well=False) == "ann holds control.\n"
+    assert output(text, "pause", well=False) == "ann holds control.\n"
 
 
 def test_a_run_that_ends_ends_the_prompt(server: ScriptedServer):

@@ -30,12 +30,12 @@ def gathered(run: Planted) -> Evidence:
     return history.gather(store)
 
 
-def said(run: Planted) -> list[RuleFinding]:
+def findings_of(run: Planted) -> list[RuleFinding]:
     return diagnose(gathered(run))
 
 
 def alarms(run: Planted) -> list[str]:
-    return [f.text for f in said(run) if f.severity in ALARMS]
+    return [f.text for f in findings_of(run) if f.severity in ALARMS]
 
 
 def error_of(run: Planted, rng_seed: int = 3) -> np.ndarray:
@@ -52,14 +52,14 @@ def falling(row: int, episode: int) -> int | None:
 
 
 def test_a_sound_run_alarms_nobody():
-    found = said(Planted())
+    found = findings_of(Planted())
     assert not [f.text for f in found if f.severity in ALARMS]
     assert not [f.text for f in found if f.severity == "unknown"]
     assert any("reached their time limit" in f.text for f in found)
 
 
 def test_too_little_is_said_to_be_too_little():
-    found = said(Planted(ticks=6, learner=[{"learn/kl": 0.01}]))
+    found = findings_of(Planted(ticks=6, learner=[{"learn/kl": 0.01}]))
     assert not [f for f in found if f.severity in ALARMS]
     texts = [f.text for f in found if f.severity == "unknown"]
     for rule in ("ends", "observation", "action", "motors", "jitter", "reward", "gait", "learner"):
@@ -84,7 +84,7 @@ def test_nan_from_a_gain_names_the_column_that_came_first_and_its_writer():
     }
     run.events = [{**event, **later}, {**event, **first}]
     run.columns["DofState.velocity"][420:, 3] = np.nan
-    found = said(run)[0]
+    found = findings_of(run)[0]
     assert found.severity == "wrong" and found.panel == "World"
     assert found.text.startswith(
         "robot.PdGains.stiffness[left_ankle] is not finite in row 3 since tick 412, written by fill_gains; then "
@@ -96,7 +96,7 @@ def test_nan_from_a_gain_names_the_column_that_came_first_and_its_writer():
 def test_nan_that_no_event_tells_is_seen_in_what_was_received():
     run = Planted()
     run.columns["Action.value"][300:, 2, 1] = np.nan
-    first = said(run)[0]
+    first = findings_of(run)[0]
     assert "robot.Action.value[left_ankle] is not finite in row 2 since tick 300, written by act" in first.text
 
 
@@ -106,14 +106,14 @@ def test_an_edit_is_named_as_what_came_before_a_nan():
         {"kind": "edit", "tick": 411, "row": 3, "column": 2, "system": None, "text": "", "fields": {}},
         {"kind": "nonfinite", "tick": 412, "row": 3, "column": 2, "system": 2, "text": "", "fields": {}},
     ]
-    assert "written by compute_torque, after an edit of it" in said(run)[0].text
+    assert "written by compute_torque, after an edit of it" in findings_of(run)[0].text
 
 
 def test_an_ankle_torque_limit_too_low():
     run = Planted(fall=falling)
     chosen = np.random.default_rng(0).random((run.ticks, run.rows)) < 0.375
     run.vitals[..., 1] = np.where(chosen, 1.0, run.vitals[..., 1])
-    first = said(run)[0]
+    first = findings_of(run)[0]
     assert first.text == "left_ankle is at its torque limit in 38 % of ticks (median joint: 0 %)"
     assert (first.severity, first.panel) == ("wrong", "Action")
 
@@ -121,7 +121,7 @@ def test_an_ankle_torque_limit_too_low():
 def test_all_joints_at_their_limit_are_one_sentence():
     run = Planted()
     run.vitals[..., :4] = 1.0
-    assert said(run)[0].text.startswith("4 of 4 joints are at their torque limit in 100 % of ticks (median)")
+    assert findings_of(run)[0].text.startswith("4 of 4 joints are at their torque limit in 100 % of ticks (median)")
 
 
 def test_a_reward_sigma_too_small():
@@ -140,7 +140,7 @@ def test_a_reward_sigma_too_small():
 def test_a_kernel_that_has_vanished_is_beyond_ten_sigma():
     run = Planted()
     run.columns["Reward.terms"][..., 0] = 0.0
-    first = said(run)[0]
+    first = findings_of(run)[0]
     assert "100 % of rows below 0.05 — σ = 0.3 is too small, most errors are beyond 10 σ" in first.text
 
 
@@ -161,7 +161,7 @@ def test_kernels_that_are_mostly_low_are_one_sentence_about_the_robots():
 def test_a_constant_observation_channel():
     run = Planted()
     run.columns["Observation.actor"][..., 6] = -1.0
-    first = said(run)[0]
+    first = findings_of(run)[0]
     assert first.text == "policy channel 6 (gravity[2]) never changes (always −1)"
     assert (first.panel, first.label) == ("Observation", 6)
 
@@ -172,7 +172,7 @@ def test_a_stale_command():
     for row in range(run.rows):
         begins = np.flatnonzero(np.r_[True, np.diff(run.episode[:, row]) > 0])
         command[:, row] = command[begins[run.episode[:, row] - run.episode[0, row]], row]
-    first = said(run)[0]
+    first = findings_of(run)[0]
     assert first.text.startswith("command is stale: its values never changed within an episode (")
     assert first.text.endswith("while the clip plays on")
     assert (first.severity, first.panel) == ("wrong", "Observation")
@@ -214,7 +214,7 @@ def test_a_command_that_is_renewed_now_and_then_only():
     run = Planted()
     command = run.columns["Observation.actor"][..., :4]
     command[:] = command[np.arange(run.ticks) // 40 * 40]
-    first = said(run)[0]
+    first = findings_of(run)[0]
     assert first.text.startswith("command is stale: its values changed in only 1")
     assert first.text.endswith("while the clip plays on")
 
@@ -222,7 +222,7 @@ def test_a_command_that_is_renewed_now_and_then_only():
 def test_a_command_whose_joints_partly_rest_is_a_note_only():
     run = Planted()
     run.columns["Observation.actor"][..., 2] = 0.1
-    found = next(f for f in said(run) if "command" in f.text)
+    found = next(f for f in findings_of(run) if "command" in f.text)
     assert found.severity == "note"
     assert not alarms(run)
 
@@ -247,7 +247,7 @@ def test_penalties_that_outweigh_everything():
 def test_exploration_that_has_collapsed_on_some_joints():
     run = Planted()
     run.columns["Rollout.action"][..., 1:3] = run.columns["Rollout.mean"][..., 1:3] + 0.001
-    assert said(run)[0].text.startswith("exploration has collapsed on 2 of 4 joints (left_ankle and right_knee)")
+    assert findings_of(run)[0].text.startswith("exploration has collapsed on 2 of 4 joints (left_ankle and right_knee)")
 
 
 def test_actions_held_at_their_clip():
@@ -260,7 +260,7 @@ def test_one_joint_that_chatters():
     run = Planted()
     wave = 5 * np.sin(2 * np.pi * 15 * np.arange(run.ticks) * DT)
     run.columns["DofState.velocity"][..., 2] += wave[:, None]
-    first = said(run)[0]
+    first = findings_of(run)[0]
     assert first.text.startswith("right_knee chatters: ") and "(median joint: 0.1 %)" in first.text
 
 
@@ -268,7 +268,7 @@ def test_a_whole_body_that_chatters():
     run = Planted()
     wave = 9 * np.sin(2 * np.pi * 15 * np.arange(run.ticks) * DT)
     run.columns["DofState.velocity"] += wave[:, None, None]
-    assert said(run)[0].text.startswith("whole body chatters: ")
+    assert findings_of(run)[0].text.startswith("whole body chatters: ")
 
 
 def test_a_foot_that_drags_and_slides():
@@ -344,13 +344,15 @@ def test_the_learner(changed: dict[str, float], sentence: str):
         run.learner[0]["learn/skipped_steps"] = 0.0
         run.learner[-4]["learn/skipped_steps"] = 1.0
         run.learner[-6]["learn/skipped_steps"] = 1.0
-    assert sentence in said(run)[0].text
+    assert sentence in findings_of(run)[0].text
 
 
 def test_exploration_that_grows():
     run = Planted()
     run.learner = [{**v, "learn/action_std": 0.5 + 0.1 * i} for i, v in enumerate(run.learner)]
-    assert said(run)[0].text.startswith("exploration grows: the standard deviation of actions went from 0.5 to 2.2")
+    assert findings_of(run)[0].text.startswith(
+        "exploration grows: the standard deviation of actions went from 0.5 to 2.2"
+    )
 
 
 def test_warnings_and_failed_simulations():
@@ -359,12 +361,12 @@ def test_warnings_and_failed_simulations():
         {"kind": "warning", "tick": i, "row": None, "column": None, "system": None, "text": text, "fields": {}}
         for i, text in enumerate(["contact buffer overflowed in 3 rows"] * 2)
     ]
-    assert said(run)[0].text == "contact buffer overflowed in 3 rows (2 times)"
+    assert findings_of(run)[0].text == "contact buffer overflowed in 3 rows (2 times)"
     run.events = [
         {"kind": "reset", "tick": i, "row": None, "text": "", "fields": {"reasons": {"diverged": 1}, "rows": 1}}
         for i in range(30)
     ]
-    assert "the simulation of 100 % of episodes failed (diverged)" in said(run)[0].text
+    assert "the simulation of 100 % of episodes failed (diverged)" in findings_of(run)[0].text
 
 
 def test_shapes_that_sink_into_each_other():
@@ -381,7 +383,7 @@ def test_shapes_that_sink_into_each_other():
 def test_buffers_that_overflow_and_those_that_nobody_counts():
     run = Planted()
     run.learner[-1] = {**run.learner[-1], "physics/contact_overflows": 3.0, "physics/constraint_overflows": 1.0}
-    first, second, *_ = said(run)
+    first, second, *_ = findings_of(run)
     assert first.text.startswith(
         "contact buffer overflowed in 3 rows: what did not fit is not simulated; give the model"
     )
@@ -420,7 +422,7 @@ def test_ticks_that_are_slower_in_all_their_parts_are_the_machines_affair():
 def test_a_value_function_with_nothing_to_explain_alarms_nobody():
     run = Planted()
     run.learner = [{**v, "learn/explained_variance": -0.4, "learn/value_loss": 0.002} for v in run.learner]
-    found = [f for f in said(run) if "value function" in f.text]
+    found = [f for f in findings_of(run) if "value function" in f.text]
     # sqrt(0.002 / 1.4) = 0.038 of 0.032 per step × 100 steps
     assert [(f.severity, f.text) for f in found] == [
         ("note", "value function explains nothing (−0.4): returns hardly vary (by 1 %), there is little to explain")
@@ -454,8 +456,8 @@ def test_events_may_tell_every_end():
     }
     run.events = [{"kind": "reset", "tick": 7, "row": None, "text": "", "fields": fields}]
     evidence = gathered(run)
-    told = [(e.row, e.reasons, e.step) for e in evidence.ends if e.tick == 7]
-    assert told[:2] == [(0, ("fallen",), 10.0), (1, ("fallen",), 20.0)]
+    ends = [(e.row, e.reasons, e.step) for e in evidence.ends if e.tick == 7]
+    assert ends[:2] == [(0, ("fallen",), 10.0), (1, ("fallen",), 20.0)]
     assert why_run.end_table(evidence)[0][:3] == ("fallen", 0.75, 20.0)
 
 
@@ -579,7 +581,7 @@ def test_all_nan_is_named_and_breaks_no_rule():
     for name in ("Observation.actor", "Action.value", "DofState.velocity", "Reward.terms", "Rollout.action"):
         run.columns[name][:] = np.nan
     run.vitals[:] = np.nan
-    found = said(run)
+    found = findings_of(run)
     assert "is not finite" in found[0].text
     assert not [f.text for f in found if "the rule failed" in f.text]
     assert why_robot.observation(gathered(run))

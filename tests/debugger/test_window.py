@@ -242,9 +242,9 @@ def test_edits_are_undone_one_after_the_other(run):
         dialog.value.setText(value)
         dialog.submit()
         run.wait(lambda count=count: len(undo.messages) == count)
-    for said, left in (("150 → 120", 1), ("120 → 99.0", 0)):
+    for change, left in (("150 → 120", 1), ("120 → 99.0", 0)):
         press(run, "Ctrl+Z")
-        run.wait(lambda said=said: said in run.window.message.text())
+        run.wait(lambda change=change: change in run.window.message.text())
         assert len(undo.messages) == left
     press(run, "Ctrl+Z")
     assert "no edit to undo" in run.window.message.text()

@@ -63,7 +63,7 @@ def shows(excerpt: str, output: str) -> bool:
 
 
 def runs(page: str) -> Iterator[tuple[Fence, str]]:
-    """The command blocks of a page, each with the output that stands right behind it ('' where none does).
+    """The command blocks of a page, each with the output that stands right after it ('' where none does).
 
     Blocks of language sh take long or leave this process; they are not among them.
     """

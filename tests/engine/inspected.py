@@ -74,7 +74,7 @@ class Client:
         return found
 
     def drain(self) -> None:
-        """Take what has come, and what comes right behind it: the server is asked until it had nothing else to say."""
+        """Take what has come, and what comes right after it: the server is asked until it had nothing else to say."""
         end, silent = time.monotonic() + 0.3, False
         while not silent:
             number = self.pong + 1
@@ -131,7 +131,7 @@ class Client:
             **more,
         }
 
-    def told(self, kind: str) -> dict[str, Any]:
+    def event(self, kind: str) -> dict[str, Any]:
         """The next event of a kind that comes; earlier ones are forgotten."""
         found: dict[str, Any] = self.until(lambda: next((e for e in self.events if e["kind"] == kind), None))
         self.events = []
@@ -219,7 +219,7 @@ class Live:
 
 
 class History:
-    """What every column held behind the phase `finished` and at the end of each tick; taken without the inspector."""
+    """What every column held after the phase `finished` and at the end of each tick; taken without the inspector."""
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation

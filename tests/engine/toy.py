@@ -154,7 +154,7 @@ def toy_terms() -> dict[str, Any]:
 def toy(
     systems: dict[str, list[Any]] | None = None, *more: Bundle, rows: int = 4, repeat: int = 3, tick: Tick = TICK
 ) -> Scene:
-    """The scene around those systems; `more` bundles come behind it."""
+    """The scene around those systems; `more` bundles come after it."""
     main = Bundle(
         "toy",
         components=[Place, Age, Distance, Done, Seen],

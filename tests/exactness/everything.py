@@ -44,7 +44,7 @@ SCRATCH = {
     r"Physics\.backend\.(_batch|_places)\.(warning|status)": "counters, of which only what a step adds is looked at",
     r"Physics\.backend\._seen": "the counters at the last restart",
     r"Physics\.backend\._shadow\._(versions|of)(\W.*)?": "whether a column was written at all; values say what was",
-    r"Physics\.backend\._sound": "the state behind the last step or restart, which is the state itself",
+    r"Physics\.backend\._sound": "the state after the last step or restart, which is the state itself",
     r"Physics\.backend\._batch\._bound\.sensordata": "outputs of MuJoCo",
     r"Physics\.backend\._(place|speed|position|rotation|twist|center|batch\._expanded\.body_subtreemass|places\._expanded\..*)": (
         "where bodies are, computed anew for every row, and what is derived with its masses"

@@ -49,9 +49,9 @@ class Kill:
 
 def run_of(command: Sequence[str], folder: Path) -> subprocess.Popen[str]:
     """Start a run into a folder, or go on with the one there."""
-    said = ["--resume", str(folder)] if (folder / "config.json").exists() else [*command, "--out", str(folder)]
+    flags = ["--resume", str(folder)] if (folder / "config.json").exists() else [*command, "--out", str(folder)]
     return subprocess.Popen(
-        [sys.executable, "-m", "engine.run", *said],
+        [sys.executable, "-m", "engine.run", *flags],
         cwd=REPOSITORY,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -60,10 +60,10 @@ def run_of(command: Sequence[str], folder: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    """Wait for a run; RuntimeError with what it said when it fails."""
-    _, said = process.communicate()
+    """Wait for a run; RuntimeError with what it printed when it fails."""
+    _, output = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"the run ended with {process.returncode}: {said}")
+        raise RuntimeError(f"the run ended with {process.returncode}: {output}")
 
 
 def last_iteration(folder: Path) -> int:

@@ -22,7 +22,7 @@ from tests.engine.toy import toy
 from tests.exactness.everything import FIXED, SCRATCH, everything
 from tests.helpers import tracking_scene
 
-MOMENT, MORE = 17, 30  # ticks before the snapshot, which is inside a learning iteration, and behind it
+MOMENT, MORE = 17, 30  # ticks before the snapshot, which is inside a learning iteration, and after it
 OFTEN = {
     "randomization.draw_first_push.interval": "(0.1, 0.4)",
     "randomization.push.interval": "(0.1, 0.4)",
@@ -156,7 +156,7 @@ def goes_on_exactly(simulation: Simulation, other: Simulation) -> bool:
 
 
 def onwards(simulation: Simulation) -> list[bytes]:
-    """Where a simulation comes in the next 30 ticks: soon, behind the next update of the policy, behind another."""
+    """Where a simulation comes in the next 30 ticks: soon, after the next update of the policy, after another."""
     course = []
     for ticks in (1, 7, MORE - 8):
         simulation.run(ticks)

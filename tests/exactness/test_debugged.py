@@ -89,7 +89,7 @@ def test_a_training_that_was_looked_at_in_every_way_reaches_the_same_bytes(folde
         client.ask("step", unit="tick", count=14)
         tick = live.world.clock.tick
         client.ask("break", when=f"{ROOT}[z] > 50", at="after observe")
-        client.ask("seek", tick=tick - 12)  # behind a learning iteration
+        client.ask("seek", tick=tick - 12)  # after a learning iteration
         client.ask("seek", tick=tick - 3)
         client.ask("live")
         client.ask("step", unit="phase", count=3)

@@ -17,8 +17,8 @@ def command(tmp_path: Path) -> list[str]:
     text = TOY.read_text(encoding="utf-8").replace("        iterations=4,", '        best="-loss/spread",')
     scene = tmp_path / "toy.py"
     scene.write_text(text, encoding="utf-8")
-    told = {"num-envs": 20_000, "iterations": ITERATIONS, "checkpoint-every": EVERY, "pause": 0.005}
-    return [str(scene), *(word for name, value in told.items() for word in (f"--{name}", str(value)))]
+    flags = {"num-envs": 20_000, "iterations": ITERATIONS, "checkpoint-every": EVERY, "pause": 0.005}
+    return [str(scene), *(word for name, value in flags.items() for word in (f"--{name}", str(value)))]
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path, command: list[str]) -> None:

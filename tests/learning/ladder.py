@@ -20,7 +20,7 @@ ROWS, TRIAL_ROWS, HIDDEN = 64, 1000, (32,)
 
 
 def ends_after(steps: int, kind: str = "failure") -> dict[str, Term]:
-    """Every episode ends after so many steps: by failure, with nothing behind it, unless `kind` says time_limit."""
+    """Every episode ends after so many steps: by failure, with nothing after it, unless `kind` says time_limit."""
     return {"over": term(time_limit, kind=kind, steps=steps)}
 
 

@@ -64,7 +64,7 @@ class Rows:
     made_by: str  # the name that `make_rows` was given
 
     def tick(self, control: Tensor | None = None, decimation: int = 4) -> None:
-        """One control step; holds the default pose, or no torque, unless told otherwise."""
+        """One control step; holds the default pose, or no torque, unless given otherwise."""
         if control is None:
             rest = self.model.robot.default_position
             control = (rest if self.model.control == "servo" else torch.zeros_like(rest)).expand_as(self.dofs.position)

@@ -312,7 +312,7 @@ class StaleTorque(Faulty):
 
 
 class LeakyRestart(Faulty):
-    """The row behind one that starts over starts over as well."""
+    """The row after one that starts over starts over as well."""
 
     def restart(self, rows: Tensor, root: RootState, dofs: DofState) -> None:
         self.inner.restart(rows | rows.roll(1), root, dofs)

@@ -47,7 +47,7 @@ def test_without_cuda_it_is_refused_in_one_sentence(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--rows", "8,none"], "'8,none' is no list of numbers of rows"),
         (["--rows", "0"], "'0' is no list of numbers of rows"),
@@ -55,10 +55,12 @@ def test_without_cuda_it_is_refused_in_one_sentence(capsys: pytest.CaptureFixtur
         (["--variants", "fast"], "there is no variant 'fast'; there are eager, captured"),
     ],
 )
-def test_flags_that_make_no_sense_are_refused(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_that_make_no_sense_are_refused(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         gpu.main(["--device", "cpu", *flags])
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_events_on_a_gpu_s_stream_give_the_seconds_of_each_system(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,5 +145,5 @@ def test_a_captured_tick_is_refused_for_the_processor_with_the_variant_that_is_n
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert gpu.main(["--device", "cpu", "--variants", "captured"]) == 2
-    said = "The variant 'captured' records CUDA graphs, and --device is cpu. Say --variants eager.\n"
-    assert capsys.readouterr().err == said
+    message = "The variant 'captured' records CUDA graphs, and --device is cpu. Say --variants eager.\n"
+    assert capsys.readouterr().err == message

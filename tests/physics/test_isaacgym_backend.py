@@ -159,19 +159,19 @@ def test_a_robot_that_the_importer_misreads_is_refused_with_the_difference(
 
 def test_every_number_that_is_read_back_is_compared() -> None:
     model = build_robot(lopsided())
-    told: dict[str, Any] = {"joints": {}, "bodies": {}}
+    found: dict[str, Any] = {"joints": {}, "bodies": {}}
     for at, name in enumerate(model.robot.dof_names):
         low, high = model.model.jnt_range[1 + at].tolist()
-        told["joints"][name] = {
+        found["joints"][name] = {
             "limited": True, "lower": low, "upper": high, "effort": 8.0, "stiffness": 20.0,
             "damping": 1.0 + (0.1 if name.endswith("hip") else 0.0), "armature": 0.02 if name.endswith("hip") else 0.0,
         }  # fmt: skip
     for at, name in enumerate(model.robot.body_names):
-        told["bodies"][name] = {
+        found["bodies"][name] = {
             "mass": float(model.body_mass[at]), "center": model.body_com[at].tolist(),
             "inertia": model.body_inertia[at].tolist(), "shapes": 1,
         }  # fmt: skip
-    assets.refuse_misread(model, told)
+    assets.refuse_misread(model, found)
     wrong = [
         ("joints", "left_knee", name, 0.5) for name in ("lower", "upper", "effort", "stiffness", "damping", "armature")
     ]
@@ -183,7 +183,7 @@ def test_every_number_that_is_read_back_is_compared() -> None:
     wrong += [("bodies", "left", "inertia", np.eye(3).tolist())]
     words = {"shapes": "collision shapes", "center": "centre of mass"}
     for kind, name, field, value in wrong:
-        changed = {k: {n: dict(v) for n, v in told[k].items()} for k in told}
+        changed = {k: {n: dict(v) for n, v in found[k].items()} for k in found}
         changed[kind][name][field] = value
         with pytest.raises(
             SceneError, match=f"{words.get(field, field)}.*'{name}'|'{name}'.*{words.get(field, field)}"
@@ -326,8 +326,8 @@ def test_a_snapshot_of_other_rows_is_refused() -> None:
 def test_torch_tensors_and_the_pipeline_of_a_gpu_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = make_rows(2, backend=HERE)
     monkeypatch.setenv("STANDIN_TENSORS", "torch")
-    told = assets.settings
-    monkeypatch.setattr(assets, "settings", lambda *given, gpu: told(*given, gpu=True))
+    original = assets.settings
+    monkeypatch.setattr(assets, "settings", lambda *given, gpu: original(*given, gpu=True))
     wrapped = make_rows(2, backend=HERE)
     assert sys.modules["isaacgym.gymtorch"].torch is torch
     for each in (plain, wrapped):

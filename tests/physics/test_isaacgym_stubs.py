@@ -197,5 +197,5 @@ def test_a_misspelt_option_and_a_row_number_for_an_env_do_not_type_check(repaire
     path = faulty / "simulation.py"
     text = path.read_text().replace("options.angular_damping", "options.angular_dampening")
     path.write_text(text.replace("set_actor_dof_properties(self._envs[row]", "set_actor_dof_properties(row"))
-    said = checked(repaired, faulty).stdout
-    assert 'has no attribute "angular_dampening"' in said and 'incompatible type "int"; expected "Env"' in said
+    output = checked(repaired, faulty).stdout
+    assert 'has no attribute "angular_dampening"' in output and 'incompatible type "int"; expected "Env"' in output

@@ -199,11 +199,11 @@ def test_a_run_that_loses_its_worker_says_so_saves_and_goes_on_later(
     if fault.startswith("hang"):
         monkeypatch.setenv(TIMEOUT, "15")  # which is time enough to start
     assert run([*SCENE, *SMALL, "--iterations", "6", "--out", str(folder)]) == 2
-    said = " ".join(capsys.readouterr().err.replace("error: ", "").split())
-    assert says in said, said
+    output = " ".join(capsys.readouterr().err.replace("error: ", "").split())
+    assert says in output, output
     if fault.startswith("die"):
-        assert "PhysX: out of luck" in said
-    assert f"iteration_000004.lockstep is saved: go on with python -m engine.run --resume {folder}" in said
+        assert "PhysX: out of luck" in output
+    assert f"iteration_000004.lockstep is saved: go on with python -m engine.run --resume {folder}" in output
     assert_no_worker_is_left()
     monkeypatch.delenv("STANDIN_FAULT")
     assert run(["--resume", str(folder)]) == 0
@@ -265,8 +265,8 @@ def test_the_self_check_measures_what_is_assumed_and_writes_a_report(
 ) -> None:
     report = tmp_path / "report.json"
     assert command(["selfcheck", "--report", str(report), "--envs", "4"]) == 0
-    said = capsys.readouterr().out
-    assert "all assumptions hold" in said and "This was a stand-in" in said
+    output = capsys.readouterr().out
+    assert "all assumptions hold" in output and "This was a stand-in" in output
     found = json.loads(report.read_text())
     values = {line["name"]: (line["status"], line["value"]) for line in found["lines"]}
     assert found["runtime"] == "standin" and found["holds"]
@@ -280,9 +280,9 @@ def test_the_self_check_fails_where_isaac_gym_is_otherwise(
 ) -> None:
     monkeypatch.setenv("STANDIN_FAULT", "origin_velocity")
     assert command(["selfcheck", "--envs"]) == 1
-    said = capsys.readouterr().out
-    assert "FAIL  linear velocity is that of the" in said and "origin" in said
-    assert "FAILED: an assumption does not hold" in said
+    output = capsys.readouterr().out
+    assert "FAIL  linear velocity is that of the" in output and "origin" in output
+    assert "FAILED: an assumption does not hold" in output
 
 
 def test_the_self_check_says_what_it_cannot_do(

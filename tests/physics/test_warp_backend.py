@@ -23,7 +23,7 @@ pytestmark = needs("warp")
 
 
 def warp_on_cpu() -> Any:
-    """Where Warp allocates although its device is said to be another."""
+    """Where Warp allocates although its device is named as another."""
     import warp
 
     return warp.ScopedDevice("cpu")
@@ -255,13 +255,13 @@ def test_rows_beyond_a_gpu_s_memory_are_refused_with_how_many_fit(monkeypatch: p
     asked = "pendulum", rows.model.model, 10_000, Buffers.of(rows.model.model)
     with warp_on_cpu(), pytest.raises(SceneError) as error:
         simulation._refuse_beyond_memory(*asked)
-    told = re.fullmatch(
+    match = re.fullmatch(
         r"10000 rows of 'pendulum' need ([\d,]+) bytes for their simulations, but only 10,000,000 bytes of memory are free on "
         r"cuda:0; at most (\d+) rows fit\.",
         str(error.value),
     )
-    assert told is not None
-    each, fit = int(told[1].replace(",", "")) / 10_000, int(told[2])
+    assert match is not None
+    each, fit = int(match[1].replace(",", "")) / 10_000, int(match[2])
     assert fit == 10_000_000 // each and 0 < fit < 10_000
     with warp_on_cpu():
         simulation._refuse_beyond_memory(asked[0], asked[1], fit, asked[3])

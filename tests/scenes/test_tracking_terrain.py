@@ -143,8 +143,8 @@ def test_a_policy_is_evaluated_on_all_levels_and_filmed_with_its_reference_on_th
     assert float((kept.ghost[:, 0, :3] - kept.robot[:, 0, :3]).norm()) < 0.1
     monkeypatch.setenv("MUJOCO_GL", "disable")  # painted
     snapshot = save(build(rough.train()).world)
-    said = filmed(rough, snapshot, tmp_path / "film.mp4")
-    assert (tmp_path / "film.mp4").stat().st_size > 1000 and said["shown"].startswith("walk, ")
+    summary = filmed(rough, snapshot, tmp_path / "film.mp4")
+    assert (tmp_path / "film.mp4").stat().st_size > 1000 and summary["shown"].startswith("walk, ")
 
 
 def test_a_film_of_columns_has_the_reference_on_the_ground(rough: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +161,8 @@ def test_a_film_of_columns_has_the_reference_on_the_ground(rough: Experiment, mo
     made: list[FilmShot] = []
     monkeypatch.setattr(footage, "write_film", lambda path, scene, shots, **_: made.extend(shots) or "not at all")
     assert rough.film_episode is not None
-    said = rough.film_episode(columns, Path("film.mp4"))
-    assert said["pictures"] == "not at all"
+    summary = rough.film_episode(columns, Path("film.mp4"))
+    assert summary["pictures"] == "not at all"
     apart = np.linalg.norm(made[0].robot[:, :3] - made[0].ghost[:, :3], axis=-1)  # type: ignore[index]
     assert apart.max() < 0.2 and np.abs(made[0].robot[:, :2]).max() > 3.0
 

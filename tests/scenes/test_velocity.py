@@ -301,9 +301,9 @@ def test_a_film_shows_what_is_asked_and_what_happens(tmp_path: Path, monkeypatch
     made = walking(seconds=0.3)
     simulation = build(made.train())
     simulation.run(2)
-    said = filmed(made, save(simulation.world), tmp_path / "film.mp4")
+    summary = filmed(made, save(simulation.world), tmp_path / "film.mp4")
     assert (tmp_path / "film.mp4").stat().st_size > 1000
-    assert "episode 1" in said["shown"] and "m/s" in said["error"]
+    assert "episode 1" in summary["shown"] and "m/s" in summary["error"]
 
 
 # -- terrain -------------------------------------------------------------------------------------------
@@ -376,5 +376,5 @@ def test_a_robot_whose_joints_have_other_names_learns_and_that_is_said_once(
     robot = write(tmp_path, foreign().replace("_hip_pitch", "_HFE").replace("_elbow", "_EFE"))
     simulated(robot=str(robot), num_envs=4).run(3)
     simulated(robot=str(robot), num_envs=4)
-    said = [text for text in caplog.messages if "do not say what these joints are" in text]
-    assert len(said) == 1 and "left_HFE_joint" in said[0] and "left_knee" not in said[0]
+    warned = [text for text in caplog.messages if "do not say what these joints are" in text]
+    assert len(warned) == 1 and "left_HFE_joint" in warned[0] and "left_knee" not in warned[0]

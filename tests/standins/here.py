@@ -21,7 +21,7 @@ ENVIRONMENT = {HOME: str(FOLDER), STANDIN: "1", PYTHON: sys.executable}
 
 @contextlib.contextmanager
 def environment(**more: str) -> Iterator[None]:
-    """Where workers find the stand-in, run by this Python unless told otherwise."""
+    """Where workers find the stand-in, run by this Python unless another is named."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (ENVIRONMENT | more).items():
             patch.setenv(name, value)

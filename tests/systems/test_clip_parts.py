@@ -196,7 +196,7 @@ def test_a_run_goes_on_to_the_same_bytes_from_a_snapshot_and_when_it_is_rewound(
         library = world[MotionLibrary]
         held, room = library.held, int(library.frames.max())
         assert held is not None and torch.equal(library.start, tables[1])
-        for slot, clip in enumerate(held.clips.tolist()):  # behind a short clip, rests of longer ones may lie
+        for slot, clip in enumerate(held.clips.tolist()):  # after a short clip, rests of longer ones may lie
             frames = slice(slot * room, slot * room + int(library.frames[clip]))
             assert torch.equal(library.vectors[frames], tables[0][frames])
 

@@ -231,7 +231,7 @@ class HumanoidVerseWatch(Watch):
         self.counts["close"] += sum(int(each["penalty_close_feet_xy"]) for each in expected)
 
     def compare_observation(self, rows: list[oracle.Row]) -> None:
-        """Actor and critic see the same, alphabetically, and the clock behind it."""
+        """Actor and critic see the same, alphabetically, and the clock after it."""
         axes = {"actions": 29, "base_ang_vel": 3, "base_lin_vel": 3, "command_ang_vel": 1, "command_lin_vel": 2}
         phases = plain(self.world[GaitClock].phase)[:, 0]
         expected = []

@@ -40,10 +40,10 @@ def done_of(terminated: list[bool], truncated: list[bool] | None = None) -> Done
 
 def drawn(library: MotionLibrary, bins: ClipBins, rows: int, **numbers: Any) -> tuple[MotionCursor, SamplerNumbers]:
     """Where `rows` episodes begin."""
-    at, told = MotionCursor.make(rows), SamplerNumbers.zeros()  # type: ignore[attr-defined]
+    at, written = MotionCursor.make(rows), SamplerNumbers.zeros()  # type: ignore[attr-defined]
     stream = torch.Generator().manual_seed(1)
-    draw_by_failures(done_of([True] * rows), library, bins, stream, at, told, dt=DT, **{**PLAIN, **numbers})
-    return at, told
+    draw_by_failures(done_of([True] * rows), library, bins, stream, at, written, dt=DT, **{**PLAIN, **numbers})
+    return at, written
 
 
 # -- bins ----------------------------------------------------------------------------------------------
@@ -194,8 +194,8 @@ def test_without_failures_every_frame_is_as_likely_as_with_uniform_sampling() ->
 def test_only_ended_rows_begin_anew() -> None:
     library = bare_library([101])
     at = MotionCursor.make(2, clip=0, time=1.5, start=0.7)  # type: ignore[attr-defined]
-    stream, told = torch.Generator().manual_seed(0), SamplerNumbers.zeros()
-    draw_by_failures(done_of([False, True]), library, bins_of(library), stream, at, told, dt=DT, on_frames=True)
+    stream, numbers = torch.Generator().manual_seed(0), SamplerNumbers.zeros()
+    draw_by_failures(done_of([False, True]), library, bins_of(library), stream, at, numbers, dt=DT, on_frames=True)
     assert_close(torch.stack((at.start[0], at.time[0])), torch.tensor([0.7, 1.5]))
     assert float(at.start[1]) != 0.7
 
@@ -203,17 +203,17 @@ def test_only_ended_rows_begin_anew() -> None:
 def test_numbers_say_how_even_the_chances_are_and_where_the_largest_is() -> None:
     library = bare_library([50, 101])
     even = filled(bins_of(bare_library([101])), [1.0] * 3, [1.0] * 3)
-    _, told = drawn(bare_library([101]), even, 1)
-    assert abs(float(told.entropy) - 1.0) < 1e-9 and abs(float(told.top_probability) - 1 / 3) < 1e-9
+    _, numbers = drawn(bare_library([101]), even, 1)
+    assert abs(float(numbers.entropy) - 1.0) < 1e-9 and abs(float(numbers.top_probability) - 1 / 3) < 1e-9
     bins = filled(bins_of(library), [0.0, 0.0, 0.0, 1.0, 0.0], [1.0] * 5)
-    _, told = drawn(library, bins, 1, floor=0.5)
+    _, numbers = drawn(library, bins, 1, floor=0.5)
     likely = 0.5 * np.array([0.49, 0.49, 2 / 3, 2 / 3, 2 / 3]) / 2.98 + np.array(
         [0, 0, 0, 0.5, 0]
     )  # 0.98 s in two, 2 s in three
-    assert abs(float(told.entropy) + float((likely * np.log(likely)).sum()) / np.log(5)) < 1e-7
-    assert abs(float(told.top_probability) - likely[3]) < 1e-7
-    assert abs(float(told.top_bin) - 0.6) < 1e-9 and float(told.top_clip) == 1.0
-    assert abs(float(told.top_second) - 2.0 / 3) < 1e-6
+    assert abs(float(numbers.entropy) + float((likely * np.log(likely)).sum()) / np.log(5)) < 1e-7
+    assert abs(float(numbers.top_probability) - likely[3]) < 1e-7
+    assert abs(float(numbers.top_bin) - 0.6) < 1e-9 and float(numbers.top_clip) == 1.0
+    assert abs(float(numbers.top_second) - 2.0 / 3) < 1e-6
     alone = bare_library([20])
     assert float(drawn(alone, bins_of(alone), 1)[1].entropy) == 1.0
 

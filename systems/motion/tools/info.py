@@ -1,4 +1,4 @@
-"""Says how each file was read, and who fixed what: the file, an option behind its name, or nobody (assumed).
+"""Says how each file was read, and who fixed what: the file, an option after its name, or nobody (assumed).
 
 Where the clip fits the robot, travel and speeds follow; where it does not, the reason. Many clips get a line each.
 """
@@ -110,11 +110,11 @@ def _facts(raw: Clip, clip: Clip) -> Iterator[tuple[str, str]]:
             _unit(raw.root_position, clip.root_position, _LENGTHS),
         )
         units: dict[Fact, str] = {"angles": angle, "lengths": length}
-        told = (
+        sources = (
             f"in {unit} {who(fact)}" if raw.origin(fact) != "file" else "as the file says"
             for fact, unit in units.items()
         )
-        yield "units", ", ".join(f"{fact} {how}" for fact, how in zip(units, told, strict=True))
+        yield "units", ", ".join(f"{fact} {how}" for fact, how in zip(units, sources, strict=True))
     if raw.weight != 1.0:
         yield "weight", f"{raw.weight:g}"
 

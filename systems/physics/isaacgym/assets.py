@@ -1,7 +1,7 @@
 """Robot files for Isaac Gym's importer, written from the compiled model, and what the importer made of them compared with it.
 
 The importer drops or misreads much of MJCF, so a file has only what it is known to read: one tree of named bodies with explicit
-inertia, joints with explicit ranges, collision shapes. Motors, armature and friction are told by name after loading.
+inertia, joints with explicit ranges, collision shapes. Motors, armature and friction are set by name after loading.
 """
 
 from collections.abc import Mapping
@@ -127,7 +127,7 @@ def friction(model: RobotModel) -> np.ndarray:
 
 
 def settings(model: RobotModel, rows: int, file: Path, *, gpu: bool) -> dict[str, Any]:
-    """What the worker is told of a simulation, as plain data by name."""
+    """What the worker needs of a simulation, as plain data by name."""
     compiled, robot = model.model, model.robot
     owners = [robot.body_names[body - 1] for body in compiled.geom_bodyid[list(model.shape_geoms)]]
     return {
@@ -160,9 +160,9 @@ def refuse_other_names(model: RobotModel, found: Mapping[str, list[str]]) -> Non
             lacks = f"it lacks {listing(missing)}" if missing else ""
             adds = f"it adds {listing(extra)}" if extra else ""
             near = did_you_mean(missing[0], extra) if missing else ""
-            told = " and ".join(part for part in (lacks, adds) if part) or f"it has {len(found[what])} of them"
+            differences = " and ".join(part for part in (lacks, adds) if part) or f"it has {len(found[what])} of them"
             raise SceneError(
-                f"Isaac Gym's importer misreads the {what} of robot '{model.robot.name}': {told}.{near} Choose --backend mujoco."
+                f"Isaac Gym's importer misreads the {what} of robot '{model.robot.name}': {differences}.{near} Choose --backend mujoco."
             )
 
 
@@ -179,13 +179,13 @@ def refuse_misread(model: RobotModel, found: Mapping[str, Any]) -> None:
 
 
 def _joint_differences(model: RobotModel, found: Mapping[str, Any]) -> list[str]:
-    compiled, robot, told = model.model, model.robot, []
+    compiled, robot, differences = model.model, model.robot, []
     servo = model.control == "servo"
     for at, name in enumerate(robot.dof_names):
         read = found[name]
         limited = bool(compiled.jnt_limited[1 + at])
         if read["limited"] != limited:
-            told.append(f"joint '{name}' has {'no ' * (not read['limited'])}limits there")
+            differences.append(f"joint '{name}' has {'no ' * (not read['limited'])}limits there")
             continue
         low, high = compiled.jnt_range[1 + at].tolist()
         expected: dict[str, float] = {
@@ -197,28 +197,28 @@ def _joint_differences(model: RobotModel, found: Mapping[str, Any]) -> list[str]
         expected |= {"lower": low, "upper": high} if limited else {}
         for what, value in expected.items():
             if not _same(read[what], value):
-                told.append(f"{what} of joint '{name}' is {read[what]:.6g} there and {value:.6g} here")
-    return told
+                differences.append(f"{what} of joint '{name}' is {read[what]:.6g} there and {value:.6g} here")
+    return differences
 
 
 def _body_differences(model: RobotModel, found: Mapping[str, Any]) -> list[str]:
-    told = []
+    differences = []
     owners = [int(body) - 1 for body in model.model.geom_bodyid[list(model.shape_geoms)]]
     for at, name in enumerate(model.robot.body_names):
         read, mass, inertia = found[name], float(model.body_mass[at]), model.body_inertia[at]
         if not _same(read["mass"], mass):
-            told.append(f"mass of body '{name}' is {read['mass']:.6g} kg there and {mass:.6g} kg here")
+            differences.append(f"mass of body '{name}' is {read['mass']:.6g} kg there and {mass:.6g} kg here")
         if np.abs(np.subtract(read["center"], model.body_com[at])).max() > _TOLERANCE:
             here, there = _numbers(model.body_com[at].round(4)), _numbers(np.round(read["center"], 4))
-            told.append(f"centre of mass of body '{name}' is {there} m there and {here} m here")
+            differences.append(f"centre of mass of body '{name}' is {there} m there and {here} m here")
         if np.abs(np.subtract(read["inertia"], inertia)).max() > 5.0 * _TOLERANCE * np.abs(inertia).max() + 1e-7:
             there = _numbers(np.diag(read["inertia"]).round(6))
-            told.append(
+            differences.append(
                 f"inertia of body '{name}' is {there} kg·m² there and {_numbers(np.diag(inertia).round(6))} here"
             )
         if read["shapes"] != owners.count(at):
-            told.append(f"body '{name}' has {read['shapes']} collision shapes there and {owners.count(at)} here")
-    return told
+            differences.append(f"body '{name}' has {read['shapes']} collision shapes there and {owners.count(at)} here")
+    return differences
 
 
 def _same(found: float, expected: float) -> bool:

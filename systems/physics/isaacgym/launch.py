@@ -51,7 +51,7 @@ class GymLink(Protocol):
 
 def find_python(given: str) -> Path:
     """The interpreter that is to run Isaac Gym, by the flag or the environment; SceneError where it is none."""
-    text, said_by = (given, _FLAG) if given else (os.environ.get(PYTHON, ""), PYTHON)
+    text, source = (given, _FLAG) if given else (os.environ.get(PYTHON, ""), PYTHON)
     if not text:
         raise SceneError(
             f"The backend 'isaacgym' runs in a Python 3.8 of yours that has Isaac Gym Preview 4. Say which with {_FLAG} PATH or "
@@ -62,7 +62,7 @@ def find_python(given: str) -> Path:
         state = "is a folder" if path.is_dir() else "is no program" if path.exists() else "is not there"
         inside = path / "bin" / "python"
         cure = f" Did you mean {inside}?" if inside.is_file() else " Name the python program of that environment."
-        raise SceneError(f"{said_by}={text} {state}.{cure}")
+        raise SceneError(f"{source}={text} {state}.{cure}")
     return path.absolute()
 
 
@@ -157,11 +157,11 @@ class WorkerProcess:
 
     def _cannot_import(self, found: Mapping[str, Any]) -> str:
         version = str(found["python"])
-        said = f"{self.python}, Python {version}, cannot import Isaac Gym ({found['missing']})."
+        error = f"{self.python}, Python {version}, cannot import Isaac Gym ({found['missing']})."
         if version.split(".")[:2] != ["3", "8"]:
-            return f"{said} Its modules are for Python 3.8: name such a Python with {_FLAG}."
+            return f"{error} Its modules are for Python 3.8: name such a Python with {_FLAG}."
         return (
-            f"{said} Install Isaac Gym Preview 4 there, {quote(str(self.python))} -m pip install -e isaacgym/python, or name its "
+            f"{error} Install Isaac Gym Preview 4 there, {quote(str(self.python))} -m pip install -e isaacgym/python, or name its "
             f"folder python/ in {HOME}."
         )
 
@@ -169,7 +169,7 @@ class WorkerProcess:
         """Send a message and wait for its answer.
 
         LostError where the worker ended, does not answer in time, answers what cannot be, or failed at a step; SceneError where
-        it says that it cannot build what it was asked for. Either way its last words are told.
+        it says that it cannot build what it was asked for. Either way the error gives its last words.
         """
         if self._lost:
             raise LostError("The worker of Isaac Gym is gone.")
@@ -212,7 +212,7 @@ class WorkerProcess:
         return f"crashed ({signal.Signals(-status).name})" if -status in signal.valid_signals() else "crashed"
 
     def last_words(self) -> str:
-        """' Its last words: …', or nothing where it said nothing."""
+        """' Its last words: …', or nothing where it wrote nothing."""
         self._log.flush()
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, end - 8 * _LAST_WORDS))

@@ -224,7 +224,7 @@ def test_refresh_does_not_count_when_the_mask_changed_in_between():
 
 
 def test_refresh_under_the_same_condition_in_a_later_tick_does_not_count():
-    """On tick 2 `nudge` runs behind `note`; on tick 3 nothing refreshes, and `note` reads what tick 2 made stale."""
+    """On tick 2 `nudge` runs after `note`; on tick 3 nothing refreshes, and `note` reads what tick 2 made stale."""
     systems = with_(MOVE=[system(measure, when=every(2)), system(note)], OBSERVE=[system(nudge, when=every(2))])
     systems["REFRESH"] = [system(measure)]
     assert complaint(toy(systems)).startswith(
@@ -440,7 +440,7 @@ def test_signal_written_under_a_condition_that_changed_since():
 
 
 def test_second_writer_of_a_signal_may_not_build_on_a_conditional_first():
-    """`rows |= more` behind a skipped first writer would build on the tick before."""
+    """`rows |= more` after a skipped first writer would build on the tick before."""
     systems = with_(OBSERVE=[system(send, when=every(2)), system(add_to_parcel)])
     assert complaint(toy(systems, Bundle("extra", components=[Parcel]))) == (
         "BuildError: `add_to_parcel` (OBSERVE) reads Parcel, which is written only under every(2). "

@@ -181,7 +181,7 @@ def test_no_tick_that_builds_reads_anything_stale_or_dead(
 
 
 def test_readers_of_this_file_do_notice():
-    """Without the proofs, a tick that changes a source behind its cache is caught when it runs."""
+    """Without the proofs, a tick that changes a source after its cache is caught when it runs."""
     systems = {"BEGIN": [system(copy)], "STEP": [system(change_count)], "OBSERVE": [system(read_copy)]}
     assert not built_and_run(systems, None, 1)  # type: ignore[arg-type]
     assert built_and_run({**systems, "SENSE": [system(copy)]}, None, 1)  # type: ignore[dict-item]

@@ -203,11 +203,11 @@ def test_edits_are_written_down_told_and_counted(folder: Path, tmp_path: Path) -
     with paused_toy(folder, folder=tmp_path) as (live, client):
         tick = live.world.clock.tick
         old = client.ask("set", **client.set(POSITION, [4], [0.5], [1]))["old"]
-        event = client.told("edit")
+        event = client.event("edit")
         assert event["column"] == POSITION and event["row"] == 4 and event["text"] == f"me: set {POSITION} of row 4"
         answer = client.ask("set", address="toy.wander.step", value="0.1", reason="too wild")
         assert (answer["old"], answer["new"], answer["when"]) == ("0.3", "0.1", "live")
-        fields = client.told("edit")["fields"]
+        fields = client.event("edit")["fields"]
         assert (fields["address"], fields["new"], fields["old"]) == ("toy.wander.step", "0.1", "0.3")
         client.ask("reset", rows=[1, 2])
         client.ask("set", **client.set(POSITION, [4], unpack_array(old), [1]))  # undone
@@ -222,7 +222,7 @@ def test_edits_are_written_down_told_and_counted(folder: Path, tmp_path: Path) -
 
 
 def test_a_debugger_that_comes_later_is_told_what_constants_are_now(folder: Path) -> None:
-    def told(name: str) -> tuple[float, str]:
+    def value_and_hash(name: str) -> tuple[float, str]:
         schema = live.client("observe", name).connection.schema
         assert schema is not None
         (value,) = [each["value"] for each in schema["constants"] if each["address"] == "toy.stray.limit"]
@@ -230,13 +230,13 @@ def test_a_debugger_that_comes_later_is_told_what_constants_are_now(folder: Path
 
     with paused_toy(folder) as (live, client):
         client.ask("step", unit="tick", count=5)
-        tick, first = client.state["tick"], told("first")
+        tick, first = client.state["tick"], value_and_hash("first")
         assert first[0] == 1.0
         client.ask("set", address="toy.stray.limit", value="0.5", reason="")
-        edited = told("second")
+        edited = value_and_hash("second")
         assert edited[0] == 0.5 and edited[1] != first[1]
         client.ask("seek", tick=tick - 2)
-        assert told("third") == first
+        assert value_and_hash("third") == first
 
 
 def test_a_signal_is_edited_between_its_writer_and_its_last_reader(folder: Path) -> None:

@@ -111,7 +111,7 @@ def test_changed_and_rate_compare_with_the_last_time_they_were_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "In '', at character 1: a value is missing at its end."),
         ("robot.Body.loat > 1", "at character 1: there is no column 'robot.Body.loat'. Did you mean robot.Body.load"),
@@ -146,10 +146,10 @@ def test_changed_and_rate_compare_with_the_last_time_they_were_asked() -> None:
         ("robot.Body.age > " + "1" * 250, "The expression has 267 characters; 256 are the most."),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_a_sentence(text: str, said: str) -> None:
+def test_what_is_wrong_is_a_sentence(text: str, message: str) -> None:
     with pytest.raises(BreakError) as caught:
         compile_break(text, WORLD)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 WORDS = (

@@ -81,10 +81,10 @@ def test_where_the_run_stands_is_said_before_the_answer_to_what_led_there(folder
             goal = client.state["tick"] - 1
             answer = client.answer(client.send(kind, **({"tick": goal} if fields is None else fields)))
             assert answer["t"] == "ok", answer
-            told = {name: client.state[name] for name in ("mode", "tick", "next", "substep", "view")}
+            state = {name: client.state[name] for name in ("mode", "tick", "next", "substep", "view")}
             client.drain()
-            assert told == {name: client.state[name] for name in told}, kind
-            assert told["tick"] == answer["tick"] and told["mode"] == ("viewing" if kind == "seek" else "paused")
+            assert state == {name: client.state[name] for name in state}, kind
+            assert state["tick"] == answer["tick"] and state["mode"] == ("viewing" if kind == "seek" else "paused")
 
 
 def test_ticks_are_stepped_one_by_one_and_many_at_once(folder: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_break_between_systems_stops_there_and_names_row_label_column_and_writ
         client.ask("set", **client.set(POSITION, [5], [0.7], [1]))
         client.ask("break", when=f"{POSITION} > 0.5", at="before stray")
         client.ask("run")
-        event = client.told("break")
+        event = client.event("break")
         client.until(lambda: client.state.get("mode") == "paused")
         assert client.next == "stray"
         assert (event["row"], event["column"], event["system"]) == (5, POSITION, "wander")
@@ -264,7 +264,7 @@ def test_a_break_without_a_condition_stops_whenever_the_run_comes_by(folder: Pat
         for _ in range(2):
             tick = live.world.clock.tick
             client.ask("run")
-            event = client.told("break")
+            event = client.event("break")
             client.until(lambda: client.state.get("mode") == "paused")
             assert client.next == "stray" and live.world.clock.tick == tick + 1
             assert event["text"] == client.state["why"] == "break: before stray"
@@ -292,7 +292,7 @@ def test_a_break_at_a_tick_sees_rows_that_ended_before_they_start_over(folder: P
     with paused_toy(folder) as (live, client):
         client.ask("break", when=f"{DISTANCE} > 1")
         client.ask("run")
-        event = client.told("break")
+        event = client.event("break")
         client.until(lambda: client.state.get("mode") == "paused")
         assert client.next == "return_home"
         row = event["row"]
@@ -333,7 +333,7 @@ def test_a_break_about_the_whole_table_or_about_changes_names_the_rows_and_the_l
         client.ask("step", unit="tick", count=1)
         client.ask("set", **client.set(POSITION, [2, 5], [0.55, 0.7], [1]))
         client.ask("run")
-        event = client.told("break")
+        event = client.event("break")
         assert event["fields"]["rows"] == rows and event["row"] == rows[0], event["text"]
         assert event["fields"]["count"] == len(rows) and event["fields"]["label"] == label
         assert event["text"].endswith(f"; {len(rows)} of 8 rows") and event["system"] == "wander"
@@ -344,7 +344,7 @@ def test_a_break_that_no_row_is_to_blame_for_names_none(folder: Path) -> None:
         at_home(live, client)
         client.ask("break", when=f"mean({DISTANCE}) < 0.5", at="after measure")
         client.ask("run")
-        event = client.told("break")
+        event = client.event("break")
         assert event["row"] is None and event["fields"]["rows"] == [] and event["fields"]["label"] == ""
         assert event["text"] == f"break: mean({DISTANCE}) < 0.5 hit, written by measure"
 
@@ -354,12 +354,12 @@ def test_a_mark_is_told_but_does_not_stop(folder: Path) -> None:
         client.ask("break", when=f"rate({POSITION}[0]) != 0", action="mark")
         client.ask("run")
         tick = live.world.clock.tick
-        assert client.told("break")["column"] == POSITION
+        assert client.event("break")["column"] == POSITION
         began = time.monotonic()
         client.until(lambda: live.world.clock.tick > tick + 50)
         assert client.state.get("mode") == "running"
-        told = len([e for e in client.events if e["kind"] == "break"])
-        assert told <= (time.monotonic() - began) / EVENT_EVERY + 2  # not one for each tick
+        events = len([e for e in client.events if e["kind"] == "break"])
+        assert events <= (time.monotonic() - began) / EVENT_EVERY + 2  # not one for each tick
 
 
 def test_what_is_kept_is_a_recording_in_the_run_folder(folder: Path, tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ def test_a_value_that_is_not_finite_is_told_with_its_system_and_stops_where_a_br
         event = next(e for e in client.events if e["kind"] == "break")
         assert (event["row"], event["system"], event["fields"]["label"]) == (4, "wander", "1")
         client.ask("step", unit="tick", count=1)
-        bad = client.told("nonfinite")
+        bad = client.event("nonfinite")
         assert (bad["row"], bad["column"], bad["fields"]["labels"]) == (4, POSITION, ["1"])
         assert "wander" in bad["text"]
 
@@ -417,12 +417,12 @@ def test_a_value_that_is_not_finite_is_told_with_its_system_and_stops_where_a_br
 def test_who_wrote_a_number_is_declared_and_once_seen_observed(folder: Path) -> None:
     with paused_toy(folder) as (live, client):
         number = client.ids[DISTANCE]
-        told = client.ask("provenance", column=number, label=None, row=0)
-        assert told["kind"] == "declared" and told["writer"] == "measure" and told["sources"] == ["Point"]
-        assert told["readers"] == ["stray"]
+        answer = client.ask("provenance", column=number, label=None, row=0)
+        assert answer["kind"] == "declared" and answer["writer"] == "measure" and answer["sources"] == ["Point"]
+        assert answer["readers"] == ["stray"]
         client.ask("step", unit="system", count=5)
-        told = client.ask("provenance", column=number, label=None, row=0)
-        assert (told["kind"], told["writer"], told["tick"]) == ("observed", "measure", live.world.clock.tick)
+        answer = client.ask("provenance", column=number, label=None, row=0)
+        assert (answer["kind"], answer["writer"], answer["tick"]) == ("observed", "measure", live.world.clock.tick)
 
 
 def test_what_was_seen_of_writers_does_not_go_along_to_another_tick(folder: Path) -> None:
@@ -433,8 +433,8 @@ def test_what_was_seen_of_writers_does_not_go_along_to_another_tick(folder: Path
         tick = live.world.clock.tick
         assert client.ask("provenance", column=number, label=None, row=0)["kind"] == "observed"
         client.ask("seek", tick=tick - 2)
-        told = client.ask("provenance", column=number, label=None, row=0)
-        assert (told["kind"], told["writer"], told["tick"]) == ("declared", "measure", tick - 2)
+        answer = client.ask("provenance", column=number, label=None, row=0)
+        assert (answer["kind"], answer["writer"], answer["tick"]) == ("declared", "measure", tick - 2)
 
 
 # -- time ----------------------------------------------------------------------------------------------
@@ -583,7 +583,7 @@ def test_a_mistake_inside_a_command_is_an_answer(folder: Path, monkeypatch: pyte
         code, text = client.refused("set", address="toy.wander.step", value="1", reason="")
         assert (code, text) == ("unsupported", "That failed: ZeroDivisionError: nobody thought of this")
         monkeypatch.setattr(FiniteCheck, "find", broken)
-        assert "ZeroDivisionError" in client.told("warning")["text"]
+        assert "ZeroDivisionError" in client.event("warning")["text"]
         tick = live.world.clock.tick
         client.until(lambda: live.world.clock.tick > tick + 5)
 
@@ -601,13 +601,13 @@ def test_an_exception_in_a_system_is_told_before_the_run_ends(folder: Path) -> N
 
     entry.call = fail
     client.send("run")
-    event = client.told("exception")
+    event = client.event("exception")
     assert event["text"] == "ValueError: the floor is lava" and event["system"] == "measure"
     assert "floor is lava" in event["fields"]["traceback"]
     live.thread.join(2.0)
     assert isinstance(live.error, ValueError)
     live.inspector.close()
-    assert client.told("ended")["text"] == "The run has ended."
+    assert client.event("ended")["text"] == "The run has ended."
 
 
 def test_a_reset_event_counts_reasons_and_tells_of_rows(folder: Path) -> None:

@@ -310,7 +310,7 @@ def test_while_a_system_does_not_come_back_the_server_says_where_it_is(
 ):
     monkeypatch.setattr(engine.inspect.server, "STUCK", 0.3)
     monkeypatch.setattr(engine.inspect.server, "STATE_EVERY", 0.1)
-    said: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
 
     def window() -> None:
         with attached(server) as connection:
@@ -320,7 +320,7 @@ def test_while_a_system_does_not_come_back_the_server_says_where_it_is(
             while time.monotonic() < end:
                 message = connection.receive(0.1)
                 if message is not None:
-                    said.append(message)
+                    messages.append(message)
 
     server_is_ready = threading.Event()
     client = threading.Thread(target=window)
@@ -333,8 +333,8 @@ def test_while_a_system_does_not_come_back_the_server_says_where_it_is(
         client.join()
 
     step_physics()
-    assert {"t": "pong", "n": 5} in said
-    last = [message for message in said if message["t"] == "state"][-1]
+    assert {"t": "pong", "n": 5} in messages
+    last = [message for message in messages if message["t"] == "state"][-1]
     assert last["mode"] == "running" and last["tick"] == 12
     assert last["stuck"] > 0.5
     assert last["why"].endswith(" s")

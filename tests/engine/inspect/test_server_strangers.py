@@ -202,11 +202,11 @@ def test_a_path_that_is_too_long_for_a_socket_is_refused(folder: Path):
 
 
 @pytest.mark.parametrize(
-    "said", [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"ENGDBG2\n", b"\x00" * 8, b"\n"], ids=["http", "magic", "zeros", "newline"]
+    "first_bytes", [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"ENGDBG2\n", b"\x00" * 8, b"\n"], ids=["http", "magic", "zeros", "newline"]
 )  # fmt: skip
-def test_whoever_does_not_begin_as_a_debugger_does_is_hung_up_on(server: DebugServer, said: bytes):
+def test_whoever_does_not_begin_as_a_debugger_does_is_hung_up_on(server: DebugServer, first_bytes: bytes):
     with raw(server) as stranger:
-        stranger.sendall(said)
+        stranger.sendall(first_bytes)
         assert stranger.recv(100) == b""
     with attached(server):
         pass
@@ -271,9 +271,9 @@ def end_the_pause(server: DebugServer) -> None:
 
 
 def test_the_first_message_must_be_auth_and_small(server: DebugServer):
-    for said, code in (({"t": "pause", "id": 1}, "bad_message"), ({"t": "auth", "x": b"0" * 5000}, "too_large")):
+    for message, code in (({"t": "pause", "id": 1}, "bad_message"), ({"t": "auth", "x": b"0" * 5000}, "too_large")):
         with raw(server) as stranger:
-            stranger.sendall(b"ENGDBG1\n" + encode_frame(said))
+            stranger.sendall(b"ENGDBG1\n" + encode_frame(message))
             assert goodbye(stranger) == code
 
 

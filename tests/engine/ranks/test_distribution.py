@@ -285,10 +285,12 @@ def test_an_audit_names_the_first_shared_state_that_differs():
             return str(error)
         return "nothing"
 
-    said = together(2, run)
+    errors = together(2, run)
     assert (
-        said[0].startswith("At tick 0 Everybodys.value of rank 1 is not that of rank 0, though all processes share it.")
-        and said[1] == ""
+        errors[0].startswith(
+            "At tick 0 Everybodys.value of rank 1 is not that of rank 0, though all processes share it."
+        )
+        and errors[1] == ""
     )
 
 
@@ -341,9 +343,9 @@ def test_the_first_difference_between_processes_is_said_by_the_one_that_differs(
             return str(error)
         return "agreed"
 
-    said = together(3, compare)
-    assert said[1].startswith("Rank 1 (host here) does not agree with rank 0 on --seed: it has 1, rank 0 0.")
-    assert said[0] == said[2] == ""
+    errors = together(3, compare)
+    assert errors[1].startswith("Rank 1 (host here) does not agree with rank 0 on --seed: it has 1, rank 0 0.")
+    assert errors[0] == errors[2] == ""
 
 
 def test_a_mistake_of_all_is_said_once_and_that_of_one_by_that_one():

@@ -208,11 +208,11 @@ def test_the_black_box_has_every_second_tick_of_every_row() -> None:
 
 
 def test_a_value_that_is_not_finite_is_named_with_row_column_and_writers() -> None:
-    said: list[str] = []
-    simulation, _ = recorded(3, warn=said.append)
+    messages: list[str] = []
+    simulation, _ = recorded(3, warn=messages.append)
     raise_in(simulation, 5, "position")
     simulation.run(10)
-    assert said == [
+    assert messages == [
         "point.Point.position[1] is nan in row 2 at tick 5, written by one of `wander` (STEP), `return_home` (RESET)."
     ]
     assert [p.name for p in Path("records").iterdir()] == ["tick_00000005_nonfinite.rec"]
@@ -274,11 +274,11 @@ def test_a_glance_is_at_narrow_columns_where_there_are_any() -> None:
 
 
 def test_infinite_sums_of_finite_values_are_no_finding() -> None:
-    said: list[str] = []
-    simulation, recorder = recorded(1, warn=said.append)
+    messages: list[str] = []
+    simulation, recorder = recorded(1, warn=messages.append)
     simulation.world[Point].position[:, 0] = 3e38
     recorder.see_finished()
-    assert said == []
+    assert messages == []
 
 
 def test_an_exception_goes_on_and_leaves_a_recording_of_the_tick_that_failed() -> None:
@@ -325,8 +325,8 @@ def test_without_record_no_trace_is_kept() -> None:
 
 
 def test_a_full_disk_stops_the_recording_with_a_sentence_and_not_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    simulation, recorder = recorded(3, warn=said.append)
+    messages: list[str] = []
+    simulation, recorder = recorded(3, warn=messages.append)
 
     def refuse(self: RecordingWriter, message: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -334,11 +334,11 @@ def test_a_full_disk_stops_the_recording_with_a_sentence_and_not_the_training(mo
     monkeypatch.setattr(RecordingWriter, "append", refuse)
     recorder.ask()
     simulation.run(3)
-    assert said == [
+    assert messages == [
         "The recording tick_00000003_request.rec cannot be written (No space left on device); nothing more is recorded."
     ]
     assert list(Path("records").iterdir()) == []
-    assert recorder.keep("end", "") is None and len(said) == 1
+    assert recorder.keep("end", "") is None and len(messages) == 1
 
 
 def test_a_recording_may_be_asked_for_from_python_at_any_time() -> None:
@@ -535,9 +535,9 @@ def test_a_full_disk_costs_the_recording_of_failures_and_not_the_training(
 
     monkeypatch.setattr(RecordingWriter, "append", refuse)
     assert main([TOY, "--out", "run", "--record"]) == 0
-    said = capsys.readouterr().out
-    assert "failures.rec cannot be written (No space left on device); failures are logged without it." in said
-    assert "tick_00000020_end.rec cannot be written (No space left on device); nothing more is recorded." in said
+    output = capsys.readouterr().out
+    assert "failures.rec cannot be written (No space left on device); failures are logged without it." in output
+    assert "tick_00000020_end.rec cannot be written (No space left on device); nothing more is recorded." in output
     assert len(logged_failures(Path("run"))) > 3
 
 

@@ -40,12 +40,12 @@ def test_a_training_counts_what_is_replayed_and_says_what_is_not(
     monkeypatch.setattr(training, "capture_for", recorded)
     capsys.readouterr()
     assert main([*flags, "--out", "replayed"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     plain, replayed = (rows(folder, "metrics.jsonl") for folder in ("plain", "replayed"))
     assert not any(name.startswith("capture/") for name in plain[-1])
     assert sum(row["capture/eager_ticks"] for row in replayed) >= 2
     assert replayed[-1]["capture/launches"] > 1.0
-    assert "is called, not replayed: " in said
+    assert "is called, not replayed: " in output
     timing = rows("replayed", "timing.jsonl")[-1]
     assert any(name.endswith("segment 1") for name in timing["by_system"])
     assert all(seconds >= 0.0 for seconds in timing["by_system"].values())

@@ -1,4 +1,4 @@
-"""Checkpoints: written behind the ticks, the newest and the best kept, and tried again when the disk was full."""
+"""Checkpoints: written while the ticks go on, the newest and the best kept, and tried again when the disk was full."""
 
 import errno
 import json
@@ -171,20 +171,20 @@ def test_rows_reach_the_disk_before_the_checkpoint_that_follows_them(monkeypatch
 
 
 def test_no_checkpoint_is_newer_than_rows_that_wait_for_room() -> None:
-    said: list[str] = []
-    folder = RunFolder.create(Path("run"), "toy", said.append)
+    messages: list[str] = []
+    folder = RunFolder.create(Path("run"), "toy", messages.append)
     kept, folder.metrics.path = folder.metrics.path, Path("/dev/full")
     folder.append({"iteration": 1}, {"iteration": 1})
     world = build(make_scene()).world
     folder.save(world, 1, 0)
-    assert said[1:] == [
+    assert messages[1:] == [
         "checkpoint iteration_000001.lockstep could not be written (the rows of full come first); there is none yet. "
         "Training goes on, and the next ones are tried."
     ]
     folder.metrics.path = kept
     folder.save(world, 2, 0)
     folder.close()
-    assert said[2:] == ["checkpoints are written again: iteration_000002.lockstep."]
+    assert messages[2:] == ["checkpoints are written again: iteration_000002.lockstep."]
     assert kept.read_text() == '{"iteration": 1}\n'
 
 
@@ -221,9 +221,9 @@ def test_a_disk_that_fills_up_and_is_freed_costs_checkpoints_and_nothing_else(
     with monkeypatch.context() as patch:
         patch.setattr(Simulation, "run", run)
         assert main([TOY, "--out", str(small_disk / "run"), *arguments]) == 0
-    said = capsys.readouterr().out.split("finished 9/9")[0]
-    assert said.count("could not be written") == 1 and said.count("checkpoints are written again") == 1
-    assert "checkpoints are written again: iteration_000007.lockstep." in said
+    output = capsys.readouterr().out.split("finished 9/9")[0]
+    assert output.count("could not be written") == 1 and output.count("checkpoints are written again") == 1
+    assert "checkpoints are written again: iteration_000007.lockstep." in output
     for name in ("metrics.jsonl", "checkpoints/iteration_000009.lockstep"):
         assert (small_disk / "run" / name).read_bytes() == Path("whole", name).read_bytes()
 
@@ -259,8 +259,10 @@ def test_the_best_checkpoint_is_kept_linked_and_usable(capsys: pytest.CaptureFix
 
 def test_a_number_that_is_never_reported_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([best_of("loss/spred"), "--iterations", "4", "--checkpoint-every", "1", "--out", "run"]) == 0
-    said = capsys.readouterr().out.split("finished")[0]
-    assert said.count("reported 'loss/spred', so iteration_000001.lockstep cannot be the best checkpoint. Did you") == 1
+    output = capsys.readouterr().out.split("finished")[0]
+    assert (
+        output.count("reported 'loss/spred', so iteration_000001.lockstep cannot be the best checkpoint. Did you") == 1
+    )
     assert not Path("run/checkpoints/best.lockstep").is_symlink()
 
 
@@ -273,7 +275,7 @@ def test_a_disk_without_links_still_prunes_and_says_so_once(
     monkeypatch.setattr(Path, "symlink_to", refuse)
     arguments = ["--iterations", "9", "--checkpoint-every", "1", "--keep", "2", "--out", "run"]
     assert main([best_of("loss/spread"), *arguments]) == 0
-    said = capsys.readouterr().out.split("finished")[0]
-    assert said.count("! checkpoints cannot be tidied up (Operation not permitted): there may be more of them") == 1
+    output = capsys.readouterr().out.split("finished")[0]
+    assert output.count("! checkpoints cannot be tidied up (Operation not permitted): there may be more of them") == 1
     assert len(checkpoints(Path("run"))) <= 3
     assert main(["--resume", "run", "--iterations", "10"]) == 0

@@ -45,8 +45,8 @@ def run(finished: Path, elsewhere: None) -> Path:
 
 def test_a_run_ends_with_a_film_and_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([FILM, "--out", "run"]) == 0
-    said = capsys.readouterr().out
-    assert "\n  film        film.mp4\n  strength    0.5 of 0.5\n" in said
+    output = capsys.readouterr().out
+    assert "\n  film        film.mp4\n  strength    0.5 of 0.5\n" in output
     assert Path("run/film.mp4").read_text() == "a film"
 
 
@@ -75,8 +75,8 @@ def test_no_film_is_made_when_the_run_says_so(run: Path, capsys: pytest.CaptureF
 
 def test_a_film_that_fails_does_not_fail_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([FILM, "--out", "run", "--fail", "no light"]) == 0
-    said = capsys.readouterr().out
-    assert "finished 4/4" in said and "! The film could not be made: no light" in said
+    output = capsys.readouterr().out
+    assert "finished 4/4" in output and "! The film could not be made: no light" in output
     assert (Path("run/evaluation.json")).exists()
 
 
@@ -88,8 +88,8 @@ def test_ctrl_c_while_filming_keeps_everything_else(capsys: pytest.CaptureFixtur
     )
     Path("pressed.py").write_text(text)
     assert main(["pressed.py", "--out", "run"]) == 130
-    said = capsys.readouterr().out
-    assert "! The film was interrupted; --play makes it again." in said
+    output = capsys.readouterr().out
+    assert "! The film was interrupted; --play makes it again." in output
     assert Path("run/evaluation.json").exists() and not Path("run/film.mp4").exists()
 
 
@@ -100,8 +100,8 @@ def test_play_films_a_run_or_a_checkpoint_with_the_flags_that_it_was_made_with(
     assert "strength    0.7 of 0.7" in capsys.readouterr().out and (run / "film.mp4").exists()
     checkpoint = "run/checkpoints/iteration_000004.lockstep"
     assert main([FILM, "--play", checkpoint, "--out", "some/where.mp4", "--strength", "0.1"]) == 0
-    said = capsys.readouterr().out
-    assert "strength    0.7 of 0.1" in said and "film        some/where.mp4" in said
+    output = capsys.readouterr().out
+    assert "strength    0.7 of 0.1" in output and "film        some/where.mp4" in output
     assert Path("some/where.mp4").exists()
 
 
@@ -115,10 +115,10 @@ def test_an_exported_policy_says_how_it_was_made_and_brings_its_flags(
     )
     capsys.readouterr()
     assert main([FILM, "--play", "will.lockstep"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     command = "python -m engine.run engine/film_scene.py --strength 0.7"
-    assert f"trained by  {command}, seed 3, 4 iterations" in said
-    assert "strength    0.7 of 0.7" in said and "film        runs/film/film.mp4" in said
+    assert f"trained by  {command}, seed 3, 4 iterations" in output
+    assert "strength    0.7 of 0.7" in output and "film        runs/film/film.mp4" in output
     assert main([FILM, "--export", "will.lockstep", "--out", "again.lockstep"]) == 0
     assert snapshot.about(Path("again.lockstep").read_bytes()) == snapshot.about(data)
 
@@ -186,8 +186,8 @@ def test_what_cannot_be_played_is_one_sentence(
     Path("torn").write_bytes(Path("will.lockstep").read_bytes()[:-3])
     capsys.readouterr()
     assert main(arguments) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith(f"error: {sentence}") and said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {sentence}") and printed.err.count("\n") == 1
     assert not Path("runs").exists()
 
 
@@ -222,8 +222,8 @@ def test_an_evaluation_has_the_constants_that_were_edited_in_the_run(
     files.write_file(path, taken.encode())
     capsys.readouterr()
     assert main(["--eval", "run"]) == 0
-    said = capsys.readouterr().out
-    assert "! Measured with what was edited in the run: toy.wander.step = 0.2, toy.stray.limit = 3.0." in said
+    output = capsys.readouterr().out
+    assert "! Measured with what was edited in the run: toy.wander.step = 0.2, toy.stray.limit = 3.0." in output
     summary = json.loads(Path("run/evaluation.json").read_text())["summary"]
     assert summary["overrides"] == {"toy.stray.limit": "3.0", "toy.wander.step": "0.2"}
     assert main(["--eval", "run", "--set", "toy.wander.step=0.9"]) == 0

@@ -21,7 +21,7 @@ def text(where: Console) -> str:
     return str(file.getvalue())
 
 
-def told(progress: Progress, iterations: int = 40) -> Progress:
+def reported(progress: Progress, iterations: int = 40) -> Progress:
     for i in range(1, iterations + 1):
         row = {"iteration": i, "tick": i, "env_steps": i, "reward/total": i / 40, "end/fallen": 0.25, "rate": 1e-3}
         split = {"physics": 0.5, "systems": 0.3, "learning": 0.2}
@@ -46,7 +46,7 @@ def test_a_sparkline_runs_from_its_least_to_its_largest_value() -> None:
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
 def test_the_panel_shows_progress_split_and_groups_at_any_width(width: int) -> None:
-    progress = told(Progress(console(), "toy  8 rows", 100, ["reward/total"], PARTS))
+    progress = reported(Progress(console(), "toy  8 rows", 100, ["reward/total"], PARTS))
     progress.event("the disk is full")
     progress.console = where = console(width)
     where.print(progress.render())
@@ -58,7 +58,7 @@ def test_the_panel_shows_progress_split_and_groups_at_any_width(width: int) -> N
 
 
 def test_the_time_left_follows_the_pace() -> None:
-    progress = told(Progress(console(), "toy", 100, (), PARTS))
+    progress = reported(Progress(console(), "toy", 100, (), PARTS))
     assert progress.remaining() == 60 * 2.0  # 60 iterations at 2 s each
     assert "2:00 left" in progress.plain_line() and "1,234 steps/s" in progress.plain_line()
 
@@ -67,7 +67,7 @@ def test_without_a_terminal_there_are_plain_lines_few_of_them() -> None:
     where = console(200, terminal=False)
     progress = Progress(where, "toy", 40, (), PARTS)
     with progress.shown():
-        told(progress)
+        reported(progress)
         progress.event("careful")
     lines = text(where).splitlines()
     assert [line.split()[1] for line in lines[:-1]] == [
@@ -82,7 +82,7 @@ def test_in_a_terminal_the_panel_is_live_and_stays() -> None:
     progress = Progress(where, "toy", 40, (), PARTS)
     with progress.shown():
         progress.tick(0.5)
-        told(progress)
+        reported(progress)
     assert "the first iteration is under way" in text(where)
     assert "40/40" in text(where).split("under way")[-1]
 

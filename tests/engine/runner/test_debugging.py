@@ -40,7 +40,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 class Running:
-    """The command line in a thread, and a client that was there before its first tick; it stands behind the tick `stop`."""
+    """The command line in a thread, and a client that was there before its first tick; it stands after the tick `stop`."""
 
     def __init__(self, *arguments: str, stop: int | None = None) -> None:
         self.status: int | None = None
@@ -176,7 +176,7 @@ def test_an_exception_is_told_with_the_recording_of_what_led_there() -> None:
         raise ValueError("boom")
 
     next(entry for entry in _training().simulation.schedule.entries if entry.name == "stray").call = boom
-    event = client.told("exception")
+    event = client.event("exception")
     assert event["fields"]["recording"].endswith("_exception.rec") and Path(event["fields"]["recording"]).is_file()
     assert event["text"] == "ValueError: boom" and event["system"] == "stray"
     assert running.end() is None

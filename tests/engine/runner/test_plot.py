@@ -1,4 +1,4 @@
-"""Curves of runs: what is drawn where, and what a stranger is told."""
+"""Curves of runs: what is drawn where, and the message to a stranger."""
 
 import json
 from pathlib import Path

@@ -23,8 +23,8 @@ def test_settings_that_bind_threads_are_named_with_their_effect_and_the_cure() -
 
 @pytest.mark.parametrize("name", ["OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"])
 def test_each_setting_alone_is_warned_of(name: str) -> None:
-    said = pinned_threads({name: "0"}, 1, 2)
-    assert said is not None and said.startswith(f"{name}=0 in") and f"`unset {name}`" in said
+    warning = pinned_threads({name: "0"}, 1, 2)
+    assert warning is not None and warning.startswith(f"{name}=0 in") and f"`unset {name}`" in warning
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_a_run_says_it_at_its_start(
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(RunFolder, "draw_curve", lambda self: None)
     assert main([str(toy_scene.__file__), "--out", str(tmp_path / "run"), "--iterations", "1"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     assert (
-        said.count("OMP_PROC_BIND=close in the environment binds this run to 1 of 4 processors") == 2
+        output.count("OMP_PROC_BIND=close in the environment binds this run to 1 of 4 processors") == 2
     )  # and at its end
 
 

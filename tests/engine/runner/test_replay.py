@@ -37,8 +37,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("toy")
     shutil.copy(toy_scene.__file__, home / "toy.py")
     folder = home / "run"
-    said = ["--iterations", "50", "--checkpoint-every", "10", "--keep", "9", "--record", "0-7"]
-    assert train([str(home / "toy.py"), "--out", str(folder), *said]) == 0
+    flags = ["--iterations", "50", "--checkpoint-every", "10", "--keep", "9", "--record", "0-7"]
+    assert train([str(home / "toy.py"), "--out", str(folder), *flags]) == 0
     return folder
 
 
@@ -112,14 +112,14 @@ def test_the_last_episode_of_a_run_goes_on(run: Path) -> None:
 
 def test_rows_and_ticks_that_the_run_does_not_have_are_refused_before_anything_runs(run: Path) -> None:
     past = past_of(run)
-    for pair, said in (
+    for pair, message in (
         ((8, 3), "--row 8 is not one of the run's rows 0 to 7."),
         ((-1, 3), "--row -1 is not one of the run's rows 0 to 7."),
         ((0, 251), "--tick 251 is not one of the run's ticks 0 to 250."),
     ):
         with pytest.raises(ReplayError) as caught:
             past.episodes([pair])
-        assert str(caught.value) == said
+        assert str(caught.value) == message
     assert not past.simulation.world.clock.begun
 
 
@@ -163,9 +163,9 @@ def test_what_is_logged_differently_makes_the_other_rows_run_as_well(run: Path, 
 
 def test_without_a_row_the_last_failures_are_listed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run)]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     last = past_of(run).failures[-1]
-    assert f"--row {last.row} --tick {last.tick}" in said and "see it again" in said
+    assert f"--row {last.row} --tick {last.tick}" in output and "see it again" in output
 
 
 def test_a_replay_writes_columns_plots_and_what_it_found(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,7 +188,7 @@ def test_several_failures_at_once(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--row", "1"], "--row and --tick belong together"),
         (["--row", "1", "--tick", "2", "--failures", "3"], "--failures chooses rows and ticks itself"),
@@ -201,11 +201,11 @@ def test_several_failures_at_once(run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_sentence(
-    run: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    run: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(run), *arguments]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and said in error and len(error.splitlines()) == 1
+    assert error.startswith("error: ") and message in error and len(error.splitlines()) == 1
 
 
 def test_a_folder_that_is_no_run_and_a_scene_that_changed_are_sentences(
@@ -238,8 +238,8 @@ def test_failures_of_the_tracking_scene_are_recreated_with_the_rows_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[Any]
 ) -> None:
     folder, scene = tmp_path / "run", REPOSITORY / "scenes" / "motion_tracking.py"
-    said = ["--iterations", "2", "--checkpoint-every", "1", "--learning.horizon", "24", "--record", "0-7"]
-    assert train([str(scene), *TINY, *said, "--set", TERMINATION, "--out", str(folder)]) == 0
+    flags = ["--iterations", "2", "--checkpoint-every", "1", "--learning.horizon", "24", "--record", "0-7"]
+    assert train([str(scene), *TINY, *flags, "--set", TERMINATION, "--out", str(folder)]) == 0
     past = past_of(folder)
     assert len(past.failures) >= 6
     late = [failure.row for failure in past.failures if failure.tick > 24]
@@ -291,8 +291,8 @@ def test_episodes_of_every_row_are_kept_as_clips_by_one_command(
 ) -> None:
     """At tick 20 rows are in episodes of different lengths; a pkl holds all of them, of npz there is one for each."""
     folder, scene = tmp_path / "run", REPOSITORY / "scenes" / "motion_tracking.py"
-    said = ["--iterations", "1", "--learning.horizon", "24", "--set", TERMINATION]
-    assert train([str(scene), *TINY, *said, "--out", str(folder)]) == 0
+    flags = ["--iterations", "1", "--learning.horizon", "24", "--set", TERMINATION]
+    assert train([str(scene), *TINY, *flags, "--out", str(folder)]) == 0
     past = past_of(folder)
     episodes = {each.name: each for each in past.episodes([(row, 20) for row in range(8)])}
     assert len(episodes) == 8
@@ -326,9 +326,9 @@ def test_of_several_episodes_those_without_motion_are_left_out_and_said(tmp_path
 
     kind = EpisodeFile((".npz", ".pkl"), write, several=(".pkl",))
     episodes = [of(0, 5), of(1, 1), of(2, 4)]
-    told = write_clips(kind, episodes, tmp_path / "a.pkl")
+    written = write_clips(kind, episodes, tmp_path / "a.pkl")
     assert wrote == {"a.pkl": ["row_0_tick_4", "row_2_tick_3"]}
-    assert told["row_1_tick_0"]["clip"].startswith("none") and told["row_2_tick_3"]["clip"].endswith("a.pkl")
+    assert written["row_1_tick_0"]["clip"].startswith("none") and written["row_2_tick_3"]["clip"].endswith("a.pkl")
     assert write_clips(kind, episodes[:2], tmp_path / "b.npz")["row_0_tick_4"]["clip"].endswith("b_row_0_tick_4.npz")
     assert wrote["b_row_0_tick_4.npz"] == ["b_row_0_tick_4"]
     write_clips(kind, episodes[:1], tmp_path / "c.npz")

@@ -114,9 +114,9 @@ def test_bad_input_is_one_sentence_and_leaves_nothing_behind(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith(sentence)
-    assert said.err.count("\n") == 1 and said.out == ""
+    printed = capsys.readouterr()
+    assert printed.err.startswith(sentence)
+    assert printed.err.count("\n") == 1 and printed.out == ""
     assert os.listdir() == []
 
 
@@ -142,9 +142,9 @@ def test_a_scene_file_that_cannot_be_used_is_one_sentence(
 ) -> None:
     Path("bad.py").write_text(text)
     assert main(["bad.py"]) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith(BAD_SCENES[text].format(path=tmp_path / "bad.py"))
-    assert said.err.count("\n") == 1 and not Path("runs").exists()
+    printed = capsys.readouterr()
+    assert printed.err.startswith(BAD_SCENES[text].format(path=tmp_path / "bad.py"))
+    assert printed.err.count("\n") == 1 and not Path("runs").exists()
 
 
 def test_an_unreadable_scene_file_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,9 +234,9 @@ def test_explain_graph_check_audit_and_profile_print_and_create_nothing(capsys: 
 
 def test_audit_findings_are_printed_and_exit_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([TOY, "--audit", "3", "--set", "toy.wander.step=inf"]) == 1
-    said = capsys.readouterr().out
-    assert "Point.position is" in said and "written by `wander` (STEP)" in said
-    assert said.endswith("in 3 ticks\n")
+    output = capsys.readouterr().out
+    assert "Point.position is" in output and "written by `wander` (STEP)" in output
+    assert output.endswith("in 3 ticks\n")
 
 
 def test_a_run_leaves_configuration_metrics_timing_events_checkpoint_and_evaluation(
@@ -261,8 +261,8 @@ def test_a_run_leaves_configuration_metrics_timing_events_checkpoint_and_evaluat
     assert [path.name for path in checkpoints(folder)] == ["iteration_000004.lockstep"]
     assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
     assert json.loads((folder / "evaluation.json").read_text())["table"][0]["clip"] == "walk"
-    said = capsys.readouterr().out
-    assert "iteration 4/4" in said and "Evaluation" in said and "finished 4/4 iterations" in said
+    output = capsys.readouterr().out
+    assert "iteration 4/4" in output and "Evaluation" in output and "finished 4/4 iterations" in output
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not() -> None:
@@ -318,8 +318,8 @@ def test_a_signal_from_another_process_finishes_the_tick_and_saves() -> None:
     while not Path("cut/metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "stopped after" in said
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped after" in output
     done = len(metrics("cut").splitlines())
     assert main(["--resume", "cut", "--iterations", str(done + 1)]) == 0
     assert main([TOY, "--out", "whole", "--iterations", str(done + 1)]) == 0
@@ -339,8 +339,8 @@ def test_what_is_to_be_typed_can_be_typed_where_a_folder_has_blanks(
 ) -> None:
     interrupt_after(monkeypatch, 8)
     assert main([TOY, "--out", "a b/run"]) == 130
-    said = capsys.readouterr().out
-    assert "tensorboard --logdir 'a b/run'\n" in said and "python -m engine.run --resume 'a b/run'\n" in said
+    output = capsys.readouterr().out
+    assert "tensorboard --logdir 'a b/run'\n" in output and "python -m engine.run --resume 'a b/run'\n" in output
 
 
 def test_a_terminal_that_is_gone_stops_nothing_under_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,8 +434,8 @@ def test_a_name_in_the_panel_that_nobody_reports_is_a_warning_with_the_near_miss
 
 def test_an_alarm_is_said_once_for_as_long_as_it_lasts(capsys: pytest.CaptureFixture[str]) -> None:
     text = Path(TOY).read_text(encoding="utf-8")
-    told = 'lambda world: {"far": f"Far at {world.clock.tick}."} if world.clock.tick in (10, 15, 25) else {}'
-    Path("toy.py").write_text(text.replace("report=report,", f"report=report,\n        alarms={told},"))
+    alarms = 'lambda world: {"far": f"Far at {world.clock.tick}."} if world.clock.tick in (10, 15, 25) else {}'
+    Path("toy.py").write_text(text.replace("report=report,", f"report=report,\n        alarms={alarms},"))
     assert main(["toy.py", "--out", "run", "--iterations", "6"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if "Far at" in line] == [
@@ -511,10 +511,10 @@ def make(num_envs""",
     ).replace('"SENSE": [system(measure),', '"SENSE": [system(measure), fuse(look, {"root": term(root)}),')
     Path("toy.py").write_text(text)
     assert main(["toy.py", "--out", "run", "--iterations", "2", "--no-film"]) == 0
-    said = capsys.readouterr().out
-    assert "! While the policy was played: The term `root` of toy.look was nan in row " in said
+    output = capsys.readouterr().out
+    assert "! While the policy was played: The term `root` of toy.look was nan in row " in output
     sentence = r"! The term `root` of toy\.look was nan in row \d of tick 1\. .* nonfinite/look\.root in the metrics counts its rows\."
-    assert len(re.findall(sentence, said)) == 2  # when it happens, and in the summary
+    assert len(re.findall(sentence, output)) == 2  # when it happens, and in the summary
     rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert all(5 < row["nonfinite/look.root"] < 40 for row in rows)
     assert main(["toy.py", "--audit", "4"]) == 1
@@ -541,9 +541,10 @@ def test_a_run_whose_last_checkpoint_cannot_be_written_says_what_is_lost_and_fai
     assert main([TOY, "--iterations", "1", "--no-film", "--out", "run"]) == 0
     monkeypatch.setattr(checkpoint, "write", full)
     assert main(["--resume", "run", "--iterations", "2", "--no-film"]) == 1
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        "! What was learned since iteration_000001.lockstep is in no checkpoint and lost. Make room on the disk" in said
+        "! What was learned since iteration_000001.lockstep is in no checkpoint and lost. Make room on the disk"
+        in output
     )
     assert main([TOY, "--iterations", "1", "--no-film", "--out", "new"]) == 1
     assert "! What was learned in this run is in no checkpoint and lost." in capsys.readouterr().out

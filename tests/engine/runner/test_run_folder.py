@@ -101,11 +101,11 @@ def test_a_full_disk_during_a_checkpoint_keeps_the_one_before_and_the_run_goes_o
 
     monkeypatch.setattr(files, "write_file", full)
     assert train("--out", "run", "--checkpoint-every", "1") == 1  # what it learned last is nowhere
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     warning = "! checkpoint iteration_000003.lockstep could not be written (No space left on device); "
-    assert warning + "the newest is iteration_000002.lockstep. Training goes on, and the next ones are tried." in said
-    assert "checkpoint iteration_000004" not in said
-    assert "checkpoint  checkpoints/iteration_000002.lockstep" in said
+    assert warning + "the newest is iteration_000002.lockstep. Training goes on, and the next ones are tried." in output
+    assert "checkpoint iteration_000004" not in output
+    assert "checkpoint  checkpoints/iteration_000002.lockstep" in output
     assert Path("run/metrics.jsonl").read_bytes() == Path("whole/metrics.jsonl").read_bytes()
     assert [path.stem for path in checkpoints(Path("run"))] == ["iteration_000002", "iteration_000001"]
     snapshot.Snapshot.decode(checkpoints(Path("run"))[0].read_bytes())
@@ -120,8 +120,8 @@ sys.path.insert(0, {str(REPOSITORY)!r})
 from engine import build
 from engine.runner.run_folder import RunFolder
 from tests.engine.toy_scene import make_scene
-said = []
-folder = RunFolder.create(Path("run"), "toy", said.append)
+messages = []
+folder = RunFolder.create(Path("run"), "toy", messages.append)
 folder.save(build(make_scene(num_envs=8)).world, 1, 0)
 folder.drain()
 large = build(make_scene(num_envs=100_000))
@@ -130,12 +130,12 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
 for iteration in (1, 2):
     folder.save(large.world, iteration, 0)
 folder.drain()
-assert said == ["checkpoint iteration_000001.lockstep could not be written (File too large); the newest is "
-                "iteration_000001.lockstep. Training goes on, and the next ones are tried."], said
+assert messages == ["checkpoint iteration_000001.lockstep could not be written (File too large); the newest is "
+                "iteration_000001.lockstep. Training goes on, and the next ones are tried."], messages
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 folder.save(large.world, 3, 0)
 folder.close()
-assert said[1:] == ["checkpoints are written again: iteration_000003.lockstep."], said
+assert messages[1:] == ["checkpoints are written again: iteration_000003.lockstep."], messages
 """
     subprocess.run([sys.executable, "-c", program], check=True)
     assert sorted(p.name for p in Path("run/checkpoints").iterdir()) == [
@@ -147,11 +147,11 @@ assert said[1:] == ["checkpoints are written again: iteration_000003.lockstep."]
 
 
 def test_rows_that_a_full_disk_refused_are_written_when_there_is_room_again() -> None:
-    said: list[str] = []
-    lines = JsonLines(Path("/dev/full"), said.append)
+    messages: list[str] = []
+    lines = JsonLines(Path("/dev/full"), messages.append)
     lines.append({"iteration": 1, "reward": 0.5})
     lines.append({"iteration": 2, "reward": float("nan")})
-    assert said == ["full cannot be written (No space left on device); its rows wait in memory."]
+    assert messages == ["full cannot be written (No space left on device); its rows wait in memory."]
     lines.path = Path("metrics.jsonl")
     lines.append({"iteration": 3})
     assert Path("metrics.jsonl").read_text() == (
@@ -161,14 +161,14 @@ def test_rows_that_a_full_disk_refused_are_written_when_there_is_room_again() ->
 
 
 def test_rows_that_never_found_room_are_counted_at_the_end() -> None:
-    said: list[str] = []
-    folder = RunFolder.create(Path("run"), "toy", said.append)
+    messages: list[str] = []
+    folder = RunFolder.create(Path("run"), "toy", messages.append)
     folder.metrics.path = Path("/dev/full")
     folder.metrics.append({"iteration": 1})
     folder.metrics.append({"iteration": 2})
     folder.flush()
     folder.close()
-    assert said[-1] == "2 rows of full are lost." and len(said) == 2
+    assert messages[-1] == "2 rows of full are lost." and len(messages) == 2
 
 
 def test_cutting_drops_later_rows_and_a_torn_last_one() -> None:
@@ -193,9 +193,9 @@ def test_a_damaged_newest_checkpoint_is_skipped_and_the_run_reaches_the_same_byt
     before.write_bytes(bytes(flipped))
     capsys.readouterr()
     assert main(["--resume", "run", "--iterations", "6", "--checkpoint-every", "50"]) == 0
-    said = capsys.readouterr().out
-    assert f"! {newest}: The snapshot is damaged at byte " in said
-    assert f"! {before}: The snapshot is damaged at byte " in said
+    output = capsys.readouterr().out
+    assert f"! {newest}: The snapshot is damaged at byte " in output
+    assert f"! {before}: The snapshot is damaged at byte " in output
     for name in ("metrics.jsonl", "checkpoints/iteration_000006.lockstep"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
     assert newest.with_suffix(".damaged").exists() and before.with_suffix(".damaged").exists()

@@ -1,4 +1,4 @@
-"""run.log, which keeps what a run said, and W&B beside TensorBoard, by a stand-in that takes nothing but what W&B takes."""
+"""run.log, which keeps what a run printed, and W&B beside TensorBoard, by a stand-in that takes nothing but what W&B takes."""
 
 import shutil
 import sys
@@ -80,13 +80,13 @@ def test_warnings_before_and_during_a_run_are_in_its_log(toy: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_is_said_and_ends_nothing(toy: Path) -> None:
-    said: list[str] = []
-    assert RunLog.open(Path("nowhere"), "title", said.append) is None
-    full = RunLog(open("/dev/full", "w", encoding="utf-8"), None, said.append)  # noqa: SIM115 - it closes the file
+    messages: list[str] = []
+    assert RunLog.open(Path("nowhere"), "title", messages.append) is None
+    full = RunLog(open("/dev/full", "w", encoding="utf-8"), None, messages.append)  # noqa: SIM115 - it closes the file
     full.console = SimpleNamespace(print=lambda text: full.file.write(text))
     full.print("a")
     full.print("b")
-    assert [text.split("(")[0] for text in said] == ["run.log cannot be written "] * 2
+    assert [text.split("(")[0] for text in messages] == ["run.log cannot be written "] * 2
     assert full.file.closed
 
 
@@ -104,16 +104,16 @@ def test_wandb_gets_every_iteration_offline(toy: Path, monkeypatch: pytest.Monke
 
 
 def test_a_logger_that_fails_is_said_once_and_ends_nothing() -> None:
-    said: list[str] = []
+    messages: list[str] = []
 
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("no room")
 
-    log = WandbLog(said.append, SimpleNamespace(log=fail, finish=fail))
+    log = WandbLog(messages.append, SimpleNamespace(log=fail, finish=fail))
     log.write(1, {"a": 1.0})
     log.write(2, {"a": 1.0})
     log.close()
-    assert said == ["W&B gets no more numbers (RuntimeError: no room)."]
+    assert messages == ["W&B gets no more numbers (RuntimeError: no room)."]
 
 
 def test_wandb_that_is_not_there_and_an_account_that_is_not_known_are_refused(

@@ -106,8 +106,8 @@ def test_what_a_configuration_cannot_be_is_one_sentence(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["named.py", *arguments]) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith(f"error: {BAD[arguments]}") and said.err.count("\n") == 1 and said.out == ""
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {BAD[arguments]}") and printed.err.count("\n") == 1 and printed.out == ""
 
 
 def test_configurations_that_do_not_fit_the_function_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,13 +62,13 @@ def test_a_recording_that_fails_is_given_up_and_the_run_goes_on(folder: Path, tm
 
 def test_a_place_where_nothing_can_be_written_or_removed_stops_the_recording_only(tmp_path: Path) -> None:
     (tmp_path / "records").write_text("a file where the folder should be")
-    simulation, said = toy(), list[str]()
-    recorder = Recorder(simulation, folder=tmp_path / "records", warn=said.append)
+    simulation, messages = toy(), list[str]()
+    recorder = Recorder(simulation, folder=tmp_path / "records", warn=messages.append)
     recorder.attach()
     simulation.run(3)
     recorder.ask()
     simulation.run(3)
-    assert recorder.stopped and said == [
+    assert recorder.stopped and messages == [
         "The recording tick_00000003_request.rec cannot be written (File exists); nothing more is recorded."
     ]
 
@@ -83,7 +83,7 @@ def test_a_run_of_which_no_snapshot_can_be_taken_has_debuggers_without_a_past(
     with Live(toy(), folder) as live:
         client = live.client()
         client.ask("pause")
-        warning = client.told("warning")["text"]
+        warning = client.event("warning")["text"]
         assert warning == "There is no rewinding: RuntimeError: not enough memory: you tried to allocate 99 bytes"
         assert client.refused("seek", tick=0)[0] == "out_of_history"
         client.ask("run")
@@ -101,7 +101,7 @@ def test_memory_that_runs_out_later_ends_the_past_and_not_the_run(
         client.until(lambda: client.state.get("history"))
         monkeypatch.setattr(Ring, "_capture", full)
         client.events.clear()
-        assert client.told("warning")["text"] == "There is no rewinding any more: MemoryError"
+        assert client.event("warning")["text"] == "There is no rewinding any more: MemoryError"
         assert goes_on(live)
         client.ask("pause")
         assert client.refused("seek", tick=0)[0] == "out_of_history"
@@ -149,7 +149,7 @@ def test_a_recording_begun_in_a_window_shows_the_tick_that_failed(folder: Path, 
         raise ValueError("boom")
 
     next(entry for entry in live.simulation.schedule.entries if entry.name == "stray").call = boom
-    event = client.told("exception")
+    event = client.event("exception")
     live.thread.join(10.0)
     live.inspector.close()
     (path,) = (tmp_path / "records").iterdir()

@@ -80,9 +80,9 @@ def test_shards_are_a_number_or_found_out(capsys: pytest.CaptureFixture[str]):
     )
     assert 1 <= shards_asked_for(["--shards", "auto"]) <= (os.cpu_count() or 1)
     assert main([*CARTPOLE, "--shards", "many"]) == 2 and main([*CARTPOLE, "--shards", "1000"]) == 2
-    said = capsys.readouterr().err
-    assert "error: --shards takes a number of processes, or auto, but was given 'many'." in said
-    assert "error: --shards 1000 asks for more processes than this machine has processors" in said
+    errors = capsys.readouterr().err
+    assert "error: --shards takes a number of processes, or auto, but was given 'many'." in errors
+    assert "error: --shards 1000 asks for more processes than this machine has processors" in errors
 
 
 def test_processes_of_one_host_take_different_processors(monkeypatch: pytest.MonkeyPatch):

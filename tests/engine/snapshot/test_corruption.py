@@ -23,7 +23,7 @@ from tests.engine.toy import Place, Wind, run, toy, toy_systems
 from tests.helpers import tracking_scene
 
 HEAD = 14
-FAR = 2 << 20  # bytes that a place which is said may lie before the damage
+FAR = 2 << 20  # bytes that a named place may lie before the damage
 
 
 def quiet_toy() -> Simulation:
@@ -60,7 +60,7 @@ def refused(data: bytes, simulation: Simulation = WORLD, before: bytes = SMALL) 
     return str(caught.value)
 
 
-def said_place(sentence: str) -> int:
+def named_place(sentence: str) -> int:
     """The offset that a sentence names."""
     if "they start with" in sentence:
         return 0
@@ -70,8 +70,8 @@ def said_place(sentence: str) -> int:
 
 
 def assert_near(sentence: str, place: int) -> None:
-    """The place that is said lies at the damage or closely before it."""
-    assert 0 <= place - said_place(sentence) < FAR, f"damage at {place}: {sentence}"
+    """The named place lies at the damage or closely before it."""
+    assert 0 <= place - named_place(sentence) < FAR, f"damage at {place}: {sentence}"
 
 
 def flipped(data: bytes, bit: int) -> bytes:
@@ -125,7 +125,7 @@ def test_the_first_and_last_bit_of_every_part_of_a_block_of_a_learning_robot(
         for place in {start, start + 4, start + 8, start + 9, start + 10, start + HEAD - 1, end - 1}:
             with pytest.raises(SnapshotError) as caught:
                 Snapshot.decode(flipped(whole, 8 * place + 7))
-            assert said_place(str(caught.value)) == start
+            assert named_place(str(caught.value)) == start
 
 
 def test_a_damaged_snapshot_leaves_a_learning_robot_alone(tracking: tuple[Simulation, bytes]) -> None:
@@ -142,7 +142,7 @@ def test_damage_behind_the_first_mebibyte_is_said_there() -> None:
     big = [(start, end) for start, end in pieces(data) if end - start > 2**20]
     assert len(big) == 5
     for place in (start + 2**19 for start, _ in big):
-        assert 0 <= place - said_place(str(refusal_of(flipped(data, 8 * place)))) < 2**20
+        assert 0 <= place - named_place(str(refusal_of(flipped(data, 8 * place)))) < 2**20
 
 
 def refusal_of(data: bytes) -> SnapshotError:
@@ -209,7 +209,7 @@ def block(before: int, payload: bytes, *, raw: int | None = None, codec: int = 0
 
 
 def good(payload: bytes, **options: Any) -> Callable[[int], bytes]:
-    """A block whose place is said later."""
+    """A block whose place is given later."""
     return lambda before: block(before, payload, **options)
 
 

@@ -28,9 +28,9 @@ def test_a_figure_is_drawn_under_any_backend_and_the_environment_stays(backend: 
 
 
 def test_letters_that_no_font_has_are_drawn_without_a_warning() -> None:
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         figure = file_figure(2.0, 1.0, dpi=50.0)
         figure.suptitle("\U000e0041 左足")
         figure.savefig(io.BytesIO(), format="png")
-    assert said == []
+    assert warned == []

@@ -81,7 +81,7 @@ def signals(simulation: Simulation) -> dict[str, torch.Tensor]:
         return simulation.world.components.get(("robot", cls))
 
     base, root, dofs, cursor, command = map(of, (BaseFrame, RootState, DofState, MotionCursor, Command))
-    told = {
+    values = {
         "base_angular_velocity": base.angular_velocity,
         "base_linear_velocity": base.linear_velocity,
         "base_orientation": root.rotation,
@@ -89,12 +89,12 @@ def signals(simulation: Simulation) -> dict[str, torch.Tensor]:
         "joint_position": dofs.position,
         "joint_velocity": dofs.velocity,
     }
-    told["time_step"] = of(Episode).step.float().unsqueeze(-1)
+    values["time_step"] = of(Episode).step.float().unsqueeze(-1)
     if cursor is not None:
-        told["time_step"] = ((cursor.time - cursor.start) / 0.02).round().sub(1.0).unsqueeze(-1)
+        values["time_step"] = ((cursor.time - cursor.start) / 0.02).round().sub(1.0).unsqueeze(-1)
     if command is not None:
-        told["command"] = command.velocity
-    return {name: value[:1].clone() for name, value in told.items()}
+        values["command"] = command.velocity
+    return {name: value[:1].clone() for name, value in values.items()}
 
 
 def greatest_difference(simulation: Simulation, file: Path, steps: int) -> float:
@@ -105,11 +105,11 @@ def greatest_difference(simulation: Simulation, file: Path, steps: int) -> float
     states: dict[str, np.ndarray] = {}
     apart, began, world = 0.0, 0, simulation.world
     for _ in range(steps):
-        told = signals(simulation)
+        values = signals(simulation)
         if int(world.components["robot", Episode].step[0]) == 0:
             states, began = {name: np.zeros(shapes[name], np.float32) for name in remembered}, began + 1
         simulation.run(1)
-        fed = {name: value.numpy() for name, value in told.items() if name in shapes} | states
+        fed = {name: value.numpy() for name, value in values.items() if name in shapes} | states
         target, *rest = session.run(None, fed)
         states = dict(zip(remembered, rest, strict=True))
         apart = max(apart, float(np.abs(target - world.components["robot", DofTarget].position[:1].numpy()).max()))
@@ -144,18 +144,18 @@ def changed(file: Path, to: Path, **properties: str | None) -> Path:
 
 
 def with_targets(file: Path, to: Path, added: float, more: int = 0) -> Path:
-    """A copy whose joint targets have a number added, and `more` targets behind."""
+    """A copy whose joint targets have a number added, and `more` targets after them."""
     proto, helper = onnx.load(str(file)), onnx.helper
     out = proto.graph.output[0]
     shape = out.type.tensor_type.shape.dim[1]
     for node in proto.graph.node:
         node.output[:] = ["before" if name == out.name else name for name in node.output]
-    for name, value in (("added", np.full((1, shape.dim_value), added)), ("behind", np.zeros((1, more)))):
+    for name, value in (("added", np.full((1, shape.dim_value), added)), ("extra", np.zeros((1, more)))):
         proto.graph.initializer.append(onnx.numpy_helper.from_array(value.astype(np.float32), name))
     proto.graph.node.extend(
         [
             helper.make_node("Add", ["before", "added"], ["sum"]),
-            helper.make_node("Concat", ["sum", "behind"], [out.name], axis=1),
+            helper.make_node("Concat", ["sum", "extra"], [out.name], axis=1),
         ]
     )
     shape.dim_value += more
@@ -222,9 +222,9 @@ def test_every_configuration_is_exported_or_names_the_term_that_cannot_be(
 def test_histories_are_remembered_outside_and_give_the_joint_targets_of_the_tick(tmp_path: Path) -> None:
     simulation = played(tracker("humanoidverse_tracking_laptop"))
     write_onnx(simulation, tmp_path / "hv.onnx", "signals", {})
-    said = meta(tmp_path / "hv.onnx")
-    assert json.loads(said["states"]) == ["action_value", "history_actor"]
-    assert json.loads(said["observation_history"])["dof_pos"] == 4
+    metadata = meta(tmp_path / "hv.onnx")
+    assert json.loads(metadata["states"]) == ["action_value", "history_actor"]
+    assert json.loads(metadata["observation_history"])["dof_pos"] == 4
     assert greatest_difference(simulation, tmp_path / "hv.onnx", 12) < 1e-5
 
 
@@ -280,12 +280,14 @@ def read_as_mjlab_s_controllers(file: Path) -> dict[str, Any]:
 
     After mjlab's attach_onnx_metadata, which writes ",".join, and the readers that split it again; what is missing is an error.
     """
-    said = meta(file)
-    names = {key: said[key].split(",") for key in ("joint_names", "body_names", "observation_names", "command_names")}
+    metadata = meta(file)
+    names = {
+        key: metadata[key].split(",") for key in ("joint_names", "body_names", "observation_names", "command_names")
+    }
     per_joint = ("joint_stiffness", "joint_damping", "default_joint_pos", "action_scale")
-    found = {key: [float(each) for each in said[key].split(",")] for key in per_joint}
+    found = {key: [float(each) for each in metadata[key].split(",")] for key in per_joint}
     assert all(len(found[key]) == len(names["joint_names"]) for key in per_joint)
-    return {**names, **found, "anchor_body_name": said["anchor_body_name"], "run_path": said["run_path"]}
+    return {**names, **found, "anchor_body_name": metadata["anchor_body_name"], "run_path": metadata["run_path"]}
 
 
 def read_as_holosoma(file: Path) -> dict[str, Any]:
@@ -299,54 +301,56 @@ def read_as_holosoma(file: Path) -> dict[str, Any]:
 
 
 def test_mjlab_s_controllers_read_lists_with_commas(files: Path) -> None:
-    said, robot = read_as_mjlab_s_controllers(files / "network.onnx"), played(tracker()).world.resource(Robot)
-    assert said["joint_names"] == list(robot.dof_names) and said["body_names"] == list(robot.tracked_bodies)
-    assert said["joint_stiffness"] == pytest.approx(robot.stiffness.tolist())
-    assert said["joint_damping"] == pytest.approx(robot.damping.tolist())
-    assert said["default_joint_pos"] == pytest.approx(robot.default_position.tolist())
-    assert said["action_scale"] == pytest.approx(robot.action_scale.tolist())
-    assert said["anchor_body_name"] in said["body_names"] and said["run_path"] == "made"
-    assert said["command_names"] == ["motion"] and said["observation_names"][0] == "command"
+    metadata, robot = read_as_mjlab_s_controllers(files / "network.onnx"), played(tracker()).world.resource(Robot)
+    assert metadata["joint_names"] == list(robot.dof_names) and metadata["body_names"] == list(robot.tracked_bodies)
+    assert metadata["joint_stiffness"] == pytest.approx(robot.stiffness.tolist())
+    assert metadata["joint_damping"] == pytest.approx(robot.damping.tolist())
+    assert metadata["default_joint_pos"] == pytest.approx(robot.default_position.tolist())
+    assert metadata["action_scale"] == pytest.approx(robot.action_scale.tolist())
+    assert metadata["anchor_body_name"] in metadata["body_names"] and metadata["run_path"] == "made"
+    assert metadata["command_names"] == ["motion"] and metadata["observation_names"][0] == "command"
     assert read_as_mjlab_s_controllers(files / "walk.onnx")["command_names"] == ["twist"]
     widths = [float(each) for each in meta(files / "network.onnx")["observation_widths"].split(",")]
-    assert len(widths) == len(said["observation_names"])
+    assert len(widths) == len(metadata["observation_names"])
     assert sum(widths) == len(played(tracker()).world.tables["robot"].axes["actor_observation"])
 
 
 def test_holosoma_reads_json(files: Path) -> None:
-    said, robot = meta(files / "walk.onnx"), played(walker()).world.resource(Robot)
-    assert json.loads(said["dof_names"]) == list(robot.dof_names)
-    assert json.loads(said["kp"]) == robot.stiffness.tolist() and json.loads(said["kd"]) == robot.damping.tolist()
-    assert json.loads(said["command_ranges"])["lin_vel_x"] == [-1.0, 1.0]
+    metadata, robot = meta(files / "walk.onnx"), played(walker()).world.resource(Robot)
+    assert json.loads(metadata["dof_names"]) == list(robot.dof_names)
+    assert (
+        json.loads(metadata["kp"]) == robot.stiffness.tolist() and json.loads(metadata["kd"]) == robot.damping.tolist()
+    )
+    assert json.loads(metadata["command_ranges"])["lin_vel_x"] == [-1.0, 1.0]
     assert json.loads(meta(files / "track.onnx")["command_ranges"]) is None
 
 
 def test_holosoma_s_loader_reads_a_file_whose_metadata_is_json_throughout(files: Path) -> None:
-    said, lists = read_as_holosoma(files / "json.onnx"), read_as_mjlab_s_controllers(files / "network.onnx")
-    assert said["dof_names"] == said["joint_names"] == lists["joint_names"] and said["kp"] == pytest.approx(
-        said["joint_stiffness"]
+    metadata, lists = read_as_holosoma(files / "json.onnx"), read_as_mjlab_s_controllers(files / "network.onnx")
+    assert metadata["dof_names"] == metadata["joint_names"] == lists["joint_names"] and metadata["kp"] == pytest.approx(
+        metadata["joint_stiffness"]
     )
     assert (
-        said["command_ranges"] is None
-        and said["control_dt"] == 0.02
-        and said["anchor_body_name"] == lists["anchor_body_name"]
+        metadata["command_ranges"] is None
+        and metadata["control_dt"] == 0.02
+        and metadata["anchor_body_name"] == lists["anchor_body_name"]
     )
-    assert set(said) == set(meta(files / "network.onnx"))
+    assert set(metadata) == set(meta(files / "network.onnx"))
     with pytest.raises(json.JSONDecodeError):
         read_as_holosoma(files / "network.onnx")  # the two ways exclude each other
 
 
 def test_the_rules_of_holosoma_are_those_by_which_its_own_files_are_read() -> None:
-    said = read_as_holosoma(data_path("policies", "holosoma", "loco_ppo_g1_29dof.onnx"))
-    assert len(said["dof_names"]) == 29 and said["command_ranges"]["lin_vel_x"] == [-1.0, 1.0]
+    metadata = read_as_holosoma(data_path("policies", "holosoma", "loco_ppo_g1_29dof.onnx"))
+    assert len(metadata["dof_names"]) == 29 and metadata["command_ranges"]["lin_vel_x"] == [-1.0, 1.0]
 
 
 def test_rates_conventions_and_the_clip_are_said(files: Path) -> None:
-    said = meta(files / "track.onnx")
-    assert float(said["control_dt"]) == 0.02 and float(said["physics_dt"]) == pytest.approx(0.02 / 3)
-    assert said["quaternion"].startswith("scalar first (w, x, y, z)")
-    assert json.loads(said["motion_clips"]) == ["squat"] and json.loads(said["motion_steps"]) == [240]
-    assert said["action_center"] == "joint_pos of the time step"
+    metadata = meta(files / "track.onnx")
+    assert float(metadata["control_dt"]) == 0.02 and float(metadata["physics_dt"]) == pytest.approx(0.02 / 3)
+    assert metadata["quaternion"].startswith("scalar first (w, x, y, z)")
+    assert json.loads(metadata["motion_clips"]) == ["squat"] and json.loads(metadata["motion_steps"]) == [240]
+    assert metadata["action_center"] == "joint_pos of the time step"
 
 
 # -- playing -------------------------------------------------------------------------------------------
@@ -367,10 +371,10 @@ def test_the_robot_of_a_file_is_the_simulator_s(files: Path) -> None:
     for _ in range(10):
         simulation.run(1)
         robot.send(world.components["robot", DofTarget].position[0].numpy().astype(float))
-    told = robot.read()
-    np.testing.assert_allclose(told.joint_position, world.components["robot", DofState].position[0], atol=2e-3)
+    reading = robot.read()
+    np.testing.assert_allclose(reading.joint_position, world.components["robot", DofState].position[0], atol=2e-3)
     np.testing.assert_allclose(
-        told.base_angular_velocity, world.components["robot", BaseFrame].angular_velocity[0], atol=5e-2
+        reading.base_angular_velocity, world.components["robot", BaseFrame].angular_velocity[0], atol=5e-2
     )
 
 
@@ -400,17 +404,17 @@ def test_a_clip_is_placed_where_the_robot_stands_and_faces(files: Path) -> None:
 def test_a_velocity_sensor_away_from_the_base_s_origin_also_feels_how_the_base_turns(
     files: Path, tmp_path: Path
 ) -> None:
-    """v + ω × r, against a sensor in the origin that is told so."""
+    """v + ω × r, against a sensor in the origin that is known to be there."""
     place, spin, shift = np.array((0.1, 0.2, -0.3)), np.array((1.0, -2.0, 0.5)), np.array((0.3, 0.0, -0.1))
     far = OnnxPolicy.load(changed(files / "walk.onnx", tmp_path / "far.onnx", velocity_sensor_position="0.1,0.2,-0.3"))
     near, still = OnnxPolicy.load(files / "walk.onnx"), player(files / "walk.onnx").robot.read()
-    told = attrs.evolve(still, base_angular_velocity=spin, base_linear_velocity=shift)
-    there = attrs.evolve(told, base_linear_velocity=shift + np.cross(spin, place))
+    reading = attrs.evolve(still, base_angular_velocity=spin, base_linear_velocity=shift)
+    there = attrs.evolve(reading, base_linear_velocity=shift + np.cross(spin, place))
     for policy in (far, near):
         policy.begin(still)
-    found, wanted = far.target(told, np.zeros(3)), near.target(there, np.zeros(3))
+    found, wanted = far.target(reading, np.zeros(3)), near.target(there, np.zeros(3))
     near.begin(still)
-    other = near.target(told, np.zeros(3))
+    other = near.target(reading, np.zeros(3))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert not np.allclose(found, other, atol=1e-4)
 
@@ -484,8 +488,8 @@ def test_the_next_clip_is_a_key_and_an_action_and_a_log_knows_which_clip_was_pla
     assert RecordedRobot.load(log).clips.tolist() == ["squat"] * 5 + ["wave"] * 10
     capsys.readouterr()
     assert main([str(two), "--log", str(log)]) == 0
-    told = re.search(r"at most (\S+) rad", capsys.readouterr().out)
-    assert told is not None and float(told[1]) < 1e-6
+    printed = re.search(r"at most (\S+) rad", capsys.readouterr().out)
+    assert printed is not None and float(printed[1]) < 1e-6
     for file, known in ((files / "walk.onnx", "none"), (files / "track.onnx", "squat")):
         with pytest.raises(SceneError, match=f"has no next clip to play at 0.1 s; it was trained on {known}"):
             main([str(file), "--script", str(events), "--no-film"])
@@ -551,8 +555,8 @@ def test_a_policy_played_on_its_own_log_sends_the_same_through_commands_resets_a
     assert main([walk, walk, *script, "--no-film", "--seconds", "0.3", "--record", log]) == 0
     capsys.readouterr()
     assert main([walk, "--log", log]) == 0
-    told = re.search(r"at most (\S+) rad .*, over (\d+) control steps", capsys.readouterr().out)
-    assert told is not None and float(told[1]) < 1e-6 and told[2] == "15"
+    printed = re.search(r"at most (\S+) rad .*, over (\d+) control steps", capsys.readouterr().out)
+    assert printed is not None and float(printed[1]) < 1e-6 and printed[2] == "15"
 
 
 def test_torch_is_not_needed_to_play_and_to_film(files: Path, tmp_path: Path) -> None:
@@ -582,10 +586,10 @@ def test_the_page_s_robot_is_played(files: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_page_names_every_signal_and_every_key_of_the_metadata_that_it_promises(files: Path) -> None:
-    page, said = (DOCS / "export.md").read_text(encoding="utf-8"), meta(files / "track.onnx")
+    page, written = (DOCS / "export.md").read_text(encoding="utf-8"), meta(files / "track.onnx")
     assert not [name for name in SIGNALS if f"`{name}`" not in page]
     promised = page.split("## What the metadata says")[1].split("##")[0].replace("`robot_urdf`", "")
-    assert not [key for key in re.findall(r"`(\w+)`", promised) if key not in said]
+    assert not [key for key in re.findall(r"`(\w+)`", promised) if key not in written]
 
 
 # -- what cannot be played -----------------------------------------------------------------------------
@@ -649,14 +653,14 @@ def sentences(files: Path, folder: Path) -> Iterator[tuple[list[Any], str]]:
     ):
         yield [changed(track, folder / f"{number}.onnx", **{key: value})], sentence
     spans = {"lin_vel_x": [0.0, 1.0], "lin_vel_y": [0.0, float("nan")], "ang_vel_yaw": [0.0, 1.0]}
-    for number, (said, sentence) in enumerate(
+    for number, (spoiled, sentence) in enumerate(
         (
             ("{", "says command_ranges='{', which is no JSON."),
             ("{}", "says command ranges that lack lin_vel_x, lin_vel_y, ang_vel_yaw."),
             (json.dumps(spans), "says command ranges without a least and a greatest number"),
         )
     ):
-        yield [changed(walk, folder / f"ranges_{number}.onnx", command_ranges=said)], sentence
+        yield [changed(walk, folder / f"ranges_{number}.onnx", command_ranges=spoiled)], sentence
     yield [with_targets(track, folder / "nan.onnx", np.nan)], "an action that is not finite in control step 0."
     wide = with_targets(track, folder / "wide.onnx", 0.0, more=1)
     yield [wide], f"gives {len(joints) + 1} joint targets, but names {len(joints)} joints."

@@ -183,8 +183,8 @@ def test_what_rsl_rl_was_told_does_not_change_when_the_scene_goes_on():
     kept = [each.clone() for each in (seen["actor"], reward, dones, extras["time_outs"])]
     for _ in range(30):
         env.step(torch.ones(2, 1))
-    for told, was in zip((seen["actor"], reward, dones, extras["time_outs"]), kept, strict=True):
-        assert torch.equal(told, was)
+    for given, was in zip((seen["actor"], reward, dones, extras["time_outs"]), kept, strict=True):
+        assert torch.equal(given, was)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def world() -> World:
 
 
 def earn(world: World, real: float, imagined: float, iterations: int, ticks: int = 100) -> list[bool]:
-    """Whether rewards are said to have parted, after each of some iterations with these."""
+    """Whether there is an alarm that rewards have parted, after each of some iterations with these."""
     metrics, rewards = world[WorldModelMetrics], world[RunningRewards]
     memory: Any = SimpleNamespace(count=torch.full((3,), ticks))
     found = []

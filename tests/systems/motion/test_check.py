@@ -394,8 +394,8 @@ def test_clip_that_stays_upright_either_way_is_caught_by_its_sliding_feet() -> N
     mended, findings = verify_clip(wrong, robot.robot, robot)
     assert_allclose(mended.root_rotation, walk.root_rotation / np.linalg.norm(walk.root_rotation, axis=1)[:, None])
     assert "quaternions are taken as xyzw (score" in findings[0]
-    said_so = attrs.evolve(walk, root_rotation=turned(walk, -1), file_rotation="")
-    assert verify_clip(said_so, robot.robot, robot)[0].num_frames == 150
+    declared = attrs.evolve(walk, root_rotation=turned(walk, -1), file_rotation="")
+    assert verify_clip(declared, robot.robot, robot)[0].num_frames == 150
 
 
 @pytest.mark.parametrize("name", ["walk", "wave", "high5", "jumpjack"])

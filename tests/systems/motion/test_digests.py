@@ -51,6 +51,6 @@ def test_weights_and_the_physics_of_the_robot_count() -> None:
 def test_the_last_bits_of_float64_do_not_count_and_everything_else_does() -> None:
     value = np.array([0.1, 2.0])
     assert digest(value) == digest(value * (1 + 1e-15)) != digest(value * (1 + 1e-6))
-    told = [1, 1.0, "1", True, None, (1,), (1, 1), {"a": 1}, {"b": 1}, torch.ones(1), torch.ones(1, 1), b"1"]
-    assert len({digest(each) for each in told}) == len(told)
+    values = [1, 1.0, "1", True, None, (1,), (1, 1), {"a": 1}, {"b": 1}, torch.ones(1), torch.ones(1, 1), b"1"]
+    assert len({digest(each) for each in values}) == len(values)
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})

@@ -63,8 +63,8 @@ def linear_policy(
     ]
     graph = helper.make_graph(nodes, "policy", inputs, outputs, stored)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    said = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (about or {}).items()}
-    helper.set_model_props(proto, said)
+    metadata = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (about or {}).items()}
+    helper.set_model_props(proto, metadata)
     onnx.save(proto, str(path))
     return path
 

@@ -24,7 +24,7 @@ from tests.systems.referee.makers import holosoma_about, linear_policy, robot_ca
 NONE = np.zeros(3)
 
 
-def told(joints: int, **more: Any) -> RobotReading:
+def random_reading(joints: int, **more: Any) -> RobotReading:
     """A reading of random numbers."""
     rng = np.random.default_rng(3)
     turn = rng.normal(size=4)
@@ -108,7 +108,7 @@ def test_terms_are_seen_in_the_order_and_scale_of_the_table(tmp_path: Path) -> N
         weights = np.zeros((width, joints))
         weights[at, 0] = 1.0
         policy = load_foreign(linear_policy(tmp_path / "p.onnx", weights), str(table), load)
-        reading, command = told(joints), np.array((0.1, 0.2, 0.3))
+        reading, command = random_reading(joints), np.array((0.1, 0.2, 0.3))
         policy.begin(reading)
         default = policy.arena.default
         seen = np.concatenate((
@@ -124,8 +124,8 @@ def test_the_last_action_is_the_network_s_own_and_held_within_its_limit(tmp_path
     table = table_file(tmp_path / "own.toml", ["last_action"], "action_limit = 2.5\naction_scale = 0.1")
     file = linear_policy(tmp_path / "p.onnx", np.eye(joints), bias=np.ones(joints))  # 1, 2, 3, …
     policy = load_foreign(file, str(table), load)
-    policy.begin(told(joints))
-    found = [policy.target(told(joints), NONE)[0] - policy.arena.default[0] for _ in range(4)]
+    policy.begin(random_reading(joints))
+    found = [policy.target(random_reading(joints), NONE)[0] - policy.arena.default[0] for _ in range(4)]
     np.testing.assert_allclose(found, (0.1, 0.2, 0.25, 0.25), atol=1e-6)
 
 
@@ -135,11 +135,11 @@ def test_feet_swing_in_turn_and_stand_while_nothing_is_asked(tmp_path: Path) -> 
     weights[0, 0] = weights[1, 1] = 1.0
     table = table_file(tmp_path / "own.toml", ["gait_cosine"], "gait_period = 0.08\ngait_stands = true")  # four steps
     policy = load_foreign(linear_policy(tmp_path / "p.onnx", weights), str(table), load)
-    policy.begin(told(joints))
+    policy.begin(random_reading(joints))
     walking, standing = np.array((0.5, 0.0, 0.0)), NONE
 
     def feet(command: np.ndarray) -> np.ndarray:
-        return (policy.target(told(joints), command) - policy.arena.default)[:2].round(6)
+        return (policy.target(random_reading(joints), command) - policy.arena.default)[:2].round(6)
 
     np.testing.assert_allclose([feet(walking) for _ in range(3)], ((1.0, -1.0), (0.0, 0.0), (-1.0, 1.0)), atol=1e-6)
     np.testing.assert_allclose(feet(standing), (-1.0, -1.0))
@@ -161,7 +161,7 @@ def test_joints_may_come_in_another_order_than_the_robot_s(tmp_path: Path) -> No
         "pose": (100.0 * count).tolist(),
     }
     policy = load_foreign(linear_policy(tmp_path / "p.onnx", np.eye(len(joints)), about=about), str(table), load)
-    reading = told(len(joints))
+    reading = random_reading(len(joints))
     policy.begin(reading)
     assert policy.joints == tuple(joints)
     np.testing.assert_allclose(policy.numbers["joint_stiffness"], count[::-1] + 1.0)
@@ -172,7 +172,7 @@ def test_joints_may_come_in_another_order_than_the_robot_s(tmp_path: Path) -> No
 def test_holosoma_s_walker_sees_a_hundred_numbers_in_alphabetical_order(tmp_path: Path) -> None:
     """Written out from holosoma_inference: the terms of loco_g1_29dof, sorted by name."""
     robot = robot_called("g1")
-    reading, command = told(29), np.array((0.5, 0.1, -0.2))
+    reading, command = random_reading(29), np.array((0.5, 0.1, -0.2))
     weights = np.random.default_rng(0).normal(size=(100, 29))
     policy = load_foreign(
         linear_policy(tmp_path / "walk.onnx", weights, takes="actor_obs", about=holosoma_about(robot)), None, load
@@ -267,10 +267,10 @@ def test_what_does_not_fit_is_one_sentence_that_says_what_would(tmp_path: Path) 
     names = about["dof_names"]
 
     def refused(
-        words: str, matrix: np.ndarray = weights, table: str | None = None, takes: str = "actor_obs", **said: Any
+        words: str, matrix: np.ndarray = weights, table: str | None = None, takes: str = "actor_obs", **entries: Any
     ) -> None:
         file = linear_policy(
-            tmp_path / "p.onnx", matrix, takes=takes, about={k: v for k, v in said.items() if v is not None}
+            tmp_path / "p.onnx", matrix, takes=takes, about={k: v for k, v in entries.items() if v is not None}
         )
         with pytest.raises(SceneError) as error:
             load_foreign(file, table, load)

@@ -1,4 +1,4 @@
-"""Matches are measured as the simulator has it, scored by hand, and told in one table."""
+"""Matches are measured as the simulator has it, scored by hand, and put in one table."""
 
 import json
 import math
@@ -218,14 +218,14 @@ def test_the_table_has_a_column_for_each_policy_and_the_file_what_each_command_c
     survived = next(line for line in lines[at:] if line.startswith("survived %")).split()
     assert survived == ["survived", "%", "100", "100", "100"]
     assert lines[-1].split()[:4] == ["asked", "0.00", "0.00", "0.00"]
-    told = json.loads(out.read_text(encoding="utf-8"))
-    assert told["protocol"]["commands"] == [[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]] and "fallen" in told["protocol"]
-    assert [each["policy"] for each in told["policies"]] == ["steps", "stand", "track", "walk"]
-    assert [each["command"] for each in told["policies"][0]["walks"]] == told["protocol"]["commands"]
+    written = json.loads(out.read_text(encoding="utf-8"))
+    assert written["protocol"]["commands"] == [[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]] and "fallen" in written["protocol"]
+    assert [each["policy"] for each in written["policies"]] == ["steps", "stand", "track", "walk"]
+    assert [each["command"] for each in written["policies"][0]["walks"]] == written["protocol"]["commands"]
     assert (
-        told["policies"][0]["table"] == "mjlab_walker"
-        and told["policies"][1]["table"] == "own"
-        and told["policies"][3]["table"] == ""
+        written["policies"][0]["table"] == "mjlab_walker"
+        and written["policies"][1]["table"] == "own"
+        and written["policies"][3]["table"] == ""
     )
 
 
@@ -261,7 +261,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(exported: Path, tmp_pa
     cut.write_bytes((exported / "walk.onnx").read_bytes()[:5000])
     text.write_text("no policy", encoding="utf-8")
     bare = changed(exported / "track.onnx", tmp_path / "old.onnx", motion_reference=None)
-    for words, told in (
+    for words, message in (
         ([str(cut)], "cut.onnx is cut, or no ONNX file"),
         ([str(text)], "text.onnx is cut, or no ONNX file"),
         ([str(tmp_path / "none.onnx")], "There is no policy at"),
@@ -277,7 +277,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(exported: Path, tmp_pa
     ):
         with pytest.raises(SceneError) as refused:
             main([*words, "--json", str(out)])
-        assert told in str(refused.value) and "\n" not in str(refused.value)
+        assert message in str(refused.value) and "\n" not in str(refused.value)
     assert not out.exists()
 
 

@@ -51,7 +51,7 @@ def tracker(folder: Path, *, weight: float = 0.0, frame: int = 0, **more: Any) -
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9),
         str(folder / "unified_pipeline.onnx"),
     )
-    said = {
+    parts = {
         "type": "unified_pipeline", "dt": 0.02, "joint_names": joints, "body_names": ["pelvis", "torso_link"],
         "robot": {"anchor_body_name": "torso_link", "joint_names": joints},
         "control": {"stiffness": robot.stiffness.tolist(), "damping": robot.damping.tolist(), "pd_target_max_accel": None, "action_ema_alpha": 1.0},
@@ -59,8 +59,8 @@ def tracker(folder: Path, *, weight: float = 0.0, frame: int = 0, **more: Any) -
         "motion": {"future_step_indices": STEPS}, "_runtime": {"onnx_name_to_in_key": KEYS},
     }  # fmt: skip
     for part, values in more.items():
-        said[part] = {**said[part], **values}
-    (folder / "unified_pipeline.yaml").write_text(yaml.dump(said, default_flow_style=None), encoding="utf-8")
+        parts[part] = {**parts[part], **values}
+    (folder / "unified_pipeline.yaml").write_text(yaml.dump(parts, default_flow_style=None), encoding="utf-8")
     return folder / "unified_pipeline.onnx"
 
 

@@ -71,7 +71,7 @@ def test_a_walker_s_rows_walk_as_the_protocol_asks(walking_run: Path) -> None:
 @pytest.mark.slow
 def test_a_run_refuses_what_it_was_not_trained_for(walking_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "found.json"
-    for words, told in (
+    for words, message in (
         ([str(walking_run), "--command", "7", "0", "0"], "asks for 7 forward, but"),
         ([str(walking_run), "--table", "mjlab_walker"], "--table has no effect"),
         ([str(walking_run), "--clip", "squat"], "--clip has no effect"),
@@ -79,7 +79,7 @@ def test_a_run_refuses_what_it_was_not_trained_for(walking_run: Path, tmp_path: 
     ):
         with pytest.raises(SceneError) as refused:
             main([*words, "--json", str(out)])
-        assert told in str(refused.value)
+        assert message in str(refused.value)
     assert not out.exists()
 
 

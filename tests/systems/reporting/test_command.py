@@ -171,8 +171,8 @@ def test_a_film_comes_with_the_page_and_the_default_folder_is_said(
     (out,) = (tmp_path / "evaluations").iterdir()
     assert sorted(p.name for p in out.iterdir()) == ["evaluation.json", "film_1.mp4", "report.html"]
     assert "data:video/mp4;base64," in (out / "report.html").read_text(encoding="utf-8")
-    said = capsys.readouterr().out
-    assert f"evaluations/{out.name}/report.html" in said and "return" in said
+    output = capsys.readouterr().out
+    assert f"evaluations/{out.name}/report.html" in output and "return" in output
 
 
 def test_the_command_is_one_of_lockstep() -> None:

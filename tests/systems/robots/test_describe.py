@@ -1,4 +1,4 @@
-"""Robots out of other people's MJCF: what they stand on, what is left out, replaced or refused, and that it is said."""
+"""Robots out of other people's MJCF: what they stand on, what is left out, replaced or refused, and that there is a note of it."""
 
 import re
 from pathlib import Path
@@ -421,8 +421,8 @@ def test_text_of_an_encoding_that_a_file_does_not_name_is_read(tmp_path: Path) -
 
 
 def test_text_of_another_encoding_than_a_file_names_is_read(tmp_path: Path) -> None:
-    said = '<?xml version="1.0" encoding="utf-16"?>' + SOUND.replace("left_knee", "knie_fünf")
-    (tmp_path / "robot.xml").write_text(said, encoding="utf-8")
+    text = '<?xml version="1.0" encoding="utf-16"?>' + SOUND.replace("left_knee", "knie_fünf")
+    (tmp_path / "robot.xml").write_text(text, encoding="utf-8")
     assert "knie_fünf_joint" in build_robot(describe(tmp_path / "robot.xml")).robot.dof_names
 
 

@@ -42,9 +42,11 @@ def test_urdf_is_known_by_its_content_whatever_the_file_is_called(tmp_path: Path
 
 @pytest.mark.parametrize("encoding", ["gb2312", "shift_jis", "cp1252", "utf-16", "us-ascii"])
 def test_the_encoding_of_a_urdf_does_not_matter(encoding: str, tmp_path: Path) -> None:
-    said = f'<?xml version="1.0" encoding="{encoding}"?><!-- {"" if encoding in ("cp1252", "us-ascii") else "机器"} -->'
-    text = urdf().replace('<?xml version="1.0"?>', said)
-    assert said in text
+    declaration = (
+        f'<?xml version="1.0" encoding="{encoding}"?><!-- {"" if encoding in ("cp1252", "us-ascii") else "机器"} -->'
+    )
+    text = urdf().replace('<?xml version="1.0"?>', declaration)
+    assert declaration in text
     (tmp_path / "robot.urdf").write_text(text, encoding=encoding)
     assert build_robot(load(str(tmp_path / "robot.urdf"))).robot.foot_names == SHINS
 

@@ -1,4 +1,4 @@
-"""What is assumed of Isaac Gym Preview 4 and not said by its documentation alone; `selfcheck` measures each of them.
+"""What is assumed of Isaac Gym Preview 4 and not stated by its documentation alone; `selfcheck` measures each of them.
 
 A difference that is measured is changed here, for the worker and the self-check alike.
 """

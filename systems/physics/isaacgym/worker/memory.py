@@ -42,7 +42,7 @@ def arrays(memory: Any, rows: int, dofs: int, bodies: int) -> Dict[str, np.ndarr
 
 
 def mapped(handle: int, size: int) -> mmap.mmap:
-    """The memory behind a file handle, shared with whoever else maps it."""
+    """The memory of a file handle, shared with whoever else maps it."""
     return mmap.mmap(handle, size)
 
 

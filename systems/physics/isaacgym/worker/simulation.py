@@ -1,4 +1,4 @@
-"""Simulation of many copies of one robot in Isaac Gym, behind the arrays of `worker/memory.py`.
+"""Simulation of many copies of one robot in Isaac Gym, driven by the arrays of `worker/memory.py`.
 
 Every call keeps the order that Isaac Gym asks for: setters once between two `simulate`, a refresh after it and before any setter,
 buffers that live as long as the simulation. Joints and bodies are matched by name.

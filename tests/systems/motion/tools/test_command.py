@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def typed(line: str) -> int:
-    """Type a line behind `lockstep clips`, for the built-in humanoid; its exit status."""
+    """Type a line after `lockstep clips`, for the built-in humanoid; its exit status."""
     return clips(*line.split(), "--robot", "humanoid")
 
 
