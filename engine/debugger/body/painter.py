@@ -8,9 +8,10 @@ import numpy as np
 from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
 
-from engine.debugger.body.skeleton import LOAD, OrbitCamera, Skeleton, tip_positions
+from engine.debugger.body.skeleton import LOAD, Skeleton, tip_positions
 from engine.debugger.body.terrain import TerrainHeights, onto_ground
 from engine.debugger.widgets.theme import AMBER, BACKGROUND, BLUE, DIM, GREEN, LINE, RED, WHITE
+from engine.render.camera import OrbitCamera
 
 SQUARE, REACH = 0.5, 6  # m, and squares of the floor on every side
 PIECES = 5  # of a line along one square, on terrain

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from PySide6.QtGui import QImage
 
-from engine.debugger.body.skeleton import FIELD_OF_VIEW, OrbitCamera, Skeleton
+from engine.debugger.body.skeleton import Skeleton
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl
 from engine.debugger.net.model_file import Fetch, kept
+from engine.render.camera import FIELD_OF_VIEW, OrbitCamera
 from engine.render.process import NoPictures, RenderChild, platforms
 
 PATIENCE = 20.0  # s that a picture, or the start, may take
