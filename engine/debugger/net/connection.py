@@ -2,7 +2,6 @@
 
 import contextlib
 import getpass
-import hmac
 import os
 import select
 import socket
@@ -14,18 +13,10 @@ from typing import Any, Protocol, Self
 import attrs
 
 from engine.errors import AttachError, WireError
-from engine.protocol.framing import (
-    MAGIC,
-    PROTOCOL,
-    FrameBuffer,
-    FrameTooLarge,
-    Limits,
-    decode_body,
-    encode_frame,
-    other_version,
-)
+from engine.protocol import framing
+from engine.protocol.discovery import proof
 
-LIMITS = Limits(frame=1 << 23)
+LIMITS = framing.Limits(frame=1 << 23)
 """Largest frames that a client takes from a run: a schema has at most 4 MiB, a data frame about 1 MiB."""
 PATIENCE = 5.0
 """Seconds for each step of the handshake."""
@@ -96,11 +87,6 @@ class Address:
             time.sleep(0.02)
 
 
-def proof(token: bytes, nonce: bytes, role: str) -> bytes:
-    """HMAC-SHA256(token, nonce + role): shows that the client has the token without sending it."""
-    return hmac.digest(token, nonce + role.encode(), "sha256")
-
-
 class ConnectionEnded(AttachError):
     """A connection is over. `then`: "lost" (worth another try), "over" (of no use), "ended" (the run is over as well)."""
 
@@ -123,7 +109,7 @@ class Connection:
     welcome: dict[str, Any] = attrs.field(factory=dict)
     schema: dict[str, Any] | None = None
     bad: int = 0
-    _incoming: FrameBuffer = attrs.field(factory=FrameBuffer, init=False)
+    _incoming: framing.FrameBuffer = attrs.field(factory=framing.FrameBuffer, init=False)
     _outgoing: bytearray = attrs.field(factory=bytearray, init=False)
     _sending: Any = attrs.field(factory=threading.Lock, init=False)
     _left: bool = attrs.field(default=False, init=False)
@@ -156,12 +142,12 @@ class Connection:
         return made
 
     def _shake_hands(self, role: str, client: str, schema: str, timeout: float, cancelled: Callable[[], bool]) -> None:
-        self._send_all(MAGIC)
+        self._send_all(framing.MAGIC)
         self.hello = self._expect("hello", timeout, cancelled)
         version, run = self.hello.get("protocol"), self.hello.get("run")
-        if not isinstance(run, dict) or not isinstance(version, list) or version[:1] != [PROTOCOL[0]]:
-            raise ConnectionEnded(other_version(version if isinstance(run, dict) else None), "over")
-        auth = {"t": "auth", "protocol": list(PROTOCOL), "client": client, "role": role, "schema": schema}
+        if not isinstance(run, dict) or not isinstance(version, list) or version[:1] != [framing.PROTOCOL[0]]:
+            raise ConnectionEnded(framing.other_version(version if isinstance(run, dict) else None), "over")
+        auth = {"t": "auth", "protocol": list(framing.PROTOCOL), "client": client, "role": role, "schema": schema}
         self.send({**auth, "proof": self._proof(role) if self.hello.get("auth") == "token" else b""})
         self.welcome = self._expect("welcome", timeout, cancelled)
 
@@ -192,7 +178,7 @@ class Connection:
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send one message; ConnectionEnded when the run is gone."""
-        self._send_all(encode_frame(message))
+        self._send_all(framing.encode_frame(message))
 
     def _send_all(self, data: bytes) -> None:
         try:
@@ -229,7 +215,7 @@ class Connection:
 
     def queue(self, message: Mapping[str, Any]) -> None:
         """Line up a message for `exchange`; ConnectionEnded when too much is waiting already."""
-        data = encode_frame(message)
+        data = framing.encode_frame(message)
         if len(self._outgoing) + len(data) > _OUTGOING:
             raise ConnectionEnded("The run does not read what it is sent.")
         self._outgoing += data
@@ -274,13 +260,13 @@ class Connection:
         while True:
             try:
                 body = self._incoming.take(LIMITS.frame)
-            except FrameTooLarge as error:
+            except framing.FrameTooLarge as error:
                 text = f"The run sent a frame of {error.length} bytes; {LIMITS.frame} are the most. Attach again."
                 raise ConnectionEnded(text) from None
             if body is None:
                 return None
             try:
-                return decode_body(body, LIMITS)
+                return framing.decode_body(body, LIMITS)
             except WireError as error:
                 self.bad += 1
                 if self.bad >= _BAD_FRAMES:
