@@ -152,9 +152,7 @@ class Client(Source):
         self.store.connection = text
         if status != "open":
             self._usable = False
-            for number in self._subs.values():
-                self.store.subscribed(number, None)
-            self._subs.clear()
+            self._replace_subs(())
             waiting, self._waiting = self._waiting, {}
             for number, (command, then) in waiting.items():
                 lost = "The connection was lost before the run answered."
@@ -169,9 +167,7 @@ class Client(Source):
     def _begin(self) -> None:
         """Subscriptions of an earlier connection, or of another schema, mean nothing to the run."""
         self._usable = True
-        for number in self._subs.values():
-            self.store.subscribed(number, None)
-        self._subs.clear()
+        self._replace_subs(())
         if self.store.selected >= self.store.table_rows():
             self.store.selected = 0
         self.link.send({"t": "select", "rows": [self.store.selected]})
