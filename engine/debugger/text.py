@@ -46,6 +46,14 @@ def _command(usage: str, help: str, controls: bool = False) -> Callable[[Any], A
     return add
 
 
+def _send_command(name: str, help: str, done: Callable[["Text", dict[str, Any]], str]) -> None:
+    """Add a command that sends its name and nothing else; `done` says what came of it, from the answer."""
+
+    @_command(name, help, controls=True)
+    def send(text: "Text", words: list[str]) -> None:
+        text.say(done(text, text.ask(name)).rstrip())
+
+
 class Text(cmd.Cmd):
     """Commands against a session, given one by one or typed at a prompt. `breaks` are those that were set, by number."""
 
@@ -147,6 +155,10 @@ class Text(cmd.Cmd):
     def place(self, text: str) -> ColumnPart:
         """The column, or part of one, that a word names."""
         return find_part(text, self.columns)
+
+    def any_rows(self, text: str) -> list[int]:
+        """Rows of the largest table."""
+        return parse_rows(text, max(column.rows for column in self.columns), MOST_ROWS_SET)
 
     def system(self, text: str) -> int:
         """The number of a system, given by name or number."""
@@ -259,32 +271,31 @@ def _log(text: Text, words: list[str]) -> None:
 # -- changing ------------------------------------------------------------------------------------------
 
 
-@_command("pause", "stop at the next boundary; the run goes on 30 s after its last controller has gone", controls=True)
-def _pause(text: Text, words: list[str]) -> None:
-    text.ask("pause")
-    _where(text)
+def _where(text: Text, answer: dict[str, Any]) -> str:
+    """Where the run stands, once it has answered."""
+    state = text.session.standing()
+    following = state.get("next")
+    systems = {system["id"]: system["name"] for system in text.session.schema["systems"]}
+    before = f" before {systems.get(following, following)}" if following is not None else ""
+    return f"{state.get('mode', 'paused')}{before} at tick {state.get('tick')} {state.get('why') or ''}".rstrip()
 
 
-@_command("run", "go on", controls=True)
-def _run(text: Text, words: list[str]) -> None:
-    text.ask("run")
-    text.say("running")
+_send_command("pause", "stop at the next boundary; the run goes on 30 s after its last controller has gone", _where)
+_send_command("run", "go on", lambda text, _: "running")
 
 
 @_command(
-    "step [system|phase|tick] [COUNT]", "go on by a few units while paused; one tick if nothing is said", controls=True
+    "step [system|phase|tick] [COUNT]", "go on by a few units while paused; one tick if none is named", controls=True
 )
 def _step(text: Text, words: list[str]) -> None:
     unit = words.pop(0) if words and not words[0].isdigit() else "tick"
-    text.ask("step", unit=unit, count=int(words[0]) if words else 1)
-    _where(text)
+    text.say(_where(text, text.ask("step", unit=unit, count=int(words[0]) if words else 1)))
 
 
 @_command("to SYSTEM|TICK", "go on until just before a system, or to the end of a tick", controls=True)
 def _to(text: Text, words: list[str]) -> None:
     where = {"tick": int(words[0])} if words[0].isdigit() else {"system": text.system(words[0])}
-    text.ask("run_to", **where)
-    _where(text)
+    text.say(_where(text, text.ask("run_to", **where)))
 
 
 @_command("set COLUMN[LABEL] ROWS VALUES [force] [because REASON] | set ADDRESS VALUE", "write values (1 or 1,2,3) into rows, or a constant", controls=True)  # fmt: skip
@@ -313,16 +324,13 @@ def _set(text: Text, words: list[str]) -> None:
 @_command("break [--at MOMENT] [--rows ROWS] [--skip N] [--mark|--keep] EXPRESSION", "stop where it holds: break nonfinite(robot.DofState.velocity)", controls=True)  # fmt: skip
 def _break(text: Text, words: list[str]) -> None:
     fields: dict[str, Any] = {"at": "tick", "rows": None, "skip": 0, "action": "pause"}
+    readers: dict[str, Callable[[str], Any]] = {"at": str, "rows": text.any_rows, "skip": int}
     while words and words[0].startswith("--"):
         option = words.pop(0)[2:]
         if option in ("mark", "keep"):
             fields["action"] = option
-        elif option == "rows":
-            fields["rows"] = parse_rows(words.pop(0), max(c.rows for c in text.columns), MOST_ROWS_SET)
-        elif option == "skip":
-            fields["skip"] = int(words.pop(0))
-        elif option == "at":
-            fields["at"] = words.pop(0)
+        elif option in readers:
+            fields[option] = readers[option](words.pop(0))
         else:
             raise ValueError
     if not words:
@@ -353,21 +361,17 @@ def _seek(text: Text, words: list[str]) -> None:
     text.say(f"viewing tick {max(0, tick)}; `live` goes back{further}")
 
 
-@_command("live", "back to the latest tick", controls=True)
-def _live(text: Text, words: list[str]) -> None:
-    text.ask("live")
-    _where(text)
-
-
-@_command("branch", "go on from the tick in view", controls=True)
-def _branch(text: Text, words: list[str]) -> None:
-    text.ask("branch")
-    text.say(f"on from tick {text.session.standing().get('tick')}, still paused; `run` goes on")
+_send_command("live", "back to the latest tick", _where)
+_send_command(
+    "branch",
+    "go on from the tick in view",
+    lambda text, _: f"on from tick {text.session.standing().get('tick')}, still paused; `run` goes on",
+)
 
 
 @_command("reset ROWS", "send rows through RESET", controls=True)
 def _reset(text: Text, words: list[str]) -> None:
-    rows = parse_rows(words[0], max(c.rows for c in text.columns), MOST_ROWS_SET)
+    rows = text.any_rows(words[0])
     text.ask("reset", rows=rows)
     text.say(f"{len(rows)} row(s) go through RESET in the next tick")
 
@@ -381,9 +385,9 @@ def _record(text: Text, words: list[str]) -> None:
     text.say(f"recording {words[0]} {answer.get('path', '')}".rstrip())
 
 
-@_command("snapshot", "write a snapshot into the run's folder", controls=True)
-def _snapshot(text: Text, words: list[str]) -> None:
-    text.say(f"snapshot {text.ask('snapshot').get('name', '')}".rstrip())
+_send_command(
+    "snapshot", "write a snapshot into the run's folder", lambda text, answer: f"snapshot {answer.get('name', '')}"
+)
 
 
 @_command("control take|release", "hold control, or give it back; commands that change something take it")
@@ -434,14 +438,6 @@ def _number(word: str) -> float:
         return words[word] if word in words else float(word)
     except ValueError:
         raise SceneError(f"'{word}' is not a number; say 2.5, or 1,2,3, or yes, or nan.") from None
-
-
-def _where(text: Text) -> None:
-    state = text.session.standing()
-    following = state.get("next")
-    systems = {system["id"]: system["name"] for system in text.session.schema["systems"]}
-    before = f" before {systems.get(following, following)}" if following is not None else ""
-    text.say(f"{state.get('mode', 'paused')}{before} at tick {state.get('tick')} {state.get('why') or ''}".rstrip())
 
 
 def _event_line(event: dict[str, Any]) -> str:
