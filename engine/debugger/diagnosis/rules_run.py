@@ -121,8 +121,7 @@ def ends(evidence: Evidence) -> list[RuleFinding]:
     text += f", half of them within {step:.0f} steps" if np.isfinite(step) else ""
     if abs(change) > 0.1:
         text += f" ({'more' if change > 0 else 'fewer'} than before: {100 * change:+.0f} points)".replace("-", "−")
-    severity: Severity = "attention" if failed > 0.3 else "note"
-    found = [RuleFinding(severity, text, "Why", 0.5 + 0.3 * min(1.0, share))]
+    found = [RuleFinding("attention" if failed > 0.3 else "note", text, "Why", 0.5 + 0.3 * min(1.0, share))]
     if np.isfinite(step) and step < 10 and share > 0.3:
         text = f"episodes end by {reason} within {step:.0f} steps of their start: look at the pose after a reset, "
         now: Severity = "wrong" if step < 5 and share > 0.8 else "attention"
