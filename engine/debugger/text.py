@@ -90,7 +90,7 @@ class Text(cmd.Cmd):
     @property
     def columns(self) -> list[ColumnInfo]:
         """Every column of the run."""
-        return read_columns(self.session.schema)
+        return list(read_columns(self.session.schema))
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -120,8 +120,9 @@ class Text(cmd.Cmd):
             self.say(f"There is no command '{words[0]}'.{did_you_mean(words[0], COMMANDS)} `help` shows all.")
             return False
         try:
-            if command.controls:
-                self.take_control()
+            if command.controls and not self.holds_control:
+                self.ask("control", do="take")
+                self.holds_control = True
             command.function(self, words[1:])
         except LockstepError as error:
             if isinstance(error, AttachError) and self.session.ended:
@@ -139,12 +140,6 @@ class Text(cmd.Cmd):
         if answer["t"] != "ok":
             raise CommandRefused(str(answer.get("text", answer.get("code"))))
         return answer
-
-    def take_control(self) -> None:
-        """Hold control from now on; CommandRefused when somebody else does."""
-        if not self.holds_control:
-            self.ask("control", do="take")
-            self.holds_control = True
 
     def wait_for_breaks(self) -> None:
         """Stay until Ctrl-C, since breaks go with whoever set them; AttachError when the run has gone."""
@@ -307,7 +302,11 @@ def _set(text: Text, words: list[str]) -> None:
     force = words[-1] == "force"
     words = words[:-1] if force else words
     if len(words) == 2:
-        _need_constant(text, words[0])
+        with contextlib.suppress(SceneError):  # of what is no column
+            column = text.place(words[0]).column
+            if words[0] not in [constant["address"] for constant in text.session.schema["constants"]]:
+                example = f"say also of which rows, as in `set {words[0]} 0 1.5`."
+                raise CommandRefused(f"{column.address} is a column: {example}")
         answer = text.ask("set", address=words[0], value=words[1], reason=reason)
         text.say(f"{words[0]}: {answer.get('old')} → {answer.get('new')} ({answer.get('when')})")
         return
@@ -421,15 +420,6 @@ def _number_text(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     return str(value) if isinstance(value, np.integer) else f"{float(value):.6g}"
-
-
-def _need_constant(text: Text, address: str) -> None:
-    """SceneError where what should be a constant is a column."""
-    known = [constant["address"] for constant in text.session.schema["constants"]]
-    with contextlib.suppress(SceneError):
-        column = text.place(address).column
-        if address not in known:
-            raise CommandRefused(f"{column.address} is a column: say also of which rows, as in `set {address} 0 1.5`.")
 
 
 def _number(word: str) -> float:

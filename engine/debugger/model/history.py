@@ -80,13 +80,13 @@ class EvidenceHistory:
             kept = self._terms.setdefault(label, deque(maxlen=most))
             if frame is not None and frame[0] > self._since and (not kept or kept[-1][0] != frame[0]):
                 kept.append((frame[0], np.asarray(frame[1])))
-        if store.cursor is None and seen is not None:
-            step = known.roles.get("episode_step")
+        if store.cursor is not None:
+            return
+        self._track.look(store)
+        if seen is not None:
             for row in spread(seen.rows, evidence.CLOSE):
-                self._glance(store, seen, step, row)
+                self._glance(store, seen, known.roles.get("episode_step"), row)
             self._explored(store)
-        if store.cursor is None:
-            self._track.look(store)
 
     def _glance(self, store: Store, seen: ColumnInfo, step: ColumnInfo | None, row: int) -> None:
         value = store.value(seen.id, row)
@@ -290,7 +290,8 @@ def bad_values(found: Evidence) -> list[Bad]:
             fields = event.get("fields") or {}
             column, system = event.get("column"), event.get("system")
             named_by = fields.get("writers") or ([named.get(system, str(system))] if system is not None else [])
-            writers = tuple(map(_system_name, named_by))
+            names = map(str, named_by)  # 'step_physics' or '`step_physics` (STEP)'
+            writers = tuple(name.split("`")[1] if name.count("`") == 2 else name for name in names)
             labels = ", ".join(map(str, fields.get("labels", ())))
             address = str(by_id.get(column, column)) if column is not None else ""
             listed.append(Bad(address, labels, event.get("row"), int(event.get("tick", 0)), writers))
@@ -314,8 +315,3 @@ def bad_values(found: Evidence) -> list[Bad]:
     for one in sorted(listed, key=lambda b: b.tick):
         first.setdefault(one.address, one)
     return list(first.values())
-
-
-def _system_name(text: str) -> str:
-    """'step_physics', also of '`step_physics` (STEP)'."""
-    return str(text).split("`")[1] if str(text).count("`") == 2 else str(text)
