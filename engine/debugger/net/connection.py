@@ -18,10 +18,8 @@ from engine.protocol.discovery import proof
 
 LIMITS = framing.Limits(frame=1 << 23)
 """Largest frames that a client takes from a run: a schema has at most 4 MiB, a data frame about 1 MiB."""
-PATIENCE = 5.0
-"""Seconds for each step of the handshake."""
-CHUNK = 1 << 18
-"""Bytes that are read at once."""
+PATIENCE = 5.0  # seconds for each step of the handshake
+CHUNK = 1 << 18  # bytes that are read at once
 Socket = socket.socket
 _LISTENING = 2.0  # seconds in which what forwards has to listen where it has made a socket
 _BAD_FRAMES = 3  # and the connection is given up
@@ -47,11 +45,6 @@ class Address:
     port: int = 0
     token: bytes = attrs.field(default=b"", repr=False)
     tunnel: Forwarding | None = attrs.field(default=None, repr=False)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether the run is a process of this machine, as far as the address tells."""
-        return bool(self.path) and self.tunnel is None
 
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"
@@ -153,13 +146,12 @@ class Connection:
 
     def _proof(self, role: str) -> bytes:
         nonce = self.hello.get("nonce")
+        if self.address.token and isinstance(nonce, bytes) and len(nonce) >= 16:
+            return proof(self.address.token, nonce, role)
+        text = f"What listens at {self.address} does not shake hands as a run does: it sent no nonce."
         if not self.address.token:
             text = f"The run at {self.address} asks for its token: give --token-file with its <pid>.token."
-            raise ConnectionEnded(text, "over")
-        if not isinstance(nonce, bytes) or len(nonce) < 16:
-            text = f"What listens at {self.address} does not shake hands as a run does: it sent no nonce."
-            raise ConnectionEnded(text, "over")
-        return proof(self.address.token, nonce, role)
+        raise ConnectionEnded(text, "over")
 
     def _expect(self, kind: str, timeout: float, cancelled: Callable[[], bool]) -> dict[str, Any]:
         end = time.monotonic() + timeout

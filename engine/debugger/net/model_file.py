@@ -11,8 +11,7 @@ from typing import Any
 from engine.debugger.model.subscription import PanelControl
 from engine.files import write_shared_file
 
-LARGEST = 64 << 20
-"""Bytes of a model that are fetched, at most."""
+LARGEST = 64 << 20  # bytes of a model that are fetched, at most
 
 
 def cache_folder() -> Path:

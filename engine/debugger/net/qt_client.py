@@ -17,16 +17,13 @@ _BATCH = 64  # messages taken at a time, so that a flood does not hold the windo
 class Source(QObject):
     """What a window hears from a run, or from a recording in its place."""
 
-    fed = Signal()
-    """The store has taken in something new."""
-    ready = Signal()
-    """Connected, and the schema is known: subscriptions are asked for anew."""
+    fed = Signal()  # the store has taken in something new
+    ready = Signal()  # connected, and the schema is known: subscriptions are asked for anew
     schema_changed = Signal()
     happened = Signal(dict)
     answered = Signal(dict, dict)
     """A command and its answer, `ok` or `error`; also messages of the run that answer none."""
-    status = Signal(str, str)
-    """'open', 'lost', 'over' or 'ended', and a sentence about why."""
+    status = Signal(str, str)  # 'open', 'lost', 'over' or 'ended', and a sentence about why
 
     def __init__(self, store: Store, role: str) -> None:
         super().__init__()

@@ -16,8 +16,7 @@ from engine.errors import AttachError, SceneError, WireError
 from engine.protocol.framing import pack_array, unpack_array
 from engine.recording.file import TERMINAL, Recording
 
-NEAR = 15
-"""Ticks by which a sample may be older than the tick in view, where not every tick was kept."""
+NEAR = 15  # ticks by which a sample may be older than the tick in view, where not every tick was kept
 _TRACES = ("trace", "episode")
 _VERBATIM = ("learner", "timing", "column", "band")  # of the whole run, as a live one sends them
 OFFLINE = "This is a recording: it can be looked at, but not changed."
