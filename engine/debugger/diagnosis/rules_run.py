@@ -306,7 +306,7 @@ def physics(evidence: Evidence) -> list[RuleFinding]:
         attention(text + (f" ({count} times)" if count > 1 else ""), "Log", 0.7)
         for text, count in sorted(texts.items(), key=lambda one: -one[1])[:3]
     ]
-    found += _overflows(evidence) + _penetration(evidence)
+    found += _overflows(evidence) + _penetration(evidence) if evidence.learner else []
     for name in evidence.learner:
         counts = name.startswith("physics/") and name not in (*BUFFERS, PENETRATION)
         latest = recent(evidence.learner, name) if counts else None
@@ -325,8 +325,6 @@ def physics(evidence: Evidence) -> list[RuleFinding]:
 
 def _overflows(evidence: Evidence) -> list[RuleFinding]:
     """Buffers of the simulator that were too small for what touches at once."""
-    if not evidence.learner:
-        return []
     numbers = {name: evidence.learner.get(name, np.zeros(0)) for name in BUFFERS}
     finite = {name: values[np.isfinite(values)] for name, values in numbers.items()}
     latest = {name: float(values[-1]) for name, values in finite.items() if len(values)}
@@ -344,8 +342,6 @@ def _overflows(evidence: Evidence) -> list[RuleFinding]:
 
 def _penetration(evidence: Evidence) -> list[RuleFinding]:
     """Shapes that sink into each other."""
-    if not evidence.learner:
-        return []
     depth = recent(evidence.learner, PENETRATION)
     if depth is None:
         return cannot_judge("physics: this simulator does not tell how deep shapes overlap", "Log")
