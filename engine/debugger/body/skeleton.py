@@ -35,7 +35,7 @@ class Skeleton:
     rotation: int | None
     reference: int | None
     force: int | None
-    root: int | None
+    root: int
     model: str  # file of the model on the run's machine, '' where the run names none
     model_hash: str  # of the model that the run hands out, '' where it hands out none
     terrain: bool = False  # whether that model has terrain under the robot
@@ -99,7 +99,7 @@ def _skeleton(item: Mapping[str, Any], model: Mapping[str, Any]) -> Skeleton:
         rotation=_id(item.get("rotation")),
         reference=_id(item.get("reference")) if len(tracked) else None,
         force=_id(item.get("force")),
-        root=_id(item.get("root")),
+        root=int(item["position"] if item.get("root") is None else item["root"]),
         model=str(model.get("file") or ""),
         model_hash=_sha256(model.get("hash")),
         terrain=bool(item.get("terrain")),

@@ -96,8 +96,6 @@ class Viewport(Canvas):
             self._layer.setDevicePixelRatio(ratio)
         return self._layer
 
-    # -- the mouse -------------------------------------------------------------------------------------
-
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Take hold of the picture."""
         self._grip = event.position()
