@@ -175,8 +175,6 @@ class BodyPanel(Panel):
     def _camera_moved(self) -> None:
         self._drawn = None
 
-    # -- the panel -------------------------------------------------------------------------------------
-
     def schema_changed(self) -> None:
         """Read the figures anew; the camera stays where it is."""
         self._figures = skeleton.read_skeletons(self.store.schema)
@@ -216,10 +214,9 @@ class BodyPanel(Panel):
         columns = list(figure.columns)
         columns += [c.id for role in ROLES if (c := self.store.role(role, figure.table)) is not None]
         columns += [column for column in self.mesh.columns if column not in columns]
-        root = figure.position if figure.root is None else figure.root
         return [
             Subscription("pose", tuple((column, None) for column in dict.fromkeys(columns)), "selected", self.rate),
-            Subscription("trace", ((root, (0, 1, 2)),), "selected", 10.0),
+            Subscription("trace", ((figure.root, (0, 1, 2)),), "selected", 10.0),
         ]
 
     def refresh(self) -> None:
@@ -334,8 +331,7 @@ class BodyPanel(Panel):
 
     def _path(self, figure: Skeleton, row: int, tick: int) -> np.ndarray:
         """Where the root was since the episode began, up to a tick."""
-        root = figure.position if figure.root is None else figure.root
-        (ticks, x, breaks), (_, y, _), (_, z, _) = (self.store.trace(root, label, row) for label in range(3))
+        (ticks, x, breaks), (_, y, _), (_, z, _) = (self.store.trace(figure.root, label, row) for label in range(3))
         if not len(x) == len(y) == len(z):
             return np.zeros((0, 3))
         end = int(np.searchsorted(ticks, tick, "right"))
