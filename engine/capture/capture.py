@@ -370,7 +370,7 @@ class Capture:
                 entry.terms.nonfinite(wait=False)
         self._blamed = recording.entries
 
-    # -- what is said ----------------------------------------------------------------------------------
+    # -- messages -------------------------------------------------------------------------------------
 
     def _find_users(self) -> None:
         """Which of the systems that are not called use each resource, by its name."""

@@ -88,7 +88,7 @@ class CudaGraphs:
         recorded. So the pool is another one from now on, and a graph of nothing is recorded to its end with the same streams.
         """
         self.broken.append(self.graph)
-        with suppress(RuntimeError):  # which says again what has been said
+        with suppress(RuntimeError):  # which is the same error again
             self.graph.capture_end()
         with suppress(RuntimeError):  # ended already
             torch._C._cuda_endAllocateToPool(self.stream.device_index, self.pool)

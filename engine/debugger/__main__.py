@@ -43,7 +43,8 @@ Without arguments it attaches to the run that is alive, or lists them when there
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options and words of the command line; ends the process, as argparse does, for an option that does not exist."""
     parser = argparse.ArgumentParser(
         "python -m engine.debugger",
         description="Look into a running simulation, or a recording of one.",
@@ -59,12 +60,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tcp", metavar="HOST:PORT", help="attach over TCP; needs --token-file")
     parser.add_argument("--token-file", type=Path, metavar="F", help="the run's <pid>.token")
     parser.add_argument("--control", action="store_true", help="ask for control at once; otherwise only observe")
-    return parser
-
-
-def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Options and words of the command line; ends the process, as argparse does, for an option that does not exist."""
-    parser = _parser()
     given, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown and given.text:
         parser.error(f"{unknown[0]} is no option here; quote a command that has options: --text 'break --mark …'")

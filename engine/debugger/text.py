@@ -46,6 +46,14 @@ def _command(usage: str, help: str, controls: bool = False) -> Callable[[Any], A
     return add
 
 
+def _send_command(name: str, help: str, done: Callable[["Text", dict[str, Any]], str]) -> None:
+    """Add a command that sends its name and nothing else; `done` says what came of it, from the answer."""
+
+    @_command(name, help, controls=True)
+    def send(text: "Text", words: list[str]) -> None:
+        text.say(done(text, text.ask(name)).rstrip())
+
+
 class Text(cmd.Cmd):
     """Commands against a session, given one by one or typed at a prompt. `breaks` are those that were set, by number."""
 
@@ -82,7 +90,7 @@ class Text(cmd.Cmd):
     @property
     def columns(self) -> list[ColumnInfo]:
         """Every column of the run."""
-        return read_columns(self.session.schema)
+        return list(read_columns(self.session.schema))
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -112,8 +120,9 @@ class Text(cmd.Cmd):
             self.say(f"There is no command '{words[0]}'.{did_you_mean(words[0], COMMANDS)} `help` shows all.")
             return False
         try:
-            if command.controls:
-                self.take_control()
+            if command.controls and not self.holds_control:
+                self.ask("control", do="take")
+                self.holds_control = True
             command.function(self, words[1:])
         except LockstepError as error:
             if isinstance(error, AttachError) and self.session.ended:
@@ -132,12 +141,6 @@ class Text(cmd.Cmd):
             raise CommandRefused(str(answer.get("text", answer.get("code"))))
         return answer
 
-    def take_control(self) -> None:
-        """Hold control from now on; CommandRefused when somebody else does."""
-        if not self.holds_control:
-            self.ask("control", do="take")
-            self.holds_control = True
-
     def wait_for_breaks(self) -> None:
         """Stay until Ctrl-C, since breaks go with whoever set them; AttachError when the run has gone."""
         with contextlib.suppress(KeyboardInterrupt):
@@ -147,6 +150,10 @@ class Text(cmd.Cmd):
     def place(self, text: str) -> ColumnPart:
         """The column, or part of one, that a word names."""
         return find_part(text, self.columns)
+
+    def any_rows(self, text: str) -> list[int]:
+        """Rows of the largest table."""
+        return parse_rows(text, max(column.rows for column in self.columns), MOST_ROWS_SET)
 
     def system(self, text: str) -> int:
         """The number of a system, given by name or number."""
@@ -259,32 +266,31 @@ def _log(text: Text, words: list[str]) -> None:
 # -- changing ------------------------------------------------------------------------------------------
 
 
-@_command("pause", "stop at the next boundary; the run goes on 30 s after its last controller has gone", controls=True)
-def _pause(text: Text, words: list[str]) -> None:
-    text.ask("pause")
-    _where(text)
+def _where(text: Text, answer: dict[str, Any]) -> str:
+    """Where the run stands, once it has answered."""
+    state = text.session.standing()
+    following = state.get("next")
+    systems = {system["id"]: system["name"] for system in text.session.schema["systems"]}
+    before = f" before {systems.get(following, following)}" if following is not None else ""
+    return f"{state.get('mode', 'paused')}{before} at tick {state.get('tick')} {state.get('why') or ''}".rstrip()
 
 
-@_command("run", "go on", controls=True)
-def _run(text: Text, words: list[str]) -> None:
-    text.ask("run")
-    text.say("running")
+_send_command("pause", "stop at the next boundary; the run goes on 30 s after its last controller has gone", _where)
+_send_command("run", "go on", lambda text, _: "running")
 
 
 @_command(
-    "step [system|phase|tick] [COUNT]", "go on by a few units while paused; one tick if nothing is said", controls=True
+    "step [system|phase|tick] [COUNT]", "go on by a few units while paused; one tick if none is named", controls=True
 )
 def _step(text: Text, words: list[str]) -> None:
     unit = words.pop(0) if words and not words[0].isdigit() else "tick"
-    text.ask("step", unit=unit, count=int(words[0]) if words else 1)
-    _where(text)
+    text.say(_where(text, text.ask("step", unit=unit, count=int(words[0]) if words else 1)))
 
 
 @_command("to SYSTEM|TICK", "go on until just before a system, or to the end of a tick", controls=True)
 def _to(text: Text, words: list[str]) -> None:
     where = {"tick": int(words[0])} if words[0].isdigit() else {"system": text.system(words[0])}
-    text.ask("run_to", **where)
-    _where(text)
+    text.say(_where(text, text.ask("run_to", **where)))
 
 
 @_command("set COLUMN[LABEL] ROWS VALUES [force] [because REASON] | set ADDRESS VALUE", "write values (1 or 1,2,3) into rows, or a constant", controls=True)  # fmt: skip
@@ -296,7 +302,11 @@ def _set(text: Text, words: list[str]) -> None:
     force = words[-1] == "force"
     words = words[:-1] if force else words
     if len(words) == 2:
-        _need_constant(text, words[0])
+        with contextlib.suppress(SceneError):  # of what is no column
+            column = text.place(words[0]).column
+            if words[0] not in [constant["address"] for constant in text.session.schema["constants"]]:
+                example = f"say also of which rows, as in `set {words[0]} 0 1.5`."
+                raise CommandRefused(f"{column.address} is a column: {example}")
         answer = text.ask("set", address=words[0], value=words[1], reason=reason)
         text.say(f"{words[0]}: {answer.get('old')} → {answer.get('new')} ({answer.get('when')})")
         return
@@ -313,16 +323,13 @@ def _set(text: Text, words: list[str]) -> None:
 @_command("break [--at MOMENT] [--rows ROWS] [--skip N] [--mark|--keep] EXPRESSION", "stop where it holds: break nonfinite(robot.DofState.velocity)", controls=True)  # fmt: skip
 def _break(text: Text, words: list[str]) -> None:
     fields: dict[str, Any] = {"at": "tick", "rows": None, "skip": 0, "action": "pause"}
+    readers: dict[str, Callable[[str], Any]] = {"at": str, "rows": text.any_rows, "skip": int}
     while words and words[0].startswith("--"):
         option = words.pop(0)[2:]
         if option in ("mark", "keep"):
             fields["action"] = option
-        elif option == "rows":
-            fields["rows"] = parse_rows(words.pop(0), max(c.rows for c in text.columns), MOST_ROWS_SET)
-        elif option == "skip":
-            fields["skip"] = int(words.pop(0))
-        elif option == "at":
-            fields["at"] = words.pop(0)
+        elif option in readers:
+            fields[option] = readers[option](words.pop(0))
         else:
             raise ValueError
     if not words:
@@ -353,21 +360,17 @@ def _seek(text: Text, words: list[str]) -> None:
     text.say(f"viewing tick {max(0, tick)}; `live` goes back{further}")
 
 
-@_command("live", "back to the latest tick", controls=True)
-def _live(text: Text, words: list[str]) -> None:
-    text.ask("live")
-    _where(text)
-
-
-@_command("branch", "go on from the tick in view", controls=True)
-def _branch(text: Text, words: list[str]) -> None:
-    text.ask("branch")
-    text.say(f"on from tick {text.session.standing().get('tick')}, still paused; `run` goes on")
+_send_command("live", "back to the latest tick", _where)
+_send_command(
+    "branch",
+    "go on from the tick in view",
+    lambda text, _: f"on from tick {text.session.standing().get('tick')}, still paused; `run` goes on",
+)
 
 
 @_command("reset ROWS", "send rows through RESET", controls=True)
 def _reset(text: Text, words: list[str]) -> None:
-    rows = parse_rows(words[0], max(c.rows for c in text.columns), MOST_ROWS_SET)
+    rows = text.any_rows(words[0])
     text.ask("reset", rows=rows)
     text.say(f"{len(rows)} row(s) go through RESET in the next tick")
 
@@ -381,9 +384,9 @@ def _record(text: Text, words: list[str]) -> None:
     text.say(f"recording {words[0]} {answer.get('path', '')}".rstrip())
 
 
-@_command("snapshot", "write a snapshot into the run's folder", controls=True)
-def _snapshot(text: Text, words: list[str]) -> None:
-    text.say(f"snapshot {text.ask('snapshot').get('name', '')}".rstrip())
+_send_command(
+    "snapshot", "write a snapshot into the run's folder", lambda text, answer: f"snapshot {answer.get('name', '')}"
+)
 
 
 @_command("control take|release", "hold control, or give it back; commands that change something take it")
@@ -419,29 +422,12 @@ def _number_text(value: Any) -> str:
     return str(value) if isinstance(value, np.integer) else f"{float(value):.6g}"
 
 
-def _need_constant(text: Text, address: str) -> None:
-    """SceneError where what should be a constant is a column."""
-    known = [constant["address"] for constant in text.session.schema["constants"]]
-    with contextlib.suppress(SceneError):
-        column = text.place(address).column
-        if address not in known:
-            raise CommandRefused(f"{column.address} is a column: say also of which rows, as in `set {address} 0 1.5`.")
-
-
 def _number(word: str) -> float:
     words = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
     try:
         return words[word] if word in words else float(word)
     except ValueError:
         raise SceneError(f"'{word}' is not a number; say 2.5, or 1,2,3, or yes, or nan.") from None
-
-
-def _where(text: Text) -> None:
-    state = text.session.standing()
-    following = state.get("next")
-    systems = {system["id"]: system["name"] for system in text.session.schema["systems"]}
-    before = f" before {systems.get(following, following)}" if following is not None else ""
-    text.say(f"{state.get('mode', 'paused')}{before} at tick {state.get('tick')} {state.get('why') or ''}".rstrip())
 
 
 def _event_line(event: dict[str, Any]) -> str:

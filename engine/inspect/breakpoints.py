@@ -201,7 +201,7 @@ class Breakpoints:
         return each, {"text": text, "row": row, "column": address, "system": writer, "fields": fields}
 
     def _place(self, expression: Expression, row: int | None, values: "np.ndarray | None") -> tuple[str, str]:
-        """The column of an expression that is to blame in a row, and the label in it, as far as that can be told."""
+        """The column of an expression that is to blame in a row, and the label in it, as far as that is known."""
         columns, address = self.simulation.world.columns(), expression.columns[0]
         if row is None or values is None:
             return address, ""

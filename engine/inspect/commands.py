@@ -121,7 +121,9 @@ def _history(inspector: Inspector) -> Ring:
     if inspector.inside:
         raise EditError("not_paused", "The tick is not over; finish it (step tick) before going elsewhere.")
     if inspector.ring is None:
-        raise EditError("out_of_history", "This run keeps no history; a warning said why when it began to, or ceased.")
+        raise EditError(
+            "out_of_history", "This run keeps no history; a warning gave the reason when it began to, or ceased."
+        )
     return inspector.ring
 
 

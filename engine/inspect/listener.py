@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 
 from engine.errors import SceneError
-from engine.protocol.discovery import LONGEST_PATH, beside, write_private
+from engine.protocol.discovery import LONGEST_PATH, beside, proof, write_private
 
 FAILURES, WINDOW, PAUSE = 3, 10.0, 10.0
 """So many strangers within so many seconds, and nobody is let in for so many seconds."""
@@ -89,11 +89,11 @@ class Listener:
         """Whether the process at the other end may talk at all: on a Unix socket, one of the user `uid`."""
         return bool(self.token) or peer_uid(made) == uid
 
-    def proven(self, proof: bytes, nonce: bytes, role: str) -> bool:
+    def proven(self, given: bytes, nonce: bytes, role: str) -> bool:
         """Whether a client has the token, compared in constant time."""
         if not self.token:
             return True
-        return hmac.compare_digest(hmac.digest(self.token, nonce + role.encode(), "sha256"), proof)
+        return hmac.compare_digest(proof(self.token, nonce, role), given)
 
     def failed(self, now: float) -> bool:
         """Count a stranger; True when that makes one too many, and `paused_until` is set."""

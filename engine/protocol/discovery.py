@@ -9,6 +9,7 @@ A run's second server in one process is called <pid>-2, and so on.
 
 import contextlib
 import errno
+import hmac
 import json
 import os
 import socket
@@ -94,6 +95,11 @@ class LiveRun:
         """One line of a list of runs."""
         note = self.note
         return f"{self.socket.stem:>10}  {note['run']}  ({note['scene']} on {note['host']} since {note['started']})"
+
+
+def proof(token: bytes, nonce: bytes, role: str) -> bytes:
+    """HMAC-SHA256(token, nonce + role): shows that a client has the token without sending it."""
+    return hmac.digest(token, nonce + role.encode(), "sha256")
 
 
 def live_runs(folder: Path | None = None) -> list[LiveRun]:

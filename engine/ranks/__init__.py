@@ -6,7 +6,7 @@ blocks         Blocks, the resource by which a system sums over the rows of all 
 sharing        how a resource is the same in all processes: OWN, REDUCED, GATHERED, summed(...)
 draws          random numbers of a block, whoever draws them
 distribution   systems that are run block by block, or on the rows of all processes; and what is refused
-ranks          the processes: joining, exchanging, waiting, and what is said when one of them is lost
+ranks          the processes: joining, exchanging, waiting, and the errors when one of them is lost
 agreement      what they must agree on before anything runs
 logical        one snapshot of all of them
 """

@@ -23,14 +23,14 @@ def agreed(ranks: Any, action: Callable[[], T]) -> T:
         result = action()
     except LockstepError as raised:
         error = raised
-    said = ranks.words(None if error is None else str(error))
-    found = [rank for rank, text in enumerate(said) if text is not None]
+    texts = ranks.words(None if error is None else str(error))
+    found = [rank for rank, text in enumerate(texts) if text is not None]
     if not found:
         return result
     if ranks.rank != found[0]:
         raise RankError(status=2)
     assert error is not None
-    if len({*said}) == 1:
+    if len({*texts}) == 1:
         raise error
     raise SceneError(f"Rank {ranks.rank} of {ranks.size} (host {ranks.host}): {error}")
 

@@ -1,4 +1,4 @@
-"""The processes that learn together: joining them, what they exchange, and what is said when one of them is lost.
+"""The processes that learn together: joining them, what they exchange, and the errors when one of them is lost.
 
 They are started by torchrun, or by anything that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Tensors go by gloo, or by
 NCCL from GPU to GPU. A thread of each process beats once a second into the rendezvous' store: what it runs, and whether it
@@ -33,7 +33,7 @@ _MANY = 1 << 15  # numbers from which on a sum is made in parts, one by each pro
 
 
 class RankError(LockstepError):
-    """Another process is lost or does not agree; without a text when a process has said so already. `status` is that to leave with."""
+    """Another process is lost or does not agree; without a text when a process has reported it already. `status` is that to leave with."""
 
     def __init__(self, text: str = "", status: int = LOST) -> None:
         super().__init__(text)
@@ -261,7 +261,7 @@ class Ranks:
                     _end()
 
     def _end_soon(self) -> None:
-        """Somebody was lost and somebody said so; this process ends, unless it does so by itself."""
+        """A process was lost, and another one reported it; this process ends, unless it does so by itself."""
         if not self._left.wait(3.0):
             _end()
 
@@ -296,11 +296,11 @@ class Ranks:
         return found
 
     def first_to_speak(self) -> bool:
-        """Whether nobody else said yet why the job ends."""
+        """Whether no other process has reported yet why the job ends."""
         return bool(self._beats.add("verdict", 1) == 1)
 
     def lost(self, why: str) -> RankError:
-        """The error for an exchange that failed: who is lost, unless a process has said so itself."""
+        """The error for an exchange that failed: who is lost, unless a process has reported it itself."""
         time.sleep(4 * BEAT)  # for the last words of whoever failed, and its beats
         try:
             if not self.first_to_speak():

@@ -72,7 +72,7 @@ class FailureLog:
             maxlen=REMEMBERED
         )  # ticks with failures, counts after them
         self.size, self.first_row = 1, 0  # processes, and the first row of this one among all
-        self.told: Callable[[Any], list[Any]] | None = None
+        self.exchange: Callable[[Any], list[Any]] | None = None
         self.observer = Observer(at_finish=self.see_finished, after_tick=self.see_end)
         self._start_iteration()
 
@@ -82,9 +82,9 @@ class FailureLog:
         self.logged = np.zeros(len(self.labels), np.int64)
         self.rows_logged = 0
 
-    def share(self, told: Callable[[Any], list[Any]], rank: int, size: int) -> None:
-        """Log the failures of all of `size` processes together, in the first of them; `told` returns what each of them says."""
-        self.told, self.size = told, size
+    def share(self, exchange: Callable[[Any], list[Any]], rank: int, size: int) -> None:
+        """Log the failures of all of `size` processes together, in the first of them; `exchange` returns what each of them says."""
+        self.exchange, self.size = exchange, size
         self.first_row, self.full = rank * self.world.tables[self.table].rows, rank > 0
 
     def attach(self) -> None:
@@ -158,8 +158,8 @@ class FailureLog:
         tick = self.world.clock.tick
         if tick == 0 or tick % self.length:
             return
-        if self.told is not None:
-            self._merge(self.told)
+        if self.exchange is not None:
+            self._merge(self.exchange)
         if self.failed:
             reasons = {label: int(n) for label, n in zip(self.labels, self.by_reason, strict=True) if n}
             line = {"iteration": self._iteration(tick), "tick": tick, "failed": self.failed, "logged": self.rows_logged}
@@ -167,7 +167,7 @@ class FailureLog:
         self._start_iteration()
         self.flush()
 
-    def _merge(self, told: Callable[[Any], list[Any]]) -> None:
+    def _merge(self, exchange: Callable[[Any], list[Any]]) -> None:
         """Take what all processes logged of the iteration, and keep what one process with all rows would have logged; others keep nothing."""
         own = {
             "lines": [json.loads(line) for line in self.lines.waiting],
@@ -175,20 +175,20 @@ class FailureLog:
             "failed": self.failed,
             "by_reason": self.by_reason.tolist(),
         }
-        said = told(own)
+        answers = exchange(own)
         self.lines.waiting.clear()
         self.frames.clear()
         self._start_iteration()
         if self.first_row:
             return
-        self.failed = sum(each["failed"] for each in said)
-        self.by_reason += np.array([each["by_reason"] for each in said]).sum(0)
+        self.failed = sum(each["failed"] for each in answers)
+        self.by_reason += np.array([each["by_reason"] for each in answers]).sum(0)
         held = defaultdict[tuple[int, int], list[dict[str, Any]]](list)
-        for text in (text for each in said for text in each["frames"]):
+        for text in (text for each in answers for text in each["frames"]):
             frame = decode_body(b64decode(text)[LENGTH.size :])
             held[frame["ticks"][1], frame["rows"][0]].append(frame)
         for line in sorted(
-            (line for each in said for line in each["lines"]), key=lambda line: (line["tick"], line["row"])
+            (line for each in answers for line in each["lines"]), key=lambda line: (line["tick"], line["row"])
         ):
             fired = [self.labels.index(reason) for reason in line["reasons"] or [""]]
             if (self.logged[fired] < MOST).any():

@@ -94,15 +94,15 @@ class Experiment:
 
 def check_device(text: str, *, typed: bool = True) -> None:
     """SceneError for a device that does not exist or is not there; `typed` as a flag, else given in Python."""
-    said = "--device" if typed else "device"
+    flag = "--device" if typed else "device"
     try:
         device = torch.device(text)
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise SceneError(f"{said} is '{text}'; it takes cpu, cuda or cuda:N.")
+        raise SceneError(f"{flag} is '{text}'; it takes cpu, cuda or cuda:N.")
     if device.type == "cuda" and not torch.cuda.is_available():
         cure = "--device cpu" if typed else "device='cpu'"
-        raise SceneError(f"{said} is '{text}', but torch finds no CUDA device here. Use {cure}.")
+        raise SceneError(f"{flag} is '{text}', but torch finds no CUDA device here. Use {cure}.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SceneError(f"{said} is '{text}', but there are {torch.cuda.device_count()} CUDA devices, counted from 0.")
+        raise SceneError(f"{flag} is '{text}', but there are {torch.cuda.device_count()} CUDA devices, counted from 0.")

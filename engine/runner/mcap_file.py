@@ -113,8 +113,8 @@ def _schema(episode: EpisodeReplay, component: str, addresses: list[str]) -> dic
             kind = {"type": ["number", "string"]}  # "NaN", "Infinity", "-Infinity"
         for size in reversed(values.shape[1:]):
             kind = {"type": "array", "items": kind, "minItems": size, "maxItems": size}
-        told = [episode.docs.get(address, ""), f"({episode.units[address]})" if episode.units.get(address) else ""]
-        kind["description"] = " ".join(part for part in told if part)
+        parts = [episode.docs.get(address, ""), f"({episode.units[address]})" if episode.units.get(address) else ""]
+        kind["description"] = " ".join(part for part in parts if part)
         if values[0].size > 1:
             kind["labels"] = list(episode.labels[address])  # of the values, the last axis first
         properties[address.rpartition(".")[2]] = kind

@@ -88,7 +88,9 @@ class RunObservers:
         for each in observers:
             each.attach()
         try:
-            asks = recorder is not None and self.failures.told is None  # several processes are stopped by that signal
+            asks = (
+                recorder is not None and self.failures.exchange is None
+            )  # several processes are stopped by that signal
             with signals_handled((signal.SIGUSR1,) if asks else (), self._on_signal):
                 yield
             if recorder is not None:

@@ -168,7 +168,7 @@ def _write(
     home: Path, episode: EpisodeReplay, logged: LoggedFailure | None, given: argparse.Namespace, experiment: Experiment,
     clip: Mapping[str, str],
 ) -> Mapping[str, str]:  # fmt: skip
-    """Columns, plots, film and a summary in one folder; what they show, and what is said of a clip."""
+    """Columns, plots, film and a summary in one folder; what they show, and what is known of a clip."""
     show = experiment.film_episode
     first, last = int(episode.ticks[0]), int(episode.ticks[-1])
     if logged is None:

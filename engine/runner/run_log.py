@@ -1,4 +1,4 @@
-"""The log of a run, run.log: what it said on the console, warnings included, as plain lines."""
+"""The log of a run, run.log: what it wrote on the console, warnings included, as plain lines."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -51,5 +51,5 @@ class RunLog:
 
     def close(self) -> None:
         """Let go of the file."""
-        with suppress(OSError):  # what waited for room is lost, which was said; the file is closed all the same
+        with suppress(OSError):  # what waited for room is lost, after a warning; the file is closed all the same
             self.file.close()

@@ -79,7 +79,7 @@ def _patience(arguments: Sequence[str]) -> float:
     try:
         return float(text) if text else PATIENCE
     except ValueError:
-        return PATIENCE  # said when the flags are read
+        return PATIENCE  # the error comes when the flags are read
 
 
 def _again(arguments: list[str], ranks: Ranks) -> list[str]:

@@ -193,7 +193,7 @@ class Training(ObservedTraining):
     origin_of_time: float = 0.0
     counted: tuple[int, int] = (0, 0)  # a tick, and environment steps until then, of however many rows there were
     inspector: Inspector | None = None
-    told: int = 0  # warnings that the other processes know of
+    shared_warnings: int = 0  # that the other processes know of
     alarms: set[str] = attrs.field(factory=set)  # names of those that held after the last iteration
     stopped: bool = False  # some process of several was asked to stop
     nonfinite: dict[str, int] = attrs.field(factory=dict)  # rows in which terms were so until the iteration began
@@ -301,20 +301,20 @@ class Training(ObservedTraining):
         mine = {
             "stop": self.stop.requested,
             "scheduler": self.stop.by_scheduler,
-            "warnings": self.warn.messages[self.told :] if self.ranks.rank else [],
+            "warnings": self.warn.messages[self.shared_warnings :] if self.ranks.rank else [],
             "nonfinite": {name: value for name, value in row.items() if name.startswith("nonfinite/")},
             "intervened": counted(self.folder.path),
         }
-        self.told = len(self.warn.messages)
-        said = self.ranks.words(mine)
-        self.stopped = any(each["stop"] for each in said)
-        self.stop.by_scheduler = any(each["scheduler"] for each in said)
-        for rank, each in enumerate(said):
+        self.shared_warnings = len(self.warn.messages)
+        answers = self.ranks.words(mine)
+        self.stopped = any(each["stop"] for each in answers)
+        self.stop.by_scheduler = any(each["scheduler"] for each in answers)
+        for rank, each in enumerate(answers):
             for text in each["warnings"] if self.leads else ():
                 if text not in self.warn.messages:
                     self.warn(f"Rank {rank}: {text}")
         counts = defaultdict[str, float](float)
-        for each in said:
+        for each in answers:
             for name, value in (*each["nonfinite"].items(), ("intervened", each["intervened"])):
                 counts[name] += value
         return row | {name: int(value) for name, value in counts.items() if value}

@@ -49,14 +49,14 @@ def run_trial(
     scenes = {trial.called: trial.scene, **trial.beside}
     found = {}
 
-    def told(number: int, share: float) -> None:
+    def report(number: int, share: float) -> None:
         progress((number + share) / len(scenes))
 
     for number, (name, make) in enumerate(scenes.items()):
         found[name] = _played(
             attrs.evolve(trial, scene=make), snapshot, path, training=training, seed=seed, device="cpu" if number else device, overrides=overrides,
             observe=nullcontext if number else observe, warn=warn,
-            progress=partial(told, number),
+            progress=partial(report, number),
         )  # fmt: skip
     own = found[trial.called]
     if not trial.beside:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from systems.film.camera import FilmCamera
+from engine.render.camera import OrbitCamera
 from systems.film.scenery import RenderScene
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def paint(
     large = (size[0] * SMOOTH, size[1] * SMOOTH)
     colors = [tuple(round(255 * share) for share in part.color) for part in scene.parts]
     for frame, (*look_at, distance, azimuth, elevation) in enumerate(cameras.tolist()):
-        camera = FilmCamera(np.array(look_at), distance, azimuth, elevation, scene.field_of_view, large)
+        camera = OrbitCamera(np.array(look_at), distance, azimuth, elevation, large, scene.field_of_view)
         image = _backdrop(camera, squares=scene.ground is None)
         solid = _triangles(scene, poses[0][frame], poses[1][frame], colors)
         if scene.ground is None:
@@ -49,7 +49,7 @@ def paint(
         yield np.asarray(picture.reduce(SMOOTH))
 
 
-def _backdrop(camera: FilmCamera, squares: bool) -> Any:
+def _backdrop(camera: OrbitCamera, squares: bool) -> Any:
     from PIL import Image
 
     width, height = camera.size
@@ -89,7 +89,7 @@ def _triangles(
     return np.concatenate(corners), np.concatenate(tones)
 
 
-def _terrain(ground: "Ground", camera: FilmCamera) -> tuple[np.ndarray, np.ndarray]:
+def _terrain(ground: "Ground", camera: OrbitCamera) -> tuple[np.ndarray, np.ndarray]:
     """Triangles of the ground around what is looked at: corners (F, 3, 3) m and shaded colours (F, 3)."""
     import torch  # which a robot on a plane is painted without
 
@@ -113,14 +113,14 @@ def _terrain(ground: "Ground", camera: FilmCamera) -> tuple[np.ndarray, np.ndarr
     return corners, near * tones + (1.0 - near) * np.array(distance)
 
 
-def _draw(image: Any, camera: FilmCamera, corners: np.ndarray, tones: np.ndarray) -> None:
+def _draw(image: Any, camera: OrbitCamera, corners: np.ndarray, tones: np.ndarray) -> None:
     seen = camera.project(corners)
     (ax, ay), (bx, by), (cx, cy) = (seen[:, i, :2].T for i in range(3))
     facing = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax) < 0.0  # counter-clockwise, with y down
     _polygons(image, seen, tones, facing & (seen[..., 2].min(-1) > 0.1))
 
 
-def _draw_shadow(image: Any, camera: FilmCamera, corners: np.ndarray) -> None:
+def _draw_shadow(image: Any, camera: OrbitCamera, corners: np.ndarray) -> None:
     seen = camera.project(corners - corners[..., 2:] / SUN[2] * SUN)
     _polygons(image, seen, np.tile(np.array(SHADOW), (len(seen), 1)), seen[..., 2].min(-1) > 0.1)
 

@@ -7,12 +7,13 @@ import attrs
 import mujoco
 import numpy as np
 
+from engine.render.camera import FIELD_OF_VIEW
+
 if TYPE_CHECKING:
     from components.terrain import Ground
 
 GRID, SKY = "lockstep grid", "lockstep sky"  # which no robot's file has
 HULL_VERTICES = 40  # of a convex part; more cannot be distinguished in a film
-FIELD_OF_VIEW = 40.0  # degrees, from bottom to top
 LAMP = (-1.5, -2.0, 5.0)  # m, from what the camera looks at
 _GEOM = mujoco.mjtGeom
 PLASTIC = (0.55, 0.6, 0.68)  # of collision shapes, whose own colours say nothing

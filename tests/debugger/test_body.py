@@ -10,8 +10,6 @@ from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter
 
 from engine.debugger.body.painter import BodyPose, draw, ghost_capsules, wrong_bodies
 from engine.debugger.body.skeleton import (
-    FIELD_OF_VIEW,
-    OrbitCamera,
     heading,
     read_skeletons,
     slip_speeds,
@@ -25,6 +23,7 @@ from engine.debugger.model.store import Store
 from engine.debugger.panels.body import BodyPanel
 from engine.debugger.widgets import theme
 from engine.protocol.framing import unpack_array
+from engine.render.camera import FIELD_OF_VIEW, OrbitCamera
 from tests.debugger.made_up import (
     IDS,
     STANDING,

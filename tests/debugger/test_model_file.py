@@ -222,15 +222,15 @@ def test_a_window_fetches_a_model_over_its_socket(qtbot, cache, monkeypatch):
     monkeypatch.setattr(mesh_module.importlib.util, "find_spec", lambda name: True)
     with attached(qtbot) as run:
         run.server.models[DIGEST] = CONTENT
-        fetch = Fetch(run.window, DIGEST)
+        fetch = Fetch(run.window.control, DIGEST)
         run.wait(lambda: fetch.over)
         assert fetch.path is not None and fetch.path.read_bytes() == CONTENT
-        other = Fetch(run.window, hashlib.sha256(b"").hexdigest())
+        other = Fetch(run.window.control, hashlib.sha256(b"").hexdigest())
         run.wait(lambda: other.over)
         assert "the model was not fetched: 'asset' is wrong" in other.problem
         run.server.deaf.add("asset")
         asked = len(run.server.messages("asset", hash=DIGEST))
-        lost = Fetch(run.window, DIGEST)
+        lost = Fetch(run.window.control, DIGEST)
         run.wait(lambda: len(run.server.messages("asset", hash=DIGEST)) == asked + 1)
         run.server.drop()
         run.wait(lambda: lost.over)

@@ -11,8 +11,8 @@ import pytest
 
 from engine.debugger.body import render_client as mesh_module
 from engine.debugger.body.render_client import MeshView, RenderProcess, cut_out
-from engine.debugger.body.skeleton import OrbitCamera
 from engine.debugger.panels.body import BodyPanel
+from engine.render.camera import OrbitCamera
 from tests.debugger.made_up import STANDING, Asked, feed_values, make_schema, make_store
 from tests.helpers import REPOSITORY
 

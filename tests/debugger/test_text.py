@@ -652,7 +652,7 @@ def test_the_text_client_needs_neither_torch_nor_qt():
 
 
 def test_places_are_found_by_the_end_of_an_address_and_by_labels():
-    columns = read_columns(ScriptedRun().schema())
+    columns = list(read_columns(ScriptedRun().schema()))
     knee = JOINTS.index("left_knee")
     assert find_part("robot.DofTorque.value", columns).labels is None
     assert find_part("DofTorque.value[left_knee]", columns).labels == [knee]

@@ -435,7 +435,7 @@ def test_why_a_run_ended_stays_in_the_status_line_while_one_looks_back(run):
     run.server.end("out of memory")
     run.wait(lambda: run.client.over)
     press(run, "Left")
-    run.window.said_until = 0.0  # some seconds later
+    run.window.message_until = 0.0  # some seconds later
     run.refresh()
     assert run.window.message.text() == "Run ended: out of memory"
     assert not run.window.toolbar.record_action.isChecked()

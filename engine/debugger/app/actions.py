@@ -7,21 +7,14 @@ import attrs
 import numpy as np
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QMessageBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLabel, QMessageBox, QWidget
 
 from engine.debugger.app.main_window import MainWindow
 from engine.debugger.app.save import save_chrome_trace, save_selection, selection
 from engine.debugger.model.store import Store
-from engine.debugger.panels.edit import (
-    BreakDialog,
-    ConstantDialog,
-    EditDialog,
-    Undo,
-    break_place,
-    describe_edit,
-    describe_place,
-)
+from engine.debugger.panels import edit
 from engine.debugger.widgets import theme
+from engine.debugger.widgets.parts import stack
 
 MENUS = ("File", "Edit", "Run", "Time", "Row", "View", "Help")
 _FAILURES = ("nonfinite", "break", "reset", "exception")
@@ -35,7 +28,7 @@ class WindowActions(QObject):
     def __init__(self, window: MainWindow) -> None:
         super().__init__(window)
         self.window, self.store = window, window.store
-        self.undoable = Undo()
+        self.undoable = edit.Undo()
         self.recording = False
         self.by_name: dict[str, QAction] = {}
         for entry in ACTIONS:
@@ -57,7 +50,7 @@ class WindowActions(QObject):
 
     def send(self, kind: str, **fields: Any) -> None:
         """Send a command to the run."""
-        self.window.send({"t": kind, **fields})
+        self.window.client.send({"t": kind, **fields})
 
     # -- the run ---------------------------------------------------------------------------------------
 
@@ -77,7 +70,7 @@ class WindowActions(QObject):
         if system is None:
             self.ask_break()
             return
-        at = break_place(self.store, "before", system)
+        at = edit.break_place(self.store, "before", system)
         held = [n for n, message in self.store.breaks.items() if message.get("at") == at and not message["when"]]
         if held:
             self._unbreak(held)
@@ -91,8 +84,8 @@ class WindowActions(QObject):
         if picked is not None and picked[0] in self.store.columns:
             when = f"nonfinite({self.store.columns[picked[0]].address})"
         system = self.window.marked_system()
-        at = break_place(self.store, "after", system) if system is not None else "tick"
-        BreakDialog(self.store, self.window.control, self.window, when, at).open()
+        at = edit.break_place(self.store, "after", system) if system is not None else "tick"
+        edit.BreakDialog(self.store, self.window.control, self.window, when, at).open()
 
     def clear_breaks(self) -> None:
         """Remove all breaks."""
@@ -128,7 +121,7 @@ class WindowActions(QObject):
             self.by_name["record"].setChecked(self.recording)
 
         self.by_name["record"].setChecked(self.recording)
-        self.window.send({"t": "record", "on": wanted, "content": "trace"}, then)
+        self.window.client.send({"t": "record", "on": wanted, "content": "trace"}, then)
 
     def control(self) -> None:
         """Take or release control."""
@@ -181,31 +174,21 @@ class WindowActions(QObject):
 
     # -- numbers ---------------------------------------------------------------------------------------
 
-    def _picked(self) -> tuple[int, int | None] | None:
-        picked: tuple[int, int | None] | None = self.store.picked
+    def with_marked(self, use: Callable[[int, int | None], object]) -> None:
+        """Do something with the marked column and label, or say that none is marked."""
+        picked = self.store.picked
         if picked is None or picked[0] not in self.store.columns:
             self.window.say("Mark a column in World first.", theme.AMBER)
-            return None
-        return picked
+        else:
+            use(*picked)
 
-    def plot(self) -> None:
-        """Plot the marked number."""
-        if (picked := self._picked()) is not None:
-            self.window.plot(picked[0], picked[1] or 0)
-
-    def histogram(self) -> None:
-        """Show the marked number of all rows."""
-        if (picked := self._picked()) is not None:
-            self.window.histogram(*picked)
-
-    def edit(self) -> None:
-        """Ask for another value of the marked number."""
-        if (picked := self._picked()) is not None:
-            EditDialog(self.store, self.window.control, *picked, self.window).open()
+    def edit(self, column: int, label: int | None) -> None:
+        """Ask for another value of a number."""
+        edit.EditDialog(self.store, self.window.control, column, label, self.window).open()
 
     def constant(self) -> None:
         """Ask for another value of a constant."""
-        ConstantDialog(self.store, self.window.control, self.window).open()
+        edit.ConstantDialog(self.store, self.window.control, self.window).open()
 
     def undo(self) -> None:
         """Undo the last edit."""
@@ -218,7 +201,7 @@ class WindowActions(QObject):
             if answer.get("t") != "ok":
                 self.undoable.refused(message, answer)
 
-        self.window.send(message, then)
+        self.window.client.send(message, then)
 
     def filter(self) -> None:
         """Type into the filter of World."""
@@ -284,10 +267,10 @@ class WindowActions(QObject):
 def describe_command(command: dict[str, Any], answer: dict[str, Any], store: Store) -> str:
     """A command that was done, in words."""
     if command.get("t") == "set":
-        return describe_edit(command, answer, store)
+        return edit.describe_edit(command, answer, store)
     if command.get("t") == "break":
         condition = f" when {command['when']}" if command["when"] else ""
-        return f"{answer.get('break')}: {describe_place(store, command['at'])}{condition}, {command['action']}"
+        return f"{answer.get('break')}: {edit.describe_place(store, command['at'])}{condition}, {command['action']}"
     where = answer.get("path") or answer.get("name") or ""
     given = " ".join(str(v) for k, v in command.items() if k not in ("t", "id") and type(v) in (str, int))
     return f"{given} {where}".strip() or "done"
@@ -299,23 +282,18 @@ class KeyList(QDialog):
     def __init__(self, parent: QWidget | None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Keys")
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(18)
-        grid.setVerticalSpacing(3)
-        for place, menus in enumerate((("Run", "File", "Help"), ("Time", "Row", "Edit", "View"))):
-            line = 0
+        above, columns = QWidget(), []
+        for menus in (("Run", "File", "Help"), ("Time", "Row", "Edit", "View")):
+            columns.append(QWidget())
+            form = QFormLayout(columns[-1], horizontalSpacing=18, verticalSpacing=3)
             for menu in menus:
-                grid.addWidget(_coloured(menu, theme.BLUE), line, 2 * place)
-                entries = [entry for entry in ACTIONS if entry.menu == menu and entry.keys]
-                for line, entry in enumerate(entries, line + 1):  # noqa: B020 - goes on from the heading
-                    grid.addWidget(_coloured("  ".join(entry.keys), theme.AMBER), line, 2 * place)
-                    grid.addWidget(QLabel(entry.text.rstrip("…")), line, 2 * place + 1)
-                line += 1
-        layout = QVBoxLayout(self)
-        layout.addLayout(grid)
+                form.addRow(_coloured(menu, theme.BLUE))
+                for entry in (entry for entry in ACTIONS if entry.menu == menu and entry.keys):
+                    form.addRow(_coloured("  ".join(entry.keys), theme.AMBER), QLabel(entry.text.rstrip("…")))
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
-        layout.addWidget(buttons)
+        stack(above, *columns, across=True)
+        stack(self, above, buttons, margins=(8, 8, 8, 8))
 
 
 def _coloured(text: str, colour: str) -> QLabel:
@@ -363,9 +341,9 @@ ACTIONS = (
     ActionEntry("worst", "Worst", ("W",), "Row", _A.worst),
     ActionEntry("next_failure", "Next failure", ("N",), "Row", _A.next_failure),
     ActionEntry("reset_row", "Reset this row", (), "Row", lambda a: a.send("reset", rows=[a.store.selected]), "", True),
-    ActionEntry("plot", "Plot the marked number", ("P",), "Edit", _A.plot),
-    ActionEntry("histogram", "Histogram of the marked number", ("H",), "Edit", _A.histogram),
-    ActionEntry("edit", "Edit the marked number…", ("E",), "Edit", _A.edit, "", True),
+    ActionEntry("plot", "Plot the marked number", ("P",), "Edit", lambda a: a.with_marked(a.window.plot)),
+    ActionEntry("histogram", "Histogram of the marked number", ("H",), "Edit", lambda a: a.with_marked(a.window.histogram)),
+    ActionEntry("edit", "Edit the marked number…", ("E",), "Edit", lambda a: a.with_marked(a.edit), "", True),
     ActionEntry("constant", "Set a constant…", (), "Edit", _A.constant, "", True),
     ActionEntry("undo", "Undo the last edit", ("Ctrl+Z",), "Edit", _A.undo, "", True),
     ActionEntry("filter", "Filter columns", ("Ctrl+F",), "Edit", _A.filter),

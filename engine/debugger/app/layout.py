@@ -14,8 +14,7 @@ _TRACEBACK = 140  # pixels
 _WORLD, _WHY, _ROWS = 0.52, 0.27, 0.27  # of the height
 _LEAST = {"World": (250, 140), "Why": (220, 90), "Log": (160, 80), "Rows": (260, 150), "Plots": (240, 200)}
 """Sizes below which a panel says nothing."""
-LOWER = ("Reward", "Observation", "Action", "Learner")
-"""Panels that share a place as tabs, the first in front."""
+LOWER = ("Reward", "Observation", "Action", "Learner")  # panels that share a place as tabs, the first in front
 
 
 class PanelDock(QDockWidget):
@@ -99,23 +98,19 @@ def hide_titles(window: QMainWindow, docks: Mapping[str, PanelDock]) -> None:
 
 def save(window: QMainWindow, settings: QSettings, scene: str) -> None:
     """Keep the arrangement of a scene."""
-    settings.setValue(f"{_key(scene)}/geometry", window.saveGeometry())
-    settings.setValue(f"{_key(scene)}/layout", window.saveState(_VERSION))
+    settings.setValue(f"{key(scene)}/geometry", window.saveGeometry())
+    settings.setValue(f"{key(scene)}/layout", window.saveState(_VERSION))
 
 
 def restore(window: QMainWindow, settings: QSettings, scene: str) -> bool:
     """Bring back what was kept; False where there is nothing, or it does not fit this window."""
-    geometry, state = (settings.value(f"{_key(scene)}/{name}") for name in ("geometry", "layout"))
+    geometry, state = (settings.value(f"{key(scene)}/{name}") for name in ("geometry", "layout"))
     if not isinstance(geometry, QByteArray) or not isinstance(state, QByteArray):
         return False
     window.restoreGeometry(geometry)
     return window.restoreState(state, _VERSION)
 
 
-def forget(settings: QSettings, scene: str) -> None:
-    """Drop what was kept."""
-    settings.remove(_key(scene))
-
-
-def _key(scene: str) -> str:
+def key(scene: str) -> str:
+    """Key of the settings under which the arrangement of a scene is kept."""
     return "layout/" + (scene.replace("/", "_") or "unnamed")

@@ -13,7 +13,7 @@ from engine.debugger.app import layout
 from engine.debugger.app.save import save_recording, save_screenshot
 from engine.debugger.model.store import Store
 from engine.debugger.net.playback import Playback
-from engine.debugger.net.qt_client import Client, Then
+from engine.debugger.net.qt_client import Client
 from engine.debugger.panels.action import ActionPanel
 from engine.debugger.panels.body import BodyPanel
 from engine.debugger.panels.diagnosis import DiagnosisPanel
@@ -60,7 +60,7 @@ class MainWindow(QMainWindow):
         self.settings = settings if settings is not None else QSettings("lockstep", "debugger")
         self.pictures = Path("screenshots")
         self.scene_name: str | None = None
-        self.said_until = 0.0
+        self.message_until = 0.0
         self.hosts = {cls.title: self._host(cls) for cls in PANELS}
         self.tick, self.time, self.world = (self.hosts[name] for name in ("Tick", "Time", "World"))
         self.docks = {title: layout.PanelDock(host, self) for title, host in self.hosts.items() if title != "Body"}
@@ -71,7 +71,7 @@ class MainWindow(QMainWindow):
 
     def _host(self, panel_class: type[Panel]) -> PanelHost:
         host = PanelHost(panel_class, self.store, self.control, panel_class.title in ("Plots", "Rows"))
-        host.taken.connect(lambda column, label: self._drop(host.title, column, label))
+        host.taken.connect(self.plot if panel_class.title == "Plots" else self.histogram)
         return host
 
     def _make_status(self) -> None:
@@ -83,10 +83,6 @@ class MainWindow(QMainWindow):
         self.statusBar().addPermanentWidget(self._save)
 
     # -- what panels and actions ask -------------------------------------------------------------------
-
-    def send(self, message: dict[str, Any], then: Then | None = None) -> None:
-        """Send a command to the run."""
-        self.client.send(message, then)
 
     def select(self, row: int) -> None:
         """Make another row the selected one."""
@@ -103,10 +99,10 @@ class MainWindow(QMainWindow):
             dock.show()
             dock.raise_()
 
-    def plot(self, column_id: int, label: int) -> None:
-        """Add a chart."""
+    def plot(self, column_id: int, label: int | None) -> None:
+        """Add a chart of one number, the first of a whole column."""
         self.show_panel("Plots")
-        self.call("Plots", "add_chart", column_id, label)
+        self.call("Plots", "add_chart", column_id, label or 0)
 
     def histogram(self, column_id: int, label: int | None) -> None:
         """Show one number of all rows."""
@@ -124,14 +120,8 @@ class MainWindow(QMainWindow):
 
     def say(self, text: str, colour: str = theme.TEXT) -> None:
         """Put a sentence into the status line for a while."""
-        self.said_until = time.monotonic() + _SHOWN / 1e3
+        self.message_until = time.monotonic() + _SHOWN / 1e3
         theme.set_text(self.message, text, colour)
-
-    def _drop(self, title: str, column: int, label: int | None) -> None:
-        if title == "Plots":
-            self.plot(column, label or 0)
-        else:
-            self.histogram(column, label)
 
     def refresh_frame(self) -> None:
         """Bring what is around the panels up to date."""
@@ -140,7 +130,7 @@ class MainWindow(QMainWindow):
 
     def reset_layout(self) -> None:
         """The default arrangement, also next time."""
-        layout.forget(self.settings, self.scene_name or "")
+        self.settings.remove(layout.key(self.scene_name or ""))
         self.settings.remove(f"charts/{self.scene_name}")
         layout.arrange(self, self.docks)
         layout.hide_titles(self, self.docks)
@@ -181,4 +171,5 @@ class WindowControl:
     """The PanelControl of a window's panels."""
 
     def __init__(self, window: MainWindow) -> None:
-        self.send, self.select, self.show, self.plot = window.send, window.select, window.show_panel, window.plot
+        self.send, self.select = window.client.send, window.select
+        self.show, self.plot = window.show_panel, window.plot

@@ -153,8 +153,7 @@ def _moments(ticks: np.ndarray) -> np.ndarray:
 
 def _fit(values: np.ndarray, info: ColumnInfo) -> np.ndarray:
     """Traced numbers, which are held as float64, in a type of the kind that the column has."""
-    dtype = np.float32 if info.is_float else np.dtype(info.dtype)
-    return values.astype(dtype)
+    return values.astype(np.float32 if info.is_float else np.dtype(info.dtype))
 
 
 # -- for other programs ---------------------------------------------------------------------------------

@@ -40,14 +40,11 @@ class Toolbar(QToolBar):
     row_chosen = Signal(int)
 
     def __init__(self, store: Store, actions: dict[str, QAction], parent: QWidget) -> None:
-        super().__init__("Toolbar", parent)
+        super().__init__("Toolbar", parent, movable=False, iconSize=QSize(16, 16))
         self.setObjectName("toolbar")
-        self.setMovable(False)
-        self.setIconSize(QSize(16, 16))
         self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.store, self.record_action = store, actions["record"]
-        self.pill = QLabel()
-        self.pill.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.pill = QLabel(alignment=Qt.AlignmentFlag.AlignCenter)
         self.addWidget(self.pill)
         for name, text in (
             ("run", "Run F5"),
@@ -61,11 +58,10 @@ class Toolbar(QToolBar):
             self.addAction(actions[name])
         self.row = QSpinBox(maximum=0)
         self.row.setKeyboardTracking(False)
-        self.row.setFixedWidth(72)
         self.row.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.row.setFixedWidth(72)
         self.row.valueChanged.connect(self.row_chosen)
-        self._label = QLabel("  row ")
-        self.addWidget(self._label)
+        self.addWidget(QLabel("  row "))
         self.addWidget(self.row)
         for name in ("worst", "next_failure"):
             actions[name].setIconText(actions[name].text().lower())
@@ -77,7 +73,6 @@ class Toolbar(QToolBar):
         self.cost.setContentsMargins(4, 0, 6, 0)
         theme.set_colour(self.cost, theme.DIM)
         self.addWidget(self.cost)
-        self._pill_style = ""
         for button in self.findChildren(QToolButton):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
 
@@ -86,8 +81,7 @@ class Toolbar(QToolBar):
         words, fill = describe_mode(self.store)
         theme.set_text(self.pill, words)
         style = _PILL.format(fill=fill, ink=theme.BACKGROUND)
-        if style != self._pill_style:
-            self._pill_style = style
+        if self.pill.styleSheet() != style:
             self.pill.setStyleSheet(style)
         self._refresh_row()
         theme.set_text(self.cost, describe_cost(self.store.state, role))

@@ -160,13 +160,13 @@ class Window(MainWindow):
             why = text if text.lower().startswith(("run ended", "the run has ended")) else f"Run ended: {text}"
             self.store.state = {**self.store.state, "mode": "ended", "why": why}
             self.store.connection = ""
-            self.said_until = 0.0  # nothing is as important, and it stays
+            self.message_until = 0.0  # nothing is as important, and it stays
             self.menu_actions.recording = False
             self._save.show()
         elif status == "over":
             self._save.setVisible(self.store.schema is not None)
             self.say(text, theme.RED)
-            self.said_until = float("inf")
+            self.message_until = float("inf")
         elif status == "lost":
             self.store.breaks.clear()
         self.menu_actions.allow(status == "open")
@@ -174,7 +174,7 @@ class Window(MainWindow):
     def refresh_frame(self) -> None:
         """Bring toolbar and status line up to date."""
         self.toolbar.refresh(self.client.role, self.client.latency, self.menu_actions.recording)
-        if time.monotonic() < self.said_until:
+        if time.monotonic() < self.message_until:
             return
         state = self.store.state
         if self.store.connection:

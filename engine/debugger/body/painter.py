@@ -6,11 +6,13 @@ from contextlib import contextmanager
 import attrs
 import numpy as np
 from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
+from PySide6.QtGui import QColor, QImage, QPainter, QPen
 
-from engine.debugger.body.skeleton import LOAD, OrbitCamera, Skeleton, tip_positions
+from engine.debugger.body.skeleton import LOAD, Skeleton, tip_positions
 from engine.debugger.body.terrain import TerrainHeights, onto_ground
+from engine.debugger.widgets.parts import fill_polygon
 from engine.debugger.widgets.theme import AMBER, BACKGROUND, BLUE, DIM, GREEN, LINE, RED, WHITE
+from engine.render.camera import OrbitCamera
 
 SQUARE, REACH = 0.5, 6  # m, and squares of the floor on every side
 PIECES = 5  # of a line along one square, on terrain
@@ -262,11 +264,7 @@ def draw_arrow(painter: QPainter, camera: OrbitCamera, start: np.ndarray, end: n
     ux, uy = (x1 - x0) / length, (y1 - y0) / length
     bx, by = x1 - 7.0 * ux, y1 - 7.0 * uy
     painter.drawLine(QLineF(x0, y0, bx, by))
-    painter.setBrush(QColor(color))
-    painter.setPen(Qt.PenStyle.NoPen)
-    corners = ((x1, y1), (bx - 4 * uy, by + 4 * ux), (bx + 4 * uy, by - 4 * ux))
-    painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
-    painter.setBrush(Qt.BrushStyle.NoBrush)
+    fill_polygon(painter, color, (x1, y1), (bx - 4 * uy, by + 4 * ux), (bx + 4 * uy, by - 4 * ux))
 
 
 def draw_text(painter: QPainter, place: QRectF, lines: Sequence[Sequence[tuple[str, str]]]) -> None:

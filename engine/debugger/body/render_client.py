@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from PySide6.QtGui import QImage
 
-from engine.debugger.body.skeleton import FIELD_OF_VIEW, OrbitCamera, Skeleton
+from engine.debugger.body.skeleton import Skeleton
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import PanelControl
 from engine.debugger.net.model_file import Fetch, kept
+from engine.render.camera import FIELD_OF_VIEW, OrbitCamera
 from engine.render.process import NoPictures, RenderChild, platforms
 
 PATIENCE = 20.0  # s that a picture, or the start, may take
@@ -83,12 +84,11 @@ class MeshView:
         self.store, self.control = store, control
         self.problem = ""
         self.columns: tuple[int, ...] = ()
-        self.chosen: Path | None = None
-        """A model file that a person has chosen; wins over the one that the run names."""
+        self.chosen: Path | None = None  # a model file that a person has chosen; wins over the one that the run names
         self._figure: Skeleton | None = None
         self._renderer: RenderProcess | None = None
         self._fetch: Fetch | None = None
-        self._said = ""
+        self._progress = ""
         self._platforms: list[str] = []
         self._image: QImage | None = None
 
@@ -143,7 +143,7 @@ class MeshView:
             self._renderer.close()
         if self._fetch is not None:
             self._fetch.close()
-        self._fetch, self._said = None, ""
+        self._fetch, self._progress = None, ""
         self._renderer, self._image, self.columns = None, None, ()
 
     def poll(self) -> bool:
@@ -174,9 +174,9 @@ class MeshView:
         elif fetch.problem:
             self.close()
             self.problem = fetch.problem
-        elif fetch.text == self._said:
+        elif fetch.text == self._progress:
             return False
-        self._said = fetch.text
+        self._progress = fetch.text
         return True
 
     def draw(self, camera: OrbitCamera, row: int) -> QImage | None:
@@ -199,8 +199,7 @@ class MeshView:
 
     def _root(self, figure: Skeleton) -> tuple[int, int] | None:
         """Columns of the root's position and rotation."""
-        position = figure.position if figure.root is None else figure.root
-        return None if figure.rotation is None else (position, figure.rotation)
+        return None if figure.rotation is None else (figure.root, figure.rotation)
 
     def _qpos(self, figure: Skeleton, about: Mapping[str, Any], row: int) -> np.ndarray | None:
         """A pose in the order of the model; joints that the run does not have stay at 0."""

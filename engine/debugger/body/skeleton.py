@@ -1,4 +1,4 @@
-"""Skeleton of a robot as capsules, its tracking errors and slips in numbers, and the camera that looks at it."""
+"""Skeleton of a robot as capsules, its tracking errors and slips in numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,53 +13,6 @@ SLIP = 0.15  # m/s along the floor beyond which a body that bears load slips
 LOAD = 10.0  # N beyond which a body bears load
 SLIP_LIMIT = 0.5  # m/s that count as much as a tracking error at its threshold
 THINNEST = 0.012  # m, radius of a body whose radius is not known to be larger
-FIELD_OF_VIEW = 40.0  # degrees, from bottom to top
-NEAR = 0.05  # m in front of the eye; what is nearer is not drawn
-
-
-@attrs.frozen(eq=False)
-class OrbitCamera:
-    """A perspective view, as MuJoCo's free camera: it stands `distance` (m) before `look_at`, angles in degrees."""
-
-    look_at: np.ndarray  # (3,) m
-    distance: float
-    azimuth: float
-    elevation: float
-    size: tuple[int, int]  # pixels
-
-    def axes(self) -> np.ndarray:
-        """Right, up and forward in world axes, as the rows of (3, 3)."""
-        (sin_a, sin_e), (cos_a, cos_e) = (f(np.radians((self.azimuth, self.elevation))) for f in (np.sin, np.cos))
-        return np.array(
-            (
-                (sin_a, -cos_a, 0.0),
-                (-sin_e * cos_a, -sin_e * sin_a, cos_e),
-                (cos_e * cos_a, cos_e * sin_a, sin_e),
-            )
-        )
-
-    def scale(self) -> float:
-        """Pixels of a length of 1 m at a depth of 1 m."""
-        return float(0.5 * self.size[1] / np.tan(np.radians(0.5 * FIELD_OF_VIEW)))
-
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) -> x to the right and y down in pixels, and depth in m, (..., 3)."""
-        axes = self.axes()
-        seen = (np.asarray(points, np.float64) - self.look_at) @ axes.T
-        seen[..., 2] += self.distance
-        scale = self.scale() / np.maximum(seen[..., 2], NEAR)
-        seen[..., 0] = 0.5 * self.size[0] + scale * seen[..., 0]
-        seen[..., 1] = 0.5 * self.size[1] - scale * seen[..., 1]
-        return np.asarray(seen)
-
-    def project_lines(self, lines: np.ndarray) -> np.ndarray:
-        """World segments (N, 2, 3) -> pixels (M, 2, 2): cut at the near plane, and without those behind it."""
-        axes = self.axes()
-        depth = (lines - self.look_at) @ axes[2] + self.distance
-        lines, depth = lines[(depth > NEAR).any(1)], depth[(depth > NEAR).any(1)]
-        share = np.clip((NEAR - depth) / np.where(depth[:, ::-1] == depth, 1.0, depth[:, ::-1] - depth), 0.0, 1.0)
-        cut = lines + np.where(depth > NEAR, 0.0, share)[..., None] * (lines[:, ::-1] - lines)
-        return self.project(cut)[..., :2]
 
 
 @attrs.frozen(eq=False)
@@ -82,7 +35,7 @@ class Skeleton:
     rotation: int | None
     reference: int | None
     force: int | None
-    root: int | None
+    root: int
     model: str  # file of the model on the run's machine, '' where the run names none
     model_hash: str  # of the model that the run hands out, '' where it hands out none
     terrain: bool = False  # whether that model has terrain under the robot
@@ -146,7 +99,7 @@ def _skeleton(item: Mapping[str, Any], model: Mapping[str, Any]) -> Skeleton:
         rotation=_id(item.get("rotation")),
         reference=_id(item.get("reference")) if len(tracked) else None,
         force=_id(item.get("force")),
-        root=_id(item.get("root")),
+        root=int(item["position"] if item.get("root") is None else item["root"]),
         model=str(model.get("file") or ""),
         model_hash=_sha256(model.get("hash")),
         terrain=bool(item.get("terrain")),

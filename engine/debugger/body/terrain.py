@@ -74,10 +74,8 @@ def _lattice(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Terr
     cell = (high - low) / np.maximum(count - 1, 1)
     heights = np.full((count[1], count[0]), -np.inf)
     for first, past, tops in parts:
-        (i, j), (k, n) = (
-            np.ceil((first - low) / cell - 1e-6).astype(int),
-            np.floor((past - low) / cell + 1e-6).astype(int),
-        )
+        i, j = np.ceil((first - low) / cell - 1e-6).astype(int)
+        k, n = np.floor((past - low) / cell + 1e-6).astype(int)
         if tops.ndim:
             lines, columns = tops.shape
             u = np.clip(((low[0] + cell[0] * np.arange(i, k + 1)) - first[0]) / (past - first)[0], 0.0, 1.0)

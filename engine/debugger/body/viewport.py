@@ -8,10 +8,11 @@ from PySide6.QtGui import QImage, QMouseEvent, QPainter, QWheelEvent
 from PySide6.QtWidgets import QSizePolicy
 
 from engine.debugger.body.painter import BodyPose, draw, draw_text
-from engine.debugger.body.skeleton import OrbitCamera, Skeleton
+from engine.debugger.body.skeleton import Skeleton
 from engine.debugger.body.terrain import onto_ground
 from engine.debugger.widgets.parts import Canvas
 from engine.debugger.widgets.theme import AMBER, DIM
+from engine.render.camera import OrbitCamera
 
 LEGEND = "white robot · blue reference · green contact force · red beyond the limit"
 
@@ -94,8 +95,6 @@ class Viewport(Canvas):
             self._layer = QImage(*size, QImage.Format.Format_ARGB32_Premultiplied)
             self._layer.setDevicePixelRatio(ratio)
         return self._layer
-
-    # -- the mouse -------------------------------------------------------------------------------------
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Take hold of the picture."""

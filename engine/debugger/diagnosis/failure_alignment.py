@@ -77,15 +77,12 @@ def _samples(row: int, evidence: Evidence) -> _RowSamples | None:
     if not len(ticks):
         return None
     ends = sorted((e for e in evidence.ends if e.row == row), key=lambda e: e.tick)
-    at = np.array([e.tick for e in ends])
-    harmless = np.array([set(e.reasons) <= evidence.declared.time_limits and bool(e.reasons) for e in ends], bool)
-    following = np.searchsorted(at, ticks, "left")
-    known = following < len(at)
-    close = np.where(known, at[np.minimum(following, len(at) - 1)] if len(at) else 0, cursor.ticks[-1])
-    good = known & (harmless[np.minimum(following, len(at) - 1)] if len(at) else False)
-    survives = np.where(good, True, close - ticks > SPAN)
-    began = np.where(following > 0, at[np.maximum(following - 1, 0)] if len(at) else 0, ticks[0] - 1)
-    return _RowSamples(row, ticks, vitals.values[inside], _place(cursor, ticks), began, survives)
+    limits = evidence.declared.time_limits
+    at = np.array([ticks[0] - 1, *(e.tick for e in ends), cursor.ticks[-1]])
+    harmless = np.array([False, *(bool(e.reasons) and set(e.reasons) <= limits for e in ends), False])
+    following = 1 + np.searchsorted(at[1:-1], ticks, "left")
+    survives = harmless[following] | (at[following] - ticks > SPAN)
+    return _RowSamples(row, ticks, vitals.values[inside], _place(cursor, ticks), at[following - 1], survives)
 
 
 def _place(cursor: RowSamples, ticks: np.ndarray) -> np.ndarray:

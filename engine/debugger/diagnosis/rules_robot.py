@@ -4,19 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.debugger.diagnosis import indicators
 from engine.debugger.diagnosis.finding import RuleFinding, Severity, attention, cannot_judge, note
-from engine.debugger.diagnosis.indicators import (
-    ChannelIndicators,
-    KernelIndicators,
-    TermIndicators,
-    channel_indicators,
-    fast_power,
-    kernel_indicators,
-    lifted,
-    pooled,
-    saturation,
-    term_indicators,
-)
+from engine.debugger.diagnosis.indicators import ChannelIndicators, KernelIndicators, TermIndicators
 from engine.debugger.model.evidence import Evidence
 from engine.debugger.model.schema import Declared, RewardTerm, groups, short
 from engine.debugger.widgets.format import format_figure, format_share, join_names
@@ -69,7 +59,7 @@ def observation(evidence: Evidence) -> list[RuleFinding]:
     column = known.roles.get("observation")
     if column is None:
         return cannot_judge("observation: the run names no column of observations", "Observation")
-    channels = channel_indicators(list(evidence.observations.values()), known.number("observe.limit"))
+    channels = indicators.channel_indicators(list(evidence.observations.values()), known.number("observe.limit"))
     if channels is None or channels.samples < FEWEST_SAMPLES:
         number = channels.samples if channels else 0
         return cannot_judge(f"observation: too few data ({number} of {FEWEST_SAMPLES} samples)", "Observation")
@@ -137,8 +127,7 @@ def _of_term(
         if not whole:
             text = f"{term} is partly stale: {some} never {_verb(wrong, 'changes', 'change')} within an episode"
         text += f" ({channels.pairs} samples)" + _while_clip_moves(evidence, term)
-        severity: Severity = "wrong" if whole else "note" if wanted else "attention"
-        return RuleFinding(severity, text, "Observation", 0.92, *at)
+        return RuleFinding("wrong" if whole else "note" if wanted else "attention", text, "Observation", 0.92, *at)
     if sign == "clipped":
         share = float(channels.at_limit[wrong].max())
         text = f"{some} {_verb(wrong, 'is', 'are')} clipped in up to {format_share(share)} of samples"
@@ -166,7 +155,7 @@ def action(evidence: Evidence) -> list[RuleFinding]:
     """Actions held at their clip, alternating, and exploration that has gone."""
     known = evidence.declared
     limit = known.number("act.limit", "clip_action.limit")
-    joints = channel_indicators(list(evidence.actions.values()), limit)
+    joints = indicators.channel_indicators(list(evidence.actions.values()), limit)
     if joints is None or joints.samples < FEWEST_SAMPLES:
         text = f"action: too few data ({joints.samples if joints else 0} of {FEWEST_SAMPLES} samples)"
         return cannot_judge(text, "Action") + collapse(evidence)
@@ -206,11 +195,11 @@ def torque_use(evidence: Evidence) -> tuple[np.ndarray, list[str]] | None:
     vitals = evidence.declared.vitals
     places = [i for i, name in enumerate(vitals) if name.startswith("torque_use[")]
     names = [short(vitals[i][len("torque_use[") : -1]) for i in places]
-    values = pooled(list(evidence.vitals.values()))
+    values = indicators.pooled(list(evidence.vitals.values()))
     if places and len(values):
         return values[:, places], names
     column = evidence.declared.roles.get("torque")
-    values = pooled(list(evidence.torques.values()))
+    values = indicators.pooled(list(evidence.torques.values()))
     if column is None or column.limits is None or not len(values):
         return None
     return np.abs(values) / np.abs(column.limits).max(1), [short(label) for label in column.labels]
@@ -224,7 +213,7 @@ def motors(evidence: Evidence) -> list[RuleFinding]:
     values, names = use
     if len(values) < FEWEST_TICKS:
         return cannot_judge(f"motors: too few data ({len(values)} of {FEWEST_TICKS} samples)", "Action")
-    share = saturation(values)
+    share = indicators.saturation(values)
     middle = float(np.nanmedian(share)) if np.isfinite(share).any() else 0.0
     if middle > 0.2:
         text = f"{int((share > 0.2).sum())} of {len(names)} joints are at their torque limit in {format_share(middle)} "
@@ -248,7 +237,7 @@ def jitter(evidence: Evidence) -> list[RuleFinding]:
         return cannot_judge("jitter: joint velocity or the control step is not available", "Action")
     if dt > 0.05:
         return cannot_judge(f"jitter: a control step of {format_figure(dt)} s shows nothing above 8 Hz", "Action")
-    share, size, windows = fast_power(list(evidence.velocities.values()), dt)
+    share, size, windows = indicators.fast_power(list(evidence.velocities.values()), dt)
     if windows < FEWEST_WINDOWS:
         return cannot_judge(f"jitter: too few data ({windows} of {FEWEST_WINDOWS} windows of 64 ticks)", "Action")
     middle, typical = _typical(share), _typical(size)
@@ -288,7 +277,7 @@ def gait(evidence: Evidence) -> list[RuleFinding]:
         if slides > 0.25:
             text = f"{short(name)} slides: faster than 0.3 m/s in {format_share(slides)} of the ticks in which it bears load"
             found.append(attention(text, "Why", 0.5))
-        swings = [f.touching[lifted(f.reference_height)] for f in feet if f.reference_height is not None]
+        swings = [f.touching[indicators.lifted(f.reference_height)] for f in feet if f.reference_height is not None]
         swing = np.concatenate(swings) if swings else np.zeros(0)
         if len(swing) >= FEWEST_TICKS / 4 and swing.mean() > 0.4:
             text = f"{short(name)} drags: on the ground in {format_share(float(swing.mean()))} of the reference's swing"
@@ -313,7 +302,7 @@ def reward(evidence: Evidence) -> list[RuleFinding]:
     column = known.roles.get("reward_terms")
     if column is None:
         return cannot_judge("reward: the run names no column of reward terms", "Reward")
-    signs = {i: s for i, values in evidence.terms.items() if (s := term_indicators(values)) is not None}
+    signs = {i: s for i, values in evidence.terms.items() if (s := indicators.term_indicators(values)) is not None}
     fewest = min((s.samples for s in signs.values()), default=0)
     if fewest < FEWEST_EARNINGS:
         return cannot_judge(f"reward: too few data ({fewest} of {FEWEST_EARNINGS} samples)", "Reward")
@@ -337,7 +326,8 @@ def _kernels(known: Declared, evidence: Evidence, column: int) -> list[RuleFindi
     measured = {
         i: kernel
         for i, values in evidence.terms.items()
-        if (term := known.terms[i]).sigma and (kernel := kernel_indicators(values, term.scale or 0.0, term.sigma))
+        if (term := known.terms[i]).sigma
+        and (kernel := indicators.kernel_indicators(values, term.scale or 0.0, term.sigma))
     }
     low = [i for i, kernel in measured.items() if kernel.low > 0.4]
     high = [i for i, kernel in measured.items() if kernel.high > 0.95]

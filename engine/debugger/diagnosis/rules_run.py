@@ -121,8 +121,7 @@ def ends(evidence: Evidence) -> list[RuleFinding]:
     text += f", half of them within {step:.0f} steps" if np.isfinite(step) else ""
     if abs(change) > 0.1:
         text += f" ({'more' if change > 0 else 'fewer'} than before: {100 * change:+.0f} points)".replace("-", "−")
-    severity: Severity = "attention" if failed > 0.3 else "note"
-    found = [RuleFinding(severity, text, "Why", 0.5 + 0.3 * min(1.0, share))]
+    found = [RuleFinding("attention" if failed > 0.3 else "note", text, "Why", 0.5 + 0.3 * min(1.0, share))]
     if np.isfinite(step) and step < 10 and share > 0.3:
         text = f"episodes end by {reason} within {step:.0f} steps of their start: look at the pose after a reset, "
         now: Severity = "wrong" if step < 5 and share > 0.8 else "attention"
@@ -307,7 +306,7 @@ def physics(evidence: Evidence) -> list[RuleFinding]:
         attention(text + (f" ({count} times)" if count > 1 else ""), "Log", 0.7)
         for text, count in sorted(texts.items(), key=lambda one: -one[1])[:3]
     ]
-    found += _overflows(evidence) + _penetration(evidence)
+    found += _overflows(evidence) + _penetration(evidence) if evidence.learner else []
     for name in evidence.learner:
         counts = name.startswith("physics/") and name not in (*BUFFERS, PENETRATION)
         latest = recent(evidence.learner, name) if counts else None
@@ -326,8 +325,6 @@ def physics(evidence: Evidence) -> list[RuleFinding]:
 
 def _overflows(evidence: Evidence) -> list[RuleFinding]:
     """Buffers of the simulator that were too small for what touches at once."""
-    if not evidence.learner:
-        return []
     numbers = {name: evidence.learner.get(name, np.zeros(0)) for name in BUFFERS}
     finite = {name: values[np.isfinite(values)] for name, values in numbers.items()}
     latest = {name: float(values[-1]) for name, values in finite.items() if len(values)}
@@ -345,8 +342,6 @@ def _overflows(evidence: Evidence) -> list[RuleFinding]:
 
 def _penetration(evidence: Evidence) -> list[RuleFinding]:
     """Shapes that sink into each other."""
-    if not evidence.learner:
-        return []
     depth = recent(evidence.learner, PENETRATION)
     if depth is None:
         return cannot_judge("physics: this simulator does not tell how deep shapes overlap", "Log")

@@ -12,8 +12,7 @@ from engine.debugger.model.evidence import GLANCES, KEPT, WATCHED, End, RowSampl
 from engine.debugger.model.schema import Declared
 from engine.debugger.model.store import Store
 
-CURSOR = ("episode_step", "clip", "clip_time")
-"""Roles of the columns that hold the place of a row."""
+CURSOR = ("episode_step", "clip", "clip_time")  # roles of the columns that hold the place of a row
 TICK, STEP, CLIP, TIME = range(4)
 """Columns of a moment: tick, steps since the episode began, clip, and s in the clip; NaN where unknown."""
 

@@ -138,8 +138,8 @@ def cursor_subs(known: Declared) -> list[Subscription]:
     if "episode_step" not in known.roles:  # without it nothing is known between two looks
         return []
     wanted = [known.roles[role] for role in ("episode_step", "clip", "clip_time") if role in known.roles]
-    rows, columns = spread(wanted[0].rows, WATCHED), tuple((c.id, None) for c in wanted)
-    return [Subscription("values", columns, rows[i : i + CLOSE], 1.0) for i in range(0, len(rows), CLOSE)]
+    rows = spread(wanted[0].rows, WATCHED)
+    return [_sub("values", wanted, rows[i : i + CLOSE], 1.0) for i in range(0, len(rows), CLOSE)]
 
 
 def vitals_subs(known: Declared) -> list[Subscription]:
@@ -153,18 +153,16 @@ def observation_subs(known: Declared) -> list[Subscription]:
     wanted = [known.roles[role] for role in ("observation", "episode_step") if role in known.roles]
     if "observation" not in known.roles:
         return []
-    return [Subscription("values", tuple((c.id, None) for c in wanted), spread(wanted[0].rows, CLOSE), 10.0)]
+    return [_sub("values", wanted, spread(wanted[0].rows, CLOSE), 10.0)]
 
 
 def action_subs(known: Declared) -> list[Subscription]:
     """Actions and joint velocities tick by tick, and the share of exploration, of a few rows."""
-    subs = [_trace([known.roles[role]], FEW) for role in ("action", "velocity") if role in known.roles]
+    traced = ("action", "velocity") if known.vitals else ("action", "velocity", "torque")
     drawn = [known.roles[role] for role in ("action_drawn", "action_mean") if role in known.roles]
-    if len(drawn) == 2:
-        subs.append(Subscription("values", tuple((c.id, None) for c in drawn), spread(drawn[0].rows, CLOSE), 0.5))
-    if not known.vitals and "torque" in known.roles:
-        subs.append(_trace([known.roles["torque"]], FEW))
-    return subs
+    subs = [_sub("values", drawn, spread(drawn[0].rows, CLOSE), 0.5)] if len(drawn) == 2 else []
+    columns = [known.roles[role] for role in traced if role in known.roles]
+    return [*(_sub("trace", [column], spread(column.rows, FEW), 2.0) for column in columns), *subs]
 
 
 def reward_subs(known: Declared) -> list[Subscription]:
@@ -198,5 +196,5 @@ def all_subs(known: Declared) -> list[Subscription]:
     return [*(sub for part in parts for sub in part(known)), LEARNER_SUB, TIMING_SUB]
 
 
-def _trace(columns: Sequence[ColumnInfo], count: int) -> Subscription:
-    return Subscription("trace", tuple((c.id, None) for c in columns), spread(columns[0].rows, count), 2.0)
+def _sub(kind: str, columns: Sequence[ColumnInfo], rows: tuple[int, ...], hz: float) -> Subscription:
+    return Subscription(kind, tuple((column.id, None) for column in columns), rows, hz)

@@ -15,8 +15,7 @@ from engine.debugger.model.schema import ColumnInfo
 from engine.errors import WireError
 from engine.protocol.framing import unpack_array
 
-SAMPLES = 4096
-"""Samples kept of one number."""
+SAMPLES = 4096  # samples kept of one number
 _FIRST = 256
 _ROWS = 128  # rows of one column whose latest value is kept
 _PAST = 1 << 19  # bytes of earlier values kept of one column and row
@@ -29,8 +28,7 @@ Message = Mapping[str, Any]
 Columns = Mapping[int, ColumnInfo]
 Value = tuple[int, np.ndarray, bool]
 """Tick, a row's values in the shape of the column, and whether they were taken as its episode ended."""
-Number = tuple[int, int | None]
-"""Column and flat label; None: the norm of all values."""
+Number = tuple[int, int | None]  # column and flat label; None: the norm of all values
 
 
 class _Ring:
@@ -49,6 +47,10 @@ class _Ring:
     @property
     def _kept(self) -> np.ndarray:
         return self._held[self._start : self._end]
+
+    def read(self) -> tuple[np.ndarray, ...]:
+        """Ticks, and the values of each field; views that the next `append` may change."""
+        return tuple(self._kept[name] for name in self._held.dtype.names or ())
 
     def rewind(self, tick: int) -> None:
         """Forget what is later than a tick."""
@@ -73,11 +75,6 @@ class TraceRing(_Ring):
     def __init__(self) -> None:
         super().__init__(value=np.float64, breaks=np.bool_)
         self._source: object = None
-
-    def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ticks, values and breaks; views that the next `append` may change."""
-        kept = self._kept
-        return kept["tick"], kept["value"], kept["breaks"]
 
     def append(self, ticks: np.ndarray, values: np.ndarray, breaks: np.ndarray, source: object) -> None:
         """Add samples from one subscription; what another one brought already is left out."""
@@ -111,11 +108,6 @@ class Band(_Ring):
         spread = np.percentile(finite, (50.0, 5.0, 95.0)) if len(finite) else np.full(3, np.nan)
         self.rewind(tick - 1)
         self._add(np.array([tick]), *spread[:, None])
-
-    def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Ticks, median, 5th and 95th percentile; views."""
-        kept = self._kept
-        return kept["tick"], kept["median"], kept["low"], kept["high"]
 
 
 class RowValues:
@@ -197,7 +189,7 @@ class Traces:
     def __init__(self) -> None:
         self._rings: dict[tuple[int, int, int], TraceRing] = {}
 
-    def read(self, column: int, label: int, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def read(self, column: int, label: int, row: int) -> tuple[np.ndarray, ...]:
         """Ticks, values and breaks of one number; views."""
         ring = self._rings.get((column, label, row))
         return TraceRing().read() if ring is None else ring.read()
@@ -206,7 +198,8 @@ class Traces:
         """(column, flat label, ticks, values) of every number of a row."""
         for (column, label, owner), ring in self._rings.items():
             if owner == row and len(ring):
-                yield column, label, *ring.read()[:2]
+                ticks, values, _ = ring.read()
+                yield column, label, ticks, values
 
     def rows(self) -> set[int]:
         """Rows of which anything was traced."""
@@ -276,7 +269,7 @@ class AllRows:
         self.latest: dict[Number, tuple[int, np.ndarray]] = {}
         self._bands: dict[Number, Band] = {}
 
-    def band(self, number: Number) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def band(self, number: Number) -> tuple[np.ndarray, ...]:
         """Ticks, median, 5th and 95th percentile."""
         return self._bands.get(number, Band()).read()
 

@@ -9,28 +9,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from engine.debugger.model import evidence
 from engine.debugger.model.episode_track import EpisodeTrack
-from engine.debugger.model.evidence import (
-    CLOSE,
-    EARNINGS,
-    ENDS,
-    FRAMES,
-    GLANCES,
-    ITERATIONS,
-    KEPT,
-    MOST_TERMS,
-    PACE,
-    STANDING,
-    WATCHED,
-    Bad,
-    End,
-    Evidence,
-    Foot,
-    RowSamples,
-    foot_places,
-    rows_watched,
-    spread,
-)
+from engine.debugger.model.evidence import Bad, End, Evidence, Foot, RowSamples, foot_places, rows_watched, spread
 from engine.debugger.model.schema import ColumnInfo, Declared, declared
 from engine.debugger.model.store import Store
 from engine.errors import WireError
@@ -93,23 +74,23 @@ class EvidenceHistory:
         self._read_events(store)
         known = self.declared
         terms, seen = known.roles.get("reward_terms"), known.roles.get("observation")
-        most = max(2, min(FRAMES, EARNINGS // max(1, terms.rows))) if terms else 1
-        for label in range(min(MOST_TERMS, terms.size) if terms else 0):
+        most = max(2, min(evidence.FRAMES, evidence.EARNINGS // max(1, terms.rows))) if terms else 1
+        for label in range(min(evidence.MOST_TERMS, terms.size) if terms else 0):
             frame = store.frame(terms.id, label) if terms else None
             kept = self._terms.setdefault(label, deque(maxlen=most))
             if frame is not None and frame[0] > self._since and (not kept or kept[-1][0] != frame[0]):
                 kept.append((frame[0], np.asarray(frame[1])))
-        if store.cursor is None and seen is not None:
-            step = known.roles.get("episode_step")
-            for row in spread(seen.rows, CLOSE):
-                self._glance(store, seen, step, row)
+        if store.cursor is not None:
+            return
+        self._track.look(store)
+        if seen is not None:
+            for row in spread(seen.rows, evidence.CLOSE):
+                self._glance(store, seen, known.roles.get("episode_step"), row)
             self._explored(store)
-        if store.cursor is None:
-            self._track.look(store)
 
     def _glance(self, store: Store, seen: ColumnInfo, step: ColumnInfo | None, row: int) -> None:
         value = store.value(seen.id, row)
-        kept = self._seen.setdefault(row, deque(maxlen=GLANCES))
+        kept = self._seen.setdefault(row, deque(maxlen=evidence.GLANCES))
         if value is None or (kept and kept[-1][0] == value[0]):
             return
         at = store.value(step.id, row) if step is not None else None
@@ -121,7 +102,7 @@ class EvidenceHistory:
         drawn, mean = known.roles.get("action_drawn"), known.roles.get("action_mean")
         if drawn is None or mean is None or drawn.size != mean.size or not known.joints:
             return
-        for row in spread(drawn.rows, CLOSE):
+        for row in spread(drawn.rows, evidence.CLOSE):
             a, b = store.value(drawn.id, row), store.value(mean.id, row)
             if a is not None and b is not None and a[0] == b[0] and self._drawn.get(row, (None,))[0] != a[0]:
                 difference = np.asarray(a[1], np.float64) - np.asarray(b[1], np.float64)
@@ -167,8 +148,8 @@ class EvidenceHistory:
             return
         found.seconds = np.asarray(timing["seconds"], np.float64)
         history = timing.get("history", ())
-        frames = [history[i] for i in range(max(0, len(history) - PACE), len(history))]
-        if len(frames) == PACE:
+        frames = [history[i] for i in range(max(0, len(history) - evidence.PACE), len(history))]
+        if len(frames) == evidence.PACE:
             pace = float(np.median([t for *_, t in frames])), np.median([s for _, s, _ in frames], 0)
             self._pace = self._pace or pace
             found.pace, found.first_pace = pace, self._pace
@@ -194,7 +175,7 @@ def _glances(kept: "deque[tuple[int, np.ndarray, float]]", steps: bool) -> RowSa
 
 def learner(store: Store) -> dict[str, np.ndarray]:
     """Reports of the learner, by name: one number per iteration, NaN where there is none; 'iteration' counts."""
-    latest = list(store.learner)[-ITERATIONS:]
+    latest = list(store.learner)[-evidence.ITERATIONS :]
     names = sorted({name for _, values in latest for name in values})
     found = {n: np.array([values.get(n, np.nan) for _, values in latest], np.float64) for n in names}
     return {"iteration": np.array([i for i, _ in latest], np.float64), **found} if latest else {}
@@ -205,7 +186,7 @@ def row_samples(store: Store, column: ColumnInfo | None, labels: Iterable[int] |
     if column is None:
         return {}
     places = list(range(column.size) if labels is None else labels)
-    found = {row: _samples(store, column, places, row) for row in spread(column.rows, WATCHED)}
+    found = {row: _samples(store, column, places, row) for row in spread(column.rows, evidence.WATCHED)}
     return {row: samples for row, samples in found.items() if samples is not None}
 
 
@@ -213,7 +194,7 @@ def _samples(store: Store, column: ColumnInfo, labels: Sequence[int], row: int) 
     if not labels or not len(store.trace(column.id, labels[0], row)[0]):
         return None
     parts = [store.trace(column.id, label, row) for label in labels]
-    length = min(KEPT, *(len(ticks) for ticks, _, _ in parts))
+    length = min(evidence.KEPT, *(len(ticks) for ticks, _, _ in parts))
     if not length:
         return None
     ticks, _, breaks = parts[0]
@@ -228,7 +209,7 @@ def add_ends(found: Evidence, remembered: Iterable[End]) -> None:
     ends: dict[tuple[int, int], End] = {}
     for event in reversed(events):
         ends |= {(end.row, end.tick): end for end in ends_in(event, known)}
-        if len(ends) >= ENDS:
+        if len(ends) >= evidence.ENDS:
             break
     ends = {(end.row, end.tick): end for end in remembered} | ends
     found.ends = sorted(ends.values(), key=lambda end: end.tick)
@@ -271,10 +252,10 @@ def _counted(event: Mapping[str, Any]) -> tuple[int, dict[str, float]] | None:
 def vitals(store: Store, known: Declared) -> dict[int, RowSamples]:
     """Black box of each row."""
     found = {}
-    for row in spread(rows_watched(known), WATCHED) if known.vitals else ():
+    for row in spread(rows_watched(known), evidence.WATCHED) if known.vitals else ():
         got = store.boxes.rows.get(row)
         if got is not None and len(got[0]) and got[1].shape[1] == len(known.vitals):
-            ticks, values = np.array(got[0][-KEPT:]), np.asarray(got[1][-KEPT:], np.float64)
+            ticks, values = np.array(got[0][-evidence.KEPT :]), np.asarray(got[1][-evidence.KEPT :], np.float64)
             found[row] = RowSamples(ticks, values, np.zeros(len(ticks), bool))
     return found
 
@@ -286,7 +267,7 @@ def feet(store: Store, known: Declared) -> list[Foot]:
         places = foot_places(known, name)
         role = "contact" if "contact" in places else "contact_force"
         for row, base in row_samples(store, *places[role]).items() if role in places else ():
-            touching = np.abs(base.values[:, 0]) > (0.0 if role == "contact" else STANDING)
+            touching = np.abs(base.values[:, 0]) > (0.0 if role == "contact" else evidence.STANDING)
             roles = [each for each in ("body_velocity", "reference", "origin") if each in places]
             other = {each: _samples(store, *places[each], row) for each in roles}
             sized = {r: s.values for r, s in other.items() if s is not None and len(s.ticks) == len(base.ticks)}
@@ -309,7 +290,8 @@ def bad_values(found: Evidence) -> list[Bad]:
             fields = event.get("fields") or {}
             column, system = event.get("column"), event.get("system")
             named_by = fields.get("writers") or ([named.get(system, str(system))] if system is not None else [])
-            writers = tuple(map(_system_name, named_by))
+            names = map(str, named_by)  # 'step_physics' or '`step_physics` (STEP)'
+            writers = tuple(name.split("`")[1] if name.count("`") == 2 else name for name in names)
             labels = ", ".join(map(str, fields.get("labels", ())))
             address = str(by_id.get(column, column)) if column is not None else ""
             listed.append(Bad(address, labels, event.get("row"), int(event.get("tick", 0)), writers))
@@ -333,8 +315,3 @@ def bad_values(found: Evidence) -> list[Bad]:
     for one in sorted(listed, key=lambda b: b.tick):
         first.setdefault(one.address, one)
     return list(first.values())
-
-
-def _system_name(text: str) -> str:
-    """'step_physics', also of '`step_physics` (STEP)'."""
-    return str(text).split("`")[1] if str(text).count("`") == 2 else str(text)

@@ -5,9 +5,9 @@ columns and numbers of rows as a person types them.
 import ast
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import attrs
@@ -71,39 +71,36 @@ class ColumnInfo:
         return tuple(".".join(parts) for parts in product(*self.axes))
 
 
-def read_columns(schema: Mapping[str, Any]) -> list[ColumnInfo]:
+def read_columns(schema: Mapping[str, Any]) -> Iterator[ColumnInfo]:
     """Every column of a schema; WireError, KeyError, TypeError or ValueError where it is not a valid one."""
     touched: dict[str, dict[str, list[str]]] = {"reads": {}, "writes": {}}
     for system in schema.get("systems", ()):
         for how, found in touched.items():
             for owner in system.get(how, ()):
                 found.setdefault(owner, []).append(system["name"])
-    made = []
     for table in schema.get("tables", ()):
         for component in table.get("components", ()):
             owner = f"{table['name']}.{component['name']}"
             for column in component["columns"]:
                 shape = tuple(int(size) for size in column["shape"])
-                made.append(
-                    ColumnInfo(
-                        id=int(column["id"]),
-                        address=f"{owner}.{column['name']}",
-                        table=table["name"],
-                        component=component["name"],
-                        name=column["name"],
-                        shape=shape,
-                        axes=_axes(column, shape),
-                        dtype=column["dtype"],
-                        unit=column["unit"],
-                        doc=column["doc"],
-                        lifetime=component["lifetime"],
-                        rows=int(table["rows"]),
-                        writers=tuple(dict.fromkeys(touched["writes"].get(owner, ()))),
-                        readers=tuple(dict.fromkeys(touched["reads"].get(owner, ()))),
-                        limits=_limits(column["limits"], math.prod(shape)),
-                    )
+                limits = None if column["limits"] is None else unpack_array(column["limits"]).astype(np.float64)
+                yield ColumnInfo(
+                    id=int(column["id"]),
+                    address=f"{owner}.{column['name']}",
+                    table=table["name"],
+                    component=component["name"],
+                    name=column["name"],
+                    shape=shape,
+                    axes=_axes(column, shape),
+                    dtype=column["dtype"],
+                    unit=column["unit"],
+                    doc=column["doc"],
+                    lifetime=component["lifetime"],
+                    rows=int(table["rows"]),
+                    writers=tuple(dict.fromkeys(touched["writes"].get(owner, ()))),
+                    readers=tuple(dict.fromkeys(touched["reads"].get(owner, ()))),
+                    limits=None if limits is None else np.broadcast_to(limits.reshape(-1, 2), (math.prod(shape), 2)),
                 )
-    return made
 
 
 def _axes(column: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
@@ -111,13 +108,6 @@ def _axes(column: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[tuple[str,
     if tuple(map(len, axes)) != shape:
         raise ValueError(f"Column {column['name']} has labels for another shape than {shape}.")
     return axes
-
-
-def _limits(packed: Any, size: int) -> np.ndarray | None:
-    """[dtype, shape, bin] of one pair for all values or one for each, as (values, 2)."""
-    if packed is None:
-        return None
-    return np.broadcast_to(unpack_array(packed).astype(np.float64).reshape(-1, 2), (size, 2))
 
 
 # -- what rules and panels ask -------------------------------------------------------------------------
@@ -150,7 +140,7 @@ class Declared:
     reasons: tuple[str, ...]
     time_limits: frozenset[str]  # reasons that are no failure
     vitals: tuple[str, ...]
-    clips: tuple[str, ...]
+    clips: tuple[str, ...]  # names, by their number
     feet: tuple[str, ...]
     joints: tuple[str, ...]
     dt: float | None  # s of a tick
@@ -159,11 +149,8 @@ class Declared:
 
     def constant(self, *endings: str) -> Any:
         """The value of the first constant whose address ends like one of `endings`; None without one."""
-        for ending in endings:
-            for address, value in self.constants.items():
-                if address.endswith("." + ending):
-                    return value
-        return None
+        pairs = ((value, address, ending) for ending in endings for address, value in self.constants.items())
+        return next((value for value, address, ending in pairs if address.endswith("." + ending)), None)
 
     def number(self, *endings: str) -> float | None:
         """`constant`, where it is a finite number."""
@@ -190,6 +177,8 @@ def declared(schema: Mapping[str, Any] | None, edits: Mapping[str, Any] | None =
     axes = {axis["name"]: tuple(axis["labels"]) for t in tables if t["name"] == table for axis in t.get("axes", ())}
     reasons = tuple(schema.get("endings", {}).get(table, {}).get("reasons", ())) or axes.get("termination", ())
     dt = _seconds(schema.get("dt"), constants)
+    identity = (schema.get("run") or {}).get("identity")
+    clips = identity.get("clips") if isinstance(identity, Mapping) else None
     return Declared(
         columns=columns,
         roles=roles,
@@ -200,7 +189,7 @@ def declared(schema: Mapping[str, Any] | None, edits: Mapping[str, Any] | None =
         reasons=reasons,
         time_limits=frozenset(r for r in reasons if _setting(systems, constants, r, "kind") == "time_limit"),
         vitals=tuple(schema.get("vitals", {}).get(table, ())),
-        clips=_clips(schema),
+        clips=tuple(map(str, clips)) if isinstance(clips, (list, tuple)) else (),
         feet=axes.get("foot", ()),
         joints=axes.get("dof", ()),
         dt=dt,
@@ -219,13 +208,6 @@ def find_role(
     if named in known:
         return str(named)
     return next((address for address in known if address.endswith(f".{USUAL_COLUMNS[role]}")), None)
-
-
-def _clips(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the clips of a run, by their number; () where the run has none."""
-    identity = (schema.get("run") or {}).get("identity") or {}
-    clips = identity.get("clips") if isinstance(identity, Mapping) else None
-    return tuple(map(str, clips)) if isinstance(clips, (list, tuple)) else ()
 
 
 def _seconds(dt: Any, constants: Mapping[str, Any]) -> float | None:
@@ -248,11 +230,9 @@ def _literal(value: Any) -> Any:
 
 def _setting(systems: Sequence[Mapping[str, Any]], constants: Mapping[str, Any], term: str, key: str) -> Any:
     """A setting of a term: as the constants are now, else as it was registered."""
-    for address, value in constants.items():
-        if address.endswith(f".{term}.{key}"):
-            return value
+    now = (value for address, value in constants.items() if address.endswith(f".{term}.{key}"))
     terms = (each for system in systems for each in system.get("terms", ()) if each["name"] == term)
-    return next((each["settings"][key] for each in terms if key in each["settings"]), None)
+    return next(chain(now, (each["settings"][key] for each in terms if key in each["settings"])), None)
 
 
 def _term(

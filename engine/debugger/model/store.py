@@ -48,8 +48,7 @@ class Store:
         self.seen: Counter[str] = Counter()
         """How many messages of each type, and data frames of each kind, have come: a panel compares it to see news."""
         self.bad = 0
-        self.connection = ""
-        """'' while connected; otherwise a sentence with the reason."""
+        self.connection = ""  # '' while connected; otherwise a sentence with the reason
         self._subs: dict[int, Subscription] = {}
         self.values, self.traces, self._all_rows = RowValues(), Traces(), AllRows()
         self.boxes, self._timings = BlackBoxes(), Timings()
@@ -76,7 +75,7 @@ class Store:
         held = None if column is None or column.size != 1 else self.value(column.id, row)
         return None if held is None or held[1].size != 1 else float(held[1].reshape(()))
 
-    def trace(self, column_id: int, label: int, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def trace(self, column_id: int, label: int, row: int) -> tuple[np.ndarray, ...]:
         """Ticks, values and breaks of one number; no line is drawn between a sample with a break and the one before.
 
         Two samples of one tick are the end of an episode and the start of the next. Views: copy what you keep.
@@ -87,7 +86,7 @@ class Store:
         """Tick and float32 (table rows,): one value, or with label None the norm, of every row."""
         return self._all_rows.latest.get(self._number(column_id, label))
 
-    def band(self, column_id: int, label: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def band(self, column_id: int, label: int | None) -> tuple[np.ndarray, ...]:
         """Ticks, median, 5th and 95th percentile over all rows of the `column` frames so far."""
         return self._all_rows.band(self._number(column_id, label))
 

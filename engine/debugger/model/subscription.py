@@ -7,10 +7,8 @@ import attrs
 
 from engine.debugger.model.schema import ColumnInfo
 
-Labels = tuple[int, ...] | None
-"""Flat labels in one row; None for all."""
-MOST_COLUMNS = 256
-"""Columns that a run takes in one subscription."""
+Labels = tuple[int, ...] | None  # flat labels in one row; None for all
+MOST_COLUMNS = 256  # columns that a run takes in one subscription
 _WITHOUT_ROWS = ("timing", "learner", "column")
 _Columns = dict[int, Labels]
 _Rows = tuple[int, ...] | Literal["selected"]
@@ -107,7 +105,8 @@ def _without_repeats(kind: str, rows: _Rows, by_rate: dict[float, _Columns]) -> 
     made: list[Subscription] = []
     covered: _Columns = {}
     for hz in sorted(by_rate, reverse=True):
-        left = {c: labels for c, labels in by_rate[hz].items() if c not in covered or not _covers(covered[c], labels)}
+        asked = by_rate[hz].items()
+        left = {c: labels for c, labels in asked if c not in covered or _union(covered[c], labels) != covered[c]}
         covered |= {c: _union(covered[c], labels) if c in covered else labels for c, labels in left.items()}
         items = sorted(left.items())
         if (by_rate[hz] and not items) or (not by_rate[hz] and made):
@@ -115,7 +114,3 @@ def _without_repeats(kind: str, rows: _Rows, by_rate: dict[float, _Columns]) -> 
         for start in range(0, max(1, len(items)), MOST_COLUMNS):
             made.append(Subscription(kind, tuple(items[start : start + MOST_COLUMNS]), rows, hz))
     return made
-
-
-def _covers(have: Labels, want: Labels) -> bool:
-    return have is None or (want is not None and set(want) <= set(have))

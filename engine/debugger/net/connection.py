@@ -2,7 +2,6 @@
 
 import contextlib
 import getpass
-import hmac
 import os
 import select
 import socket
@@ -14,23 +13,13 @@ from typing import Any, Protocol, Self
 import attrs
 
 from engine.errors import AttachError, WireError
-from engine.protocol.framing import (
-    MAGIC,
-    PROTOCOL,
-    FrameBuffer,
-    FrameTooLarge,
-    Limits,
-    decode_body,
-    encode_frame,
-    other_version,
-)
+from engine.protocol import framing
+from engine.protocol.discovery import proof
 
-LIMITS = Limits(frame=1 << 23)
+LIMITS = framing.Limits(frame=1 << 23)
 """Largest frames that a client takes from a run: a schema has at most 4 MiB, a data frame about 1 MiB."""
-PATIENCE = 5.0
-"""Seconds for each step of the handshake."""
-CHUNK = 1 << 18
-"""Bytes that are read at once."""
+PATIENCE = 5.0  # seconds for each step of the handshake
+CHUNK = 1 << 18  # bytes that are read at once
 Socket = socket.socket
 _LISTENING = 2.0  # seconds in which what forwards has to listen where it has made a socket
 _BAD_FRAMES = 3  # and the connection is given up
@@ -56,11 +45,6 @@ class Address:
     port: int = 0
     token: bytes = attrs.field(default=b"", repr=False)
     tunnel: Forwarding | None = attrs.field(default=None, repr=False)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether the run is a process of this machine, as far as the address tells."""
-        return bool(self.path) and self.tunnel is None
 
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"
@@ -96,11 +80,6 @@ class Address:
             time.sleep(0.02)
 
 
-def proof(token: bytes, nonce: bytes, role: str) -> bytes:
-    """HMAC-SHA256(token, nonce + role): shows that the client has the token without sending it."""
-    return hmac.digest(token, nonce + role.encode(), "sha256")
-
-
 class ConnectionEnded(AttachError):
     """A connection is over. `then`: "lost" (worth another try), "over" (of no use), "ended" (the run is over as well)."""
 
@@ -123,7 +102,7 @@ class Connection:
     welcome: dict[str, Any] = attrs.field(factory=dict)
     schema: dict[str, Any] | None = None
     bad: int = 0
-    _incoming: FrameBuffer = attrs.field(factory=FrameBuffer, init=False)
+    _incoming: framing.FrameBuffer = attrs.field(factory=framing.FrameBuffer, init=False)
     _outgoing: bytearray = attrs.field(factory=bytearray, init=False)
     _sending: Any = attrs.field(factory=threading.Lock, init=False)
     _left: bool = attrs.field(default=False, init=False)
@@ -156,24 +135,23 @@ class Connection:
         return made
 
     def _shake_hands(self, role: str, client: str, schema: str, timeout: float, cancelled: Callable[[], bool]) -> None:
-        self._send_all(MAGIC)
+        self._send_all(framing.MAGIC)
         self.hello = self._expect("hello", timeout, cancelled)
         version, run = self.hello.get("protocol"), self.hello.get("run")
-        if not isinstance(run, dict) or not isinstance(version, list) or version[:1] != [PROTOCOL[0]]:
-            raise ConnectionEnded(other_version(version if isinstance(run, dict) else None), "over")
-        auth = {"t": "auth", "protocol": list(PROTOCOL), "client": client, "role": role, "schema": schema}
+        if not isinstance(run, dict) or not isinstance(version, list) or version[:1] != [framing.PROTOCOL[0]]:
+            raise ConnectionEnded(framing.other_version(version if isinstance(run, dict) else None), "over")
+        auth = {"t": "auth", "protocol": list(framing.PROTOCOL), "client": client, "role": role, "schema": schema}
         self.send({**auth, "proof": self._proof(role) if self.hello.get("auth") == "token" else b""})
         self.welcome = self._expect("welcome", timeout, cancelled)
 
     def _proof(self, role: str) -> bytes:
         nonce = self.hello.get("nonce")
+        if self.address.token and isinstance(nonce, bytes) and len(nonce) >= 16:
+            return proof(self.address.token, nonce, role)
+        text = f"What listens at {self.address} does not shake hands as a run does: it sent no nonce."
         if not self.address.token:
             text = f"The run at {self.address} asks for its token: give --token-file with its <pid>.token."
-            raise ConnectionEnded(text, "over")
-        if not isinstance(nonce, bytes) or len(nonce) < 16:
-            text = f"What listens at {self.address} does not shake hands as a run does: it sent no nonce."
-            raise ConnectionEnded(text, "over")
-        return proof(self.address.token, nonce, role)
+        raise ConnectionEnded(text, "over")
 
     def _expect(self, kind: str, timeout: float, cancelled: Callable[[], bool]) -> dict[str, Any]:
         end = time.monotonic() + timeout
@@ -192,7 +170,7 @@ class Connection:
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send one message; ConnectionEnded when the run is gone."""
-        self._send_all(encode_frame(message))
+        self._send_all(framing.encode_frame(message))
 
     def _send_all(self, data: bytes) -> None:
         try:
@@ -229,7 +207,7 @@ class Connection:
 
     def queue(self, message: Mapping[str, Any]) -> None:
         """Line up a message for `exchange`; ConnectionEnded when too much is waiting already."""
-        data = encode_frame(message)
+        data = framing.encode_frame(message)
         if len(self._outgoing) + len(data) > _OUTGOING:
             raise ConnectionEnded("The run does not read what it is sent.")
         self._outgoing += data
@@ -274,13 +252,13 @@ class Connection:
         while True:
             try:
                 body = self._incoming.take(LIMITS.frame)
-            except FrameTooLarge as error:
+            except framing.FrameTooLarge as error:
                 text = f"The run sent a frame of {error.length} bytes; {LIMITS.frame} are the most. Attach again."
                 raise ConnectionEnded(text) from None
             if body is None:
                 return None
             try:
-                return decode_body(body, LIMITS)
+                return framing.decode_body(body, LIMITS)
             except WireError as error:
                 self.bad += 1
                 if self.bad >= _BAD_FRAMES:

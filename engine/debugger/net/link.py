@@ -63,10 +63,7 @@ class Link:
 
     def take(self, most: int = 256) -> list[dict[str, Any]]:
         """The oldest messages that wait."""
-        taken: list[dict[str, Any]] = []
-        with contextlib.suppress(IndexError):
-            while len(taken) < most:
-                taken.append(self._inbox.popleft())
+        taken = [self._inbox.popleft() for _ in range(min(most, len(self._inbox)))]
         if len(taken) == most:
             self._wake()
         return taken
@@ -109,7 +106,7 @@ class Link:
     def _reason(self, error: Exception) -> tuple[str, str]:
         """Why the connection is over, in a sentence, and what that means."""
         then = error.then if isinstance(error, ConnectionEnded) else "lost"
-        if then == "lost" and self._pid and self.address.is_here and not alive(self._pid):
+        if then == "lost" and self._pid and self.address.path and not self.address.tunnel and not alive(self._pid):
             return f"Run ended: its process {self._pid} is gone without a word.", "ended"
         return str(error), then
 

@@ -5,15 +5,13 @@ No Qt here. Size and hash of what a run sends are checked before anything is kep
 
 import hashlib
 import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from engine.debugger.model.subscription import PanelControl
+from engine.files import write_shared_file
 
-LARGEST = 64 << 20
-"""Bytes of a model that are fetched, at most."""
+LARGEST = 64 << 20  # bytes of a model that are fetched, at most
 
 
 def cache_folder() -> Path:
@@ -95,8 +93,12 @@ class Fetch:
         if found != self.digest:
             self._fail(f"what came has the hash {found[:12]}…, not {self.digest[:12]}…")
             return
+        path = cache_folder() / f"{self.digest}.xml"
         try:
-            self.path = _write(cache_folder() / f"{self.digest}.xml", self._data)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_shared_file(path, bytes(self._data))
+            path.chmod(0o600)
+            self.path = path
         except OSError as error:
             self._fail(f"it cannot be kept in {cache_folder()}: {error.strerror or error}")
         self._data.clear()
@@ -104,18 +106,3 @@ class Fetch:
     def _fail(self, why: str) -> None:
         self.problem = f"No mesh view: the model was not fetched: {why.removesuffix('.')}."
         self._data.clear()
-
-
-def _write(path: Path, data: bytes | bytearray) -> Path:
-    """Under another name first, so that no half file is ever found; for its owner only."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".fetched-")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-    return path

@@ -69,8 +69,6 @@ class Playback(Source):
         """Feed what is new among these."""
         self._feed_all(self._replace_subs(wanted)[1])
 
-    # -- inside ----------------------------------------------------------------------------------------
-
     def _feed_state(self, view: int | None) -> None:
         self.store.feed({"t": "state", **self.recorded.state(view), "why": self.recorded.lost, "exact": True})
         self._feed_all([sub for sub in self._subs if sub.kind in ("values", "pose")])

@@ -17,16 +17,13 @@ _BATCH = 64  # messages taken at a time, so that a flood does not hold the windo
 class Source(QObject):
     """What a window hears from a run, or from a recording in its place."""
 
-    fed = Signal()
-    """The store has taken in something new."""
-    ready = Signal()
-    """Connected, and the schema is known: subscriptions are asked for anew."""
+    fed = Signal()  # the store has taken in something new
+    ready = Signal()  # connected, and the schema is known: subscriptions are asked for anew
     schema_changed = Signal()
     happened = Signal(dict)
     answered = Signal(dict, dict)
     """A command and its answer, `ok` or `error`; also messages of the run that answer none."""
-    status = Signal(str, str)
-    """'open', 'lost', 'over' or 'ended', and a sentence about why."""
+    status = Signal(str, str)  # 'open', 'lost', 'over' or 'ended', and a sentence about why
 
     def __init__(self, store: Store, role: str) -> None:
         super().__init__()
@@ -152,9 +149,7 @@ class Client(Source):
         self.store.connection = text
         if status != "open":
             self._usable = False
-            for number in self._subs.values():
-                self.store.subscribed(number, None)
-            self._subs.clear()
+            self._replace_subs(())
             waiting, self._waiting = self._waiting, {}
             for number, (command, then) in waiting.items():
                 lost = "The connection was lost before the run answered."
@@ -169,9 +164,7 @@ class Client(Source):
     def _begin(self) -> None:
         """Subscriptions of an earlier connection, or of another schema, mean nothing to the run."""
         self._usable = True
-        for number in self._subs.values():
-            self.store.subscribed(number, None)
-        self._subs.clear()
+        self._replace_subs(())
         if self.store.selected >= self.store.table_rows():
             self.store.selected = 0
         self.link.send({"t": "select", "rows": [self.store.selected]})

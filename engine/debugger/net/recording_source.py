@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from engine.errors import AttachError, SceneError, WireError
 from engine.protocol.framing import pack_array, unpack_array
 from engine.recording.file import TERMINAL, Recording
 
-NEAR = 15
-"""Ticks by which a sample may be older than the tick in view, where not every tick was kept."""
+NEAR = 15  # ticks by which a sample may be older than the tick in view, where not every tick was kept
 _TRACES = ("trace", "episode")
 _VERBATIM = ("learner", "timing", "column", "band")  # of the whole run, as a live one sends them
 OFFLINE = "This is a recording: it can be looked at, but not changed."
@@ -162,15 +162,10 @@ class RecordingSession:
         text = f"{recorded.recording.path.name}: {run.get('scene')}, {of}, ticks {recorded.first} to {recorded.last}."
         return f"{text} {recorded.lost}".strip()
 
-    @property
-    def state(self) -> dict[str, Any]:
+    def wait_for_state(self) -> dict[str, Any]:
         """The state of a run that has ended."""
         recorded = self.recorded
         return {**recorded.state(self.view), "rows": _spans(recorded.rows), "lost": recorded.lost or "nothing"}
-
-    def wait_for_state(self) -> dict[str, Any]:
-        """See Session."""
-        return self.state
 
     standing = wait_for_state
 
@@ -219,22 +214,16 @@ class RecordingSession:
         yield following
 
     def _frames(self, number: int, labels: "list[int] | None", rows: list[int], tick: int) -> Iterator[dict[str, Any]]:
-        before: int | None = None
+        before = newest = -1
         for view in range(tick, self.recorded.last + 1):
-            frame = self._frame(number, labels, rows, view)
-            if frame is not None and frame["ticks"][0] != before:
-                before = frame["ticks"][0]
-                yield frame
-
-    def _frame(self, number: int, labels: "list[int] | None", rows: list[int], tick: int) -> dict[str, Any] | None:
-        wanted: dict[int, Labels] = {number: None}
-        found = [self.recorded.values(row, tick, wanted) for row in rows]
-        if not all(found):
-            return None
-        arrays = [unpack_array(frames[-1]["cols"][0][1:]).reshape(1, -1) for frames in found]
-        values = np.concatenate([a if labels is None else a[:, labels] for a in arrays])
-        newest = max(frames[-1]["ticks"][1] for frames in found)
-        return {"t": "data", "ticks": [newest, newest], "cols": [[number, *pack_array(values)]]}
+            found = [self.recorded.values(row, view, {number: None}) for row in rows]
+            if all(found):
+                newest = max(frames[-1]["ticks"][1] for frames in found)
+            if newest != before:
+                before = newest
+                arrays = [unpack_array(frames[-1]["cols"][0][1:]).reshape(1, -1) for frames in found]
+                values = np.concatenate([a if labels is None else a[:, labels] for a in arrays])
+                yield {"t": "data", "ticks": [newest, newest], "cols": [[number, *pack_array(values)]]}
 
     def stay(self) -> None:
         """Nothing happens in a recording."""
@@ -245,10 +234,5 @@ class RecordingSession:
 
 def _spans(rows: list[int]) -> str:
     """'0-7, 12'."""
-    parts: list[list[int]] = []
-    for row in rows:
-        if parts and parts[-1][-1] == row - 1:
-            parts[-1] = [parts[-1][0], row]
-        else:
-            parts.append([row])
-    return ", ".join("-".join(map(str, part)) for part in parts)
+    runs = [[row for _, row in run] for _, run in groupby(enumerate(rows), lambda each: each[1] - each[0])]
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

@@ -13,10 +13,8 @@ from engine.debugger.net.connection import Address, Connection, ended_by, user_n
 from engine.errors import AttachError
 from engine.protocol.messages import RefusedMessage, SchemaBounds, parse
 
-NextFrame = Callable[[float], dict[str, Any] | None]
-"""Waits some seconds for the next data message."""
-ANSWER = 30.0
-"""Seconds for which an answer is waited for; a tick of a large run may take that long."""
+NextFrame = Callable[[float], dict[str, Any] | None]  # waits some seconds for the next data message
+ANSWER = 30.0  # seconds for which an answer is waited for; a tick of a large run may take that long
 _EVENTS = 1000  # kept
 _LAST_WORDS = 0.5  # seconds
 _END = 5.0  # seconds in which the thread that listens has to end
@@ -83,18 +81,16 @@ class Session:
             self._answers[number] = None
         try:
             parse({**message, "id": number}, self._known)
-        except RefusedMessage as refused:
-            with self._news:
-                del self._answers[number]
-            return {"t": refused.answer, "id": number, "code": refused.code, "text": str(refused)}
-        try:
             self.connection.send({**message, "id": number})
+            answer: dict[str, Any] | None = self._wait(lambda: self._answers[number], seconds)
+        except RefusedMessage as refused:
+            return {"t": refused.answer, "id": number, "code": refused.code, "text": str(refused)}
         except AttachError:
             self._wait(lambda: None, _LAST_WORDS)  # the run may have sent the reason
             raise
-        answer: dict[str, Any] | None = self._wait(lambda: self._answers[number], seconds)
-        with self._news:
-            del self._answers[number]
+        finally:
+            with self._news:
+                del self._answers[number]
         if answer is None:
             why = f"; it is {self.state['why']}" if self.state.get("stuck") else ""
             raise AttachError(f"The run has not answered '{message['t']}' for {seconds:g} s{why}.")

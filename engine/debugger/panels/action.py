@@ -8,7 +8,7 @@ from engine.debugger.diagnosis.indicators import ChannelIndicators, channel_indi
 from engine.debugger.diagnosis.rules_robot import torque_use
 from engine.debugger.model.evidence import Evidence, action_subs, vitals_subs
 from engine.debugger.model.history import EvidenceHistory, row_samples, vitals
-from engine.debugger.model.schema import ColumnInfo, Declared, short
+from engine.debugger.model.schema import ColumnInfo, short
 from engine.debugger.panels.panel import RolePanel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList, round_up
@@ -16,6 +16,7 @@ from engine.debugger.widgets.format import counted, format_number, format_share
 from engine.debugger.widgets.parts import headline, scroll_area, stack
 
 HEADINGS = ("limit", "torque", "noise", "clip", "rate")
+SHARES = (True, True, False, True, False)  # which of them are shares
 LEGEND = (
     "bar: selected row · mark: mean ± deviation of watched rows · noise: exploration · rate: change per tick · "
     "clip: share of ticks at the action limit · torque: median share of its limit · limit: share of ticks at it"
@@ -27,7 +28,7 @@ class ActionPanel(RolePanel):
 
     title: ClassVar[str] = "Action"
     role, what = "action", "actions"
-    needs = (action_subs, vitals_subs)
+    measured = (action_subs, vitals_subs)
 
     def _build(self) -> None:
         self.head = headline("waiting for a run", LEGEND.replace(" · ", "\n"))
@@ -42,10 +43,6 @@ class ActionPanel(RolePanel):
         """Say why there are no bars."""
         theme.set_text(self.head, why)
         self.bars.show_bars((), 0.0, 1.0)
-
-    def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
-        """Redraw the row."""
-        self._show(data.declared, np.full(column.size, np.nan) if row is None else row, row is not None)
 
     def measure(self, data: EvidenceHistory, column: ColumnInfo) -> None:
         """Statistics of the joints of watched rows."""
@@ -64,17 +61,17 @@ class ActionPanel(RolePanel):
         self._use = nan_quantiles(np.where(np.isfinite(values), values, np.nan), (0.5,))[0]
         self._share = saturation(values)
 
-    def _show(self, known: Declared, row: np.ndarray, here: bool) -> None:
-        column, joints = known.roles["action"], self._joints
-        limit = known.number("act.limit", "clip_action.limit")
-        sizes = [0.0, *np.abs(row[np.isfinite(row)])]
+    def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
+        """Redraw the row."""
+        joints, limit = self._joints, data.declared.number("act.limit", "clip_action.limit")
+        sizes = [0.0, *(np.abs(row[np.isfinite(row)]) if row is not None else ())]
         tip = LEGEND.replace(" · ", "\n")
         bars, wrong = [], 0
         for i, label in enumerate(column.labels):
             mean = float(joints.mean[i]) if joints is not None else None
             spread = float(joints.spread[i]) if joints is not None else 0.0
             sizes += [abs(mean) + spread] if mean is not None and np.isfinite(mean + spread) else []
-            value = float(row[i]) if here else None
+            value = float(row[i]) if row is not None else None
             bad = self._share[i] > 0.15 or (joints is not None and joints.at_limit[i] > 0.2) or self._noise[i] < 0.05
             wrong += bool(bad)
             texts = self._texts(i, joints, limit)
@@ -86,16 +83,12 @@ class ActionPanel(RolePanel):
         text = f"{counted(column.size, 'joint')} · {samples} samples"
         text += f" · action limit ±{format_number(limit)}" if limit else " · no action limit"
         text += f" · {wrong} amber: at a limit, or without exploration" if wrong else ""
-        theme.set_text(self.head, text if here else f"{text} · no data of row {self.store.selected} yet")
+        theme.set_text(self.head, text if row is not None else f"{text} · no data of row {self.store.selected} yet")
 
     def _texts(self, i: int, joints: ChannelIndicators | None, limit: float | None) -> tuple[str, ...]:
-        def cell(value: float, share: bool = False) -> str:
-            return "–" if np.isnan(value) else format_share(value) if share else format_number(value, 2)
-
-        return (
-            cell(float(self._share[i]), True),
-            cell(float(self._use[i]), True),
-            cell(float(self._noise[i])),
-            cell(float(joints.at_limit[i]), True) if joints is not None and limit else "–",
-            cell(float(joints.rate[i])) if joints is not None else "–",
+        clip, rate = (np.nan, np.nan) if joints is None else (joints.at_limit[i] if limit else np.nan, joints.rate[i])
+        values = (self._share[i], self._use[i], self._noise[i], clip, rate)
+        return tuple(
+            "–" if np.isnan(value) else format_share(value) if share else format_number(value, 2)
+            for value, share in zip(map(float, values), SHARES, strict=True)
         )

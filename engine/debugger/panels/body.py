@@ -10,17 +10,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QContextMenuEvent, QKeySequence
 from PySide6.QtWidgets import QFileDialog, QMenu
 
+from engine.debugger.body import skeleton
 from engine.debugger.body.painter import BodyPose
 from engine.debugger.body.render_client import MeshView
-from engine.debugger.body.skeleton import (
-    SLIP,
-    Skeleton,
-    heading,
-    read_skeletons,
-    slip_speeds,
-    tracking_errors,
-    violations,
-)
+from engine.debugger.body.skeleton import Skeleton
 from engine.debugger.body.terrain import TerrainHeights, onto_ground, read_terrain
 from engine.debugger.body.viewport import Viewport
 from engine.debugger.model.frames import Value
@@ -129,7 +122,7 @@ class BodyPanel(Panel):
     def _stand(self, azimuth: float, elevation: float, whole: bool = False) -> None:
         """Look along a direction that turns with the root's heading."""
         shot = self.view.shot
-        facing = heading(None if shot is None or shot.rotation is None else shot.rotation[0])
+        facing = skeleton.heading(None if shot is None or shot.rotation is None else shot.rotation[0])
         if whole:
             self.view.frame_figure()
         self.view.look(facing + azimuth, elevation)
@@ -182,11 +175,9 @@ class BodyPanel(Panel):
     def _camera_moved(self) -> None:
         self._drawn = None
 
-    # -- the panel -------------------------------------------------------------------------------------
-
     def schema_changed(self) -> None:
         """Read the figures anew; the camera stays where it is."""
-        self._figures = read_skeletons(self.store.schema)
+        self._figures = skeleton.read_skeletons(self.store.schema)
         self._figures = [f for f in self._figures if all(column in self.store.columns for column in f.columns)]
         old = self.view.figure
         same = next((f for f in self._figures if old is not None and f.name == old.name), None)
@@ -223,10 +214,9 @@ class BodyPanel(Panel):
         columns = list(figure.columns)
         columns += [c.id for role in ROLES if (c := self.store.role(role, figure.table)) is not None]
         columns += [column for column in self.mesh.columns if column not in columns]
-        root = figure.position if figure.root is None else figure.root
         return [
             Subscription("pose", tuple((column, None) for column in dict.fromkeys(columns)), "selected", self.rate),
-            Subscription("trace", ((root, (0, 1, 2)),), "selected", 10.0),
+            Subscription("trace", ((figure.root, (0, 1, 2)),), "selected", 10.0),
         ]
 
     def refresh(self) -> None:
@@ -302,7 +292,7 @@ class BodyPanel(Panel):
             rotation=rotation,
             reference=reference,
             force=force,
-            errors=tracking_errors(figure, position, reference),
+            errors=skeleton.tracking_errors(figure, position, reference),
             command=None if command is None or command.shape not in ((2,), (3,)) else command,
             path=self._path(figure, row, held[0]),
             trails=np.array(memory.trails).reshape(-1, 2, 3),
@@ -330,8 +320,8 @@ class BodyPanel(Panel):
         memory.slips = np.zeros(len(position))
         follows = not new_episode and 0 < passed <= LONGEST_STEP
         if follows and seconds and memory.position is not None and memory.force is not None and force is not None:
-            memory.slips = slip_speeds(memory.position, position, memory.force, force, passed * seconds)
-            for body in np.flatnonzero(memory.slips > SLIP).tolist():
+            memory.slips = skeleton.slip_speeds(memory.position, position, memory.force, force, passed * seconds)
+            for body in np.flatnonzero(memory.slips > skeleton.SLIP).tolist():
                 piece = np.stack((memory.position[body], position[body]))
                 memory.trails.append(onto_ground(piece, self._ground))
         memory.tick, memory.position, memory.force, memory.ended = tick, position, force, ended
@@ -341,8 +331,7 @@ class BodyPanel(Panel):
 
     def _path(self, figure: Skeleton, row: int, tick: int) -> np.ndarray:
         """Where the root was since the episode began, up to a tick."""
-        root = figure.position if figure.root is None else figure.root
-        (ticks, x, breaks), (_, y, _), (_, z, _) = (self.store.trace(root, label, row) for label in range(3))
+        (ticks, x, breaks), (_, y, _), (_, z, _) = (self.store.trace(figure.root, label, row) for label in range(3))
         if not len(x) == len(y) == len(z):
             return np.zeros((0, 3))
         end = int(np.searchsorted(ticks, tick, "right"))
@@ -369,5 +358,5 @@ class BodyPanel(Panel):
         shot = self.view.shot
         if shot is None:
             return [head, [(f"its pose is not one of {len(figure.bodies)} bodies", DIM)]]
-        worst = violations(figure, shot.position, shot.errors, self._memory.slips)[:2]
+        worst = skeleton.violations(figure, shot.position, shot.errors, self._memory.slips)[:2]
         return [head, [(text, RED if share > 1.0 else AMBER if share > 0.7 else DIM) for text, share in worst]]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
-from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QFontMetricsF, QPainter, QResizeEvent
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QTabWidget
 
@@ -38,13 +38,8 @@ class GaitStrip(Canvas):
 
     def __init__(self) -> None:
         super().__init__()
-        self.feet: list[Foot] = []
+        self.feet: list[Foot] = []  # all of one row
         self.setMinimumSize(140, 60)
-
-    def show_feet(self, feet: list[Foot]) -> None:
-        """Draw other feet; all of one row."""
-        self.feet = feet
-        self.update()
 
     def paint(self, painter: QPainter) -> None:
         """Paint the gait of every foot."""
@@ -90,17 +85,14 @@ class FindingList(QListWidget):
         super().__init__()
         self.setWordWrap(True)
         self.setResizeMode(QListWidget.ResizeMode.Adjust)
+        self.setSpacing(1)
+        self.setMinimumSize(120, 52)  # three lines
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFrameShape(QListWidget.Shape.NoFrame)
         self.setSelectionMode(QListWidget.SelectionMode.NoSelection)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setSpacing(1)
         self.setStyleSheet(f"background: {theme.BACKGROUND};")
         self.findings: list[RuleFinding] = []
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Three lines."""
-        return QSize(120, 52)
 
     def show_findings(self, findings: list[RuleFinding]) -> None:
         """List other findings; those that only cannot judge come together in one line."""
@@ -114,10 +106,7 @@ class FindingList(QListWidget):
         while self.count() > len(shown):
             self.takeItem(self.count() - 1)
         for place, found in enumerate(shown):
-            item = self.item(place) if place < self.count() else None
-            if item is None:
-                item = QListWidgetItem()
-                self.addItem(item)
+            item = self.item(place) if place < self.count() else QListWidgetItem(self)
             item.setText(f"{WORDS[found.severity]}  {found.text}")
             item.setForeground(theme.brush(SHADES[found.severity]))
             item.setToolTip(f"{found.text}\nclick: show {found.panel}")
@@ -131,8 +120,7 @@ class DiagnosisPanel(Panel):
     def _build(self) -> None:
         self.reasons = table(("why episodes end", "share", "step", "trend"))
         self.sentences = FindingList()
-        self.pictures = QTabWidget()
-        self.pictures.setDocumentMode(True)
+        self.pictures = QTabWidget(documentMode=True)
         self.clip, self.gait = SmallHistogram(), GaitStrip()
         self.autopsy = BarList(("before the end",), "autopsy: too few data")
         for name, widget in (("clip", self.clip), ("autopsy", scroll_area(self.autopsy)), ("gait", self.gait)):
@@ -181,8 +169,6 @@ class DiagnosisPanel(Panel):
         self.evidence = evidence
         self.findings = sorted(findings, key=lambda f: (ORDER.index(f.severity), -f.likely))
         self._show()
-
-    # -- showing ---------------------------------------------------------------------------------------
 
     def _show(self) -> None:
         if self.evidence is None or self.store.schema is None:
@@ -238,7 +224,8 @@ class DiagnosisPanel(Panel):
         self._show_clip(evidence, reason)
         row = self.store.selected if any(f.row == self.store.selected for f in evidence.feet) else None
         row = row if row is not None else next((f.row for f in evidence.feet), -1)
-        self.gait.show_feet([f for f in evidence.feet if f.row == row])
+        self.gait.feet = [f for f in evidence.feet if f.row == row]
+        self.gait.update()
         fresh = (reason, id(evidence))
         if fresh != self._examined:
             self._examined = fresh

@@ -4,19 +4,8 @@ from typing import Any
 
 import attrs
 import numpy as np
+from PySide6 import QtWidgets
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QCompleter,
-    QDialog,
-    QDialogButtonBox,
-    QFormLayout,
-    QLabel,
-    QLineEdit,
-    QSpinBox,
-    QWidget,
-)
 
 from engine.debugger.model.schema import ColumnInfo
 from engine.debugger.model.store import Store
@@ -98,23 +87,25 @@ class Undo:
         self._taken.clear()
 
 
-class _ActionDialog(QDialog):
+class _ActionDialog(QtWidgets.QDialog):
     """A form whose answer may be refused: it stays open, and says why."""
 
-    def __init__(self, store: Store, control: PanelControl, parent: QWidget | None, title: str, action: str) -> None:
+    def __init__(
+        self, store: Store, control: PanelControl, parent: QtWidgets.QWidget | None, title: str, action: str
+    ) -> None:
         super().__init__(parent)
-        self.store, self.control = store, control
         self.setWindowTitle(title)
         self.setMinimumWidth(460)
-        self.form = QFormLayout(self)
-        self.problem = QLabel(wordWrap=True)
+        self.store, self.control = store, control
+        self.form = QtWidgets.QFormLayout(self)
+        self.problem = QtWidgets.QLabel(wordWrap=True)
         theme.set_colour(self.problem, theme.RED)
-        self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        self.confirm = self.buttons.addButton(action, QDialogButtonBox.ButtonRole.AcceptRole)
+        self.buttons = QtWidgets.QDialogButtonBox(QtWidgets.QDialogButtonBox.StandardButton.Cancel)
+        self.confirm = self.buttons.addButton(action, QtWidgets.QDialogButtonBox.ButtonRole.AcceptRole)
         self.buttons.accepted.connect(self.submit)
         self.buttons.rejected.connect(self.reject)
 
-    def fill_form(self, *rows: tuple[str, QWidget]) -> None:
+    def fill_form(self, *rows: tuple[str, QtWidgets.QWidget]) -> None:
         """A line for each widget, with its name before it; below them the problem and the buttons."""
         for name, widget in rows:
             self.form.addRow(name, widget)
@@ -149,17 +140,17 @@ class EditDialog(_ActionDialog):
     """New values for one number, or for a whole column, of the selected row or of all."""
 
     def __init__(
-        self, store: Store, control: PanelControl, column_id: int, label: int | None, parent: QWidget | None
+        self, store: Store, control: PanelControl, column_id: int, label: int | None, parent: QtWidgets.QWidget | None
     ) -> None:
         self.info = store.columns[column_id]
         self.label = 0 if self.info.size == 1 else label
         label_text = f"[{self.info.labels[self.label]}]" if self.label is not None and self.info.size > 1 else ""
         super().__init__(store, control, parent, f"Edit {self.info.address}{label_text}", "Set")
-        self.value = QLineEdit()
-        self.rows = QComboBox()
+        self.value = QtWidgets.QLineEdit()
+        self.rows = QtWidgets.QComboBox()
         self.rows.addItems([f"row {store.selected}", f"all {self.info.rows} rows"])
-        self.reason = QLineEdit(placeholderText="why; kept in interventions.jsonl")
-        self.force = QCheckBox("also if not finite")
+        self.reason = QtWidgets.QLineEdit(placeholderText="why; kept in interventions.jsonl")
+        self.force = QtWidgets.QCheckBox("also if not finite")
         held = store.value(column_id, store.selected)
         now = None if held is None else held[1].reshape(-1)
         if now is not None:
@@ -167,12 +158,14 @@ class EditDialog(_ActionDialog):
             self.value.setText(" ".join(format_value(value, self.info.dtype) for value in now[:64]))
             self.value.selectAll()
         place = self.info.labels[self.label] if self.label is not None else f"{self.info.size} values"
-        column, value = QLabel(f"{self.info.address}   {place}"), f"value [{self.info.unit or self.info.dtype}]"
-        doc = [("", QLabel(self.info.doc, wordWrap=True))] if self.info.doc else []
-        ends = None if self.label is None or self.info.limits is None else self.info.limits[self.label]
-        limits = [] if ends is None else [("limits", QLabel(f"{format_number(ends[0])} … {format_number(ends[1])}"))]
-        more = (("of", self.rows), ("reason", self.reason), ("", self.force))
-        self.fill_form(("column", column), *doc, (value, self.value), *limits, *more)
+        lines = [("column", QtWidgets.QLabel(f"{self.info.address}   {place}"))]
+        lines += [("", QtWidgets.QLabel(self.info.doc, wordWrap=True))] if self.info.doc else []
+        limits = []
+        if self.label is not None and self.info.limits is not None:
+            low, high = (format_number(end) for end in self.info.limits[self.label])
+            limits = [("limits", QtWidgets.QLabel(f"{low} … {high}"))]
+        value, more = f"value [{self.info.unit or self.info.dtype}]", (("reason", self.reason), ("", self.force))
+        self.fill_form(*lines, (value, self.value), *limits, ("of", self.rows), *more)
         if self.info.lifetime == "derived":
             writer = self.info.writers[0] if self.info.writers else "a system"
             theme.set_text(self.problem, f"This column is derived by {writer} and cannot be set; edit what it reads.")
@@ -199,16 +192,16 @@ class EditDialog(_ActionDialog):
 class ConstantDialog(_ActionDialog):
     """A new value for a constant, by its address."""
 
-    def __init__(self, store: Store, control: PanelControl, parent: QWidget | None) -> None:
+    def __init__(self, store: Store, control: PanelControl, parent: QtWidgets.QWidget | None) -> None:
         super().__init__(store, control, parent, "Set a constant", "Set")
         self.constants = {c["address"]: c for c in (store.schema or {}).get("constants", [])}
-        self.address = QComboBox(editable=True)
+        self.address = QtWidgets.QComboBox(editable=True)
         self.address.addItems(sorted(self.constants))
-        completer = QCompleter(sorted(self.constants), self.address)
+        completer = QtWidgets.QCompleter(sorted(self.constants), self.address)
         completer.setFilterMode(Qt.MatchFlag.MatchContains)
         self.address.setCompleter(completer)
-        self.value, self.now = QLineEdit(), QLabel()
-        self.reason = QLineEdit(placeholderText="why; kept in interventions.jsonl")
+        self.value, self.now = QtWidgets.QLineEdit(), QtWidgets.QLabel()
+        self.reason = QtWidgets.QLineEdit(placeholderText="why; kept in interventions.jsonl")
         above = (("address", self.address), ("now", self.now))
         self.fill_form(*above, ("value", self.value), ("reason", self.reason))
         self.address.currentTextChanged.connect(self._show)
@@ -233,19 +226,19 @@ class BreakDialog(_ActionDialog):
     """Where and when to stop."""
 
     def __init__(
-        self, store: Store, control: PanelControl, parent: QWidget | None, when: str = "", at: str = "tick"
+        self, store: Store, control: PanelControl, parent: QtWidgets.QWidget | None, when: str = "", at: str = "tick"
     ) -> None:
         super().__init__(store, control, parent, "Break", "Set break")
-        self.at = QComboBox()
+        self.at = QtWidgets.QComboBox()
         systems = range(len(store.systems))
         for each in ("tick", *(break_place(store, word, number) for word in ("before", "after") for number in systems)):
             self.at.addItem(describe_place(store, each), each)
         self.at.setCurrentIndex(self.at.findData(at))
-        self.when = QLineEdit(when, placeholderText="any(robot.RootState.position[z] < 0.4); empty: always")
-        self.rows = QComboBox()
+        self.when = QtWidgets.QLineEdit(when, placeholderText="any(robot.RootState.position[z] < 0.4); empty: always")
+        self.rows = QtWidgets.QComboBox()
         self.rows.addItems(["any row", f"row {store.selected}"])
-        self.skip = QSpinBox(maximum=1_000_000)
-        self.action = QComboBox()
+        self.skip = QtWidgets.QSpinBox(maximum=1_000_000)
+        self.action = QtWidgets.QComboBox()
         self.action.addItems(["pause", "mark", "keep"])
         where = (("at", self.at), ("when", self.when), ("of", self.rows))
         self.fill_form(*where, ("skip the first", self.skip), ("then", self.action))

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QGridLayout, QWidget
 from engine.debugger.model.evidence import LEARNER_SUB
 from engine.debugger.model.history import history_of, learner
 from engine.debugger.model.schema import Declared
-from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.bars import Bar, BarList
@@ -73,11 +72,7 @@ def usual_ranges(known: Declared) -> tuple[UsualRange, ...]:
         bands["learn/learning_rate"] = (1.01 * rates[0], 0.99 * rates[1])
     gap, kl = known.number("compare_rewards.most_gap"), known.number("improve_in_imagination.kl")
     bands |= {"imagine/gap": (-gap, gap) if gap else None, "imagine/kl": (0.0, 1.01 * kl) if kl else None}
-    made = []
-    for each in FIXED:
-        band = bands.get(each.name)
-        made.append(each if band is None else attrs.evolve(each, low=band[0], high=band[1]))
-    return tuple(made)
+    return tuple(attrs.evolve(e, low=b[0], high=b[1]) if (b := bands.get(e.name)) else e for e in FIXED)
 
 
 def judge(value: float, each: UsualRange) -> tuple[str, str]:
@@ -96,14 +91,15 @@ class LearnerPanel(Panel):
 
     title: ClassVar[str] = "Learner"
     rate: ClassVar[float] = 2.0
+    needs = (LEARNER_SUB,)
 
     def _build(self) -> None:
         self.head = headline("waiting for the first iteration")
         self.charts = {each.name: Sparkline(each.title, each.log) for each in FIXED}
         self._inner = QWidget()
         self._grid = QGridLayout(self._inner)
-        self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(3)
+        self._grid.setContentsMargins(0, 0, 0, 0)
         self.joints = BarList(("error",), title="model error of a joint, 16 ticks ahead")
         inside = QWidget()
         stack(inside, (self._inner, 1), self.joints)
@@ -111,10 +107,6 @@ class LearnerPanel(Panel):
         self._seen: tuple[object, ...] = ()
         self._placed: tuple[int, tuple[str, ...]] = (0, ())
         self.refresh()
-
-    def subscriptions(self) -> list[Subscription]:
-        """What the learner reports."""
-        return [LEARNER_SUB]
 
     def schema_changed(self) -> None:
         """Other constants, hence other bands."""

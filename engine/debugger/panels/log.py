@@ -19,9 +19,7 @@ class LogPanel(Panel):
     title: ClassVar[str] = "Log"
 
     def _build(self) -> None:
-        self.text = QPlainTextEdit(readOnly=True)
-        self.text.setMaximumBlockCount(_LINES)
-        self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
+        self.text = QPlainTextEdit(readOnly=True, maximumBlockCount=_LINES)  # long lines are wrapped
         stack(self, self.text, margins=(2, 2, 2, 2))
         self._read = self.store.noted - len(self.store.notes)
         self._follow = True  # until somebody scrolls back; a panel that changes its size does not count

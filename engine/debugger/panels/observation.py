@@ -51,12 +51,6 @@ class ChannelStrip(Canvas):
         self.reach = min(CLIP, round_up(float(np.percentile(finite, 98)))) if len(finite) else 1.0
         self.update()
 
-    def show_row(self, row: np.ndarray) -> None:
-        """Draw other values of the selected row."""
-        if not np.array_equal(row, self.row, equal_nan=True):
-            self.row = row
-            self.update()
-
     def number_at(self, place: QPointF) -> int:
         """The channel there."""
         channel = int((place.x() - self._left()) / self._step())
@@ -136,7 +130,7 @@ class ObservationPanel(RolePanel):
 
     title: ClassVar[str] = "Observation"
     role, what = "observation", "observations"
-    needs = (observation_subs,)
+    measured = (observation_subs,)
 
     def _build(self) -> None:
         self.head = headline("waiting for a run", LEGEND)
@@ -164,7 +158,10 @@ class ObservationPanel(RolePanel):
 
     def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
         """Redraw the row."""
-        self.strip.show_row(np.zeros(0) if row is None else row)
+        row = np.zeros(0) if row is None else row
+        if not np.array_equal(row, self.strip.row, equal_nan=True):
+            self.strip.row = row
+            self.strip.update()
 
     def measure(self, data: EvidenceHistory, column: ColumnInfo) -> None:
         """Statistics of the channels of watched rows."""

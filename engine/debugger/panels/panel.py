@@ -18,8 +18,8 @@ class Panel(QWidget):
 
     title: ClassVar[str] = ""
     rate: ClassVar[float] = 5.0
-    changed = Signal()
-    """`subscriptions()` says something else than before."""
+    needs: ClassVar[tuple[Subscription, ...]] = ()  # while it is visible, whatever the run
+    changed = Signal()  # `subscriptions()` says something else than before
 
     def __init__(self, store: Store, control: PanelControl) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Panel(QWidget):
 
     def subscriptions(self) -> list[Subscription]:
         """What the panel needs while it is visible; nothing is sent for it while it is hidden."""
-        return []
+        return list(self.needs)
 
     def refresh(self) -> None:
         """Redraw from the store; called `rate` times a second while visible, so cheap when nothing changed."""
@@ -44,13 +44,10 @@ class RolePanel(Panel):
     """Panel on the column that plays `role`: its numbers of the selected row, and statistics of more of them."""
 
     role: ClassVar[str] = ""
-    what: ClassVar[str] = ""
-    """What the column holds, in words."""
-    also: ClassVar[tuple[str, ...]] = ()
-    """Further roles whose numbers of the selected row are asked for."""
-    every: ClassVar[int] = 10
-    """Refreshes between statistics."""
-    needs: ClassVar[tuple[Callable[[Declared], list[Subscription]], ...]] = ()
+    what: ClassVar[str] = ""  # what the column holds, in words
+    also: ClassVar[tuple[str, ...]] = ()  # further roles whose numbers of the selected row are asked for
+    every: ClassVar[int] = 10  # refreshes between statistics
+    measured: ClassVar[tuple[Callable[[Declared], list[Subscription]], ...]] = ()
     """What brings the data of the statistics."""
     _until_statistics = 0
 
@@ -59,7 +56,7 @@ class RolePanel(Panel):
         known = history_of(self.store).know(self.store.schema)
         wanted = tuple((known.roles[role].id, None) for role in (self.role, *self.also) if role in known.roles)
         own = [Subscription("values", wanted, "selected", 10.0)] if wanted else []
-        return own + [sub for need in self.needs for sub in need(known)]
+        return own + [sub for bring in self.measured for sub in bring(known)]
 
     def schema_changed(self) -> None:
         """Other labels."""

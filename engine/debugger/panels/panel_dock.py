@@ -36,8 +36,7 @@ class PanelHost(QWidget):
     """One panel, or the traceback of what it raised with a button that makes it anew."""
 
     changed = Signal()
-    taken = Signal(int, object)
-    """A number was dropped here: column id, and flat label or None."""
+    taken = Signal(int, object)  # a number was dropped here: column id, and flat label or None
 
     def __init__(
         self, panel_class: type[Panel], store: Store, control: PanelControl, takes_columns: bool = False
@@ -96,27 +95,22 @@ class PanelHost(QWidget):
 
     def subscriptions(self) -> list[Subscription]:
         """What the panel needs; nothing while it is hidden or failed."""
-        return list(self._guarded(Panel.subscriptions.__name__) or ()) if self.shown else []
+        return list(self.call("subscriptions") or ()) if self.shown else []
 
     def refresh(self) -> None:
         """Redraw the panel if it can be seen."""
         if self.shown:
-            self._guarded(Panel.refresh.__name__)
+            self.call("refresh")
 
     def schema_changed(self) -> None:
         """Tell the panel, hidden or not."""
-        self._guarded(Panel.schema_changed.__name__)
+        self.call("schema_changed")
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method that this panel has besides those of all panels; None where it has not, or raised."""
-        return self._guarded(method, *arguments) if hasattr(self.panel, method) else None
-
-    def _guarded(self, method: str, *arguments: Any) -> Any:
-        if self.panel is None:
-            return None
+        """Call a method of the panel; None where it has none of this name, or raised."""
+        bound: Callable[..., Any] | None = getattr(self.panel, method, None)
         try:
-            bound: Callable[..., Any] = getattr(self.panel, method)
-            return bound(*arguments)
+            return None if bound is None else bound(*arguments)
         except Exception as error:
             self.fail(error)
             return None
@@ -150,8 +144,7 @@ class _Failure(QWidget):
         super().__init__()
         self.title = QLabel()
         theme.set_colour(self.title, theme.RED)
-        self.text = QPlainTextEdit(readOnly=True)
-        self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.text = QPlainTextEdit(readOnly=True, lineWrapMode=QPlainTextEdit.LineWrapMode.NoWrap)
         button = QPushButton("Reload")
         button.clicked.connect(lambda: reload())
         layout = stack(self, self.title, self.text, margins=(4, 4, 4, 4))

@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QWheelEvent
-from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QWidget
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
 from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.panel import Panel
-from engine.debugger.widgets.parts import scroll_area, stack
+from engine.debugger.widgets.parts import ElidedLabel, scroll_area, stack
 from engine.debugger.widgets.theme import AMBER, DIM, set_colour, set_text
 from engine.debugger.widgets.time_chart import TimeChart
 
@@ -36,9 +36,8 @@ class PlotsPanel(Panel):
         self._ranged = 0.0
         self._x = (0.0, 1.0)
         self._touched = False  # the defaults are replaced by a schema that suits them better only until then
-        self._legend = QLabel()
+        self._legend = ElidedLabel()
         self._legend.setContentsMargins(6, 2, 6, 2)
-        self._legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         set_colour(self._legend, DIM)
         self._note = ""
         inside = QWidget()
@@ -50,8 +49,6 @@ class PlotsPanel(Panel):
         self.addAction("Default charts", self.reset)
         self.addAction("Remove all charts", self.clear)
         self.schema_changed()
-
-    # -- which charts ----------------------------------------------------------------------------------
 
     def add_chart(self, column: int, label: int) -> None:
         """Add a chart of one number, at the bottom; one that is there already stays where it is."""
@@ -156,8 +153,6 @@ class PlotsPanel(Panel):
         self._drawn.clear()
         event.accept()
 
-    # -- the panel -------------------------------------------------------------------------------------
-
     def schema_changed(self) -> None:
         """Keep the charts whose columns still exist; the default ones where nobody has chosen any."""
         kept = [chart for chart in self.charts if self._still_there(chart)]
@@ -227,17 +222,11 @@ def default_charts(store: Store) -> list[tuple[int, int]]:
     """A joint's position, its torque (or what the policy wants of it), reward and value, as far as the run has them."""
     position, reward = store.role("dof_position"), store.role("reward_total")
     torque = store.role("torque") or store.role("action")
-    found = [(column.id, _joint(column)) for column in (position, torque) if column is not None and column.size]
-    for column in (reward, store.role("value"), store.role("episode_step")):
-        if column is not None and column.size == 1 and len(found) < 4:
-            found.append((column.id, 0))
-    return found
+    joints = [(column.id, _joint(column)) for column in (position, torque) if column is not None and column.size]
+    others = (reward, store.role("value"), store.role("episode_step"))
+    return [*joints, *((column.id, 0) for column in others if column is not None and column.size == 1)][:4]
 
 
 def _joint(column: ColumnInfo) -> int:
     """The value of a knee, where there is one."""
-    for word in PREFERRED:
-        for place, label in enumerate(column.labels):
-            if word in label:
-                return place
-    return 0
+    return next((i for word in PREFERRED for i, label in enumerate(column.labels) if word in label), 0)

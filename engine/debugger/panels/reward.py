@@ -27,7 +27,7 @@ class RewardPanel(RolePanel):
     title: ClassVar[str] = "Reward"
     role, what = "reward_terms", "reward terms"
     also = ("reward_total",)
-    needs = (reward_subs,)
+    measured = (reward_subs,)
     every = 5
 
     def _build(self) -> None:
@@ -67,10 +67,6 @@ class RewardPanel(RolePanel):
         self.bars.show_bars((), 0.0, 1.0, title=why)
         self.histogram.show_counts(np.zeros(0), 0.0, 1.0, title="")
 
-    def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
-        """Redraw the row."""
-        self._show_bars(data.declared, row)
-
     def measure(self, data: EvidenceHistory, column: ColumnInfo) -> None:
         """Statistics of all rows, where their terms are new."""
         known = data.declared
@@ -81,8 +77,9 @@ class RewardPanel(RolePanel):
             self._statistics = (fresh, signs, {i: describe_term(known.terms[i], terms[i], s) for i, s in signs.items()})
             self._show_histogram(known, terms)
 
-    def _show_bars(self, known: Declared, row: np.ndarray | None) -> None:
-        _, signs, words = self._statistics
+    def draw(self, data: EvidenceHistory, column: ColumnInfo, row: np.ndarray | None) -> None:
+        """Redraw the row."""
+        known, (_, signs, words) = data.declared, self._statistics
         whole = sum(abs(s.mean) for s in signs.values()) or 1.0
         bars = []
         for i, term in enumerate(known.terms):

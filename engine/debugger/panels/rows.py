@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QComboBox, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QComboBox, QToolButton, QWidget
 
 from engine.debugger.model.schema import ColumnInfo, title_of
 from engine.debugger.model.store import Store
@@ -62,7 +62,6 @@ class RowsPanel(Panel):
         self.direction.setToolTip("Which end is the worse one")
         self.direction.setAutoRaise(True)
         self.words.setContentsMargins(6, 0, 6, 2)
-        self.words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         set_colour(self.words, DIM)
         above, middle = QWidget(), QWidget()
         stack(above, (self.choice, 3), (self.order, 2), self.direction, margins=(4, 2, 4, 0), across=True)
@@ -73,8 +72,6 @@ class RowsPanel(Panel):
         """The list gives way where there is no room for all three."""
         super().resizeEvent(event)
         self.worst.setVisible(self.width() >= ROOM_FOR_LIST)
-
-    # -- what is shown ---------------------------------------------------------------------------------
 
     def show_column(self, column: int, label: int | None) -> None:
         """Show one number of every row: a flat place in a row, or None for the norm of the row."""
@@ -139,8 +136,6 @@ class RowsPanel(Panel):
         item = self.worst.item(line, 0)
         if item is not None and item.text():
             self.control.select(int(item.text()))
-
-    # -- the panel -------------------------------------------------------------------------------------
 
     def schema_changed(self) -> None:
         """Keep what is shown if it still exists, else show what tells most."""

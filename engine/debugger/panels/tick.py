@@ -1,5 +1,6 @@
 """Tick panel: the systems of a tick to scale, or their times over the last minutes, and where the marked number comes from."""
 
+from itertools import groupby
 from typing import Any, ClassVar
 
 import attrs
@@ -12,7 +13,7 @@ from engine.debugger.model.subscription import Subscription
 from engine.debugger.panels.edit import break_place
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.parts import Canvas, ElidedLabel, stack, write
+from engine.debugger.widgets.parts import Canvas, ElidedLabel, fill_polygon, stack, write
 
 _TICK_HEIGHT, _HISTORY_HEIGHT = 34, 120
 _NARROWEST = 3.0  # pixels of a system, however fast it is
@@ -24,6 +25,7 @@ class TickPanel(Panel):
 
     title: ClassVar[str] = "Tick"
     rate: ClassVar[float] = 10.0
+    needs = (Subscription("timing", (), "selected", 4.0),)  # more often nobody can read
 
     def _build(self) -> None:
         self.header, self.origin = ElidedLabel("no tick yet"), ElidedLabel()
@@ -34,10 +36,6 @@ class TickPanel(Panel):
         self._provenance: dict[str, Any] = {}
         self._asked: tuple[Any, ...] = ()
         self._seen: tuple[Any, ...] = ()
-
-    def subscriptions(self) -> list[Subscription]:
-        """Durations of all systems."""
-        return [Subscription("timing", (), "selected", 4.0)]  # more often nobody can read
 
     def schema_changed(self) -> None:
         """Other systems."""
@@ -105,15 +103,13 @@ class TickPanel(Panel):
             return "mark a column in World to see who writes and reads it"
         label = f"[{info.labels[picked[1]]}]" if picked[1] is not None and info.size > 1 else ""
         name = f"{info.component}.{info.name}{label}"
-        origin = self._provenance
+        origin, readers = self._provenance, list(info.readers)
+        written = f"written by {', '.join(info.writers)} (declared)" if info.writers else "written by nobody"
         if origin.get("writer"):
             when = f" (tick {int(origin.get('tick', 0)):,})".replace(",", " ")
             kind = "" if origin.get("kind") == "observed" else ", declared"
             written = f"written by {origin['writer']}{when}{kind}"
             readers = [str(each) for each in origin.get("readers", [])]
-        else:
-            written = f"written by {', '.join(info.writers)} (declared)" if info.writers else "written by nobody"
-            readers = list(info.readers)
         read = f"read by {', '.join(readers)}" if readers else "read by nobody"
         return f"{name}   {written}   {read}"
 
@@ -134,28 +130,22 @@ class TickGroup:
 
     name: str
     colour: str
-    systems: list[int] = attrs.field(factory=list)
+    systems: list[int]
 
 
 def group_systems(schema: dict[str, Any]) -> list[TickGroup]:
     """The groups of a schema's systems in order, 'TORQUE+STEP ×4' for repeated phases; systems of the first tick are left out."""
     phases = {phase["name"]: phase for phase in schema["phases"]}
-    groups: list[TickGroup] = []
-    words: list[list[str]] = []
+    shown = []  # (how often its phase is repeated, phase, number) of each system
     for number, system in enumerate(schema["systems"]):
-        phase = phases.get(system["phase"], {"name": system["phase"], "repeat": 1, "first_tick_only": False})
-        if phase["first_tick_only"]:
-            continue
-        repeat = int(phase["repeat"])
-        before = words[-1] if words else []
-        together = repeat > 1 and before and phases.get(before[-1], {}).get("repeat") == repeat
-        if not before or (phase["name"] not in before and not together):
-            groups.append(TickGroup("", theme.PHASES.get(phase["name"], theme.RAISED)))
-            words.append([])
-        if phase["name"] not in words[-1]:
-            words[-1].append(phase["name"])
-        groups[-1].systems.append(number)
-        groups[-1].name = "+".join(words[-1]) + (f" ×{repeat}" if repeat > 1 else "")
+        phase = phases.get(system["phase"], {"repeat": 1, "first_tick_only": False})
+        if not phase["first_tick_only"]:
+            shown.append((int(phase["repeat"]), system["phase"], number))
+    groups = []
+    for _, part in groupby(shown, lambda each: each[:1] if each[0] > 1 else each[:2]):
+        repeats, names, systems = zip(*part, strict=True)
+        name = "+".join(dict.fromkeys(names)) + (f" ×{repeats[0]}" if repeats[0] > 1 else "")
+        groups.append(TickGroup(name, theme.PHASES.get(names[0], theme.RAISED), list(systems)))
     return groups
 
 
@@ -203,8 +193,7 @@ class TickBar(Canvas):
         """What each system takes; equal parts as long as nothing was measured."""
         timing = self.store.timing
         if timing and len(timing["seconds"]) == len(self.store.systems):
-            measured: np.ndarray = np.nan_to_num(timing["seconds"], posinf=0.0, neginf=0.0)
-            return measured
+            return np.asarray(np.nan_to_num(timing["seconds"], posinf=0.0, neginf=0.0))
         return np.ones(len(self.store.systems), np.float32)
 
     def arrange(self) -> None:
@@ -223,8 +212,6 @@ class TickBar(Canvas):
         if self.history:
             return None
         return next((s.system for s in self.segments if s.left <= place.x() < s.left + s.width), None)
-
-    # -- drawing ---------------------------------------------------------------------------------------
 
     def paint(self, painter: QPainter) -> None:
         """The tick, or the last minutes."""
@@ -269,12 +256,9 @@ class TickBar(Canvas):
         for segment in self.segments:
             for word, x in (("before", segment.left), ("after", segment.left + segment.width)):
                 if breaks and break_place(self.store, word, segment.system) in breaks:
-                    painter.setPen(Qt.PenStyle.NoPen)
-                    painter.setBrush(theme.brush(theme.RED))
-                    painter.drawPolygon(QPolygonF([QPointF(x - 4, top), QPointF(x + 4, top), QPointF(x, top + 7)]))
+                    fill_polygon(painter, theme.RED, (x - 4, top), (x + 4, top), (x, top + 7))
             if segment.system == self.system:
                 painter.setPen(theme.pen(theme.WHITE))
-                painter.setBrush(Qt.BrushStyle.NoBrush)
                 painter.drawRect(QRectF(segment.left, top, max(2.0, segment.width - 1), height - 1))
             if segment.system == following:
                 painter.fillRect(QRectF(segment.left - 1, 0, 2, self.height()), theme.colour(theme.RED))
@@ -311,8 +295,6 @@ class TickBar(Canvas):
                 painter.setPen(theme.pen(theme.BACKGROUND))
             below = above
 
-    # -- the mouse -------------------------------------------------------------------------------------
-
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Mark a system; a second click takes the mark away."""
         found = self.at(event.position())
@@ -329,11 +311,8 @@ class TickBar(Canvas):
         system = self.store.systems[number]
         lines = [f"{system['name']}   {system['phase']} · {system['bundle']}", str(system.get("doc", ""))]
         condition = system.get("when", {}).get("label", "")
-        if condition:
-            lines.append(f"only when {condition}")
-        for word in ("reads", "writes"):
-            names = [str(name) for name in system.get(word, [])]
-            lines.append(f"{word} {', '.join(names) or 'nothing'}")
+        lines.append(f"only when {condition}" if condition else "")
+        lines += [f"{how} {', '.join(map(str, system.get(how, ()))) or 'nothing'}" for how in ("reads", "writes")]
         timing = self.store.timing
         if timing and number < len(timing["median"]):
             lines.append(f"median {timing['median'][number] * 1e3:.3f} ms, p95 {timing['p95'][number] * 1e3:.3f} ms")

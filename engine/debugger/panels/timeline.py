@@ -4,12 +4,12 @@ import time
 from typing import Any, ClassVar
 
 from PySide6.QtCore import QPointF, QRectF, Qt, QTimer
-from PySide6.QtGui import QMouseEvent, QPainter, QPolygonF
+from PySide6.QtGui import QMouseEvent, QPainter
 
 from engine.debugger.model.store import Store
 from engine.debugger.panels.panel import Panel
 from engine.debugger.widgets import theme
-from engine.debugger.widgets.parts import Canvas, ElidedLabel, stack
+from engine.debugger.widgets.parts import Canvas, ElidedLabel, fill_polygon, stack
 
 _BETWEEN = 0.1  # seconds between two seeks while dragging
 _SETTLED = 0.6  # seconds in which the run's word about what is viewed is older than ours
@@ -30,8 +30,7 @@ class TimelinePanel(Panel):
         stack(self, (self.bar, 1), self.text, margins=(8, 0, 8, 2), spacing=0)
         self.setFixedHeight(self.bar.minimumHeight() + self.text.sizeHint().height() + 4)
         self._wanted: int | None = None
-        self.sought = -1e9
-        """When something was last asked for, by time.monotonic."""
+        self.sought = -1e9  # when something was last asked for, by time.monotonic
         self._unanswered = False
         self._later = QTimer(self, singleShot=True)
         self._later.timeout.connect(self._send)
@@ -141,10 +140,8 @@ class TimelineBar(Canvas):
 
     def tick_at(self, x: float) -> int:
         """Which tick lies there."""
-        span = self.span()
-        if span is None:
-            return 0
-        return round(span[0] + (x - 1.0) / max(1.0, self.width() - 8.0) * (span[1] - span[0]))
+        oldest, newest = self.span() or (0, 0)
+        return round(oldest + (x - 1.0) / max(1.0, self.width() - 8.0) * (newest - oldest))
 
     def marks(self) -> list[tuple[int, str, str, str]]:
         """(tick, kind, colour, words) of what is marked, the most important first."""
@@ -158,11 +155,8 @@ class TimelineBar(Canvas):
                 tick = event["ends"].get(self.store.selected, -1)
             if kind not in MARKS or not span[0] <= tick <= span[1]:
                 continue
-            word = "NaN" if kind == "nonfinite" else kind
-            if kind == "reset" and row is None:
-                word = ""
-            if kind == "edit":
-                word = str(event["fields"].get("what", "edit"))
+            words = {"nonfinite": "NaN", "edit": str(event["fields"].get("what", "edit"))}
+            word = "" if kind == "reset" and row is None else words.get(kind, kind)
             found.append((tick, kind, theme.EVENTS.get(kind, theme.DIM), word))
         return sorted(found, key=lambda mark: MARKS.index(mark[1]))
 
@@ -193,10 +187,7 @@ class TimelineBar(Canvas):
         if not word:
             painter.fillRect(QRectF(x, bottom - 2, 1, 3), theme.colour(colour))
             return x, x
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(theme.brush(colour))
-        points = [QPointF(x - 4, bottom - 6), QPointF(x + 4, bottom - 6), QPointF(x, bottom)]
-        painter.drawPolygon(QPolygonF(points))
+        fill_polygon(painter, colour, (x - 4, bottom - 6), (x + 4, bottom - 6), (x, bottom))
         width = painter.fontMetrics().horizontalAdvance(word)
         left = min(max(0.0, x - width / 2), self.width() - width - 1.0)
         if any(left < end + 6 and start < left + width + 6 for start, end in taken if end > start):
@@ -204,10 +195,6 @@ class TimelineBar(Canvas):
         painter.setPen(theme.pen(colour))
         painter.drawText(QPointF(left, bottom - 9), word)
         return left, left + width
-
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Look at the tick under the mouse."""
-        self.mouseMoveEvent(event)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Look at the tick under the mouse; the right end is live."""
@@ -218,3 +205,5 @@ class TimelineBar(Canvas):
             self._go_live()
         else:
             self._seek(self.tick_at(event.position().x()))
+
+    mousePressEvent = mouseMoveEvent  # noqa: N815 - Qt's name

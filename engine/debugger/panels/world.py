@@ -4,16 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from PySide6 import QtWidgets
 from PySide6.QtCore import QEvent, QMimeData, QModelIndex, QPersistentModelIndex, QRectF, QSignalBlocker, Qt, QTimer
 from PySide6.QtGui import QPainter
-from PySide6.QtWidgets import (
-    QHeaderView,
-    QLineEdit,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QTreeWidget,
-    QTreeWidgetItem,
-)
 
 from engine.debugger.model.schema import ColumnInfo
 from engine.debugger.model.store import Store
@@ -35,12 +28,11 @@ _SETTLE = 200  # ms without scrolling or expanding before other columns are aske
 _SHARES = (0.39, 0.31, 0.13)  # of the width; what is left is for the writer
 HEADINGS = ("column", "row", "type", "writer")
 NAME, VALUE, TYPE, WRITER = range(4)
-FRACTION = Qt.ItemDataRole.UserRole
-"""Where a value lies between its limits, 0 to 1; None without limits."""
+FRACTION = Qt.ItemDataRole.UserRole  # where a value lies between its limits, 0 to 1; None without limits
 _ANGLES = ("roll", "pitch", "yaw")
 
 
-class ColumnLine(QTreeWidgetItem):
+class ColumnLine(QtWidgets.QTreeWidgetItem):
     """A line of the tree. `first` and `count` are the flat values of a column that it stands for; `angle` is one of
     roll, pitch and yaw of a quaternion, or None."""
 
@@ -110,14 +102,13 @@ class ColumnLine(QTreeWidgetItem):
                 self.setForeground(cell, theme.brush(theme.RED if wrong else theme.AMBER if stepped else tint))
 
 
-class ColumnTree(QTreeWidget):
+class ColumnTree(QtWidgets.QTreeWidget):
     """Values are texts that `read` brings up to date for the lines it is given, and only for those."""
 
     def __init__(self, store: Store) -> None:
         super().__init__()
         self.store = store
-        self.before: dict[int, np.ndarray] = {}
-        """What columns held before the last step, to show what it changed."""
+        self.before: dict[int, np.ndarray] = {}  # what columns held before the last step, to show what it changed
         self._filter = ""
         self.setHeaderLabels(HEADINGS)
         self.itemExpanded.connect(lambda line: line.lines)
@@ -193,7 +184,7 @@ class ColumnTree(QTreeWidget):
         """The type of what is dragged."""
         return [COLUMN_MIME]
 
-    def mimeData(self, items: Sequence[QTreeWidgetItem]) -> QMimeData:  # noqa: N802 - Qt's name
+    def mimeData(self, items: Sequence[QtWidgets.QTreeWidgetItem]) -> QMimeData:  # noqa: N802 - Qt's name
         """The column that is dragged."""
         for line in items:
             if isinstance(line, ColumnLine) and line.info is not None:
@@ -208,7 +199,7 @@ class WorldPanel(Panel):
     rate: ClassVar[float] = 8.0
 
     def _build(self) -> None:
-        self.filter = QLineEdit(placeholderText="filter columns   Ctrl+F", clearButtonEnabled=True)
+        self.filter = QtWidgets.QLineEdit(placeholderText="filter columns   Ctrl+F", clearButtonEnabled=True)
         self.filter.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # keys are for the run until somebody wants to type
         self.filter.textChanged.connect(self._rebuild)
         self.tree = ColumnTree(self.store)
@@ -223,22 +214,20 @@ class WorldPanel(Panel):
     def _prepare_tree(self) -> None:
         tree = self.tree
         tree.setUniformRowHeights(True)
-        tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # left_shoulder_pitch and _roll differ at their ends
         tree.setAlternatingRowColors(True)
         tree.setIndentation(10)
         tree.setDragEnabled(True)
+        tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # left_shoulder_pitch and _roll differ at their ends
         tree.setSelectionMode(tree.SelectionMode.SingleSelection)
         tree.setItemDelegateForColumn(VALUE, _ValueDelegate(tree))
         tree.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         tree.header().setStretchLastSection(False)
         tree.header().setMinimumSectionSize(30)
-        tree.header().setSectionResizeMode(WRITER, QHeaderView.ResizeMode.Stretch)  # what is left, and no more
+        tree.header().setSectionResizeMode(WRITER, tree.header().ResizeMode.Stretch)  # what is left, and no more
         tree.currentItemChanged.connect(self._picked)
         tree.itemExpanded.connect(self._toggled)
         tree.itemCollapsed.connect(self._toggled)
         tree.verticalScrollBar().valueChanged.connect(lambda _: self._settled.start())
-
-    # -- what a panel does -----------------------------------------------------------------------------
 
     def subscriptions(self) -> list[Subscription]:
         """Columns of the lines that can be seen."""
@@ -311,9 +300,7 @@ class WorldPanel(Panel):
             self.tree.setCurrentItem(line)
             self.tree.scrollToItem(line)
 
-    # -- inside ----------------------------------------------------------------------------------------
-
-    def _picked(self, current: QTreeWidgetItem | None) -> None:
+    def _picked(self, current: QtWidgets.QTreeWidgetItem | None) -> None:
         info = current.info if isinstance(current, ColumnLine) else None
         self.store.picked = None if info is None or not isinstance(current, ColumnLine) else (info.id, current.label)
 
@@ -356,11 +343,11 @@ class WorldPanel(Panel):
         self._fitting = False
 
 
-class _ValueDelegate(QStyledItemDelegate):
+class _ValueDelegate(QtWidgets.QStyledItemDelegate):
     """A value with a bar that shows where it lies between its limits."""
 
     def paint(
-        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+        self, painter: QPainter, option: QtWidgets.QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
         """Paint a cell, with a bar where the value lies between its limits."""
         super().paint(painter, option, index)
@@ -374,7 +361,7 @@ class _ValueDelegate(QStyledItemDelegate):
         painter.fillRect(QRectF(x, box.bottom() - 4, 3, 4), theme.colour(theme.RED if near else theme.BLUE))
 
 
-def _lines(above: QTreeWidgetItem) -> list[ColumnLine]:
+def _lines(above: QtWidgets.QTreeWidgetItem) -> list[ColumnLine]:
     below = (above.child(place) for place in range(above.childCount()))
     return [line for line in below if isinstance(line, ColumnLine)]
 
@@ -392,10 +379,8 @@ def _tip(line: ColumnLine) -> str:
     if info is None:
         return ""
     lines = [f"{info.address} · {info.lifetime}", info.doc]
-    if info.writers:
-        lines.append(f"written by {', '.join(info.writers)}")
-    if info.readers:
-        lines.append(f"read by {', '.join(info.readers)}")
+    touched = {"written": info.writers, "read": info.readers}
+    lines += [f"{how} by {', '.join(names)}" for how, names in touched.items() if names]
     if info.limits is not None and line.label is not None:
         low, high = info.limits[line.label]
         lines.append(f"limits {format_number(low)} … {format_number(high)} {info.unit}")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import attrs
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QFontMetricsF, QMouseEvent, QPainter
 from PySide6.QtWidgets import QSizePolicy
 
@@ -51,6 +51,7 @@ class BarList(Canvas):
         self.headings, self.title = tuple(headings), title
         self.bars: tuple[Bar, ...] = ()
         self.low, self.high, self.chosen = 0.0, 1.0, -1
+        self.setMinimumSize(160, self._top() + ROW + 4)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
     def show_bars(
@@ -59,15 +60,9 @@ class BarList(Canvas):
         """Draw other bars over the range `low` to `high`; nothing is done where nothing changed."""
         fresh = (tuple(bars), low, high, chosen, self.title if title is None else title)
         if fresh != (self.bars, self.low, self.high, self.chosen, self.title):
-            grown = len(bars) != len(self.bars)
             self.bars, self.low, self.high, self.chosen, self.title = fresh
-            if grown:
-                self.setMinimumHeight(self.minimumSizeHint().height())
+            self.setMinimumHeight(self._top() + ROW * max(1, len(self.bars)) + 4)
             self.update()
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Room for every line."""
-        return QSize(160, self._top() + ROW * max(1, len(self.bars)) + 4)
 
     def _top(self) -> int:
         return 16 * bool(self.title) + 15 * bool(self.headings)
@@ -105,19 +100,14 @@ class BarList(Canvas):
         if self.title:
             text = elided_text(metrics, self.title, self.width() - 2 * GAP)
             write(painter, theme.TEXT, QRectF(0, 0, self.width(), 16), text, Qt.AlignmentFlag.AlignCenter)
-        painter.setPen(theme.pen(theme.DIM))
         if self.bars and self.headings:
             scale = QRectF(left, self._top() - 15, right - GAP - left, 15)
             ends = [format_number(self.low), format_number(self.high)]
             if sum(metrics.horizontalAdvance(text) for text in ends) + GAP > scale.width():
                 ends[0] = ""  # two numbers that touch cannot be read
-            painter.drawText(scale, Qt.AlignmentFlag.AlignLeft, ends[0])
-            painter.drawText(scale, Qt.AlignmentFlag.AlignRight, ends[1])
-        x = float(right)
-        for heading, width in zip(self.headings, columns, strict=False):
-            box = QRectF(x, self._top() - 15, width + GAP, 15)
-            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, heading)
-            x += width + 2 * GAP
+            write(painter, theme.DIM, scale, ends[0], Qt.AlignmentFlag.AlignLeft)
+            write(painter, theme.DIM, scale, ends[1], Qt.AlignmentFlag.AlignRight)
+        self._write_cells(painter, theme.DIM, self.headings, columns, QRectF(right, self._top() - 15, 0, 15))
         for i, bar in enumerate(self.bars):
             self._draw(painter, i, bar, left, right, columns)
 
@@ -146,8 +136,13 @@ class BarList(Canvas):
                 y = top + line / 2
                 draw_line(painter, theme.DIM, at(bar.mark - bar.spread), y, at(bar.mark + bar.spread), y)
             draw_line(painter, theme.WHITE, at(bar.mark), top + 2, at(bar.mark), top + line - 2)
-        painter.setPen(theme.pen(theme.TEXT))
-        x = right
-        for text, width in zip(bar.texts, columns, strict=False):
-            painter.drawText(QRectF(x, top, width + GAP, line), Qt.AlignmentFlag.AlignRight | middle, text)
-            x += width + 2 * GAP
+        self._write_cells(painter, theme.TEXT, bar.texts, columns, QRectF(right, top, 0, line))
+
+    def _write_cells(
+        self, painter: QPainter, shade: str, texts: Sequence[str], columns: list[float], place: QRectF
+    ) -> None:
+        """Write texts in columns of these widths, from a place on."""
+        for text, width in zip(texts, columns, strict=False):
+            place.setWidth(width + GAP)
+            write(painter, shade, place, text, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            place.translate(width + 2 * GAP, 0)

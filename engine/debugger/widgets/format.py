@@ -76,9 +76,8 @@ def format_values(values: np.ndarray, dtype: str, labels: tuple[str, ...]) -> st
 
 def first_bad(flat: np.ndarray) -> int | None:
     """The first place that is not finite."""
-    if flat.dtype.kind != "f" or np.isfinite(flat).all():
-        return None
-    return int(np.flatnonzero(~np.isfinite(flat))[0])
+    bad = np.flatnonzero(~np.isfinite(flat))
+    return int(bad[0]) if len(bad) else None
 
 
 def roll_pitch_yaw(quaternion: np.ndarray) -> tuple[float, float, float]:

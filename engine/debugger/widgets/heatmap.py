@@ -54,8 +54,8 @@ def arrange(key: np.ndarray | None, rows: int, descending: bool = False) -> np.n
 
 def worst_rows(values: np.ndarray, count: int, highest: bool) -> list[int]:
     """The rows with the highest (or lowest) values, those that are not finite before all others."""
-    first = arrange(values.astype(np.float64), len(values), descending=highest)[:count]
-    return [int(row) for row in first]
+    first: list[int] = arrange(values.astype(np.float64), len(values), descending=highest)[:count].tolist()
+    return first
 
 
 class HeatMap(Canvas):
@@ -107,19 +107,14 @@ class HeatMap(Canvas):
         if self._side:
             area = self.area()
             painter.drawImage(area, self._image)
-            found = np.flatnonzero(self._order == self._selected)
-            if len(found):
-                self._draw_mark(painter, area, int(found[0]))
-
-    def _draw_mark(self, painter: QPainter, area: QRectF, index: int) -> None:
-        cell = area.width() / self._side
-        grow = max(0.0, _LEAST_MARK - cell) / 2.0 + 1.0
-        line, column = divmod(index, self._side)
-        place = QRectF(area.left() + column * cell, area.top() + line * cell, cell, cell)
-        place.adjust(-grow, -grow, grow, grow)
-        for name, more in ((BACKGROUND, 1.0), (WHITE, 0.0)):
-            painter.setPen(pen(name))
-            painter.drawRect(place.adjusted(-more, -more, more, more))
+            cell = area.width() / self._side
+            grow = max(0.0, _LEAST_MARK - cell) / 2.0 + 1.0
+            for index in np.flatnonzero(self._order == self._selected).tolist():
+                line, column = divmod(index, self._side)
+                place = QRectF(area.left() + column * cell, area.top() + line * cell, cell, cell)
+                for name, more in ((BACKGROUND, grow + 1.0), (WHITE, grow)):
+                    painter.setPen(pen(name))
+                    painter.drawRect(place.adjusted(-more, -more, more, more))
 
     def tip_at(self, place: QPointF) -> str:
         """The row there, and its value."""

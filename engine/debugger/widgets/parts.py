@@ -2,19 +2,9 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFontMetricsF, QHelpEvent, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QBoxLayout,
-    QHeaderView,
-    QLabel,
-    QScrollArea,
-    QTableWidget,
-    QTableWidgetItem,
-    QToolTip,
-    QWidget,
-)
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QFontMetricsF, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPolygonF
+from PySide6.QtWidgets import QBoxLayout, QLabel, QScrollArea, QTableWidget, QTableWidgetItem, QToolTip, QWidget
 
 from engine.debugger.widgets import theme
 
@@ -24,8 +14,7 @@ _Where = Qt.AlignmentFlag
 class Canvas(QWidget):
     """Widget on the dark background, which `paint` paints on, and of whose places `tip_at` tells more."""
 
-    picked = Signal(int)
-    """The number of what was clicked."""
+    picked = Signal(int)  # the number of what was clicked
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Paint the background, and what is shown on it."""
@@ -55,7 +44,7 @@ class Canvas(QWidget):
             self.picked.emit(number)
 
     def tip_at(self, place: QPointF) -> str:
-        """What is told of a place; '' for nothing."""
+        """Tooltip of a place; '' for none."""
         return self.toolTip()
 
 
@@ -71,6 +60,14 @@ def draw_line(painter: QPainter, shade: str, x0: float, y0: float, x1: float, y1
     painter.drawLine(QPointF(x0, y0), QPointF(x1, y1))
 
 
+def fill_polygon(painter: QPainter, shade: str, *corners: tuple[float, float]) -> None:
+    """Fill a polygon, without a rim; there is no brush afterwards."""
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(theme.brush(shade))
+    painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+
+
 def elided_text(metrics: QFontMetricsF, text: str, width: float) -> str:
     """The text, cut in its middle where it is too wide."""
     return metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, max(0.0, width))
@@ -78,10 +75,9 @@ def elided_text(metrics: QFontMetricsF, text: str, width: float) -> str:
 
 def scroll_area(inner: QWidget) -> QScrollArea:
     """A widget that scrolls up and down where it does not fit."""
-    area = QScrollArea()
+    area = QScrollArea(widgetResizable=True)
     area.setWidget(inner)
-    area.setWidgetResizable(True)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setFrameShape(area.Shape.NoFrame)
     return area
 
 
@@ -105,21 +101,16 @@ class ElidedLabel(QLabel):
     """Label whose text ends in '…' where it does not fit; its tooltip has all of it. It never makes its neighbours narrower."""
 
     def __init__(self, text: str = "", note: str = "") -> None:
-        super().__init__(text)
+        super().__init__(text, textFormat=Qt.TextFormat.PlainText)
         self.note = note  # more for the tooltip
-        self.setTextFormat(Qt.TextFormat.PlainText)
         self.setMinimumWidth(40)
+        policy = self.sizePolicy().Policy
+        self.setSizePolicy(policy.Ignored, policy.Preferred)
 
     def setText(self, text: str) -> None:  # noqa: N802 - Qt's name
         """Show a text; all of it, and the note, are in the tooltip."""
         super().setText(text)
         self.setToolTip(f"{text}\n{self.note}".strip())
-
-    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Hardly any width, whatever the text."""
-        return QSize(40, super().sizeHint().height())
-
-    minimumSizeHint = sizeHint  # noqa: N815 - Qt's name
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Paint the text as far as it fits."""
@@ -141,17 +132,17 @@ def headline(text: str, note: str = "") -> ElidedLabel:
 def table(headings: tuple[str, ...]) -> QTableWidget:
     """A table to look at: whole rows, no grid, columns as wide as their texts."""
     made = QTableWidget(0, len(headings))
-    made.setHorizontalHeaderLabels(list(headings))
-    made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    made.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    made.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     made.setShowGrid(False)
     made.setWordWrap(False)
+    made.setHorizontalHeaderLabels(list(headings))
+    made.setEditTriggers(made.EditTrigger.NoEditTriggers)
+    made.setSelectionBehavior(made.SelectionBehavior.SelectRows)
+    made.setSelectionMode(made.SelectionMode.SingleSelection)
     made.verticalHeader().hide()
     made.verticalHeader().setDefaultSectionSize(17)
     made.verticalHeader().setMinimumSectionSize(15)
     made.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
-    made.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    made.horizontalHeader().setSectionResizeMode(made.horizontalHeader().ResizeMode.ResizeToContents)
     made.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
     return made
 

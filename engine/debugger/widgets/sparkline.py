@@ -130,10 +130,9 @@ class Sparkline(Canvas):
             inside = min(high, max(low, value))
             return bottom - (bottom - top) * ((math.log(inside) if log else inside) - base) / span
 
-        painter.setPen(theme.pen(theme.DIM))
         box = QRectF(0, top - 6, left - GAP, bottom - top + 12)
-        painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop, labels[0])
-        painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignBottom, labels[1])
+        write(painter, theme.DIM, box, labels[0], Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
+        write(painter, theme.DIM, box, labels[1], Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignBottom)
         if self.band is not None:
             a, b = y(self.band[1]), y(self.band[0])
             painter.fillRect(QRectF(left, a, right - left, max(1.0, b - a)), theme.brush(theme.GREEN, 45))

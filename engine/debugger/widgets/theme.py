@@ -25,15 +25,8 @@ VIOLET = "#8265d0"
 SELECTION = "#1d4f80"
 PHASES = {"ACT": VIOLET, "TORQUE": FILL, "STEP": FILL, "LEARN": "#4a5a86"}
 """Colours of phases that are worth recognising; the others are grey."""
-EVENTS = {
-    "nonfinite": RED,
-    "exception": RED,
-    "error": RED,
-    "warning": AMBER,
-    "break": AMBER,
-    "control": AMBER,
-    "edit": BLUE,
-}
+_ALARMS, _CALLS = ("nonfinite", "exception", "error"), ("warning", "break", "control")
+EVENTS = {**dict.fromkeys(_ALARMS, RED), **dict.fromkeys(_CALLS, AMBER), "edit": BLUE}
 """Colours of kinds of events that are worth a look."""
 FAMILY, POINTS = "DejaVu Sans", 9
 
@@ -63,26 +56,20 @@ def apply(app: QApplication) -> None:
     app.setFont(QFont(FAMILY, POINTS))
     palette = QPalette()
     role = QPalette.ColorRole
-    for which, colour in {
-        role.Window: PANEL,
-        role.WindowText: TEXT,
-        role.Base: BACKGROUND,
-        role.AlternateBase: PANEL,
-        role.ToolTipBase: RAISED,
-        role.ToolTipText: TEXT,
-        role.Text: TEXT,
-        role.PlaceholderText: DIM,
-        role.Button: RAISED,
-        role.ButtonText: TEXT,
-        role.BrightText: RED,
-        role.Link: BLUE,
-        role.Highlight: SELECTION,
-        role.HighlightedText: WHITE,
-        role.Mid: LINE,
-        role.Dark: BACKGROUND,
-        role.Light: LINE,
+    for colour, roles in {
+        BACKGROUND: (role.Base, role.Dark),
+        PANEL: (role.Window, role.AlternateBase),
+        RAISED: (role.Button, role.ToolTipBase),
+        LINE: (role.Mid, role.Light),
+        TEXT: (role.WindowText, role.Text, role.ButtonText, role.ToolTipText),
+        DIM: (role.PlaceholderText,),
+        RED: (role.BrightText,),
+        BLUE: (role.Link,),
+        SELECTION: (role.Highlight,),
+        WHITE: (role.HighlightedText,),
     }.items():
-        palette.setColor(which, QColor(colour))
+        for which in roles:
+            palette.setColor(which, QColor(colour))
     for which in (role.Text, role.WindowText, role.ButtonText):
         palette.setColor(QPalette.ColorGroup.Disabled, which, QColor(LINE).lighter(130))
     app.setPalette(palette)

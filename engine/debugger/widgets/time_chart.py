@@ -7,7 +7,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QMouseEvent, QPainter, QPolygonF, QTransform
-from PySide6.QtWidgets import QLabel, QSizePolicy, QStyleOptionGraphicsItem, QToolButton, QWidget
+from PySide6.QtWidgets import QLabel, QStyleOptionGraphicsItem, QToolButton, QWidget
 
 from engine.debugger.widgets import theme
 from engine.debugger.widgets.format import format_number
@@ -117,14 +117,13 @@ class ChartHeader(QWidget):
 
     def __init__(self, title: str) -> None:
         super().__init__()
-        self.title, self.value, self.cross = ElidedLabel(title), QLabel(), QToolButton()
+        self.title, self.value = ElidedLabel(title), QLabel()
+        self.cross = QToolButton(autoRaise=True)
         self.dragged: Callable[[float], None] = lambda _: None
         self.setCursor(Qt.CursorShape.OpenHandCursor)
         self.setToolTip("Drag to change the order")
         self.title.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.value.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.cross.setAutoRaise(True)
         self.cross.setFixedSize(16, 16)
         self.cross.setCursor(Qt.CursorShape.ArrowCursor)
         self.cross.setToolTip("Remove this chart")
@@ -176,12 +175,7 @@ class TimeChart(QWidget):
         axis.setStyle(showValues=shown)
         axis.setHeight(20 if shown else 6)
 
-    def set_data(
-        self,
-        trace: tuple[np.ndarray, np.ndarray, np.ndarray],
-        band: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-        cursor: int | None,
-    ) -> None:
+    def set_data(self, trace: tuple[np.ndarray, ...], band: tuple[np.ndarray, ...], cursor: int | None) -> None:
         """Draw a trace (ticks, values, breaks) and a band (ticks, median, p5, p95), as far as they are in range."""
         first = max(0, int(np.searchsorted(trace[0], self._x[0])) - 1)
         self.line = line = make_line(*(part[first:] for part in trace))

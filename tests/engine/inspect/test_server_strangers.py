@@ -339,7 +339,7 @@ def test_proofs_of_another_role_or_connection_do_not_count(folder: Path):
     server = DebugServer(RUN, SCHEMA, folder=folder, debug=ListenOptions(port=port))
     server.start()
     listener = server.sockets.listeners[1]
-    from engine.debugger.net.connection import proof
+    from engine.protocol.discovery import proof
 
     nonce = bytes(16)
     assert listener.proven(proof(listener.token, nonce, "observe"), nonce, "observe")

@@ -9,10 +9,10 @@ import pytest
 
 from engine import SceneError
 from engine.render import process
+from engine.render.camera import OrbitCamera
 from scenes import robots
 from systems.film import film, render_scene
 from systems.film import render as gl
-from systems.film.camera import FilmCamera
 from systems.film.film import FilmShot, caption, cut, encode, follow, write_film
 from systems.film.painter import paint
 from systems.film.render_scene import build_render_scene, cluster
@@ -67,9 +67,9 @@ def view(scene: RenderScene) -> np.ndarray:
     return np.array([0.0, 0.4, 0.6, 3.0, 180.0, 0.0])
 
 
-def camera(scene: RenderScene) -> FilmCamera:
+def camera(scene: RenderScene) -> OrbitCamera:
     at = view(scene)
-    return FilmCamera(at[:3], float(at[3]), float(at[4]), float(at[5]), scene.field_of_view, SIZE)
+    return OrbitCamera(at[:3], float(at[3]), float(at[4]), float(at[5]), SIZE, scene.field_of_view)
 
 
 # -- camera --------------------------------------------------------------------------------------------
@@ -77,14 +77,14 @@ def camera(scene: RenderScene) -> FilmCamera:
 
 def test_projection_of_points_worked_out_by_hand() -> None:
     # from (2, 0, 1) along −x; 90 degrees: at depth 2 the picture is 4 m high, 100 pixels: 25 pixels per metre
-    at = FilmCamera(np.array((0.0, 0.0, 1.0)), 2.0, 180.0, 0.0, 90.0, (200, 100))
+    at = OrbitCamera(np.array((0.0, 0.0, 1.0)), 2.0, 180.0, 0.0, (200, 100), 90.0)
     points = np.array(((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (0.0, 0.0, 2.0), (1.0, 0.0, 2.0)))
     expected = np.array(((100.0, 50.0, 2.0), (125.0, 50.0, 2.0), (100.0, 25.0, 2.0), (100.0, 0.0, 1.0)))
     np.testing.assert_allclose(at.project(points), expected, atol=1e-9)
 
 
 def test_a_camera_above_sees_nearer_points_of_the_floor_lower() -> None:
-    at = FilmCamera(np.zeros(3), 3.0, 180.0, -30.0, 40.0, (200, 100))
+    at = OrbitCamera(np.zeros(3), 3.0, 180.0, -30.0, (200, 100), 40.0)
     near, far = at.project(np.array(((0.5, 0.0, 0.0), (-0.5, 0.0, 0.0))))
     assert near[1] > 50.0 > far[1] and near[2] < 3.0 < far[2]
 
