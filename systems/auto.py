@@ -4,6 +4,7 @@ Both learners stand in the same tick and improve the same policy; which of them 
 resumes, rewinds and replays to the same bytes whether it has changed over or not.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -30,7 +31,9 @@ from systems.ppo import ppo
 from systems.ppo_rollout import act
 from systems.robots.model import RobotModel
 from systems.tick import ACT, LEARN
-from systems.world_model import explore, world_model
+from systems.world_model import explore, settling, world_model
+
+LEAST_STD = 0.02  # of the actions that PPO begins with
 
 
 @attrs.frozen
@@ -64,10 +67,14 @@ def act_as_it_learns(
 
 
 def fall_back(
-    clock: Clock, rewards: RunningRewards, dynamics: Dynamics, best: BestPolicy,
-    fallback: Write[Fallback], policy: Write[Policy], *, settle: int,
+    clock: Clock, action: Action, rewards: RunningRewards, dynamics: Dynamics,
+    best: Write[BestPolicy], fallback: Write[Fallback], policy: Write[Policy], *, std: float, last_std: float, settle: int,
 ) -> None:  # fmt: skip
-    """Let PPO go on when imagination has made all of its updates; from the best policy when rewards part, or the model is not finite."""
+    """Let PPO go on when imagination has made all of its updates; from the best policy when rewards part, or the model is not finite.
+
+    The policy goes on with the noise that its rows explored with, and what normalises its observations counts as having seen all that
+    they saw: it would else be another policy after the first iteration of PPO.
+    """
     failed = bool(rewards.parted) or not finite(dynamics)
     if not failed and clock.tick < settle:
         return
@@ -75,6 +82,24 @@ def fall_back(
     fallback.tick.fill_(clock.tick)
     if failed and best.reward.isfinite():
         policy.actor.load_state_dict(best.actor)
+    with torch.no_grad():
+        policy.actor.log_std.fill_(math.log(max(LEAST_STD, settling(std, last_std, settle, clock))))
+    for name, tensor in policy.actor.state_dict().items():
+        if name == "normaliser.count":
+            tensor.clamp_(min=clock.tick * len(action.value))
+        best.actor[name].copy_(tensor)
+
+
+def keep_actor(
+    clock: Clock, fallback: Fallback, best: BestPolicy, policy: Write[Policy], *, horizon: int, critic_first: int
+) -> None:
+    """Leave the actor as PPO took it over for its first `critic_first` iterations, in which only the critic learns."""
+    if clock.tick > fallback.tick + horizon * critic_first:
+        return
+    policy.actor.load_state_dict(best.actor)
+    own = sum(parameter.numel() for parameter in policy.actor.parameters())  # they stand before those of the critic
+    for name in ("exp_avg", "exp_avg_sq"):
+        policy.optimiser.moments[name][:own].zero_()
 
 
 def make_fallback(axes: Mapping[str, Sequence[str]], seed: int, device: torch.device, *, reason: str = "") -> Fallback:
@@ -102,6 +127,15 @@ def auto(
     }
     acting = system(act_as_it_learns, limit=learning.action_limit, **config.of(act_as_it_learns))
     systems[ACT] = [*(each for each in systems[ACT] if each.function not in (act, explore)), acting]
+    systems[LEARN].append(
+        system(
+            keep_actor,
+            when=WhileLearning(learning.horizon, by_ppo=True),
+            may_sync="asks for the tick",
+            horizon=learning.horizon,
+            critic_first=config.critic_first,
+        )
+    )
     systems[LEARN].append(
         system(
             fall_back,

@@ -91,7 +91,7 @@ def alarms(world: World) -> dict[str, str]:
     if metrics.settled and (fallback is None or not fallback.ppo):
         found["settled"] = (
             "The policy has made all of its updates and stays as it is; further iterations leave it so. To let it learn "
-            "longer, give a later --world-model.settle, four ticks for each iteration unless --world-model.collect says otherwise."
+            "longer, give a later --world-model.settle, eight ticks for each iteration unless --world-model.collect says otherwise."
         )
     still = unmoved(dynamics)
     if still and bool(dynamics.scale.any()):

@@ -69,12 +69,12 @@ class PpoConfig:
 class WorldModelConfig:
     """Every number of learning in imagination, but the policy's layers and normalisation, which are those of PPO."""
 
-    collect: int = 4  # ticks in one learning iteration
+    collect: int = 8  # ticks in one learning iteration
     memory: int = 128  # ticks of every row that are remembered
     warm_up: int = 32  # ticks before the model is fitted for the first time
     first_fits: int = 600  # optimiser steps of the model then
-    fits: int = 20  # optimiser steps of the model in one iteration, on single transitions
-    open_loop_fits: int = 1  # optimiser steps of the model in one iteration, on runs of 8 ticks
+    fits: int = 60  # optimiser steps of the model in one iteration, on single transitions
+    open_loop_fits: int = 6  # optimiser steps of the model in one iteration, on runs of 8 ticks
     fit_batch: int = 256  # transitions or runs in one such step
     model_hidden: tuple[int, ...] = (256, 256)  # hidden layers of the model
     model_rate: float = 1e-3  # learning rate of the model
@@ -82,26 +82,27 @@ class WorldModelConfig:
     batch: int = 192  # imagined rows in one update
     horizon: int = 32  # imagined ticks
     gamma: float = 0.99  # discount of a reward for each tick that it is away
-    pull: float = 3.0  # how hard an imagined row may pull at the policy, in times of what the median row does
+    pull: float = 10.0  # how hard an imagined row may pull at the policy, in times of what the median row does
     std: float = 0.2  # standard deviation of actions when training starts
     last_std: float = 0.1  # that from tick `settle` on
     explorers: float = 0.5  # share of the episodes with noise on the actions; those of the first tick all have it
     imagined_std: float = 0.1  # standard deviation of imagined actions
     momentum: float = 0.5  # share of the mean gradient before that stays in that of the next update
-    kl: float = 0.1  # nats, KL divergence by which an update changes the policy's actions
+    kl: float = 0.04  # nats, KL divergence by which an update changes the policy's actions
     last_kl: float = 0.001  # that at tick `settle`
-    hold: int = 96  # tick until which `kl` stays as it is, and observations are normalised anew
-    settle: int = 288  # tick after which the policy stays as it is
+    hold: int = 400  # tick until which `kl` stays as it is, and observations are normalised anew
+    settle: int = 1200  # tick after which the policy stays as it is
     damping: float = 10.0  # what is added to the Fisher information of the actions
     solves: int = 10  # steps of conjugate gradients, in which an update is found
     most_gap: float = 0.25  # share by which imagined and real rewards may differ before a run warns
+    critic_first: int = 8  # iterations of PPO after it took over in which only its critic learns
     relapse: float = 0.15  # share of the best mean reward that may be lost before the best policy is put back
 
     def __attrs_post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""
         least = {
             **dict.fromkeys(("collect", "updates", "horizon", "fit_batch", "first_fits", "settle", "solves"), 1),
-            **dict.fromkeys(("fits", "open_loop_fits", "hold"), 0),
+            **dict.fromkeys(("fits", "open_loop_fits", "hold", "critic_first"), 0),
             "batch": 2,  # a share for each thread
             "warm_up": AHEAD + 1,
             "memory": AHEAD + 2,

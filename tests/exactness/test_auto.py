@@ -18,7 +18,7 @@ from systems.learning.config import PpoConfig
 from tests.exactness.test_world_model import SMALL, tracking
 
 HORIZON = 8  # ticks of an iteration of PPO
-PARTING = attrs.evolve(SMALL, collect=2, updates=1, batch=4, horizon=2, first_fits=2, most_gap=1e-9)
+PARTING = attrs.evolve(SMALL, collect=2, updates=1, batch=4, horizon=2, first_fits=2, most_gap=1e-9, critic_first=1)
 SWITCH = 56  # the first end of an iteration with 20 comparisons, one every 2 ticks from tick 18 on
 TICKS = SWITCH + 2 * HORIZON + 2
 
@@ -49,9 +49,29 @@ def test_ppo_takes_over_from_the_best_policy_at_the_end_of_the_iteration_in_whic
     assert "parted" in alarms(world) and f"PPO goes on from tick {SWITCH}" in alarms(world)["fallback"]
     actor = world[Policy].actor.state_dict()
     assert all(torch.equal(tensor, actor[name]) for name, tensor in world[BestPolicy].actor.items())
+    critic = world[Policy].critic.body.layers[0].weight.clone()
     simulation.run(HORIZON)
     assert float(world[LearningMetrics].gradient_norm) > 0 and int(world[Memory].count[0]) == remembered
+    assert all(
+        torch.equal(tensor, actor[name]) for name, tensor in world[BestPolicy].actor.items()
+    )  # only the critic learns
+    assert not torch.equal(critic, world[Policy].critic.body.layers[0].weight)
+    own = sum(parameter.numel() for parameter in world[Policy].actor.parameters())
+    moments = world[Policy].optimiser.moments["exp_avg"]
+    assert not moments[:own].any() and moments[own:].any()
+    simulation.run(HORIZON)
     assert not torch.equal(world[BestPolicy].actor["body.layers.0.weight"], actor["body.layers.0.weight"])
+
+
+def test_ppo_goes_on_with_the_noise_of_imagination_and_a_normaliser_that_has_seen_all_that_the_rows_saw():
+    simulation = auto(world_model=attrs.evolve(PARTING, most_gap=100.0, hold=20, settle=30, std=0.3, last_std=0.05))
+    simulation.run(33)
+    actor = simulation.world[Policy].actor
+    assert torch.allclose(actor.log_std.exp(), torch.tensor(0.05)) and simulation.world[Fallback].ppo
+    assert int(actor.normaliser.count) == 32 * simulation.scene.tables[0].rows
+    mean = actor.normaliser.mean.clone()
+    simulation.run(HORIZON)
+    assert torch.equal(mean, actor.normaliser.mean)  # the first iteration of PPO is the critic's
 
 
 def test_as_long_as_rewards_agree_imagination_learns_as_it_does_alone():
@@ -72,7 +92,8 @@ def test_ppo_goes_on_from_the_present_policy_when_imagination_has_made_all_of_it
     simulation.run(1)
     assert (float(world[Fallback].ppo), float(world[Fallback].tick)) == (1.0, 32.0)
     assert "all of its updates" in alarms(world)["fallback"] and "settled" not in alarms(world)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in world[Policy].actor.state_dict().items())
+    kept = {n: t for n, t in world[Policy].actor.state_dict().items() if n not in ("log_std", "normaliser.count")}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in kept.items())
     simulation.run(HORIZON)
     assert float(world[LearningMetrics].gradient_norm) > 0
 
