@@ -85,11 +85,13 @@ class MeanGradient:
 
 @resource
 class BestPolicy:
-    """The actor that earned most in real rows so far, and the running mean of what the present one earns."""
+    """The actor that earned most in real rows so far, the running mean of what the present one earns, and that of actors."""
 
     actor: dict[str, Tensor]
     reward: Tensor  # of a control step, of the kept actor
     mean: Tensor  # of the present one
+    average: dict[str, Tensor]  # running mean of actors
+    iterations: Tensor  # whose actors are in it
 
 
 @resource

@@ -33,7 +33,7 @@ from engine.tools.gradients import check_gradients
 from systems import tick
 from systems.learning import dynamics as model
 from systems.learning.alarms import compare_rewards, make_joint_errors, make_rewards
-from systems.learning.best import keep_the_best, make_best
+from systems.learning.best import average_policies, keep_the_best, make_best
 from systems.learning.config import AHEAD, PpoConfig, WorldModelConfig
 from systems.learning.memory import (
     columns_of,
@@ -167,7 +167,7 @@ def improve_in_imagination(
 ) -> None:  # fmt: skip
     """Follow the gradient of the imagined return for some updates, each from other remembered states.
 
-    The policy does not change after tick `settle`, or by an update whose gradient, or a model whose numbers are not finite. When the real reward has
+    The policy does not change after tick `settle`, when it becomes the running mean of all, or by an update whose gradient, or a model whose numbers are not finite. When the real reward has
     fallen by the share `relapse` of the best, the policy has learned to please the model: the best one is put back, and
     learns on by updates of half the divergence.
     """
@@ -206,6 +206,7 @@ def improve_in_imagination(
     if clock.tick <= hold:  # later this would change actions more than updates do
         policy.actor.normaliser.update(torch.cat(seen))
     keep_the_best(policy, mean, best, metrics, relapse)
+    average_policies(policy, best, last=clock.tick + collect > settle)
 
 
 # -- the bundle ----------------------------------------------------------------------------------------

@@ -73,8 +73,8 @@ class WorldModelConfig:
     memory: int = 128  # ticks of every row that are remembered
     warm_up: int = 32  # ticks before the model is fitted for the first time
     first_fits: int = 600  # optimiser steps of the model then
-    fits: int = 60  # optimiser steps of the model in one iteration, on single transitions
-    open_loop_fits: int = 6  # optimiser steps of the model in one iteration, on runs of 8 ticks
+    fits: int = 120  # optimiser steps of the model in one iteration, on single transitions
+    open_loop_fits: int = 12  # optimiser steps of the model in one iteration, on runs of 8 ticks
     fit_batch: int = 256  # transitions or runs in one such step
     model_hidden: tuple[int, ...] = (256, 256)  # hidden layers of the model
     model_rate: float = 1e-3  # learning rate of the model
@@ -91,7 +91,7 @@ class WorldModelConfig:
     kl: float = 0.04  # nats, KL divergence by which an update changes the policy's actions
     last_kl: float = 0.001  # that at tick `settle`
     hold: int = 400  # tick until which `kl` stays as it is, and observations are normalised anew
-    settle: int = 1200  # tick after which the policy stays as it is
+    settle: int = 1200  # tick with which the policy becomes the running mean of policies, and stays as it is
     damping: float = 10.0  # what is added to the Fisher information of the actions
     solves: int = 10  # steps of conjugate gradients, in which an update is found
     most_gap: float = 0.25  # share by which imagined and real rewards may differ before a run warns

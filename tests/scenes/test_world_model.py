@@ -26,7 +26,7 @@ from engine.runner.run_folder import RunFolder
 from engine.snapshot.snapshot import Snapshot, save, start_over
 from scenes.tasks import g1
 from systems.learning.alarms import alarms
-from systems.learning.best import keep_the_best
+from systems.learning.best import average_policies, keep_the_best
 from systems.learning.config import WorldModelConfig
 from systems.learning.memory import draw_runs, draw_ticks, draw_transitions, refuse_beyond_budget
 from systems.world_model import explore
@@ -286,6 +286,42 @@ def test_after_it_settled_the_policy_and_what_normalises_its_observations_stay_a
     assert float(world[WorldModelMetrics].settled) == 3 and "stays as it is" in alarms(world)["settled"]
     earned = world[Memory].reward[:, [tick % SMALL.memory for tick in (33, 34, 35, 36)]]
     assert float(world[WorldModelMetrics].real_reward) == pytest.approx(float(earned.mean()))
+
+
+def test_with_its_last_update_the_policy_becomes_the_running_mean_of_all_and_then_stays_so():
+    simulation = small(
+        world_model=attrs.evolve(SMALL, hold=20, settle=30, relapse=10.0)
+    )  # updates in ticks 20, 24 and 28
+    policy, seen = simulation.world[Policy], []
+    actor = sum(parameter.numel() for parameter in policy.actor.parameters())
+    simulation.run(21)
+    for _ in range(2):
+        seen.append(policy.parameters[:actor].clone())
+        simulation.run(4)
+    mean = simulation.world[BestPolicy].average
+    assert all(torch.equal(tensor, mean[name]) for name, tensor in policy.actor.state_dict().items())
+    last = 3 * policy.parameters[:actor] - seen[0] - seen[1]  # the third of which it is the mean
+    kl_of_others, kl = (seen[1] - seen[0]).norm(), (last - seen[1]).norm()
+    assert 0.01 * kl_of_others < kl < 10 * kl_of_others
+    kept = policy.parameters.clone()
+    simulation.run(8)
+    assert torch.equal(kept, policy.parameters)
+
+
+def test_the_running_mean_forgets_the_first_policies():
+    simulation = small()
+    policy, best = simulation.world[Policy], simulation.world[BestPolicy]
+    policy.parameters.data.fill_(1.0)
+    for count in range(1, 31):
+        average_policies(policy, best, last=False)
+        policy.parameters.data.fill_(1.0 + count)
+    weights = [max(0.1, 1 / n) for n in range(1, 31)]
+    wanted = 0.0
+    for n, share in enumerate(weights, start=1):
+        wanted += share * (n - wanted)
+    assert float(best.average["body.layers.0.weight"][0, 0]) == pytest.approx(wanted, rel=1e-5)
+    average_policies(policy, best, last=True)
+    assert float(policy.parameters[0]) == pytest.approx(wanted + 0.1 * (31.0 - wanted), rel=1e-5)
 
 
 def test_a_policy_that_earns_less_and_less_is_taken_back_and_learns_on_more_slowly():

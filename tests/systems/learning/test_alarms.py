@@ -22,7 +22,9 @@ def world() -> World:
     """A world in which learning in imagination goes well."""
     dynamics = make_dynamics(JOINTS, 0.02, hidden=(4,))
     dynamics.scale.fill_(1.0)
-    best = BestPolicy(actor={}, reward=torch.tensor(0.1), mean=torch.tensor(0.1))
+    best = BestPolicy(
+        actor={}, reward=torch.tensor(0.1), mean=torch.tensor(0.1), average={}, iterations=torch.tensor(0.0)
+    )
     rewards = make_rewards({}, 0, torch.device("cpu"))
     resources: dict[type, Any] = {type(r): r for r in (dynamics, best, rewards, WorldModelMetrics.zeros())}
     return World("ball", {}, 0, torch.device("cpu"), resources=resources)
