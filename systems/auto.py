@@ -67,13 +67,13 @@ def act_as_it_learns(
 
 
 def fall_back(
-    clock: Clock, action: Action, rewards: RunningRewards, dynamics: Dynamics,
-    best: Write[BestPolicy], fallback: Write[Fallback], policy: Write[Policy], *, std: float, last_std: float, settle: int,
+    clock: Clock, rewards: RunningRewards, dynamics: Dynamics, blocks: Blocks,
+    best: Write[BestPolicy], fallback: Write[Fallback], policy: Write[Policy], *, rows: int, std: float, last_std: float, settle: int,
 ) -> None:  # fmt: skip
     """Let PPO go on when imagination has made all of its updates; from the best policy when rewards part, or the model is not finite.
 
     The policy goes on with the noise that its rows explored with, and what normalises its observations counts as having seen all that
-    they saw: it would else be another policy after the first iteration of PPO.
+    rows of all processes saw, `rows` in each: it would else be another policy after the first iteration of PPO.
     """
     failed = bool(rewards.parted) or not finite(dynamics)
     if not failed and clock.tick < settle:
@@ -86,7 +86,7 @@ def fall_back(
         policy.actor.log_std.fill_(math.log(max(LEAST_STD, settling(std, last_std, settle, clock))))
     for name, tensor in policy.actor.state_dict().items():
         if name == "normaliser.count":
-            tensor.clamp_(min=clock.tick * len(action.value))
+            tensor.clamp_(min=blocks.samples(clock.tick * rows))
         best.actor[name].copy_(tensor)
 
 
@@ -141,6 +141,7 @@ def auto(
             fall_back,
             when=WhileLearning(learning.horizon, by_ppo=False),
             may_sync="asks for the alarm",
+            rows=rows,
             **config.of(fall_back),
         )
     )
