@@ -91,7 +91,7 @@ class WorldModelConfig:
     kl: float = 0.04  # nats, KL divergence by which an update changes the policy's actions
     last_kl: float = 0.001  # that at tick `settle`
     hold: int = 400  # tick until which `kl` stays as it is, and observations are normalised anew
-    settle: int = 1200  # tick with which the policy becomes the running mean of policies, and stays as it is
+    settle: int = 1040  # tick with which the policy becomes the running mean of policies, and stays as it is
     damping: float = 10.0  # what is added to the Fisher information of the actions
     solves: int = 10  # steps of conjugate gradients, in which an update is found
     most_gap: float = 0.25  # share by which imagined and real rewards may differ before a run warns

@@ -46,7 +46,7 @@ def test_a_scene_that_learns_by_ppo_imports_nothing_of_it():
 
 
 @pytest.mark.parametrize(
-    ("learner", "asked", "iterations"), [("ppo", None, 300), ("world_model", None, 150), ("world_model", 7, 7)]
+    ("learner", "asked", "iterations"), [("ppo", None, 300), ("world_model", None, 130), ("world_model", 7, 7)]
 )
 def test_each_learner_stops_after_its_own_number_of_iterations_unless_another_is_asked_for(
     learner: str, asked: int | None, iterations: int
@@ -142,8 +142,8 @@ def test_what_cannot_be_imagined_is_refused_when_the_scene_is_built(name: str):
         ({"momentum": 1.0}, "world_model.momentum=1.0 makes no sense; give 0, or a number between it and 1."),
         ({"kl": math.inf}, "world_model.kl=inf makes no sense; give a finite number."),
         (
-            {"hold": 1200},
-            "world_model.hold=1200 does not end before settle=1200; give a hold below it, or let it settle later.",
+            {"hold": 1040},
+            "world_model.hold=1040 does not end before settle=1040; give a hold below it, or let it settle later.",
         ),
         (
             {"hold": 10, "settle": 20},
