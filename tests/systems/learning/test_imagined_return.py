@@ -22,7 +22,7 @@ from systems.learning.memory import unpack
 from systems.world_model import REMEMBERED, STREAMS, imagined_return
 from tests.exactness.test_world_model import SMALL, tracking
 
-HORIZON, GAMMA, ROWS, STEP = 6, 0.9, 6, 1e-5
+HORIZON, GAMMA, ROWS, STEP = 6, 0.9, 6, 1e-6
 
 
 def doubled(value: Any, seen: set[int]) -> Any:
