@@ -202,11 +202,11 @@ class ForeignPolicy(OnnxPolicy):
             mujoco.mju_mulQuat(root, turn, back)
             pose[:3], pose[3:7] = place - rotate(root, shift), root
         if self.first == 0:  # the motion begins after the first control step
-            poses = np.concatenate((self._told_start(poses[0])[None], poses))
+            poses = np.concatenate((self._start_pose(poses[0])[None], poses))
             speeds = np.concatenate((speeds[:1], speeds))
         return ReferencePoses(poses, speeds)
 
-    def _told_start(self, otherwise: np.ndarray) -> np.ndarray:
+    def _start_pose(self, otherwise: np.ndarray) -> np.ndarray:
         if "start_pose" not in self.about:
             return otherwise
         count = len(self.clips)

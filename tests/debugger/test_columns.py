@@ -353,6 +353,15 @@ def test_undo_sends_back_what_was_there():
     assert undo.take() is None
 
 
+def test_an_undo_that_is_refused_when_columns_have_other_numbers_is_forgotten():
+    undo = Undo()
+    undo.remember({"t": "set", "address": "a.b", "value": "2", "reason": ""}, {"t": "ok", "old": "1", "new": "2"})
+    taken = undo.take()
+    undo.clear()
+    undo.refused(taken, {"t": "error", "code": "lost"})
+    assert undo.take() is None
+
+
 def test_an_edit_is_said_with_old_and_new(store):
     stiffness = store.by_address["robot.PdGains.stiffness"]
     command = {"t": "set", "column": stiffness, "rows": [5], "labels": [3], "values": pack_array(np.array([[120.0]]))}

@@ -76,7 +76,10 @@ class Undo:
         return self._taken[-1]
 
     def refused(self, message: dict[str, Any], answer: dict[str, Any]) -> None:
-        """What was taken has changed nothing: it is next again where the run would take it at another time."""
+        """What was taken has changed nothing: it is next again where the run would take it at another time, and columns still
+        have the numbers that it names."""
+        if message not in self._taken:
+            return
         self._taken.remove(message)
         if answer.get("code") in _LATER:
             self.messages.append(message)
